@@ -1,0 +1,67 @@
+"""What can go wrong while learning.
+
+DistillError
+├── DiskFull            nothing was lost but the file being written
+├── CheckpointMismatch  a run folder holds another table's or configuration's training
+├── TrainingStopped     Ctrl-C; the run resumes from here
+├── TrainingDiverged    the loss is no longer a number
+├── RunIncomplete       a step before this one has not been done
+└── ParityError         an exported graph does not say what its network says
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class DistillError(Exception):
+    """Base of this package's errors; its message is meant for the person at the terminal."""
+
+
+class DiskFull(DistillError):
+    """The disk filled up while `path` was written; what stood there before is intact."""
+
+    def __init__(self, path: Path, needed: int) -> None:
+        super().__init__(
+            f"no space left to write {path} ({needed / 1e6:.1f} MB needed); nothing half-written "
+            "was left behind; free some space and run the same command again to resume"
+        )
+
+
+class CheckpointMismatch(DistillError):
+    """A checkpoint belongs to a different training run than the one asked for."""
+
+    def __init__(self, path: Path, found: str, expected: str) -> None:
+        super().__init__(
+            f"{path} belongs to another run (its fingerprint is {found[:12]}, this run's is "
+            f"{expected[:12]}): the data, the seed or the configuration differ; choose another "
+            "folder or delete it"
+        )
+
+
+class TrainingStopped(DistillError):
+    """The user stopped the training; everything so far is saved."""
+
+    def __init__(self, step: int, steps: int, path: Path) -> None:
+        super().__init__(
+            f"stopped at step {step:,} of {steps:,}; saved in {path}; "
+            "run the same command again to resume"
+        )
+
+
+class TrainingDiverged(DistillError):
+    """The loss became NaN or infinite."""
+
+    def __init__(self, step: int, learning_rate: float) -> None:
+        super().__init__(
+            f"the loss is not a finite number at step {step:,} (learning rate "
+            f"{learning_rate:.2g}); a smaller learning rate usually helps"
+        )
+
+
+class RunIncomplete(DistillError):
+    """A run folder lacks what this command starts from."""
+
+
+class ParityError(DistillError):
+    """An exported graph's tokens differ from its network's on too many rows."""

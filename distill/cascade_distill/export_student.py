@@ -1,0 +1,136 @@
+"""The student as one ONNX graph: tokens, observed, noise in; completed tokens out.
+
+The same arithmetic as `Student.draw`, arranged for one row on one thread:
+
+- The Gumbel noise and the output biases of all slots are made by one node each, and enter each
+  slot's second matrix product as its C operand, so that a slot is five nodes.
+- An observed slot is "drawn" too where its batch has a row that misses it. Each slot therefore has
+  one token more than its size, "already known", which wins where the slot is observed and whose
+  embedding is zero.
+- Groups of slots that no row misses are skipped by an If, so that a row pays for what it lacks.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+from cascade_distill.graph import BOOL, FLOAT, INT32, INT64, Graph
+from cascade_distill.student import Student
+
+# Larger than any logit plus Gumbel noise, and far from overflow.
+FORCED = 1e30
+
+# Slots in an If. An If costs about as much as half a slot, so one each would pay only for rows
+# that miss very little, and one for all would never be skipped.
+GROUP = 3
+
+
+def student_noise_width(sizes: tuple[int, ...]) -> int:
+    """Uniform numbers a row the student's graph takes: one a token, "already known" included."""
+    return sum(sizes) + len(sizes)
+
+
+def export_student(student: Student, group: int = GROUP) -> bytes:
+    """Serialise the student to ONNX; see the module's docstring and `student_noise_width`."""
+    layout = student.layout
+    sizes, slots = layout.sizes, len(layout.sizes)
+    width = student.config.width
+    embedding = student.embedding.weight.detach().float().cpu().numpy()
+    start = student.start.detach().float().cpu().numpy()
+    weight_in = student.weight_in.detach().float().cpu().numpy()
+    bias_in = student.bias_in.detach().float().cpu().numpy()
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    padded = [size + 1 for size in sizes]
+    ends = np.cumsum(padded)
+
+    g = Graph("student")
+    # h: the sum of what is observed. Hidden slots take the zero row at the end.
+    table = g.weight("embedding", np.vstack([embedding, np.zeros((1, width), np.float32)]))
+    index = g.op("Add", "tokens", g.weight("offsets", offsets[None, :-1].astype(np.int32)))
+    nothing = g.weight("nothing", np.array(offsets[-1], np.int32))
+    index = g.op("Where", "observed", index, nothing)
+    state = g.op("ReduceSum", g.op("Gather", table, index, axis=0), g.axes(1), keepdims=0)
+
+    # Gumbel noise, output biases, and which slots are forced to "already known".
+    high, low = (g.weight("forced", np.array(v, np.float32)) for v in (FORCED, -FORCED))
+    forced = g.op("Where", "observed", high, low)
+    bias = np.zeros((1, int(ends[-1])), np.float32)
+    known_at = np.zeros((slots, int(ends[-1])), np.float32)
+    for slot, (begin, end) in enumerate(pairwise([0, *ends])):
+        bias[0, begin : end - 1] = student.out[slot].bias.detach().float().cpu().numpy()
+        known_at[slot, end - 1] = 1.0
+    exponential = g.op("Neg", g.op("Log", "noise"))
+    gumbel = g.op("Sub", g.weight("bias_out", bias), g.op("Log", exponential))
+    gumbel = g.op("Gemm", forced, g.weight("known_at", known_at), gumbel)
+    noise = g.split(gumbel, padded, axis=1)
+
+    groups = [range(i, min(i + group, slots)) for i in range(0, slots, group)]
+    # Any row misses any slot of the group: the smallest entry of `forced` is negative.
+    members = np.array([[min(i, r[-1]) for i in range(r[0], r[0] + group)] for r in groups])
+    smallest = g.op("ReduceMin", forced, g.axes(0), keepdims=0)
+    smallest = g.op("Gather", smallest, g.weight("members", members.astype(np.int64)), axis=0)
+    smallest = g.op("ReduceMin", smallest, g.axes(1), keepdims=0)
+    missing = g.op("Less", smallest, g.weight("zero", np.array(0, np.float32)))
+    conditions = g.split(missing, [1] * len(groups), axis=0)
+    # What a skipped group says it drew; `observed` overrules it.
+    first = g.op("Gather", "tokens", g.weight("first", np.array(0, np.int64)), axis=1)
+    filler = g.op("Cast", first, to=INT64)
+    fillers = {
+        n: filler if n == 1 else g.op("Concat", *[filler] * n, axis=0)
+        for n in {len(r) for r in groups}
+    }
+
+    drawn = []
+    for members_of, condition in zip(groups, conditions, strict=True):
+        then, otherwise = Graph(g.fresh("draw"), g), Graph(g.fresh("skip"), g)
+        after, choices = state, []
+        for slot in members_of:
+            w1 = g.weight("weight_in", weight_in[slot])
+            # The start state's share is constant: it goes into the bias.
+            b1 = g.weight("bias_in", bias_in[slot] + start @ weight_in[slot])
+            out = student.out[slot].weight.detach().float().cpu().numpy().T
+            w2 = g.weight("weight_out", np.pad(out, ((0, 0), (0, 1))))
+            hidden = then.op("Relu", then.op("Gemm", after, w1, b1))
+            logits = then.op("Gemm", hidden, w2, noise[slot])
+            choice = then.op("ArgMax", logits, axis=1, keepdims=0)
+            choices.append(choice)
+            if slot != slots - 1:
+                own = embedding[offsets[slot] : offsets[slot + 1]]
+                rows = g.weight("embedding", np.vstack([own, np.zeros((1, width), np.float32)]))
+                after = then.op("Add", after, then.op("Gather", rows, choice, axis=0))
+        if len(choices) > 1:
+            choices = [then.op("Concat", *choices, axis=0)]
+        outputs = [(choices[0], INT64)]
+        skipped = [(otherwise.op("Identity", fillers[len(members_of)]), INT64)]
+        names = [g.fresh("choices")]
+        if members_of[-1] != slots - 1:
+            outputs.append((after, FLOAT))
+            skipped.append((otherwise.op("Identity", state), FLOAT))
+            names.append(g.fresh("state"))
+        g.ops(
+            "If",
+            condition,
+            outputs=names,
+            then_branch=then.branch(outputs),
+            else_branch=otherwise.branch(skipped),
+        )
+        drawn.append(names[0])
+        state = names[-1]
+
+    # Slot-major [T * n] to [n, T].
+    flat = drawn[0] if len(drawn) == 1 else g.op("Concat", *drawn, axis=0)
+    shape = g.weight("shape", np.array([slots, -1], np.int64))
+    columns = g.op("Transpose", g.op("Reshape", flat, shape), perm=[1, 0])
+    g.op("Where", "observed", "tokens", g.op("Cast", columns, to=INT32), out="drawn")
+    return g.model(
+        inputs=[
+            ("tokens", INT32, slots),
+            ("observed", BOOL, slots),
+            ("noise", FLOAT, student_noise_width(sizes)),
+        ],
+        outputs=[("drawn", INT32, slots)],
+    )
+
+

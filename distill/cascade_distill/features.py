@@ -1,0 +1,64 @@
+"""What a network sees of a number beside its token: where it lies among the others.
+
+A token alone says nothing of order. Each numeric slot's tokens come with their rank in [0, 1]
+(`TokenLayout.positions`), and the rank's Fourier features let neighbouring tokens share what is
+learnt of them (Tancik et al., "Fourier Features Let Networks Learn High Frequency Functions in
+Low Dimensional Domains", NeurIPS 2020).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from cascade_tables import TokenLayout
+from numpy.typing import NDArray
+
+OCTAVES = 6
+# The rank itself, sine and cosine an octave, and whether there is a rank at all (NULL has none).
+WIDTH = 2 + 2 * OCTAVES
+
+
+def fourier_features(position: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Ranks [m] in [0, 1], NaN for NULL, to features [m, WIDTH]; NULL's are all zero."""
+    known = ~np.isnan(position)
+    at = np.where(known, position, 0.0)[:, None].astype(np.float64)
+    angle = at * np.pi * 2.0 ** np.arange(OCTAVES)
+    features = np.concatenate([2 * at - 1, np.sin(angle), np.cos(angle), np.ones_like(at)], axis=1)
+    # To half precision and back: exported tables are stored so, and must be what was trained on.
+    return np.where(known[:, None], features, 0.0).astype(np.float16).astype(np.float32)
+
+
+def numeric_slots(layout: TokenLayout) -> tuple[int, ...]:
+    """The slots that hold a number or the coarse part of one."""
+    return tuple(
+        slot
+        for slot, position in enumerate(layout.positions)
+        if position is not None and layout.role[slot] != "fine"
+    )
+
+
+def fine_slot_of(layout: TokenLayout, slot: int) -> int | None:
+    """The fine slot that belongs to a coarse one; it directly follows."""
+    after = slot + 1
+    is_coarse = layout.role[slot] == "coarse"
+    return after if is_coarse and after < len(layout.role) else None
+
+
+def feature_table(layout: TokenLayout, slot: int) -> NDArray[np.float32]:
+    """Features of each (coarse, fine) pair of a numeric slot, row `coarse * fine_size + fine`.
+
+    A slot without a fine one has one row a token. A fine token moves the rank inside its bin,
+    whose width is the distance to the neighbouring bins' middles.
+    """
+    position = layout.positions[slot]
+    assert position is not None
+    fine = fine_slot_of(layout, slot)
+    if fine is None:
+        return fourier_features(position)
+    offset = layout.positions[fine]
+    assert offset is not None
+    middles = np.sort(position[~np.isnan(position)])
+    gaps = np.diff(middles, prepend=0.0, append=1.0)
+    where = np.searchsorted(middles, np.nan_to_num(position))
+    width = np.minimum(gaps[where.clip(0, len(gaps) - 1)], gaps[(where + 1).clip(0, len(gaps) - 1)])
+    spread = position[:, None] + (offset[None, :] - 0.5) * width[:, None]
+    return fourier_features(spread.clip(0.0, 1.0).reshape(-1).astype(np.float32))

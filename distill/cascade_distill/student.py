@@ -1,0 +1,106 @@
+"""The student: an additive autoregressive model that runs as one graph, without a loop.
+
+State h = b + the sum of an embedding for each known token. Slot after slot, in schema order, a
+small head reads h, draws the slot's token by the Gumbel-max trick, and its embedding joins h.
+What precedes a slot is therefore always known when it is drawn (observed or just drawn), and what
+follows is known only if it was observed. Training covers exactly those conditionals: the whole
+prefix and a random subset of the suffix. NADE (Uria et al., JMLR 2016) shares hidden units in the
+same way; masks over the suffix are what lets any subset be observed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from cascade_tables import TokenLayout
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """Size of the student.
+
+    Attributes:
+        width: width of the additive state.
+        head_width: hidden units of each slot's head.
+        unconditional_share: share of training rows with nothing observed beyond the prefix.
+    """
+
+    width: int = 128
+    head_width: int = 128
+    unconditional_share: float = 0.5
+
+
+class Student(nn.Module):
+    """Heads over an additive state; see the module's docstring."""
+
+    def __init__(self, layout: TokenLayout, config: StudentConfig) -> None:
+        super().__init__()
+        self.layout, self.config = layout, config
+        slots, width, head = len(layout.sizes), config.width, config.head_width
+        offsets = np.concatenate([[0], np.cumsum(layout.sizes)])
+        self.register_buffer("offsets", torch.tensor(offsets[:-1]), persistent=False)
+        self.embedding = nn.Embedding(int(offsets[-1]), width)
+        nn.init.normal_(self.embedding.weight, std=1.0 / slots**0.5)
+        self.start = nn.Parameter(torch.zeros(width))
+        self.weight_in = nn.Parameter(torch.randn(slots, width, head) * (2.0 / width) ** 0.5)
+        self.bias_in = nn.Parameter(torch.zeros(slots, head))
+        self.out = nn.ModuleList(nn.Linear(head, size) for size in layout.sizes)
+        for linear in self.out:
+            nn.init.normal_(linear.weight, std=0.02)  # type: ignore[arg-type]
+
+    def logits(self, tokens: Tensor, observed: Tensor) -> list[Tensor]:
+        """Each slot's logits given its whole prefix and the observed part of its suffix.
+
+        tokens int64 [n, T], observed bool [n, T]; T tensors [n, size].
+        """
+        embedded = F.embedding(tokens + self.offsets, self.embedding.weight)
+        suffix = embedded * observed.unsqueeze(-1)
+        before = embedded.cumsum(dim=1) - embedded
+        after = suffix.sum(dim=1, keepdim=True) - suffix.cumsum(dim=1)
+        state = self.start + before + after
+        hidden = torch.einsum("ntw,twh->tnh", state, self.weight_in) + self.bias_in.unsqueeze(1)
+        hidden = F.relu(hidden)
+        return [linear(h) for linear, h in zip(self.out, hidden.unbind(0), strict=True)]
+
+    def loss(self, tokens: Tensor, observed: Tensor) -> Tensor:
+        """Mean over rows of the sum over slots of -ln p(slot | prefix, observed suffix), in nats."""
+        terms = [
+            F.cross_entropy(logits, tokens[:, slot])
+            for slot, logits in enumerate(self.logits(tokens, observed))
+        ]
+        return torch.stack(terms).sum()
+
+    @torch.inference_mode()
+    def draw(self, tokens: Tensor, observed: Tensor, noise: Tensor) -> Tensor:
+        """Completed tokens [n, T] from uniform noise [n, sum(size + 1)]: the graph's reference.
+
+        Each slot takes one number a token and leaves one unused, where the graph has its "already
+        known" token (see `export_student`).
+        """
+        gumbel = -torch.log(-torch.log(noise))
+        index = tokens + self.offsets
+        state = self.start + (self.embedding(index) * observed.unsqueeze(-1)).sum(dim=1)
+        drawn = tokens.clone()
+        at = 0
+        for slot, size in enumerate(self.layout.sizes):
+            hidden = F.relu(state @ self.weight_in[slot] + self.bias_in[slot])
+            choice = (self.out[slot](hidden) + gumbel[:, at : at + size]).argmax(dim=1)
+            at += size + 1
+            missing = ~observed[:, slot]
+            drawn[:, slot] = torch.where(missing, choice, tokens[:, slot])
+            added = self.embedding.weight[choice + self.offsets[slot]]
+            state = state + added * missing.unsqueeze(-1)
+        return drawn
+
+
+def random_suffix(rows: int, layout: TokenLayout, config: StudentConfig, generator: torch.Generator) -> Tensor:
+    """bool [rows, T]: a random subset of columns to be known beyond the prefix."""
+    columns = max(layout.column) + 1
+    share = torch.rand(rows, 1, generator=generator)
+    known = torch.rand(rows, columns, generator=generator) < share
+    known &= torch.rand(rows, 1, generator=generator) >= config.unconditional_share
+    return known[:, list(layout.column)]

@@ -1,0 +1,193 @@
+"""The teacher: a masked (absorbing-state) diffusion over a row's tokens.
+
+Trained by hiding a random set of columns and predicting each of them from the rest, so it knows
+p(column | any other columns); sampled by revealing columns in random order. See Austin et al.,
+"Structured Denoising Diffusion Models in Discrete State-Spaces", NeurIPS 2021 (absorbing state),
+and Hoogeboom et al., "Autoregressive Diffusion Models", ICLR 2022 (the any-order view).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from cascade_tables import TokenLayout
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cascade_distill.features import WIDTH, feature_table, fine_slot_of, numeric_slots
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """Size of the denoiser.
+
+    Attributes:
+        width: width of the residual stream.
+        hidden: width inside a residual block.
+        blocks: number of residual blocks.
+        fine_width: width of the head that places a number inside its coarse bin.
+    """
+
+    width: int = 256
+    hidden: int = 512
+    blocks: int = 2
+    fine_width: int = 48
+
+
+class Denoiser(nn.Module):
+    """Logits of every slot given the observed columns.
+
+    A residual MLP whose input is the sum of what is known: an embedding a token, and for numbers
+    also the Fourier features of their rank. A coarse slot's fine slot is predicted from the same
+    pass by a small head that is told the coarse token, so that a number costs one pass, not two.
+    """
+
+    def __init__(self, layout: TokenLayout, config: TeacherConfig) -> None:
+        super().__init__()
+        self.layout, self.config = layout, config
+        sizes = layout.sizes
+        self.slots = tuple(s for s, role in enumerate(layout.role) if role != "fine")
+        self.coarse = tuple(s for s in self.slots if fine_slot_of(layout, s) is not None)
+        self.numeric = numeric_slots(layout)
+        width = config.width
+
+        offsets = np.concatenate([[0], np.cumsum(sizes)])
+        self.register_buffer("offsets", torch.tensor(offsets[:-1]), persistent=False)
+        # After the tokens' rows, one a slot for "hidden".
+        total = int(offsets[-1])
+        self.register_buffer("hidden_index", total + torch.arange(len(sizes)), persistent=False)
+        self.embedding = nn.Embedding(total + len(sizes), width)
+        nn.init.normal_(self.embedding.weight, std=0.5 / len(sizes) ** 0.5)
+        tables = [feature_table(layout, s) for s in self.numeric]
+        for index, table in enumerate(tables):
+            self.register_buffer(f"features_{index}", torch.from_numpy(table), persistent=False)
+        self.from_features = nn.Linear(max(1, len(tables)) * WIDTH, width)
+
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.LayerNorm(width),
+                nn.Linear(width, config.hidden),
+                nn.SiLU(),
+                nn.Linear(config.hidden, width),
+            )
+            for _ in range(config.blocks)
+        )
+        for block in self.blocks:
+            nn.init.zeros_(block[3].weight)  # type: ignore[index]
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, sum(sizes[s] for s in self.slots))
+        nn.init.normal_(self.head.weight, std=0.02)
+        fine = len(self.coarse)
+        self.fine_size = max((sizes[s + 1] for s in self.coarse), default=1)
+        if fine:
+            self.fine_in = nn.Linear(width, fine * config.fine_width)
+            most = max(sizes[s] for s in self.coarse)
+            self.fine_coarse = nn.Parameter(torch.randn(fine, most, config.fine_width) * 0.5)
+            self.fine_out = nn.Parameter(
+                torch.randn(fine, config.fine_width, self.fine_size) * config.fine_width**-0.5
+            )
+            self.fine_bias = nn.Parameter(torch.zeros(fine, self.fine_size))
+
+    def trunk(self, tokens: Tensor, observed: Tensor) -> Tensor:
+        """tokens int64 [n, T], observed bool [n, T] to the final normalised stream [n, width]."""
+        index = torch.where(observed, tokens + self.offsets, self.hidden_index)
+        x = F.embedding(index, self.embedding.weight).sum(dim=1)
+        if self.numeric:
+            x = x + self.from_features(self.number_features(tokens, observed))
+        for block in self.blocks:
+            x = x + block(x)
+        normalised: Tensor = self.norm(x)
+        return normalised
+
+    def number_features(self, tokens: Tensor, observed: Tensor) -> Tensor:
+        """Fourier features [n, numeric * WIDTH] of the observed numbers, zero where hidden."""
+        parts = []
+        for index, slot in enumerate(self.numeric):
+            at = tokens[:, slot]
+            fine = fine_slot_of(self.layout, slot)
+            if fine is not None:
+                at = at * self.layout.sizes[fine] + tokens[:, fine]
+            table: Tensor = getattr(self, f"features_{index}")
+            parts.append(table[at] * observed[:, slot, None])
+        return torch.cat(parts, dim=1)
+
+    def logits(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Logits of each value or coarse slot, in slot order: [n, size] each."""
+        out: Tensor = self.head(x)
+        return out.split([self.layout.sizes[s] for s in self.slots], dim=1)
+
+    @torch.no_grad()
+    def centre_head(self) -> None:
+        """Shift each slot's logits to mean zero, which changes no probability.
+
+        The exported graph exponentiates them without a maximum a slot to subtract.
+        """
+        for rows in torch.arange(self.head.out_features).split(
+            [self.layout.sizes[s] for s in self.slots]
+        ):
+            self.head.weight[rows] -= self.head.weight[rows].mean(dim=0)
+            self.head.bias[rows] -= self.head.bias[rows].mean()
+
+    def fine_logits(self, x: Tensor, coarse: Tensor) -> Tensor:
+        """Logits [n, fine, fine_size] inside the given coarse tokens [n, fine]."""
+        stream = self.fine_in(x).unflatten(1, (len(self.coarse), self.config.fine_width))
+        told = self.fine_coarse[torch.arange(len(self.coarse)), coarse]
+        out = torch.einsum("nfw,fwo->nfo", F.silu(stream + told), self.fine_out)
+        return out + self.fine_bias
+
+    def log_prob(self, tokens: Tensor, observed: Tensor) -> Tensor:
+        """ln p(token | observed) of each slot [n, T], 0 where observed, in nats."""
+        x = self.trunk(tokens, observed)
+        terms = torch.zeros(tokens.shape, dtype=x.dtype, device=x.device)
+        columns: list[Tensor | None] = [None] * tokens.shape[1]
+        for slot, logits in zip(self.slots, self.logits(x), strict=True):
+            columns[slot] = -F.cross_entropy(logits, tokens[:, slot], reduction="none")
+        if self.coarse:
+            coarse = list(self.coarse)
+            fine = self.fine_logits(x, tokens[:, coarse])
+            target = tokens[:, [s + 1 for s in coarse]]
+            score = -F.cross_entropy(fine.transpose(1, 2), target, reduction="none")
+            for index, slot in enumerate(coarse):
+                columns[slot + 1] = score[:, index]
+        terms = torch.stack([c for c in columns if c is not None], dim=1)
+        return terms * ~observed
+
+    def loss(self, tokens: Tensor, observed: Tensor) -> Tensor:
+        """Mean over rows of the mean -ln p over a row's hidden columns, times the columns.
+
+        With the number of hidden columns uniform over 1..C this is an unbiased estimate of the
+        order-averaged negative log-likelihood (Hoogeboom et al., eq. 5).
+        """
+        column = torch.as_tensor(self.layout.column, device=tokens.device)
+        first = [i for i, c in enumerate(self.layout.column) if i == 0 or self.layout.column[i - 1] != c]
+        hidden = (~observed[:, first]).sum(dim=1).clamp(min=1)
+        total = -self.log_prob(tokens, observed).sum(dim=1)
+        return (total / hidden).mean() * int(column.max() + 1)
+
+    @torch.inference_mode()
+    def draw(self, tokens: Tensor, observed: Tensor, noise: Tensor) -> Tensor:
+        """One draw of every unobserved slot by the Gumbel-max trick: the graph's reference.
+
+        tokens int64 [n, T], observed bool [n, T], noise uniform [n, sum(sizes)], slot after slot.
+        """
+        x = self.trunk(tokens, observed)
+        gumbel = (-torch.log(-torch.log(noise))).split(list(self.layout.sizes), dim=1)
+        drawn = tokens.clone()
+        for slot, logits in zip(self.slots, self.logits(x), strict=True):
+            drawn[:, slot] = (logits + gumbel[slot]).argmax(dim=1)
+        drawn = torch.where(observed, tokens, drawn)
+        if self.coarse:
+            fine = [s + 1 for s in self.coarse]
+            logits = self.fine_logits(x, drawn[:, list(self.coarse)])
+            drawn[:, fine] = (logits + torch.stack([gumbel[s] for s in fine], dim=1)).argmax(dim=2)
+        return torch.where(observed, tokens, drawn)
+
+
+def random_observed(rows: int, layout: TokenLayout, generator: torch.Generator) -> Tensor:
+    """bool [rows, T]: hides a uniformly random set of k columns, k uniform over 1..C."""
+    columns = max(layout.column) + 1
+    rank = torch.rand(rows, columns, generator=generator).argsort(dim=1).argsort(dim=1)
+    hidden = torch.randint(1, columns + 1, (rows, 1), generator=generator)
+    return (rank >= hidden)[:, list(layout.column)]
