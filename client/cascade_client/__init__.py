@@ -1,0 +1,74 @@
+"""The Cascade client: plausible values for missing features in real time, synthetic rows offline.
+
+>>> from cascade_client import Client
+>>> with Client("127.0.0.1:8470") as client:
+...     print(client.describe("credit"))
+...     one = client.synthesize("credit", {"limit_bal": 20000, "age": 25})
+...     five = client.synthesize("credit", {"limit_bal": 20000, "age": 25}, draws=5, seed=1)
+...     frame = client.generate("credit", 1000, given={"default": 1}).data
+
+Rows go in as a dict, a list of dicts, a pandas DataFrame or a pyarrow Table, and come back as the
+same. A column that is absent is synthesised; one that is None is observed to be NULL, which is
+something to condition on. `AsyncClient` has the same methods for asyncio. Errors are the tree in
+`cascade_client.errors`, all of them `CascadeError`.
+
+Needs grpcio and NumPy; pandas and pyarrow only for rows that come or go in them.
+"""
+
+from cascade_client.answers import (
+    Chunk,
+    ColumnDescription,
+    DroppedColumn,
+    Provenance,
+    ReleaseDescription,
+    Synthesis,
+    TableDescription,
+    TableSummary,
+    Tier,
+    Timings,
+)
+from cascade_client.async_client import AsyncClient
+from cascade_client.cells import MISSING
+from cascade_client.client import Client
+from cascade_client.errors import (
+    Cancelled,
+    CascadeError,
+    DeadlineExceeded,
+    InvalidRequest,
+    MissingDependency,
+    NotFound,
+    Overloaded,
+    PermissionDenied,
+    ServerError,
+    Unauthenticated,
+    Unavailable,
+)
+from cascade_client.retry import Retry
+
+__all__ = [
+    "MISSING",
+    "AsyncClient",
+    "Cancelled",
+    "CascadeError",
+    "Chunk",
+    "Client",
+    "ColumnDescription",
+    "DeadlineExceeded",
+    "DroppedColumn",
+    "InvalidRequest",
+    "MissingDependency",
+    "NotFound",
+    "Overloaded",
+    "PermissionDenied",
+    "Provenance",
+    "ReleaseDescription",
+    "Retry",
+    "ServerError",
+    "Synthesis",
+    "TableDescription",
+    "TableSummary",
+    "Tier",
+    "Timings",
+    "Unauthenticated",
+    "Unavailable",
+]

@@ -1,0 +1,334 @@
+"""The asyncio client: the same methods as `Client`, around the same `wire` and `retry`."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
+
+import grpc
+from cascade_proto import synthesis_pb2 as pb
+from cascade_proto.synthesis_pb2_grpc import SynthesisStub
+
+from cascade_client import health, wire
+from cascade_client.answers import Chunk, Synthesis, TableDescription, TableSummary
+from cascade_client.base import (
+    CHANNEL_OPTIONS,
+    DEFAULT_TARGET,
+    POLL_INTERVAL,
+    BaseClient,
+    GenerateOptions,
+    SynthesizeOptions,
+)
+from cascade_client.cells import Nulls, read
+from cascade_client.client import Row
+from cascade_client.retry import Retry
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+
+class AsyncClient(BaseClient):
+    """A connection to a Cascade server for asyncio; share one among tasks, and close it.
+
+    >>> async with AsyncClient() as client:
+    ...     answer = await client.synthesize("credit", {"limit_bal": 20000, "age": 25})
+
+    Arguments and errors are `Client`'s; `sleep` is awaited, and `channel` is a
+    `grpc.aio.Channel`. The connection belongs to the event loop of the first call. Cancelling a
+    task cancels its call on the server too.
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        timeout: float = 1.0,
+        retry: Retry | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+        channel: grpc.aio.Channel | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        rng: Callable[[], float] = random.random,
+    ) -> None:
+        super().__init__(target, timeout, retry, clock, rng)
+        self._sleep = sleep
+        self._credentials = credentials
+        self._given_channel = channel
+
+    @cached_property
+    def _channel(self) -> grpc.aio.Channel:
+        # Made by the first call: a grpc.aio channel binds to the event loop it is made in.
+        if self._given_channel is not None:
+            return self._given_channel
+        if self._credentials is not None:
+            return grpc.aio.secure_channel(self.target, self._credentials, CHANNEL_OPTIONS)
+        return grpc.aio.insecure_channel(self.target, CHANNEL_OPTIONS)
+
+    @cached_property
+    def _stub(self) -> SynthesisStub:
+        return SynthesisStub(self._channel)
+
+    # One draw of one dict is a dict; mypy sees that 1 is also an int.
+    @overload
+    async def synthesize(  # type: ignore[overload-overlap]
+        self,
+        table: str,
+        data: Mapping[str, Any],
+        *,
+        draws: Literal[1] = 1,
+        **options: Unpack[SynthesizeOptions],
+    ) -> Synthesis[Row]: ...
+    @overload
+    async def synthesize(
+        self,
+        table: str,
+        data: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        *,
+        draws: int = 1,
+        **options: Unpack[SynthesizeOptions],
+    ) -> Synthesis[list[Row]]: ...
+    @overload
+    async def synthesize(
+        self,
+        table: str,
+        data: pd.DataFrame,
+        *,
+        draws: int = 1,
+        **options: Unpack[SynthesizeOptions],
+    ) -> Synthesis[pd.DataFrame]: ...
+    @overload
+    async def synthesize(
+        self, table: str, data: pa.Table, *, draws: int = 1, **options: Unpack[SynthesizeOptions]
+    ) -> Synthesis[pa.Table]: ...
+    async def synthesize(
+        self,
+        table: str,
+        data: Any,
+        *,
+        draws: int = 1,
+        columns: Sequence[str] | None = None,
+        seed: int | None = None,
+        fidelity: wire.Fidelity = "auto",
+        log_likelihood: bool = False,
+        version: int | None = None,
+        nulls: Nulls = "missing",
+        timeout: float | None = None,
+    ) -> Synthesis[Any]:
+        """Complete rows; see `Client.synthesize`."""
+        expiry = self._expiry(timeout)
+        given = read(data, nulls)
+        schema = await self._schema(table, version, expiry)
+        request = wire.synthesize_request(
+            schema,
+            given,
+            draws=draws,
+            columns=columns,
+            seed=seed,
+            fidelity=fidelity,
+            log_likelihood=log_likelihood,
+            version=version,
+        )
+        response = await self._call(self._stub.Synthesize, request, expiry)
+        schema = await self._schema_of(response.provenance, schema, version, expiry)
+        return wire.synthesis(response, schema, given, draws)
+
+    @overload
+    async def generate(
+        self,
+        table: str,
+        n: int,
+        *,
+        kind: Literal["pandas"] = "pandas",
+        progress: Callable[[int, int], object] | None = None,
+        **options: Unpack[GenerateOptions],
+    ) -> Synthesis[pd.DataFrame]: ...
+    @overload
+    async def generate(
+        self,
+        table: str,
+        n: int,
+        *,
+        kind: Literal["rows"],
+        progress: Callable[[int, int], object] | None = None,
+        **options: Unpack[GenerateOptions],
+    ) -> Synthesis[list[Row]]: ...
+    @overload
+    async def generate(
+        self,
+        table: str,
+        n: int,
+        *,
+        kind: Literal["arrow"],
+        progress: Callable[[int, int], object] | None = None,
+        **options: Unpack[GenerateOptions],
+    ) -> Synthesis[pa.Table]: ...
+    async def generate(
+        self,
+        table: str,
+        n: int,
+        *,
+        given: Mapping[str, Any] | None = None,
+        columns: Sequence[str] | None = None,
+        seed: int | None = None,
+        version: int | None = None,
+        kind: wire.Kind = "pandas",
+        timeout: float | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> Synthesis[Any]:
+        """Make n rows with the teacher and collect them; see `Client.generate`."""
+        collection = wire.Collection(wire.form_of(kind), progress)
+        expiry = self._open_expiry(timeout)
+        messages = self._generated(table, n, expiry, given, columns, seed, version)
+        async for response, schema in messages:
+            collection.add(response, schema)
+        return collection.synthesis()
+
+    @overload
+    def stream(
+        self,
+        table: str,
+        n: int,
+        *,
+        kind: Literal["pandas"] = "pandas",
+        **options: Unpack[GenerateOptions],
+    ) -> AsyncIterator[Chunk[pd.DataFrame]]: ...
+    @overload
+    def stream(
+        self, table: str, n: int, *, kind: Literal["rows"], **options: Unpack[GenerateOptions]
+    ) -> AsyncIterator[Chunk[list[Row]]]: ...
+    @overload
+    def stream(
+        self, table: str, n: int, *, kind: Literal["arrow"], **options: Unpack[GenerateOptions]
+    ) -> AsyncIterator[Chunk[pa.Table]]: ...
+    async def stream(
+        self,
+        table: str,
+        n: int,
+        *,
+        given: Mapping[str, Any] | None = None,
+        columns: Sequence[str] | None = None,
+        seed: int | None = None,
+        version: int | None = None,
+        kind: wire.Kind = "pandas",
+        timeout: float | None = None,
+    ) -> AsyncIterator[Chunk[Any]]:
+        """Make n rows with the teacher and yield them in chunks; see `Client.stream`.
+
+        To cancel the rest at once when leaving the loop early, put the iterator in
+        `contextlib.aclosing`.
+        """
+        form = wire.form_of(kind)
+        expiry = self._open_expiry(timeout)
+        messages = self._generated(table, n, expiry, given, columns, seed, version)
+        try:
+            async for response, schema in messages:
+                yield wire.chunk(response, schema, form)
+        finally:
+            await messages.aclose()
+
+    async def tables(self, *, timeout: float | None = None) -> tuple[TableSummary, ...]:
+        """The tables that the server has releases of."""
+        expiry = self._expiry(timeout)
+        return wire.tables(await self._call(self._stub.ListTables, pb.ListTablesRequest(), expiry))
+
+    async def describe(
+        self, table: str, *, version: int | None = None, timeout: float | None = None
+    ) -> TableDescription:
+        """Schema, releases and fidelity figures of a table; see `Client.describe`."""
+        return await self._describe(table, version, self._expiry(timeout))
+
+    async def wait_ready(self, timeout: float = 30.0) -> None:
+        """Return once the server says that it is serving; see `Client.wait_ready`."""
+        expiry, said = self._expiry(timeout), "no answer"
+        check = self._channel.unary_unary(health.CHECK)
+        while True:
+            patience = self._poll_or_raise(expiry, timeout, said)
+            try:
+                said = health.status(await check(health.WHOLE_SERVER, timeout=patience))
+            except grpc.RpcError as exc:
+                said = self._why_not_ready(exc)
+            if said == "SERVING":
+                return
+            await self._sleep(POLL_INTERVAL)
+
+    async def close(self) -> None:
+        """Drop the connection; calls under way are cancelled. Closing twice does no harm."""
+        self._closed = True
+        if "_channel" in vars(self):
+            await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _call(self, method: Callable[..., Any], request: Any, expiry: float) -> Any:
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await method(request, timeout=self._left(expiry))
+            except grpc.RpcError as exc:
+                delay = self._wait_or_raise(exc, attempt, expiry)
+            await self._sleep(delay)
+
+    async def _generated(
+        self,
+        table: str,
+        n: int,
+        expiry: float,
+        given: Mapping[str, Any] | None,
+        columns: Sequence[str] | None,
+        seed: int | None,
+        version: int | None,
+    ) -> AsyncGenerator[tuple[pb.GenerateResponse, TableDescription], None]:
+        schema = await self._schema(table, version, expiry)
+        request = wire.generate_request(
+            schema, n, given=given, columns=columns, seed=seed, version=version
+        )
+        attempt, started = 0, False
+        while True:
+            attempt += 1
+            call = self._stub.Generate(request, timeout=self._left(expiry))
+            try:
+                async for response in call:
+                    if not started:
+                        schema = await self._schema_of(response.provenance, schema, version, expiry)
+                        started = True
+                    yield response, schema
+                return
+            except grpc.RpcError as exc:
+                if started:  # another attempt would give the same rows twice
+                    raise self._error(exc) from exc
+                delay = self._wait_or_raise(exc, attempt, expiry)
+            finally:
+                call.cancel()
+            await self._sleep(delay)
+
+    async def _describe(self, table: str, version: int | None, expiry: float) -> TableDescription:
+        request = wire.describe_request(table, version)
+        response = await self._call(self._stub.DescribeTable, request, expiry)
+        return self._remember(wire.description(response, version), version)
+
+    async def _schema(self, table: str, version: int | None, expiry: float) -> TableDescription:
+        return self._recall(table, version) or await self._describe(table, version, expiry)
+
+    async def _schema_of(
+        self, made: pb.Provenance, schema: TableDescription, version: int | None, expiry: float
+    ) -> TableDescription:
+        """The schema of the release that answered, which may be newer than the one known."""
+        if made.version in (0, schema.version):
+            return schema
+        return self._remember(await self._schema(made.table, made.version, expiry), version)

@@ -1,0 +1,164 @@
+"""Every error this package raises on purpose, and the one place where gRPC's become ours.
+
+* CascadeError
+  * InvalidRequest       the request is wrong: a column, a value, a number of draws
+  * NotFound             no such table or version on this server
+  * DeadlineExceeded     the answer did not come in time
+  * Overloaded           the server has too much to do, or the quota is used up
+  * Unavailable          no server answers, or it has no model ready
+  * Cancelled            the call was cancelled
+  * Unauthenticated      the server does not know who asks
+  * PermissionDenied     the server knows who asks, and refuses
+  * ServerError          the server failed; nothing in the request explains it
+
+Catch `CascadeError` for all of them. The gRPC error, where there was one, is the ``__cause__``.
+Outside the tree: `MissingDependency`, an ImportError, when rows are asked for as a DataFrame or an
+Arrow table and that package is not installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+PUSHBACK_KEY = "grpc-retry-pushback-ms"
+
+
+class CascadeError(Exception):
+    """Root of the errors above.
+
+    Attributes:
+        code: the gRPC status behind the error; None where the client found it by itself.
+    """
+
+    code: grpc.StatusCode | None
+
+    def __init__(self, message: str, *, code: grpc.StatusCode | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class InvalidRequest(CascadeError):
+    """The request is wrong; the message names the culprit and what is allowed."""
+
+
+class NotFound(CascadeError):
+    """The server has no such table or version; `Client.tables` lists what it has."""
+
+
+class DeadlineExceeded(CascadeError):
+    """The answer did not come within the timeout, or the server foresaw that it would not."""
+
+
+class Overloaded(CascadeError):
+    """The server's queue is full or a quota is used up.
+
+    Attributes:
+        retry_after: seconds after which the server expects to have room; None if it did not say.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: grpc.StatusCode | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, code=code)
+        self.retry_after = retry_after
+
+
+class Unavailable(CascadeError):
+    """No server answers at the target, or it is starting, draining, or has no model ready."""
+
+
+class Cancelled(CascadeError):
+    """The call was cancelled, by this side or by the server's shutting down."""
+
+
+class Unauthenticated(CascadeError):
+    """The call carried no valid credentials."""
+
+
+class PermissionDenied(CascadeError):
+    """The credentials are valid, but not for this table or method."""
+
+
+class ServerError(CascadeError):
+    """The server failed, or does not speak this version of the protocol."""
+
+
+class MissingDependency(ImportError):
+    """Rows were asked for in a form whose package (pandas, pyarrow) is not installed."""
+
+
+# Every status but OK; a test fails when gRPC has one that is not here.
+ERRORS: Mapping[grpc.StatusCode, type[CascadeError]] = {
+    grpc.StatusCode.CANCELLED: Cancelled,
+    grpc.StatusCode.UNKNOWN: ServerError,
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.ALREADY_EXISTS: ServerError,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
+    grpc.StatusCode.FAILED_PRECONDITION: InvalidRequest,
+    grpc.StatusCode.ABORTED: Unavailable,
+    grpc.StatusCode.OUT_OF_RANGE: InvalidRequest,
+    grpc.StatusCode.UNIMPLEMENTED: ServerError,
+    grpc.StatusCode.INTERNAL: ServerError,
+    grpc.StatusCode.UNAVAILABLE: Unavailable,
+    grpc.StatusCode.DATA_LOSS: ServerError,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a failed call said.
+
+    Attributes:
+        code: the gRPC status.
+        details: the server's message.
+        pushback: seconds that the server asks to wait before a retry; negative: do not retry;
+            None: it did not say.
+    """
+
+    code: grpc.StatusCode
+    details: str
+    pushback: float | None = None
+
+    @classmethod
+    def of(cls, exc: grpc.RpcError) -> Failure:
+        """Read what an error of `grpc` or `grpc.aio` carries."""
+        call: Any = exc  # grpc.RpcError has no methods of its own; what is raised is also a Call
+        return cls(call.code(), call.details() or "", _pushback(call.trailing_metadata()))
+
+    def error(self, target: str) -> CascadeError:
+        """The exception to raise for this failure; `target` is the server that was asked."""
+        message = self.details or self.code.value[1]
+        if self.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            if "larger than max" in message:  # gRPC's own limit, on either side; not a quota
+                return InvalidRequest(
+                    f"{message}: ask for fewer rows, draws or columns at a time", code=self.code
+                )
+            wait = self.pushback if self.pushback is not None and self.pushback >= 0 else None
+            return Overloaded(message, code=self.code, retry_after=wait)
+        error = ERRORS[self.code]
+        if error is Unavailable:
+            message = f"{target}: {message}"
+        return error(message, code=self.code)
+
+
+def _pushback(metadata: Any) -> float | None:
+    """Seconds, from the trailing metadata, as in gRFC A6: unreadable means "do not retry"."""
+    for key, value in metadata or ():
+        if key == PUSHBACK_KEY:
+            try:
+                return int(value) / 1000
+            except ValueError:
+                return -1.0
+    return None

@@ -1,0 +1,67 @@
+"""Rows on a terminal: one line a column and one column a row, which fits wide tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from cascade_client.answers import Synthesis
+
+# More rows than this are for --json.
+MOST_ROWS = 20
+SPACING = 2
+GIVEN_STYLE, SYNTHETIC_STYLE = "cyan", "bold"
+
+
+def print_rows(
+    console: Console, answer: Synthesis[list[dict[str, Any]]], given: Mapping[str, Any]
+) -> None:
+    """Print rows, as many beside each other as the terminal has room for, and their provenance.
+
+    Columns that were given are marked "given" and coloured apart from those that were drawn.
+    """
+    rows = answer.data[:MOST_ROWS]
+    names = list(rows[0])
+    cells = [[shown(row[name]) for name in names] for row in rows]
+    stub = max(map(len, [*names, "column"])) + len("given") + 2 * SPACING
+    for start, stop in fitting(cells, console.width - stub):
+        table = Table(box=None, padding=(0, SPACING, 0, 0), header_style="dim")
+        table.add_column("column", no_wrap=True)
+        table.add_column("", no_wrap=True)
+        for number in range(start, stop):
+            table.add_column(f"row {number + 1}", justify="right", overflow="fold")
+        for line, name in enumerate(names):
+            style = GIVEN_STYLE if name in given else SYNTHETIC_STYLE
+            values = [Text(cells[number][line], style) for number in range(start, stop)]
+            mark = Text("given" if name in given else "", style="dim")
+            table.add_row(Text(name, style=style), mark, *values)
+        console.print(table)
+        console.print()
+    if len(answer.data) > MOST_ROWS:
+        console.print(f"… and {len(answer.data) - MOST_ROWS} more rows; --json prints them all.")
+    for notice in answer.provenance.notices:
+        console.print(Text(f"note: {notice}", style="yellow"), soft_wrap=True)
+    console.print(Text(f"synthetic · {answer.provenance}", style="dim"), soft_wrap=True)
+
+
+def fitting(cells: list[list[str]], room: int) -> list[tuple[int, int]]:
+    """Ranges of rows that fit beside each other in `room` characters; at least one in each."""
+    ranges, start, used = [], 0, 0
+    for number, row in enumerate(cells):
+        width = max(map(len, [*row, f"row {number + 1}"])) + SPACING
+        if number > start and used + width > room:
+            ranges.append((start, number))
+            start, used = number, 0
+        used += width
+    return [*ranges, (start, len(cells))]
+
+
+def shown(value: Any) -> str:
+    """A value as text: NULL, numbers to six digits, the rest as it is."""
+    if value is None:
+        return "NULL"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

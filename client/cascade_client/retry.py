@@ -1,0 +1,82 @@
+"""When a failed call is tried again: a pure decision; the clients do the waiting.
+
+Every call of this service is free of side effects, so what decides is only whether trying again
+can help: the server did not take the call (UNAVAILABLE), or asked to be tried again later
+(RESOURCE_EXHAUSTED with a pushback). Backoff and pushback follow gRFC A6.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import grpc
+
+from cascade_client.errors import Failure
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How often and how patiently to try again. `Retry(attempts=1)` never does.
+
+    Attributes:
+        attempts: calls in all, the first included; >= 1.
+        initial_backoff: seconds before the second attempt, > 0.
+        multiplier: growth of the backoff from one attempt to the next, >= 1.
+        maximum_backoff: seconds that the backoff never exceeds, >= initial_backoff.
+        jitter: share by which a backoff varies up or down at random, in [0, 1).
+
+    Raises:
+        ValueError: naming the field, its value and what is allowed.
+    """
+
+    attempts: int = 4
+    initial_backoff: float = 0.02
+    multiplier: float = 2.0
+    maximum_backoff: float = 1.0
+    jitter: float = 0.2
+
+    def __post_init__(self) -> None:
+        for field, value, holds, allowed in (
+            ("attempts", self.attempts, self.attempts >= 1, "at least 1"),
+            ("initial_backoff", self.initial_backoff, self.initial_backoff > 0, "above 0"),
+            ("multiplier", self.multiplier, self.multiplier >= 1, "at least 1"),
+            (
+                "maximum_backoff",
+                self.maximum_backoff,
+                self.maximum_backoff >= self.initial_backoff,
+                f"at least initial_backoff ({self.initial_backoff})",
+            ),
+            ("jitter", self.jitter, 0 <= self.jitter < 1, "in [0, 1)"),
+        ):
+            if not holds:
+                raise ValueError(f"{field} is {value}; it must be {allowed}")
+
+    def delay(
+        self, failure: Failure, attempt: int, remaining: float | None, uniform: float
+    ) -> float | None:
+        """Seconds to wait before the next attempt, or None to give up.
+
+        Args:
+            failure: what the last attempt said.
+            attempt: attempts made so far, >= 1.
+            remaining: seconds left until the deadline; None: there is none.
+            uniform: a random number in [0, 1).
+        """
+        if attempt >= self.attempts:
+            return None
+        asked = failure.pushback
+        if asked is not None and asked < 0:
+            return None
+        if failure.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            if asked is None:
+                return None
+        elif failure.code is not grpc.StatusCode.UNAVAILABLE:
+            return None
+        wait = self.backoff(attempt, uniform) if asked is None else asked
+        return None if remaining is not None and wait >= remaining else wait
+
+    def backoff(self, attempt: int, uniform: float) -> float:
+        """Seconds of backoff after `attempt` attempts, jitter included."""
+        # An exponent of 64 is past any maximum; higher ones would overflow a float.
+        grown = self.initial_backoff * self.multiplier ** min(attempt - 1, 64)
+        return min(grown, self.maximum_backoff) * (1 + self.jitter * (2 * uniform - 1))

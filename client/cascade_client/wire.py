@@ -1,0 +1,257 @@
+"""Requests and answers as protobuf messages: pure functions that both clients share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from cascade_proto import synthesis_pb2 as pb
+
+from cascade_client.answers import (
+    Chunk,
+    ColumnDescription,
+    DroppedColumn,
+    Provenance,
+    ReleaseDescription,
+    Synthesis,
+    TableDescription,
+    TableSummary,
+    Tier,
+    Timings,
+)
+from cascade_client.cells import Form, Given, read
+from cascade_client.errors import InvalidRequest, ServerError
+from cascade_client.rows import pack, unpack
+
+Fidelity = Literal["auto", "fast", "full"]
+Kind = Literal["pandas", "rows", "arrow"]
+
+FIDELITIES: Mapping[str, pb.Fidelity.ValueType] = {
+    "auto": pb.FIDELITY_AUTO,
+    "fast": pb.FIDELITY_FAST,
+    "full": pb.FIDELITY_FULL,
+}
+
+TIERS: Mapping[int, Tier] = {pb.TIER_STUDENT: Tier.STUDENT, pb.TIER_TEACHER: Tier.TEACHER}
+
+FORMS: Mapping[str, Form] = {"pandas": Form.PANDAS, "rows": Form.ROWS, "arrow": Form.ARROW}
+
+
+def synthesize_request(
+    schema: TableDescription,
+    given: Given,
+    *,
+    draws: int = 1,
+    columns: Sequence[str] | None = None,
+    seed: int | None = None,
+    fidelity: Fidelity = "auto",
+    log_likelihood: bool = False,
+    version: int | None = None,
+) -> pb.SynthesizeRequest:
+    """The message for `Client.synthesize`.
+
+    Raises:
+        InvalidRequest: an argument outside what the wire can carry, by its name.
+    """
+    if fidelity not in FIDELITIES:
+        raise InvalidRequest(f"fidelity is {fidelity!r}; {_listed(FIDELITIES)} is allowed")
+    return pb.SynthesizeRequest(
+        table=schema.table,
+        version=version or 0,
+        rows=pack(given, schema.by_name),
+        draws=_within("draws", draws, 1, 2**32 - 1),
+        columns=_names(columns),
+        seed=_seed(seed),
+        fidelity=FIDELITIES[fidelity],
+        log_likelihood=log_likelihood,
+    )
+
+
+def generate_request(
+    schema: TableDescription,
+    n: int,
+    *,
+    given: Mapping[str, Any] | None = None,
+    columns: Sequence[str] | None = None,
+    seed: int | None = None,
+    version: int | None = None,
+) -> pb.GenerateRequest:
+    """The message for `Client.generate` and `Client.stream`.
+
+    Raises:
+        InvalidRequest: an argument outside what the wire can carry, by its name.
+    """
+    if given is not None and not isinstance(given, Mapping):
+        raise InvalidRequest(f"given is a {type(given).__name__}; a dict or None is allowed")
+    return pb.GenerateRequest(
+        table=schema.table,
+        version=version or 0,
+        count=_within("n", n, 1, 2**63 - 1),
+        given=pack(read(given), schema.by_name) if given else None,
+        columns=_names(columns),
+        seed=_seed(seed),
+    )
+
+
+def describe_request(table: str, version: int | None) -> pb.DescribeTableRequest:
+    """The message for `Client.describe`.
+
+    Raises:
+        InvalidRequest: a table that is not a string, or a version below 1.
+    """
+    if not isinstance(table, str):
+        raise InvalidRequest(f"table is a {type(table).__name__}; a str is allowed")
+    if version is not None:
+        _within("version", version, 1, 2**63 - 1)
+    return pb.DescribeTableRequest(table=table, version=version or 0)
+
+
+def form_of(kind: str) -> Form:
+    """The form that `Client.generate`'s `kind` names.
+
+    Raises:
+        InvalidRequest: it names none.
+    """
+    if kind not in FORMS:
+        raise InvalidRequest(f"kind is {kind!r}; {_listed(FORMS)} is allowed")
+    return FORMS[kind]
+
+
+def synthesis(
+    response: pb.SynthesizeResponse, schema: TableDescription, given: Given, draws: int
+) -> Synthesis[Any]:
+    """What `Client.synthesize` returns: rows in the form in which the request's came."""
+    form, index = given.form, given.index
+    if form is Form.ROW and draws > 1:
+        form = Form.ROWS
+    if index is not None and draws > 1:
+        index = index.repeat(draws)
+    scores = np.array(list(response.log_likelihood)) if response.log_likelihood else None
+    return Synthesis(
+        unpack([response.rows], schema, form, index), provenance(response.provenance), scores
+    )
+
+
+def chunk(response: pb.GenerateResponse, schema: TableDescription, form: Form) -> Chunk[Any]:
+    """What `Client.stream` yields for one message of the stream."""
+    rows = unpack([response.rows], schema, form)
+    return Chunk(rows, response.done, response.total, provenance(response.provenance))
+
+
+class Collection:
+    """The messages of a stream, kept packed until `synthesis` makes rows of them all."""
+
+    def __init__(self, form: Form, progress: Callable[[int, int], object] | None) -> None:
+        self._form = form
+        self._progress = progress
+        self._responses: list[pb.GenerateResponse] = []
+        self._schema: TableDescription | None = None
+
+    def add(self, response: pb.GenerateResponse, schema: TableDescription) -> None:
+        """Keep one message, and report how far the stream is."""
+        self._responses.append(response)
+        self._schema = schema
+        if self._progress is not None:
+            self._progress(response.done, response.total)
+
+    def synthesis(self) -> Synthesis[Any]:
+        """What `Client.generate` returns.
+
+        Raises:
+            ServerError: the stream ended before all rows had come.
+        """
+        last = self._responses[-1] if self._responses else None
+        if last is None or self._schema is None or last.done < last.total:
+            came = "no rows" if last is None else f"{last.done} of {last.total} rows"
+            raise ServerError(f"the stream ended after {came}")
+        rows = unpack([response.rows for response in self._responses], self._schema, self._form)
+        return Synthesis(rows, provenance(last.provenance))
+
+
+def provenance(message: pb.Provenance) -> Provenance:
+    """The message as a value; times in seconds."""
+    times = message.timings
+    return Provenance(
+        synthetic=message.synthetic,
+        table=message.table,
+        version=message.version,
+        tier=TIERS.get(message.tier, Tier.UNKNOWN),
+        steps=message.steps,
+        seed=message.seed,
+        from_pool=message.from_pool,
+        epsilon=message.epsilon if message.HasField("epsilon") else None,
+        timings=Timings(
+            times.encode / 1e6, times.queue / 1e6, times.compute / 1e6, times.decode / 1e6
+        ),
+        notices=tuple(message.notices),
+    )
+
+
+def tables(response: pb.ListTablesResponse) -> tuple[TableSummary, ...]:
+    """What `Client.tables` returns."""
+    return tuple(TableSummary(t.table, tuple(t.versions), t.columns) for t in response.tables)
+
+
+def description(response: pb.DescribeTableResponse, version: int | None) -> TableDescription:
+    """What `Client.describe` returns; without a version the schema is the latest release's."""
+    releases = tuple(_release(release) for release in response.releases)
+    return TableDescription(
+        table=response.table,
+        version=version or max((release.version for release in releases), default=0),
+        columns=tuple(_column(column) for column in response.columns),
+        dropped=tuple(DroppedColumn(d.name, d.reason) for d in response.dropped),
+        releases=releases,
+    )
+
+
+def _column(message: pb.ColumnDescription) -> ColumnDescription:
+    return ColumnDescription(
+        name=message.name,
+        kind=message.kind,
+        nullable=message.nullable,
+        dtype=message.dtype,
+        minimum=message.minimum if message.HasField("minimum") else None,
+        maximum=message.maximum if message.HasField("maximum") else None,
+        categories=tuple(message.categories),
+        other=message.other or None,
+    )
+
+
+def _release(message: pb.ReleaseDescription) -> ReleaseDescription:
+    return ReleaseDescription(
+        version=message.version,
+        created=message.created,
+        schema_fingerprint=message.schema_fingerprint,
+        epsilon=message.epsilon if message.HasField("epsilon") else None,
+        fidelity={f.tier: dict(f.figures) for f in message.fidelity},
+        libraries=dict(message.libraries),
+    )
+
+
+def _names(columns: Sequence[str] | None) -> list[str]:
+    if isinstance(columns, str):  # a sequence of letters, which nobody means
+        raise InvalidRequest(f"columns is the string {columns!r}; a list of names is allowed")
+    if columns is not None and not columns:
+        raise InvalidRequest("columns is empty; None asks for all of them")
+    names = list(columns or ())
+    for name in names:
+        if not isinstance(name, str):
+            raise InvalidRequest(f"columns holds {name!r}; names of columns are allowed")
+    return names
+
+
+def _seed(seed: int | None) -> int | None:
+    return None if seed is None else _within("seed", seed, 0, 2**64 - 1)
+
+
+def _within(name: str, value: int, least: int, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise InvalidRequest(f"{name} is {value!r}; an integer is allowed")
+    if not least <= value <= most:
+        raise InvalidRequest(f"{name} is {value}; an integer from {least} to {most} is allowed")
+    return int(value)
+
+
+def _listed(allowed: Mapping[str, Any]) -> str:
+    return " or ".join(repr(name) for name in allowed)
