@@ -182,6 +182,7 @@ def train(
     checkpoint: Path,
     identity: str,
     progress: Progress | None = None,
+    finish: Callable[[], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Train `model` in place, to the end, resuming from `checkpoint` if it is there.
@@ -196,6 +197,7 @@ def train(
         checkpoint: a safetensors file; its folder is made.
         identity: fingerprint of data and configuration, kept in the checkpoint.
         progress: told now and then.
+        finish: called on the averaged parameters before they are rounded.
         clock: seconds, for the pace of checkpoints.
 
     Raises:
@@ -236,5 +238,7 @@ def train(
                 saved_at = clock()
     save()
     run.use_average()
+    if finish is not None:
+        finish()
     round_weights(model)
     model.eval()

@@ -1,0 +1,65 @@
+# Everything a contributor or a new user types. `make demo` and `make test` work on a fresh clone
+# with nothing but Python (3.11 or later) and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# What an environment was made from: when it changes, the environment is brought up to date.
+MADE_FROM := pyproject.toml constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PROTO := proto/cascade_proto/synthesis.proto
+PACKAGES := proto/cascade_proto tables/cascade_tables client/cascade_client \
+            server/cascade_server distill/cascade_distill
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format proto proto-check clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | \
+	  awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# What the server, the client and the demo need: no torch.
+$(VENV)/.serve: $(MADE_FROM) | $(BIN)/python
+	@echo "installing the server and the client into $(VENV)"
+	@$(PIP) --editable '.[server]'
+	@touch $@
+
+# torch comes first and by itself: the CPU build, where the index has one, is what pip keeps.
+$(VENV)/.dev: $(MADE_FROM) | $(BIN)/python
+	@echo "installing everything for development into $(VENV)"
+	@$(PIP) torch
+	@$(PIP) --editable '.[server,distill,dev]'
+	@touch $@ $(VENV)/.serve
+
+demo: $(VENV)/.serve ## Start a server and ask it for rows, real time and offline
+	@$(BIN)/python -m examples.demo
+
+test: $(VENV)/.dev ## Run every test
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+check: $(VENV)/.dev proto-check ## Lint, types, and generated code up to date
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(VENV)/.dev ## Format the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+PROTOC = $(BIN)/python -m grpc_tools.protoc -Iproto $(PROTO) --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy
+
+proto: $(VENV)/.dev ## Generate the wire contract's Python code
+	@$(PROTOC) --python_out=proto --grpc_python_out=proto --mypy_out=quiet:proto
+
+proto-check: $(VENV)/.dev
+	@rm -rf $(VENV)/proto && mkdir -p $(VENV)/proto
+	@$(PROTOC) --python_out=$(VENV)/proto --grpc_python_out=$(VENV)/proto --mypy_out=quiet:$(VENV)/proto
+	@for file in $(VENV)/proto/cascade_proto/*; do \
+	  cmp -s $$file proto/cascade_proto/$$(basename $$file) || \
+	  { echo "proto/cascade_proto/$$(basename $$file) is out of date; run: make proto"; exit 1; }; done
+
+clean: ## Remove the environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

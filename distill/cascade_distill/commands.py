@@ -1,0 +1,178 @@
+"""`cascade fit`, `distill`, `evaluate` and `release`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from cascade_tables import CascadeTablesError, infer_schema, load_overrides, read_table
+from rich.console import Console
+
+from cascade_distill import pipeline
+from cascade_distill.errors import DistillError
+from cascade_distill.progress import bar
+from cascade_distill.run import Run
+
+EXISTING = click.Path(exists=True, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+def _friendly(command: Callable[..., None]) -> Callable[..., None]:
+    """Print this project's errors as one message, without a traceback; exit code 1."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except (DistillError, CascadeTablesError) as exc:
+            raise click.ClickException(str(exc)) from exc
+
+    return run
+
+
+def _threads(threads: int | None) -> int:
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return torch.get_num_threads()
+
+
+@click.command()
+@click.argument("table", type=EXISTING)
+@click.option("--out", type=FOLDER, help="Run folder; runs/TABLE by default.")
+@click.option("--schema", "overrides", type=EXISTING, help="YAML or TOML with schema overrides.")
+@click.option("--steps", type=click.IntRange(1), help="Training steps of 1,024 rows.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores by default.")
+@click.option("--dry-run", is_flag=True, help="Show the schema and stop.")
+@_friendly
+def fit(
+    table: Path,
+    out: Path | None,
+    overrides: Path | None,
+    steps: int | None,
+    seed: int,
+    threads: int | None,
+    dry_run: bool,
+) -> None:
+    """Learn a teacher from TABLE, a CSV or Parquet file.
+
+    Infers the schema, shows it, encodes the rows and trains a masked diffusion on them. Ctrl-C
+    saves; the same command resumes.
+
+    \b
+    Example:
+      cascade fit payments.csv --schema payments.yaml --out runs/payments
+    """
+    console = Console()
+    frame = read_table(table)
+    schema = infer_schema(frame, load_overrides(overrides) if overrides else None)
+    console.print(schema.describe(), markup=False, highlight=False, soft_wrap=True)
+    if dry_run:
+        return
+    run = Run(out or Path("runs") / table.stem)
+    _threads(threads)
+    recipe = pipeline.TeacherRecipe()
+    train = replace(recipe.train, seed=seed, steps=steps or recipe.train.steps)
+    pipeline.prepare(run, schema, frame, source=table.name)
+    with bar("teacher", "steps", console) as progress:
+        pipeline.fit_teacher(run, replace(recipe, train=train), progress)
+    console.print(f"teacher in {run.folder}; next: cascade distill {run.folder}")
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--steps", type=click.IntRange(1), help="Training steps of 1,024 rows.")
+@click.option("--rows", type=click.IntRange(1), help="Teacher rows to learn from.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores by default.")
+@_friendly
+def distill(
+    folder: Path, steps: int | None, rows: int | None, seed: int, threads: int | None
+) -> None:
+    """Distil a student from the teacher in run folder FOLDER.
+
+    The student sees nothing but rows that the teacher made. Ctrl-C saves; the same command resumes.
+
+    \b
+    Example:
+      cascade distill runs/payments
+    """
+    console = Console()
+    run = Run(folder)
+    workers = _threads(threads)
+    recipe = pipeline.StudentRecipe()
+    train = replace(recipe.train, seed=seed, steps=steps or recipe.train.steps)
+    recipe = replace(recipe, train=train, rows=rows or recipe.rows)
+    with bar("teacher rows", "rows", console) as progress:
+        pipeline.draw_teacher_rows(run, recipe.rows, seed, workers, progress.rows)
+    with bar("student", "steps", console) as progress:
+        pipeline.distill_student(run, recipe, progress)
+    console.print(f"student in {run.folder}; next: cascade release {run.folder}")
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--train", "train_file", type=EXISTING, required=True, help="The table learnt from.")
+@click.option("--test", "test_file", type=EXISTING, required=True, help="Real rows held out.")
+@click.option("--target", help="Column to predict for mle_auc.")
+@click.option("--samples", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores by default.")
+@_friendly
+def evaluate(
+    folder: Path,
+    train_file: Path,
+    test_file: Path,
+    target: str | None,
+    samples: int,
+    threads: int | None,
+) -> None:
+    """Measure how close the rows of run folder FOLDER's models are to real ones.
+
+    Prints each figure for student and teacher beside its noise floor, real held-out rows in the
+    place of synthetic ones, and keeps them for the release.
+
+    \b
+    Example:
+      cascade evaluate runs/payments --train train.csv --test test.csv --target fraud
+    """
+    from cascade_distill.measure import measure_run, print_figures
+
+    console = Console()
+    run = Run(folder)
+    figures = measure_run(
+        run, read_table(train_file), read_table(test_file), target, samples, _threads(threads)
+    )
+    print_figures(figures, console)
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--table", help="Name to serve it under; the folder's name by default.")
+@click.option(
+    "--repository",
+    type=FOLDER,
+    default=Path("model_repository"),
+    show_default=True,
+    help="Model repository to write to.",
+)
+@click.option("--version", "number", type=click.IntRange(1), help="The next one by default.")
+@_friendly
+def release(folder: Path, table: str | None, repository: Path, number: int | None) -> None:
+    """Write the models of run folder FOLDER into a model repository.
+
+    \b
+    Example:
+      cascade release runs/payments --table payments
+    """
+    from cascade_distill.releasing import release_run
+
+    run = Run(folder)
+    version = release_run(run, repository, table or run.name, number)
+    Console().print(f"released {table or run.name} version {version} in {repository}")
+
+

@@ -1,0 +1,72 @@
+"""Progress bars on the terminal: rate, loss and time to go; plain lines where there is none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+# Seconds between lines where the output is a file or a pipe.
+LINE_SECONDS = 15.0
+
+
+class Bar:
+    """One bar; tells a training run's progress (`update`) and a sampling run's (`rows`)."""
+
+    def __init__(self, title: str, unit: str, console: Console) -> None:
+        self.title, self.unit, self.console = title, unit, console
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[detail]}"),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task(title, total=None, detail="")
+        self._first: tuple[float, int] | None = None
+        self._line_at = float("-inf")
+
+    def update(self, step: int, steps: int, loss: float) -> None:
+        """A training run has done `step` of `steps`; `loss` is in nats a row."""
+        self._show(step, steps, f"loss {loss:.3f}")
+
+    def rows(self, done: int, total: int) -> None:
+        """A sampling run has made `done` of `total` rows."""
+        self._show(done, total, "")
+
+    def _show(self, done: int, total: int, detail: str) -> None:
+        now = time.monotonic()
+        if self._first is None:
+            self._first = (now, done)
+        began, at = self._first
+        rate = (done - at) / (now - began) if now > began else 0.0
+        detail = f"{rate:,.0f} {self.unit}/s  {detail}".rstrip()
+        self._bar.update(self._task, completed=done, total=total, detail=detail)
+        if not self.console.is_terminal and (now - self._line_at >= LINE_SECONDS or done >= total):
+            self._line_at = now
+            left = f", {(total - done) / rate:,.0f} s to go" if rate and done < total else ""
+            self.console.print(f"{self.title}: {done:,} of {total:,}, {detail}{left}", soft_wrap=True)
+
+
+@contextmanager
+def bar(title: str, unit: str, console: Console) -> Iterator[Bar]:
+    """A live bar for the length of the block."""
+    made = Bar(title, unit, console)
+    with made._bar:
+        yield made

@@ -1,0 +1,74 @@
+"""A run folder: everything between a table and a release, each file whole or absent.
+
+    run.json                          source, rows, seed, configurations, seconds spent
+    codec.json                        schema and codec
+    tokens.safetensors                the encoded training rows
+    teacher.checkpoint.safetensors    resumable training state
+    teacher.onnx                      the finished teacher
+    teacher_rows.safetensors          what the student learns from
+    student.checkpoint.safetensors
+    student.onnx
+    fidelity.json                     what `cascade evaluate` measured
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from cascade_tables import Codec
+from torch import Tensor
+
+from cascade_distill.checkpoint import load_tensors, save_tensors, write_atomic
+from cascade_distill.errors import RunIncomplete
+
+
+@dataclass(frozen=True)
+class Run:
+    """Paths and small files of one run folder."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.folder.resolve().name
+
+    def path(self, file: str) -> Path:
+        return self.folder / file
+
+    def require(self, file: str, command: str) -> Path:
+        """The path of a file that must be there; `command` is what makes it.
+
+        Raises:
+            RunIncomplete: it is not.
+        """
+        path = self.path(file)
+        if not path.exists():
+            raise RunIncomplete(f"{path} does not exist; run first: {command}")
+        return path
+
+    def read_json(self, file: str) -> dict[str, Any]:
+        path = self.path(file)
+        return dict(json.loads(path.read_text())) if path.exists() else {}
+
+    def write_json(self, file: str, content: dict[str, Any]) -> None:
+        write_atomic(self.path(file), (json.dumps(content, indent=2) + "\n").encode())
+
+    def update(self, **entries: Any) -> None:
+        """Add entries to run.json."""
+        self.write_json("run.json", self.read_json("run.json") | entries)
+
+    def codec(self) -> Codec:
+        path = self.require("codec.json", f"cascade fit TABLE --out {self.folder}")
+        return Codec.from_dict(json.loads(path.read_text()))
+
+    def tokens(self, file: str, command: str) -> Tensor:
+        """int64 [n, T] as `save_tokens` wrote them."""
+        tensors, _ = load_tensors(self.require(file, command))
+        return tensors["tokens"].long()
+
+    def save_tokens(self, file: str, tokens: Tensor, identity: str) -> None:
+        save_tensors(self.path(file), {"tokens": tokens.to(torch.int16)}, {"identity": identity})

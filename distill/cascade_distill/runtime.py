@@ -1,0 +1,99 @@
+"""Running exported graphs while learning and measuring: the same files the server serves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnxruntime as ort
+from cascade_tables import TokenLayout
+from cascade_tables.sampling import sample_teacher, teacher_noise_width
+from numpy.typing import NDArray
+
+from cascade_distill.export_student import student_noise_width
+
+# Rows a batch: large enough for full arithmetic speed, small enough to stay in cache.
+BATCH = 1024
+
+
+def session(model: bytes | str, threads: int) -> ort.InferenceSession:
+    """An ONNX Runtime session on the CPU with `threads` threads."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+class StudentSampler:
+    """Rows from an exported student."""
+
+    def __init__(self, model: bytes | str, layout: TokenLayout, threads: int = 1) -> None:
+        self.layout = layout
+        self._session = session(model, threads)
+
+    def complete(
+        self,
+        tokens: NDArray[np.int32],
+        observed: NDArray[np.bool_],
+        rng: np.random.Generator,
+    ) -> NDArray[np.int32]:
+        """Draw the unobserved slots of tokens [n, T]."""
+        width = student_noise_width(self.layout.sizes)
+        noise = rng.random((len(tokens), width), dtype=np.float32)
+        feed = {"tokens": tokens, "observed": observed, "noise": noise}
+        drawn: NDArray[np.int32] = self._session.run(["drawn"], feed)[0]
+        return drawn
+
+
+class TeacherSampler:
+    """Rows from an exported teacher, one column a pass unless `steps` says fewer passes."""
+
+    def __init__(
+        self, model: bytes | str, layout: TokenLayout, threads: int = 1, steps: int | None = None
+    ) -> None:
+        self.layout = layout
+        self.steps = max(layout.column) + 1 if steps is None else steps
+        self._session = session(model, threads)
+
+    def _denoise(
+        self,
+        tokens: NDArray[np.int32],
+        observed: NDArray[np.bool_],
+        noise: NDArray[np.float32],
+    ) -> NDArray[np.int32]:
+        feed = {"tokens": tokens, "observed": observed, "noise": noise}
+        drawn: NDArray[np.int32] = self._session.run(["drawn"], feed)[0]
+        return drawn
+
+    def complete(
+        self,
+        tokens: NDArray[np.int32],
+        observed: NDArray[np.bool_],
+        rng: np.random.Generator,
+    ) -> NDArray[np.int32]:
+        """Draw the unobserved slots of tokens [n, T]."""
+        width = teacher_noise_width(self.layout.sizes, self.layout.column)
+        noise = rng.random((len(tokens), width), dtype=np.float32)
+        return sample_teacher(
+            self._denoise, tokens, observed, noise, self.layout.column, self.steps
+        )
+
+
+def sample_tokens(
+    sampler: StudentSampler | TeacherSampler,
+    rows: int,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> NDArray[np.int32]:
+    """`rows` unconditional rows as tokens int32 [rows, T]; `progress` is told (done, rows)."""
+    rng = np.random.default_rng(seed)
+    slots = len(sampler.layout.sizes)
+    parts = []
+    for begin in range(0, rows, BATCH):
+        n = min(BATCH, rows - begin)
+        nothing = np.zeros((n, slots), np.int32)
+        parts.append(sampler.complete(nothing, np.zeros((n, slots), bool), rng))
+        if progress is not None:
+            progress(begin + n, rows)
+    return np.concatenate(parts)
