@@ -22,9 +22,9 @@ from cascade_distill.student import Student
 # Larger than any logit plus Gumbel noise, and far from overflow.
 FORCED = 1e30
 
-# Slots in an If. An If costs about as much as half a slot, so one each would pay only for rows
+# Slots in an If. A skipped If costs about as much as a slot, so one each would pay only for rows
 # that miss very little, and one for all would never be skipped.
-GROUP = 3
+GROUP = 2
 
 
 def student_noise_width(sizes: tuple[int, ...]) -> int:

@@ -1,0 +1,227 @@
+"""A real gRPC server with a scripted service, and clients whose time is told, not waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import pytest
+from cascade_client import Client
+from cascade_proto import synthesis_pb2 as pb
+from cascade_proto.synthesis_pb2_grpc import (
+    SynthesisServicer,
+    add_SynthesisServicer_to_server,
+)
+
+SCHEMA = [
+    pb.ColumnDescription(name="age", kind="integer", dtype="int64", minimum=0, maximum=100),
+    pb.ColumnDescription(
+        name="income", kind="continuous", dtype="float64", nullable=True, minimum=-1, maximum=1e6
+    ),
+    pb.ColumnDescription(
+        name="city", kind="categorical", dtype="string", nullable=True, categories=["Rome", "Oslo"]
+    ),
+    pb.ColumnDescription(
+        name="shade", kind="categorical", dtype="int64", categories=["1", "2"], other="(other)"
+    ),
+    pb.ColumnDescription(name="member", kind="boolean", dtype="bool"),
+    pb.ColumnDescription(
+        name="joined", kind="datetime", dtype="datetime64[us]", minimum=0, maximum=86_400e6
+    ),
+]
+
+# What the scripted server synthesises: field of pb.Column and value, by column.
+SYNTHETIC: dict[str, tuple[str, Any]] = {
+    "age": ("integers", 40),
+    "income": ("doubles", 1.5),
+    "city": ("strings", "Rome"),
+    "shade": ("strings", "2"),
+    "member": ("booleans", True),
+    "joined": ("integers", 3_600_000_000),
+}
+
+
+@dataclass
+class Fault:
+    """An answer that is an error."""
+
+    code: grpc.StatusCode
+    details: str = "as scripted"
+    pushback: str | None = None
+
+
+@dataclass
+class ScriptedService(SynthesisServicer):
+    """Fills absent cells with `SYNTHETIC`; fails as `faults` say, first come first served.
+
+    `requests` holds every request but those for a schema, `described` counts these.
+    """
+
+    faults: list[Fault] = field(default_factory=list)
+    requests: list[Any] = field(default_factory=list)
+    deadlines: list[float] = field(default_factory=list)
+    described: int = 0
+    version: int = 3
+    chunk: int = 2
+    fail_after_chunk: Fault | None = None
+    ready: list[int] = field(default_factory=list)
+    cancelled: bool = False
+
+    def Synthesize(self, request: Any, context: Any) -> Any:
+        self._take(request, context)
+        rows = complete(request.rows, request.draws, list(request.columns))
+        scores = [-1.5] * request.rows.count if request.log_likelihood else []
+        made = self._provenance(request, pb.TIER_STUDENT)
+        return pb.SynthesizeResponse(rows=rows, log_likelihood=scores, provenance=made)
+
+    def Generate(self, request: Any, context: Any) -> Iterator[Any]:
+        self._take(request, context)
+        context.add_callback(lambda: setattr(self, "cancelled", not context.code()))
+        given = request.given if request.HasField("given") else pb.Rows(count=1)
+        for start in range(0, request.count, self.chunk):
+            count = min(self.chunk, request.count - start)
+            yield pb.GenerateResponse(
+                rows=complete(given, count, list(request.columns)),
+                done=start + count,
+                total=request.count,
+                provenance=self._provenance(request, pb.TIER_TEACHER),
+            )
+            if self.fail_after_chunk is not None:
+                fail(context, self.fail_after_chunk)
+
+    def ListTables(self, request: Any, context: Any) -> Any:
+        self._take(request, context)
+        return pb.ListTablesResponse(
+            tables=[pb.TableSummary(table="people", versions=[1, 3], columns=len(SCHEMA))]
+        )
+
+    def DescribeTable(self, request: Any, context: Any) -> Any:
+        self.described += 1
+        if request.table != "people":
+            context.abort(grpc.StatusCode.NOT_FOUND, f"no table {request.table!r}: people")
+        version = request.version or self.version
+        return pb.DescribeTableResponse(
+            table="people",
+            columns=SCHEMA,
+            dropped=[pb.DroppedColumn(name="id", reason="identifier")],
+            releases=[
+                pb.ReleaseDescription(
+                    version=version,
+                    created="2026-01-02T03:04:05Z",
+                    schema_fingerprint="ab" * 32,
+                    fidelity=[pb.FidelityFigures(tier="student", figures={"xgb_c2st": 0.94})],
+                )
+            ],
+        )
+
+    def _take(self, request: Any, context: Any) -> None:
+        self.requests.append(request)
+        self.deadlines.append(context.time_remaining())
+        if self.faults:
+            fail(context, self.faults.pop(0))
+
+    def _provenance(self, request: Any, tier: Any) -> Any:
+        return pb.Provenance(
+            synthetic=True,
+            table=request.table,
+            version=request.version or self.version,
+            tier=tier,
+            steps=1,
+            seed=request.seed,
+            timings=pb.Timings(encode=10, queue=20, compute=200, decode=20),
+        )
+
+
+def fail(context: Any, fault: Fault) -> None:
+    if fault.pushback is not None:
+        context.set_trailing_metadata((("grpc-retry-pushback-ms", fault.pushback),))
+    context.abort(fault.code, fault.details)
+
+
+def complete(rows: Any, draws: int, columns: list[str]) -> Any:
+    """Observed cells as they came, absent ones from `SYNTHETIC`, each row `draws` times."""
+    asked = {column.name: column for column in rows.columns}
+    answer = []
+    for name in columns or SYNTHETIC:
+        field_name, value = SYNTHETIC[name]
+        states = asked[name].states if name in asked else b"\x02" * rows.count
+        states = states or bytes(rows.count)
+        used = (asked[name].WhichOneof("values") if name in asked else None) or field_name
+        given = list(getattr(asked[name], used).values) if name in asked else []
+        given = given or [value] * rows.count
+        values = [value if state == 2 else g for g, state in zip(given, states, strict=True)]
+        column = pb.Column(name=name, states=bytes(s % 2 for s in states for _ in range(draws)))
+        if any(state != 1 for state in states):
+            getattr(column, used).values.extend(v for v in values for _ in range(draws))
+        answer.append(column)
+    return pb.Rows(count=rows.count * draws, columns=answer)
+
+
+def health_handler(service: ScriptedService) -> grpc.GenericRpcHandler:
+    """The health service: `service.ready` is the statuses to come, SERVING after them."""
+
+    def check(request: bytes, context: Any) -> bytes:
+        assert request == b""
+        status = service.ready.pop(0) if service.ready else 1
+        return bytes([0x08, status]) if status else b""
+
+    return grpc.method_handlers_generic_handler(
+        "grpc.health.v1.Health", {"Check": grpc.unary_unary_rpc_method_handler(check)}
+    )
+
+
+@dataclass
+class Told:
+    """Time that passes only when someone sleeps."""
+
+    now: float = 1000.0
+    slept: list[float] = field(default_factory=list)
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+    async def sleep_async(self, seconds: float) -> None:
+        self.sleep(seconds)
+
+
+@pytest.fixture
+def service() -> ScriptedService:
+    return ScriptedService()
+
+
+@pytest.fixture
+def target(service: ScriptedService) -> Iterator[str]:
+    """Where a server with the scripted service listens."""
+    server = grpc.server(ThreadPoolExecutor(4))
+    add_SynthesisServicer_to_server(service, server)
+    server.add_generic_rpc_handlers((health_handler(service),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(grace=None).wait()
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def client(target: str, told: Told) -> Iterator[Client]:
+    """A client of that server with a generous deadline and told time."""
+    with Client(
+        target, timeout=20.0, clock=told.clock, sleep=told.sleep, rng=lambda: 0.5
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def fault() -> type[Fault]:
+    return Fault

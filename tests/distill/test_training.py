@@ -1,0 +1,163 @@
+"""The training loop: resume, stop, and files that are whole or absent."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+from cascade_distill.checkpoint import load_tensors, save_tensors, write_atomic
+from cascade_distill.errors import (
+    CheckpointMismatch,
+    DiskFull,
+    TrainingDiverged,
+    TrainingStopped,
+)
+from cascade_distill.training import TrainConfig, learning_rate_at, round_weights, train
+from torch import nn
+
+CONFIG = TrainConfig(steps=60, batch_rows=8, warmup_steps=5, checkpoint_seconds=1e9)
+
+
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.SiLU(), nn.Linear(8, 1))
+
+
+def loss_of(net: nn.Module, stop_at: int | None = None):  # type: ignore[no-untyped-def]
+    calls = [0]
+
+    def loss(generator: torch.Generator) -> torch.Tensor:
+        calls[0] += 1
+        if stop_at is not None and calls[0] == stop_at:
+            os.kill(os.getpid(), signal.SIGINT)
+        x = torch.randn(CONFIG.batch_rows, 4, generator=generator)
+        return (net(x).squeeze(1) - x.sum(dim=1)).square().mean()
+
+    return loss
+
+
+def trained(path: Path) -> dict[str, torch.Tensor]:
+    net = model()
+    train(net, loss_of(net), CONFIG, path, "run")
+    return net.state_dict()
+
+
+class TestResume:
+    """A run that was broken off ends as one that was not."""
+
+    def test_ctrl_c_saves_and_the_same_call_resumes_to_equal_weights(self, tmp_path: Path) -> None:
+        expected = trained(tmp_path / "unbroken.safetensors")
+        path = tmp_path / "broken.safetensors"
+        net = model()
+        with pytest.raises(TrainingStopped, match="stopped at step 23 of 60"):
+            train(net, loss_of(net, stop_at=23), CONFIG, path, "run")
+        resumed = trained(path)
+        assert all(torch.equal(expected[name], resumed[name]) for name in expected)
+
+    def test_kill_9_and_resume_give_the_unbroken_result(self, tmp_path: Path) -> None:
+        expected = trained(tmp_path / "unbroken.safetensors")
+        path = tmp_path / "killed.safetensors"
+        script = textwrap.dedent(
+            f"""
+            import os, signal, sys
+            sys.path[:0] = {[str(Path(__file__).parent)]!r}
+            from pathlib import Path
+            from dataclasses import replace
+            import test_training as t
+            net = t.model()
+            inner = t.loss_of(net)
+            calls = [0]
+            def loss(generator):
+                calls[0] += 1
+                if calls[0] == 41:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return inner(generator)
+            # Every step is older than the last checkpoint by this clock: one a step.
+            ticks = iter(range(10**6))
+            config = replace(t.CONFIG, checkpoint_seconds=1)
+            t.train(net, loss, config, Path({str(path)!r}), "run", clock=lambda: next(ticks))
+            """
+        )
+        killed = subprocess.run([sys.executable, "-c", script], check=False)
+        assert killed.returncode == -signal.SIGKILL
+        assert 0 < int(load_tensors(path)[1]["step"]) < CONFIG.steps
+        resumed = trained(path)
+        assert all(torch.equal(expected[name], resumed[name]) for name in expected)
+
+    def test_a_finished_run_returns_at_once(self, tmp_path: Path) -> None:
+        path = tmp_path / "done.safetensors"
+        expected = trained(path)
+        net = model()
+
+        def never(_: torch.Generator) -> torch.Tensor:
+            raise AssertionError("a finished run must not train")
+
+        train(net, never, CONFIG, path, "run")
+        assert all(torch.equal(expected[name], net.state_dict()[name]) for name in expected)
+
+    def test_another_runs_checkpoint_is_refused_by_name(self, tmp_path: Path) -> None:
+        path = tmp_path / "run.safetensors"
+        trained(path)
+        net = model()
+        with pytest.raises(CheckpointMismatch, match=r"run\.safetensors"):
+            train(net, loss_of(net), CONFIG, path, "another")
+        assert load_tensors(path)[1]["identity"] == "run"
+
+
+class TestFailure:
+    """What goes wrong says so and leaves nothing half-written."""
+
+    def test_a_loss_that_is_not_finite_names_the_step(self, tmp_path: Path) -> None:
+        net = model()
+
+        def loss(generator: torch.Generator) -> torch.Tensor:
+            return loss_of(net)(generator) * float("nan")
+
+        with pytest.raises(TrainingDiverged, match="step 20"):
+            train(net, loss, CONFIG, tmp_path / "x.safetensors", "run")
+
+    def test_disk_full_keeps_the_file_before_and_no_partial_one(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "state.safetensors"
+        save_tensors(path, {"x": torch.arange(3)}, {"step": "1"})
+
+        def full(_: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(DiskFull, match=r"no space left to write .*state\.safetensors"):
+            save_tensors(path, {"x": torch.arange(4)}, {"step": "2"})
+        assert [p.name for p in tmp_path.iterdir()] == ["state.safetensors"]
+        assert load_tensors(path)[1] == {"step": "1"}
+
+    def test_other_errors_of_the_disk_are_not_dressed_up(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(_: int) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        monkeypatch.setattr(os, "fsync", broken)
+        with pytest.raises(OSError, match="Input/output error"):
+            write_atomic(tmp_path / "file", b"x")
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestSchedule:
+    def test_the_rate_rises_to_its_peak_and_falls_to_nothing(self) -> None:
+        rates = [learning_rate_at(step, CONFIG) for step in range(CONFIG.steps)]
+        assert max(rates) == pytest.approx(CONFIG.learning_rate)
+        assert rates.index(max(rates)) in (CONFIG.warmup_steps - 1, CONFIG.warmup_steps)
+        assert rates[-1] < 0.01 * CONFIG.learning_rate
+
+    def test_rounded_weights_are_half_precision_numbers(self) -> None:
+        net = nn.Linear(64, 64)
+        round_weights(net)
+        assert torch.equal(net.weight, net.weight.half().float())
