@@ -17,6 +17,7 @@ from cascade_client.base import DEFAULT_TARGET
 from cascade_client.client import Client
 from cascade_client.errors import CascadeError, Unavailable
 from cascade_client.printing import print_rows
+from cascade_client.wire import Fidelity
 
 TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
@@ -24,10 +25,10 @@ TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")
 class AskFailed(click.ClickException):
     """What the server or the client said, in words for a terminal; exit code 1."""
 
-    def __init__(self, error: CascadeError, target: str) -> None:
+    def __init__(self, error: CascadeError) -> None:
         if isinstance(error, Unavailable):
             message = (
-                f"no server is ready at {target} ({error}).\n"
+                f"no server is ready at {error}\n"
                 "Start one with `cascade serve`, or name another with --target HOST:PORT."
             )
         else:
@@ -65,7 +66,7 @@ def ask(
     generate: int | None,
     columns: str | None,
     seed: int | None,
-    fidelity: str | None,
+    fidelity: Fidelity | None,
     version: int | None,
     target: str,
     timeout: float,
@@ -83,6 +84,11 @@ def ask(
       cascade ask credit --given default=1 --full --seed 7 --columns age,limit_bal
       cascade ask adult --generate 1000 --json
     """
+    if generate is not None and (draws != 1 or fidelity is not None):
+        raise click.UsageError(
+            "--generate always asks the teacher, one row a draw: leave out "
+            "--draws, --full and --fast"
+        )
     names = [name.strip() for name in columns.split(",")] if columns else None
     console = Console()
     try:
@@ -99,7 +105,7 @@ def ask(
                     draws=draws,
                     columns=names,
                     seed=seed,
-                    fidelity=fidelity or "auto",  # type: ignore[typeddict-item]  # click's choice
+                    fidelity=fidelity or "auto",
                     version=version,
                 )
             else:
@@ -116,7 +122,7 @@ def ask(
                         version=version,
                     )
     except CascadeError as exc:
-        raise AskFailed(exc, target) from exc
+        raise AskFailed(exc) from exc
     if as_json:
         click.echo(json.dumps(as_document(answer), default=str))
     else:

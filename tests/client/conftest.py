@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -57,7 +58,9 @@ class Fault:
 class ScriptedService(SynthesisServicer):
     """Fills absent cells with `SYNTHETIC`; fails as `faults` say, first come first served.
 
-    `requests` holds every request but those for a schema, `described` counts these.
+    `requests` holds every request but those for a schema, `described` counts these;
+    `arrived` is set by a request, which then waits while `hold` is clear; `ended` is set when a
+    stream ends, however it does.
     """
 
     faults: list[Fault] = field(default_factory=list)
@@ -68,7 +71,12 @@ class ScriptedService(SynthesisServicer):
     chunk: int = 2
     fail_after_chunk: Fault | None = None
     ready: list[int] = field(default_factory=list)
-    cancelled: bool = False
+    arrived: threading.Event = field(default_factory=threading.Event)
+    hold: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.hold.set()
 
     def Synthesize(self, request: Any, context: Any) -> Any:
         self._take(request, context)
@@ -79,7 +87,7 @@ class ScriptedService(SynthesisServicer):
 
     def Generate(self, request: Any, context: Any) -> Iterator[Any]:
         self._take(request, context)
-        context.add_callback(lambda: setattr(self, "cancelled", not context.code()))
+        context.add_callback(self.ended.set)
         given = request.given if request.HasField("given") else pb.Rows(count=1)
         for start in range(0, request.count, self.chunk):
             count = min(self.chunk, request.count - start)
@@ -120,6 +128,8 @@ class ScriptedService(SynthesisServicer):
     def _take(self, request: Any, context: Any) -> None:
         self.requests.append(request)
         self.deadlines.append(context.time_remaining())
+        self.arrived.set()
+        self.hold.wait(10)
         if self.faults:
             fail(context, self.faults.pop(0))
 

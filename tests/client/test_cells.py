@@ -43,8 +43,10 @@ class TestDicts:
             (np.str_("x"), "x"),
             (Decimal("1.5"), 1.5),
             (date(2026, 1, 2), datetime(2026, 1, 2)),
-            (np.datetime64("2026-01-02T03:04:05.123456789", "ns"),
-             datetime(2026, 1, 2, 3, 4, 5, 123456)),
+            (
+                np.datetime64("2026-01-02T03:04:05.123456789", "ns"),
+                datetime(2026, 1, 2, 3, 4, 5, 123456),
+            ),
             (pd.Timestamp("2026-01-02"), datetime(2026, 1, 2)),
         ],
     )
@@ -54,7 +56,7 @@ class TestDicts:
 
     @pytest.mark.parametrize("value", [[1], {"x": 1}, object(), pd.NaT, pd.NA, 1j, b"x"])
     def test_what_has_no_place_in_a_table_is_named(self, value: Any) -> None:
-        with pytest.raises(InvalidRequest, match=r"column 'a': .* MISSING is allowed"):
+        with pytest.raises(InvalidRequest, match=r"column 'a': .*MISSING is allowed"):
             read({"a": value})
 
 

@@ -57,8 +57,12 @@ class TestPacking:
             ("datetime", datetime(1970, 1, 1, 0, 0, 1), "integers", 1_000_000),
             ("datetime", "1970-01-01T00:00:01", "integers", 1_000_000),
             ("datetime", datetime(1970, 1, 1, tzinfo=UTC), "integers", 0),
-            ("datetime", datetime(1970, 1, 1, 2, tzinfo=timezone(timedelta(hours=2))),
-             "integers", 0),
+            (
+                "datetime",
+                datetime(1970, 1, 1, 2, tzinfo=timezone(timedelta(hours=2))),
+                "integers",
+                0,
+            ),
         ],
     )
     def test_fitting_values(self, kind: str, value: Any, field: str, wired: Any) -> None:
@@ -172,14 +176,22 @@ class TestDtypes:
     def test_pandas_without_null(self) -> None:
         frame = unpack([self.answer(self.ROW)], self.SCHEMA, Form.PANDAS)
         assert [str(d) for d in frame.dtypes] == [
-            "int64", "float64", "object", "bool", "datetime64[us]",
+            "int64",
+            "float64",
+            "object",
+            "bool",
+            "datetime64[us]",
         ]
 
     def test_pandas_with_null(self) -> None:
         null = dict.fromkeys(self.ROW)
         frame = unpack([self.answer(self.ROW), self.answer(null)], self.SCHEMA, Form.PANDAS)
         assert [str(d) for d in frame.dtypes] == [
-            "Int64", "float64", "object", "boolean", "datetime64[us]",
+            "Int64",
+            "float64",
+            "object",
+            "boolean",
+            "datetime64[us]",
         ]
         assert frame.isna().sum().to_list() == [1] * 5
 
@@ -190,7 +202,11 @@ class TestDtypes:
     def test_arrow(self) -> None:
         table = unpack([self.answer(dict.fromkeys(self.ROW))], self.SCHEMA, Form.ARROW)
         assert table.schema.types == [
-            pa.int64(), pa.float64(), pa.string(), pa.bool_(), pa.timestamp("us"),
+            pa.int64(),
+            pa.float64(),
+            pa.string(),
+            pa.bool_(),
+            pa.timestamp("us"),
         ]
 
     def test_a_frame_keeps_the_callers_index(self) -> None:
