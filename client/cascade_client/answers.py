@@ -173,7 +173,7 @@ class ColumnDescription:
     def _bound(self, value: float) -> str:
         if self.kind == "datetime":
             return (EPOCH + timedelta(microseconds=round(value))).isoformat(sep=" ")
-        return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:g}"
+        return f"{value:.0f}" if value == round(value) and abs(value) < 1e15 else repr(value)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from cascade_client.answers import ColumnDescription, Synthesis, TableDescription
+from cascade_client.answers import ColumnDescription, Synthesis, TableDescription, to_microseconds
 from cascade_client.base import DEFAULT_TARGET
 from cascade_client.client import Client
 from cascade_client.errors import CascadeError, Unavailable
@@ -94,7 +94,7 @@ def ask(
     try:
         with Client(target, timeout=timeout) as client:
             schema = client.describe(table, version=version)
-            known = dict(parse_given(text, schema) for text in given)
+            known = parse_all_given(given, schema)
             for name in names or ():
                 find_column(name, schema, "--columns")
             answer: Synthesis[list[dict[str, Any]]]
@@ -124,9 +124,24 @@ def ask(
     except CascadeError as exc:
         raise AskFailed(exc) from exc
     if as_json:
-        click.echo(json.dumps(as_document(answer), default=str))
+        click.echo(json.dumps(as_document(answer), default=datetime.isoformat))
     else:
         print_rows(console, answer, known)
+
+
+def parse_all_given(given: Sequence[str], schema: TableDescription) -> dict[str, Any]:
+    """Typed values by column.
+
+    Raises:
+        click.BadParameter: as `parse_given`, or a column is given twice.
+    """
+    known: dict[str, Any] = {}
+    for text in given:
+        name, value = parse_given(text, schema)
+        if name in known:
+            raise click.BadParameter(f"{name} is given twice", param_hint="--given")
+        known[name] = value
+    return known
 
 
 def parse_given(text: str, schema: TableDescription) -> tuple[str, Any]:
@@ -188,9 +203,15 @@ def parse_value(text: str, column: ColumnDescription) -> Any:
             raise ValueError("not a boolean")
         return text.lower() in TRUE
     if column.kind == "datetime":
-        return datetime.fromisoformat(text)
-    number = int(text) if column.kind == "integer" else float(text)
+        moment = datetime.fromisoformat(text)
+        _within(to_microseconds(moment), column)
+        return moment
+    return _within(int(text) if column.kind == "integer" else float(text), column)
+
+
+def _within(number: float, column: ColumnDescription) -> float:
     low, high = column.minimum, column.maximum
+    # Written so that NaN, which no comparison holds for, is out of bounds.
     if not (low is None or number >= low) or not (high is None or number <= high):
         raise ValueError("out of bounds")
     return number
