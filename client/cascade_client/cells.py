@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
 from cascade_client.errors import InvalidRequest
 
 OBSERVED, NULL, ABSENT = 0, 1, 2
+ONE_OBSERVED, ONE_NULL, ONE_ABSENT = bytes([OBSERVED]), bytes([NULL]), bytes([ABSENT])
 
 Nulls = Literal["missing", "null"]
+
+PLAIN_TYPES = frozenset({bool, int, float, str, datetime})
 
 
 class _Missing:
@@ -46,9 +49,8 @@ class Form(StrEnum):
     ARROW = "arrow"
 
 
-@dataclass(frozen=True)
-class Cells:
-    """One column of a request.
+class Cells(NamedTuple):
+    """One column of a request; a tuple, since a real-time call makes one a column.
 
     Attributes:
         name: the column's name.
@@ -114,6 +116,8 @@ def read(data: object, nulls: Nulls = "missing") -> Given:
 
 
 def _from_rows(rows: Sequence[Mapping[str, Any]]) -> tuple[Cells, ...]:
+    if len(rows) == 1:
+        return tuple([_cell(name, value) for name, value in rows[0].items()])
     names = dict.fromkeys(name for row in rows for name in row)
     return tuple(_cells(name, [row.get(name, MISSING) for row in rows]) for name in names)
 
@@ -165,6 +169,14 @@ def _cells(name: str, values: list[Any]) -> Cells:
     return Cells(_name(name), observed, bytes(states))
 
 
+def _cell(name: str, value: Any) -> Cells:
+    if value is MISSING:
+        return Cells(_name(name), [], ONE_ABSENT)
+    if value is None:
+        return Cells(_name(name), [], ONE_NULL)
+    return Cells(_name(name), [_plain(name, value)], ONE_OBSERVED)
+
+
 def _name(name: Any) -> str:
     if not isinstance(name, str):
         raise InvalidRequest(f"column name {name!r} is a {type(name).__name__}; a str is allowed")
@@ -173,6 +185,8 @@ def _name(name: Any) -> str:
 
 def _plain(name: str, value: Any) -> Any:
     """The value as a bool, int, float, str or datetime."""
+    if type(value) in PLAIN_TYPES:
+        return value
     # pandas' NaT claims to be a datetime, and its NA is no type at all.
     if type(value).__name__ not in ("NaTType", "NAType"):
         if isinstance(value, np.datetime64):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -39,36 +40,38 @@ DTYPES: Mapping[str, Any] = {
 }
 
 
-def pack(given: Given, schema: Mapping[str, ColumnDescription]) -> pb.Rows:
-    """The request's rows as they travel.
+def pack(given: Given, schema: Mapping[str, ColumnDescription], into: pb.Rows) -> None:
+    """Write the request's rows, as they travel, into a message.
 
     Raises:
         InvalidRequest: a column mixes types, or a value fits nothing on the wire.
     """
-    return pb.Rows(
-        count=given.count,
-        columns=[_pack_column(cells, schema.get(cells.name)) for cells in given.cells],
-    )
+    into.count = given.count
+    add = into.columns.add  # in place: protobuf would copy a column made elsewhere
+    for cells in given.cells:
+        _pack_column(cells, schema.get(cells.name), add())
 
 
-def _pack_column(cells: Cells, column: ColumnDescription | None) -> pb.Column:
-    states = cells.states if any(cells.states) else b""
-    message = pb.Column(name=cells.name, states=states)
+def _pack_column(cells: Cells, column: ColumnDescription | None, into: pb.Column) -> None:
+    states = cells.states
+    holed = any(states)
+    into.name = cells.name
+    if holed:
+        into.states = states
     if not cells.observed:
-        return message
+        return
     field, values = _encode(cells, column)
-    if states:
+    if holed:
         known = iter(values)
         blank = PLACEHOLDERS[field]
         values = [next(known) if state == OBSERVED else blank for state in states]
     try:
-        getattr(message, field).values.extend(values)
+        getattr(into, field).values.extend(values)
     except ValueError as exc:  # beyond 64 bits; a string that is not Unicode
         raise InvalidRequest(
             f"column {cells.name!r} has a value that cannot be sent ({exc}); 64-bit integers "
             "and Unicode strings are allowed"
         ) from exc
-    return message
 
 
 def _encode(cells: Cells, column: ColumnDescription | None) -> tuple[str, list[Any]]:
@@ -101,25 +104,26 @@ def _encode(cells: Cells, column: ColumnDescription | None) -> tuple[str, list[A
 
 def _natural_field(cells: Cells, kind: str | None) -> str:
     """Where values go by their Python type alone; "times" stands for date-times."""
-    fields = {_field_of(value) for value in cells.observed}
-    if fields == {"integers", "doubles"}:
-        return "doubles"
+    fields = {_field_of(type_) for type_ in set(map(type, cells.observed))}
     if len(fields) == 1:
         return fields.pop()
+    if fields == {"integers", "doubles"}:
+        return "doubles"
     if kind == "categorical":
         return "mixed"
     names = " and ".join(sorted({type(value).__name__ for value in cells.observed}))
     raise InvalidRequest(f"column {cells.name!r} mixes {names}; values of one type are allowed")
 
 
-def _field_of(value: Any) -> str:
-    if isinstance(value, bool):  # before int, which it is too
+@cache
+def _field_of(type_: type) -> str:
+    if issubclass(type_, bool):  # before int, which it is too
         return "booleans"
-    if isinstance(value, int):
+    if issubclass(type_, int):
         return "integers"
-    if isinstance(value, float):
+    if issubclass(type_, float):
         return "doubles"
-    return "strings" if isinstance(value, str) else "times"
+    return "strings" if issubclass(type_, str) else "times"
 
 
 def _label(value: Any, categories: Sequence[str]) -> str:

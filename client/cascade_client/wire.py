@@ -56,16 +56,17 @@ def synthesize_request(
     """
     if fidelity not in FIDELITIES:
         raise InvalidRequest(f"fidelity is {fidelity!r}; {_listed(FIDELITIES)} is allowed")
-    return pb.SynthesizeRequest(
+    request = pb.SynthesizeRequest(
         table=schema.table,
         version=version or 0,
-        rows=pack(given, schema.by_name),
         draws=_within("draws", draws, 1, 2**32 - 1),
         columns=_names(columns),
         seed=_seed(seed),
         fidelity=FIDELITIES[fidelity],
         log_likelihood=log_likelihood,
     )
+    pack(given, schema.by_name, into=request.rows)
+    return request
 
 
 def generate_request(
@@ -84,14 +85,16 @@ def generate_request(
     """
     if given is not None and not isinstance(given, Mapping):
         raise InvalidRequest(f"given is a {type(given).__name__}; a dict or None is allowed")
-    return pb.GenerateRequest(
+    request = pb.GenerateRequest(
         table=schema.table,
         version=version or 0,
         count=_within("n", n, 1, 2**63 - 1),
-        given=pack(read(given), schema.by_name) if given else None,
         columns=_names(columns),
         seed=_seed(seed),
     )
+    if given:
+        pack(read(given), schema.by_name, into=request.given)
+    return request
 
 
 def describe_request(table: str, version: int | None) -> pb.DescribeTableRequest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -10,13 +11,19 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from cascade_client import InvalidRequest
+from cascade_client import InvalidRequest, rows
 from cascade_client.answers import ColumnDescription, TableDescription
-from cascade_client.cells import Form, read
-from cascade_client.rows import pack, unpack
+from cascade_client.cells import Form, Given, read
+from cascade_client.rows import unpack
 from cascade_proto import synthesis_pb2 as pb
 from hypothesis import given
 from hypothesis import strategies as st
+
+
+def pack(given: Given, schema: Mapping[str, ColumnDescription]) -> pb.Rows:
+    into = pb.Rows()
+    rows.pack(given, schema, into=into)
+    return into
 
 
 def described(kind: str, **more: Any) -> ColumnDescription:
@@ -32,8 +39,8 @@ def schema(**kinds: str) -> TableDescription:
 
 def sent(value: Any, column: ColumnDescription | None) -> tuple[str | None, list[Any]]:
     """Field and values that a single value, or each of a list, travels as."""
-    rows = [{"x": one} for one in value] if isinstance(value, list) else [{"x": value}]
-    [packed] = pack(read(rows), {} if column is None else {"x": column}).columns
+    table = [{"x": one} for one in value] if isinstance(value, list) else [{"x": value}]
+    [packed] = pack(read(table), {} if column is None else {"x": column}).columns
     field = packed.WhichOneof("values")
     return field, list(getattr(packed, field).values) if field else []
 
@@ -113,9 +120,9 @@ class TestPacking:
             sent(value, None)
 
     def test_states_are_left_out_where_all_is_observed(self) -> None:
-        rows = pack(read([{"a": 1, "b": 1}, {"a": 2}, {"a": 3, "b": None}]), {})
-        assert [column.states for column in rows.columns] == [b"", b"\x00\x02\x01"]
-        assert list(rows.columns[1].integers.values) == [1, 0, 0]
+        packed = pack(read([{"a": 1, "b": 1}, {"a": 2}, {"a": 3, "b": None}]), {})
+        assert [column.states for column in packed.columns] == [b"", b"\x00\x02\x01"]
+        assert list(packed.columns[1].integers.values) == [1, 0, 0]
 
     def test_a_column_with_nothing_observed_has_no_values(self) -> None:
         assert sent(None, described("integer")) == (None, [])
@@ -144,21 +151,21 @@ class TestRoundTrips:
 
     @given(tables())
     def test_rows(self, table: tuple[TableDescription, list[dict[str, Any]]]) -> None:
-        described, rows = table
-        packed = pb.Rows.FromString(pack(read(rows), described.by_name).SerializeToString())
-        assert unpack([packed], described, Form.ROWS) == rows
+        described, held = table
+        packed = pb.Rows.FromString(pack(read(held), described.by_name).SerializeToString())
+        assert unpack([packed], described, Form.ROWS) == held
 
     @given(tables())
     def test_arrow(self, table: tuple[TableDescription, list[dict[str, Any]]]) -> None:
-        described, rows = table
-        packed = pack(read(rows), described.by_name)
+        described, held = table
+        packed = pack(read(held), described.by_name)
         arrow = unpack([packed, packed], described, Form.ARROW)
-        assert arrow.to_pylist() == rows * 2
+        assert arrow.to_pylist() == held * 2
 
     @given(tables())
     def test_pandas(self, table: tuple[TableDescription, list[dict[str, Any]]]) -> None:
-        described, rows = table
-        packed = pack(read(rows), described.by_name)
+        described, held = table
+        packed = pack(read(held), described.by_name)
         frame = unpack([packed], described, Form.PANDAS)
         again = pack(read(frame, nulls="null"), described.by_name)
         assert again == packed
