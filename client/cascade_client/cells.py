@@ -90,8 +90,8 @@ def read(data: object, nulls: Nulls = "missing") -> Given:
             observed to be NULL ("null"). Dicts do not need it.
 
     Raises:
-        InvalidRequest: another type; no rows; a column name that is not a string; a value that
-            has no place in a table.
+        InvalidRequest: another type; no rows; a column name that is not a string or comes
+            twice; a value that has no place in a table.
     """
     if nulls not in ("missing", "null"):
         raise InvalidRequest(f"nulls is {nulls!r}; 'missing' or 'null' is allowed")
@@ -112,6 +112,10 @@ def read(data: object, nulls: Nulls = "missing") -> Given:
         )
     if given.count == 0:
         raise InvalidRequest("data has no rows; at least one is needed")
+    names = [cells.name for cells in given.cells]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidRequest(f"data has two columns {twice!r}; one of each name is allowed")
     return given
 
 

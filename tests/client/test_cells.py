@@ -127,3 +127,14 @@ class TestRefusals:
     def test_names_that_are_not_strings(self, data: Any) -> None:
         with pytest.raises(InvalidRequest, match=r"column name \d is a"):
             read(data)
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            pd.DataFrame([[1, 2]], columns=["a", "a"]),
+            pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["a", "a"]),
+        ],
+    )
+    def test_names_that_come_twice(self, data: Any) -> None:
+        with pytest.raises(InvalidRequest, match="two columns 'a'"):
+            read(data)
