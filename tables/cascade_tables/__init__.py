@@ -1,0 +1,51 @@
+"""Tables: schema, codec and release format. NumPy only; every other package may import it."""
+
+from cascade_tables.codec import Codec, Encoded
+from cascade_tables.errors import (
+    CascadeTablesError,
+    DataError,
+    ReleaseError,
+    SchemaError,
+    UnknownColumn,
+    ValueNotAllowed,
+)
+from cascade_tables.frame import ColumnData, Frame
+from cascade_tables.infer import infer_schema
+from cascade_tables.layout import TokenLayout
+from cascade_tables.overrides import ColumnOverride, load_overrides
+from cascade_tables.readers import read_table
+from cascade_tables.release import (
+    Release,
+    ReleaseManifest,
+    list_releases,
+    load_release,
+    write_release,
+)
+from cascade_tables.schema import Column, Dropped, Kind, Schema
+
+__all__ = [
+    "CascadeTablesError",
+    "Codec",
+    "Column",
+    "ColumnData",
+    "ColumnOverride",
+    "DataError",
+    "Dropped",
+    "Encoded",
+    "Frame",
+    "Kind",
+    "Release",
+    "ReleaseError",
+    "ReleaseManifest",
+    "Schema",
+    "SchemaError",
+    "TokenLayout",
+    "UnknownColumn",
+    "ValueNotAllowed",
+    "infer_schema",
+    "list_releases",
+    "load_overrides",
+    "load_release",
+    "read_table",
+    "write_release",
+]

@@ -1,0 +1,154 @@
+"""Rows to tokens and back, in NumPy: exact for listed values, within the fine bin for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade_tables.column_codecs import ColumnCodec, Tokens, column_from_dict, fit_column
+from cascade_tables.errors import SchemaError
+from cascade_tables.frame import ColumnData, Frame
+from cascade_tables.layout import TokenLayout
+from cascade_tables.schema import Schema
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Rows from outside, some of whose columns are known.
+
+    Attributes:
+        tokens: int32 [n, T]; 0 where not observed.
+        observed: bool [n, T].
+        notices: what was changed on the way, such as an unseen category that was folded.
+    """
+
+    tokens: Tokens
+    observed: NDArray[np.bool_]
+    notices: tuple[str, ...]
+
+
+class Codec:
+    """A schema's columns to and from T token slots; see `TokenLayout`."""
+
+    def __init__(self, schema: Schema, columns: Sequence[ColumnCodec]) -> None:
+        self.schema = schema
+        self.columns = tuple(columns)
+        at = np.cumsum([0, *(len(c.sizes) for c in self.columns)]).tolist()
+        self._slots = {
+            name: slice(begin, end)
+            for name, begin, end in zip(schema.names, at[:-1], at[1:], strict=True)
+        }
+        self._by_name = dict(zip(schema.names, self.columns, strict=True))
+        self.layout = TokenLayout(
+            sizes=tuple(size for c in self.columns for size in c.sizes),
+            column=tuple(i for i, c in enumerate(self.columns) for _ in c.sizes),
+            role=tuple(role for c in self.columns for role in c.roles),
+            positions=tuple(p for c in self.columns for p in c.positions),
+        )
+
+    @classmethod
+    def fit(cls, schema: Schema, frame: Frame) -> Codec:
+        """Learn each column's tokens from the rows the schema was inferred from."""
+        return cls(schema, [fit_column(column, frame[column.name]) for column in schema.columns])
+
+    def encode(self, frame: Frame) -> Tokens:
+        """Whole rows to tokens int32 [n, T].
+
+        Raises:
+            UnknownColumn: the frame lacks a column.
+            ValueNotAllowed: a category that the codec does not know.
+        """
+        parts = [
+            codec.encode(frame[name])
+            for name, codec in zip(self.schema.names, self.columns, strict=True)
+        ]
+        return np.concatenate(parts, axis=1)
+
+    def encode_partial(
+        self,
+        columns: Mapping[str, ColumnData],
+        absent: Mapping[str, NDArray[np.bool_]],
+        n: int,
+    ) -> Encoded:
+        """Rows from outside, checked value by value.
+
+        Args:
+            columns: what is known, by column; others are absent from every row.
+            absent: by column, bool [n]: rows that lack it; a column not named lacks it nowhere.
+            n: rows.
+
+        Raises:
+            UnknownColumn: the schema has no such column.
+            ValueNotAllowed: names the column, the value and what is allowed.
+        """
+        tokens = np.zeros((n, len(self.layout.sizes)), np.int32)
+        observed = np.zeros(tokens.shape, bool)
+        notices: list[str] = []
+        for name, data in columns.items():
+            codec = self._by_name.get(name)
+            if codec is None:
+                raise self.schema.unknown(name)
+            slots = self._slots[name]
+            missing = absent.get(name)
+            if n == 1:
+                if missing is None or not missing[0]:
+                    value = None if data.null[0] else data.values[0]
+                    tokens[0, slots] = codec.encode_value(value, notices)
+                    observed[0, slots] = True
+                continue
+            known = np.ones(n, bool) if missing is None else ~missing
+            observed[:, slots] = known[:, None]
+            # Each distinct value is checked and looked up once.
+            seen: dict[Any, tuple[int, ...]] = {}
+            values = data.values
+            for row in np.flatnonzero(known).tolist():
+                value = None if data.null[row] else values[row]
+                if value not in seen:
+                    seen[value] = codec.encode_value(value, notices)
+                tokens[row, slots] = seen[value]
+        return Encoded(tokens, observed, tuple(notices))
+
+    def decode(self, tokens: Tokens, rng: np.random.Generator) -> Frame:
+        """Tokens int32 [n, T] to rows, the source's columns, order and types."""
+        return Frame(self.decode_columns(tokens, rng, self.schema.names))
+
+    def decode_columns(
+        self, tokens: Tokens, rng: np.random.Generator, names: Sequence[str]
+    ) -> dict[str, ColumnData]:
+        """Only these columns of the rows, in this order.
+
+        Raises:
+            UnknownColumn: the schema has no such column.
+        """
+        out = {}
+        for name in names:
+            codec = self._by_name.get(name)
+            if codec is None:
+                raise self.schema.unknown(name)
+            out[name] = codec.decode(tokens[:, self._slots[name]], rng)
+        return out
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe; `from_dict` restores it."""
+        return {
+            "schema": self.schema.to_dict(),
+            "columns": [codec.to_dict() for codec in self.columns],
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Codec:
+        """What `to_dict` gave.
+
+        Raises:
+            SchemaError: it is not a codec, or does not fit its schema.
+        """
+        try:
+            schema = Schema.from_dict(content["schema"])
+            pairs = zip(schema.columns, content["columns"], strict=True)
+            return cls(schema, [column_from_dict(column, entry) for column, entry in pairs])
+        except (KeyError, TypeError, ValueError) as exc:
+            raise SchemaError(f"this is not a codec: {exc!r}") from exc

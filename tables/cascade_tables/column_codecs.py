@@ -1,0 +1,342 @@
+"""One column to and from its tokens: listed values, or bins with a place inside them."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade_tables.errors import ValueNotAllowed, listing
+from cascade_tables.frame import ColumnData
+from cascade_tables.infer import MAX_EXACT, as_text
+from cascade_tables.layout import Role
+from cascade_tables.schema import Column, Kind, bound_text
+
+COARSE, FINE = 64, 16
+
+Tokens = NDArray[np.int32]
+
+
+class ColumnCodec(Protocol):
+    """What `Codec` asks of a column's codec."""
+
+    column: Column
+    sizes: tuple[int, ...]
+    roles: tuple[Role, ...]
+    positions: tuple[NDArray[np.float32] | None, ...]
+
+    def encode(self, data: ColumnData) -> Tokens:
+        """Values the codec was fitted on to tokens [n, slots]."""
+
+    def encode_value(self, value: Any, notices: list[str]) -> tuple[int, ...]:
+        """One value from outside (None: NULL), checked, to its tokens.
+
+        Raises:
+            ValueNotAllowed: the column cannot have it.
+        """
+
+    def decode(self, tokens: Tokens, rng: np.random.Generator) -> ColumnData:
+        """Tokens [n, slots] to values."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe state, without the schema's."""
+
+
+def allowed_values(column: Column) -> str:
+    """What a column may hold, in words, for an error."""
+    if column.kind is Kind.CATEGORICAL:
+        allowed = "one of " + listing(column.categories)
+    elif column.kind is Kind.BOOLEAN:
+        allowed = "true or false"
+    else:
+        noun = {
+            Kind.INTEGER: "whole numbers",
+            Kind.CONTINUOUS: "numbers",
+            Kind.DATETIME: "date-times",
+        }[column.kind]
+        low, high = bound_text(column, column.minimum), bound_text(column, column.maximum)
+        allowed = f"{noun} from {low} to {high}"
+    return allowed + (" or NULL" if column.nullable else "; not NULL")
+
+
+def check_number(column: Column, value: Any) -> float | int:
+    """A number within the column's bounds, as the column stores it.
+
+    Raises:
+        ValueNotAllowed: not a number, not whole where it must be, not finite, out of bounds.
+    """
+    if isinstance(value, np.datetime64):
+        value = int(value.astype("datetime64[us]").astype(np.int64))
+    elif isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueNotAllowed(column.name, value, allowed_values(column))
+    assert column.minimum is not None
+    assert column.maximum is not None
+    # NaN fails both comparisons.
+    if not column.minimum <= value <= column.maximum:
+        raise ValueNotAllowed(column.name, value, allowed_values(column))
+    if column.kind is Kind.CONTINUOUS:
+        return float(value)
+    if value != int(value):
+        raise ValueNotAllowed(column.name, value, allowed_values(column))
+    return int(value)
+
+
+def _refuse_null(column: Column) -> ValueNotAllowed:
+    return ValueNotAllowed(column.name, None, allowed_values(column))
+
+
+class ListedCodec:
+    """A token a value: categories, booleans, and numbers with few distinct values."""
+
+    roles: tuple[Role, ...] = ("value",)
+
+    def __init__(self, column: Column, values: Sequence[Any], ranks: Sequence[float]) -> None:
+        self.column = column
+        self.values = list(values)
+        self._offset = int(column.nullable)
+        self._token = {value: i + self._offset for i, value in enumerate(self.values)}
+        self._other = None
+        if column.other is not None:
+            self._other = len(self.values) + self._offset
+        self.sizes = (self._offset + len(self.values) + (self._other is not None),)
+        self.ranks = [float(rank) for rank in ranks]
+        self.positions: tuple[NDArray[np.float32] | None, ...] = (None,)
+        if column.kind.is_number:
+            null = [np.nan] * self._offset
+            self.positions = (np.array([*null, *self.ranks], np.float32),)
+        self._table = self._decoded()
+
+    @classmethod
+    def fit(cls, column: Column, data: ColumnData) -> ListedCodec:
+        if column.kind is Kind.BOOLEAN:
+            return cls(column, [False, True], [])
+        if column.kind is Kind.CATEGORICAL:
+            return cls(column, column.categories, [])
+        values, counts = np.unique(numbers(column, data), return_counts=True)
+        upto = np.cumsum(counts)
+        return cls(column, values.tolist(), ((upto - counts / 2) / upto[-1]).tolist())
+
+    def _decoded(self) -> NDArray[Any]:
+        """Values by token; NULL's is a placeholder."""
+        kind = self.column.kind
+        null: list[Any]
+        if kind is Kind.CATEGORICAL:
+            extra = [] if self._other is None else [self.column.other]
+            out = np.empty(self.sizes[0], object)
+            out[:] = [""] * self._offset + self.values + extra
+            return out
+        null = [self.values[0]] * self._offset
+        return typed(kind, np.array(null + self.values))
+
+    def encode(self, data: ColumnData) -> Tokens:
+        kind = self.column.kind
+        if kind is Kind.CATEGORICAL:
+            fallback = -1 if self._other is None else self._other
+            get = self._token.get
+            tokens = np.fromiter(
+                (get(v, fallback) for v in as_text(data.values)), np.int32, len(data)
+            )
+        elif kind is Kind.BOOLEAN:
+            tokens = data.values.astype(np.int32) + self._offset
+        else:
+            known = np.array(self.values)
+            values = numbers(self.column, data, present_only=False)
+            tokens = np.searchsorted(known, values).clip(0, len(known) - 1).astype(np.int32)
+            tokens += self._offset
+        tokens = np.where(data.null, 0, tokens).astype(np.int32)
+        if (tokens < 0).any():
+            bad = data.values[int(np.flatnonzero(tokens < 0)[0])]
+            raise ValueNotAllowed(self.column.name, bad, allowed_values(self.column))
+        return tokens[:, None]
+
+    def encode_value(self, value: Any, notices: list[str]) -> tuple[int, ...]:
+        column = self.column
+        if value is None:
+            if not column.nullable:
+                raise _refuse_null(column)
+            return (0,)
+        if column.kind.is_number:
+            number = check_number(column, value)
+            token = self._token.get(number)
+            if token is None:
+                token = self._nearest(number)
+                nearest = bound_text(column, self.values[token - self._offset])
+                notices.append(
+                    f"column {column.name!r}: {bound_text(column, number)} was not seen in "
+                    f"training; conditioned on the nearest value, {nearest}"
+                )
+            return (token,)
+        wanted = bool if column.kind is Kind.BOOLEAN else str
+        if isinstance(value, np.bool_):
+            value = bool(value)
+        if not isinstance(value, wanted):
+            raise ValueNotAllowed(column.name, value, allowed_values(column))
+        token = self._token.get(value)
+        if token is None:
+            if self._other is None:
+                raise ValueNotAllowed(column.name, value, allowed_values(column))
+            token = self._other
+            if value != column.other:
+                notices.append(
+                    f"column {column.name!r}: {value!r} is not one of its "
+                    f"{len(self.values)} categories; conditioned on {column.other!r}"
+                )
+        return (token,)
+
+    def _nearest(self, number: float | int) -> int:
+        after = bisect_right(self.values, number)
+        around = [i for i in (after - 1, after) if 0 <= i < len(self.values)]
+        return min(around, key=lambda i: abs(self.values[i] - number)) + self._offset
+
+    def decode(self, tokens: Tokens, rng: np.random.Generator) -> ColumnData:
+        token = tokens[:, 0]
+        null = token == 0 if self._offset else np.zeros(len(token), bool)
+        return ColumnData(self._table[token], null, self.column.dtype)
+
+    def to_dict(self) -> dict[str, Any]:
+        if not self.column.kind.is_number:
+            return {"codec": "listed"}
+        return {"codec": "listed", "values": self.values, "ranks": self.ranks}
+
+    @classmethod
+    def from_dict(cls, column: Column, content: dict[str, Any]) -> ListedCodec:
+        if column.kind is Kind.BOOLEAN:
+            return cls(column, [False, True], [])
+        if column.kind is Kind.CATEGORICAL:
+            return cls(column, column.categories, [])
+        return cls(column, content["values"], content["ranks"])
+
+
+class BinnedCodec:
+    """Two tokens a number: NULL, a point mass or a quantile bin; then the place inside the bin.
+
+    `edges` are COARSE * FINE + 1 order statistics of the values that are not point masses. Tied
+    edges leave bins of no width, which `encode` never chooses.
+    """
+
+    roles: tuple[Role, ...] = ("coarse", "fine")
+
+    def __init__(
+        self, column: Column, edges: Sequence[float | int], ranks: Sequence[float]
+    ) -> None:
+        self.column = column
+        self.edges = list(edges)
+        self.ranks = [float(rank) for rank in ranks]
+        self._null = int(column.nullable)
+        self._masses = list(column.point_masses)
+        self._mass_token = {value: i + self._null for i, value in enumerate(self._masses)}
+        self._bins_from = self._null + len(self._masses)
+        self._edges = np.array(self.edges)
+        self.sizes = (self._bins_from + COARSE, FINE)
+        coarse = np.array([*[np.nan] * self._null, *self.ranks], np.float32)
+        fine = ((np.arange(FINE) + 0.5) / FINE).astype(np.float32)
+        self.positions: tuple[NDArray[np.float32] | None, ...] = (coarse, fine)
+
+    @classmethod
+    def fit(cls, column: Column, data: ColumnData) -> BinnedCodec:
+        values = np.sort(numbers(column, data))
+        masses = np.array(column.point_masses, values.dtype)
+        rest = values[~np.isin(values, masses)]
+        if len(rest) == 0:
+            rest = values
+        at = np.round(np.linspace(0, len(rest) - 1, COARSE * FINE + 1)).astype(int)
+        edges = rest[at]
+        middles = edges[FINE // 2 :: FINE][:COARSE]
+        spots = np.concatenate([masses, middles])
+        left, right = np.searchsorted(values, spots), np.searchsorted(values, spots, "right")
+        return cls(column, edges.tolist(), ((left + right) / 2 / len(values)).tolist())
+
+    def encode(self, data: ColumnData) -> Tokens:
+        values = numbers(self.column, data, present_only=False)
+        place = (np.searchsorted(self._edges, values, "right") - 1).clip(0, COARSE * FINE - 1)
+        coarse, fine = self._bins_from + place // FINE, place % FINE
+        if self._masses:
+            masses = np.array(self._masses)
+            nearest = np.searchsorted(masses, values).clip(0, len(masses) - 1)
+            is_mass = masses[nearest] == values
+            coarse = np.where(is_mass, nearest + self._null, coarse)
+            fine = np.where(is_mass, 0, fine)
+        coarse, fine = np.where(data.null, 0, coarse), np.where(data.null, 0, fine)
+        return np.stack([coarse, fine], axis=1).astype(np.int32)
+
+    def encode_value(self, value: Any, notices: list[str]) -> tuple[int, ...]:
+        if value is None:
+            if not self._null:
+                raise _refuse_null(self.column)
+            return (0, 0)
+        number = check_number(self.column, value)
+        token = self._mass_token.get(number)
+        if token is not None:
+            return (token, 0)
+        place = min(max(bisect_right(self.edges, number) - 1, 0), COARSE * FINE - 1)
+        return (self._bins_from + place // FINE, place % FINE)
+
+    def decode(self, tokens: Tokens, rng: np.random.Generator) -> ColumnData:
+        coarse = tokens[:, 0]
+        place = ((coarse - self._bins_from) * FINE + tokens[:, 1]).clip(0, COARSE * FINE - 1)
+        low, high = self._edges[place], self._edges[place + 1]
+        uniform = rng.random(len(coarse))
+        column = self.column
+        if column.kind is Kind.CONTINUOUS:
+            # Not low + u * (high - low), which overflows where the bounds are far apart.
+            values = low * (1 - uniform) + high * uniform
+            if column.decimals is not None:
+                values = np.round(values, column.decimals)
+            values = np.clip(values, low, high)
+        else:
+            # Below the next edge, which is the next bin's; the last edge is the last bin's.
+            step = column.step or 1
+            last = place == COARSE * FINE - 1
+            count = np.maximum((high.astype(np.float64) - low) / step + last, 1.0)
+            values = low + (uniform * count).astype(np.int64) * step
+            values = np.clip(values, low, high)
+        if self._masses:
+            mass = np.array(self._masses)[(coarse - self._null).clip(0, len(self._masses) - 1)]
+            values = np.where(coarse < self._bins_from, mass, values)
+        null = coarse < self._null
+        return ColumnData(typed(column.kind, values), null, column.dtype)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"codec": "binned", "edges": self.edges, "ranks": self.ranks}
+
+    @classmethod
+    def from_dict(cls, column: Column, content: dict[str, Any]) -> BinnedCodec:
+        return cls(column, content["edges"], content["ranks"])
+
+
+def numbers(column: Column, data: ColumnData, present_only: bool = True) -> NDArray[Any]:
+    """A number column's values as float64 (continuous) or int64 (whole; date-times as µs)."""
+    values = data.present() if present_only else data.values
+    return values.astype(np.float64 if column.kind is Kind.CONTINUOUS else np.int64)
+
+
+def typed(kind: Kind, values: NDArray[Any]) -> NDArray[Any]:
+    """Values in the element type that a Frame holds this kind in."""
+    if kind is Kind.DATETIME:
+        return values.astype(np.int64).astype("datetime64[us]")
+    if kind is Kind.INTEGER:
+        return values.astype(np.int64)
+    if kind is Kind.CONTINUOUS:
+        return values.astype(np.float64)
+    return values
+
+
+def fit_column(column: Column, data: ColumnData) -> ColumnCodec:
+    """The codec that suits a column."""
+    if column.kind.is_number and len(np.unique(data.present())) > MAX_EXACT:
+        return BinnedCodec.fit(column, data)
+    return ListedCodec.fit(column, data)
+
+
+def column_from_dict(column: Column, content: dict[str, Any]) -> ColumnCodec:
+    """What a column codec's `to_dict` gave."""
+    kinds: dict[str, type[BinnedCodec] | type[ListedCodec]] = {
+        "listed": ListedCodec,
+        "binned": BinnedCodec,
+    }
+    return kinds[content["codec"]].from_dict(column, content)

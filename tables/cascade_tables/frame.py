@@ -1,0 +1,225 @@
+"""A table in memory as NumPy columns with NULL masks: what readers give and the codec takes.
+
+Five element types are enough for every column we model: int64, float64, bool, object (text) and
+datetime64[us]. The type a column had in its source is kept beside it and restored on the way out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade_tables.errors import DataError, UnknownColumn
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+DEFAULT_DTYPES = {"i": "int64", "f": "double", "b": "bool", "O": "string", "M": "timestamp[us]"}
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnData:
+    """One column.
+
+    Attributes:
+        values: [n] of int64, float64, bool, object (str) or datetime64[us]; a NULL's value is a
+            placeholder.
+        null: bool [n].
+        dtype: the Arrow type to restore, such as "int8"; the values' own where empty.
+    """
+
+    values: NDArray[Any]
+    null: NDArray[np.bool_]
+    dtype: str = ""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def arrow_type(self) -> str:
+        return self.dtype or DEFAULT_DTYPES[self.values.dtype.kind]
+
+    def present(self) -> NDArray[Any]:
+        """The values that are not NULL."""
+        return self.values[~self.null]
+
+    def to_list(self) -> list[Any]:
+        """Python values, None for NULL."""
+        return [
+            None if null else value
+            for value, null in zip(self.values.tolist(), self.null.tolist(), strict=True)
+        ]
+
+
+class Frame:
+    """Named columns of equal length, in order."""
+
+    def __init__(self, columns: Mapping[str, ColumnData]) -> None:
+        lengths = {len(column) for column in columns.values()}
+        if len(lengths) > 1:
+            raise DataError(f"columns have different lengths: {sorted(lengths)}")
+        self.columns = dict(columns)
+        self._rows = lengths.pop() if lengths else 0
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __getitem__(self, name: str) -> ColumnData:
+        if name not in self.columns:
+            raise UnknownColumn(name, self.columns)
+        return self.columns[name]
+
+    def __repr__(self) -> str:
+        return f"<Frame {len(self)} rows × {len(self.columns)} columns>"
+
+    def select(self, names: Iterable[str]) -> Frame:
+        """Only these columns, in this order."""
+        return Frame({name: self[name] for name in names})
+
+    def take(self, rows: NDArray[Any]) -> Frame:
+        """The rows at these indices, or where this mask is true."""
+        return Frame(
+            {n: ColumnData(c.values[rows], c.null[rows], c.dtype) for n, c in self.columns.items()}
+        )
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """A dict a row, None for NULL."""
+        lists = [column.to_list() for column in self.columns.values()]
+        return [dict(zip(self.columns, row, strict=True)) for row in zip(*lists, strict=True)]
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Mapping[str, Any]]) -> Frame:
+        """From dicts; a key that a row lacks is NULL."""
+        import pyarrow as pa
+
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        try:
+            return cls.from_arrow(
+                pa.table({name: [row.get(name) for row in rows] for name in names})
+            )
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as exc:
+            raise DataError(f"rows cannot be made into columns: {exc}") from exc
+
+    @classmethod
+    def from_arrow(cls, table: pa.Table) -> Frame:
+        """From a pyarrow Table.
+
+        Raises:
+            DataError: two columns share a name, or a column's type cannot be modelled.
+        """
+        names = table.column_names
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise DataError(f"duplicate column names: {', '.join(map(repr, twice))}")
+        return cls({name: _from_arrow(name, table[name]) for name in names})
+
+    @classmethod
+    def from_pandas(cls, frame: pd.DataFrame) -> Frame:
+        """From a DataFrame; NaN, NaT, NA and None are NULL, the index is left behind.
+
+        Raises:
+            DataError: two columns share a name, or a column mixes types.
+        """
+        import pyarrow as pa
+
+        names = [str(name) for name in frame.columns]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise DataError(f"duplicate column names: {', '.join(map(repr, twice))}")
+        columns = {}
+        for name, label in zip(names, frame.columns, strict=True):
+            try:
+                columns[name] = _from_arrow(name, pa.array(frame[label], from_pandas=True))
+            except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as exc:
+                raise DataError(f"column {name!r} mixes types or cannot be read: {exc}") from exc
+        return cls(columns)
+
+    def to_arrow(self) -> pa.Table:
+        """A pyarrow Table with the sources' types."""
+        import pyarrow as pa
+
+        arrays = {}
+        for name, column in self.columns.items():
+            values = column.values
+            natural = DEFAULT_DTYPES[values.dtype.kind]
+            array = pa.array(values, mask=column.null, type=_arrow_type(natural))
+            arrays[name] = array.cast(_arrow_type(column.arrow_type))
+        return pa.table(arrays)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A DataFrame; whole numbers and booleans with NULLs take pandas' nullable types."""
+        import pandas as pd
+
+        table = self.to_arrow()
+        out = {}
+        for name in table.column_names:
+            array = table[name]
+            nullable = array.null_count > 0 and str(array.type).lstrip("u").startswith(
+                ("int", "bool")
+            )
+            if nullable:
+                kind = str(array.type)
+                dtype = "boolean" if kind == "bool" else kind.replace("int", "Int").replace("uI", "UI")
+                out[name] = pd.array(array.to_pylist(), dtype=dtype)
+            else:
+                out[name] = array.to_pandas()
+        return pd.DataFrame(out, index=pd.RangeIndex(len(self)))
+
+
+def _arrow_type(name: str) -> Any:
+    """The Arrow type of a name that `str(type)` gave."""
+    import pyarrow as pa
+
+    if name.startswith("timestamp["):
+        unit, _, zone = name[len("timestamp[") : -1].partition(", tz=")
+        return pa.timestamp(unit, tz=zone or None)
+    return pa.type_for_alias({"double": "float64", "float": "float32"}.get(name, name))
+
+
+def _from_arrow(name: str, array: Any) -> ColumnData:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    types = pa.types
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    kind = array.type
+    if types.is_dictionary(kind):
+        array = array.dictionary_decode()
+        kind = array.type
+    null = np.asarray(array.is_null())
+    dtype = str(kind)
+    if types.is_null(kind):
+        return ColumnData(np.full(len(null), "", object), null, "string")
+    if types.is_boolean(kind):
+        return ColumnData(_numpy(array.fill_null(False)).astype(bool), null, "bool")
+    if types.is_integer(kind):
+        if types.is_uint64(kind) and len(array) and (pc.max(array).as_py() or 0) >= 2**63:
+            return ColumnData(_numpy(array.fill_null(0)).astype(np.float64), null, "double")
+        return ColumnData(_numpy(array.fill_null(0)).astype(np.int64), null, dtype)
+    if types.is_floating(kind) or types.is_decimal(kind):
+        wide = array.cast(pa.float64()).fill_null(0.0)
+        values = _numpy(wide).astype(np.float64)
+        nan = np.isnan(values)
+        values = np.where(nan, 0.0, values)
+        return ColumnData(values, null | nan, "double" if types.is_decimal(kind) else dtype)
+    if types.is_timestamp(kind) or types.is_date(kind):
+        micros = array.cast(pa.timestamp("us", tz=getattr(kind, "tz", None)), safe=False)
+        whole = _numpy(micros.cast(pa.int64()).fill_null(0))
+        return ColumnData(whole.astype("datetime64[us]"), null, dtype)
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return ColumnData(np.array(array.fill_null("").to_pylist(), object), null, "string")
+    raise DataError(
+        f"column {name!r} has type {dtype}; allowed: text, whole and real numbers, booleans, "
+        "dates and times"
+    )
+
+
+def _numpy(array: Any) -> NDArray[Any]:
+    values: NDArray[Any] = array.to_numpy(zero_copy_only=False)
+    return values

@@ -1,0 +1,58 @@
+"""How a row's tokens are laid out: what a model has to know of a codec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Role = Literal["value", "coarse", "fine"]
+
+
+@dataclass(frozen=True, eq=False)
+class TokenLayout:
+    """One entry a token slot, T in all.
+
+    Attributes:
+        sizes: number of tokens.
+        column: index of the schema column it belongs to; a column's slots are neighbours.
+        role: "value" for a whole column in one token; "coarse" for a bin (or NULL, or a point
+            mass) and "fine" for the place inside it, which directly follows. The fine token is 0
+            where the coarse one is not a bin.
+        positions: for numbers, float32 [size]: each token's middle rank in [0, 1] among the
+            column's values, NaN for NULL; for fine slots the offset inside the bin; None for
+            categories and booleans.
+    """
+
+    sizes: tuple[int, ...]
+    column: tuple[int, ...]
+    role: tuple[Role, ...]
+    positions: tuple[NDArray[np.float32] | None, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe."""
+        return {
+            "sizes": list(self.sizes),
+            "column": list(self.column),
+            "role": list(self.role),
+            "positions": [
+                None if p is None else [None if np.isnan(v) else float(v) for v in p]
+                for p in self.positions
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> TokenLayout:
+        """What `to_dict` gave."""
+        positions = tuple(
+            None
+            if p is None
+            else np.array([np.nan if v is None else v for v in p], dtype=np.float32)
+            for p in content["positions"]
+        )
+        return cls(
+            tuple(content["sizes"]), tuple(content["column"]), tuple(content["role"]), positions
+        )

@@ -1,0 +1,110 @@
+"""A person's corrections to an inferred schema, from a YAML or TOML file.
+
+    columns:
+      zip_code: {kind: categorical, max_categories: 200}
+      amount: {minimum: 0, point_masses: [0, 9.99]}
+      session: {drop: true}
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from cascade_tables.errors import SchemaError, listing
+from cascade_tables.schema import Kind
+
+
+@dataclass(frozen=True)
+class ColumnOverride:
+    """What to decide otherwise about a column; None: as inferred.
+
+    Attributes:
+        kind: how to model it; naming one also keeps a column that looks like an identifier.
+        drop: leave it out.
+        nullable: whether it may be NULL.
+        minimum, maximum: wider bounds than the data's (date-times: microseconds since 1970).
+        point_masses: single values to model on their own.
+        max_categories: how many categories to keep before rare ones fold.
+        other: the label they fold into.
+    """
+
+    kind: Kind | None = None
+    drop: bool = False
+    nullable: bool | None = None
+    minimum: float | int | None = None
+    maximum: float | int | None = None
+    point_masses: tuple[float | int, ...] | None = None
+    max_categories: int | None = None
+    other: str | None = None
+
+
+def load_overrides(path: Path) -> dict[str, ColumnOverride]:
+    """Read a YAML (.yaml, .yml) or TOML (.toml) file of overrides.
+
+    Raises:
+        SchemaError: not such a file, or a key or value that is not allowed; names it.
+    """
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".toml":
+            content: Any = tomllib.loads(path.read_text())
+        elif suffix in (".yaml", ".yml"):
+            import yaml
+
+            content = yaml.safe_load(path.read_text())
+        else:
+            raise SchemaError(f"{path}: overrides are .yaml, .yml or .toml files")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise SchemaError(f"{path}: {exc}") from exc
+    except Exception as exc:
+        if isinstance(exc, SchemaError | OSError):
+            raise
+        raise SchemaError(f"{path}: {exc}") from exc  # yaml.YAMLError, imported only above
+    if not isinstance(content, Mapping) or set(content) != {"columns"}:
+        raise SchemaError(f"{path}: expected one key, 'columns', with an entry a column")
+    columns = content["columns"] or {}
+    if not isinstance(columns, Mapping):
+        raise SchemaError(f"{path}: 'columns' maps a column's name to what to change about it")
+    return {str(name): _override(f"{path}: column {name!r}", entry) for name, entry in columns.items()}
+
+
+NUMBER = (int, float)
+ALLOWED: dict[str, tuple[tuple[type, ...], str]] = {
+    "kind": ((str,), "one of " + ", ".join(Kind)),
+    "drop": ((bool,), "true or false"),
+    "nullable": ((bool,), "true or false"),
+    "minimum": (NUMBER, "a number"),
+    "maximum": (NUMBER, "a number"),
+    "point_masses": ((list,), "a list of numbers"),
+    "max_categories": ((int,), "a whole number, at least 2"),
+    "other": ((str,), "a label"),
+}
+
+
+def _override(where: str, entry: Any) -> ColumnOverride:
+    if not isinstance(entry, Mapping):
+        raise SchemaError(f"{where}: expected keys such as kind or drop, not {entry!r}")
+    values: dict[str, Any] = {}
+    for key, value in entry.items():
+        if key not in ALLOWED:
+            raise SchemaError(
+                f"{where}: unknown key {key!r}; allowed: {listing(f.name for f in fields(ColumnOverride))}"
+            )
+        types, allowed = ALLOWED[key]
+        wrong = not isinstance(value, types) or (isinstance(value, bool) and bool not in types)
+        if key == "kind" and not wrong:
+            wrong = value not in set(Kind)
+        if key == "point_masses" and not wrong:
+            wrong = not all(isinstance(v, NUMBER) and not isinstance(v, bool) for v in value)
+        if key == "max_categories" and not wrong:
+            wrong = value < 2
+        if wrong:
+            raise SchemaError(f"{where}: {key} is {value!r}; allowed: {allowed}")
+        values[key] = Kind(value) if key == "kind" else value
+    if "point_masses" in values:
+        values["point_masses"] = tuple(values["point_masses"])
+    return ColumnOverride(**values)

@@ -1,0 +1,215 @@
+"""A release on disk: written whole or not at all, and read only if every byte is as it was.
+
+    <table>/<version>/          codec.json, release.json
+    <table>_student/<version>/  model.onnx
+    <table>_teacher/<version>/  model.onnx
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cascade_tables.codec import Codec
+from cascade_tables.errors import ReleaseError, SchemaError, listing
+
+FORMAT = 1
+MANIFEST = "release.json"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class ReleaseManifest:
+    """What a release says of itself.
+
+    Attributes:
+        table, version: its name and number.
+        created: ISO 8601, UTC.
+        files: SHA-256 in hex of every other file, by path relative to the repository.
+        schema_fingerprint: `Schema.fingerprint`.
+        student: `noise_width`, uniform numbers a row.
+        teacher: `noise_width`, and `steps`, passes for full fidelity.
+        epsilon: the differential-privacy budget spent; None: none was.
+        training: how it was learnt.
+        libraries: versions of what made it.
+        fidelity: figures by "student", "teacher" and "floor".
+        format: of the manifest.
+    """
+
+    table: str
+    version: int
+    created: str
+    files: Mapping[str, str]
+    schema_fingerprint: str
+    student: Mapping[str, int]
+    teacher: Mapping[str, int]
+    epsilon: float | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    fidelity: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    format: int = FORMAT
+
+
+@dataclass(frozen=True, eq=False)
+class Release:
+    """A verified release, its graphs as bytes: what was hashed is what will run."""
+
+    manifest: ReleaseManifest
+    codec: Codec
+    student: bytes
+    teacher: bytes
+
+
+def _paths(table: str, version: int) -> dict[str, str]:
+    return {
+        "codec": f"{table}/{version}/codec.json",
+        "student": f"{table}_student/{version}/model.onnx",
+        "teacher": f"{table}_teacher/{version}/model.onnx",
+    }
+
+
+def list_releases(repository: Path) -> dict[str, list[int]]:
+    """Versions by table, in increasing order.
+
+    Raises:
+        ReleaseError: there is no such folder.
+    """
+    if not repository.is_dir():
+        raise ReleaseError(f"model repository {repository} is not a folder")
+    found: dict[str, list[int]] = {}
+    for manifest in repository.glob(f"*/*/{MANIFEST}"):
+        number = manifest.parent.name
+        if number.isdecimal():
+            found.setdefault(manifest.parent.parent.name, []).append(int(number))
+    return {table: sorted(found[table]) for table in sorted(found)}
+
+
+def load_release(repository: Path, table: str, version: int) -> Release:
+    """Read and verify one release.
+
+    Raises:
+        ReleaseError: a file is missing, unreadable, or not what the manifest says; names it, what
+            was expected and what was found.
+    """
+    path = repository / table / str(version) / MANIFEST
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError as exc:
+        known = list_releases(repository).get(table)
+        have = f"it has versions {listing(known)}" if known else f"no table {table!r} is there"
+        raise ReleaseError(f"{path} does not exist; {have}") from exc
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as exc:
+        raise ReleaseError(f"{path} cannot be read as JSON: {exc}") from exc
+    manifest = _manifest(path, content)
+    if (manifest.table, manifest.version) != (table, version):
+        raise ReleaseError(
+            f"{path} is of {manifest.table!r} version {manifest.version}, "
+            f"but lies where {table!r} version {version} should"
+        )
+    wanted = _paths(table, version)
+    if set(manifest.files) != set(wanted.values()):
+        raise ReleaseError(
+            f"{path} lists {listing(sorted(manifest.files))}; "
+            f"expected {listing(sorted(wanted.values()))}"
+        )
+    data = {what: _verified(repository, name, manifest.files[name]) for what, name in wanted.items()}
+    where = repository / wanted["codec"]
+    try:
+        codec = Codec.from_dict(json.loads(data["codec"]))
+    except (SchemaError, ValueError) as exc:
+        raise ReleaseError(f"{where}: {exc}") from exc
+    if codec.schema.fingerprint != manifest.schema_fingerprint:
+        raise ReleaseError(
+            f"{where}: its schema's fingerprint is {codec.schema.fingerprint[:12]}…, "
+            f"but {path} expects {manifest.schema_fingerprint[:12]}…"
+        )
+    return Release(manifest, codec, data["student"], data["teacher"])
+
+
+def _manifest(path: Path, content: Any) -> ReleaseManifest:
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else content
+        raise ReleaseError(f"{path}: format is {found!r}; this version reads format {FORMAT}")
+    try:
+        return ReleaseManifest(**content)
+    except TypeError as exc:
+        raise ReleaseError(f"{path} is not a release manifest: {exc}") from exc
+
+
+def _verified(repository: Path, name: str, expected: str) -> bytes:
+    path = repository / name
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        raise ReleaseError(f"{path} cannot be read: {exc.strerror}") from exc
+    found = hashlib.sha256(data).hexdigest()
+    if found != expected:
+        raise ReleaseError(
+            f"{path} is damaged or was changed: its SHA-256 is {found[:12]}…, "
+            f"the release expects {expected[:12]}… ({len(data):,} bytes found)"
+        )
+    return data
+
+
+def write_release(
+    repository: Path,
+    manifest: ReleaseManifest,
+    codec: Codec,
+    student: bytes,
+    teacher: bytes,
+) -> ReleaseManifest:
+    """Write a release; `files` and `schema_fingerprint` of the manifest are filled in.
+
+    Models first and the manifest's folder last, each by a rename: a reader, or a crash half-way,
+    sees the whole release or none.
+
+    Raises:
+        ReleaseError: that version exists already, or the name is not allowed.
+    """
+    table, version = manifest.table, manifest.version
+    if not NAME.fullmatch(table) or table.endswith(("_student", "_teacher")):
+        raise ReleaseError(
+            f"table name {table!r} is not allowed; allowed: letters, digits, '_', '-' and '.', "
+            "not ending in _student or _teacher"
+        )
+    paths = _paths(table, version)
+    folders = {what: (repository / name).parent for what, name in paths.items()}
+    if (folders["codec"] / MANIFEST).exists():
+        raise ReleaseError(f"{folders['codec']} exists; choose another version")
+    data = {"codec": _json(codec.to_dict()), "student": student, "teacher": teacher}
+    filled = ReleaseManifest(
+        **{
+            **{name: getattr(manifest, name) for name in manifest.__dataclass_fields__},
+            "files": {paths[what]: hashlib.sha256(data[what]).hexdigest() for what in paths},
+            "schema_fingerprint": codec.schema.fingerprint,
+        }
+    )
+    repository.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".release-", dir=repository))
+    try:
+        for what, name in paths.items():
+            target = staging / what / Path(name).name
+            target.parent.mkdir()
+            target.write_bytes(data[what])
+        (staging / "codec" / MANIFEST).write_bytes(_json(asdict(filled), indent=2))
+        for what in ("student", "teacher", "codec"):
+            folders[what].parent.mkdir(parents=True, exist_ok=True)
+            # Models that an interrupted write left without a manifest belong to no release.
+            shutil.rmtree(folders[what], ignore_errors=True)
+            (staging / what).chmod(0o755)
+            os.replace(staging / what, folders[what])
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return filled
+
+
+def _json(content: Any, indent: int | None = None) -> bytes:
+    return (json.dumps(content, indent=indent, sort_keys=False) + "\n").encode()

@@ -1,0 +1,178 @@
+"""What a table's columns are: kinds, bounds, categories, and what was left out and why."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from cascade_tables.errors import SchemaError, UnknownColumn
+
+
+class Kind(StrEnum):
+    """How a column is modelled."""
+
+    CATEGORICAL = "categorical"
+    BOOLEAN = "boolean"
+    INTEGER = "integer"
+    CONTINUOUS = "continuous"
+    DATETIME = "datetime"
+
+    @property
+    def is_number(self) -> bool:
+        """Ordered, with bounds; date-times count as microseconds."""
+        return self in (Kind.INTEGER, Kind.CONTINUOUS, Kind.DATETIME)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One modelled column.
+
+    Attributes:
+        name: its name.
+        kind: how it is modelled.
+        nullable: whether it may be NULL.
+        dtype: the Arrow type of its source, restored on the way out.
+        minimum, maximum: bounds of a number, both allowed; microseconds since 1970-01-01 UTC for
+            date-times.
+        categories: what a categorical column may hold, most frequent first.
+        other: the label that rare and unseen categories fold into; None: unseen ones are refused.
+        point_masses: single values of a number that many rows share, such as zero.
+        step: numbers are whole multiples of it above the minimum; None: no such step.
+        decimals: digits behind the decimal point of a continuous column; None: not limited.
+    """
+
+    name: str
+    kind: Kind
+    nullable: bool
+    dtype: str
+    minimum: float | int | None = None
+    maximum: float | int | None = None
+    categories: tuple[str, ...] = ()
+    other: str | None = None
+    point_masses: tuple[float | int, ...] = ()
+    step: int | None = None
+    decimals: int | None = None
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A column of the source that is not modelled, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The modelled columns in the source's order, and the columns left out."""
+
+    columns: tuple[Column, ...]
+    dropped: tuple[Dropped, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.columns:
+            reasons = "; ".join(f"{d.name!r}: {d.reason}" for d in self.dropped)
+            raise SchemaError(f"no column is left to model ({reasons or 'the table has none'})")
+        names = [column.name for column in self.columns]
+        if len(set(names)) < len(names):
+            raise SchemaError(f"column names repeat: {names}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+    def __getitem__(self, name: str) -> Column:
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise self.unknown(name)
+
+    def unknown(self, name: str) -> UnknownColumn:
+        """The error for a name the schema lacks; says so if the column was left out."""
+        why = next((f"left out: {d.reason}" for d in self.dropped if d.name == name), "")
+        return UnknownColumn(name, self.names, why)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the schema's canonical JSON, in hex."""
+        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe; `from_dict` restores an equal schema."""
+        return {
+            "columns": [asdict(column) | {"kind": column.kind.value} for column in self.columns],
+            "dropped": [asdict(column) for column in self.dropped],
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Schema:
+        """What `to_dict` gave.
+
+        Raises:
+            SchemaError: a field is missing, unknown or of the wrong type.
+        """
+        try:
+            columns = [
+                Column(
+                    **{
+                        **entry,
+                        "kind": Kind(entry["kind"]),
+                        "categories": tuple(entry["categories"]),
+                        "point_masses": tuple(entry["point_masses"]),
+                    }
+                )
+                for entry in content["columns"]
+            ]
+            return cls(tuple(columns), tuple(Dropped(**entry) for entry in content["dropped"]))
+        except (KeyError, TypeError, ValueError) as exc:
+            raise SchemaError(f"this is not a schema: {exc!r}") from exc
+
+    def describe(self) -> str:
+        """The schema as an aligned table of text."""
+        rows = [("column", "kind", "null", "values")]
+        rows += [
+            (c.name, c.kind.value, "yes" if c.nullable else "", _values(c)) for c in self.columns
+        ]
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        lines = [
+            "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]])
+            for row in rows
+        ]
+        lines.insert(1, "  ".join("─" * w for w in [*widths, 40]))
+        if self.dropped:
+            lines += ["", "left out:"]
+            lines += [f"  {d.name}: {d.reason}" for d in self.dropped]
+        return "\n".join(line.rstrip() for line in lines)
+
+
+def _values(column: Column) -> str:
+    """A column's values in a few words."""
+    if column.kind is Kind.BOOLEAN:
+        return "true, false"
+    if column.kind is Kind.CATEGORICAL:
+        first = ", ".join(column.categories[:4])
+        count = len(column.categories)
+        text = f"{count}: {first}{', …' if count > 4 else ''}"
+        return text + (f"; rare ones as {column.other!r}" if column.other is not None else "")
+    text = f"{bound_text(column, column.minimum)} … {bound_text(column, column.maximum)}"
+    if column.point_masses:
+        masses = ", ".join(bound_text(column, m) for m in column.point_masses[:3])
+        more = ", …" if len(column.point_masses) > 3 else ""
+        text += f"; often {masses}{more}"
+    return text
+
+
+def bound_text(column: Column, value: float | int | None) -> str:
+    """A number of the column as a person writes it: a date-time in ISO form."""
+    if value is None:
+        return "?"
+    if column.kind is Kind.DATETIME:
+        return str(np.datetime64(int(value), "us")).removesuffix(".000000").replace("T00:00:00", "")
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
