@@ -5,7 +5,7 @@
 ...     print(client.describe("credit"))
 ...     one = client.synthesize("credit", {"limit_bal": 20000, "age": 25})
 ...     five = client.synthesize("credit", {"limit_bal": 20000, "age": 25}, draws=5, seed=1)
-...     frame = client.generate("credit", 1000, given={"default": 1}).data
+...     frame = client.generate("credit", 1000, given={"default_payment_next_month": 1}).data
 
 Rows go in as a dict, a list of dicts, a pandas DataFrame or a pyarrow Table, and come back as the
 same. A column that is absent is synthesised; one that is None is observed to be NULL, which is

@@ -39,6 +39,18 @@ DTYPES: Mapping[str, Any] = {
     "booleans": np.bool_,
 }
 
+# Arrow's names of the dtypes that hold less than the wire's; the rest come back as they travel.
+NARROW: Mapping[str, Any] = {
+    "int8": np.int8,
+    "int16": np.int16,
+    "int32": np.int32,
+    "uint8": np.uint8,
+    "uint16": np.uint16,
+    "uint32": np.uint32,
+    "float": np.float32,
+    "float32": np.float32,
+}
+
 
 def pack(given: Given, schema: Mapping[str, ColumnDescription], into: pb.Rows) -> None:
     """Write the request's rows, as they travel, into a message.
@@ -144,8 +156,9 @@ def unpack(
 ) -> Any:
     """The rows of one or more answers, one after another, in the form asked for.
 
-    Integers come back as int64 and, where the column holds NULL, as pandas' nullable Int64 (and
-    booleans as nullable boolean); date-times naive, in UTC; NULL in dicts is None.
+    Numbers of DataFrames and Arrow tables have the dtype of the column's source. Where a column
+    holds NULL, a DataFrame has pandas' nullable integers and booleans, NaN, NaT or None; dicts
+    have None. Date-times are naive, in UTC.
 
     Args:
         answers: with the same columns in the same order; at least one.
@@ -208,8 +221,22 @@ def _to_arrays(
         joined = np.concatenate(values)
         if field == "integers" and _is_time(name, schema):
             joined = joined.astype("datetime64[us]")
+        else:
+            joined = _narrowed(joined, schema.column(name))
         columns.append((name, joined, np.concatenate(masks)))
     return columns
+
+
+def _narrowed(values: NDArray[Any], column: ColumnDescription | None) -> NDArray[Any]:
+    """Numbers in the dtype of the column's source, where it holds them all."""
+    dtype = None if column is None else NARROW.get(column.dtype)
+    if dtype is None or values.dtype.kind != np.dtype(dtype).kind.replace("u", "i"):
+        return values
+    if values.dtype.kind == "i" and len(values):
+        bounds = np.iinfo(dtype)
+        if values.min() < bounds.min or values.max() > bounds.max:
+            return values
+    return values.astype(dtype)
 
 
 def _to_array(part: pb.Column, field: str, count: int) -> NDArray[Any]:
@@ -234,6 +261,7 @@ def _to_pandas(answers: Sequence[pb.Rows], schema: TableDescription, index: Any)
         ) from exc
     holed: Mapping[str, Callable[[Any, Any], Any]] = {
         "i": lambda values, null: pd.arrays.IntegerArray(values, null),
+        "u": lambda values, null: pd.arrays.IntegerArray(values, null),
         "b": lambda values, null: pd.arrays.BooleanArray(values, null),
         "f": lambda values, null: np.where(null, np.nan, values),
         "M": lambda values, null: np.where(null, np.datetime64("NaT", "us"), values),

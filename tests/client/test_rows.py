@@ -206,6 +206,30 @@ class TestDtypes:
         frame = unpack([self.answer(dict.fromkeys(self.ROW))], self.SCHEMA, Form.PANDAS)
         assert frame.isna().all(axis=None)
 
+    @pytest.mark.parametrize(
+        ("dtype", "value", "expected"),
+        [
+            ("int8", 5, "int8"),
+            ("uint16", 5, "uint16"),
+            ("int8", 300, "int64"),
+            ("float", 0.5, "float32"),
+            ("double", 0.5, "float64"),
+            ("int8", 0.5, "float64"),
+        ],
+    )
+    def test_numbers_have_their_sources_dtype(
+        self, dtype: str, value: float, expected: str
+    ) -> None:
+        described = TableDescription("t", 1, (ColumnDescription("x", "any", True, dtype),))
+        answer = pack(read([{"x": value}]), {})
+        assert str(unpack([answer], described, Form.PANDAS)["x"].dtype) == expected
+        holed = pack(read([{"x": value}, {"x": None}]), {})
+        pandas_name = expected.replace("i", "I").replace("uI", "UI")
+        frame = unpack([holed], described, Form.PANDAS)
+        assert str(frame["x"].dtype) == pandas_name
+        table = unpack([holed], described, Form.ARROW)
+        assert table["x"].to_pylist() == [value, None]
+
     def test_arrow(self) -> None:
         table = unpack([self.answer(dict.fromkeys(self.ROW))], self.SCHEMA, Form.ARROW)
         assert table.schema.types == [
