@@ -1,6 +1,6 @@
 """Tables: schema, codec and release format. NumPy only; every other package may import it."""
 
-from cascade_tables.codec import Codec, Encoded
+from cascade_tables.codec import ABSENT, Codec, Encoded
 from cascade_tables.errors import (
     CascadeTablesError,
     DataError,
@@ -24,6 +24,7 @@ from cascade_tables.release import (
 from cascade_tables.schema import Column, Dropped, Kind, Schema
 
 __all__ = [
+    "ABSENT",
     "CascadeTablesError",
     "Codec",
     "Column",

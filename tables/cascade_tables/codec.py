@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,17 @@ from cascade_tables.errors import SchemaError
 from cascade_tables.frame import ColumnData, Frame
 from cascade_tables.layout import TokenLayout
 from cascade_tables.schema import Schema
+
+
+class _Absent:
+    """The type of `ABSENT`."""
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+# Stands for a value that is not known, and is to be synthesised. NULL (None) is a value.
+ABSENT: Final = _Absent()
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,17 +79,12 @@ class Codec:
         ]
         return np.concatenate(parts, axis=1)
 
-    def encode_partial(
-        self,
-        columns: Mapping[str, ColumnData],
-        absent: Mapping[str, NDArray[np.bool_]],
-        n: int,
-    ) -> Encoded:
+    def encode_partial(self, columns: Mapping[str, Sequence[Any]], n: int) -> Encoded:
         """Rows from outside, checked value by value.
 
         Args:
-            columns: what is known, by column; others are absent from every row.
-            absent: by column, bool [n]: rows that lack it; a column not named lacks it nowhere.
+            columns: n Python values a column: None is NULL, `ABSENT` is not known. Date-times are
+                microseconds since 1970-01-01 UTC or datetime64. A column not named is absent.
             n: rows.
 
         Raises:
@@ -88,28 +94,27 @@ class Codec:
         tokens = np.zeros((n, len(self.layout.sizes)), np.int32)
         observed = np.zeros(tokens.shape, bool)
         notices: list[str] = []
-        for name, data in columns.items():
+        for name, values in columns.items():
             codec = self._by_name.get(name)
             if codec is None:
                 raise self.schema.unknown(name)
             slots = self._slots[name]
-            missing = absent.get(name)
             if n == 1:
-                if missing is None or not missing[0]:
-                    value = None if data.null[0] else data.values[0]
-                    tokens[0, slots] = codec.encode_value(value, notices)
+                if values[0] is not ABSENT:
+                    tokens[0, slots] = codec.encode_value(values[0], notices)
                     observed[0, slots] = True
                 continue
-            known = np.ones(n, bool) if missing is None else ~missing
-            observed[:, slots] = known[:, None]
-            # Each distinct value is checked and looked up once.
+            # Each distinct value is checked and looked up once; 1, 1.0 and True are distinct.
             seen: dict[Any, tuple[int, ...]] = {}
-            values = data.values
-            for row in np.flatnonzero(known).tolist():
-                value = None if data.null[row] else values[row]
-                if value not in seen:
-                    seen[value] = codec.encode_value(value, notices)
-                tokens[row, slots] = seen[value]
+            for row, value in enumerate(values):
+                if value is ABSENT:
+                    continue
+                key = (type(value), value)
+                found = seen.get(key)
+                if found is None:
+                    found = seen[key] = codec.encode_value(value, notices)
+                tokens[row, slots] = found
+                observed[row, slots] = True
         return Encoded(tokens, observed, tuple(notices))
 
     def decode(self, tokens: Tokens, rng: np.random.Generator) -> Frame:
