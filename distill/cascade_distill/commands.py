@@ -174,5 +174,3 @@ def release(folder: Path, table: str | None, repository: Path, number: int | Non
     run = Run(folder)
     version = release_run(run, repository, table or run.name, number)
     Console().print(f"released {table or run.name} version {version} in {repository}")
-
-

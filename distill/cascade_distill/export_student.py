@@ -132,5 +132,3 @@ def export_student(student: Student, group: int = GROUP) -> bytes:
         ],
         outputs=[("drawn", INT32, slots)],
     )
-
-

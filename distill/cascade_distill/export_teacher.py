@@ -109,7 +109,10 @@ def _number_features(g: Graph, model: Denoiser) -> str:
     if any(f is not None for f in fine):
         index = g.op("Mul", index, g.weight("scale", np.array([scale], np.int32)))
         # A slot without a fine one reads any slot and multiplies it by zero.
-        beside = g.weight("fine", np.array([s if f is None else f for s, f in zip(slots, fine, strict=True)], np.int64))
+        beside = g.weight(
+            "fine",
+            np.array([s if f is None else f for s, f in zip(slots, fine, strict=True)], np.int64),
+        )
         has = g.weight("has", np.array([[f is not None for f in fine]], np.int32))
         index = g.op("Add", index, g.op("Mul", g.op("Gather", "tokens", beside, axis=1), has))
     index = g.op("Add", index, g.weight("starts", starts[None, :-1].astype(np.int32)))

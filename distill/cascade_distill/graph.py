@@ -101,7 +101,11 @@ class Graph:
             return [helper.make_tensor_value_info(n, kind, ["n", w]) for n, kind, w in specs]
 
         graph = helper.make_graph(
-            self._casts + self.nodes, self.name, infos(inputs), infos(outputs), list(self.weights.values())
+            self._casts + self.nodes,
+            self.name,
+            infos(inputs),
+            infos(outputs),
+            list(self.weights.values()),
         )
         model = helper.make_model(
             graph,

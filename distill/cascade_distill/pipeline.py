@@ -146,4 +146,3 @@ def _add_seconds(run: Run, what: str, seconds: float) -> None:
     spent = dict(run.read_json("run.json").get("seconds", {}))
     spent[what] = round(spent.get(what, 0.0) + seconds, 1)
     run.update(seconds=spent)
-

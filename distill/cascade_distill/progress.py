@@ -61,7 +61,9 @@ class Bar:
         if not self.console.is_terminal and (now - self._line_at >= LINE_SECONDS or done >= total):
             self._line_at = now
             left = f", {(total - done) / rate:,.0f} s to go" if rate and done < total else ""
-            self.console.print(f"{self.title}: {done:,} of {total:,}, {detail}{left}", soft_wrap=True)
+            self.console.print(
+                f"{self.title}: {done:,} of {total:,}, {detail}{left}", soft_wrap=True
+            )
 
 
 @contextmanager

@@ -1,14 +1,14 @@
 """A run folder: everything between a table and a release, each file whole or absent.
 
-    run.json                          source, rows, seed, configurations, seconds spent
-    codec.json                        schema and codec
-    tokens.safetensors                the encoded training rows
-    teacher.checkpoint.safetensors    resumable training state
-    teacher.onnx                      the finished teacher
-    teacher_rows.safetensors          what the student learns from
-    student.checkpoint.safetensors
-    student.onnx
-    fidelity.json                     what `cascade evaluate` measured
+run.json                          source, rows, seed, configurations, seconds spent
+codec.json                        schema and codec
+tokens.safetensors                the encoded training rows
+teacher.checkpoint.safetensors    resumable training state
+teacher.onnx                      the finished teacher
+teacher_rows.safetensors          what the student learns from
+student.checkpoint.safetensors
+student.onnx
+fidelity.json                     what `cascade evaluate` measured
 """
 
 from __future__ import annotations

@@ -97,7 +97,9 @@ class Student(nn.Module):
         return drawn
 
 
-def random_suffix(rows: int, layout: TokenLayout, config: StudentConfig, generator: torch.Generator) -> Tensor:
+def random_suffix(
+    rows: int, layout: TokenLayout, config: StudentConfig, generator: torch.Generator
+) -> Tensor:
     """bool [rows, T]: a random subset of columns to be known beyond the prefix."""
     columns = max(layout.column) + 1
     share = torch.rand(rows, 1, generator=generator)

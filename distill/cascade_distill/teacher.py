@@ -161,7 +161,9 @@ class Denoiser(nn.Module):
         order-averaged negative log-likelihood (Hoogeboom et al., eq. 5).
         """
         column = torch.as_tensor(self.layout.column, device=tokens.device)
-        first = [i for i, c in enumerate(self.layout.column) if i == 0 or self.layout.column[i - 1] != c]
+        first = [
+            i for i, c in enumerate(self.layout.column) if i == 0 or self.layout.column[i - 1] != c
+        ]
         hidden = (~observed[:, first]).sum(dim=1).clamp(min=1)
         total = -self.log_prob(tokens, observed).sum(dim=1)
         return (total / hidden).mean() * int(column.max() + 1)

@@ -122,9 +122,7 @@ class _Run:
 
     def tensors(self) -> dict[str, Tensor]:
         out: dict[str, Tensor] = {}
-        for name, parameter, average in zip(
-            self.names, self.parameters, self.average, strict=True
-        ):
+        for name, parameter, average in zip(self.names, self.parameters, self.average, strict=True):
             state = self.optimizer.state[parameter]
             out[f"parameter/{name}"] = parameter
             out[f"average/{name}"] = average
@@ -135,9 +133,7 @@ class _Run:
 
     def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
         self.step = step
-        for name, parameter, average in zip(
-            self.names, self.parameters, self.average, strict=True
-        ):
+        for name, parameter, average in zip(self.names, self.parameters, self.average, strict=True):
             parameter.data.copy_(tensors[f"parameter/{name}"])
             average.copy_(tensors[f"average/{name}"])
             keys = [k for k in ("exp_avg", "exp_avg_sq", "step") if f"{k}/{name}" in tensors]
@@ -214,7 +210,11 @@ def train(
         run.restore(tensors, int(metadata["step"]))
 
     def save() -> None:
-        metadata = {"identity": identity, "step": str(run.step), "train": json.dumps(asdict(config))}
+        metadata = {
+            "identity": identity,
+            "step": str(run.step),
+            "train": json.dumps(asdict(config)),
+        }
         save_tensors(checkpoint, run.tensors(), metadata)
 
     model.train()

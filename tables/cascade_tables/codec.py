@@ -53,6 +53,7 @@ class Codec:
             name: slice(begin, end)
             for name, begin, end in zip(schema.names, at[:-1], at[1:], strict=True)
         }
+        self.kinds = {column.name: column.kind for column in schema.columns}
         self._by_name = dict(zip(schema.names, self.columns, strict=True))
         self.layout = TokenLayout(
             sizes=tuple(size for c in self.columns for size in c.sizes),

@@ -164,7 +164,9 @@ class Frame:
             )
             if nullable:
                 kind = str(array.type)
-                dtype = "boolean" if kind == "bool" else kind.replace("int", "Int").replace("uI", "UI")
+                dtype = (
+                    "boolean" if kind == "bool" else kind.replace("int", "Int").replace("uI", "UI")
+                )
                 out[name] = pd.array(array.to_pylist(), dtype=dtype)
             else:
                 out[name] = array.to_pandas()

@@ -104,7 +104,9 @@ def _column(name: str, data: ColumnData, override: ColumnOverride) -> Column:
     if kind is Kind.CATEGORICAL:
         return _categorical(name, data, nullable, override)
     if data.values.dtype == object or data.values.dtype == np.bool_:
-        raise SchemaError(f"column {name!r}: kind {kind.value} needs numbers, not {data.arrow_type}")
+        raise SchemaError(
+            f"column {name!r}: kind {kind.value} needs numbers, not {data.arrow_type}"
+        )
     return _number(name, data, kind, nullable, override)
 
 
@@ -141,7 +143,9 @@ def _categorical(name: str, data: ColumnData, nullable: bool, override: ColumnOv
             f"column {name!r}: the label for rare categories, {other!r}, is itself a category"
         )
     categories = tuple(values.tolist())
-    return Column(name, Kind.CATEGORICAL, nullable, data.arrow_type, categories=categories, other=other)
+    return Column(
+        name, Kind.CATEGORICAL, nullable, data.arrow_type, categories=categories, other=other
+    )
 
 
 def _free_label(taken: set[str]) -> str:
@@ -187,7 +191,13 @@ def _number(
             name, kind, nullable, data.arrow_type, low, high, point_masses=masses, step=step
         )
     return Column(
-        name, kind, nullable, data.arrow_type, low, high, point_masses=masses,
+        name,
+        kind,
+        nullable,
+        data.arrow_type,
+        low,
+        high,
+        point_masses=masses,
         decimals=_decimals(values),
     )
 

@@ -1,9 +1,9 @@
 """A person's corrections to an inferred schema, from a YAML or TOML file.
 
-    columns:
-      zip_code: {kind: categorical, max_categories: 200}
-      amount: {minimum: 0, point_masses: [0, 9.99]}
-      session: {drop: true}
+columns:
+  zip_code: {kind: categorical, max_categories: 200}
+  amount: {minimum: 0, point_masses: [0, 9.99]}
+  session: {drop: true}
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ def load_overrides(path: Path) -> dict[str, ColumnOverride]:
     columns = content["columns"] or {}
     if not isinstance(columns, Mapping):
         raise SchemaError(f"{path}: 'columns' maps a column's name to what to change about it")
-    return {str(name): _override(f"{path}: column {name!r}", entry) for name, entry in columns.items()}
+    return {
+        str(name): _override(f"{path}: column {name!r}", entry) for name, entry in columns.items()
+    }
 
 
 NUMBER = (int, float)

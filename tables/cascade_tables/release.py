@@ -1,8 +1,8 @@
 """A release on disk: written whole or not at all, and read only if every byte is as it was.
 
-    <table>/<version>/          codec.json, release.json
-    <table>_student/<version>/  model.onnx
-    <table>_teacher/<version>/  model.onnx
+<table>/<version>/          codec.json, release.json
+<table>_student/<version>/  model.onnx
+<table>_teacher/<version>/  model.onnx
 """
 
 from __future__ import annotations
@@ -120,7 +120,9 @@ def load_release(repository: Path, table: str, version: int) -> Release:
             f"{path} lists {listing(sorted(manifest.files))}; "
             f"expected {listing(sorted(wanted.values()))}"
         )
-    data = {what: _verified(repository, name, manifest.files[name]) for what, name in wanted.items()}
+    data = {
+        what: _verified(repository, name, manifest.files[name]) for what, name in wanted.items()
+    }
     where = repository / wanted["codec"]
     try:
         codec = Codec.from_dict(json.loads(data["codec"]))

@@ -84,7 +84,12 @@ class TestSample:
 
         with pytest.raises(TimeoutError):
             sample_teacher(
-                denoise, np.zeros((1, 4), np.int32), np.zeros((1, 4), bool), noise(1), COLUMN, 3,
+                denoise,
+                np.zeros((1, 4), np.int32),
+                np.zeros((1, 4), bool),
+                noise(1),
+                COLUMN,
+                3,
                 before_pass=stop,
             )
 

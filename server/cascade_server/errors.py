@@ -1,0 +1,85 @@
+"""What can go wrong in the server, and the one place where it becomes a gRPC status.
+
+ServerError
+├── ConfigError         a setting is not allowed
+├── BadRequest          INVALID_ARGUMENT
+├── UnknownTable        NOT_FOUND
+├── DeadlinePassed      DEADLINE_EXCEEDED
+├── TooMuch             RESOURCE_EXHAUSTED
+├── CallerGone          CANCELLED
+└── NotReady            UNAVAILABLE
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+import grpc
+from cascade_tables import CascadeTablesError, UnknownColumn, ValueNotAllowed
+from cascade_tables.errors import listing
+
+
+class ServerError(Exception):
+    """Base of this package's errors; the message may go to the caller."""
+
+
+class ConfigError(ServerError):
+    """A setting is not allowed; names it, its value and what is allowed."""
+
+
+class BadRequest(ServerError):
+    """The request asks for something that cannot be; names the field and what is allowed."""
+
+
+class UnknownTable(ServerError):
+    """No release of that name or version."""
+
+    @classmethod
+    def table(cls, name: str, known: Iterable[str]) -> UnknownTable:
+        known = list(known)
+        close = get_close_matches(name, known, n=1)
+        hint = f". Did you mean {close[0]!r}?" if close else ""
+        return cls(f"unknown table {name!r}; the tables are: {listing(known) or 'none'}{hint}")
+
+    @classmethod
+    def version(cls, name: str, version: int, known: Iterable[int]) -> UnknownTable:
+        return cls(
+            f"table {name!r} has no version {version}; its versions are: {listing(known)} "
+            "(0: the latest)"
+        )
+
+
+class DeadlinePassed(ServerError):
+    """The caller's deadline passed before the work was done."""
+
+
+class TooMuch(ServerError):
+    """More was asked for than one request may take."""
+
+
+class CallerGone(ServerError):
+    """The caller hung up."""
+
+
+class NotReady(ServerError):
+    """Releases are still being loaded, or the server is draining."""
+
+
+STATUS: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
+    (BadRequest, grpc.StatusCode.INVALID_ARGUMENT),
+    (UnknownColumn, grpc.StatusCode.INVALID_ARGUMENT),
+    (ValueNotAllowed, grpc.StatusCode.INVALID_ARGUMENT),
+    (UnknownTable, grpc.StatusCode.NOT_FOUND),
+    (DeadlinePassed, grpc.StatusCode.DEADLINE_EXCEEDED),
+    (TooMuch, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (CallerGone, grpc.StatusCode.CANCELLED),
+    (NotReady, grpc.StatusCode.UNAVAILABLE),
+)
+
+FORESEEN = (ServerError, CascadeTablesError)
+
+
+def status_of(error: Exception) -> grpc.StatusCode | None:
+    """The status an error is answered with; None: it was not foreseen."""
+    return next((code for kind, code in STATUS if isinstance(error, kind)), None)

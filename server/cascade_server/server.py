@@ -1,0 +1,96 @@
+"""The server's life: listen, load, serve, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+import grpc
+from cascade_proto import synthesis_pb2
+from cascade_proto.synthesis_pb2_grpc import add_SynthesisServicer_to_server
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from cascade_server.config import ServerConfig
+from cascade_server.errors import ConfigError
+from cascade_server.repository import Loaded, Repository
+from cascade_server.service import Service
+
+SERVICE = synthesis_pb2.DESCRIPTOR.services_by_name["Synthesis"].full_name
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class Server:
+    """One process's server.
+
+    >>> await server.startup()      # listens; health says NOT_SERVING; loads; says SERVING
+    >>> await server.main_loop()    # until `stop` or SIGTERM
+    >>> await server.shutdown()     # drains
+    """
+
+    def __init__(
+        self, config: ServerConfig, report: Callable[[Loaded], None] = lambda _: None
+    ) -> None:
+        self.config = config
+        self.port = 0
+        self._report = report
+        self._stop = asyncio.Event()
+        self._service = Service(config)
+        self._health = health.aio.HealthServicer()
+        self._grpc = grpc.aio.server(
+            options=(
+                ("grpc.max_receive_message_length", config.max_message_bytes),
+                ("grpc.max_send_message_length", -1),
+                # Two servers on one port would each get some of the calls, and nobody a message.
+                ("grpc.so_reuseport", 0),
+            )
+        )
+
+        add_SynthesisServicer_to_server(self._service, self._grpc)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._grpc)
+
+    async def startup(self) -> None:
+        """Listen, load and warm every release, then say SERVING.
+
+        Raises:
+            ConfigError: the address cannot be listened on.
+            ReleaseError: a release is missing or damaged; nothing is served.
+        """
+        await self._say(NOT_SERVING)
+        address = f"{self.config.host}:{self.config.port}"
+        try:
+            self.port = self._grpc.add_insecure_port(address)
+        except RuntimeError as exc:
+            raise ConfigError(f"cannot listen on {address}: is the port taken?") from exc
+        await self._grpc.start()
+        loop = asyncio.get_running_loop()
+        repository = await loop.run_in_executor(
+            None, Repository.load, self.config.repository, self.config.teacher_threads, self._report
+        )
+        self._service.ready(repository)
+        await self._say(SERVING)
+
+    async def main_loop(self) -> None:
+        """Serve until `stop` is called or SIGTERM or SIGINT arrives."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        await self._stop.wait()
+
+    def stop(self) -> None:
+        """Ask the server to drain and stop."""
+        self._stop.set()
+
+    async def shutdown(self) -> None:
+        """Say NOT_SERVING, take no new calls, let those in flight finish, up to the grace."""
+        await self._health.enter_graceful_shutdown()
+        await self._grpc.stop(self.config.drain_seconds)
+        self._service.close()
+
+    async def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        for name in ("", SERVICE):
+            await self._health.set(name, status)

@@ -1,0 +1,142 @@
+"""The gRPC service: a thin shell of asyncio around `synthesis`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import grpc
+from cascade_proto import synthesis_pb2 as pb
+from cascade_proto.synthesis_pb2_grpc import SynthesisServicer
+
+from cascade_server import synthesis, wire
+from cascade_server.config import ServerConfig
+from cascade_server.deadline import Work
+from cascade_server.errors import NotReady, status_of
+from cascade_server.repository import Repository
+
+log = logging.getLogger("cascade.server")
+
+T = TypeVar("T")
+Context = grpc.aio.ServicerContext
+
+
+class Service(SynthesisServicer):
+    """Answers calls from a repository, which is given to it once it is loaded."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        self._config = config
+        self._repository: Repository | None = None
+        # The student's large batches and the teacher each have a thread: ONNX Runtime and NumPy
+        # let go of the interpreter while they compute.
+        self._student = ThreadPoolExecutor(1, "student")
+        self._teacher = ThreadPoolExecutor(1, "teacher")
+
+    def ready(self, repository: Repository) -> None:
+        """From now on calls are answered from `repository`."""
+        self._repository = repository
+
+    def close(self) -> None:
+        """Let go of the threads; work that has not started is dropped."""
+        self._student.shutdown(wait=False, cancel_futures=True)
+        self._teacher.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def repository(self) -> Repository:
+        """The loaded releases.
+
+        Raises:
+            NotReady: they are still being loaded.
+        """
+        if self._repository is None:
+            raise NotReady("releases are still being loaded; ask the health service when they are")
+        return self._repository
+
+    async def Synthesize(
+        self, request: pb.SynthesizeRequest, context: Context
+    ) -> pb.SynthesizeResponse:
+        work = Work.within(context.time_remaining(), request.timeout_microseconds)
+        try:
+            runtime = self.repository.find(request.table, request.version)
+            job = synthesis.plan(request, runtime, work, self._config.max_rows)
+            quick = not job.teacher and not job.log_likelihood
+            if quick and job.total <= self._config.inline_rows:
+                return synthesis.execute(job)
+            pool = self._student if quick else self._teacher
+            return await self._elsewhere(pool, work, lambda: synthesis.execute(job))
+        except Exception as exc:
+            return await _refuse(context, exc)
+
+    async def Generate(
+        self, request: pb.GenerateRequest, context: Context
+    ) -> AsyncIterator[pb.GenerateResponse]:
+        work = Work.within(context.time_remaining())
+        try:
+            runtime = self.repository.find(request.table, request.version)
+            job = synthesis.Generation.of(
+                request,
+                runtime,
+                work,
+                self._config.max_generate_rows,
+                self._config.chunk_rows,
+            )
+            for index in job.chunks():
+                yield await self._elsewhere(
+                    self._teacher, work, lambda index=index: job.chunk(index)
+                )
+        except Exception as exc:
+            await _refuse(context, exc)
+
+    async def ListTables(
+        self, request: pb.ListTablesRequest, context: Context
+    ) -> pb.ListTablesResponse:
+        try:
+            response = pb.ListTablesResponse()
+            for name, versions in self.repository.tables.items():
+                columns = self.repository.find(name).columns
+                response.tables.add(table=name, versions=versions, columns=columns)
+            return response
+        except Exception as exc:
+            return await _refuse(context, exc)
+
+    async def DescribeTable(
+        self, request: pb.DescribeTableRequest, context: Context
+    ) -> pb.DescribeTableResponse:
+        try:
+            runtime = self.repository.find(request.table, request.version)
+            releases = {
+                version: each.release.manifest
+                for version, each in self.repository.versions(request.table).items()
+                if request.version in (0, version)
+            }
+            response = pb.DescribeTableResponse(table=request.table)
+            wire.describe(response, runtime.release.codec.schema, releases)
+            return response
+        except Exception as exc:
+            return await _refuse(context, exc)
+
+    async def _elsewhere(self, pool: ThreadPoolExecutor, work: Work, do: Callable[[], T]) -> T:
+        """Run on a thread; if the caller hangs up, so does the work, before its next pass."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(pool, do)
+        except asyncio.CancelledError:
+            work.gone = True
+            raise
+
+
+async def _refuse(context: Context, error: Exception) -> Any:
+    """End a call with the status its error stands for; never a stack trace on the wire."""
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    code = status_of(error)
+    if code is None:
+        reference = secrets.token_hex(4)
+        log.error("unforeseen error, reference %s", reference, exc_info=error)
+        await context.abort(
+            grpc.StatusCode.INTERNAL, f"internal error; the server's log has it as {reference}"
+        )
+    await context.abort(code, str(error))

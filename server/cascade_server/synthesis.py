@@ -1,0 +1,249 @@
+"""One `Synthesize` or one chunk of `Generate`, from message to message; no asyncio here."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from cascade_proto import synthesis_pb2 as pb
+from cascade_tables import ABSENT, Encoded
+from numpy.typing import NDArray
+
+from cascade_server import wire
+from cascade_server.deadline import Work
+from cascade_server.errors import BadRequest
+from cascade_server.runtime import Runtime
+
+# Independent random streams of one seed.
+DRAW, DECODE = 0, 1
+
+
+def stream(seed: int, kind: int, chunk: int = 0) -> np.random.Generator:
+    """Random numbers that depend on nothing but the seed, what they are for, and the chunk."""
+    return np.random.Generator(np.random.Philox(key=[seed, 2 * chunk + kind]))
+
+
+def new_seed() -> int:
+    """A seed for a caller who named none; 63 bits, so that any client can hold it."""
+    return random.getrandbits(63)
+
+
+def microseconds(since: float, until: float) -> int:
+    return round((until - since) * 1e6)
+
+
+@dataclass
+class Plan:
+    """A checked `SynthesizeRequest`: what to draw, and from which tier.
+
+    Attributes:
+        rows: rows of the request, n.
+        total: n x draws.
+    """
+
+    runtime: Runtime
+    work: Work
+    names: tuple[str, ...]
+    given: dict[str, list[Any]]
+    encoded: Encoded
+    rows: int
+    draws: int
+    seed: int
+    teacher: bool
+    log_likelihood: bool
+    began: float = field(default_factory=time.perf_counter)
+    encoded_at: float = 0.0
+
+    @property
+    def total(self) -> int:
+        return self.rows * self.draws
+
+
+def plan(request: pb.SynthesizeRequest, runtime: Runtime, work: Work, max_rows: int) -> Plan:
+    """Check a request and encode what it gives.
+
+    Raises:
+        BadRequest, UnknownColumn, ValueNotAllowed: names what is wrong and what is allowed.
+        DeadlinePassed: it came too late.
+    """
+    began = time.perf_counter()
+    work.check()
+    rows = request.rows.count
+    draws = request.draws if request.HasField("draws") else 1
+    if rows < 1:
+        raise BadRequest("rows.count is 0; at least 1 row is needed")
+    if not 1 <= draws <= max_rows // rows:
+        allowed = f"1 to {max_rows // rows:,}" if rows <= max_rows else "none: too many rows"
+        raise BadRequest(
+            f"draws is {draws:,} with {rows:,} rows; allowed draws: {allowed} "
+            f"(rows x draws is at most {max_rows:,})"
+        )
+    if request.fidelity not in pb.Fidelity.values():
+        raise BadRequest(
+            f"fidelity is {request.fidelity}; allowed: {', '.join(pb.Fidelity.keys())}"
+        )
+    names = wire.check_names(runtime.release.codec.schema, request.columns)
+    given = wire.read_rows(request.rows)
+    encoded = runtime.release.codec.encode_partial(given, rows)
+    return Plan(
+        runtime=runtime,
+        work=work,
+        names=names,
+        given=given,
+        encoded=encoded,
+        rows=rows,
+        draws=draws,
+        seed=request.seed if request.HasField("seed") else new_seed(),
+        teacher=request.fidelity == pb.FIDELITY_FULL,
+        log_likelihood=request.log_likelihood,
+        began=began,
+        encoded_at=time.perf_counter(),
+    )
+
+
+def execute(job: Plan) -> pb.SynthesizeResponse:
+    """Draw what a plan asks for and pack the answer.
+
+    Raises:
+        DeadlinePassed, CallerGone: between two passes of the teacher.
+    """
+    job.work.check()
+    started = time.perf_counter()
+    tokens, observed = job.encoded.tokens, job.encoded.observed
+    response = pb.SynthesizeResponse()
+    if job.log_likelihood:
+        response.log_likelihood.extend(job.runtime.log_likelihood(tokens, observed).tolist())
+    if job.draws > 1:
+        tokens, observed = tokens.repeat(job.draws, axis=0), observed.repeat(job.draws, axis=0)
+    rng = stream(job.seed, DRAW)
+    steps = 1
+    if job.teacher:
+        tokens, steps = job.runtime.draw_teacher(tokens, observed, rng, job.work.check)
+    else:
+        tokens = job.runtime.draw_student(tokens, observed, rng)
+    drawn_at = time.perf_counter()
+    pack_rows(job, tokens, response.rows)
+    provenance = response.provenance
+    fill_provenance(provenance, job.runtime, job.teacher, steps, job.seed)
+    provenance.notices.extend(job.encoded.notices)
+    timings = provenance.timings
+    timings.encode = microseconds(job.began, job.encoded_at)
+    timings.queue = microseconds(job.encoded_at, started)
+    timings.compute = microseconds(started, drawn_at)
+    timings.decode = microseconds(drawn_at, time.perf_counter())
+    return response
+
+
+def pack_rows(job: Plan, tokens: NDArray[np.int32], out: pb.Rows) -> None:
+    """Decode the columns that were drawn, and return the given ones as they were given."""
+    codec = job.runtime.release.codec
+    whole = {name for name, values in job.given.items() if not any(v is ABSENT for v in values)}
+    drawn = codec.decode_columns(
+        tokens, stream(job.seed, DECODE), [name for name in job.names if name not in whole]
+    )
+    out.count = len(tokens)
+    for name in job.names:
+        kind = codec.kinds[name]
+        column = out.columns.add(name=name)
+        if name in whole:
+            data = wire.given_column(job.given[name], kind, job.draws)
+        elif name in job.given:
+            data = wire.keep_given(drawn[name], job.given[name], kind, job.draws)
+        else:
+            data = drawn[name]
+        wire.write_column(column, kind, data)
+
+
+def fill_provenance(
+    out: pb.Provenance, runtime: Runtime, teacher: bool, steps: int, seed: int
+) -> None:
+    """Say where rows come from."""
+    manifest = runtime.release.manifest
+    out.synthetic = True
+    out.table = manifest.table
+    out.version = manifest.version
+    out.tier = pb.TIER_TEACHER if teacher else pb.TIER_STUDENT
+    out.steps = steps
+    out.seed = seed
+    if manifest.epsilon is not None:
+        out.epsilon = manifest.epsilon
+
+
+@dataclass
+class Generation:
+    """A checked `GenerateRequest`; `chunk` makes its messages one after another."""
+
+    runtime: Runtime
+    work: Work
+    names: tuple[str, ...]
+    given: dict[str, list[Any]]
+    encoded: Encoded
+    count: int
+    seed: int
+    chunk_rows: int
+
+    @classmethod
+    def of(
+        cls, request: pb.GenerateRequest, runtime: Runtime, work: Work, most: int, chunk_rows: int
+    ) -> Generation:
+        """Check a request.
+
+        Raises:
+            BadRequest, UnknownColumn, ValueNotAllowed: names what is wrong and what is allowed.
+        """
+        work.check()
+        if not 1 <= request.count <= most:
+            raise BadRequest(f"count is {request.count:,}; allowed: 1 to {most:,}")
+        codec = runtime.release.codec
+        if request.HasField("given") and request.given.count != 1:
+            raise BadRequest(f"given.count is {request.given.count}; allowed: 1, the shared row")
+        given = wire.read_rows(request.given) if request.HasField("given") else {}
+        given = {name: values for name, values in given.items() if values[0] is not ABSENT}
+        return cls(
+            runtime=runtime,
+            work=work,
+            names=wire.check_names(codec.schema, request.columns),
+            given=given,
+            encoded=codec.encode_partial(given, 1),
+            count=request.count,
+            seed=request.seed if request.HasField("seed") else new_seed(),
+            chunk_rows=chunk_rows,
+        )
+
+    def chunks(self) -> range:
+        """Indices to call `chunk` with."""
+        return range(-(-self.count // self.chunk_rows))
+
+    def chunk(self, index: int) -> pb.GenerateResponse:
+        """Message `index` of the stream.
+
+        Raises:
+            DeadlinePassed, CallerGone: between two passes of the teacher.
+        """
+        began = time.perf_counter()
+        at = index * self.chunk_rows
+        n = min(self.chunk_rows, self.count - at)
+        tokens = self.encoded.tokens.repeat(n, axis=0)
+        observed = self.encoded.observed.repeat(n, axis=0)
+        rng = stream(self.seed, DRAW, index)
+        tokens, steps = self.runtime.draw_teacher(tokens, observed, rng, self.work.check)
+        drawn_at = time.perf_counter()
+        response = pb.GenerateResponse(done=at + n, total=self.count)
+        codec = self.runtime.release.codec
+        wanted = [name for name in self.names if name not in self.given]
+        drawn = codec.decode_columns(tokens, stream(self.seed, DECODE, index), wanted)
+        response.rows.count = n
+        for name in self.names:
+            kind = codec.kinds[name]
+            data = drawn.get(name)
+            if data is None:
+                data = wire.given_column(self.given[name], kind, n)
+            wire.write_column(response.rows.columns.add(name=name), kind, data)
+        fill_provenance(response.provenance, self.runtime, True, steps, self.seed)
+        response.provenance.notices.extend(self.encoded.notices)
+        response.provenance.timings.compute = microseconds(began, drawn_at)
+        response.provenance.timings.decode = microseconds(drawn_at, time.perf_counter())
+        return response

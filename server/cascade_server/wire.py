@@ -1,0 +1,162 @@
+"""Rows of the wire to Python values and back; see synthesis.proto."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from cascade_proto import synthesis_pb2 as pb
+from cascade_tables import ABSENT, ColumnData, Kind, Schema
+from numpy.typing import NDArray
+
+from cascade_server.errors import BadRequest
+
+NULL_STATE, ABSENT_STATE = 1, 2
+FIELDS = {"doubles", "integers", "strings", "booleans"}
+
+
+def read_rows(rows: pb.Rows) -> dict[str, list[Any]]:
+    """A request's columns as Python values: None for NULL, `ABSENT` for what is not known.
+
+    Raises:
+        BadRequest: a column is named twice, or is not as long as `count` says.
+    """
+    count = rows.count
+    out: dict[str, list[Any]] = {}
+    for column in rows.columns:
+        name = column.name
+        if name in out:
+            raise BadRequest(f"rows: column {name!r} is listed twice")
+        which = column.WhichOneof("values")
+        values = list(getattr(column, which).values) if which else [None] * count
+        states = column.states
+        if len(values) != count or (states and len(states) != count):
+            raise BadRequest(
+                f"rows: column {name!r} has {len(values)} values and {len(states)} states; "
+                f"expected {count} of each (or no states: all observed)"
+            )
+        if which is None and not states:
+            raise BadRequest(f"rows: column {name!r} has neither values nor states")
+        for row, state in enumerate(states):
+            if state == NULL_STATE:
+                values[row] = None
+            elif state == ABSENT_STATE:
+                values[row] = ABSENT
+            elif state != 0:
+                raise BadRequest(
+                    f"rows: column {name!r} has state {state} in row {row}; allowed: 0 observed, "
+                    "1 NULL, 2 absent"
+                )
+            elif which is None:
+                raise BadRequest(f"rows: column {name!r} is observed in row {row} without a value")
+        out[name] = values
+    return out
+
+
+def write_column(column: pb.Column, kind: Kind, data: ColumnData) -> None:
+    """Fill a message from a column of decoded values."""
+    values = data.values
+    if data.null.any():
+        column.states = data.null.astype(np.uint8).tobytes()
+        values = np.where(data.null, _placeholder(kind), values)
+    if kind is Kind.CATEGORICAL:
+        column.strings.values.extend(values.tolist())
+    elif kind is Kind.CONTINUOUS:
+        column.doubles.values.extend(values.tolist())
+    elif kind is Kind.BOOLEAN:
+        column.booleans.values.extend(values.tolist())
+    else:
+        column.integers.values.extend(values.astype(np.int64).tolist())
+
+
+def _placeholder(kind: Kind) -> Any:
+    if kind is Kind.DATETIME:
+        return np.datetime64(0, "us")
+    return {Kind.CATEGORICAL: "", Kind.BOOLEAN: False, Kind.CONTINUOUS: 0.0}.get(kind, 0)
+
+
+def keep_given(data: ColumnData, given: Sequence[Any], kind: Kind, draws: int) -> ColumnData:
+    """Put the caller's own values back over what was decoded.
+
+    A token may stand for a range of numbers or a folded category; what was given is returned as it
+    was. `data` has len(given) * draws rows.
+    """
+    known = [row for row, value in enumerate(given) if value is not ABSENT]
+    if not known:
+        return data
+    values, null = data.values.copy(), data.null.copy()
+    for row in known:
+        here = slice(row * draws, (row + 1) * draws)
+        value = given[row]
+        null[here] = value is None
+        if value is not None:
+            values[here] = np.datetime64(value, "us") if kind is Kind.DATETIME else value
+    return ColumnData(values, null, data.dtype)
+
+
+def given_column(given: Sequence[Any], kind: Kind, draws: int) -> ColumnData:
+    """A column that is known in every row, as rows * draws values."""
+    null = np.array([value is None for value in given])
+    filled = [_plain(kind) if value is None else value for value in given]
+    values: NDArray[Any]
+    if kind is Kind.CATEGORICAL:
+        values = np.empty(len(filled), object)
+        values[:] = filled
+    else:
+        dtype = {Kind.BOOLEAN: np.bool_, Kind.CONTINUOUS: np.float64}.get(kind, np.int64)
+        values = np.array(filled, dtype)
+    return ColumnData(values.repeat(draws), null.repeat(draws))
+
+
+def _plain(kind: Kind) -> Any:
+    return "" if kind is Kind.CATEGORICAL else 0
+
+
+def check_names(schema: Schema, names: Sequence[str]) -> tuple[str, ...]:
+    """The columns to return: those named, or all.
+
+    Raises:
+        UnknownColumn: the schema lacks one.
+        BadRequest: one is named twice.
+    """
+    if not names:
+        return schema.names
+    known = set(schema.names)
+    for name in names:
+        if name not in known:
+            raise schema.unknown(name)
+    if len(set(names)) < len(names):
+        raise BadRequest(f"columns: {', '.join(names)} names a column twice")
+    return tuple(names)
+
+
+def describe(
+    response: pb.DescribeTableResponse, schema: Schema, manifests: Mapping[int, Any]
+) -> None:
+    """Fill in a table's schema and the releases it has."""
+    for column in schema.columns:
+        out = response.columns.add(
+            name=column.name,
+            kind=column.kind.value,
+            nullable=column.nullable,
+            dtype=column.dtype,
+            categories=column.categories,
+            other=column.other or "",
+        )
+        if column.minimum is not None and column.maximum is not None:
+            out.minimum, out.maximum = float(column.minimum), float(column.maximum)
+    for dropped in schema.dropped:
+        response.dropped.add(name=dropped.name, reason=dropped.reason)
+    for version, manifest in manifests.items():
+        release = response.releases.add(
+            version=version,
+            created=manifest.created,
+            schema_fingerprint=manifest.schema_fingerprint,
+            libraries=dict(manifest.libraries),
+        )
+        if manifest.epsilon is not None:
+            release.epsilon = manifest.epsilon
+        for tier, figures in manifest.fidelity.items():
+            numbers = {key: float(value) for key, value in figures.items()}
+            release.fidelity.add(tier=tier, figures=numbers)
