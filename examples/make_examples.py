@@ -13,12 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
 HERE = Path(__file__).parent
 # The credit table has no split of its own: every fifth row of a permutation with this seed.
 CREDIT_SEED = 20_091
 CREDIT_TEST_SHARE = 0.2
+DEMO_ROWS = 200
 
 
 def write(table: pa.Table, path: Path) -> None:
@@ -36,7 +38,10 @@ def main(sources: Path) -> None:
     held_out = round(credit.num_rows * CREDIT_TEST_SHARE)
     # Sorted, so that both parts keep the source's row order.
     write(credit.take(np.sort(order[held_out:])), HERE / "credit" / "train.parquet")
-    write(credit.take(np.sort(order[:held_out])), HERE / "credit" / "test.parquet")
+    test = credit.take(np.sort(order[:held_out]))
+    write(test, HERE / "credit" / "test.parquet")
+    # A few held-out rows as CSV, which the demo reads without pyarrow.
+    csv.write_csv(test.slice(0, DEMO_ROWS), HERE / "credit" / "sample.csv")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,75 @@
+"""Small real releases for tests: real codec, real graphs, weights nobody trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from cascade_distill.export_student import export_student, student_noise_width
+from cascade_distill.export_teacher import export_teacher
+from cascade_distill.student import Student, StudentConfig
+from cascade_distill.teacher import Denoiser, TeacherConfig
+from cascade_distill.training import round_weights
+from cascade_tables import (
+    Codec,
+    ColumnData,
+    Frame,
+    ReleaseManifest,
+    infer_schema,
+    write_release,
+)
+from cascade_tables.sampling import teacher_noise_width
+
+TABLE = "payments"
+
+
+def payments(rows: int = 800, seed: int = 0) -> Frame:
+    """A made-up table with a column of every kind, NULLs and a point mass."""
+    rng = np.random.default_rng(seed)
+    none = np.zeros(rows, bool)
+    amount = np.round(rng.gamma(2.0, 40.0, rows), 2)
+    amount[rng.random(rows) < 0.3] = 0.0
+    channel = np.array(["web", "app", "shop"], object)[rng.integers(0, 3, rows)]
+    start = np.datetime64("2026-01-01", "us")
+    at = start + rng.integers(0, 30 * 86_400, rows).astype("timedelta64[s]")
+    return Frame(
+        {
+            "amount": ColumnData(amount, none),
+            "channel": ColumnData(channel, rng.random(rows) < 0.1),
+            "items": ColumnData(rng.integers(1, 9, rows), none, "int8"),
+            "at": ColumnData(at.astype("datetime64[us]"), none),
+            "member": ColumnData(rng.random(rows) < 0.5, none),
+            "fraud": ColumnData(rng.integers(0, 2, rows), none, "int8"),
+        }
+    )
+
+
+def make_release(repository: Path, table: str = TABLE, version: int = 1, seed: int = 0) -> Codec:
+    """Write a release of `payments` whose networks have random weights."""
+    frame = payments()
+    codec = Codec.fit(infer_schema(frame), frame)
+    layout = codec.layout
+    torch.manual_seed(seed)
+    student = Student(layout, StudentConfig(width=16, head_width=16))
+    teacher = Denoiser(layout, TeacherConfig(width=32, hidden=32, blocks=1, fine_width=8))
+    teacher.centre_head()
+    for model in (student, teacher):
+        round_weights(model)
+    columns = len(codec.schema.columns)
+    manifest = ReleaseManifest(
+        table=table,
+        version=version,
+        created="2026-01-01T00:00:00+00:00",
+        files={},
+        schema_fingerprint="",
+        student={"noise_width": student_noise_width(layout.sizes)},
+        teacher={
+            "steps": columns,
+            "noise_width": teacher_noise_width(layout.sizes, layout.column),
+        },
+        fidelity={"student": {"shape_err_pct": 1.5}, "teacher": {"shape_err_pct": 0.5}},
+        libraries={"torch": torch.__version__},
+    )
+    write_release(repository, manifest, codec, export_student(student), export_teacher(teacher))
+    return codec
