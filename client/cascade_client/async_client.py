@@ -133,6 +133,7 @@ class AsyncClient(BaseClient):
             fidelity=fidelity,
             log_likelihood=log_likelihood,
             version=version,
+            timeout=self._left(expiry),
         )
         response = await self._call(self._stub.Synthesize, request, expiry)
         schema = await self._schema_of(response.provenance, schema, version, expiry)

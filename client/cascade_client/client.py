@@ -166,6 +166,7 @@ class Client(BaseClient):
             fidelity=fidelity,
             log_likelihood=log_likelihood,
             version=version,
+            timeout=self._left(expiry),
         )
         response = self._call(self._stub.Synthesize, request, expiry)
         schema = self._schema_of(response.provenance, schema, version, expiry)

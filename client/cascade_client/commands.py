@@ -84,11 +84,8 @@ def ask(
       cascade ask credit --given sex=female --full --seed 7 --columns age,limit_bal
       cascade ask adult --generate 1000 --json
     """
-    if generate is not None and (draws != 1 or fidelity is not None):
-        raise click.UsageError(
-            "--generate always asks the teacher, one row a draw: leave out "
-            "--draws, --full and --fast"
-        )
+    if generate is not None and (draws != 1 or fidelity == "fast"):
+        raise click.UsageError("--generate asks the teacher for rows: leave out --draws and --fast")
     names = [name.strip() for name in columns.split(",")] if columns else None
     console = Console()
     try:

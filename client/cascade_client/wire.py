@@ -48,8 +48,12 @@ def synthesize_request(
     fidelity: Fidelity = "auto",
     log_likelihood: bool = False,
     version: int | None = None,
+    timeout: float | None = None,
 ) -> pb.SynthesizeRequest:
     """The message for `Client.synthesize`.
+
+    The timeout goes along in microseconds, since gRPC rounds its own up, by milliseconds at the
+    short end. A retry that has less time left is held to that by gRPC's.
 
     Raises:
         InvalidRequest: an argument outside what the wire can carry, by its name.
@@ -64,6 +68,7 @@ def synthesize_request(
         seed=_seed(seed),
         fidelity=FIDELITIES[fidelity],
         log_likelihood=log_likelihood,
+        timeout_microseconds=0 if timeout is None else max(1, round(timeout * 1e6)),
     )
     pack(given, schema.by_name, into=request.rows)
     return request

@@ -81,6 +81,10 @@ class TestSynthesize:
         assert request.fidelity == pb.FIDELITY_FULL
         assert request.log_likelihood
 
+    def test_the_deadline_goes_along_to_the_microsecond(self, client: Client, service: Any) -> None:
+        client.synthesize("people", {}, timeout=12.3456789)
+        assert service.requests[-1].timeout_microseconds == 12_345_679
+
     def test_a_seed_not_given_is_not_sent(self, client: Client, service: Any) -> None:
         client.synthesize("people", {})
         assert not service.requests[-1].HasField("seed")
