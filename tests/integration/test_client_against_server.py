@@ -1,0 +1,171 @@
+"""The SDK and `cascade ask` against `cascade serve`, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from cascade_client import AsyncClient, Client, InvalidRequest, NotFound, Tier, Unavailable
+from cascade_client.commands import ask
+from click.testing import CliRunner
+
+from tests.releases import TABLE, make_release
+
+CASCADE = (sys.executable, "-c", "from cascade_tables.cli import main; main()")
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
+    """A server on a free port, and where it listens."""
+    repository: Path = tmp_path_factory.mktemp("model_repository")
+    make_release(repository)
+    with subprocess.Popen(
+        [*CASCADE, "serve", "--repository", str(repository), "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as server:
+        assert server.stdout is not None
+        said = []
+        for line in server.stdout:
+            said.append(line)
+            if found := re.search(r"serving on (\S+:\d+)", line):
+                break
+        else:
+            pytest.fail(f"the server ended: {''.join(said)}")
+        yield server, found[1]
+        server.terminate()
+
+
+@pytest.fixture
+def client(process: tuple[Any, str]) -> Iterator[Client]:
+    with Client(process[1], timeout=20.0) as client:
+        client.wait_ready()
+        yield client
+
+
+class TestRealTime:
+    """Rows with some columns known, completed."""
+
+    def test_what_is_given_comes_back_and_the_rest_is_allowed(self, client: Client) -> None:
+        given = {"amount": 12.34, "channel": None, "at": datetime(2026, 1, 5, 6, 7, 8)}
+        answer = client.synthesize(TABLE, given, draws=20)
+        assert [{name: row[name] for name in given} for row in answer.data] == [given] * 20
+        assert {type(row["items"]) for row in answer.data} == {int}
+        assert all(1 <= row["items"] <= 8 for row in answer.data)
+        assert answer.provenance.tier is Tier.STUDENT
+
+    def test_the_seed_in_the_provenance_repeats_the_answer(self, client: Client) -> None:
+        first = client.synthesize(TABLE, {"items": 3}, draws=5)
+        again = client.synthesize(TABLE, {"items": 3}, draws=5, seed=first.provenance.seed)
+        assert again.data == first.data
+
+    def test_full_fidelity_and_likelihood(self, client: Client) -> None:
+        answer = client.synthesize(TABLE, [{}, {"items": 3}], fidelity="full", log_likelihood=True)
+        assert answer.provenance.tier is Tier.TEACHER
+        assert answer.log_likelihood is not None
+        assert answer.log_likelihood[0] == 0
+        assert answer.log_likelihood[1] < 0
+
+    def test_frames_keep_dtypes(self, client: Client) -> None:
+        frame = pd.DataFrame({"items": [1, None], "channel": ["web", None]}, index=[8, 9])
+        data = client.synthesize(TABLE, frame).data
+        assert data.loc[8, "items"] == 1
+        assert data["items"].dtype == "int8"
+        assert data["at"].dtype == "datetime64[us]"
+        table = client.synthesize(TABLE, pa.table({"items": [1, 2]})).data
+        assert table["items"].to_pylist() == [1, 2]
+        assert table.schema.field("items").type == pa.int8()
+
+
+class TestBulk:
+    """Rows from the teacher."""
+
+    def test_generate(self, client: Client) -> None:
+        reports: list[tuple[int, int]] = []
+        answer = client.generate(
+            TABLE, 1500, given={"channel": "web"}, progress=lambda *done: reports.append(done)
+        )
+        assert len(answer.data) == 1500
+        assert set(answer.data["channel"]) == {"web"}
+        assert reports[-1] == (1500, 1500)
+
+    async def test_asyncio(self, process: tuple[Any, str]) -> None:
+        async with AsyncClient(process[1], timeout=20.0) as client:
+            await client.wait_ready()
+            answer = await client.synthesize(TABLE, {"items": 3})
+            assert answer.data["items"] == 3
+            rows = [len(c.data) async for c in client.stream(TABLE, 1500, kind="rows")]
+            assert sum(rows) == 1500
+
+
+class TestRefusals:
+    """The server names the culprit and what is allowed, and the client says it as an error."""
+
+    @pytest.mark.parametrize(
+        ("row", "words"),
+        [
+            ({"amout": 1}, ["'amout'", "amount"]),
+            ({"amount": float("nan")}, ["'amount'", "nan"]),
+            ({"amount": float("inf")}, ["'amount'", "inf"]),
+            ({"amount": -1}, ["'amount'", "-1", "from 0"]),
+            ({"amount": "much"}, ["'amount'", "'much'"]),
+            ({"items": 2.5}, ["'items'", "2.5", "from 1 to 8"]),
+            ({"items": None}, ["'items'", "NULL"]),
+            ({"channel": "fax"}, ["'channel'", "'fax'", "web"]),
+            ({"member": 2}, ["'member'", "2", "true or false"]),
+            ({"at": "soon"}, ["'at'", "'soon'", "2026-01-01"]),
+        ],
+    )
+    def test_bad_values(self, client: Client, row: dict[str, Any], words: list[str]) -> None:
+        with pytest.raises(InvalidRequest) as caught:
+            client.synthesize(TABLE, row)
+        assert [word for word in words if word not in str(caught.value)] == []
+
+    def test_too_many_draws(self, client: Client) -> None:
+        with pytest.raises(InvalidRequest, match="draws is 1,000,000"):
+            client.synthesize(TABLE, {}, draws=10**6)
+
+    def test_too_large(self, client: Client) -> None:
+        with pytest.raises(InvalidRequest, match="larger than max"):
+            client.synthesize(TABLE, [{"channel": "x" * 1000}] * 20_000)
+
+    def test_unknown_table_and_version(self, client: Client) -> None:
+        with pytest.raises(NotFound, match=TABLE):
+            client.describe("refunds")
+        with pytest.raises(NotFound, match="version 9"):
+            client.synthesize(TABLE, {}, version=9)
+
+
+class TestCommandLine:
+    """`cascade ask`."""
+
+    def test_asks(self, process: tuple[Any, str]) -> None:
+        options = ["--given", "items=3", "--draws", "5", "--target", process[1]]
+        result = CliRunner().invoke(ask, [TABLE, *options, "--json"])
+        assert result.exit_code == 0, result.output
+        assert [row["items"] for row in json.loads(result.stdout)["rows"]] == [3] * 5
+        shown = CliRunner().invoke(ask, [TABLE, *options])
+        assert f"{TABLE} v1" in shown.output
+
+
+class TestTheEnd:
+    """Runs last: the server is told to stop."""
+
+    def test_a_drained_server_is_unavailable(self, process: tuple[Any, str]) -> None:
+        server, target = process
+        with Client(target, timeout=20.0) as client:
+            client.synthesize(TABLE, {})
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(30) == 0
+            with pytest.raises(Unavailable, match=target):
+                client.synthesize(TABLE, {})
