@@ -59,7 +59,7 @@ def export_student(student: Student, group: int = GROUP) -> bytes:
     bias = np.zeros((1, int(ends[-1])), np.float32)
     known_at = np.zeros((slots, int(ends[-1])), np.float32)
     for slot, (begin, end) in enumerate(pairwise([0, *ends])):
-        bias[0, begin : end - 1] = student.out[slot].bias.detach().float().cpu().numpy()
+        bias[0, begin : end - 1] = student.heads[slot].bias.detach().float().cpu().numpy()
         known_at[slot, end - 1] = 1.0
     exponential = g.op("Neg", g.op("Log", "noise"))
     gumbel = g.op("Sub", g.weight("bias_out", bias), g.op("Log", exponential))
@@ -90,7 +90,7 @@ def export_student(student: Student, group: int = GROUP) -> bytes:
             w1 = g.weight("weight_in", weight_in[slot])
             # The start state's share is constant: it goes into the bias.
             b1 = g.weight("bias_in", bias_in[slot] + start @ weight_in[slot])
-            out = student.out[slot].weight.detach().float().cpu().numpy().T
+            out = student.heads[slot].weight.detach().float().cpu().numpy().T
             w2 = g.weight("weight_out", np.pad(out, ((0, 0), (0, 1))))
             hidden = then.op("Relu", then.op("Gemm", after, w1, b1))
             logits = then.op("Gemm", hidden, w2, noise[slot])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from cascade_distill.features import WIDTH, feature_table, fine_slot_of
 from cascade_distill.graph import BOOL, FLOAT, INT32, INT64, Graph
@@ -81,8 +81,8 @@ def _trunk(g: Graph, model: Denoiser) -> str:
     if model.numeric:
         x = g.op("Add", x, _number_features(g, model))
     for block in model.blocks:
-        norm, into, _, out = block  # type: ignore[misc]
-        y = _layer_norm(g, x, norm)
+        into, out = block.into, block.out
+        y = _layer_norm(g, x, block.norm)
         y = g.op("Gemm", y, g.weight("w", _array(into.weight).T), g.weight("b", _array(into.bias)))
         y = g.op("Mul", y, g.op("Sigmoid", y))
         y = g.op("Gemm", y, g.weight("w", _array(out.weight).T), g.weight("b", _array(out.bias)))
@@ -90,9 +90,8 @@ def _trunk(g: Graph, model: Denoiser) -> str:
     return _layer_norm(g, x, model.norm)
 
 
-def _layer_norm(g: Graph, x: str, norm: object) -> str:
-    weight, bias = norm.weight, norm.bias  # type: ignore[attr-defined]
-    scale, shift = g.weight("scale", _array(weight)), g.weight("shift", _array(bias))
+def _layer_norm(g: Graph, x: str, norm: nn.LayerNorm) -> str:
+    scale, shift = g.weight("scale", _array(norm.weight)), g.weight("shift", _array(norm.bias))
     return g.op("LayerNormalization", x, scale, shift, axis=-1, epsilon=1e-5)
 
 

@@ -40,6 +40,7 @@ class Student(nn.Module):
     def __init__(self, layout: TokenLayout, config: StudentConfig) -> None:
         super().__init__()
         self.layout, self.config = layout, config
+        self.offsets: Tensor
         slots, width, head = len(layout.sizes), config.width, config.head_width
         offsets = np.concatenate([[0], np.cumsum(layout.sizes)])
         self.register_buffer("offsets", torch.tensor(offsets[:-1]), persistent=False)
@@ -49,8 +50,13 @@ class Student(nn.Module):
         self.weight_in = nn.Parameter(torch.randn(slots, width, head) * (2.0 / width) ** 0.5)
         self.bias_in = nn.Parameter(torch.zeros(slots, head))
         self.out = nn.ModuleList(nn.Linear(head, size) for size in layout.sizes)
-        for linear in self.out:
-            nn.init.normal_(linear.weight, std=0.02)  # type: ignore[arg-type]
+        for linear in self.heads:
+            nn.init.normal_(linear.weight, std=0.02)
+
+    @property
+    def heads(self) -> list[nn.Linear]:
+        """Each slot's last layer."""
+        return [linear for linear in self.out if isinstance(linear, nn.Linear)]
 
     def logits(self, tokens: Tensor, observed: Tensor) -> list[Tensor]:
         """Each slot's logits given its whole prefix and the observed part of its suffix.
@@ -64,7 +70,7 @@ class Student(nn.Module):
         state = self.start + before + after
         hidden = torch.einsum("ntw,twh->tnh", state, self.weight_in) + self.bias_in.unsqueeze(1)
         hidden = F.relu(hidden)
-        return [linear(h) for linear, h in zip(self.out, hidden.unbind(0), strict=True)]
+        return [linear(h) for linear, h in zip(self.heads, hidden.unbind(0), strict=True)]
 
     def loss(self, tokens: Tensor, observed: Tensor) -> Tensor:
         """Mean over rows of the sum over slots of -ln p(slot | prefix, observed suffix), in nats."""
@@ -88,7 +94,7 @@ class Student(nn.Module):
         at = 0
         for slot, size in enumerate(self.layout.sizes):
             hidden = F.relu(state @ self.weight_in[slot] + self.bias_in[slot])
-            choice = (self.out[slot](hidden) + gumbel[:, at : at + size]).argmax(dim=1)
+            choice = (self.heads[slot](hidden) + gumbel[:, at : at + size]).argmax(dim=1)
             at += size + 1
             missing = ~observed[:, slot]
             drawn[:, slot] = torch.where(missing, choice, tokens[:, slot])

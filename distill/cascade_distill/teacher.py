@@ -36,6 +36,22 @@ class TeacherConfig:
     fine_width: int = 48
 
 
+class Block(nn.Module):
+    """One residual branch: normalise, widen, SiLU, narrow; zero at first."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.into = nn.Linear(width, hidden)
+        self.out = nn.Linear(hidden, width)
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [n, width] to what is added to it."""
+        y: Tensor = self.out(F.silu(self.into(self.norm(x))))
+        return y
+
+
 class Denoiser(nn.Module):
     """Logits of every slot given the observed columns.
 
@@ -47,6 +63,8 @@ class Denoiser(nn.Module):
     def __init__(self, layout: TokenLayout, config: TeacherConfig) -> None:
         super().__init__()
         self.layout, self.config = layout, config
+        self.offsets: Tensor
+        self.hidden_index: Tensor
         sizes = layout.sizes
         self.slots = tuple(s for s, role in enumerate(layout.role) if role != "fine")
         self.coarse = tuple(s for s in self.slots if fine_slot_of(layout, s) is not None)
@@ -65,17 +83,7 @@ class Denoiser(nn.Module):
             self.register_buffer(f"features_{index}", torch.from_numpy(table), persistent=False)
         self.from_features = nn.Linear(max(1, len(tables)) * WIDTH, width)
 
-        self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.LayerNorm(width),
-                nn.Linear(width, config.hidden),
-                nn.SiLU(),
-                nn.Linear(config.hidden, width),
-            )
-            for _ in range(config.blocks)
-        )
-        for block in self.blocks:
-            nn.init.zeros_(block[3].weight)  # type: ignore[index]
+        self.residuals = nn.ModuleList(Block(width, config.hidden) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, sum(sizes[s] for s in self.slots))
         nn.init.normal_(self.head.weight, std=0.02)
@@ -90,10 +98,16 @@ class Denoiser(nn.Module):
             )
             self.fine_bias = nn.Parameter(torch.zeros(fine, self.fine_size))
 
+    @property
+    def blocks(self) -> list[Block]:
+        """The residual branches, in order."""
+        return [block for block in self.residuals if isinstance(block, Block)]
+
     def trunk(self, tokens: Tensor, observed: Tensor) -> Tensor:
         """tokens int64 [n, T], observed bool [n, T] to the final normalised stream [n, width]."""
         index = torch.where(observed, tokens + self.offsets, self.hidden_index)
-        x = F.embedding(index, self.embedding.weight).sum(dim=1)
+        # One pass over the rows of the table, and none over their copies.
+        x = F.embedding_bag(index, self.embedding.weight, mode="sum")
         if self.numeric:
             x = x + self.from_features(self.number_features(tokens, observed))
         for block in self.blocks:

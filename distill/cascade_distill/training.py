@@ -39,6 +39,8 @@ class TrainConfig:
         weight_decay: AdamW's, on matrices only.
         ema: decay a step of the averaged parameters, which are what is kept.
         gradient_norm: gradients are clipped to this norm.
+        bfloat16: matrix products in bfloat16; parameters, their average and the optimiser's state
+            stay float32. Three times as fast on CPUs with AVX-512 BF16 and on GPUs.
         seed: of initialisation, batches and masks.
         checkpoint_seconds: a checkpoint at least this often.
     """
@@ -50,6 +52,7 @@ class TrainConfig:
     weight_decay: float = 1e-4
     ema: float = 0.999
     gradient_norm: float = 1.0
+    bfloat16: bool = True
     seed: int = 0
     checkpoint_seconds: float = 60.0
 
@@ -112,7 +115,7 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(self.step, self.config)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self.parameters, self.config.gradient_norm)
         self.optimizer.step()
         self.step += 1
@@ -218,10 +221,12 @@ def train(
         save_tensors(checkpoint, run.tensors(), metadata)
 
     model.train()
+    device = next(model.parameters()).device.type
     saved_at, mean = clock(), None
     with _interrupt_asked() as interrupt:
         while run.step < config.steps:
-            loss = batch_loss(step_generator(config.seed, run.step))
+            with torch.autocast(device, torch.bfloat16, enabled=config.bfloat16):
+                loss = batch_loss(step_generator(config.seed, run.step))
             run.advance(loss)
             if run.step % 20 == 0 or run.step == config.steps:
                 value = loss.item()
