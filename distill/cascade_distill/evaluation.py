@@ -1,0 +1,216 @@
+"""Every figure of a release at once, each beside its noise floor.
+
+A figure means little by itself: two samples of the same real table differ too. The floor is the
+same figure with real held-out rows in the place of synthetic ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from cascade_tables import Schema
+
+from cascade_distill.checkpoint import write_atomic
+from cascade_distill.errors import DistillError
+from cascade_distill.metrics import c2st, dcr_share, lr_c2st, mle, mle_key, quality, xgb_auc
+
+# Part of a kept floor's name: raise it when a figure's definition changes.
+DEFINITION = 1
+# Random parts of the train split that a floor is averaged over.
+FLOOR_SAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Report:
+    """Fidelity figures by name.
+
+    Attributes:
+        figures: means over the samples: shape_err_pct, trend_err_pct, xgb_auc, xgb_c2st,
+            xgb_auc_heldout, xgb_c2st_heldout, lr_c2st, mle_auc or mle_r2 (with a target),
+            dcr_share.
+        samples: the same figures of each sample; a C2ST's mean is taken over the samples' scores.
+    """
+
+    figures: Mapping[str, float]
+    samples: tuple[Mapping[str, float], ...]
+
+    @classmethod
+    def of(cls, samples: Sequence[Mapping[str, float]]) -> Report:
+        names = samples[0]
+        means = {name: float(np.mean([sample[name] for sample in samples])) for name in names}
+        return cls(means, tuple(samples))
+
+    def rounded(self, digits: int = 4) -> dict[str, float]:
+        """The means as they are printed and kept."""
+        return {name: round(value, digits) for name, value in self.figures.items()}
+
+
+def evaluate(
+    real_train: pd.DataFrame,
+    real_test: pd.DataFrame,
+    samples: Sequence[pd.DataFrame],
+    schema: Schema,
+    target: str | None,
+    threads: int = 1,
+) -> Report:
+    """Compare synthetic samples with the rows a model learnt from and with rows it never saw.
+
+    Args:
+        real_train: what the model learnt from.
+        real_test: real rows held out.
+        samples: synthetic tables, each best of as many rows as `real_train`; three or more.
+        schema: of all of them.
+        target: column to predict; None leaves out mle_auc.
+        threads: of XGBoost.
+
+    Raises:
+        DistillError: no samples, or a table too small to compare.
+        UnknownColumn: the schema lacks the target, or a table lacks a column.
+    """
+    if not samples:
+        raise DistillError("there is no sample to evaluate; at least one is needed")
+    _check_rows(
+        train=real_train, test=real_test, **{f"sample {i}": s for i, s in enumerate(samples)}
+    )
+    return Report.of(
+        [
+            _figures(real_train, real_test, sample, schema, target, seed, threads)
+            for seed, sample in enumerate(samples)
+        ]
+    )
+
+
+def _figures(
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+    sample: pd.DataFrame,
+    schema: Schema,
+    target: str | None,
+    seed: int,
+    threads: int,
+) -> dict[str, float]:
+    auc = xgb_auc(train, sample, schema, seed, threads)
+    heldout = xgb_auc(test, sample, schema, seed, threads)
+    figures = dict(quality(train, sample, schema)._asdict())
+    figures |= {"xgb_auc": auc, "xgb_c2st": c2st(auc)}
+    figures |= {"xgb_auc_heldout": heldout, "xgb_c2st_heldout": c2st(heldout)}
+    figures["lr_c2st"] = lr_c2st(train, sample, schema, seed)
+    if target is not None:
+        figures[mle_key(schema, target)] = mle(sample, test, schema, target, threads)
+    figures["dcr_share"] = dcr_share(train, test, sample, schema, seed)
+    return figures
+
+
+def floor(
+    real_train: pd.DataFrame,
+    real_test: pd.DataFrame,
+    schema: Schema,
+    target: str | None,
+    threads: int = 1,
+) -> Report:
+    """The noise floor: the figures of `evaluate` with real rows in the place of synthetic ones.
+
+    The test split is compared with as many random rows of the train split, three times over (a
+    smaller train split with as many of the test split). Detection against held-out rows sets other
+    random train rows against the test split. mle_auc is that of learning from the real train split:
+    what perfect synthetic rows would give. dcr_share takes half of the test split as the synthetic
+    rows and the other half as the rows never seen.
+
+    Raises:
+        DistillError: a table too small to compare.
+        UnknownColumn: the schema lacks the target, or a table lacks a column.
+    """
+    _check_rows(train=real_train, test=real_test)
+    rows = min(len(real_train), len(real_test))
+    best = (
+        {}
+        if target is None
+        else {mle_key(schema, target): mle(real_train, real_test, schema, target, threads)}
+    )
+    samples = []
+    for seed in range(FLOOR_SAMPLES):
+        rng = np.random.default_rng(seed)
+        train, other, test = (
+            table.iloc[rng.permutation(len(table))[:rows]]
+            for table in (real_train, real_train, real_test)
+        )
+        auc = xgb_auc(train, test, schema, seed, threads)
+        heldout = xgb_auc(test, other, schema, seed, threads)
+        figures = dict(quality(train, test, schema)._asdict())
+        figures |= {"xgb_auc": auc, "xgb_c2st": c2st(auc)}
+        figures |= {"xgb_auc_heldout": heldout, "xgb_c2st_heldout": c2st(heldout)}
+        figures["lr_c2st"] = lr_c2st(train, test, schema, seed)
+        figures |= best
+        half = rows // 2
+        figures["dcr_share"] = dcr_share(train, test.iloc[:half], test.iloc[half:], schema, seed)
+        samples.append(figures)
+    return Report.of(samples)
+
+
+def cached_floor(
+    real_train: pd.DataFrame,
+    real_test: pd.DataFrame,
+    schema: Schema,
+    target: str | None,
+    threads: int = 1,
+    folder: Path | None = None,
+) -> Report:
+    """`floor`, kept in `folder` by what it is computed from: the rows, the schema, the target, and
+    the versions of the libraries.
+
+    Args:
+        folder: where to keep it; `cache_folder()` by default.
+    """
+    key = hashlib.sha256(
+        json.dumps(
+            {
+                "definition": DEFINITION,
+                "libraries": {name: version(name) for name in ("sdmetrics", "scikit-learn")}
+                | {"xgboost": _xgboost_version()},
+                "tables": [_content(table, schema) for table in (real_train, real_test)],
+                "schema": schema.fingerprint,
+                "target": target,
+            }
+        ).encode()
+    ).hexdigest()
+    path = (folder or cache_folder()) / f"floor-{key[:32]}.json"
+    try:
+        return Report.of(json.loads(path.read_text()))
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        pass  # not there, or damaged: made again
+    report = floor(real_train, real_test, schema, target, threads)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, json.dumps([dict(sample) for sample in report.samples]).encode())
+    return report
+
+
+def cache_folder() -> Path:
+    """$XDG_CACHE_HOME/cascade, or ~/.cache/cascade."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cascade"
+
+
+def _xgboost_version() -> str:
+    import xgboost
+
+    return str(xgboost.__version__)
+
+
+def _content(table: pd.DataFrame, schema: Schema) -> str:
+    """SHA-256 of the rows of the schema's columns, in order."""
+    rows = pd.util.hash_pandas_object(table[list(schema.names)], index=False)
+    return hashlib.sha256(rows.to_numpy().tobytes()).hexdigest()
+
+
+def _check_rows(**tables: pd.DataFrame) -> None:
+    """Cross-validation needs some rows of each in every fold."""
+    for name, table in tables.items():
+        if len(table) < 20:
+            raise DistillError(f"the {name} table has {len(table)} rows; at least 20 are needed")

@@ -1,0 +1,258 @@
+"""How far synthetic rows are from real ones: pure functions of tables and their schema.
+
+Every figure is deterministic and runs on one thread unless told otherwise. All settings are here,
+fixed for every table, so that figures of different models, tables and times can be compared.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from cascade_tables import Schema
+from numpy.typing import NDArray
+
+from cascade_distill.metric_arrays import Matrix, is_discrete, one_hot, to_matrix
+
+# The XGBoost of the detectors and of the predictor, beside its defaults. Categories are codes in
+# order of frequency, NULL goes down a branch of its own.
+XGBOOST = {"n_estimators": 200, "max_depth": 6, "learning_rate": 0.1, "tree_method": "hist"}
+XGBOOST_FOLDS = 5
+# As SDMetrics' LogisticDetection.
+LOGISTIC_FOLDS = 3
+# Synthetic rows whose nearest real neighbour is looked up: a share's standard error is .005.
+NEIGHBOUR_ROWS = 10_000
+# Squared distances closer than this are equal: the rounding of the matrix product they come from.
+SAME_DISTANCE = 1e-9
+
+
+class Quality(NamedTuple):
+    """Mean errors in per cent, 0 is perfect."""
+
+    shape_err_pct: float
+    trend_err_pct: float
+
+
+def quality(real: pd.DataFrame, synthetic: pd.DataFrame, schema: Schema) -> Quality:
+    """SDMetrics' QualityReport as errors: 100 · (1 − score) of Column Shapes and of Pair Trends.
+
+    Discrete columns are `categorical`, with NULL as a category (SDMetrics would leave NULLs out of
+    Shapes); other numbers are `numerical`. Date-times count as numbers, which gives the very scores
+    of SDMetrics' `datetime`, since it makes numbers of them too. All rows are used, none sampled. A
+    column or pair that cannot be scored, as where a synthetic column is constant, scores 0.
+    """
+    from sdmetrics.reports.single_table import QualityReport
+
+    metadata = {
+        "columns": {
+            column.name: {"sdtype": "categorical" if is_discrete(column) else "numerical"}
+            for column in schema.columns
+        }
+    }
+    report = QualityReport()
+    report.num_rows_subsample = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        report.generate(_scored(real, schema), _scored(synthetic, schema), metadata, verbose=False)
+    errors = []
+    for what in ("Column Shapes", "Column Pair Trends"):
+        scores = report.get_details(what)["Score"].to_numpy(np.float64)
+        errors.append(100 * (1 - float(np.nan_to_num(scores).mean())) if len(scores) else 0.0)
+    return Quality(*errors)
+
+
+def _scored(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    matrix = to_matrix(frame, schema)
+    return pd.DataFrame(
+        {
+            column.name: np.nan_to_num(matrix[:, at], nan=-1.0).astype(np.int64)
+            if is_discrete(column)
+            else matrix[:, at]
+            for at, column in enumerate(schema.columns)
+        }
+    )
+
+
+def c2st(auc: float) -> float:
+    """Classifier two-sample test score, 1 − max(0, 2·AUC − 1): 1 cannot be told from real."""
+    return 1 - max(0.0, 2 * auc - 1)
+
+
+def xgb_auc(
+    real: pd.DataFrame, synthetic: pd.DataFrame, schema: Schema, seed: int = 0, threads: int = 1
+) -> float:
+    """How well XGBoost tells synthetic from real rows: AUC out of fold, the mean of five folds.
+
+    .5 is chance. Below it, synthetic rows are closer to single real rows than real rows are to each
+    other: a row's copy in the training folds carries the other label. Copied rows therefore look
+    good here; compare with held-out rows too, and see `dcr_share`. Of the larger table, as many
+    random rows are taken as the smaller has.
+    """
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedKFold
+
+    features, label = _labelled(real, synthetic, schema, seed)
+    folds = StratifiedKFold(XGBOOST_FOLDS, shuffle=True, random_state=seed)
+    scores = []
+    for fit, score in folds.split(features, label):
+        model = _xgboost("XGBClassifier", threads)
+        model.fit(features[fit], label[fit])
+        scores.append(roc_auc_score(label[score], model.predict_proba(features[score])[:, 1]))
+    return float(np.mean(scores))
+
+
+def lr_c2st(real: pd.DataFrame, synthetic: pd.DataFrame, schema: Schema, seed: int = 0) -> float:
+    """How badly logistic regression tells synthetic from real rows; 1: not at all.
+
+    The score of SDMetrics' LogisticDetection: 1 − mean of max(.5, AUC)·2 − 1 over three folds.
+    Other than there, folds are seeded and sizes equal, NULL is a value of its own, and features
+    are standardised to mean 0 and variance 1, so that the solver converges.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedKFold
+
+    features, label = _labelled(real, synthetic, schema, seed)
+    features = one_hot(features, schema)[0]
+    spread = features.std(axis=0)
+    features = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    folds = StratifiedKFold(LOGISTIC_FOLDS, shuffle=True, random_state=seed)
+    scores = []
+    for fit, score in folds.split(features, label):
+        model = LogisticRegression(solver="lbfgs", max_iter=1000)
+        model.fit(features[fit], label[fit])
+        auc = roc_auc_score(label[score], model.predict_proba(features[score])[:, 1])
+        scores.append(c2st(float(auc)))
+    return float(np.mean(scores))
+
+
+def mle_key(schema: Schema, target: str) -> str:
+    """What `mle` measures for this target: "mle_auc" if it is discrete, else "mle_r2".
+
+    Raises:
+        UnknownColumn: the schema has no such column.
+    """
+    return "mle_auc" if is_discrete(schema[target]) else "mle_r2"
+
+
+def mle(
+    synthetic: pd.DataFrame,
+    real_test: pd.DataFrame,
+    schema: Schema,
+    target: str,
+    threads: int = 1,
+) -> float:
+    """Machine-learning efficacy: XGBoost learns `target` from synthetic rows, predicts real ones.
+
+    AUC of a discrete target (of more than two classes: one against the rest, weighted by their
+    share), else R²; see `mle_key`. Rows whose target is NULL are left out. Only classes among the
+    synthetic rows count as predicted; with fewer than two the AUC is .5.
+
+    Raises:
+        UnknownColumn: the schema has no such column.
+    """
+    from sklearn.metrics import r2_score
+
+    at = schema.names.index(schema[target].name)
+    fit, score = (
+        table[~np.isnan(table[:, at])]
+        for table in (to_matrix(synthetic, schema), to_matrix(real_test, schema))
+    )
+    x, x_test = np.delete(fit, at, axis=1), np.delete(score, at, axis=1)
+    if not is_discrete(schema[target]):
+        model = _xgboost("XGBRegressor", threads)
+        model.fit(x, fit[:, at])
+        return float(r2_score(score[:, at], model.predict(x_test)))
+    classes, label = np.unique(fit[:, at], return_inverse=True)
+    if len(classes) < 2:
+        return 0.5
+    model = _xgboost("XGBClassifier", threads)
+    model.fit(x, label)
+    return _weighted_auc(score[:, at], classes, model.predict_proba(x_test))
+
+
+def _weighted_auc(truth: Matrix, classes: Matrix, probability: NDArray[Any]) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    if len(classes) == 2:
+        # Both classes have the same AUC.
+        classes, probability = classes[1:], probability[:, 1:]
+    total = weight = 0.0
+    for value, column in zip(classes, probability.T, strict=True):
+        share = float((truth == value).mean())
+        if 0 < share < 1:
+            total += share * float(roc_auc_score(truth == value, column))
+            weight += share
+    return total / weight if weight else 0.5
+
+
+def dcr_share(
+    train: pd.DataFrame,
+    holdout: pd.DataFrame,
+    synthetic: pd.DataFrame,
+    schema: Schema,
+    seed: int = 0,
+) -> float:
+    """Distance to the closest record: the share of synthetic rows that are nearer to a row the
+    model learnt from than to any of as many rows it never saw.
+
+    .5 is ideal: the rows learnt from are as far as any others; 1: every row is a copy. Ties count
+    half. The distance is Euclidean: 1 between different categories (NULL is one), and for numbers
+    their difference in units of the range of `train`. At most 10,000 random synthetic rows are
+    looked up.
+    """
+    rng = np.random.default_rng(seed)
+    rows = min(len(train), len(holdout))
+    tables = [
+        _some(to_matrix(table, schema), count, rng)
+        for table, count in ((synthetic, NEIGHBOUR_ROWS), (train, rows), (holdout, rows))
+    ]
+    features, indicator = one_hot(np.concatenate(tables), schema)
+    begin = len(tables[0])
+    learnt = features[begin : begin + rows]
+    span = np.ptp(learnt, axis=0)
+    # Two different categories differ in two indicators.
+    features /= np.where(indicator, np.sqrt(2.0), np.where(span > 0, span, 1.0))
+    queries = features[:begin]
+    seen = _nearest(queries, features[begin : begin + rows])
+    unseen = _nearest(queries, features[begin + rows :])
+    tie = np.abs(seen - unseen) <= SAME_DISTANCE
+    return float(np.where(tie, 0.5, seen < unseen).mean())
+
+
+def _nearest(queries: Matrix, rows: Matrix) -> Matrix:
+    """Squared Euclidean distance of each query [q, D] to the nearest row [n, D]."""
+    length = (rows**2).sum(axis=1)
+    out = np.empty(len(queries))
+    for begin in range(0, len(queries), 500):
+        part = queries[begin : begin + 500]
+        product = part @ rows.T
+        product *= -2
+        product += length
+        out[begin : begin + 500] = product.min(axis=1) + (part**2).sum(axis=1)
+    return out
+
+
+def _some(matrix: Matrix, rows: int, rng: np.random.Generator) -> Matrix:
+    """At most `rows` random rows, in their order."""
+    if len(matrix) <= rows:
+        return matrix
+    return matrix[np.sort(rng.choice(len(matrix), rows, replace=False))]
+
+
+def _labelled(
+    real: pd.DataFrame, synthetic: pd.DataFrame, schema: Schema, seed: int
+) -> tuple[Matrix, NDArray[np.int64]]:
+    """Equally many rows of both, and 1 for the real ones."""
+    rng = np.random.default_rng(seed)
+    rows = min(len(real), len(synthetic))
+    parts = [_some(to_matrix(table, schema), rows, rng) for table in (real, synthetic)]
+    return np.concatenate(parts), np.repeat(np.array([1, 0]), rows)
+
+
+def _xgboost(kind: str, threads: int) -> Any:
+    import xgboost
+
+    return getattr(xgboost, kind)(**XGBOOST, n_jobs=threads, random_state=0, verbosity=0)

@@ -1,0 +1,122 @@
+"""The commands that learn, from a CSV file to a release, as a person types them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cascade_distill.runtime import StudentSampler, TeacherSampler, sample_tokens
+from cascade_tables import Frame, load_release
+from cascade_tables.cli import main
+from click.testing import CliRunner, Result
+
+from tests.releases import payments
+
+
+def cascade(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "payments.csv"
+    write_csv(payments(600), path)
+    return path
+
+
+def write_csv(frame: Frame, path: Path) -> None:
+    frame.to_pandas().to_csv(path, index=False)
+
+
+@pytest.fixture(scope="module")
+def run(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "payments"
+    fitted = cascade("fit", table, "--out", folder, "--steps", "40", "--threads", "1")
+    assert fitted.exit_code == 0, fitted.output
+    distilled = cascade("distill", folder, "--steps", "40", "--rows", "2000", "--threads", "1")
+    assert distilled.exit_code == 0, distilled.output
+    return folder
+
+
+class TestFit:
+    def test_a_dry_run_shows_the_schema_and_writes_nothing(
+        self, table: Path, tmp_path: Path
+    ) -> None:
+        result = cascade("fit", table, "--dry-run", "--out", tmp_path / "run")
+        assert result.exit_code == 0
+        assert "channel" in result.output
+        assert "categorical" in result.output
+        assert not (tmp_path / "run").exists()
+
+    def test_the_same_command_again_trains_nothing(self, run: Path, table: Path) -> None:
+        before = (run / "teacher.onnx").read_bytes()
+        again = cascade("fit", table, "--out", run, "--steps", "40", "--threads", "1")
+        assert again.exit_code == 0, again.output
+        assert (run / "teacher.onnx").read_bytes() == before
+
+    def test_another_configuration_in_the_same_folder_is_refused(
+        self, run: Path, table: Path
+    ) -> None:
+        result = cascade("fit", table, "--out", run, "--steps", "41", "--threads", "1")
+        assert result.exit_code == 1
+        assert "belongs to another run" in result.output
+
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [
+            ("a,b\n1,2\n3\n", "line 3"),
+            ("a,a\n1,2\n", "duplicate column names: 'a'"),
+            ("a,b\n", "no rows"),
+            ("a,b\n1,2\n", "1 row"),
+            ("a,b\n,\n,\n", "every value is NULL"),
+            ("", "empty"),
+        ],
+    )
+    def test_a_file_that_is_no_table_says_why(self, tmp_path: Path, text: str, says: str) -> None:
+        path = tmp_path / "bad.csv"
+        path.write_text(text)
+        result = cascade("fit", path, "--out", tmp_path / "run")
+        assert result.exit_code == 1
+        assert says in result.output
+        assert "Traceback" not in result.output
+        assert not (tmp_path / "run").exists()
+
+
+class TestDistill:
+    def test_without_a_teacher_it_names_the_command_to_run_first(self, tmp_path: Path) -> None:
+        result = cascade("distill", tmp_path / "nothing")
+        assert result.exit_code == 1
+        assert "run first: cascade fit" in result.output
+
+
+class TestRelease:
+    def test_versions_count_up_and_load(self, run: Path, tmp_path: Path) -> None:
+        repository = tmp_path / "models"
+        for version in (1, 2):
+            result = cascade("release", run, "--table", "payments", "--repository", repository)
+            assert result.exit_code == 0, result.output
+            assert f"version {version}" in result.output
+        release = load_release(repository, "payments", 2)
+        layout = release.codec.layout
+        for sampler in (
+            StudentSampler(release.student, layout),
+            TeacherSampler(release.teacher, layout),
+        ):
+            rows = release.codec.decode(sample_tokens(sampler, 50, 0), np.random.default_rng(0))
+            assert len(rows) == 50
+
+    def test_a_version_that_exists_is_refused(self, run: Path, tmp_path: Path) -> None:
+        arguments = ("release", run, "--repository", tmp_path, "--version", "3")
+        assert cascade(*arguments).exit_code == 0
+        again = cascade(*arguments)
+        assert again.exit_code == 1
+        assert "exists; choose another version" in again.output
+
+
+@pytest.mark.parametrize("command", ["fit", "distill", "evaluate", "release", "serve", "ask"])
+def test_help_says_what_it_does_with_an_example(command: str) -> None:
+    result = cascade(command, "--help")
+    assert result.exit_code == 0
+    assert "Example" in result.output
+    assert f"cascade {command}" in result.output
