@@ -1,4 +1,4 @@
-"""`make demo`: start a server, ask it in real time and offline, and show how good and fast it is."""
+"""`make demo`: start a server, ask it in real time and offline, show how good and fast it is."""
 
 from __future__ import annotations
 

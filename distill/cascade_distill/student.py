@@ -73,7 +73,7 @@ class Student(nn.Module):
         return [linear(h) for linear, h in zip(self.heads, hidden.unbind(0), strict=True)]
 
     def loss(self, tokens: Tensor, observed: Tensor) -> Tensor:
-        """Mean over rows of the sum over slots of -ln p(slot | prefix, observed suffix), in nats."""
+        """Mean over rows of the summed -ln p(slot | prefix, observed suffix), in nats."""
         terms = [
             F.cross_entropy(logits, tokens[:, slot])
             for slot, logits in enumerate(self.logits(tokens, observed))

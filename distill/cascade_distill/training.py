@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from cascade_distill.checkpoint import load_tensors, save_tensors
-from cascade_distill.graph import LARGE
 from cascade_distill.errors import CheckpointMismatch, TrainingDiverged, TrainingStopped
+from cascade_distill.graph import LARGE
 
 
 @dataclass(frozen=True)
@@ -186,8 +186,8 @@ def train(
 ) -> None:
     """Train `model` in place, to the end, resuming from `checkpoint` if it is there.
 
-    Afterwards the model holds the averaged parameters (see `round_weights`), and `checkpoint` the finished run, so that
-    calling again returns at once.
+    Afterwards the model holds the averaged parameters (see `round_weights`), and `checkpoint` the
+    finished run, so that calling again returns at once.
 
     Args:
         model: moved to its device, freshly initialised from the run's seed.

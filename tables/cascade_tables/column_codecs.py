@@ -103,7 +103,7 @@ class ListedCodec:
         self._other = None
         if column.other is not None:
             self._other = len(self.values) + self._offset
-        self.sizes = (self._offset + len(self.values) + (self._other is not None),)
+        self.sizes: tuple[int, ...] = (self._offset + len(self.values) + (self._other is not None),)
         self.ranks = [float(rank) for rank in ranks]
         self.positions: tuple[NDArray[np.float32] | None, ...] = (None,)
         if column.kind.is_number:
@@ -232,7 +232,7 @@ class BinnedCodec:
         self._mass_token = {value: i + self._null for i, value in enumerate(self._masses)}
         self._bins_from = self._null + len(self._masses)
         self._edges = np.array(self.edges)
-        self.sizes = (self._bins_from + COARSE, FINE)
+        self.sizes: tuple[int, ...] = (self._bins_from + COARSE, FINE)
         coarse = np.array([*[np.nan] * self._null, *self.ranks], np.float32)
         fine = ((np.arange(FINE) + 0.5) / FINE).astype(np.float32)
         self.positions: tuple[NDArray[np.float32] | None, ...] = (coarse, fine)

@@ -156,7 +156,7 @@ class Frame:
         import pandas as pd
 
         table = self.to_arrow()
-        out = {}
+        out: dict[str, Any] = {}
         for name in table.column_names:
             array = table[name]
             nullable = array.null_count > 0 and str(array.type).lstrip("u").startswith(

@@ -93,9 +93,8 @@ def _override(where: str, entry: Any) -> ColumnOverride:
     values: dict[str, Any] = {}
     for key, value in entry.items():
         if key not in ALLOWED:
-            raise SchemaError(
-                f"{where}: unknown key {key!r}; allowed: {listing(f.name for f in fields(ColumnOverride))}"
-            )
+            known = listing(field.name for field in fields(ColumnOverride))
+            raise SchemaError(f"{where}: unknown key {key!r}; allowed: {known}")
         types, allowed = ALLOWED[key]
         wrong = not isinstance(value, types) or (isinstance(value, bool) and bool not in types)
         if key == "kind" and not wrong:
