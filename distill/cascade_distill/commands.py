@@ -144,9 +144,9 @@ def evaluate(
 
     console = Console()
     run = Run(folder)
-    figures = measure_run(
-        run, read_table(train_file), read_table(test_file), target, samples, _threads(threads)
-    )
+    train, test = read_table(train_file), read_table(test_file)
+    threads = _threads(threads)
+    figures = measure_run(run, train, test, target, samples, threads, console.print)
     print_figures(figures, console)
 
 

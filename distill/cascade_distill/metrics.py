@@ -29,38 +29,57 @@ SAME_DISTANCE = 1e-9
 
 
 class Quality(NamedTuple):
-    """Mean errors in per cent, 0 is perfect."""
+    """Mean errors in per cent, 0 is perfect; see `quality`."""
 
     shape_err_pct: float
     trend_err_pct: float
+    trend_all_err_pct: float
 
 
 def quality(real: pd.DataFrame, synthetic: pd.DataFrame, schema: Schema) -> Quality:
     """SDMetrics' QualityReport as errors: 100 · (1 − score) of Column Shapes and of Pair Trends.
+
+    Trend is over the pairs that depend on each other in the real table (SDMetrics' default:
+    correlation above .4, Cramér's V above .3); "trend_all" is over every pair, as SDMetrics did
+    before it had thresholds, and so the one to set beside figures published then. Where no pair
+    depends, they are the same.
 
     Discrete columns are `categorical`, with NULL as a category (SDMetrics would leave NULLs out of
     Shapes); other numbers are `numerical`. Date-times count as numbers, which gives the very scores
     of SDMetrics' `datetime`, since it makes numbers of them too. All rows are used, none sampled. A
     column or pair that cannot be scored, as where a synthetic column is constant, scores 0.
     """
-    from sdmetrics.reports.single_table import QualityReport
+    tables = _scored(real, schema), _scored(synthetic, schema)
+    kinds = {c.name: "categorical" if is_discrete(c) else "numerical" for c in schema.columns}
+    metadata = {"columns": {name: {"sdtype": kind} for name, kind in kinds.items()}}
+    details = _report(*tables, metadata, dependent_only=False)
+    shape, trend_all = (_error(scores) for scores in details)
+    strong = _report(*tables, metadata, dependent_only=True)[1]
+    return Quality(shape, _error(strong) if len(strong) else trend_all, trend_all)
 
-    metadata = {
-        "columns": {
-            column.name: {"sdtype": "categorical" if is_discrete(column) else "numerical"}
-            for column in schema.columns
-        }
-    }
+
+def _report(
+    real: pd.DataFrame, synthetic: pd.DataFrame, metadata: dict[str, Any], dependent_only: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Scores of the columns and of the pairs that count."""
+    # The place that both older and newer versions have, without a warning.
+    from sdmetrics.reports.single_table.quality_report import QualityReport
+
     report = QualityReport()
     report.num_rows_subsample = None
+    if not dependent_only:
+        report.real_correlation_threshold = 0
+        report.real_association_threshold = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        report.generate(_scored(real, schema), _scored(synthetic, schema), metadata, verbose=False)
-    errors = []
-    for what in ("Column Shapes", "Column Pair Trends"):
-        scores = report.get_details(what)["Score"].to_numpy(np.float64)
-        errors.append(100 * (1 - float(np.nan_to_num(scores).mean())) if len(scores) else 0.0)
-    return Quality(*errors)
+        report.generate(real, synthetic, metadata, verbose=False)
+    shapes, trends = (report.get_details(what) for what in ("Column Shapes", "Column Pair Trends"))
+    counts = trends["Meets Threshold?"].fillna(True).to_numpy(bool)
+    return shapes["Score"].to_numpy(np.float64), trends["Score"].to_numpy(np.float64)[counts]
+
+
+def _error(scores: NDArray[np.float64]) -> float:
+    return 100 * (1 - float(np.nan_to_num(scores).mean())) if len(scores) else 0.0
 
 
 def _scored(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
@@ -195,31 +214,30 @@ def dcr_share(
     schema: Schema,
     seed: int = 0,
 ) -> float:
-    """Distance to the closest record: the share of synthetic rows that are nearer to a row the
-    model learnt from than to any of as many rows it never saw.
+    """Distance to the closest record: the share of synthetic rows whose nearest real row is one the
+    model learnt from, rather than one of as many rows it never saw.
 
-    .5 is ideal: the rows learnt from are as far as any others; 1: every row is a copy. Ties count
-    half. The distance is Euclidean: 1 between different categories (NULL is one), and for numbers
-    their difference in units of the range of `train`. At most 10,000 random synthetic rows are
-    looked up.
+    .5 is ideal: the rows learnt from are as far as any others; 1: every row is a copy. Where
+    `train` and `holdout` have different sizes, all rows are used and the odds are scaled to equal
+    sizes, so that .5 and 1 keep their meaning. Ties count as chance. The distance is Euclidean: 1
+    between different categories (NULL is one), and for numbers their difference in units of the
+    range of `train`. At most 10,000 random synthetic rows are looked up.
     """
     rng = np.random.default_rng(seed)
-    rows = min(len(train), len(holdout))
-    tables = [
-        _some(to_matrix(table, schema), count, rng)
-        for table, count in ((synthetic, NEIGHBOUR_ROWS), (train, rows), (holdout, rows))
-    ]
-    features, indicator = one_hot(np.concatenate(tables), schema)
-    begin = len(tables[0])
-    learnt = features[begin : begin + rows]
-    span = np.ptp(learnt, axis=0)
+    queries, learnt, unseen = (to_matrix(table, schema) for table in (synthetic, train, holdout))
+    queries = _some(queries, NEIGHBOUR_ROWS, rng)
+    features, indicator = one_hot(np.concatenate([queries, learnt, unseen]), schema)
+    ends = np.cumsum([len(queries), len(learnt)])
+    span = np.ptp(features[ends[0] : ends[1]], axis=0)
     # Two different categories differ in two indicators.
     features /= np.where(indicator, np.sqrt(2.0), np.where(span > 0, span, 1.0))
-    queries = features[:begin]
-    seen = _nearest(queries, features[begin : begin + rows])
-    unseen = _nearest(queries, features[begin + rows :])
-    tie = np.abs(seen - unseen) <= SAME_DISTANCE
-    return float(np.where(tie, 0.5, seen < unseen).mean())
+    asked, known, other = np.split(features, ends)
+    to_known, to_other = _nearest(asked, known), _nearest(asked, other)
+    chance = len(known) / (len(known) + len(other))
+    tie = np.abs(to_known - to_other) <= SAME_DISTANCE
+    share = float(np.where(tie, chance, to_known < to_other).mean())
+    odds_known, odds_other = share * len(other), (1 - share) * len(known)
+    return odds_known / (odds_known + odds_other)
 
 
 def _nearest(queries: Matrix, rows: Matrix) -> Matrix:
