@@ -33,9 +33,9 @@ class Report:
     """Fidelity figures by name.
 
     Attributes:
-        figures: means over the samples: shape_err_pct, trend_err_pct, xgb_auc, xgb_c2st,
-            xgb_auc_heldout, xgb_c2st_heldout, lr_c2st, mle_auc or mle_r2 (with a target),
-            dcr_share.
+        figures: means over the samples: shape_err_pct, trend_err_pct, trend_all_err_pct, xgb_auc,
+            xgb_c2st, xgb_auc_heldout, xgb_c2st_heldout, lr_c2st, mle_auc or mle_r2 (with a
+            target), dcr_share; see `metrics`.
         samples: the same figures of each sample; a C2ST's mean is taken over the samples' scores.
     """
 
@@ -121,8 +121,8 @@ def floor(
     The test split is compared with as many random rows of the train split, three times over (a
     smaller train split with as many of the test split). Detection against held-out rows sets other
     random train rows against the test split. mle_auc is that of learning from the real train split:
-    what perfect synthetic rows would give. dcr_share takes half of the test split as the synthetic
-    rows and the other half as the rows never seen.
+    what perfect synthetic rows would give. dcr_share takes half of the test split as the
+    synthetic rows and the other half as the rows never seen.
 
     Raises:
         DistillError: a table too small to compare.

@@ -62,16 +62,16 @@ def _report(
     real: pd.DataFrame, synthetic: pd.DataFrame, metadata: dict[str, Any], dependent_only: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Scores of the columns and of the pairs that count."""
-    # The place that both older and newer versions have, without a warning.
-    from sdmetrics.reports.single_table.quality_report import QualityReport
-
-    report = QualityReport()
-    report.num_rows_subsample = None
-    if not dependent_only:
-        report.real_correlation_threshold = 0
-        report.real_association_threshold = 0
     with warnings.catch_warnings():
+        # It announces its own move, and warns of every constant column.
         warnings.simplefilter("ignore")
+        from sdmetrics.reports.single_table.quality_report import QualityReport
+
+        report = QualityReport()
+        report.num_rows_subsample = None
+        if not dependent_only:
+            report.real_correlation_threshold = 0
+            report.real_association_threshold = 0
         report.generate(real, synthetic, metadata, verbose=False)
     shapes, trends = (report.get_details(what) for what in ("Column Shapes", "Column Pair Trends"))
     counts = trends["Meets Threshold?"].fillna(True).to_numpy(bool)
