@@ -10,7 +10,7 @@ from cascade_distill import metrics
 from cascade_tables import UnknownColumn, infer_schema
 from cascade_tables.frame import Frame
 
-from .made_up import payments, schema_of
+from tests.distill.made_up import payments, schema_of
 
 ROWS = 1500
 REAL, TWIN, OTHER = payments(ROWS, 1), payments(ROWS, 2), payments(ROWS, 3)
