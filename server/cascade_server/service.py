@@ -7,7 +7,8 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 from cascade_proto import synthesis_pb2 as pb
@@ -22,7 +23,8 @@ from cascade_server.repository import Repository
 log = logging.getLogger("cascade.server")
 
 T = TypeVar("T")
-Context = grpc.aio.ServicerContext
+# grpc has no types; what is used of a context is time_remaining and abort.
+Context: TypeAlias = Any
 
 
 class Service(SynthesisServicer):
@@ -67,7 +69,7 @@ class Service(SynthesisServicer):
             if quick and job.total <= self._config.inline_rows:
                 return synthesis.execute(job)
             pool = self._student if quick else self._teacher
-            return await self._elsewhere(pool, work, lambda: synthesis.execute(job))
+            return await self._elsewhere(pool, work, partial(synthesis.execute, job))
         except Exception as exc:
             return await _refuse(context, exc)
 
@@ -85,9 +87,7 @@ class Service(SynthesisServicer):
                 self._config.chunk_rows,
             )
             for index in job.chunks():
-                yield await self._elsewhere(
-                    self._teacher, work, lambda index=index: job.chunk(index)
-                )
+                yield await self._elsewhere(self._teacher, work, partial(job.chunk, index))
         except Exception as exc:
             await _refuse(context, exc)
 
