@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from cascade_distill.training import round_weights
 from cascade_tables import (
     Codec,
     ColumnData,
+    ColumnOverride,
     Frame,
     ReleaseManifest,
     infer_schema,
@@ -45,10 +47,16 @@ def payments(rows: int = 800, seed: int = 0) -> Frame:
     )
 
 
-def make_release(repository: Path, table: str = TABLE, version: int = 1, seed: int = 0) -> Codec:
+def make_release(
+    repository: Path,
+    table: str = TABLE,
+    version: int = 1,
+    seed: int = 0,
+    overrides: Mapping[str, ColumnOverride] | None = None,
+) -> Codec:
     """Write a release of `payments` whose networks have random weights."""
     frame = payments()
-    codec = Codec.fit(infer_schema(frame), frame)
+    codec = Codec.fit(infer_schema(frame, overrides), frame)
     layout = codec.layout
     torch.manual_seed(seed)
     student = Student(layout, StudentConfig(width=16, head_width=16))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from pathlib import Path
 
 import click
@@ -60,6 +61,8 @@ def serve(
             drain_seconds=drain_seconds,
         )
         server = Server(config, report)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, server.stop)
         try:
             console.print(f"loading {repository}")
             await server.startup()

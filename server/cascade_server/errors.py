@@ -2,7 +2,7 @@
 
 ServerError
 ├── ConfigError         a setting is not allowed
-├── BadRequest          INVALID_ARGUMENT
+├── BadRequest          INVALID_ARGUMENT, like protobuf's DecodeError
 ├── UnknownTable        NOT_FOUND
 ├── DeadlinePassed      DEADLINE_EXCEEDED
 ├── TooMuch             RESOURCE_EXHAUSTED
@@ -16,8 +16,9 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 import grpc
-from cascade_tables import CascadeTablesError, UnknownColumn, ValueNotAllowed
+from cascade_tables import UnknownColumn, ValueNotAllowed
 from cascade_tables.errors import listing
+from google.protobuf.message import DecodeError
 
 
 class ServerError(Exception):
@@ -68,6 +69,7 @@ class NotReady(ServerError):
 
 STATUS: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (BadRequest, grpc.StatusCode.INVALID_ARGUMENT),
+    (DecodeError, grpc.StatusCode.INVALID_ARGUMENT),
     (UnknownColumn, grpc.StatusCode.INVALID_ARGUMENT),
     (ValueNotAllowed, grpc.StatusCode.INVALID_ARGUMENT),
     (UnknownTable, grpc.StatusCode.NOT_FOUND),
@@ -76,8 +78,6 @@ STATUS: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (CallerGone, grpc.StatusCode.CANCELLED),
     (NotReady, grpc.StatusCode.UNAVAILABLE),
 )
-
-FORESEEN = (ServerError, CascadeTablesError)
 
 
 def status_of(error: Exception) -> grpc.StatusCode | None:

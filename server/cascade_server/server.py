@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Callable
 
 import grpc
-from cascade_proto import synthesis_pb2
-from cascade_proto.synthesis_pb2_grpc import add_SynthesisServicer_to_server
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from cascade_server.config import ServerConfig
 from cascade_server.errors import ConfigError
 from cascade_server.repository import Loaded, Repository
+from cascade_server.service import NAME as SERVICE
 from cascade_server.service import Service
 
-SERVICE = synthesis_pb2.DESCRIPTOR.services_by_name["Synthesis"].full_name
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -26,7 +23,7 @@ class Server:
     """One process's server.
 
     >>> await server.startup()      # listens; health says NOT_SERVING; loads; says SERVING
-    >>> await server.main_loop()    # until `stop` or SIGTERM
+    >>> await server.main_loop()    # until `stop`
     >>> await server.shutdown()     # drains
     """
 
@@ -47,8 +44,7 @@ class Server:
                 ("grpc.so_reuseport", 0),
             )
         )
-
-        add_SynthesisServicer_to_server(self._service, self._grpc)
+        self._grpc.add_generic_rpc_handlers((self._service.handlers(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._grpc)
@@ -75,10 +71,7 @@ class Server:
         await self._say(SERVING)
 
     async def main_loop(self) -> None:
-        """Serve until `stop` is called or SIGTERM or SIGINT arrives."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
+        """Serve until `stop` is called."""
         await self._stop.wait()
 
     def stop(self) -> None:

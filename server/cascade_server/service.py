@@ -1,4 +1,8 @@
-"""The gRPC service: a thin shell of asyncio around `synthesis`."""
+"""The gRPC service: a thin shell of asyncio around `synthesis`.
+
+Requests arrive as bytes and are parsed inside the call: what gRPC cannot parse by itself it answers
+with UNKNOWN, which tells the caller nothing.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,6 @@ from typing import Any, TypeAlias, TypeVar
 
 import grpc
 from cascade_proto import synthesis_pb2 as pb
-from cascade_proto.synthesis_pb2_grpc import SynthesisServicer
 
 from cascade_server import synthesis, wire
 from cascade_server.config import ServerConfig
@@ -22,12 +25,14 @@ from cascade_server.repository import Repository
 
 log = logging.getLogger("cascade.server")
 
+NAME = pb.DESCRIPTOR.services_by_name["Synthesis"].full_name
+
 T = TypeVar("T")
 # grpc has no types; what is used of a context is time_remaining and abort.
 Context: TypeAlias = Any
 
 
-class Service(SynthesisServicer):
+class Service:
     """Answers calls from a repository, which is given to it once it is loaded."""
 
     def __init__(self, config: ServerConfig) -> None:
@@ -37,6 +42,27 @@ class Service(SynthesisServicer):
         # let go of the interpreter while they compute.
         self._student = ThreadPoolExecutor(1, "student")
         self._teacher = ThreadPoolExecutor(1, "teacher")
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """What gRPC needs to route calls here."""
+        return grpc.method_handlers_generic_handler(
+            NAME,
+            {
+                "Synthesize": grpc.unary_unary_rpc_method_handler(
+                    self.Synthesize, response_serializer=pb.SynthesizeResponse.SerializeToString
+                ),
+                "Generate": grpc.unary_stream_rpc_method_handler(
+                    self.Generate, response_serializer=pb.GenerateResponse.SerializeToString
+                ),
+                "ListTables": grpc.unary_unary_rpc_method_handler(
+                    self.ListTables, response_serializer=pb.ListTablesResponse.SerializeToString
+                ),
+                "DescribeTable": grpc.unary_unary_rpc_method_handler(
+                    self.DescribeTable,
+                    response_serializer=pb.DescribeTableResponse.SerializeToString,
+                ),
+            },
+        )
 
     def ready(self, repository: Repository) -> None:
         """From now on calls are answered from `repository`."""
@@ -58,11 +84,10 @@ class Service(SynthesisServicer):
             raise NotReady("releases are still being loaded; ask the health service when they are")
         return self._repository
 
-    async def Synthesize(
-        self, request: pb.SynthesizeRequest, context: Context
-    ) -> pb.SynthesizeResponse:
-        work = Work.within(context.time_remaining(), request.timeout_microseconds)
+    async def Synthesize(self, message: bytes, context: Context) -> pb.SynthesizeResponse:
         try:
+            request = pb.SynthesizeRequest.FromString(message)
+            work = Work.within(context.time_remaining(), request.timeout_microseconds)
             runtime = self.repository.find(request.table, request.version)
             job = synthesis.plan(request, runtime, work, self._config.max_rows)
             quick = not job.teacher and not job.log_likelihood
@@ -74,10 +99,11 @@ class Service(SynthesisServicer):
             return await _refuse(context, exc)
 
     async def Generate(
-        self, request: pb.GenerateRequest, context: Context
+        self, message: bytes, context: Context
     ) -> AsyncIterator[pb.GenerateResponse]:
-        work = Work.within(context.time_remaining())
         try:
+            request = pb.GenerateRequest.FromString(message)
+            work = Work.within(context.time_remaining())
             runtime = self.repository.find(request.table, request.version)
             job = synthesis.Generation.of(
                 request,
@@ -91,10 +117,9 @@ class Service(SynthesisServicer):
         except Exception as exc:
             await _refuse(context, exc)
 
-    async def ListTables(
-        self, request: pb.ListTablesRequest, context: Context
-    ) -> pb.ListTablesResponse:
+    async def ListTables(self, message: bytes, context: Context) -> pb.ListTablesResponse:
         try:
+            pb.ListTablesRequest.FromString(message)
             response = pb.ListTablesResponse()
             for name, versions in self.repository.tables.items():
                 columns = self.repository.find(name).columns
@@ -103,10 +128,9 @@ class Service(SynthesisServicer):
         except Exception as exc:
             return await _refuse(context, exc)
 
-    async def DescribeTable(
-        self, request: pb.DescribeTableRequest, context: Context
-    ) -> pb.DescribeTableResponse:
+    async def DescribeTable(self, message: bytes, context: Context) -> pb.DescribeTableResponse:
         try:
+            request = pb.DescribeTableRequest.FromString(message)
             runtime = self.repository.find(request.table, request.version)
             releases = {
                 version: each.release.manifest

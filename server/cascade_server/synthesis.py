@@ -23,7 +23,8 @@ DRAW, DECODE = 0, 1
 
 def stream(seed: int, kind: int, chunk: int = 0) -> np.random.Generator:
     """Random numbers that depend on nothing but the seed, what they are for, and the chunk."""
-    return np.random.Generator(np.random.Philox(key=[seed, 2 * chunk + kind]))
+    key = np.array([seed, 2 * chunk + kind], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key))
 
 
 def new_seed() -> int:
@@ -40,6 +41,7 @@ class Plan:
     """A checked `SynthesizeRequest`: what to draw, and from which tier.
 
     Attributes:
+        sent, given: the columns of the request by name, as messages and as values.
         rows: rows of the request, n.
         total: n x draws.
     """
@@ -47,6 +49,7 @@ class Plan:
     runtime: Runtime
     work: Work
     names: tuple[str, ...]
+    sent: dict[str, pb.Column]
     given: dict[str, list[Any]]
     encoded: Encoded
     rows: int
@@ -78,7 +81,7 @@ def plan(request: pb.SynthesizeRequest, runtime: Runtime, work: Work, max_rows: 
     if not 1 <= draws <= max_rows // rows:
         allowed = f"1 to {max_rows // rows:,}" if rows <= max_rows else "none: too many rows"
         raise BadRequest(
-            f"draws is {draws:,} with {rows:,} rows; allowed draws: {allowed} "
+            f"draws is {draws:,} for {rows:,} row{'s' * (rows > 1)}; allowed draws: {allowed} "
             f"(rows x draws is at most {max_rows:,})"
         )
     if request.fidelity not in pb.Fidelity.values():
@@ -92,6 +95,7 @@ def plan(request: pb.SynthesizeRequest, runtime: Runtime, work: Work, max_rows: 
         runtime=runtime,
         work=work,
         names=names,
+        sent={column.name: column for column in request.rows.columns},
         given=given,
         encoded=encoded,
         rows=rows,
@@ -147,14 +151,16 @@ def pack_rows(job: Plan, tokens: NDArray[np.int32], out: pb.Rows) -> None:
     out.count = len(tokens)
     for name in job.names:
         kind = codec.kinds[name]
-        column = out.columns.add(name=name)
-        if name in whole:
+        data = drawn.get(name)
+        if data is None:
+            sent = job.sent[name]
+            if job.draws == 1 and sent.WhichOneof("values") == wire.FIELDS[kind]:
+                out.columns.append(sent)
+                continue
             data = wire.given_column(job.given[name], kind, job.draws)
         elif name in job.given:
-            data = wire.keep_given(drawn[name], job.given[name], kind, job.draws)
-        else:
-            data = drawn[name]
-        wire.write_column(column, kind, data)
+            data = wire.keep_given(data, job.given[name], kind, job.draws)
+        wire.write_column(out.columns.add(name=name), kind, data)
 
 
 def fill_provenance(

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from cascade_server.errors import BadRequest
 
 NULL_STATE, ABSENT_STATE = 1, 2
-FIELDS = {"doubles", "integers", "strings", "booleans"}
+# The field of `Column` that holds a kind's values.
+FIELDS = {
+    Kind.CATEGORICAL: "strings",
+    Kind.BOOLEAN: "booleans",
+    Kind.INTEGER: "integers",
+    Kind.CONTINUOUS: "doubles",
+    Kind.DATETIME: "integers",
+}
 
 
 def read_rows(rows: pb.Rows) -> dict[str, list[Any]]:
@@ -60,14 +67,9 @@ def write_column(column: pb.Column, kind: Kind, data: ColumnData) -> None:
     if data.null.any():
         column.states = data.null.astype(np.uint8).tobytes()
         values = np.where(data.null, _placeholder(kind), values)
-    if kind is Kind.CATEGORICAL:
-        column.strings.values.extend(values.tolist())
-    elif kind is Kind.CONTINUOUS:
-        column.doubles.values.extend(values.tolist())
-    elif kind is Kind.BOOLEAN:
-        column.booleans.values.extend(values.tolist())
-    else:
-        column.integers.values.extend(values.astype(np.int64).tolist())
+    if kind is Kind.DATETIME:
+        values = values.astype(np.int64)
+    getattr(column, FIELDS[kind]).values.extend(values.tolist())
 
 
 def _placeholder(kind: Kind) -> Any:
@@ -127,7 +129,8 @@ def check_names(schema: Schema, names: Sequence[str]) -> tuple[str, ...]:
         if name not in known:
             raise schema.unknown(name)
     if len(set(names)) < len(names):
-        raise BadRequest(f"columns: {', '.join(names)} names a column twice")
+        twice = next(name for at, name in enumerate(names) if name in names[:at])
+        raise BadRequest(f"columns: {twice!r} is named twice")
     return tuple(names)
 
 

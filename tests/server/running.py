@@ -1,0 +1,72 @@
+"""A real server on a free port, in a thread with an event loop of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import uvloop
+from cascade_proto.synthesis_pb2_grpc import SynthesisStub
+from cascade_server.config import ServerConfig
+from cascade_server.server import Server
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that is SERVING, and a channel to it."""
+
+    server: Server
+    channel: grpc.Channel
+    stub: Any
+
+    @property
+    def target(self) -> str:
+        return f"{self.server.config.host}:{self.server.port}"
+
+
+@contextmanager
+def running(config: ServerConfig) -> Iterator[Running]:
+    """Start, hand out, drain and stop; an error of the server's is raised here."""
+    started = threading.Event()
+    box: dict[str, Any] = {}
+
+    async def life() -> None:
+        server = Server(config)
+        box["loop"] = asyncio.get_running_loop()
+        try:
+            await server.startup()
+            box["server"] = server
+            started.set()
+            await server.main_loop()
+        finally:
+            await server.shutdown()
+
+    def run() -> None:
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(life())
+        except BaseException as exc:
+            box["error"] = exc
+        finally:
+            started.set()
+
+    thread = threading.Thread(target=run, name="server")
+    thread.start()
+    started.wait()
+    try:
+        if "error" in box:
+            raise box["error"]
+        server = box["server"]
+        with grpc.insecure_channel(f"{config.host}:{server.port}") as channel:
+            yield Running(server, channel, SynthesisStub(channel))
+    finally:
+        if "server" in box:
+            box["loop"].call_soon_threadsafe(box["server"].stop)
+        thread.join()
+    if "error" in box:
+        raise box["error"]
