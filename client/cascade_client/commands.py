@@ -53,7 +53,13 @@ class AskFailed(click.ClickException):
 @click.option("--fast", "fidelity", flag_value="fast", help="Ask the student.")
 @click.option("--version", type=int, help="The release; the latest where not given.")
 @click.option(
-    "--target", default=DEFAULT_TARGET, show_default=True, metavar="HOST:PORT", help="The server."
+    "--target",
+    default=DEFAULT_TARGET,
+    envvar="CASCADE_TARGET",
+    show_default=True,
+    show_envvar=True,
+    metavar="HOST:PORT",
+    help="The server.",
 )
 @click.option(
     "--timeout", default=10.0, show_default=True, metavar="SECONDS", help="Patience with --draws."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -120,3 +121,35 @@ def test_help_says_what_it_does_with_an_example(command: str) -> None:
     assert result.exit_code == 0
     assert "Example" in result.output
     assert f"cascade {command}" in result.output
+
+
+class TestEvaluate:
+    """Figures of a run, printed and kept for its release."""
+
+    def test_figures_beside_their_floor(
+        self, run: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        test = tmp_path / "test.csv"
+        write_csv(payments(300, seed=1), test)
+        files = ("--train", table, "--test", test, "--target", "fraud")
+        result = cascade("evaluate", run, *files, "--samples", "1", "--threads", "1")
+        assert result.exit_code == 0, result.output
+        for figure in ("shape_err_pct", "trend_err_pct", "xgb_c2st", "mle_auc", "dcr_share"):
+            line = next(line for line in result.output.splitlines() if figure in line)
+            assert len(line.split()) == 4  # its name, student, teacher, floor
+
+        assert cascade("release", run, "--repository", tmp_path / "models").exit_code == 0
+        fidelity = load_release(tmp_path / "models", "payments", 1).manifest.fidelity
+        assert fidelity.keys() == {"student", "teacher", "floor"}
+        assert fidelity == json.loads((run / "fidelity.json").read_text())
+        # Hardly trained networks are easily told from real rows; real rows are not.
+        for tier in ("student", "teacher"):
+            assert fidelity[tier]["xgb_auc"] > fidelity["floor"]["xgb_auc"] + 0.1
+
+    def test_a_column_to_predict_that_is_not_there_is_named(self, run: Path, table: Path) -> None:
+        files = ("--train", table, "--test", table, "--target", "froud")
+        result = cascade("evaluate", run, *files, "--samples", "1", "--threads", "1")
+        assert result.exit_code == 1
+        assert "'froud'" in result.output
+        assert "fraud" in result.output

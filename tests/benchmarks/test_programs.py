@@ -1,0 +1,91 @@
+"""Each benchmark, as it is typed: one JSON object on its last line, with the keys it promises."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.distill.made_up import payments
+from tests.releases import TABLE, make_release
+
+ROOT = Path(__file__).parents[2]
+FIDELITY = {
+    "shape_err_pct",
+    "trend_err_pct",
+    "xgb_auc",
+    "xgb_c2st",
+    "xgb_auc_heldout",
+    "lr_c2st",
+    "mle_auc",
+    "dcr_share",
+}
+
+
+def benchmark(
+    name: str, *options: str, cache: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    if cache is not None:
+        environment["XDG_CACHE_HOME"] = str(cache)
+    return subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", *options],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def last_line(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("tier", ["teacher", "student"])
+def test_fidelity_of_any_table(tmp_path: Path, tier: str) -> None:
+    path = tmp_path / "payments.csv"
+    payments(600, 0).to_csv(path, index=False)
+    overrides = tmp_path / "payments.yaml"
+    overrides.write_text("columns:\n  at: {drop: true}\n")
+    options = ["--csv", str(path), "--schema", str(overrides), "--target", "fraud"]
+    options += ["--tier", tier, "--steps", "20", "--rows", "2000"]
+    options += ["--runs", str(tmp_path / "runs")]
+    done = benchmark("fidelity", *options, cache=tmp_path)
+    found = last_line(done)
+    assert found.keys() >= FIDELITY | {"train_seconds", "floor"}
+    assert found["floor"].keys() >= FIDELITY
+    assert found["train_seconds"] > 0
+    assert "at: asked for in the overrides" in done.stderr
+    # Hardly trained: what a detector says of it is far from what it says of real rows.
+    assert found["xgb_auc"] > found["floor"]["xgb_auc"] + 0.1
+
+
+def test_fidelity_names_a_table_it_does_not_know() -> None:
+    done = benchmark("fidelity", "--table", "adlut", "--tier", "student")
+    assert done.returncode == 1
+    assert "unknown table 'adlut'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_student(tmp_path: Path) -> None:
+    make_release(tmp_path)
+    found = last_line(benchmark("student", "--table", TABLE, "--repository", str(tmp_path)))
+    keys = {"p50_us_all", "p50_us_three", "rows_per_s_1024", "teacher_rows_per_s_1024"}
+    assert found.keys() >= keys
+    assert all(found[key] > 0 for key in keys)
+
+
+def test_student_names_a_table_without_a_release(tmp_path: Path) -> None:
+    make_release(tmp_path)
+    done = benchmark("student", "--table", "nope", "--repository", str(tmp_path))
+    assert done.returncode == 2
+    assert "has no release of 'nope'" in done.stderr
