@@ -143,9 +143,6 @@ class TestEvaluate:
         fidelity = load_release(tmp_path / "models", "payments", 1).manifest.fidelity
         assert fidelity.keys() == {"student", "teacher", "floor"}
         assert fidelity == json.loads((run / "fidelity.json").read_text())
-        # Hardly trained networks are easily told from real rows; real rows are not.
-        for tier in ("student", "teacher"):
-            assert fidelity[tier]["xgb_auc"] > fidelity["floor"]["xgb_auc"] + 0.1
 
     def test_a_column_to_predict_that_is_not_there_is_named(self, run: Path, table: Path) -> None:
         files = ("--train", table, "--test", table, "--target", "froud")
