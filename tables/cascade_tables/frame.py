@@ -60,11 +60,12 @@ class Frame:
     """Named columns of equal length, in order."""
 
     def __init__(self, columns: Mapping[str, ColumnData]) -> None:
-        lengths = {len(column) for column in columns.values()}
-        if len(lengths) > 1:
-            raise DataError(f"columns have different lengths: {sorted(lengths)}")
+        lengths = {name: len(column) for name, column in columns.items()}
+        if len(set(lengths.values())) > 1:
+            rows = ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
+            raise DataError(f"columns have different lengths: {rows}")
         self.columns = dict(columns)
-        self._rows = lengths.pop() if lengths else 0
+        self._rows = next(iter(lengths.values()), 0)
 
     def __len__(self) -> int:
         return self._rows
@@ -94,16 +95,13 @@ class Frame:
 
     @classmethod
     def from_rows(cls, rows: Sequence[Mapping[str, Any]]) -> Frame:
-        """From dicts; a key that a row lacks is NULL."""
-        import pyarrow as pa
+        """From dicts; a key that a row lacks is NULL.
 
+        Raises:
+            DataError: a column mixes types.
+        """
         names = list(dict.fromkeys(name for row in rows for name in row))
-        try:
-            return cls.from_arrow(
-                pa.table({name: [row.get(name) for row in rows] for name in names})
-            )
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as exc:
-            raise DataError(f"rows cannot be made into columns: {exc}") from exc
+        return cls({name: _from_python(name, [row.get(name) for row in rows]) for name in names})
 
     @classmethod
     def from_arrow(cls, table: pa.Table) -> Frame:
@@ -125,19 +123,12 @@ class Frame:
         Raises:
             DataError: two columns share a name, or a column mixes types.
         """
-        import pyarrow as pa
-
         names = [str(name) for name in frame.columns]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise DataError(f"duplicate column names: {', '.join(map(repr, twice))}")
-        columns = {}
-        for name, label in zip(names, frame.columns, strict=True):
-            try:
-                columns[name] = _from_arrow(name, pa.array(frame[label], from_pandas=True))
-            except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as exc:
-                raise DataError(f"column {name!r} mixes types or cannot be read: {exc}") from exc
-        return cls(columns)
+        pairs = zip(names, frame.columns, strict=True)
+        return cls({name: _from_python(name, frame[label]) for name, label in pairs})
 
     def to_arrow(self) -> pa.Table:
         """A pyarrow Table with the sources' types."""
@@ -183,7 +174,34 @@ def _arrow_type(name: str) -> Any:
     return pa.type_for_alias({"double": "float64", "float": "float32"}.get(name, name))
 
 
+def _from_python(name: str, values: Any) -> ColumnData:
+    """A list's or Series' values; NaN and None are NULL."""
+    import pyarrow as pa
+
+    try:
+        array = pa.array(values, from_pandas=True)
+    except (pa.ArrowException, OverflowError, UnicodeError) as exc:
+        raise DataError(f"column {name!r} mixes types or cannot be read: {exc}") from exc
+    return _from_arrow(name, array)
+
+
 def _from_arrow(name: str, array: Any) -> ColumnData:
+    import pyarrow as pa
+
+    try:
+        data = _converted(array)
+    except (pa.ArrowException, UnicodeError) as exc:
+        raise DataError(f"column {name!r} of type {array.type} cannot be read: {exc}") from exc
+    if data is None:
+        raise DataError(
+            f"column {name!r} has type {array.type}; allowed: text, whole and real numbers, "
+            "booleans, dates and date-times"
+        )
+    return data
+
+
+def _converted(array: Any) -> ColumnData | None:
+    """An Arrow array in the element type that holds it; None: none does."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -211,15 +229,15 @@ def _from_arrow(name: str, array: Any) -> ColumnData:
         values = np.where(nan, 0.0, values)
         return ColumnData(values, null | nan, "double" if types.is_decimal(kind) else dtype)
     if types.is_timestamp(kind) or types.is_date(kind):
-        micros = array.cast(pa.timestamp("us", tz=getattr(kind, "tz", None)), safe=False)
+        # Nanoseconds are cut off; what overflows from coarser units is an error.
+        finer = types.is_timestamp(kind) and kind.unit == "ns"
+        micros = array.cast(pa.timestamp("us", tz=getattr(kind, "tz", None)), safe=not finer)
         whole = _numpy(micros.cast(pa.int64()).fill_null(0))
         return ColumnData(whole.astype("datetime64[us]"), null, dtype)
     if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
-        return ColumnData(np.array(array.fill_null("").to_pylist(), object), null, "string")
-    raise DataError(
-        f"column {name!r} has type {dtype}; allowed: text, whole and real numbers, booleans, "
-        "dates and times"
-    )
+        text = np.array(["" if value is None else value for value in array.to_pylist()], object)
+        return ColumnData(text, null, "string")
+    return None
 
 
 def _numpy(array: Any) -> NDArray[Any]:
