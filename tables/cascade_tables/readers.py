@@ -19,7 +19,7 @@ TRUE, FALSE = frozenset({"true", "True", "TRUE"}), frozenset({"false", "False", 
 
 
 def read_table(path: Path) -> Frame:
-    """Read a .csv, .parquet or .pq file.
+    """Read a .csv, .parquet or .pq file, or a folder of Parquet files of one such name.
 
     Raises:
         DataError: it cannot be read as a table; names the file and, for CSV, the line.
@@ -39,11 +39,11 @@ def _read_parquet(path: Path) -> Frame:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as exc:
-        raise DataError(f"{path} is not a Parquet file: {exc}") from exc
-    try:
+        # `read_table` stumbles over duplicate names, which `from_arrow` can name.
+        table = pq.read_table(path) if path.is_dir() else pq.ParquetFile(path).read()
         frame = Frame.from_arrow(table)
+    except (pa.ArrowException, OSError) as exc:
+        raise DataError(f"{path} cannot be read as Parquet: {exc}") from exc
     except DataError as exc:
         raise DataError(f"{path}: {exc}") from exc
     if len(frame) == 0:
@@ -63,7 +63,7 @@ def read_csv(path: Path) -> Frame:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
-            header = next(reader, None)
+            header = next(filter(None, reader), None)
             if header is None:
                 raise DataError(f"{path} is empty; expected a header line and rows")
             _check_header(path, header)
@@ -73,14 +73,16 @@ def read_csv(path: Path) -> Frame:
                     continue
                 if len(row) != len(header):
                     raise DataError(
-                        f"{path}, line {reader.line_num}: {len(row)} fields, but the header names "
-                        f"{len(header)} columns"
+                        f"{path}, line {reader.line_num}: {_counted(len(row), 'field')}, "
+                        f"but the header names {_counted(len(header), 'column')}"
                     )
                 rows.append(row)
     except UnicodeDecodeError as exc:
         raise DataError(f"{path} is not UTF-8 text: {exc}") from exc
     except csv.Error as exc:
         raise DataError(f"{path}, line {reader.line_num}: {exc}") from exc
+    except OSError as exc:
+        raise DataError(f"{path} cannot be read: {exc.strerror}") from exc
     if not rows:
         raise DataError(f"{path} has a header but no rows")
     columns = zip(*rows, strict=True)
@@ -91,8 +93,13 @@ def _check_header(path: Path, header: list[str]) -> None:
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise DataError(f"{path}: duplicate column names: {', '.join(map(repr, twice))}")
-    if "" in header:
-        raise DataError(f"{path}: column {header.index('') + 1} has no name")
+    for at, name in enumerate(header, start=1):
+        if not name.strip():
+            raise DataError(f"{path}: column {at} has no name")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _column(cells: tuple[str, ...]) -> ColumnData:
@@ -134,7 +141,7 @@ def _whole(cell: str) -> int:
 def _real(cell: str) -> float:
     digits = cell.lstrip("+-")
     zeros = digits[:1] == "0" and digits[1:2].isdigit()
-    if zeros or "_" in cell or cell.strip() != cell:
+    if zeros or "_" in cell or cell.strip() != cell or not cell.isascii():
         raise ValueError
     return float(cell)
 

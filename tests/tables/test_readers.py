@@ -1,0 +1,197 @@
+"""Tables from files: what a CSV's cells become, and what is refused and why."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from cascade_tables import DataError, read_table
+
+
+def written(tmp_path: Path, content: str | bytes, name: str = "table.csv") -> Path:
+    path = tmp_path / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def cells(tmp_path: Path, *values: str) -> Any:
+    """The column that a CSV file with these cells gives."""
+    text = "a,b\n" + "".join(f"{value},x\n" for value in values)
+    return read_table(written(tmp_path, text))["a"]
+
+
+class TestCsvCells:
+    @pytest.mark.parametrize(
+        ("values", "arrow_type", "expected"),
+        [
+            (["true", "FALSE", ""], "bool", [True, False, None]),
+            (["1", "-2", "+3"], "int64", [1, -2, 3]),
+            (["0", "9223372036854775807"], "int64", [0, 2**63 - 1]),
+            (["1", "9223372036854775808"], "double", [1.0, float(2**63)]),
+            (["1", "2.5", "1e3", "NaN"], "double", [1.0, 2.5, 1000.0, None]),
+            (["-0.5", ".5", "NAN"], "double", [-0.5, 0.5, None]),
+            (["2024-01-31", "NA"], "timestamp[us]", [datetime(2024, 1, 31), None]),
+            (
+                ["2024-01-31T12:00:00.5", "2024-01-31 12:00:00+05:00", "2024-01-31T00:00Z"],
+                "timestamp[us]",
+                [
+                    datetime(2024, 1, 31, 12, microsecond=500_000),
+                    datetime(2024, 1, 31, 7),
+                    datetime(2024, 1, 31),
+                ],
+            ),
+            (["007", "42"], "string", ["007", "42"]),
+            (["00.5", "1"], "string", ["00.5", "1"]),
+            (["1_000", "2"], "string", ["1_000", "2"]),
+            ([" 1", "2"], "string", [" 1", "2"]),
+            (["١", "٢"], "string", ["١", "٢"]),
+            (["٠.٥", "1"], "string", ["٠.٥", "1"]),
+            (["+", "-"], "string", ["+", "-"]),
+            (["1", "x"], "string", ["1", "x"]),
+            (["12-34", "2024-13-01"], "string", ["12-34", "2024-13-01"]),
+            (["None", "null", "N/A"], "string", [None, None, None]),
+            (['"a ""b"", c"', '"two\nlines"'], "string", ['a "b", c', "two\nlines"]),
+        ],
+    )
+    def test_a_column_is_of_the_narrowest_kind_that_fits(
+        self, tmp_path: Path, values: list[str], arrow_type: str, expected: list[Any]
+    ) -> None:
+        column = cells(tmp_path, *values)
+        assert (column.arrow_type, column.to_list()) == (arrow_type, expected)
+
+    @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+    def test_line_endings_a_byte_order_mark_and_blank_lines_do_not_matter(
+        self, tmp_path: Path, end: str
+    ) -> None:
+        text = "\ufeff" + end.join(["", "a,b", "1,x", "", "2,y", ""])
+        rows = read_table(written(tmp_path, text)).to_rows()
+        assert rows == [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
+
+    def test_one_row_and_only_nulls_can_be_read(self, tmp_path: Path) -> None:
+        frame = read_table(written(tmp_path, "a,b\n,NA\n"))
+        assert frame.to_rows() == [{"a": None, "b": None}]
+
+    def test_the_suffix_may_be_in_capitals(self, tmp_path: Path) -> None:
+        assert len(read_table(written(tmp_path, "a\n1\n", "TABLE.CSV"))) == 1
+
+
+class TestBadCsv:
+    @pytest.mark.parametrize(
+        ("content", "parts"),
+        [
+            ("a,b\n1,2\n1,2,3\n", ["line 3: 3 fields", "2 columns"]),
+            ("a,b\n1,2\n\n1\n", ["line 4: 1 field,", "2 columns"]),
+            ("a,b,a,c,b\n1,2,3,4,5\n", ["duplicate column names: 'a', 'b'"]),
+            ("a,,c\n1,2,3\n", ["column 2 has no name"]),
+            ("a,b, \n1,2,3\n", ["column 3 has no name"]),
+            ("a,b\n", ["has a header but no rows"]),
+            ("", ["is empty", "a header line and rows"]),
+            ("\n\n", ["is empty"]),
+            ("\ufeff", ["is empty"]),
+            (b"a,b\ncaf\xe9,1\n", ["is not UTF-8 text", "0xe9"]),
+            (b"a\n\xed\xa0\x80\n", ["is not UTF-8 text"]),
+            ("a,b\n1,2\n".encode("utf-16"), ["is not UTF-8 text"]),
+            ('a,b\n1,2\n"3,4\n5,6\n', ["line 4", "unexpected end of data"]),
+            ('a,b\n"1"x,2\n', ["line 2", "',' expected after '\"'"]),
+            ("a,b\n" + "x" * 200_000 + ",1\n", ["line 2", "field larger than field limit"]),
+        ],
+        ids=[
+            "a longer line",
+            "a shorter line",
+            "duplicate names",
+            "an empty name",
+            "a blank name",
+            "no rows",
+            "an empty file",
+            "blank lines",
+            "a byte order mark",
+            "latin-1",
+            "a surrogate",
+            "utf-16",
+            "an unterminated quote",
+            "text after a quote",
+            "a huge cell",
+        ],
+    )
+    def test_it_is_refused(self, tmp_path: Path, content: str | bytes, parts: list[str]) -> None:
+        path = written(tmp_path, content)
+        with pytest.raises(DataError) as caught:
+            read_table(path)
+        for part in [str(path), *parts]:
+            assert part in str(caught.value)
+
+
+class TestParquet:
+    def test_types_come_back(self, tmp_path: Path) -> None:
+        table = pa.table({"a": pa.array([1, None], pa.int8()), "b": ["x", "y"]})
+        for suffix in ("parquet", "pq"):
+            path = tmp_path / f"table.{suffix}"
+            pq.write_table(table, path)
+            assert read_table(path).to_arrow().equals(table)
+
+    def test_a_folder_of_parts_is_one_table(self, tmp_path: Path) -> None:
+        folder = tmp_path / "table.parquet"
+        folder.mkdir()
+        for part in (1, 2):
+            pq.write_table(pa.table({"a": [part]}), folder / f"part-{part}.parquet")
+        assert read_table(folder)["a"].to_list() == [1, 2]
+
+    @pytest.mark.parametrize("keep", [0, 3, 200, -8])
+    def test_a_truncated_file_is_refused(self, tmp_path: Path, keep: int) -> None:
+        path = tmp_path / "table.parquet"
+        pq.write_table(pa.table({"a": list(range(1000))}), path)
+        path.write_bytes(path.read_bytes()[:keep])
+        with pytest.raises(DataError) as caught:
+            read_table(path)
+        assert f"{path} cannot be read as Parquet: " in str(caught.value)
+
+    @pytest.mark.parametrize("at", [0, 60, 2000, -300, -6])
+    def test_a_damaged_file_is_refused(self, tmp_path: Path, at: int) -> None:
+        path = tmp_path / "table.parquet"
+        pq.write_table(pa.table({"a": [f"value {i}" for i in range(1000)]}), path)
+        content = bytearray(path.read_bytes())
+        content[at : at + 6 if at != -6 else None] = b"\xff" * 6
+        path.write_bytes(content)
+        with pytest.raises(DataError) as caught:
+            read_table(path)
+        assert f"{path} cannot be read as Parquet: " in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("table", "parts"),
+        [
+            (pa.table({"ok": [1], "odd": [[1, 2]]}), ["column 'odd' has type list<", "allowed: "]),
+            (pa.table([[1], [2]], names=["a", "a"]), ["duplicate column names: 'a'"]),
+            (pa.table({"a": pa.array([], pa.int64())}), ["has no rows"]),
+            (pa.table({}), ["has no rows"]),
+        ],
+        ids=["a list column", "duplicate names", "no rows", "no columns"],
+    )
+    def test_it_is_refused(self, tmp_path: Path, table: pa.Table, parts: list[str]) -> None:
+        path = tmp_path / "table.parquet"
+        pq.write_table(table, path)
+        with pytest.raises(DataError) as caught:
+            read_table(path)
+        for part in [str(path), *parts]:
+            assert part in str(caught.value)
+
+
+class TestFiles:
+    def test_a_missing_file(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match=r"nowhere\.csv does not exist"):
+            read_table(tmp_path / "nowhere.csv")
+
+    @pytest.mark.parametrize("name", ["table.xlsx", "table", "table.csv.gz"])
+    def test_an_unknown_suffix(self, tmp_path: Path, name: str) -> None:
+        with pytest.raises(DataError) as caught:
+            read_table(written(tmp_path, "a\n1\n", name))
+        assert name in str(caught.value)
+        assert "allowed: .csv, .parquet, .pq" in str(caught.value)
+
+    def test_a_folder_is_not_a_csv_file(self, tmp_path: Path) -> None:
+        (tmp_path / "folder.csv").mkdir()
+        with pytest.raises(DataError, match=r"folder\.csv cannot be read: Is a directory"):
+            read_table(tmp_path / "folder.csv")
