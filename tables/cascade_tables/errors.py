@@ -25,6 +25,12 @@ def listing(names: Iterable[object]) -> str:
     return ", ".join(every[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
+def shown(value: Any) -> str:
+    """A value for a message: its `repr`, cut short."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 class CascadeTablesError(ValueError):
     """Base of this package's errors; messages name the culprit and what is allowed."""
 
@@ -66,10 +72,7 @@ class ValueNotAllowed(CascadeTablesError):
 
     def __init__(self, column: str, value: Any, allowed: str) -> None:
         self.column, self.value, self.allowed = column, value, allowed
-        shown = repr(value)
-        if len(shown) > 60:
-            shown = shown[:57] + "..."
-        super().__init__(f"column {column!r}: {shown} is not allowed; allowed: {allowed}")
+        super().__init__(f"column {column!r}: {shown(value)} is not allowed; allowed: {allowed}")
 
 
 class ReleaseError(CascadeTablesError):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_tables.errors import DataError, SchemaError, UnknownColumn
+from cascade_tables.errors import DataError, SchemaError, UnknownColumn, shown
 from cascade_tables.frame import ColumnData, Frame
 from cascade_tables.overrides import ColumnOverride
 from cascade_tables.schema import Column, Dropped, Kind, Schema
@@ -26,6 +26,9 @@ MAX_POINT_MASSES = 64
 # From this many rows on, text that never (or hardly ever) repeats identifies a row.
 IDENTIFIER_ROWS = 10
 IDENTIFIER_SHARE = 0.95
+# Whole numbers that never repeat identify a row where as many independent draws would have
+# repeated with a probability above 1 − e^−20.
+IDENTIFIER_EXPONENT = 20
 MAX_DECIMALS = 6
 
 
@@ -37,7 +40,8 @@ def infer_schema(frame: Frame, overrides: Mapping[str, ColumnOverride] | None = 
         overrides: by column name, what to decide otherwise; see `load_overrides`.
 
     Raises:
-        DataError: fewer than two rows, or infinite values.
+        DataError: fewer than two rows, values that are infinite or not a number, or text that
+            UTF-8 cannot hold.
         UnknownColumn: an override names a column the table lacks.
         SchemaError: no column is left to model, or an override contradicts the data.
     """
@@ -50,6 +54,7 @@ def infer_schema(frame: Frame, overrides: Mapping[str, ColumnOverride] | None = 
         raise DataError(f"the table has {len(frame)} {plural}; at least 2 are needed to learn from")
     columns, dropped = [], []
     for name, data in frame.columns.items():
+        _check_text(name, [name])
         override = overrides.get(name, ColumnOverride())
         reason = "asked for in the overrides" if override.drop else ""
         if not reason:
@@ -68,7 +73,8 @@ def _nothing_to_learn(data: ColumnData) -> str:
     if len(present) == 0:
         return "every value is NULL"
     if not data.null.any() and bool((present == present[0]).all()):
-        return f"constant: every value is {present[0]!s}"
+        value = present[0]
+        return f"constant: every value is {shown(value) if isinstance(value, str) else value}"
     return ""
 
 
@@ -76,16 +82,30 @@ def _identifier(data: ColumnData) -> str:
     present = data.present()
     if len(present) < IDENTIFIER_ROWS:
         return ""
-    if data.values.dtype == object:
+    kind = _kind(data)
+    if kind is Kind.CATEGORICAL:
         distinct = len(set(present.tolist()))
         if distinct == len(present):
             return f"identifier: all {distinct:,} values differ"
         if distinct >= IDENTIFIER_SHARE * len(present) and distinct > MAX_CATEGORIES:
             return f"identifier: {distinct:,} of {len(present):,} values differ"
-    if data.values.dtype == np.int64 and len(np.unique(present)) == len(present):
-        low, high = int(present.min()), int(present.max())
-        if high - low + 1 == len(present):
-            return f"row number: {low} to {high}, each once"
+    if kind is Kind.INTEGER:
+        return _row_label(present.astype(np.int64))
+    return ""
+
+
+def _row_label(values: NDArray[np.int64]) -> str:
+    """Why whole numbers label rows, if they do: all differ, which chance does not explain."""
+    rows, low, high = len(values), int(values.min()), int(values.max())
+    if len(np.unique(values)) < rows:
+        return ""
+    span = high - low + 1
+    if span == rows:
+        return f"row number: {low} to {high}, each once"
+    # The birthday bound: n draws from R values all differ with probability at most
+    # exp(−n(n − 1) / 2R), reached where all R are equally likely.
+    if rows * (rows - 1) / (2 * span) > IDENTIFIER_EXPONENT:
+        return f"identifier: all {rows:,} values differ, of only {span:,} between {low} and {high}"
     return ""
 
 
@@ -97,17 +117,61 @@ def _column(name: str, data: ColumnData, override: ColumnOverride) -> Column:
             f"column {name!r}: the overrides say it is not nullable, "
             f"but {int(data.null.sum()):,} of its {len(data):,} rows are NULL"
         )
+    held, needed = HELD[kind]
+    if data.values.dtype.kind not in held:
+        raise SchemaError(
+            f"column {name!r}: kind {kind.value} needs {needed}, not {data.arrow_type}"
+        )
+    _check_applies(name, kind, override)
+    if data.values.dtype.kind in "fM":
+        _check_finite(name, data.present())
     if kind is Kind.BOOLEAN:
-        if data.values.dtype != np.bool_:
-            raise SchemaError(f"column {name!r}: kind boolean needs booleans, not {data.dtype}")
         return Column(name, kind, nullable, data.arrow_type)
     if kind is Kind.CATEGORICAL:
         return _categorical(name, data, nullable, override)
-    if data.values.dtype == object or data.values.dtype == np.bool_:
-        raise SchemaError(
-            f"column {name!r}: kind {kind.value} needs numbers, not {data.arrow_type}"
-        )
     return _number(name, data, kind, nullable, override)
+
+
+# NumPy's kinds of the element types that a kind of column can be made from, and their name.
+HELD = {
+    Kind.CATEGORICAL: ("ObifM", "values"),
+    Kind.BOOLEAN: ("b", "booleans"),
+    Kind.INTEGER: ("if", "numbers"),
+    Kind.CONTINUOUS: ("if", "numbers"),
+    Kind.DATETIME: ("M", "date-times"),
+}
+
+
+def _check_applies(name: str, kind: Kind, override: ColumnOverride) -> None:
+    """Refuse an override that would change nothing: it was meant for another kind."""
+    numeric, categorical = ("minimum", "maximum", "point_masses"), ("max_categories", "other")
+    for key in (*numeric, *categorical):
+        applies = kind.is_number if key in numeric else kind is Kind.CATEGORICAL
+        if getattr(override, key) is not None and not applies:
+            raise SchemaError(
+                f"column {name!r}: {key} in the overrides has no effect on a column of kind "
+                f"{kind.value}"
+            )
+
+
+def _check_finite(name: str, present: NDArray[Any]) -> None:
+    odd = present[~np.isfinite(present)]
+    if len(odd):
+        raise DataError(
+            f"column {name!r} holds {odd[0]} ({len(odd):,} of {len(present):,} values are not "
+            "finite); allowed: finite values or NULL"
+        )
+
+
+def _check_text(name: str, texts: Iterable[str]) -> None:
+    """Refuse lone surrogates, which no file, message or terminal takes."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as exc:
+            raise DataError(
+                f"column {name!r}: {shown(text)} is not allowed; allowed: text that UTF-8 can hold"
+            ) from exc
 
 
 def _kind(data: ColumnData) -> Kind:
@@ -128,6 +192,7 @@ def as_text(values: NDArray[Any]) -> list[str]:
 
 def _categorical(name: str, data: ColumnData, nullable: bool, override: ColumnOverride) -> Column:
     values, counts = np.unique(np.array(as_text(data.present()), object), return_counts=True)
+    _check_text(name, [*values.tolist(), override.other or ""])
     order = np.lexsort((values, -counts))
     values, counts = values[order], counts[order]
     most = override.max_categories or MAX_CATEGORIES
@@ -143,9 +208,10 @@ def _categorical(name: str, data: ColumnData, nullable: bool, override: ColumnOv
             f"column {name!r}: the label for rare categories, {other!r}, is itself a category"
         )
     categories = tuple(values.tolist())
-    return Column(
-        name, Kind.CATEGORICAL, nullable, data.arrow_type, categories=categories, other=other
-    )
+    # The text of numbers and booleans can be read back as such, a label or a date-time cannot.
+    textual = other is not None or data.values.dtype.kind == "M"
+    dtype = "string" if textual else data.arrow_type
+    return Column(name, Kind.CATEGORICAL, nullable, dtype, categories=categories, other=other)
 
 
 def _free_label(taken: set[str]) -> str:
@@ -159,18 +225,11 @@ def _number(
     name: str, data: ColumnData, kind: Kind, nullable: bool, override: ColumnOverride
 ) -> Column:
     present = data.present()
-    if present.dtype.kind == "f":
-        infinite = int(np.isinf(present).sum())
-        if infinite:
-            raise DataError(
-                f"column {name!r} has {infinite:,} infinite values; allowed: finite numbers or NULL"
-            )
-    if kind is Kind.INTEGER and present.dtype.kind == "f":
-        if bool((present != np.floor(present)).any()):
-            raise SchemaError(f"column {name!r}: kind integer needs whole numbers")
-        present = present.astype(np.int64)
-    if kind is Kind.CONTINUOUS and present.dtype.kind == "i":
-        present = present.astype(np.float64)
+    whole = present.dtype.kind != "f"
+    if kind is Kind.INTEGER and not whole:
+        present = _as_whole(name, present)
+    if kind is Kind.CONTINUOUS and whole:
+        present = _as_real(name, present)
     if present.dtype.kind == "M":
         present = present.astype(np.int64)
     values, counts = np.unique(present, return_counts=True)
@@ -182,7 +241,7 @@ def _number(
         often = often[counts[often] >= max(2, POINT_MASS_SHARE * len(data))]
         masses = tuple(np.sort(values[often]).tolist())
     if override.point_masses is not None:
-        masses = tuple(sorted(override.point_masses))
+        masses = _point_masses(name, type(low), low, high, override.point_masses)
     if present.dtype.kind == "i":
         # Python's integers: int64 differences may overflow.
         base = int(values[0])
@@ -198,14 +257,57 @@ def _number(
         low,
         high,
         point_masses=masses,
-        decimals=_decimals(values),
+        decimals=0 if whole else _decimals(values, data.arrow_type),
     )
+
+
+def _as_whole(name: str, values: NDArray[Any]) -> NDArray[np.int64]:
+    for odd, needed in (
+        (values[values != np.floor(values)], "whole numbers"),
+        (values[np.abs(values) >= 2.0**63], "whole numbers of 64 bits"),
+    ):
+        if len(odd):
+            raise SchemaError(f"column {name!r}: kind integer needs {needed}, not {odd[0]}")
+    return values.astype(np.int64)
+
+
+def _as_real(name: str, values: NDArray[Any]) -> NDArray[np.float64]:
+    beyond = values[(values < -(2**53)) | (values > 2**53)]
+    if len(beyond):
+        raise SchemaError(
+            f"column {name!r}: kind continuous cannot hold whole numbers beyond 2^53, "
+            f"such as {beyond[0]}, exactly"
+        )
+    return values.astype(np.float64)
+
+
+def _point_masses(
+    name: str,
+    number: type[float] | type[int],
+    low: float | int,
+    high: float | int,
+    wanted: Iterable[float | int],
+) -> tuple[float | int, ...]:
+    for mass in wanted:
+        if number(mass) != mass:
+            raise SchemaError(
+                f"column {name!r}: point mass {mass} in the overrides is not a whole number"
+            )
+        if not low <= mass <= high:
+            raise SchemaError(
+                f"column {name!r}: point mass {mass} in the overrides is out of bounds; "
+                f"allowed: from {low} to {high}"
+            )
+    return tuple(sorted({number(mass) for mass in wanted}))
 
 
 def _bounds(
     name: str, low: float | int, high: float | int, override: ColumnOverride
 ) -> tuple[float | int, float | int]:
     """Bounds may be widened, for what has not been seen yet, but not cut through the data."""
+    for key, bound in (("minimum", override.minimum), ("maximum", override.maximum)):
+        if bound is not None and isinstance(low, int) and not -(2**63) <= bound < 2**63:
+            raise SchemaError(f"column {name!r}: {key} {bound} in the overrides exceeds 64 bits")
     if override.minimum is not None:
         if override.minimum > low:
             raise SchemaError(
@@ -223,11 +325,15 @@ def _bounds(
     return low, high
 
 
-def _decimals(values: NDArray[Any]) -> int | None:
-    """The fewest digits behind the point that write every value exactly, if six do."""
+def _decimals(values: NDArray[Any], dtype: str) -> int | None:
+    """The fewest digits behind the point that write every value exactly, if six do.
+
+    Exactly in the source's precision: single precision's nearest number to 0.1 is written 0.1.
+    """
     if float(np.abs(values).max()) > 1e9:
         return None
+    precision = {"float": np.float32, "halffloat": np.float16}.get(dtype, np.float64)
     for digits in range(MAX_DECIMALS + 1):
-        if bool((np.round(values, digits) == values).all()):
+        if bool((np.round(values, digits).astype(precision) == values.astype(precision)).all()):
             return digits
     return None

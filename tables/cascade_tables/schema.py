@@ -138,7 +138,8 @@ class Schema:
         """The schema as an aligned table of text."""
         rows = [("column", "kind", "null", "values")]
         rows += [
-            (c.name, c.kind.value, "yes" if c.nullable else "", _values(c)) for c in self.columns
+            (_label(c.name), c.kind.value, "yes" if c.nullable else "", _values(c))
+            for c in self.columns
         ]
         widths = [max(len(row[i]) for row in rows) for i in range(3)]
         lines = [
@@ -148,8 +149,15 @@ class Schema:
         lines.insert(1, "  ".join("─" * w for w in [*widths, 40]))
         if self.dropped:
             lines += ["", "left out:"]
-            lines += [f"  {d.name}: {d.reason}" for d in self.dropped]
+            lines += [f"  {_label(d.name)}: {d.reason}" for d in self.dropped]
         return "\n".join(line.rstrip() for line in lines)
+
+
+def _label(text: str) -> str:
+    """Text for a line of the table: quoted where it could be misread, cut short where long."""
+    if not text.isprintable() or text != text.strip() or not text or "," in text:
+        text = repr(text)
+    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def _values(column: Column) -> str:
@@ -157,22 +165,27 @@ def _values(column: Column) -> str:
     if column.kind is Kind.BOOLEAN:
         return "true, false"
     if column.kind is Kind.CATEGORICAL:
-        first = ", ".join(column.categories[:4])
+        first = ", ".join(map(_label, column.categories[:4]))
         count = len(column.categories)
         text = f"{count}: {first}{', …' if count > 4 else ''}"
         return text + (f"; rare ones as {column.other!r}" if column.other is not None else "")
-    text = f"{bound_text(column, column.minimum)} … {bound_text(column, column.maximum)}"
+    text = f"{_rounded(column, column.minimum)} … {_rounded(column, column.maximum)}"
     if column.point_masses:
-        masses = ", ".join(bound_text(column, m) for m in column.point_masses[:3])
+        masses = ", ".join(_rounded(column, m) for m in column.point_masses[:3])
         more = ", …" if len(column.point_masses) > 3 else ""
         text += f"; often {masses}{more}"
     return text
 
 
+def _rounded(column: Column, value: float | int | None) -> str:
+    return f"{value:,.6g}" if isinstance(value, float) else bound_text(column, value)
+
+
 def bound_text(column: Column, value: float | int | None) -> str:
-    """A number of the column as a person writes it: a date-time in ISO form."""
+    """A number of the column as a person writes it, exactly: a date-time in ISO form."""
     if value is None:
         return "?"
     if column.kind is Kind.DATETIME:
-        return str(np.datetime64(int(value), "us")).removesuffix(".000000").replace("T00:00:00", "")
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
+        text = str(np.datetime64(int(value), "us"))
+        return text.removesuffix(".000000").removesuffix("T00:00:00")
+    return f"{value:,}".removesuffix(".0")
