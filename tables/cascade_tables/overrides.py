@@ -8,13 +8,14 @@ columns:
 
 from __future__ import annotations
 
+import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from cascade_tables.errors import SchemaError, listing
+from cascade_tables.errors import SchemaError, listing, shown
 from cascade_tables.schema import Kind
 
 
@@ -51,19 +52,19 @@ def load_overrides(path: Path) -> dict[str, ColumnOverride]:
     suffix = path.suffix.lower()
     try:
         if suffix == ".toml":
-            content: Any = tomllib.loads(path.read_text())
+            content: Any = tomllib.loads(path.read_text(encoding="utf-8"))
         elif suffix in (".yaml", ".yml"):
             import yaml
 
-            content = yaml.safe_load(path.read_text())
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
         else:
             raise SchemaError(f"{path}: overrides are .yaml, .yml or .toml files")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except SchemaError:
+        raise
+    except OSError as exc:
+        raise SchemaError(f"{path} cannot be read: {exc.strerror}") from exc
+    except Exception as exc:  # not UTF-8, or not TOML or YAML, whose errors share no base
         raise SchemaError(f"{path}: {exc}") from exc
-    except Exception as exc:
-        if isinstance(exc, SchemaError | OSError):
-            raise
-        raise SchemaError(f"{path}: {exc}") from exc  # yaml.YAMLError, imported only above
     if not isinstance(content, Mapping) or set(content) != {"columns"}:
         raise SchemaError(f"{path}: expected one key, 'columns', with an entry a column")
     columns = content["columns"] or {}
@@ -74,16 +75,25 @@ def load_overrides(path: Path) -> dict[str, ColumnOverride]:
     }
 
 
-NUMBER = (int, float)
-ALLOWED: dict[str, tuple[tuple[type, ...], str]] = {
-    "kind": ((str,), "one of " + ", ".join(Kind)),
-    "drop": ((bool,), "true or false"),
-    "nullable": ((bool,), "true or false"),
-    "minimum": (NUMBER, "a number"),
-    "maximum": (NUMBER, "a number"),
-    "point_masses": ((list,), "a list of numbers"),
-    "max_categories": ((int,), "a whole number, at least 2"),
-    "other": ((str,), "a label"),
+def _is_number(value: Any) -> bool:
+    """A number that is not infinite, nor NaN, nor beyond the real numbers of 64 bits."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) <= sys.float_info.max
+
+
+# What a key's value must satisfy, and how a message says it.
+ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "kind": (lambda v: isinstance(v, str) and v in set(Kind), "one of " + ", ".join(Kind)),
+    "drop": (lambda v: isinstance(v, bool), "true or false"),
+    "nullable": (lambda v: isinstance(v, bool), "true or false"),
+    "minimum": (_is_number, "a finite number"),
+    "maximum": (_is_number, "a finite number"),
+    "point_masses": (
+        lambda v: isinstance(v, list) and all(map(_is_number, v)),
+        "a list of finite numbers",
+    ),
+    "max_categories": (lambda v: type(v) is int and v >= 2, "a whole number, at least 2"),
+    "other": (lambda v: isinstance(v, str) and v != "", "a label that is not empty"),
 }
 
 
@@ -95,16 +105,9 @@ def _override(where: str, entry: Any) -> ColumnOverride:
         if key not in ALLOWED:
             known = listing(field.name for field in fields(ColumnOverride))
             raise SchemaError(f"{where}: unknown key {key!r}; allowed: {known}")
-        types, allowed = ALLOWED[key]
-        wrong = not isinstance(value, types) or (isinstance(value, bool) and bool not in types)
-        if key == "kind" and not wrong:
-            wrong = value not in set(Kind)
-        if key == "point_masses" and not wrong:
-            wrong = not all(isinstance(v, NUMBER) and not isinstance(v, bool) for v in value)
-        if key == "max_categories" and not wrong:
-            wrong = value < 2
-        if wrong:
-            raise SchemaError(f"{where}: {key} is {value!r}; allowed: {allowed}")
+        is_allowed, allowed = ALLOWED[key]
+        if not is_allowed(value):
+            raise SchemaError(f"{where}: {key} is {shown(value)}; allowed: {allowed}")
         values[key] = Kind(value) if key == "kind" else value
     if "point_masses" in values:
         values["point_masses"] = tuple(values["point_masses"])
