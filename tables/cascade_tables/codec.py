@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade_tables.column_codecs import ColumnCodec, Tokens, column_from_dict, fit_column
-from cascade_tables.errors import SchemaError
+from cascade_tables.errors import DataError, SchemaError
 from cascade_tables.frame import ColumnData, Frame
 from cascade_tables.layout import TokenLayout
 from cascade_tables.schema import Schema
@@ -72,7 +72,7 @@ class Codec:
 
         Raises:
             UnknownColumn: the frame lacks a column.
-            ValueNotAllowed: a category that the codec does not know.
+            ValueNotAllowed: a category that the codec does not know, or NULL where there was none.
         """
         parts = [
             codec.encode(frame[name])
@@ -85,11 +85,13 @@ class Codec:
 
         Args:
             columns: n Python values a column: None is NULL, `ABSENT` is not known. Date-times are
-                microseconds since 1970-01-01 UTC or datetime64. A column not named is absent.
+                microseconds since 1970-01-01 UTC, datetime (UTC where it has no zone) or
+                datetime64. A column not named is absent.
             n: rows.
 
         Raises:
             UnknownColumn: the schema has no such column.
+            DataError: a column does not have n values.
             ValueNotAllowed: names the column, the value and what is allowed.
         """
         tokens = np.zeros((n, len(self.layout.sizes)), np.int32)
@@ -99,6 +101,10 @@ class Codec:
             codec = self._by_name.get(name)
             if codec is None:
                 raise self.schema.unknown(name)
+            if len(values) != n:
+                raise DataError(
+                    f"column {name!r} has {len(values)} values; expected {n}, one a row"
+                )
             slots = self._slots[name]
             if n == 1:
                 if values[0] is not ABSENT:
@@ -111,7 +117,10 @@ class Codec:
                 if value is ABSENT:
                     continue
                 key = (type(value), value)
-                found = seen.get(key)
+                try:
+                    found = seen.get(key)
+                except TypeError:  # not hashable, and so not allowed either
+                    found = None
                 if found is None:
                     found = seen[key] = codec.encode_value(value, notices)
                 tokens[row, slots] = found
@@ -154,7 +163,15 @@ class Codec:
         """
         try:
             schema = Schema.from_dict(content["schema"])
-            pairs = zip(schema.columns, content["columns"], strict=True)
+            entries = content["columns"]
+            if len(entries) != len(schema.columns):
+                raise SchemaError(
+                    f"this codec has {len(entries)} columns, but the schema has "
+                    f"{len(schema.columns)}"
+                )
+            pairs = zip(schema.columns, entries, strict=True)
             return cls(schema, [column_from_dict(column, entry) for column, entry in pairs])
+        except SchemaError:
+            raise
         except (KeyError, TypeError, ValueError) as exc:
             raise SchemaError(f"this is not a codec: {exc!r}") from exc

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_tables.errors import ValueNotAllowed, listing
+from cascade_tables.errors import SchemaError, ValueNotAllowed, listing
 from cascade_tables.frame import ColumnData
 from cascade_tables.infer import MAX_EXACT, as_text
 from cascade_tables.layout import Role
@@ -29,7 +30,11 @@ class ColumnCodec(Protocol):
     positions: tuple[NDArray[np.float32] | None, ...]
 
     def encode(self, data: ColumnData) -> Tokens:
-        """Values the codec was fitted on to tokens [n, slots]."""
+        """Values of a table to tokens [n, slots]; numbers not seen in fitting take the nearest.
+
+        Raises:
+            ValueNotAllowed: NULL, or a category, that the column does not have.
+        """
 
     def encode_value(self, value: Any, notices: list[str]) -> tuple[int, ...]:
         """One value from outside (None: NULL), checked, to its tokens.
@@ -68,26 +73,40 @@ def check_number(column: Column, value: Any) -> float | int:
     Raises:
         ValueNotAllowed: not a number, not whole where it must be, not finite, out of bounds.
     """
-    if isinstance(value, np.datetime64):
-        value = int(value.astype("datetime64[us]").astype(np.int64))
-    elif isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueNotAllowed(column.name, value, allowed_values(column))
+    plain = type(value) is int or type(value) is float
+    number = value if plain else _as_number(column.kind, value)
     assert column.minimum is not None
     assert column.maximum is not None
     # NaN fails both comparisons.
-    if not column.minimum <= value <= column.maximum:
+    allowed = number is not None and column.minimum <= number <= column.maximum
+    if column.kind is Kind.CONTINUOUS and allowed:
+        return float(number)
+    if not allowed or number != int(number):
         raise ValueNotAllowed(column.name, value, allowed_values(column))
-    if column.kind is Kind.CONTINUOUS:
-        return float(value)
-    if value != int(value):
-        raise ValueNotAllowed(column.name, value, allowed_values(column))
-    return int(value)
+    return int(number)
+
+
+def _as_number(kind: Kind, value: Any) -> Any:
+    """What stands for a number as a Python number: NumPy's numbers, and date-times where they are
+    the column's; None: nothing else does."""
+    numeric = isinstance(value, int | float | np.integer | np.floating)
+    if numeric and not isinstance(value, bool | np.timedelta64):
+        return value.item() if isinstance(value, np.generic) else value
+    if kind is not Kind.DATETIME or not isinstance(value, datetime | np.datetime64):
+        return None
+    ahead = timedelta(0)
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        ahead, value = value.utcoffset() or ahead, value.replace(tzinfo=None)
+    return int(np.datetime64(value, "us").astype(np.int64)) - ahead // timedelta(microseconds=1)
 
 
 def _refuse_null(column: Column) -> ValueNotAllowed:
     return ValueNotAllowed(column.name, None, allowed_values(column))
+
+
+def _check_nulls(column: Column, data: ColumnData) -> None:
+    if not column.nullable and data.null.any():
+        raise _refuse_null(column)
 
 
 class ListedCodec:
@@ -134,6 +153,7 @@ class ListedCodec:
         return typed(kind, np.array(null + self.values))
 
     def encode(self, data: ColumnData) -> Tokens:
+        _check_nulls(self.column, data)
         kind = self.column.kind
         if kind is Kind.CATEGORICAL:
             fallback = -1 if self._other is None else self._other
@@ -147,7 +167,10 @@ class ListedCodec:
             known = np.array(self.values)
             values = numbers(self.column, data, present_only=False)
             tokens = np.searchsorted(known, values).clip(0, len(known) - 1).astype(np.int32)
+            unseen = known[tokens] != values
             tokens += self._offset
+            for row in np.flatnonzero(unseen & ~data.null).tolist():
+                tokens[row] = self._nearest(values[row].item())
         tokens = np.where(data.null, 0, tokens).astype(np.int32)
         if (tokens < 0).any():
             bad = data.values[int(np.flatnonzero(tokens < 0)[0])]
@@ -209,7 +232,12 @@ class ListedCodec:
             return cls(column, [False, True], [])
         if column.kind is Kind.CATEGORICAL:
             return cls(column, column.categories, [])
-        return cls(column, content["values"], content["ranks"])
+        values, ranks = content["values"], content["ranks"]
+        if not 0 < len(values) == len(ranks):
+            raise SchemaError(
+                f"column {column.name!r}: {len(values)} values have {len(ranks)} ranks"
+            )
+        return cls(column, values, ranks)
 
 
 class BinnedCodec:
@@ -252,6 +280,7 @@ class BinnedCodec:
         return cls(column, edges.tolist(), ((left + right) / 2 / len(values)).tolist())
 
     def encode(self, data: ColumnData) -> Tokens:
+        _check_nulls(self.column, data)
         values = numbers(self.column, data, present_only=False)
         place = (np.searchsorted(self._edges, values, "right") - 1).clip(0, COARSE * FINE - 1)
         coarse, fine = self._bins_from + place // FINE, place % FINE
@@ -290,11 +319,12 @@ class BinnedCodec:
             values = np.clip(values, low, high)
         else:
             # Below the next edge, which is the next bin's; the last edge is the last bin's.
-            step = column.step or 1
+            # In uint64, where differences of int64 do not overflow.
+            start, step = low.astype(np.uint64), np.uint64(column.step or 1)
             last = place == COARSE * FINE - 1
-            count = np.maximum((high.astype(np.float64) - low) / step + last, 1.0)
-            values = low + (uniform * count).astype(np.int64) * step
-            values = np.clip(values, low, high)
+            count = np.maximum((high.astype(np.uint64) - start) // step + last, np.uint64(1))
+            above = np.minimum((uniform * count).astype(np.uint64), count - np.uint64(1))
+            values = (start + above * step).astype(np.int64)
         if self._masses:
             mass = np.array(self._masses)[(coarse - self._null).clip(0, len(self._masses) - 1)]
             values = np.where(coarse < self._bins_from, mass, values)
@@ -306,12 +336,21 @@ class BinnedCodec:
 
     @classmethod
     def from_dict(cls, column: Column, content: dict[str, Any]) -> BinnedCodec:
-        return cls(column, content["edges"], content["ranks"])
+        edges, ranks = content["edges"], content["ranks"]
+        wanted = COARSE * FINE + 1, len(column.point_masses) + COARSE
+        if not column.kind.is_number or (len(edges), len(ranks)) != wanted:
+            raise SchemaError(
+                f"column {column.name!r} ({column.kind.value}): {len(edges)} edges and "
+                f"{len(ranks)} ranks do not fit it"
+            )
+        return cls(column, edges, ranks)
 
 
 def numbers(column: Column, data: ColumnData, present_only: bool = True) -> NDArray[Any]:
     """A number column's values as float64 (continuous) or int64 (whole; date-times as µs)."""
-    values = data.present() if present_only else data.values
+    # A NULL's placeholder may be NaN, which no whole number is.
+    zero = np.zeros(1, data.values.dtype)
+    values = data.present() if present_only else np.where(data.null, zero, data.values)
     return values.astype(np.float64 if column.kind is Kind.CONTINUOUS else np.int64)
 
 

@@ -131,6 +131,8 @@ class Schema:
                 for entry in content["columns"]
             ]
             return cls(tuple(columns), tuple(Dropped(**entry) for entry in content["dropped"]))
+        except SchemaError:
+            raise
         except (KeyError, TypeError, ValueError) as exc:
             raise SchemaError(f"this is not a schema: {exc!r}") from exc
 
