@@ -139,7 +139,10 @@ class Frame:
             values = column.values
             natural = DEFAULT_DTYPES[values.dtype.kind]
             array = pa.array(values, mask=column.null, type=_arrow_type(natural))
-            arrays[name] = array.cast(_arrow_type(column.arrow_type))
+            wanted = _arrow_type(column.arrow_type)
+            # Whole numbers that a source of reals holds may lie between two that it can.
+            rounds = natural == "int64" and pa.types.is_floating(wanted)
+            arrays[name] = array.cast(wanted, safe=not rounds)
         return pa.table(arrays)
 
     def to_pandas(self) -> pd.DataFrame:

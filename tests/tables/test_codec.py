@@ -76,6 +76,8 @@ class TestListed:
             [0.1, None, -1e300, 5e-324],
             pa.array([0.1, 19.99], pa.float32()),
             pa.array([1.5, None, 2.0], pa.float16()),
+            pa.array([2.0**24 + 2, None, 1e30], pa.float32()),
+            pa.array([2.0**24 + 2, None, 2.0], pa.float32()),
             [1.0, None, 2.0],
             list(range(MAX_EXACT)) * 2,
             [date(2024, 2, 29), None, date(1, 1, 1), date(9999, 12, 31)],
@@ -94,6 +96,11 @@ class TestListed:
     def test_numbers_as_categories_come_back_as_numbers(self, values: list[Any]) -> None:
         table = frame(a=values)
         back = there_and_back(table, {"a": ColumnOverride(kind=Kind.CATEGORICAL)})
+        assert back.to_arrow().equals(table.to_arrow())
+
+    def test_whole_numbers_stored_as_reals_come_back_beyond_2_to_the_53(self) -> None:
+        table = frame(a=[2.0**60, None, 1.0])
+        back = there_and_back(table, {"a": ColumnOverride(kind=Kind.INTEGER)})
         assert back.to_arrow().equals(table.to_arrow())
 
     def test_rare_numbers_as_categories_come_back_as_the_label(self) -> None:
