@@ -75,6 +75,8 @@ def _trunk(g: Graph, model: Denoiser) -> str:
     offsets = model.offsets.cpu().numpy().astype(np.int32)[None]
     hidden = model.hidden_index.cpu().numpy().astype(np.int32)[None]
     index = g.op("Add", "tokens", g.weight("offsets", offsets))
+    rows = model.row_of_token.cpu().numpy().astype(np.int32)
+    index = g.op("Gather", g.weight("rows", rows), index, axis=0)
     index = g.op("Where", "observed", index, g.weight("hidden", hidden))
     table = g.weight("embedding", _array(model.embedding.weight))
     x = g.op("ReduceSum", g.op("Gather", table, index, axis=0), g.axes(1), keepdims=0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 from cascade_tables import TokenLayout
+from cascade_tables.column_codecs import COARSE
 from numpy.typing import NDArray
 
 OCTAVES = 6
@@ -62,3 +63,19 @@ def feature_table(layout: TokenLayout, slot: int) -> NDArray[np.float32]:
     width = np.minimum(gaps[where.clip(0, len(gaps) - 1)], gaps[(where + 1).clip(0, len(gaps) - 1)])
     spread = position[:, None] + (offset[None, :] - 0.5) * width[:, None]
     return fourier_features(spread.clip(0.0, 1.0).reshape(-1).astype(np.float32))
+
+
+def embedding_rows(layout: TokenLayout) -> NDArray[np.int64]:
+    """The embedding row of each token, slot after slot: [sum(sizes)].
+
+    A token has a row of its own, but for the bins of a number: those share one, and so do the fine
+    tokens inside them, because which bin it is the features say. With a row a bin, a network of
+    this size learns single rows of a table of tens of thousands by heart.
+    """
+    rows: list[NDArray[np.int64]] = []
+    start = 0
+    for size, role in zip(layout.sizes, layout.role, strict=True):
+        own = {"value": size, "coarse": size - COARSE + 1, "fine": 1}[role]
+        rows.append(start + np.minimum(np.arange(size), own - 1))
+        start += own
+    return np.concatenate(rows)

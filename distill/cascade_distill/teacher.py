@@ -16,7 +16,13 @@ from cascade_tables import TokenLayout
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cascade_distill.features import WIDTH, feature_table, fine_slot_of, numeric_slots
+from cascade_distill.features import (
+    WIDTH,
+    embedding_rows,
+    feature_table,
+    fine_slot_of,
+    numeric_slots,
+)
 
 
 @dataclass(frozen=True)
@@ -28,12 +34,15 @@ class TeacherConfig:
         hidden: width inside a residual block.
         blocks: number of residual blocks.
         fine_width: width of the head that places a number inside its coarse bin.
+        input_dropout, dropout: share of the stream's and of the blocks' units that training hides.
     """
 
     width: int = 256
     hidden: int = 512
     blocks: int = 2
     fine_width: int = 48
+    input_dropout: float = 0.1
+    dropout: float = 0.2
 
 
 class Block(nn.Module):
@@ -46,24 +55,34 @@ class Block(nn.Module):
         self.out = nn.Linear(hidden, width)
         nn.init.zeros_(self.out.weight)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, dropout: float, generator: torch.Generator | None) -> Tensor:
         """x [n, width] to what is added to it."""
-        y: Tensor = self.out(F.silu(self.into(self.norm(x))))
+        y: Tensor = self.out(_drop(F.silu(self.into(self.norm(x))), dropout, generator))
         return y
+
+
+def _drop(x: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
+    """Dropout with masks from `generator`, so that a resumed run draws the same; None: off."""
+    if generator is None or share == 0:
+        return x
+    kept = torch.empty(x.shape).bernoulli_(1 - share, generator=generator)
+    return x * (kept / (1 - share)).to(x.device, x.dtype)
 
 
 class Denoiser(nn.Module):
     """Logits of every slot given the observed columns.
 
-    A residual MLP whose input is the sum of what is known: an embedding a token, and for numbers
-    also the Fourier features of their rank. A coarse slot's fine slot is predicted from the same
-    pass by a small head that is told the coarse token, so that a number costs one pass, not two.
+    A residual MLP whose input is the sum of what is known: an embedding a token (see
+    `embedding_rows`), and for numbers also the Fourier features of their rank. A coarse slot's
+    fine slot is predicted from the same pass by a small head that is told the coarse token, so
+    that a number costs one pass, not two.
     """
 
     def __init__(self, layout: TokenLayout, config: TeacherConfig) -> None:
         super().__init__()
         self.layout, self.config = layout, config
         self.offsets: Tensor
+        self.row_of_token: Tensor
         self.hidden_index: Tensor
         sizes = layout.sizes
         self.slots = tuple(s for s, role in enumerate(layout.role) if role != "fine")
@@ -73,8 +92,10 @@ class Denoiser(nn.Module):
 
         offsets = np.concatenate([[0], np.cumsum(sizes)])
         self.register_buffer("offsets", torch.tensor(offsets[:-1]), persistent=False)
+        rows = embedding_rows(layout)
+        self.register_buffer("row_of_token", torch.from_numpy(rows), persistent=False)
         # After the tokens' rows, one a slot for "hidden".
-        total = int(offsets[-1])
+        total = int(rows.max()) + 1
         self.register_buffer("hidden_index", total + torch.arange(len(sizes)), persistent=False)
         self.embedding = nn.Embedding(total + len(sizes), width)
         nn.init.normal_(self.embedding.weight, std=0.5 / len(sizes) ** 0.5)
@@ -103,15 +124,22 @@ class Denoiser(nn.Module):
         """The residual branches, in order."""
         return [block for block in self.residuals if isinstance(block, Block)]
 
-    def trunk(self, tokens: Tensor, observed: Tensor) -> Tensor:
-        """tokens int64 [n, T], observed bool [n, T] to the final normalised stream [n, width]."""
-        index = torch.where(observed, tokens + self.offsets, self.hidden_index)
+    def trunk(
+        self, tokens: Tensor, observed: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """tokens int64 [n, T], observed bool [n, T] to the final normalised stream [n, width].
+
+        With a generator, training's dropout is drawn from it.
+        """
+        rows = self.row_of_token[tokens + self.offsets]
+        index = torch.where(observed, rows, self.hidden_index)
         # One pass over the rows of the table, and none over their copies.
         x = F.embedding_bag(index, self.embedding.weight, mode="sum")
         if self.numeric:
             x = x + self.from_features(self.number_features(tokens, observed))
+        x = _drop(x, self.config.input_dropout, generator)
         for block in self.blocks:
-            x = x + block(x)
+            x = x + block(x, self.config.dropout, generator)
         normalised: Tensor = self.norm(x)
         return normalised
 
@@ -151,9 +179,11 @@ class Denoiser(nn.Module):
         out = torch.einsum("nfw,fwo->nfo", F.silu(stream + told), self.fine_out)
         return out + self.fine_bias
 
-    def log_prob(self, tokens: Tensor, observed: Tensor) -> Tensor:
+    def log_prob(
+        self, tokens: Tensor, observed: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
         """ln p(token | observed) of each slot [n, T], 0 where observed, in nats."""
-        x = self.trunk(tokens, observed)
+        x = self.trunk(tokens, observed, generator)
         terms = torch.zeros(tokens.shape, dtype=x.dtype, device=x.device)
         columns: list[Tensor | None] = [None] * tokens.shape[1]
         for slot, logits in zip(self.slots, self.logits(x), strict=True):
@@ -168,7 +198,9 @@ class Denoiser(nn.Module):
         terms = torch.stack([c for c in columns if c is not None], dim=1)
         return terms * ~observed
 
-    def loss(self, tokens: Tensor, observed: Tensor) -> Tensor:
+    def loss(
+        self, tokens: Tensor, observed: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
         """Mean over rows of the mean -ln p over a row's hidden columns, times the columns.
 
         With the number of hidden columns uniform over 1..C this is an unbiased estimate of the
@@ -179,7 +211,7 @@ class Denoiser(nn.Module):
             i for i, c in enumerate(self.layout.column) if i == 0 or self.layout.column[i - 1] != c
         ]
         hidden = (~observed[:, first]).sum(dim=1).clamp(min=1)
-        total = -self.log_prob(tokens, observed).sum(dim=1)
+        total = -self.log_prob(tokens, observed, generator).sum(dim=1)
         return (total / hidden).mean() * int(column.max() + 1)
 
     @torch.inference_mode()
