@@ -12,7 +12,7 @@ PACKAGES := proto/cascade_proto tables/cascade_tables client/cascade_client \
             server/cascade_server distill/cascade_distill
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format proto proto-check clean
+.PHONY: help demo test check format proto proto-check models figures clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | \
@@ -60,6 +60,28 @@ proto-check: $(VENV)/.dev
 	@for file in $(VENV)/proto/cascade_proto/*; do \
 	  cmp -s $$file proto/cascade_proto/$$(basename $$file) || \
 	  { echo "proto/cascade_proto/$$(basename $$file) is out of date; run: make proto"; exit 1; }; done
+
+# $(1): table, $(2): the column to predict. What runs/ already has is not learnt again.
+define learn
+	$(BIN)/cascade fit examples/$(1)/train.parquet --out runs/$(1)
+	$(BIN)/cascade distill runs/$(1)
+	$(BIN)/cascade evaluate runs/$(1) --target $(2) \
+	  --train examples/$(1)/train.parquet --test examples/$(1)/test.parquet
+	$(BIN)/cascade release runs/$(1) --table $(1)
+endef
+
+models: $(VENV)/.dev ## Learn the bundled tables and release them as their next version
+	$(call learn,adult,income)
+	$(call learn,credit,default_payment_next_month)
+
+# A table that is not there is said to be missing, and its figures stay as they are.
+figures: $(VENV)/.dev ## Measure what docs/ says: fidelity of four tables, the student's speed
+	@for table in adult credit shoppers vehicle_claim_fraud; do for tier in teacher student; do \
+	  $(BIN)/python -m benchmarks.keep fidelity-$$table-$$tier \
+	    fidelity --table $$table --tier $$tier; done; done
+	@for table in adult credit; do \
+	  $(BIN)/python -m benchmarks.keep student-$$table student --table $$table; done
+	@$(BIN)/python -m benchmarks.report
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

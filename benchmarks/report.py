@@ -1,0 +1,116 @@
+"""Write the tables of docs/ from the figures kept in docs/figures.
+
+    python -m benchmarks.report            after a benchmark's last line was kept there
+    python -m benchmarks.report --check    fails where a table is not what its figures say
+
+A page has markers, `<!-- fidelity adult -->` or `<!-- student -->`, each followed by its table and
+`<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.tables import ROOT
+
+DOCS = ROOT / "docs"
+FIDELITY = {
+    "shape_err_pct": "Shape, error %",
+    "trend_err_pct": "Trend, error %",
+    "trend_all_err_pct": "Trend over all pairs, error %",
+    "xgb_auc": "XGBoost detector, AUC",
+    "xgb_c2st": "its C2ST",
+    "xgb_auc_heldout": "against held-out rows, AUC",
+    "xgb_c2st_heldout": "its C2ST",
+    "lr_c2st": "logistic detector, C2ST",
+    "mle_auc": "train on synthetic, AUC on real test",
+    "dcr_share": "closer to a train than a test row, share",
+    "train_seconds": "training, s",
+}
+STUDENT = {
+    "columns": "columns",
+    "slots": "token slots",
+    "p50_us_all": "one row, every column, p50 µs",
+    "p99_us_all": "p99 µs",
+    "p50_us_three": "one row, three columns, p50 µs",
+    "p99_us_three": "p99 µs",
+    "rows_per_s_1024": "rows/s in batches of 1,024",
+    "teacher_rows_per_s_1024": "the teacher's",
+}
+BLOCK = re.compile(r"<!-- (fidelity|student)(?: (\w+))? -->\n.*?<!-- end -->", re.DOTALL)
+
+
+def kept(folder: Path, name: str) -> dict[str, Any] | None:
+    """A benchmark's JSON object; None where it has not been run."""
+    path = folder / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def markdown(labels: Mapping[str, str], columns: Mapping[str, Mapping[str, Any]]) -> str:
+    """A row a label, a column an entry; what an entry lacks stays empty."""
+    lines = [["", *columns], ["---", *("---:" for _ in columns)]]
+    for key, label in labels.items():
+        if any(key in column for column in columns.values()):
+            lines.append([label, *(cell(column.get(key)) for column in columns.values())])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def cell(value: float | None) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, int) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"
+
+
+def table_of(kind: str, name: str, folder: Path) -> str:
+    """The table that belongs after a marker."""
+    if kind == "fidelity":
+        tiers = {tier: kept(folder, f"fidelity-{name}-{tier}") for tier in ("teacher", "student")}
+        columns = {tier: figures for tier, figures in tiers.items() if figures is not None}
+        floors = [figures["floor"] for figures in columns.values()]
+        return markdown(FIDELITY, {**columns, **({"floor": floors[0]} if floors else {})})
+    every = {path.stem.partition("-")[2]: path for path in sorted(folder.glob("student-*.json"))}
+    return markdown(STUDENT, {name: json.loads(path.read_text()) for name, path in every.items()})
+
+
+def filled(page: str, folder: Path) -> str:
+    """A page with its tables made anew."""
+
+    def table(match: re.Match[str]) -> str:
+        kind, name = match[1], match[2] or ""
+        marker = f"<!-- {kind}{' ' * bool(name)}{name} -->"
+        return f"{marker}\n\n{table_of(kind, name, folder)}\n\n<!-- end -->"
+
+    return BLOCK.sub(table, page)
+
+
+def main() -> None:
+    """Write every page, or say which are not up to date."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.report", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--check", action="store_true", help="change nothing; 1 if a page would")
+    options = parser.parse_args()
+    stale = []
+    for path in sorted(DOCS.glob("*.md")):
+        page = path.read_text()
+        new = filled(page, DOCS / "figures")
+        if new != page:
+            stale.append(path)
+            if not options.check:
+                path.write_text(new)
+                print(f"wrote {path.relative_to(ROOT)}")
+    if options.check and stale:
+        names = ", ".join(str(path.relative_to(ROOT)) for path in stale)
+        sys.exit(f"{names}: not what docs/figures says; run: python -m benchmarks.report")
+
+
+if __name__ == "__main__":
+    main()

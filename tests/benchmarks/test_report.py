@@ -1,0 +1,40 @@
+"""The tables of docs/ say what was measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from benchmarks.report import DOCS, filled
+
+
+def keep(folder: Path, name: str, **figures: object) -> None:
+    (folder / f"{name}.json").write_text(json.dumps(figures))
+
+
+def test_a_table_a_marker(tmp_path: Path) -> None:
+    floor = {"shape_err_pct": 0.757}
+    keep(tmp_path, "fidelity-adult-teacher", shape_err_pct=0.4059, train_seconds=526.2, floor=floor)
+    keep(tmp_path, "fidelity-adult-student", shape_err_pct=0.441, floor=floor)
+    page = "above\n<!-- fidelity adult -->\nold\n<!-- end -->\nbelow\n"
+    assert filled(page, tmp_path) == (
+        "above\n<!-- fidelity adult -->\n\n"
+        "|  | teacher | student | floor |\n"
+        "| --- | ---: | ---: | ---: |\n"
+        "| Shape, error % | 0.406 | 0.441 | 0.757 |\n"
+        "| training, s | 526 |  |  |\n"
+        "\n<!-- end -->\nbelow\n"
+    )
+
+
+def test_one_column_a_table_for_the_student(tmp_path: Path) -> None:
+    keep(tmp_path, "student-adult", p50_us_all=89.3, rows_per_s_1024=118351)
+    keep(tmp_path, "student-credit", p50_us_all=150.0)
+    found = filled("<!-- student -->\n<!-- end -->", tmp_path)
+    assert "|  | adult | credit |" in found
+    assert "| rows/s in batches of 1,024 | 118,351 |  |" in found
+
+
+def test_the_pages_are_up_to_date() -> None:
+    for path in DOCS.glob("*.md"):
+        assert filled(path.read_text(), DOCS / "figures") == path.read_text(), path.name
