@@ -63,13 +63,9 @@ def few(draw: st.DrawFn, rows: int) -> pa.Array:
     return pa.array(draw(st.lists(values, min_size=rows, max_size=rows)), dtype)
 
 
-@st.composite
-def many(draw: st.DrawFn, rows: int) -> pa.Array:
-    """A column with more distinct values than are listed: binned, or folded."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    scale = 10.0 ** draw(st.integers(-12, 300))
-    low, high = sorted(draw(st.tuples(INT64, INT64, INT64).filter(lambda v: len({*v}) == 3)))[::2]
-    values: Any = {
+def columns(rng: np.random.Generator, rows: int, scale: float, low: int, high: int) -> Any:
+    """Columns with more distinct values than are listed: binned, or folded."""
+    return {
         "real": rng.standard_normal(rows) * scale,
         "cents": np.round(rng.gamma(2.0, 40.0, rows), 2),
         "single": rng.standard_normal(rows).astype(np.float32),
@@ -77,10 +73,22 @@ def many(draw: st.DrawFn, rows: int) -> pa.Array:
         "tens": rng.integers(-100, 100, rows) * 10,
         "skewed": np.exp(rng.standard_normal(rows) * 12).clip(max=9e18).astype(np.int64),
         "time": (10**9 * rng.integers(0, 10**6, rows)).astype("datetime64[us]"),
-        "text": [f"c{int(x)}" for x in rng.exponential(60, rows)],
-    }[draw(st.sampled_from(["real", "cents", "single", "whole", "tens", "skewed", "time", "text"]))]
-    often = rng.random(rows) < draw(st.sampled_from([0.0, 0.0, 0.3, 0.9]))
-    values = [values[0] if same else value for value, same in zip(values, often, strict=True)]
+        "text": np.array([f"c{int(x)}" for x in rng.exponential(60, rows)], object),
+    }
+
+
+ALL = columns(np.random.default_rng(0), 400, 1.0, -(2**63), 2**63 - 1)
+TABLE = Frame.from_arrow(pa.table(ALL))
+
+
+@st.composite
+def many(draw: st.DrawFn, rows: int) -> pa.Array:
+    """One of those columns, with a value that many rows share and NULLs."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    scale = 10.0 ** draw(st.integers(-12, 300))
+    low, high = sorted(draw(st.lists(INT64, min_size=2, max_size=2, unique=True)))
+    values = columns(rng, rows, scale, low, high)[draw(st.sampled_from([*ALL]))]
+    values[rng.random(rows) < draw(st.sampled_from([0.0, 0.0, 0.3, 0.9]))] = values[0]
     return pa.array(values, mask=rng.random(rows) < draw(st.sampled_from([0.0, 0.2])))
 
 
@@ -89,9 +97,9 @@ def frames(draw: st.DrawFn) -> Frame:
     """A table of some of these columns, and one that is always worth modelling."""
     rows = draw(st.sampled_from([2, 3, 5, 12, 400, 400, 400]))
     column = few(rows) if rows < 400 else many(rows)
-    columns = draw(st.lists(column, min_size=2, max_size=5))
-    names = draw(st.lists(st.text(), min_size=len(columns), max_size=len(columns), unique=True))
-    table = dict(zip(names, columns, strict=True))
+    drawn = draw(st.lists(column, min_size=2, max_size=5))
+    names = draw(st.lists(st.text(), min_size=len(drawn), max_size=len(drawn), unique=True))
+    table = dict(zip(names, drawn, strict=True))
     return Frame.from_arrow(pa.table({**table, "kept": [i % 2 == 0 for i in range(rows)]}))
 
 
@@ -107,6 +115,7 @@ def decoded(codec: Codec, table: Frame) -> Frame:
 
 @checked
 @given(frames())
+@example(TABLE)
 def test_rows_order_types_and_nulls_come_back(table: Frame) -> None:
     codec, table = fitted(table)
     back = decoded(codec, table)
@@ -120,6 +129,7 @@ def test_rows_order_types_and_nulls_come_back(table: Frame) -> None:
 
 @checked
 @given(frames())
+@example(TABLE)
 def test_every_column_is_modelled_or_left_out_with_a_reason(table: Frame) -> None:
     schema = infer_schema(table)
     assert {*schema.names, *(d.name for d in schema.dropped)} == set(table.columns)
@@ -130,6 +140,7 @@ def test_every_column_is_modelled_or_left_out_with_a_reason(table: Frame) -> Non
 
 @checked
 @given(frames())
+@example(TABLE)
 def test_listed_values_come_back_exactly_and_numbers_in_their_fine_bin(table: Frame) -> None:
     codec, table = fitted(table)
     tokens = codec.encode(table)
@@ -156,6 +167,7 @@ def test_listed_values_come_back_exactly_and_numbers_in_their_fine_bin(table: Fr
 
 @checked
 @given(frames(), st.integers(0, 2**32))
+@example(TABLE, 0)
 def test_any_tokens_decode_to_values_that_can_be_given(table: Frame, seed: int) -> None:
     """What a model draws is within bounds, has the source's types and can be asked about again."""
     codec, table = fitted(table)
@@ -172,6 +184,7 @@ def test_any_tokens_decode_to_values_that_can_be_given(table: Frame, seed: int) 
 
 @checked
 @given(frames())
+@example(TABLE)
 def test_a_table_is_encoded_as_its_values_from_outside_are(table: Frame) -> None:
     codec, table = fitted(table)
     values = {name: column.to_list() for name, column in table.columns.items()}
@@ -185,6 +198,7 @@ def test_a_table_is_encoded_as_its_values_from_outside_are(table: Frame) -> None
 
 @checked
 @given(frames())
+@example(TABLE)
 def test_a_codec_comes_back_from_json_text(table: Frame) -> None:
     codec, table = fitted(table)
     back = Codec.from_dict(json.loads(json.dumps(codec.to_dict(), allow_nan=False)))
