@@ -13,17 +13,18 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cascade_tables.codec import Codec
-from cascade_tables.errors import ReleaseError, SchemaError, listing
+from cascade_tables.errors import ReleaseError, SchemaError, listing, shown
 
 FORMAT = 1
 MANIFEST = "release.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+VERSION = re.compile(r"[1-9][0-9]*")
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def list_releases(repository: Path) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for manifest in repository.glob(f"*/*/{MANIFEST}"):
         number = manifest.parent.name
-        if number.isdecimal():
+        if VERSION.fullmatch(number):
             found.setdefault(manifest.parent.parent.name, []).append(int(number))
     return {table: sorted(found[table]) for table in sorted(found)}
 
@@ -101,7 +102,7 @@ def load_release(repository: Path, table: str, version: int) -> Release:
     """
     path = repository / table / str(version) / MANIFEST
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as exc:
         known = list_releases(repository).get(table)
         have = f"it has versions {listing(known)}" if known else f"no table {table!r} is there"
@@ -139,11 +140,58 @@ def load_release(repository: Path, table: str, version: int) -> Release:
 def _manifest(path: Path, content: Any) -> ReleaseManifest:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else content
-        raise ReleaseError(f"{path}: format is {found!r}; this version reads format {FORMAT}")
+        raise ReleaseError(f"{path}: format is {shown(found)}; this version reads format {FORMAT}")
     try:
-        return ReleaseManifest(**content)
+        manifest = ReleaseManifest(**content)
     except TypeError as exc:
         raise ReleaseError(f"{path} is not a release manifest: {exc}") from exc
+    for name, (is_allowed, allowed) in ALLOWED.items():
+        value = getattr(manifest, name)
+        if not is_allowed(value):
+            raise ReleaseError(f"{path}: {name} is {shown(value)}; allowed: {allowed}")
+    return manifest
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _maps(value: Any, to: Callable[[Any], bool], *keys: str) -> bool:
+    """Whether it is a mapping to such values, with these keys among others."""
+    return isinstance(value, dict) and all(map(to, value.values())) and value.keys() >= {*keys}
+
+
+# What a manifest's field must satisfy, and how a message says it.
+ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "table": (_is_text, "text"),
+    "version": (_is_whole, "a whole number"),
+    "created": (_is_text, "text"),
+    "files": (lambda v: _maps(v, _is_text), "SHA-256 in hex by path"),
+    "schema_fingerprint": (_is_text, "text"),
+    "student": (
+        lambda v: _maps(v, _is_whole, "noise_width"),
+        "whole numbers, among them noise_width",
+    ),
+    "teacher": (
+        lambda v: _maps(v, _is_whole, "noise_width", "steps"),
+        "whole numbers, among them noise_width, steps",
+    ),
+    "epsilon": (lambda v: v is None or _is_number(v), "a number or null"),
+    "training": (lambda v: isinstance(v, dict), "a mapping"),
+    "libraries": (lambda v: _maps(v, _is_text), "versions by name"),
+    "fidelity": (
+        lambda v: _maps(v, lambda figures: _maps(figures, _is_number)),
+        "numbers by name, by tier",
+    ),
+}
 
 
 def _verified(repository: Path, name: str, expected: str) -> bytes:
@@ -174,7 +222,7 @@ def write_release(
     sees the whole release or none.
 
     Raises:
-        ReleaseError: that version exists already, or the name is not allowed.
+        ReleaseError: that version exists already, or the name or version is not allowed.
     """
     table, version = manifest.table, manifest.version
     if not NAME.fullmatch(table) or table.endswith(("_student", "_teacher")):
@@ -182,6 +230,8 @@ def write_release(
             f"table name {table!r} is not allowed; allowed: letters, digits, '_', '-' and '.', "
             "not ending in _student or _teacher"
         )
+    if version < 1:
+        raise ReleaseError(f"version {version} is not allowed; allowed: whole numbers from 1")
     paths = _paths(table, version)
     folders = {what: (repository / name).parent for what, name in paths.items()}
     if (folders["codec"] / MANIFEST).exists():
