@@ -6,6 +6,7 @@ are run, so that ``cascade ask`` starts without torch and ``cascade serve`` with
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points, version
 
 import click
@@ -51,7 +52,12 @@ class LazyCommands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         entry = self._entry_points().get(cmd_name)
         if entry is None:
-            return None
+            if ctx.resilient_parsing:  # a shell asks for completions
+                return None
+            known = self.list_commands(ctx)
+            close = get_close_matches(cmd_name, known, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            ctx.fail(f"no command {cmd_name!r}; the commands are: {', '.join(known)}.{hint}")
         try:
             command = entry.load()
         except ModuleNotFoundError as exc:
