@@ -119,6 +119,9 @@ class ListedCodec:
         self.values = list(values)
         self._offset = int(column.nullable)
         self._token = {value: i + self._offset for i, value in enumerate(self.values)}
+        # Of values of these very types, those that are listed need no other check.
+        plain = {Kind.CATEGORICAL: (str,), Kind.BOOLEAN: (bool,)}
+        self._plain = frozenset(plain.get(column.kind, (int, float)))
         self._other = None
         if column.other is not None:
             self._other = len(self.values) + self._offset
@@ -178,6 +181,10 @@ class ListedCodec:
         return tokens[:, None]
 
     def encode_value(self, value: Any, notices: list[str]) -> tuple[int, ...]:
+        if type(value) in self._plain:
+            token = self._token.get(value)
+            if token is not None:
+                return (token,)
         column = self.column
         if value is None:
             if not column.nullable:
@@ -260,6 +267,14 @@ class BinnedCodec:
         self._mass_token = {value: i + self._null for i, value in enumerate(self._masses)}
         self._bins_from = self._null + len(self._masses)
         self._edges = np.array(self.edges)
+        if column.kind is not Kind.CONTINUOUS:
+            # Whole numbers a fine bin: those below the next edge, which is the next bin's; the
+            # last edge is the last bin's. In uint64, where differences of int64 do not overflow.
+            edge = self._edges.astype(np.uint64)
+            self._step = np.uint64(column.step or 1)
+            self._count = (edge[1:] - edge[:-1]) // self._step
+            self._count[-1:] += np.uint64(1)
+            self._count = np.maximum(self._count, np.uint64(1))
         self.sizes: tuple[int, ...] = (self._bins_from + COARSE, FINE)
         coarse = np.array([*[np.nan] * self._null, *self.ranks], np.float32)
         fine = ((np.arange(FINE) + 0.5) / FINE).astype(np.float32)
@@ -307,24 +322,23 @@ class BinnedCodec:
 
     def decode(self, tokens: Tokens, rng: np.random.Generator) -> ColumnData:
         coarse = tokens[:, 0]
-        place = ((coarse - self._bins_from) * FINE + tokens[:, 1]).clip(0, COARSE * FINE - 1)
-        low, high = self._edges[place], self._edges[place + 1]
+        # NULL and point masses, which are put in below, count as the first bin here.
+        place = np.maximum((coarse - self._bins_from) * FINE + tokens[:, 1], 0)
+        low = self._edges[place]
         uniform = rng.random(len(coarse))
         column = self.column
+        values: NDArray[Any]
         if column.kind is Kind.CONTINUOUS:
+            high = self._edges[place + 1]
             # Not low + u * (high - low), which overflows where the bounds are far apart.
             values = low * (1 - uniform) + high * uniform
             if column.decimals is not None:
                 values = np.round(values, column.decimals)
             values = np.clip(values, low, high)
         else:
-            # Below the next edge, which is the next bin's; the last edge is the last bin's.
-            # In uint64, where differences of int64 do not overflow.
-            start, step = low.astype(np.uint64), np.uint64(column.step or 1)
-            last = place == COARSE * FINE - 1
-            count = np.maximum((high.astype(np.uint64) - start) // step + last, np.uint64(1))
+            count = self._count[place]
             above = np.minimum((uniform * count).astype(np.uint64), count - np.uint64(1))
-            values = (start + above * step).astype(np.int64)
+            values = (low.astype(np.uint64) + above * self._step).astype(np.int64)
         if self._masses:
             mass = np.array(self._masses)[(coarse - self._null).clip(0, len(self._masses) - 1)]
             values = np.where(coarse < self._bins_from, mass, values)

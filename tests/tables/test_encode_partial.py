@@ -69,12 +69,13 @@ class TestObserved:
         assert encoded.tokens[0, channel].tolist() == [0]
         assert (encoded.tokens[~encoded.observed] == 0).all()
 
-    @pytest.mark.parametrize("rows", [1, 3])
+    @pytest.mark.parametrize("rows", [0, 1, 3])
     def test_nothing_given(self, codec: Codec, rows: int) -> None:
         encoded = codec.encode_partial({}, rows)
         assert encoded.tokens.shape == encoded.observed.shape == (rows, len(codec.layout.sizes))
         assert encoded.tokens.dtype == np.int32
         assert not encoded.observed.any()
+        encoded.observed[:] = encoded.tokens[:] = 1  # nobody else's, and writable
 
     def test_one_row_is_encoded_like_many(self, codec: Codec) -> None:
         row = {"amount": 12.5, "channel": "web", "items": 3, "member": True, "fraud": ABSENT}
