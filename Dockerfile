@@ -7,14 +7,19 @@ FROM python:3.11.13-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 RUN python -m venv /opt/cascade
-# Dependencies first: this layer is kept until a version changes.
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+# Dependencies first: this layer is kept until one of them changes.
+COPY pyproject.toml constraints.txt ./
+RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+      print(*project['dependencies'], *project['optional-dependencies']['server'], sep='\n')" \
+      > requirements.txt \
+ && /opt/cascade/bin/pip install --constraint constraints.txt --requirement requirements.txt
+COPY README.md LICENSE ./
 COPY proto proto
 COPY tables tables
 COPY client client
 COPY server server
 COPY distill distill
-RUN /opt/cascade/bin/pip install --constraint constraints.txt '.[server]'
+RUN /opt/cascade/bin/pip install --no-deps .
 
 FROM python:3.11.13-slim-bookworm
 RUN useradd --system --uid 10001 --no-create-home cascade
