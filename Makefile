@@ -81,6 +81,8 @@ figures: $(VENV)/.dev ## Measure what docs/ says: fidelity of four tables, the s
 	    fidelity --table $$table --tier $$tier; done; done
 	@for table in adult credit; do \
 	  $(BIN)/python -m benchmarks.keep student-$$table student --table $$table; done
+	@$(BIN)/python -m benchmarks.keep regularisation-credit \
+	  regularisation --table credit --steps 3000
 	@$(BIN)/python -m benchmarks.report
 
 clean: ## Remove the environment and caches

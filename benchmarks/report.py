@@ -3,8 +3,8 @@
     python -m benchmarks.report            after a benchmark's last line was kept there
     python -m benchmarks.report --check    fails where a table is not what its figures say
 
-A page has markers, `<!-- fidelity adult -->` or `<!-- student -->`, each followed by its table and
-`<!-- end -->`.
+A page has markers, `<!-- fidelity adult -->`, `<!-- student -->` or `<!-- regularisation -->`, each
+followed by its table and `<!-- end -->`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ STUDENT = {
     "rows_per_s_1024": "rows/s in batches of 1,024",
     "teacher_rows_per_s_1024": "the teacher's",
 }
-BLOCK = re.compile(r"<!-- (fidelity|student)(?: (\w+))? -->\n.*?<!-- end -->", re.DOTALL)
+REGULARISATION = {"train": "rows seen", "test": "rows held out"}
+BLOCK = re.compile(r"<!-- (fidelity|student|regularisation)(?: (\w+))? -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def kept(folder: Path, name: str) -> dict[str, Any] | None:
@@ -76,6 +77,9 @@ def table_of(kind: str, name: str, folder: Path) -> str:
         columns = {tier: figures for tier, figures in tiers.items() if figures is not None}
         floors = [figures["floor"] for figures in columns.values()]
         return markdown(FIDELITY, {**columns, **({"floor": floors[0]} if floors else {})})
+    if kind == "regularisation":
+        losses = kept(folder, "regularisation-credit") or {}
+        return markdown(REGULARISATION, {k: v for k, v in losses.items() if isinstance(v, dict)})
     every = {path.stem.partition("-")[2]: path for path in sorted(folder.glob("student-*.json"))}
     return markdown(STUDENT, {name: json.loads(path.read_text()) for name, path in every.items()})
 
@@ -99,7 +103,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="change nothing; 1 if a page would")
     options = parser.parse_args()
     stale = []
-    for path in sorted(DOCS.glob("*.md")):
+    for path in sorted(DOCS.glob("**/*.md")):
         page = path.read_text()
         new = filled(page, DOCS / "figures")
         if new != page:

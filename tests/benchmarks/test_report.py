@@ -36,5 +36,5 @@ def test_one_column_a_table_for_the_student(tmp_path: Path) -> None:
 
 
 def test_the_pages_are_up_to_date() -> None:
-    for path in DOCS.glob("*.md"):
+    for path in DOCS.glob("**/*.md"):
         assert filled(path.read_text(), DOCS / "figures") == path.read_text(), path.name
