@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from cascade_tables import Codec, Frame, Schema
+from torch import Tensor
 
-from cascade_distill.checkpoint import load_tensors, write_atomic
+from cascade_distill.checkpoint import load_tensors, save_tensors, write_atomic
 from cascade_distill.export_student import export_student
 from cascade_distill.export_teacher import export_teacher
 from cascade_distill.run import Run
@@ -52,11 +53,14 @@ class StudentRecipe:
         model: the student's size.
         train: its training.
         rows: teacher rows to learn from; more rows, less to memorise.
+        conditionals: columns a step, drawn at random, that are learnt from the teacher's
+            distribution rather than from the one draw of it that a row holds.
     """
 
     model: StudentConfig = field(default_factory=StudentConfig)
     train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=8000, learning_rate=3e-3))
     rows: int = 400_000
+    conditionals: int = 4
 
 
 def prepare(run: Run, schema: Schema, frame: Frame, source: str) -> None:
@@ -96,9 +100,42 @@ def fit_teacher(run: Run, recipe: TeacherRecipe, progress: Progress | None = Non
     checkpoint = run.path("teacher.checkpoint.safetensors")
     train(model, loss, recipe.train, checkpoint, identity, progress, finish=model.centre_head)
     _add_seconds(run, "teacher", time.monotonic() - started)
-    write_atomic(run.path("teacher.onnx"), export_teacher(model.cpu()))
     run.update(teacher=asdict(recipe))
+    save_tensors(run.path("teacher.safetensors"), model.cpu().state_dict(), {"identity": identity})
+    write_atomic(run.path("teacher.onnx"), export_teacher(model))
     return run.path("teacher.onnx")
+
+
+def load_teacher(run: Run) -> Denoiser:
+    """The finished teacher of a run folder, as a network."""
+    path = run.require("teacher.safetensors", f"cascade fit TABLE --out {run.folder}")
+    model = Denoiser(
+        run.codec().layout, TeacherConfig(**run.read_json("run.json")["teacher"]["model"])
+    )
+    model.load_state_dict(load_tensors(path)[0])
+    return model.requires_grad_(False)
+
+
+def conditionals(
+    teacher: Denoiser, tokens: Tensor, suffix: Tensor, columns: Iterable[int]
+) -> dict[int, Tensor]:
+    """What the teacher says of these columns' slots given all before them and the known suffix.
+
+    Args:
+        teacher: the network to ask, one pass a column.
+        tokens: int64 [n, T].
+        suffix: bool [n, T], what is known beyond the prefix.
+        columns: indices of schema columns.
+
+    Returns:
+        By slot, probabilities [n, size].
+    """
+    column = torch.as_tensor(teacher.layout.column, device=tokens.device)
+    out: dict[int, Tensor] = {}
+    for at in columns:
+        known = (suffix & (column > at)) | (column < at)
+        out |= teacher.conditional(tokens, known, at)
+    return out
 
 
 def draw_teacher_rows(
@@ -129,12 +166,16 @@ def distill_student(run: Run, recipe: StudentRecipe, progress: Progress | None =
     torch.manual_seed(recipe.train.seed)
     model = Student(layout, recipe.model).to(device)
     tokens = tokens.to(device)
-    rows = recipe.train.batch_rows
+    teacher = load_teacher(run).to(device)
+    rows, columns = recipe.train.batch_rows, max(layout.column) + 1
 
     def loss(generator: torch.Generator) -> torch.Tensor:
         picked = torch.randint(len(tokens), (rows,), generator=generator).to(device)
         observed = random_suffix(rows, layout, recipe.model, generator).to(device)
-        return model.loss(tokens[picked], observed)
+        asked = torch.randperm(columns, generator=generator)[: recipe.conditionals].tolist()
+        with torch.no_grad():
+            known = conditionals(teacher, tokens[picked], observed, asked)
+        return model.loss(tokens[picked], observed, known)
 
     started = time.monotonic()
     identity = identity_of(run, "teacher_rows.safetensors", asdict(recipe))

@@ -4,7 +4,7 @@ run.json                          source, rows, seed, configurations, seconds sp
 codec.json                        schema and codec
 tokens.safetensors                the encoded training rows
 teacher.checkpoint.safetensors    resumable training state
-teacher.onnx                      the finished teacher
+teacher.safetensors, teacher.onnx the finished teacher, as a network and as a graph
 teacher_rows.safetensors          what the student learns from
 student.checkpoint.safetensors
 student.onnx

@@ -10,6 +10,7 @@ same way; masks over the suffix are what lets any subset be observed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,11 +73,22 @@ class Student(nn.Module):
         hidden = F.relu(hidden)
         return [linear(h) for linear, h in zip(self.heads, hidden.unbind(0), strict=True)]
 
-    def loss(self, tokens: Tensor, observed: Tensor) -> Tensor:
-        """Mean over rows of the summed -ln p(slot | prefix, observed suffix), in nats."""
+    def loss(
+        self, tokens: Tensor, observed: Tensor, conditionals: Mapping[int, Tensor] | None = None
+    ) -> Tensor:
+        """Mean over rows of the summed -ln p(slot | prefix, observed suffix), in nats.
+
+        Args:
+            tokens: int64 [n, T], rows that the teacher made.
+            observed: bool [n, T], the suffix that is known.
+            conditionals: by slot, the teacher's own p(slot | prefix, observed suffix) [n, size]:
+                what a row's token is one draw of, and so the better thing to learn from.
+        """
+        every = self.logits(tokens, observed)
+        targets = {slot: p.to(every[slot].dtype) for slot, p in (conditionals or {}).items()}
         terms = [
-            F.cross_entropy(logits, tokens[:, slot])
-            for slot, logits in enumerate(self.logits(tokens, observed))
+            F.cross_entropy(logits, targets.get(slot, tokens[:, slot]))
+            for slot, logits in enumerate(every)
         ]
         return torch.stack(terms).sum()
 

@@ -179,6 +179,23 @@ class Denoiser(nn.Module):
         out = torch.einsum("nfw,fwo->nfo", F.silu(stream + told), self.fine_out)
         return out + self.fine_bias
 
+    def conditional(self, tokens: Tensor, observed: Tensor, column: int) -> dict[int, Tensor]:
+        """One column's p(token | observed) by slot: [n, size]; it must not be observed.
+
+        A fine slot's is also given the row's own coarse token.
+        """
+        x = self.trunk(tokens, observed)
+        slot = self.layout.column.index(column)
+        start = sum(self.layout.sizes[s] for s in self.slots if s < slot)
+        rows = slice(start, start + self.layout.sizes[slot])
+        logits = F.linear(x, self.head.weight[rows], self.head.bias[rows])
+        out = {slot: logits.softmax(dim=1)}
+        if slot in self.coarse:
+            out[slot + 1] = self.fine_logits(x, tokens[:, list(self.coarse)])[
+                :, self.coarse.index(slot)
+            ].softmax(dim=1)
+        return out
+
     def log_prob(
         self, tokens: Tensor, observed: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:

@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from cascade_distill import pipeline
 from cascade_distill.errors import TrainingStopped
 from cascade_distill.run import Run
-from cascade_distill.teacher import TeacherConfig
-from cascade_tables import infer_schema
+from cascade_distill.student import Student, StudentConfig, random_suffix
+from cascade_distill.teacher import Denoiser, TeacherConfig
+from cascade_tables import Codec, infer_schema
 
 from tests.releases import payments
 
@@ -59,3 +61,50 @@ def test_dropout_is_part_of_training(tmp_path: Path) -> None:
         recipe = replace(recipe, train=replace(recipe.train, steps=5, batch_rows=64))
         graphs.append(pipeline.fit_teacher(run_in(tmp_path / str(share)), recipe).read_bytes())
     assert graphs[0] != graphs[1]
+
+
+class TestConditionals:
+    """What the teacher tells the student beside its rows."""
+
+    @pytest.fixture
+    def teacher(self) -> Denoiser:
+        torch.manual_seed(0)
+        frame = payments(300)
+        codec = Codec.fit(infer_schema(frame), frame)
+        teacher = Denoiser(codec.layout, SMALL)
+        with torch.no_grad():
+            for parameter in teacher.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        return teacher
+
+    def test_they_are_the_teachers_own(self, teacher: Denoiser) -> None:
+        """Of any row's token, the same ln p as the teacher's score of it."""
+        frame = payments(64, seed=1)
+        codec = Codec.fit(infer_schema(payments(300)), payments(300))
+        tokens = torch.from_numpy(codec.encode(frame)).long()
+        column = torch.tensor(codec.layout.column)
+        suffix = random_suffix(64, codec.layout, StudentConfig(), torch.Generator().manual_seed(2))
+        for at in range(int(column.max()) + 1):
+            known = (suffix & (column > at)) | (column < at)
+            expected = teacher.log_prob(tokens, known)
+            found = pipeline.conditionals(teacher, tokens, suffix, [at])
+            assert list(found) == [s for s, c in enumerate(codec.layout.column) if c == at]
+            for slot, p in found.items():
+                of_token = p.gather(1, tokens[:, [slot]])[:, 0].log()
+                # float32 logits through two softmaxes.
+                torch.testing.assert_close(of_token, expected[:, slot], rtol=1e-4, atol=1e-5)
+
+    def test_certain_ones_are_as_good_as_tokens(self) -> None:
+        torch.manual_seed(0)
+        frame = payments(300)
+        codec = Codec.fit(infer_schema(frame), frame)
+        tokens = torch.from_numpy(codec.encode(frame)).long()
+        student = Student(codec.layout, StudentConfig(width=16, head_width=16))
+        nothing = torch.zeros_like(tokens, dtype=torch.bool)
+        certain = {
+            slot: torch.nn.functional.one_hot(tokens[:, slot], size).float()
+            for slot, size in enumerate(codec.layout.sizes)
+        }
+        torch.testing.assert_close(
+            student.loss(tokens, nothing, certain), student.loss(tokens, nothing)
+        )
