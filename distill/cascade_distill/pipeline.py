@@ -58,7 +58,7 @@ class StudentRecipe:
     """
 
     model: StudentConfig = field(default_factory=StudentConfig)
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=8000, learning_rate=3e-3))
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=6000, learning_rate=3e-3))
     rows: int = 400_000
     conditionals: int = 4
 
