@@ -100,14 +100,21 @@ def learn(
 
 
 def measure(
-    table: BenchmarkTable, tier: str, learnt: Learnt, samples: int, threads: int
+    table: BenchmarkTable,
+    tier: str,
+    learnt: Learnt,
+    samples: int,
+    threads: int,
+    passes: int | None = None,
 ) -> dict[str, Any]:
     """The JSON object."""
-    sampler_of = StudentSampler if tier == "student" else TeacherSampler
     layout = learnt.codec.layout
-    drawn = draw_samples(
-        sampler_of(learnt.model, layout, threads), learnt.codec, len(table.train), samples
-    )
+    sampler: StudentSampler | TeacherSampler
+    if tier == "student":
+        sampler = StudentSampler(learnt.model, layout, threads)
+    else:
+        sampler = TeacherSampler(learnt.model, layout, threads, passes)
+    drawn = draw_samples(sampler, learnt.codec, len(table.train), samples)
     train, test = table.train.to_pandas(), table.test.to_pandas()
     schema = learnt.codec.schema
     figures = evaluate(train, test, drawn, schema, table.target, threads).rounded()
@@ -134,6 +141,7 @@ def main() -> None:
     parser.add_argument("--tier", choices=["teacher", "student"], required=True)
     parser.add_argument("--steps", type=int, help="training steps, instead of the recipe's")
     parser.add_argument("--rows", type=int, help="teacher rows a student learns from, likewise")
+    parser.add_argument("--passes", type=int, help="of the teacher; one a column by default")
     parser.add_argument("--samples", type=int, default=3)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--retrain", action="store_true", help="do not use the release")
@@ -150,7 +158,9 @@ def main() -> None:
             learnt = learn(
                 table, options.tier, options.runs, options.threads, options.steps, options.rows
             )
-        result = measure(table, options.tier, learnt, options.samples, options.threads)
+        result = measure(
+            table, options.tier, learnt, options.samples, options.threads, options.passes
+        )
     except (TableMissing, CascadeTablesError) as exc:
         sys.exit(f"error: {exc}")
     print(json.dumps(result))

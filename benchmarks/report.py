@@ -44,7 +44,9 @@ STUDENT = {
     "teacher_rows_per_s_1024": "the teacher's",
 }
 REGULARISATION = {"train": "rows seen", "test": "rows held out"}
-BLOCK = re.compile(r"<!-- (fidelity|student|regularisation)(?: (\w+))? -->\n.*?<!-- end -->", re.DOTALL)
+BLOCK = re.compile(
+    r"<!-- (fidelity|student|regularisation)(?: (\w+))? -->\n.*?<!-- end -->", re.DOTALL
+)
 
 
 def kept(folder: Path, name: str) -> dict[str, Any] | None:

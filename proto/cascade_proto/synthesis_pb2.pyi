@@ -238,6 +238,7 @@ class SynthesizeRequest(_message.Message):
     FIDELITY_FIELD_NUMBER: _builtins.int
     LOG_LIKELIHOOD_FIELD_NUMBER: _builtins.int
     TIMEOUT_MICROSECONDS_FIELD_NUMBER: _builtins.int
+    EXPLAIN_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     version: _builtins.int
     """0: the latest release."""
@@ -250,6 +251,8 @@ class SynthesizeRequest(_message.Message):
     """Asks for ln p(observed) of each row, in nats, from the teacher."""
     timeout_microseconds: _builtins.int
     """Beside the gRPC deadline; the earlier one holds. 0: none."""
+    explain: _builtins.bool
+    """Asks for the tiers that were considered and the reason, in the provenance."""
     @_builtins.property
     def rows(self) -> Global___Rows: ...
     @_builtins.property
@@ -268,10 +271,11 @@ class SynthesizeRequest(_message.Message):
         fidelity: Global___Fidelity.ValueType = ...,
         log_likelihood: _builtins.bool = ...,
         timeout_microseconds: _builtins.int = ...,
+        explain: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_draws", b"_draws", "_seed", b"_seed", "draws", b"draws", "rows", b"rows", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_draws", b"_draws", "_seed", b"_seed", "columns", b"columns", "draws", b"draws", "fidelity", b"fidelity", "log_likelihood", b"log_likelihood", "rows", b"rows", "seed", b"seed", "table", b"table", "timeout_microseconds", b"timeout_microseconds", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_draws", b"_draws", "_seed", b"_seed", "columns", b"columns", "draws", b"draws", "explain", b"explain", "fidelity", b"fidelity", "log_likelihood", b"log_likelihood", "rows", b"rows", "seed", b"seed", "table", b"table", "timeout_microseconds", b"timeout_microseconds", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__draws: _TypeAlias = _typing.Literal["draws"]  # noqa: Y015
     _WhichOneofArgType__draws: _TypeAlias = _typing.Literal["_draws", b"_draws"]  # noqa: Y015
@@ -330,6 +334,7 @@ class Provenance(_message.Message):
     EPSILON_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
     NOTICES_FIELD_NUMBER: _builtins.int
+    ROUTING_FIELD_NUMBER: _builtins.int
     synthetic: _builtins.bool
     table: _builtins.str
     version: _builtins.int
@@ -346,6 +351,10 @@ class Provenance(_message.Message):
     def notices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What was changed on the way in, such as an unseen category that was folded."""
 
+    @_builtins.property
+    def routing(self) -> Global___Routing:
+        """Where asked for."""
+
     def __init__(
         self,
         *,
@@ -359,16 +368,70 @@ class Provenance(_message.Message):
         epsilon: _builtins.float | None = ...,
         timings: Global___Timings | None = ...,
         notices: _abc.Iterable[_builtins.str] | None = ...,
+        routing: Global___Routing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "epsilon", b"epsilon", "timings", b"timings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "epsilon", b"epsilon", "routing", b"routing", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "epsilon", b"epsilon", "from_pool", b"from_pool", "notices", b"notices", "seed", b"seed", "steps", b"steps", "synthetic", b"synthetic", "table", b"table", "tier", b"tier", "timings", b"timings", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "epsilon", b"epsilon", "from_pool", b"from_pool", "notices", b"notices", "routing", b"routing", "seed", b"seed", "steps", b"steps", "synthetic", b"synthetic", "table", b"table", "tier", b"tier", "timings", b"timings", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__epsilon: _TypeAlias = _typing.Literal["epsilon"]  # noqa: Y015
     _WhichOneofArgType__epsilon: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__epsilon) -> _WhichOneofReturnType__epsilon | None: ...
 
 Global___Provenance: _TypeAlias = Provenance  # noqa: Y015
+
+@_typing.final
+class Routing(_message.Message):
+    """Why this tier answered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    CONSIDERED_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    @_builtins.property
+    def considered(self) -> _containers.RepeatedCompositeFieldContainer[Global___Considered]:
+        """Highest fidelity first."""
+
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        considered: _abc.Iterable[Global___Considered] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["considered", b"considered", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Routing: _TypeAlias = Routing  # noqa: Y015
+
+@_typing.final
+class Considered(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIER_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    PREDICTED_FIELD_NUMBER: _builtins.int
+    tier: Global___Tier.ValueType
+    steps: _builtins.int
+    predicted: _builtins.int
+    """The .99 quantile predicted for it when the request came, its queue included; microseconds."""
+    def __init__(
+        self,
+        *,
+        tier: Global___Tier.ValueType = ...,
+        steps: _builtins.int = ...,
+        predicted: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["predicted", b"predicted", "steps", b"steps", "tier", b"tier"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Considered: _TypeAlias = Considered  # noqa: Y015
 
 @_typing.final
 class Timings(_message.Message):

@@ -1,4 +1,4 @@
-"""Absolute deadlines on the monotonic clock, and the signal that a caller is gone."""
+"""Absolute deadlines on the monotonic clock."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cascade_server.errors import CallerGone, DeadlinePassed
+from cascade_server.errors import DeadlinePassed
 
 
-@dataclass
+@dataclass(frozen=True)
 class Work:
     """One request's permission to go on.
 
     Attributes:
         deadline: seconds on `clock`; infinite where the caller set none.
-        gone: the caller hung up; set from the event loop, read from worker threads.
         clock: monotonic seconds.
     """
 
     deadline: float
-    gone: bool = False
     clock: Callable[[], float] = time.monotonic
 
     @classmethod
@@ -37,13 +35,15 @@ class Work:
             seconds = min(seconds, timeout_microseconds / 1e6)
         return cls(clock() + seconds, clock=clock)
 
-    def check(self, _step: int = 0) -> None:
+    def remaining(self) -> float:
+        """Seconds to the deadline; infinite where there is none."""
+        return self.deadline - self.clock()
+
+    def check(self) -> None:
         """Called before each piece of work.
 
         Raises:
-            DeadlinePassed, CallerGone: there is no point in going on.
+            DeadlinePassed: there is no point in going on.
         """
-        if self.gone:
-            raise CallerGone("the caller hung up")
         if self.clock() >= self.deadline:
             raise DeadlinePassed("the deadline passed before the work was done")

@@ -6,7 +6,6 @@ ServerError
 ├── UnknownTable        NOT_FOUND
 ├── DeadlinePassed      DEADLINE_EXCEEDED
 ├── TooMuch             RESOURCE_EXHAUSTED
-├── CallerGone          CANCELLED
 └── NotReady            UNAVAILABLE
 """
 
@@ -56,11 +55,15 @@ class DeadlinePassed(ServerError):
 
 
 class TooMuch(ServerError):
-    """More was asked for than one request may take."""
+    """The server is full.
 
+    Attributes:
+        pushback_ms: when to come back; sent as `grpc-retry-pushback-ms`.
+    """
 
-class CallerGone(ServerError):
-    """The caller hung up."""
+    def __init__(self, message: str, pushback_ms: int) -> None:
+        super().__init__(message)
+        self.pushback_ms = pushback_ms
 
 
 class NotReady(ServerError):
@@ -75,7 +78,6 @@ STATUS: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (UnknownTable, grpc.StatusCode.NOT_FOUND),
     (DeadlinePassed, grpc.StatusCode.DEADLINE_EXCEEDED),
     (TooMuch, grpc.StatusCode.RESOURCE_EXHAUSTED),
-    (CallerGone, grpc.StatusCode.CANCELLED),
     (NotReady, grpc.StatusCode.UNAVAILABLE),
 )
 

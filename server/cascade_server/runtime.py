@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import numpy as np
 import onnxruntime as ort
 from cascade_tables import Release, ReleaseError
-from cascade_tables.sampling import log_likelihood, sample_teacher
+from cascade_tables.sampling import log_likelihood
 from numpy.typing import NDArray
 
 Tokens = NDArray[np.int32]
@@ -33,12 +34,23 @@ def _session(model: bytes, threads: int, name: str) -> ort.InferenceSession:
         raise ReleaseError(f"{name} cannot be run by ONNX Runtime: {exc}") from exc
 
 
+def _in_parts(
+    run: Callable[[Tokens, Mask, Noise], Tokens], tokens: Tokens, observed: Mask, noise: Noise
+) -> Tokens:
+    parts = [slice(at, at + MAX_BATCH) for at in range(0, len(tokens), MAX_BATCH)]
+    return np.concatenate([run(tokens[p], observed[p], noise[p]) for p in parts])
+
+
 class Runtime:
     """A release's student and teacher, ready to draw.
 
     Attributes:
         release: what they are of.
-        columns: schema columns, the passes a row of full fidelity takes at most.
+        columns: schema columns.
+        student_noise, teacher_noise: uniform numbers a row.
+        steps: the teacher's passes for full fidelity; a row takes no more than it has columns
+            missing.
+        profile: tier, rows and seconds of each batch size, from the warm-up.
     """
 
     def __init__(self, release: Release, teacher_threads: int = 1) -> None:
@@ -46,64 +58,49 @@ class Runtime:
         self.layout = release.codec.layout
         self.columns = len(release.codec.schema.columns)
         manifest = release.manifest
-        self._student_width = int(manifest.student["noise_width"])
-        self._teacher_width = int(manifest.teacher["noise_width"])
-        self._steps = int(manifest.teacher["steps"])
+        self.student_noise = int(manifest.student["noise_width"])
+        self.teacher_noise = int(manifest.teacher["noise_width"])
+        self.steps = int(manifest.teacher["steps"])
+        self.profile: list[tuple[str, int, float]] = []
+        self._first_slot = np.unique(np.asarray(self.layout.column), return_index=True)[1]
         self._student = _session(release.student, 1, f"{manifest.table}'s student")
         self._teacher = _session(release.teacher, teacher_threads, f"{manifest.table}'s teacher")
 
     def warm(self) -> None:
-        """Run every batch size once, so that no request pays for a first time."""
-        rng = np.random.default_rng(0)
+        """Run every batch size, so that no request pays for a first time; fills `profile`."""
         slots = len(self.layout.sizes)
         for n in WARM_BATCHES:
             tokens, nothing = np.zeros((n, slots), np.int32), np.zeros((n, slots), bool)
-            self.draw_student(tokens, nothing, rng)
-            self._denoise(tokens, nothing, self._pass_noise(n, rng))
+            for tier, run, width in (
+                ("student", self.draw_student, self.student_noise),
+                ("teacher", self.denoise, self.teacher_noise - self.columns),
+            ):
+                noise = np.full((n, width), 0.5, np.float32)
+                run(tokens, nothing, noise)
+                began = time.perf_counter()
+                run(tokens, nothing, noise)
+                self.profile.append((tier, n, time.perf_counter() - began))
 
-    def _pass_noise(self, n: int, rng: np.random.Generator) -> Noise:
-        width = self._teacher_width - self.columns
-        return rng.random((n, width), dtype=np.float32)
+    def passes(self, observed: Mask) -> int:
+        """The teacher's passes for full fidelity of the row with most columns missing."""
+        missing = (~observed[:, self._first_slot]).sum(axis=1)
+        return min(self.steps, int(missing.max(initial=0)))
 
-    def draw_student(self, tokens: Tokens, observed: Mask, rng: np.random.Generator) -> Tokens:
-        """Complete tokens [n, T] with the student."""
-        run, width = self._student.run, self._student_width
+    def draw_student(self, tokens: Tokens, observed: Mask, noise: Noise) -> Tokens:
+        """Complete tokens int32 [n, T] with the student; noise uniform [n, student_noise]."""
+        run = self._student.run
         if len(tokens) <= MAX_BATCH:
-            noise = rng.random((len(tokens), width), dtype=np.float32)
-            feed = {"tokens": tokens, "observed": observed, "noise": noise}
-            drawn: Tokens = run(None, feed)[0]
+            drawn: Tokens = run(None, {"tokens": tokens, "observed": observed, "noise": noise})[0]
             return drawn
-        parts = [
-            self.draw_student(tokens[at : at + MAX_BATCH], observed[at : at + MAX_BATCH], rng)
-            for at in range(0, len(tokens), MAX_BATCH)
-        ]
-        return np.concatenate(parts)
+        return _in_parts(self.draw_student, tokens, observed, noise)
 
-    def _denoise(self, tokens: Tokens, observed: Mask, noise: Noise) -> Tokens:
-        feed = {"tokens": tokens, "observed": observed, "noise": noise}
-        drawn: Tokens = self._teacher.run(["drawn"], feed)[0]
-        return drawn
-
-    def draw_teacher(
-        self,
-        tokens: Tokens,
-        observed: Mask,
-        rng: np.random.Generator,
-        before_pass: Callable[[int], None] | None = None,
-    ) -> tuple[Tokens, int]:
-        """Complete tokens [n, T] with the teacher, one column a pass; also the passes taken."""
-        parts, steps = [], 0
-        first_slot = np.unique(np.asarray(self.layout.column), return_index=True)[1]
-        for at in range(0, len(tokens), MAX_BATCH):
-            part, known = tokens[at : at + MAX_BATCH], observed[at : at + MAX_BATCH]
-            noise = rng.random((len(part), self._teacher_width), dtype=np.float32)
-            column = self.layout.column
-            parts.append(
-                sample_teacher(self._denoise, part, known, noise, column, self._steps, before_pass)
-            )
-            missing = (~known[:, first_slot]).sum(axis=1)
-            steps = max(steps, min(self._steps, int(missing.max(initial=0))))
-        return np.concatenate(parts), steps
+    def denoise(self, tokens: Tokens, observed: Mask, noise: Noise) -> Tokens:
+        """One pass of the teacher: a draw of every slot; noise uniform [n, sum of the sizes]."""
+        if len(tokens) <= MAX_BATCH:
+            feed = {"tokens": tokens, "observed": observed, "noise": noise}
+            drawn: Tokens = self._teacher.run(["drawn"], feed)[0]
+            return drawn
+        return _in_parts(self.denoise, tokens, observed, noise)
 
     def log_likelihood(self, tokens: Tokens, observed: Mask) -> NDArray[np.float64]:
         """ln p(observed) of each row, in nats."""
@@ -112,7 +109,7 @@ class Runtime:
             scores = []
             for at in range(0, len(pairs), MAX_BATCH):
                 part = pairs[at : at + MAX_BATCH]
-                noise = np.full((len(part), self._teacher_width - self.columns), 0.5, np.float32)
+                noise = np.full((len(part), self.teacher_noise - self.columns), 0.5, np.float32)
                 feed = {"tokens": part, "observed": known[at : at + MAX_BATCH], "noise": noise}
                 scores.append(self._teacher.run(["log_prob"], feed)[0])
             return np.concatenate(scores)

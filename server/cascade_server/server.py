@@ -34,7 +34,7 @@ class Server:
         self.port = 0
         self._report = report
         self._stop = asyncio.Event()
-        self._service = Service(config)
+        self.service = Service(config)
         self._health = health.aio.HealthServicer()
         self._grpc = grpc.aio.server(
             options=(
@@ -44,7 +44,7 @@ class Server:
                 ("grpc.so_reuseport", 0),
             )
         )
-        self._grpc.add_generic_rpc_handlers((self._service.handlers(),))
+        self._grpc.add_generic_rpc_handlers((self.service.handlers(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._grpc)
@@ -67,7 +67,7 @@ class Server:
         repository = await loop.run_in_executor(
             None, Repository.load, self.config.repository, self.config.teacher_threads, self._report
         )
-        self._service.ready(repository)
+        self.service.ready(repository)
         await self._say(SERVING)
 
     async def main_loop(self) -> None:
@@ -82,7 +82,7 @@ class Server:
         """Say NOT_SERVING, take no new calls, let those in flight finish, up to the grace."""
         await self._health.enter_graceful_shutdown()
         await self._grpc.stop(self.config.drain_seconds)
-        self._service.close()
+        self.service.close()
 
     async def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for name in ("", SERVICE):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
@@ -20,11 +20,13 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_server import synthesis, wire
 from cascade_server.config import ServerConfig
 from cascade_server.deadline import Work
-from cascade_server.errors import NotReady, status_of
+from cascade_server.dispatch import Dispatcher
+from cascade_server.errors import NotReady, TooMuch, status_of
 from cascade_server.repository import Repository
 
 log = logging.getLogger("cascade.server")
 
+LOADING = "releases are still being loaded; ask the health service when they are"
 NAME = pb.DESCRIPTOR.services_by_name["Synthesis"].full_name
 
 T = TypeVar("T")
@@ -38,10 +40,7 @@ class Service:
     def __init__(self, config: ServerConfig) -> None:
         self._config = config
         self._repository: Repository | None = None
-        # The student's large batches and the teacher each have a thread: ONNX Runtime and NumPy
-        # let go of the interpreter while they compute.
-        self._student = ThreadPoolExecutor(1, "student")
-        self._teacher = ThreadPoolExecutor(1, "teacher")
+        self._dispatcher: Dispatcher | None = None
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """What gRPC needs to route calls here."""
@@ -67,11 +66,12 @@ class Service:
     def ready(self, repository: Repository) -> None:
         """From now on calls are answered from `repository`."""
         self._repository = repository
+        self._dispatcher = Dispatcher(repository, self._config)
 
     def close(self) -> None:
         """Let go of the threads; work that has not started is dropped."""
-        self._student.shutdown(wait=False, cancel_futures=True)
-        self._teacher.shutdown(wait=False, cancel_futures=True)
+        if self._dispatcher is not None:
+            self._dispatcher.close()
 
     @property
     def repository(self) -> Repository:
@@ -81,8 +81,19 @@ class Service:
             NotReady: they are still being loaded.
         """
         if self._repository is None:
-            raise NotReady("releases are still being loaded; ask the health service when they are")
+            raise NotReady(LOADING)
         return self._repository
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """Who draws.
+
+        Raises:
+            NotReady: releases are still being loaded.
+        """
+        if self._dispatcher is None:
+            raise NotReady(LOADING)
+        return self._dispatcher
 
     async def Synthesize(self, message: bytes, context: Context) -> pb.SynthesizeResponse:
         try:
@@ -90,11 +101,10 @@ class Service:
             work = Work.within(context.time_remaining(), request.timeout_microseconds)
             runtime = self.repository.find(request.table, request.version)
             job = synthesis.plan(request, runtime, work, self._config.max_rows)
-            quick = not job.teacher and not job.log_likelihood
-            if quick and job.total <= self._config.inline_rows:
-                return synthesis.execute(job)
-            pool = self._student if quick else self._teacher
-            return await self._elsewhere(pool, work, partial(synthesis.execute, job))
+            drawn = await self.dispatcher.draw(job)
+            if job.total <= self._config.inline_rows:
+                return synthesis.pack(job, drawn)
+            return await self._elsewhere(partial(synthesis.pack, job, drawn))
         except Exception as exc:
             return await _refuse(context, exc)
 
@@ -113,7 +123,10 @@ class Service:
                 self._config.chunk_rows,
             )
             for index in job.chunks():
-                yield await self._elsewhere(self._teacher, work, partial(job.chunk, index))
+                began = time.perf_counter()
+                tokens, steps = await self.dispatcher.draw_chunk(job, index)
+                seconds = time.perf_counter() - began
+                yield await self._elsewhere(partial(job.pack, index, tokens, steps, seconds))
         except Exception as exc:
             await _refuse(context, exc)
 
@@ -143,13 +156,10 @@ class Service:
         except Exception as exc:
             return await _refuse(context, exc)
 
-    async def _elsewhere(self, pool: ThreadPoolExecutor, work: Work, do: Callable[[], T]) -> T:
-        """Run on a thread; if the caller hangs up, so does the work, before its next pass."""
-        try:
-            return await asyncio.get_running_loop().run_in_executor(pool, do)
-        except asyncio.CancelledError:
-            work.gone = True
-            raise
+    async def _elsewhere(self, do: Callable[[], T]) -> T:
+        """Pack a large answer on the student's thread, out of the event loop's way."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.dispatcher.student_thread, do)
 
 
 async def _refuse(context: Context, error: Exception) -> Any:
@@ -163,4 +173,7 @@ async def _refuse(context: Context, error: Exception) -> Any:
         await context.abort(
             grpc.StatusCode.INTERNAL, f"internal error; the server's log has it as {reference}"
         )
+    if isinstance(error, TooMuch):
+        pushback = ("grpc-retry-pushback-ms", str(error.pushback_ms))
+        context.set_trailing_metadata((pushback,))
     await context.abort(code, str(error))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,14 @@ from numpy.typing import NDArray
 from cascade_server import wire
 from cascade_server.deadline import Work
 from cascade_server.errors import BadRequest
+from cascade_server.router import Option, Route, Tier, Wanted
 from cascade_server.runtime import Runtime
 
+WANTED = {
+    pb.FIDELITY_AUTO: Wanted.AUTO,
+    pb.FIDELITY_FAST: Wanted.FAST,
+    pb.FIDELITY_FULL: Wanted.FULL,
+}
 # Independent random streams of one seed.
 DRAW, DECODE = 0, 1
 
@@ -38,7 +44,7 @@ def microseconds(since: float, until: float) -> int:
 
 @dataclass
 class Plan:
-    """A checked `SynthesizeRequest`: what to draw, and from which tier.
+    """A checked `SynthesizeRequest`: what to draw.
 
     Attributes:
         sent, given: the columns of the request by name, as messages and as values.
@@ -55,14 +61,22 @@ class Plan:
     rows: int
     draws: int
     seed: int
-    teacher: bool
+    wanted: Wanted
     log_likelihood: bool
-    began: float = field(default_factory=time.perf_counter)
-    encoded_at: float = 0.0
+    explain: bool
+    began: float
+    encoded_at: float
 
     @property
     def total(self) -> int:
         return self.rows * self.draws
+
+    def completed(self) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """Tokens and what is known of them, a row a draw: [total, T]."""
+        tokens, observed = self.encoded.tokens, self.encoded.observed
+        if self.draws == 1:
+            return tokens, observed
+        return tokens.repeat(self.draws, axis=0), observed.repeat(self.draws, axis=0)
 
 
 def plan(request: pb.SynthesizeRequest, runtime: Runtime, work: Work, max_rows: int) -> Plan:
@@ -84,7 +98,7 @@ def plan(request: pb.SynthesizeRequest, runtime: Runtime, work: Work, max_rows: 
             f"draws is {draws:,} for {rows:,} row{'s' * (rows > 1)}; allowed draws: {allowed} "
             f"(rows x draws is at most {max_rows:,})"
         )
-    if request.fidelity not in pb.Fidelity.values():
+    if request.fidelity not in WANTED:
         raise BadRequest(
             f"fidelity is {request.fidelity}; allowed: {', '.join(pb.Fidelity.keys())}"
         )
@@ -101,43 +115,57 @@ def plan(request: pb.SynthesizeRequest, runtime: Runtime, work: Work, max_rows: 
         rows=rows,
         draws=draws,
         seed=request.seed if request.HasField("seed") else new_seed(),
-        teacher=request.fidelity == pb.FIDELITY_FULL,
+        wanted=WANTED[request.fidelity],
         log_likelihood=request.log_likelihood,
+        explain=request.explain,
         began=began,
         encoded_at=time.perf_counter(),
     )
 
 
-def execute(job: Plan) -> pb.SynthesizeResponse:
-    """Draw what a plan asks for and pack the answer.
+@dataclass(frozen=True)
+class Drawn:
+    """What an engine made of a plan.
 
-    Raises:
-        DeadlinePassed, CallerGone: between two passes of the teacher.
+    Attributes:
+        tokens: int32 [total, T].
+        option: who drew, in how many passes.
+        route: why.
+        log_likelihood: float64 [rows], where asked for.
+        queued, finished: seconds waited in queues; when it was done (`time.perf_counter`).
     """
-    job.work.check()
-    started = time.perf_counter()
-    tokens, observed = job.encoded.tokens, job.encoded.observed
+
+    tokens: NDArray[np.int32]
+    option: Option
+    route: Route
+    log_likelihood: NDArray[np.float64] | None
+    queued: float
+    finished: float
+
+
+def pack(job: Plan, drawn: Drawn) -> pb.SynthesizeResponse:
+    """The answer: rows decoded, and where they come from."""
     response = pb.SynthesizeResponse()
-    if job.log_likelihood:
-        response.log_likelihood.extend(job.runtime.log_likelihood(tokens, observed).tolist())
-    if job.draws > 1:
-        tokens, observed = tokens.repeat(job.draws, axis=0), observed.repeat(job.draws, axis=0)
-    rng = stream(job.seed, DRAW)
-    steps = 1
-    if job.teacher:
-        tokens, steps = job.runtime.draw_teacher(tokens, observed, rng, job.work.check)
-    else:
-        tokens = job.runtime.draw_student(tokens, observed, rng)
-    drawn_at = time.perf_counter()
-    pack_rows(job, tokens, response.rows)
+    if drawn.log_likelihood is not None:
+        response.log_likelihood.extend(drawn.log_likelihood.tolist())
+    pack_rows(job, drawn.tokens, response.rows)
     provenance = response.provenance
-    fill_provenance(provenance, job.runtime, job.teacher, steps, job.seed)
+    teacher = drawn.option.tier is Tier.TEACHER
+    fill_provenance(provenance, job.runtime, teacher, drawn.option.steps, job.seed)
     provenance.notices.extend(job.encoded.notices)
+    if job.explain:
+        provenance.routing.reason = drawn.route.reason
+        for option in drawn.route.considered:
+            provenance.routing.considered.add(
+                tier=pb.TIER_TEACHER if option.tier is Tier.TEACHER else pb.TIER_STUDENT,
+                steps=option.steps,
+                predicted=microseconds(0, option.seconds),
+            )
     timings = provenance.timings
     timings.encode = microseconds(job.began, job.encoded_at)
-    timings.queue = microseconds(job.encoded_at, started)
-    timings.compute = microseconds(started, drawn_at)
-    timings.decode = microseconds(drawn_at, time.perf_counter())
+    timings.queue = microseconds(0, drawn.queued)
+    timings.compute = max(0, microseconds(job.encoded_at, drawn.finished) - timings.queue)
+    timings.decode = microseconds(drawn.finished, time.perf_counter())
     return response
 
 
@@ -180,7 +208,7 @@ def fill_provenance(
 
 @dataclass
 class Generation:
-    """A checked `GenerateRequest`; `chunk` makes its messages one after another."""
+    """A checked `GenerateRequest`, drawn and packed a message at a time."""
 
     runtime: Runtime
     work: Work
@@ -220,24 +248,22 @@ class Generation:
         )
 
     def chunks(self) -> range:
-        """Indices to call `chunk` with."""
+        """Indices of its messages."""
         return range(-(-self.count // self.chunk_rows))
 
-    def chunk(self, index: int) -> pb.GenerateResponse:
-        """Message `index` of the stream.
-
-        Raises:
-            DeadlinePassed, CallerGone: between two passes of the teacher.
-        """
-        began = time.perf_counter()
+    def part(self, index: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """Tokens and what is known of them for message `index`: [rows, T]."""
         at = index * self.chunk_rows
         n = min(self.chunk_rows, self.count - at)
-        tokens = self.encoded.tokens.repeat(n, axis=0)
-        observed = self.encoded.observed.repeat(n, axis=0)
-        rng = stream(self.seed, DRAW, index)
-        tokens, steps = self.runtime.draw_teacher(tokens, observed, rng, self.work.check)
-        drawn_at = time.perf_counter()
-        response = pb.GenerateResponse(done=at + n, total=self.count)
+        return self.encoded.tokens.repeat(n, axis=0), self.encoded.observed.repeat(n, axis=0)
+
+    def pack(
+        self, index: int, tokens: NDArray[np.int32], steps: int, seconds: float
+    ) -> pb.GenerateResponse:
+        """Message `index` of the stream, of tokens that took `seconds` to draw."""
+        began = time.perf_counter()
+        n = len(tokens)
+        response = pb.GenerateResponse(done=index * self.chunk_rows + n, total=self.count)
         codec = self.runtime.release.codec
         wanted = [name for name in self.names if name not in self.given]
         drawn = codec.decode_columns(tokens, stream(self.seed, DECODE, index), wanted)
@@ -250,6 +276,6 @@ class Generation:
             wire.write_column(response.rows.columns.add(name=name), kind, data)
         fill_provenance(response.provenance, self.runtime, True, steps, self.seed)
         response.provenance.notices.extend(self.encoded.notices)
-        response.provenance.timings.compute = microseconds(began, drawn_at)
-        response.provenance.timings.decode = microseconds(drawn_at, time.perf_counter())
+        response.provenance.timings.compute = microseconds(0, seconds)
+        response.provenance.timings.decode = microseconds(began, time.perf_counter())
         return response

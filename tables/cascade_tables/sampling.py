@@ -8,7 +8,7 @@ a pass is exact; more columns a pass are faster and treat those columns as indep
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +29,10 @@ def teacher_noise_width(sizes: Sequence[int], column_of_slot: Sequence[int]) -> 
     return max(column_of_slot) + 1 + sum(sizes)
 
 
-def reveal_schedule(
+def reveal_passes(
     observed: Mask, order: Noise, column_of_slot: Sequence[int], steps: int
-) -> Iterator[Mask]:
-    """Which slots each pass reveals.
+) -> NDArray[np.int64]:
+    """Which pass reveals each slot.
 
     Args:
         observed: bool [n, T], what is known before the first pass; a column's slots agree.
@@ -40,8 +40,8 @@ def reveal_schedule(
         column_of_slot: the schema column of each of the T slots.
         steps: passes at most, >= 1; a row with m missing columns takes min(m, steps) of them.
 
-    Yields:
-        bool [n, T] a pass; over all passes each missing slot is revealed exactly once.
+    Returns:
+        int64 [n, T]: a pass, from 0; -1 where observed.
     """
     if steps < 1:
         raise ValueError(f"steps is {steps}; it must be at least 1")
@@ -54,9 +54,74 @@ def reveal_schedule(
     passes = np.minimum(count, steps)
     # The pass of rank r of m columns in p passes is floor(r * p / m): sizes differ by at most one.
     at = rank * passes // np.maximum(count, 1)
-    at = np.where(missing, at, -1)[:, column]
-    for step in range(int(passes.max(initial=0))):
-        yield at == step
+    return np.where(missing, at, -1)[:, column]
+
+
+class TeacherRows:
+    """Rows on their way through the teacher's passes.
+
+    >>> while not rows.done:
+    ...     rows.keep(denoise(*rows.next_pass()))
+
+    Rows of different requests, at different passes, may share a pass of the network: what
+    `next_pass` gives is joined before it, and its result cut apart.
+
+    Attributes:
+        tokens: int32 [n, T], as far as they are drawn; observed slots are as they were given.
+        passes: how many there are in all.
+        step: how many have been kept.
+    """
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        observed: Mask,
+        noise: Noise,
+        column_of_slot: Sequence[int],
+        steps: int,
+    ) -> None:
+        """Rows to complete.
+
+        Args:
+            tokens: int32 [n, T]; read where `observed`.
+            observed: bool [n, T].
+            noise: uniform float32 [n, C + N], see `teacher_noise_width`.
+            column_of_slot: the schema column of each slot.
+            steps: network passes at most; at least the number of columns is exact.
+        """
+        columns = max(column_of_slot) + 1
+        self.tokens: Tokens = np.where(observed, tokens, 0).astype(np.int32)
+        self.step = 0
+        self._at = reveal_passes(observed, noise[:, :columns], column_of_slot, steps)
+        self.passes = int(self._at.max(initial=-1)) + 1
+        self._uniform = np.ascontiguousarray(noise[:, columns:])
+
+    @property
+    def done(self) -> bool:
+        return self.step == self.passes
+
+    @property
+    def pending(self) -> int:
+        """Rows of the next pass."""
+        return len(self._rows())
+
+    def next_pass(self) -> tuple[Tokens, Mask, Noise]:
+        """What the network needs for the rows that the next pass reveals something of."""
+        known = self._at < self.step
+        rows = self._rows()
+        if len(rows) == len(self.tokens):
+            return self.tokens, known, self._uniform
+        return self.tokens[rows], known[rows], self._uniform[rows]
+
+    def keep(self, drawn: Tokens) -> None:
+        """Take the pass's columns out of what the network drew for `next_pass`."""
+        rows = self._rows()
+        reveal = self._at[rows] == self.step
+        self.tokens[rows] = np.where(reveal, drawn, self.tokens[rows])
+        self.step += 1
+
+    def _rows(self) -> NDArray[np.int64]:
+        return np.flatnonzero((self._at == self.step).any(axis=1))
 
 
 def sample_teacher(
@@ -66,39 +131,16 @@ def sample_teacher(
     noise: Noise,
     column_of_slot: Sequence[int],
     steps: int,
-    before_pass: Callable[[int], None] | None = None,
 ) -> Tokens:
-    """Complete rows with the teacher.
-
-    Args:
-        denoise: one pass of the network with its draw.
-        tokens: int32 [n, T]; read where `observed`.
-        observed: bool [n, T].
-        noise: uniform float32 [n, C + N], see `teacher_noise_width`.
-        column_of_slot: the schema column of each slot.
-        steps: network passes at most; at least the number of columns is exact.
-        before_pass: called with each pass's index; may raise to stop (a deadline, a caller gone).
+    """Complete rows with the teacher, pass after pass; see `TeacherRows` for the arguments.
 
     Returns:
         int32 [n, T]; observed slots are untouched.
     """
-    columns = max(column_of_slot) + 1
-    drawn = np.where(observed, tokens, 0).astype(np.int32)
-    known = observed.copy()
-    uniform = np.ascontiguousarray(noise[:, columns:])
-    schedule = reveal_schedule(observed, noise[:, :columns], column_of_slot, steps)
-    for step, reveal in enumerate(schedule):
-        if before_pass is not None:
-            before_pass(step)
-        # Rows that are done already ride along only while few are.
-        rows = np.flatnonzero(reveal.any(axis=1))
-        if len(rows) == len(drawn):
-            drawn = np.where(reveal, denoise(drawn, known, uniform), drawn)
-        else:
-            part = denoise(drawn[rows], known[rows], uniform[rows])
-            drawn[rows] = np.where(reveal[rows], part, drawn[rows])
-        known |= reveal
-    return drawn
+    rows = TeacherRows(tokens, observed, noise, column_of_slot, steps)
+    while not rows.done:
+        rows.keep(denoise(*rows.next_pass()))
+    return rows.tokens
 
 
 def log_likelihood(

@@ -62,7 +62,7 @@ class TestTheEnd:
         """Held inside the teacher, cancelled there, let go: no later pass is run."""
         passes: list[int] = []
         inside, cancelled = threading.Event(), threading.Event()
-        denoise = Runtime._denoise
+        denoise = Runtime.denoise
 
         def held(self: Runtime, *args: Any) -> Any:
             passes.append(len(passes))
@@ -70,7 +70,7 @@ class TestTheEnd:
             assert cancelled.wait(30)
             return denoise(self, *args)
 
-        monkeypatch.setattr(Runtime, "_denoise", held)
+        monkeypatch.setattr(Runtime, "denoise", held)
         call = serving.stub.Generate(pb.GenerateRequest(table=TABLE, count=1000))
         assert inside.wait(30)
         call.cancel()

@@ -30,9 +30,11 @@ def test_observed_tokens_come_back_untouched_beyond_a_batch(repository: Path) ->
     tokens = rng.integers(0, sizes, (rows, len(sizes))).astype(np.int32)
     known = rng.random((rows, len(set(runtime.layout.column)))) < 0.5
     observed = known[:, list(runtime.layout.column)]
+    student = rng.random((rows, runtime.student_noise), dtype=np.float32)
+    teacher = rng.random((rows, runtime.teacher_noise - runtime.columns), dtype=np.float32)
     for drawn in (
-        runtime.draw_student(tokens, observed, rng),
-        runtime.draw_teacher(tokens, observed, rng, lambda _: None)[0],
+        runtime.draw_student(tokens, observed, student),
+        runtime.denoise(tokens, observed, teacher),
     ):
         assert (drawn[observed] == tokens[observed]).all()
         assert ((drawn >= 0) & (drawn < sizes)).all()

@@ -98,7 +98,7 @@ class TestProvenance:
     @pytest.mark.parametrize(
         ("fidelity", "given", "tier", "steps"),
         [
-            ("FIDELITY_AUTO", {}, pb.TIER_STUDENT, 1),
+            ("FIDELITY_AUTO", {}, pb.TIER_TEACHER, len(COLUMNS)),
             ("FIDELITY_FAST", {}, pb.TIER_STUDENT, 1),
             ("FIDELITY_FULL", {}, pb.TIER_TEACHER, len(COLUMNS)),
             ("FIDELITY_FULL", {"items": 3, "channel": None}, pb.TIER_TEACHER, len(COLUMNS) - 2),

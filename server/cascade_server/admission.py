@@ -1,0 +1,91 @@
+"""How many requests may be inside the server at once, learnt from how long they take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+
+class ServiceClass(StrEnum):
+    """Classes of service: who waits for the answer."""
+
+    REALTIME = "realtime"
+    OFFLINE = "offline"
+
+
+@dataclass(frozen=True)
+class LimitConfig:
+    """Of the adaptive limit.
+
+    Attributes:
+        initial, least, most: of the limit, in requests.
+        realtime_share: of the limit, kept for real-time requests whatever the others do.
+        tolerance: how many times its usual latency a server may show before the limit shrinks.
+        smoothing: weight of one observation in the limit.
+        long_window: observations that the usual latency is averaged over.
+    """
+
+    initial: int = 64
+    least: int = 8
+    most: int = 4096
+    realtime_share: float = 0.5
+    tolerance: float = 1.5
+    smoothing: float = 0.2
+    long_window: int = 600
+
+
+@dataclass(frozen=True)
+class Limit:
+    """State of the limit.
+
+    Attributes:
+        value: requests inside at once, fractional between updates.
+        usual: seconds a request usually takes, a slow average; 0 before the first.
+    """
+
+    value: float
+    usual: float = 0.0
+
+
+def updated(limit: Limit, config: LimitConfig, seconds: float, inside: int) -> Limit:
+    """The limit after a request that took `seconds` while `inside` requests were.
+
+    Gradient2 of Netflix's concurrency-limits: the limit is multiplied by tolerance · usual / now
+    (from .5 to 1), plus a queue of √limit to try for more; it moves only while at least half of it
+    is in use, for an idle server says nothing of what it could take.
+    """
+    weight = 1 / config.long_window
+    usual = seconds if limit.usual == 0 else limit.usual + weight * (seconds - limit.usual)
+    # After a long time under load the average is high; it comes down faster than it went up.
+    if usual > 2 * seconds:
+        usual *= 0.95
+    if inside < limit.value / 2:
+        return replace(limit, usual=usual)
+    gradient = min(1.0, max(0.5, config.tolerance * usual / seconds))
+    wanted = limit.value * gradient + math.sqrt(limit.value)
+    value = limit.value + config.smoothing * (wanted - limit.value)
+    return Limit(min(float(config.most), max(float(config.least), value)), usual)
+
+
+def admits(
+    limit: Limit, config: LimitConfig, inside: Mapping[ServiceClass, int], service: ServiceClass
+) -> bool:
+    """Whether one more request of a class may enter.
+
+    Real-time requests may use the whole limit, and always their share of it; offline ones what is
+    beside that share.
+    """
+    whole = int(limit.value)
+    if service is ServiceClass.REALTIME:
+        guaranteed = math.ceil(config.realtime_share * whole)
+        return sum(inside.values()) < whole or inside[ServiceClass.REALTIME] < guaranteed
+    beside = max(1, whole - math.ceil(config.realtime_share * whole))
+    return sum(inside.values()) < whole and inside[ServiceClass.OFFLINE] < beside
+
+
+def pushback_ms(limit: Limit, inside: int) -> int:
+    """How long a refused caller should wait: about as long as the queue takes to become shorter."""
+    seconds = limit.usual * max(1.0, inside / max(limit.value, 1.0))
+    return min(10_000, max(1, math.ceil(1e3 * seconds)))

@@ -1,0 +1,245 @@
+"""An engine: one model that runs one batch at a time, and the requests that wait for it.
+
+Event-driven. An idle engine starts as soon as the event loop comes round, which gathers the
+requests that arrived together and delays nobody; a busy one gathers until it is free. What a batch
+takes is decided by `batching.next_batch`; this is the shell around it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from cascade_server.batching import Waiting, next_batch
+from cascade_server.errors import DeadlinePassed
+from cascade_server.latency_model import LatencyModel
+
+BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class Task(Protocol):
+    """Work of one request for an engine."""
+
+    @property
+    def rows(self) -> int:
+        """Rows that its next run needs."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it needs no further run."""
+
+
+TaskT = TypeVar("TaskT", bound=Task)
+
+
+@dataclass(eq=False)
+class _Entry(Generic[TaskT]):
+    task: TaskT
+    waiting: Waiting
+    future: asyncio.Future[None]
+    started: float = 0.0
+    timer: asyncio.TimerHandle | None = None
+
+
+@dataclass(frozen=True)
+class EngineStatistics:
+    """A snapshot of an engine.
+
+    Attributes:
+        waiting, waiting_rows: requests in the queue and their rows, real-time ones.
+        runs, rows: batches run so far and the rows in them.
+        expired: requests whose deadline passed in the queue.
+        late_starts: tasks that were run after their deadline; never anything but 0.
+    """
+
+    waiting: int
+    waiting_rows: int
+    runs: int
+    rows: int
+    expired: int
+    late_starts: int
+
+
+@dataclass
+class _Counts:
+    runs: int = 0
+    rows: int = 0
+    expired: int = 0
+    late_starts: int = 0
+
+
+@dataclass
+class Engine(Generic[TaskT]):
+    """Queues tasks and runs them in batches.
+
+    Attributes:
+        run: does one run of some tasks; a task that is not `done` afterwards waits for another.
+        executor: where batches of more than `inline_rows` rows run.
+        inline_rows: smaller batches run in the event loop, where a hop to a thread would cost
+            more than the run.
+        buckets: batch sizes.
+        clock: monotonic seconds.
+        model: what runs have taken, by rows.
+    """
+
+    run: Callable[[Sequence[TaskT]], None]
+    executor: Executor
+    inline_rows: int = 16
+    buckets: tuple[int, ...] = BUCKETS
+    clock: Callable[[], float] = time.monotonic
+    model: LatencyModel = field(default_factory=LatencyModel)
+    _queue: list[_Entry[TaskT]] = field(default_factory=list)
+    _counts: _Counts = field(default_factory=_Counts)
+    _busy: bool = False
+    _busy_until: float = 0.0
+    _turn_is_due: bool = False
+
+    async def submit(self, task: TaskT, deadline: float, offline: bool = False) -> float:
+        """Wait until a task is done.
+
+        Returns:
+            Seconds that it waited before its first run.
+
+        Raises:
+            DeadlinePassed: before its turn came; it was not run.
+        """
+        if task.done:
+            return 0.0
+        loop = asyncio.get_running_loop()
+        now = self.clock()
+        waiting = Waiting(task.rows, deadline, now, offline)
+        entry = _Entry(task, waiting, loop.create_future())
+        self._queue.append(entry)
+        if self._busy:
+            self._watch(entry)
+        self._come_round()
+        try:
+            await entry.future
+        finally:
+            if entry.timer is not None:
+                entry.timer.cancel()
+            if entry in self._queue:
+                self._queue.remove(entry)
+        return entry.started - now
+
+    def predict(self, rows: int, passes: int = 1) -> float:
+        """The .99 quantile of the seconds until a task that came now would be done."""
+        ahead = sum(e.waiting.rows for e in self._queue if not e.waiting.offline)
+        rest = max(0.0, self._busy_until - self.clock()) if self._busy else 0.0
+        together = min(ahead + rows, max(rows, self.buckets[-1]))
+        before = self.model.mean(ahead + rows - together) if ahead + rows > together else 0.0
+        return rest + before + self.model.tail(together, passes)
+
+    def statistics(self) -> EngineStatistics:
+        """What has been run and what waits."""
+        real = [e.waiting.rows for e in self._queue if not e.waiting.offline]
+        counts = self._counts
+        return EngineStatistics(
+            waiting=len(real),
+            waiting_rows=sum(real),
+            runs=counts.runs,
+            rows=counts.rows,
+            expired=counts.expired,
+            late_starts=counts.late_starts,
+        )
+
+    def _come_round(self) -> None:
+        if not self._turn_is_due and not self._busy:
+            self._turn_is_due = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Start the next batch, if there is one."""
+        self._turn_is_due = False
+        if self._busy:
+            return
+        now = self.clock()
+        batch = next_batch(now, [e.waiting for e in self._queue], self.buckets, self.model.tail)
+        taken = [self._queue[i] for i in batch.take]
+        for entry in [self._queue[i] for i in batch.expired]:
+            self._expire(entry)
+        if not taken:
+            return
+        for entry in taken:
+            self._queue.remove(entry)
+        rows = sum(entry.waiting.rows for entry in taken)
+        tasks = [entry.task for entry in taken]
+        began = self.clock()
+        for entry in taken:
+            self._counts.late_starts += entry.waiting.deadline <= began
+            entry.started = entry.started or began
+        if rows <= self.inline_rows:
+            try:
+                self.run(tasks)
+            except Exception as exc:
+                self._failed(taken, exc)
+            else:
+                self._ran(taken, rows, self.clock() - began)
+            self._come_round_if_wanted()
+            return
+        self._busy, self._busy_until = True, began + self.model.mean(rows)
+        for entry in self._queue:
+            self._watch(entry)
+        future = asyncio.get_running_loop().run_in_executor(self.executor, self._timed, tasks)
+        future.add_done_callback(lambda done: self._back(done, taken, rows))
+
+    def _watch(self, entry: _Entry[TaskT]) -> None:
+        """A busy engine looks at its queue when it is free, which may be too late for some."""
+        deadline = entry.waiting.deadline
+        if entry.timer is None and math.isfinite(deadline):
+            left = max(0.0, deadline - self.clock())
+            entry.timer = asyncio.get_running_loop().call_later(left, self._expire, entry)
+
+    def _timed(self, tasks: Sequence[TaskT]) -> float:
+        began = self.clock()
+        self.run(tasks)
+        return self.clock() - began
+
+    def _back(self, done: asyncio.Future[float], taken: list[_Entry[TaskT]], rows: int) -> None:
+        """A batch is back from the executor."""
+        self._busy = False
+        if done.cancelled():
+            for entry in taken:
+                entry.future.cancel()
+        elif (error := done.exception()) is not None:
+            self._failed(taken, error)
+        else:
+            self._ran(taken, rows, done.result())
+        self._come_round_if_wanted()
+
+    def _ran(self, taken: list[_Entry[TaskT]], rows: int, seconds: float) -> None:
+        self.model.observe(rows, max(seconds, 1e-7))
+        self._counts.runs += 1
+        self._counts.rows += rows
+        for entry in taken:
+            if entry.future.done():  # its caller is gone
+                continue
+            if entry.task.done:
+                entry.future.set_result(None)
+                continue
+            waiting = entry.waiting
+            entry.waiting = Waiting(
+                entry.task.rows, waiting.deadline, waiting.arrived, waiting.offline
+            )
+            self._queue.append(entry)
+
+    def _failed(self, taken: list[_Entry[TaskT]], error: BaseException) -> None:
+        for entry in taken:
+            if not entry.future.done():
+                entry.future.set_exception(error)
+
+    def _expire(self, entry: _Entry[TaskT]) -> None:
+        if entry in self._queue:
+            self._queue.remove(entry)
+            self._counts.expired += 1
+            if not entry.future.done():
+                entry.future.set_exception(DeadlinePassed("the deadline passed in the queue"))
+
+    def _come_round_if_wanted(self) -> None:
+        if self._queue:
+            self._come_round()

@@ -1,0 +1,104 @@
+"""How long a batch will take, learnt from the batches before it."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+# Observations that are remembered: older ones fade with this time constant.
+MEMORY = 512
+# Recent batches whose spread around the mean gives the tail.
+RECENT = 256
+TAIL = 0.99
+# The tail's factor is worked out anew after so many observations.
+REFRESH = 16
+# Until there are enough of them, the tail is taken to be this many times the mean.
+FIRST_FACTOR = 2.0
+ENOUGH = 32
+
+
+@dataclass
+class _Sums:
+    """Of w, w·n, w·n², w·s and w·n·s over batches of n rows that took s seconds."""
+
+    w: float = 0.0
+    n: float = 0.0
+    nn: float = 0.0
+    s: float = 0.0
+    ns: float = 0.0
+
+    def fade(self, keep: float) -> None:
+        self.w, self.n, self.nn = self.w * keep, self.n * keep, self.nn * keep
+        self.s, self.ns = self.s * keep, self.ns * keep
+
+
+class LatencyModel:
+    """Seconds of a batch of n rows: mean a·n + b, and the mean times a tail factor.
+
+    The line is the least-squares fit of relative errors, so that a batch of one counts as much as
+    a batch of a thousand; old batches fade. The factor is the .99 quantile of seconds / mean over
+    the recent ones. Not thread-safe: one event loop owns it.
+    """
+
+    def __init__(self) -> None:
+        self._sums = _Sums()
+        self._a, self._b = 0.0, 0.0
+        self._ratios: deque[float] = deque(maxlen=RECENT)
+        self._factor = FIRST_FACTOR
+        self._since_refresh = 0
+
+    @property
+    def known(self) -> bool:
+        """Whether anything has been observed; a prediction before that is 0."""
+        return self._sums.w > 0
+
+    def observe(self, rows: int, seconds: float) -> None:
+        """A batch of `rows` took `seconds`, both > 0."""
+        expected = self.mean(rows)
+        if expected > 0:
+            self._ratios.append(seconds / expected)
+            self._since_refresh += 1
+            if self._since_refresh >= REFRESH and len(self._ratios) >= ENOUGH:
+                self._refresh()
+        weight = 1.0 / (expected or seconds) ** 2
+        sums = self._sums
+        sums.fade(1 - 1 / MEMORY)
+        sums.w += weight
+        sums.n += weight * rows
+        sums.nn += weight * rows * rows
+        sums.s += weight * seconds
+        sums.ns += weight * rows * seconds
+        self._fit()
+
+    def _refresh(self) -> None:
+        ordered = sorted(self._ratios)
+        self._factor = max(1.0, ordered[min(len(ordered) - 1, int(TAIL * len(ordered)))])
+        self._since_refresh = 0
+
+    def _fit(self) -> None:
+        sums = self._sums
+        spread = sums.w * sums.nn - sums.n * sums.n
+        # All batches of about one size say nothing of the slope: all of it goes to rows.
+        if spread <= 1e-9 * sums.w * sums.nn:
+            self._a, self._b = sums.ns / sums.nn, 0.0
+            return
+        a = (sums.w * sums.ns - sums.n * sums.s) / spread
+        b = (sums.s - a * sums.n) / sums.w
+        if a < 0:
+            a, b = 0.0, sums.s / sums.w
+        elif b < 0:
+            a, b = sums.ns / sums.nn, 0.0
+        self._a, self._b = a, b
+
+    def mean(self, rows: int) -> float:
+        """Expected seconds of a batch."""
+        return self._a * rows + self._b
+
+    def tail(self, rows: int, passes: int = 1) -> float:
+        """Seconds that all but a hundredth of such batches stay below.
+
+        Of several passes one after the other, the spreads add up as of independent ones.
+        """
+        mean = self.mean(rows)
+        return passes * mean + math.sqrt(passes) * (self._factor - 1) * mean

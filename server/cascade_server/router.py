@@ -1,0 +1,114 @@
+"""Which tier answers: the highest fidelity that fits what is left of the deadline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+# What is left of a deadline is not spent to the last microsecond: packing, the network and the
+# caller's own thread come after the draw.
+MARGIN = 0.2
+
+
+class Tier(StrEnum):
+    """Who draws."""
+
+    STUDENT = "student"
+    TEACHER = "teacher"
+
+
+class Wanted(StrEnum):
+    """What the caller asks for."""
+
+    AUTO = "auto"
+    FAST = "fast"
+    FULL = "full"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One way to answer.
+
+    Attributes:
+        tier: who would draw.
+        steps: network passes.
+        seconds: the .99 quantile predicted for it, its queue included.
+    """
+
+    tier: Tier
+    steps: int
+    seconds: float
+
+    @property
+    def name(self) -> str:
+        return self.tier if self.tier is Tier.STUDENT else f"{self.tier} in {self.steps} passes"
+
+
+@dataclass(frozen=True)
+class Route:
+    """What was chosen, and why.
+
+    Attributes:
+        option: None: refused, since nothing that is allowed would be in time.
+        reason: one sentence for the answer, the log or the refusal.
+        considered: every option, highest fidelity first.
+    """
+
+    option: Option | None
+    reason: str
+    considered: tuple[Option, ...]
+
+
+def choose(
+    options: Sequence[Option], remaining: float, wanted: Wanted, steps_down: int = 0
+) -> Route:
+    """Choose a tier.
+
+    Args:
+        options: ways to answer, highest fidelity first; the first is the full teacher, the last
+            the student.
+        remaining: seconds to the deadline; infinite where there is none.
+        wanted: AUTO takes the highest fidelity that fits; FAST and FULL are honoured or refused.
+        steps_down: of the highest options, how many AUTO leaves out while an error budget burns.
+    """
+    considered = tuple(options)
+    usable = remaining * (1 - MARGIN)
+    if wanted is Wanted.FULL:
+        allowed = considered[:1]
+    elif wanted is Wanted.FAST:
+        allowed = considered[-1:]
+    else:
+        allowed = considered[min(steps_down, len(considered) - 1) :]
+    for option in allowed:
+        if option.seconds <= usable:
+            return Route(
+                option, _reason(option, allowed, remaining, wanted, steps_down), considered
+            )
+    cheapest = min(allowed, key=lambda option: option.seconds)
+    return Route(
+        None,
+        f"{_ms(remaining)} are left, and {cheapest.name} is predicted to take "
+        f"{_ms(cheapest.seconds)} (its .99 quantile; {MARGIN:.0%} of what is left is kept back)",
+        considered,
+    )
+
+
+def _reason(
+    option: Option, allowed: Sequence[Option], remaining: float, wanted: Wanted, steps_down: int
+) -> str:
+    left = "no deadline" if math.isinf(remaining) else f"{_ms(remaining)} left"
+    if wanted is not Wanted.AUTO:
+        return f"asked for; {_ms(option.seconds)} predicted, {left}"
+    if option is not allowed[0]:
+        above = allowed[allowed.index(option) - 1]
+        return (
+            f"{_ms(option.seconds)} predicted, {left}; {above.name} would take {_ms(above.seconds)}"
+        )
+    why = "an error budget burns too fast for more" if steps_down else "the highest fidelity"
+    return f"{why}; {_ms(option.seconds)} predicted, {left}"
+
+
+def _ms(seconds: float) -> str:
+    return f"{1e3 * seconds:.2f} ms"

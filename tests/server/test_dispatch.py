@@ -1,0 +1,154 @@
+"""Admission, routing and batching, over gRPC."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from cascade_proto import synthesis_pb2 as pb
+from cascade_server.admission import Limit, LimitConfig, ServiceClass
+from cascade_server.config import ServerConfig
+from cascade_server.dispatch import Dispatcher, Engines, Gate
+from cascade_server.errors import TooMuch
+from cascade_server.runtime import Runtime
+
+from tests.releases import make_release
+from tests.server.messages import COLUMNS, ask, read, row
+from tests.server.running import Running, running
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Running]:
+    """A server of its own, whose insides a test may change."""
+    make_release(tmp_path)
+    with running(ServerConfig(repository=tmp_path, port=0)) as server:
+        yield server
+
+
+def dispatcher(server: Running) -> Dispatcher:
+    return server.server.service.dispatcher
+
+
+def engines(server: Running) -> Engines:
+    (found,) = dispatcher(server).engines.values()
+    return found
+
+
+def failure(call: Any) -> Any:
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return caught.value
+
+
+class TestRouting:
+    """AUTO takes the highest fidelity that is predicted to be in time."""
+
+    @pytest.fixture(autouse=True)
+    def slow_teacher(self, alone: Running) -> None:
+        """As far as its predictions go: a minute a pass."""
+        for _ in range(5000):
+            engines(alone).teacher.model.observe(1, 60.0)
+
+    def test_a_teacher_that_would_be_late_leaves_it_to_the_student(self, alone: Running) -> None:
+        request = ask(timeout_microseconds=30_000_000, explain=True)
+        provenance = alone.stub.Synthesize(request).provenance
+        assert provenance.tier == pb.TIER_STUDENT
+        considered = [(each.tier, each.steps) for each in provenance.routing.considered]
+        assert considered == [
+            (pb.TIER_TEACHER, len(COLUMNS)),
+            (pb.TIER_STUDENT, 1),
+        ]
+        assert provenance.routing.considered[0].predicted > 60_000_000
+        assert "teacher in 6 passes would take" in provenance.routing.reason
+
+    def test_full_is_refused_at_once_and_says_why(self, alone: Running) -> None:
+        request = ask(fidelity="FIDELITY_FULL", timeout_microseconds=30_000_000)
+        error = failure(lambda: alone.stub.Synthesize(request))
+        assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert "refused before it was late" in error.details()
+        assert "teacher in 6 passes is predicted to take" in error.details()
+
+    def test_without_being_asked_an_answer_does_not_explain(self, alone: Running) -> None:
+        request = ask(timeout_microseconds=30_000_000)
+        assert not alone.stub.Synthesize(request).provenance.HasField("routing")
+
+
+class TestBatching:
+    """Who shares a batch changes nothing but the time it takes."""
+
+    @pytest.mark.parametrize("fidelity", ["FIDELITY_FAST", "FIDELITY_FULL"])
+    def test_a_crowd_gets_what_each_would_get_alone(self, alone: Running, fidelity: Any) -> None:
+        requests = [
+            ask(row(items=1 + i % 8), draws=3, seed=i, fidelity=fidelity) for i in range(64)
+        ]
+        expected = [read(alone.stub.Synthesize(request).rows) for request in requests]
+        with ThreadPoolExecutor(16) as crowd:
+            found = list(crowd.map(lambda r: read(alone.stub.Synthesize(r).rows), requests))
+        # A sum of another order may move a draw that is on the edge: one in a thousand rows.
+        assert sum(a != b for a, b in zip(expected, found, strict=True)) <= 1
+        for engine in (engines(alone).student, engines(alone).teacher):
+            assert engine.statistics().late_starts == 0
+
+    def test_the_teacher_runs_a_crowd_in_fewer_passes(
+        self, alone: Running, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Eight requests of six passes each, all there before the second pass."""
+        go_on = threading.Event()
+        denoise = Runtime.denoise
+
+        def held(self: Runtime, *args: Any) -> Any:
+            assert go_on.wait(30)
+            return denoise(self, *args)
+
+        monkeypatch.setattr(Runtime, "denoise", held)
+        calls = [
+            alone.stub.Synthesize.future(ask(fidelity="FIDELITY_FULL", seed=i)) for i in range(8)
+        ]
+        # Their rows are all in the queue, or in the pass that is held.
+        while sum(dispatcher(alone).gate.inside.values()) < 8:
+            alone.stub.ListTables(pb.ListTablesRequest())
+        go_on.set()
+        assert [call.result().provenance.steps for call in calls] == [len(COLUMNS)] * 8
+        assert engines(alone).teacher.statistics().runs <= len(COLUMNS) + 1
+
+
+class TestAdmission:
+    """A full server refuses at once, and says when to come back."""
+
+    def test_the_gate_counts_who_is_inside(self) -> None:
+        gate = Gate(LimitConfig(initial=2, least=1))
+        with gate.enter(ServiceClass.REALTIME), gate.enter(ServiceClass.OFFLINE):
+            assert gate.inside == {ServiceClass.REALTIME: 1, ServiceClass.OFFLINE: 1}
+            with (
+                pytest.raises(TooMuch, match="2 requests are inside, and the server takes 2"),
+                gate.enter(ServiceClass.OFFLINE),
+            ):
+                pass
+        assert set(gate.inside.values()) == {0}
+        assert gate.refused == 1
+
+    def test_over_grpc(self, alone: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+        go_on, inside = threading.Event(), threading.Event()
+        denoise = Runtime.denoise
+
+        def held(self: Runtime, *args: Any) -> Any:
+            inside.set()
+            assert go_on.wait(30)
+            return denoise(self, *args)
+
+        monkeypatch.setattr(Runtime, "denoise", held)
+        dispatcher(alone).gate.limit = Limit(1.0, usual=0.025)
+        call = alone.stub.Synthesize.future(ask(fidelity="FIDELITY_FULL"))
+        assert inside.wait(30)
+        error = failure(lambda: alone.stub.Synthesize(ask()))
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "1 requests are inside" in error.details()
+        assert dict(error.trailing_metadata())["grpc-retry-pushback-ms"] == "25"
+        go_on.set()
+        assert call.result().rows.count == 1
+        assert alone.stub.Synthesize(ask()).rows.count == 1

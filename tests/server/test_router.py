@@ -1,0 +1,70 @@
+"""The highest fidelity that fits the deadline."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from cascade_server.router import MARGIN, Option, Tier, Wanted, choose
+
+FULL = Option(Tier.TEACHER, 24, 20e-3)
+HALF = Option(Tier.TEACHER, 12, 10e-3)
+FAST = Option(Tier.STUDENT, 1, 0.2e-3)
+OPTIONS = (FULL, HALF, FAST)
+
+
+def enough(option: Option) -> float:
+    """Just the time that leaves room for an option."""
+    return option.seconds / (1 - MARGIN)
+
+
+class TestAuto:
+    @pytest.mark.parametrize(
+        ("remaining", "expected"),
+        [
+            (math.inf, FULL),
+            (enough(FULL), FULL),
+            (enough(FULL) - 1e-6, HALF),
+            (enough(HALF) - 1e-6, FAST),
+            (enough(FAST), FAST),
+        ],
+    )
+    def test_takes_the_highest_that_fits(self, remaining: float, expected: Option) -> None:
+        assert choose(OPTIONS, remaining, Wanted.AUTO).option == expected
+
+    @pytest.mark.parametrize("remaining", [enough(FAST) - 1e-6, 0.0, -1.0])
+    def test_refuses_at_once_what_would_be_late(self, remaining: float) -> None:
+        route = choose(OPTIONS, remaining, Wanted.AUTO)
+        assert route.option is None
+        assert "student is predicted to take 0.20 ms" in route.reason
+
+    @pytest.mark.parametrize(
+        ("steps_down", "expected"), [(0, FULL), (1, HALF), (2, FAST), (3, FAST), (99, FAST)]
+    )
+    def test_steps_down_while_a_budget_burns_but_never_below_the_student(
+        self, steps_down: int, expected: Option
+    ) -> None:
+        route = choose(OPTIONS, math.inf, Wanted.AUTO, steps_down)
+        assert route.option == expected
+        assert ("error budget" in route.reason) == (steps_down > 0)
+
+    def test_says_what_the_next_tier_would_have_taken(self) -> None:
+        route = choose(OPTIONS, enough(HALF), Wanted.AUTO)
+        assert route.reason == (
+            "10.00 ms predicted, 12.50 ms left; teacher in 24 passes would take 20.00 ms"
+        )
+        assert route.considered == OPTIONS
+
+
+class TestAskedFor:
+    """FAST and FULL are honoured or refused with the reason."""
+
+    @pytest.mark.parametrize(("wanted", "expected"), [(Wanted.FAST, FAST), (Wanted.FULL, FULL)])
+    def test_is_honoured_whatever_burns(self, wanted: Wanted, expected: Option) -> None:
+        assert choose(OPTIONS, math.inf, wanted, steps_down=2).option == expected
+
+    def test_full_is_refused_rather_than_answered_by_less(self) -> None:
+        route = choose(OPTIONS, enough(HALF), Wanted.FULL)
+        assert route.option is None
+        assert "12.50 ms are left" in route.reason
+        assert "teacher in 24 passes is predicted to take 20.00 ms" in route.reason
