@@ -41,6 +41,28 @@ class Timings:
 
 
 @dataclass(frozen=True)
+class Considered:
+    """A tier that could have answered.
+
+    Attributes:
+        tier, steps: who, in how many network passes.
+        predicted: seconds until its answer that the server would not have exceeded 99 times of 100.
+    """
+
+    tier: Tier
+    steps: int
+    predicted: float
+
+
+@dataclass(frozen=True)
+class Routing:
+    """Why a tier answered; `considered` has the highest fidelity first."""
+
+    reason: str
+    considered: tuple[Considered, ...]
+
+
+@dataclass(frozen=True)
 class Provenance:
     """Where rows come from; every answer carries it.
 
@@ -50,11 +72,12 @@ class Provenance:
         version: the release that answered.
         tier: the student (fast) or the teacher (full fidelity).
         steps: network passes a row.
-        seed: asking again with it, equal data and the same version gives equal rows.
+        seed: asking the same tier of the same version again with it gives equal rows.
         from_pool: the teacher made the rows ahead of time.
         epsilon: the release's differential-privacy budget; None: it was trained without.
         timings: where the server's time went.
         notices: what was changed on the way in, such as an unseen category that was folded.
+        routing: why this tier answered; None unless `explain` asked for it.
     """
 
     synthetic: bool
@@ -67,6 +90,7 @@ class Provenance:
     epsilon: float | None = None
     timings: Timings = field(default_factory=Timings)
     notices: tuple[str, ...] = ()
+    routing: Routing | None = None
 
     def __str__(self) -> str:
         parts = [

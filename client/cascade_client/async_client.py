@@ -116,6 +116,7 @@ class AsyncClient(BaseClient):
         seed: int | None = None,
         fidelity: wire.Fidelity = "auto",
         log_likelihood: bool = False,
+        explain: bool = False,
         version: int | None = None,
         nulls: Nulls = "missing",
         timeout: float | None = None,
@@ -132,6 +133,7 @@ class AsyncClient(BaseClient):
             seed=seed,
             fidelity=fidelity,
             log_likelihood=log_likelihood,
+            explain=explain,
             version=version,
             timeout=self._left(expiry),
         )

@@ -43,6 +43,7 @@ class SynthesizeOptions(TypedDict, total=False):
     seed: int | None
     fidelity: wire.Fidelity
     log_likelihood: bool
+    explain: bool
     version: int | None
     nulls: Nulls
     timeout: float | None

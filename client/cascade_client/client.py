@@ -124,6 +124,7 @@ class Client(BaseClient):
         seed: int | None = None,
         fidelity: wire.Fidelity = "auto",
         log_likelihood: bool = False,
+        explain: bool = False,
         version: int | None = None,
         nulls: Nulls = "missing",
         timeout: float | None = None,
@@ -139,11 +140,13 @@ class Client(BaseClient):
                 what empty cells are. Date-times without a zone are UTC.
             draws: answers a row, >= 1.
             columns: columns to return; None: all of the schema's.
-            seed: equal seeds and requests give equal rows; None: the server draws one and tells
-                it in the provenance.
+            seed: equal seeds and requests give equal rows from the same tier (with "auto" that
+                is the deadline's affair); None: the server draws one and tells it in the
+                provenance.
             fidelity: "fast" is the student, "full" the teacher, "auto" the better of those that
                 fit the deadline.
             log_likelihood: also ask for ln p(observed columns) of each row, from the teacher.
+            explain: also ask, in the provenance, why this tier answered.
             version: the release; None: the latest.
             nulls: whether a NaN, NA or null cell of a DataFrame or Table is absent ("missing")
                 or observed to be NULL ("null").
@@ -165,6 +168,7 @@ class Client(BaseClient):
             seed=seed,
             fidelity=fidelity,
             log_likelihood=log_likelihood,
+            explain=explain,
             version=version,
             timeout=self._left(expiry),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
@@ -64,6 +65,7 @@ class AskFailed(click.ClickException):
 @click.option(
     "--timeout", default=10.0, show_default=True, metavar="SECONDS", help="Patience with --draws."
 )
+@click.option("--explain", is_flag=True, help="Say which tiers were considered, and why.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def ask(
     table: str,
@@ -76,6 +78,7 @@ def ask(
     version: int | None,
     target: str,
     timeout: float,
+    explain: bool,
     as_json: bool,
 ) -> None:
     """Ask a running server for rows of TABLE.
@@ -109,6 +112,7 @@ def ask(
                     columns=names,
                     seed=seed,
                     fidelity=fidelity or "auto",
+                    explain=explain,
                     version=version,
                 )
             else:
@@ -237,5 +241,6 @@ def as_document(answer: Synthesis[list[dict[str, Any]]]) -> Mapping[str, Any]:
             "epsilon": made.epsilon,
             "server_seconds": made.timings.total,
             "notices": made.notices,
+            **({"routing": asdict(made.routing)} if made.routing is not None else {}),
         },
     }

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cascade_client.answers import Synthesis
+from cascade_client.answers import Routing, Synthesis
 
 # More rows than this are for --json.
 MOST_ROWS = 20
@@ -43,9 +43,21 @@ def print_rows(
         console.print()
     if len(answer.data) > MOST_ROWS:
         console.print(f"… and {len(answer.data) - MOST_ROWS} more rows; --json prints them all.")
+    if answer.provenance.routing is not None:
+        for why in explained(answer.provenance.routing):
+            console.print(Text(why, style="dim"), soft_wrap=True)
     for notice in answer.provenance.notices:
         console.print(Text(f"note: {notice}", style="yellow"), soft_wrap=True)
     console.print(Text(f"synthetic · {answer.provenance}", style="dim"), soft_wrap=True)
+
+
+def explained(routing: Routing) -> list[str]:
+    """Why a tier answered, in lines."""
+    lines = [f"why: {routing.reason}"]
+    for each in routing.considered:
+        passes = f"{each.steps} step{'s' * (each.steps != 1)}"
+        lines.append(f"  {each.tier}, {passes}: {each.predicted * 1000:.2f} ms predicted")
+    return lines
 
 
 def fitting(cells: list[list[str]], room: int) -> list[tuple[int, int]]:

@@ -11,9 +11,11 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_client.answers import (
     Chunk,
     ColumnDescription,
+    Considered,
     DroppedColumn,
     Provenance,
     ReleaseDescription,
+    Routing,
     Synthesis,
     TableDescription,
     TableSummary,
@@ -47,6 +49,7 @@ def synthesize_request(
     seed: int | None = None,
     fidelity: Fidelity = "auto",
     log_likelihood: bool = False,
+    explain: bool = False,
     version: int | None = None,
     timeout: float | None = None,
 ) -> pb.SynthesizeRequest:
@@ -68,6 +71,7 @@ def synthesize_request(
         seed=_seed(seed),
         fidelity=FIDELITIES[fidelity],
         log_likelihood=log_likelihood,
+        explain=explain,
         timeout_microseconds=0 if timeout is None else max(1, round(timeout * 1e6)),
     )
     pack(given, schema.by_name, into=request.rows)
@@ -193,6 +197,17 @@ def provenance(message: pb.Provenance) -> Provenance:
             times.encode / 1e6, times.queue / 1e6, times.compute / 1e6, times.decode / 1e6
         ),
         notices=tuple(message.notices),
+        routing=_routing(message.routing) if message.HasField("routing") else None,
+    )
+
+
+def _routing(message: pb.Routing) -> Routing:
+    return Routing(
+        reason=message.reason,
+        considered=tuple(
+            Considered(TIERS.get(each.tier, Tier.UNKNOWN), each.steps, each.predicted / 1e6)
+            for each in message.considered
+        ),
     )
 
 

@@ -245,7 +245,7 @@ class SynthesizeRequest(_message.Message):
     draws: _builtins.int
     """Answers a row; 1 where unset."""
     seed: _builtins.int
-    """Equal seeds and requests give equal rows; drawn by the server where unset."""
+    """Equal seeds and requests give equal rows from the same tier; drawn by the server where unset."""
     fidelity: Global___Fidelity.ValueType
     log_likelihood: _builtins.bool
     """Asks for ln p(observed) of each row, in nats, from the teacher."""

@@ -76,6 +76,15 @@ class TestRealTime:
         assert answer.log_likelihood[0] == 0
         assert answer.log_likelihood[1] < 0
 
+    def test_it_explains_which_tier_answered(self, client: Client) -> None:
+        answer = client.synthesize(TABLE, {"items": 3}, explain=True)
+        routing = answer.provenance.routing
+        assert routing is not None
+        assert [each.tier for each in routing.considered] == [Tier.TEACHER, Tier.STUDENT]
+        assert routing.considered[0].predicted > 0
+        assert "the highest fidelity" in routing.reason
+        assert client.synthesize(TABLE, {"items": 3}).provenance.routing is None
+
     def test_frames_keep_dtypes(self, client: Client) -> None:
         frame = pd.DataFrame({"items": [1, None], "channel": ["web", None]}, index=[8, 9])
         data = client.synthesize(TABLE, frame).data
@@ -154,8 +163,10 @@ class TestCommandLine:
         result = CliRunner().invoke(ask, [TABLE, *options, "--json"])
         assert result.exit_code == 0, result.output
         assert [row["items"] for row in json.loads(result.stdout)["rows"]] == [3] * 5
-        shown = CliRunner().invoke(ask, [TABLE, *options])
+        shown = CliRunner().invoke(ask, [TABLE, *options, "--explain"])
         assert f"{TABLE} v1" in shown.output
+        assert "why: the highest fidelity" in shown.output
+        assert "student, 1 step:" in shown.output
 
 
 class TestTheEnd:
