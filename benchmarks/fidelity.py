@@ -81,7 +81,7 @@ def learn(
     """Train what the tier needs, resuming what the folder has; by the recipes unless told."""
     run = Run(folder / table.name)
     schema = infer_schema(table.train, table.overrides)
-    console.print(schema.describe())
+    console.print(schema.describe(), markup=False, highlight=False, soft_wrap=True)
     pipeline.prepare(run, schema, table.train, source=table.name)
     teacher, recipe = pipeline.TeacherRecipe(), pipeline.StudentRecipe()
     if steps is not None:

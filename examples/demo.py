@@ -56,7 +56,9 @@ def show_real_time(client: Client, rows: list[dict[str, object]]) -> None:
     inside, total = 0, 0
     for number, row in enumerate(rows[:ROWS]):
         known = {name: value for name, value in row.items() if name not in LATE}
-        answer = client.synthesize(TABLE, known, draws=DRAWS, columns=list(LATE), seed=number)
+        answer = client.synthesize(
+            TABLE, known, draws=DRAWS, columns=list(LATE), seed=number, fidelity="fast"
+        )
         for name in LATE:
             draws = [draw[name] for draw in answer.data]
             low, high = np.quantile(draws, [0.1, 0.9])

@@ -1,0 +1,63 @@
+"""Load from outside Python: gRPC calls by nghttp2's h2load, latencies call by call."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class LoadFailed(Exception):
+    """h2load is not there, or calls failed."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run.
+
+    Attributes:
+        milliseconds: of each call, in the order they ended.
+        calls_per_s: over the run.
+    """
+
+    milliseconds: NDArray[np.float64]
+    calls_per_s: float
+
+    def quantile(self, q: float) -> float:
+        return float(np.quantile(self.milliseconds, q))
+
+
+def load(target: str, method: str, message: bytes, calls: int, in_flight: int) -> Measured:
+    """Call `method` ("/package.Service/Method") `calls` times over one connection.
+
+    h2load counts HTTP 200 as success, and a failed gRPC call is one too: make sure beforehand
+    that the message is answered.
+
+    Raises:
+        LoadFailed: h2load is not installed, or a call did not end with HTTP 200.
+    """
+    program = shutil.which("h2load")
+    if program is None:
+        raise LoadFailed("h2load is not installed; Debian's package is nghttp2-client")
+    with tempfile.TemporaryDirectory() as folder:
+        body, log = Path(folder) / "body.bin", Path(folder) / "log.tsv"
+        # gRPC over HTTP/2: a byte for compression and the length before each message.
+        body.write_bytes(struct.pack(">BI", 0, len(message)) + message)
+        command = [program, "-n", str(calls), "-c", "1", "-m", str(in_flight), "-d", str(body)]
+        command += ["-H", "content-type: application/grpc", "-H", "te: trailers"]
+        command += [f"--log-file={log}", f"http://{target}{method}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        if done.returncode != 0:
+            raise LoadFailed(f"h2load failed: {done.stderr or done.stdout}")
+        lines = np.loadtxt(log, dtype=np.int64, ndmin=2)
+    if len(lines) != calls or (lines[:, 1] != 200).any():
+        raise LoadFailed(f"{int((lines[:, 1] == 200).sum())} of {calls} calls ended with HTTP 200")
+    start, micros = lines[:, 0], lines[:, 2]
+    seconds = ((start + micros).max() - start.min()) / 1e6
+    return Measured(micros / 1e3, calls / seconds)
