@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -25,9 +23,9 @@ from cascade_server.config import ServerConfig
 from cascade_server.engine import Engine
 from cascade_server.errors import DeadlinePassed, TooMuch
 from cascade_server.repository import Repository
-from cascade_server.router import Option, Tier, choose
+from cascade_server.router import Option, Tier, Wanted, choose
 from cascade_server.runtime import Runtime
-from cascade_server.synthesis import DRAW, Drawn, Generation, Plan, stream
+from cascade_server.synthesis import Drawn, Generation, Plan
 from cascade_server.tasks import StudentTask, TeacherTask, run_student, run_teacher
 
 # Rows of one task: larger requests go in parts, so that memory is bounded and others get a turn.
@@ -66,18 +64,14 @@ class Engines:
 class Gate:
     """Counts who is inside, and learns how many may be."""
 
-    def __init__(
-        self, config: LimitConfig | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, config: LimitConfig | None = None) -> None:
         self.config = config or LimitConfig()
         self.limit = Limit(self.config.initial)
         self.inside = dict.fromkeys(ServiceClass, 0)
         self.refused = 0
-        self._clock = clock
 
-    @contextmanager
-    def enter(self, service: ServiceClass) -> Iterator[None]:
-        """Be inside while the block runs.
+    def enter(self, service: ServiceClass) -> None:
+        """Be inside, until `leave`.
 
         Raises:
             TooMuch: the server is full for this class; says when to come back.
@@ -89,15 +83,20 @@ class Gate:
                 f"{inside} requests are inside, and the server takes {int(self.limit.value)} now",
                 pushback_ms=pushback_ms(self.limit, inside),
             )
-        began = self._clock()
         self.inside[service] += 1
-        try:
-            yield
-        finally:
-            if service is ServiceClass.REALTIME:
-                seconds = max(self._clock() - began, 1e-6)
-                self.limit = updated(self.limit, self.config, seconds, sum(self.inside.values()))
-            self.inside[service] -= 1
+
+    def leave(self, service: ServiceClass, seconds: float | None = None) -> None:
+        """Be outside again.
+
+        Args:
+            service: as it entered.
+            seconds: that it took, if it is one of those that the limit is learnt from: requests
+                that take equally long on an idle server.
+        """
+        if seconds is not None:
+            inside = sum(self.inside.values())
+            self.limit = updated(self.limit, self.config, max(seconds, 1e-6), inside)
+        self.inside[service] -= 1
 
 
 class Dispatcher:
@@ -126,11 +125,11 @@ class Dispatcher:
         the data; see docs/adr/0004.
         """
         engines = self.engines[job.runtime]
+        student = Option(Tier.STUDENT, 1, engines.student.predict(job.total))
+        if job.wanted is Wanted.FAST and not job.explain:
+            return (student,)
         full = max(1, job.runtime.passes(job.encoded.observed))
-        return (
-            Option(Tier.TEACHER, full, engines.teacher.predict(job.total, full)),
-            Option(Tier.STUDENT, 1, engines.student.predict(job.total)),
-        )
+        return Option(Tier.TEACHER, full, engines.teacher.predict(job.total, full)), student
 
     async def draw(self, job: Plan) -> Drawn:
         """Route a plan, and wait until its rows are drawn.
@@ -139,51 +138,51 @@ class Dispatcher:
             DeadlinePassed: nothing that is allowed would be in time, or was.
             TooMuch: the server is full.
         """
-        with self.gate.enter(ServiceClass.REALTIME):
+        self.gate.enter(ServiceClass.REALTIME)
+        seconds = None
+        try:
             route = choose(self.options(job), job.work.remaining(), job.wanted)
             if route.option is None:
                 raise DeadlinePassed(f"refused before it was late: {route.reason}")
             likelihood = None
             if job.log_likelihood:
                 likelihood = await self._log_likelihood(job)
-            tokens, observed = job.completed()
-            rng = stream(job.seed, DRAW)
             if route.option.tier is Tier.STUDENT:
-                drawn, queued = await self._student(job, tokens, observed, rng)
+                drawn, queued = await self._student(job)
             else:
                 drawn, queued = await self._teacher(
-                    job.runtime, tokens, observed, rng, route.option.steps, job.work.deadline
+                    job.runtime, *job.completed(), job.rng, route.option.steps, job.work.deadline
                 )
-            return Drawn(drawn, route.option, route, likelihood, queued, time.perf_counter())
+            finished = time.perf_counter()
+            if route.option.tier is Tier.STUDENT and job.total == 1 and likelihood is None:
+                seconds = finished - job.began
+            return Drawn(drawn, route.option, route, likelihood, queued, finished)
+        finally:
+            self.gate.leave(ServiceClass.REALTIME, seconds)
 
-    async def draw_chunk(self, job: Generation, index: int) -> tuple[NDArray[np.int32], int]:
+    async def draw_chunk(
+        self, job: Generation, index: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.int32], int]:
         """Tokens of one message of `Generate`, as offline work; also the passes they took."""
-        with self.gate.enter(ServiceClass.OFFLINE):
+        self.gate.enter(ServiceClass.OFFLINE)
+        try:
             tokens, observed = job.part(index)
             steps = job.runtime.passes(observed)
+            deadline = job.work.deadline
             drawn, _ = await self._teacher(
-                job.runtime,
-                tokens,
-                observed,
-                stream(job.seed, DRAW, index),
-                steps,
-                job.work.deadline,
-                offline=True,
+                job.runtime, tokens, observed, rng, steps, deadline, offline=True
             )
             return drawn, steps
+        finally:
+            self.gate.leave(ServiceClass.OFFLINE)
 
-    async def _student(
-        self,
-        job: Plan,
-        tokens: NDArray[np.int32],
-        observed: NDArray[np.bool_],
-        rng: np.random.Generator,
-    ) -> tuple[NDArray[np.int32], float]:
+    async def _student(self, job: Plan) -> tuple[NDArray[np.int32], float]:
+        tokens, observed = job.completed()
         engine, width = self.engines[job.runtime].student, job.runtime.student_noise
         parts, queued = [], 0.0
         for at in range(0, len(tokens), STUDENT_PART):
             part = slice(at, at + STUDENT_PART)
-            noise = rng.random((len(tokens[part]), width), dtype=np.float32)
+            noise = job.rng.random((len(tokens[part]), width), dtype=np.float32)
             task = StudentTask(tokens[part], observed[part], noise)
             queued += await engine.submit(task, job.work.deadline)
             assert task.drawn is not None

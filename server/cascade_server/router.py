@@ -48,17 +48,41 @@ class Option:
 
 @dataclass(frozen=True)
 class Route:
-    """What was chosen, and why.
+    """What was chosen.
 
     Attributes:
         option: None: refused, since nothing that is allowed would be in time.
-        reason: one sentence for the answer, the log or the refusal.
-        considered: every option, highest fidelity first.
+        allowed: what it was chosen from, highest fidelity first.
+        considered: every option, likewise.
+        remaining, wanted, steps_down: what `choose` was told.
     """
 
     option: Option | None
-    reason: str
+    allowed: tuple[Option, ...]
     considered: tuple[Option, ...]
+    remaining: float
+    wanted: Wanted
+    steps_down: int
+
+    @property
+    def reason(self) -> str:
+        """Why, in one sentence for the answer, the log or the refusal."""
+        if self.option is None:
+            cheapest = min(self.allowed, key=lambda option: option.seconds)
+            return (
+                f"{_ms(self.remaining)} are left, and {cheapest.name} is predicted to take "
+                f"{_ms(cheapest.seconds)} (its .99 quantile; {MARGIN:.0%} of what is left is kept "
+                "back)"
+            )
+        left = "no deadline" if math.isinf(self.remaining) else f"{_ms(self.remaining)} left"
+        predicted = f"{_ms(self.option.seconds)} predicted, {left}"
+        if self.wanted is not Wanted.AUTO:
+            return f"asked for; {predicted}"
+        if self.option is not self.allowed[0]:
+            above = self.allowed[self.allowed.index(self.option) - 1]
+            return f"{predicted}; {above.name} would take {_ms(above.seconds)}"
+        burns = "an error budget burns too fast for more"
+        return f"{burns if self.steps_down else 'the highest fidelity'}; {predicted}"
 
 
 def choose(
@@ -81,33 +105,8 @@ def choose(
         allowed = considered[-1:]
     else:
         allowed = considered[min(steps_down, len(considered) - 1) :]
-    for option in allowed:
-        if option.seconds <= usable:
-            return Route(
-                option, _reason(option, allowed, remaining, wanted, steps_down), considered
-            )
-    cheapest = min(allowed, key=lambda option: option.seconds)
-    return Route(
-        None,
-        f"{_ms(remaining)} are left, and {cheapest.name} is predicted to take "
-        f"{_ms(cheapest.seconds)} (its .99 quantile; {MARGIN:.0%} of what is left is kept back)",
-        considered,
-    )
-
-
-def _reason(
-    option: Option, allowed: Sequence[Option], remaining: float, wanted: Wanted, steps_down: int
-) -> str:
-    left = "no deadline" if math.isinf(remaining) else f"{_ms(remaining)} left"
-    if wanted is not Wanted.AUTO:
-        return f"asked for; {_ms(option.seconds)} predicted, {left}"
-    if option is not allowed[0]:
-        above = allowed[allowed.index(option) - 1]
-        return (
-            f"{_ms(option.seconds)} predicted, {left}; {above.name} would take {_ms(above.seconds)}"
-        )
-    why = "an error budget burns too fast for more" if steps_down else "the highest fidelity"
-    return f"{why}; {_ms(option.seconds)} predicted, {left}"
+    option = next((option for option in allowed if option.seconds <= usable), None)
+    return Route(option, allowed, considered, remaining, wanted, steps_down)
 
 
 def _ms(seconds: float) -> str:

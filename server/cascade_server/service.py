@@ -124,9 +124,10 @@ class Service:
             )
             for index in job.chunks():
                 began = time.perf_counter()
-                tokens, steps = await self.dispatcher.draw_chunk(job, index)
+                rng = synthesis.stream(job.seed, index)
+                tokens, steps = await self.dispatcher.draw_chunk(job, index, rng)
                 seconds = time.perf_counter() - began
-                yield await self._elsewhere(partial(job.pack, index, tokens, steps, seconds))
+                yield await self._elsewhere(partial(job.pack, index, tokens, rng, steps, seconds))
         except Exception as exc:
             await _refuse(context, exc)
 

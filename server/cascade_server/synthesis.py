@@ -23,14 +23,14 @@ WANTED = {
     pb.FIDELITY_FAST: Wanted.FAST,
     pb.FIDELITY_FULL: Wanted.FULL,
 }
-# Independent random streams of one seed.
-DRAW, DECODE = 0, 1
 
 
-def stream(seed: int, kind: int, chunk: int = 0) -> np.random.Generator:
-    """Random numbers that depend on nothing but the seed, what they are for, and the chunk."""
-    key = np.array([seed, 2 * chunk + kind], np.uint64)
-    return np.random.Generator(np.random.Philox(key=key))
+def stream(seed: int, chunk: int = 0) -> np.random.Generator:
+    """Random numbers of a seed, other ones for each chunk of a long answer.
+
+    First the noise of the draw is taken from it, then the places inside the bins.
+    """
+    return np.random.Generator(np.random.Philox(key=np.array([seed, chunk], np.uint64)))
 
 
 def new_seed() -> int:
@@ -49,6 +49,7 @@ class Plan:
     Attributes:
         sent, given: the columns of the request by name, as messages and as values.
         rows: rows of the request, n.
+        rng: `stream` of the seed.
         total: n x draws.
     """
 
@@ -61,6 +62,7 @@ class Plan:
     rows: int
     draws: int
     seed: int
+    rng: np.random.Generator
     wanted: Wanted
     log_likelihood: bool
     explain: bool
@@ -105,6 +107,7 @@ def plan(request: pb.SynthesizeRequest, runtime: Runtime, work: Work, max_rows: 
     names = wire.check_names(runtime.release.codec.schema, request.columns)
     given = wire.read_rows(request.rows)
     encoded = runtime.release.codec.encode_partial(given, rows)
+    seed = request.seed if request.HasField("seed") else new_seed()
     return Plan(
         runtime=runtime,
         work=work,
@@ -114,7 +117,8 @@ def plan(request: pb.SynthesizeRequest, runtime: Runtime, work: Work, max_rows: 
         encoded=encoded,
         rows=rows,
         draws=draws,
-        seed=request.seed if request.HasField("seed") else new_seed(),
+        seed=seed,
+        rng=stream(seed),
         wanted=WANTED[request.fidelity],
         log_likelihood=request.log_likelihood,
         explain=request.explain,
@@ -172,10 +176,8 @@ def pack(job: Plan, drawn: Drawn) -> pb.SynthesizeResponse:
 def pack_rows(job: Plan, tokens: NDArray[np.int32], out: pb.Rows) -> None:
     """Decode the columns that were drawn, and return the given ones as they were given."""
     codec = job.runtime.release.codec
-    whole = {name for name, values in job.given.items() if not any(v is ABSENT for v in values)}
-    drawn = codec.decode_columns(
-        tokens, stream(job.seed, DECODE), [name for name in job.names if name not in whole]
-    )
+    whole = {name for name, sent in job.sent.items() if wire.ABSENT_STATE not in sent.states}
+    drawn = codec.decode_columns(tokens, job.rng, [name for name in job.names if name not in whole])
     out.count = len(tokens)
     for name in job.names:
         kind = codec.kinds[name]
@@ -258,15 +260,20 @@ class Generation:
         return self.encoded.tokens.repeat(n, axis=0), self.encoded.observed.repeat(n, axis=0)
 
     def pack(
-        self, index: int, tokens: NDArray[np.int32], steps: int, seconds: float
+        self,
+        index: int,
+        tokens: NDArray[np.int32],
+        rng: np.random.Generator,
+        steps: int,
+        seconds: float,
     ) -> pb.GenerateResponse:
-        """Message `index` of the stream, of tokens that took `seconds` to draw."""
+        """Message `index` of the stream, of tokens drawn with `rng` in `seconds`."""
         began = time.perf_counter()
         n = len(tokens)
         response = pb.GenerateResponse(done=index * self.chunk_rows + n, total=self.count)
         codec = self.runtime.release.codec
         wanted = [name for name in self.names if name not in self.given]
-        drawn = codec.decode_columns(tokens, stream(self.seed, DECODE, index), wanted)
+        drawn = codec.decode_columns(tokens, rng, wanted)
         response.rows.count = n
         for name in self.names:
             kind = codec.kinds[name]

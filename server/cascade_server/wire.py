@@ -122,11 +122,11 @@ def check_names(schema: Schema, names: Sequence[str]) -> tuple[str, ...]:
         UnknownColumn: the schema lacks one.
         BadRequest: one is named twice.
     """
+    every = schema.names
     if not names:
-        return schema.names
-    known = set(schema.names)
+        return every
     for name in names:
-        if name not in known:
+        if name not in every:
             raise schema.unknown(name)
     if len(set(names)) < len(names):
         twice = next(name for at, name in enumerate(names) if name in names[:at])

@@ -122,15 +122,25 @@ class TestAdmission:
 
     def test_the_gate_counts_who_is_inside(self) -> None:
         gate = Gate(LimitConfig(initial=2, least=1))
-        with gate.enter(ServiceClass.REALTIME), gate.enter(ServiceClass.OFFLINE):
-            assert gate.inside == {ServiceClass.REALTIME: 1, ServiceClass.OFFLINE: 1}
-            with (
-                pytest.raises(TooMuch, match="2 requests are inside, and the server takes 2"),
-                gate.enter(ServiceClass.OFFLINE),
-            ):
-                pass
-        assert set(gate.inside.values()) == {0}
+        gate.enter(ServiceClass.REALTIME)
+        gate.enter(ServiceClass.OFFLINE)
+        assert gate.inside == {ServiceClass.REALTIME: 1, ServiceClass.OFFLINE: 1}
+        with pytest.raises(TooMuch, match="2 requests are inside, and the server takes 2"):
+            gate.enter(ServiceClass.OFFLINE)
+        gate.leave(ServiceClass.OFFLINE)
+        gate.enter(ServiceClass.REALTIME)
+        assert gate.inside == {ServiceClass.REALTIME: 2, ServiceClass.OFFLINE: 0}
         assert gate.refused == 1
+
+    def test_the_gate_learns_from_what_it_is_told(self) -> None:
+        gate = Gate(LimitConfig(initial=8, least=4))
+        for seconds in (0.001,) * 20 + (None,):
+            for _ in range(8):
+                gate.enter(ServiceClass.REALTIME)
+            for _ in range(8):
+                gate.leave(ServiceClass.REALTIME, seconds)
+        assert gate.limit.value > 8
+        assert gate.limit.usual == pytest.approx(0.001)
 
     def test_over_grpc(self, alone: Running, monkeypatch: pytest.MonkeyPatch) -> None:
         go_on, inside = threading.Event(), threading.Event()
