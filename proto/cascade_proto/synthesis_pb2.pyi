@@ -826,3 +826,98 @@ class DescribeTableResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DescribeTableResponse: _TypeAlias = DescribeTableResponse  # noqa: Y015
+
+@_typing.final
+class GetStatisticsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatisticsRequest: _TypeAlias = GetStatisticsRequest  # noqa: Y015
+
+@_typing.final
+class EngineStatistics(_message.Message):
+    """One engine: a release's student or teacher. Counts are since the server's start."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    TIER_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    WAITING_ROWS_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    EXPIRED_FIELD_NUMBER: _builtins.int
+    LATE_STARTS_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    version: _builtins.int
+    tier: Global___Tier.ValueType
+    waiting: _builtins.int
+    """Real-time requests in its queue, and their rows."""
+    waiting_rows: _builtins.int
+    runs: _builtins.int
+    """Batches run, and the rows in them; a pass of the teacher is one."""
+    rows: _builtins.int
+    expired: _builtins.int
+    """Requests whose deadline passed in the queue: never run."""
+    late_starts: _builtins.int
+    """Requests that were run though their deadline had passed: 0 but for a defect."""
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        version: _builtins.int = ...,
+        tier: Global___Tier.ValueType = ...,
+        waiting: _builtins.int = ...,
+        waiting_rows: _builtins.int = ...,
+        runs: _builtins.int = ...,
+        rows: _builtins.int = ...,
+        expired: _builtins.int = ...,
+        late_starts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expired", b"expired", "late_starts", b"late_starts", "rows", b"rows", "runs", b"runs", "table", b"table", "tier", b"tier", "version", b"version", "waiting", b"waiting", "waiting_rows", b"waiting_rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EngineStatistics: _TypeAlias = EngineStatistics  # noqa: Y015
+
+@_typing.final
+class GetStatisticsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENGINES_FIELD_NUMBER: _builtins.int
+    INSIDE_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    inside: _builtins.int
+    """Requests inside now, and how many may be."""
+    limit: _builtins.int
+    refused: _builtins.int
+    """Requests that were refused because the server was full."""
+    @_builtins.property
+    def engines(self) -> _containers.RepeatedCompositeFieldContainer[Global___EngineStatistics]: ...
+    def __init__(
+        self,
+        *,
+        engines: _abc.Iterable[Global___EngineStatistics] | None = ...,
+        inside: _builtins.int = ...,
+        limit: _builtins.int = ...,
+        refused: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engines", b"engines", "inside", b"inside", "limit", b"limit", "refused", b"refused"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatisticsResponse: _TypeAlias = GetStatisticsResponse  # noqa: Y015

@@ -54,6 +54,11 @@ class SynthesisStub(object):
                 request_serializer=cascade__proto_dot_synthesis__pb2.DescribeTableRequest.SerializeToString,
                 response_deserializer=cascade__proto_dot_synthesis__pb2.DescribeTableResponse.FromString,
                 _registered_method=True)
+        self.GetStatistics = channel.unary_unary(
+                '/cascade.v1.Synthesis/GetStatistics',
+                request_serializer=cascade__proto_dot_synthesis__pb2.GetStatisticsRequest.SerializeToString,
+                response_deserializer=cascade__proto_dot_synthesis__pb2.GetStatisticsResponse.FromString,
+                _registered_method=True)
 
 
 class SynthesisServicer(object):
@@ -87,6 +92,13 @@ class SynthesisServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetStatistics(self, request, context):
+        """What waits, what has been run, and how many requests may be inside.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SynthesisServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -109,6 +121,11 @@ def add_SynthesisServicer_to_server(servicer, server):
                     servicer.DescribeTable,
                     request_deserializer=cascade__proto_dot_synthesis__pb2.DescribeTableRequest.FromString,
                     response_serializer=cascade__proto_dot_synthesis__pb2.DescribeTableResponse.SerializeToString,
+            ),
+            'GetStatistics': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatistics,
+                    request_deserializer=cascade__proto_dot_synthesis__pb2.GetStatisticsRequest.FromString,
+                    response_serializer=cascade__proto_dot_synthesis__pb2.GetStatisticsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -219,6 +236,33 @@ class Synthesis(object):
             '/cascade.v1.Synthesis/DescribeTable',
             cascade__proto_dot_synthesis__pb2.DescribeTableRequest.SerializeToString,
             cascade__proto_dot_synthesis__pb2.DescribeTableResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatistics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cascade.v1.Synthesis/GetStatistics',
+            cascade__proto_dot_synthesis__pb2.GetStatisticsRequest.SerializeToString,
+            cascade__proto_dot_synthesis__pb2.GetStatisticsResponse.FromString,
             options,
             channel_credentials,
             insecure,

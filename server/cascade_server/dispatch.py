@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from functools import partial
 
 import numpy as np
+from cascade_proto import synthesis_pb2 as pb
 from cascade_tables.sampling import TeacherRows
 from numpy.typing import NDArray
 
@@ -117,6 +119,24 @@ class Dispatcher:
         """Let go of the threads; work that has not started is dropped."""
         self.student_thread.shutdown(wait=False, cancel_futures=True)
         self.teacher_thread.shutdown(wait=False, cancel_futures=True)
+
+    def statistics(self) -> pb.GetStatisticsResponse:
+        """What waits, what has been run, how many may be inside."""
+        out = pb.GetStatisticsResponse(
+            inside=sum(self.gate.inside.values()),
+            limit=int(self.gate.limit.value),
+            refused=self.gate.refused,
+        )
+        for runtime, engines in self.engines.items():
+            manifest = runtime.release.manifest
+            for tier, found in (
+                (pb.TIER_STUDENT, engines.student.statistics()),
+                (pb.TIER_TEACHER, engines.teacher.statistics()),
+            ):
+                out.engines.add(
+                    table=manifest.table, version=manifest.version, tier=tier, **asdict(found)
+                )
+        return out
 
     def options(self, job: Plan) -> tuple[Option, ...]:
         """Ways to answer, highest fidelity first, with what each is predicted to take now.

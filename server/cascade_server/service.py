@@ -60,6 +60,10 @@ class Service:
                     self.DescribeTable,
                     response_serializer=pb.DescribeTableResponse.SerializeToString,
                 ),
+                "GetStatistics": grpc.unary_unary_rpc_method_handler(
+                    self.GetStatistics,
+                    response_serializer=pb.GetStatisticsResponse.SerializeToString,
+                ),
             },
         )
 
@@ -154,6 +158,13 @@ class Service:
             response = pb.DescribeTableResponse(table=request.table)
             wire.describe(response, runtime.release.codec.schema, releases)
             return response
+        except Exception as exc:
+            return await _refuse(context, exc)
+
+    async def GetStatistics(self, message: bytes, context: Context) -> pb.GetStatisticsResponse:
+        try:
+            pb.GetStatisticsRequest.FromString(message)
+            return self.dispatcher.statistics()
         except Exception as exc:
             return await _refuse(context, exc)
 

@@ -162,3 +162,16 @@ class TestAdmission:
         go_on.set()
         assert call.result().rows.count == 1
         assert alone.stub.Synthesize(ask()).rows.count == 1
+
+
+def test_statistics_count_what_is_run(alone: Running) -> None:
+    alone.stub.Synthesize(ask(fidelity="FIDELITY_FAST", draws=5))
+    alone.stub.Synthesize(ask(row(items=3), fidelity="FIDELITY_FULL"))
+    found = alone.stub.GetStatistics(pb.GetStatisticsRequest())
+    assert [(e.table, e.version, e.tier, e.runs, e.rows) for e in found.engines] == [
+        ("payments", 1, pb.TIER_STUDENT, 1, 5),
+        ("payments", 1, pb.TIER_TEACHER, len(COLUMNS) - 1, len(COLUMNS) - 1),
+    ]
+    assert {(e.waiting, e.expired, e.late_starts) for e in found.engines} == {(0, 0, 0)}
+    assert (found.inside, found.refused) == (0, 0)
+    assert found.limit > 0

@@ -56,6 +56,7 @@ def test_reflection_knows_the_services(serving: Running) -> None:
         "Generate",
         "ListTables",
         "DescribeTable",
+        "GetStatistics",
     ]
 
 
@@ -130,6 +131,7 @@ async def test_not_ready_while_loading(tmp_path: Path) -> None:
             stub.Generate(pb.GenerateRequest(table=TABLE, count=1)).read(),
             stub.ListTables(pb.ListTablesRequest()),
             stub.DescribeTable(pb.DescribeTableRequest(table=TABLE)),
+            stub.GetStatistics(pb.GetStatisticsRequest()),
         ):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call

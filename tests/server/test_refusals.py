@@ -131,6 +131,9 @@ GENERATE: dict[str, tuple[Any, grpc.StatusCode, list[str]]] = {
 }
 
 
+METHODS = ["Synthesize", "Generate", "ListTables", "DescribeTable", "GetStatistics"]
+
+
 def refused(call: Any, code: grpc.StatusCode, words: list[str]) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         call()
@@ -165,7 +168,7 @@ def test_describe(serving: Running) -> None:
         refused(lambda request=request: serving.stub.DescribeTable(request), NOT_FOUND, words)
 
 
-@pytest.mark.parametrize("method", ["Synthesize", "Generate", "ListTables", "DescribeTable"])
+@pytest.mark.parametrize("method", METHODS)
 def test_a_message_that_cannot_be_parsed(serving: Running, method: str) -> None:
     call = serving.channel.unary_stream(f"/cascade.v1.Synthesis/{method}")
     refused(lambda: list(call(b"\xff\xff\xff")), INVALID, [f"cascade.v1.{method}Request"])
