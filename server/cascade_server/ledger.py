@@ -1,0 +1,283 @@
+"""Every answer and every failure, counted against its objectives.
+
+`Ledger.record` is on the way of every answer, and costs a few additions; what it counts is added up
+when somebody asks. It is called from the event loop alone; `report` may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from threading import Lock
+
+import grpc
+from ddsketch import DDSketch
+
+from cascade_server.burn import WINDOWS, Alert, Events, alert_of, budget_remaining, burn_rate
+from cascade_server.objectives import Kind, Objective, ServiceClass, SloConfig
+from cascade_server.router import Tier
+from cascade_server.state_file import Cells, State, rearranged
+from cascade_server.tally import Tally
+
+# What the server is to blame for. The rest is the caller's: a request that cannot be, a table that
+# is not there, a call it gave up.
+BLAMED = (
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNKNOWN,
+)
+OK = grpc.StatusCode.OK
+
+QUANTILES = (0.5, 0.9, 0.99, 0.999)
+# Quantiles are over the last hour, from sketches of five minutes; a sketch is within 1 %.
+SLOT, SLOTS = 300, 12
+RELATIVE_ACCURACY = 0.01
+
+SketchKey = tuple[str, ServiceClass, Tier]
+
+
+@dataclass(frozen=True)
+class Line:
+    """Where the outcomes of one table and class are counted: positions of a total in the tally,
+    each followed by that of the good ones."""
+
+    availability: tuple[int, ...]
+    latency: tuple[tuple[float, int], ...]
+    fidelity: tuple[tuple[frozenset[Tier], int], ...]
+
+
+NOWHERE = Line((), (), ())
+
+
+@dataclass(frozen=True)
+class Status:
+    """How one objective is doing.
+
+    Attributes:
+        objective: it.
+        events: of its whole window.
+        budget_remaining: a share; below 0 where it is overspent.
+        windows: events by the windows of `burn.WINDOWS`.
+        burn_rates: likewise.
+        alert: what they call for.
+    """
+
+    objective: Objective
+    events: Events
+    budget_remaining: float
+    windows: Mapping[str, Events]
+    burn_rates: Mapping[str, float]
+    alert: Alert
+
+
+@dataclass(frozen=True)
+class Report:
+    """Every objective's status.
+
+    Attributes:
+        service: the deployment's name.
+        window: seconds of an error budget.
+        since: when counting began, Unix seconds; not before the window did.
+        statuses: in the order of the objectives.
+    """
+
+    service: str
+    window: int
+    since: float
+    statuses: tuple[Status, ...]
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """Latency of the last hour's answers.
+
+    Attributes:
+        count: answers.
+        quantiles: seconds, by `QUANTILES`.
+    """
+
+    table: str
+    service: ServiceClass
+    tier: Tier
+    count: int
+    quantiles: Mapping[float, float]
+
+
+class Ledger:
+    """Counts outcomes against the objectives of some tables.
+
+    Attributes:
+        objectives: in the order in which their counters are; two for each.
+        tally: the counters.
+        since: when counting began, Unix seconds.
+    """
+
+    def __init__(
+        self, config: SloConfig, tables: Collection[str], clock: Callable[[], float] = time.time
+    ) -> None:
+        self.config = config
+        self.objectives = config.of(tables)
+        self.clock = clock
+        self.since = clock()
+        self.tally = Tally(2 * len(self.objectives), config.window, self.since)
+        self.lock = Lock()
+        self._lines = lines(self.objectives)
+        self._slot = math.floor(self.since / SLOT)
+        self._sketches: dict[SketchKey, DDSketch] = {}
+        self._closed: deque[tuple[int, dict[SketchKey, DDSketch]]] = deque(maxlen=SLOTS)
+        # The closed slots' sketches merged, and the slot in which that was done.
+        self._past: tuple[int, dict[SketchKey, DDSketch]] = (self._slot, {})
+
+    def record(
+        self,
+        table: str,
+        service: ServiceClass,
+        tier: Tier | None,
+        code: grpc.StatusCode,
+        seconds: float,
+    ) -> None:
+        """Count the end of a call.
+
+        Args:
+            table: a table's name; one that has no objectives is counted in no budget.
+            service: the class of service.
+            tier: who drew; None: nobody did.
+            code: how it ended.
+            seconds: that the server took.
+        """
+        self.fold_if_due()
+        line = self._lines.get((table, service), NOWHERE)
+        counts = self.tally.open
+        if code is OK:
+            for at in line.availability:
+                counts[at] += 1
+                counts[at + 1] += 1
+            for threshold, at in line.latency:
+                counts[at] += 1
+                if seconds <= threshold:
+                    counts[at + 1] += 1
+            if tier is not None:
+                key = (table, service, tier)
+                sketch = self._sketches.get(key)
+                if sketch is None:
+                    sketch = self._sketches[key] = DDSketch(RELATIVE_ACCURACY)
+                sketch.add(seconds)
+        elif code in BLAMED:
+            for at in line.availability:
+                counts[at] += 1
+
+    def record_rows(self, table: str, service: ServiceClass, tier: Tier, rows: int) -> None:
+        """Count rows of an answer, or of a part of one."""
+        line = self._lines.get((table, service), NOWHERE)
+        if line.fidelity:
+            self.fold_if_due()
+            counts = self.tally.open
+            for good, at in line.fidelity:
+                counts[at] += rows
+                if tier in good:
+                    counts[at + 1] += rows
+
+    def fold_if_due(self) -> None:
+        """Begin new cells when the time of those that are open is over."""
+        now = self.clock()
+        tally = self.tally
+        if tally.began <= now < tally.until:
+            return
+        with self.lock:
+            tally.fold(now)
+        slot = math.floor(now / SLOT)
+        if slot != self._slot:
+            self._closed.append((self._slot, self._sketches))
+            self._slot, self._sketches = slot, {}
+
+    def state(self) -> State:
+        """A copy of all that is counted; from the event loop alone."""
+        with self.lock:
+            self.tally.fold(self.clock())
+            rings = tuple(
+                Cells(ring.step, ring.newest, ring.cells.copy()) for ring in self.tally.rings
+            )
+        return State(self.since, tuple(each.name for each in self.objectives), rings)
+
+    def restore(self, state: State) -> None:
+        """Go on from an earlier ledger's state; before anything is recorded."""
+        names = [each.name for each in self.objectives]
+        saved = {ring.step: ring for ring in state.rings}
+        for ring in self.tally.rings:
+            if ring.step in saved:
+                of = saved[ring.step]
+                ring.newest = of.newest
+                ring.cells = rearranged(of, state.names, names, len(ring.cells))
+        self.since = min(self.since, state.since)
+
+    def report(self) -> Report:
+        """How every objective is doing now."""
+        now = self.clock()
+        with self.lock:
+            whole = self.tally.over(now, self.config.window).tolist()
+            windows = {
+                name: self.tally.over(now, window).tolist() for name, window in WINDOWS.items()
+            }
+        statuses = []
+        for number, objective in enumerate(self.objectives):
+            events = _events(whole, number)
+            by_window = {name: _events(counts, number) for name, counts in windows.items()}
+            rates = {name: burn_rate(each, objective.target) for name, each in by_window.items()}
+            left = budget_remaining(events, objective.target)
+            statuses.append(Status(objective, events, left, by_window, rates, alert_of(rates)))
+        since = max(self.since, now - self.config.window)
+        return Report(self.config.service, self.config.window, since, tuple(statuses))
+
+    def latencies(self) -> tuple[Latencies, ...]:
+        """Quantiles of the last hour's latencies; from the event loop alone."""
+        self.fold_if_due()
+        if self._past[0] != self._slot:
+            recent = [each for slot, each in self._closed if slot >= self._slot - SLOTS]
+            self._past = (self._slot, merged(recent))
+        sketches = merged([self._past[1], self._sketches])
+        return tuple(
+            Latencies(
+                *key,
+                count=round(sketch.count),
+                quantiles={q: sketch.get_quantile_value(q) or 0.0 for q in QUANTILES},
+            )
+            for key, sketch in sorted(sketches.items())
+        )
+
+
+def lines(objectives: Collection[Objective]) -> dict[tuple[str, ServiceClass], Line]:
+    """Where outcomes are counted, by table and class."""
+    found: dict[tuple[str, ServiceClass], Line] = {}
+    for number, each in enumerate(objectives):
+        key, at = (each.table, each.service), 2 * number
+        line = found.get(key, NOWHERE)
+        availability, latency, fidelity = line.availability, line.latency, line.fidelity
+        if each.kind is Kind.AVAILABILITY:
+            availability = (*availability, at)
+        elif each.kind is Kind.LATENCY:
+            assert each.threshold is not None
+            latency = (*latency, (each.threshold, at))
+        else:
+            good = frozenset(tier for tier in Tier if each.satisfied_by(tier))
+            fidelity = (*fidelity, (good, at))
+        found[key] = Line(availability, latency, fidelity)
+    return found
+
+
+def merged(parts: Iterable[Mapping[SketchKey, DDSketch]]) -> dict[SketchKey, DDSketch]:
+    """New sketches of what all the parts hold."""
+    whole: defaultdict[SketchKey, DDSketch] = defaultdict(lambda: DDSketch(RELATIVE_ACCURACY))
+    for part in parts:
+        for key, sketch in part.items():
+            whole[key].merge(sketch)
+    return whole
+
+
+def _events(counts: list[int], number: int) -> Events:
+    total, good = counts[2 * number : 2 * number + 2]
+    return Events(good, total)
