@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -79,3 +79,72 @@ def next_batch(
         if now + seconds_of(rows) <= each.deadline:
             earliest = min(earliest, each.deadline)
     return Batch(tuple(take), expired)
+
+
+@dataclass(frozen=True)
+class GatherConfig:
+    """Of how long an engine that runs in the event loop looks round for company.
+
+    Attributes:
+        max_queue_delay_microseconds: no request waits longer than this for others.
+        looks: turns of the event loop in which nothing came before a batch starts.
+        probe_every: runs after which an engine that found no company looks for it again.
+        give_up_after: runs of a single request after which it no longer looks.
+    """
+
+    max_queue_delay_microseconds: int = 500
+    looks: int = 40
+    probe_every: int = 128
+    give_up_after: int = 8
+
+
+@dataclass(frozen=True)
+class Gather:
+    """Whether company is to be expected, learnt from the runs before.
+
+    gRPC hands over one call a turn of the event loop, so that an engine that runs there finds one
+    request at a time however many are on their way. Waiting for the others saves a run a request
+    when there are others, and is a delay for nothing when there are none.
+
+    Attributes:
+        expected: whether to look round.
+        alone: runs of a single request since the last of several.
+        runs: since the last probe.
+    """
+
+    expected: bool = False
+    alone: int = 0
+    runs: int = 0
+
+
+def after_run(gather: Gather, config: GatherConfig, requests: int) -> Gather:
+    """What to expect after a run of so many requests."""
+    if requests > 1:
+        return Gather(expected=True)
+    alone, runs = gather.alone + 1, gather.runs + 1
+    if gather.expected and alone >= config.give_up_after:
+        return Gather()
+    if not gather.expected and runs >= config.probe_every:
+        # One look; without company the next single run ends it.
+        return Gather(expected=True, alone=config.give_up_after - 1)
+    return replace(gather, alone=alone, runs=runs)
+
+
+def waits(
+    gather: Gather, config: GatherConfig, quiet_looks: int, waited: float, rows: int, most: int
+) -> bool:
+    """Whether to look round once more before a batch starts.
+
+    Args:
+        gather, config: what is expected.
+        quiet_looks: looks since something came.
+        waited: seconds since the first request came.
+        rows: in the queue.
+        most: rows of a batch that runs in the event loop.
+    """
+    return (
+        gather.expected
+        and quiet_looks < config.looks
+        and waited < config.max_queue_delay_microseconds / 1e6
+        and rows < most
+    )

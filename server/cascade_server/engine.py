@@ -1,8 +1,8 @@
 """An engine: one model that runs one batch at a time, and the requests that wait for it.
 
-Event-driven. An idle engine starts as soon as the event loop comes round, which gathers the
-requests that arrived together and delays nobody; a busy one gathers until it is free. What a batch
-takes is decided by `batching.next_batch`; this is the shell around it.
+Event-driven. An idle engine starts as soon as the event loop comes round, or, if the runs before
+had company, once nothing more has come for some turns of it; a busy one gathers until it is free.
+What a batch takes is decided by `batching.next_batch`; this is the shell around it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from cascade_server.batching import Waiting, next_batch
+from cascade_server.batching import (
+    Gather,
+    GatherConfig,
+    Waiting,
+    after_run,
+    next_batch,
+    waits,
+)
 from cascade_server.errors import DeadlinePassed
 from cascade_server.latency_model import LatencyModel
 
@@ -93,6 +100,10 @@ class Engine(Generic[TaskT]):
     buckets: tuple[int, ...] = BUCKETS
     clock: Callable[[], float] = time.monotonic
     model: LatencyModel = field(default_factory=LatencyModel)
+    gathering: GatherConfig = field(default_factory=GatherConfig)
+    _gather: Gather = field(default_factory=Gather)
+    _seen: int = 0
+    _quiet_looks: int = 0
     _queue: list[_Entry[TaskT]] = field(default_factory=list)
     _counts: _Counts = field(default_factory=_Counts)
     _busy: bool = False
@@ -159,6 +170,9 @@ class Engine(Generic[TaskT]):
         if self._busy:
             return
         now = self.clock()
+        if self._looks_round(now):
+            self._come_round()
+            return
         batch = next_batch(now, [e.waiting for e in self._queue], self.buckets, self.model.tail)
         taken = [self._queue[i] for i in batch.take]
         for entry in [self._queue[i] for i in batch.expired]:
@@ -188,6 +202,21 @@ class Engine(Generic[TaskT]):
         future = asyncio.get_running_loop().run_in_executor(self.executor, self._timed, tasks)
         future.add_done_callback(lambda done: self._back(done, taken, rows))
 
+    def _looks_round(self, now: float) -> bool:
+        """Whether to leave the batch open for another turn of the event loop."""
+        if not self._gather.expected or not self._queue:
+            return False
+        self._quiet_looks = self._quiet_looks + 1 if len(self._queue) == self._seen else 0
+        self._seen = len(self._queue)
+        rows = sum(entry.waiting.rows for entry in self._queue)
+        waited = now - self._queue[0].waiting.arrived
+        again = waits(
+            self._gather, self.gathering, self._quiet_looks, waited, rows, self.inline_rows
+        )
+        if not again:
+            self._seen = self._quiet_looks = 0
+        return again
+
     def _watch(self, entry: _Entry[TaskT]) -> None:
         """A busy engine looks at its queue when it is free, which may be too late for some."""
         deadline = entry.waiting.deadline
@@ -215,6 +244,7 @@ class Engine(Generic[TaskT]):
     def _ran(self, taken: list[_Entry[TaskT]], rows: int, seconds: float) -> None:
         self.model.observe(rows, max(seconds, 1e-7))
         self._counts.runs += 1
+        self._gather = after_run(self._gather, self.gathering, len(taken))
         self._counts.rows += rows
         for entry in taken:
             if entry.future.done():  # its caller is gone

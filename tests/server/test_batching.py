@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from cascade_server.batching import Batch, Waiting, bucket_of, next_batch
+import pytest
+from cascade_server.batching import (
+    Batch,
+    Gather,
+    GatherConfig,
+    Waiting,
+    after_run,
+    bucket_of,
+    next_batch,
+    waits,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -99,3 +109,49 @@ def test_what_always_holds(waiting: list[Waiting], now: float) -> None:
         first = i == found.take[0]
         if alone and first:
             assert now + seconds_of(rows) <= waiting[i].deadline
+
+
+class TestGather:
+    """An engine waits for company only where there has been some."""
+
+    config = GatherConfig(
+        max_queue_delay_microseconds=500, looks=40, probe_every=128, give_up_after=8
+    )
+
+    def after(self, gather: Gather, *runs: int) -> Gather:
+        for requests in runs:
+            gather = after_run(gather, self.config, requests)
+        return gather
+
+    def test_nobody_waits_at_first(self) -> None:
+        assert not Gather().expected
+        assert not self.after(Gather(), *[1] * 127).expected
+
+    def test_a_run_of_several_expects_more(self) -> None:
+        assert self.after(Gather(), 1, 2).expected
+
+    def test_it_gives_up_after_some_runs_alone(self) -> None:
+        crowd = self.after(Gather(), 3)
+        assert self.after(crowd, *[1] * 7).expected
+        assert not self.after(crowd, *[1] * 8).expected
+        assert self.after(crowd, *[1] * 7, 2, *[1] * 7).expected
+
+    def test_it_probes_now_and_then_for_one_run(self) -> None:
+        expected = [self.after(Gather(), *[1] * n).expected for n in range(1, 300)]
+        assert [n for n, e in enumerate(expected, 1) if e] == [128, 257]
+
+    @pytest.mark.parametrize(
+        ("expected", "quiet", "waited", "rows", "answer"),
+        [
+            (True, 39, 499e-6, 15, True),
+            (False, 0, 0.0, 1, False),
+            (True, 40, 0.0, 1, False),
+            (True, 0, 500e-6, 1, False),
+            (True, 0, 0.0, 16, False),
+        ],
+    )
+    def test_it_looks_round_until(
+        self, expected: bool, quiet: int, waited: float, rows: int, answer: bool
+    ) -> None:
+        gather = Gather(expected=expected)
+        assert waits(gather, self.config, quiet, waited, rows, most=16) is answer
