@@ -64,6 +64,75 @@ TIER_STUDENT: Tier.ValueType  # 1
 TIER_TEACHER: Tier.ValueType  # 2
 Global___Tier: _TypeAlias = Tier  # noqa: Y015
 
+class _ClassOfService:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ClassOfServiceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ClassOfService.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CLASS_OF_SERVICE_UNSPECIFIED: _ClassOfService.ValueType  # 0
+    CLASS_OF_SERVICE_REALTIME: _ClassOfService.ValueType  # 1
+    """Synthesize, fidelity AUTO or FAST"""
+    CLASS_OF_SERVICE_FULL: _ClassOfService.ValueType  # 2
+    """Synthesize, fidelity FULL or with the log-likelihood"""
+    CLASS_OF_SERVICE_OFFLINE: _ClassOfService.ValueType  # 3
+    """Generate"""
+
+class ClassOfService(_ClassOfService, metaclass=_ClassOfServiceEnumTypeWrapper): ...
+
+CLASS_OF_SERVICE_UNSPECIFIED: ClassOfService.ValueType  # 0
+CLASS_OF_SERVICE_REALTIME: ClassOfService.ValueType  # 1
+"""Synthesize, fidelity AUTO or FAST"""
+CLASS_OF_SERVICE_FULL: ClassOfService.ValueType  # 2
+"""Synthesize, fidelity FULL or with the log-likelihood"""
+CLASS_OF_SERVICE_OFFLINE: ClassOfService.ValueType  # 3
+"""Generate"""
+Global___ClassOfService: _TypeAlias = ClassOfService  # noqa: Y015
+
+class _ObjectiveKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ObjectiveKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ObjectiveKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OBJECTIVE_KIND_UNSPECIFIED: _ObjectiveKind.ValueType  # 0
+    OBJECTIVE_KIND_AVAILABILITY: _ObjectiveKind.ValueType  # 1
+    """answers, of them and of the failures the server is to blame for"""
+    OBJECTIVE_KIND_LATENCY: _ObjectiveKind.ValueType  # 2
+    """answers within the threshold, of all answers"""
+    OBJECTIVE_KIND_FIDELITY: _ObjectiveKind.ValueType  # 3
+    """rows from at least the tier, of all rows"""
+
+class ObjectiveKind(_ObjectiveKind, metaclass=_ObjectiveKindEnumTypeWrapper): ...
+
+OBJECTIVE_KIND_UNSPECIFIED: ObjectiveKind.ValueType  # 0
+OBJECTIVE_KIND_AVAILABILITY: ObjectiveKind.ValueType  # 1
+"""answers, of them and of the failures the server is to blame for"""
+OBJECTIVE_KIND_LATENCY: ObjectiveKind.ValueType  # 2
+"""answers within the threshold, of all answers"""
+OBJECTIVE_KIND_FIDELITY: ObjectiveKind.ValueType  # 3
+"""rows from at least the tier, of all rows"""
+Global___ObjectiveKind: _TypeAlias = ObjectiveKind  # noqa: Y015
+
+class _AlertState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AlertStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlertState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ALERT_STATE_UNSPECIFIED: _AlertState.ValueType  # 0
+    ALERT_STATE_OK: _AlertState.ValueType  # 1
+    ALERT_STATE_TICKET: _AlertState.ValueType  # 2
+    ALERT_STATE_PAGE: _AlertState.ValueType  # 3
+
+class AlertState(_AlertState, metaclass=_AlertStateEnumTypeWrapper): ...
+
+ALERT_STATE_UNSPECIFIED: AlertState.ValueType  # 0
+ALERT_STATE_OK: AlertState.ValueType  # 1
+ALERT_STATE_TICKET: AlertState.ValueType  # 2
+ALERT_STATE_PAGE: AlertState.ValueType  # 3
+Global___AlertState: _TypeAlias = AlertState  # noqa: Y015
+
 @_typing.final
 class Doubles(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -921,3 +990,201 @@ class GetStatisticsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatisticsResponse: _TypeAlias = GetStatisticsResponse  # noqa: Y015
+
+@_typing.final
+class GetServiceLevelRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetServiceLevelRequest: _TypeAlias = GetServiceLevelRequest  # noqa: Y015
+
+@_typing.final
+class BurnRate(_message.Message):
+    """How fast one window's events spend the error budget: 1 spends it in exactly its window."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINDOW_SECONDS_FIELD_NUMBER: _builtins.int
+    RATE_FIELD_NUMBER: _builtins.int
+    GOOD_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    window_seconds: _builtins.int
+    rate: _builtins.float
+    good: _builtins.int
+    total: _builtins.int
+    def __init__(
+        self,
+        *,
+        window_seconds: _builtins.int = ...,
+        rate: _builtins.float = ...,
+        good: _builtins.int = ...,
+        total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["good", b"good", "rate", b"rate", "total", b"total", "window_seconds", b"window_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BurnRate: _TypeAlias = BurnRate  # noqa: Y015
+
+@_typing.final
+class ObjectiveStatus(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TABLE_FIELD_NUMBER: _builtins.int
+    CLASS_OF_SERVICE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    THRESHOLD_MICROSECONDS_FIELD_NUMBER: _builtins.int
+    TIER_FIELD_NUMBER: _builtins.int
+    GOOD_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    BUDGET_REMAINING_FIELD_NUMBER: _builtins.int
+    BURN_RATES_FIELD_NUMBER: _builtins.int
+    ALERT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """What tells it from the others: "credit-realtime-latency-50ms"."""
+    table: _builtins.str
+    class_of_service: Global___ClassOfService.ValueType
+    kind: Global___ObjectiveKind.ValueType
+    target: _builtins.float
+    """The share of events that is to be good."""
+    threshold_microseconds: _builtins.int
+    """Of latency."""
+    tier: Global___Tier.ValueType
+    """Of fidelity."""
+    good: _builtins.int
+    """Events of the budget's window."""
+    total: _builtins.int
+    budget_remaining: _builtins.float
+    """The share of the error budget that is left; below 0 where it is overspent."""
+    alert: Global___AlertState.ValueType
+    @_builtins.property
+    def burn_rates(self) -> _containers.RepeatedCompositeFieldContainer[Global___BurnRate]:
+        """From the shortest window to the longest."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        table: _builtins.str = ...,
+        class_of_service: Global___ClassOfService.ValueType = ...,
+        kind: Global___ObjectiveKind.ValueType = ...,
+        target: _builtins.float = ...,
+        threshold_microseconds: _builtins.int = ...,
+        tier: Global___Tier.ValueType = ...,
+        good: _builtins.int = ...,
+        total: _builtins.int = ...,
+        budget_remaining: _builtins.float = ...,
+        burn_rates: _abc.Iterable[Global___BurnRate] | None = ...,
+        alert: Global___AlertState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert", b"alert", "budget_remaining", b"budget_remaining", "burn_rates", b"burn_rates", "class_of_service", b"class_of_service", "good", b"good", "kind", b"kind", "name", b"name", "table", b"table", "target", b"target", "threshold_microseconds", b"threshold_microseconds", "tier", b"tier", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ObjectiveStatus: _TypeAlias = ObjectiveStatus  # noqa: Y015
+
+@_typing.final
+class Quantile(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUANTILE_FIELD_NUMBER: _builtins.int
+    MICROSECONDS_FIELD_NUMBER: _builtins.int
+    quantile: _builtins.float
+    microseconds: _builtins.int
+    def __init__(
+        self,
+        *,
+        quantile: _builtins.float = ...,
+        microseconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["microseconds", b"microseconds", "quantile", b"quantile"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Quantile: _TypeAlias = Quantile  # noqa: Y015
+
+@_typing.final
+class LatencyQuantiles(_message.Message):
+    """How long answers took in the server, over the last hour."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    CLASS_OF_SERVICE_FIELD_NUMBER: _builtins.int
+    TIER_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    QUANTILES_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    class_of_service: Global___ClassOfService.ValueType
+    tier: Global___Tier.ValueType
+    count: _builtins.int
+    @_builtins.property
+    def quantiles(self) -> _containers.RepeatedCompositeFieldContainer[Global___Quantile]: ...
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        class_of_service: Global___ClassOfService.ValueType = ...,
+        tier: Global___Tier.ValueType = ...,
+        count: _builtins.int = ...,
+        quantiles: _abc.Iterable[Global___Quantile] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_of_service", b"class_of_service", "count", b"count", "quantiles", b"quantiles", "table", b"table", "tier", b"tier"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LatencyQuantiles: _TypeAlias = LatencyQuantiles  # noqa: Y015
+
+@_typing.final
+class GetServiceLevelResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    WINDOW_SECONDS_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    OBJECTIVES_FIELD_NUMBER: _builtins.int
+    LATENCIES_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    """What the deployment is called."""
+    window_seconds: _builtins.int
+    """Of an error budget."""
+    since: _builtins.int
+    """When counting began, microseconds since 1970-01-01 UTC; not before the window did."""
+    @_builtins.property
+    def objectives(self) -> _containers.RepeatedCompositeFieldContainer[Global___ObjectiveStatus]: ...
+    @_builtins.property
+    def latencies(self) -> _containers.RepeatedCompositeFieldContainer[Global___LatencyQuantiles]: ...
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        window_seconds: _builtins.int = ...,
+        since: _builtins.int = ...,
+        objectives: _abc.Iterable[Global___ObjectiveStatus] | None = ...,
+        latencies: _abc.Iterable[Global___LatencyQuantiles] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["latencies", b"latencies", "objectives", b"objectives", "service", b"service", "since", b"since", "window_seconds", b"window_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetServiceLevelResponse: _TypeAlias = GetServiceLevelResponse  # noqa: Y015

@@ -59,6 +59,11 @@ class SynthesisStub(object):
                 request_serializer=cascade__proto_dot_synthesis__pb2.GetStatisticsRequest.SerializeToString,
                 response_deserializer=cascade__proto_dot_synthesis__pb2.GetStatisticsResponse.FromString,
                 _registered_method=True)
+        self.GetServiceLevel = channel.unary_unary(
+                '/cascade.v1.Synthesis/GetServiceLevel',
+                request_serializer=cascade__proto_dot_synthesis__pb2.GetServiceLevelRequest.SerializeToString,
+                response_deserializer=cascade__proto_dot_synthesis__pb2.GetServiceLevelResponse.FromString,
+                _registered_method=True)
 
 
 class SynthesisServicer(object):
@@ -99,6 +104,13 @@ class SynthesisServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetServiceLevel(self, request, context):
+        """How the service level objectives are met, and the latencies of the last hour.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SynthesisServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -126,6 +138,11 @@ def add_SynthesisServicer_to_server(servicer, server):
                     servicer.GetStatistics,
                     request_deserializer=cascade__proto_dot_synthesis__pb2.GetStatisticsRequest.FromString,
                     response_serializer=cascade__proto_dot_synthesis__pb2.GetStatisticsResponse.SerializeToString,
+            ),
+            'GetServiceLevel': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetServiceLevel,
+                    request_deserializer=cascade__proto_dot_synthesis__pb2.GetServiceLevelRequest.FromString,
+                    response_serializer=cascade__proto_dot_synthesis__pb2.GetServiceLevelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -263,6 +280,33 @@ class Synthesis(object):
             '/cascade.v1.Synthesis/GetStatistics',
             cascade__proto_dot_synthesis__pb2.GetStatisticsRequest.SerializeToString,
             cascade__proto_dot_synthesis__pb2.GetStatisticsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetServiceLevel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cascade.v1.Synthesis/GetServiceLevel',
+            cascade__proto_dot_synthesis__pb2.GetServiceLevelRequest.SerializeToString,
+            cascade__proto_dot_synthesis__pb2.GetServiceLevelResponse.FromString,
             options,
             channel_credentials,
             insecure,

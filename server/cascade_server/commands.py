@@ -30,8 +30,24 @@ from cascade_server.server import Server
 @click.option("--port", default=8470, show_default=True, help="0: any free port.")
 @click.option("--teacher-threads", default=1, show_default=True, help="Threads of a teacher pass.")
 @click.option("--drain-seconds", default=10.0, show_default=True, help="Grace for calls in flight.")
+@click.option(
+    "--slo",
+    type=click.Path(path_type=Path),
+    help="Objectives, a YAML file; those of docs/sla.md where not given.",
+)
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    help="Folder that keeps error budgets over a restart; one for each server.",
+)
 def serve(
-    repository: Path, host: str, port: int, teacher_threads: int, drain_seconds: float
+    repository: Path,
+    host: str,
+    port: int,
+    teacher_threads: int,
+    drain_seconds: float,
+    slo: Path | None,
+    state_dir: Path | None,
 ) -> None:
     """Serve a model repository over gRPC.
 
@@ -41,6 +57,7 @@ def serve(
     \b
     Example:
       cascade serve --repository model_repository --port 8470
+      cascade serve --slo slo.yaml --state-dir /var/lib/cascade
       cascade ask credit --given age=25            in another terminal
     """
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
@@ -59,6 +76,8 @@ def serve(
             port=port,
             teacher_threads=teacher_threads,
             drain_seconds=drain_seconds,
+            slo=slo,
+            state_dir=state_dir,
         )
         server = Server(config, report)
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -24,6 +24,9 @@ class ServerConfig:
             thread would cost more than the draw.
         chunk_rows: rows of one message of `Generate`, and of one teacher batch.
         drain_seconds: how long calls in flight may take once the server is asked to stop.
+        slo: the file of objectives; None: `objectives.DEFAULTS`.
+        state_dir: where error budgets are kept over a restart; None: they are not.
+        state_seconds: how often they are written.
     """
 
     repository: Path = Path("model_repository")
@@ -36,6 +39,9 @@ class ServerConfig:
     inline_rows: int = 16
     chunk_rows: int = 1024
     drain_seconds: float = 10.0
+    slo: Path | None = None
+    state_dir: Path | None = None
+    state_seconds: float = 60.0
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -47,6 +53,7 @@ class ServerConfig:
             ("inline_rows", 0, 1024),
             ("chunk_rows", 1, 65_536),
             ("drain_seconds", 0, 3600),
+            ("state_seconds", 0.1, 86_400),
         ):
             value = getattr(self, name)
             if not low <= value <= high:

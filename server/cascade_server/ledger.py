@@ -17,7 +17,7 @@ import grpc
 from ddsketch import DDSketch
 
 from cascade_server.burn import WINDOWS, Alert, Events, alert_of, budget_remaining, burn_rate
-from cascade_server.objectives import Kind, Objective, ServiceClass, SloConfig
+from cascade_server.objectives import ClassOfService, Kind, Objective, SloConfig
 from cascade_server.router import Tier
 from cascade_server.state_file import Cells, State, rearranged
 from cascade_server.tally import Tally
@@ -38,7 +38,7 @@ QUANTILES = (0.5, 0.9, 0.99, 0.999)
 SLOT, SLOTS = 300, 12
 RELATIVE_ACCURACY = 0.01
 
-SketchKey = tuple[str, ServiceClass, Tier]
+SketchKey = tuple[str, ClassOfService, Tier]
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Latencies:
     """
 
     table: str
-    service: ServiceClass
+    service: ClassOfService
     tier: Tier
     count: int
     quantiles: Mapping[float, float]
@@ -136,7 +136,7 @@ class Ledger:
     def record(
         self,
         table: str,
-        service: ServiceClass,
+        service: ClassOfService,
         tier: Tier | None,
         code: grpc.StatusCode,
         seconds: float,
@@ -171,7 +171,7 @@ class Ledger:
             for at in line.availability:
                 counts[at] += 1
 
-    def record_rows(self, table: str, service: ServiceClass, tier: Tier, rows: int) -> None:
+    def record_rows(self, table: str, service: ClassOfService, tier: Tier, rows: int) -> None:
         """Count rows of an answer, or of a part of one."""
         line = self._lines.get((table, service), NOWHERE)
         if line.fidelity:
@@ -250,9 +250,9 @@ class Ledger:
         )
 
 
-def lines(objectives: Collection[Objective]) -> dict[tuple[str, ServiceClass], Line]:
+def lines(objectives: Collection[Objective]) -> dict[tuple[str, ClassOfService], Line]:
     """Where outcomes are counted, by table and class."""
-    found: dict[tuple[str, ServiceClass], Line] = {}
+    found: dict[tuple[str, ClassOfService], Line] = {}
     for number, each in enumerate(objectives):
         key, at = (each.table, each.service), 2 * number
         line = found.get(key, NOWHERE)

@@ -37,7 +37,7 @@ LONGEST_THRESHOLD_MS = 3_600_000
 TIERS = (Tier.STUDENT, Tier.TEACHER)
 
 
-class ServiceClass(StrEnum):
+class ClassOfService(StrEnum):
     """Classes of service: what was asked for."""
 
     REALTIME = "realtime"  # Synthesize, fidelity AUTO or FAST
@@ -67,7 +67,7 @@ class Objective:
     """
 
     table: str
-    service: ServiceClass
+    service: ClassOfService
     kind: Kind
     target: float
     threshold: float | None = None
@@ -91,11 +91,11 @@ class Objective:
 # What is promised where nothing else is said. Nothing on fidelity: which share of the answers the
 # teacher can give depends on the deadlines that callers set.
 DEFAULTS = (
-    Objective(EVERY, ServiceClass.REALTIME, Kind.LATENCY, 0.99, threshold=0.05),
-    Objective(EVERY, ServiceClass.REALTIME, Kind.AVAILABILITY, 0.999),
-    Objective(EVERY, ServiceClass.FULL, Kind.LATENCY, 0.95, threshold=1.0),
-    Objective(EVERY, ServiceClass.FULL, Kind.AVAILABILITY, 0.999),
-    Objective(EVERY, ServiceClass.OFFLINE, Kind.AVAILABILITY, 0.99),
+    Objective(EVERY, ClassOfService.REALTIME, Kind.LATENCY, 0.99, threshold=0.05),
+    Objective(EVERY, ClassOfService.REALTIME, Kind.AVAILABILITY, 0.999),
+    Objective(EVERY, ClassOfService.FULL, Kind.LATENCY, 0.95, threshold=1.0),
+    Objective(EVERY, ClassOfService.FULL, Kind.AVAILABILITY, 0.999),
+    Objective(EVERY, ClassOfService.OFFLINE, Kind.AVAILABILITY, 0.99),
 )
 
 
@@ -198,9 +198,9 @@ def _entry(entry: Any, where: str) -> Iterable[Objective]:
     table = keys["table"]
     if not isinstance(table, str) or not table:
         raise _not_allowed(f"{where}.table", table, "the name of a table, or '*' for every table")
-    if keys["class"] not in list(ServiceClass):
-        raise _not_allowed(f"{where}.class", keys["class"], listing(ServiceClass))
-    service = ServiceClass(keys["class"])
+    if keys["class"] not in list(ClassOfService):
+        raise _not_allowed(f"{where}.class", keys["class"], listing(ClassOfService))
+    service = ClassOfService(keys["class"])
     if not any(kind in keys for kind in kinds):
         raise ConfigError(f"{where} promises nothing; allowed: one or more of {listing(kinds)}")
     for kind in kinds:

@@ -14,6 +14,7 @@ from cascade_server.errors import ConfigError
 from cascade_server.repository import Loaded, Repository
 from cascade_server.service import NAME as SERVICE
 from cascade_server.service import Service
+from cascade_server.sla import Sla
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -25,6 +26,10 @@ class Server:
     >>> await server.startup()      # listens; health says NOT_SERVING; loads; says SERVING
     >>> await server.main_loop()    # until `stop`
     >>> await server.shutdown()     # drains
+
+    Raises:
+        ConfigError: `slo.yaml` is not what it should be.
+        ReleaseError: there is no model repository.
     """
 
     def __init__(
@@ -34,7 +39,8 @@ class Server:
         self.port = 0
         self._report = report
         self._stop = asyncio.Event()
-        self.service = Service(config)
+        self.sla = Sla(config)
+        self.service = Service(config, self.sla)
         self._health = health.aio.HealthServicer()
         self._grpc = grpc.aio.server(
             options=(
@@ -53,10 +59,11 @@ class Server:
         """Listen, load and warm every release, then say SERVING.
 
         Raises:
-            ConfigError: the address cannot be listened on.
+            ConfigError: the address cannot be listened on, or the state cannot be kept.
             ReleaseError: a release is missing or damaged; nothing is served.
         """
         await self._say(NOT_SERVING)
+        await self.sla.start()
         address = f"{self.config.host}:{self.config.port}"
         try:
             self.port = self._grpc.add_insecure_port(address)
@@ -83,6 +90,7 @@ class Server:
         await self._health.enter_graceful_shutdown()
         await self._grpc.stop(self.config.drain_seconds)
         self.service.close()
+        await self.sla.stop()
 
     async def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for name in ("", SERVICE):

@@ -18,11 +18,16 @@ import grpc
 from cascade_proto import synthesis_pb2 as pb
 
 from cascade_server import synthesis, wire
+from cascade_server.calls import Call
 from cascade_server.config import ServerConfig
 from cascade_server.deadline import Work
 from cascade_server.dispatch import Dispatcher
 from cascade_server.errors import NotReady, TooMuch, status_of
+from cascade_server.ledger import OK
+from cascade_server.objectives import ClassOfService
 from cascade_server.repository import Repository
+from cascade_server.router import Tier
+from cascade_server.sla import Sla
 
 log = logging.getLogger("cascade.server")
 
@@ -35,10 +40,14 @@ Context: TypeAlias = Any
 
 
 class Service:
-    """Answers calls from a repository, which is given to it once it is loaded."""
+    """Answers calls from a repository, which is given to it once it is loaded.
 
-    def __init__(self, config: ServerConfig) -> None:
+    Every `Synthesize` and `Generate` is counted against its objectives, however it ends.
+    """
+
+    def __init__(self, config: ServerConfig, sla: Sla) -> None:
         self._config = config
+        self._sla = sla
         self._repository: Repository | None = None
         self._dispatcher: Dispatcher | None = None
 
@@ -63,6 +72,10 @@ class Service:
                 "GetStatistics": grpc.unary_unary_rpc_method_handler(
                     self.GetStatistics,
                     response_serializer=pb.GetStatisticsResponse.SerializeToString,
+                ),
+                "GetServiceLevel": grpc.unary_unary_rpc_method_handler(
+                    self.GetServiceLevel,
+                    response_serializer=pb.GetServiceLevelResponse.SerializeToString,
                 ),
             },
         )
@@ -100,24 +113,35 @@ class Service:
         return self._dispatcher
 
     async def Synthesize(self, message: bytes, context: Context) -> pb.SynthesizeResponse:
+        call = self._sla.call(ClassOfService.REALTIME)
         try:
             request = pb.SynthesizeRequest.FromString(message)
             work = Work.within(context.time_remaining(), request.timeout_microseconds)
+            call.asks(request.table, synthesis.class_of(request), work.deadline)
             runtime = self.repository.find(request.table, request.version)
             job = synthesis.plan(request, runtime, work, self._config.max_rows)
             drawn = await self.dispatcher.draw(job)
             if job.total <= self._config.inline_rows:
-                return synthesis.pack(job, drawn)
-            return await self._elsewhere(partial(synthesis.pack, job, drawn))
+                response = synthesis.pack(job, drawn)
+            else:
+                response = await self._elsewhere(partial(synthesis.pack, job, drawn))
+            call.sends(drawn.option.tier, job.total)
+            call.ends(OK)
+            return response
+        except asyncio.CancelledError:
+            call.hung_up()
+            raise
         except Exception as exc:
-            return await _refuse(context, exc)
+            return await _refuse(context, exc, call)
 
     async def Generate(
         self, message: bytes, context: Context
     ) -> AsyncIterator[pb.GenerateResponse]:
+        call = self._sla.call(ClassOfService.OFFLINE)
         try:
             request = pb.GenerateRequest.FromString(message)
             work = Work.within(context.time_remaining())
+            call.asks(request.table, ClassOfService.OFFLINE, work.deadline)
             runtime = self.repository.find(request.table, request.version)
             job = synthesis.Generation.of(
                 request,
@@ -131,9 +155,17 @@ class Service:
                 rng = synthesis.stream(job.seed, index)
                 tokens, steps = await self.dispatcher.draw_chunk(job, index, rng)
                 seconds = time.perf_counter() - began
-                yield await self._elsewhere(partial(job.pack, index, tokens, rng, steps, seconds))
+                part = await self._elsewhere(partial(job.pack, index, tokens, rng, steps, seconds))
+                call.sends(Tier.TEACHER, part.rows.count)
+                call.pause()
+                yield part
+                call.resume()
+            call.ends(OK)
+        except (asyncio.CancelledError, GeneratorExit):
+            call.hung_up()
+            raise
         except Exception as exc:
-            await _refuse(context, exc)
+            await _refuse(context, exc, call)
 
     async def ListTables(self, message: bytes, context: Context) -> pb.ListTablesResponse:
         try:
@@ -168,24 +200,33 @@ class Service:
         except Exception as exc:
             return await _refuse(context, exc)
 
+    async def GetServiceLevel(self, message: bytes, context: Context) -> pb.GetServiceLevelResponse:
+        try:
+            pb.GetServiceLevelRequest.FromString(message)
+            ledger = self._sla.ledger
+            return wire.service_level(ledger.report(), ledger.latencies())
+        except Exception as exc:
+            return await _refuse(context, exc)
+
     async def _elsewhere(self, do: Callable[[], T]) -> T:
         """Pack a large answer on the student's thread, out of the event loop's way."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.dispatcher.student_thread, do)
 
 
-async def _refuse(context: Context, error: Exception) -> Any:
+async def _refuse(context: Context, error: Exception, call: Call | None = None) -> Any:
     """End a call with the status its error stands for; never a stack trace on the wire."""
     if isinstance(error, grpc.aio.AbortError):
         raise error
-    code = status_of(error)
+    code, details = status_of(error), str(error)
     if code is None:
         reference = secrets.token_hex(4)
         log.error("unforeseen error, reference %s", reference, exc_info=error)
-        await context.abort(
-            grpc.StatusCode.INTERNAL, f"internal error; the server's log has it as {reference}"
-        )
+        code = grpc.StatusCode.INTERNAL
+        details = f"internal error; the server's log has it as {reference}"
+    if call is not None:
+        call.ends(code)
     if isinstance(error, TooMuch):
         pushback = ("grpc-retry-pushback-ms", str(error.pushback_ms))
         context.set_trailing_metadata((pushback,))
-    await context.abort(code, str(error))
+    await context.abort(code, details)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cascade_server import wire
 from cascade_server.deadline import Work
 from cascade_server.errors import BadRequest
+from cascade_server.objectives import ClassOfService
 from cascade_server.router import Option, Route, Tier, Wanted
 from cascade_server.runtime import Runtime
 
@@ -31,6 +32,12 @@ def stream(seed: int, chunk: int = 0) -> np.random.Generator:
     First the noise of the draw is taken from it, then the places inside the bins.
     """
     return np.random.Generator(np.random.Philox(key=np.array([seed, chunk], np.uint64)))
+
+
+def class_of(request: pb.SynthesizeRequest) -> ClassOfService:
+    """What was asked for, as objectives know it."""
+    full = request.fidelity == pb.FIDELITY_FULL or request.log_likelihood
+    return ClassOfService.FULL if full else ClassOfService.REALTIME
 
 
 def new_seed() -> int:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from cascade_server.burn import Alert, Events
 from cascade_server.ledger import BLAMED, OK, RELATIVE_ACCURACY, Ledger, Report, Status
-from cascade_server.objectives import Kind, Objective, ServiceClass, SloConfig
+from cascade_server.objectives import ClassOfService, Kind, Objective, SloConfig
 from cascade_server.router import Tier
 
-REALTIME, FULL, OFFLINE = ServiceClass
+REALTIME, FULL, OFFLINE = ClassOfService
 STUDENT, TEACHER = Tier
 HOUR = 3600.0
 CONFIG = SloConfig(

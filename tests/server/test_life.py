@@ -57,6 +57,7 @@ def test_reflection_knows_the_services(serving: Running) -> None:
         "ListTables",
         "DescribeTable",
         "GetStatistics",
+        "GetServiceLevel",
     ]
 
 

@@ -8,9 +8,9 @@ import pytest
 from cascade_server.errors import ConfigError
 from cascade_server.objectives import (
     DEFAULTS,
+    ClassOfService,
     Kind,
     Objective,
-    ServiceClass,
     SloConfig,
     load_slo,
 )
@@ -45,7 +45,7 @@ class TestReading:
     def test_everything_it_may_say(self, tmp_path: Path) -> None:
         config = load_slo(write(tmp_path, WHOLE))
         assert (config.service, config.window_days, config.window) == ("scoring", 7, 604_800)
-        real = ServiceClass.REALTIME
+        real = ClassOfService.REALTIME
         assert config.objectives == (
             Objective("*", real, Kind.AVAILABILITY, 0.999),
             Objective("*", real, Kind.LATENCY, 0.9, threshold=0.005),
@@ -161,12 +161,12 @@ class TestTables:
 
     def test_the_defaults_promise_something_of_every_class(self) -> None:
         assert SloConfig().objectives == DEFAULTS
-        assert {each.service for each in SloConfig().of(["credit"])} == set(ServiceClass)
+        assert {each.service for each in SloConfig().of(["credit"])} == set(ClassOfService)
 
 
 def test_a_tier_is_good_enough_from_its_own_upwards() -> None:
     def good(tier: Tier) -> list[Tier]:
-        wanted = Objective("a", ServiceClass.REALTIME, Kind.FIDELITY, 0.5, tier=tier)
+        wanted = Objective("a", ClassOfService.REALTIME, Kind.FIDELITY, 0.5, tier=tier)
         return [each for each in Tier if wanted.satisfied_by(each)]
 
     assert good(Tier.STUDENT) == [Tier.STUDENT, Tier.TEACHER]

@@ -131,7 +131,14 @@ GENERATE: dict[str, tuple[Any, grpc.StatusCode, list[str]]] = {
 }
 
 
-METHODS = ["Synthesize", "Generate", "ListTables", "DescribeTable", "GetStatistics"]
+METHODS = [
+    "Synthesize",
+    "Generate",
+    "ListTables",
+    "DescribeTable",
+    "GetStatistics",
+    "GetServiceLevel",
+]
 
 
 def refused(call: Any, code: grpc.StatusCode, words: list[str]) -> None:

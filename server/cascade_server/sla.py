@@ -1,0 +1,97 @@
+"""Service levels, as far as they are I/O: `slo.yaml`, the state file, what is told of each call."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+
+import grpc
+from cascade_tables import list_releases
+
+from cascade_server.calls import Call
+from cascade_server.config import ServerConfig
+from cascade_server.ledger import Ledger
+from cascade_server.objectives import ClassOfService, SloConfig, load_slo
+from cascade_server.router import Tier
+from cascade_server.state_file import StateFile
+
+log = logging.getLogger("cascade.server")
+
+
+class Sla:
+    """What is promised, and how it is kept.
+
+    Raises:
+        ConfigError: `slo.yaml` is not what it should be.
+        ReleaseError: there is no model repository.
+    """
+
+    def __init__(self, config: ServerConfig, clock: Callable[[], float] = time.time) -> None:
+        slo = SloConfig() if config.slo is None else load_slo(config.slo)
+        self.tables = frozenset(list_releases(config.repository))
+        self.ledger = Ledger(slo, self.tables, clock)
+        self._config = config
+        self._file: StateFile | None = None
+        self._stopping = asyncio.Event()
+        self._saving: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Go on from what an earlier process counted, and keep saving.
+
+        Raises:
+            ConfigError: the folder for it is another server's, or cannot be written to.
+        """
+        if self._config.state_dir is not None:
+            self._file = StateFile(self._config.state_dir)
+            state = self._file.load()
+            if state is not None:
+                self.ledger.restore(state)
+            await self.save()
+            self._saving = asyncio.create_task(self._keep_saving())
+
+    async def stop(self) -> None:
+        """Save a last time."""
+        self._stopping.set()
+        if self._saving is not None:
+            await self._saving
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    async def save(self) -> None:
+        """Write the state, off the event loop; what cannot be written is reported."""
+        if self._file is None:
+            return
+        state, loop = self.ledger.state(), asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(None, self._file.save, state)
+        except OSError as exc:
+            log.error("%s cannot be written: %s", self._file.path, exc.strerror)
+
+    async def _keep_saving(self) -> None:
+        while not self._stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), self._config.state_seconds)
+            await self.save()
+
+    def call(self, service: ClassOfService) -> Call:
+        """A call that has just come."""
+        return Call(self, self.tables, service)
+
+    def record(
+        self,
+        table: str,
+        service: ClassOfService,
+        tier: Tier | None,
+        code: grpc.StatusCode,
+        seconds: float,
+    ) -> None:
+        """The end of a call; see `Ledger.record`."""
+        self.ledger.record(table, service, tier, code, seconds)
+
+    def record_rows(self, table: str, service: ClassOfService, tier: Tier, rows: int) -> None:
+        """Rows that are on their way; see `Ledger.record_rows`."""
+        self.ledger.record_rows(table, service, tier, rows)
