@@ -46,10 +46,21 @@ from cascade_client.errors import (
     Unavailable,
 )
 from cascade_client.retry import Retry
+from cascade_client.service_level import (
+    Alert,
+    BurnRate,
+    LatencyQuantiles,
+    ObjectiveKind,
+    ObjectiveStatus,
+    ServiceClass,
+    ServiceLevel,
+)
 
 __all__ = [
     "MISSING",
+    "Alert",
     "AsyncClient",
+    "BurnRate",
     "Cancelled",
     "CascadeError",
     "Chunk",
@@ -59,8 +70,11 @@ __all__ = [
     "DeadlineExceeded",
     "DroppedColumn",
     "InvalidRequest",
+    "LatencyQuantiles",
     "MissingDependency",
     "NotFound",
+    "ObjectiveKind",
+    "ObjectiveStatus",
     "Overloaded",
     "PermissionDenied",
     "Provenance",
@@ -68,6 +82,8 @@ __all__ = [
     "Retry",
     "Routing",
     "ServerError",
+    "ServiceClass",
+    "ServiceLevel",
     "Synthesis",
     "TableDescription",
     "TableSummary",

@@ -27,6 +27,7 @@ from cascade_client.base import (
 from cascade_client.cells import Nulls, read
 from cascade_client.client import Row
 from cascade_client.retry import Retry
+from cascade_client.service_level import ServiceLevel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -239,6 +240,11 @@ class AsyncClient(BaseClient):
         """The tables that the server has releases of."""
         expiry = self._expiry(timeout)
         return wire.tables(await self._call(self._stub.ListTables, pb.ListTablesRequest(), expiry))
+
+    async def service_level(self, *, timeout: float | None = None) -> ServiceLevel:
+        """What the server promises, and how it keeps it; see `Client.service_level`."""
+        expiry, request = self._expiry(timeout), pb.GetServiceLevelRequest()
+        return wire.service_level(await self._call(self._stub.GetServiceLevel, request, expiry))
 
     async def describe(
         self, table: str, *, version: int | None = None, timeout: float | None = None

@@ -24,6 +24,7 @@ from cascade_client.base import (
 )
 from cascade_client.cells import Nulls, read
 from cascade_client.retry import Retry
+from cascade_client.service_level import ServiceLevel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -285,6 +286,11 @@ class Client(BaseClient):
         """The tables that the server has releases of."""
         expiry = self._expiry(timeout)
         return wire.tables(self._call(self._stub.ListTables, pb.ListTablesRequest(), expiry))
+
+    def service_level(self, *, timeout: float | None = None) -> ServiceLevel:
+        """What the server promises, and how it keeps it; print it to read it."""
+        expiry, request = self._expiry(timeout), pb.GetServiceLevelRequest()
+        return wire.service_level(self._call(self._stub.GetServiceLevel, request, expiry))
 
     def describe(
         self, table: str, *, version: int | None = None, timeout: float | None = None

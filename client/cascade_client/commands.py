@@ -22,6 +22,16 @@ from cascade_client.wire import Fidelity
 
 TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
+target_option = click.option(
+    "--target",
+    default=DEFAULT_TARGET,
+    envvar="CASCADE_TARGET",
+    show_default=True,
+    show_envvar=True,
+    metavar="HOST:PORT",
+    help="The server.",
+)
+
 
 class AskFailed(click.ClickException):
     """What the server or the client said, in words for a terminal; exit code 1."""
@@ -53,15 +63,7 @@ class AskFailed(click.ClickException):
 @click.option("--full", "fidelity", flag_value="full", help="Ask the teacher: slow, faithful.")
 @click.option("--fast", "fidelity", flag_value="fast", help="Ask the student.")
 @click.option("--version", type=int, help="The release; the latest where not given.")
-@click.option(
-    "--target",
-    default=DEFAULT_TARGET,
-    envvar="CASCADE_TARGET",
-    show_default=True,
-    show_envvar=True,
-    metavar="HOST:PORT",
-    help="The server.",
-)
+@target_option
 @click.option(
     "--timeout", default=10.0, show_default=True, metavar="SECONDS", help="Patience with --draws."
 )

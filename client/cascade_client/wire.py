@@ -21,10 +21,20 @@ from cascade_client.answers import (
     TableSummary,
     Tier,
     Timings,
+    from_microseconds,
 )
 from cascade_client.cells import Form, Given, read
 from cascade_client.errors import InvalidRequest, ServerError
 from cascade_client.rows import pack, unpack
+from cascade_client.service_level import (
+    Alert,
+    BurnRate,
+    LatencyQuantiles,
+    ObjectiveKind,
+    ObjectiveStatus,
+    ServiceClass,
+    ServiceLevel,
+)
 
 Fidelity = Literal["auto", "fast", "full"]
 Kind = Literal["pandas", "rows", "arrow"]
@@ -36,6 +46,24 @@ FIDELITIES: Mapping[str, pb.Fidelity.ValueType] = {
 }
 
 TIERS: Mapping[int, Tier] = {pb.TIER_STUDENT: Tier.STUDENT, pb.TIER_TEACHER: Tier.TEACHER}
+
+CLASSES: Mapping[int, ServiceClass] = {
+    pb.CLASS_OF_SERVICE_REALTIME: ServiceClass.REALTIME,
+    pb.CLASS_OF_SERVICE_FULL: ServiceClass.FULL,
+    pb.CLASS_OF_SERVICE_OFFLINE: ServiceClass.OFFLINE,
+}
+
+KINDS: Mapping[int, ObjectiveKind] = {
+    pb.OBJECTIVE_KIND_AVAILABILITY: ObjectiveKind.AVAILABILITY,
+    pb.OBJECTIVE_KIND_LATENCY: ObjectiveKind.LATENCY,
+    pb.OBJECTIVE_KIND_FIDELITY: ObjectiveKind.FIDELITY,
+}
+
+ALERTS: Mapping[int, Alert] = {
+    pb.ALERT_STATE_OK: Alert.OK,
+    pb.ALERT_STATE_TICKET: Alert.TICKET,
+    pb.ALERT_STATE_PAGE: Alert.PAGE,
+}
 
 FORMS: Mapping[str, Form] = {"pandas": Form.PANDAS, "rows": Form.ROWS, "arrow": Form.ARROW}
 
@@ -225,6 +253,48 @@ def description(response: pb.DescribeTableResponse, version: int | None) -> Tabl
         columns=tuple(_column(column) for column in response.columns),
         dropped=tuple(DroppedColumn(d.name, d.reason) for d in response.dropped),
         releases=releases,
+    )
+
+
+def service_level(response: pb.GetServiceLevelResponse) -> ServiceLevel:
+    """What `Client.service_level` returns."""
+    return ServiceLevel(
+        service=response.service,
+        window=response.window_seconds,
+        since=from_microseconds(response.since),
+        objectives=tuple(_objective(each) for each in response.objectives),
+        latencies=tuple(
+            LatencyQuantiles(
+                table=each.table,
+                service=CLASSES.get(each.class_of_service, ServiceClass.UNKNOWN),
+                tier=TIERS.get(each.tier, Tier.UNKNOWN),
+                count=each.count,
+                quantiles={q.quantile: q.microseconds / 1e6 for q in each.quantiles},
+            )
+            for each in response.latencies
+        ),
+    )
+
+
+def _objective(message: pb.ObjectiveStatus) -> ObjectiveStatus:
+    kind = KINDS.get(message.kind, ObjectiveKind.UNKNOWN)
+    latency, fidelity = kind is ObjectiveKind.LATENCY, kind is ObjectiveKind.FIDELITY
+    return ObjectiveStatus(
+        name=message.name,
+        table=message.table,
+        service=CLASSES.get(message.class_of_service, ServiceClass.UNKNOWN),
+        kind=kind,
+        target=message.target,
+        threshold=message.threshold_microseconds / 1e6 if latency else None,
+        tier=TIERS.get(message.tier, Tier.UNKNOWN) if fidelity else None,
+        good=message.good,
+        total=message.total,
+        budget_remaining=message.budget_remaining,
+        burn_rates=tuple(
+            BurnRate(burn.window_seconds, burn.rate, burn.good, burn.total)
+            for burn in message.burn_rates
+        ),
+        alert=ALERTS.get(message.alert, Alert.UNKNOWN),
     )
 
 

@@ -21,6 +21,7 @@ SUMMARIES = {
     "release": "Write teacher and student into a model repository.",
     "serve": "Serve a model repository over gRPC.",
     "ask": "Ask a server for rows, some of whose columns are known.",
+    "sla": "Show how a server keeps its service level objectives.",
 }
 
 # The extra that brings what a package's commands import.

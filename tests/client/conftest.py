@@ -44,6 +44,72 @@ SYNTHETIC: dict[str, tuple[str, Any]] = {
     "joined": ("integers", 3_600_000_000),
 }
 
+# What the scripted server promises, and how it keeps it.
+LEVEL = pb.GetServiceLevelResponse(
+    service="scoring",
+    window_seconds=30 * 86_400,
+    since=1_767_323_045_000_000,
+    objectives=[
+        pb.ObjectiveStatus(
+            name="people-realtime-availability",
+            table="people",
+            class_of_service=pb.CLASS_OF_SERVICE_REALTIME,
+            kind=pb.OBJECTIVE_KIND_AVAILABILITY,
+            target=0.999,
+            good=99_000,
+            total=100_000,
+            budget_remaining=-9.0,
+            burn_rates=[
+                pb.BurnRate(window_seconds=seconds, rate=15.5, good=99, total=100)
+                for seconds in (300, 1800, 3600, 21_600, 86_400, 259_200)
+            ],
+            alert=pb.ALERT_STATE_PAGE,
+        ),
+        pb.ObjectiveStatus(
+            name="people-realtime-latency-50ms",
+            table="people",
+            class_of_service=pb.CLASS_OF_SERVICE_REALTIME,
+            kind=pb.OBJECTIVE_KIND_LATENCY,
+            target=0.99,
+            threshold_microseconds=50_000,
+            good=9990,
+            total=10_000,
+            budget_remaining=0.9,
+            burn_rates=[
+                pb.BurnRate(window_seconds=seconds, rate=0.1, good=9990, total=10_000)
+                for seconds in (300, 1800, 3600, 21_600, 86_400, 259_200)
+            ],
+            alert=pb.ALERT_STATE_OK,
+        ),
+        pb.ObjectiveStatus(
+            name="people-full-fidelity-teacher",
+            table="people",
+            class_of_service=pb.CLASS_OF_SERVICE_FULL,
+            kind=pb.OBJECTIVE_KIND_FIDELITY,
+            target=0.5,
+            tier=pb.TIER_TEACHER,
+            budget_remaining=1.0,
+            burn_rates=[
+                pb.BurnRate(window_seconds=seconds)
+                for seconds in (300, 1800, 3600, 21_600, 86_400, 259_200)
+            ],
+            alert=pb.ALERT_STATE_OK,
+        ),
+    ],
+    latencies=[
+        pb.LatencyQuantiles(
+            table="people",
+            class_of_service=pb.CLASS_OF_SERVICE_REALTIME,
+            tier=pb.TIER_STUDENT,
+            count=1234,
+            quantiles=[
+                pb.Quantile(quantile=quantile, microseconds=microseconds)
+                for quantile, microseconds in ((0.5, 310), (0.9, 420), (0.99, 1110), (0.999, 5200))
+            ],
+        )
+    ],
+)
+
 
 @dataclass
 class Fault:
@@ -124,6 +190,10 @@ class ScriptedService(SynthesisServicer):
                 )
             ],
         )
+
+    def GetServiceLevel(self, request: Any, context: Any) -> Any:
+        self._take(request, context)
+        return LEVEL
 
     def _take(self, request: Any, context: Any) -> None:
         self.requests.append(request)
