@@ -40,6 +40,11 @@ from cascade_server.server import Server
     type=click.Path(path_type=Path),
     help="Folder that keeps error budgets over a restart; one for each server.",
 )
+@click.option(
+    "--metrics-port",
+    type=int,
+    help="Answer Prometheus here, over HTTP; 0: any free port. Nowhere where not given.",
+)
 def serve(
     repository: Path,
     host: str,
@@ -48,6 +53,7 @@ def serve(
     drain_seconds: float,
     slo: Path | None,
     state_dir: Path | None,
+    metrics_port: int | None,
 ) -> None:
     """Serve a model repository over gRPC.
 
@@ -57,7 +63,7 @@ def serve(
     \b
     Example:
       cascade serve --repository model_repository --port 8470
-      cascade serve --slo slo.yaml --state-dir /var/lib/cascade
+      cascade serve --slo slo.yaml --state-dir /var/lib/cascade --metrics-port 9464
       cascade ask credit --given age=25            in another terminal
     """
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
@@ -78,6 +84,7 @@ def serve(
             drain_seconds=drain_seconds,
             slo=slo,
             state_dir=state_dir,
+            metrics_port=metrics_port,
         )
         server = Server(config, report)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -85,6 +92,8 @@ def serve(
         try:
             console.print(f"loading {repository}")
             await server.startup()
+            if server.sla.metrics_port is not None:
+                console.print(f"metrics on http://{host}:{server.sla.metrics_port}/metrics")
             console.print(f"serving on {host}:{server.port} (Ctrl-C stops)")
             await server.main_loop()
             console.print("draining")

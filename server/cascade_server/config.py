@@ -27,6 +27,7 @@ class ServerConfig:
         slo: the file of objectives; None: `objectives.DEFAULTS`.
         state_dir: where error budgets are kept over a restart; None: they are not.
         state_seconds: how often they are written.
+        metrics_port: where Prometheus may scrape; 0: any free port; None: nowhere.
     """
 
     repository: Path = Path("model_repository")
@@ -42,6 +43,7 @@ class ServerConfig:
     slo: Path | None = None
     state_dir: Path | None = None
     state_seconds: float = 60.0
+    metrics_port: int | None = None
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -54,7 +56,8 @@ class ServerConfig:
             ("chunk_rows", 1, 65_536),
             ("drain_seconds", 0, 3600),
             ("state_seconds", 0.1, 86_400),
+            ("metrics_port", 0, 65_535),
         ):
             value = getattr(self, name)
-            if not low <= value <= high:
+            if value is not None and not low <= value <= high:
                 raise ConfigError(f"{name} is {value}; allowed: {low} to {high}")

@@ -14,6 +14,7 @@ from cascade_tables import list_releases
 from cascade_server.calls import Call
 from cascade_server.config import ServerConfig
 from cascade_server.ledger import Ledger
+from cascade_server.metrics import Metrics
 from cascade_server.objectives import ClassOfService, SloConfig, load_slo
 from cascade_server.router import Tier
 from cascade_server.state_file import StateFile
@@ -24,6 +25,11 @@ log = logging.getLogger("cascade.server")
 class Sla:
     """What is promised, and how it is kept.
 
+    Attributes:
+        tables: those that are served.
+        ledger, metrics: who is told of each call; metrics only where they are asked for.
+        metrics_port: where they are answered.
+
     Raises:
         ConfigError: `slo.yaml` is not what it should be.
         ReleaseError: there is no model repository.
@@ -33,16 +39,18 @@ class Sla:
         slo = SloConfig() if config.slo is None else load_slo(config.slo)
         self.tables = frozenset(list_releases(config.repository))
         self.ledger = Ledger(slo, self.tables, clock)
+        self.metrics: Metrics | None = None
+        self.metrics_port: int | None = None
         self._config = config
         self._file: StateFile | None = None
         self._stopping = asyncio.Event()
         self._saving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Go on from what an earlier process counted, and keep saving.
+        """Go on from what an earlier process counted, keep saving, and answer scrapes.
 
         Raises:
-            ConfigError: the folder for it is another server's, or cannot be written to.
+            ConfigError: the folder is another server's or cannot be written to; the port is taken.
         """
         if self._config.state_dir is not None:
             self._file = StateFile(self._config.state_dir)
@@ -51,9 +59,14 @@ class Sla:
                 self.ledger.restore(state)
             await self.save()
             self._saving = asyncio.create_task(self._keep_saving())
+        if self._config.metrics_port is not None:
+            self.metrics = Metrics(self.ledger, self.tables)
+            self.metrics_port = self.metrics.serve(self._config.host, self._config.metrics_port)
 
     async def stop(self) -> None:
-        """Save a last time."""
+        """Save a last time, and stop answering."""
+        if self.metrics is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self.metrics.close)
         self._stopping.set()
         if self._saving is not None:
             await self._saving
@@ -91,7 +104,11 @@ class Sla:
     ) -> None:
         """The end of a call; see `Ledger.record`."""
         self.ledger.record(table, service, tier, code, seconds)
+        if self.metrics is not None:
+            self.metrics.record(table, service, tier, code, seconds)
 
     def record_rows(self, table: str, service: ClassOfService, tier: Tier, rows: int) -> None:
         """Rows that are on their way; see `Ledger.record_rows`."""
         self.ledger.record_rows(table, service, tier, rows)
+        if self.metrics is not None:
+            self.metrics.record_rows(table, service, tier, rows)

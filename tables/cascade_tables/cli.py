@@ -22,6 +22,7 @@ SUMMARIES = {
     "serve": "Serve a model repository over gRPC.",
     "ask": "Ask a server for rows, some of whose columns are known.",
     "sla": "Show how a server keeps its service level objectives.",
+    "slo": "Write Prometheus rules for service level objectives.",
 }
 
 # The extra that brings what a package's commands import.
