@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -62,7 +62,7 @@ def updated(limit: Limit, config: LimitConfig, seconds: float, inside: int) -> L
     if usual > 2 * seconds:
         usual *= 0.95
     if inside < limit.value / 2:
-        return replace(limit, usual=usual)
+        return Limit(limit.value, usual)
     gradient = min(1.0, max(0.5, config.tolerance * usual / seconds))
     wanted = limit.value * gradient + math.sqrt(limit.value)
     value = limit.value + config.smoothing * (wanted - limit.value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class GatherConfig:
 
     max_queue_delay_microseconds: int = 500
     looks: int = 40
-    probe_every: int = 128
+    probe_every: int = 256
     give_up_after: int = 8
 
 
@@ -125,9 +125,10 @@ def after_run(gather: Gather, config: GatherConfig, requests: int) -> Gather:
     if gather.expected and alone >= config.give_up_after:
         return Gather()
     if not gather.expected and runs >= config.probe_every:
-        # One look; without company the next single run ends it.
-        return Gather(expected=True, alone=config.give_up_after - 1)
-    return replace(gather, alone=alone, runs=runs)
+        # Two looks, since the first may be at the last of a group that came together; without
+        # company two single runs end it.
+        return Gather(expected=True, alone=config.give_up_after - 2)
+    return Gather(gather.expected, alone, runs)
 
 
 def waits(

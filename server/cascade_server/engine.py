@@ -1,8 +1,8 @@
 """An engine: one model that runs one batch at a time, and the requests that wait for it.
 
-Event-driven. An idle engine starts as soon as the event loop comes round, or, if the runs before
-had company, once nothing more has come for some turns of it; a busy one gathers until it is free.
-What a batch takes is decided by `batching.next_batch`; this is the shell around it.
+Event-driven. An idle engine starts at once, or, if the runs before had company, once nothing more
+has come for some turns of the event loop; a busy one gathers until it is free. What a batch takes
+is decided by `batching.next_batch`; this is the shell around it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from cascade_server.batching import (
 from cascade_server.errors import DeadlinePassed
 from cascade_server.latency_model import LatencyModel
 
+TOO_LATE = "the deadline passed in the queue"
 BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -121,6 +122,10 @@ class Engine(Generic[TaskT]):
         """
         if task.done:
             return 0.0
+        if self._starts_at_once(task):
+            self._run_alone(task, deadline)
+            if task.done:
+                return 0.0
         loop = asyncio.get_running_loop()
         now = self.clock()
         waiting = Waiting(task.rows, deadline, now, offline)
@@ -158,6 +163,25 @@ class Engine(Generic[TaskT]):
             expired=counts.expired,
             late_starts=counts.late_starts,
         )
+
+    def _starts_at_once(self, task: TaskT) -> bool:
+        """Whether there is nobody to wait for: no queue, and no company for the runs before."""
+        idle = not self._busy and not self._queue
+        return idle and not self._gather.expected and task.rows <= self.inline_rows
+
+    def _run_alone(self, task: TaskT, deadline: float) -> None:
+        began, rows = self.clock(), task.rows
+        if deadline <= began:
+            self._counts.expired += 1
+            raise DeadlinePassed(TOO_LATE)
+        self.run((task,))
+        self._count(rows, self.clock() - began, 1)
+
+    def _count(self, rows: int, seconds: float, requests: int) -> None:
+        self.model.observe(rows, max(seconds, 1e-7))
+        self._counts.runs += 1
+        self._counts.rows += rows
+        self._gather = after_run(self._gather, self.gathering, requests)
 
     def _come_round(self) -> None:
         if not self._turn_is_due and not self._busy:
@@ -242,10 +266,7 @@ class Engine(Generic[TaskT]):
         self._come_round_if_wanted()
 
     def _ran(self, taken: list[_Entry[TaskT]], rows: int, seconds: float) -> None:
-        self.model.observe(rows, max(seconds, 1e-7))
-        self._counts.runs += 1
-        self._gather = after_run(self._gather, self.gathering, len(taken))
-        self._counts.rows += rows
+        self._count(rows, seconds, len(taken))
         for entry in taken:
             if entry.future.done():  # its caller is gone
                 continue
@@ -268,7 +289,7 @@ class Engine(Generic[TaskT]):
             self._queue.remove(entry)
             self._counts.expired += 1
             if not entry.future.done():
-                entry.future.set_exception(DeadlinePassed("the deadline passed in the queue"))
+                entry.future.set_exception(DeadlinePassed(TOO_LATE))
 
     def _come_round_if_wanted(self) -> None:
         if self._queue:

@@ -6,8 +6,8 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
-# Observations that are remembered: older ones fade with this time constant.
-MEMORY = 512
+# Older observations fade: what is kept of their weight at each new one.
+KEEP = 1 - 1 / 512
 # Recent batches whose spread around the mean gives the tail.
 RECENT = 256
 TAIL = 0.99
@@ -28,9 +28,13 @@ class _Sums:
     s: float = 0.0
     ns: float = 0.0
 
-    def fade(self, keep: float) -> None:
-        self.w, self.n, self.nn = self.w * keep, self.n * keep, self.nn * keep
-        self.s, self.ns = self.s * keep, self.ns * keep
+    def add(self, n: int, s: float, w: float) -> None:
+        """Fade the batches before, add one."""
+        self.w = KEEP * self.w + w
+        self.n = KEEP * self.n + w * n
+        self.nn = KEEP * self.nn + w * n * n
+        self.s = KEEP * self.s + w * s
+        self.ns = KEEP * self.ns + w * n * s
 
 
 class LatencyModel:
@@ -61,14 +65,7 @@ class LatencyModel:
             self._since_refresh += 1
             if self._since_refresh >= REFRESH and len(self._ratios) >= ENOUGH:
                 self._refresh()
-        weight = 1.0 / (expected or seconds) ** 2
-        sums = self._sums
-        sums.fade(1 - 1 / MEMORY)
-        sums.w += weight
-        sums.n += weight * rows
-        sums.nn += weight * rows * rows
-        sums.s += weight * seconds
-        sums.ns += weight * rows * seconds
+        self._sums.add(rows, seconds, 1.0 / (expected or seconds) ** 2)
         self._fit()
 
     def _refresh(self) -> None:

@@ -11,6 +11,8 @@ from cascade_tables import Release, ReleaseError
 from cascade_tables.sampling import log_likelihood
 from numpy.typing import NDArray
 
+from cascade_server.wire import FIELDS
+
 Tokens = NDArray[np.int32]
 Mask = NDArray[np.bool_]
 Noise = NDArray[np.float32]
@@ -47,6 +49,7 @@ class Runtime:
     Attributes:
         release: what they are of.
         columns: schema columns.
+        fields: of the wire's `Column`, which one holds each column's values.
         student_noise, teacher_noise: uniform numbers a row.
         steps: the teacher's passes for full fidelity; a row takes no more than it has columns
             missing.
@@ -57,6 +60,7 @@ class Runtime:
         self.release = release
         self.layout = release.codec.layout
         self.columns = len(release.codec.schema.columns)
+        self.fields = {name: FIELDS[kind] for name, kind in release.codec.kinds.items()}
         manifest = release.manifest
         self.student_noise = int(manifest.student["noise_width"])
         self.teacher_noise = int(manifest.teacher["noise_width"])

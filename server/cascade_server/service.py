@@ -125,6 +125,7 @@ class Service:
                 response = synthesis.pack(job, drawn)
             else:
                 response = await self._elsewhere(partial(synthesis.pack, job, drawn))
+            synthesis.recycle(job.rng)
             call.sends(drawn.option.tier, job.total)
             call.ends(OK)
             return response

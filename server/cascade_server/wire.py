@@ -44,8 +44,12 @@ ALERTS = {
 }
 
 
-def read_rows(rows: pb.Rows) -> dict[str, list[Any]]:
+def read_rows(rows: pb.Rows, fields: Mapping[str, str]) -> dict[str, list[Any]]:
     """A request's columns as Python values: None for NULL, `ABSENT` for what is not known.
+
+    Args:
+        rows: as it came.
+        fields: of `Column`, which one holds the values of each of the table's columns.
 
     Raises:
         BadRequest: a column is named twice, or is not as long as `count` says.
@@ -56,6 +60,15 @@ def read_rows(rows: pb.Rows) -> dict[str, list[Any]]:
         name = column.name
         if name in out:
             raise BadRequest(f"rows: column {name!r} is listed twice")
+        if count == 1:
+            # One known value of the right type, by far the most frequent, is read without asking
+            # which type it has.
+            field = fields.get(name)
+            if field is not None and not column.states:
+                values = getattr(column, field).values
+                if len(values) == 1:
+                    out[name] = [values[0]]
+                    continue
         which = column.WhichOneof("values")
         values = list(getattr(column, which).values) if which else [None] * count
         states = column.states
@@ -85,7 +98,7 @@ def read_rows(rows: pb.Rows) -> dict[str, list[Any]]:
 def write_column(column: pb.Column, kind: Kind, data: ColumnData) -> None:
     """Fill a message from a column of decoded values."""
     values = data.values
-    if data.null.any():
+    if data.null[0] if len(values) == 1 else data.null.any():
         column.states = data.null.astype(np.uint8).tobytes()
         values = np.where(data.null, _placeholder(kind), values)
     if kind is Kind.DATETIME:

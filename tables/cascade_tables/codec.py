@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,17 @@ class Encoded:
     notices: tuple[str, ...]
 
 
+class _Places(dict[str, tuple[slice, ColumnCodec, bytes]]):
+    """By name a column's slots, its codec, and a 1 for each slot."""
+
+    def __init__(self, schema: Schema) -> None:
+        super().__init__()
+        self._schema = schema
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise self._schema.unknown(name)
+
+
 class Codec:
     """A schema's columns to and from T token slots; see `TokenLayout`."""
 
@@ -49,12 +60,12 @@ class Codec:
         self.schema = schema
         self.columns = tuple(columns)
         at = np.cumsum([0, *(len(c.sizes) for c in self.columns)]).tolist()
-        self._slots = {
-            name: slice(begin, end)
-            for name, begin, end in zip(schema.names, at[:-1], at[1:], strict=True)
-        }
+        self._places = _Places(schema)
+        for name, codec, begin, end in zip(
+            schema.names, self.columns, at[:-1], at[1:], strict=True
+        ):
+            self._places[name] = (slice(begin, end), codec, b"\1" * (end - begin))
         self.kinds = {column.name: column.kind for column in schema.columns}
-        self._by_name = dict(zip(schema.names, self.columns, strict=True))
         self.layout = TokenLayout(
             sizes=tuple(size for c in self.columns for size in c.sizes),
             column=tuple(i for i, c in enumerate(self.columns) for _ in c.sizes),
@@ -99,14 +110,16 @@ class Codec:
         tokens, observed = [0] * (n * width), bytearray(n * width)
         notices: list[str] = []
         for name, values in columns.items():
-            codec = self._by_name.get(name)
-            if codec is None:
-                raise self.schema.unknown(name)
+            slots, codec, ones = self._places[name]
             if len(values) != n:
                 raise DataError(
                     f"column {name!r} has {len(values)} values; expected {n}, one a row"
                 )
-            slots = self._slots[name]
+            if n == 1:  # what a payment waits for
+                if values[0] is not ABSENT:
+                    tokens[slots] = codec.encode_value(values[0], notices)
+                    observed[slots] = ones
+                continue
             # Each distinct value is checked and looked up once; 1, 1.0 and True are distinct.
             seen: dict[Any, tuple[int, ...]] = {}
             for row, value in enumerate(values):
@@ -121,7 +134,7 @@ class Codec:
                     found = seen[key] = codec.encode_value(value, notices)
                 at = slice(row * width + slots.start, row * width + slots.stop)
                 tokens[at] = found
-                observed[at] = b"\1" * len(found)
+                observed[at] = ones
         shape = (n, width)
         return Encoded(
             np.array(tokens, np.int32).reshape(shape),
@@ -143,10 +156,8 @@ class Codec:
         """
         out = {}
         for name in names:
-            codec = self._by_name.get(name)
-            if codec is None:
-                raise self.schema.unknown(name)
-            out[name] = codec.decode(tokens[:, self._slots[name]], rng)
+            slots, codec, _ = self._places[name]
+            out[name] = codec.decode(tokens[:, slots], rng)
         return out
 
     def to_dict(self) -> dict[str, Any]:

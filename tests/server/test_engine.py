@@ -74,6 +74,11 @@ class Bench:
     ) -> asyncio.Task[None]:
         return asyncio.create_task(self.engine.submit(Job(name, **job), deadline, offline))
 
+    async def free(self) -> None:
+        """Let one run of the executor finish, once there is one."""
+        await self.held()
+        self.executor.release()
+
     async def held(self, runs: int = 1) -> None:
         """Until the engine has handed a run to its executor."""
         while len(self.executor.held) < runs:
@@ -87,9 +92,39 @@ async def settle() -> None:
 
 
 async def test_requests_that_arrive_together_share_a_batch() -> None:
-    bench = Bench(inline_rows=8)
-    await asyncio.gather(*(bench.submit(name) for name in "abc"))
+    bench = Bench()
+    await asyncio.gather(*(bench.submit(name) for name in "abc"), bench.free())
     assert bench.ran == [["a", "b", "c"]]
+
+
+async def test_an_idle_engine_of_the_loop_starts_at_once() -> None:
+    bench = Bench(inline_rows=8)
+    assert await bench.engine.submit(Job("first"), math.inf) == 0
+    submitting = bench.engine.submit(Job("second"), math.inf)
+    with pytest.raises(StopIteration):  # it never waits
+        submitting.send(None)
+    assert bench.ran == [["first"], ["second"]]
+    bench.now = 1.0
+    with pytest.raises(DeadlinePassed):
+        await bench.engine.submit(Job("late"), deadline=1.0)
+    assert bench.engine.statistics().expired == 1
+    assert bench.ran == [["first"], ["second"]]
+
+
+async def test_an_engine_of_the_loop_notices_company_and_that_it_is_gone() -> None:
+    """Rounds of three requests, then single ones."""
+    bench = Bench(inline_rows=8)
+    together = 0
+    while together < 10:
+        await asyncio.gather(*(bench.submit(name) for name in "abc"))
+        together += bench.ran[-1] == ["a", "b", "c"]
+        assert len(bench.ran) < 1000
+    assert bench.ran[-10:] == [["a", "b", "c"]] * 10
+    for _ in range(bench.engine.gathering.give_up_after):
+        await bench.submit("single")
+    submitting = bench.engine.submit(Job("at once"), math.inf)
+    with pytest.raises(StopIteration):
+        submitting.send(None)
 
 
 async def test_a_busy_engine_gathers_and_takes_the_earliest_deadline_first() -> None:
