@@ -10,7 +10,8 @@ RUN python -m venv /opt/cascade
 # Dependencies first: this layer is kept until one of them changes.
 COPY pyproject.toml constraints.txt ./
 RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-      print(*project['dependencies'], *project['optional-dependencies']['server'], sep='\n')" \
+      extras = project['optional-dependencies']; \
+      print(*project['dependencies'], *extras['server'], *extras['cache'], sep='\n')" \
       > requirements.txt \
  && /opt/cascade/bin/pip install --constraint constraints.txt --requirement requirements.txt
 COPY README.md LICENSE ./

@@ -31,7 +31,7 @@ $(VENV)/.serve: $(MADE_FROM) | $(BIN)/python
 $(VENV)/.dev: $(MADE_FROM) | $(BIN)/python
 	@echo "installing everything for development into $(VENV)"
 	@$(PIP) torch
-	@$(PIP) --editable '.[server,distill,dev]'
+	@$(PIP) --editable '.[server,cache,distill,dev]'
 	@touch $@ $(VENV)/.serve
 
 demo: $(VENV)/.serve ## Start a server and ask it for rows, real time and offline

@@ -47,11 +47,13 @@ class Considered:
     Attributes:
         tier, steps: who, in how many network passes.
         predicted: seconds until its answer that the server would not have exceeded 99 times of 100.
+        from_pool: of rows that were made ahead of time.
     """
 
     tier: Tier
     steps: int
     predicted: float
+    from_pool: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,14 @@ class Provenance:
         version: the release that answered.
         tier: the student (fast) or the teacher (full fidelity).
         steps: network passes a row.
-        seed: asking the same tier of the same version again with it gives equal rows.
+        seed: asking the same tier of the same version again with it gives equal rows; 0 where
+            `from_pool`: such rows cannot be asked for again.
         from_pool: the teacher made the rows ahead of time.
         epsilon: the release's differential-privacy budget; None: it was trained without.
         timings: where the server's time went.
         notices: what was changed on the way in, such as an unseen category that was folded.
         routing: why this tier answered; None unless `explain` asked for it.
+        cached: the rows were drawn for an equal request with the same seed.
     """
 
     synthetic: bool
@@ -91,6 +95,7 @@ class Provenance:
     timings: Timings = field(default_factory=Timings)
     notices: tuple[str, ...] = ()
     routing: Routing | None = None
+    cached: bool = False
 
     def __str__(self) -> str:
         parts = [
@@ -98,7 +103,8 @@ class Provenance:
             f"{self.tier}, {self.steps} step{'s' * (self.steps != 1)}",
             *(["from the pool"] if self.from_pool else []),
             *([f"ε = {self.epsilon:g}"] if self.epsilon is not None else []),
-            f"seed {self.seed}",
+            *([] if self.from_pool else [f"seed {self.seed}"]),
+            *(["cached"] if self.cached else []),
             f"{self.timings.total * 1000:.2f} ms in the server",
         ]
         return " · ".join(parts)

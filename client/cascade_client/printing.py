@@ -56,7 +56,8 @@ def explained(routing: Routing) -> list[str]:
     lines = [f"why: {routing.reason}"]
     for each in routing.considered:
         passes = f"{each.steps} step{'s' * (each.steps != 1)}"
-        lines.append(f"  {each.tier}, {passes}: {each.predicted * 1000:.2f} ms predicted")
+        pool = " from the pool" if each.from_pool else ""
+        lines.append(f"  {each.tier}, {passes}{pool}: {each.predicted * 1000:.2f} ms predicted")
     return lines
 
 

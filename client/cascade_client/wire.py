@@ -226,6 +226,7 @@ def provenance(message: pb.Provenance) -> Provenance:
         ),
         notices=tuple(message.notices),
         routing=_routing(message.routing) if message.HasField("routing") else None,
+        cached=message.cached,
     )
 
 
@@ -233,7 +234,12 @@ def _routing(message: pb.Routing) -> Routing:
     return Routing(
         reason=message.reason,
         considered=tuple(
-            Considered(TIERS.get(each.tier, Tier.UNKNOWN), each.steps, each.predicted / 1e6)
+            Considered(
+                TIERS.get(each.tier, Tier.UNKNOWN),
+                each.steps,
+                each.predicted / 1e6,
+                each.from_pool,
+            )
             for each in message.considered
         ),
     )

@@ -404,6 +404,7 @@ class Provenance(_message.Message):
     TIMINGS_FIELD_NUMBER: _builtins.int
     NOTICES_FIELD_NUMBER: _builtins.int
     ROUTING_FIELD_NUMBER: _builtins.int
+    CACHED_FIELD_NUMBER: _builtins.int
     synthetic: _builtins.bool
     table: _builtins.str
     version: _builtins.int
@@ -411,9 +412,13 @@ class Provenance(_message.Message):
     steps: _builtins.int
     """Network passes a row: 1 for the student."""
     seed: _builtins.int
+    """0 where from_pool: such rows cannot be asked for again."""
     from_pool: _builtins.bool
+    """The teacher made the rows ahead of time."""
     epsilon: _builtins.float
     """The differential-privacy budget of the release; unset: none was spent."""
+    cached: _builtins.bool
+    """The rows were drawn for an equal request with the same seed; the timings are this answer's."""
     @_builtins.property
     def timings(self) -> Global___Timings: ...
     @_builtins.property
@@ -438,10 +443,11 @@ class Provenance(_message.Message):
         timings: Global___Timings | None = ...,
         notices: _abc.Iterable[_builtins.str] | None = ...,
         routing: Global___Routing | None = ...,
+        cached: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "epsilon", b"epsilon", "routing", b"routing", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "epsilon", b"epsilon", "from_pool", b"from_pool", "notices", b"notices", "routing", b"routing", "seed", b"seed", "steps", b"steps", "synthetic", b"synthetic", "table", b"table", "tier", b"tier", "timings", b"timings", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "cached", b"cached", "epsilon", b"epsilon", "from_pool", b"from_pool", "notices", b"notices", "routing", b"routing", "seed", b"seed", "steps", b"steps", "synthetic", b"synthetic", "table", b"table", "tier", b"tier", "timings", b"timings", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__epsilon: _TypeAlias = _typing.Literal["epsilon"]  # noqa: Y015
     _WhichOneofArgType__epsilon: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon"]  # noqa: Y015
@@ -483,20 +489,24 @@ class Considered(_message.Message):
     TIER_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     PREDICTED_FIELD_NUMBER: _builtins.int
+    FROM_POOL_FIELD_NUMBER: _builtins.int
     tier: Global___Tier.ValueType
     steps: _builtins.int
     predicted: _builtins.int
     """The .99 quantile predicted for it when the request came, its queue included; microseconds."""
+    from_pool: _builtins.bool
+    """Rows made ahead of time."""
     def __init__(
         self,
         *,
         tier: Global___Tier.ValueType = ...,
         steps: _builtins.int = ...,
         predicted: _builtins.int = ...,
+        from_pool: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["predicted", b"predicted", "steps", b"steps", "tier", b"tier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_pool", b"from_pool", "predicted", b"predicted", "steps", b"steps", "tier", b"tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -968,6 +978,8 @@ class GetStatisticsResponse(_message.Message):
     INSIDE_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
     inside: _builtins.int
     """Requests inside now, and how many may be."""
     limit: _builtins.int
@@ -975,6 +987,12 @@ class GetStatisticsResponse(_message.Message):
     """Requests that were refused because the server was full."""
     @_builtins.property
     def engines(self) -> _containers.RepeatedCompositeFieldContainer[Global___EngineStatistics]: ...
+    @_builtins.property
+    def pool(self) -> Global___PoolStatistics:
+        """Unset where there is none."""
+
+    @_builtins.property
+    def cache(self) -> Global___CacheStatistics: ...
     def __init__(
         self,
         *,
@@ -982,14 +1000,157 @@ class GetStatisticsResponse(_message.Message):
         inside: _builtins.int = ...,
         limit: _builtins.int = ...,
         refused: _builtins.int = ...,
+        pool: Global___PoolStatistics | None = ...,
+        cache: Global___CacheStatistics | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "pool", b"pool"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engines", b"engines", "inside", b"inside", "limit", b"limit", "refused", b"refused"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "engines", b"engines", "inside", b"inside", "limit", b"limit", "pool", b"pool", "refused", b"refused"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatisticsResponse: _TypeAlias = GetStatisticsResponse  # noqa: Y015
+
+@_typing.final
+class PoolStatistics(_message.Message):
+    """Rows that the teacher made ahead of time. Counts are since the server's start."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELEASES_FIELD_NUMBER: _builtins.int
+    CONDITIONS_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    EXPIRED_ROWS_FIELD_NUMBER: _builtins.int
+    EVICTED_ROWS_FIELD_NUMBER: _builtins.int
+    conditions: _builtins.int
+    """Conditions that there are rows for, and the bytes of all rows."""
+    bytes: _builtins.int
+    expired_rows: _builtins.int
+    """Rows dropped because of their age, and to make room."""
+    evicted_rows: _builtins.int
+    @_builtins.property
+    def releases(self) -> _containers.RepeatedCompositeFieldContainer[Global___PooledRelease]: ...
+    def __init__(
+        self,
+        *,
+        releases: _abc.Iterable[Global___PooledRelease] | None = ...,
+        conditions: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+        expired_rows: _builtins.int = ...,
+        evicted_rows: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "conditions", b"conditions", "evicted_rows", b"evicted_rows", "expired_rows", b"expired_rows", "releases", b"releases"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PoolStatistics: _TypeAlias = PoolStatistics  # noqa: Y015
+
+@_typing.final
+class PooledRelease(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    HITS_FIELD_NUMBER: _builtins.int
+    MISSES_FIELD_NUMBER: _builtins.int
+    REFILLED_ROWS_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    version: _builtins.int
+    hits: _builtins.int
+    """Requests answered from the pool, and those that found too few rows."""
+    misses: _builtins.int
+    refilled_rows: _builtins.int
+    rows: _builtins.int
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        version: _builtins.int = ...,
+        hits: _builtins.int = ...,
+        misses: _builtins.int = ...,
+        refilled_rows: _builtins.int = ...,
+        rows: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits", "misses", b"misses", "refilled_rows", b"refilled_rows", "rows", b"rows", "table", b"table", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PooledRelease: _TypeAlias = PooledRelease  # noqa: Y015
+
+@_typing.final
+class CacheStatistics(_message.Message):
+    """Answers to requests with a seed. Counts are since the server's start."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class SecondLevelFailuresEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    HITS_FIELD_NUMBER: _builtins.int
+    SECOND_LEVEL_HITS_FIELD_NUMBER: _builtins.int
+    JOINED_FIELD_NUMBER: _builtins.int
+    MISSES_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    EVICTED_FIELD_NUMBER: _builtins.int
+    SECOND_LEVEL_FAILURES_FIELD_NUMBER: _builtins.int
+    hits: _builtins.int
+    """Requests whose answer was there, was in the second level, was being drawn for another one, or
+    was drawn.
+    """
+    second_level_hits: _builtins.int
+    joined: _builtins.int
+    misses: _builtins.int
+    entries: _builtins.int
+    bytes: _builtins.int
+    evicted: _builtins.int
+    @_builtins.property
+    def second_level_failures(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Times that the second level was of no use, by why: timeout, error, corrupt, busy or open (the
+        circuit breaker's word for not being asked).
+        """
+
+    def __init__(
+        self,
+        *,
+        hits: _builtins.int = ...,
+        second_level_hits: _builtins.int = ...,
+        joined: _builtins.int = ...,
+        misses: _builtins.int = ...,
+        entries: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+        evicted: _builtins.int = ...,
+        second_level_failures: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "entries", b"entries", "evicted", b"evicted", "hits", b"hits", "joined", b"joined", "misses", b"misses", "second_level_failures", b"second_level_failures", "second_level_hits", b"second_level_hits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CacheStatistics: _TypeAlias = CacheStatistics  # noqa: Y015
 
 @_typing.final
 class GetServiceLevelRequest(_message.Message):

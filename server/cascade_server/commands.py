@@ -17,6 +17,8 @@ from cascade_server.errors import ServerError
 from cascade_server.repository import Loaded
 from cascade_server.server import Server
 
+MIB = 2**20
+
 
 @click.command()
 @click.option(
@@ -45,6 +47,36 @@ from cascade_server.server import Server
     type=int,
     help="Answer Prometheus here, over HTTP; 0: any free port. Nowhere where not given.",
 )
+@click.option(
+    "--pool-mib",
+    default=64,
+    show_default=True,
+    help="Memory for rows that the idle teacher makes ahead of time; 0: it makes none.",
+)
+@click.option("--pool-age", default=3600.0, show_default=True, help="Seconds that they are good.")
+@click.option(
+    "--pool-max-reuse",
+    default=1,
+    show_default=True,
+    help="Requests that may be given the same pooled row.",
+)
+@click.option(
+    "--cache-mib",
+    default=32,
+    show_default=True,
+    help="Memory for answers to requests with a seed; 0: none are kept.",
+)
+@click.option("--cache-age", default=3600.0, show_default=True, help="Seconds that they are kept.")
+@click.option(
+    "--cache-url",
+    help="Valkey or Redis that servers share as a second level, redis://HOST:PORT/DATABASE.",
+)
+@click.option(
+    "--cache-timeout-ms",
+    default=5.0,
+    show_default=True,
+    help="How long a request waits for the second level at most.",
+)
 def serve(
     repository: Path,
     host: str,
@@ -54,6 +86,13 @@ def serve(
     slo: Path | None,
     state_dir: Path | None,
     metrics_port: int | None,
+    pool_mib: int,
+    pool_age: float,
+    pool_max_reuse: int,
+    cache_mib: int,
+    cache_age: float,
+    cache_url: str | None,
+    cache_timeout_ms: float,
 ) -> None:
     """Serve a model repository over gRPC.
 
@@ -85,6 +124,13 @@ def serve(
             slo=slo,
             state_dir=state_dir,
             metrics_port=metrics_port,
+            pool_bytes=pool_mib * MIB,
+            pool_age_seconds=pool_age,
+            pool_max_reuse=pool_max_reuse,
+            cache_bytes=cache_mib * MIB,
+            cache_age_seconds=cache_age,
+            cache_url=cache_url,
+            cache_timeout_seconds=cache_timeout_ms / 1e3,
         )
         server = Server(config, report)
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -28,6 +28,13 @@ class ServerConfig:
         state_dir: where error budgets are kept over a restart; None: they are not.
         state_seconds: how often they are written.
         metrics_port: where Prometheus may scrape; 0: any free port; None: nowhere.
+        pool_bytes: of rows that the teacher makes ahead of time; 0: it makes none.
+        pool_age_seconds: how long such a row may be given out.
+        pool_max_reuse: to how many requests.
+        cache_bytes: of answers to requests with a seed; 0: none are kept.
+        cache_age_seconds: how long they are kept.
+        cache_url: a Valkey or Redis that servers share as a second level; None: there is none.
+        cache_timeout_seconds: that a request waits for it at most.
     """
 
     repository: Path = Path("model_repository")
@@ -44,6 +51,13 @@ class ServerConfig:
     state_dir: Path | None = None
     state_seconds: float = 60.0
     metrics_port: int | None = None
+    pool_bytes: int = 0
+    pool_age_seconds: float = 3600.0
+    pool_max_reuse: int = 1
+    cache_bytes: int = 0
+    cache_age_seconds: float = 3600.0
+    cache_url: str | None = None
+    cache_timeout_seconds: float = 0.005
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -57,6 +71,12 @@ class ServerConfig:
             ("drain_seconds", 0, 3600),
             ("state_seconds", 0.1, 86_400),
             ("metrics_port", 0, 65_535),
+            ("pool_bytes", 0, 2**40),
+            ("pool_age_seconds", 1, 30 * 86_400),
+            ("pool_max_reuse", 1, 1_000_000),
+            ("cache_bytes", 0, 2**40),
+            ("cache_age_seconds", 1, 30 * 86_400),
+            ("cache_timeout_seconds", 0.0001, 60),
         ):
             value = getattr(self, name)
             if value is not None and not low <= value <= high:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -25,7 +26,7 @@ from cascade_server.config import ServerConfig
 from cascade_server.engine import Engine
 from cascade_server.errors import DeadlinePassed, TooMuch
 from cascade_server.repository import Repository
-from cascade_server.router import Option, Tier, Wanted, choose
+from cascade_server.router import Option, Route, Tier, Wanted, choose
 from cascade_server.runtime import Runtime
 from cascade_server.synthesis import Drawn, Generation, Plan
 from cascade_server.tasks import StudentTask, TeacherTask, run_student, run_teacher
@@ -109,6 +110,8 @@ class Dispatcher:
         self.student_thread = ThreadPoolExecutor(1, "student")
         self.teacher_thread = ThreadPoolExecutor(1, "teacher")
         self.gate = Gate()
+        # When `Generate` last drew, on the clock of deadlines.
+        self.last_offline = -math.inf
         self.engines = {
             runtime: Engines(runtime, config, self.student_thread, self.teacher_thread)
             for versions in repository.tables.values()
@@ -151,8 +154,12 @@ class Dispatcher:
         full = max(1, job.runtime.passes(job.encoded.observed))
         return Option(Tier.TEACHER, full, engines.teacher.predict(job.total, full)), student
 
-    async def draw(self, job: Plan) -> Drawn:
-        """Route a plan, and wait until its rows are drawn.
+    def route(self, job: Plan) -> Route:
+        """Choose who is to draw for a plan."""
+        return choose(self.options(job), job.work.remaining(), job.wanted)
+
+    async def draw(self, job: Plan, route: Route | None = None) -> Drawn:
+        """Route a plan, unless that was done, and wait until its rows are drawn.
 
         Raises:
             DeadlinePassed: nothing that is allowed would be in time, or was.
@@ -161,7 +168,7 @@ class Dispatcher:
         self.gate.enter(ServiceClass.REALTIME)
         seconds = None
         try:
-            route = choose(self.options(job), job.work.remaining(), job.wanted)
+            route = route or self.route(job)
             if route.option is None:
                 raise DeadlinePassed(f"refused before it was late: {route.reason}")
             likelihood = None
@@ -194,7 +201,15 @@ class Dispatcher:
             )
             return drawn, steps
         finally:
+            self.last_offline = time.monotonic()
             self.gate.leave(ServiceClass.OFFLINE)
+
+    async def draw_ahead(self, runtime: Runtime, task: TeacherTask) -> None:
+        """Have the teacher draw rows that nobody waits for; it is offline work, with no deadline.
+
+        It passes the gate by: whoever calls this sees to it that nothing else is to be done.
+        """
+        await self.engines[runtime].teacher.submit(task, math.inf, offline=True)
 
     async def _student(self, job: Plan) -> tuple[NDArray[np.int32], float]:
         tokens, observed = job.completed()

@@ -35,14 +35,18 @@ class Option:
         tier: who would draw.
         steps: network passes.
         seconds: the .99 quantile predicted for it, its queue included.
+        from_pool: the rows are there.
     """
 
     tier: Tier
     steps: int
     seconds: float
+    from_pool: bool = False
 
     @property
     def name(self) -> str:
+        if self.from_pool:
+            return "the pool"
         return self.tier if self.tier is Tier.STUDENT else f"{self.tier} in {self.steps} passes"
 
 
@@ -76,6 +80,8 @@ class Route:
             )
         left = "no deadline" if math.isinf(self.remaining) else f"{_ms(self.remaining)} left"
         predicted = f"{_ms(self.option.seconds)} predicted, {left}"
+        if self.option.from_pool:
+            return f"the teacher's rows, made ahead of time; {predicted}"
         if self.wanted is not Wanted.AUTO:
             return f"asked for; {predicted}"
         if self.option is not self.allowed[0]:
@@ -92,19 +98,22 @@ def choose(
 
     Args:
         options: ways to answer, highest fidelity first; the first is the full teacher, the last
-            the student.
+            the student. Before them may come the pool, whose rows are the full teacher's and the
+            fastest: it is allowed whatever was asked for, and left out for no budget.
         remaining: seconds to the deadline; infinite where there is none.
         wanted: AUTO takes the highest fidelity that fits; FAST and FULL are honoured or refused.
         steps_down: of the highest options, how many AUTO leaves out while an error budget burns.
     """
     considered = tuple(options)
+    pooled = tuple(option for option in considered if option.from_pool)
+    computed = considered[len(pooled) :]
     usable = remaining * (1 - MARGIN)
     if wanted is Wanted.FULL:
-        allowed = considered[:1]
+        allowed = pooled + computed[:1]
     elif wanted is Wanted.FAST:
-        allowed = considered[-1:]
+        allowed = pooled + computed[-1:]
     else:
-        allowed = considered[min(steps_down, len(considered) - 1) :]
+        allowed = pooled + computed[max(0, min(steps_down, len(computed) - 1)) :]
     option = next((option for option in allowed if option.seconds <= usable), None)
     return Route(option, allowed, considered, remaining, wanted, steps_down)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Callable
 
@@ -49,6 +51,10 @@ class Runtime:
     Attributes:
         release: what they are of.
         columns: schema columns.
+        identity: what tells this release from every other, in any process: table, version and a
+            digest of all that it is made of.
+        slots: T, tokens of a row.
+        first_slot: of each column.
         fields: of the wire's `Column`, which one holds each column's values.
         student_noise, teacher_noise: uniform numbers a row.
         steps: the teacher's passes for full fidelity; a row takes no more than it has columns
@@ -59,14 +65,18 @@ class Runtime:
     def __init__(self, release: Release, teacher_threads: int = 1) -> None:
         self.release = release
         self.layout = release.codec.layout
+        self.slots = len(self.layout.sizes)
         self.columns = len(release.codec.schema.columns)
         self.fields = {name: FIELDS[kind] for name, kind in release.codec.kinds.items()}
         manifest = release.manifest
+        files = json.dumps(dict(manifest.files), sort_keys=True).encode()
+        digest = hashlib.sha256(files).hexdigest()[:16]
+        self.identity = f"{manifest.table}/{manifest.version}/{digest}"
         self.student_noise = int(manifest.student["noise_width"])
         self.teacher_noise = int(manifest.teacher["noise_width"])
         self.steps = int(manifest.teacher["steps"])
         self.profile: list[tuple[str, int, float]] = []
-        self._first_slot = np.unique(np.asarray(self.layout.column), return_index=True)[1]
+        self.first_slot = np.unique(np.asarray(self.layout.column), return_index=True)[1]
         self._student = _session(release.student, 1, f"{manifest.table}'s student")
         self._teacher = _session(release.teacher, teacher_threads, f"{manifest.table}'s teacher")
 
@@ -87,7 +97,7 @@ class Runtime:
 
     def passes(self, observed: Mask) -> int:
         """The teacher's passes for full fidelity of the row with most columns missing."""
-        missing = (~observed[:, self._first_slot]).sum(axis=1)
+        missing = (~observed[:, self.first_slot]).sum(axis=1)
         return min(self.steps, int(missing.max(initial=0)))
 
     def draw_student(self, tokens: Tokens, observed: Mask, noise: Noise) -> Tokens:

@@ -9,6 +9,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from cascade_server.answer_metrics import AnswersCollector
 from cascade_server.config import ServerConfig
 from cascade_server.errors import ConfigError
 from cascade_server.repository import Loaded, Repository
@@ -75,6 +76,8 @@ class Server:
             None, Repository.load, self.config.repository, self.config.teacher_threads, self._report
         )
         self.service.ready(repository)
+        if self.sla.metrics is not None:
+            self.sla.metrics.registry.register(AnswersCollector(self.service.answers))
         await self._say(SERVING)
 
     async def main_loop(self) -> None:
@@ -89,7 +92,7 @@ class Server:
         """Say NOT_SERVING, take no new calls, let those in flight finish, up to the grace."""
         await self._health.enter_graceful_shutdown()
         await self._grpc.stop(self.config.drain_seconds)
-        self.service.close()
+        await self.service.close()
         await self.sla.stop()
 
     async def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:

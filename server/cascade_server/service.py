@@ -18,6 +18,7 @@ import grpc
 from cascade_proto import synthesis_pb2 as pb
 
 from cascade_server import synthesis, wire
+from cascade_server.answers import Answers
 from cascade_server.calls import Call
 from cascade_server.config import ServerConfig
 from cascade_server.deadline import Work
@@ -27,6 +28,7 @@ from cascade_server.ledger import OK
 from cascade_server.objectives import ClassOfService
 from cascade_server.repository import Repository
 from cascade_server.router import Tier
+from cascade_server.second_level import SecondLevel, SecondLevelConfig
 from cascade_server.sla import Sla
 
 log = logging.getLogger("cascade.server")
@@ -43,6 +45,9 @@ class Service:
     """Answers calls from a repository, which is given to it once it is loaded.
 
     Every `Synthesize` and `Generate` is counted against its objectives, however it ends.
+
+    Raises:
+        ConfigError: the cache's URL is none.
     """
 
     def __init__(self, config: ServerConfig, sla: Sla) -> None:
@@ -50,6 +55,15 @@ class Service:
         self._sla = sla
         self._repository: Repository | None = None
         self._dispatcher: Dispatcher | None = None
+        self._answers: Answers | None = None
+        self._second_level = None
+        if config.cache_url is not None:
+            timeout = config.cache_timeout_seconds
+            self._second_level = SecondLevel(
+                config.cache_url,
+                config.cache_age_seconds,
+                SecondLevelConfig(timeout=timeout, limit=max(timeout, SecondLevelConfig.limit)),
+            )
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """What gRPC needs to route calls here."""
@@ -84,9 +98,15 @@ class Service:
         """From now on calls are answered from `repository`."""
         self._repository = repository
         self._dispatcher = Dispatcher(repository, self._config)
+        self._answers = Answers(
+            self._dispatcher, repository, self._config, self._sla.ledger, self._second_level
+        )
+        self._answers.start()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Let go of the threads; work that has not started is dropped."""
+        if self._answers is not None:
+            await self._answers.stop()
         if self._dispatcher is not None:
             self._dispatcher.close()
 
@@ -112,6 +132,17 @@ class Service:
             raise NotReady(LOADING)
         return self._dispatcher
 
+    @property
+    def answers(self) -> Answers:
+        """Where answers come from.
+
+        Raises:
+            NotReady: releases are still being loaded.
+        """
+        if self._answers is None:
+            raise NotReady(LOADING)
+        return self._answers
+
     async def Synthesize(self, message: bytes, context: Context) -> pb.SynthesizeResponse:
         call = self._sla.call(ClassOfService.REALTIME)
         try:
@@ -120,13 +151,8 @@ class Service:
             call.asks(request.table, synthesis.class_of(request), work.deadline)
             runtime = self.repository.find(request.table, request.version)
             job = synthesis.plan(request, runtime, work, self._config.max_rows)
-            drawn = await self.dispatcher.draw(job)
-            if job.total <= self._config.inline_rows:
-                response = synthesis.pack(job, drawn)
-            else:
-                response = await self._elsewhere(partial(synthesis.pack, job, drawn))
-            synthesis.recycle(job.rng)
-            call.sends(drawn.option.tier, job.total)
+            response, tier = await self.answers.to(job)
+            call.sends(tier, job.total)
             call.ends(OK)
             return response
         except asyncio.CancelledError:
@@ -197,7 +223,9 @@ class Service:
     async def GetStatistics(self, message: bytes, context: Context) -> pb.GetStatisticsResponse:
         try:
             pb.GetStatisticsRequest.FromString(message)
-            return self.dispatcher.statistics()
+            response = self.dispatcher.statistics()
+            self.answers.describe(response)
+            return response
         except Exception as exc:
             return await _refuse(context, exc)
 

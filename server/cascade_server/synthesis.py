@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,8 @@ class Plan:
         sent: the request's columns.
         given: their values by name.
         rows: rows of the request, n.
-        rng: `stream` of the seed.
+        seeded: whether the caller named the seed.
+        rng: `stream` of the seed, made when something is drawn from it.
         total: n x draws.
     """
 
@@ -90,7 +92,7 @@ class Plan:
     rows: int
     draws: int
     seed: int
-    rng: np.random.Generator
+    seeded: bool
     wanted: Wanted
     log_likelihood: bool
     explain: bool
@@ -100,6 +102,10 @@ class Plan:
     @property
     def total(self) -> int:
         return self.rows * self.draws
+
+    @cached_property
+    def rng(self) -> np.random.Generator:
+        return stream(self.seed)
 
     def completed(self) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         """Tokens and what is known of them, a row a draw: [total, T]."""
@@ -135,7 +141,7 @@ def plan(request: pb.SynthesizeRequest, runtime: Runtime, work: Work, max_rows: 
     names = wire.check_names(runtime.release.codec.schema, request.columns)
     given = wire.read_rows(request.rows, runtime.fields)
     encoded = runtime.release.codec.encode_partial(given, rows)
-    seed = request.seed if request.HasField("seed") else new_seed()
+    seeded = request.HasField("seed")
     return Plan(
         runtime=runtime,
         work=work,
@@ -145,8 +151,8 @@ def plan(request: pb.SynthesizeRequest, runtime: Runtime, work: Work, max_rows: 
         encoded=encoded,
         rows=rows,
         draws=draws,
-        seed=seed,
-        rng=stream(seed),
+        seed=request.seed if seeded else new_seed(),
+        seeded=seeded,
         wanted=WANTED[request.fidelity],
         log_likelihood=request.log_likelihood,
         explain=request.explain,
@@ -186,19 +192,30 @@ def pack(job: Plan, drawn: Drawn) -> pb.SynthesizeResponse:
     fill_provenance(provenance, job.runtime, teacher, drawn.option.steps, job.seed)
     provenance.notices.extend(job.encoded.notices)
     if job.explain:
-        provenance.routing.reason = drawn.route.reason
-        for option in drawn.route.considered:
-            provenance.routing.considered.add(
-                tier=pb.TIER_TEACHER if option.tier is Tier.TEACHER else pb.TIER_STUDENT,
-                steps=option.steps,
-                predicted=microseconds(0, option.seconds),
-            )
-    timings = provenance.timings
-    timings.encode = microseconds(job.began, job.encoded_at)
-    timings.queue = microseconds(0, drawn.queued)
-    timings.compute = max(0, microseconds(job.encoded_at, drawn.finished) - timings.queue)
-    timings.decode = microseconds(drawn.finished, time.perf_counter())
+        explain(drawn.route, provenance.routing)
+    fill_timings(job, provenance.timings, drawn.queued, drawn.finished)
     return response
+
+
+def explain(route: Route, out: pb.Routing) -> None:
+    """Say why a tier answered."""
+    out.Clear()
+    out.reason = route.reason
+    for option in route.considered:
+        out.considered.add(
+            tier=pb.TIER_TEACHER if option.tier is Tier.TEACHER else pb.TIER_STUDENT,
+            steps=option.steps,
+            predicted=microseconds(0, option.seconds),
+            from_pool=option.from_pool,
+        )
+
+
+def fill_timings(job: Plan, out: pb.Timings, queued: float, finished: float) -> None:
+    """Say where the time went, from the arrival of a plan until now."""
+    out.encode = microseconds(job.began, job.encoded_at)
+    out.queue = microseconds(0, queued)
+    out.compute = max(0, microseconds(job.encoded_at, finished) - out.queue)
+    out.decode = microseconds(finished, time.perf_counter())
 
 
 def pack_rows(job: Plan, tokens: NDArray[np.int32], out: pb.Rows) -> None:

@@ -18,6 +18,7 @@ from cascade_server.objectives import Kind as ObjectiveKind
 from cascade_server.router import Tier
 
 NULL_STATE, ABSENT_STATE = 1, 2
+NULL_CELL = bytes([NULL_STATE])
 # The field of `Column` that holds a kind's values.
 FIELDS = {
     Kind.CATEGORICAL: "strings",
@@ -26,6 +27,8 @@ FIELDS = {
     Kind.CONTINUOUS: "doubles",
     Kind.DATETIME: "integers",
 }
+# What stands in a field for NULL.
+PLACEHOLDERS = {"strings": "", "booleans": False, "integers": 0, "doubles": 0.0}
 TIERS = {Tier.STUDENT: pb.TIER_STUDENT, Tier.TEACHER: pb.TIER_TEACHER}
 CLASSES = {
     ClassOfService.REALTIME: pb.CLASS_OF_SERVICE_REALTIME,
@@ -104,6 +107,18 @@ def write_column(column: pb.Column, kind: Kind, data: ColumnData) -> None:
     if kind is Kind.DATETIME:
         values = values.astype(np.int64)
     getattr(column, FIELDS[kind]).values.extend(values.tolist())
+
+
+def write_cells(name: str, kind: Kind, data: ColumnData, out: Sequence[pb.Rows]) -> None:
+    """Add a column of decoded values to messages of one row each, a value to each of them."""
+    values = data.values.astype(np.int64) if kind is Kind.DATETIME else data.values
+    field = FIELDS[kind]
+    placeholder = PLACEHOLDERS[field]
+    for rows, value, null in zip(out, values.tolist(), data.null.tolist(), strict=True):
+        column = rows.columns.add(name=name)
+        if null:
+            column.states = NULL_CELL
+        getattr(column, field).values.append(placeholder if null else value)
 
 
 def _placeholder(kind: Kind) -> Any:

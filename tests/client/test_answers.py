@@ -28,8 +28,11 @@ class TestPrinted:
             True, "credit", 2, Tier.TEACHER, 12, 99, True, 3.0, Timings(compute=0.0125)
         )
         assert str(made) == (
-            "credit v2 · teacher, 12 steps · from the pool · ε = 3 · seed 99 · "
-            "12.50 ms in the server"
+            "credit v2 · teacher, 12 steps · from the pool · ε = 3 · 12.50 ms in the server"
+        )
+        made = dataclasses.replace(made, from_pool=False, cached=True)
+        assert str(made) == (
+            "credit v2 · teacher, 12 steps · ε = 3 · seed 99 · cached · 12.50 ms in the server"
         )
 
 

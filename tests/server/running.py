@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import uvloop
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from cascade_server.config import ServerConfig
 from cascade_server.server import Server
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,11 @@ class Running:
     server: Server
     channel: grpc.Channel
     stub: Any
+    loop: asyncio.AbstractEventLoop
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something in the server's event loop, and wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout=60)
 
     @property
     def target(self) -> str:
@@ -63,7 +70,7 @@ def running(config: ServerConfig) -> Iterator[Running]:
             raise box["error"]
         server = box["server"]
         with grpc.insecure_channel(f"{config.host}:{server.port}") as channel:
-            yield Running(server, channel, SynthesisStub(channel))
+            yield Running(server, channel, SynthesisStub(channel), box["loop"])
     finally:
         if "server" in box:
             box["loop"].call_soon_threadsafe(box["server"].stop)

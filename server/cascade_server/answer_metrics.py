@@ -1,0 +1,87 @@
+"""Prometheus metrics of the pool and the cache, as they are when somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from cascade_server.answers import Answers, CacheStatistics
+from cascade_server.pool import PoolStatistics
+
+
+class AnswersCollector(Collector):
+    """Counters and gauges of where answers come from; none for what there is not."""
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+
+    def describe(self) -> list[Metric]:
+        """Nothing: what there is is asked for when it is scraped."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """A metric for each count of the statistics."""
+        if (pool := self._answers.pool_statistics()) is not None:
+            yield from of_pool(pool)
+        if (cache := self._answers.cache_statistics()) is not None:
+            yield from of_cache(cache)
+
+
+def of_pool(pool: PoolStatistics) -> Iterator[Metric]:
+    """What the pool gave, by table and version; what it holds."""
+    asked = CounterMetricFamily(
+        "cascade_pool_requests_total",
+        "Requests that pooled rows could answer, and whether there were enough.",
+        labels=("table", "version", "outcome"),
+    )
+    made = CounterMetricFamily(
+        "cascade_pool_refilled_rows_total",
+        "Rows that were made ahead of time.",
+        labels=("table", "version"),
+    )
+    rows = GaugeMetricFamily("cascade_pool_rows", "Rows in the pool.", labels=("table", "version"))
+    for release, counts in pool.releases.items():
+        labels = release.split("/")[:2]
+        asked.add_metric([*labels, "hit"], counts.hits)
+        asked.add_metric([*labels, "miss"], counts.misses)
+        made.add_metric(labels, counts.refilled_rows)
+        rows.add_metric(labels, counts.rows)
+    dropped = CounterMetricFamily(
+        "cascade_pool_dropped_rows_total", "Rows that nobody was given.", labels=("reason",)
+    )
+    dropped.add_metric(["age"], pool.expired_rows)
+    dropped.add_metric(["room"], pool.evicted_rows)
+    yield from (asked, made, rows, dropped)
+    yield GaugeMetricFamily("cascade_pool_bytes", "Memory that the pool takes.", pool.bytes)
+    yield GaugeMetricFamily(
+        "cascade_pool_conditions", "Conditions that there are rows for.", pool.conditions
+    )
+
+
+def of_cache(cache: CacheStatistics) -> Iterator[Metric]:
+    """What became of requests with a seed; what is kept."""
+    asked = CounterMetricFamily(
+        "cascade_cache_requests_total",
+        "Requests with a seed, by where their answer was: here (hit), in the second level, being "
+        "drawn for an equal request (joined), nowhere (miss).",
+        labels=("outcome",),
+    )
+    asked.add_metric(["hit"], cache.hits)
+    asked.add_metric(["second_level"], cache.second_level_hits)
+    asked.add_metric(["joined"], cache.joined)
+    asked.add_metric(["miss"], cache.misses)
+    failures = CounterMetricFamily(
+        "cascade_cache_second_level_failures_total",
+        "Times that the shared cache was of no use; requests went on without it.",
+        labels=("reason",),
+    )
+    for reason, count in cache.second_level_failures.items():
+        failures.add_metric([reason], count)
+    yield from (asked, failures)
+    yield CounterMetricFamily(
+        "cascade_cache_evicted_total", "Answers dropped to make room.", cache.evicted
+    )
+    yield GaugeMetricFamily("cascade_cache_entries", "Answers that are kept.", cache.entries)
+    yield GaugeMetricFamily("cascade_cache_bytes", "Memory that they take.", cache.bytes)
