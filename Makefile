@@ -83,6 +83,7 @@ figures: $(VENV)/.dev ## Measure what docs/ says: fidelity of four tables, the s
 	  $(BIN)/python -m benchmarks.keep student-$$table student --table $$table; done
 	@$(BIN)/python -m benchmarks.keep regularisation-credit \
 	  regularisation --table credit --steps 3000
+	@$(BIN)/python -m benchmarks.keep pool-credit pool --table credit
 	@$(BIN)/python -m benchmarks.report
 
 clean: ## Remove the environment and caches

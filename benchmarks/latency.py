@@ -50,10 +50,12 @@ def process(*command: str) -> Iterator[str]:
             server.terminate()
 
 
-def cascade(repository: Path) -> tuple[str, ...]:
-    """The command that serves a repository on a free port."""
+def cascade(repository: Path, *options: str) -> tuple[str, ...]:
+    """The command that serves a repository on a free port; without a pool, unless options say
+    otherwise: what is measured is the draw."""
     program = "from cascade_tables.cli import main; main()"
-    return ("-c", program, "serve", "--port", "0", "--repository", str(repository))
+    serve = ("serve", "--port", "0", "--repository", str(repository), "--pool-mib", "0")
+    return ("-c", program, *serve, *options)
 
 
 def request(target: str, table: str) -> tuple[bytes, int]:

@@ -3,8 +3,8 @@
     python -m benchmarks.report            after a benchmark's last line was kept there
     python -m benchmarks.report --check    fails where a table is not what its figures say
 
-A page has markers, `<!-- fidelity adult -->`, `<!-- student -->` or `<!-- regularisation -->`, each
-followed by its table and `<!-- end -->`.
+A page has markers, `<!-- fidelity adult -->`, `<!-- student -->`, `<!-- pool credit -->` or
+`<!-- regularisation -->`, each followed by its table and `<!-- end -->`.
 """
 
 from __future__ import annotations
@@ -44,8 +44,15 @@ STUDENT = {
     "teacher_rows_per_s_1024": "the teacher's",
 }
 REGULARISATION = {"train": "rows seen", "test": "rows held out"}
+POOL = {
+    "hit_rate": "share answered from the pool",
+    "server_us": "server time of those answers, p50 µs",
+    "p50_ms": "every answer, from call to answer, p50 ms",
+    "p99_ms": "p99 ms",
+    "c2st": "XGBoost detector against real rows, C2ST",
+}
 BLOCK = re.compile(
-    r"<!-- (fidelity|student|regularisation)(?: (\w+))? -->\n.*?<!-- end -->", re.DOTALL
+    r"<!-- (fidelity|student|pool|regularisation)(?: (\w+))? -->\n.*?<!-- end -->", re.DOTALL
 )
 
 
@@ -82,6 +89,24 @@ def table_of(kind: str, name: str, folder: Path) -> str:
     if kind == "regularisation":
         losses = kept(folder, "regularisation-credit") or {}
         return markdown(REGULARISATION, {k: v for k, v in losses.items() if isinstance(v, dict)})
+    if kind == "pool":
+        figures = kept(folder, f"pool-{name}") or {}
+        sides = {
+            "with the pool": {
+                "hit_rate": figures.get("hit_rate"),
+                "server_us": figures.get("pooled_server_us"),
+                "p50_ms": figures.get("with_pool_p50_ms"),
+                "p99_ms": figures.get("with_pool_p99_ms"),
+                "c2st": figures.get("pooled_c2st"),
+            },
+            "drawn": {
+                "server_us": figures.get("student_server_us"),
+                "p50_ms": figures.get("without_pool_p50_ms"),
+                "p99_ms": figures.get("without_pool_p99_ms"),
+                "c2st": figures.get("teacher_c2st"),
+            },
+        }
+        return markdown(POOL, sides)
     every = {path.stem.partition("-")[2]: path for path in sorted(folder.glob("student-*.json"))}
     return markdown(STUDENT, {name: json.loads(path.read_text()) for name, path in every.items()})
 

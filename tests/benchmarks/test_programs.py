@@ -90,3 +90,22 @@ def test_student_names_a_table_without_a_release(tmp_path: Path) -> None:
     done = benchmark("student", "--table", "nope", "--repository", str(tmp_path))
     assert done.returncode == 2
     assert "has no release of 'nope'" in done.stderr
+
+
+def test_pool() -> None:
+    options = ["--conditions", "20", "--per-second", "50", "--warm-seconds", "3"]
+    done = benchmark("pool", *options, "--seconds", "3", "--rows", "400")
+    found = last_line(done)
+    assert found.keys() >= {"hit_rate", "server_time_ratio", "pooled_c2st", "teacher_c2st"}
+    assert 0 < found["hit_rate"] <= 1
+    assert found["server_time_ratio"] > 0
+    # A few hundred rows of a trained teacher: a detector does little better than chance.
+    assert found["pooled_c2st"] > 0.5
+    assert found["teacher_c2st"] > 0.5
+
+
+def test_pool_names_a_table_without_a_release(tmp_path: Path) -> None:
+    make_release(tmp_path)
+    done = benchmark("pool", "--table", "credit", "--repository", str(tmp_path))
+    assert done.returncode == 2
+    assert "has no release of 'credit'" in done.stderr
