@@ -240,6 +240,7 @@ def as_document(answer: Synthesis[list[dict[str, Any]]]) -> Mapping[str, Any]:
             "steps": made.steps,
             "seed": made.seed,
             "from_pool": made.from_pool,
+            "cached": made.cached,
             "epsilon": made.epsilon,
             "server_seconds": made.timings.total,
             "notices": made.notices,

@@ -25,7 +25,7 @@ from cascade_server.ledger import Ledger
 from cascade_server.pool import Demand, Pool, PoolConfig, PoolStatistics
 from cascade_server.refill import Load, Refill, RefillConfig, worst_burn
 from cascade_server.repository import Repository
-from cascade_server.router import Option, Route, Tier, Wanted, choose
+from cascade_server.router import Option, Route, Tier, Wanted, choose, fits
 from cascade_server.second_level import SecondLevel
 from cascade_server.synthesis import Plan
 
@@ -178,15 +178,17 @@ class Answers:
         keys, now = pooled.keys_of(job), self._clock()
         for key in keys:
             self._demand.note(key, job.draws, now)
-        option = Option(Tier.TEACHER, 0, self._pool_model.tail(job.total), from_pool=True)
-        route = choose((option,), job.work.remaining(), job.wanted)
-        taken = None if route.option is None else pool.take(keys, job.draws, now)
+        seconds, remaining = self._pool_model.tail(job.total), job.work.remaining()
+        if not fits(seconds, remaining):
+            return None
+        taken = pool.take(keys, job.draws, now)
         if taken is None:
             return None
+        route = None
         if job.explain:
-            option = Option(Tier.TEACHER, taken.steps, option.seconds, from_pool=True)
+            option = Option(Tier.TEACHER, taken.steps, seconds, from_pool=True)
             options = (option, *self._dispatcher.options(job))
-            route = choose(options, job.work.remaining(), job.wanted)
+            route = choose(options, remaining, job.wanted)
         response = pooled.pack(job, taken, route, time.perf_counter())
         self._pool_model.observe(job.total, time.perf_counter() - job.encoded_at)
         return response

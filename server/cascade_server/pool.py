@@ -154,6 +154,9 @@ class Pool:
 
         An answer is from the pool as a whole or not at all: it has one provenance.
         """
+        if len(keys) == 1 and keys[0] not in self._stocks:  # most conditions are asked for once
+            self._counts[keys[0].release].misses += 1
+            return None
         needed: dict[Key, int] = {}
         for key in keys:
             needed[key] = needed.get(key, 0) + draws

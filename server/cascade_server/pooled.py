@@ -20,7 +20,7 @@ def poolable(job: Plan, config: PoolConfig) -> bool:
         not job.seeded
         and not job.log_likelihood
         and job.total <= config.most_rows
-        and not job.encoded.observed.all()
+        and (len(job.given) < job.runtime.columns or not job.encoded.observed.all())
     )
 
 
@@ -32,15 +32,22 @@ def keys_of(job: Plan) -> list[Key]:
     return [Key(release, condition_of(*row)) for row in zip(tokens, observed, strict=True)]
 
 
-def pack(job: Plan, taken: Taken, route: Route, finished: float) -> pb.SynthesizeResponse:
-    """The answer; `finished`: when the rows had been taken (`time.perf_counter`)."""
+def pack(job: Plan, taken: Taken, route: Route | None, finished: float) -> pb.SynthesizeResponse:
+    """The answer.
+
+    Args:
+        job: what was asked for.
+        taken: its rows.
+        route: why they are from the pool, where that was asked for.
+        finished: when they had been taken (`time.perf_counter`).
+    """
     response = pb.SynthesizeResponse()
     pack_rows(job, taken.contents, response.rows)
     provenance = response.provenance
     synthesis.fill_provenance(provenance, job.runtime, True, taken.steps, seed=0)
     provenance.from_pool = True
     provenance.notices.extend(job.encoded.notices)
-    if job.explain:
+    if route is not None:
         synthesis.explain(route, provenance.routing)
     synthesis.fill_timings(job, provenance.timings, 0.0, finished)
     return response

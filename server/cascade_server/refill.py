@@ -222,15 +222,15 @@ class Refill:
         pause = self.config.tick
         while True:
             busy = await self._pause(pause)
-            allowed = share(self._load(busy), self.config)
             began, made = self._clock(), 0
-            if allowed:
-                try:
+            try:
+                allowed = share(self._load(busy), self.config)
+                if allowed:
                     made = await self.fill()
-                except Exception:  # the teacher's; requests that need it say what it is
-                    log.exception("the pool was not refilled")
-                    pause = AFTER_FAILURE
-                    continue
+            except Exception:  # the teacher's; requests that need it say what it is
+                log.exception("the pool was not refilled")
+                pause = AFTER_FAILURE
+                continue
             pause = rest(self._clock() - began if made else 0.0, allowed, self.config)
 
     async def fill(self) -> int:

@@ -91,6 +91,11 @@ class Route:
         return f"{burns if self.steps_down else 'the highest fidelity'}; {predicted}"
 
 
+def fits(seconds: float, remaining: float) -> bool:
+    """Whether what is predicted to take so long is in time."""
+    return seconds <= remaining * (1 - MARGIN)
+
+
 def choose(
     options: Sequence[Option], remaining: float, wanted: Wanted, steps_down: int = 0
 ) -> Route:
@@ -107,14 +112,13 @@ def choose(
     considered = tuple(options)
     pooled = tuple(option for option in considered if option.from_pool)
     computed = considered[len(pooled) :]
-    usable = remaining * (1 - MARGIN)
     if wanted is Wanted.FULL:
         allowed = pooled + computed[:1]
     elif wanted is Wanted.FAST:
         allowed = pooled + computed[-1:]
     else:
         allowed = pooled + computed[max(0, min(steps_down, len(computed) - 1)) :]
-    option = next((option for option in allowed if option.seconds <= usable), None)
+    option = next((option for option in allowed if fits(option.seconds, remaining)), None)
     return Route(option, allowed, considered, remaining, wanted, steps_down)
 
 

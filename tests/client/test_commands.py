@@ -9,9 +9,16 @@ from typing import Any
 
 import grpc
 import pytest
-from cascade_client.answers import ColumnDescription, Provenance, Synthesis, Tier
+from cascade_client.answers import (
+    ColumnDescription,
+    Considered,
+    Provenance,
+    Routing,
+    Synthesis,
+    Tier,
+)
 from cascade_client.commands import ask
-from cascade_client.printing import fitting, print_rows
+from cascade_client.printing import explained, fitting, print_rows
 from click.testing import CliRunner, Result
 from rich.console import Console
 
@@ -153,6 +160,16 @@ class TestPrinting:
         assert "and 30 more rows" in text
         assert "note: city 'Bonn' became other" in text
         assert "teacher, 8 steps" in text
+
+
+def test_rows_made_ahead_of_time_are_told_apart() -> None:
+    pool = Considered(Tier.TEACHER, 24, 0.00005, from_pool=True)
+    routing = Routing("made ahead", (pool, Considered(Tier.STUDENT, 1, 0.0002)))
+    assert explained(routing) == [
+        "why: made ahead",
+        "  teacher, 24 steps from the pool: 0.05 ms predicted",
+        "  student, 1 step: 0.20 ms predicted",
+    ]
 
 
 class TestAllowed:

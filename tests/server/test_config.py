@@ -19,6 +19,12 @@ from cascade_server.errors import ConfigError
         ({"chunk_rows": 0}, "chunk_rows is 0"),
         ({"max_message_bytes": 1}, "max_message_bytes is 1; allowed: 1024 to"),
         ({"drain_seconds": -0.5}, "drain_seconds is -0.5; allowed: 0 to 3600"),
+        ({"pool_bytes": -1}, "pool_bytes is -1; allowed: 0 to"),
+        ({"pool_age_seconds": 0}, "pool_age_seconds is 0; allowed: 1 to 2592000"),
+        ({"pool_max_reuse": 0}, "pool_max_reuse is 0; allowed: 1 to"),
+        ({"cache_bytes": -1}, "cache_bytes is -1; allowed: 0 to"),
+        ({"cache_age_seconds": 0}, "cache_age_seconds is 0; allowed: 1 to 2592000"),
+        ({"cache_timeout_seconds": 0}, "cache_timeout_seconds is 0; allowed: 0.0001 to 60"),
     ],
 )
 def test_out_of_range(settings: dict[str, Any], message: str) -> None:

@@ -234,6 +234,16 @@ class TestTheCommand:
         ]
         assert said[5:] == ["draining\n", "stopped\n"]
 
+    def test_a_cache_that_cannot_be_is_said_before_anything_is_loaded(
+        self, repository: Path
+    ) -> None:
+        url = "http://me:secret@cache"
+        with self.start("--repository", str(repository), "--cache-url", url) as process:
+            said, errors = process.communicate(timeout=30)
+            assert process.returncode == 1
+        assert "Error: cache_url is 'http://…@cache'; allowed: redis://" in errors
+        assert said == ""
+
     @pytest.mark.parametrize(
         ("content", "words"),
         [

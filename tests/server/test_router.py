@@ -11,6 +11,7 @@ FULL = Option(Tier.TEACHER, 24, 20e-3)
 HALF = Option(Tier.TEACHER, 12, 10e-3)
 FAST = Option(Tier.STUDENT, 1, 0.2e-3)
 OPTIONS = (FULL, HALF, FAST)
+POOL = Option(Tier.TEACHER, 24, 0.05e-3, from_pool=True)
 
 
 def enough(option: Option) -> float:
@@ -68,3 +69,30 @@ class TestAskedFor:
         assert route.option is None
         assert "12.50 ms are left" in route.reason
         assert "teacher in 24 passes is predicted to take 20.00 ms" in route.reason
+
+
+class TestPool:
+    """The full teacher's rows at once: for everybody, whatever burns."""
+
+    @pytest.mark.parametrize("wanted", list(Wanted))
+    def test_it_is_taken_whatever_is_asked_for(self, wanted: Wanted) -> None:
+        for options in ((POOL, *OPTIONS), (POOL,)):
+            route = choose(options, enough(POOL), wanted, steps_down=2)
+            assert route.option == POOL
+            assert route.considered == options
+        assert route.reason == (
+            "the teacher's rows, made ahead of time; 0.05 ms predicted, 0.06 ms left"
+        )
+
+    @pytest.mark.parametrize(
+        ("wanted", "expected"), [(Wanted.AUTO, FULL), (Wanted.FAST, FAST), (Wanted.FULL, FULL)]
+    )
+    def test_a_pool_that_would_be_late_leaves_the_rest_as_it_is(
+        self, wanted: Wanted, expected: Option
+    ) -> None:
+        slow = Option(Tier.TEACHER, 24, 1.0, from_pool=True)
+        assert choose((slow, *OPTIONS), 0.5, wanted).option == expected
+
+    def test_stepping_down_leaves_out_what_computes(self) -> None:
+        slow = Option(Tier.TEACHER, 24, 1.0, from_pool=True)
+        assert choose((slow, *OPTIONS), 0.5, Wanted.AUTO, steps_down=1).option == HALF
