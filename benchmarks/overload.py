@@ -1,13 +1,14 @@
-"""What happens beyond capacity: goodput, late work and tails as the offered load grows.
+"""What happens beyond capacity: goodput, late work, tails and tiers as the offered load grows.
 
-    python -m benchmarks.overload --table credit
+    python -m benchmarks.overload --table credit --plot docs/figures/overload.svg
 
-Capacity is measured first (h2load, 32 in flight). Then an open-loop client offers 0.2 to 3 times as
-many calls a second, with Poisson arrivals and a deadline each, and measures from the time a call
-was due, not from when it got away; an offline flood of `Generate` runs beside it in every second
-run. The last line is one JSON object: min_goodput_ratio (the worst goodput beyond the load at which
-it peaks, over the peak), late_executions, realtime_p99_ms (of answers, offline flood running, at
-half of capacity), realtime_objective_ms, and one entry a load.
+Capacity is measured first (h2load, 16 in flight, the student). Then an open-loop client offers 0.2
+to 3 times as many calls a second over four connections, at Poisson times, each with a deadline, and
+measures from when each was due. The calls leave the tier to the server. Each load is offered alone
+and beside an offline flood, two endless `Generate` calls. The last line is one JSON object:
+min_goodput_ratio (the worst goodput beyond the load at which it peaks, over the peak),
+late_executions, realtime_p99_ms (of answers, beside the flood, at half of capacity),
+realtime_objective_ms, and one entry a load.
 """
 
 from __future__ import annotations
@@ -24,13 +25,16 @@ import grpc
 import numpy as np
 import uvloop
 from cascade_proto import synthesis_pb2 as pb
+from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from rich.console import Console
 
 from benchmarks.h2load import LoadFailed, load
-from benchmarks.latency import METHOD, cascade, process, request
+from benchmarks.latency import IN_FLIGHT, METHOD, cascade, process, request
+from benchmarks.open_loop import End, offer, poisson
 from benchmarks.tables import ROOT
 
 LOADS = (0.2, 0.5, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0)
+CONNECTIONS, FLOODS = 4, 2
 console = Console(stderr=True, highlight=False)
 
 
@@ -41,9 +45,11 @@ class Outcome:
     Attributes:
         load: offered calls a second over capacity.
         offered_per_s, goodput_per_s: calls a second that were due, and answers in their deadline.
-        refused, late, failed: shares of the calls: RESOURCE_EXHAUSTED or refused before it was
-            late; DEADLINE_EXCEEDED or answered after the deadline; anything else.
+        refused, late, failed: shares of the calls: refused, by the server or on this side; past
+            their deadline; anything else.
         p50_ms, p99_ms: of the answers in time, from when the call was due.
+        lag_ms: the .99 quantile of how late this client was, which p50 and p99 include.
+        teacher: share of the answers that the teacher gave.
         flood_rows_per_s: offline rows made beside it.
     """
 
@@ -55,45 +61,9 @@ class Outcome:
     failed: float
     p50_ms: float
     p99_ms: float
+    lag_ms: float
+    teacher: float
     flood_rows_per_s: float
-
-
-async def offer(
-    channel: grpc.aio.Channel, message: bytes, per_s: float, seconds: float, deadline: float
-) -> list[tuple[str, float]]:
-    """Poisson arrivals; outcome and seconds since each was due."""
-    call = channel.unary_unary(METHOD)
-    loop = asyncio.get_running_loop()
-    gaps = np.random.default_rng(0).exponential(1 / per_s, int(per_s * seconds * 1.2) + 10)
-    due = np.cumsum(gaps)
-    due = due[due < seconds]
-    outcomes: list[tuple[str, float]] = []
-
-    async def one(at: float) -> None:
-        left = at + deadline - loop.time()
-        try:
-            if left <= 0:
-                raise TimeoutError
-            await call(message, timeout=left)
-            outcomes.append(("ok", loop.time() - at))
-        except TimeoutError:
-            outcomes.append(("late", loop.time() - at))
-        except grpc.aio.AioRpcError as exc:
-            refused = exc.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-            refused |= "refused before it was late" in (exc.details() or "")
-            late = exc.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-            kind = "refused" if refused else "late" if late else exc.code().name
-            outcomes.append((kind, loop.time() - at))
-
-    began = loop.time() + 0.05
-    tasks = []
-    for at in due.tolist():
-        wait = began + at - loop.time()
-        if wait > 0:
-            await asyncio.sleep(wait)
-        tasks.append(asyncio.create_task(one(began + at)))
-    await asyncio.gather(*tasks)
-    return outcomes
 
 
 async def flood(channel: grpc.aio.Channel, table: str, made: list[int]) -> None:
@@ -120,48 +90,56 @@ async def measure(
     flooded: bool,
 ) -> Outcome:
     """Offer `x` times the capacity."""
-    limits = [("grpc.max_receive_message_length", -1)]
     made = [0]
-    async with (
-        grpc.aio.insecure_channel(target) as channel,
-        grpc.aio.insecure_channel(
-            target, options=[*limits, ("grpc.use_local_subchannel_pool", 1)]
-        ) as beside,
-    ):
-        background = asyncio.create_task(flood(beside, options.table, made)) if flooded else None
-        found = await offer(
-            channel, message, x * capacity, options.seconds, options.deadline_ms / 1e3
-        )
-        if background is not None:
-            background.cancel()
-            await asyncio.gather(background, return_exceptions=True)
-    kinds = [kind for kind, _ in found]
-    took = np.array([s for kind, s in found if kind == "ok"])
-    intime = took[took <= options.deadline_ms / 1e3]
-    others = sum(kind not in ("ok", "refused", "late") for kind in kinds)
-    total = len(found)
+    deadline = options.deadline_ms / 1e3
+    before = answered(target)
+    limits = [("grpc.max_receive_message_length", -1)]
+    async with grpc.aio.insecure_channel(target, options=limits) as beside:
+        floods = [
+            asyncio.create_task(flood(beside, options.table, made))
+            for _ in range(FLOODS if flooded else 0)
+        ]
+        due = poisson(x * capacity, options.seconds)
+        found = await offer(target, METHOD, message, due, deadline, CONNECTIONS)
+        for task in floods:
+            task.cancel()
+        await asyncio.gather(*floods, return_exceptions=True)
+    after = answered(target)
+    by_tier = {tier: after.get(tier, 0) - before.get(tier, 0) for tier in after}
+    took = found.in_time(deadline)
+    p50, p99 = np.quantile(took, [0.5, 0.99]) if len(took) else (np.nan, np.nan)
     return Outcome(
         load=x,
-        offered_per_s=round(total / options.seconds, 1),
-        goodput_per_s=round(len(intime) / options.seconds, 1),
-        refused=round(kinds.count("refused") / total, 4),
-        late=round((kinds.count("late") + len(took) - len(intime)) / total, 4),
-        failed=round(others / total, 4),
-        p50_ms=round(1e3 * float(np.quantile(intime, 0.5)), 3) if len(intime) else float("nan"),
-        p99_ms=round(1e3 * float(np.quantile(intime, 0.99)), 3) if len(intime) else float("nan"),
+        offered_per_s=round(len(due) / options.seconds, 1),
+        goodput_per_s=round(len(took) / options.seconds, 1),
+        refused=round(found.share(End.REFUSED, End.REFUSED_HERE), 4),
+        late=round(found.share(End.OK, End.LATE) - len(took) / len(due), 4),
+        failed=round(found.share(End.FAILED), 4),
+        p50_ms=round(1e3 * float(p50), 3),
+        p99_ms=round(1e3 * float(p99), 3),
+        lag_ms=round(1e3 * found.lag, 3),
+        teacher=round(by_tier.get(pb.TIER_TEACHER, 0) / max(1, sum(by_tier.values())), 4),
         flood_rows_per_s=round(made[0] / options.seconds, 1),
     )
+
+
+def answered(target: str) -> dict[int, int]:
+    """Real-time answers so far, by tier."""
+    with grpc.insecure_channel(target) as channel:
+        stub = SynthesisStub(channel)  # type: ignore[no-untyped-call]
+        level = stub.GetServiceLevel(pb.GetServiceLevelRequest())
+        realtime = pb.CLASS_OF_SERVICE_REALTIME
+        return {
+            each.tier: each.count for each in level.latencies if each.class_of_service == realtime
+        }
 
 
 def late_executions(target: str) -> int:
     """What the server counts of work that was begun after its deadline."""
     with grpc.insecure_channel(target) as channel:
-        ask = channel.unary_unary(
-            "/cascade.v1.Synthesis/GetStatistics",
-            request_serializer=pb.GetStatisticsRequest.SerializeToString,
-            response_deserializer=pb.GetStatisticsResponse.FromString,
-        )
-        return sum(engine.late_starts for engine in ask(pb.GetStatisticsRequest()).engines)
+        stub = SynthesisStub(channel)  # type: ignore[no-untyped-call]
+        found = stub.GetStatistics(pb.GetStatisticsRequest())
+        return sum(engine.late_starts for engine in found.engines)
 
 
 def main() -> None:
@@ -171,16 +149,20 @@ def main() -> None:
     )
     parser.add_argument("--table", default="credit")
     parser.add_argument("--repository", type=Path, default=ROOT / "model_repository")
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each load")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each load")
     parser.add_argument("--deadline-ms", type=float, default=50.0)
     parser.add_argument("--objective-ms", type=float, default=25.0, help="of the real-time p99")
+    parser.add_argument("--plot", type=Path, help="draw goodput, p99 and tiers there")
     options = parser.parse_args()
     outcomes: list[tuple[bool, Outcome]] = []
     try:
         with process(*cascade(options.repository)) as target:
-            message, _ = request(target, options.table)
-            load(target, METHOD, message, 2000, 32)
-            capacity = load(target, METHOD, message, 6000, 32).calls_per_s
+            fast, _ = request(target, options.table)
+            load(target, METHOD, fast, 2000, IN_FLIGHT)
+            capacity = load(target, METHOD, fast, 6000, IN_FLIGHT).calls_per_s
+            asked = pb.SynthesizeRequest.FromString(fast)
+            asked.fidelity = pb.FIDELITY_AUTO
+            message = asked.SerializeToString()
             console.print(f"capacity: {capacity:,.0f} calls/s")
             for x in LOADS:
                 for flooded in (False, True):
@@ -190,7 +172,10 @@ def main() -> None:
             late = late_executions(target)
     except LoadFailed as exc:
         sys.exit(f"error: {exc}")
-    print(json.dumps(summary(options, capacity, outcomes, late)))
+    figures = summary(options, capacity, outcomes, late)
+    if options.plot is not None:
+        plot(figures, options.plot)
+    print(json.dumps(figures))
 
 
 def summary(
@@ -216,6 +201,38 @@ def summary(
         "alone": [asdict(each) for each in alone],
         "beside_a_flood": [asdict(each) for each in beside],
     }
+
+
+def plot(figures: dict[str, Any], path: Path) -> None:
+    """Goodput, p99 and tiers over the offered load, alone and beside the flood."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (goodput, p99, tiers) = pyplot.subplots(
+        3, 1, figsize=(7, 8), sharex=True, layout="constrained"
+    )
+    for key, label in (("alone", "alone"), ("beside_a_flood", "beside an offline flood")):
+        loads = figures[key]
+        x = [each["load"] for each in loads]
+        goodput.plot(x, [each["goodput_per_s"] for each in loads], marker="o", label=label)
+        p99.plot(x, [each["p99_ms"] for each in loads], marker="o", label=label)
+        tiers.plot(x, [100 * each["teacher"] for each in loads], marker="o", label=label)
+    offered = [each["offered_per_s"] for each in figures["alone"]]
+    goodput.plot(x, offered, color="grey", linestyle=":", label="offered")
+    goodput.set_ylim(0, 1.5 * figures["capacity_per_s"])
+    p99.axhline(figures["realtime_objective_ms"], color="grey", linestyle=":", label="objective")
+    p99.set_ylim(0, 1.1 * figures["deadline_ms"])
+    tiers.set_ylim(0, 100)
+    goodput.set_ylabel("answers in time, 1/s")
+    p99.set_ylabel("p99 of them, ms")
+    tiers.set_ylabel("from the teacher, %")
+    tiers.set_xlabel("offered load over capacity")
+    for axes in (goodput, p99, tiers):
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(path)
 
 
 if __name__ == "__main__":

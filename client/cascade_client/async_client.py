@@ -17,12 +17,12 @@ from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from cascade_client import health, wire
 from cascade_client.answers import Chunk, Synthesis, TableDescription, TableSummary
 from cascade_client.base import (
-    CHANNEL_OPTIONS,
     DEFAULT_TARGET,
     POLL_INTERVAL,
     BaseClient,
     GenerateOptions,
     SynthesizeOptions,
+    channel_options,
 )
 from cascade_client.cells import Nulls, read
 from cascade_client.client import Row
@@ -52,6 +52,7 @@ class AsyncClient(BaseClient):
         timeout: float = 1.0,
         retry: Retry | None = None,
         credentials: grpc.ChannelCredentials | None = None,
+        wait_for_turn: bool = True,
         channel: grpc.aio.Channel | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -60,6 +61,7 @@ class AsyncClient(BaseClient):
         super().__init__(target, timeout, retry, clock, rng)
         self._sleep = sleep
         self._credentials = credentials
+        self._options = channel_options(wait_for_turn)
         self._given_channel = channel
 
     @cached_property
@@ -68,8 +70,8 @@ class AsyncClient(BaseClient):
         if self._given_channel is not None:
             return self._given_channel
         if self._credentials is not None:
-            return grpc.aio.secure_channel(self.target, self._credentials, CHANNEL_OPTIONS)
-        return grpc.aio.insecure_channel(self.target, CHANNEL_OPTIONS)
+            return grpc.aio.secure_channel(self.target, self._credentials, self._options)
+        return grpc.aio.insecure_channel(self.target, self._options)
 
     @cached_property
     def _stub(self) -> SynthesisStub:

@@ -36,6 +36,15 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
 )
 
 
+def channel_options(wait_for_turn: bool) -> tuple[tuple[str, Any], ...]:
+    """gRPC's, for a channel of a client."""
+    if wait_for_turn:
+        return CHANNEL_OPTIONS
+    # gRPC's own retries would wait after all.
+    refuse = ("grpc.http.max_concurrent_streams_reject_on_client", 1), ("grpc.enable_retries", 0)
+    return (*CHANNEL_OPTIONS, *refuse)
+
+
 class SynthesizeOptions(TypedDict, total=False):
     """The keywords of `synthesize` that do not change the type it returns."""
 

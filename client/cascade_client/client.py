@@ -15,12 +15,12 @@ from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from cascade_client import health, wire
 from cascade_client.answers import Chunk, Synthesis, TableDescription, TableSummary
 from cascade_client.base import (
-    CHANNEL_OPTIONS,
     DEFAULT_TARGET,
     POLL_INTERVAL,
     BaseClient,
     GenerateOptions,
     SynthesizeOptions,
+    channel_options,
 )
 from cascade_client.cells import Nulls, read
 from cascade_client.retry import Retry
@@ -46,8 +46,12 @@ class Client(BaseClient):
             retries included, > 0.
         retry: how often and how patiently to try again; `Retry(attempts=1)` never does.
         credentials: `grpc.ssl_channel_credentials(...)` for TLS; None: in the clear.
+        wait_for_turn: whether calls beyond those that the server lets a connection have at once
+            wait in this process, until their deadline if need be. False: they raise `Overloaded`
+            at once, for callers who have something to fall back on.
         channel: a channel of your own (interceptors, compression); `target` is then only a name
-            in messages, `credentials` is unused, and closing the client closes the channel.
+            in messages, `credentials` and `wait_for_turn` are unused, and closing the client
+            closes the channel.
         clock, sleep, rng: monotonic seconds, waiting, and uniform numbers in [0, 1) for the
             jitter; here so that tests need not wait.
 
@@ -67,6 +71,7 @@ class Client(BaseClient):
         timeout: float = 1.0,
         retry: Retry | None = None,
         credentials: grpc.ChannelCredentials | None = None,
+        wait_for_turn: bool = True,
         channel: grpc.Channel | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -77,9 +82,9 @@ class Client(BaseClient):
         if channel is not None:
             self._channel = channel
         elif credentials is not None:
-            self._channel = grpc.secure_channel(target, credentials, CHANNEL_OPTIONS)
+            self._channel = grpc.secure_channel(target, credentials, channel_options(wait_for_turn))
         else:
-            self._channel = grpc.insecure_channel(target, CHANNEL_OPTIONS)
+            self._channel = grpc.insecure_channel(target, channel_options(wait_for_turn))
         self._stub = SynthesisStub(self._channel)
         self._health = self._channel.unary_unary(health.CHECK)
 

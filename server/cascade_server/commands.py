@@ -31,6 +31,12 @@ MIB = 2**20
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8470, show_default=True, help="0: any free port.")
 @click.option("--teacher-threads", default=1, show_default=True, help="Threads of a teacher pass.")
+@click.option(
+    "--max-concurrent-streams",
+    default=16,
+    show_default=True,
+    help="Calls that one connection may have in the server at once; more wait at the caller's.",
+)
 @click.option("--drain-seconds", default=10.0, show_default=True, help="Grace for calls in flight.")
 @click.option(
     "--slo",
@@ -82,6 +88,7 @@ def serve(
     host: str,
     port: int,
     teacher_threads: int,
+    max_concurrent_streams: int,
     drain_seconds: float,
     slo: Path | None,
     state_dir: Path | None,
@@ -120,6 +127,7 @@ def serve(
             host=host,
             port=port,
             teacher_threads=teacher_threads,
+            max_concurrent_streams=max_concurrent_streams,
             drain_seconds=drain_seconds,
             slo=slo,
             state_dir=state_dir,

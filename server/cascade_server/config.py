@@ -27,6 +27,9 @@ class ServerConfig:
         slo: the file of objectives; None: `objectives.DEFAULTS`.
         state_dir: where error budgets are kept over a restart; None: they are not.
         state_seconds: how often they are written.
+        max_concurrent_streams: calls that a connection may have in the server at once (HTTP/2's
+            SETTINGS_MAX_CONCURRENT_STREAMS). More wait in the caller's process, where they cost the
+            server nothing; a worker gains nothing from more than a batch of them.
         metrics_port: where Prometheus may scrape; 0: any free port; None: nowhere.
         pool_bytes: of rows that the teacher makes ahead of time; 0: it makes none.
         pool_age_seconds: how long such a row may be given out.
@@ -50,6 +53,7 @@ class ServerConfig:
     slo: Path | None = None
     state_dir: Path | None = None
     state_seconds: float = 60.0
+    max_concurrent_streams: int = 16
     metrics_port: int | None = None
     pool_bytes: int = 0
     pool_age_seconds: float = 3600.0
@@ -70,6 +74,7 @@ class ServerConfig:
             ("chunk_rows", 1, 65_536),
             ("drain_seconds", 0, 3600),
             ("state_seconds", 0.1, 86_400),
+            ("max_concurrent_streams", 1, 2**31 - 1),
             ("metrics_port", 0, 65_535),
             ("pool_bytes", 0, 2**40),
             ("pool_age_seconds", 1, 30 * 86_400),

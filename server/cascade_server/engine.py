@@ -200,31 +200,45 @@ class Engine(Generic[TaskT]):
         batch = next_batch(now, [e.waiting for e in self._queue], self.buckets, self.model.tail)
         taken = [self._queue[i] for i in batch.take]
         for entry in [self._queue[i] for i in batch.expired]:
-            self._expire(entry)
+            self._expire_waiting(entry)
         if not taken:
             return
         for entry in taken:
             self._queue.remove(entry)
         rows = sum(entry.waiting.rows for entry in taken)
-        tasks = [entry.task for entry in taken]
-        began = self.clock()
-        for entry in taken:
-            self._counts.late_starts += entry.waiting.deadline <= began
-            entry.started = entry.started or began
         if rows <= self.inline_rows:
             try:
-                self.run(tasks)
+                alive, seconds = self._run_in_time(taken)
             except Exception as exc:
                 self._failed(taken, exc)
             else:
-                self._ran(taken, rows, self.clock() - began)
+                self._ran(taken, alive, seconds)
             self._come_round_if_wanted()
             return
-        self._busy, self._busy_until = True, began + self.model.mean(rows)
+        self._busy, self._busy_until = True, now + self.model.mean(rows)
         for entry in self._queue:
             self._watch(entry)
-        future = asyncio.get_running_loop().run_in_executor(self.executor, self._timed, tasks)
-        future.add_done_callback(lambda done: self._back(done, taken, rows))
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self.executor, self._run_in_time, taken)
+        future.add_done_callback(lambda done: self._back(done, taken))
+
+    def _run_in_time(self, taken: Sequence[_Entry[TaskT]]) -> tuple[list[_Entry[TaskT]], float]:
+        """Run what still has time, and somebody who waits for it; a thread may start late.
+
+        Returns:
+            What was run, and the seconds that it took.
+        """
+        now = self.clock()
+        alive = [e for e in taken if e.waiting.deadline > now and not e.future.done()]
+        if not alive:
+            return [], 0.0
+        tasks = [entry.task for entry in alive]
+        began = self.clock()
+        for entry in alive:
+            self._counts.late_starts += entry.waiting.deadline <= began
+            entry.started = entry.started or began
+        self.run(tasks)
+        return alive, self.clock() - began
 
     def _looks_round(self, now: float) -> bool:
         """Whether to leave the batch open for another turn of the event loop."""
@@ -246,14 +260,13 @@ class Engine(Generic[TaskT]):
         deadline = entry.waiting.deadline
         if entry.timer is None and math.isfinite(deadline):
             left = max(0.0, deadline - self.clock())
-            entry.timer = asyncio.get_running_loop().call_later(left, self._expire, entry)
+            entry.timer = asyncio.get_running_loop().call_later(left, self._expire_waiting, entry)
 
-    def _timed(self, tasks: Sequence[TaskT]) -> float:
-        began = self.clock()
-        self.run(tasks)
-        return self.clock() - began
-
-    def _back(self, done: asyncio.Future[float], taken: list[_Entry[TaskT]], rows: int) -> None:
+    def _back(
+        self,
+        done: asyncio.Future[tuple[list[_Entry[TaskT]], float]],
+        taken: list[_Entry[TaskT]],
+    ) -> None:
         """A batch is back from the executor."""
         self._busy = False
         if done.cancelled():
@@ -262,12 +275,16 @@ class Engine(Generic[TaskT]):
         elif (error := done.exception()) is not None:
             self._failed(taken, error)
         else:
-            self._ran(taken, rows, done.result())
+            self._ran(taken, *done.result())
         self._come_round_if_wanted()
 
-    def _ran(self, taken: list[_Entry[TaskT]], rows: int, seconds: float) -> None:
-        self._count(rows, seconds, len(taken))
+    def _ran(self, taken: list[_Entry[TaskT]], alive: list[_Entry[TaskT]], seconds: float) -> None:
+        if alive:
+            self._count(sum(entry.waiting.rows for entry in alive), seconds, len(alive))
         for entry in taken:
+            if entry not in alive:
+                self._expire(entry)
+        for entry in alive:
             if entry.future.done():  # its caller is gone
                 continue
             if entry.task.done:
@@ -284,12 +301,15 @@ class Engine(Generic[TaskT]):
             if not entry.future.done():
                 entry.future.set_exception(error)
 
-    def _expire(self, entry: _Entry[TaskT]) -> None:
+    def _expire_waiting(self, entry: _Entry[TaskT]) -> None:
         if entry in self._queue:
             self._queue.remove(entry)
+            self._expire(entry)
+
+    def _expire(self, entry: _Entry[TaskT]) -> None:
+        if not entry.future.done():
             self._counts.expired += 1
-            if not entry.future.done():
-                entry.future.set_exception(DeadlinePassed(TOO_LATE))
+            entry.future.set_exception(DeadlinePassed(TOO_LATE))
 
     def _come_round_if_wanted(self) -> None:
         if self._queue:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 import grpc
@@ -49,8 +50,13 @@ class Server:
                 ("grpc.max_send_message_length", -1),
                 # Two servers on one port would each get some of the calls, and nobody a message.
                 ("grpc.so_reuseport", 0),
+                ("grpc.max_concurrent_streams", config.max_concurrent_streams),
+                # Else a call counts until it is deallocated, which a caller at the limit cannot
+                # know, and its next one is refused.
+                ("grpc.http.overload_protection", 0),
             )
         )
+        logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
         self._grpc.add_generic_rpc_handlers((self.service.handlers(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -98,3 +104,13 @@ class Server:
     async def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for name in ("", SERVICE):
             await self._health.set(name, status)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of gRPC's is worth a log's space.
+
+    An answer to a call that has ended meanwhile, since its deadline passed or its caller hung up,
+    fails. Under overload that is every other call, and each would be a stack trace.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, grpc.aio.InternalError)

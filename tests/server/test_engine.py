@@ -226,7 +226,24 @@ async def test_a_deadline_stops_a_task_between_its_passes() -> None:
     bench.executor.release()
     with pytest.raises(DeadlinePassed):
         await task
-    assert bench.ran == [["task"], ["task"]]
+    assert bench.ran == [["task"]]
+
+
+async def test_what_expires_or_is_given_up_before_its_thread_starts_is_not_run() -> None:
+    bench = Bench()
+    late, timely = bench.submit("late", deadline=5), bench.submit("timely", deadline=50)
+    given_up = bench.submit("given up")
+    await bench.held()
+    bench.now = 5.0
+    given_up.cancel()
+    await settle()
+    bench.executor.release()
+    with pytest.raises(DeadlinePassed):
+        await late
+    await timely
+    assert bench.ran == [["timely"]]
+    found = bench.engine.statistics()
+    assert (found.expired, found.late_starts, found.rows) == (1, 0, 1)
     assert bench.engine.statistics().late_starts == 0
 
 
