@@ -58,6 +58,11 @@ class _Counts:
 class Answers:
     """Answers plans.
 
+    Attributes:
+        pool, refill, cache, second_level: None where there is none.
+        flights: equal requests that wait for each other.
+        burn_until: when to look again how fast error budgets burn, on the clock of deadlines.
+
     Args:
         dispatcher: draws.
         repository: whose releases the pool is for.
@@ -77,7 +82,7 @@ class Answers:
         self._dispatcher, self._config, self._ledger = dispatcher, config, ledger
         self._refilling: asyncio.Task[None] | None = None
         self._clock = time.monotonic
-        self._burn, self._burn_until = 0.0, 0.0
+        self._burn, self.burn_until = 0.0, 0.0
         self.pool: Pool | None = None
         self.refill: Refill | None = None
         self.cache: Cache | None = None
@@ -99,7 +104,7 @@ class Answers:
                 runtimes,
                 latest,
                 dispatcher.draw_ahead,
-                self._load,
+                self.load,
                 self._refill_config,
             )
         if config.cache_bytes or second_level is not None:
@@ -266,11 +271,12 @@ class Answers:
         synthesis.fill_timings(job, provenance.timings, 0.0, found)
         return response, tier
 
-    def _load(self, busy: float) -> Load:
+    def load(self, busy: float) -> Load:
+        """What the server does beside making rows, which takes `busy` cores."""
         now = self._clock()
-        if now >= self._burn_until:
+        if now >= self.burn_until:
             self._burn = worst_burn(self._ledger.report())
-            self._burn_until = now + self._refill_config.report_seconds
+            self.burn_until = now + self._refill_config.report_seconds
         return Load(
             inside=sum(self._dispatcher.gate.inside.values()),
             since_offline=now - self._dispatcher.last_offline,

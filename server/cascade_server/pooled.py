@@ -14,11 +14,10 @@ from cascade_server.synthesis import Plan
 
 
 def poolable(job: Plan, config: PoolConfig) -> bool:
-    """Whether pooled rows can answer: a seed must give equal rows again, and only the teacher
-    itself scores what is given."""
+    """Whether pooled rows can answer a request without a seed: only the teacher itself scores what
+    is given, and nothing is to be drawn of what is known."""
     return (
-        not job.seeded
-        and not job.log_likelihood
+        not job.log_likelihood
         and job.total <= config.most_rows
         and (len(job.given) < job.runtime.columns or not job.encoded.observed.all())
     )

@@ -14,6 +14,7 @@ from cascade_client import Client, Tier
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.answers import Answers
 from cascade_server.config import ServerConfig
+from cascade_server.refill import Load
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.releases import TABLE, make_release
@@ -234,3 +235,39 @@ class TestReuse:
             hits = counts(server).hits
         assert hits == 2
         assert sorted(given[0]) == sorted(given[1])
+
+
+class TestWhatHoldsItBack:
+    """What the refill is told of the rest of the server."""
+
+    @pytest.fixture
+    def server(self, tmp_path: Path) -> Iterator[Running]:
+        make_release(tmp_path)
+        with running(ServerConfig(repository=tmp_path, port=0, pool_bytes=2**22)) as server:
+            yield server
+
+    def load(self, server: Running, busy: float = 0.0) -> Load:
+        async def load() -> Load:
+            return answers(server).load(busy)
+
+        return server.run(load())
+
+    def test_an_idle_server(self, server: Running) -> None:
+        assert self.load(server, busy=0.25) == Load(0, math.inf, 0.0, 0.25)
+
+    def test_broken_promises(self, server: Running) -> None:
+        for _ in range(3):
+            with pytest.raises(grpc.RpcError):
+                server.stub.Synthesize(ask(timeout_microseconds=1))
+        # Whatever was looked up before the first of them may hold for a while.
+        answers(server).burn_until = 0.0
+        assert self.load(server).burn > 1
+
+    def test_offline_work(self, server: Running) -> None:
+        list(server.stub.Generate(pb.GenerateRequest(table=TABLE, count=10)))
+        assert 0 <= self.load(server).since_offline < math.inf
+
+    def test_requests_inside(self, server: Running) -> None:
+        gate = server.server.service.dispatcher.gate
+        gate.inside = dict.fromkeys(gate.inside, 2)
+        assert self.load(server).inside == 4

@@ -24,8 +24,10 @@ KEY, OTHER = bytes(32), bytes([1]) * 32
 NAME = (PREFIX + KEY.hex()).encode()
 # Longer than a busy machine takes for an answer that comes.
 PATIENT = SecondLevelConfig(timeout=20.0, limit=20.0, failures=2)
-# No look comes back in no time; what nobody waits for is given up soon.
-HURRIED = SecondLevelConfig(timeout=0.0, limit=0.05, failures=2)
+# No look comes back in no time.
+HURRIED = SecondLevelConfig(timeout=0.0, limit=20.0, failures=2)
+# What nobody waits for is given up soon.
+GIVING_UP = SecondLevelConfig(timeout=0.0, limit=0.05, failures=2)
 
 
 class TestEnvelope:
@@ -178,7 +180,7 @@ class TestFailing:
 
     async def test_slow(self, server: Valkey) -> None:
         server.freeze()
-        async with connected(server.url, HURRIED) as level:
+        async with connected(server.url, GIVING_UP) as level:
             assert await level.get(KEY, 60.0) is None
             assert only(level, timeout=1)
             assert await level.get(KEY, 60.0) is None
@@ -186,6 +188,14 @@ class TestFailing:
             assert await level.get(KEY, 60.0) is None
             level.put(KEY, b"answer")
             assert only(level, timeout=2, open=2)
+
+    async def test_what_always_answers_too_late_does_not_work(self, server: Valkey) -> None:
+        async with connected(server.url, HURRIED) as level:
+            for _ in range(2):
+                assert await level.get(KEY, 60.0) is None
+                await written(level)
+            assert only(level, timeout=2)
+            assert level.breaker.open
 
     async def test_a_caller_in_a_hurry_is_not_its_fault(self, server: Valkey) -> None:
         server.freeze()
