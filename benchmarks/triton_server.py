@@ -1,0 +1,225 @@
+"""A real Triton server without a container, with a released student in its Python backend.
+
+The PyPI wheel `nvidia-pytriton` carries `tritonserver`, its Python backend and the stub that runs a
+model. It wants an older NumPy than this project, so it has an environment of its own, made once in the
+cache directory. It has no ONNX backend: the student runs in ONNX Runtime, from Python, once a batch.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import numpy as np
+from cascade_tables import Release
+from numpy.typing import NDArray
+
+from benchmarks.h2load import LoadFailed
+
+# Pinned, as constraints.txt pins everything else.
+PACKAGES = ("nvidia-pytriton==0.7.0", "onnxruntime==1.22.1", "numpy==1.26.4")
+METHOD = "/inference.GRPCInferenceService/ModelInfer"
+MODEL_READY = "/inference.GRPCInferenceService/ModelReady"
+STUDENT = "student"
+MAX_BATCH = 64
+READY_SECONDS = 60
+
+CONFIG = """\
+name: "student"
+backend: "python"
+max_batch_size: {max_batch}
+dynamic_batching {{ }}
+instance_group [ {{ count: {instances}, kind: KIND_CPU }} ]
+input [
+  {{ name: "tokens", data_type: TYPE_INT32, dims: [ {slots} ] }},
+  {{ name: "observed", data_type: TYPE_BOOL, dims: [ {slots} ] }}
+]
+output [ {{ name: "drawn", data_type: TYPE_INT32, dims: [ {slots} ] }} ]
+parameters {{ key: "noise_width", value: {{ string_value: "{noise_width}" }} }}
+"""
+
+# One run of the student a batch; the noise is made here, as in our own server.
+MODEL = """\
+import json
+import os
+
+import numpy as np
+import onnxruntime as ort
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        config = json.loads(args["model_config"])
+        self.width = int(config["parameters"]["noise_width"]["string_value"])
+        self.rng = np.random.default_rng()
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "model.onnx")
+        self.run = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"]).run
+
+    def execute(self, requests):
+        read = pb_utils.get_input_tensor_by_name
+        tokens = [read(request, "tokens").as_numpy() for request in requests]
+        observed = [read(request, "observed").as_numpy() for request in requests]
+        rows = [len(part) for part in tokens]
+        feed = {
+            "tokens": np.concatenate(tokens),
+            "observed": np.concatenate(observed),
+            "noise": self.rng.random((sum(rows), self.width), dtype=np.float32),
+        }
+        drawn = self.run(None, feed)[0]
+        parts = np.split(drawn, np.cumsum(rows)[:-1])
+        return [
+            pb_utils.InferenceResponse([pb_utils.Tensor("drawn", part)]) for part in parts
+        ]
+"""
+
+
+def environment() -> Path:
+    """The environment's folder; made on first use.
+
+    Raises:
+        LoadFailed: pip could not install it.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "cascade" / f"triton-{'-'.join(PACKAGES).replace('==', '-')}"
+    if not (folder / "done").exists():
+        print(f"making an environment with {PACKAGES[0]} in {folder}", file=sys.stderr)
+        venv.create(folder, clear=True, with_pip=True)
+        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", *PACKAGES]
+        done = subprocess.run(pip, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise LoadFailed(f"{PACKAGES[0]} cannot be installed: {done.stderr.strip()[-500:]}")
+        (folder / "done").touch()
+    return folder
+
+
+def write_model(folder: Path, release: Release, instances: int) -> None:
+    """The student as a Triton model, in a model repository."""
+    version = folder / STUDENT / "1"
+    version.mkdir(parents=True)
+    config = CONFIG.format(
+        max_batch=MAX_BATCH,
+        instances=instances,
+        slots=len(release.codec.layout.sizes),
+        noise_width=int(release.manifest.student["noise_width"]),
+    )
+    (folder / STUDENT / "config.pbtxt").write_text(config)
+    (version / "model.py").write_text(MODEL)
+    (version / "model.onnx").write_bytes(release.student)
+
+
+@contextmanager
+def triton(release: Release, instances: int = 1) -> Iterator[str]:
+    """A Triton server with the student, ready; yields where its gRPC listens.
+
+    Raises:
+        LoadFailed: it cannot be installed, or does not become ready; says what it wrote last.
+    """
+    home = environment()
+    packages = next((home / "lib").glob("python*/site-packages"))
+    server = packages / "pytriton" / "tritonserver"
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    with tempfile.TemporaryDirectory(prefix="triton-") as scratch:
+        models, backends = Path(scratch) / "models", Path(scratch) / "backends"
+        write_model(models, release, instances)
+        shutil.copytree(server / "backends" / "python", backends / "python")
+        stub = server / "python_backend_stubs" / python / "triton_python_backend_stub"
+        shutil.copy(stub, backends / "python")
+        (backends / "python" / stub.name).chmod(0o755)
+        port = free_port()
+        libraries = [packages / "nvidia_pytriton.libs", sysconfig.get_config_var("LIBDIR")]
+        variables = {
+            **os.environ,
+            "LD_LIBRARY_PATH": ":".join(map(str, libraries)),
+            # The stub starts the first python3 it finds.
+            "PATH": f"{home / 'bin'}:{os.environ['PATH']}",
+        }
+        program = server / "bin" / "tritonserver"
+        program.chmod(0o755)
+        log = Path(scratch) / "log"
+        with log.open("w") as out:
+            process = subprocess.Popen(
+                [
+                    program,
+                    f"--model-repository={models}",
+                    f"--backend-directory={backends}",
+                    f"--grpc-port={port}",
+                    "--grpc-address=127.0.0.1",
+                    "--allow-http=false",
+                    "--allow-metrics=false",
+                ],
+                env=variables,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+            try:
+                wait_ready(f"127.0.0.1:{port}", process, log)
+                yield f"127.0.0.1:{port}"
+            finally:
+                process.terminate()
+                process.wait(30)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def wait_ready(target: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Until the model answers that it is ready."""
+    until = time.monotonic() + READY_SECONDS
+    with grpc.insecure_channel(target) as channel:
+        ask = channel.unary_unary(MODEL_READY)
+        while time.monotonic() < until and process.poll() is None:
+            try:
+                if ask(text_field(1, STUDENT), timeout=1, wait_for_ready=True) == b"\x08\x01":
+                    return
+            except grpc.RpcError:
+                time.sleep(0.1)
+    raise LoadFailed(f"Triton is not ready: {log.read_text()[-1500:]}")
+
+
+def infer_request(tokens: NDArray[np.int32], observed: NDArray[np.bool_]) -> bytes:
+    """A ModelInferRequest of the student, tensors as raw bytes.
+
+    Written field by field: the protocol's generated code and that of Triton's client cannot live in
+    one process.
+    """
+    message = text_field(1, STUDENT)
+    for name, kind, value in (("tokens", "INT32", tokens), ("observed", "BOOL", observed)):
+        shape = b"".join(varint(n) for n in value.shape)
+        tensor = text_field(1, name) + text_field(2, kind) + bytes_field(3, shape)
+        message += bytes_field(5, tensor)
+    for value in (tokens, observed):
+        message += bytes_field(7, np.ascontiguousarray(value).tobytes())
+    return message
+
+
+def varint(number: int) -> bytes:
+    out = b""
+    while number > 127:
+        out += bytes([number & 127 | 128])
+        number >>= 7
+    return out + bytes([number])
+
+
+def bytes_field(number: int, value: bytes) -> bytes:
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def text_field(number: int, value: str) -> bytes:
+    return bytes_field(number, value.encode())
