@@ -1,8 +1,9 @@
 """A real Triton server without a container, with a released student in its Python backend.
 
 The PyPI wheel `nvidia-pytriton` carries `tritonserver`, its Python backend and the stub that runs a
-model. It wants an older NumPy than this project, so it has an environment of its own, made once in the
-cache directory. It has no ONNX backend: the student runs in ONNX Runtime, from Python, once a batch.
+model. It wants an older NumPy than this project, so it has an environment of its own, made once in
+the cache directory. It has no ONNX backend: the student runs in ONNX Runtime, from Python, once a
+batch.
 """
 
 from __future__ import annotations

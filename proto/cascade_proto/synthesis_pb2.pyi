@@ -974,12 +974,33 @@ Global___EngineStatistics: _TypeAlias = EngineStatistics  # noqa: Y015
 class GetStatisticsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class StepsDownEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ENGINES_FIELD_NUMBER: _builtins.int
     INSIDE_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
     POOL_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
+    STEPS_DOWN_FIELD_NUMBER: _builtins.int
     inside: _builtins.int
     """Requests inside now, and how many may be."""
     limit: _builtins.int
@@ -993,6 +1014,12 @@ class GetStatisticsResponse(_message.Message):
 
     @_builtins.property
     def cache(self) -> Global___CacheStatistics: ...
+    @_builtins.property
+    def steps_down(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """By table, how many of the highest tiers AUTO leaves out while an error budget burns too fast;
+        of those that have ever stepped down.
+        """
+
     def __init__(
         self,
         *,
@@ -1002,10 +1029,11 @@ class GetStatisticsResponse(_message.Message):
         refused: _builtins.int = ...,
         pool: Global___PoolStatistics | None = ...,
         cache: Global___CacheStatistics | None = ...,
+        steps_down: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "pool", b"pool"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "engines", b"engines", "inside", b"inside", "limit", b"limit", "pool", b"pool", "refused", b"refused"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "engines", b"engines", "inside", b"inside", "limit", b"limit", "pool", b"pool", "refused", b"refused", "steps_down", b"steps_down"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

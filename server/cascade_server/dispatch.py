@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -25,9 +26,11 @@ from cascade_server.admission import (
 from cascade_server.config import ServerConfig
 from cascade_server.engine import Engine
 from cascade_server.errors import DeadlinePassed, TooMuch
+from cascade_server.ledger import Report
 from cascade_server.repository import Repository
 from cascade_server.router import Option, Route, Tier, Wanted, choose
 from cascade_server.runtime import Runtime
+from cascade_server.stepping import Stepping
 from cascade_server.synthesis import Drawn, Generation, Plan
 from cascade_server.tasks import StudentTask, TeacherTask, run_student, run_teacher
 
@@ -103,13 +106,21 @@ class Gate:
 
 
 class Dispatcher:
-    """Draws what plans ask for, from the engines of a repository's releases."""
+    """Draws what plans ask for, from the engines of a repository's releases.
 
-    def __init__(self, repository: Repository, config: ServerConfig) -> None:
+    Args:
+        repository, config: what is served, and how.
+        report: how the objectives are doing.
+    """
+
+    def __init__(
+        self, repository: Repository, config: ServerConfig, report: Callable[[], Report]
+    ) -> None:
         # A thread each: ONNX Runtime and NumPy let go of the interpreter while they compute.
         self.student_thread = ThreadPoolExecutor(1, "student")
         self.teacher_thread = ThreadPoolExecutor(1, "teacher")
         self.gate = Gate()
+        self.stepping = Stepping(report)
         # When `Generate` last drew, on the clock of deadlines.
         self.last_offline = -math.inf
         self.engines = {
@@ -120,6 +131,7 @@ class Dispatcher:
 
     def close(self) -> None:
         """Let go of the threads; work that has not started is dropped."""
+        self.stepping.stop()
         self.student_thread.shutdown(wait=False, cancel_futures=True)
         self.teacher_thread.shutdown(wait=False, cancel_futures=True)
 
@@ -129,6 +141,7 @@ class Dispatcher:
             inside=sum(self.gate.inside.values()),
             limit=int(self.gate.limit.value),
             refused=self.gate.refused,
+            steps_down=self.stepping.steps,
         )
         for runtime, engines in self.engines.items():
             manifest = runtime.release.manifest
@@ -156,7 +169,8 @@ class Dispatcher:
 
     def route(self, job: Plan) -> Route:
         """Choose who is to draw for a plan."""
-        return choose(self.options(job), job.work.remaining(), job.wanted)
+        steps_down = self.stepping.down(job.runtime.release.manifest.table)
+        return choose(self.options(job), job.work.remaining(), job.wanted, steps_down)
 
     async def draw(self, job: Plan, route: Route | None = None) -> Drawn:
         """Route a plan, unless that was done, and wait until its rows are drawn.

@@ -20,6 +20,7 @@ from cascade_server.ledger import BLAMED, OK, Ledger, Report, Status
 from cascade_server.objectives import ClassOfService, Objective
 from cascade_server.router import Tier
 from cascade_server.slo_names import CAN_ANSWER, NO_TIER
+from cascade_server.stepping import Stepping
 
 LABELS = ("table", "class", "tier", "code")
 Key = tuple[str, ClassOfService, Tier | None, grpc.StatusCode]
@@ -131,6 +132,24 @@ class SloCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """A metric for each of Sloth's names."""
         yield from families(self._ledger.report())
+
+
+class SteppingCollector(Collector):
+    """Which tables' AUTO is stepped down, as it is when it is asked."""
+
+    def __init__(self, stepping: Stepping) -> None:
+        self._stepping = stepping
+
+    def collect(self) -> Iterator[Metric]:
+        """A gauge for each table that has ever stepped down."""
+        metric = GaugeMetricFamily(
+            "cascade_steps_down",
+            "Tiers that AUTO leaves out because an error budget burns too fast.",
+            labels=("table",),
+        )
+        for table, down in self._stepping.steps.items():
+            metric.add_metric([table], down)
+        yield metric
 
 
 def families(report: Report) -> Iterator[Metric]:

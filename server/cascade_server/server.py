@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 from cascade_server.answer_metrics import AnswersCollector
 from cascade_server.config import ServerConfig
 from cascade_server.errors import ConfigError
+from cascade_server.metrics import SteppingCollector
 from cascade_server.repository import Loaded, Repository
 from cascade_server.service import NAME as SERVICE
 from cascade_server.service import Service
@@ -84,6 +85,8 @@ class Server:
         self.service.ready(repository)
         if self.sla.metrics is not None:
             self.sla.metrics.registry.register(AnswersCollector(self.service.answers))
+            stepping = self.service.dispatcher.stepping
+            self.sla.metrics.registry.register(SteppingCollector(stepping))
         await self._say(SERVING)
 
     async def main_loop(self) -> None:

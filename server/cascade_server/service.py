@@ -97,7 +97,8 @@ class Service:
     def ready(self, repository: Repository) -> None:
         """From now on calls are answered from `repository`."""
         self._repository = repository
-        self._dispatcher = Dispatcher(repository, self._config)
+        self._dispatcher = Dispatcher(repository, self._config, self._sla.ledger.report)
+        self._dispatcher.stepping.start()
         self._answers = Answers(
             self._dispatcher, repository, self._config, self._sla.ledger, self._second_level
         )
