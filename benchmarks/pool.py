@@ -7,8 +7,9 @@ conditions: real rows with a few features late, the n-th most frequent one 1 / n
 the first. Then as many whole rows are taken from the pool as are drawn afresh by the teacher, and a
 detector is asked to tell each from real rows. The last line is one JSON object: hit_rate,
 server_time_ratio (server time of pooled answers over that of the student's answers to the same
-requests, medians), pooled_c2st and teacher_c2st (means over the samples) with c2st_noise (two
-standard errors of their difference), and what they are made of.
+requests, medians; whole_server_time_ratio: where nothing is known), pooled_c2st and teacher_c2st
+(means over the samples) with c2st_noise (two standard errors of their difference), and what they
+are made of.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,8 @@ from benchmarks.tables import ROOT, TableMissing, named
 LATE = 3
 # Draws of one answer that the pool may still give.
 DRAWS = 64
+# Calls for whole rows, each to both servers.
+WHOLE = 200
 # Parts of the rows, each compared with as many real rows of its own.
 SAMPLES = 4
 console = Console(stderr=True, highlight=False)
@@ -183,26 +187,39 @@ def stream(
 ) -> dict[str, Any]:
     """Ask both servers for the same conditions, in turn and at a steady pace."""
     wanted = conditions(rows, schema.names, options.conditions, options.exponent, seed=0)
-    with_pool, without = Stream(), Stream()
-    began = time.monotonic()
-    for number in range(round(options.per_second * (options.warm_seconds + options.seconds))):
-        due = began + number / options.per_second
-        time.sleep(max(0.0, due - time.monotonic()))
-        if number == round(options.per_second * options.warm_seconds):
-            with_pool, without = Stream(), Stream()
-        known, asked = next(wanted)
-        for client, out in zip(clients, (with_pool, without), strict=True):
-            ask(client, options.table, known, asked, out)
-    hit = np.array(with_pool.pooled)
-    if not hit.any():
-        sys.exit("error: the pool answered nothing; the server was too busy to fill it")
-    medians = [float(np.median(np.array(each.server_us)[hit])) for each in (with_pool, without)]
+
+    def paced(requests: Iterable[tuple[dict[str, Any], list[str]]]) -> tuple[Stream, Stream]:
+        sides, began = (Stream(), Stream()), time.monotonic()
+        for number, (known, asked) in enumerate(requests):
+            due = began + number / options.per_second
+            time.sleep(max(0.0, due - time.monotonic()))
+            for client, out in zip(clients, sides, strict=True):
+                ask(client, options.table, known, asked, out)
+        return sides
+
+    def medians(with_pool: Stream, without: Stream) -> list[float]:
+        """Of the server's time for the requests that the pool answered."""
+        hit = np.array(with_pool.pooled)
+        if not hit.any():
+            sys.exit("error: the pool answered nothing; the server was too busy to fill it")
+        return [float(np.median(np.array(each.server_us)[hit])) for each in (with_pool, without)]
+
+    def calls(seconds: float) -> int:
+        return round(options.per_second * seconds)
+
+    paced(islice(wanted, calls(options.warm_seconds)))
+    with_pool, without = paced(islice(wanted, calls(options.seconds)))
+    pooled_us, student_us = medians(with_pool, without)
+    whole = medians(*paced([({}, list(schema.names))] * WHOLE))
     return {
         "table": options.table,
-        "hit_rate": round(float(hit.mean()), 4),
-        "server_time_ratio": round(medians[0] / medians[1], 3),
-        "pooled_server_us": round(medians[0], 1),
-        "student_server_us": round(medians[1], 1),
+        "hit_rate": round(float(np.mean(with_pool.pooled)), 4),
+        "server_time_ratio": round(pooled_us / student_us, 3),
+        "pooled_server_us": round(pooled_us, 1),
+        "student_server_us": round(student_us, 1),
+        "whole_server_time_ratio": round(whole[0] / whole[1], 3),
+        "whole_pooled_server_us": round(whole[0], 1),
+        "whole_student_server_us": round(whole[1], 1),
         **with_pool.quantiles("with_pool"),
         **without.quantiles("without_pool"),
     }

@@ -47,6 +47,7 @@ REGULARISATION = {"train": "rows seen", "test": "rows held out"}
 POOL = {
     "hit_rate": "share answered from the pool",
     "server_us": "server time of those answers, p50 µs",
+    "whole_us": "of whole rows, p50 µs",
     "p50_ms": "every answer, from call to answer, p50 ms",
     "p99_ms": "p99 ms",
     "c2st": "XGBoost detector against real rows, C2ST",
@@ -95,12 +96,14 @@ def table_of(kind: str, name: str, folder: Path) -> str:
             "with the pool": {
                 "hit_rate": figures.get("hit_rate"),
                 "server_us": figures.get("pooled_server_us"),
+                "whole_us": figures.get("whole_pooled_server_us"),
                 "p50_ms": figures.get("with_pool_p50_ms"),
                 "p99_ms": figures.get("with_pool_p99_ms"),
                 "c2st": figures.get("pooled_c2st"),
             },
             "drawn": {
                 "server_us": figures.get("student_server_us"),
+                "whole_us": figures.get("whole_student_server_us"),
                 "p50_ms": figures.get("without_pool_p50_ms"),
                 "p99_ms": figures.get("without_pool_p99_ms"),
                 "c2st": figures.get("teacher_c2st"),
