@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Callable
@@ -12,7 +11,6 @@ from functools import partial
 
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
-from cascade_tables.sampling import TeacherRows
 from numpy.typing import NDArray
 
 from cascade_server.admission import (
@@ -32,39 +30,30 @@ from cascade_server.router import Option, Route, Tier, Wanted, choose
 from cascade_server.runtime import Runtime
 from cascade_server.stepping import Stepping
 from cascade_server.synthesis import Drawn, Generation, Plan
-from cascade_server.tasks import StudentTask, TeacherTask, run_student, run_teacher
+from cascade_server.tasks import StudentTask, run_student
+from cascade_server.teacher import TEACHER_PART, LocalTeacher, Teacher, TeacherInput
 
 # Rows of one task: larger requests go in parts, so that memory is bounded and others get a turn.
 STUDENT_PART = 1024
-TEACHER_PART = 256
 
 
 class Engines:
-    """A release's two engines.
-
-    The teacher never runs in the event loop: one of its passes takes as long as a whole real-time
-    request.
-    """
+    """A release's student and teacher."""
 
     def __init__(
         self,
         runtime: Runtime,
         config: ServerConfig,
         student: ThreadPoolExecutor,
-        teacher: ThreadPoolExecutor,
+        teacher: Teacher,
     ) -> None:
         self.student: Engine[StudentTask] = Engine(
             partial(run_student, runtime), student, config.inline_rows
         )
-        self.teacher: Engine[TeacherTask] = Engine(
-            partial(run_teacher, runtime),
-            teacher,
-            inline_rows=0,
-            buckets=(1, 2, 4, 8, 16, 32, 64, 128, TEACHER_PART),
-        )
-        models = {Tier.STUDENT: self.student.model, Tier.TEACHER: self.teacher.model}
+        self.teacher = teacher
         for tier, rows, seconds in runtime.profile:
-            models[Tier(tier)].observe(rows, seconds)
+            if tier == Tier.STUDENT:
+                self.student.model.observe(rows, seconds)
 
 
 class Gate:
@@ -111,20 +100,26 @@ class Dispatcher:
     Args:
         repository, config: what is served, and how.
         report: how the objectives are doing.
+        teachers: a release's teacher; None: each has one in a thread of this process.
     """
 
     def __init__(
-        self, repository: Repository, config: ServerConfig, report: Callable[[], Report]
+        self,
+        repository: Repository,
+        config: ServerConfig,
+        report: Callable[[], Report],
+        teachers: Callable[[Runtime], Teacher] | None = None,
     ) -> None:
         # A thread each: ONNX Runtime and NumPy let go of the interpreter while they compute.
         self.student_thread = ThreadPoolExecutor(1, "student")
-        self.teacher_thread = ThreadPoolExecutor(1, "teacher")
+        self._teacher_thread = ThreadPoolExecutor(1, "teacher")
+        teacher_of = teachers or partial(LocalTeacher, executor=self._teacher_thread)
         self.gate = Gate()
         self.stepping = Stepping(report)
         # When `Generate` last drew, on the clock of deadlines.
         self.last_offline = -math.inf
         self.engines = {
-            runtime: Engines(runtime, config, self.student_thread, self.teacher_thread)
+            runtime: Engines(runtime, config, self.student_thread, teacher_of(runtime))
             for versions in repository.tables.values()
             for runtime in versions.values()
         }
@@ -133,7 +128,7 @@ class Dispatcher:
         """Let go of the threads; work that has not started is dropped."""
         self.stepping.stop()
         self.student_thread.shutdown(wait=False, cancel_futures=True)
-        self.teacher_thread.shutdown(wait=False, cancel_futures=True)
+        self._teacher_thread.shutdown(wait=False, cancel_futures=True)
 
     def statistics(self) -> pb.GetStatisticsResponse:
         """What waits, what has been run, how many may be inside."""
@@ -187,7 +182,10 @@ class Dispatcher:
                 raise DeadlinePassed(f"refused before it was late: {route.reason}")
             likelihood = None
             if job.log_likelihood:
-                likelihood = await self._log_likelihood(job)
+                teacher = self.engines[job.runtime].teacher
+                likelihood = await teacher.log_likelihood(
+                    job.encoded.tokens, job.encoded.observed, job.work.deadline
+                )
             if route.option.tier is Tier.STUDENT:
                 drawn, queued = await self._student(job)
             else:
@@ -218,12 +216,13 @@ class Dispatcher:
             self.last_offline = time.monotonic()
             self.gate.leave(ServiceClass.OFFLINE)
 
-    async def draw_ahead(self, runtime: Runtime, task: TeacherTask) -> None:
+    async def draw_ahead(self, runtime: Runtime, given: TeacherInput) -> NDArray[np.int32]:
         """Have the teacher draw rows that nobody waits for; it is offline work, with no deadline.
 
         It passes the gate by: whoever calls this sees to it that nothing else is to be done.
         """
-        await self.engines[runtime].teacher.submit(task, math.inf, offline=True)
+        drawn, _ = await self.engines[runtime].teacher.draw(given, math.inf, offline=True)
+        return drawn
 
     async def _student(self, job: Plan) -> tuple[NDArray[np.int32], float]:
         tokens, observed = job.completed()
@@ -248,21 +247,13 @@ class Dispatcher:
         deadline: float,
         offline: bool = False,
     ) -> tuple[NDArray[np.int32], float]:
-        engine, width = self.engines[runtime].teacher, runtime.teacher_noise
+        teacher, width = self.engines[runtime].teacher, runtime.teacher_noise
         parts, queued = [], 0.0
         for at in range(0, len(tokens), TEACHER_PART):
             part = slice(at, at + TEACHER_PART)
             noise = rng.random((len(tokens[part]), width), dtype=np.float32)
-            rows = TeacherRows(
-                tokens[part], observed[part], noise, runtime.layout.column, max(1, steps)
-            )
-            queued += await engine.submit(TeacherTask(rows), deadline, offline)
-            parts.append(rows.tokens)
+            given = TeacherInput(tokens[part], observed[part], noise, max(1, steps))
+            drawn, waited = await teacher.draw(given, deadline, offline)
+            queued += waited
+            parts.append(drawn)
         return (parts[0] if len(parts) == 1 else np.concatenate(parts)), queued
-
-    async def _log_likelihood(self, job: Plan) -> NDArray[np.float64]:
-        def score() -> NDArray[np.float64]:
-            job.work.check()
-            return job.runtime.log_likelihood(job.encoded.tokens, job.encoded.observed)
-
-        return await asyncio.get_running_loop().run_in_executor(self.teacher_thread, score)

@@ -24,7 +24,7 @@ from cascade_server.batching import (
     waits,
 )
 from cascade_server.errors import DeadlinePassed
-from cascade_server.latency_model import LatencyModel
+from cascade_server.latency_model import LatencyModel, Outlook
 
 TOO_LATE = "the deadline passed in the queue"
 BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -145,11 +145,13 @@ class Engine(Generic[TaskT]):
 
     def predict(self, rows: int, passes: int = 1) -> float:
         """The .99 quantile of the seconds until a task that came now would be done."""
+        return self.outlook().predict(self.clock(), rows, passes)
+
+    def outlook(self) -> Outlook:
+        """What its predictions are made of."""
         ahead = sum(e.waiting.rows for e in self._queue if not e.waiting.offline)
-        rest = max(0.0, self._busy_until - self.clock()) if self._busy else 0.0
-        together = min(ahead + rows, max(rows, self.buckets[-1]))
-        before = self.model.mean(ahead + rows - together) if ahead + rows > together else 0.0
-        return rest + before + self.model.tail(together, passes)
+        busy_until = self._busy_until if self._busy else 0.0
+        return Outlook(self.model.line, busy_until, ahead, self.buckets[-1])
 
     def statistics(self) -> EngineStatistics:
         """What has been run and what waits."""

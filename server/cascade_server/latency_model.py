@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
+from typing import NamedTuple
 
 # Older observations fade: what is kept of their weight at each new one.
 KEEP = 1 - 1 / 512
@@ -35,6 +36,50 @@ class _Sums:
         self.nn = KEEP * self.nn + w * n * n
         self.s = KEEP * self.s + w * s
         self.ns = KEEP * self.ns + w * n * s
+
+
+class Line(NamedTuple):
+    """A prediction: mean a·n + b seconds, and how many times the mean its .99 quantile is."""
+
+    a: float = 0.0
+    b: float = 0.0
+    factor: float = FIRST_FACTOR
+
+    def mean(self, rows: int) -> float:
+        """Expected seconds of a batch."""
+        return self.a * rows + self.b
+
+    def tail(self, rows: int, passes: int = 1) -> float:
+        """Seconds that all but a hundredth of such batches stay below.
+
+        Of several passes one after the other, the spreads add up as of independent ones.
+        """
+        mean = self.mean(rows)
+        return passes * mean + math.sqrt(passes) * (self.factor - 1) * mean
+
+
+class Outlook(NamedTuple):
+    """What there is to say of how long an engine would take.
+
+    Attributes:
+        line: of its batches.
+        busy_until: when the batch that runs is expected to end; 0: none runs.
+        ahead: rows of real-time requests in the queue.
+        most: rows of the largest batch.
+    """
+
+    line: Line
+    busy_until: float
+    ahead: int
+    most: int
+
+    def predict(self, now: float, rows: int, passes: int = 1) -> float:
+        """The .99 quantile of the seconds until rows that came now would be done."""
+        rest = max(0.0, self.busy_until - now)
+        together = min(self.ahead + rows, max(rows, self.most))
+        before = self.ahead + rows - together
+        wait = self.line.mean(before) if before > 0 else 0.0
+        return rest + wait + self.line.tail(together, passes)
 
 
 class LatencyModel:
@@ -93,9 +138,10 @@ class LatencyModel:
         return self._a * rows + self._b
 
     def tail(self, rows: int, passes: int = 1) -> float:
-        """Seconds that all but a hundredth of such batches stay below.
+        """See `Line.tail`."""
+        return self.line.tail(rows, passes)
 
-        Of several passes one after the other, the spreads add up as of independent ones.
-        """
-        mean = self.mean(rows)
-        return passes * mean + math.sqrt(passes) * (self._factor - 1) * mean
+    @property
+    def line(self) -> Line:
+        """What it predicts now."""
+        return Line(self._a, self._b, self._factor)

@@ -19,15 +19,14 @@ from typing import NamedTuple
 
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
-from cascade_tables.sampling import TeacherRows
 from numpy.typing import NDArray
 
 from cascade_server import wire
 from cascade_server.ledger import Report
 from cascade_server.objectives import ClassOfService, Kind
 from cascade_server.pool import Demand, Key, Pool, condition_of, nothing_known, of_condition
-from cascade_server.runtime import Runtime
-from cascade_server.tasks import TeacherTask
+from cascade_server.runtime import Runtime, Tokens
+from cascade_server.teacher import TeacherInput
 
 log = logging.getLogger("cascade.server")
 
@@ -189,7 +188,7 @@ class Refill:
         pool, demand: what there is, and what is asked for.
         runtimes: releases by `Runtime.identity`; those of `base` are made rows of which nothing is
             known, whether anybody has asked or not.
-        submit: has the teacher draw a task as offline work.
+        draw: has the teacher draw rows as offline work.
         load: what else the server does, given the cores it used while nothing was made.
         pause: makes nothing for so many seconds, and returns those cores.
         rng: of the noise.
@@ -201,7 +200,7 @@ class Refill:
         demand: Demand,
         runtimes: Mapping[str, Runtime],
         base: Iterable[str],
-        submit: Callable[[Runtime, TeacherTask], Awaitable[object]],
+        draw: Callable[[Runtime, TeacherInput], Awaitable[Tokens]],
         load: Callable[[float], Load],
         config: RefillConfig | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -209,7 +208,7 @@ class Refill:
         rng: np.random.Generator | None = None,
     ) -> None:
         self.pool, self.demand, self.config = pool, demand, config or RefillConfig()
-        self._runtimes, self._submit, self._load, self._clock = runtimes, submit, load, clock
+        self._runtimes, self._draw, self._load, self._clock = runtimes, draw, load, clock
         self._pause = pause or paused
         self._rng = rng or np.random.default_rng()
         self._horizon = self.config.horizon
@@ -245,9 +244,9 @@ class Refill:
         tokens = np.stack([tokens for tokens, _ in conditions])
         observed = np.stack([observed for _, observed in conditions])
         noise = await self._noise(len(keys), runtime.teacher_noise)
-        rows = TeacherRows(tokens, observed, noise, runtime.layout.column, runtime.steps)
-        await self._submit(runtime, TeacherTask(rows))
-        contents = await self._contents(runtime, rows.tokens, observed)
+        given = TeacherInput(tokens, observed, noise, runtime.steps)
+        drawn = await self._draw(runtime, given)
+        contents = await self._contents(runtime, drawn, observed)
         now = self._clock()
         for key in wanted:
             mine = [content for each, content in zip(keys, contents, strict=True) if each == key]

@@ -124,7 +124,7 @@ class TestTiers:
     def test_auto_is_given_the_teachers_however_little_time_is_left(self, alone: Running) -> None:
         (engines,) = alone.server.service.dispatcher.engines.values()
         for _ in range(5000):
-            engines.teacher.model.observe(1, 60.0)
+            engines.teacher.engine.model.observe(1, 60.0)
         hurried = {"seed": 1, "timeout_microseconds": 30_000_000}
         student = alone.stub.Synthesize(ask(**hurried))
         full = alone.stub.Synthesize(ask(seed=1, fidelity="FIDELITY_FULL"))
@@ -136,7 +136,7 @@ class TestTiers:
     def test_auto_and_fast_share_the_students(self, alone: Running) -> None:
         (engines,) = alone.server.service.dispatcher.engines.values()
         for _ in range(5000):
-            engines.teacher.model.observe(1, 60.0)
+            engines.teacher.engine.model.observe(1, 60.0)
         alone.stub.Synthesize(ask(seed=1, fidelity="FIDELITY_FAST"))
         auto = alone.stub.Synthesize(ask(seed=1, timeout_microseconds=30_000_000))
         assert auto.provenance.cached
@@ -145,7 +145,7 @@ class TestTiers:
         (engines,) = alone.server.service.dispatcher.engines.values()
         alone.stub.Synthesize(ask(seed=1, fidelity="FIDELITY_FULL"))
         for _ in range(5000):
-            engines.teacher.model.observe(1, 60.0)
+            engines.teacher.engine.model.observe(1, 60.0)
         hurried = ask(seed=1, fidelity="FIDELITY_FULL", timeout_microseconds=30_000_000)
         assert alone.stub.Synthesize(hurried).provenance.cached
 

@@ -52,7 +52,7 @@ class TestRouting:
     def slow_teacher(self, alone: Running) -> None:
         """As far as its predictions go: a minute a pass."""
         for _ in range(5000):
-            engines(alone).teacher.model.observe(1, 60.0)
+            engines(alone).teacher.engine.model.observe(1, 60.0)
 
     def test_a_teacher_that_would_be_late_leaves_it_to_the_student(self, alone: Running) -> None:
         request = ask(timeout_microseconds=30_000_000, explain=True)

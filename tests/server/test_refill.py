@@ -27,9 +27,10 @@ from cascade_server.refill import (
     worst_burn,
 )
 from cascade_server.router import Tier
-from cascade_server.runtime import Runtime
-from cascade_server.tasks import TeacherTask, run_teacher
+from cascade_server.runtime import Runtime, Tokens
+from cascade_server.teacher import TeacherInput
 from cascade_tables import load_release
+from cascade_tables.sampling import sample_teacher
 
 from tests.releases import TABLE, make_release
 from tests.server.messages import COLUMNS, allowed, read
@@ -152,7 +153,7 @@ class Bench:
             self.demand,
             {runtime.identity: runtime},
             [runtime.identity],
-            self.submit,
+            self.draw,
             lambda busy: replace(self.load, busy=busy),
             RefillConfig(**config),
             clock=lambda: self.now,
@@ -160,13 +161,19 @@ class Bench:
             rng=np.random.default_rng(0),
         )
 
-    async def submit(self, runtime: Runtime, task: TeacherTask) -> None:
+    async def draw(self, runtime: Runtime, given: TeacherInput) -> Tokens:
         if self.breaks:
             raise RuntimeError("broken")
-        self.submitted.append(len(task.underway.tokens))
+        self.submitted.append(len(given.tokens))
         self.now += 0.02
-        while not task.done:
-            run_teacher(runtime, [task])
+        return sample_teacher(
+            runtime.denoise,
+            given.tokens,
+            given.observed,
+            given.noise,
+            runtime.layout.column,
+            given.steps,
+        )
 
     async def pause(self, seconds: float) -> float:
         self.pauses.append(seconds)

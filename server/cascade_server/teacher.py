@@ -1,0 +1,108 @@
+"""A release's teacher, as the dispatcher asks it: in this process, or in one of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+from cascade_tables.sampling import TeacherRows
+from numpy.typing import NDArray
+
+from cascade_server.deadline import Work
+from cascade_server.engine import Engine, EngineStatistics
+from cascade_server.router import Tier
+from cascade_server.runtime import Mask, Noise, Runtime, Tokens
+from cascade_server.tasks import TeacherTask, run_teacher
+
+# Rows of one task: larger requests go in parts, so that memory is bounded and others get a turn.
+TEACHER_PART = 256
+BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, TEACHER_PART)
+
+
+@dataclass(frozen=True)
+class TeacherInput:
+    """Rows for the teacher to complete.
+
+    Attributes:
+        tokens, observed: int32 and bool [n, T], n <= TEACHER_PART.
+        noise: uniform float32 [n, teacher_noise].
+        steps: passes at most.
+    """
+
+    tokens: Tokens
+    observed: Mask
+    noise: Noise
+    steps: int
+
+
+class Teacher(Protocol):
+    """Draws rows, pass by pass, of several requests at once."""
+
+    async def draw(
+        self, given: TeacherInput, deadline: float, offline: bool = False
+    ) -> tuple[Tokens, float]:
+        """Complete rows.
+
+        Returns:
+            int32 [n, T], and the seconds that they waited before their first pass.
+
+        Raises:
+            DeadlinePassed: before they were done.
+            NotReady: the teacher is away.
+        """
+
+    async def log_likelihood(
+        self, tokens: Tokens, observed: Mask, deadline: float
+    ) -> NDArray[np.float64]:
+        """ln p(observed) of each row, in nats; raises as `draw`."""
+
+    def predict(self, rows: int, passes: int) -> float:
+        """The .99 quantile of the seconds that rows would take now; infinite while it is away."""
+
+    def statistics(self) -> EngineStatistics:
+        """What has been run and what waits."""
+
+
+class LocalTeacher:
+    """A teacher in this process, in a thread: a pass takes as long as a real-time request."""
+
+    def __init__(self, runtime: Runtime, executor: Executor) -> None:
+        self._runtime, self._executor = runtime, executor
+        self.engine: Engine[TeacherTask] = Engine(
+            partial(run_teacher, runtime), executor, inline_rows=0, buckets=BUCKETS
+        )
+        for tier, rows, seconds in runtime.profile:
+            if tier == Tier.TEACHER:
+                self.engine.model.observe(rows, seconds)
+
+    async def draw(
+        self, given: TeacherInput, deadline: float, offline: bool = False
+    ) -> tuple[Tokens, float]:
+        """See `Teacher`."""
+        columns = self._runtime.layout.column
+        rows = TeacherRows(given.tokens, given.observed, given.noise, columns, given.steps)
+        queued = await self.engine.submit(TeacherTask(rows), deadline, offline)
+        return rows.tokens, queued
+
+    async def log_likelihood(
+        self, tokens: Tokens, observed: Mask, deadline: float
+    ) -> NDArray[np.float64]:
+        """See `Teacher`."""
+
+        def score() -> NDArray[np.float64]:
+            Work(deadline).check()
+            return self._runtime.log_likelihood(tokens, observed)
+
+        return await asyncio.get_running_loop().run_in_executor(self._executor, score)
+
+    def predict(self, rows: int, passes: int) -> float:
+        """See `Teacher`."""
+        return self.engine.predict(rows, passes)
+
+    def statistics(self) -> EngineStatistics:
+        """See `Teacher`."""
+        return self.engine.statistics()
