@@ -47,7 +47,8 @@ def next_batch(
     Earliest deadline first. A request whose deadline has passed is expired, not run. The batch
     closes when the next request no longer fits the largest bucket, or when running it in the same
     batch would make an earlier one late that would be in time without it. Offline requests only
-    fill the bucket that real-time ones have opened, or have a batch to themselves.
+    fill the bucket that real-time ones have opened, or have a batch to themselves; they take turns,
+    since the deadline of a long stream says nothing of how soon its next rows are wanted.
 
     Args:
         now: seconds on the server's clock.
@@ -58,7 +59,9 @@ def next_batch(
     """
     expired = tuple(i for i, each in enumerate(waiting) if each.deadline <= now)
     alive = [i for i, each in enumerate(waiting) if each.deadline > now]
-    order = sorted(alive, key=lambda i: (waiting[i].offline, waiting[i].deadline, i))
+    order = [i for i in alive if not waiting[i].offline]
+    order.sort(key=lambda i: waiting[i].deadline)
+    order += [i for i in alive if waiting[i].offline]
     take: list[int] = []
     rows = 0
     most = buckets[-1]

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import signal
 from pathlib import Path
 
 import click
-import uvloop
 from cascade_tables import CascadeTablesError
 from rich.console import Console
 
 from cascade_server.config import ServerConfig
 from cascade_server.errors import ServerError
-from cascade_server.repository import Loaded
-from cascade_server.server import Server
+from cascade_server.processes import serve_in_processes
 
 MIB = 2**20
 
@@ -30,6 +26,13 @@ MIB = 2**20
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8470, show_default=True, help="0: any free port.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Processes that answer calls; the teacher has one of its own beside them.",
+)
 @click.option("--teacher-threads", default=1, show_default=True, help="Threads of a teacher pass.")
 @click.option(
     "--max-concurrent-streams",
@@ -87,6 +90,7 @@ def serve(
     repository: Path,
     host: str,
     port: int,
+    workers: int,
     teacher_threads: int,
     max_concurrent_streams: int,
     drain_seconds: float,
@@ -104,24 +108,19 @@ def serve(
     """Serve a model repository over gRPC.
 
     Every release is verified against its hashes and warmed before the health service says SERVING.
-    SIGTERM drains: calls in flight finish, new ones are refused.
+    SIGTERM drains: calls in flight finish, new ones are refused. A worker that dies is started
+    again within a second, and takes with it only the calls inside it.
 
     \b
     Example:
       cascade serve --repository model_repository --port 8470
+      cascade serve --workers 4 --host 0.0.0.0
       cascade serve --slo slo.yaml --state-dir /var/lib/cascade --metrics-port 9464
       cascade ask credit --given age=25            in another terminal
     """
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     console = Console(highlight=False, soft_wrap=True)
-
-    def report(loaded: Loaded) -> None:
-        console.print(
-            f"  {loaded.table} version {loaded.version}: {loaded.columns} columns, verified and "
-            f"warm in {loaded.seconds:.2f} s"
-        )
-
-    async def life() -> None:
+    try:
         config = ServerConfig(
             repository=repository,
             host=host,
@@ -140,23 +139,6 @@ def serve(
             cache_url=cache_url,
             cache_timeout_seconds=cache_timeout_ms / 1e3,
         )
-        server = Server(config, report)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, server.stop)
-        try:
-            console.print(f"loading {repository}")
-            await server.startup()
-            if server.sla.metrics_port is not None:
-                console.print(f"metrics on http://{host}:{server.sla.metrics_port}/metrics")
-            console.print(f"serving on {host}:{server.port} (Ctrl-C stops)")
-            await server.main_loop()
-            console.print("draining")
-        finally:
-            await server.shutdown()
-        console.print("stopped")
-
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(life())
+        serve_in_processes(config, workers, console.print)
     except (ServerError, CascadeTablesError) as exc:
         raise click.ClickException(str(exc)) from exc

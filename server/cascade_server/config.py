@@ -30,6 +30,8 @@ class ServerConfig:
         max_concurrent_streams: calls that a connection may have in the server at once (HTTP/2's
             SETTINGS_MAX_CONCURRENT_STREAMS). More wait in the caller's process, where they cost the
             server nothing; a worker gains nothing from more than a batch of them.
+        reuse_port: whether other workers of this server listen on the port too.
+        teacher_socket: where the teacher's process listens; None: the teacher is in this process.
         metrics_port: where Prometheus may scrape; 0: any free port; None: nowhere.
         pool_bytes: of rows that the teacher makes ahead of time; 0: it makes none.
         pool_age_seconds: how long such a row may be given out.
@@ -54,6 +56,8 @@ class ServerConfig:
     state_dir: Path | None = None
     state_seconds: float = 60.0
     max_concurrent_streams: int = 16
+    reuse_port: bool = False
+    teacher_socket: Path | None = None
     metrics_port: int | None = None
     pool_bytes: int = 0
     pool_age_seconds: float = 3600.0

@@ -23,7 +23,7 @@ from cascade_server.admission import (
 )
 from cascade_server.config import ServerConfig
 from cascade_server.engine import Engine
-from cascade_server.errors import DeadlinePassed, TooMuch
+from cascade_server.errors import DeadlinePassed, NotReady, TooMuch
 from cascade_server.ledger import Report
 from cascade_server.repository import Repository
 from cascade_server.router import Option, Route, Tier, Wanted, choose
@@ -31,7 +31,7 @@ from cascade_server.runtime import Runtime
 from cascade_server.stepping import Stepping
 from cascade_server.synthesis import Drawn, Generation, Plan
 from cascade_server.tasks import StudentTask, run_student
-from cascade_server.teacher import TEACHER_PART, LocalTeacher, Teacher, TeacherInput
+from cascade_server.teacher import AWAY, TEACHER_PART, LocalTeacher, Teacher, TeacherInput
 
 # Rows of one task: larger requests go in parts, so that memory is bounded and others get a turn.
 STUDENT_PART = 1024
@@ -179,6 +179,8 @@ class Dispatcher:
         try:
             route = route or self.route(job)
             if route.option is None:
+                if all(math.isinf(option.seconds) for option in route.allowed):
+                    raise NotReady(AWAY)
                 raise DeadlinePassed(f"refused before it was late: {route.reason}")
             likelihood = None
             if job.log_likelihood:

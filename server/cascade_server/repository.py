@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cascade_tables import ReleaseError, list_releases, load_release
 
 from cascade_server.errors import UnknownTable
+from cascade_server.router import Tier
 from cascade_server.runtime import Runtime
 
 
@@ -31,9 +32,13 @@ class Repository:
 
     @classmethod
     def load(
-        cls, folder: Path, teacher_threads: int, report: Callable[[Loaded], None]
+        cls,
+        folder: Path,
+        teacher_threads: int,
+        report: Callable[[Loaded], None],
+        tiers: Collection[Tier] = tuple(Tier),
     ) -> Repository:
-        """Verify, load and warm every release of a folder.
+        """Verify, load and warm every release of a folder; of each the tiers that are asked for.
 
         Raises:
             ReleaseError: there are none, or one is not whole; names the file.
@@ -47,7 +52,7 @@ class Repository:
         for table, versions in found.items():
             for version in versions:
                 began = time.monotonic()
-                runtime = Runtime(load_release(folder, table, version), teacher_threads)
+                runtime = Runtime(load_release(folder, table, version), teacher_threads, tiers)
                 runtime.warm()
                 tables.setdefault(table, {})[version] = runtime
                 report(Loaded(table, version, runtime.columns, time.monotonic() - began))

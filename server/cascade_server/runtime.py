@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 import onnxruntime as ort
@@ -13,6 +13,7 @@ from cascade_tables import Release, ReleaseError
 from cascade_tables.sampling import log_likelihood
 from numpy.typing import NDArray
 
+from cascade_server.router import Tier
 from cascade_server.wire import FIELDS
 
 Tokens = NDArray[np.int32]
@@ -46,7 +47,7 @@ def _in_parts(
 
 
 class Runtime:
-    """A release's student and teacher, ready to draw.
+    """A release's student and teacher, or one of them, ready to draw.
 
     Attributes:
         release: what they are of.
@@ -62,7 +63,9 @@ class Runtime:
         profile: tier, rows and seconds of each batch size, from the warm-up.
     """
 
-    def __init__(self, release: Release, teacher_threads: int = 1) -> None:
+    def __init__(
+        self, release: Release, teacher_threads: int = 1, tiers: Collection[Tier] = tuple(Tier)
+    ) -> None:
         self.release = release
         self.layout = release.codec.layout
         self.slots = len(self.layout.sizes)
@@ -75,10 +78,15 @@ class Runtime:
         self.student_noise = int(manifest.student["noise_width"])
         self.teacher_noise = int(manifest.teacher["noise_width"])
         self.steps = int(manifest.teacher["steps"])
-        self.profile: list[tuple[str, int, float]] = []
+        self.profile: list[tuple[Tier, int, float]] = []
         self.first_slot = np.unique(np.asarray(self.layout.column), return_index=True)[1]
-        self._student = _session(release.student, 1, f"{manifest.table}'s student")
-        self._teacher = _session(release.teacher, teacher_threads, f"{manifest.table}'s teacher")
+        models = {
+            Tier.STUDENT: (release.student, 1),
+            Tier.TEACHER: (release.teacher, teacher_threads),
+        }
+        self._sessions = {
+            tier: _session(*models[tier], f"{manifest.table}'s {tier}") for tier in tiers
+        }
 
     def warm(self) -> None:
         """Run every batch size, so that no request pays for a first time; fills `profile`."""
@@ -86,9 +94,11 @@ class Runtime:
         for n in WARM_BATCHES:
             tokens, nothing = np.zeros((n, slots), np.int32), np.zeros((n, slots), bool)
             for tier, run, width in (
-                ("student", self.draw_student, self.student_noise),
-                ("teacher", self.denoise, self.teacher_noise - self.columns),
+                (Tier.STUDENT, self.draw_student, self.student_noise),
+                (Tier.TEACHER, self.denoise, self.teacher_noise - self.columns),
             ):
+                if tier not in self._sessions:
+                    continue
                 noise = np.full((n, width), 0.5, np.float32)
                 run(tokens, nothing, noise)
                 began = time.perf_counter()
@@ -102,7 +112,7 @@ class Runtime:
 
     def draw_student(self, tokens: Tokens, observed: Mask, noise: Noise) -> Tokens:
         """Complete tokens int32 [n, T] with the student; noise uniform [n, student_noise]."""
-        run = self._student.run
+        run = self._sessions[Tier.STUDENT].run
         if len(tokens) <= MAX_BATCH:
             drawn: Tokens = run(None, {"tokens": tokens, "observed": observed, "noise": noise})[0]
             return drawn
@@ -112,7 +122,7 @@ class Runtime:
         """One pass of the teacher: a draw of every slot; noise uniform [n, sum of the sizes]."""
         if len(tokens) <= MAX_BATCH:
             feed = {"tokens": tokens, "observed": observed, "noise": noise}
-            drawn: Tokens = self._teacher.run(["drawn"], feed)[0]
+            drawn: Tokens = self._sessions[Tier.TEACHER].run(["drawn"], feed)[0]
             return drawn
         return _in_parts(self.denoise, tokens, observed, noise)
 
@@ -125,7 +135,7 @@ class Runtime:
                 part = pairs[at : at + MAX_BATCH]
                 noise = np.full((len(part), self.teacher_noise - self.columns), 0.5, np.float32)
                 feed = {"tokens": part, "observed": known[at : at + MAX_BATCH], "noise": noise}
-                scores.append(self._teacher.run(["log_prob"], feed)[0])
+                scores.append(self._sessions[Tier.TEACHER].run(["log_prob"], feed)[0])
             return np.concatenate(scores)
 
         return log_likelihood(log_prob, tokens, observed, self.layout.column)

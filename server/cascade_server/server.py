@@ -14,7 +14,9 @@ from cascade_server.answer_metrics import AnswersCollector
 from cascade_server.config import ServerConfig
 from cascade_server.errors import ConfigError
 from cascade_server.metrics import SteppingCollector
+from cascade_server.remote_teacher import TeacherLink
 from cascade_server.repository import Loaded, Repository
+from cascade_server.router import Tier
 from cascade_server.service import NAME as SERVICE
 from cascade_server.service import Service
 from cascade_server.sla import Sla
@@ -41,6 +43,7 @@ class Server:
         self.config = config
         self.port = 0
         self._report = report
+        self._teachers: TeacherLink | None = None
         self._stop = asyncio.Event()
         self.sla = Sla(config)
         self.service = Service(config, self.sla)
@@ -50,7 +53,7 @@ class Server:
                 ("grpc.max_receive_message_length", config.max_message_bytes),
                 ("grpc.max_send_message_length", -1),
                 # Two servers on one port would each get some of the calls, and nobody a message.
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(config.reuse_port)),
                 ("grpc.max_concurrent_streams", config.max_concurrent_streams),
                 # Else a call counts until it is deallocated, which a caller at the limit cannot
                 # know, and its next one is refused.
@@ -78,11 +81,21 @@ class Server:
         except RuntimeError as exc:
             raise ConfigError(f"cannot listen on {address}: is the port taken?") from exc
         await self._grpc.start()
+        tiers: tuple[Tier, ...] = tuple(Tier)
+        if self.config.teacher_socket is not None:
+            self._teachers = TeacherLink(self.config.teacher_socket)
+            self._teachers.start()
+            tiers = (Tier.STUDENT,)
         loop = asyncio.get_running_loop()
+        threads, report = self.config.teacher_threads, self._report
         repository = await loop.run_in_executor(
-            None, Repository.load, self.config.repository, self.config.teacher_threads, self._report
+            None, Repository.load, self.config.repository, threads, report, tiers
         )
-        self.service.ready(repository)
+        teachers = None
+        if self._teachers is not None:
+            await self._teachers.connected.wait()
+            teachers = self._teachers.teacher
+        self.service.ready(repository, teachers)
         if self.sla.metrics is not None:
             self.sla.metrics.registry.register(AnswersCollector(self.service.answers))
             stepping = self.service.dispatcher.stepping
@@ -102,6 +115,8 @@ class Server:
         await self._health.enter_graceful_shutdown()
         await self._grpc.stop(self.config.drain_seconds)
         await self.service.close()
+        if self._teachers is not None:
+            self._teachers.stop()
         await self.sla.stop()
 
     async def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:

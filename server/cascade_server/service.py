@@ -28,8 +28,10 @@ from cascade_server.ledger import OK
 from cascade_server.objectives import ClassOfService
 from cascade_server.repository import Repository
 from cascade_server.router import Tier
+from cascade_server.runtime import Runtime
 from cascade_server.second_level import SecondLevel, SecondLevelConfig
 from cascade_server.sla import Sla
+from cascade_server.teacher import Teacher
 
 log = logging.getLogger("cascade.server")
 
@@ -94,10 +96,13 @@ class Service:
             },
         )
 
-    def ready(self, repository: Repository) -> None:
-        """From now on calls are answered from `repository`."""
+    def ready(
+        self, repository: Repository, teachers: Callable[[Runtime], Teacher] | None = None
+    ) -> None:
+        """From now on calls are answered from `repository`; `teachers` as for `Dispatcher`."""
         self._repository = repository
-        self._dispatcher = Dispatcher(repository, self._config, self._sla.ledger.report)
+        report = self._sla.ledger.report
+        self._dispatcher = Dispatcher(repository, self._config, report, teachers)
         self._dispatcher.stepping.start()
         self._answers = Answers(
             self._dispatcher, repository, self._config, self._sla.ledger, self._second_level

@@ -20,6 +20,7 @@ from cascade_server.tasks import TeacherTask, run_teacher
 
 # Rows of one task: larger requests go in parts, so that memory is bounded and others get a turn.
 TEACHER_PART = 256
+AWAY = "the teacher's process is away; it is being started again"
 BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, TEACHER_PART)
 
 

@@ -111,6 +111,14 @@ def test_what_always_holds(waiting: list[Waiting], now: float) -> None:
             assert now + seconds_of(rows) <= waiting[i].deadline
 
 
+def test_offline_requests_take_turns_whatever_their_deadlines() -> None:
+    """Of two that fill a batch each, the one that came back to the queue first is next."""
+    later = Waiting(8, deadline=100.0, arrived=0.0, offline=True)
+    sooner = Waiting(8, deadline=10.0, arrived=0.0, offline=True)
+    assert next_batch(0.0, [later, sooner], (1, 8), lambda _: 0.01).take == (0,)
+    assert next_batch(0.0, [sooner, later], (1, 8), lambda _: 0.01).take == (0,)
+
+
 class TestGather:
     """An engine waits for company only where there has been some."""
 

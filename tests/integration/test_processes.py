@@ -1,0 +1,282 @@
+"""`cascade serve --workers N`: processes that die, and what callers notice of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+from cascade_client import Client, Unavailable
+from cascade_proto import synthesis_pb2 as pb
+from cascade_proto.synthesis_pb2_grpc import SynthesisStub
+from cascade_server.config import ServerConfig
+
+from tests.releases import TABLE, make_release
+from tests.server.messages import ask, row
+from tests.server.running import running
+
+CASCADE = (sys.executable, "-c", "from cascade_tables.cli import main; main()")
+# Longer than anything here takes.
+SOON = 60.0
+
+
+@dataclass
+class Served:
+    """`cascade serve`, what it has said, and where it listens."""
+
+    process: subprocess.Popen[str]
+    lines: list[str] = field(default_factory=list)
+    target: str = ""
+
+    def __post_init__(self) -> None:
+        self._more = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._more:
+                self.lines.append(line)
+                self._more.notify_all()
+
+    def until_said(self, pattern: str, times: int = 1) -> str:
+        """Wait for lines that match; returns the last."""
+
+        def found() -> list[str]:
+            return [line for line in self.lines if re.search(pattern, line)]
+
+        with self._more:
+            assert self._more.wait_for(lambda: len(found()) >= times, SOON), self.lines
+        return found()[-1]
+
+    @property
+    def children(self) -> list[psutil.Process]:
+        """Workers first, the teacher last."""
+        return sorted(psutil.Process(self.process.pid).children(), key=lambda each: each.nice())
+
+    def client(self, timeout: float = SOON) -> Client:
+        return Client(self.target, timeout=timeout)
+
+
+@contextmanager
+def serve(*options: str) -> Iterator[Served]:
+    with subprocess.Popen(
+        [*CASCADE, "serve", "--port", "0", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as process:
+        served = Served(process)
+        try:
+            said = served.until_said("serving on|Error")
+            assert "serving" in said, served.lines
+            served.target = re.findall(r"\S+:\d+", said)[0]
+            yield served
+        finally:
+            if process.poll() is None:
+                process.terminate()
+            process.wait(SOON)
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("model_repository")
+    make_release(folder)
+    return folder
+
+
+@pytest.fixture
+def two(repository: Path) -> Iterator[Served]:
+    with serve("--repository", str(repository), "--workers", "2", "--pool-mib", "0") as served:
+        yield served
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Look again and again, for as long as is reasonable."""
+    end = time.monotonic() + SOON
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def connections(worker: psutil.Process) -> int:
+    """Callers that a worker has."""
+    found = worker.net_connections("tcp")
+    return sum(each.status == psutil.CONN_ESTABLISHED for each in found)
+
+
+def student_runs(target: str) -> int:
+    """Runs of the student that the worker of one new connection counts."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    with grpc.insecure_channel(target, options) as channel:
+        stub = SynthesisStub(channel)  # type: ignore[no-untyped-call]
+        stub.Synthesize(ask(row(items=3), fidelity=pb.FIDELITY_FAST), timeout=SOON)
+        found = stub.GetStatistics(pb.GetStatisticsRequest(), timeout=SOON)
+        runs: int = found.engines[0].runs
+        return runs
+
+
+def test_every_worker_answers_and_the_terminal_reads_well(two: Served) -> None:
+    assert len(two.children) == 3
+    assert two.children[-1].nice() > two.children[0].nice()
+    runs = [student_runs(two.target) for _ in range(40)]
+    # One worker alone would have counted 1 to 40.
+    assert max(runs) < 40
+    assert runs.count(1) == 2
+    assert sum("columns, verified and warm" in line for line in two.lines) == 1
+    assert sum("with 2 workers (Ctrl-C stops)" in line for line in two.lines) == 1
+
+
+@pytest.mark.parametrize("fidelity", [pb.FIDELITY_FAST, pb.FIDELITY_FULL])
+def test_a_seed_gives_the_same_rows_whatever_the_processes(
+    two: Served, repository: Path, fidelity: int
+) -> None:
+    request = ask(row(items=3), seed=7, draws=20, fidelity=fidelity)
+    with running(ServerConfig(repository=repository, port=0)) as alone:
+        expected = alone.stub.Synthesize(request)
+    with grpc.insecure_channel(two.target) as channel:
+        stub = SynthesisStub(channel)  # type: ignore[no-untyped-call]
+        found = stub.Synthesize(request, timeout=SOON)
+    assert found.rows == expected.rows
+    assert found.provenance.tier == expected.provenance.tier
+
+
+def test_a_worker_that_dies_takes_only_its_own_calls(two: Served) -> None:
+    """Streams to both, one of which is killed."""
+    killed = threading.Event()
+    begun = threading.Semaphore(0)
+
+    def stream() -> str:
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        with Client(two.target, channel=grpc.insecure_channel(two.target, options)) as client:
+            try:
+                for number, _ in enumerate(client.stream(TABLE, 10_000_000, timeout=SOON)):
+                    if number == 0:
+                        begun.release()
+                    if killed.is_set():
+                        return "goes on"
+            except Unavailable:
+                pass
+            return "unavailable"
+
+    with ThreadPoolExecutor(32) as threads:
+        workers, streams = two.children[:2], []
+        while not all(connections(each) for each in workers):
+            streams.append(threads.submit(stream))
+            assert begun.acquire(timeout=SOON)
+        workers[0].send_signal(signal.SIGKILL)
+        two.until_said("worker . .process .* was ended by SIGKILL; starting it again")
+        killed.set()
+        assert {each.result() for each in streams} == {"unavailable", "goes on"}
+    two.until_said("is ready again")
+    with two.client() as client:  # whichever worker it meets
+        client.wait_ready()
+        for _ in range(20):
+            assert client.synthesize(TABLE, {"items": 3}).data["items"] == 3
+
+
+def test_callers_of_the_sdk_do_not_notice_a_worker_that_dies(two: Served) -> None:
+    stop = threading.Event()
+
+    def call() -> int:
+        calls = 0
+        with two.client() as client:
+            while not stop.is_set():
+                client.synthesize(TABLE, {"items": 3}, fidelity="fast")
+                calls += 1
+        return calls
+
+    with ThreadPoolExecutor() as threads:
+        callers = [threads.submit(call) for _ in range(4)]
+        for times in range(1, 4):
+            two.children[0].send_signal(signal.SIGKILL)
+            two.until_said("is ready again", times)
+        stop.set()
+        assert all(caller.result() > 0 for caller in callers)
+
+
+def test_without_the_teacher_auto_is_the_student_and_full_is_unavailable(two: Served) -> None:
+    """What was inside the teacher's process, or comes for it alone, is UNAVAILABLE."""
+    with grpc.insecure_channel(two.target) as channel:
+        stub = SynthesisStub(channel)  # type: ignore[no-untyped-call]
+
+        def tier(fidelity: int) -> int:
+            try:
+                answer = stub.Synthesize(ask(fidelity=fidelity), timeout=SOON)
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+                return pb.TIER_UNSPECIFIED
+            found: int = answer.provenance.tier
+            return found
+
+        assert tier(pb.FIDELITY_AUTO) == pb.TIER_TEACHER
+        two.children[-1].send_signal(signal.SIGKILL)
+        until(lambda: tier(pb.FIDELITY_AUTO) == pb.TIER_STUDENT)
+        assert tier(pb.FIDELITY_FULL) == pb.TIER_UNSPECIFIED
+        until(lambda: tier(pb.FIDELITY_AUTO) == pb.TIER_TEACHER)
+        assert tier(pb.FIDELITY_FULL) == pb.TIER_TEACHER
+
+
+def test_a_drain_lets_calls_finish(repository: Path) -> None:
+    options = ("--repository", str(repository), "--workers", "2", "--drain-seconds", "30")
+    with serve(*options) as served, served.client() as client:
+        stream = client.stream(TABLE, 20_000, timeout=SOON)
+        rows = len(next(stream).data)
+        served.process.terminate()
+        rows += sum(len(chunk.data) for chunk in stream)
+        assert rows == 20_000
+        assert served.process.wait(SOON) == 0
+        served.until_said("stopped")
+
+
+def test_nobody_outlives_a_supervisor_that_is_killed(two: Served) -> None:
+    children = two.children
+    two.process.kill()
+    _, alive = psutil.wait_procs(children, SOON)
+    assert not alive
+
+
+def test_what_cannot_start_says_so_once(repository: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "model_repository"
+    shutil.copytree(repository, damaged)
+    (damaged / f"{TABLE}_student" / "1" / "model.onnx").write_bytes(b"not a model")
+    done = subprocess.run(
+        [*CASCADE, "serve", "--port", "0", "--workers", "2", "--repository", str(damaged)],
+        capture_output=True,
+        text=True,
+        timeout=SOON,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("Error:") == 1
+    assert "model.onnx" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_that_is_taken_is_named(two: Served, repository: Path) -> None:
+    port = two.target.rpartition(":")[2]
+    done = subprocess.run(
+        [*CASCADE, "serve", "--port", port, "--repository", str(repository)],
+        capture_output=True,
+        text=True,
+        timeout=SOON,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}: is the port taken?" in done.stderr
