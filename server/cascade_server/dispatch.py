@@ -25,6 +25,7 @@ from cascade_server.config import ServerConfig
 from cascade_server.engine import Engine
 from cascade_server.errors import DeadlinePassed, NotReady, TooMuch
 from cascade_server.ledger import Report
+from cascade_server.objectives import promised
 from cascade_server.repository import Repository
 from cascade_server.router import Option, Route, Tier, Wanted, choose
 from cascade_server.runtime import Runtime
@@ -116,6 +117,7 @@ class Dispatcher:
         teacher_of = teachers or partial(LocalTeacher, executor=self._teacher_thread)
         self.gate = Gate()
         self.stepping = Stepping(report)
+        self._promised = promised(each.objective for each in report().statuses)
         # When `Generate` last drew, on the clock of deadlines.
         self.last_offline = -math.inf
         self.engines = {
@@ -164,8 +166,14 @@ class Dispatcher:
 
     def route(self, job: Plan) -> Route:
         """Choose who is to draw for a plan."""
-        steps_down = self.stepping.down(job.runtime.release.manifest.table)
-        return choose(self.options(job), job.work.remaining(), job.wanted, steps_down)
+        table = job.runtime.release.manifest.table
+        return choose(
+            self.options(job),
+            job.work.remaining(),
+            job.wanted,
+            self.stepping.down(table),
+            self._promised.get(table, math.inf),
+        )
 
     async def draw(self, job: Plan, route: Route | None = None) -> Drawn:
         """Route a plan, unless that was done, and wait until its rows are drawn.

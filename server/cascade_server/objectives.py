@@ -142,6 +142,17 @@ class SloConfig:
         )
 
 
+def promised(objectives: Iterable[Objective]) -> dict[str, float]:
+    """By table, seconds of real time's latency objective; of several, of the highest target."""
+    found: dict[str, Objective] = {}
+    for each in objectives:
+        if each.service is ClassOfService.REALTIME and each.threshold is not None:
+            other = found.get(each.table)
+            if other is None or each.target > other.target:
+                found[each.table] = each
+    return {table: each.threshold or math.inf for table, each in found.items()}
+
+
 def load_slo(path: Path) -> SloConfig:
     """Read `slo.yaml`.
 

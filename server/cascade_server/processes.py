@@ -26,7 +26,7 @@ from cascade_server.supervisor import Role, Supervisor, Tell, reserve
 from cascade_server.teacher_process import TeacherServer
 
 # The teacher has what the workers leave of the processors.
-TEACHER_NICENESS = 10
+TEACHER_NICENESS = 19
 
 
 def serve_in_processes(config: ServerConfig, workers: int, say: Callable[[str], None]) -> None:

@@ -97,7 +97,11 @@ def fits(seconds: float, remaining: float) -> bool:
 
 
 def choose(
-    options: Sequence[Option], remaining: float, wanted: Wanted, steps_down: int = 0
+    options: Sequence[Option],
+    remaining: float,
+    wanted: Wanted,
+    steps_down: int = 0,
+    promised: float = math.inf,
 ) -> Route:
     """Choose a tier.
 
@@ -108,6 +112,8 @@ def choose(
         remaining: seconds to the deadline; infinite where there is none.
         wanted: AUTO takes the highest fidelity that fits; FAST and FULL are honoured or refused.
         steps_down: of the highest options, how many AUTO leaves out while an error budget burns.
+        promised: seconds of the latency objective. AUTO keeps it where it can: a caller who can
+            wait long has not asked to.
     """
     considered = tuple(options)
     pooled = tuple(option for option in considered if option.from_pool)
@@ -118,7 +124,10 @@ def choose(
         allowed = pooled + computed[-1:]
     else:
         allowed = pooled + computed[max(0, min(steps_down, len(computed) - 1)) :]
-    option = next((option for option in allowed if fits(option.seconds, remaining)), None)
+    within = remaining
+    if wanted is Wanted.AUTO and fits(allowed[-1].seconds, promised):
+        within = min(remaining, promised)
+    option = next((option for option in allowed if fits(option.seconds, within)), None)
     return Route(option, allowed, considered, remaining, wanted, steps_down)
 
 

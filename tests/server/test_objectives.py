@@ -13,6 +13,7 @@ from cascade_server.objectives import (
     Objective,
     SloConfig,
     load_slo,
+    promised,
 )
 from cascade_server.router import Tier
 
@@ -171,3 +172,14 @@ def test_a_tier_is_good_enough_from_its_own_upwards() -> None:
 
     assert good(Tier.STUDENT) == [Tier.STUDENT, Tier.TEACHER]
     assert good(Tier.TEACHER) == [Tier.TEACHER]
+
+
+def test_what_is_promised_is_the_threshold_of_the_highest_target() -> None:
+    realtime, latency = ClassOfService.REALTIME, Kind.LATENCY
+    objectives = (
+        Objective("a", realtime, latency, 0.9, threshold=0.005),
+        Objective("a", realtime, latency, 0.99, threshold=0.05),
+        Objective("a", ClassOfService.FULL, latency, 0.999, threshold=1.0),
+        Objective("b", realtime, Kind.AVAILABILITY, 0.999),
+    )
+    assert promised(objectives) == {"a": 0.05}

@@ -33,6 +33,21 @@ class TestAuto:
     def test_takes_the_highest_that_fits(self, remaining: float, expected: Option) -> None:
         assert choose(OPTIONS, remaining, Wanted.AUTO).option == expected
 
+    @pytest.mark.parametrize(
+        ("promised", "expected"),
+        [
+            (enough(FULL), FULL),
+            (enough(FULL) - 1e-6, HALF),
+            (enough(FAST), FAST),
+            # Not even the student keeps it: then the deadline alone decides.
+            (enough(FAST) - 1e-6, FULL),
+        ],
+    )
+    def test_keeps_what_is_promised_where_it_can(self, promised: float, expected: Option) -> None:
+        assert choose(OPTIONS, math.inf, Wanted.AUTO, promised=promised).option == expected
+        asked_for = choose(OPTIONS, math.inf, Wanted.FULL, promised=promised)
+        assert asked_for.option == FULL
+
     @pytest.mark.parametrize("remaining", [enough(FAST) - 1e-6, 0.0, -1.0])
     def test_refuses_at_once_what_would_be_late(self, remaining: float) -> None:
         route = choose(OPTIONS, remaining, Wanted.AUTO)
