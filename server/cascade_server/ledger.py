@@ -2,25 +2,26 @@
 
 `Ledger.record` is on the way of every answer, and costs a few additions; what it counts is added up
 when somebody asks. It is called from the event loop alone; `report` may be called from any thread.
+The counts of other processes of the same server are added to its own.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from threading import Lock
 
 import grpc
-from ddsketch import DDSketch
 
+from cascade_server.books import Books
 from cascade_server.burn import WINDOWS, Alert, Events, alert_of, budget_remaining, burn_rate
 from cascade_server.objectives import ClassOfService, Kind, Objective, SloConfig
 from cascade_server.router import Tier
+from cascade_server.sketches import SLOT, quantile
 from cascade_server.state_file import Cells, State, rearranged
-from cascade_server.tally import Tally
+from cascade_server.tally import added
 
 # What the server is to blame for. The rest is the caller's: a request that cannot be, a table that
 # is not there, a call it gave up.
@@ -34,11 +35,6 @@ BLAMED = (
 OK = grpc.StatusCode.OK
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
-# Quantiles are over the last hour, from sketches of five minutes; a sketch is within 1 %.
-SLOT, SLOTS = 300, 12
-RELATIVE_ACCURACY = 0.01
-
-SketchKey = tuple[str, ClassOfService, Tier]
 
 
 @dataclass(frozen=True)
@@ -111,27 +107,36 @@ class Latencies:
 class Ledger:
     """Counts outcomes against the objectives of some tables.
 
+    What it counts is in one book, and what it reports is of all the books there are.
+
     Attributes:
+        books, book: all of them, and the one that it writes.
         objectives: in the order in which their counters are; two for each.
         tally: the counters.
         since: when counting began, Unix seconds.
     """
 
     def __init__(
-        self, config: SloConfig, tables: Collection[str], clock: Callable[[], float] = time.time
+        self,
+        config: SloConfig,
+        tables: Collection[str],
+        clock: Callable[[], float] = time.time,
+        books: Books | None = None,
+        place: int = 0,
     ) -> None:
         self.config = config
-        self.objectives = config.of(tables)
         self.clock = clock
-        self.since = clock()
-        self.tally = Tally(2 * len(self.objectives), config.window, self.since)
+        self.books = books or Books(config, tables, clock=clock)
+        self.objectives = self.books.objectives
+        self.since = self.books.since
+        self.book = self.books.places[place]
+        self.tally = self.book.tally
+        self.tally.go_on()
         self.lock = Lock()
         self._lines = lines(self.objectives)
-        self._slot = math.floor(self.since / SLOT)
-        self._sketches: dict[SketchKey, DDSketch] = {}
-        self._closed: deque[tuple[int, dict[SketchKey, DDSketch]]] = deque(maxlen=SLOTS)
-        # The closed slots' sketches merged, and the slot in which that was done.
-        self._past: tuple[int, dict[SketchKey, DDSketch]] = (self._slot, {})
+        self._sketch = {key: number for number, key in enumerate(self.books.sketched)}
+        self._slot = math.floor(clock() / SLOT)
+        self.book.sketches.begin(self._slot)
 
     def record(
         self,
@@ -162,11 +167,9 @@ class Ledger:
                 if seconds <= threshold:
                     counts[at + 1] += 1
             if tier is not None:
-                key = (table, service, tier)
-                sketch = self._sketches.get(key)
-                if sketch is None:
-                    sketch = self._sketches[key] = DDSketch(RELATIVE_ACCURACY)
-                sketch.add(seconds)
+                key = self._sketch.get((table, service, tier))
+                if key is not None:
+                    self.book.sketches.add(key, seconds)
         elif code in BLAMED:
             for at in line.availability:
                 counts[at] += 1
@@ -192,17 +195,17 @@ class Ledger:
             tally.fold(now)
         slot = math.floor(now / SLOT)
         if slot != self._slot:
-            self._closed.append((self._slot, self._sketches))
-            self._slot, self._sketches = slot, {}
+            self._slot = slot
+            self.book.sketches.begin(slot)
 
     def state(self) -> State:
-        """A copy of all that is counted; from the event loop alone."""
+        """A copy of all that is counted, in every process."""
+        now = self.clock()
         with self.lock:
-            self.tally.fold(self.clock())
-            rings = tuple(
-                Cells(ring.step, ring.newest, ring.cells.copy()) for ring in self.tally.rings
-            )
-        return State(self.since, tuple(each.name for each in self.objectives), rings)
+            found = [book.tally.folded(now) for book in self.books.places]
+        rings = tuple(added(of_a_step) for of_a_step in zip(*found, strict=True))
+        cells = tuple(Cells(ring.step, ring.newest, ring.cells) for ring in rings)
+        return State(self.since, tuple(each.name for each in self.objectives), cells)
 
     def restore(self, state: State) -> None:
         """Go on from an earlier ledger's state; before anything is recorded."""
@@ -212,17 +215,15 @@ class Ledger:
             if ring.step in saved:
                 of = saved[ring.step]
                 ring.newest = of.newest
-                ring.cells = rearranged(of, state.names, names, len(ring.cells))
+                ring.cells[:] = rearranged(of, state.names, names, len(ring.cells))
         self.since = min(self.since, state.since)
 
     def report(self) -> Report:
         """How every objective is doing now."""
         now = self.clock()
         with self.lock:
-            whole = self.tally.over(now, self.config.window).tolist()
-            windows = {
-                name: self.tally.over(now, window).tolist() for name, window in WINDOWS.items()
-            }
+            whole = self._over(now, self.config.window)
+            windows = {name: self._over(now, window) for name, window in WINDOWS.items()}
         statuses = []
         for number, objective in enumerate(self.objectives):
             events = _events(whole, number)
@@ -233,20 +234,22 @@ class Ledger:
         since = max(self.since, now - self.config.window)
         return Report(self.config.service, self.config.window, since, tuple(statuses))
 
+    def _over(self, now: float, window: int) -> list[int]:
+        counts: list[int] = sum(book.tally.over(now, window) for book in self.books.places).tolist()
+        return counts
+
     def latencies(self) -> tuple[Latencies, ...]:
-        """Quantiles of the last hour's latencies; from the event loop alone."""
-        self.fold_if_due()
-        if self._past[0] != self._slot:
-            recent = [each for slot, each in self._closed if slot >= self._slot - SLOTS]
-            self._past = (self._slot, merged(recent))
-        sketches = merged([self._past[1], self._sketches])
+        """Quantiles of the last hour's latencies."""
+        slot = math.floor(self.clock() / SLOT)
+        counts = sum(book.sketches.recent(slot) for book in self.books.places)
         return tuple(
             Latencies(
                 *key,
-                count=round(sketch.count),
-                quantiles={q: sketch.get_quantile_value(q) or 0.0 for q in QUANTILES},
+                count=int(of.sum()),
+                quantiles={q: quantile(of, q) for q in QUANTILES},
             )
-            for key, sketch in sorted(sketches.items())
+            for key, of in zip(self.books.sketched, counts, strict=True)
+            if of.any()
         )
 
 
@@ -267,15 +270,6 @@ def lines(objectives: Collection[Objective]) -> dict[tuple[str, ClassOfService],
             fidelity = (*fidelity, (good, at))
         found[key] = Line(availability, latency, fidelity)
     return found
-
-
-def merged(parts: Iterable[Mapping[SketchKey, DDSketch]]) -> dict[SketchKey, DDSketch]:
-    """New sketches of what all the parts hold."""
-    whole: defaultdict[SketchKey, DDSketch] = defaultdict(lambda: DDSketch(RELATIVE_ACCURACY))
-    for part in parts:
-        for key, sketch in part.items():
-            whole[key].merge(sketch)
-    return whole
 
 
 def _events(counts: list[int], number: int) -> Events:

@@ -2,67 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from http.server import HTTPServer
 from itertools import product
 
 import grpc
 import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from cascade_server import slo_names
 from cascade_server.burn import WINDOWS
+from cascade_server.call_counts import CallCounts, added
 from cascade_server.errors import ConfigError
 from cascade_server.ledger import BLAMED, OK, Ledger, Report, Status
-from cascade_server.objectives import ClassOfService, Objective
+from cascade_server.objectives import ClassOfService
 from cascade_server.router import Tier
 from cascade_server.slo_names import CAN_ANSWER, NO_TIER
 from cascade_server.stepping import Stepping
 
 LABELS = ("table", "class", "tier", "code")
-Key = tuple[str, ClassOfService, Tier | None, grpc.StatusCode]
 
 
 class Metrics:
     """Counts calls for Prometheus; the ledger counts them for objectives.
 
     Args:
-        ledger: whose objectives are exposed.
+        ledger: whose objectives are exposed, and whose books are counted in.
         tables: those that are served. Their series are there from the start, at 0: a counter that
             appears with its first error has no rate.
     """
 
     def __init__(self, ledger: Ledger, tables: Collection[str]) -> None:
-        # A second series for each, of when it was created; nothing here reads them.
-        prometheus_client.disable_created_metrics()
         self.registry = CollectorRegistry()
-        self._requests = Counter(
-            slo_names.REQUESTS, "Calls, by how they ended.", LABELS, registry=self.registry
-        )
-        self._duration = Histogram(
-            slo_names.DURATION,
-            "Time that the server took for a call; not what a stream's reader took.",
-            LABELS,
-            registry=self.registry,
-            buckets=buckets(ledger.objectives),
-        )
-        self._rows = Counter(
-            slo_names.ROWS, "Rows that were answered.", LABELS[:3], registry=self.registry
-        )
-        self._calls: dict[Key, tuple[Counter, Histogram]] = {}
-        self._of_rows: dict[tuple[str, ClassOfService, Tier], Counter] = {}
+        self._calls = ledger.book.calls
+        self.registry.register(CallsCollector([book.calls for book in ledger.books.places], tables))
         self.registry.register(SloCollector(ledger))
         ProcessCollector(registry=self.registry)
         self._server: HTTPServer | None = None
-        for table, service in product(sorted(tables), ClassOfService):
-            for tier in CAN_ANSWER[service]:
-                self._call((table, service, tier, OK))
-                self._rows_of((table, service, tier))
-            for code in BLAMED:
-                self._requests.labels(table, service, NO_TIER, code.name)
 
     def record(
         self,
@@ -73,27 +59,11 @@ class Metrics:
         seconds: float,
     ) -> None:
         """The end of a call; see `Ledger.record`."""
-        key = (table, service, tier, code)
-        requests, duration = self._calls.get(key) or self._call(key)
-        requests.inc()
-        duration.observe(seconds)
+        self._calls.record((table, service, tier, code), seconds)
 
     def record_rows(self, table: str, service: ClassOfService, tier: Tier, rows: int) -> None:
         """Rows that are on their way; see `Ledger.record_rows`."""
-        key = (table, service, tier)
-        (self._of_rows.get(key) or self._rows_of(key)).inc(rows)
-
-    def _call(self, key: Key) -> tuple[Counter, Histogram]:
-        # Looking a child up by its labels costs more than counting.
-        table, service, tier, code = key
-        labels = (table, service, NO_TIER if tier is None else tier, code.name)
-        children = (self._requests.labels(*labels), self._duration.labels(*labels))
-        self._calls[key] = children
-        return children
-
-    def _rows_of(self, key: tuple[str, ClassOfService, Tier]) -> Counter:
-        child = self._of_rows[key] = self._rows.labels(*key)
-        return child
+        self._calls.record_rows((table, service, tier), rows)
 
     def serve(self, host: str, port: int) -> int:
         """Answer scrapes from a thread of its own; returns the port.
@@ -117,10 +87,47 @@ class Metrics:
             self._server = None
 
 
-def buckets(objectives: Collection[Objective]) -> list[float]:
-    """Bounds of the histogram; a latency objective is read off it only at one of them."""
-    thresholds = {each.threshold for each in objectives if each.threshold is not None}
-    return sorted({*slo_names.BUCKETS, *thresholds})
+class CallsCollector(Collector):
+    """Calls and rows of all processes, as they are when it is asked."""
+
+    def __init__(self, counts: Sequence[CallCounts], tables: Collection[str]) -> None:
+        self._counts = counts
+        self._always = {
+            (table, service, *end)
+            for table, service in product(tables, ClassOfService)
+            for end in (
+                *((tier, OK) for tier in CAN_ANSWER[service]),
+                *((None, code) for code in BLAMED),
+            )
+        }
+
+    def collect(self) -> Iterator[Metric]:
+        """Two counters and a histogram."""
+        durations, seconds, rows = added(self._counts)
+        first = self._counts[0]
+        bounds = [floatToGoString(bound) for bound in (*first.bounds, math.inf)]
+        requests = CounterMetricFamily(
+            slo_names.REQUESTS, "Calls, by how they ended.", labels=LABELS
+        )
+        duration = HistogramMetricFamily(
+            slo_names.DURATION,
+            "Time that the server took for a call; not what a stream's reader took.",
+            labels=LABELS,
+        )
+        drawn = CounterMetricFamily(slo_names.ROWS, "Rows that were answered.", labels=LABELS[:3])
+        for key, counts, took in zip(first.keys, durations, seconds.tolist(), strict=True):
+            table, service, tier, code = key
+            calls = counts.cumsum().tolist()
+            if not calls[-1] and key not in self._always:
+                continue
+            labels = (table, service, tier or NO_TIER, code.name)
+            requests.add_metric(labels, calls[-1])
+            if calls[-1] or code is OK:
+                duration.add_metric(labels, list(zip(bounds, calls, strict=True)), took)
+        for of_rows, number in zip(first.row_keys, rows.tolist(), strict=True):
+            if number or (*of_rows, OK) in self._always:
+                drawn.add_metric(of_rows, number)
+        yield from (requests, duration, drawn)
 
 
 class SloCollector(Collector):

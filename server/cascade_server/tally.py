@@ -3,16 +3,20 @@
 Counts of the last seconds are a plain list, which costs the hot path an addition each; they are
 folded into three rings of cells, fine ones for the last hour, coarser ones for longer ago. A count
 is in a window for the whole of that window, and for at most one cell longer. The clock is the
-wall's, so that counts keep their age across a restart, and is always given.
+wall's, so that counts keep their age across a restart, and is always given. All of it may lie in
+memory that other processes read.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cascade_server.memory import Memory, Version
 
 Counts = NDArray[np.int64]
 
@@ -23,11 +27,28 @@ FINE, MIDDLE, COARSE = (10, 3600), (300, 3 * 86_400), 3600
 class Ring:
     """Cells of equal length, the newest last: int64 [cells, counters]."""
 
-    def __init__(self, step: int, span: int, counters: int, now: float) -> None:
+    def __init__(self, step: int, span: int, counters: int, now: float, memory: Memory) -> None:
         self.step, self.span = step, span
-        self.newest = math.floor(now / step)
         # One more than the span has: the newest cell is not over yet.
-        self.cells: Counts = np.zeros((-(-span // step) + 1, counters), np.int64)
+        cells = -(-span // step) + 1
+        self.cells: Counts = memory.integers(cells * counters).reshape(cells, counters)
+        self._newest = memory.integers(1)
+        self.newest = math.floor(now / step)
+
+    @property
+    def newest(self) -> int:
+        """Which multiple of `step` the last cell begins at."""
+        return int(self._newest[0])
+
+    @newest.setter
+    def newest(self, number: int) -> None:
+        self._newest[0] = number
+
+    def copy(self) -> Ring:
+        """One of this process's own."""
+        out = copy(self)
+        out.cells, out._newest = self.cells.copy(), self._newest.copy()
+        return out
 
     def age(self, now: float) -> int:
         """How many cells ago the newest one was; 0 where the clock was set back."""
@@ -55,33 +76,74 @@ class Ring:
 class Tally:
     """Some counters and their past.
 
+    One process counts, and folds; any may look.
+
     Attributes:
         open: counts since the last fold; add to it directly.
         began, until: `open` holds counts of this half-open interval; `fold` when now is outside it.
     """
 
-    def __init__(self, counters: int, window: int, now: float) -> None:
+    def __init__(
+        self, counters: int, window: int, now: float, memory: Memory | None = None
+    ) -> None:
+        memory = memory or Memory()
         spans = (FINE, MIDDLE, (COARSE, max(window, COARSE)))
-        self.rings = [Ring(step, span, counters, now) for step, span in spans]
-        self.open = [0] * counters
+        self.rings = [Ring(step, span, counters, now, memory) for step, span in spans]
+        self._open = memory.integers(counters)
+        # Adding to an element of a memoryview takes a third of what NumPy takes.
+        self.open = memoryview(self._open)
+        self._began, self._version = memory.integers(1), Version(memory)
         self._start(now)
 
     def _start(self, now: float) -> None:
-        self.began = float(math.floor(now / FINE[0]) * FINE[0])
+        self._began[0] = math.floor(now / FINE[0]) * FINE[0]
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Count where another process has stopped counting."""
+        self.began = float(self._began[0])
         self.until = self.began + FINE[0]
 
     def fold(self, now: float) -> None:
         """Move the open counts to their cells, and begin new ones."""
-        for ring in self.rings:
-            ring.add(self.began, self.open)
-            ring.set_back(now)
-        self.open = [0] * len(self.open)
-        self._start(now)
+        with self._version:
+            for ring in self.rings:
+                ring.add(self.began, self._open)
+                ring.set_back(now)
+            self._open[:] = 0
+            self._start(now)
+
+    def folded(self, now: float) -> list[Ring]:
+        """The rings as they would be after a fold, copied."""
+
+        def look() -> list[Ring]:
+            rings = [ring.copy() for ring in self.rings]
+            for ring in rings:
+                ring.add(float(self._began[0]), self._open)
+                ring.set_back(now)
+            return rings
+
+        return self._version.steady(look)
 
     def over(self, now: float, window: int) -> Counts:
         """Sums [counters] of the last `window` seconds, the open counts included."""
         ring = next((ring for ring in self.rings if ring.span >= window), self.rings[-1])
-        sums = ring.over(now, window)
-        if math.floor(now / ring.step) - math.floor(self.began / ring.step) <= window // ring.step:
-            sums += np.array(self.open, np.int64)
-        return sums
+
+        def look() -> Counts:
+            sums, began = ring.over(now, window), int(self._began[0])
+            if math.floor(now / ring.step) - began // ring.step <= window // ring.step:
+                sums += self._open
+            return sums
+
+        return self._version.steady(look)
+
+
+def added(rings: Sequence[Ring]) -> Ring:
+    """A ring of what several of equal length hold, each cell at its age."""
+    newest = max(ring.newest for ring in rings)
+    whole = rings[0].copy()
+    whole.cells, whole.newest = np.zeros_like(whole.cells), newest
+    for ring in rings:
+        older = min(newest - ring.newest, len(ring.cells))
+        whole.cells[: len(ring.cells) - older] += ring.cells[older:]
+    return whole

@@ -10,9 +10,10 @@ import grpc
 import numpy as np
 import pytest
 from cascade_server.burn import Alert, Events
-from cascade_server.ledger import BLAMED, OK, RELATIVE_ACCURACY, Ledger, Report, Status
+from cascade_server.ledger import BLAMED, OK, Ledger, Report, Status
 from cascade_server.objectives import ClassOfService, Kind, Objective, SloConfig
 from cascade_server.router import Tier
+from cascade_server.sketches import RELATIVE_ACCURACY
 
 REALTIME, FULL, OFFLINE = ClassOfService
 STUDENT, TEACHER = Tier

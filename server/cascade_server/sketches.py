@@ -1,0 +1,75 @@
+"""Latency quantiles of the last hour, from counts in bins that grow geometrically.
+
+A DDSketch (Masson et al., VLDB 2019) whose bins are all there from the start: any quantile is
+within 1 % of the value, and sketches are merged by adding, also those of other processes.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade_server.memory import Memory
+
+RELATIVE_ACCURACY = 0.01
+GAMMA = (1 + RELATIVE_ACCURACY) / (1 - RELATIVE_ACCURACY)
+INVERSE_LOG = 1 / math.log(GAMMA)
+# Seconds of the first bin and of the last: what is beyond them counts as they do.
+LEAST, MOST = 1e-7, 1e4
+OFFSET = -math.ceil(math.log(LEAST) * INVERSE_LOG)
+BINS = math.ceil(math.log(MOST) * INVERSE_LOG) + OFFSET + 1
+# Sketches are of five minutes; the newest one is not over yet.
+SLOT, SLOTS = 300, 12
+RING = SLOTS + 1
+
+
+def bin_of(seconds: float) -> int:
+    """Where a latency is counted."""
+    if seconds <= LEAST:
+        return 0
+    return min(BINS - 1, math.ceil(math.log(seconds) * INVERSE_LOG) + OFFSET)
+
+
+def quantile(counts: NDArray[np.int64], q: float) -> float:
+    """Seconds of a quantile of what `counts` [BINS] holds; 0 of nothing."""
+    total = int(counts.sum())
+    if total == 0:
+        return 0.0
+    rank = q * (total - 1)
+    at = int(np.searchsorted(np.cumsum(counts), rank, side="right"))
+    return float(2 * GAMMA ** (at - OFFSET) / (1 + GAMMA))
+
+
+class Sketches:
+    """Sketches of some keys, five minutes by five minutes.
+
+    Args:
+        keys: how many.
+        memory: where they lie; one process adds, any may look.
+    """
+
+    def __init__(self, keys: int, memory: Memory) -> None:
+        self._keys = keys
+        self._stamps = memory.integers(RING)
+        self._counts = memory.integers(RING * keys * BINS).reshape(RING, keys, BINS)
+        self._flat = memoryview(self._counts.reshape(-1)) if keys else memoryview(b"")
+        self._row = 0
+
+    def begin(self, slot: int) -> None:
+        """What is added from now on is of this slot, > 0."""
+        row = slot % RING
+        if self._stamps[row] != slot:
+            self._counts[row] = 0
+            self._stamps[row] = slot
+        self._row = row * self._keys * BINS
+
+    def add(self, key: int, seconds: float) -> None:
+        """Count a latency."""
+        self._flat[self._row + key * BINS + bin_of(seconds)] += 1
+
+    def recent(self, slot: int) -> NDArray[np.int64]:
+        """Counts [keys, BINS] of a slot and the `SLOTS` before it."""
+        young = (self._stamps <= slot) & (self._stamps >= slot - SLOTS)
+        return self._counts[young].sum(axis=0)
