@@ -923,7 +923,9 @@ Global___GetStatisticsRequest: _TypeAlias = GetStatisticsRequest  # noqa: Y015
 
 @_typing.final
 class EngineStatistics(_message.Message):
-    """One engine: a release's student or teacher. Counts are since the server's start."""
+    """One engine: a release's student or teacher. Counts are since the server's start; those of a
+    process that has died are kept, but for what it counted last, half a second at most.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1001,6 +1003,7 @@ class GetStatisticsResponse(_message.Message):
     POOL_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
     STEPS_DOWN_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
     inside: _builtins.int
     """Requests inside now, and how many may be."""
     limit: _builtins.int
@@ -1020,6 +1023,10 @@ class GetStatisticsResponse(_message.Message):
         of those that have ever stepped down.
         """
 
+    @_builtins.property
+    def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerStatistics]:
+        """The processes that answer; all other fields are of all of them together."""
+
     def __init__(
         self,
         *,
@@ -1030,14 +1037,44 @@ class GetStatisticsResponse(_message.Message):
         pool: Global___PoolStatistics | None = ...,
         cache: Global___CacheStatistics | None = ...,
         steps_down: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        workers: _abc.Iterable[Global___WorkerStatistics] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "pool", b"pool"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "engines", b"engines", "inside", b"inside", "limit", b"limit", "pool", b"pool", "refused", b"refused", "steps_down", b"steps_down"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "engines", b"engines", "inside", b"inside", "limit", b"limit", "pool", b"pool", "refused", b"refused", "steps_down", b"steps_down", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatisticsResponse: _TypeAlias = GetStatisticsResponse  # noqa: Y015
+
+@_typing.final
+class WorkerStatistics(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PID_FIELD_NUMBER: _builtins.int
+    INSIDE_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    pid: _builtins.int
+    inside: _builtins.int
+    limit: _builtins.int
+    calls: _builtins.int
+    """Synthesize and Generate calls that have ended."""
+    def __init__(
+        self,
+        *,
+        pid: _builtins.int = ...,
+        inside: _builtins.int = ...,
+        limit: _builtins.int = ...,
+        calls: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "inside", b"inside", "limit", b"limit", "pid", b"pid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkerStatistics: _TypeAlias = WorkerStatistics  # noqa: Y015
 
 @_typing.final
 class PoolStatistics(_message.Message):

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from cascade_proto import synthesis_pb2 as pb
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-
-from cascade_server.answers import Answers, CacheStatistics
-from cascade_server.pool import PoolStatistics
 
 
 class AnswersCollector(Collector):
     """Counters and gauges of where answers come from; none for what there is not."""
 
-    def __init__(self, answers: Answers) -> None:
-        self._answers = answers
+    def __init__(self, statistics: Callable[[], pb.GetStatisticsResponse]) -> None:
+        self._statistics = statistics
 
     def describe(self) -> list[Metric]:
         """Nothing: what there is is asked for when it is scraped."""
@@ -23,13 +21,14 @@ class AnswersCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """A metric for each count of the statistics."""
-        if (pool := self._answers.pool_statistics()) is not None:
-            yield from of_pool(pool)
-        if (cache := self._answers.cache_statistics()) is not None:
-            yield from of_cache(cache)
+        found = self._statistics()
+        if found.HasField("pool"):
+            yield from of_pool(found.pool)
+        if found.HasField("cache"):
+            yield from of_cache(found.cache)
 
 
-def of_pool(pool: PoolStatistics) -> Iterator[Metric]:
+def of_pool(pool: pb.PoolStatistics) -> Iterator[Metric]:
     """What the pool gave, by table and version; what it holds."""
     asked = CounterMetricFamily(
         "cascade_pool_requests_total",
@@ -42,8 +41,8 @@ def of_pool(pool: PoolStatistics) -> Iterator[Metric]:
         labels=("table", "version"),
     )
     rows = GaugeMetricFamily("cascade_pool_rows", "Rows in the pool.", labels=("table", "version"))
-    for release, counts in pool.releases.items():
-        labels = release.split("/")[:2]
+    for counts in pool.releases:
+        labels = [counts.table, str(counts.version)]
         asked.add_metric([*labels, "hit"], counts.hits)
         asked.add_metric([*labels, "miss"], counts.misses)
         made.add_metric(labels, counts.refilled_rows)
@@ -60,7 +59,7 @@ def of_pool(pool: PoolStatistics) -> Iterator[Metric]:
     )
 
 
-def of_cache(cache: CacheStatistics) -> Iterator[Metric]:
+def of_cache(cache: pb.CacheStatistics) -> Iterator[Metric]:
     """What became of requests with a seed; what is kept."""
     asked = CounterMetricFamily(
         "cascade_cache_requests_total",

@@ -6,8 +6,11 @@ import time
 from collections.abc import Callable, Collection
 from itertools import product
 
+from cascade_proto import synthesis_pb2 as pb
+
 from cascade_server.call_counts import CallCounts, buckets
 from cascade_server.memory import Memory, Note
+from cascade_server.merging import counted, merged
 from cascade_server.objectives import ClassOfService, SloConfig
 from cascade_server.router import Tier
 from cascade_server.sketches import Sketches
@@ -15,6 +18,8 @@ from cascade_server.tally import Tally
 
 # Bytes of a process's statistics.
 NOTE = 256 * 1024
+# Seconds after which a process that has said nothing holds nothing.
+STALE = 5.0
 
 
 class Book:
@@ -54,7 +59,54 @@ class Books:
     ) -> None:
         self.config, self.tables, self.clock = config, frozenset(tables), clock
         self.objectives = config.of(tables)
-        self.since = clock()
         self.sketched = list(product(sorted(tables), ClassOfService, Tier))
         memory = Memory(shared=workers > 0)
+        self._since = memory.floats(1)
+        self.since = clock()
+        self._restored = memory.integers(1)
         self.places = [Book(self, memory) for _ in range(workers + 1)]
+
+    @property
+    def since(self) -> float:
+        """When counting began, Unix seconds."""
+        return float(self._since[0])
+
+    @since.setter
+    def since(self, seconds: float) -> None:
+        self._since[0] = seconds
+
+    @property
+    def restored(self) -> bool:
+        """Whether what an earlier server counted is in them."""
+        return bool(self._restored[0])
+
+    @restored.setter
+    def restored(self, yes: bool) -> None:
+        self._restored[0] = yes
+
+    def succeed(self, place: int) -> None:
+        """Begin in a place: what the process there before has counted is kept."""
+        book = self.places[place]
+        gone = [
+            pb.GetStatisticsResponse.FromString(note.read()[0]) for note in (book.before, book.now)
+        ]
+        book.before.write(counted(merged(gone)).SerializeToString())
+        book.now.write(b"")
+
+    def statistics(self, own: pb.GetStatisticsResponse, place: int) -> pb.GetStatisticsResponse:
+        """Of all processes.
+
+        Args:
+            own: of the one that asks, as they are now; empty where it has none.
+            place: its place.
+        """
+        live, gone = [own], []
+        for number, book in enumerate(self.places):
+            gone.append(pb.GetStatisticsResponse.FromString(book.before.read()[0]))
+            if number == place:
+                continue
+            content, written = book.now.read()
+            said = pb.GetStatisticsResponse.FromString(content)
+            late = time.monotonic() - written > STALE
+            (gone if late else live).append(counted(said) if late else said)
+        return merged([*live, *gone])

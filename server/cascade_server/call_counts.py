@@ -50,8 +50,9 @@ class CallCounts:
         self.seconds = memory.floats(len(self.keys))
         self.rows = memory.integers(len(self.row_keys))
         # Adding to an element of a memoryview takes a third of what NumPy takes.
-        self._durations = memoryview(self.durations.reshape(-1))
-        self._seconds, self._rows = memoryview(self.seconds), memoryview(self.rows)
+        self._durations = self.durations.reshape(-1).data
+        self._seconds = self.seconds.data.cast("B").cast("d")
+        self._rows = self.rows.data
 
     def record(self, key: Key, seconds: float) -> None:
         """The end of a call."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 import grpc
+import numpy as np
 
 from cascade_server.books import Books
 from cascade_server.burn import WINDOWS, Alert, Events, alert_of, budget_remaining, burn_rate
@@ -113,7 +114,6 @@ class Ledger:
         books, book: all of them, and the one that it writes.
         objectives: in the order in which their counters are; two for each.
         tally: the counters.
-        since: when counting began, Unix seconds.
     """
 
     def __init__(
@@ -128,7 +128,6 @@ class Ledger:
         self.clock = clock
         self.books = books or Books(config, tables, clock=clock)
         self.objectives = self.books.objectives
-        self.since = self.books.since
         self.book = self.books.places[place]
         self.tally = self.book.tally
         self.tally.go_on()
@@ -205,7 +204,7 @@ class Ledger:
             found = [book.tally.folded(now) for book in self.books.places]
         rings = tuple(added(of_a_step) for of_a_step in zip(*found, strict=True))
         cells = tuple(Cells(ring.step, ring.newest, ring.cells) for ring in rings)
-        return State(self.since, tuple(each.name for each in self.objectives), cells)
+        return State(self.books.since, tuple(each.name for each in self.objectives), cells)
 
     def restore(self, state: State) -> None:
         """Go on from an earlier ledger's state; before anything is recorded."""
@@ -216,7 +215,8 @@ class Ledger:
                 of = saved[ring.step]
                 ring.newest = of.newest
                 ring.cells[:] = rearranged(of, state.names, names, len(ring.cells))
-        self.since = min(self.since, state.since)
+        self.books.since = min(self.books.since, state.since)
+        self.books.restored = True
 
     def report(self) -> Report:
         """How every objective is doing now."""
@@ -231,17 +231,18 @@ class Ledger:
             rates = {name: burn_rate(each, objective.target) for name, each in by_window.items()}
             left = budget_remaining(events, objective.target)
             statuses.append(Status(objective, events, left, by_window, rates, alert_of(rates)))
-        since = max(self.since, now - self.config.window)
+        since = max(self.books.since, now - self.config.window)
         return Report(self.config.service, self.config.window, since, tuple(statuses))
 
     def _over(self, now: float, window: int) -> list[int]:
-        counts: list[int] = sum(book.tally.over(now, window) for book in self.books.places).tolist()
+        found = [book.tally.over(now, window) for book in self.books.places]
+        counts: list[int] = np.sum(found, axis=0).tolist()
         return counts
 
     def latencies(self) -> tuple[Latencies, ...]:
         """Quantiles of the last hour's latencies."""
         slot = math.floor(self.clock() / SLOT)
-        counts = sum(book.sketches.recent(slot) for book in self.books.places)
+        counts = np.sum([book.sketches.recent(slot) for book in self.books.places], axis=0)
         return tuple(
             Latencies(
                 *key,

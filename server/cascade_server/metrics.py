@@ -8,8 +8,8 @@ from functools import partial
 from http.server import HTTPServer
 from itertools import product
 
-import grpc
 import prometheus_client
+from cascade_proto import synthesis_pb2 as pb
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -26,44 +26,26 @@ from cascade_server.call_counts import CallCounts, added
 from cascade_server.errors import ConfigError
 from cascade_server.ledger import BLAMED, OK, Ledger, Report, Status
 from cascade_server.objectives import ClassOfService
-from cascade_server.router import Tier
 from cascade_server.slo_names import CAN_ANSWER, NO_TIER
-from cascade_server.stepping import Stepping
 
 LABELS = ("table", "class", "tier", "code")
 
 
 class Metrics:
-    """Counts calls for Prometheus; the ledger counts them for objectives.
+    """What Prometheus sees of calls, objectives and statistics.
 
     Args:
-        ledger: whose objectives are exposed, and whose books are counted in.
+        ledger: whose objectives are exposed, and whose books are read.
         tables: those that are served. Their series are there from the start, at 0: a counter that
             appears with its first error has no rate.
     """
 
     def __init__(self, ledger: Ledger, tables: Collection[str]) -> None:
         self.registry = CollectorRegistry()
-        self._calls = ledger.book.calls
         self.registry.register(CallsCollector([book.calls for book in ledger.books.places], tables))
         self.registry.register(SloCollector(ledger))
         ProcessCollector(registry=self.registry)
         self._server: HTTPServer | None = None
-
-    def record(
-        self,
-        table: str,
-        service: ClassOfService,
-        tier: Tier | None,
-        code: grpc.StatusCode,
-        seconds: float,
-    ) -> None:
-        """The end of a call; see `Ledger.record`."""
-        self._calls.record((table, service, tier, code), seconds)
-
-    def record_rows(self, table: str, service: ClassOfService, tier: Tier, rows: int) -> None:
-        """Rows that are on their way; see `Ledger.record_rows`."""
-        self._calls.record_rows((table, service, tier), rows)
 
     def serve(self, host: str, port: int) -> int:
         """Answer scrapes from a thread of its own; returns the port.
@@ -144,8 +126,12 @@ class SloCollector(Collector):
 class SteppingCollector(Collector):
     """Which tables' AUTO is stepped down, as it is when it is asked."""
 
-    def __init__(self, stepping: Stepping) -> None:
-        self._stepping = stepping
+    def __init__(self, statistics: Callable[[], pb.GetStatisticsResponse]) -> None:
+        self._statistics = statistics
+
+    def describe(self) -> list[Metric]:
+        """Nothing: what there is is asked for when it is scraped."""
+        return []
 
     def collect(self) -> Iterator[Metric]:
         """A gauge for each table that has ever stepped down."""
@@ -154,7 +140,7 @@ class SteppingCollector(Collector):
             "Tiers that AUTO leaves out because an error budget burns too fast.",
             labels=("table",),
         )
-        for table, down in self._stepping.steps.items():
+        for table, down in self._statistics().steps_down.items():
             metric.add_metric([table], down)
         yield metric
 

@@ -15,13 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
+from cascade_proto import synthesis_pb2 as pb
 from cascade_tables import CascadeTablesError
 
+from cascade_server.answer_metrics import AnswersCollector
+from cascade_server.books import Books
 from cascade_server.config import ServerConfig
 from cascade_server.errors import ServerError
+from cascade_server.metrics import SteppingCollector
 from cascade_server.repository import Loaded, Repository
 from cascade_server.router import Tier
 from cascade_server.server import Server
+from cascade_server.sla import Sla, open_books
 from cascade_server.supervisor import Role, Supervisor, Tell, reserve
 from cascade_server.teacher_process import TeacherServer
 
@@ -47,19 +52,22 @@ def serve_in_processes(config: ServerConfig, workers: int, say: Callable[[str], 
         path = Path(folder) / "teacher.sock"
         port = reserved.getsockname()[1]
         shared = replace(config, port=port, reuse_port=True, teacher_socket=path)
+        books = open_books(config, workers)
+        # Where the first process that answers scrapes has found a port; the next one keeps it.
+        metrics: list[int] = []
         names = [f"worker {number}" for number in range(workers)]
         roles = [
-            Role(name, partial(worker, of_worker(shared, number, workers)))
-            for number, name in enumerate(names)
+            Role(name, partial(worker, shared, books, number)) for number, name in enumerate(names)
         ]
-        roles.append(Role("the teacher", partial(teacher, config, path), last=True))
+        roles.append(Role("the teacher", partial(teacher, config, books, path, metrics), last=True))
 
         def said(role: Role, what: dict[str, Any]) -> None:
             # All workers load the same; one of them says so.
             if "loaded" in what and role.name == names[0]:
                 say(what["loaded"])
-            if what.get("metrics") is not None:
-                say(f"metrics of {role.name} on http://{config.host}:{what['metrics']}/metrics")
+            if what.get("metrics") is not None and not metrics:
+                metrics.append(what["metrics"])
+                say(f"metrics on http://{config.host}:{what['metrics']}/metrics")
 
         def all_ready() -> None:
             of = "" if workers == 1 else f" with {workers} workers"
@@ -70,19 +78,7 @@ def serve_in_processes(config: ServerConfig, workers: int, say: Callable[[str], 
         say("stopped")
 
 
-def of_worker(config: ServerConfig, number: int, workers: int) -> ServerConfig:
-    """A worker's own configuration: what only one process can have is its own."""
-    if workers == 1:
-        return config
-    metrics_port, state_dir = config.metrics_port, config.state_dir
-    return replace(
-        config,
-        metrics_port=metrics_port + number if metrics_port else metrics_port,
-        state_dir=state_dir / f"worker-{number}" if state_dir is not None else None,
-    )
-
-
-def worker(config: ServerConfig, tell: Tell) -> None:
+def worker(config: ServerConfig, books: Books, place: int, tell: Tell) -> None:
     """Answer calls until SIGTERM, then drain."""
 
     def report(loaded: Loaded) -> None:
@@ -94,7 +90,8 @@ def worker(config: ServerConfig, tell: Tell) -> None:
         )
 
     async def life() -> None:
-        server = Server(config, report)
+        books.succeed(place)
+        server = Server(config, report, Sla(config, books=books, place=place))
         tell({"loaded": f"loading {config.repository}"})
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.stop)
         try:
@@ -102,7 +99,7 @@ def worker(config: ServerConfig, tell: Tell) -> None:
             # What has been made so far is here to stay: no collection need look at it again.
             gc.collect()
             gc.freeze()
-            tell({"ready": server.port, "metrics": server.sla.metrics_port})
+            tell({"ready": server.port})
             await server.main_loop()
         finally:
             await server.shutdown()
@@ -110,8 +107,11 @@ def worker(config: ServerConfig, tell: Tell) -> None:
     _run(life, tell)
 
 
-def teacher(config: ServerConfig, path: Path, tell: Tell) -> None:
-    """Answer workers until SIGTERM."""
+def teacher(config: ServerConfig, books: Books, path: Path, metrics: list[int], tell: Tell) -> None:
+    """Answer workers until SIGTERM; and do what one process does for all of them.
+
+    That is to keep the state file, and to answer scrapes.
+    """
     os.nice(TEACHER_NICENESS)
     path.unlink(missing_ok=True)  # an earlier one's, that was killed
 
@@ -126,13 +126,25 @@ def teacher(config: ServerConfig, path: Path, tell: Tell) -> None:
             lambda _: None,
             (Tier.TEACHER,),
         )
-        server = TeacherServer(await loop.run_in_executor(None, load), path)
-        await server.start()
-        gc.collect()
-        gc.freeze()
-        tell({"ready": True})
-        await stop.wait()
-        server.stop()
+        place = len(books.places) - 1
+        of_port = replace(config, metrics_port=metrics[0]) if metrics else config
+        sla = Sla(of_port, books=books, place=place)
+        try:
+            await sla.start()
+            if sla.metrics is not None:
+                statistics = partial(books.statistics, pb.GetStatisticsResponse(), place)
+                for collector in (AnswersCollector, SteppingCollector):
+                    sla.metrics.registry.register(collector(statistics))
+                tell({"metrics": sla.metrics_port})
+            server = TeacherServer(await loop.run_in_executor(None, load), path)
+            await server.start()
+            gc.collect()
+            gc.freeze()
+            tell({"ready": True})
+            await stop.wait()
+            server.stop()
+        finally:
+            await sla.stop()
 
     _run(life, tell)
 

@@ -98,7 +98,6 @@ class TeacherLink:
             while True:
                 with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                     reader, self._writer = await asyncio.open_unix_connection(self._path)
-                    self.connected.set()
                     await self._read(reader)
                 self._disconnected()
                 await asyncio.sleep(RECONNECT_SECONDS)
@@ -111,6 +110,7 @@ class TeacherLink:
             if frame.said is Said.OUTLOOK:
                 identity, outlook, statistics = unpack_outlook(frame.content)
                 self._outlooks[identity] = outlook, statistics
+                self.connected.set()
                 continue
             answer = self._waiting.get(frame.number)
             if answer is not None and not answer.done():

@@ -21,6 +21,7 @@ from cascade_server.service import NAME as SERVICE
 from cascade_server.service import Service
 from cascade_server.sla import Sla
 
+SECONDS_BETWEEN_NOTES = 0.5
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -32,20 +33,29 @@ class Server:
     >>> await server.main_loop()    # until `stop`
     >>> await server.shutdown()     # drains
 
+    Args:
+        config: how to serve.
+        report: is told of each release that is loaded.
+        sla: where calls are counted; None: by this process alone.
+
     Raises:
         ConfigError: `slo.yaml` is not what it should be.
         ReleaseError: there is no model repository.
     """
 
     def __init__(
-        self, config: ServerConfig, report: Callable[[Loaded], None] = lambda _: None
+        self,
+        config: ServerConfig,
+        report: Callable[[Loaded], None] = lambda _: None,
+        sla: Sla | None = None,
     ) -> None:
         self.config = config
         self.port = 0
         self._report = report
+        self._telling: asyncio.Task[None] | None = None
         self._teachers: TeacherLink | None = None
         self._stop = asyncio.Event()
-        self.sla = Sla(config)
+        self.sla = sla or Sla(config)
         self.service = Service(config, self.sla)
         self._health = health.aio.HealthServicer()
         self._grpc = grpc.aio.server(
@@ -97,9 +107,10 @@ class Server:
             teachers = self._teachers.teacher
         self.service.ready(repository, teachers)
         if self.sla.metrics is not None:
-            self.sla.metrics.registry.register(AnswersCollector(self.service.answers))
-            stepping = self.service.dispatcher.stepping
-            self.sla.metrics.registry.register(SteppingCollector(stepping))
+            for collector in (AnswersCollector, SteppingCollector):
+                self.sla.metrics.registry.register(collector(self.service.statistics))
+        if self.sla.shared:
+            self._telling = asyncio.create_task(self._keep_telling())
         await self._say(SERVING)
 
     async def main_loop(self) -> None:
@@ -114,10 +125,19 @@ class Server:
         """Say NOT_SERVING, take no new calls, let those in flight finish, up to the grace."""
         await self._health.enter_graceful_shutdown()
         await self._grpc.stop(self.config.drain_seconds)
+        if self._telling is not None:
+            self._telling.cancel()
         await self.service.close()
         if self._teachers is not None:
             self._teachers.stop()
         await self.sla.stop()
+
+    async def _keep_telling(self) -> None:
+        """Let the other processes know how this one is doing."""
+        note = self.sla.ledger.book.now
+        while True:
+            note.write(self.service.own_statistics().SerializeToString())
+            await asyncio.sleep(SECONDS_BETWEEN_NOTES)
 
     async def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for name in ("", SERVICE):

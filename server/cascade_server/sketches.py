@@ -54,7 +54,7 @@ class Sketches:
         self._keys = keys
         self._stamps = memory.integers(RING)
         self._counts = memory.integers(RING * keys * BINS).reshape(RING, keys, BINS)
-        self._flat = memoryview(self._counts.reshape(-1)) if keys else memoryview(b"")
+        self._flat = self._counts.reshape(-1).data
         self._row = 0
 
     def begin(self, slot: int) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import grpc
 from cascade_tables import list_releases
 
+from cascade_server.books import Books
 from cascade_server.calls import Call
 from cascade_server.config import ServerConfig
 from cascade_server.ledger import Ledger
@@ -22,6 +23,19 @@ from cascade_server.state_file import StateFile
 log = logging.getLogger("cascade.server")
 
 
+def open_books(
+    config: ServerConfig, workers: int = 0, clock: Callable[[], float] = time.time
+) -> Books:
+    """Where a server counts; with workers, a book for each and one for who keeps them.
+
+    Raises:
+        ConfigError: `slo.yaml` is not what it should be.
+        ReleaseError: there is no model repository.
+    """
+    slo = SloConfig() if config.slo is None else load_slo(config.slo)
+    return Books(slo, list_releases(config.repository), workers, clock)
+
+
 class Sla:
     """What is promised, and how it is kept.
 
@@ -29,16 +43,27 @@ class Sla:
         tables: those that are served.
         ledger, metrics: who is told of each call; metrics only where they are asked for.
         metrics_port: where they are answered.
+        books, place: where it is counted, and which of the books is this process's; the last one
+            is that of the process which saves them and answers scrapes.
 
     Raises:
         ConfigError: `slo.yaml` is not what it should be.
         ReleaseError: there is no model repository.
     """
 
-    def __init__(self, config: ServerConfig, clock: Callable[[], float] = time.time) -> None:
-        slo = SloConfig() if config.slo is None else load_slo(config.slo)
-        self.tables = frozenset(list_releases(config.repository))
-        self.ledger = Ledger(slo, self.tables, clock)
+    def __init__(
+        self,
+        config: ServerConfig,
+        clock: Callable[[], float] = time.time,
+        books: Books | None = None,
+        place: int = 0,
+    ) -> None:
+        self.books = books or open_books(config, clock=clock)
+        self.place = place
+        # The state file and the scrapes are one process's.
+        self._keeps = place == len(self.books.places) - 1
+        self.tables = self.books.tables
+        self.ledger = Ledger(self.books.config, self.tables, clock, self.books, place)
         self.metrics: Metrics | None = None
         self.metrics_port: int | None = None
         self._config = config
@@ -46,15 +71,22 @@ class Sla:
         self._stopping = asyncio.Event()
         self._saving: asyncio.Task[None] | None = None
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes of the server count too."""
+        return len(self.books.places) > 1
+
     async def start(self) -> None:
         """Go on from what an earlier process counted, keep saving, and answer scrapes.
 
         Raises:
             ConfigError: the folder is another server's or cannot be written to; the port is taken.
         """
+        if not self._keeps:
+            return
         if self._config.state_dir is not None:
             self._file = StateFile(self._config.state_dir)
-            state = self._file.load()
+            state = None if self.books.restored else self._file.load()
             if state is not None:
                 self.ledger.restore(state)
             await self.save()
@@ -104,11 +136,9 @@ class Sla:
     ) -> None:
         """The end of a call; see `Ledger.record`."""
         self.ledger.record(table, service, tier, code, seconds)
-        if self.metrics is not None:
-            self.metrics.record(table, service, tier, code, seconds)
+        self.ledger.book.calls.record((table, service, tier, code), seconds)
 
     def record_rows(self, table: str, service: ClassOfService, tier: Tier, rows: int) -> None:
         """Rows that are on their way; see `Ledger.record_rows`."""
         self.ledger.record_rows(table, service, tier, rows)
-        if self.metrics is not None:
-            self.metrics.record_rows(table, service, tier, rows)
+        self.ledger.book.calls.record_rows((table, service, tier), rows)

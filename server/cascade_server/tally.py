@@ -91,7 +91,7 @@ class Tally:
         self.rings = [Ring(step, span, counters, now, memory) for step, span in spans]
         self._open = memory.integers(counters)
         # Adding to an element of a memoryview takes a third of what NumPy takes.
-        self.open = memoryview(self._open)
+        self.open = self._open.data
         self._began, self._version = memory.integers(1), Version(memory)
         self._start(now)
 

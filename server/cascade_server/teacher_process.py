@@ -46,7 +46,8 @@ class TeacherServer:
         self._told: dict[str, bytes] = {}
 
     async def start(self) -> None:
-        """Listen."""
+        """Listen; whoever connects is told first how every teacher does."""
+        self._tell()
         self._server = await asyncio.start_unix_server(self._connected, self._path)
         self._telling = asyncio.create_task(self._keep_telling())
 
@@ -105,12 +106,16 @@ class TeacherServer:
 
     async def _keep_telling(self) -> None:
         while True:
-            for identity, teacher in self._teachers.items():
-                engine = teacher.engine
-                content = pack_outlook(identity, engine.outlook(), engine.statistics())
-                told = Frame(Said.OUTLOOK, 0, content).packed()
-                if self._told.get(identity) != told:
-                    self._told[identity] = told
-                    for writer in self._writers:
-                        writer.write(told)
+            self._tell()
             await asyncio.sleep(OUTLOOK_SECONDS)
+
+    def _tell(self) -> None:
+        """Tell every worker what has changed since."""
+        for identity, teacher in self._teachers.items():
+            engine = teacher.engine
+            content = pack_outlook(identity, engine.outlook(), engine.statistics())
+            told = Frame(Said.OUTLOOK, 0, content).packed()
+            if self._told.get(identity) != told:
+                self._told[identity] = told
+                for writer in self._writers:
+                    writer.write(told)

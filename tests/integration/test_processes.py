@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from cascade_client import Client, Unavailable
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from cascade_server.config import ServerConfig
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.releases import TABLE, make_release
 from tests.server.messages import ask, row
@@ -120,26 +122,98 @@ def connections(worker: psutil.Process) -> int:
     return sum(each.status == psutil.CONN_ESTABLISHED for each in found)
 
 
-def student_runs(target: str) -> int:
-    """Runs of the student that the worker of one new connection counts."""
+def ask_over_new_connections(target: str, calls: int) -> None:
+    """Each of them reaches whichever worker the kernel chooses."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    for _ in range(calls):
+        with grpc.insecure_channel(target, options) as channel:
+            stub = SynthesisStub(channel)  # type: ignore[no-untyped-call]
+            stub.Synthesize(ask(row(items=3), fidelity=pb.FIDELITY_FAST), timeout=SOON)
+
+
+def statistics(target: str) -> pb.GetStatisticsResponse:
+    """As the worker of one new connection has them."""
     options = [("grpc.use_local_subchannel_pool", 1)]
     with grpc.insecure_channel(target, options) as channel:
         stub = SynthesisStub(channel)  # type: ignore[no-untyped-call]
-        stub.Synthesize(ask(row(items=3), fidelity=pb.FIDELITY_FAST), timeout=SOON)
-        found = stub.GetStatistics(pb.GetStatisticsRequest(), timeout=SOON)
-        runs: int = found.engines[0].runs
-        return runs
+        return stub.GetStatistics(pb.GetStatisticsRequest(), timeout=SOON, wait_for_ready=True)
+
+
+def student_runs(target: str) -> int:
+    engines = statistics(target).engines
+    return sum(each.runs for each in engines if each.tier == pb.TIER_STUDENT)
+
+
+def calls_that_ended_well(url: str) -> float:
+    """What Prometheus would be told."""
+    with urllib.request.urlopen(url, timeout=SOON) as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+        samples = [sample for family in families for sample in family.samples]
+    return sum(
+        sample.value
+        for sample in samples
+        if sample.name == "cascade_requests_total" and sample.labels["code"] == "OK"
+    )
 
 
 def test_every_worker_answers_and_the_terminal_reads_well(two: Served) -> None:
     assert len(two.children) == 3
     assert two.children[-1].nice() > two.children[0].nice()
-    runs = [student_runs(two.target) for _ in range(40)]
-    # One worker alone would have counted 1 to 40.
-    assert max(runs) < 40
-    assert runs.count(1) == 2
+    # All would reach one of the workers once in 10^12 times.
+    ask_over_new_connections(two.target, 40)
+    until(lambda: sum(each.calls for each in statistics(two.target).workers) == 40)
+    found = {each.pid: each.calls for each in statistics(two.target).workers}
+    assert set(found) == {each.pid for each in two.children[:2]}
+    assert all(found.values())
     assert sum("columns, verified and warm" in line for line in two.lines) == 1
     assert sum("with 2 workers (Ctrl-C stops)" in line for line in two.lines) == 1
+
+
+def test_whichever_worker_is_asked_tells_of_all(repository: Path, tmp_path: Path) -> None:
+    """Statistics, metrics, error budgets; also when a worker or the teacher has died since."""
+    options = ("--repository", str(repository), "--workers", "2", "--pool-mib", "0")
+    options = (*options, "--metrics-port", "0", "--state-dir", str(tmp_path))
+    with serve(*options) as served:
+        url = served.until_said("metrics on").split()[-1]
+
+        def all_say(calls: int) -> None:
+            until(lambda: student_runs(served.target) == calls)
+            assert calls_that_ended_well(url) == calls
+            with served.client() as client:
+                level = client.service_level()
+            (kept,) = [
+                each
+                for each in level.objectives
+                if (each.kind, each.service) == ("availability", "realtime")
+            ]
+            assert (kept.good, kept.total) == (calls, calls)
+            assert [each.count for each in level.latencies] == [calls]
+
+        ask_over_new_connections(served.target, 20)
+        for _ in range(4):
+            all_say(20)
+        # What a worker tells of its engines is half a second old at most: until the other one
+        # knows, it would be lost with it.
+        knowing: set[int] = set()
+
+        def both_know() -> bool:
+            first, *_ = workers = statistics(served.target).workers
+            if sum(each.calls for each in workers) == 20:
+                knowing.add(first.pid)
+            return len(knowing) == 2
+
+        until(both_know)
+        served.children[0].send_signal(signal.SIGKILL)
+        served.until_said("worker . is ready again")
+        all_say(20)
+        served.children[-1].send_signal(signal.SIGKILL)
+        served.until_said("the teacher is ready again")
+        all_say(20)
+        ask_over_new_connections(served.target, 5)
+        all_say(25)
+    with serve(*options) as again, again.client() as client:
+        client.wait_ready()
+        assert max(each.total for each in client.service_level().objectives) == 25
 
 
 @pytest.mark.parametrize("fidelity", [pb.FIDELITY_FAST, pb.FIDELITY_FULL])
@@ -226,11 +300,13 @@ def test_without_the_teacher_auto_is_the_student_and_full_is_unavailable(two: Se
             return found
 
         assert tier(pb.FIDELITY_AUTO) == pb.TIER_TEACHER
+        # The supervisor is held, so that the teacher is away for as long as it takes to look.
+        two.process.send_signal(signal.SIGSTOP)
         two.children[-1].send_signal(signal.SIGKILL)
         until(lambda: tier(pb.FIDELITY_AUTO) == pb.TIER_STUDENT)
         assert tier(pb.FIDELITY_FULL) == pb.TIER_UNSPECIFIED
-        until(lambda: tier(pb.FIDELITY_AUTO) == pb.TIER_TEACHER)
-        assert tier(pb.FIDELITY_FULL) == pb.TIER_TEACHER
+        two.process.send_signal(signal.SIGCONT)
+        until(lambda: tier(pb.FIDELITY_FULL) == pb.TIER_TEACHER)
 
 
 def test_a_drain_lets_calls_finish(repository: Path) -> None:

@@ -182,7 +182,7 @@ class TestBuckets:
         metrics = Metrics(ledger, ["credit"])
         for seconds in (0.0125, 0.05, 0.01251, 1e-5):
             ledger.record("credit", REALTIME, Tier.STUDENT, OK, seconds)
-            metrics.record("credit", REALTIME, Tier.STUDENT, OK, seconds)
+            ledger.book.calls.record(("credit", REALTIME, Tier.STUDENT, OK), seconds)
         series = parsed(generate_latest(metrics.registry).decode())
         for status in ledger.report().statuses:
             assert status.objective.threshold is not None
