@@ -39,6 +39,11 @@ class SynthesisStub(object):
                 request_serializer=cascade__proto_dot_synthesis__pb2.SynthesizeRequest.SerializeToString,
                 response_deserializer=cascade__proto_dot_synthesis__pb2.SynthesizeResponse.FromString,
                 _registered_method=True)
+        self.SynthesizeStream = channel.stream_stream(
+                '/cascade.v1.Synthesis/SynthesizeStream',
+                request_serializer=cascade__proto_dot_synthesis__pb2.SynthesizeStreamRequest.SerializeToString,
+                response_deserializer=cascade__proto_dot_synthesis__pb2.SynthesizeStreamResponse.FromString,
+                _registered_method=True)
         self.Generate = channel.unary_stream(
                 '/cascade.v1.Synthesis/Generate',
                 request_serializer=cascade__proto_dot_synthesis__pb2.GenerateRequest.SerializeToString,
@@ -71,6 +76,15 @@ class SynthesisServicer(object):
 
     def Synthesize(self, request, context):
         """Draws what is missing of each row from p(missing | observed), in real time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SynthesizeStream(self, request_iterator, context):
+        """The same over a standing connection, many requests and answers to a message. Answers come as
+        they are ready, in any order; the failure of one request is an answer and ends nothing. The
+        earlier of a request's own timeout and the stream's deadline holds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -118,6 +132,11 @@ def add_SynthesisServicer_to_server(servicer, server):
                     servicer.Synthesize,
                     request_deserializer=cascade__proto_dot_synthesis__pb2.SynthesizeRequest.FromString,
                     response_serializer=cascade__proto_dot_synthesis__pb2.SynthesizeResponse.SerializeToString,
+            ),
+            'SynthesizeStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.SynthesizeStream,
+                    request_deserializer=cascade__proto_dot_synthesis__pb2.SynthesizeStreamRequest.FromString,
+                    response_serializer=cascade__proto_dot_synthesis__pb2.SynthesizeStreamResponse.SerializeToString,
             ),
             'Generate': grpc.unary_stream_rpc_method_handler(
                     servicer.Generate,
@@ -172,6 +191,33 @@ class Synthesis(object):
             '/cascade.v1.Synthesis/Synthesize',
             cascade__proto_dot_synthesis__pb2.SynthesizeRequest.SerializeToString,
             cascade__proto_dot_synthesis__pb2.SynthesizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SynthesizeStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/cascade.v1.Synthesis/SynthesizeStream',
+            cascade__proto_dot_synthesis__pb2.SynthesizeStreamRequest.SerializeToString,
+            cascade__proto_dot_synthesis__pb2.SynthesizeStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -77,12 +77,19 @@ def admits(
     Real-time requests may use the whole limit, and always their share of it; offline ones what is
     beside that share.
     """
-    whole = int(limit.value)
     if service is ServiceClass.REALTIME:
-        guaranteed = math.ceil(config.realtime_share * whole)
-        return sum(inside.values()) < whole or inside[ServiceClass.REALTIME] < guaranteed
+        return room(limit, config, inside) > 0
+    whole = int(limit.value)
     beside = max(1, whole - math.ceil(config.realtime_share * whole))
     return sum(inside.values()) < whole and inside[ServiceClass.OFFLINE] < beside
+
+
+def room(limit: Limit, config: LimitConfig, inside: Mapping[ServiceClass, int]) -> int:
+    """How many more real-time requests may enter."""
+    whole = int(limit.value)
+    guaranteed = math.ceil(config.realtime_share * whole)
+    beside = whole - sum(inside.values())
+    return max(0, beside, guaranteed - inside[ServiceClass.REALTIME])
 
 
 def pushback_ms(limit: Limit, inside: int) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -27,7 +27,7 @@ from cascade_server.refill import Load, Refill, RefillConfig, worst_burn
 from cascade_server.repository import Repository
 from cascade_server.router import Option, Route, Tier, Wanted, choose, fits
 from cascade_server.second_level import SecondLevel
-from cascade_server.synthesis import Plan
+from cascade_server.synthesis import Drawn, Plan
 
 Answer = tuple[pb.SynthesizeResponse, Tier]
 CACHED = "an equal request with this seed was answered before"
@@ -123,6 +123,24 @@ class Answers:
                 await self._refilling
         if self.second_level is not None:
             await self.second_level.close()
+
+    def draw_now(self, jobs: Sequence[Plan]) -> list[Drawn | None]:
+        """Draw plans that came together, those that neither pool nor cache could answer.
+
+        Returns:
+            As `Dispatcher.draw_now`; None: `to` is to be awaited.
+        """
+        fresh = [at for at, job in enumerate(jobs) if not self._may_know(job)]
+        out: list[Drawn | None] = [None] * len(jobs)
+        drawn = self._dispatcher.draw_now([jobs[at] for at in fresh])
+        for at, each in zip(fresh, drawn, strict=True):
+            out[at] = each
+        return out
+
+    def _may_know(self, job: Plan) -> bool:
+        if job.seeded:
+            return self.cache is not None and job.total <= self.cache.config.most_rows
+        return self.pool is not None and pooled.poolable(job, self.pool.config)
 
     async def to(self, job: Plan) -> Answer:
         """The answer to a plan, and whose rows they are.

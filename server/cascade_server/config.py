@@ -22,6 +22,8 @@ class ServerConfig:
         max_message_bytes: of a request; gRPC refuses larger ones.
         inline_rows: up to so many rows the student runs in the event loop, where a hop to a
             thread would cost more than the draw.
+        max_stream_in_flight: requests of one `SynthesizeStream` between read and answered; beyond
+            it nothing is read.
         chunk_rows: rows of one message of `Generate`, and of one teacher batch.
         drain_seconds: how long calls in flight may take once the server is asked to stop.
         slo: the file of objectives; None: `objectives.DEFAULTS`.
@@ -50,6 +52,7 @@ class ServerConfig:
     max_generate_rows: int = 10_000_000
     max_message_bytes: int = 16 * 1024 * 1024
     inline_rows: int = 16
+    max_stream_in_flight: int = 256
     chunk_rows: int = 1024
     drain_seconds: float = 10.0
     slo: Path | None = None
@@ -75,6 +78,7 @@ class ServerConfig:
             ("max_generate_rows", 1, 2**40),
             ("max_message_bytes", 1024, 2**30),
             ("inline_rows", 0, 1024),
+            ("max_stream_in_flight", 1, 65_536),
             ("chunk_rows", 1, 65_536),
             ("drain_seconds", 0, 3600),
             ("state_seconds", 0.1, 86_400),

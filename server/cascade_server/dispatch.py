@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -19,6 +19,7 @@ from cascade_server.admission import (
     ServiceClass,
     admits,
     pushback_ms,
+    room,
     updated,
 )
 from cascade_server.config import ServerConfig
@@ -80,6 +81,10 @@ class Gate:
                 pushback_ms=pushback_ms(self.limit, inside),
             )
         self.inside[service] += 1
+
+    def room(self) -> int:
+        """How many more real-time requests may enter."""
+        return room(self.limit, self.config, self.inside)
 
     def leave(self, service: ServiceClass, seconds: float | None = None) -> None:
         """Be outside again.
@@ -208,6 +213,36 @@ class Dispatcher:
             return Drawn(drawn, route.option, route, likelihood, queued, finished)
         finally:
             self.gate.leave(ServiceClass.REALTIME, seconds)
+
+    def draw_now(self, jobs: Sequence[Plan]) -> list[Drawn | None]:
+        """Draw plans that came together, those that the student can draw in the event loop.
+
+        Returns:
+            What was drawn, by plan; None: `draw` is to be awaited, or will tell what is wrong.
+        """
+        out: list[Drawn | None] = [None] * len(jobs)
+        together: dict[Runtime, list[tuple[int, Plan, Route]]] = {}
+        for at, job in enumerate(jobs[: self.gate.room()]):
+            if job.log_likelihood or job.wanted is Wanted.FULL:
+                continue
+            route = self.route(job)
+            if route.option is not None and route.option.tier is Tier.STUDENT:
+                together.setdefault(job.runtime, []).append((at, job, route))
+        for runtime, chosen in together.items():
+            engine, width = self.engines[runtime].student, runtime.student_noise
+            if not engine.free_for(sum(job.total for _, job, _ in chosen)):
+                continue
+            tasks = []
+            for _, job, _ in chosen:
+                noise = job.rng.random((job.total, width), dtype=np.float32)
+                tasks.append(StudentTask(*job.completed(), noise))
+            engine.run_now(tasks)
+            finished = time.perf_counter()
+            for (at, _, route), task in zip(chosen, tasks, strict=True):
+                assert task.drawn is not None
+                assert route.option is not None
+                out[at] = Drawn(task.drawn, route.option, route, None, 0.0, finished)
+        return out
 
     async def draw_chunk(
         self, job: Generation, index: int, rng: np.random.Generator

@@ -143,6 +143,17 @@ class Engine(Generic[TaskT]):
                 self._queue.remove(entry)
         return entry.started - now
 
+    def free_for(self, rows: int) -> bool:
+        """Whether so many rows may be run in the event loop now."""
+        return not self._busy and not self._queue and rows <= self.inline_rows
+
+    def run_now(self, tasks: Sequence[TaskT]) -> None:
+        """Run tasks that came together, in one batch and in the event loop, if it is `free_for`
+        their rows; says nothing of the company that others are to expect."""
+        began, rows = self.clock(), sum(task.rows for task in tasks)
+        self.run(tasks)
+        self._count(rows, self.clock() - began)
+
     def predict(self, rows: int, passes: int = 1) -> float:
         """The .99 quantile of the seconds until a task that came now would be done."""
         return self.outlook().predict(self.clock(), rows, passes)
@@ -177,12 +188,15 @@ class Engine(Generic[TaskT]):
             self._counts.expired += 1
             raise DeadlinePassed(TOO_LATE)
         self.run((task,))
-        self._count(rows, self.clock() - began, 1)
+        self._count(rows, self.clock() - began)
+        self._learn(1)
 
-    def _count(self, rows: int, seconds: float, requests: int) -> None:
+    def _count(self, rows: int, seconds: float) -> None:
         self.model.observe(rows, max(seconds, 1e-7))
         self._counts.runs += 1
         self._counts.rows += rows
+
+    def _learn(self, requests: int) -> None:
         self._gather = after_run(self._gather, self.gathering, requests)
 
     def _come_round(self) -> None:
@@ -282,7 +296,8 @@ class Engine(Generic[TaskT]):
 
     def _ran(self, taken: list[_Entry[TaskT]], alive: list[_Entry[TaskT]], seconds: float) -> None:
         if alive:
-            self._count(sum(entry.waiting.rows for entry in alive), seconds, len(alive))
+            self._count(sum(entry.waiting.rows for entry in alive), seconds)
+            self._learn(len(alive))
         for entry in taken:
             if entry not in alive:
                 self._expire(entry)

@@ -11,13 +11,18 @@ ServerError
 
 from __future__ import annotations
 
+import logging
+import secrets
 from collections.abc import Iterable
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 import grpc
 from cascade_tables import UnknownColumn, ValueNotAllowed
 from cascade_tables.errors import listing
 from google.protobuf.message import DecodeError
+
+log = logging.getLogger("cascade.server")
 
 
 class ServerError(Exception):
@@ -85,3 +90,30 @@ STATUS: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
 def status_of(error: Exception) -> grpc.StatusCode | None:
     """The status an error is answered with; None: it was not foreseen."""
     return next((code for kind, code in STATUS if isinstance(error, kind)), None)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What a caller is told of an error; never a stack trace.
+
+    Attributes:
+        code: a gRPC status.
+        message: names the culprit and what is allowed, or where the log has it.
+        pushback_ms: when to come back; None: nothing is said of that.
+    """
+
+    code: grpc.StatusCode
+    message: str
+    pushback_ms: int | None = None
+
+
+def refusal_of(error: Exception) -> Refusal:
+    """What to tell the caller; an error that was not foreseen is written to the log."""
+    code = status_of(error)
+    if code is None:
+        reference = secrets.token_hex(4)
+        log.error("unforeseen error, reference %s", reference, exc_info=error)
+        message = f"internal error; the server's log has it as {reference}"
+        return Refusal(grpc.StatusCode.INTERNAL, message)
+    pushback = error.pushback_ms if isinstance(error, TooMuch) else None
+    return Refusal(code, str(error), pushback)

@@ -124,6 +124,7 @@ class Server:
     async def shutdown(self) -> None:
         """Say NOT_SERVING, take no new calls, let those in flight finish, up to the grace."""
         await self._health.enter_graceful_shutdown()
+        self.service.drain()
         await self._grpc.stop(self.config.drain_seconds)
         if self._telling is not None:
             self._telling.cancel()

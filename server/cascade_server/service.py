@@ -7,11 +7,9 @@ with UNKNOWN, which tells the caller nothing.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
@@ -24,7 +22,7 @@ from cascade_server.calls import Call
 from cascade_server.config import ServerConfig
 from cascade_server.deadline import Work
 from cascade_server.dispatch import Dispatcher
-from cascade_server.errors import NotReady, TooMuch, status_of
+from cascade_server.errors import NotReady, refusal_of
 from cascade_server.ledger import OK
 from cascade_server.objectives import ClassOfService
 from cascade_server.repository import Repository
@@ -32,9 +30,9 @@ from cascade_server.router import Tier
 from cascade_server.runtime import Runtime
 from cascade_server.second_level import SecondLevel, SecondLevelConfig
 from cascade_server.sla import Sla
+from cascade_server.stream import Stream
+from cascade_server.synthesis import Drawn, Plan
 from cascade_server.teacher import Teacher
-
-log = logging.getLogger("cascade.server")
 
 LOADING = "releases are still being loaded; ask the health service when they are"
 NAME = pb.DESCRIPTOR.services_by_name["Synthesis"].full_name
@@ -67,6 +65,7 @@ class Service:
                 config.cache_age_seconds,
                 SecondLevelConfig(timeout=timeout, limit=max(timeout, SecondLevelConfig.limit)),
             )
+        self._draining = asyncio.Event()
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """What gRPC needs to route calls here."""
@@ -76,6 +75,7 @@ class Service:
                 "Synthesize": grpc.unary_unary_rpc_method_handler(
                     self.Synthesize, response_serializer=pb.SynthesizeResponse.SerializeToString
                 ),
+                "SynthesizeStream": grpc.stream_stream_rpc_method_handler(self.SynthesizeStream),
                 "Generate": grpc.unary_stream_rpc_method_handler(
                     self.Generate, response_serializer=pb.GenerateResponse.SerializeToString
                 ),
@@ -109,6 +109,10 @@ class Service:
             self._dispatcher, repository, self._config, self._sla.ledger, self._second_level
         )
         self._answers.start()
+
+    def drain(self) -> None:
+        """End standing streams once they have answered what they have read."""
+        self._draining.set()
 
     async def close(self) -> None:
         """Let go of the threads; work that has not started is dropped."""
@@ -172,8 +176,7 @@ class Service:
             request = pb.SynthesizeRequest.FromString(message)
             work = Work.within(context.time_remaining(), request.timeout_microseconds)
             call.asks(request.table, synthesis.class_of(request), work.deadline)
-            runtime = self.repository.find(request.table, request.version)
-            job = synthesis.plan(request, runtime, work, self._config.max_rows)
+            job = self.plan(request, work)
             response, tier = await self.answers.to(job)
             call.sends(tier, job.total)
             call.ends(OK)
@@ -183,6 +186,38 @@ class Service:
             raise
         except Exception as exc:
             return await _refuse(context, exc, call)
+
+    async def SynthesizeStream(self, _: Any, context: Context) -> None:
+        try:
+            together = max(1, min(self._config.inline_rows, self._config.max_stream_in_flight))
+            stream = Stream(self, context, self._config.max_stream_in_flight, together)
+            _ = self.answers
+            await stream.run(self._draining)
+        except Exception as exc:
+            await _refuse(context, exc)
+
+    def call(self, request: pb.SynthesizeRequest, work: Work) -> Call:
+        """A request of a stream, to be counted as a call."""
+        call = self._sla.call(ClassOfService.REALTIME)
+        call.asks(request.table, synthesis.class_of(request), work.deadline)
+        return call
+
+    def plan(self, request: pb.SynthesizeRequest, work: Work) -> Plan:
+        """Check a request and encode what it gives; see `synthesis.plan`."""
+        runtime = self.repository.find(request.table, request.version)
+        return synthesis.plan(request, runtime, work, self._config.max_rows)
+
+    def room(self) -> int:
+        """How many more real-time requests would be admitted now."""
+        return self.dispatcher.gate.room()
+
+    def draw_now(self, jobs: Sequence[Plan]) -> list[Drawn | None]:
+        """See `Answers.draw_now`."""
+        return self.answers.draw_now(jobs)
+
+    async def answer(self, job: Plan) -> tuple[pb.SynthesizeResponse, Tier]:
+        """See `Answers.to`."""
+        return await self.answers.to(job)
 
     async def Generate(
         self, message: bytes, context: Context
@@ -268,15 +303,10 @@ async def _refuse(context: Context, error: Exception, call: Call | None = None) 
     """End a call with the status its error stands for; never a stack trace on the wire."""
     if isinstance(error, grpc.aio.AbortError):
         raise error
-    code, details = status_of(error), str(error)
-    if code is None:
-        reference = secrets.token_hex(4)
-        log.error("unforeseen error, reference %s", reference, exc_info=error)
-        code = grpc.StatusCode.INTERNAL
-        details = f"internal error; the server's log has it as {reference}"
+    refusal = refusal_of(error)
     if call is not None:
-        call.ends(code)
-    if isinstance(error, TooMuch):
-        pushback = ("grpc-retry-pushback-ms", str(error.pushback_ms))
+        call.ends(refusal.code)
+    if refusal.pushback_ms is not None:
+        pushback = ("grpc-retry-pushback-ms", str(refusal.pushback_ms))
         context.set_trailing_metadata((pushback,))
-    await context.abort(code, details)
+    await context.abort(refusal.code, refusal.message)

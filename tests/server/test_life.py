@@ -53,6 +53,7 @@ def test_reflection_knows_the_services(serving: Running) -> None:
     found = database.FindFileContainingSymbol("cascade.v1.Synthesis")
     assert [method.name for method in found.service[0].method] == [
         "Synthesize",
+        "SynthesizeStream",
         "Generate",
         "ListTables",
         "DescribeTable",
@@ -129,6 +130,7 @@ async def test_not_ready_while_loading(tmp_path: Path) -> None:
             assert said.status == NOT_SERVING
         for call in (
             stub.Synthesize(ask()),
+            stub.SynthesizeStream(iter([pb.SynthesizeStreamRequest()])).read(),
             stub.Generate(pb.GenerateRequest(table=TABLE, count=1)).read(),
             stub.ListTables(pb.ListTablesRequest()),
             stub.DescribeTable(pb.DescribeTableRequest(table=TABLE)),
