@@ -34,6 +34,7 @@ class ServerConfig:
             server nothing; a worker gains nothing from more than a batch of them.
         reuse_port: whether other workers of this server listen on the port too.
         teacher_socket: where the teacher's process listens; None: the teacher is in this process.
+        await_teacher: whether the server is not ready before that process is.
         metrics_port: where Prometheus may scrape; 0: any free port; None: nowhere.
         pool_bytes: of rows that the teacher makes ahead of time; 0: it makes none.
         pool_age_seconds: how long such a row may be given out.
@@ -61,6 +62,7 @@ class ServerConfig:
     max_concurrent_streams: int = 16
     reuse_port: bool = False
     teacher_socket: Path | None = None
+    await_teacher: bool = True
     metrics_port: int | None = None
     pool_bytes: int = 0
     pool_age_seconds: float = 3600.0

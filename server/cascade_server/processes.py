@@ -78,8 +78,10 @@ def serve_in_processes(config: ServerConfig, workers: int, say: Callable[[str], 
         say("stopped")
 
 
-def worker(config: ServerConfig, books: Books, place: int, tell: Tell) -> None:
+def worker(config: ServerConfig, books: Books, place: int, tell: Tell, again: bool) -> None:
     """Answer calls until SIGTERM, then drain."""
+    # The student needs no teacher: who is started again answers, whether or not that one is back.
+    config = replace(config, await_teacher=not again)
 
     def report(loaded: Loaded) -> None:
         tell(
@@ -107,7 +109,14 @@ def worker(config: ServerConfig, books: Books, place: int, tell: Tell) -> None:
     _run(life, tell)
 
 
-def teacher(config: ServerConfig, books: Books, path: Path, metrics: list[int], tell: Tell) -> None:
+def teacher(
+    config: ServerConfig,
+    books: Books,
+    path: Path,
+    metrics: list[int],
+    tell: Tell,
+    _again: bool,
+) -> None:
     """Answer workers until SIGTERM; and do what one process does for all of them.
 
     That is to keep the state file, and to answer scrapes.

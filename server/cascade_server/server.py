@@ -103,7 +103,8 @@ class Server:
         )
         teachers = None
         if self._teachers is not None:
-            await self._teachers.connected.wait()
+            if self.config.await_teacher:
+                await self._teachers.connected.wait()
             teachers = self._teachers.teacher
         self.service.ready(repository, teachers)
         if self.sla.metrics is not None:

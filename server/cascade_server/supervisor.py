@@ -39,12 +39,13 @@ class Role:
 
     Attributes:
         name: for the log.
-        run: the child's life, in the child; is given the way to tell the supervisor things.
+        run: the child's life, in the child; is given the way to tell the supervisor things, and
+            whether all had been ready before it was started.
         last: whether it is stopped after all that are not.
     """
 
     name: str
-    run: Callable[[Tell], None]
+    run: Callable[[Tell, bool], None]
     last: bool = False
 
 
@@ -145,7 +146,7 @@ class Supervisor:
         pid = os.fork()
         if pid == 0:
             os.close(read)
-            _live(child.role, write, supervisor)
+            _live(child.role, write, supervisor, self._started)
         os.close(write)
         os.set_blocking(read, False)
         child.pid, child.pipe, child.unread = pid, read, b""
@@ -211,7 +212,7 @@ class Supervisor:
                 child.pid = 0
 
 
-def _live(role: Role, write: int, supervisor: int) -> None:
+def _live(role: Role, write: int, supervisor: int, again: bool) -> None:
     """A child's life; does not return."""
     code = 1
     try:
@@ -226,7 +227,7 @@ def _live(role: Role, write: int, supervisor: int) -> None:
             def tell(what: dict[str, Any]) -> None:
                 os.write(write, json.dumps(what).encode() + b"\n")
 
-            role.run(tell)
+            role.run(tell, again)
             code = 0
     except SystemExit:
         pass  # it has said why

@@ -309,6 +309,33 @@ def test_without_the_teacher_auto_is_the_student_and_full_is_unavailable(two: Se
         until(lambda: tier(pb.FIDELITY_FULL) == pb.TIER_TEACHER)
 
 
+def test_a_worker_comes_back_while_the_teacher_cannot(two: Served) -> None:
+    """The student needs no teacher; what does is UNAVAILABLE until there is one."""
+    supervisor, (*workers, teacher) = psutil.Process(two.process.pid), two.children
+    paths = {each.laddr for each in teacher.net_connections("unix") if each.laddr}
+    (path,) = (Path(each) for each in paths)
+    supervisor.suspend()  # or it would start a teacher before its place is taken
+    teacher.send_signal(signal.SIGKILL)
+    path.unlink()
+    path.mkdir()
+    supervisor.resume()
+    two.until_said("the teacher .process .* ended with status 1")
+    for worker in workers:
+        worker.send_signal(signal.SIGKILL)
+    two.until_said("worker 0 is ready again")
+    two.until_said("worker 1 is ready again")
+    with two.client() as client:
+        client.wait_ready()
+        answer = client.synthesize(TABLE, {"items": 3})
+        assert answer.provenance.tier == "student"
+        with pytest.raises(Unavailable):
+            client.synthesize(TABLE, {"items": 3}, fidelity="full", timeout=1.0)
+        path.rmdir()
+        two.until_said("the teacher is ready again")
+        full = client.synthesize(TABLE, {"items": 3}, fidelity="full")
+        assert full.provenance.tier == "teacher"
+
+
 def test_a_drain_lets_calls_finish(repository: Path) -> None:
     options = ("--repository", str(repository), "--workers", "2", "--drain-seconds", "30")
     with serve(*options) as served, served.client() as client:
