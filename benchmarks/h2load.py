@@ -33,8 +33,11 @@ class Measured:
         return float(np.quantile(self.milliseconds, q))
 
 
-def load(target: str, method: str, message: bytes, calls: int, in_flight: int) -> Measured:
-    """Call `method` ("/package.Service/Method") `calls` times over one connection.
+def load(
+    target: str, method: str, message: bytes, calls: int, in_flight: int, connections: int = 1
+) -> Measured:
+    """Call `method` ("/package.Service/Method") `calls` times over some connections, `in_flight`
+    at once over all of them.
 
     h2load counts HTTP 200 as success, and a failed gRPC call is one too: make sure beforehand
     that the message is answered.
@@ -49,7 +52,8 @@ def load(target: str, method: str, message: bytes, calls: int, in_flight: int) -
         body, log = Path(folder) / "body.bin", Path(folder) / "log.tsv"
         # gRPC over HTTP/2: a byte for compression and the length before each message.
         body.write_bytes(struct.pack(">BI", 0, len(message)) + message)
-        command = [program, "-n", str(calls), "-c", "1", "-m", str(in_flight), "-d", str(body)]
+        command = [program, "-n", str(calls), "-c", str(connections)]
+        command += ["-m", str(in_flight // connections), "-d", str(body)]
         command += ["-H", "content-type: application/grpc", "-H", "te: trailers"]
         command += [f"--log-file={log}", f"http://{target}{method}"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)

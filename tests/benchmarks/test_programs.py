@@ -109,3 +109,12 @@ def test_pool_names_a_table_without_a_release(tmp_path: Path) -> None:
     done = benchmark("pool", "--table", "credit", "--repository", str(tmp_path))
     assert done.returncode == 2
     assert "has no release of 'credit'" in done.stderr
+
+
+def test_processes() -> None:
+    done = benchmark("processes", "--rounds", "1", "--calls", "64")
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["p50_ratio"] > 0
+    assert found["throughput_ratio"] > 0
+    assert found["in_process_flood_rows_per_s"] > 0
+    assert found["own_process_flood_rows_per_s"] > 0
