@@ -1,0 +1,165 @@
+"""The same student in our server and in a real Triton, each with the whole machine.
+
+    python -m benchmarks.triton --table credit
+
+Triton runs the bare student: tokens in, tokens out, once a batch in its Python backend; whoever
+calls it has to encode and decode. Ours does the whole job: values in, values out, checked, with
+provenance, objectives counted. The two servers are asked in turn by h2load, one row with three
+features late a call: one at a time (ours with one worker), 16 in flight (ours with two), and 16 in
+flight with 16 rows a call. The last line is one JSON object; ratios are ours to Triton's, medians
+over the rounds: p50_ratio_1, p99_ratio_1, p99_ratio_16, throughput_ratio_16, rows_ratio_16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import numpy as np
+from cascade_proto import synthesis_pb2 as pb
+from cascade_proto.synthesis_pb2_grpc import SynthesisStub
+from cascade_tables import list_releases, load_release
+from rich.console import Console
+
+from benchmarks import triton_server
+from benchmarks.h2load import LoadFailed, Measured, load
+from benchmarks.latency import IN_FLIGHT, METHOD, MISSING, cascade, process, request
+from benchmarks.tables import ROOT
+
+ROWS, CONNECTIONS = 16, 8
+console = Console(stderr=True, highlight=False)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Who is asked, and what."""
+
+    name: str
+    target: str
+    method: str
+    message: bytes
+
+    def load(self, calls: int, in_flight: int) -> Measured:
+        # Several connections, or all calls would be with one worker.
+        connections = min(in_flight, CONNECTIONS)
+        return load(self.target, self.method, self.message, calls, in_flight, connections)
+
+
+def repeated(target: str, message: bytes) -> bytes:
+    """A request for as many rows as `ROWS`, all like the one."""
+    one = pb.SynthesizeRequest.FromString(message)
+    many = pb.SynthesizeRequest.FromString(message)
+    many.rows.count = ROWS
+    for column, single in zip(many.rows.columns, one.rows.columns, strict=True):
+        which = single.WhichOneof("values")
+        getattr(column, which).values.extend(list(getattr(single, which).values) * (ROWS - 1))
+        column.states = single.states * ROWS
+    with grpc.insecure_channel(target) as channel:
+        stub = SynthesisStub(channel)  # type: ignore[no-untyped-call]
+        assert stub.Synthesize(many).rows.count == ROWS
+    return many.SerializeToString()
+
+
+def compared(ours: Peer, triton: Peer, calls: int, in_flight: int) -> dict[str, float]:
+    """One round; ours to Triton's."""
+    a, b = ours.load(calls, in_flight), triton.load(calls, in_flight)
+    for peer, found in ((ours, a), (triton, b)):
+        console.print(
+            f"{peer.name}, {in_flight} in flight: p50 {found.quantile(0.5):.3f} ms, "
+            f"p99 {found.quantile(0.99):.3f} ms, {found.calls_per_s:,.0f} calls/s"
+        )
+    return {
+        "p50": a.quantile(0.5) / b.quantile(0.5),
+        "p99": a.quantile(0.99) / b.quantile(0.99),
+        "throughput": a.calls_per_s / b.calls_per_s,
+        "calls_per_s": a.calls_per_s,
+        "triton_calls_per_s": b.calls_per_s,
+        "p50_ms": a.quantile(0.5),
+        "triton_p50_ms": b.quantile(0.5),
+    }
+
+
+def measured(options: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
+    """Every round of each of the three loads."""
+    version = list_releases(options.repository)[options.table][-1]
+    release = load_release(options.repository, options.table, version)
+    layout = release.codec.layout
+    slots = len(layout.sizes)
+    observed = (np.array(layout.column) >= MISSING)[None]
+    rounds: dict[str, list[dict[str, float]]] = {"one": [], "many": [], "rows": []}
+    with ExitStack() as stack:
+        one = stack.enter_context(process(*cascade(options.repository)))
+        two = stack.enter_context(process(*cascade(options.repository), "--workers", "2"))
+        triton = stack.enter_context(triton_server.triton(release, options.instances))
+        message, _ = request(one, options.table)
+        batch = repeated(one, message)
+        tokens = triton_server.infer_request(np.zeros((1, slots), np.int32), observed)
+        many_tokens = triton_server.infer_request(
+            np.zeros((ROWS, slots), np.int32), observed.repeat(ROWS, axis=0)
+        )
+        method = triton_server.METHOD
+        pairs = {
+            "one": (Peer("cascade", one, METHOD, message), 1),
+            "many": (Peer("cascade, 2 workers", two, METHOD, message), IN_FLIGHT),
+            "rows": (Peer("cascade, 2 workers, 16 rows", two, METHOD, batch), IN_FLIGHT),
+        }
+        theirs = {
+            "one": Peer("triton", triton, method, tokens),
+            "many": Peer("triton", triton, method, tokens),
+            "rows": Peer("triton, 16 rows", triton, method, many_tokens),
+        }
+        for name, (ours, in_flight) in pairs.items():
+            for peer in (ours, theirs[name]):
+                peer.load(1000, in_flight)
+            for _ in range(options.rounds):
+                calls = options.calls // (4 if name == "rows" else 1)
+                rounds[name].append(compared(ours, theirs[name], calls, in_flight))
+    return rounds
+
+
+def main() -> None:
+    """Start both, load both, print."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.triton", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--table", default="credit")
+    parser.add_argument("--repository", type=Path, default=ROOT / "model_repository")
+    parser.add_argument("--instances", type=int, default=1, help="of the model in Triton")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--calls", type=int, default=4000)
+    options = parser.parse_args()
+    try:
+        rounds = measured(options)
+    except LoadFailed as exc:
+        sys.exit(f"error: {exc}")
+
+    def median(name: str, key: str) -> float:
+        return round(float(np.median([each[key] for each in rounds[name]])), 3)
+
+    print(
+        json.dumps(
+            {
+                "table": options.table,
+                "p50_ratio_1": median("one", "p50"),
+                "p99_ratio_1": median("one", "p99"),
+                "p99_ratio_16": median("many", "p99"),
+                "throughput_ratio_16": median("many", "throughput"),
+                "rows_ratio_16": median("rows", "throughput"),
+                "p50_ms": median("one", "p50_ms"),
+                "triton_p50_ms": median("one", "triton_p50_ms"),
+                "calls_per_s": median("many", "calls_per_s"),
+                "triton_calls_per_s": median("many", "triton_calls_per_s"),
+                "rows_per_s": ROWS * median("rows", "calls_per_s"),
+                "triton_rows_per_s": ROWS * median("rows", "triton_calls_per_s"),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
