@@ -12,7 +12,7 @@ PACKAGES := proto/cascade_proto tables/cascade_tables client/cascade_client \
             server/cascade_server distill/cascade_distill
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format proto proto-check models figures clean
+.PHONY: help demo test check format proto proto-check models figures load-figures clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | \
@@ -84,6 +84,14 @@ figures: $(VENV)/.dev ## Measure what docs/ says: fidelity of four tables, the s
 	@$(BIN)/python -m benchmarks.keep regularisation-credit \
 	  regularisation --table credit --steps 3000
 	@$(BIN)/python -m benchmarks.keep pool-credit pool --table credit
+	@$(BIN)/python -m benchmarks.report
+
+load-figures: $(VENV)/.dev ## Measure what docs/ says of load: latency, Triton, overload, memory
+	@$(BIN)/python -m benchmarks.keep latency-credit latency --table credit
+	@$(BIN)/python -m benchmarks.keep triton-credit triton --table credit
+	@$(BIN)/python -m benchmarks.keep overload-credit \
+	  overload --table credit --plot docs/figures/overload.svg
+	@$(BIN)/python -m benchmarks.keep memory-credit memory --table credit
 	@$(BIN)/python -m benchmarks.report
 
 clean: ## Remove the environment and caches

@@ -52,8 +52,29 @@ POOL = {
     "p99_ms": "p99 ms",
     "c2st": "XGBoost detector against real rows, C2ST",
 }
+LATENCY = {
+    "p50_ms": "one call at a time, p50 ms",
+    "p99_ms": "p99 ms",
+    "calls_per_s": "calls/s, 16 in flight",
+}
+TRITON = {
+    "p50_ms": "one call at a time, p50 ms",
+    "calls_per_s": "calls/s, 16 in flight",
+    "rows_per_s": "rows/s, 16 in flight, 16 rows a call",
+}
+OVERLOAD = {
+    "offered_per_s": "offered, calls/s",
+    "goodput_per_s": "answered in time, calls/s",
+    "refused": "refused, share",
+    "late": "late, share",
+    "p50_ms": "p50 ms",
+    "p99_ms": "p99 ms",
+    "teacher": "from the teacher, share",
+}
 BLOCK = re.compile(
-    r"<!-- (fidelity|student|pool|regularisation)(?: (\w+))? -->\n.*?<!-- end -->", re.DOTALL
+    r"<!-- (fidelity|student|pool|regularisation|latency|triton|overload)(?: (\w+))? -->\n"
+    r".*?<!-- end -->",
+    re.DOTALL,
 )
 
 
@@ -90,6 +111,31 @@ def table_of(kind: str, name: str, folder: Path) -> str:
     if kind == "regularisation":
         losses = kept(folder, "regularisation-credit") or {}
         return markdown(REGULARISATION, {k: v for k, v in losses.items() if isinstance(v, dict)})
+    if kind == "latency":
+        figures = kept(folder, f"latency-{name}") or {}
+        parts = {
+            peer: {key: figures.get(f"{peer}_{key}") for key in LATENCY}
+            for peer in ("cascade", "echo")
+        }
+        ratios = {
+            "p50_ms": figures.get("p50_ratio"),
+            "p99_ms": figures.get("p99_ratio"),
+            "calls_per_s": figures.get("throughput_ratio"),
+        }
+        return markdown(LATENCY, {**parts, "ratio": ratios})
+    if kind == "triton":
+        figures = kept(folder, f"triton-{name}") or {}
+        ours = {key: figures.get(key) for key in TRITON}
+        theirs = {key: figures.get(f"triton_{key}") for key in TRITON}
+        ratios = {
+            "p50_ms": figures.get("p50_ratio_1"),
+            "calls_per_s": figures.get("throughput_ratio_16"),
+            "rows_per_s": figures.get("rows_ratio_16"),
+        }
+        return markdown(TRITON, {"cascade": ours, "triton": theirs, "ratio": ratios})
+    if kind == "overload":
+        figures = kept(folder, "overload-credit") or {}
+        return markdown(OVERLOAD, {f"{each['load']:g} ×": each for each in figures.get(name, [])})
     if kind == "pool":
         figures = kept(folder, f"pool-{name}") or {}
         sides = {

@@ -1129,12 +1129,17 @@ class GetStatisticsResponse(_message.Message):
     POOL_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
     STEPS_DOWN_FIELD_NUMBER: _builtins.int
+    OVERTAKEN_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
     inside: _builtins.int
     """Requests inside now, and how many may be."""
     limit: _builtins.int
     refused: _builtins.int
     """Requests that were refused because the server was full."""
+    overtaken: _builtins.int
+    """Requests with AUTO that were sent to the teacher, and answered by the student after all, since
+    the teacher took longer than predicted.
+    """
     @_builtins.property
     def engines(self) -> _containers.RepeatedCompositeFieldContainer[Global___EngineStatistics]: ...
     @_builtins.property
@@ -1163,11 +1168,12 @@ class GetStatisticsResponse(_message.Message):
         pool: Global___PoolStatistics | None = ...,
         cache: Global___CacheStatistics | None = ...,
         steps_down: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        overtaken: _builtins.int = ...,
         workers: _abc.Iterable[Global___WorkerStatistics] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "pool", b"pool"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "engines", b"engines", "inside", b"inside", "limit", b"limit", "pool", b"pool", "refused", b"refused", "steps_down", b"steps_down", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "engines", b"engines", "inside", b"inside", "limit", b"limit", "overtaken", b"overtaken", "pool", b"pool", "refused", b"refused", "steps_down", b"steps_down", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

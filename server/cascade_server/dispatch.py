@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
 import numpy as np
@@ -28,10 +29,10 @@ from cascade_server.errors import DeadlinePassed, NotReady, TooMuch
 from cascade_server.ledger import Report
 from cascade_server.objectives import promised
 from cascade_server.repository import Repository
-from cascade_server.router import Option, Route, Tier, Wanted, choose
+from cascade_server.router import Option, Route, Tier, Wanted, choose, patience
 from cascade_server.runtime import Runtime
 from cascade_server.stepping import Stepping
-from cascade_server.synthesis import Drawn, Generation, Plan
+from cascade_server.synthesis import Drawn, Generation, Plan, stream
 from cascade_server.tasks import StudentTask, run_student
 from cascade_server.teacher import AWAY, TEACHER_PART, LocalTeacher, Teacher, TeacherInput
 
@@ -123,6 +124,8 @@ class Dispatcher:
         self.gate = Gate()
         self.stepping = Stepping(report)
         self._promised = promised(each.objective for each in report().statuses)
+        # Requests that the teacher was too slow for, against its own prediction.
+        self.overtaken = 0
         # When `Generate` last drew, on the clock of deadlines.
         self.last_offline = -math.inf
         self.engines = {
@@ -144,6 +147,7 @@ class Dispatcher:
             limit=int(self.gate.limit.value),
             refused=self.gate.refused,
             steps_down=self.stepping.steps,
+            overtaken=self.overtaken,
         )
         for runtime, engines in self.engines.items():
             manifest = runtime.release.manifest
@@ -201,16 +205,25 @@ class Dispatcher:
                 likelihood = await teacher.log_likelihood(
                     job.encoded.tokens, job.encoded.observed, job.work.deadline
                 )
-            if route.option.tier is Tier.STUDENT:
+            option = route.option
+            if option.tier is Tier.STUDENT:
                 drawn, queued = await self._student(job)
             else:
-                drawn, queued = await self._teacher(
-                    job.runtime, *job.completed(), job.rng, route.option.steps, job.work.deadline
-                )
+                try:
+                    async with asyncio.timeout(_or_none(patience(route))):
+                        drawn, queued = await self._teacher(
+                            job.runtime, *job.completed(), job.rng, option.steps, job.work.deadline
+                        )
+                except TimeoutError:
+                    # As if it had been routed there: the same rows for a seed.
+                    self.overtaken += 1
+                    option, job.rng = route.allowed[-1], stream(job.seed)
+                    route = replace(route, option=option, overtaken=True)
+                    drawn, queued = await self._student(job)
             finished = time.perf_counter()
-            if route.option.tier is Tier.STUDENT and job.total == 1 and likelihood is None:
+            if option.tier is Tier.STUDENT and job.total == 1 and likelihood is None:
                 seconds = finished - job.began
-            return Drawn(drawn, route.option, route, likelihood, queued, finished)
+            return Drawn(drawn, option, route, likelihood, queued, finished)
         finally:
             self.gate.leave(ServiceClass.REALTIME, seconds)
 
@@ -302,3 +315,7 @@ class Dispatcher:
             queued += waited
             parts.append(drawn)
         return (parts[0] if len(parts) == 1 else np.concatenate(parts)), queued
+
+
+def _or_none(seconds: float) -> float | None:
+    return None if math.isinf(seconds) else seconds

@@ -28,7 +28,7 @@ def merged(parts: Sequence[pb.GetStatisticsResponse]) -> pb.GetStatisticsRespons
                     _add(have, engine, name)
             elif engine.runs > have.runs:
                 have.CopyFrom(engine)
-        for name in ("inside", "limit", "refused"):
+        for name in ("inside", "limit", "refused", "overtaken"):
             _add(out, part, name)
         for table, steps in part.steps_down.items():
             out.steps_down[table] = max(out.steps_down[table], steps)

@@ -59,6 +59,8 @@ class Route:
         allowed: what it was chosen from, highest fidelity first.
         considered: every option, likewise.
         remaining, wanted, steps_down: what `choose` was told.
+        within: seconds that AUTO was to fit: what is left of the deadline, or what is promised.
+        overtaken: whether `option` was taken because another one took longer than predicted.
     """
 
     option: Option | None
@@ -67,6 +69,8 @@ class Route:
     remaining: float
     wanted: Wanted
     steps_down: int
+    within: float
+    overtaken: bool = False
 
     @property
     def reason(self) -> str:
@@ -84,6 +88,8 @@ class Route:
             return f"the teacher's rows, made ahead of time; {predicted}"
         if self.wanted is not Wanted.AUTO:
             return f"asked for; {predicted}"
+        if self.overtaken:
+            return f"{self.allowed[0].name} took longer than was predicted; {left}"
         if self.option is not self.allowed[0]:
             above = self.allowed[self.allowed.index(self.option) - 1]
             return f"{predicted}; {above.name} would take {_ms(above.seconds)}"
@@ -94,6 +100,18 @@ class Route:
 def fits(seconds: float, remaining: float) -> bool:
     """Whether what is predicted to take so long is in time."""
     return seconds <= remaining * (1 - MARGIN)
+
+
+def patience(route: Route) -> float:
+    """Seconds after which AUTO no longer waits for the teacher it was routed to.
+
+    A prediction may be wrong: what is left then is enough for the student, as far as it goes. FULL
+    waits until its deadline.
+    """
+    student = route.allowed[-1]
+    if route.wanted is not Wanted.AUTO or student.tier is not Tier.STUDENT:
+        return math.inf
+    return max(0.0, route.within * (1 - MARGIN / 2) - student.seconds)
 
 
 def choose(
@@ -128,7 +146,7 @@ def choose(
     if wanted is Wanted.AUTO and fits(allowed[-1].seconds, promised):
         within = min(remaining, promised)
     option = next((option for option in allowed if fits(option.seconds, within)), None)
-    return Route(option, allowed, considered, remaining, wanted, steps_down)
+    return Route(option, allowed, considered, remaining, wanted, steps_down, within)
 
 
 def _ms(seconds: float) -> str:
