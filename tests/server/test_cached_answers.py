@@ -76,10 +76,12 @@ class TestAgain:
     def test_are_what_a_server_without_a_cache_answers(
         self, alone: Running, serving: Running
     ) -> None:
+        full = pb.FIDELITY_FULL
+        request = ask(row(items=3), seed=5, draws=9, version=1, fidelity=full)
         for _ in range(2):
-            cached = alone.stub.Synthesize(ask(row(items=3), seed=5, draws=9, version=1))
+            cached = alone.stub.Synthesize(request)
         assert cached.provenance.cached
-        fresh = serving.stub.Synthesize(ask(row(items=3), seed=5, draws=9, version=1))
+        fresh = serving.stub.Synthesize(request)
         assert cached.rows == fresh.rows
 
     def test_another_seed_is_drawn(self, alone: Running) -> None:
