@@ -55,6 +55,10 @@ class _Counts:
     misses: int = 0
 
 
+class _OvertakenError(Exception):
+    """The student has answered in the teacher's place; not what waits for the teacher wants."""
+
+
 class Answers:
     """Answers plans.
 
@@ -233,7 +237,8 @@ class Answers:
             route = self._dispatcher.route(job)
             option = route.option
             if option is not None and (option.tier, option.steps) != (tier, steps):
-                key = key_of(job, option.tier, option.steps)
+                tier, steps = option.tier, option.steps
+                key = key_of(job, tier, steps)
                 content = cache.get(key, self._clock())
         if content is not None:
             self._counts.hits += 1
@@ -247,13 +252,20 @@ class Answers:
             self._counts.misses += 1
             answer = await self._drawn(job, route)
             answers.append(answer)
-            made = answer[0].SerializeToString()
-            cache.put(key, made, self._clock())
+            made, by = answer[0].SerializeToString(), key
+            if answer[1] is not tier:
+                by = key_of(job, Tier.STUDENT, 1)
+            cache.put(by, made, self._clock())
             if self.second_level is not None:
-                self.second_level.put(key, made)
+                self.second_level.put(by, made)
+            if by is not key:
+                raise _OvertakenError
             return made
 
-        content, of_another = await self.flights.once(key, make, job.work.remaining)
+        try:
+            content, of_another = await self.flights.once(key, make, job.work.remaining)
+        except _OvertakenError:
+            return answers[0]
         if answers:
             return answers[0]
         self._counts.joined += of_another

@@ -140,6 +140,7 @@ class RemoteTeacher:
     ) -> tuple[Tokens, float]:
         """See `Teacher`."""
         rows = 0 if offline else len(given.tokens)
+        self._check()
         self._underway += rows
         try:
             content = pack_draw(self._identity, given, deadline, offline)
@@ -151,9 +152,15 @@ class RemoteTeacher:
         self, tokens: Tokens, observed: Mask, deadline: float
     ) -> NDArray[np.float64]:
         """See `Teacher`."""
+        self._check()
         content = pack_score(self._identity, tokens, observed, deadline)
         frame = await self._link.call(Said.SCORE, content)
         return np.frombuffer(frame.content, np.float64)
+
+    def _check(self) -> None:
+        # Nor does it know a release that has come to the repository since it started.
+        if self._link.outlook(self._identity) is None:
+            raise NotReady(AWAY)
 
     def predict(self, rows: int, passes: int) -> float:
         """See `Teacher`."""

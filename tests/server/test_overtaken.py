@@ -64,3 +64,23 @@ def test_the_student_answers_in_time_with_its_own_rows(alone: Running) -> None:
     statistics = alone.stub.GetStatistics(pb.GetStatisticsRequest())
     assert statistics.overtaken == 1
     assert alone.stub.Synthesize(ask()).provenance.tier == pb.TIER_TEACHER
+
+
+def test_the_student_s_rows_are_not_kept_as_the_teacher_s(repository: Path) -> None:
+    """Of a seed, which the cache knows by who drew."""
+    config = ServerConfig(repository=repository, port=0, cache_bytes=2**20)
+    with running(config) as server:
+        held = threading.Event()
+        teacher(server)._executor.submit(held.wait)
+        try:
+            request = ask(row(items=3), seed=7, timeout_microseconds=400_000)
+            auto = server.stub.Synthesize(request, timeout=60)
+        finally:
+            held.set()
+        full = server.stub.Synthesize(ask(row(items=3), seed=7, fidelity=pb.FIDELITY_FULL))
+        fast = server.stub.Synthesize(ask(row(items=3), seed=7, fidelity=pb.FIDELITY_FAST))
+    assert auto.provenance.tier == pb.TIER_STUDENT
+    assert full.provenance.tier == pb.TIER_TEACHER
+    assert not full.provenance.cached
+    assert fast.provenance.cached
+    assert fast.rows == auto.rows

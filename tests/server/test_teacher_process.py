@@ -203,3 +203,18 @@ async def test_an_error_there_is_an_error_here(
         with pytest.raises(RuntimeError, match="in the teacher's process"):
             await both.teacher.draw(broken, math.inf)
         await both.teacher.draw(given, math.inf)
+
+
+async def test_a_release_that_it_does_not_have_is_not_ready(
+    loaded: Repository, runtime: Runtime, tmp_path: Path
+) -> None:
+    """One that came to the repository after the process had started."""
+    async with pair(loaded, runtime, tmp_path / "s") as both:
+        newer = RemoteTeacher(both.link, f"{TABLE}/9/0123456789abcdef")
+        given = rows(runtime, 1)
+        assert math.isinf(newer.predict(1, 1))
+        with pytest.raises(NotReady):
+            await newer.draw(given, math.inf)
+        with pytest.raises(NotReady):
+            await newer.log_likelihood(given.tokens, given.observed, math.inf)
+        await both.teacher.draw(given, math.inf)
