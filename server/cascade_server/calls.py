@@ -45,6 +45,7 @@ class Call:
         tables: names that may be recorded.
         service: the class of service until the request has been read.
         clock: monotonic seconds, the same as the deadline's.
+        arrived: when it came, on the clock; None: now.
     """
 
     __slots__ = (
@@ -65,11 +66,12 @@ class Call:
         tables: Collection[str],
         service: ClassOfService,
         clock: Callable[[], float] = time.monotonic,
+        arrived: float | None = None,
     ) -> None:
         self._recorder, self._tables, self._clock = recorder, tables, clock
         self._table, self._service, self._deadline = UNKNOWN_TABLE, service, math.inf
         self._tier: Tier | None = None
-        self._spent, self._resumed = 0.0, clock()
+        self._spent, self._resumed = 0.0, clock() if arrived is None else arrived
 
     def asks(self, table: str, service: ClassOfService, deadline: float) -> None:
         """The request has been read."""

@@ -9,7 +9,7 @@ import click
 from cascade_tables import CascadeTablesError
 from rich.console import Console
 
-from cascade_server.config import ServerConfig
+from cascade_server.config import TRANSPORTS, ServerConfig
 from cascade_server.errors import ServerError
 from cascade_server.processes import serve_in_processes
 
@@ -39,6 +39,13 @@ MIB = 2**20
     default=16,
     show_default=True,
     help="Calls that one connection may have in the server at once; more wait at the caller's.",
+)
+@click.option(
+    "--transport",
+    type=click.Choice(TRANSPORTS),
+    default=TRANSPORTS[0],
+    show_default=True,
+    help="Who speaks gRPC: this server itself, or grpcio, at three times the cost of a call.",
 )
 @click.option("--drain-seconds", default=10.0, show_default=True, help="Grace for calls in flight.")
 @click.option(
@@ -93,6 +100,7 @@ def serve(
     workers: int,
     teacher_threads: int,
     max_concurrent_streams: int,
+    transport: str,
     drain_seconds: float,
     slo: Path | None,
     state_dir: Path | None,
@@ -127,6 +135,7 @@ def serve(
             port=port,
             teacher_threads=teacher_threads,
             max_concurrent_streams=max_concurrent_streams,
+            transport=transport,
             drain_seconds=drain_seconds,
             slo=slo,
             state_dir=state_dir,

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from cascade_server.errors import ConfigError
 
+TRANSPORTS = ("http2", "grpcio")
+
 
 @dataclass(frozen=True)
 class ServerConfig:
@@ -29,6 +31,7 @@ class ServerConfig:
         slo: the file of objectives; None: `objectives.DEFAULTS`.
         state_dir: where error budgets are kept over a restart; None: they are not.
         state_seconds: how often they are written.
+        transport: "http2", the server's own, or "grpcio", gRPC's: see docs/adr/0007.
         max_concurrent_streams: calls that a connection may have in the server at once (HTTP/2's
             SETTINGS_MAX_CONCURRENT_STREAMS). More wait in the caller's process, where they cost the
             server nothing; a worker gains nothing from more than a batch of them.
@@ -59,6 +62,7 @@ class ServerConfig:
     slo: Path | None = None
     state_dir: Path | None = None
     state_seconds: float = 60.0
+    transport: str = "http2"
     max_concurrent_streams: int = 16
     reuse_port: bool = False
     teacher_socket: Path | None = None
@@ -73,6 +77,9 @@ class ServerConfig:
     cache_timeout_seconds: float = 0.005
 
     def __post_init__(self) -> None:
+        if self.transport not in TRANSPORTS:
+            allowed = ", ".join(TRANSPORTS)
+            raise ConfigError(f"transport is {self.transport!r}; allowed: {allowed}")
         for name, low, high in (
             ("port", 0, 65_535),
             ("teacher_threads", 1, 1024),

@@ -35,6 +35,18 @@ class Work:
             seconds = min(seconds, timeout_microseconds / 1e6)
         return cls(clock() + seconds, clock=clock)
 
+    @classmethod
+    def until(
+        cls,
+        deadline: float,
+        timeout_microseconds: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Work:
+        """From the call's own deadline and the request's timeout, from now on."""
+        if timeout_microseconds:
+            deadline = min(deadline, clock() + timeout_microseconds / 1e6)
+        return cls(deadline, clock=clock)
+
     def remaining(self) -> float:
         """Seconds to the deadline; infinite where there is none."""
         return self.deadline - self.clock()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import partial
+from typing import NoReturn
 
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
@@ -75,17 +76,35 @@ class Gate:
             TooMuch: the server is full for this class; says when to come back.
         """
         if not admits(self.limit, self.config, self.inside, service):
-            self.refused += 1
-            inside = sum(self.inside.values())
-            raise TooMuch(
-                f"{inside} requests are inside, and the server takes {int(self.limit.value)} now",
-                pushback_ms=pushback_ms(self.limit, inside),
-            )
+            self._refuse(0)
         self.inside[service] += 1
 
     def room(self) -> int:
         """How many more real-time requests may enter."""
         return room(self.limit, self.config, self.inside)
+
+    def admit(self, waiting: int) -> None:
+        """Let one more wait at the gate, behind others that do.
+
+        Raises:
+            TooMuch: as many wait as the limit is; says when to come back.
+        """
+        if waiting >= self.limit.value:
+            self._refuse(waiting)
+
+    def learn(self, seconds: float, waiting: int) -> None:
+        """A request took so long that did not enter: it was answered in its turn at the gate,
+        with `waiting` others beside it."""
+        inside = sum(self.inside.values()) + waiting
+        self.limit = updated(self.limit, self.config, max(seconds, 1e-6), inside)
+
+    def _refuse(self, waiting: int) -> NoReturn:
+        self.refused += 1
+        inside = sum(self.inside.values()) + waiting
+        raise TooMuch(
+            f"{inside} requests are inside, and the server takes {int(self.limit.value)} now",
+            pushback_ms=pushback_ms(self.limit, inside),
+        )
 
     def leave(self, service: ServiceClass, seconds: float | None = None) -> None:
         """Be outside again.

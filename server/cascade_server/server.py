@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 
-import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from cascade_server.answer_metrics import AnswersCollector
 from cascade_server.config import ServerConfig
 from cascade_server.errors import ConfigError
+from cascade_server.grpcio_server import GrpcioServer
 from cascade_server.metrics import SteppingCollector
 from cascade_server.remote_teacher import TeacherLink
 from cascade_server.repository import Loaded, Repository
@@ -20,6 +19,7 @@ from cascade_server.router import Tier
 from cascade_server.service import NAME as SERVICE
 from cascade_server.service import Service
 from cascade_server.sla import Sla
+from cascade_server.transport import TransportServer
 
 SECONDS_BETWEEN_NOTES = 0.5
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -58,23 +58,19 @@ class Server:
         self.sla = sla or Sla(config)
         self.service = Service(config, self.sla)
         self._health = health.aio.HealthServicer()
-        self._grpc = grpc.aio.server(
-            options=(
-                ("grpc.max_receive_message_length", config.max_message_bytes),
-                ("grpc.max_send_message_length", -1),
-                # Two servers on one port would each get some of the calls, and nobody a message.
-                ("grpc.so_reuseport", int(config.reuse_port)),
-                ("grpc.max_concurrent_streams", config.max_concurrent_streams),
-                # Else a call counts until it is deallocated, which a caller at the limit cannot
-                # know, and its next one is refused.
-                ("grpc.http.overload_protection", 0),
+        self._transport: GrpcioServer | TransportServer
+        if config.transport == "grpcio":
+            self._transport = GrpcioServer(config)
+        else:
+            self._transport = TransportServer(
+                self.service.grouped(), config.max_concurrent_streams, config.max_message_bytes
             )
-        )
-        logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
-        self._grpc.add_generic_rpc_handlers((self.service.handlers(),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        self._transport.add_generic_rpc_handlers((self.service.handlers(),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._transport)
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._grpc)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+            reflection.aio.ReflectionServicer(names), self._transport
+        )
 
     async def startup(self) -> None:
         """Listen, load and warm every release, then say SERVING.
@@ -87,10 +83,11 @@ class Server:
         await self.sla.start()
         address = f"{self.config.host}:{self.config.port}"
         try:
-            self.port = self._grpc.add_insecure_port(address)
-        except RuntimeError as exc:
+            self.port = await self._transport.start(
+                self.config.host, self.config.port, self.config.reuse_port
+            )
+        except OSError as exc:
             raise ConfigError(f"cannot listen on {address}: is the port taken?") from exc
-        await self._grpc.start()
         tiers: tuple[Tier, ...] = tuple(Tier)
         if self.config.teacher_socket is not None:
             self._teachers = TeacherLink(self.config.teacher_socket)
@@ -126,7 +123,7 @@ class Server:
         """Say NOT_SERVING, take no new calls, let those in flight finish, up to the grace."""
         await self._health.enter_graceful_shutdown()
         self.service.drain()
-        await self._grpc.stop(self.config.drain_seconds)
+        await self._transport.stop(self.config.drain_seconds)
         if self._telling is not None:
             self._telling.cancel()
         await self.service.close()
@@ -144,13 +141,3 @@ class Server:
     async def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for name in ("", SERVICE):
             await self._health.set(name, status)
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a line of gRPC's is worth a log's space.
-
-    An answer to a call that has ended meanwhile, since its deadline passed or its caller hung up,
-    fails. Under overload that is every other call, and each would be a stack trace.
-    """
-    error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, grpc.aio.InternalError)

@@ -33,6 +33,7 @@ from cascade_server.sla import Sla
 from cascade_server.stream import Stream
 from cascade_server.synthesis import Drawn, Plan
 from cascade_server.teacher import Teacher
+from cascade_server.together import Together
 
 LOADING = "releases are still being loaded; ask the health service when they are"
 NAME = pb.DESCRIPTOR.services_by_name["Synthesis"].full_name
@@ -196,11 +197,14 @@ class Service:
         except Exception as exc:
             await _refuse(context, exc)
 
-    def call(self, request: pb.SynthesizeRequest, work: Work) -> Call:
-        """A request of a stream, to be counted as a call."""
-        call = self._sla.call(ClassOfService.REALTIME)
-        call.asks(request.table, synthesis.class_of(request), work.deadline)
-        return call
+    def call(self, arrived: float | None = None) -> Call:
+        """A real-time call, or a request of a stream, that is to be counted."""
+        return self._sla.call(ClassOfService.REALTIME, arrived)
+
+    def grouped(self) -> dict[str, Together]:
+        """Who takes calls that came together, by path."""
+        most = max(1, self._config.inline_rows)
+        return {f"/{NAME}/Synthesize": Together(self, most)}
 
     def plan(self, request: pb.SynthesizeRequest, work: Work) -> Plan:
         """Check a request and encode what it gives; see `synthesis.plan`."""
@@ -210,6 +214,15 @@ class Service:
     def room(self) -> int:
         """How many more real-time requests would be admitted now."""
         return self.dispatcher.gate.room()
+
+    def admit(self, waiting: int) -> None:
+        """See `Gate.admit`; while releases are being loaded all may wait, to be told so."""
+        if self._dispatcher is not None:
+            self._dispatcher.gate.admit(waiting)
+
+    def took(self, seconds: float, waiting: int) -> None:
+        """See `Gate.learn`."""
+        self.dispatcher.gate.learn(seconds, waiting)
 
     def draw_now(self, jobs: Sequence[Plan]) -> list[Drawn | None]:
         """See `Answers.draw_now`."""

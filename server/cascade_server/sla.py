@@ -122,9 +122,9 @@ class Sla:
                 await asyncio.wait_for(self._stopping.wait(), self._config.state_seconds)
             await self.save()
 
-    def call(self, service: ClassOfService) -> Call:
-        """A call that has just come."""
-        return Call(self, self.tables, service)
+    def call(self, service: ClassOfService, arrived: float | None = None) -> Call:
+        """A call that came at `arrived`, on the monotonic clock; None: now."""
+        return Call(self, self.tables, service, arrived=arrived)
 
     def record(
         self,

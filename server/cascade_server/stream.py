@@ -34,7 +34,7 @@ Context: TypeAlias = Any
 class Answering(Protocol):
     """What a stream asks of the service."""
 
-    def call(self, request: pb.SynthesizeRequest, work: Work) -> Call:
+    def call(self) -> Call:
         """A request that has just been read, to be counted."""
 
     def plan(self, request: pb.SynthesizeRequest, work: Work) -> Plan:
@@ -130,7 +130,8 @@ class Stream:
         asked = []
         for each in message.requests:
             work = Work.within(left, each.request.timeout_microseconds)
-            call = self._answering.call(each.request, work)
+            call = self._answering.call()
+            call.asks(each.request.table, synthesis.class_of(each.request), work.deadline)
             asked.append(Asked(each.id, each.request, work, call))
         self._open.update(asked)
         while asked:

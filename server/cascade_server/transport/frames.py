@@ -1,0 +1,163 @@
+"""HTTP/2's frames and settings (RFC 9113): how they are read and written; no state here."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS = 0, 1, 2, 3, 4
+PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 5, 6, 7, 8, 9
+
+END_STREAM, ACK, END_HEADERS, PADDED, HAS_PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
+
+HEADER_BYTES = 9
+# What nobody has asked to change: the largest frame, and the window of a connection and a stream.
+FRAME_BYTES = 16_384
+WINDOW = 65_535
+LARGEST_WINDOW = 2**31 - 1
+LARGEST_STREAM = 2**31 - 1
+
+
+class Code(IntEnum):
+    """Why a stream or a connection ends (RFC 9113, 7)."""
+
+    NO_ERROR = 0
+    PROTOCOL_ERROR = 1
+    INTERNAL_ERROR = 2
+    FLOW_CONTROL_ERROR = 3
+    STREAM_CLOSED = 5
+    FRAME_SIZE_ERROR = 6
+    REFUSED_STREAM = 7
+    CANCEL = 8
+    COMPRESSION_ERROR = 9
+    ENHANCE_YOUR_CALM = 11
+
+
+class Setting(IntEnum):
+    """What the sides tell each other (RFC 9113, 6.5.2)."""
+
+    HEADER_TABLE_SIZE = 1
+    ENABLE_PUSH = 2
+    MAX_CONCURRENT_STREAMS = 3
+    INITIAL_WINDOW_SIZE = 4
+    MAX_FRAME_SIZE = 5
+    MAX_HEADER_LIST_SIZE = 6
+
+
+class Broken(Exception):
+    """The peer does not speak HTTP/2 as it should: its connection ends.
+
+    Attributes:
+        code: is sent to it, with the message.
+    """
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class PeerSettings:
+    """What the peer may be sent."""
+
+    window: int = WINDOW
+    frame_bytes: int = FRAME_BYTES
+
+
+head_of = struct.Struct(">HBBBI")
+
+
+def frame_head(size: int, kind: int, flags: int, stream: int) -> bytes:
+    """What comes before a frame's `size` bytes."""
+    return head_of.pack(size >> 8, size & 0xFF, kind, flags, stream)
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """One frame."""
+    return frame_head(len(payload), kind, flags, stream) + payload
+
+
+def settings(values: dict[Setting, int]) -> bytes:
+    """A SETTINGS frame."""
+    return frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", *each) for each in values.items()))
+
+
+def window_update(stream: int, by: int) -> bytes:
+    """A WINDOW_UPDATE frame; stream 0 is the connection."""
+    return frame(WINDOW_UPDATE, 0, stream, by.to_bytes(4, "big"))
+
+
+def reset(stream: int, code: Code) -> bytes:
+    """A RST_STREAM frame."""
+    return frame(RST_STREAM, 0, stream, code.to_bytes(4, "big"))
+
+
+def goaway(last: int, code: Code, message: str = "") -> bytes:
+    """A GOAWAY frame: streams above `last` were not taken up."""
+    return frame(GOAWAY, 0, 0, struct.pack(">II", last, code) + message.encode())
+
+
+def told(payload: bytes, before: PeerSettings) -> PeerSettings:
+    """What the peer's SETTINGS change.
+
+    Raises:
+        Broken: a value is not allowed.
+    """
+    if len(payload) % 6:
+        raise Broken(Code.FRAME_SIZE_ERROR, f"SETTINGS of {len(payload)} bytes; 6 each")
+    window, frame_bytes = before.window, before.frame_bytes
+    for setting, value in struct.iter_unpack(">HI", payload):
+        if setting == Setting.INITIAL_WINDOW_SIZE:
+            if value > LARGEST_WINDOW:
+                raise Broken(Code.FLOW_CONTROL_ERROR, f"INITIAL_WINDOW_SIZE is {value}")
+            window = value
+        elif setting == Setting.MAX_FRAME_SIZE:
+            if not FRAME_BYTES <= value < 2**24:
+                raise Broken(Code.PROTOCOL_ERROR, f"MAX_FRAME_SIZE is {value}")
+            frame_bytes = value
+        elif setting == Setting.ENABLE_PUSH and value > 1:
+            raise Broken(Code.PROTOCOL_ERROR, f"ENABLE_PUSH is {value}")
+    return PeerSettings(window, frame_bytes)
+
+
+def increment(payload: bytes) -> int:
+    """By how much a WINDOW_UPDATE opens a window.
+
+    Raises:
+        Broken: it is not four bytes long.
+    """
+    if len(payload) != 4:
+        raise Broken(Code.FRAME_SIZE_ERROR, f"WINDOW_UPDATE of {len(payload)} bytes; 4 are allowed")
+    return int.from_bytes(payload, "big") & LARGEST_WINDOW
+
+
+def unpadded(flags: int, payload: bytes) -> bytes:
+    """What a DATA or HEADERS frame carries.
+
+    Raises:
+        Broken: there is more padding than frame.
+    """
+    start, end = 0, len(payload)
+    if flags & PADDED:
+        start = 1
+        end -= payload[0] if payload else 1
+    if start > end:
+        raise Broken(Code.PROTOCOL_ERROR, "more padding than the frame is long")
+    return payload[start:end]
+
+
+def block_of(flags: int, payload: bytes) -> bytes:
+    """The header block of a HEADERS frame.
+
+    Raises:
+        Broken: the frame is shorter than what it announces.
+    """
+    block = unpadded(flags, payload) if flags & PADDED else payload
+    if not flags & HAS_PRIORITY:
+        return block
+    if len(block) < 5:
+        raise Broken(Code.FRAME_SIZE_ERROR, "HEADERS without the priority that its flag announces")
+    return block[5:]

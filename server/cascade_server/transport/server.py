@@ -1,0 +1,168 @@
+"""The port, its connections, and the turns in which calls that came together are taken."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+import grpc
+
+from cascade_server.transport.connection import Connection
+from cascade_server.transport.rpc import Arrival, Outcome, Rpc
+
+BACKLOG = 1024
+
+
+class Grouped(Protocol):
+    """Takes the unary calls of a method that came together.
+
+    Attributes:
+        most: calls that are taken at once; the others have to wait for another turn.
+    """
+
+    most: int
+
+    def admit(self, arrival: Arrival, waiting: int) -> Outcome | None:
+        """Whether a call may wait for its turn, with `waiting` before it; else how it ends."""
+
+    def take(
+        self, arrivals: Sequence[Arrival], waiting: int
+    ) -> Sequence[Outcome | Coroutine[Any, Any, Outcome]]:
+        """How each call ends, or what is to be awaited to know; `waiting` more have come."""
+
+
+@dataclass
+class _Group:
+    taker: Grouped
+    waiting: list[Rpc] = field(default_factory=list)
+
+
+class TransportServer:
+    """A gRPC server, to which generated code adds servicers as to one of grpc's own.
+
+    Args:
+        grouped: who takes the calls of a method together; by path, "/package.Service/Method".
+        most_streams: calls that a connection may have at once.
+        most_bytes: of a message.
+    """
+
+    def __init__(self, grouped: Mapping[str, Grouped], most_streams: int, most_bytes: int) -> None:
+        self._groups = {path: _Group(taker) for path, taker in grouped.items()}
+        self._most_streams, self._most_bytes = most_streams, most_bytes
+        self._generic: list[grpc.GenericRpcHandler] = []
+        self._handlers: dict[str, Any] = {}
+        self._connections: set[Connection] = set()
+        self._listener: asyncio.Server | None = None
+        self._turn_is_due = False
+        self._all_closed = asyncio.Event()
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Serve the methods of some handlers."""
+        self._generic.extend(handlers)
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """What generated code calls too; says nothing new."""
+
+    async def start(self, host: str, port: int, reuse_port: bool) -> int:
+        """Listen.
+
+        Returns:
+            The port, where any was asked for.
+
+        Raises:
+            OSError: the address cannot be listened on.
+        """
+        make = partial(Connection, self, self._most_streams, self._most_bytes)
+        self._loop = asyncio.get_running_loop()
+        self._listener = await self._loop.create_server(
+            make, host.strip("[]"), port, reuse_port=reuse_port, backlog=BACKLOG
+        )
+        bound: int = self._listener.sockets[0].getsockname()[1]
+        return bound
+
+    async def stop(self, grace: float) -> None:
+        """Take no new calls, and end once those there are have ended, or after `grace` seconds."""
+        if self._listener is None:
+            return
+        self._listener.close()
+        for connection in list(self._connections):
+            connection.drain()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._none_left(), grace)
+        for connection in list(self._connections):
+            tasks = [rpc.task for rpc in connection.rpcs.values() if rpc.task is not None]
+            for rpc in list(connection.rpcs.values()):
+                rpc.give_up()
+            connection.close()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _none_left(self) -> None:
+        while self._connections:
+            self._all_closed.clear()
+            await self._all_closed.wait()
+
+    # What connections say.
+
+    def opened(self, connection: Connection) -> None:
+        """A connection has been made."""
+        self._connections.add(connection)
+
+    def closed(self, connection: Connection) -> None:
+        """A connection is no more."""
+        self._connections.discard(connection)
+        self._all_closed.set()
+
+    def handler(self, path: str) -> Any:
+        """Handles a method; None: nobody does."""
+        found = self._handlers.get(path)
+        if found is None:
+            details = SimpleNamespace(method=path, invocation_metadata=())
+            found = next(filter(None, (each.service(details) for each in self._generic)), None)
+            if found is not None:
+                self._handlers[path] = found
+        return found
+
+    def came(self, rpc: Rpc) -> None:
+        """A unary call has sent all; a streaming one has begun."""
+        group = self._groups.get(rpc.head.path)
+        if group is None:
+            rpc.start()
+            return
+        refused = group.taker.admit(rpc, len(group.waiting))
+        if refused is not None:
+            rpc.ends(refused)
+            return
+        group.waiting.append(rpc)
+        self._come_round()
+
+    def _come_round(self) -> None:
+        if not self._turn_is_due:
+            self._turn_is_due = True
+            # All that the system has for us now is read before that.
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Take what has come, the nearest deadlines first."""
+        self._turn_is_due = False
+        for group in self._groups.values():
+            if group.waiting:
+                self._take(group)
+
+    def _take(self, group: _Group) -> None:
+        waiting, most = group.waiting, group.taker.most
+        if len(waiting) > most:
+            waiting.sort(key=lambda rpc: rpc.deadline)
+            # Between turns the system is asked for more: who hangs up meanwhile costs no work.
+            self._come_round()
+        taken, group.waiting = waiting[:most], waiting[most:]
+        outcomes = group.taker.take(taken, len(group.waiting))
+        for rpc, outcome in zip(taken, outcomes, strict=True):
+            if isinstance(outcome, Coroutine):
+                rpc.start(outcome)
+            else:
+                rpc.ends(outcome)
