@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import accumulate
 from typing import NoReturn
 
 import numpy as np
@@ -42,7 +43,11 @@ STUDENT_PART = 1024
 
 
 class Engines:
-    """A release's student and teacher."""
+    """A release's student and teacher.
+
+    Attributes:
+        noise: room for what the student is given in the event loop, [inline_rows, student_noise].
+    """
 
     def __init__(
         self,
@@ -55,6 +60,7 @@ class Engines:
             partial(run_student, runtime), student, config.inline_rows
         )
         self.teacher = teacher
+        self.noise = np.empty((config.inline_rows, runtime.student_noise), np.float32)
         for tier, rows, seconds in runtime.profile:
             if tier == Tier.STUDENT:
                 self.student.model.observe(rows, seconds)
@@ -261,20 +267,33 @@ class Dispatcher:
             if route.option is not None and route.option.tier is Tier.STUDENT:
                 together.setdefault(job.runtime, []).append((at, job, route))
         for runtime, chosen in together.items():
-            engine, width = self.engines[runtime].student, runtime.student_noise
-            if not engine.free_for(sum(job.total for _, job, _ in chosen)):
+            engine = self.engines[runtime].student
+            while chosen and not engine.free_for(sum(job.total for _, job, _ in chosen)):
+                chosen.pop()
+            if not chosen:
                 continue
-            tasks = []
-            for _, job, _ in chosen:
-                noise = job.rng.random((job.total, width), dtype=np.float32)
-                tasks.append(StudentTask(*job.completed(), noise))
-            engine.run_now(tasks)
+            drawn = self._run_now(runtime, [job for _, job, _ in chosen])
             finished = time.perf_counter()
-            for (at, _, route), task in zip(chosen, tasks, strict=True):
-                assert task.drawn is not None
+            for (at, _, route), tokens in zip(chosen, drawn, strict=True):
                 assert route.option is not None
-                out[at] = Drawn(task.drawn, route.option, route, None, 0.0, finished)
+                out[at] = Drawn(tokens, route.option, route, None, 0.0, finished)
         return out
+
+    def _run_now(self, runtime: Runtime, jobs: Sequence[Plan]) -> list[NDArray[np.int32]]:
+        """Draw plans with one run of the student, in the event loop."""
+        ends = list(accumulate(job.total for job in jobs))
+        noise = self.engines[runtime].noise[: ends[-1]]
+        parts = [slice(end - job.total, end) for job, end in zip(jobs, ends, strict=True)]
+        for job, part in zip(jobs, parts, strict=True):
+            job.rng.random(dtype=np.float32, out=noise[part])
+        given = [job.completed() for job in jobs]
+        tokens, observed = given[0]
+        if len(given) > 1:
+            tokens, observed = (np.concatenate(each) for each in zip(*given, strict=True))
+        task = StudentTask(tokens, observed, noise)
+        self.engines[runtime].student.run_now((task,))
+        assert task.drawn is not None
+        return [task.drawn[part] for part in parts]
 
     async def draw_chunk(
         self, job: Generation, index: int, rng: np.random.Generator

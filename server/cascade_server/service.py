@@ -33,7 +33,7 @@ from cascade_server.sla import Sla
 from cascade_server.stream import Stream
 from cascade_server.synthesis import Drawn, Plan
 from cascade_server.teacher import Teacher
-from cascade_server.together import Together
+from cascade_server.together import CALLS_A_TURN, Together
 
 LOADING = "releases are still being loaded; ask the health service when they are"
 NAME = pb.DESCRIPTOR.services_by_name["Synthesis"].full_name
@@ -190,7 +190,7 @@ class Service:
 
     async def SynthesizeStream(self, _: Any, context: Context) -> None:
         try:
-            together = max(1, min(self._config.inline_rows, self._config.max_stream_in_flight))
+            together = min(CALLS_A_TURN, self._config.max_stream_in_flight)
             stream = Stream(self, context, self._config.max_stream_in_flight, together)
             _ = self.answers
             await stream.run(self._draining)
@@ -203,8 +203,7 @@ class Service:
 
     def grouped(self) -> dict[str, Together]:
         """Who takes calls that came together, by path."""
-        most = max(1, self._config.inline_rows)
-        return {f"/{NAME}/Synthesize": Together(self, most)}
+        return {f"/{NAME}/Synthesize": Together(self)}
 
     def plan(self, request: pb.SynthesizeRequest, work: Work) -> Plan:
         """Check a request and encode what it gives; see `synthesis.plan`."""

@@ -21,6 +21,10 @@ from cascade_server.router import Tier
 from cascade_server.synthesis import Drawn, Plan
 from cascade_server.transport import Arrival, Outcome, Status
 
+# Between turns the event loop looks at what else there is: a turn of so many calls of one row takes
+# about a millisecond.
+CALLS_A_TURN = 16
+
 
 class Answering(Protocol):
     """What the calls ask of the service."""
@@ -49,11 +53,12 @@ class Together:
 
     Args:
         answering: the service.
-        most: calls that are taken in one turn.
     """
 
-    def __init__(self, answering: Answering, most: int) -> None:
-        self._answering, self.most = answering, most
+    most = CALLS_A_TURN
+
+    def __init__(self, answering: Answering) -> None:
+        self._answering = answering
 
     def admit(self, arrival: Arrival, waiting: int) -> Outcome | None:
         """Whether a call may wait for its turn; else how it ends."""

@@ -63,15 +63,14 @@ def read_rows(rows: pb.Rows, fields: Mapping[str, str]) -> dict[str, list[Any]]:
         name = column.name
         if name in out:
             raise BadRequest(f"rows: column {name!r} is listed twice")
-        if count == 1:
-            # One known value of the right type, by far the most frequent, is read without asking
-            # which type it has.
-            field = fields.get(name)
-            if field is not None and not column.states:
-                values = getattr(column, field).values
-                if len(values) == 1:
-                    out[name] = [values[0]]
-                    continue
+        # Known values of the right type, by far the most frequent, are read without asking which
+        # type they have.
+        field = fields.get(name)
+        if field is not None and not column.states:
+            values = getattr(column, field).values[:]
+            if len(values) == count:
+                out[name] = values
+                continue
         which = column.WhichOneof("values")
         values = list(getattr(column, which).values) if which else [None] * count
         states = column.states

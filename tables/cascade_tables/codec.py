@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final, NoReturn
 
 import numpy as np
@@ -51,6 +52,27 @@ class _Places(dict[str, tuple[slice, ColumnCodec, bytes]]):
 
     def __missing__(self, name: str) -> NoReturn:
         raise self._schema.unknown(name)
+
+
+def _uneven(name: str, values: Sequence[Any], n: int) -> DataError:
+    return DataError(f"column {name!r} has {len(values)} values; expected {n}, one a row")
+
+
+def _looked_up(
+    codec: ColumnCodec, values: Sequence[Any], kinds: Set[type], notices: list[str]
+) -> list[tuple[int, ...]]:
+    """Tokens of a column's values, which are of some types; zeros for `ABSENT`."""
+    # 1, 1.0 and True are distinct.
+    keys = values if len(kinds) == 1 else list(zip(map(type, values), values, strict=True))
+    try:
+        found: dict[Any, tuple[int, ...]] = dict.fromkeys(keys, ())
+    except TypeError:  # not hashable, and so not allowed either
+        return [codec.encode_value(value, notices) for value in values if value is not ABSENT]
+    for key in found:
+        value = key if keys is values else key[1]
+        absent = value is ABSENT
+        found[key] = (0,) * len(codec.sizes) if absent else codec.encode_value(value, notices)
+    return list(map(found.__getitem__, keys))
 
 
 class Codec:
@@ -105,40 +127,51 @@ class Codec:
             DataError: a column does not have n values.
             ValueNotAllowed: names the column, the value and what is allowed.
         """
-        # Filled as Python's own sequences, which take single values several times faster.
+        if n != 1:
+            return self._encode_rows(columns, n)
+        # What a payment waits for. Filled as Python's own sequences, which take single values
+        # several times faster.
         width = len(self.layout.sizes)
-        tokens, observed = [0] * (n * width), bytearray(n * width)
+        tokens, observed = [0] * width, bytearray(width)
         notices: list[str] = []
         for name, values in columns.items():
             slots, codec, ones = self._places[name]
-            if len(values) != n:
-                raise DataError(
-                    f"column {name!r} has {len(values)} values; expected {n}, one a row"
-                )
-            if n == 1:  # what a payment waits for
-                if values[0] is not ABSENT:
-                    tokens[slots] = codec.encode_value(values[0], notices)
-                    observed[slots] = ones
-                continue
-            # Each distinct value is checked and looked up once; 1, 1.0 and True are distinct.
-            seen: dict[Any, tuple[int, ...]] = {}
-            for row, value in enumerate(values):
-                if value is ABSENT:
-                    continue
-                key = (type(value), value)
-                try:
-                    found = seen.get(key)
-                except TypeError:  # not hashable, and so not allowed either
-                    found = None
-                if found is None:
-                    found = seen[key] = codec.encode_value(value, notices)
-                at = slice(row * width + slots.start, row * width + slots.stop)
-                tokens[at] = found
-                observed[at] = ones
-        shape = (n, width)
+            if len(values) != 1:
+                raise _uneven(name, values, 1)
+            value = values[0]
+            if value is not ABSENT:
+                tokens[slots] = codec.encode_value(value, notices)
+                observed[slots] = ones
         return Encoded(
-            np.array(tokens, np.int32).reshape(shape),
-            np.frombuffer(observed, np.bool_).reshape(shape),
+            np.array(tokens, np.int32)[None],
+            np.frombuffer(observed, np.bool_)[None],
+            tuple(notices),
+        )
+
+    def _encode_rows(self, columns: Mapping[str, Sequence[Any]], n: int) -> Encoded:
+        """`encode_partial` of several rows: each distinct value is checked and looked up once."""
+        width = len(self.layout.sizes)
+        nothing, everything = (0,) * n, b"\1" * n
+        tokens: list[Sequence[int]] = [nothing] * width
+        observed = [bytes(n)] * width
+        notices: list[str] = []
+        for name, values in columns.items():
+            slots, codec, _ = self._places[name]
+            if len(values) != n:
+                raise _uneven(name, values, n)
+            kinds = set(map(type, values))
+            if not kinds <= {_Absent}:
+                tokens[slots] = zip(*_looked_up(codec, values, kinds, notices), strict=True)
+                known = everything
+                if _Absent in kinds:
+                    known = bytes(value is not ABSENT for value in values)
+                observed[slots] = [known] * (slots.stop - slots.start)
+        # A slot after the other until here; [n, T] from here on.
+        by_slot = np.fromiter(chain.from_iterable(tokens), np.int32, width * n)
+        known_by_slot = np.asarray(memoryview(b"".join(observed))).view(np.bool_)
+        return Encoded(
+            by_slot.reshape(width, n).T.copy(),
+            known_by_slot.reshape(width, n).T.copy(),
             tuple(notices),
         )
 

@@ -6,15 +6,27 @@ Examples are the same in every run, so that a failure is a change in the code.
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from cascade_tables import Codec, ColumnData, DataError, Frame, Kind, infer_schema
+from cascade_tables import (
+    ABSENT,
+    Codec,
+    ColumnData,
+    DataError,
+    Frame,
+    Kind,
+    ValueNotAllowed,
+    infer_schema,
+)
 from cascade_tables.column_codecs import FINE
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
+from tests.releases import payments
 
 checked = settings(max_examples=80, deadline=None, derandomize=True, database=None)
 
@@ -233,3 +245,61 @@ def test_lone_surrogates_are_refused_wherever_they_are(before: str, odd: str, af
     text = np.array([before + odd + after, "b"], object)
     with pytest.raises(DataError, match=r"column 'odd': .* that UTF-8 can hold"):
         infer_schema(Frame({"odd": ColumnData(text, np.zeros(2, bool))}))
+
+
+@cache
+def fitted_payments() -> Codec:
+    table = payments()
+    return Codec.fit(infer_schema(table), table)
+
+
+CELLS = {
+    "amount": st.one_of(st.floats(0, 500), st.integers(0, 500), st.just(-0.0)),
+    "channel": st.sampled_from(["web", "app", "shop"]),
+    "items": st.one_of(st.integers(1, 8), st.integers(1, 8).map(float)),
+    "member": st.booleans(),
+}
+
+
+@st.composite
+def from_outside(draw: st.DrawFn) -> tuple[dict[str, list[Any]], int]:
+    """Columns of `payments`, some values absent or NULL, allowed or not."""
+    rows = draw(st.integers(2, 12))
+    odd: list[Any] = [ABSENT]
+    if draw(st.booleans()):
+        odd += [None, 9, "fax", True, float("nan"), [3]]
+    columns = {
+        name: draw(
+            st.lists(
+                st.one_of(cell, cell, cell, st.sampled_from(odd)), min_size=rows, max_size=rows
+            )
+        )
+        for name, cell in CELLS.items()
+        if draw(st.booleans())
+    }
+    return columns, rows
+
+
+@checked
+@given(from_outside())
+def test_rows_are_encoded_together_as_one_by_one(outside: tuple[dict[str, Any], int]) -> None:
+    columns, rows = outside
+    codec = fitted_payments()
+
+    def attempt(given: dict[str, list[Any]], n: int) -> Any:
+        try:
+            return codec.encode_partial(given, n)
+        except ValueNotAllowed as exc:
+            return str(exc)
+
+    one_by_one = [
+        attempt({name: [values[row]] for name, values in columns.items()}, 1) for row in range(rows)
+    ]
+    together = attempt(columns, rows)
+    refused = [found for found in one_by_one if isinstance(found, str)]
+    if refused:
+        assert together in refused
+        return
+    assert np.array_equal(together.tokens, np.concatenate([e.tokens for e in one_by_one]))
+    assert np.array_equal(together.observed, np.concatenate([e.observed for e in one_by_one]))
+    assert set(together.notices) == {notice for each in one_by_one for notice in each.notices}
