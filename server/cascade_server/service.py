@@ -190,9 +190,13 @@ class Service:
 
     async def SynthesizeStream(self, _: Any, context: Context) -> None:
         try:
+            if self._answers is None:
+                # A client of grpc.aio whose first message meets a call that has ended says
+                # INTERNAL, whatever the call ended with.
+                await context.read()
+            _ = self.answers
             together = min(CALLS_A_TURN, self._config.max_stream_in_flight)
             stream = Stream(self, context, self._config.max_stream_in_flight, together)
-            _ = self.answers
             await stream.run(self._draining)
         except Exception as exc:
             await _refuse(context, exc)

@@ -110,6 +110,32 @@ class TestDescribeTable:
         assert "torch" in release.libraries
 
 
+async def test_a_stream_that_is_refused_reads_what_it_was_sent(tmp_path: Path) -> None:
+    """Whenever that comes: grpc.aio calls it INTERNAL if its first message finds no stream."""
+    make_release(tmp_path)
+    loading, go_on = threading.Event(), threading.Event()
+
+    def report(_: Loaded) -> None:
+        loading.set()
+        assert go_on.wait(30)
+
+    server = Server(ServerConfig(repository=tmp_path, port=0), report)
+    startup = asyncio.create_task(server.startup())
+    await asyncio.to_thread(loading.wait, 30)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stub: Any = SynthesisStub(channel)
+        call = stub.SynthesizeStream()
+        await call.wait_for_connection()
+        # By then the server has long seen the headers of the stream.
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stub.Synthesize(ask())
+        await call.write(pb.SynthesizeStreamRequest())
+        assert await call.code() is grpc.StatusCode.UNAVAILABLE
+    go_on.set()
+    await startup
+    await server.shutdown()
+
+
 async def test_not_ready_while_loading(tmp_path: Path) -> None:
     """Listens at once, so that health can say NOT_SERVING; calls are UNAVAILABLE until loaded."""
     make_release(tmp_path)
