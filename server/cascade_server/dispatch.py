@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from itertools import accumulate
 from typing import NoReturn
@@ -243,7 +243,7 @@ class Dispatcher:
                     # As if it had been routed there: the same rows for a seed.
                     self.overtaken += 1
                     option, job.rng = route.allowed[-1], stream(job.seed)
-                    route = replace(route, option=option, overtaken=True)
+                    route = route._replace(option=option, overtaken=True)
                     drawn, queued = await self._student(job)
             finished = time.perf_counter()
             if option.tier is Tier.STUDENT and job.total == 1 and likelihood is None:

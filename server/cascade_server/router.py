@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 # What is left of a deadline is not spent to the last microsecond: packing, the network and the
 # caller's own thread come after the draw.
@@ -27,8 +27,7 @@ class Wanted(StrEnum):
     FULL = "full"
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """One way to answer.
 
     Attributes:
@@ -50,8 +49,7 @@ class Option:
         return self.tier if self.tier is Tier.STUDENT else f"{self.tier} in {self.steps} passes"
 
 
-@dataclass(frozen=True)
-class Route:
+class Route(NamedTuple):
     """What was chosen.
 
     Attributes:

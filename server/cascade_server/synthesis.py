@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
@@ -161,8 +161,7 @@ def plan(request: pb.SynthesizeRequest, runtime: Runtime, work: Work, max_rows: 
     )
 
 
-@dataclass(frozen=True)
-class Drawn:
+class Drawn(NamedTuple):
     """What an engine made of a plan.
 
     Attributes:
@@ -229,10 +228,15 @@ def pack_rows(job: Plan, tokens: NDArray[np.int32], out: pb.Rows) -> None:
         for name in job.names
         if name not in sent_by_name or wire.ABSENT_STATE in sent_by_name[name].states
     ]
-    drawn = codec.decode_columns(tokens, job.rng, missing)
+    # One row, what a payment waits for, needs no arrays.
+    cells = codec.decode_listed(tokens[0].tolist(), missing) if job.total == 1 else {}
+    drawn = codec.decode_columns(tokens, job.rng, [name for name in missing if name not in cells])
     out.count = len(tokens)
     for name in job.names:
         kind = codec.kinds[name]
+        if name in cells:
+            wire.write_cell(out.columns.add(name=name), kind, cells[name])
+            continue
         data = drawn.get(name)
         if data is None:
             sent = sent_by_name[name]

@@ -108,16 +108,19 @@ def write_column(column: pb.Column, kind: Kind, data: ColumnData) -> None:
     getattr(column, FIELDS[kind]).values.extend(values.tolist())
 
 
+def write_cell(column: pb.Column, kind: Kind, value: Any) -> None:
+    """Fill a message from one value; None: NULL."""
+    field = FIELDS[kind]
+    if value is None:
+        column.states, value = NULL_CELL, PLACEHOLDERS[field]
+    getattr(column, field).values.append(value)
+
+
 def write_cells(name: str, kind: Kind, data: ColumnData, out: Sequence[pb.Rows]) -> None:
     """Add a column of decoded values to messages of one row each, a value to each of them."""
     values = data.values.astype(np.int64) if kind is Kind.DATETIME else data.values
-    field = FIELDS[kind]
-    placeholder = PLACEHOLDERS[field]
     for rows, value, null in zip(out, values.tolist(), data.null.tolist(), strict=True):
-        column = rows.columns.add(name=name)
-        if null:
-            column.states = NULL_CELL
-        getattr(column, field).values.append(placeholder if null else value)
+        write_cell(rows.columns.add(name=name), kind, None if null else value)
 
 
 def _placeholder(kind: Kind) -> Any:

@@ -193,6 +193,20 @@ class Codec:
             out[name] = codec.decode(tokens[:, slots], rng)
         return out
 
+    def decode_listed(self, row: Sequence[int], names: Sequence[str]) -> dict[str, Any]:
+        """Those of some columns of one row whose token says all there is to say, as Python's own
+        values: None for NULL, microseconds since 1970-01-01 UTC for date-times.
+
+        Raises:
+            UnknownColumn: the schema has no such column.
+        """
+        out = {}
+        for name in names:
+            slots, codec, _ = self._places[name]
+            if codec.listed is not None:
+                out[name] = codec.listed[row[slots.start]]
+        return out
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe; `from_dict` restores it."""
         return {

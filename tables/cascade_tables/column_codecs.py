@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -28,6 +29,8 @@ class ColumnCodec(Protocol):
     sizes: tuple[int, ...]
     roles: tuple[Role, ...]
     positions: tuple[NDArray[np.float32] | None, ...]
+    # By token, where one says all there is to say of a value: Python's own, None for NULL.
+    listed: Sequence[Any] | None
 
     def encode(self, data: ColumnData) -> Tokens:
         """Values of a table to tokens [n, slots]; numbers not seen in fitting take the nearest.
@@ -132,6 +135,11 @@ class ListedCodec:
             null = [np.nan] * self._offset
             self.positions = (np.array([*null, *self.ranks], np.float32),)
         self._table = self._decoded()
+        whole = self._table.astype(np.int64) if column.kind is Kind.DATETIME else self._table
+        self.listed: Sequence[Any] | None = [
+            *[None] * self._offset,
+            *whole[self._offset :].tolist(),
+        ]
 
     @classmethod
     def fit(cls, column: Column, data: ColumnData) -> ListedCodec:
@@ -255,6 +263,7 @@ class BinnedCodec:
     """
 
     roles: tuple[Role, ...] = ("coarse", "fine")
+    listed: Sequence[Any] | None = None
 
     def __init__(
         self, column: Column, edges: Sequence[float | int], ranks: Sequence[float]
@@ -276,6 +285,14 @@ class BinnedCodec:
             self._count[-1:] += np.uint64(1)
             self._count = np.maximum(self._count, np.uint64(1))
         self.sizes: tuple[int, ...] = (self._bins_from + COARSE, FINE)
+        # Of values of this very type, those within the bounds need no other check.
+        self._plain = float if column.kind is Kind.CONTINUOUS else int
+        self._low = math.inf if column.minimum is None else column.minimum
+        self._high = -math.inf if column.maximum is None else column.maximum
+        # By how many edges a value is not below.
+        last = COARSE * FINE - 1
+        places = [min(max(count - 1, 0), last) for count in range(len(self.edges) + 1)]
+        self._tokens = [(self._bins_from + p // FINE, p % FINE) for p in places]
         coarse = np.array([*[np.nan] * self._null, *self.ranks], np.float32)
         fine = ((np.arange(FINE) + 0.5) / FINE).astype(np.float32)
         self.positions: tuple[NDArray[np.float32] | None, ...] = (coarse, fine)
@@ -313,12 +330,12 @@ class BinnedCodec:
             if not self._null:
                 raise _refuse_null(self.column)
             return (0, 0)
-        number = check_number(self.column, value)
+        plain = type(value) is self._plain and self._low <= value <= self._high
+        number = value if plain else check_number(self.column, value)
         token = self._mass_token.get(number)
         if token is not None:
             return (token, 0)
-        place = min(max(bisect_right(self.edges, number) - 1, 0), COARSE * FINE - 1)
-        return (self._bins_from + place // FINE, place % FINE)
+        return self._tokens[bisect_right(self.edges, number)]
 
     def decode(self, tokens: Tokens, rng: np.random.Generator) -> ColumnData:
         coarse = tokens[:, 0]
