@@ -16,7 +16,6 @@ import sys
 import sysconfig
 import tempfile
 import time
-import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ import numpy as np
 from cascade_tables import Release
 from numpy.typing import NDArray
 
+from benchmarks.environments import NotInstalled, environment
 from benchmarks.h2load import LoadFailed
 
 # Pinned, as constraints.txt pins everything else.
@@ -88,25 +88,6 @@ class TritonPythonModel:
 """
 
 
-def environment() -> Path:
-    """The environment's folder; made on first use.
-
-    Raises:
-        LoadFailed: pip could not install it.
-    """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "cascade" / f"triton-{'-'.join(PACKAGES).replace('==', '-')}"
-    if not (folder / "done").exists():
-        print(f"making an environment with {PACKAGES[0]} in {folder}", file=sys.stderr)
-        venv.create(folder, clear=True, with_pip=True)
-        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", *PACKAGES]
-        done = subprocess.run(pip, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise LoadFailed(f"{PACKAGES[0]} cannot be installed: {done.stderr.strip()[-500:]}")
-        (folder / "done").touch()
-    return folder
-
-
 def write_model(folder: Path, release: Release, instances: int) -> None:
     """The student as a Triton model, in a model repository."""
     version = folder / STUDENT / "1"
@@ -129,7 +110,10 @@ def triton(release: Release, instances: int = 1) -> Iterator[str]:
     Raises:
         LoadFailed: it cannot be installed, or does not become ready; says what it wrote last.
     """
-    home = environment()
+    try:
+        home = environment(*PACKAGES)
+    except NotInstalled as exc:
+        raise LoadFailed(str(exc)) from exc
     packages = next((home / "lib").glob("python*/site-packages"))
     server = packages / "pytriton" / "tritonserver"
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
