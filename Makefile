@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # What an environment was made from: when it changes, the environment is brought up to date.
 MADE_FROM := pyproject.toml constraints.txt
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-PROTO := proto/cascade_proto/synthesis.proto
+PROTO := $(wildcard proto/cascade_proto/*.proto)
 PACKAGES := proto/cascade_proto tables/cascade_tables client/cascade_client \
             server/cascade_server distill/cascade_distill
 

@@ -1064,6 +1064,9 @@ class EngineStatistics(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     EXPIRED_FIELD_NUMBER: _builtins.int
     LATE_STARTS_FIELD_NUMBER: _builtins.int
+    RUN_NANOSECONDS_FIELD_NUMBER: _builtins.int
+    QUEUE_NANOSECONDS_FIELD_NUMBER: _builtins.int
+    LAST_RUN_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     version: _builtins.int
     tier: Global___Tier.ValueType
@@ -1077,6 +1080,11 @@ class EngineStatistics(_message.Message):
     """Requests whose deadline passed in the queue: never run."""
     late_starts: _builtins.int
     """Requests that were run though their deadline had passed: 0 but for a defect."""
+    run_nanoseconds: _builtins.int
+    """Time that the runs took, and that requests were in the queue before their first."""
+    queue_nanoseconds: _builtins.int
+    last_run: _builtins.int
+    """When the last run ended, microseconds since 1970-01-01 UTC; 0: there was none."""
     def __init__(
         self,
         *,
@@ -1089,10 +1097,13 @@ class EngineStatistics(_message.Message):
         rows: _builtins.int = ...,
         expired: _builtins.int = ...,
         late_starts: _builtins.int = ...,
+        run_nanoseconds: _builtins.int = ...,
+        queue_nanoseconds: _builtins.int = ...,
+        last_run: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expired", b"expired", "late_starts", b"late_starts", "rows", b"rows", "runs", b"runs", "table", b"table", "tier", b"tier", "version", b"version", "waiting", b"waiting", "waiting_rows", b"waiting_rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expired", b"expired", "last_run", b"last_run", "late_starts", b"late_starts", "queue_nanoseconds", b"queue_nanoseconds", "rows", b"rows", "run_nanoseconds", b"run_nanoseconds", "runs", b"runs", "table", b"table", "tier", b"tier", "version", b"version", "waiting", b"waiting", "waiting_rows", b"waiting_rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,32 +7,26 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import accumulate
-from typing import NoReturn
+from typing import TypeAlias
 
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
 from numpy.typing import NDArray
 
-from cascade_server.admission import (
-    Limit,
-    LimitConfig,
-    ServiceClass,
-    admits,
-    pushback_ms,
-    room,
-    updated,
-)
+from cascade_server.admission import ServiceClass
 from cascade_server.config import ServerConfig
+from cascade_server.deadline import Work
 from cascade_server.engine import Engine
-from cascade_server.errors import DeadlinePassed, NotReady, TooMuch
+from cascade_server.errors import DeadlinePassed, NotReady
+from cascade_server.gate import Gate
 from cascade_server.ledger import Report
 from cascade_server.objectives import promised
 from cascade_server.repository import Repository
 from cascade_server.router import Option, Route, Tier, Wanted, choose, patience
-from cascade_server.runtime import Runtime
+from cascade_server.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.stepping import Stepping
 from cascade_server.synthesis import Drawn, Generation, Plan, stream
 from cascade_server.tasks import StudentTask, run_student
@@ -66,64 +60,36 @@ class Engines:
                 self.student.model.observe(rows, seconds)
 
 
-class Gate:
-    """Counts who is inside, and learns how many may be."""
+# Uniform numbers in [0, 1), as many as the shape says; asked for a part at a time.
+NoiseSource: TypeAlias = Callable[[tuple[int, int]], Noise]
 
-    def __init__(self, config: LimitConfig | None = None) -> None:
-        self.config = config or LimitConfig()
-        self.limit = Limit(self.config.initial)
-        self.inside = dict.fromkeys(ServiceClass, 0)
-        self.refused = 0
 
-    def enter(self, service: ServiceClass) -> None:
-        """Be inside, until `leave`.
+def noise_of(rng: np.random.Generator) -> NoiseSource:
+    """Noise as it comes from `synthesis.stream`."""
+    return lambda shape: rng.random(shape, dtype=np.float32)
 
-        Raises:
-            TooMuch: the server is full for this class; says when to come back.
-        """
-        if not admits(self.limit, self.config, self.inside, service):
-            self._refuse(0)
-        self.inside[service] += 1
 
-    def room(self) -> int:
-        """How many more real-time requests may enter."""
-        return room(self.limit, self.config, self.inside)
+@dataclass(frozen=True, eq=False)
+class TokenDraw:
+    """Tokens to complete, as a model of the repository takes them; there is no cascade in that.
 
-    def admit(self, waiting: int) -> None:
-        """Let one more wait at the gate, behind others that do.
+    Attributes:
+        runtime, tier: the model.
+        tokens, observed: int32 and bool [n, T]; a column's slots agree.
+        noise: for it.
+        steps: the teacher's passes at most.
+        work: until when.
+        offline: nobody waits for it.
+    """
 
-        Raises:
-            TooMuch: as many wait as the limit is; says when to come back.
-        """
-        if waiting >= self.limit.value:
-            self._refuse(waiting)
-
-    def learn(self, seconds: float, waiting: int) -> None:
-        """A request took so long that did not enter: it was answered in its turn at the gate,
-        with `waiting` others beside it."""
-        inside = sum(self.inside.values()) + waiting
-        self.limit = updated(self.limit, self.config, max(seconds, 1e-6), inside)
-
-    def _refuse(self, waiting: int) -> NoReturn:
-        self.refused += 1
-        inside = sum(self.inside.values()) + waiting
-        raise TooMuch(
-            f"{inside} requests are inside, and the server takes {int(self.limit.value)} now",
-            pushback_ms=pushback_ms(self.limit, inside),
-        )
-
-    def leave(self, service: ServiceClass, seconds: float | None = None) -> None:
-        """Be outside again.
-
-        Args:
-            service: as it entered.
-            seconds: that it took, if it is one of those that the limit is learnt from: requests
-                that take equally long on an idle server.
-        """
-        if seconds is not None:
-            inside = sum(self.inside.values())
-            self.limit = updated(self.limit, self.config, max(seconds, 1e-6), inside)
-        self.inside[service] -= 1
+    runtime: Runtime
+    tier: Tier
+    tokens: Tokens
+    observed: Mask
+    noise: NoiseSource
+    steps: int
+    work: Work
+    offline: bool = False
 
 
 class Dispatcher:
@@ -216,7 +182,8 @@ class Dispatcher:
             DeadlinePassed: nothing that is allowed would be in time, or was.
             TooMuch: the server is full.
         """
-        self.gate.enter(ServiceClass.REALTIME)
+        service = ServiceClass.OFFLINE if job.offline else ServiceClass.REALTIME
+        self.gate.enter(service)
         seconds = None
         try:
             route = route or self.route(job)
@@ -231,26 +198,69 @@ class Dispatcher:
                     job.encoded.tokens, job.encoded.observed, job.work.deadline
                 )
             option = route.option
+            given, until = job.completed(), (job.work.deadline, job.offline)
             if option.tier is Tier.STUDENT:
-                drawn, queued = await self._student(job)
+                drawn, queued = await self._student(job.runtime, *given, noise_of(job.rng), *until)
             else:
                 try:
                     async with asyncio.timeout(_or_none(patience(route))):
                         drawn, queued = await self._teacher(
-                            job.runtime, *job.completed(), job.rng, option.steps, job.work.deadline
+                            job.runtime, *given, noise_of(job.rng), option.steps, *until
                         )
                 except TimeoutError:
                     # As if it had been routed there: the same rows for a seed.
                     self.overtaken += 1
                     option, job.rng = route.allowed[-1], stream(job.seed)
                     route = route._replace(option=option, overtaken=True)
-                    drawn, queued = await self._student(job)
+                    rng = noise_of(job.rng)
+                    drawn, queued = await self._student(job.runtime, *given, rng, *until)
             finished = time.perf_counter()
-            if option.tier is Tier.STUDENT and job.total == 1 and likelihood is None:
+            alone = option.tier is Tier.STUDENT and job.total == 1 and likelihood is None
+            if alone and not job.offline:
                 seconds = finished - job.began
             return Drawn(drawn, option, route, likelihood, queued, finished)
         finally:
-            self.gate.leave(ServiceClass.REALTIME, seconds)
+            if job.offline:
+                self.last_offline = time.monotonic()
+            self.gate.leave(service, seconds)
+
+    async def draw_tokens(self, ask: TokenDraw) -> Tokens:
+        """Complete tokens with the model that was named.
+
+        Returns:
+            int32 [n, T].
+
+        Raises:
+            DeadlinePassed: it would not be in time, or was not.
+            TooMuch: the server is full.
+            NotReady: the teacher's process is away.
+        """
+        service = ServiceClass.OFFLINE if ask.offline else ServiceClass.REALTIME
+        self.gate.enter(service)
+        try:
+            engines, rows = self.engines[ask.runtime], len(ask.tokens)
+            is_student = ask.tier is Tier.STUDENT
+            steps = 1 if is_student else max(1, ask.steps)
+            predicted = (
+                engines.student.predict(rows)
+                if is_student
+                else engines.teacher.predict(rows, steps)
+            )
+            if math.isinf(predicted):
+                raise NotReady(AWAY)
+            option, remaining = Option(ask.tier, steps, predicted), ask.work.remaining()
+            if (route := choose((option,), remaining, Wanted.FULL)).option is None:
+                raise DeadlinePassed(f"refused before it was late: {route.reason}")
+            given, until = (ask.runtime, ask.tokens, ask.observed, ask.noise), ask.work.deadline
+            if is_student:
+                drawn, _ = await self._student(*given, until, ask.offline)
+            else:
+                drawn, _ = await self._teacher(*given, steps, until, ask.offline)
+            return drawn
+        finally:
+            if ask.offline:
+                self.last_offline = time.monotonic()
+            self.gate.leave(service)
 
     def draw_now(self, jobs: Sequence[Plan]) -> list[Drawn | None]:
         """Draw plans that came together, those that the student can draw in the event loop.
@@ -261,7 +271,7 @@ class Dispatcher:
         out: list[Drawn | None] = [None] * len(jobs)
         together: dict[Runtime, list[tuple[int, Plan, Route]]] = {}
         for at, job in enumerate(jobs[: self.gate.room()]):
-            if job.log_likelihood or job.wanted is Wanted.FULL:
+            if job.log_likelihood or job.offline or job.wanted is Wanted.FULL:
                 continue
             route = self.route(job)
             if route.option is not None and route.option.tier is Tier.STUDENT:
@@ -305,7 +315,7 @@ class Dispatcher:
             steps = job.runtime.passes(observed)
             deadline = job.work.deadline
             drawn, _ = await self._teacher(
-                job.runtime, tokens, observed, rng, steps, deadline, offline=True
+                job.runtime, tokens, observed, noise_of(rng), steps, deadline, offline=True
             )
             return drawn, steps
         finally:
@@ -320,15 +330,22 @@ class Dispatcher:
         drawn, _ = await self.engines[runtime].teacher.draw(given, math.inf, offline=True)
         return drawn
 
-    async def _student(self, job: Plan) -> tuple[NDArray[np.int32], float]:
-        tokens, observed = job.completed()
-        engine, width = self.engines[job.runtime].student, job.runtime.student_noise
+    async def _student(
+        self,
+        runtime: Runtime,
+        tokens: Tokens,
+        observed: Mask,
+        noise: NoiseSource,
+        deadline: float,
+        offline: bool,
+    ) -> tuple[Tokens, float]:
+        engine, width = self.engines[runtime].student, runtime.student_noise
         parts, queued = [], 0.0
         for at in range(0, len(tokens), STUDENT_PART):
             part = slice(at, at + STUDENT_PART)
-            noise = job.rng.random((len(tokens[part]), width), dtype=np.float32)
-            task = StudentTask(tokens[part], observed[part], noise)
-            queued += await engine.submit(task, job.work.deadline)
+            mine = noise((len(tokens[part]), width))
+            task = StudentTask(tokens[part], observed[part], mine)
+            queued += await engine.submit(task, deadline, offline)
             assert task.drawn is not None
             parts.append(task.drawn)
         return (parts[0] if len(parts) == 1 else np.concatenate(parts)), queued
@@ -336,19 +353,19 @@ class Dispatcher:
     async def _teacher(
         self,
         runtime: Runtime,
-        tokens: NDArray[np.int32],
-        observed: NDArray[np.bool_],
-        rng: np.random.Generator,
+        tokens: Tokens,
+        observed: Mask,
+        noise: NoiseSource,
         steps: int,
         deadline: float,
-        offline: bool = False,
-    ) -> tuple[NDArray[np.int32], float]:
+        offline: bool,
+    ) -> tuple[Tokens, float]:
         teacher, width = self.engines[runtime].teacher, runtime.teacher_noise
         parts, queued = [], 0.0
         for at in range(0, len(tokens), TEACHER_PART):
             part = slice(at, at + TEACHER_PART)
-            noise = rng.random((len(tokens[part]), width), dtype=np.float32)
-            given = TeacherInput(tokens[part], observed[part], noise, max(1, steps))
+            mine = noise((len(tokens[part]), width))
+            given = TeacherInput(tokens[part], observed[part], mine, max(1, steps))
             drawn, waited = await teacher.draw(given, deadline, offline)
             queued += waited
             parts.append(drawn)

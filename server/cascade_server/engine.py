@@ -63,14 +63,20 @@ class EngineStatistics:
         runs, rows: batches run so far and the rows in them.
         expired: requests whose deadline passed in the queue.
         late_starts: tasks that were run after their deadline; never anything but 0.
+        run_nanoseconds, queue_nanoseconds: that the runs took, and that tasks waited before their
+            first.
+        last_run: when it ended, microseconds since 1970-01-01 UTC; 0: there was none.
     """
 
-    waiting: int
-    waiting_rows: int
-    runs: int
-    rows: int
-    expired: int
-    late_starts: int
+    waiting: int = 0
+    waiting_rows: int = 0
+    runs: int = 0
+    rows: int = 0
+    expired: int = 0
+    late_starts: int = 0
+    run_nanoseconds: int = 0
+    queue_nanoseconds: int = 0
+    last_run: int = 0
 
 
 @dataclass
@@ -79,6 +85,9 @@ class _Counts:
     rows: int = 0
     expired: int = 0
     late_starts: int = 0
+    run_seconds: float = 0.0
+    queue_seconds: float = 0.0
+    last_run: float = 0.0
 
 
 @dataclass
@@ -175,6 +184,9 @@ class Engine(Generic[TaskT]):
             rows=counts.rows,
             expired=counts.expired,
             late_starts=counts.late_starts,
+            run_nanoseconds=round(1e9 * counts.run_seconds),
+            queue_nanoseconds=round(1e9 * counts.queue_seconds),
+            last_run=round(1e6 * counts.last_run),
         )
 
     def _starts_at_once(self, task: TaskT) -> bool:
@@ -193,8 +205,11 @@ class Engine(Generic[TaskT]):
 
     def _count(self, rows: int, seconds: float) -> None:
         self.model.observe(rows, max(seconds, 1e-7))
-        self._counts.runs += 1
-        self._counts.rows += rows
+        counts = self._counts
+        counts.runs += 1
+        counts.rows += rows
+        counts.run_seconds += seconds
+        counts.last_run = time.time()
 
     def _learn(self, requests: int) -> None:
         self._gather = after_run(self._gather, self.gathering, requests)
@@ -252,7 +267,9 @@ class Engine(Generic[TaskT]):
         began = self.clock()
         for entry in alive:
             self._counts.late_starts += entry.waiting.deadline <= began
-            entry.started = entry.started or began
+            if not entry.started:
+                entry.started = began
+                self._counts.queue_seconds += began - entry.waiting.arrived
         self.run(tasks)
         return alive, self.clock() - began
 

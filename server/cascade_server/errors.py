@@ -6,7 +6,8 @@ ServerError
 ├── UnknownTable        NOT_FOUND
 ├── DeadlinePassed      DEADLINE_EXCEEDED
 ├── TooMuch             RESOURCE_EXHAUSTED
-└── NotReady            UNAVAILABLE
+├── NotReady            UNAVAILABLE
+└── NotAllowed          FAILED_PRECONDITION
 """
 
 from __future__ import annotations
@@ -75,6 +76,10 @@ class NotReady(ServerError):
     """Releases are still being loaded, or the server is draining."""
 
 
+class NotAllowed(ServerError):
+    """The server is not run in a way that allows it; says in which way it would be."""
+
+
 STATUS: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (BadRequest, grpc.StatusCode.INVALID_ARGUMENT),
     (DecodeError, grpc.StatusCode.INVALID_ARGUMENT),
@@ -84,6 +89,7 @@ STATUS: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (DeadlinePassed, grpc.StatusCode.DEADLINE_EXCEEDED),
     (TooMuch, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (NotReady, grpc.StatusCode.UNAVAILABLE),
+    (NotAllowed, grpc.StatusCode.FAILED_PRECONDITION),
 )
 
 

@@ -7,6 +7,12 @@ from collections.abc import Sequence
 from cascade_proto import synthesis_pb2 as pb
 from google.protobuf.message import Message
 
+# Of an engine.
+SUMMED = (
+    *("waiting", "waiting_rows", "runs", "rows", "expired", "late_starts"),
+    *("run_nanoseconds", "queue_nanoseconds"),
+)
+
 
 def merged(parts: Sequence[pb.GetStatisticsResponse]) -> pb.GetStatisticsResponse:
     """One answer for all.
@@ -24,8 +30,9 @@ def merged(parts: Sequence[pb.GetStatisticsResponse]) -> pb.GetStatisticsRespons
                 have = engines[key] = out.engines.add()
                 have.CopyFrom(engine)
             elif engine.tier == pb.TIER_STUDENT:
-                for name in ("waiting", "waiting_rows", "runs", "rows", "expired", "late_starts"):
+                for name in SUMMED:
                     _add(have, engine, name)
+                have.last_run = max(have.last_run, engine.last_run)
             elif engine.runs > have.runs:
                 have.CopyFrom(engine)
         for name in ("inside", "limit", "refused", "overtaken"):

@@ -175,4 +175,4 @@ class RemoteTeacher:
     def statistics(self) -> EngineStatistics:
         """See `Teacher`; what the process said last, of all workers."""
         told = self._link.outlook(self._identity)
-        return EngineStatistics(0, 0, 0, 0, 0, 0) if told is None else told[1]
+        return EngineStatistics() if told is None else told[1]

@@ -13,15 +13,18 @@ from cascade_server.config import ServerConfig
 from cascade_server.errors import ConfigError
 from cascade_server.grpcio_server import GrpcioServer
 from cascade_server.metrics import SteppingCollector
+from cascade_server.open_inference.service import NAME as INFERENCE
+from cascade_server.open_inference.service import InferenceService
 from cascade_server.remote_teacher import TeacherLink
 from cascade_server.repository import Loaded, Repository
 from cascade_server.router import Tier
-from cascade_server.service import NAME as SERVICE
+from cascade_server.service import NAME as SYNTHESIS
 from cascade_server.service import Service
 from cascade_server.sla import Sla
 from cascade_server.transport import TransportServer
 
 SECONDS_BETWEEN_NOTES = 0.5
+SERVICES = (SYNTHESIS, INFERENCE)
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -65,9 +68,12 @@ class Server:
             self._transport = TransportServer(
                 self.service.grouped(), config.max_concurrent_streams, config.max_message_bytes
             )
-        self._transport.add_generic_rpc_handlers((self.service.handlers(),))
+        self.inference = InferenceService(self.service, self.sla, config)
+        self._transport.add_generic_rpc_handlers(
+            (self.service.handlers(), self.inference.handlers())
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._transport)
-        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
             reflection.aio.ReflectionServicer(names), self._transport
         )
@@ -139,5 +145,5 @@ class Server:
             await asyncio.sleep(SECONDS_BETWEEN_NOTES)
 
     async def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        for name in ("", SERVICE):
+        for name in ("", *SERVICES):
             await self._health.set(name, status)

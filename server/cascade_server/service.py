@@ -123,6 +123,11 @@ class Service:
             self._dispatcher.close()
 
     @property
+    def serving(self) -> bool:
+        """Whether new calls are answered: releases are loaded, and it does not drain."""
+        return self._repository is not None and not self._draining.is_set()
+
+    @property
     def repository(self) -> Repository:
         """The loaded releases.
 
@@ -186,7 +191,7 @@ class Service:
             call.hung_up()
             raise
         except Exception as exc:
-            return await _refuse(context, exc, call)
+            return await refuse(context, exc, call)
 
     async def SynthesizeStream(self, _: Any, context: Context) -> None:
         try:
@@ -199,7 +204,7 @@ class Service:
             stream = Stream(self, context, self._config.max_stream_in_flight, together)
             await stream.run(self._draining)
         except Exception as exc:
-            await _refuse(context, exc)
+            await refuse(context, exc)
 
     def call(self, arrived: float | None = None) -> Call:
         """A real-time call, or a request of a stream, that is to be counted."""
@@ -209,10 +214,10 @@ class Service:
         """Who takes calls that came together, by path."""
         return {f"/{NAME}/Synthesize": Together(self)}
 
-    def plan(self, request: pb.SynthesizeRequest, work: Work) -> Plan:
+    def plan(self, request: pb.SynthesizeRequest, work: Work, offline: bool = False) -> Plan:
         """Check a request and encode what it gives; see `synthesis.plan`."""
         runtime = self.repository.find(request.table, request.version)
-        return synthesis.plan(request, runtime, work, self._config.max_rows)
+        return synthesis.plan(request, runtime, work, self._config.max_rows, offline)
 
     def room(self) -> int:
         """How many more real-time requests would be admitted now."""
@@ -256,7 +261,7 @@ class Service:
                 rng = synthesis.stream(job.seed, index)
                 tokens, steps = await self.dispatcher.draw_chunk(job, index, rng)
                 seconds = time.perf_counter() - began
-                part = await self._elsewhere(partial(job.pack, index, tokens, rng, steps, seconds))
+                part = await self.elsewhere(partial(job.pack, index, tokens, rng, steps, seconds))
                 call.sends(Tier.TEACHER, part.rows.count)
                 call.pause()
                 yield part
@@ -266,7 +271,7 @@ class Service:
             call.hung_up()
             raise
         except Exception as exc:
-            await _refuse(context, exc, call)
+            await refuse(context, exc, call)
 
     async def ListTables(self, message: bytes, context: Context) -> pb.ListTablesResponse:
         try:
@@ -277,7 +282,7 @@ class Service:
                 response.tables.add(table=name, versions=versions, columns=columns)
             return response
         except Exception as exc:
-            return await _refuse(context, exc)
+            return await refuse(context, exc)
 
     async def DescribeTable(self, message: bytes, context: Context) -> pb.DescribeTableResponse:
         try:
@@ -292,14 +297,14 @@ class Service:
             wire.describe(response, runtime.release.codec.schema, releases)
             return response
         except Exception as exc:
-            return await _refuse(context, exc)
+            return await refuse(context, exc)
 
     async def GetStatistics(self, message: bytes, context: Context) -> pb.GetStatisticsResponse:
         try:
             pb.GetStatisticsRequest.FromString(message)
             return self.statistics()
         except Exception as exc:
-            return await _refuse(context, exc)
+            return await refuse(context, exc)
 
     async def GetServiceLevel(self, message: bytes, context: Context) -> pb.GetServiceLevelResponse:
         try:
@@ -307,15 +312,15 @@ class Service:
             ledger = self._sla.ledger
             return wire.service_level(ledger.report(), ledger.latencies())
         except Exception as exc:
-            return await _refuse(context, exc)
+            return await refuse(context, exc)
 
-    async def _elsewhere(self, do: Callable[[], T]) -> T:
+    async def elsewhere(self, do: Callable[[], T]) -> T:
         """Pack a large answer on the student's thread, out of the event loop's way."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.dispatcher.student_thread, do)
 
 
-async def _refuse(context: Context, error: Exception, call: Call | None = None) -> Any:
+async def refuse(context: Context, error: Exception, call: Call | None = None) -> Any:
     """End a call with the status its error stands for; never a stack trace on the wire."""
     if isinstance(error, grpc.aio.AbortError):
         raise error

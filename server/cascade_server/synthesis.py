@@ -79,6 +79,7 @@ class Plan:
         given: their values by name.
         rows: rows of the request, n.
         seeded: whether the caller named the seed.
+        offline: nobody waits for it: it yields to those that somebody waits for.
         rng: `stream` of the seed, made when something is drawn from it.
         total: n x draws.
     """
@@ -98,6 +99,7 @@ class Plan:
     explain: bool
     began: float
     encoded_at: float
+    offline: bool = False
 
     @property
     def total(self) -> int:
@@ -115,7 +117,13 @@ class Plan:
         return tokens.repeat(self.draws, axis=0), observed.repeat(self.draws, axis=0)
 
 
-def plan(request: pb.SynthesizeRequest, runtime: Runtime, work: Work, max_rows: int) -> Plan:
+def plan(
+    request: pb.SynthesizeRequest,
+    runtime: Runtime,
+    work: Work,
+    max_rows: int,
+    offline: bool = False,
+) -> Plan:
     """Check a request and encode what it gives.
 
     Raises:
@@ -158,6 +166,7 @@ def plan(request: pb.SynthesizeRequest, runtime: Runtime, work: Work, max_rows: 
         explain=request.explain,
         began=began,
         encoded_at=time.perf_counter(),
+        offline=offline,
     )
 
 

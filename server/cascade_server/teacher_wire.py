@@ -23,7 +23,7 @@ from cascade_server.teacher import TeacherInput
 FRAME = struct.Struct("<IBQ")
 DRAW = struct.Struct("<HIIIId?")
 SCORE = struct.Struct("<HIId")
-OUTLOOK = struct.Struct("<Hdddd6Q2Q")
+OUTLOOK = struct.Struct("<Hdddd9Q2Q")
 DRAWN = struct.Struct("<dII")
 
 

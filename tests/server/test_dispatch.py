@@ -13,8 +13,9 @@ import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.admission import Limit, LimitConfig, ServiceClass
 from cascade_server.config import ServerConfig
-from cascade_server.dispatch import Dispatcher, Engines, Gate
+from cascade_server.dispatch import Dispatcher, Engines
 from cascade_server.errors import TooMuch
+from cascade_server.gate import Gate
 from cascade_server.runtime import Runtime
 
 from tests.releases import make_release

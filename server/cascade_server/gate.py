@@ -1,0 +1,76 @@
+"""The server's gate: who is inside, and how many may be."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from cascade_server.admission import (
+    Limit,
+    LimitConfig,
+    ServiceClass,
+    admits,
+    pushback_ms,
+    room,
+    updated,
+)
+from cascade_server.errors import TooMuch
+
+
+class Gate:
+    """Counts who is inside, and learns how many may be."""
+
+    def __init__(self, config: LimitConfig | None = None) -> None:
+        self.config = config or LimitConfig()
+        self.limit = Limit(self.config.initial)
+        self.inside = dict.fromkeys(ServiceClass, 0)
+        self.refused = 0
+
+    def enter(self, service: ServiceClass) -> None:
+        """Be inside, until `leave`.
+
+        Raises:
+            TooMuch: the server is full for this class; says when to come back.
+        """
+        if not admits(self.limit, self.config, self.inside, service):
+            self._refuse(0)
+        self.inside[service] += 1
+
+    def room(self) -> int:
+        """How many more real-time requests may enter."""
+        return room(self.limit, self.config, self.inside)
+
+    def admit(self, waiting: int) -> None:
+        """Let one more wait at the gate, behind others that do.
+
+        Raises:
+            TooMuch: as many wait as the limit is; says when to come back.
+        """
+        if waiting >= self.limit.value:
+            self._refuse(waiting)
+
+    def learn(self, seconds: float, waiting: int) -> None:
+        """A request took so long that did not enter: it was answered in its turn at the gate,
+        with `waiting` others beside it."""
+        inside = sum(self.inside.values()) + waiting
+        self.limit = updated(self.limit, self.config, max(seconds, 1e-6), inside)
+
+    def _refuse(self, waiting: int) -> NoReturn:
+        self.refused += 1
+        inside = sum(self.inside.values()) + waiting
+        raise TooMuch(
+            f"{inside} requests are inside, and the server takes {int(self.limit.value)} now",
+            pushback_ms=pushback_ms(self.limit, inside),
+        )
+
+    def leave(self, service: ServiceClass, seconds: float | None = None) -> None:
+        """Be outside again.
+
+        Args:
+            service: as it entered.
+            seconds: that it took, if it is one of those that the limit is learnt from: requests
+                that take equally long on an idle server.
+        """
+        if seconds is not None:
+            inside = sum(self.inside.values())
+            self.limit = updated(self.limit, self.config, max(seconds, 1e-6), inside)
+        self.inside[service] -= 1

@@ -1,0 +1,125 @@
+"""What is served under the protocol's names: each table, and its student and teacher.
+
+A table's model takes values and gives values: columns as tensors, through the whole cascade. Its
+networks take tokens and give tokens, as the files of the model repository do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import NamedTuple
+
+from cascade_proto import inference_pb2 as pb
+from cascade_tables import Kind, Schema
+from cascade_tables.errors import listing
+
+from cascade_server.errors import BadRequest, UnknownTable
+from cascade_server.open_inference.tensors import BYTES
+from cascade_server.repository import Repository
+from cascade_server.router import Tier
+from cascade_server.runtime import Runtime
+
+COMMON = ("priority", "seed", "timeout")
+# Parameters that a model allows, by who draws; None: the cascade.
+PARAMETERS: Mapping[Tier | None, tuple[str, ...]] = {
+    None: (*COMMON, "draws", "rows", "fidelity", "log_likelihood", "explain"),
+    Tier.STUDENT: COMMON,
+    Tier.TEACHER: (*COMMON, "steps"),
+}
+# The first is what outputs have; inputs may have any of them.
+DATATYPES: Mapping[Kind, tuple[str, ...]] = {
+    Kind.CATEGORICAL: (BYTES,),
+    Kind.BOOLEAN: ("BOOL",),
+    Kind.INTEGER: ("INT64", "INT32", "INT16", "INT8", "UINT32", "UINT16", "UINT8"),
+    Kind.CONTINUOUS: ("FP64", "FP32"),
+    Kind.DATETIME: ("INT64",),
+}
+STATE, STATE_TYPE = ".state", "UINT8"
+LOG_LIKELIHOOD = "log_likelihood"
+TOKENS, OBSERVED, NOISE, DRAWN = "tokens", "observed", "noise", "drawn"
+
+
+class Model(NamedTuple):
+    """One of the names.
+
+    Attributes:
+        name: the protocol's.
+        table: whose it is.
+        tier: whose network; None: the table itself.
+    """
+
+    name: str
+    table: str
+    tier: Tier | None
+
+    @property
+    def platform(self) -> str:
+        """What runs it: the student is one graph; the others are passes and a cascade of them."""
+        return "onnxruntime_onnx" if self.tier is Tier.STUDENT else "cascade"
+
+
+def models(repository: Repository) -> Iterator[Model]:
+    """All of them; a table comes before a network of the same name."""
+    for table in repository.tables:
+        yield Model(table, table, None)
+    for table in repository.tables:
+        for tier in Tier:
+            if (name := f"{table}_{tier}") not in repository.tables:
+                yield Model(name, table, tier)
+
+
+def find(repository: Repository, name: str, version: str) -> tuple[Model, Runtime]:
+    """A model and the release it is of; an empty version: the latest.
+
+    Raises:
+        UnknownTable: names what there is.
+        BadRequest: the version is no number.
+    """
+    known = {model.name: model for model in models(repository)}
+    model = known.get(name)
+    if model is None:
+        close = get_close_matches(name, known, n=1)
+        hint = f". Did you mean {close[0]!r}?" if close else ""
+        raise UnknownTable(f"unknown model {name!r}; the models are: {listing(list(known))}{hint}")
+    return model, repository.find(model.table, version_number(version))
+
+
+def version_number(version: str) -> int:
+    """The protocol has text for it.
+
+    Raises:
+        BadRequest: it is no positive number.
+    """
+    if not version:
+        return 0
+    if not (version.isascii() and version.isdigit() and len(version) < 19 and int(version)):
+        raise BadRequest(f"version is {version!r}; allowed: a number, or nothing for the latest")
+    return int(version)
+
+
+def metadata(model: Model, runtime: Runtime, out: pb.ModelMetadataResponse) -> None:
+    """Describe a model's tensors."""
+    if model.tier is None:
+        _describe_rows(runtime.release.codec.schema, out)
+        return
+    slots = runtime.slots
+    width = runtime.student_noise if model.tier is Tier.STUDENT else runtime.teacher_noise
+    for name, datatype, length in (
+        (TOKENS, "INT32", slots),
+        (OBSERVED, "BOOL", slots),
+        (NOISE, "FP32", width),
+    ):
+        out.inputs.add(name=name, datatype=datatype, shape=[-1, length])
+    out.outputs.add(name=DRAWN, datatype="INT32", shape=[-1, slots])
+
+
+def _describe_rows(schema: Schema, out: pb.ModelMetadataResponse) -> None:
+    for column in schema.columns:
+        datatype, state = DATATYPES[column.kind][0], f"{column.name}{STATE}"
+        out.inputs.add(name=column.name, datatype=datatype, shape=[-1, 1])
+        out.outputs.add(name=column.name, datatype=datatype, shape=[-1, 1])
+        out.inputs.add(name=state, datatype=STATE_TYPE, shape=[-1, 1])
+        if column.nullable:
+            out.outputs.add(name=state, datatype=STATE_TYPE, shape=[-1, 1])
+    out.outputs.add(name=LOG_LIKELIHOOD, datatype="FP64", shape=[-1, 1])

@@ -1,0 +1,103 @@
+"""Parameters of an inference request."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cascade_proto import inference_pb2 as pb
+
+from cascade_server.errors import BadRequest
+
+# Triton's: 0 is the model's default, 1 the highest. Ours: nobody waits for 2 and beyond.
+OFFLINE_PRIORITY = 2
+MOST = 2**64 - 1
+# Allowed values of those that are numbers.
+NUMBERS = {
+    "priority": (0, 2**32 - 1),
+    "timeout": (0, 2**63 - 1),
+    "seed": (0, MOST),
+    "draws": (1, 2**32 - 1),
+    "rows": (1, 2**32 - 1),
+    "steps": (1, 2**16 - 1),
+}
+SWITCHES = ("log_likelihood", "explain")
+FIDELITIES = ("auto", "fast", "full")
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a request asks for beside its tensors.
+
+    Attributes:
+        priority: 0 and 1: somebody waits for the answer; 2 and beyond: offline work.
+        timeout: microseconds; 0: none beside the call's deadline.
+        given: the parameters that were named, by name.
+    """
+
+    priority: int = 0
+    timeout: int = 0
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def offline(self) -> bool:
+        """Whether it yields to requests that somebody waits for."""
+        return self.priority >= OFFLINE_PRIORITY
+
+
+def read_parameters(request: pb.ModelInferRequest, allowed: Collection[str]) -> Parameters:
+    """Check a request's parameters.
+
+    Args:
+        request: as it came.
+        allowed: of the model that is asked.
+
+    Raises:
+        BadRequest: names the parameter, and what is allowed.
+    """
+    given: dict[str, Any] = {}
+    for name, parameter in request.parameters.items():
+        if name not in allowed:
+            listed = ", ".join(sorted(allowed))
+            raise BadRequest(f"parameter {name!r} is unknown; allowed: {listed}")
+        which = parameter.WhichOneof("parameter_choice")
+        value = getattr(parameter, which) if which else None
+        if name in NUMBERS:
+            given[name] = _number(name, value)
+        elif name in SWITCHES:
+            if not isinstance(value, bool):
+                raise BadRequest(f"parameter {name!r} is {value!r}; allowed: true and false")
+            given[name] = value
+        else:
+            if value not in FIDELITIES:
+                listed = ", ".join(FIDELITIES)
+                raise BadRequest(f"parameter {name!r} is {value!r}; allowed: {listed}")
+            given[name] = value
+    return Parameters(given.get("priority", 0), given.get("timeout", 0), given)
+
+
+def _number(name: str, value: Any) -> int:
+    low, high = NUMBERS[name]
+    # A number that its client has no type for comes as text.
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise BadRequest(f"parameter {name!r} is {value!r}; allowed: {low:,} to {high:,}")
+    return value
+
+
+def put(out: Any, name: str, value: bool | int | float | str) -> None:
+    """Set a parameter of a response."""
+    if isinstance(value, bool):
+        out[name].bool_param = value
+    elif isinstance(value, int):
+        # Clients that know the standard's types alone know no unsigned ones.
+        if value < 2**63:
+            out[name].int64_param = value
+        else:
+            out[name].uint64_param = value
+    elif isinstance(value, float):
+        out[name].double_param = value
+    else:
+        out[name].string_param = value
