@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
@@ -81,10 +82,12 @@ class Connection(asyncio.Protocol):
         calls: is told of each.
         most_streams: calls at once.
         most_bytes: of a message.
+        patience: seconds in which the peer is to begin to speak HTTP/2.
     """
 
-    def __init__(self, calls: Calls, most_streams: int, most_bytes: int) -> None:
+    def __init__(self, calls: Calls, most_streams: int, most_bytes: int, patience: float) -> None:
         self._calls, self._most_streams, self._most_bytes = calls, most_streams, most_bytes
+        self._seconds = patience
         self.rpcs: dict[int, Rpc] = {}
         self.peer = ""
         self._rest = b""
@@ -117,6 +120,10 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(UNSENT_BYTES)
         self._outbox = Outbox(self._transport)
         self._put = self._outbox.put
+        # A peer that has vanished without a word is found out by the system.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        loop = asyncio.get_running_loop()
+        self._patience = loop.call_later(self._seconds, self._out_of_patience)
         name = transport.get_extra_info("peername")
         if isinstance(name, tuple):
             self.peer = f"ipv{6 if ':' in name[0] else 4}:{name[0]}:{name[1]}"
@@ -130,6 +137,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
+        self._patience.cancel()
         for rpc in list(self.rpcs.values()):
             rpc.lost()
         self.rpcs.clear()
@@ -144,14 +152,20 @@ class Connection(asyncio.Protocol):
         self._transport.resume_reading()
         self._outbox.pump()
 
+    def _out_of_patience(self) -> None:
+        self._break(Broken(Code.ENHANCE_YOUR_CALM, f"no HTTP/2 within {self._seconds:g} s"))
+
     def data_received(self, data: bytes) -> None:
         if self._closing:
             return
         try:
             self._read(self._rest + data if self._rest else data)
         except Broken as exc:
-            self._put(goaway(self._last_stream, exc.code, str(exc)))
-            self.close()
+            self._break(exc)
+
+    def _break(self, why: Broken) -> None:
+        self._put(goaway(self._last_stream, why.code, str(why)))
+        self.close()
 
     # Frames in.
 
@@ -160,10 +174,13 @@ class Connection(asyncio.Protocol):
         if not self._begun:
             if not PREFACE.startswith(data[: len(PREFACE)]):
                 raise Broken(Code.PROTOCOL_ERROR, "not HTTP/2; this is a gRPC server's port")
-            if size < len(PREFACE):
+            if size < len(PREFACE) + HEADER_BYTES:
                 self._rest = data
                 return
+            if data[len(PREFACE) + 3] != SETTINGS:
+                raise Broken(Code.PROTOCOL_ERROR, "the first frame is not SETTINGS")
             self._begun, at = True, len(PREFACE)
+            self._patience.cancel()
         while size - at >= HEADER_BYTES:
             high, low, kind, flags, stream = head_of.unpack_from(data, at)
             length = high << 8 | low

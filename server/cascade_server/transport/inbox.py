@@ -133,6 +133,10 @@ class Inbox:
             raise Refused(
                 grpc.StatusCode.INVALID_ARGUMENT, f"a message that is no {self._encoding}"
             ) from exc
+        if not inflater.eof and len(out) <= most:
+            raise Refused(
+                grpc.StatusCode.INVALID_ARGUMENT, f"a message whose {self._encoding} is cut short"
+            )
         if len(out) > most:
             raise Refused(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,

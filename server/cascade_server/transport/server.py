@@ -49,11 +49,19 @@ class TransportServer:
         grouped: who takes the calls of a method together; by path, "/package.Service/Method".
         most_streams: calls that a connection may have at once.
         most_bytes: of a message.
+        patience: seconds in which a connection is to begin to speak HTTP/2.
     """
 
-    def __init__(self, grouped: Mapping[str, Grouped], most_streams: int, most_bytes: int) -> None:
+    def __init__(
+        self,
+        grouped: Mapping[str, Grouped],
+        most_streams: int,
+        most_bytes: int,
+        patience: float = 20.0,
+    ) -> None:
         self._groups = {path: _Group(taker) for path, taker in grouped.items()}
         self._most_streams, self._most_bytes = most_streams, most_bytes
+        self._patience = patience
         self._generic: list[grpc.GenericRpcHandler] = []
         self._handlers: dict[str, Any] = {}
         self._connections: set[Connection] = set()
@@ -77,7 +85,7 @@ class TransportServer:
         Raises:
             OSError: the address cannot be listened on.
         """
-        make = partial(Connection, self, self._most_streams, self._most_bytes)
+        make = partial(Connection, self, self._most_streams, self._most_bytes, self._patience)
         self._loop = asyncio.get_running_loop()
         self._listener = await self._loop.create_server(
             make, host.strip("[]"), port, reuse_port=reuse_port, backlog=BACKLOG

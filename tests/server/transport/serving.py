@@ -1,0 +1,179 @@
+"""A transport with a service of its own, in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import grpc
+import uvloop
+from cascade_server.transport import TransportServer
+from cascade_server.transport.rpc import Arrival, Outcome, Status
+from cascade_server.transport.server import Grouped
+
+T = TypeVar("T")
+MOST_STREAMS, MOST_BYTES = 4, 8 * 1024 * 1024
+SERVICE = "test.Service"
+
+
+@dataclass
+class Service:
+    """Methods of every kind.
+
+    Attributes:
+        cancelled: calls of `Wait` that were cancelled.
+        waiting: calls of `Wait` that have begun.
+        go: set: `Wait` answers.
+    """
+
+    cancelled: list[str] = field(default_factory=list)
+    waiting: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    ended: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "Echo": grpc.unary_unary_rpc_method_handler(self.echo),
+                "Told": grpc.unary_unary_rpc_method_handler(self.told),
+                "Fail": grpc.unary_unary_rpc_method_handler(self.fail),
+                "Crash": grpc.unary_unary_rpc_method_handler(self.crash),
+                "Wait": grpc.unary_unary_rpc_method_handler(self.wait),
+                "Count": grpc.unary_stream_rpc_method_handler(self.count),
+                "Sum": grpc.stream_unary_rpc_method_handler(self.sum),
+                "Chat": grpc.stream_stream_rpc_method_handler(self.chat),
+                "Grouped": grpc.unary_unary_rpc_method_handler(self.echo),
+            },
+        )
+
+    async def echo(self, message: bytes, context: Any) -> bytes:
+        return message
+
+    async def told(self, message: bytes, context: Any) -> bytes:
+        """What the caller said beside its message."""
+        await context.send_initial_metadata((("said-first", "one"),))
+        context.set_trailing_metadata((("said-last", "two"), ("said-bin", b"\x00\xff")))
+        left = context.time_remaining()
+        known = sorted(context.invocation_metadata())
+        return repr((None if left is None else round(left), known)).encode()
+
+    async def fail(self, message: bytes, context: Any) -> bytes:
+        await context.abort(
+            grpc.StatusCode.RESOURCE_EXHAUSTED, message.decode(), (("come-back", "7"),)
+        )
+        raise AssertionError
+
+    async def crash(self, message: bytes, context: Any) -> bytes:
+        raise ZeroDivisionError(message)
+
+    async def wait(self, message: bytes, context: Any) -> bytes:
+        self.waiting.release()
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(message.decode())
+            raise
+        finally:
+            self.ended.release()
+        return message
+
+    async def count(self, message: bytes, context: Any) -> AsyncIterator[bytes]:
+        number, size = map(int, message.split())
+        for at in range(number):
+            yield str(at).encode().ljust(size)
+
+    async def sum(self, messages: AsyncIterator[bytes], context: Any) -> bytes:
+        return str(sum([int(each) async for each in messages])).encode()
+
+    async def chat(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        async for each in messages:
+            yield each
+
+
+@dataclass
+class Group:
+    """Takes calls together, and writes down which.
+
+    Attributes:
+        turns: messages of each turn, and how many more were waiting.
+        most: at once.
+        may_wait: more are refused.
+    """
+
+    turns: list[tuple[list[bytes], int]] = field(default_factory=list)
+    most: int = 3
+    may_wait: int = 100
+
+    def admit(self, arrival: Arrival, waiting: int) -> Outcome | None:
+        if waiting >= self.may_wait:
+            return Status(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", (("back", "5"),))
+        return None
+
+    def take(
+        self, arrivals: Sequence[Arrival], waiting: int
+    ) -> Sequence[Outcome | Coroutine[Any, Any, Outcome]]:
+        self.turns.append(([each.message for each in arrivals], waiting))
+        return [self.outcome(each) for each in arrivals]
+
+    def outcome(self, arrival: Arrival) -> Outcome | Coroutine[Any, Any, Outcome]:
+        if arrival.message.startswith(b"later"):
+            return self.later(arrival)
+        if arrival.message.startswith(b"no"):
+            return Status(grpc.StatusCode.NOT_FOUND, "no such thing")
+        return b"gone" if arrival.gone else b"here"
+
+    async def later(self, arrival: Arrival) -> Outcome:
+        await asyncio.sleep(0)
+        return b"gone later" if arrival.gone else b"later"
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A transport that listens."""
+
+    port: int
+    server: TransportServer
+    service: Service
+    group: Group
+    loop: asyncio.AbstractEventLoop
+
+    @property
+    def target(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something in the server's event loop."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout=30)
+
+
+@contextmanager
+def serving(patience: float = 20.0) -> Iterator[Serving]:
+    """One that is stopped at the end."""
+    box: dict[str, Any] = {}
+    started = threading.Event()
+
+    async def life() -> None:
+        service, group = Service(), Group()
+        groups: Mapping[str, Grouped] = {f"/{SERVICE}/Grouped": group}
+        server = TransportServer(groups, MOST_STREAMS, MOST_BYTES, patience)
+        server.add_generic_rpc_handlers((service.handlers(),))
+        port = await server.start("127.0.0.1", 0, False)
+        stop = box["stop"] = asyncio.Event()
+        box["serving"] = Serving(port, server, service, group, asyncio.get_running_loop())
+        started.set()
+        await stop.wait()
+        await server.stop(0)
+
+    thread = threading.Thread(target=uvloop.run, args=(life(),))
+    thread.start()
+    started.wait(30)
+    try:
+        yield box["serving"]
+    finally:
+        box["serving"].loop.call_soon_threadsafe(box["stop"].set)
+        thread.join()

@@ -1,0 +1,90 @@
+"""Header blocks: looked up or decoded, they mean the same."""
+
+from __future__ import annotations
+
+import contextlib
+from urllib.parse import unquote
+
+import pytest
+from cascade_server.transport.frames import Broken
+from cascade_server.transport.headers import MOST_KNOWN, Heads, head_of, initial, trailers
+from hpack import Decoder, Encoder, HPACKError
+from hypothesis import given
+from hypothesis import strategies as st
+
+NAMES = st.sampled_from(["a", "b", "c", "long-name", "some-bin", "grpc-encoding"])
+VALUES = st.sampled_from(["", "x", "y", "value" * 6])
+FIELDS = st.lists(st.tuples(NAMES, VALUES), max_size=4)
+PSEUDO = [(":method", "POST"), (":path", "/a/B"), ("content-type", "application/grpc")]
+
+
+# In no table: whatever a block that is sent again means by then, it is a request.
+FIXED = [(name, value, True) for name, value in PSEUDO]
+STEPS = st.one_of(
+    st.tuples(FIELDS, st.booleans(), st.sampled_from([None, 0, 100, 4096])), st.integers(0, 20)
+)
+
+
+@given(st.lists(STEPS, max_size=60))
+def test_a_known_block_means_what_decoding_it_means(
+    steps: list[tuple[list[tuple[str, str]], bool, int | None] | int],
+) -> None:
+    """Blocks come again, tables fill, shrink and are emptied: what is remembered is never wrong."""
+    heads, encoder, reference = Heads(), Encoder(), Decoder()
+    sent: list[bytes] = []
+    for step in steps:
+        if isinstance(step, int):
+            # An earlier one as it was; its references may mean something else, or nothing.
+            if not sent:
+                continue
+            block = sent[step % len(sent)]
+        else:
+            more, huffman, size = step
+            if size is not None:
+                encoder.header_table_size = size
+            block = encoder.encode([*FIXED, *more], huffman=huffman)
+            sent.append(block)
+        try:
+            fields = [(bytes(n), bytes(v)) for n, v in reference.decode(block, raw=True)]
+            expected = head_of(fields)
+        except (HPACKError, Broken):
+            with pytest.raises(Broken):
+                heads.read(block)
+            return
+        assert heads.read(block) == expected
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    heads, encoder = Heads(), Encoder()
+    for number in range(10 * MOST_KNOWN):
+        # Never in the table, so that nothing is forgotten because of it.
+        sent = encoder.encode([*PSEUDO, ("number", str(number), True)])
+        heads.read(sent)
+    assert len(heads._known) <= MOST_KNOWN
+
+
+@given(st.binary(max_size=200))
+def test_no_block_does_harm(block: bytes) -> None:
+    with contextlib.suppress(Broken):
+        Heads().read(block)
+
+
+@given(st.text(max_size=60))
+def test_any_message_can_be_said(message: str) -> None:
+    try:
+        message.encode()
+    except UnicodeEncodeError:
+        return
+    found = dict(Decoder().decode(trailers(3, message), raw=True))
+    said = found.get(b"grpc-message", b"")
+    assert all(0x20 <= byte < 0x7F for byte in said)
+    assert unquote(said.decode()) == message
+
+
+@given(st.binary(max_size=300))
+def test_bytes_go_as_base64_without_padding(value: bytes) -> None:
+    block = initial((("some-bin", value),))
+    (found,) = [v for n, v in Decoder().decode(block, raw=True) if n == b"some-bin"]
+    assert b"=" not in found
+    head = Heads().read(Encoder().encode([*PSEUDO, ("some-bin", found)]))
+    assert head.metadata() == (("some-bin", value),)
