@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
@@ -16,6 +17,7 @@ from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 
 from cascade_client import health, wire
 from cascade_client.answers import Chunk, Synthesis, TableDescription, TableSummary
+from cascade_client.async_session import AsyncStandingStream
 from cascade_client.base import (
     DEFAULT_TARGET,
     POLL_INTERVAL,
@@ -63,6 +65,7 @@ class AsyncClient(BaseClient):
         self._credentials = credentials
         self._options = channel_options(wait_for_turn)
         self._given_channel = channel
+        self._close: Callable[[], Awaitable[object]] = self._close_channel
 
     @cached_property
     def _channel(self) -> grpc.aio.Channel:
@@ -76,6 +79,10 @@ class AsyncClient(BaseClient):
     @cached_property
     def _stub(self) -> SynthesisStub:
         return SynthesisStub(self._channel)
+
+    @cached_property
+    def _synthesize(self) -> Callable[..., Awaitable[Any]]:
+        return self._stub.Synthesize
 
     # One draw of one dict is a dict; mypy sees that 1 is also an int.
     @overload
@@ -140,7 +147,7 @@ class AsyncClient(BaseClient):
             version=version,
             timeout=self._left(expiry),
         )
-        response = await self._call(self._stub.Synthesize, request, expiry)
+        response = await self._call(self._synthesize, request, expiry)
         schema = await self._schema_of(response.provenance, schema, version, expiry)
         return wire.synthesis(response, schema, given, draws)
 
@@ -268,9 +275,23 @@ class AsyncClient(BaseClient):
                 return
             await self._sleep(POLL_INTERVAL)
 
+    def session(self) -> Self:
+        """A client whose `synthesize` goes over one standing stream; see `Client.session`.
+
+        To be called in the event loop.
+        """
+        self._check_open()
+        stream = AsyncStandingStream(self._stub.SynthesizeStream, self._clock)
+        session = copy(self)
+        session._synthesize, session._close = stream, stream.close
+        return session
+
     async def close(self) -> None:
         """Drop the connection; calls under way are cancelled. Closing twice does no harm."""
         self._closed = True
+        await self._close()
+
+    async def _close_channel(self) -> None:
         if "_channel" in vars(self):
             await self._channel.close()
 

@@ -41,6 +41,12 @@ MIB = 2**20
     help="Calls that one connection may have in the server at once; more wait at the caller's.",
 )
 @click.option(
+    "--max-stream-in-flight",
+    default=256,
+    show_default=True,
+    help="Requests of one standing stream between read and answered; beyond it nothing is read.",
+)
+@click.option(
     "--transport",
     type=click.Choice(TRANSPORTS),
     default=TRANSPORTS[0],
@@ -100,6 +106,7 @@ def serve(
     workers: int,
     teacher_threads: int,
     max_concurrent_streams: int,
+    max_stream_in_flight: int,
     transport: str,
     drain_seconds: float,
     slo: Path | None,
@@ -135,6 +142,7 @@ def serve(
             port=port,
             teacher_threads=teacher_threads,
             max_concurrent_streams=max_concurrent_streams,
+            max_stream_in_flight=max_stream_in_flight,
             transport=transport,
             drain_seconds=drain_seconds,
             slo=slo,

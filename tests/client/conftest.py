@@ -124,6 +124,7 @@ class Fault:
 class ScriptedService(SynthesisServicer):
     """Fills absent cells with `SYNTHETIC`; fails as `faults` say, first come first served.
 
+    `breaks` does the same to whole streams, which `streams` counts.
     `requests` holds every request but those for a schema, `described` counts these;
     `arrived` is set by a request, which then waits while `hold` is clear; `ended` is set when a
     stream ends, however it does.
@@ -132,6 +133,8 @@ class ScriptedService(SynthesisServicer):
     faults: list[Fault] = field(default_factory=list)
     requests: list[Any] = field(default_factory=list)
     deadlines: list[float] = field(default_factory=list)
+    breaks: list[Fault] = field(default_factory=list)
+    streams: int = 0
     described: int = 0
     version: int = 3
     chunk: int = 2
@@ -146,10 +149,35 @@ class ScriptedService(SynthesisServicer):
 
     def Synthesize(self, request: Any, context: Any) -> Any:
         self._take(request, context)
+        return self._synthesized(request)
+
+    def _synthesized(self, request: Any) -> Any:
         rows = complete(request.rows, request.draws, list(request.columns))
         scores = [-1.5] * request.rows.count if request.log_likelihood else []
         made = self._provenance(request, pb.TIER_STUDENT)
         return pb.SynthesizeResponse(rows=rows, log_likelihood=scores, provenance=made)
+
+    def SynthesizeStream(self, messages: Any, context: Any) -> Iterator[Any]:
+        self.streams += 1
+        for message in messages:
+            answers = []
+            for each in message.requests:
+                self.requests.append(each.request)
+                self.arrived.set()
+                self.hold.wait(10)
+                if self.breaks:
+                    fail(context, self.breaks.pop(0))
+                answer = pb.StreamedAnswer(id=each.id)
+                if self.faults:
+                    fault = self.faults.pop(0)
+                    answer.failure.code = fault.code.value[0]
+                    answer.failure.message = fault.details
+                    if fault.pushback is not None:
+                        answer.failure.pushback_milliseconds = int(fault.pushback)
+                else:
+                    answer.response.CopyFrom(self._synthesized(each.request))
+                answers.append(answer)
+            yield pb.SynthesizeStreamResponse(answers=answers)
 
     def Generate(self, request: Any, context: Any) -> Iterator[Any]:
         self._take(request, context)

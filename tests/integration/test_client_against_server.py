@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -96,6 +98,40 @@ class TestRealTime:
         assert table.schema.field("items").type == pa.int8()
 
 
+class TestSessions:
+    """The same over a standing stream."""
+
+    def test_a_seed_gives_the_rows_of_a_call(self, client: Client) -> None:
+        with client.session() as session:
+            for fidelity in ("fast", "full"):
+                options: Any = {"seed": 7, "draws": 20, "fidelity": fidelity}
+                asked = session.synthesize(TABLE, {"items": 3}, **options)
+                assert asked.data == client.synthesize(TABLE, {"items": 3}, **options).data
+
+    def test_refusals_are_those_of_calls(self, client: Client) -> None:
+        with client.session() as session:
+            for asked in (session, client):
+                with pytest.raises(InvalidRequest, match="items") as refused:
+                    asked.synthesize(TABLE, {"items": 999})
+                assert refused.value.code is not None
+                with pytest.raises(NotFound, match="its versions are"):
+                    asked.synthesize(TABLE, {}, version=9)
+
+    def test_threads_share_it(self, client: Client) -> None:
+        def ask(items: int) -> bool:
+            found = session.synthesize(TABLE, {"items": items}, fidelity="fast").data
+            return bool(found["items"] == items)
+
+        with client.session() as session, ThreadPoolExecutor(16) as threads:
+            assert all(threads.map(ask, [1 + at % 8 for at in range(400)]))
+
+    async def test_asyncio(self, process: tuple[Any, str]) -> None:
+        async with AsyncClient(process[1], timeout=20.0) as client, client.session() as session:
+            asked = [session.synthesize(TABLE, {"items": 1 + at % 8}) for at in range(200)]
+            found = await asyncio.gather(*asked)
+        assert [each.data["items"] for each in found] == [1 + at % 8 for at in range(200)]
+
+
 class TestBulk:
     """Rows from the teacher."""
 
@@ -174,9 +210,12 @@ class TestTheEnd:
 
     def test_a_drained_server_is_unavailable(self, process: tuple[Any, str]) -> None:
         server, target = process
-        with Client(target, timeout=20.0) as client:
+        with Client(target, timeout=20.0) as client, client.session() as session:
             client.synthesize(TABLE, {})
+            session.synthesize(TABLE, {})
             server.send_signal(signal.SIGTERM)
             assert server.wait(30) == 0
             with pytest.raises(Unavailable, match=target):
                 client.synthesize(TABLE, {})
+            with pytest.raises(Unavailable, match=target):
+                session.synthesize(TABLE, {})

@@ -270,14 +270,16 @@ def test_a_worker_that_dies_takes_only_its_own_calls(two: Served) -> None:
             assert client.synthesize(TABLE, {"items": 3}).data["items"] == 3
 
 
-def test_callers_of_the_sdk_do_not_notice_a_worker_that_dies(two: Served) -> None:
+@pytest.mark.parametrize("standing", [False, True])
+def test_callers_of_the_sdk_do_not_notice_a_worker_that_dies(two: Served, standing: bool) -> None:
     stop = threading.Event()
 
     def call() -> int:
         calls = 0
         with two.client() as client:
+            asked = client.session() if standing else client
             while not stop.is_set():
-                client.synthesize(TABLE, {"items": 3}, fidelity="fast")
+                asked.synthesize(TABLE, {"items": 3}, fidelity="fast")
                 calls += 1
         return calls
 
