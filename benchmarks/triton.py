@@ -6,8 +6,12 @@ Triton runs the bare student: tokens in, tokens out, once a batch in its Python 
 calls it has to encode and decode. Ours does the whole job: values in, values out, checked, with
 provenance, objectives counted. The two servers are asked in turn by h2load, one row with three
 features late a call: one at a time (ours with one worker), 16 in flight (ours with two), and 16 in
-flight with 16 rows a call. The last line is one JSON object; ratios are ours to Triton's, medians
-over the rounds: p50_ratio_1, p99_ratio_1, p99_ratio_16, throughput_ratio_16, rows_ratio_16.
+flight with 16 rows a call. Over `SynthesizeStream`, 16 in flight on four streams, ours is asked by
+`benchmarks.stream_loop`. Keys with `open_inference` compare like with like: ours is asked for the
+bare student too, by Triton's own protocol and with the same tensors.
+
+The last line is one JSON object; ratios are ours to Triton's, medians over the rounds: p50_ratio_1,
+p99_ratio_1, p99_ratio_16, throughput_ratio_16, stream_throughput_ratio_16, rows_ratio_16.
 """
 
 from __future__ import annotations
@@ -26,12 +30,12 @@ from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from cascade_tables import list_releases, load_release
 from rich.console import Console
 
-from benchmarks import triton_server
+from benchmarks import stream_loop, triton_server
 from benchmarks.h2load import LoadFailed, Measured, load
 from benchmarks.latency import IN_FLIGHT, METHOD, MISSING, cascade, process, request
 from benchmarks.tables import ROOT
 
-ROWS, CONNECTIONS = 16, 8
+ROWS, CONNECTIONS, STREAMS = 16, 8, 4
 console = Console(stderr=True, highlight=False)
 
 
@@ -50,6 +54,18 @@ class Peer:
         return load(self.target, self.method, self.message, calls, in_flight, connections)
 
 
+@dataclass(frozen=True)
+class StreamPeer:
+    """The same over standing streams."""
+
+    name: str
+    target: str
+    message: bytes
+
+    def load(self, calls: int, in_flight: int) -> Measured:
+        return stream_loop.load(self.target, self.message, calls, in_flight, STREAMS)
+
+
 def repeated(target: str, message: bytes) -> bytes:
     """A request for as many rows as `ROWS`, all like the one."""
     one = pb.SynthesizeRequest.FromString(message)
@@ -65,7 +81,7 @@ def repeated(target: str, message: bytes) -> bytes:
     return many.SerializeToString()
 
 
-def compared(ours: Peer, triton: Peer, calls: int, in_flight: int) -> dict[str, float]:
+def compared(ours: Peer | StreamPeer, triton: Peer, calls: int, in_flight: int) -> dict[str, float]:
     """One round; ours to Triton's."""
     a, b = ours.load(calls, in_flight), triton.load(calls, in_flight)
     for peer, found in ((ours, a), (triton, b)):
@@ -85,13 +101,12 @@ def compared(ours: Peer, triton: Peer, calls: int, in_flight: int) -> dict[str, 
 
 
 def measured(options: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
-    """Every round of each of the three loads."""
+    """Every round of each of the loads."""
     version = list_releases(options.repository)[options.table][-1]
     release = load_release(options.repository, options.table, version)
     layout = release.codec.layout
     slots = len(layout.sizes)
     observed = (np.array(layout.column) >= MISSING)[None]
-    rounds: dict[str, list[dict[str, float]]] = {"one": [], "many": [], "rows": []}
     with ExitStack() as stack:
         one = stack.enter_context(process(*cascade(options.repository)))
         two = stack.enter_context(process(*cascade(options.repository), "--workers", "2"))
@@ -102,23 +117,36 @@ def measured(options: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
         many_tokens = triton_server.infer_request(
             np.zeros((ROWS, slots), np.int32), observed.repeat(ROWS, axis=0)
         )
+        same = triton_server.infer_request(
+            np.zeros((1, slots), np.int32), observed, f"{options.table}_student"
+        )
         method = triton_server.METHOD
-        pairs = {
-            "one": (Peer("cascade", one, METHOD, message), 1),
-            "many": (Peer("cascade, 2 workers", two, METHOD, message), IN_FLIGHT),
-            "rows": (Peer("cascade, 2 workers, 16 rows", two, METHOD, batch), IN_FLIGHT),
+        theirs = Peer("triton", triton, method, tokens)
+        pairs: dict[str, tuple[Peer | StreamPeer, Peer, int]] = {
+            "one": (Peer("cascade", one, METHOD, message), theirs, 1),
+            "many": (Peer("cascade, 2 workers", two, METHOD, message), theirs, IN_FLIGHT),
+            "stream": (StreamPeer("cascade, 2 workers, streams", two, message), theirs, IN_FLIGHT),
+            "rows": (
+                Peer("cascade, 2 workers, 16 rows", two, METHOD, batch),
+                Peer("triton, 16 rows", triton, method, many_tokens),
+                IN_FLIGHT,
+            ),
+            "same_one": (Peer("cascade, bare student", one, method, same), theirs, 1),
+            "same_many": (
+                Peer("cascade, 2 workers, bare student", two, method, same),
+                theirs,
+                IN_FLIGHT,
+            ),
         }
-        theirs = {
-            "one": Peer("triton", triton, method, tokens),
-            "many": Peer("triton", triton, method, tokens),
-            "rows": Peer("triton, 16 rows", triton, method, many_tokens),
-        }
-        for name, (ours, in_flight) in pairs.items():
-            for peer in (ours, theirs[name]):
+        rounds: dict[str, list[dict[str, float]]] = {name: [] for name in pairs}
+        for ours, other, in_flight in pairs.values():
+            for peer in (ours, other):
                 peer.load(1000, in_flight)
-            for _ in range(options.rounds):
+        # Round by round, so that a change of the machine's speed is in all of them.
+        for _ in range(options.rounds):
+            for name, (ours, other, in_flight) in pairs.items():
                 calls = options.calls // (4 if name == "rows" else 1)
-                rounds[name].append(compared(ours, theirs[name], calls, in_flight))
+                rounds[name].append(compared(ours, other, calls, in_flight))
     return rounds
 
 
@@ -149,10 +177,15 @@ def main() -> None:
                 "p99_ratio_1": median("one", "p99"),
                 "p99_ratio_16": median("many", "p99"),
                 "throughput_ratio_16": median("many", "throughput"),
+                "stream_throughput_ratio_16": median("stream", "throughput"),
                 "rows_ratio_16": median("rows", "throughput"),
+                "open_inference_p50_ratio_1": median("same_one", "p50"),
+                "open_inference_p99_ratio_1": median("same_one", "p99"),
+                "open_inference_throughput_ratio_16": median("same_many", "throughput"),
                 "p50_ms": median("one", "p50_ms"),
                 "triton_p50_ms": median("one", "triton_p50_ms"),
                 "calls_per_s": median("many", "calls_per_s"),
+                "stream_calls_per_s": median("stream", "calls_per_s"),
                 "triton_calls_per_s": median("many", "triton_calls_per_s"),
                 "rows_per_s": ROWS * median("rows", "calls_per_s"),
                 "triton_rows_per_s": ROWS * median("rows", "triton_calls_per_s"),

@@ -178,13 +178,15 @@ def wait_ready(target: str, process: subprocess.Popen[bytes], log: Path) -> None
     raise LoadFailed(f"Triton is not ready: {log.read_text()[-1500:]}")
 
 
-def infer_request(tokens: NDArray[np.int32], observed: NDArray[np.bool_]) -> bytes:
+def infer_request(
+    tokens: NDArray[np.int32], observed: NDArray[np.bool_], model: str = STUDENT
+) -> bytes:
     """A ModelInferRequest of the student, tensors as raw bytes.
 
     Written field by field: the protocol's generated code and that of Triton's client cannot live in
     one process.
     """
-    message = text_field(1, STUDENT)
+    message = text_field(1, model)
     for name, kind, value in (("tokens", "INT32", tokens), ("observed", "BOOL", observed)):
         shape = b"".join(varint(n) for n in value.shape)
         tensor = text_field(1, name) + text_field(2, kind) + bytes_field(3, shape)

@@ -30,7 +30,7 @@ from cascade_server.router import Tier
 from cascade_server.runtime import Runtime
 from cascade_server.second_level import SecondLevel, SecondLevelConfig
 from cascade_server.sla import Sla
-from cascade_server.stream import Stream
+from cascade_server.stream import Stream, Turns
 from cascade_server.synthesis import Drawn, Plan
 from cascade_server.teacher import Teacher
 from cascade_server.together import CALLS_A_TURN, Together
@@ -67,6 +67,7 @@ class Service:
                 SecondLevelConfig(timeout=timeout, limit=max(timeout, SecondLevelConfig.limit)),
             )
         self._draining = asyncio.Event()
+        self._turns = Turns(self, CALLS_A_TURN)
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """What gRPC needs to route calls here."""
@@ -200,8 +201,7 @@ class Service:
                 # INTERNAL, whatever the call ended with.
                 await context.read()
             _ = self.answers
-            together = min(CALLS_A_TURN, self._config.max_stream_in_flight)
-            stream = Stream(self, context, self._config.max_stream_in_flight, together)
+            stream = Stream(self, self._turns, context, self._config.max_stream_in_flight)
             await stream.run(self._draining)
         except Exception as exc:
             await refuse(context, exc)

@@ -189,9 +189,11 @@ class Drawn(NamedTuple):
     finished: float
 
 
-def pack(job: Plan, drawn: Drawn) -> pb.SynthesizeResponse:
-    """The answer: rows decoded, and where they come from."""
-    response = pb.SynthesizeResponse()
+def pack(
+    job: Plan, drawn: Drawn, into: pb.SynthesizeResponse | None = None
+) -> pb.SynthesizeResponse:
+    """The answer: rows decoded, and where they come from; `into` an empty message or a new one."""
+    response = pb.SynthesizeResponse() if into is None else into
     if drawn.log_likelihood is not None:
         response.log_likelihood.extend(drawn.log_likelihood.tolist())
     pack_rows(job, drawn.tokens, response.rows)

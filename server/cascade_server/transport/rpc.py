@@ -354,17 +354,27 @@ class Rpc:
         """The messages that have come and not been read; none is waited for."""
         return self._take(len(self.inbox.messages))
 
+    def write_now(self, response: Any) -> bool:
+        """Send a message, if all before it are on their way; False: it was not sent."""
+        if self.ended or self.out.parts:
+            return False
+        self._send(response)
+        return True
+
     async def write(self, response: Any) -> None:
         """Send a message, and wait until the peer has room for the next."""
         if self.ended:
             raise asyncio.CancelledError
+        self._send(response)
+        if self.out.parts:
+            self._drained = asyncio.get_running_loop().create_future()
+            await self._drained
+
+    def _send(self, response: Any) -> None:
         serializer: Callable[[Any], bytes] | None = self.handler.response_serializer
         body: bytes = response if serializer is None else serializer(response)
         self._begin()
         self._wire.send(self, b"\0" + len(body).to_bytes(4, "big") + body)
-        if self.out.parts:
-            self._drained = asyncio.get_running_loop().create_future()
-            await self._drained
 
     def _take(self, count: int) -> list[Any]:
         taken = [self.inbox.messages.popleft() for _ in range(count)]
