@@ -55,7 +55,7 @@ class ServerConfig:
     max_rows: int = 65_536
     max_generate_rows: int = 10_000_000
     max_message_bytes: int = 16 * 1024 * 1024
-    inline_rows: int = 16
+    inline_rows: int = 64
     max_stream_in_flight: int = 256
     chunk_rows: int = 1024
     drain_seconds: float = 10.0

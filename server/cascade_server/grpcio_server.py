@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 
 from cascade_server.config import ServerConfig
+from cascade_server.transport.server import Sharing
 
 
 class GrpcioServer:
@@ -36,8 +37,10 @@ class GrpcioServer:
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """What generated code calls too; says nothing new."""
 
-    async def start(self, host: str, port: int, reuse_port: bool) -> int:
-        """Listen.
+    async def start(
+        self, host: str, port: int, reuse_port: bool, sharing: Sharing | None = None
+    ) -> int:
+        """Listen; grpcio keeps its connections to itself, and so nothing is shared.
 
         Returns:
             The port, where any was asked for.

@@ -22,7 +22,9 @@ from cascade_server.answer_metrics import AnswersCollector
 from cascade_server.books import Books
 from cascade_server.config import ServerConfig
 from cascade_server.errors import ServerError
+from cascade_server.memory import Memory
 from cascade_server.metrics import SteppingCollector
+from cascade_server.placement import Board, Placement
 from cascade_server.repository import Loaded, Repository
 from cascade_server.router import Tier
 from cascade_server.server import Server
@@ -53,11 +55,16 @@ def serve_in_processes(config: ServerConfig, workers: int, say: Callable[[str], 
         port = reserved.getsockname()[1]
         shared = replace(config, port=port, reuse_port=True, teacher_socket=path)
         books = open_books(config, workers)
+        board = None
+        # grpcio does not hand over what it has accepted.
+        if workers > 1 and config.transport == "http2":
+            board = Board(workers, Memory(shared=True))
         # Where the first process that answers scrapes has found a port; the next one keeps it.
         metrics: list[int] = []
         names = [f"worker {number}" for number in range(workers)]
         roles = [
-            Role(name, partial(worker, shared, books, number)) for number, name in enumerate(names)
+            Role(name, partial(worker, shared, books, board, number))
+            for number, name in enumerate(names)
         ]
         roles.append(Role("the teacher", partial(teacher, config, books, path, metrics), last=True))
 
@@ -75,10 +82,14 @@ def serve_in_processes(config: ServerConfig, workers: int, say: Callable[[str], 
 
         grace = config.drain_seconds
         Supervisor(roles, said, all_ready, lambda: say("draining"), grace).run()
+        if board is not None:
+            board.close()
         say("stopped")
 
 
-def worker(config: ServerConfig, books: Books, place: int, tell: Tell, again: bool) -> None:
+def worker(
+    config: ServerConfig, books: Books, board: Board | None, place: int, tell: Tell, again: bool
+) -> None:
     """Answer calls until SIGTERM, then drain."""
     # The student needs no teacher: who is started again answers, whether or not that one is back.
     config = replace(config, await_teacher=not again)
@@ -93,7 +104,8 @@ def worker(config: ServerConfig, books: Books, place: int, tell: Tell, again: bo
 
     async def life() -> None:
         books.succeed(place)
-        server = Server(config, report, Sla(config, books=books, place=place))
+        placement = None if board is None else Placement(board, place)
+        server = Server(config, report, Sla(config, books=books, place=place), placement)
         tell({"loaded": f"loading {config.repository}"})
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.stop)
         try:

@@ -15,6 +15,7 @@ from cascade_server.grpcio_server import GrpcioServer
 from cascade_server.metrics import SteppingCollector
 from cascade_server.open_inference.service import NAME as INFERENCE
 from cascade_server.open_inference.service import InferenceService
+from cascade_server.placement import Placement
 from cascade_server.remote_teacher import TeacherLink
 from cascade_server.repository import Loaded, Repository
 from cascade_server.router import Tier
@@ -40,6 +41,7 @@ class Server:
         config: how to serve.
         report: is told of each release that is loaded.
         sla: where calls are counted; None: by this process alone.
+        placement: this process's part among workers that share connections; None: it has none.
 
     Raises:
         ConfigError: `slo.yaml` is not what it should be.
@@ -51,10 +53,11 @@ class Server:
         config: ServerConfig,
         report: Callable[[Loaded], None] = lambda _: None,
         sla: Sla | None = None,
+        placement: Placement | None = None,
     ) -> None:
         self.config = config
         self.port = 0
-        self._report = report
+        self._report, self._placement = report, placement
         self._telling: asyncio.Task[None] | None = None
         self._teachers: TeacherLink | None = None
         self._stop = asyncio.Event()
@@ -90,7 +93,7 @@ class Server:
         address = f"{self.config.host}:{self.config.port}"
         try:
             self.port = await self._transport.start(
-                self.config.host, self.config.port, self.config.reuse_port
+                self.config.host, self.config.port, self.config.reuse_port, self._placement
             )
         except OSError as exc:
             raise ConfigError(f"cannot listen on {address}: is the port taken?") from exc
@@ -128,6 +131,8 @@ class Server:
     async def shutdown(self) -> None:
         """Say NOT_SERVING, take no new calls, let those in flight finish, up to the grace."""
         await self._health.enter_graceful_shutdown()
+        if self._placement is not None:
+            self._placement.says_ready(False)
         self.service.drain()
         await self._transport.stop(self.config.drain_seconds)
         if self._telling is not None:
@@ -145,5 +150,7 @@ class Server:
             await asyncio.sleep(SECONDS_BETWEEN_NOTES)
 
     async def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        if self._placement is not None:
+            self._placement.says_ready(status == SERVING)
         for name in ("", *SERVICES):
             await self._health.set(name, status)

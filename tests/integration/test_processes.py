@@ -13,7 +13,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -268,6 +268,25 @@ def test_a_worker_that_dies_takes_only_its_own_calls(two: Served) -> None:
         client.wait_ready()
         for _ in range(20):
             assert client.synthesize(TABLE, {"items": 3}).data["items"] == 3
+
+
+def test_connections_are_spread_evenly(two: Served) -> None:
+    """The system alone would spread them by chance."""
+    workers = two.children[:2]
+
+    def of_each() -> list[int]:
+        return [connections(worker) for worker in workers]
+
+    for _ in range(3):
+        until(lambda: of_each() == [0, 0])
+        with ExitStack() as stack:
+            for _ in range(8):
+                channel = grpc.insecure_channel(
+                    two.target, options=[("grpc.use_local_subchannel_pool", 1)]
+                )
+                stub = SynthesisStub(stack.enter_context(channel))  # type: ignore[no-untyped-call]
+                stub.ListTables(pb.ListTablesRequest(), timeout=SOON)
+            assert of_each() == [4, 4]
 
 
 @pytest.mark.parametrize("standing", [False, True])

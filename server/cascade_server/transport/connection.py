@@ -65,6 +65,9 @@ class Calls(Protocol):
     def came(self, rpc: Rpc) -> None:
         """A unary call has sent all; a streaming one has begun."""
 
+    def gives_away(self, connection: int) -> bool:
+        """Whether a connection, by its file descriptor, is another process's now."""
+
     def opened(self, connection: Connection) -> None:
         """A connection has been made."""
 
@@ -83,11 +86,20 @@ class Connection(asyncio.Protocol):
         most_streams: calls at once.
         most_bytes: of a message.
         patience: seconds in which the peer is to begin to speak HTTP/2.
+        stays: whether it is not to be given to another process.
     """
 
-    def __init__(self, calls: Calls, most_streams: int, most_bytes: int, patience: float) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        most_streams: int,
+        most_bytes: int,
+        patience: float,
+        stays: bool = False,
+    ) -> None:
         self._calls, self._most_streams, self._most_bytes = calls, most_streams, most_bytes
-        self._seconds = patience
+        self._seconds, self._stays = patience, stays
+        self._patience: asyncio.TimerHandle | None = None
         self.rpcs: dict[int, Rpc] = {}
         self.peer = ""
         self._rest = b""
@@ -117,11 +129,17 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        connection = transport.get_extra_info("socket")
+        if not self._stays and self._calls.gives_away(connection.fileno()):
+            # The other process has a descriptor of its own, and the peer notices nothing.
+            self._closing = True
+            self._transport.abort()
+            return
         self._transport.set_write_buffer_limits(UNSENT_BYTES)
         self._outbox = Outbox(self._transport)
         self._put = self._outbox.put
         # A peer that has vanished without a word is found out by the system.
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         loop = asyncio.get_running_loop()
         self._patience = loop.call_later(self._seconds, self._out_of_patience)
         name = transport.get_extra_info("peername")
@@ -137,6 +155,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
+        if self._patience is None:
+            return  # It was given away.
         self._patience.cancel()
         for rpc in list(self.rpcs.values()):
             rpc.lost()
@@ -180,6 +200,7 @@ class Connection(asyncio.Protocol):
             if data[len(PREFACE) + 3] != SETTINGS:
                 raise Broken(Code.PROTOCOL_ERROR, "the first frame is not SETTINGS")
             self._begun, at = True, len(PREFACE)
+            assert self._patience is not None
             self._patience.cancel()
         while size - at >= HEADER_BYTES:
             high, low, kind, flags, stream = head_of.unpack_from(data, at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,6 +35,25 @@ class Grouped(Protocol):
         self, arrivals: Sequence[Arrival], waiting: int
     ) -> Sequence[Outcome | Coroutine[Any, Any, Outcome]]:
         """How each call ends, or what is to be awaited to know; `waiting` more have come."""
+
+
+class Sharing(Protocol):
+    """Other processes that listen on the port too; see `placement.Placement`."""
+
+    def gives_away(self, connection: int) -> bool:
+        """Whether a new connection, by its file descriptor, is another's now."""
+
+    def opened(self) -> None:
+        """A connection is this process's."""
+
+    def closed(self) -> None:
+        """It is no more."""
+
+    def fileno(self) -> int:
+        """Readable when there is something to take."""
+
+    def take(self) -> socket.socket | None:
+        """A connection that another process has given away; None: there is none."""
 
 
 @dataclass
@@ -68,6 +88,8 @@ class TransportServer:
         self._listener: asyncio.Server | None = None
         self._turn_is_due = False
         self._all_closed = asyncio.Event()
+        self._sharing: Sharing | None = None
+        self._taking: set[asyncio.Task[Any]] = set()
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Serve the methods of some handlers."""
@@ -76,8 +98,15 @@ class TransportServer:
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """What generated code calls too; says nothing new."""
 
-    async def start(self, host: str, port: int, reuse_port: bool) -> int:
+    async def start(
+        self, host: str, port: int, reuse_port: bool, sharing: Sharing | None = None
+    ) -> int:
         """Listen.
+
+        Args:
+            host, port: where; 0: any free port.
+            reuse_port: whether others listen there too.
+            sharing: those with whom connections are shared.
 
         Returns:
             The port, where any was asked for.
@@ -90,14 +119,29 @@ class TransportServer:
         self._listener = await self._loop.create_server(
             make, host.strip("[]"), port, reuse_port=reuse_port, backlog=BACKLOG
         )
+        self._sharing = sharing
+        if sharing is not None:
+            self._loop.add_reader(sharing.fileno(), self._take_over, sharing)
         bound: int = self._listener.sockets[0].getsockname()[1]
         return bound
+
+    def _take_over(self, sharing: Sharing) -> None:
+        """Take what others have given away."""
+        while (taken := sharing.take()) is not None:
+            make = partial(
+                Connection, self, self._most_streams, self._most_bytes, self._patience, True
+            )
+            task = self._loop.create_task(self._loop.connect_accepted_socket(make, taken))
+            self._taking.add(task)
+            task.add_done_callback(self._taking.discard)
 
     async def stop(self, grace: float) -> None:
         """Take no new calls, and end once those there are have ended, or after `grace` seconds."""
         if self._listener is None:
             return
         self._listener.close()
+        if self._sharing is not None:
+            self._loop.remove_reader(self._sharing.fileno())
         for connection in list(self._connections):
             connection.drain()
         with contextlib.suppress(TimeoutError):
@@ -116,14 +160,22 @@ class TransportServer:
 
     # What connections say.
 
+    def gives_away(self, connection: int) -> bool:
+        """Whether a connection, by its file descriptor, is another process's now."""
+        return self._sharing is not None and self._sharing.gives_away(connection)
+
     def opened(self, connection: Connection) -> None:
         """A connection has been made."""
         self._connections.add(connection)
+        if self._sharing is not None:
+            self._sharing.opened()
 
     def closed(self, connection: Connection) -> None:
         """A connection is no more."""
         self._connections.discard(connection)
         self._all_closed.set()
+        if self._sharing is not None:
+            self._sharing.closed()
 
     def handler(self, path: str) -> Any:
         """Handles a method; None: nobody does."""
