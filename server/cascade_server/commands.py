@@ -53,6 +53,12 @@ MIB = 2**20
     show_default=True,
     help="Who speaks gRPC: this server itself, or grpcio, at three times the cost of a call.",
 )
+@click.option(
+    "--linger-us",
+    default=200.0,
+    show_default=True,
+    help="How long a worker at most looks for more calls before it sleeps; 0: it sleeps at once.",
+)
 @click.option("--drain-seconds", default=10.0, show_default=True, help="Grace for calls in flight.")
 @click.option(
     "--slo",
@@ -108,6 +114,7 @@ def serve(
     max_concurrent_streams: int,
     max_stream_in_flight: int,
     transport: str,
+    linger_us: float,
     drain_seconds: float,
     slo: Path | None,
     state_dir: Path | None,
@@ -144,6 +151,7 @@ def serve(
             max_concurrent_streams=max_concurrent_streams,
             max_stream_in_flight=max_stream_in_flight,
             transport=transport,
+            linger_seconds=linger_us / 1e6,
             drain_seconds=drain_seconds,
             slo=slo,
             state_dir=state_dir,

@@ -22,7 +22,7 @@ from cascade_server.router import Tier
 from cascade_server.service import NAME as SYNTHESIS
 from cascade_server.service import Service
 from cascade_server.sla import Sla
-from cascade_server.transport import TransportServer
+from cascade_server.transport import LingerConfig, TransportServer
 
 SECONDS_BETWEEN_NOTES = 0.5
 SERVICES = (SYNTHESIS, INFERENCE)
@@ -69,7 +69,10 @@ class Server:
             self._transport = GrpcioServer(config)
         else:
             self._transport = TransportServer(
-                self.service.grouped(), config.max_concurrent_streams, config.max_message_bytes
+                self.service.grouped(),
+                config.max_concurrent_streams,
+                config.max_message_bytes,
+                linger=LingerConfig(config.linger_seconds),
             )
         self.inference = InferenceService(self.service, self.sla, config)
         self._transport.add_generic_rpc_handlers(

@@ -1,6 +1,7 @@
 """gRPC over HTTP/2 in the server's own event loop; see docs/adr/0007."""
 
+from cascade_server.transport.linger import LingerConfig
 from cascade_server.transport.rpc import Arrival, Outcome, Rpc, Status
 from cascade_server.transport.server import Grouped, TransportServer
 
-__all__ = ["Arrival", "Grouped", "Outcome", "Rpc", "Status", "TransportServer"]
+__all__ = ["Arrival", "Grouped", "LingerConfig", "Outcome", "Rpc", "Status", "TransportServer"]

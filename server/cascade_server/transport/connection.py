@@ -74,6 +74,9 @@ class Calls(Protocol):
     def closed(self, connection: Connection) -> None:
         """A connection is no more."""
 
+    def heard(self) -> None:
+        """A connection has read what has come."""
+
 
 class Connection(asyncio.Protocol):
     """One peer.
@@ -182,6 +185,7 @@ class Connection(asyncio.Protocol):
             self._read(self._rest + data if self._rest else data)
         except Broken as exc:
             self._break(exc)
+        self._calls.heard()
 
     def _break(self, why: Broken) -> None:
         self._put(goaway(self._last_stream, why.code, str(why)))

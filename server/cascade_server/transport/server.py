@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import grpc
 
 from cascade_server.transport.connection import Connection
+from cascade_server.transport.linger import Linger, LingerConfig
 from cascade_server.transport.rpc import Arrival, Outcome, Rpc
 
 BACKLOG = 1024
@@ -70,6 +71,7 @@ class TransportServer:
         most_streams: calls that a connection may have at once.
         most_bytes: of a message.
         patience: seconds in which a connection is to begin to speak HTTP/2.
+        linger: how long the event loop looks for more before it sleeps.
     """
 
     def __init__(
@@ -78,10 +80,11 @@ class TransportServer:
         most_streams: int,
         most_bytes: int,
         patience: float = 20.0,
+        linger: LingerConfig | None = None,
     ) -> None:
         self._groups = {path: _Group(taker) for path, taker in grouped.items()}
         self._most_streams, self._most_bytes = most_streams, most_bytes
-        self._patience = patience
+        self._patience, self._lingering = patience, linger or LingerConfig()
         self._generic: list[grpc.GenericRpcHandler] = []
         self._handlers: dict[str, Any] = {}
         self._connections: set[Connection] = set()
@@ -116,6 +119,7 @@ class TransportServer:
         """
         make = partial(Connection, self, self._most_streams, self._most_bytes, self._patience)
         self._loop = asyncio.get_running_loop()
+        self._linger = Linger(self._lingering)
         self._listener = await self._loop.create_server(
             make, host.strip("[]"), port, reuse_port=reuse_port, backlog=BACKLOG
         )
@@ -176,6 +180,10 @@ class TransportServer:
         self._all_closed.set()
         if self._sharing is not None:
             self._sharing.closed()
+
+    def heard(self) -> None:
+        """A connection has read what has come."""
+        self._linger.heard()
 
     def handler(self, path: str) -> Any:
         """Handles a method; None: nobody does."""
