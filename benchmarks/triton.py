@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +31,12 @@ from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from cascade_tables import list_releases, load_release
 from rich.console import Console
 
-from benchmarks import stream_loop, triton_server
+from benchmarks import stream_loop, triton_messages, triton_student
+from benchmarks.environments import NotInstalled
 from benchmarks.h2load import LoadFailed, Measured, load
 from benchmarks.latency import IN_FLIGHT, METHOD, MISSING, cascade, process, request
 from benchmarks.tables import ROOT
+from benchmarks.triton_server import TritonFailed, triton
 
 ROWS, CONNECTIONS, STREAMS = 16, 8, 4
 console = Console(stderr=True, highlight=False)
@@ -110,25 +113,26 @@ def measured(options: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
     with ExitStack() as stack:
         one = stack.enter_context(process(*cascade(options.repository)))
         two = stack.enter_context(process(*cascade(options.repository), "--workers", "2"))
-        triton = stack.enter_context(triton_server.triton(release, options.instances))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="models-")))
+        triton_student.write_student(folder, release, options.instances)
+        other = stack.enter_context(triton(folder)).target
         message, _ = request(one, options.table)
         batch = repeated(one, message)
-        tokens = triton_server.infer_request(np.zeros((1, slots), np.int32), observed)
-        many_tokens = triton_server.infer_request(
-            np.zeros((ROWS, slots), np.int32), observed.repeat(ROWS, axis=0)
+        known, name = np.zeros((1, slots), np.int32), triton_student.NAME
+        tokens = triton_messages.student_request(name, known, observed)
+        many_tokens = triton_messages.student_request(
+            name, known.repeat(ROWS, axis=0), observed.repeat(ROWS, axis=0)
         )
-        same = triton_server.infer_request(
-            np.zeros((1, slots), np.int32), observed, f"{options.table}_student"
-        )
-        method = triton_server.METHOD
-        theirs = Peer("triton", triton, method, tokens)
+        same = triton_messages.student_request(f"{options.table}_student", known, observed)
+        method = triton_messages.MODEL_INFER
+        theirs = Peer("triton", other, method, tokens)
         pairs: dict[str, tuple[Peer | StreamPeer, Peer, int]] = {
             "one": (Peer("cascade", one, METHOD, message), theirs, 1),
             "many": (Peer("cascade, 2 workers", two, METHOD, message), theirs, IN_FLIGHT),
             "stream": (StreamPeer("cascade, 2 workers, streams", two, message), theirs, IN_FLIGHT),
             "rows": (
                 Peer("cascade, 2 workers, 16 rows", two, METHOD, batch),
-                Peer("triton, 16 rows", triton, method, many_tokens),
+                Peer("triton, 16 rows", other, method, many_tokens),
                 IN_FLIGHT,
             ),
             "same_one": (Peer("cascade, bare student", one, method, same), theirs, 1),
@@ -163,7 +167,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         rounds = measured(options)
-    except LoadFailed as exc:
+    except (LoadFailed, NotInstalled, TritonFailed) as exc:
         sys.exit(f"error: {exc}")
 
     def median(name: str, key: str) -> float:

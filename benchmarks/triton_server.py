@@ -1,13 +1,16 @@
-"""A real Triton server without a container, with a released student in its Python backend.
+"""A real Triton server without a container, on any model repository.
 
-The PyPI wheel `nvidia-pytriton` carries `tritonserver`, its Python backend and the stub that runs a
-model. It wants an older NumPy than this project, so it has an environment of its own, made once in
-the cache directory. It has no ONNX backend: the student runs in ONNX Runtime, from Python, once a
-batch.
+The PyPI wheel `nvidia-pytriton` carries `tritonserver` 2.51, its Python backend, the stub that runs
+a model, and a response cache. That stub was built for NumPy 1 (with NumPy 2 it misreads every
+tensor), so it has an environment of its own, made once in the cache directory; this checkout's
+packages are laid over it. There is no ONNX and no TensorRT backend in it.
+
+    python -m benchmarks.triton_server model_repository --port 8001
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import socket
@@ -16,197 +19,194 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-import numpy as np
-from cascade_tables import Release
-from numpy.typing import NDArray
 
 from benchmarks.environments import NotInstalled, environment
-from benchmarks.h2load import LoadFailed
+from benchmarks.tables import ROOT
+from benchmarks.triton_messages import READY, SERVER_READY
 
-# Pinned, as constraints.txt pins everything else.
-PACKAGES = ("nvidia-pytriton==0.7.0", "onnxruntime==1.22.1", "numpy==1.26.4")
-METHOD = "/inference.GRPCInferenceService/ModelInfer"
-MODEL_READY = "/inference.GRPCInferenceService/ModelReady"
-STUDENT = "student"
-MAX_BATCH = 64
-READY_SECONDS = 60
-
-CONFIG = """\
-name: "student"
-backend: "python"
-max_batch_size: {max_batch}
-dynamic_batching {{ }}
-instance_group [ {{ count: {instances}, kind: KIND_CPU }} ]
-input [
-  {{ name: "tokens", data_type: TYPE_INT32, dims: [ {slots} ] }},
-  {{ name: "observed", data_type: TYPE_BOOL, dims: [ {slots} ] }}
-]
-output [ {{ name: "drawn", data_type: TYPE_INT32, dims: [ {slots} ] }} ]
-parameters {{ key: "noise_width", value: {{ string_value: "{noise_width}" }} }}
-"""
-
-# One run of the student a batch; the noise is made here, as in our own server.
-MODEL = """\
-import json
-import os
-
-import numpy as np
-import onnxruntime as ort
-import triton_python_backend_utils as pb_utils
+# Pinned, as constraints.txt pins everything else; NumPy as the wheel wants it.
+PACKAGES = (
+    "nvidia-pytriton==0.7.0",
+    "numpy==1.26.4",
+    "onnxruntime==1.32.0",
+    "grpcio==1.81.1",
+    "protobuf==6.33.6",
+    "click==8.5.1",
+    "PyYAML==6.0.3",
+)
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+SOURCES = ("proto", "tables", "client", "server", "distill")
+READY_SECONDS = 120
+STOP_SECONDS = 30
 
 
-class TritonPythonModel:
-    def initialize(self, args):
-        config = json.loads(args["model_config"])
-        self.width = int(config["parameters"]["noise_width"]["string_value"])
-        self.rng = np.random.default_rng()
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "model.onnx")
-        self.run = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"]).run
-
-    def execute(self, requests):
-        read = pb_utils.get_input_tensor_by_name
-        tokens = [read(request, "tokens").as_numpy() for request in requests]
-        observed = [read(request, "observed").as_numpy() for request in requests]
-        rows = [len(part) for part in tokens]
-        feed = {
-            "tokens": np.concatenate(tokens),
-            "observed": np.concatenate(observed),
-            "noise": self.rng.random((sum(rows), self.width), dtype=np.float32),
-        }
-        drawn = self.run(None, feed)[0]
-        parts = np.split(drawn, np.cumsum(rows)[:-1])
-        return [
-            pb_utils.InferenceResponse([pb_utils.Tensor("drawn", part)]) for part in parts
-        ]
-"""
+class TritonFailed(Exception):
+    """Triton does not become ready; says what it wrote last."""
 
 
-def write_model(folder: Path, release: Release, instances: int) -> None:
-    """The student as a Triton model, in a model repository."""
-    version = folder / STUDENT / "1"
-    version.mkdir(parents=True)
-    config = CONFIG.format(
-        max_batch=MAX_BATCH,
-        instances=instances,
-        slots=len(release.codec.layout.sizes),
-        noise_width=int(release.manifest.student["noise_width"]),
-    )
-    (folder / STUDENT / "config.pbtxt").write_text(config)
-    (version / "model.py").write_text(MODEL)
-    (version / "model.onnx").write_bytes(release.student)
+@dataclass(frozen=True)
+class Triton:
+    """A Triton that is ready.
+
+    Attributes:
+        target: where its gRPC listens, "127.0.0.1:PORT".
+        process: it; its models' processes are its children.
+        log: what it writes.
+    """
+
+    target: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+def installed() -> Path:
+    """The environment with Triton's wheel; made on first use.
+
+    Raises:
+        NotInstalled: it cannot be had here.
+    """
+    home = environment(*PACKAGES)
+    if not _stub(_server(home)).exists():
+        raise NotInstalled(f"Triton's wheel has no stub for Python {PYTHON}")
+    return home
 
 
 @contextmanager
-def triton(release: Release, instances: int = 1) -> Iterator[str]:
-    """A Triton server with the student, ready; yields where its gRPC listens.
+def triton(
+    repository: Path, *options: str, models: Sequence[str] = (), port: int = 0
+) -> Iterator[Triton]:
+    """Serve a model repository, until the block ends.
+
+    Args:
+        repository: a folder of models in Triton's layout.
+        options: of `tritonserver` beside those given here, such as
+            "--cache-config=local,size=1048576".
+        models: load only these; all where none is named. A model that others call is named too.
+        port: of its gRPC; 0: any that is free.
 
     Raises:
-        LoadFailed: it cannot be installed, or does not become ready; says what it wrote last.
+        NotInstalled: its wheel cannot be had here.
+        TritonFailed: it does not become ready; says what it wrote last.
     """
-    try:
-        home = environment(*PACKAGES)
-    except NotInstalled as exc:
-        raise LoadFailed(str(exc)) from exc
-    packages = next((home / "lib").glob("python*/site-packages"))
-    server = packages / "pytriton" / "tritonserver"
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    home = installed()
+    server = _server(home)
+    packages = server.parents[1]
     with tempfile.TemporaryDirectory(prefix="triton-") as scratch:
-        models, backends = Path(scratch) / "models", Path(scratch) / "backends"
-        write_model(models, release, instances)
-        shutil.copytree(server / "backends" / "python", backends / "python")
-        stub = server / "python_backend_stubs" / python / "triton_python_backend_stub"
-        shutil.copy(stub, backends / "python")
-        (backends / "python" / stub.name).chmod(0o755)
-        port = free_port()
+        folder = Path(scratch)
+        program = server / "bin" / "tritonserver"
+        program.chmod(0o755)
+        port = port or free_port()
+        command = [
+            str(program),
+            f"--model-repository={repository}",
+            f"--backend-directory={_backends(server, folder / 'backends')}",
+            f"--cache-directory={server / 'caches'}",
+            f"--grpc-port={port}",
+            "--grpc-address=127.0.0.1",
+            "--allow-http=false",
+            "--allow-metrics=false",
+            *options,
+        ]
+        if models:
+            command += ["--model-control-mode=explicit", *(f"--load-model={m}" for m in models)]
         libraries = [packages / "nvidia_pytriton.libs", sysconfig.get_config_var("LIBDIR")]
         variables = {
             **os.environ,
             "LD_LIBRARY_PATH": ":".join(map(str, libraries)),
-            # The stub starts the first python3 it finds.
-            "PATH": f"{home / 'bin'}:{os.environ['PATH']}",
+            # The stub starts the first python3 it finds, and heeds no PYTHONPATH.
+            "PATH": f"{_python(folder / 'python', packages)}:{os.environ['PATH']}",
+            # Models share the cores; each has one thread.
+            "OMP_NUM_THREADS": "1",
         }
-        program = server / "bin" / "tritonserver"
-        program.chmod(0o755)
-        log = Path(scratch) / "log"
-        with log.open("w") as out:
-            process = subprocess.Popen(
-                [
-                    program,
-                    f"--model-repository={models}",
-                    f"--backend-directory={backends}",
-                    f"--grpc-port={port}",
-                    "--grpc-address=127.0.0.1",
-                    "--allow-http=false",
-                    "--allow-metrics=false",
-                ],
-                env=variables,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-            )
+        log = folder / "log"
+        with log.open("wb") as out:
+            process = subprocess.Popen(command, env=variables, stdout=out, stderr=subprocess.STDOUT)
+        found = Triton(f"127.0.0.1:{port}", process, log)
+        try:
+            _wait_ready(found)
+            yield found
+        finally:
+            process.terminate()
             try:
-                wait_ready(f"127.0.0.1:{port}", process, log)
-                yield f"127.0.0.1:{port}"
-            finally:
-                process.terminate()
-                process.wait(30)
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _server(home: Path) -> Path:
+    packages = next((home / "lib").glob("python*/site-packages"))
+    return packages / "pytriton" / "tritonserver"
+
+
+def _stub(server: Path) -> Path:
+    return server / "python_backend_stubs" / PYTHON / "triton_python_backend_stub"
+
+
+def _backends(server: Path, folder: Path) -> Path:
+    """Python's backend with the stub of this Python beside it, as Triton looks for it."""
+    shutil.copytree(server / "backends" / "python", folder / "python")
+    stub = Path(shutil.copy(_stub(server), folder / "python"))
+    stub.chmod(0o755)
+    return folder
+
+
+def _python(folder: Path, packages: Path) -> Path:
+    """An interpreter that finds this checkout's packages, then those beside Triton's; its `bin`."""
+    version = f"python{PYTHON}"
+    site = folder / "lib" / version / "site-packages"
+    site.mkdir(parents=True)
+    lines = [*(str(ROOT / source) for source in SOURCES), str(packages)]
+    (site / "cascade.pth").write_text("\n".join(lines) + "\n")
+    base = Path(sys.base_prefix) / "bin"
+    (folder / "pyvenv.cfg").write_text(f"home = {base}\ninclude-system-site-packages = false\n")
+    (folder / "bin").mkdir()
+    (folder / "bin" / "python3").symlink_to(base / version)
+    return folder / "bin"
 
 
 def free_port() -> int:
+    """One that nothing listens on now."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
 
 
-def wait_ready(target: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Until the model answers that it is ready."""
+def _wait_ready(of: Triton) -> None:
+    """Until every model that it loads is ready."""
     until = time.monotonic() + READY_SECONDS
-    with grpc.insecure_channel(target) as channel:
-        ask = channel.unary_unary(MODEL_READY)
-        while time.monotonic() < until and process.poll() is None:
-            try:
-                if ask(text_field(1, STUDENT), timeout=1, wait_for_ready=True) == b"\x08\x01":
+    with grpc.insecure_channel(of.target) as channel:
+        ask = channel.unary_unary(SERVER_READY)
+        while time.monotonic() < until and of.process.poll() is None:
+            with suppress(grpc.RpcError):
+                if ask(b"", timeout=1) == READY:
                     return
-            except grpc.RpcError:
-                time.sleep(0.1)
-    raise LoadFailed(f"Triton is not ready: {log.read_text()[-1500:]}")
+            time.sleep(0.1)
+    raise TritonFailed(f"Triton is not ready: {of.log.read_text(errors='replace')[-3000:]}")
 
 
-def infer_request(
-    tokens: NDArray[np.int32], observed: NDArray[np.bool_], model: str = STUDENT
-) -> bytes:
-    """A ModelInferRequest of the student, tensors as raw bytes.
-
-    Written field by field: the protocol's generated code and that of Triton's client cannot live in
-    one process.
-    """
-    message = text_field(1, model)
-    for name, kind, value in (("tokens", "INT32", tokens), ("observed", "BOOL", observed)):
-        shape = b"".join(varint(n) for n in value.shape)
-        tensor = text_field(1, name) + text_field(2, kind) + bytes_field(3, shape)
-        message += bytes_field(5, tensor)
-    for value in (tokens, observed):
-        message += bytes_field(7, np.ascontiguousarray(value).tobytes())
-    return message
-
-
-def varint(number: int) -> bytes:
-    out = b""
-    while number > 127:
-        out += bytes([number & 127 | 128])
-        number >>= 7
-    return out + bytes([number])
+def main() -> None:
+    """Serve until it ends or Ctrl-C."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.triton_server",
+        description="Serve a model repository in a real Triton, from its wheel.",
+    )
+    parser.add_argument("repository", type=Path, nargs="?", default=ROOT / "model_repository")
+    parser.add_argument("--port", type=int, default=8001)
+    options = parser.parse_args()
+    try:
+        with triton(options.repository, port=options.port) as server, suppress(KeyboardInterrupt):
+            print(f"Triton serves {options.repository} on {server.target}", flush=True)
+            server.process.wait()
+    except (NotInstalled, TritonFailed) as exc:
+        sys.exit(f"error: {exc}")
 
 
-def bytes_field(number: int, value: bytes) -> bytes:
-    return varint(number << 3 | 2) + varint(len(value)) + value
-
-
-def text_field(number: int, value: str) -> bytes:
-    return bytes_field(number, value.encode())
+if __name__ == "__main__":
+    main()
