@@ -1,17 +1,24 @@
 """The floor: a bare grpc.aio server under uvloop whose answers have a given size.
 
     python -m benchmarks.echo --answer-bytes 900
+    python -m benchmarks.echo --answer-bytes 900 --own     this project's transport instead
 
-Any method is answered; the first line it prints is where it listens.
+Any method is answered (of our transport: `Synthesize`); the first line it prints is where it
+listens.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
 import uvloop
+from cascade_server.transport import Arrival, TransportServer
+
+SYNTHESIZE = "/cascade.v1.Synthesis/Synthesize"
 
 
 class Echo(grpc.GenericRpcHandler):
@@ -27,6 +34,30 @@ class Echo(grpc.GenericRpcHandler):
         return grpc.unary_unary_rpc_method_handler(self._call)
 
 
+class Same:
+    """Answers calls that came together with the same bytes."""
+
+    most = 16
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+
+    def admit(self, _arrival: Arrival, _waiting: int) -> None:
+        """All may wait."""
+
+    def take(self, arrivals: Sequence[Arrival], _waiting: int) -> Sequence[bytes]:
+        """See `Grouped`."""
+        return [self._answer] * len(arrivals)
+
+
+async def serve_own(answer: bytes) -> None:
+    """Until the process is ended."""
+    server = TransportServer({SYNTHESIZE: Same(answer)}, 16, 2**20)
+    port = await server.start("127.0.0.1", 0, reuse_port=False)
+    print(f"serving on 127.0.0.1:{port}", flush=True)
+    await asyncio.Event().wait()
+
+
 async def serve(answer: bytes) -> None:
     """Until the process is ended."""
     server = grpc.aio.server(handlers=(Echo(answer),))
@@ -40,8 +71,10 @@ def main() -> None:
     """Parse the command line and serve."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.echo")
     parser.add_argument("--answer-bytes", type=int, required=True)
+    parser.add_argument("--own", action="store_true", help="this project's transport")
     options = parser.parse_args()
-    uvloop.run(serve(bytes(options.answer_bytes)))
+    answering = serve_own if options.own else serve
+    uvloop.run(answering(bytes(options.answer_bytes)))
 
 
 if __name__ == "__main__":

@@ -59,8 +59,35 @@ LATENCY = {
 }
 TRITON = {
     "p50_ms": "one call at a time, p50 ms",
+    "p99_ms": "p99 ms",
     "calls_per_s": "calls/s, 16 in flight",
+    "p99_ms_16": "p99 ms",
+    "stream_calls_per_s": "requests/s, 16 in flight on 4 streams",
     "rows_per_s": "rows/s, 16 in flight, 16 rows a call",
+}
+CALL = {
+    "p50": "one call at a time, p50 µs",
+    "cpu_us": "CPU time of a call, 16 in flight, µs",
+}
+OURS = {
+    "bare_p50": "the transport with nothing behind it: kernel, HTTP/2, the load generator",
+    "behind": "what is behind it, in place",
+    "cascade_run": "of that, the run of the student",
+    "warm_read": "warm: reading the message",
+    "warm_encode": "checking and encoding its values",
+    "warm_route": "predicting and choosing a tier",
+    "warm_noise": "random numbers",
+    "warm_run": "the run of the student",
+    "warm_decode": "decoding, and where the answer comes from",
+    "warm_write": "writing the message",
+    "warm_count": "counting it against the objectives",
+}
+TRITONS = {
+    "triton_outside": "before and after what it counts: kernel, gRPC, the load generator",
+    "triton_queue": "queue",
+    "triton_input": "input, to the model's process",
+    "triton_infer": "execution: Python, random numbers, the run of the student",
+    "triton_output": "output",
 }
 OVERLOAD = {
     "offered_per_s": "offered, calls/s",
@@ -72,7 +99,7 @@ OVERLOAD = {
     "teacher": "from the teacher, share",
 }
 BLOCK = re.compile(
-    r"<!-- (fidelity|student|pool|regularisation|latency|triton|overload)(?: (\w+))? -->\n"
+    r"<!-- (fidelity|student|pool|regularisation|latency|triton|call|overload)(?: (\w+))? -->\n"
     r".*?<!-- end -->",
     re.DOTALL,
 )
@@ -129,10 +156,15 @@ def table_of(kind: str, name: str, folder: Path) -> str:
         theirs = {key: figures.get(f"triton_{key}") for key in TRITON}
         ratios = {
             "p50_ms": figures.get("p50_ratio_1"),
+            "p99_ms": figures.get("p99_ratio_1"),
             "calls_per_s": figures.get("throughput_ratio_16"),
+            "p99_ms_16": figures.get("p99_ratio_16"),
+            "stream_calls_per_s": figures.get("stream_throughput_ratio_16"),
             "rows_per_s": figures.get("rows_ratio_16"),
         }
         return markdown(TRITON, {"cascade": ours, "triton": theirs, "ratio": ratios})
+    if kind == "call":
+        return taken_apart(kept(folder, "call-credit") or {}, name)
     if kind == "overload":
         figures = kept(folder, "overload-credit") or {}
         return markdown(OVERLOAD, {f"{each['load']:g} ×": each for each in figures.get(name, [])})
@@ -158,6 +190,28 @@ def table_of(kind: str, name: str, folder: Path) -> str:
         return markdown(POOL, sides)
     every = {path.stem.partition("-")[2]: path for path in sorted(folder.glob("student-*.json"))}
     return markdown(STUDENT, {name: json.loads(path.read_text()) for name, path in every.items()})
+
+
+def taken_apart(figures: Mapping[str, Any], what: str) -> str:
+    """A table of `benchmarks.call`: of all servers, or where one's microseconds go."""
+    if not figures:
+        return ""
+    if what == "servers":
+        sides = {"cascade": "cascade", "the bare transport": "bare", "triton": "triton"}
+        columns = {
+            label: {
+                "p50": figures[f"{side}_p50"],
+                "cpu_us": 1e3 * figures[f"{side}_cpu_ms"],
+            }
+            for label, side in sides.items()
+        }
+        return markdown(CALL, columns)
+    more = {
+        **figures,
+        "behind": figures["cascade_p50"] - figures["bare_p50"],
+        "triton_outside": figures["triton_p50"] - figures["triton_request"],
+    }
+    return markdown(OURS if what == "ours" else TRITONS, {"µs": more})
 
 
 def filled(page: str, folder: Path) -> str:

@@ -100,6 +100,8 @@ def compared(ours: Peer | StreamPeer, triton: Peer, calls: int, in_flight: int) 
         "triton_calls_per_s": b.calls_per_s,
         "p50_ms": a.quantile(0.5),
         "triton_p50_ms": b.quantile(0.5),
+        "p99_ms": a.quantile(0.99),
+        "triton_p99_ms": b.quantile(0.99),
     }
 
 
@@ -149,8 +151,7 @@ def measured(options: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
         # Round by round, so that a change of the machine's speed is in all of them.
         for _ in range(options.rounds):
             for name, (ours, other, in_flight) in pairs.items():
-                calls = options.calls // (4 if name == "rows" else 1)
-                rounds[name].append(compared(ours, other, calls, in_flight))
+                rounds[name].append(compared(ours, other, options.calls, in_flight))
     return rounds
 
 
@@ -188,8 +189,13 @@ def main() -> None:
                 "open_inference_throughput_ratio_16": median("same_many", "throughput"),
                 "p50_ms": median("one", "p50_ms"),
                 "triton_p50_ms": median("one", "triton_p50_ms"),
+                "p99_ms": median("one", "p99_ms"),
+                "triton_p99_ms": median("one", "triton_p99_ms"),
+                "p99_ms_16": median("many", "p99_ms"),
+                "triton_p99_ms_16": median("many", "triton_p99_ms"),
                 "calls_per_s": median("many", "calls_per_s"),
                 "stream_calls_per_s": median("stream", "calls_per_s"),
+                "triton_stream_calls_per_s": median("stream", "triton_calls_per_s"),
                 "triton_calls_per_s": median("many", "triton_calls_per_s"),
                 "rows_per_s": ROWS * median("rows", "calls_per_s"),
                 "triton_rows_per_s": ROWS * median("rows", "triton_calls_per_s"),
