@@ -2,9 +2,9 @@
 
 A process that sleeps is woken by an interrupt; on a virtual machine that takes some 50 µs, an
 eighth of a call. Who asks one call at a time sends the next as soon as it has its answer. As a
-hypervisor does with a processor that has halted (KVM's halt_poll_ns), the event loop asks the
-system again and again for as long as the next bytes have lately taken to come; where they take
-longer it sleeps.
+hypervisor does with a processor that has halted (KVM's halt_poll_ns), the event loop then asks the
+system again and again. Where calls come by chance it sleeps: looking would often be for nothing,
+and take the processor from the teacher.
 """
 
 from __future__ import annotations
@@ -17,30 +17,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LingerConfig:
-    """How long the event loop may look.
+    """How long the event loop may look, and when.
 
     Attributes:
         most: seconds after the last work; 0: it sleeps at once.
-        first: seconds, where it slept at once before.
+        share: of the gaps between work and the next bytes that have to be so short.
+        keep: of the share so far, at each new gap.
     """
 
     most: float = 200e-6
-    first: float = 25e-6
+    share: float = 0.8
+    keep: float = 15 / 16
 
 
-def after_gap(seconds: float, gap: float, config: LingerConfig) -> float:
-    """How long to look from now on.
-
-    Args:
-        seconds: how long it has been.
-        gap: seconds between the end of the last work and the next bytes.
-        config: the limit; a gap beyond it is not worth waiting for.
-    """
-    if gap > config.most:
-        return 0.0
-    if gap <= seconds:
-        return seconds
-    return min(config.most, max(config.first, 2 * seconds))
+def after_gap(share: float, gap: float, config: LingerConfig) -> float:
+    """The share of short gaps, the newest ones counting most, after one of `gap` seconds."""
+    return share * config.keep + (gap <= config.most) * (1 - config.keep)
 
 
 class Linger:
@@ -60,7 +52,7 @@ class Linger:
     ) -> None:
         self._config, self._clock = config, clock
         self._soon = soon or asyncio.get_running_loop().call_soon
-        self._seconds = 0.0
+        self._share = 0.0
         self._idle_since: float | None = None
         self._looks = self._heard = False
 
@@ -69,8 +61,7 @@ class Linger:
         if not self._config.most:
             return
         if self._idle_since is not None:
-            gap = self._clock() - self._idle_since
-            self._seconds = after_gap(self._seconds, gap, self._config)
+            self._share = after_gap(self._share, self._clock() - self._idle_since, self._config)
             self._idle_since = None
         self._heard = True
         if not self._looks:
@@ -86,6 +77,7 @@ class Linger:
         now = self._clock()
         if self._idle_since is None:
             self._idle_since = now
-        self._looks = now - self._idle_since < self._seconds
+        pays = self._share >= self._config.share
+        self._looks = pays and now - self._idle_since < self._config.most
         if self._looks:
             self._soon(self._look)

@@ -8,24 +8,25 @@ import pytest
 from cascade_server.transport.linger import Linger, LingerConfig, after_gap
 
 # In microseconds, as the clocks below.
-CONFIG = LingerConfig(most=100.0, first=25.0)
+CONFIG = LingerConfig(most=100.0, share=0.8, keep=0.75)
 
 
-class TestHowLong:
-    """Decided from the last gap."""
+class TestShare:
+    """Of gaps that are short."""
 
-    def test_longer_where_that_would_have_been_worth_it(self) -> None:
-        assert after_gap(0.0, 60.0, CONFIG) == 25.0
-        assert after_gap(25.0, 60.0, CONFIG) == 50.0
+    def test_grows_with_each_of_them(self) -> None:
+        assert after_gap(0.0, 100.0, CONFIG) == 0.25
+        assert after_gap(0.25, 0.0, CONFIG) == 0.4375
 
-    def test_never_longer_than_allowed(self) -> None:
-        assert after_gap(90.0, 95.0, CONFIG) == 100.0
+    def test_falls_with_each_that_is_too_long_to_wait_for(self) -> None:
+        assert after_gap(1.0, 101.0, CONFIG) == 0.75
 
-    def test_the_same_where_it_was_enough(self) -> None:
-        assert after_gap(80.0, 60.0, CONFIG) == 80.0
-
-    def test_not_at_all_after_a_gap_that_is_too_long_to_wait_for(self) -> None:
-        assert after_gap(100.0, 101.0, CONFIG) == 0.0
+    def test_calls_that_come_by_chance_are_not_worth_it(self) -> None:
+        share = 1.0
+        for _ in range(100):
+            for gap in (50.0, 50.0, 500.0):
+                share = after_gap(share, gap, CONFIG)
+        assert share < CONFIG.share
 
 
 class Loop:
@@ -38,16 +39,16 @@ class Loop:
     def soon(self, call: Callable[[], None]) -> None:
         self._due.append(call)
 
-    def turns(self) -> int:
-        """Until it would sleep; how many they were."""
-        count = 0
-        while self._due:
+    def awake_after(self, seconds: float) -> bool:
+        """Whether it does not sleep yet, so long from now."""
+        until = self.now + seconds
+        while self._due and self.now < until:
             due, self._due = self._due, []
             self.now += 10.0
-            count += 1
             for call in due:
                 call()
-        return count
+        self.now = max(self.now, until)
+        return bool(self._due)
 
 
 @pytest.fixture
@@ -55,51 +56,49 @@ def loop() -> Loop:
     return Loop()
 
 
-def calls(linger: Linger, loop: Loop, gap: float, count: int) -> list[int]:
-    """Turns of the loop after each of some calls, that come so long after it has slept."""
-    out = []
+@pytest.fixture
+def linger(loop: Loop) -> Linger:
+    return Linger(CONFIG, loop.soon, lambda: loop.now)
+
+
+def awake(linger: Linger, loop: Loop, gap: float, count: int) -> list[bool]:
+    """Whether the loop is awake when the next of some calls comes, each so long after another."""
+    found = []
     for _ in range(count):
         linger.heard()
-        out.append(loop.turns())
-        loop.now += gap
-    return out
+        found.append(loop.awake_after(gap))
+    return found
 
 
 class TestLooking:
-    """With a loop that is no real one."""
+    """With a loop that is no real one; a call is two turns of it."""
 
-    def test_grows_while_the_next_call_comes_soon(self, loop: Loop) -> None:
-        linger = Linger(CONFIG, loop.soon, lambda: loop.now)
-        # 25, 50 and 100 µs are looks in as many turns of 10 µs, after the two that work.
-        assert calls(linger, loop, 30.0, 4) == [2, 5, 7, 12]
+    def test_once_the_next_call_has_come_soon_for_a_while(self, linger: Linger, loop: Loop) -> None:
+        # 1 - .75 ** 5 is below .8, 1 - .75 ** 6 above it.
+        assert awake(linger, loop, 50.0, 9) == [False] * 6 + [True] * 3
 
-    def test_a_rare_call_is_slept_for(self, loop: Loop) -> None:
-        linger = Linger(CONFIG, loop.soon, lambda: loop.now)
-        assert calls(linger, loop, 1e6, 5) == [2] * 5
+    def test_no_longer_than_allowed(self, linger: Linger, loop: Loop) -> None:
+        awake(linger, loop, 50.0, 20)
+        linger.heard()
+        assert loop.awake_after(20.0 + CONFIG.most - 10.0)
+        assert not loop.awake_after(20.0)
+
+    def test_rare_calls_are_slept_for(self, linger: Linger, loop: Loop) -> None:
+        assert not any(awake(linger, loop, 1e6, 20))
 
     def test_not_at_all_if_none_is_allowed(self, loop: Loop) -> None:
         linger = Linger(LingerConfig(most=0.0), loop.soon, lambda: loop.now)
-        assert calls(linger, loop, 1.0, 3) == [0] * 3
+        assert not any(awake(linger, loop, 0.0, 20))
 
-    def test_two_that_come_together_are_one_wait(self, loop: Loop) -> None:
-        linger = Linger(CONFIG, loop.soon, lambda: loop.now)
-        linger.heard()
-        linger.heard()
-        assert loop.turns() == 2
-
-    def test_work_is_not_taken_for_waiting(self, loop: Loop) -> None:
-        linger = Linger(CONFIG, loop.soon, lambda: loop.now)
-        calls(linger, loop, 30.0, 2)
+    def test_work_is_not_taken_for_waiting(self, linger: Linger, loop: Loop) -> None:
+        awake(linger, loop, 50.0, 20)
 
         def work() -> None:
             loop.now += 1e6
 
-        def read() -> None:
+        for _ in range(20):  # each comes soon after work that takes long
             linger.heard()
             loop.soon(work)
-
+            loop.awake_after(1e6 + 40.0)
         linger.heard()
-        loop.soon(read)  # while it looks
-        assert loop.turns() == 8
-        linger.heard()
-        assert loop.turns() == 7  # the work was no gap
+        assert loop.awake_after(50.0)
