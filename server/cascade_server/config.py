@@ -35,6 +35,8 @@ class ServerConfig:
         max_concurrent_streams: calls that a connection may have in the server at once (HTTP/2's
             SETTINGS_MAX_CONCURRENT_STREAMS). More wait in the caller's process, where they cost the
             server nothing; a worker gains nothing from more than a batch of them.
+        max_connection_age: seconds after which a connection is asked to end, and its caller to make
+            another, give or take a tenth; None: never.
         reuse_port: whether other workers of this server listen on the port too.
         teacher_socket: where the teacher's process listens; None: the teacher is in this process.
         await_teacher: whether the server is not ready before that process is.
@@ -64,6 +66,7 @@ class ServerConfig:
     state_seconds: float = 60.0
     transport: str = "http2"
     max_concurrent_streams: int = 16
+    max_connection_age: float | None = None
     reuse_port: bool = False
     teacher_socket: Path | None = None
     await_teacher: bool = True
@@ -92,6 +95,7 @@ class ServerConfig:
             ("drain_seconds", 0, 3600),
             ("state_seconds", 0.1, 86_400),
             ("max_concurrent_streams", 1, 2**31 - 1),
+            ("max_connection_age", 1, 30 * 86_400),
             ("metrics_port", 0, 65_535),
             ("pool_bytes", 0, 2**40),
             ("pool_age_seconds", 1, 30 * 86_400),

@@ -69,7 +69,10 @@ class Server:
             self._transport = GrpcioServer(config)
         else:
             self._transport = TransportServer(
-                self.service.grouped(), config.max_concurrent_streams, config.max_message_bytes
+                self.service.grouped(),
+                config.max_concurrent_streams,
+                config.max_message_bytes,
+                max_age=config.max_connection_age,
             )
         self.inference = InferenceService(self.service, self.sla, config)
         self._transport.add_generic_rpc_handlers(
