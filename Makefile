@@ -12,7 +12,7 @@ PACKAGES := proto/cascade_proto tables/cascade_tables client/cascade_client \
             server/cascade_server distill/cascade_distill
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format proto proto-check models figures load-figures clean
+.PHONY: help demo test check format proto proto-check manifests models figures load-figures clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | \
@@ -60,6 +60,11 @@ proto-check: $(VENV)/.dev
 	@for file in $(VENV)/proto/cascade_proto/*; do \
 	  cmp -s $$file proto/cascade_proto/$$(basename $$file) || \
 	  { echo "proto/cascade_proto/$$(basename $$file) is out of date; run: make proto"; exit 1; }; done
+
+KUBERNETES := deploy/kubernetes
+manifests: $(VENV)/.serve ## Write the Kubernetes manifests that are made of slo.yaml
+	@$(BIN)/cascade slo rules --slo $(KUBERNETES)/server/slo.yaml --kubernetes cascade \
+	  > $(KUBERNETES)/monitoring/prometheusrule.yaml
 
 # $(1): table, $(2): the column to predict. What runs/ already has is not learnt again.
 define learn
