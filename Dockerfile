@@ -63,7 +63,7 @@ RUN useradd --system --uid 10001 --no-create-home cascade
 COPY --from=gpu-build /opt/cascade /opt/cascade
 COPY model_repository /models
 # Where pip puts TensorRT's libraries, which ONNX Runtime looks for by name.
-ENV PATH=/opt/cascade/bin:$PATH PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1 \
+ENV PATH=/opt/cascade/bin:$PATH PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1 ORT_DISABLE_TELEMETRY=1 \
     LD_LIBRARY_PATH=/opt/cascade/lib/python3.12/site-packages/tensorrt_libs:$LD_LIBRARY_PATH
 USER 10001
 EXPOSE 8470
@@ -79,7 +79,8 @@ RUN useradd --system --uid 10001 --no-create-home cascade
 COPY --from=cpu-build /opt/cascade /opt/cascade
 COPY model_repository /models
 # A worker is one core's; NumPy's own threads would be as many as the node has.
-ENV PATH=/opt/cascade/bin:$PATH PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1
+# ONNX Runtime 1.32 has telemetry, which is on unless it is told otherwise.
+ENV PATH=/opt/cascade/bin:$PATH PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1 ORT_DISABLE_TELEMETRY=1
 USER 10001
 EXPOSE 8470
 # Asks the standard gRPC health service, as an orchestrator would.

@@ -98,6 +98,7 @@ load-figures: $(VENV)/.dev ## Measure what docs/ says of load: latency, Triton, 
 	  overload --table credit --plot docs/figures/overload.svg
 	@$(BIN)/python -m benchmarks.keep processes-credit processes
 	@$(BIN)/python -m benchmarks.keep memory-credit memory --table credit
+	@$(BIN)/python -m benchmarks.keep in-flight-credit in_flight --table credit
 	@$(BIN)/python -m benchmarks.report
 
 clean: ## Remove the environment and caches
