@@ -1,32 +1,86 @@
-# The serving image: ONNX Runtime and gRPC, no torch, no compiler, no root.
+# The serving images: ONNX Runtime and gRPC, no torch, no compiler, no root.
 #
-#   docker build -t cascade .
+#   docker build -t cascade .                       on CPUs
+#   docker build --target gpu -t cascade:gpu .      with CUDA, TensorRT and ONNX Runtime for them
 #   docker run -p 8470:8470 -v "$PWD/model_repository:/models:ro" cascade
+#
+# docs/deploy.md has how to run them, here and in Kubernetes.
 
-FROM python:3.11.13-slim-bookworm AS build
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+FROM python:3.11.13-slim-bookworm AS cpu-python
+
+# CUDA's and cuDNN's libraries of the major version that onnxruntime-gpu is built for.
+FROM nvidia/cuda:13.0.1-cudnn-runtime-ubuntu24.04 AS gpu-python
+# What the distribution has is what its security updates are for, so no version is named.
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends python3.12 python3.12-venv \
+ && rm -rf /var/lib/apt/lists/*
+
+# What each image installs, by the names of pyproject.toml's extras. The two are never installed
+# side by side: onnxruntime and onnxruntime-gpu are one package under two names.
+FROM cpu-python AS requirements
 WORKDIR /src
-RUN python -m venv /opt/cascade
-# Dependencies first: this layer is kept until one of them changes.
-COPY pyproject.toml constraints.txt ./
+COPY pyproject.toml ./
 RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
       extras = project['optional-dependencies']; \
-      print(*project['dependencies'], *extras['server'], *extras['cache'], sep='\n')" \
-      > requirements.txt \
- && /opt/cascade/bin/pip install --constraint constraints.txt --requirement requirements.txt
-COPY README.md LICENSE ./
+      [open(f'{image}.txt', 'w').write('\n'.join( \
+         project['dependencies'] + extras[extra] + extras['cache'])) \
+       for image, extra in (('cpu', 'server'), ('gpu', 'gpu'))]"
+
+# The project itself is Python only: one wheel for both.
+FROM cpu-python AS wheel
+WORKDIR /src
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY proto proto
 COPY tables tables
 COPY client client
 COPY server server
 COPY distill distill
-RUN /opt/cascade/bin/pip install --no-deps .
+RUN PIP_CONSTRAINT=constraints.txt pip wheel --no-deps --wheel-dir /wheel .
 
-FROM python:3.11.13-slim-bookworm
+# Dependencies first: the layer is kept until one of them changes.
+FROM cpu-python AS cpu-build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv /opt/cascade
+COPY constraints.txt /
+COPY --from=requirements /src/cpu.txt /
+RUN /opt/cascade/bin/pip install --constraint constraints.txt --requirement cpu.txt
+COPY --from=wheel /wheel /wheel
+RUN /opt/cascade/bin/pip install --no-deps /wheel/*.whl
+
+FROM gpu-python AS gpu-build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python3.12 -m venv /opt/cascade
+COPY constraints.txt /
+COPY --from=requirements /src/gpu.txt /
+RUN /opt/cascade/bin/pip install --constraint constraints.txt --requirement gpu.txt
+COPY --from=wheel /wheel /wheel
+RUN /opt/cascade/bin/pip install --no-deps /wheel/*.whl
+
+FROM gpu-python AS gpu
 RUN useradd --system --uid 10001 --no-create-home cascade
-COPY --from=build /opt/cascade /opt/cascade
+COPY --from=gpu-build /opt/cascade /opt/cascade
 COPY model_repository /models
-ENV PATH=/opt/cascade/bin:$PATH PYTHONUNBUFFERED=1
+# Where pip puts TensorRT's libraries, which ONNX Runtime looks for by name.
+ENV PATH=/opt/cascade/bin:$PATH PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1 ORT_DISABLE_TELEMETRY=1 \
+    LD_LIBRARY_PATH=/opt/cascade/lib/python3.12/site-packages/tensorrt_libs:$LD_LIBRARY_PATH
+USER 10001
+EXPOSE 8470
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
+  CMD ["python", "-c", "from cascade_client import Client; Client('127.0.0.1:8470').wait_ready(2)"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["cascade", "serve"]
+CMD ["--host", "0.0.0.0", "--port", "8470", "--repository", "/models"]
+
+# The last one is what `docker build .` makes.
+FROM cpu-python AS cpu
+RUN useradd --system --uid 10001 --no-create-home cascade
+COPY --from=cpu-build /opt/cascade /opt/cascade
+COPY model_repository /models
+# A worker is one core's; NumPy's own threads would be as many as the node has.
+# ONNX Runtime 1.32 has telemetry, which is on unless it is told otherwise.
+ENV PATH=/opt/cascade/bin:$PATH PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1 ORT_DISABLE_TELEMETRY=1
 USER 10001
 EXPOSE 8470
 # Asks the standard gRPC health service, as an orchestrator would.

@@ -12,7 +12,7 @@ PACKAGES := proto/cascade_proto tables/cascade_tables client/cascade_client \
             server/cascade_server distill/cascade_distill
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format proto proto-check models figures load-figures clean
+.PHONY: help demo test check format proto proto-check manifests models figures load-figures clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | \
@@ -61,6 +61,11 @@ proto-check: $(VENV)/.dev
 	  cmp -s $$file proto/cascade_proto/$$(basename $$file) || \
 	  { echo "proto/cascade_proto/$$(basename $$file) is out of date; run: make proto"; exit 1; }; done
 
+KUBERNETES := deploy/kubernetes
+manifests: $(VENV)/.serve ## Write the Kubernetes manifests that are made of slo.yaml
+	@$(BIN)/cascade slo rules --slo $(KUBERNETES)/server/slo.yaml --kubernetes cascade \
+	  > $(KUBERNETES)/monitoring/prometheusrule.yaml
+
 # $(1): table, $(2): the column to predict. What runs/ already has is not learnt again.
 define learn
 	$(BIN)/cascade fit examples/$(1)/train.parquet --out runs/$(1)
@@ -94,6 +99,7 @@ load-figures: $(VENV)/.dev ## Measure what docs/ says of load: latency, Triton, 
 	  overload --table credit --plot docs/figures/overload.svg
 	@$(BIN)/python -m benchmarks.keep processes-credit processes
 	@$(BIN)/python -m benchmarks.keep memory-credit memory --table credit
+	@$(BIN)/python -m benchmarks.keep in-flight-credit in_flight --table credit
 	@$(BIN)/python -m benchmarks.report
 
 clean: ## Remove the environment and caches

@@ -98,8 +98,15 @@ OVERLOAD = {
     "p99_ms": "p99 ms",
     "teacher": "from the teacher, share",
 }
+IN_FLIGHT = {
+    "offered_per_s": "offered, calls/s",
+    "in_flight": "in flight",
+    "p99_ms": "p99 ms",
+    "refused": "refused, share",
+}
+KINDS = "fidelity|student|pool|regularisation|latency|triton|call|overload|in_flight"
 BLOCK = re.compile(
-    r"<!-- (fidelity|student|pool|regularisation|latency|triton|call|overload)(?: (\w+))? -->\n"
+    rf"<!-- ({KINDS})(?: (\w+))? -->\n"
     r".*?<!-- end -->",
     re.DOTALL,
 )
@@ -168,6 +175,10 @@ def table_of(kind: str, name: str, folder: Path) -> str:
     if kind == "overload":
         figures = kept(folder, "overload-credit") or {}
         return markdown(OVERLOAD, {f"{each['load']:g} ×": each for each in figures.get(name, [])})
+    if kind == "in_flight":
+        figures = kept(folder, "in-flight-credit") or {}
+        loads = {f"{each['load']:g} ×": each for each in figures.get(name, [])}
+        return markdown(IN_FLIGHT, loads)
     if kind == "pool":
         figures = kept(folder, f"pool-{name}") or {}
         sides = {

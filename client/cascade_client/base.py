@@ -33,6 +33,10 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     # gRPC waits a second before it connects again, longer than most callers' whole deadline.
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    # Calls go in turn to all servers that a name stands for; gRPC's own choice is one of them.
+    ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
+    # A server that asks to be left has often had company since the name was looked up.
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
 )
 
 

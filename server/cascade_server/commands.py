@@ -41,6 +41,12 @@ MIB = 2**20
     help="Calls that one connection may have in the server at once; more wait at the caller's.",
 )
 @click.option(
+    "--max-connection-age",
+    type=float,
+    help="Seconds after which a connection is asked to end, so that callers find servers that are "
+    "new. Never where not given.",
+)
+@click.option(
     "--max-stream-in-flight",
     default=256,
     show_default=True,
@@ -112,6 +118,7 @@ def serve(
     workers: int,
     teacher_threads: int,
     max_concurrent_streams: int,
+    max_connection_age: float | None,
     max_stream_in_flight: int,
     transport: str,
     linger_us: float,
@@ -149,6 +156,7 @@ def serve(
             port=port,
             teacher_threads=teacher_threads,
             max_concurrent_streams=max_concurrent_streams,
+            max_connection_age=max_connection_age,
             max_stream_in_flight=max_stream_in_flight,
             transport=transport,
             linger_seconds=linger_us / 1e6,

@@ -37,6 +37,8 @@ class ServerConfig:
             server nothing; a worker gains nothing from more than a batch of them.
         linger_seconds: that the event loop at most looks for more before it sleeps, where calls
             have lately come that soon; 0: it sleeps at once.
+        max_connection_age: seconds after which a connection is asked to end, and its caller to make
+            another, give or take a tenth; None: never.
         reuse_port: whether other workers of this server listen on the port too.
         teacher_socket: where the teacher's process listens; None: the teacher is in this process.
         await_teacher: whether the server is not ready before that process is.
@@ -67,6 +69,7 @@ class ServerConfig:
     transport: str = "http2"
     max_concurrent_streams: int = 16
     linger_seconds: float = 200e-6
+    max_connection_age: float | None = None
     reuse_port: bool = False
     teacher_socket: Path | None = None
     await_teacher: bool = True
@@ -96,6 +99,7 @@ class ServerConfig:
             ("state_seconds", 0.1, 86_400),
             ("max_concurrent_streams", 1, 2**31 - 1),
             ("linger_seconds", 0, 0.01),
+            ("max_connection_age", 1, 30 * 86_400),
             ("metrics_port", 0, 65_535),
             ("pool_bytes", 0, 2**40),
             ("pool_age_seconds", 1, 30 * 86_400),

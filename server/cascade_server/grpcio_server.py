@@ -16,8 +16,10 @@ class GrpcioServer:
     """`grpc.aio.server`, with the interface of `TransportServer`."""
 
     def __init__(self, config: ServerConfig) -> None:
+        age = config.max_connection_age
         self._server = grpc.aio.server(
             options=(
+                *(() if age is None else (("grpc.max_connection_age_ms", round(age * 1e3)),)),
                 ("grpc.max_receive_message_length", config.max_message_bytes),
                 ("grpc.max_send_message_length", -1),
                 # Two servers on one port would each get some of the calls, and nobody a message.

@@ -73,6 +73,7 @@ class Server:
                 config.max_concurrent_streams,
                 config.max_message_bytes,
                 linger=LingerConfig(config.linger_seconds),
+                max_age=config.max_connection_age,
             )
         self.inference = InferenceService(self.service, self.sla, config)
         self._transport.add_generic_rpc_handlers(

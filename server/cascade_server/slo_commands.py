@@ -9,8 +9,8 @@ from cascade_tables import CascadeTablesError, list_releases
 
 from cascade_server.errors import ServerError
 from cascade_server.objectives import EVERY, SloConfig, load_slo
+from cascade_server.slo_rules import as_kubernetes, to_yaml
 from cascade_server.slo_rules import rules as rules_of
-from cascade_server.slo_rules import to_yaml
 
 
 @click.group()
@@ -38,7 +38,12 @@ def slo() -> None:
     show_default=True,
     help="Model repository whose tables '*' stands for.",
 )
-def rules(path: Path | None, repository: Path) -> None:
+@click.option(
+    "--kubernetes",
+    metavar="NAME",
+    help="Write a PrometheusRule of this name, for the Prometheus Operator; else a rules file.",
+)
+def rules(path: Path | None, repository: Path, kubernetes: str | None) -> None:
     """Write Prometheus rules: recordings and burn-rate alerts, in Sloth's names.
 
     They are made from the counters of `cascade serve --metrics-port`. Objectives for every table
@@ -48,6 +53,7 @@ def rules(path: Path | None, repository: Path) -> None:
     Example:
       cascade slo rules > cascade.rules.yml
       cascade slo rules --slo slo.yaml --repository /models > cascade.rules.yml
+      cascade slo rules --kubernetes cascade | kubectl apply -f -
     """
     try:
         config = SloConfig() if path is None else load_slo(path)
@@ -57,6 +63,9 @@ def rules(path: Path | None, repository: Path) -> None:
             raise click.ClickException(
                 f"model repository {repository} holds no release, so '*' stands for no table"
             )
-        click.echo(to_yaml(rules_of(config, tables)), nl=False)
+        document = rules_of(config, tables)
+        if kubernetes is not None:
+            document = as_kubernetes(document, kubernetes)
+        click.echo(to_yaml(document), nl=False)
     except (ServerError, CascadeTablesError) as exc:
         raise click.ClickException(str(exc)) from exc

@@ -193,6 +193,17 @@ HEADER = """\
 """
 
 
+def as_kubernetes(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The same rules as the resource that the Prometheus Operator takes them from."""
+    labels = {"app.kubernetes.io/name": name}
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": name, "labels": labels},
+        "spec": dict(document),
+    }
+
+
 def to_yaml(document: Mapping[str, Any]) -> str:
     """A rules file; expressions of several lines stay so."""
     import yaml  # no other part of a server needs it

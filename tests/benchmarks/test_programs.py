@@ -120,3 +120,13 @@ def test_processes() -> None:
     assert found["throughput_ratio"] > 0
     assert found["in_process_flood_rows_per_s"] > 0
     assert found["own_process_flood_rows_per_s"] > 0
+
+
+def test_in_flight(tmp_path: Path) -> None:
+    make_release(tmp_path)
+    options = ["--table", TABLE, "--repository", str(tmp_path), "--seconds", "0.3"]
+    found = last_line(benchmark("in_flight", *options))
+    assert found["capacity_per_s"] > 0
+    for kind in ("fast", "auto"):
+        assert [each["load"] for each in found[kind]] == [0.25, 0.5, 0.75, 1.0]
+        assert all(each["in_flight"] > 0 for each in found[kind])

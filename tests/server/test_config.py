@@ -19,6 +19,7 @@ from cascade_server.errors import ConfigError
         ({"chunk_rows": 0}, "chunk_rows is 0"),
         ({"max_message_bytes": 1}, "max_message_bytes is 1; allowed: 1024 to"),
         ({"drain_seconds": -0.5}, "drain_seconds is -0.5; allowed: 0 to 3600"),
+        ({"max_connection_age": 0}, "max_connection_age is 0; allowed: 1 to 2592000"),
         ({"pool_bytes": -1}, "pool_bytes is -1; allowed: 0 to"),
         ({"pool_age_seconds": 0}, "pool_age_seconds is 0; allowed: 1 to 2592000"),
         ({"pool_max_reuse": 0}, "pool_max_reuse is 0; allowed: 1 to"),

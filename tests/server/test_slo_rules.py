@@ -294,3 +294,21 @@ class TestWithPromtool:
         path = tmp_path / "tests.yml"
         path.write_text(yaml.safe_dump(tests))
         assert "SUCCESS" in run_promtool("test", "rules", path)
+
+
+def test_the_operators_resource_has_the_same_rules(tmp_path: Path) -> None:
+    slo = tmp_path / "slo.yaml"
+    slo.write_text(
+        "objectives:\n  - {table: credit, class: realtime, availability: {target: 0.999}}\n"
+    )
+
+    def written(*options: str) -> dict[str, Any]:
+        done = CliRunner().invoke(main, ["slo", "rules", "--slo", str(slo), *options])
+        assert done.exit_code == 0, done.output
+        content: dict[str, Any] = yaml.safe_load(done.stdout)
+        return content
+
+    found = written("--kubernetes", "scoring")
+    assert (found["apiVersion"], found["kind"]) == ("monitoring.coreos.com/v1", "PrometheusRule")
+    assert found["metadata"]["name"] == "scoring"
+    assert found["spec"] == written()

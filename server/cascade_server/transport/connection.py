@@ -391,6 +391,8 @@ class Connection(asyncio.Protocol):
         The peer is told twice: calls that it sends before it hears of this are still taken up, and
         are over once it has answered the ping.
         """
+        if self._draining or self._closing:
+            return  # A second GOAWAY may not name a higher stream than the first.
         self._put(goaway(LARGEST_STREAM, Code.NO_ERROR, "the server drains"))
         self._put(frame(PING, 0, 0, LAST_PING))
         self._draining = True

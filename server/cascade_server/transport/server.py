@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import socket
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
@@ -63,6 +64,11 @@ class _Group:
     waiting: list[Rpc] = field(default_factory=list)
 
 
+def lifetime(seconds: float, uniform: float) -> float:
+    """Of one connection: a tenth more or less, so that who came together does not come again so."""
+    return seconds * (0.9 + 0.2 * uniform)
+
+
 class TransportServer:
     """A gRPC server, to which generated code adds servicers as to one of grpc's own.
 
@@ -72,6 +78,8 @@ class TransportServer:
         most_bytes: of a message.
         patience: seconds in which a connection is to begin to speak HTTP/2.
         linger: how long the event loop looks for more before it sleeps.
+        max_age: seconds after which a connection is drained; None: never.
+        rng: uniform numbers in [0, 1), one for each connection's age.
     """
 
     def __init__(
@@ -81,10 +89,14 @@ class TransportServer:
         most_bytes: int,
         patience: float = 20.0,
         linger: LingerConfig | None = None,
+        max_age: float | None = None,
+        rng: Callable[[], float] = random.random,
     ) -> None:
         self._groups = {path: _Group(taker) for path, taker in grouped.items()}
         self._most_streams, self._most_bytes = most_streams, most_bytes
         self._patience, self._lingering = patience, linger or LingerConfig()
+        self._max_age, self._rng = max_age, rng
+        self._ages: dict[Connection, asyncio.TimerHandle] = {}
         self._generic: list[grpc.GenericRpcHandler] = []
         self._handlers: dict[str, Any] = {}
         self._connections: set[Connection] = set()
@@ -171,12 +183,17 @@ class TransportServer:
     def opened(self, connection: Connection) -> None:
         """A connection has been made."""
         self._connections.add(connection)
+        if self._max_age is not None:
+            after = lifetime(self._max_age, self._rng())
+            self._ages[connection] = self._loop.call_later(after, connection.drain)
         if self._sharing is not None:
             self._sharing.opened()
 
     def closed(self, connection: Connection) -> None:
         """A connection is no more."""
         self._connections.discard(connection)
+        if (timer := self._ages.pop(connection, None)) is not None:
+            timer.cancel()
         self._all_closed.set()
         if self._sharing is not None:
             self._sharing.closed()

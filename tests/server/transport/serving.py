@@ -40,6 +40,7 @@ class Service:
             SERVICE,
             {
                 "Echo": grpc.unary_unary_rpc_method_handler(self.echo),
+                "Peer": grpc.unary_unary_rpc_method_handler(self.peer),
                 "Told": grpc.unary_unary_rpc_method_handler(self.told),
                 "Fail": grpc.unary_unary_rpc_method_handler(self.fail),
                 "Crash": grpc.unary_unary_rpc_method_handler(self.crash),
@@ -53,6 +54,10 @@ class Service:
 
     async def echo(self, message: bytes, context: Any) -> bytes:
         return message
+
+    async def peer(self, message: bytes, context: Any) -> bytes:
+        """Who asks, by address and port."""
+        return str(context.peer()).encode()
 
     async def told(self, message: bytes, context: Any) -> bytes:
         """What the caller said beside its message."""
@@ -152,7 +157,7 @@ class Serving:
 
 
 @contextmanager
-def serving(patience: float = 20.0) -> Iterator[Serving]:
+def serving(patience: float = 20.0, max_age: float | None = None) -> Iterator[Serving]:
     """One that is stopped at the end."""
     box: dict[str, Any] = {}
     started = threading.Event()
@@ -160,7 +165,7 @@ def serving(patience: float = 20.0) -> Iterator[Serving]:
     async def life() -> None:
         service, group = Service(), Group()
         groups: Mapping[str, Grouped] = {f"/{SERVICE}/Grouped": group}
-        server = TransportServer(groups, MOST_STREAMS, MOST_BYTES, patience)
+        server = TransportServer(groups, MOST_STREAMS, MOST_BYTES, patience, max_age)
         server.add_generic_rpc_handlers((service.handlers(),))
         port = await server.start("127.0.0.1", 0, False)
         stop = box["stop"] = asyncio.Event()
