@@ -165,7 +165,7 @@ def serving(patience: float = 20.0, max_age: float | None = None) -> Iterator[Se
     async def life() -> None:
         service, group = Service(), Group()
         groups: Mapping[str, Grouped] = {f"/{SERVICE}/Grouped": group}
-        server = TransportServer(groups, MOST_STREAMS, MOST_BYTES, patience, max_age)
+        server = TransportServer(groups, MOST_STREAMS, MOST_BYTES, patience, max_age=max_age)
         server.add_generic_rpc_handlers((service.handlers(),))
         port = await server.start("127.0.0.1", 0, False)
         stop = box["stop"] = asyncio.Event()
