@@ -42,9 +42,10 @@ def stream(seed: int, chunk: int = 0) -> np.random.Generator:
     generator's state takes a tenth of the time that a new one takes.
     """
     key = np.array([seed, chunk], np.uint64)
-    if not _SPARE:
+    try:
+        rng = _SPARE.pop()
+    except IndexError:
         return np.random.Generator(np.random.Philox(key=key))
-    rng = _SPARE.pop()
     rng.bit_generator.state = {**_FRESH, "state": {"counter": _ZEROS, "key": key}}
     return rng
 
