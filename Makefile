@@ -89,6 +89,7 @@ figures: $(VENV)/.dev ## Measure what docs/ says: fidelity of four tables, the s
 load-figures: $(VENV)/.dev ## Measure what docs/ says of load: latency, Triton, overload, processes, memory
 	@$(BIN)/python -m benchmarks.keep latency-credit latency --table credit
 	@$(BIN)/python -m benchmarks.keep triton-credit triton --table credit
+	@$(BIN)/python -m benchmarks.keep triton-inside-credit triton --table credit --inside
 	@$(BIN)/python -m benchmarks.keep overload-credit \
 	  overload --table credit --plot docs/figures/overload.svg
 	@$(BIN)/python -m benchmarks.keep processes-credit processes

@@ -62,6 +62,11 @@ TRITON = {
     "calls_per_s": "calls/s, 16 in flight",
     "rows_per_s": "rows/s, 16 in flight, 16 rows a call",
 }
+INSIDE = {
+    "calls_per_s": "calls/s, 16 in flight",
+    "batch": "rows a batch",
+    "p50_ms": "one call at a time, p50 ms",
+}
 OVERLOAD = {
     "offered_per_s": "offered, calls/s",
     "goodput_per_s": "answered in time, calls/s",
@@ -72,7 +77,8 @@ OVERLOAD = {
     "teacher": "from the teacher, share",
 }
 BLOCK = re.compile(
-    r"<!-- (fidelity|student|pool|regularisation|latency|triton|overload)(?: (\w+))? -->\n"
+    r"<!-- (fidelity|student|pool|regularisation|latency|triton-inside|triton|overload)"
+    r"(?: (\w+))? -->\n"
     r".*?<!-- end -->",
     re.DOTALL,
 )
@@ -133,6 +139,19 @@ def table_of(kind: str, name: str, folder: Path) -> str:
             "rows_per_s": figures.get("rows_ratio_16"),
         }
         return markdown(TRITON, {"cascade": ours, "triton": theirs, "ratio": ratios})
+    if kind == "triton-inside":
+        figures = kept(folder, f"triton-inside-{name}") or {}
+        models = {
+            "student": "the bare student",
+            "own_student": f"{name}_student",
+            "row": f"{name}, `row`",
+            "columns": f"{name}, a tensor a column",
+        }
+        parts = {
+            title: {key: figures.get(f"{model}_{key}") for key in INSIDE}
+            for model, title in models.items()
+        }
+        return markdown(INSIDE, parts)
     if kind == "overload":
         figures = kept(folder, "overload-credit") or {}
         return markdown(OVERLOAD, {f"{each['load']:g} ×": each for each in figures.get(name, [])})
