@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Iterable
@@ -213,6 +214,8 @@ def explain(route: Route, out: pb.Routing) -> None:
     out.Clear()
     out.reason = route.reason
     for option in route.considered:
+        if math.isinf(option.seconds):
+            continue  # it is not there, so there is nothing to predict
         out.considered.add(
             tier=pb.TIER_TEACHER if option.tier is Tier.TEACHER else pb.TIER_STUDENT,
             steps=option.steps,

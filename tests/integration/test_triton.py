@@ -25,7 +25,7 @@ __all__ = ["triton_python"]  # a fixture
 BUNDLED = Path(__file__).parents[2] / "model_repository"
 # What is known of a row, and two seeds' worth of it.
 KNOWN: dict[str, dict[str, Any]] = {
-    "credit": {"limit_bal": ("INT64", [[20000]]), "education": ("BYTES", [["university"]])},
+    "credit": {"limit_bal": ("INT64", [[20000]]), "education": ("BYTES", [["2"]])},
     "adult": {"age": ("INT64", [[38]]), "sex": ("BYTES", [["Female"]])},
     TABLE: {"amount": ("FP64", [[12.34]]), "channel.state": ("UINT8", [[1]])},
 }
@@ -112,7 +112,7 @@ class TestRows:
     def test_of_a_table(
         self, theirs: TritonClient, embedded: TritonClient, table: str, fidelity: str
     ) -> None:
-        how = {"seed": 2**63 + 7, "draws": 3, "fidelity": fidelity}
+        how = {"seed": 2**62 + 7, "draws": 3, "fidelity": fidelity}
         expected = embedded.infer(table, KNOWN[table], parameters=how)
         found = theirs.infer(table, KNOWN[table], parameters=how)
         assert columns(found) == expected["outputs"]
@@ -123,7 +123,7 @@ class TestRows:
                 name: expected["parameters"][name] for name in ("synthetic", "tier", "steps")
             }.items()
         )
-        assert said(found)["seed"] == 2**63 + 7
+        assert said(found)["seed"] == 2**62 + 7
 
     def test_of_named_columns(
         self, theirs: TritonClient, embedded: TritonClient, table: str
@@ -202,7 +202,7 @@ class TestRow:
         cells = [float("nan")] * len(schema.columns)
         education = schema.columns[schema.names.index("education")]
         cells[schema.names.index("limit_bal")] = 20000.0
-        place = education.categories.index("university")
+        place = education.categories.index("2")
         cells[schema.names.index("education")] = float(place)
         how = {"seed": 5, "draws": 2, "fidelity": "fast"}
         found = theirs.infer("credit", {"row": ("FP64", [cells])}, parameters=how)
