@@ -89,6 +89,11 @@ TRITONS = {
     "triton_infer": "execution: Python, random numbers, the run of the student",
     "triton_output": "output",
 }
+INSIDE = {
+    "calls_per_s": "calls/s, 16 in flight",
+    "batch": "rows a batch",
+    "p50_ms": "one call at a time, p50 ms",
+}
 OVERLOAD = {
     "offered_per_s": "offered, calls/s",
     "goodput_per_s": "answered in time, calls/s",
@@ -104,7 +109,7 @@ IN_FLIGHT = {
     "p99_ms": "p99 ms",
     "refused": "refused, share",
 }
-KINDS = "fidelity|student|pool|regularisation|latency|triton|call|overload|in_flight"
+KINDS = "fidelity|student|pool|regularisation|latency|triton-inside|triton|call|overload|in_flight"
 BLOCK = re.compile(
     rf"<!-- ({KINDS})(?: (\w+))? -->\n"
     r".*?<!-- end -->",
@@ -172,6 +177,19 @@ def table_of(kind: str, name: str, folder: Path) -> str:
         return markdown(TRITON, {"cascade": ours, "triton": theirs, "ratio": ratios})
     if kind == "call":
         return taken_apart(kept(folder, "call-credit") or {}, name)
+    if kind == "triton-inside":
+        figures = kept(folder, f"triton-inside-{name}") or {}
+        models = {
+            "student": "the bare student",
+            "own_student": f"{name}_student",
+            "row": f"{name}, `row`",
+            "columns": f"{name}, a tensor a column",
+        }
+        parts = {
+            title: {key: figures.get(f"{model}_{key}") for key in INSIDE}
+            for model, title in models.items()
+        }
+        return markdown(INSIDE, parts)
     if kind == "overload":
         figures = kept(folder, "overload-credit") or {}
         return markdown(OVERLOAD, {f"{each['load']:g} ×": each for each in figures.get(name, [])})

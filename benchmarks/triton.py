@@ -10,6 +10,11 @@ flight with 16 rows a call. Over `SynthesizeStream`, 16 in flight on four stream
 `benchmarks.stream_loop`. Keys with `open_inference` compare like with like: ours is asked for the
 bare student too, by Triton's own protocol and with the same tensors.
 
+    python -m benchmarks.triton --inside
+
+asks a table's own models in one Triton beside the bare student: see `benchmarks.triton_inside`;
+inside_throughput_ratio is calls/s of the cascade to the bare student's.
+
 The last line is one JSON object; ratios are ours to Triton's, medians over the rounds: p50_ratio_1,
 p99_ratio_1, p99_ratio_16, throughput_ratio_16, stream_throughput_ratio_16, rows_ratio_16.
 """
@@ -31,7 +36,7 @@ from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from cascade_tables import list_releases, load_release
 from rich.console import Console
 
-from benchmarks import stream_loop, triton_messages, triton_student
+from benchmarks import stream_loop, triton_inside, triton_messages, triton_student
 from benchmarks.environments import NotInstalled
 from benchmarks.h2load import LoadFailed, Measured, load
 from benchmarks.latency import IN_FLIGHT, METHOD, MISSING, cascade, process, request
@@ -163,10 +168,14 @@ def main() -> None:
     parser.add_argument("--table", default="credit")
     parser.add_argument("--repository", type=Path, default=ROOT / "model_repository")
     parser.add_argument("--instances", type=int, default=1, help="of the model in Triton")
+    parser.add_argument("--inside", action="store_true", help="the cascade inside Triton")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=4000)
     options = parser.parse_args()
     try:
+        if options.inside:
+            print(json.dumps(triton_inside.measured(options)))
+            return
         rounds = measured(options)
     except (LoadFailed, NotInstalled, TritonFailed) as exc:
         sys.exit(f"error: {exc}")

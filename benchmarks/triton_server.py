@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from ctypes.util import find_library
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +75,10 @@ def installed() -> Path:
     home = environment(*PACKAGES)
     if not _stub(_server(home)).exists():
         raise NotInstalled(f"Triton's wheel has no stub for Python {PYTHON}")
+    library = f"libpython{PYTHON}.so.1.0"
+    beside = Path(sysconfig.get_config_var("LIBDIR") or "/") / library
+    if not (beside.exists() or find_library(f"python{PYTHON}")):
+        raise NotInstalled(f"{library}, which Triton's stub runs models with, is not installed")
     return home
 
 
@@ -123,6 +128,8 @@ def triton(
             "PATH": f"{_python(folder / 'python', packages)}:{os.environ['PATH']}",
             # Models share the cores; each has one thread.
             "OMP_NUM_THREADS": "1",
+            # A repository is served as it is, and left so.
+            "PYTHONDONTWRITEBYTECODE": "1",
         }
         log = folder / "log"
         with log.open("wb") as out:
@@ -188,7 +195,10 @@ def _wait_ready(of: Triton) -> None:
                 if ask(b"", timeout=1) == READY:
                     return
             time.sleep(0.1)
-    raise TritonFailed(f"Triton is not ready: {of.log.read_text(errors='replace')[-3000:]}")
+    lines = of.log.read_text(errors="replace").splitlines()
+    # Without what it tells of its progress, and tables of all its settings.
+    said = [line for line in lines if line and line[0] not in "IW|+"][-40:]
+    raise TritonFailed("\n".join(["Triton is not ready:", *said]))
 
 
 def main() -> None:

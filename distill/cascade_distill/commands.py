@@ -11,6 +11,7 @@ from typing import Any
 import click
 import torch
 from cascade_tables import CascadeTablesError, infer_schema, load_overrides, read_table
+from cascade_tables.triton_files import TritonRuntime
 from rich.console import Console
 
 from cascade_distill import pipeline
@@ -161,16 +162,29 @@ def evaluate(
     help="Model repository to write to.",
 )
 @click.option("--version", "number", type=click.IntRange(1), help="The next one by default.")
+@click.option(
+    "--runtime",
+    type=click.Choice([each.value for each in TritonRuntime]),
+    default=TritonRuntime.PYTHON.value,
+    show_default=True,
+    help="What runs the student where Triton serves the repository.",
+)
 @_friendly
-def release(folder: Path, table: str | None, repository: Path, number: int | None) -> None:
+def release(
+    folder: Path, table: str | None, repository: Path, number: int | None, runtime: str
+) -> None:
     """Write the models of run folder FOLDER into a model repository.
+
+    With them come the files that Triton needs; `cascade configure` writes those anew.
 
     \b
     Example:
       cascade release runs/payments --table payments
+      cascade release runs/payments --runtime onnxruntime
     """
     from cascade_distill.releasing import release_run
 
     run = Run(folder)
-    version = release_run(run, repository, table or run.name, number)
-    Console().print(f"released {table or run.name} version {version} in {repository}")
+    name = table or run.name
+    version = release_run(run, repository, name, number, TritonRuntime(runtime))
+    Console().print(f"released {name} version {version} in {repository}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cascade_tables import ReleaseManifest, list_releases, write_release
 from cascade_tables.sampling import teacher_noise_width
+from cascade_tables.triton_files import TritonRuntime, configure
 
 from cascade_distill.export_student import student_noise_width
 from cascade_distill.run import Run
@@ -15,7 +16,13 @@ from cascade_distill.run import Run
 LIBRARIES = ("cascade-synthesis", "torch", "onnx", "onnxruntime", "numpy")
 
 
-def release_run(run: Run, repository: Path, table: str, version: int | None = None) -> int:
+def release_run(
+    run: Run,
+    repository: Path,
+    table: str,
+    version: int | None = None,
+    runtime: TritonRuntime = TritonRuntime.PYTHON,
+) -> int:
     """Write a run's models and figures as a release; returns its version.
 
     Args:
@@ -23,6 +30,7 @@ def release_run(run: Run, repository: Path, table: str, version: int | None = No
         repository: the model repository; made if it is not there.
         table: the name to serve it under.
         version: None: one more than the highest there is.
+        runtime: what is to run the student where Triton serves the repository.
 
     Raises:
         RunIncomplete: teacher or student is not finished.
@@ -52,4 +60,5 @@ def release_run(run: Run, repository: Path, table: str, version: int | None = No
         fidelity=run.read_json("fidelity.json"),
     )
     write_release(repository, manifest, codec, student.read_bytes(), teacher.read_bytes())
+    configure(repository, runtime, table)
     return version

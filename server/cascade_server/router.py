@@ -90,6 +90,8 @@ class Route(NamedTuple):
             return f"{self.allowed[0].name} took longer than was predicted; {left}"
         if self.option is not self.allowed[0]:
             above = self.allowed[self.allowed.index(self.option) - 1]
+            if math.isinf(above.seconds):
+                return f"{predicted}; {above.name} is not ready"
             return f"{predicted}; {above.name} would take {_ms(above.seconds)}"
         burns = "an error budget burns too fast for more"
         return f"{burns if self.steps_down else 'the highest fidelity'}; {predicted}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Iterable
@@ -42,9 +43,10 @@ def stream(seed: int, chunk: int = 0) -> np.random.Generator:
     generator's state takes a tenth of the time that a new one takes.
     """
     key = np.array([seed, chunk], np.uint64)
-    if not _SPARE:
+    try:
+        rng = _SPARE.pop()
+    except IndexError:
         return np.random.Generator(np.random.Philox(key=key))
-    rng = _SPARE.pop()
     rng.bit_generator.state = {**_FRESH, "state": {"counter": _ZEROS, "key": key}}
     return rng
 
@@ -212,6 +214,8 @@ def explain(route: Route, out: pb.Routing) -> None:
     out.Clear()
     out.reason = route.reason
     for option in route.considered:
+        if math.isinf(option.seconds):
+            continue  # it is not there, so there is nothing to predict
         out.considered.add(
             tier=pb.TIER_TEACHER if option.tier is Tier.TEACHER else pb.TIER_STUDENT,
             steps=option.steps,

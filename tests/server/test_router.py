@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 import pytest
+from cascade_proto import synthesis_pb2 as pb
 from cascade_server.router import MARGIN, Option, Tier, Wanted, choose
+from cascade_server.synthesis import explain
 
 FULL = Option(Tier.TEACHER, 24, 20e-3)
 HALF = Option(Tier.TEACHER, 12, 10e-3)
@@ -111,3 +113,12 @@ class TestPool:
     def test_stepping_down_leaves_out_what_computes(self) -> None:
         slow = Option(Tier.TEACHER, 24, 1.0, from_pool=True)
         assert choose((slow, *OPTIONS), 0.5, Wanted.AUTO, steps_down=1).option == HALF
+
+
+def test_a_teacher_that_is_not_there_is_no_option_to_explain() -> None:
+    options = (Option(Tier.TEACHER, 5, math.inf), Option(Tier.STUDENT, 1, 0.001))
+    route = choose(options, math.inf, Wanted.AUTO)
+    assert route.reason.endswith("teacher in 5 passes is not ready")
+    out = pb.Routing()
+    explain(route, out)
+    assert [each.steps for each in out.considered] == [1]

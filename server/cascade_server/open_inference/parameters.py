@@ -56,13 +56,20 @@ def read_parameters(request: pb.ModelInferRequest, allowed: Collection[str]) -> 
     Raises:
         BadRequest: names the parameter, and what is allowed.
     """
-    given: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, parameter in request.parameters.items():
+        which = parameter.WhichOneof("parameter_choice")
+        values[name] = getattr(parameter, which) if which else None
+    return check_parameters(values, allowed)
+
+
+def check_parameters(values: Mapping[str, Any], allowed: Collection[str]) -> Parameters:
+    """Parameters by name, once they are checked; see `read_parameters`."""
+    given: dict[str, Any] = {}
+    for name, value in values.items():
         if name not in allowed:
             listed = ", ".join(sorted(allowed))
             raise BadRequest(f"parameter {name!r} is unknown; allowed: {listed}")
-        which = parameter.WhichOneof("parameter_choice")
-        value = getattr(parameter, which) if which else None
         if name in NUMBERS:
             given[name] = _number(name, value)
         elif name in SWITCHES:

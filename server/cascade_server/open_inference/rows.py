@@ -165,23 +165,23 @@ def _values(column: synthesis_pb2.Column, kind: Kind, states: Any) -> Any:
     return out
 
 
-def provenance_to(parameters: Any, of: synthesis_pb2.Provenance) -> None:
-    """Say where rows come from, in a response's parameters; see `Provenance` of the wire."""
-    put(parameters, "synthetic", True)
-    put(parameters, "tier", TIERS[of.tier])
-    put(parameters, "steps", of.steps)
+def provenance(of: synthesis_pb2.Provenance) -> dict[str, bool | int | float | str]:
+    """Where rows come from, as parameters of a response; see `Provenance` of the wire."""
+    out: dict[str, bool | int | float | str] = {"synthetic": True, "tier": TIERS[of.tier]}
+    out["steps"] = of.steps
     if of.from_pool:
-        put(parameters, "from_pool", True)
+        out["from_pool"] = True
     else:
-        put(parameters, "seed", of.seed)
+        out["seed"] = of.seed
     if of.cached:
-        put(parameters, "cached", True)
+        out["cached"] = True
     if of.HasField("epsilon"):
-        put(parameters, "epsilon", of.epsilon)
+        out["epsilon"] = of.epsilon
     if of.notices:
-        put(parameters, "notices", "\n".join(of.notices))
+        out["notices"] = "\n".join(of.notices)
     if of.HasField("routing"):
-        put(parameters, "reason", of.routing.reason)
+        out["reason"] = of.routing.reason
+    return out
 
 
 def answered(
@@ -194,5 +194,6 @@ def answered(
         model_version=str(answer.provenance.version),
         id=request.id,
     )
-    provenance_to(out.parameters, answer.provenance)
+    for name, value in provenance(answer.provenance).items():
+        put(out.parameters, name, value)
     return out

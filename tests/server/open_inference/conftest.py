@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +60,13 @@ def triton_python() -> Path:
         pytest.skip(str(exc))
 
 
-@pytest.fixture(scope="session")
-def triton_client(serving: Running, triton_python: Path) -> Iterator[TritonClient]:
+@contextmanager
+def asking(target: str, python: Path) -> Iterator[TritonClient]:
+    """Triton's client of a server, in a process of its own."""
     program = Path(__file__).with_name("triton_client.py")
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     with subprocess.Popen(
-        [triton_python, program, serving.target],
+        [python, program, target],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -73,3 +75,9 @@ def triton_client(serving: Running, triton_python: Path) -> Iterator[TritonClien
         yield TritonClient(process)
         assert process.stdin is not None
         process.stdin.close()
+
+
+@pytest.fixture(scope="session")
+def triton_client(serving: Running, triton_python: Path) -> Iterator[TritonClient]:
+    with asking(serving.target, triton_python) as client:
+        yield client

@@ -1,0 +1,177 @@
+"""A request of the cascade: what was sent for it and what is wanted of it; pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from cascade_proto import synthesis_pb2 as pb
+from cascade_tables import ColumnData, Kind
+from numpy.typing import NDArray
+
+from cascade_server.errors import BadRequest
+from cascade_server.open_inference import rows
+from cascade_server.open_inference.models import DATATYPES, LOG_LIKELIHOOD, STATE, STATE_TYPE
+from cascade_server.open_inference.parameters import Parameters
+from cascade_server.open_inference.tensors import BYTES, Tensor
+from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor, States, Values
+from cascade_server.wire import ABSENT_STATE, FIELDS, NULL_STATE
+
+PROVENANCE = "provenance"
+
+
+class Outputs:
+    """What may be wanted of a table's model.
+
+    Args:
+        row: of the table.
+    """
+
+    def __init__(self, row: RowTensor) -> None:
+        schema = row.codec.schema
+        self._row, self._columns = row, schema.columns
+        every = [*schema.names, *(f"{name}{STATE}" for name in schema.names)]
+        every += [ROW, ROW_STATE, LOG_LIKELIHOOD, PROVENANCE]
+        self.every = tuple(dict.fromkeys(every))
+
+    def wanted(self, named: Collection[str], as_row: bool) -> tuple[str, ...]:
+        """The outputs of a response, in the order of the schema.
+
+        Triton tells a model who names none as who names all; both are given what the request was
+        made of, columns or `row`, and where it comes from.
+
+        Args:
+            named: as Triton tells.
+            as_row: whether the request has `row`.
+        """
+        if len(named) < len(self.every):
+            return tuple(name for name in self.every if name in named)
+        if as_row:
+            return (ROW, *((ROW_STATE,) if self._row.nullable else ()), PROVENANCE)
+        out = []
+        for column in self._columns:
+            out += [column.name, *((f"{column.name}{STATE}",) if column.nullable else ())]
+        return (*out, PROVENANCE)
+
+
+def checked_row(given: Mapping[str, NDArray[Any]], row: RowTensor) -> tuple[Values, States]:
+    """`row` of a request, and what is said of each of its values.
+
+    Raises:
+        BadRequest: names the tensor, and what is allowed.
+    """
+    for name in given:
+        if name not in (ROW, ROW_STATE):
+            raise BadRequest(f"input {name!r} and input {ROW!r} exclude each other")
+    if ROW not in given:
+        raise BadRequest(f"input {ROW_STATE!r} says of {ROW!r} what is observed, which is missing")
+    values = given[ROW]
+    return values, row.states(values, given.get(ROW_STATE))
+
+
+def as_columns(values: Values, states: States, row: RowTensor) -> dict[str, Tensor]:
+    """`row` as the tensors of its columns, those that are known somewhere.
+
+    Raises:
+        BadRequest: as `RowTensor.given`.
+    """
+    out: dict[str, Tensor] = {}
+    count = len(values)
+    for name, cells in row.given(values, states).items():
+        kind = row.codec.kinds[name]
+        at = row.codec.schema.names.index(name)
+        datatype, of = DATATYPES[kind][0], states[:, at]
+        plain: Any = [b"" if datatype == BYTES else 0] * count
+        for i in np.flatnonzero(of == 0).tolist():
+            plain[i] = cells[i].encode() if datatype == BYTES else cells[i]
+        flat = plain if datatype == BYTES else np.array(plain)
+        out[name] = Tensor(name, datatype, (count, 1), flat)
+        if of.any():
+            out[f"{name}{STATE}"] = Tensor(f"{name}{STATE}", STATE_TYPE, (count, 1), of)
+    if not out:
+        first = f"{row.columns[0].name}{STATE}"
+        absent = np.full(count, ABSENT_STATE, np.uint8)
+        out[first] = Tensor(first, STATE_TYPE, (count, 1), absent)
+    return out
+
+
+def to_request(
+    inputs: Mapping[str, Tensor],
+    wanted: Sequence[str],
+    parameters: Parameters,
+    row: RowTensor,
+    version: int,
+    table: str,
+) -> pb.SynthesizeRequest:
+    """What `Synthesize` would be asked.
+
+    Raises:
+        BadRequest, UnknownColumn: names the tensor, and what is allowed.
+    """
+    given = dict(parameters.given)
+    if PROVENANCE not in row.codec.schema.names:
+        wanted = [name for name in wanted if name != PROVENANCE]
+    if not wanted or is_wanted(wanted, row):
+        given["log_likelihood"] = given.get("log_likelihood", False) or LOG_LIKELIHOOD in wanted
+        wanted = ()
+    of = replace(parameters, given=given)
+    return rows.to_request(inputs, wanted, of, row.codec.schema, version, table)
+
+
+def to_outputs(
+    answer: pb.SynthesizeResponse, wanted: Sequence[str], row: RowTensor
+) -> dict[str, Tensor]:
+    """An answer as those tensors of it that are wanted."""
+    schema = row.codec.schema
+    every = [*schema.names, *(f"{name}{STATE}" for name in schema.names)]
+    listed = [name for name in wanted if name in every]
+    if answer.log_likelihood:
+        listed.append(LOG_LIKELIHOOD)
+    out = (
+        {tensor.name: tensor for tensor in rows.to_tensors(answer, listed, schema)}
+        if listed
+        else {}
+    )
+    if is_wanted(wanted, row):
+        values, states = as_row(answer, row)
+        for name, array in ((ROW, values), (ROW_STATE, states)):
+            datatype = "FP64" if name == ROW else STATE_TYPE
+            tensor = Tensor(name, datatype, array.shape, array.reshape(-1))
+            if name in wanted:
+                out.setdefault(name, tensor)
+    if PROVENANCE in wanted:
+        said = provenance(answer.provenance)
+        out.setdefault(PROVENANCE, Tensor(PROVENANCE, BYTES, (1, 1), [said]))
+    return out
+
+
+def is_wanted(wanted: Collection[str], row: RowTensor) -> bool:
+    """Whether an answer is to have `row` or its states."""
+    return row.offered and (ROW in wanted or ROW_STATE in wanted)
+
+
+def as_row(answer: pb.SynthesizeResponse, row: RowTensor) -> tuple[Values, States]:
+    """An answer that has every column, as the tensor `row` and its states."""
+    values = np.empty((answer.rows.count, len(row.columns)))
+    states = np.zeros(values.shape, np.uint8)
+    for column in answer.rows.columns:
+        kind = row.codec.kinds[column.name]
+        cells = np.array(getattr(column, FIELDS[kind]).values, _element(kind))
+        null = np.frombuffer(column.states or bytes(len(cells)), np.uint8) == NULL_STATE
+        row.put(column.name, ColumnData(cells, null), values, states)
+    return values, states
+
+
+def _element(kind: Kind) -> Any:
+    if kind is Kind.CATEGORICAL:
+        return object
+    return {Kind.BOOLEAN: np.bool_, Kind.CONTINUOUS: np.float64}.get(kind, np.int64)
+
+
+def provenance(of: pb.Provenance) -> bytes:
+    """Where rows come from, as JSON: Triton's models cannot set a response's parameters."""
+    said = {"table": of.table, "version": of.version, **rows.provenance(of)}
+    return json.dumps(said, ensure_ascii=False).encode()

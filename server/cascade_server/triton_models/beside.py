@@ -1,0 +1,48 @@
+"""Work that a model's `execute` does not wait for, so that Triton hands over the next batch."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Coroutine
+from typing import Any
+
+from cascade_server.triton_models import backend
+from cascade_server.triton_models.backend import Response, Sender
+
+log = logging.getLogger("cascade.server")
+
+
+class Beside:
+    """An event loop in a thread of its own, for what `execute` does not wait for."""
+
+    def __init__(self, name: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
+        self._thread.start()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begin some work; an error that it does not handle is written to Triton's log."""
+        asyncio.run_coroutine_threadsafe(_logged(work), self._loop)
+
+    def close(self) -> None:
+        """Drop what is underway."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+
+async def _logged(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except Exception:
+        log.exception("unforeseen error beside the batches")
+
+
+async def answer(sender: Sender, of: Coroutine[Any, Any, Response]) -> None:
+    """Send a response once it is there, or what is wrong."""
+    try:
+        response = await of
+    except Exception as exc:
+        response = backend.refused(exc)
+    backend.send(sender, response)

@@ -1,0 +1,331 @@
+"""`<table>`: values in, values out. Encodes a batch, routes each request by what is left of its
+`timeout`, has the student and the teacher draw, and decodes.
+
+What the student answers is answered before Triton hands over the next batch, in one call of it.
+What the teacher answers takes as long as several batches: it is asked beside, and who waits for
+the student does not wait for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+from cascade_tables.triton_files import MAX_BATCH, TEACHER_BATCH
+from numpy.typing import NDArray
+
+from cascade_server import synthesis
+from cascade_server.config import ServerConfig
+from cascade_server.deadline import Work
+from cascade_server.errors import DeadlinePassed, NotReady
+from cascade_server.objectives import DEFAULTS, EVERY, promised
+from cascade_server.open_inference.models import PARAMETERS
+from cascade_server.router import Route, Tier, Wanted, choose, patience
+from cascade_server.runtime import Mask, Tokens
+from cascade_server.synthesis import Drawn, Plan
+from cascade_server.triton_models import asked, backend
+from cascade_server.triton_models.backend import Request, Response, Sender
+from cascade_server.triton_models.beside import Beside, answer
+from cascade_server.triton_models.joined import drawn_together
+from cascade_server.triton_models.networks import Networks
+from cascade_server.triton_models.outlook import Outlooks, Turn, waited
+from cascade_server.triton_models.quick import PLAIN, Ask, Quick, read
+from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor
+
+T = TypeVar("T")
+# Batches that may be with the teacher at once; more wait.
+TEACHER_CALLS = 8
+
+
+@dataclass(eq=False)
+class Job:
+    """A request that has been read, and routed.
+
+    Attributes:
+        plan: what to draw.
+        wanted: outputs.
+        route: who is to draw.
+    """
+
+    plan: Plan
+    wanted: tuple[str, ...]
+    route: Route
+
+    @property
+    def tier(self) -> Tier:
+        """Who is to draw."""
+        assert self.route.option is not None
+        return self.route.option.tier
+
+    @property
+    def beside(self) -> bool:
+        """Whether the teacher has a part in it."""
+        return self.tier is Tier.TEACHER or self.plan.log_likelihood
+
+
+class TritonPythonModel:
+    """What Triton makes of the model, an instance each."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load the codec."""
+        self._runtime = backend.load(args, ())
+        self._row = RowTensor(self._runtime.release.codec)
+        self._outputs, self._quick = asked.Outputs(self._row), Quick(self._row, self._runtime)
+        self._networks = Networks(self._runtime)
+        self._outlooks, self._turn = Outlooks(), Turn()
+        self._promised = promised(DEFAULTS)[EVERY]
+        self._max_rows = ServerConfig().max_rows
+        self._beside = Beside("beside")
+        self._threads = ThreadPoolExecutor(TEACHER_CALLS, "teacher")
+        self._stop = threading.Event()
+        # Triton's warm-up comes before any other request, when the networks may not be there yet:
+        # to ask them then ends Triton.
+        self._warming = backend.warm_ups(args)
+        self._learnt = False
+
+    def finalize(self) -> None:
+        """Triton lets go of the model."""
+        self._stop.set()
+        self._beside.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _learn(self) -> None:
+        """See how long the networks take, beside the first requests."""
+        try:
+            found = await self._elsewhere(self._networks.learn, self._stop)
+        except NotReady:
+            # To be tried again with the next batch.
+            self._learnt = False
+            return
+        if found is not None:
+            self._outlooks = found
+
+    def execute(self, requests: Sequence[Request]) -> list[Response | None]:
+        """Answer a batch, but for what the teacher has a part in."""
+        began = time.monotonic()
+        arrived = began - waited(self._turn, began)
+        out: list[Response | None] = [None] * len(requests)
+        rows = 0 if self._warming else self._quickly(requests, out, arrived)
+        jobs: dict[int, Job] = {}
+        slow: list[tuple[Sender, Job]] = []
+        for at, request in enumerate(requests):
+            if out[at] is not None:
+                continue
+            try:
+                job = self._job(request, arrived, rows)
+            except Exception as exc:
+                out[at] = backend.refused(exc)
+                continue
+            if job.beside:
+                slow.append((request.get_response_sender(), job))
+            else:
+                jobs[at] = job
+                rows += job.plan.total
+        if slow:
+            self._beside.start(self._slow(slow))
+        for at, response in zip(jobs, self._now(list(jobs.values())), strict=True):
+            out[at] = response
+        self._turn = Turn(began, time.monotonic())
+        if rows and not self._warming:
+            self._outlooks.student.observe(rows, self._turn.ended - began)
+        self._warmed(len(requests))
+        return out
+
+    def _quickly(
+        self, requests: Sequence[Request], out: list[Response | None], arrived: float
+    ) -> int:
+        """Answer those that need no more than `row`; returns how many rows that were.
+
+        Whatever is wrong, or the teacher's, is left for `_job`.
+        """
+        asks: dict[int, Ask] = {}
+        rows = 0
+        try:
+            for at, request in enumerate(requests):
+                outputs = request.requested_output_names()
+                if not PLAIN.issuperset(outputs):
+                    continue
+                parameters = backend.parameters(request, PARAMETERS[None])
+                ask = read(backend.arrays(request), outputs, parameters, self._row)
+                if ask is not None and rows + ask.total <= MAX_BATCH:
+                    asks[at] = ask
+                    rows += ask.total
+            if not asks:
+                return 0
+            tokens, observed = self._quick.encode(list(asks.values()))
+        except Exception:
+            return 0
+        taken = [
+            (at, ask, tokens[i].repeat(ask.draws, axis=0), observed[i].repeat(ask.draws, axis=0))
+            for i, (at, ask) in enumerate(asks.items())
+            if self._is_quick(ask, observed[i], arrived, rows)
+        ]
+        if not taken:
+            return 0
+        kept = [ask for _, ask, _, _ in taken]
+        noise, rngs = self._quick.noise(kept)
+        given, known = (np.concatenate([each[i] for each in taken]) for i in (2, 3))
+        try:
+            answers = self._quick.decode(kept, self._networks.student(given, known, noise), rngs)
+            for (at, _, _, _), answered in zip(taken, answers, strict=True):
+                out[at] = backend.reply(answered)
+        except Exception as exc:
+            for at, _, _, _ in taken:
+                out[at] = backend.refused(exc)
+        return len(given)
+
+    def _is_quick(self, ask: Ask, observed: Mask, arrived: float, rows: int) -> bool:
+        """Whether the student is to answer, and would be in time."""
+        if not ask.timeout and ask.wanted is Wanted.FAST:
+            return True
+        passes = max(1, self._runtime.passes(observed))
+        now = time.monotonic()
+        options = self._outlooks.options(ask.total, passes, ask.wanted, rows - ask.total, now)
+        remaining = arrived + ask.timeout - now if ask.timeout else math.inf
+        route = choose(options, remaining, ask.wanted, promised=self._promised)
+        return route.option is not None and route.option.tier is Tier.STUDENT
+
+    def _now(self, jobs: Sequence[Job]) -> list[Response]:
+        """Have the student draw, and pack."""
+        plans = [job.plan for job in jobs]
+        try:
+            drawn = [plan.completed()[0] for plan in plans]
+            if not self._warming:
+                drawn = self._by_student(plans)
+        except Exception as exc:
+            return [backend.refused(exc) for _ in jobs]
+        out = []
+        for job, tokens in zip(jobs, drawn, strict=True):
+            try:
+                out.append(self._packed(job, tokens, None))
+            except Exception as exc:
+                out.append(backend.refused(exc))
+        return out
+
+    def _warmed(self, requests: int) -> None:
+        if self._warming:
+            self._warming = max(0, self._warming - requests)
+        elif not self._learnt:
+            self._learnt = True
+            self._beside.start(self._learn())
+
+    def _job(self, request: Request, arrived: float, beside: int) -> Job:
+        """Read, check and route a request.
+
+        Args:
+            request: Triton's.
+            arrived: monotonic seconds, at the earliest.
+            beside: rows that the student is to draw in the same batch.
+        """
+        parameters = backend.parameters(request, PARAMETERS[None])
+        given = backend.arrays(request)
+        as_row = self._row.offered and (ROW in given or ROW_STATE in given)
+        wanted = self._outputs.wanted(request.requested_output_names(), as_row)
+        if as_row:
+            inputs = asked.as_columns(*asked.checked_row(given, self._row), self._row)
+        else:
+            inputs = backend.tensors(given)
+        manifest = self._runtime.release.manifest
+        of = asked.to_request(
+            inputs, wanted, parameters, self._row, manifest.version, manifest.table
+        )
+        timeout = parameters.timeout / 1e6 or math.inf
+        plan = synthesis.plan(of, self._runtime, Work(arrived + timeout), self._max_rows)
+        return Job(plan, wanted, self._route(plan, beside))
+
+    def _route(self, plan: Plan, beside: int) -> Route:
+        passes = max(1, self._runtime.passes(plan.encoded.observed))
+        now = time.monotonic()
+        options = self._outlooks.options(plan.total, passes, plan.wanted, beside, now)
+        route = choose(options, plan.work.remaining(), plan.wanted, promised=self._promised)
+        if route.option is None:
+            raise DeadlinePassed(f"refused before it was late: {route.reason}")
+        return route
+
+    def _by_student(self, plans: Sequence[Plan]) -> list[Tokens]:
+        """Draw plans in one call of the student."""
+        return drawn_together(plans, self._runtime.student_noise, MAX_BATCH, self._networks.student)
+
+    def _by_teacher(self, plans: Sequence[Plan]) -> list[Tokens]:
+        """Draw plans in one call of the teacher; it joins others at its next pass."""
+        left = max(plan.work.remaining() for plan in plans)
+        ask = partial(
+            self._networks.teacher,
+            steps=self._runtime.steps,
+            timeout=0 if math.isinf(left) else max(1, round(1e6 * left)),
+        )
+        return drawn_together(plans, self._runtime.teacher_noise, TEACHER_BATCH, ask)
+
+    def _packed(self, job: Job, tokens: Tokens, likelihood: NDArray[np.float64] | None) -> Response:
+        option = job.route.option
+        assert option is not None
+        drawn = Drawn(tokens, option, job.route, likelihood, 0.0, time.perf_counter())
+        response = synthesis.pack(job.plan, drawn)
+        synthesis.recycle(job.plan.rng)
+        found = asked.to_outputs(response, job.wanted, self._row)
+        return backend.reply({name: backend.array_of(each) for name, each in found.items()})
+
+    async def _slow(self, slow: Sequence[tuple[Sender, Job]]) -> None:
+        """Answer requests of one batch that the teacher has a part in."""
+        plans = [job.plan for _, job in slow if job.tier is Tier.TEACHER]
+        drawing = asyncio.ensure_future(self._teach(plans))
+        # Whoever is too late for it has been told so.
+        drawing.add_done_callback(lambda done: done.cancelled() or done.exception())
+        at = iter(range(len(plans)))
+        answers = []
+        for sender, job in slow:
+            place = next(at) if job.tier is Tier.TEACHER else None
+            answers.append(answer(sender, self._slowly(job, drawing, place)))
+        await asyncio.gather(*answers)
+
+    async def _teach(self, plans: Sequence[Plan]) -> list[Tokens]:
+        """What the teacher draws for plans; learns how long that takes."""
+        if not plans:
+            return []
+        outlooks, rows = self._outlooks, sum(plan.total for plan in plans)
+        passes = max(1, *(self._runtime.passes(plan.encoded.observed) for plan in plans))
+        outlooks.underway += rows
+        together = min(outlooks.underway, TEACHER_BATCH)
+        began = time.monotonic()
+        try:
+            drawn = await self._elsewhere(self._by_teacher, plans)
+        finally:
+            outlooks.underway -= rows
+        calls = -(-rows // TEACHER_BATCH)
+        outlooks.teacher.observe(together, (time.monotonic() - began) / (calls * passes))
+        return drawn
+
+    async def _slowly(
+        self, job: Job, drawing: asyncio.Future[list[Tokens]], place: int | None
+    ) -> Response:
+        plan, likelihood = job.plan, None
+        if plan.log_likelihood:
+            likelihood = await self._elsewhere(
+                self._networks.log_likelihood, plan.encoded.tokens, plan.encoded.observed
+            )
+        if place is None:
+            (tokens,) = await self._elsewhere(self._by_student, [plan])
+            return self._packed(job, tokens, likelihood)
+        until = min(patience(job.route), plan.work.remaining())
+        try:
+            async with asyncio.timeout(None if math.isinf(until) else until):
+                tokens = (await asyncio.shield(drawing))[place]
+        except TimeoutError:
+            plan.work.check()
+            # As if it had been routed there: the same rows for a seed.
+            plan.rng = synthesis.stream(plan.seed)
+            job.route = job.route._replace(option=job.route.allowed[-1], overtaken=True)
+            (tokens,) = await self._elsewhere(self._by_student, [plan])
+        return self._packed(job, tokens, likelihood)
+
+    async def _elsewhere(self, work: Callable[..., T], *args: Any) -> T:
+        """What blocks, in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)

@@ -1,0 +1,64 @@
+"""Plans drawn together: as few calls of a network as their rows take; pure but for the calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from cascade_server.runtime import Mask, Noise, Tokens
+from cascade_server.synthesis import Plan
+
+Draw = Callable[[Tokens, Mask, Noise], Tokens]
+
+
+def drawn_together(plans: Sequence[Plan], width: int, most: int, draw: Draw) -> list[Tokens]:
+    """Draw the rows of some plans.
+
+    Noise is taken from each plan's own seed, a call at a time: what comes out does not depend on
+    who shares the call, and memory is bounded.
+
+    Args:
+        plans: with their generators as `stream` gave them.
+        width: uniform numbers a row.
+        most: rows of one call.
+        draw: one call of the network.
+
+    Returns:
+        int32 [total, T] of each plan.
+    """
+    found: list[list[Tokens]] = [[] for _ in plans]
+    given = [plan.completed() for plan in plans]
+    for call in calls([plan.total for plan in plans], most):
+        tokens = [given[at][0][rows] for at, rows in call]
+        observed = [given[at][1][rows] for at, rows in call]
+        noise = [
+            plans[at].rng.random((len(part), width), np.float32)
+            for (at, _), part in zip(call, tokens, strict=True)
+        ]
+        drawn = draw(_joined(tokens), _joined(observed), _joined(noise))
+        end = 0
+        for (at, _), part in zip(call, tokens, strict=True):
+            end += len(part)
+            found[at].append(drawn[end - len(part) : end])
+    return [_joined(parts) for parts in found]
+
+
+def calls(totals: Sequence[int], most: int) -> list[list[tuple[int, slice]]]:
+    """Which rows of which plan go into each call, in order."""
+    out: list[list[tuple[int, slice]]] = []
+    room = 0
+    for at, total in enumerate(totals):
+        done = 0
+        while done < total:
+            if room == 0:
+                out.append([])
+                room = most
+            take = min(room, total - done)
+            out[-1].append((at, slice(done, done + take)))
+            done, room = done + take, room - take
+    return out
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

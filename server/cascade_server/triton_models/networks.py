@@ -1,0 +1,107 @@
+"""A table's student and teacher as other models of the same Triton ("business logic scripting")."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+from cascade_tables.triton_files import TEACHER_BATCH
+from numpy.typing import NDArray
+
+from cascade_server.open_inference.models import DRAWN, LOG_LIKELIHOOD, NOISE, OBSERVED, TOKENS
+from cascade_server.router import Tier
+from cascade_server.runtime import Mask, Noise, Runtime, Tokens
+from cascade_server.triton_models import backend
+from cascade_server.triton_models.outlook import Outlooks
+
+# Batch sizes that are tried before the first request is routed.
+TRIED = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Networks:
+    """Asks them.
+
+    Args:
+        runtime: of the release; its sessions are not used.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._version = runtime.release.manifest.version
+        table = runtime.release.manifest.table
+        self._student, self._teacher = f"{table}_{Tier.STUDENT}", f"{table}_{Tier.TEACHER}"
+
+    def student(self, tokens: Tokens, observed: Mask, noise: Noise) -> Tokens:
+        """Complete tokens int32 [n, T], n <= MAX_BATCH; noise uniform [n, student_noise].
+
+        Raises:
+            NotReady: the student does not answer.
+        """
+        given = {TOKENS: tokens, OBSERVED: observed, NOISE: noise}
+        (drawn,) = backend.call(self._student, self._version, given, (DRAWN,))
+        return drawn
+
+    def teacher(
+        self, tokens: Tokens, observed: Mask, noise: Noise, steps: int, timeout: int = 0
+    ) -> Tokens:
+        """Complete tokens int32 [n, T], n <= TEACHER_BATCH, in `steps` passes at most.
+
+        Args:
+            tokens, observed: int32 and bool [n, T].
+            noise: uniform [n, teacher_noise].
+            steps: passes.
+            timeout: microseconds, after which nobody waits; 0: somebody does.
+
+        Raises:
+            NotReady: the teacher does not answer.
+        """
+        given = {TOKENS: tokens, OBSERVED: observed, NOISE: noise}
+        how = {"steps": max(1, steps)}
+        (drawn,) = backend.call(self._teacher, self._version, given, (DRAWN,), how, timeout)
+        return drawn
+
+    def log_likelihood(self, tokens: Tokens, observed: Mask) -> NDArray[np.float64]:
+        """ln p(observed) of each row, in nats.
+
+        Raises:
+            NotReady: the teacher does not answer.
+        """
+        parts = []
+        for at in range(0, len(tokens), TEACHER_BATCH):
+            part = slice(at, at + TEACHER_BATCH)
+            given = {TOKENS: tokens[part], OBSERVED: observed[part]}
+            parts += backend.call(self._teacher, self._version, given, (LOG_LIKELIHOOD,))
+        return np.concatenate(parts)[:, 0]
+
+    def learn(self, stop: threading.Event) -> Outlooks | None:
+        """See how long they take.
+
+        Returns:
+            None: stopped before that.
+
+        Raises:
+            NotReady: one of them does not answer.
+        """
+        found = Outlooks()
+        for rows in TRIED:
+            for model, ask in ((found.student, self._try_student), (found.teacher, self._try_pass)):
+                if stop.is_set():
+                    return None
+                ask(rows)
+                began = time.perf_counter()
+                ask(rows)
+                model.observe(rows, time.perf_counter() - began)
+        return found
+
+    def _try_student(self, rows: int) -> None:
+        self.student(*self._nothing(rows, self._runtime.student_noise))
+
+    def _try_pass(self, rows: int) -> None:
+        self.teacher(*self._nothing(rows, self._runtime.teacher_noise), steps=1)
+
+    def _nothing(self, rows: int, noise: int) -> tuple[Tokens, Mask, Noise]:
+        """Rows of which nothing is known."""
+        slots = self._runtime.slots
+        half = np.full((rows, noise), 0.5, np.float32)
+        return np.zeros((rows, slots), np.int32), np.zeros((rows, slots), np.bool_), half

@@ -1,0 +1,178 @@
+"""The tensor `row`: all columns of a row in one, since Triton pays for each tensor of a request;
+pure.
+
+`row` is FP64 [n, C], a number a column in the schema's order: a category is its place among the
+column's categories (the label that unseen ones fold into comes after them), a boolean 0 or 1. Not a
+number: not known. `row.state`, UINT8 [n, C], says the same of each value as `<column>.state` does;
+it is needed where a value is observed to be NULL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+from cascade_tables import ABSENT, Codec, Column, ColumnData, Kind
+from numpy.typing import NDArray
+
+from cascade_server.errors import BadRequest
+from cascade_server.wire import ABSENT_STATE, NULL_STATE
+
+ROW, ROW_STATE = "row", "row.state"
+Values = NDArray[np.float64]
+States = NDArray[np.uint8]
+
+
+class RowTensor:
+    """A table's columns to and from the tensor.
+
+    Attributes:
+        codec, columns: of the table.
+        offered: whether the table's model has it.
+        nullable: whether a column may be NULL.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+        self.columns = codec.schema.columns
+        self._labels = [_labels(column) for column in self.columns]
+        self._places = [{label: at for at, label in enumerate(each)} for each in self._labels]
+        ends = np.cumsum([len(column.sizes) for column in codec.columns]).tolist()
+        self._slots = list(map(slice, [0, *ends[:-1]], ends))
+        # A column of that very name is not hidden.
+        self.offered = {ROW, ROW_STATE}.isdisjoint(codec.schema.names)
+        self.nullable = any(column.nullable for column in self.columns)
+
+    def states(self, values: Values, states: States | None) -> States:
+        """What is said of each value: 0 observed, 1 NULL, 2 absent.
+
+        Raises:
+            BadRequest: names the row and the column, and what is allowed.
+        """
+        missing = np.isnan(values)
+        if states is None:
+            return np.where(missing, np.uint8(ABSENT_STATE), np.uint8(0))
+        wrong = (states > ABSENT_STATE) | ((states == 0) & missing)
+        if wrong.any():
+            row, at = np.argwhere(wrong)[0].tolist()
+            raise BadRequest(
+                f"input {ROW_STATE!r} has {states[row, at]} in row {row} for column "
+                f"{self.columns[at].name!r}, whose value is {values[row, at]:g}; allowed: 0 "
+                "observed (a number), 1 NULL, 2 absent"
+            )
+        return states
+
+    def given(self, values: Values, states: States) -> dict[str, list[Any]]:
+        """Python values of the columns that are known in some row, as `Codec.encode_partial` takes
+        them.
+
+        Raises:
+            BadRequest: a category's place is none; names the row and the column.
+        """
+        known = states != ABSENT_STATE
+        everywhere, somewhere = known.all(axis=0).tolist(), known.any(axis=0).tolist()
+        plain = not (states == NULL_STATE).any()
+        by_column = values.T.tolist()
+        out: dict[str, list[Any]] = {}
+        for at, column in enumerate(self.columns):
+            if not somewhere[at]:
+                continue
+            if plain and everywhere[at]:
+                out[column.name] = self._cells(at, by_column[at])
+                continue
+            of = states[:, at].tolist()
+            cells = iter(
+                self._cells(at, [c for c, s in zip(by_column[at], of, strict=True) if not s])
+            )
+            out[column.name] = [
+                next(cells) if s == 0 else (None if s == NULL_STATE else ABSENT) for s in of
+            ]
+        return out
+
+    def _cells(self, at: int, cells: list[float]) -> list[Any]:
+        """A column's numbers as values of its kind; bounds are the codec's to check."""
+        kind, labels = self.columns[at].kind, self._labels[at]
+        if kind is Kind.CONTINUOUS:
+            return cells
+        try:
+            whole = list(map(int, cells))
+        except OverflowError:
+            whole = []
+        if whole != cells or (labels and not all(0 <= cell < len(labels) for cell in whole)):
+            raise self._not_allowed(at, cells)
+        return [labels[cell] for cell in whole] if labels else list(whole)
+
+    def _not_allowed(self, at: int, cells: list[float]) -> BadRequest:
+        labels = self._labels[at]
+        most = len(labels) - 1
+        allowed = f"0 to {most}, the place of one of its values" if labels else "whole numbers"
+        bad = next(cell for cell in cells if cell % 1 != 0 or (labels and not 0 <= cell <= most))
+        name = self.columns[at].name
+        return BadRequest(
+            f"input {ROW!r} has {bad:g} for column {name!r}; allowed: {allowed}, and not a number "
+            "where it is not known"
+        )
+
+    def numbers(self, at: int, data: ColumnData) -> Values:
+        """A column's values as the tensor has them; NULL is not a number."""
+        places = self._places[at]
+        if places:
+            # A value that was given may be a category that folded, whose label is the last.
+            last = len(places) - 1
+            out = np.array([places.get(cell, last) for cell in data.values.tolist()], np.float64)
+        else:
+            whole = data.values.dtype.kind == "M"
+            out = data.values.astype(np.int64 if whole else np.float64).astype(np.float64)
+        out[data.null] = np.nan
+        return out
+
+    def put(self, name: str, data: ColumnData, values: Values, states: States) -> None:
+        """Write a column's values."""
+        at = self.codec.schema.names.index(name)
+        values[:, at] = self.numbers(at, data)
+        states[:, at] = np.where(data.null, NULL_STATE, 0)
+
+    def decode(
+        self,
+        tokens: NDArray[np.int32],
+        values: Values,
+        states: States,
+        uniform: Callable[[int], NDArray[np.float64]],
+    ) -> None:
+        """Write what was drawn where nothing is known.
+
+        Args:
+            tokens: int32 [n, T].
+            values, states: [n, C] as they were sent.
+            uniform: n uniform numbers for a column, by its index; asked for in the schema's order,
+                of columns that have a place inside a bin.
+        """
+        absent = states == ABSENT_STATE
+        for at in np.flatnonzero(absent.any(axis=0)).tolist():
+            codec = self.codec.columns[at]
+            inside = np.zeros(0) if codec.listed is not None else uniform(at)
+            rng = cast(np.random.Generator, _Drawn(inside))
+            data = codec.decode(tokens[:, self._slots[at]], rng)
+            here = absent[:, at]
+            values[here, at] = self.numbers(at, data)[here]
+            states[here, at] = np.where(data.null, NULL_STATE, 0)[here]
+
+
+class _Drawn:
+    """Numbers that are drawn already, as a generator's."""
+
+    def __init__(self, numbers: NDArray[np.float64]) -> None:
+        self._numbers = numbers
+
+    def random(self, count: int) -> NDArray[np.float64]:
+        return self._numbers
+
+
+def _labels(column: Column) -> list[Any]:
+    """Values that are told by their place; none: they are numbers."""
+    if column.kind is Kind.BOOLEAN:
+        return [False, True]
+    if column.kind is Kind.CATEGORICAL:
+        return [*column.categories, *([] if column.other is None else [column.other])]
+    return []

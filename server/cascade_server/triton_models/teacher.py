@@ -1,0 +1,79 @@
+"""`<table>_teacher`: tokens in, tokens out, pass by pass; requests at different passes share one.
+
+Triton hands over a batch and waits for nothing: an event loop in a thread beside takes all requests
+through the passes, joins those that come in between, and answers each when it is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade_server.deadline import Work
+from cascade_server.open_inference.models import DRAWN, LOG_LIKELIHOOD, PARAMETERS, Model
+from cascade_server.open_inference.networks import to_draw
+from cascade_server.router import Tier
+from cascade_server.synthesis import new_seed
+from cascade_server.teacher import TEACHER_PART, LocalTeacher, TeacherInput
+from cascade_server.triton_models import backend
+from cascade_server.triton_models.backend import Request, Response
+from cascade_server.triton_models.beside import Beside, answer
+
+
+class TritonPythonModel:
+    """What Triton makes of the model, an instance each."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load the release and run the batch sizes once."""
+        self._runtime = backend.load(args, (Tier.TEACHER,))
+        self._runtime.warm()
+        self._model = Model(args["model_name"], self._runtime.release.manifest.table, Tier.TEACHER)
+        self._thread = ThreadPoolExecutor(1, "teacher")
+        self._teacher = LocalTeacher(self._runtime, self._thread)
+        self._beside = Beside("passes")
+
+    def execute(self, requests: Sequence[Request]) -> None:
+        """Take requests up; they are answered when they are done."""
+        for request in requests:
+            work = Work.within(None, request.timeout())
+            sender = request.get_response_sender()
+            # Read here: a request's memory is not promised to outlive this call.
+            try:
+                of = self._read(request, work)
+            except Exception as exc:
+                backend.send(sender, backend.refused(exc))
+                continue
+            self._beside.start(answer(sender, of))
+
+    def _read(self, request: Request, work: Work) -> Coroutine[Any, Any, Response]:
+        runtime = self._runtime
+        parameters = backend.parameters(request, PARAMETERS[Tier.TEACHER])
+        given = {name: array.copy() for name, array in backend.arrays(request).items()}
+        outputs = frozenset(request.requested_output_names())
+        seed = parameters.given.get("seed", new_seed())
+        draw = to_draw(
+            self._model, backend.tensors(given), parameters, seed, runtime, work, TEACHER_PART
+        )
+        tokens, observed, steps = draw.tokens, draw.observed, max(1, draw.steps)
+
+        async def answered() -> Response:
+            out: dict[str, NDArray[Any]] = {}
+            if DRAWN in outputs:
+                noise = draw.noise((len(tokens), runtime.teacher_noise))
+                of = TeacherInput(tokens, observed, noise, steps)
+                out[DRAWN], _ = await self._teacher.draw(of, work.deadline)
+            if LOG_LIKELIHOOD in outputs:
+                found = await self._teacher.log_likelihood(tokens, observed, work.deadline)
+                out[LOG_LIKELIHOOD] = np.asarray(found, np.float64)[:, None]
+            return backend.reply(out)
+
+        return answered()
+
+    def finalize(self) -> None:
+        """Triton lets go of the model."""
+        self._beside.close()
+        self._thread.shutdown(wait=False, cancel_futures=True)

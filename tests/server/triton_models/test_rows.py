@@ -1,0 +1,206 @@
+"""What the models in Triton do to rows: the same as the embedded server, by other ways."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cascade_server import synthesis
+from cascade_server.deadline import Work
+from cascade_server.errors import BadRequest
+from cascade_server.open_inference.parameters import check_parameters
+from cascade_server.router import Tier, Wanted
+from cascade_server.runtime import Runtime
+from cascade_server.triton_models import asked
+from cascade_server.triton_models.joined import calls, drawn_together
+from cascade_server.triton_models.outlook import GAP_SECONDS, Outlooks, Turn, waited
+from cascade_server.triton_models.quick import Ask, Quick, read
+from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor
+from cascade_tables import ValueNotAllowed, load_release
+from numpy.typing import NDArray
+
+from tests.releases import TABLE, make_release
+
+ALLOWED = ("seed", "draws", "fidelity", "timeout", "explain", "log_likelihood")
+NAN = math.nan
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
+    folder: Path = tmp_path_factory.mktemp("models")
+    make_release(folder)
+    return Runtime(load_release(folder, TABLE, 1))
+
+
+@pytest.fixture(scope="module")
+def row(runtime: Runtime) -> RowTensor:
+    return RowTensor(runtime.release.codec)
+
+
+def plan(runtime: Runtime, row: RowTensor, given: dict[str, NDArray[Any]], **how: Any) -> Any:
+    """A request, the way of all."""
+    parameters = check_parameters(how, ALLOWED)
+    columns = asked.as_columns(*asked.checked_row(given, row), row)
+    request = asked.to_request(columns, (ROW,), parameters, row, 1, TABLE)
+    return synthesis.plan(request, runtime, Work(math.inf), 4096)
+
+
+def alone(
+    runtime: Runtime, row: RowTensor, given: dict[str, NDArray[Any]], **how: Any
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """What the embedded server answers, as `row` and its states."""
+    job = plan(runtime, row, given, **how)
+    (tokens,) = drawn_together([job], runtime.student_noise, 1024, runtime.draw_student)
+    option = Outlooks().options(1, 1, Wanted.FAST, 0, 0.0)[1]
+    answer = synthesis.pack(job, synthesis.Drawn(tokens, option, None, None, 0.0, 0.0))  # type: ignore[arg-type]
+    return asked.as_row(answer, row)
+
+
+def requests(row: RowTensor, rng: np.random.Generator) -> list[dict[str, NDArray[Any]]]:
+    """Some of one row and of two, with other columns known in each."""
+    whole = np.array([[12.34, 1.0, 3.0, 1_768_000_000_000_000.0, 1.0, 0.0]])
+    out = []
+    for rows in (1, 2, 1, 1):
+        values = whole.repeat(rows, axis=0)
+        values[rng.random(values.shape) < 0.5] = NAN
+        out.append({ROW: values})
+    states = np.full((1, 6), 2, np.uint8)
+    states[0, 1] = 1  # the channel is NULL
+    return [*out, {ROW: np.zeros((1, 6)), ROW_STATE: states}]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_batch_gives_each_request_what_it_gets_alone(
+    runtime: Runtime, row: RowTensor, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    given = requests(row, rng)
+    how = [{"seed": seed + at, "draws": 1 + at % 3} for at in range(len(given))]
+    asks = []
+    for each, parameters in zip(given, how, strict=True):
+        ask = read(each, {ROW, ROW_STATE}, check_parameters(parameters, ALLOWED), row)
+        assert ask is not None
+        asks.append(ask)
+    quick = Quick(row, runtime)
+    tokens, observed = quick.encode(asks)
+    noise, rngs = quick.noise(asks)
+    repeated = [
+        np.concatenate([a.repeat(ask.draws, axis=0) for a, ask in zip(parts, asks, strict=True)])
+        for parts in (tokens, observed)
+    ]
+    found = quick.decode(asks, runtime.draw_student(*repeated, noise), rngs)
+    for each, parameters, answer in zip(given, how, found, strict=True):
+        values, states = alone(runtime, row, each, **parameters)
+        np.testing.assert_array_equal(answer[ROW], values)
+        np.testing.assert_array_equal(answer[ROW_STATE], states)
+
+
+def test_requests_without_a_seed_get_rows_of_their_own(runtime: Runtime, row: RowTensor) -> None:
+    nothing = np.full((1, 6), NAN)
+    asks = [_ask(row, {ROW: nothing}) for _ in range(16)]
+    quick = Quick(row, runtime)
+    tokens, observed = (np.concatenate(parts) for parts in quick.encode(asks))
+    noise, rngs = quick.noise(asks)
+    found = quick.decode(asks, runtime.draw_student(tokens, observed, noise), rngs)
+    rows = np.concatenate([each[ROW] for each in found])
+    assert len(np.unique(rows, axis=0)) == 16
+
+
+def _ask(row: RowTensor, given: dict[str, NDArray[Any]], **how: Any) -> Ask:
+    ask = read(given, {ROW}, check_parameters(how, ALLOWED), row)
+    assert ask is not None
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("given", "outputs", "how"),
+    [
+        ((ROW, "amount"), {ROW}, {}),
+        ((ROW,), {ROW, "amount"}, {}),
+        ((ROW,), {ROW}, {"fidelity": "full"}),
+        ((ROW,), {ROW}, {"explain": True}),
+        ((ROW,), {ROW}, {"draws": 1000}),
+    ],
+)
+def test_what_asks_for_more_goes_the_way_of_all(
+    row: RowTensor, given: tuple[str, ...], outputs: set[str], how: dict[str, Any]
+) -> None:
+    arrays = {name: np.full((1, 6 if name == ROW else 1), NAN) for name in given}
+    assert read(arrays, outputs, check_parameters(how, ALLOWED), row) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "states", "error"),
+    [
+        ([NAN, 7.0, NAN, NAN, NAN, NAN], None, "'row' has 7 for column 'channel'; allowed: 0 to 2"),
+        ([NAN, NAN, 2.5, NAN, NAN, NAN], None, "'row' has 2.5 for column 'items'; allowed: whole"),
+        ([NAN, NAN, math.inf, NAN, NAN, NAN], None, "'row' has inf for column 'items'"),
+        ([NAN, NAN, 99.0, NAN, NAN, NAN], None, "99"),
+        ([NAN] * 6, [0] * 6, "in row 0 for column 'amount', whose value is nan; allowed: 0"),
+        ([0.0] * 6, [3] * 6, "has 3 in row 0"),
+    ],
+)
+def test_what_is_wrong_is_named(
+    runtime: Runtime,
+    row: RowTensor,
+    values: list[float],
+    states: list[int] | None,
+    error: str,
+) -> None:
+    given: dict[str, NDArray[Any]] = {ROW: np.array([values])}
+    if states is not None:
+        given[ROW_STATE] = np.array([states], np.uint8)
+    with pytest.raises((BadRequest, ValueNotAllowed), match=error):
+        plan(runtime, row, given)
+
+
+def test_nothing_known_is_a_request_too(runtime: Runtime, row: RowTensor) -> None:
+    job = plan(runtime, row, {ROW: np.full((3, 6), NAN)})
+    assert (job.rows, job.encoded.observed.any()) == (3, False)
+
+
+def test_rows_are_cut_into_calls_and_put_together_again(runtime: Runtime, row: RowTensor) -> None:
+    assert calls([3, 5, 1], 4) == [
+        [(0, slice(0, 3)), (1, slice(0, 1))],
+        [(1, slice(1, 5))],
+        [(2, slice(0, 1))],
+    ]
+    nothing = {ROW: np.full((1, 6), NAN)}
+
+    def draw(most: int) -> list[NDArray[np.int32]]:
+        jobs = [plan(runtime, row, nothing, seed=at, draws=5) for at in range(3)]
+        return drawn_together(jobs, runtime.student_noise, most, runtime.draw_student)
+
+    for few, many in zip(draw(4), draw(1024), strict=True):
+        np.testing.assert_array_equal(few, many)
+
+
+class TestOutlook:
+    """How long a request has waited, and what it may expect."""
+
+    def test_of_a_busy_model_as_long_as_the_batch_before(self) -> None:
+        assert waited(Turn(began=10.0, ended=10.02), 10.02 + GAP_SECONDS / 2) == pytest.approx(
+            0.02 + GAP_SECONDS / 2
+        )
+
+    def test_of_an_idle_one_not_at_all(self) -> None:
+        assert waited(Turn(began=10.0, ended=10.02), 11.0) == 0
+        assert waited(Turn(), 11.0) == 0
+
+    def test_auto_expects_nothing_of_a_teacher_that_is_not_known(self) -> None:
+        outlooks = Outlooks()
+        assert outlooks.options(1, 5, Wanted.AUTO, 0, 0.0)[0].seconds == math.inf
+        assert outlooks.options(1, 5, Wanted.FULL, 0, 0.0)[0].seconds == 0
+
+    def test_rows_underway_make_the_next_ones_slower(self) -> None:
+        outlooks = Outlooks()
+        for rows in (1, 8, 64):
+            outlooks.teacher.observe(rows, 1e-3 + rows * 1e-4)
+        alone, _ = outlooks.options(1, 5, Wanted.AUTO, 0, 0.0)
+        outlooks.underway = 32
+        behind, _ = outlooks.options(1, 5, Wanted.AUTO, 0, 0.0)
+        assert alone.tier is Tier.TEACHER
+        assert behind.seconds > alone.seconds > 0
