@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -110,6 +112,71 @@ def triton(release: Release, instances: int = 1) -> Iterator[str]:
     Raises:
         LoadFailed: it cannot be installed, or does not become ready; says what it wrote last.
     """
+    with tempfile.TemporaryDirectory(prefix="triton-models-") as models:
+        write_model(Path(models), release, instances)
+        with started(Path(models), [STUDENT]) as server:
+            yield server.target
+
+
+@dataclass
+class TritonServer:
+    """A Triton server of a model repository.
+
+    Attributes:
+        target: where its gRPC listens; the same when it is started again.
+        process: it.
+    """
+
+    command: list[str | Path]
+    variables: dict[str, str]
+    models: list[str]
+    log: Path
+    target: str
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until its models are ready.
+
+        Raises:
+            LoadFailed: they do not become ready; says what it wrote last.
+        """
+        with self.log.open("w") as out:
+            # A group of its own, with the processes that run its models.
+            self.process = subprocess.Popen(
+                self.command,
+                env=self.variables,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        for model in self.models:
+            wait_ready(self.target, model, self.process, self.log)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to it, and to the processes that run its models."""
+        assert self.process is not None
+        os.killpg(self.process.pid, number)
+
+    def kill(self) -> None:
+        """As a machine that loses its power."""
+        self.signal(signal.SIGKILL)
+        assert self.process is not None
+        self.process.wait(30)
+
+    def stop(self) -> None:
+        """End it, if it runs."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(30)
+
+
+@contextmanager
+def started(repository: Path, models: list[str]) -> Iterator[TritonServer]:
+    """A Triton server of a model repository, once its models are ready.
+
+    Raises:
+        LoadFailed: it cannot be installed, or does not become ready; says what it wrote last.
+    """
     try:
         home = environment(*PACKAGES)
     except NotInstalled as exc:
@@ -118,44 +185,40 @@ def triton(release: Release, instances: int = 1) -> Iterator[str]:
     server = packages / "pytriton" / "tritonserver"
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     with tempfile.TemporaryDirectory(prefix="triton-") as scratch:
-        models, backends = Path(scratch) / "models", Path(scratch) / "backends"
-        write_model(models, release, instances)
+        backends = Path(scratch) / "backends"
         shutil.copytree(server / "backends" / "python", backends / "python")
         stub = server / "python_backend_stubs" / python / "triton_python_backend_stub"
         shutil.copy(stub, backends / "python")
         (backends / "python" / stub.name).chmod(0o755)
         port = free_port()
         libraries = [packages / "nvidia_pytriton.libs", sysconfig.get_config_var("LIBDIR")]
-        variables = {
-            **os.environ,
-            "LD_LIBRARY_PATH": ":".join(map(str, libraries)),
-            # The stub starts the first python3 it finds.
-            "PATH": f"{home / 'bin'}:{os.environ['PATH']}",
-        }
         program = server / "bin" / "tritonserver"
         program.chmod(0o755)
-        log = Path(scratch) / "log"
-        with log.open("w") as out:
-            process = subprocess.Popen(
-                [
-                    program,
-                    f"--model-repository={models}",
-                    f"--backend-directory={backends}",
-                    f"--grpc-port={port}",
-                    "--grpc-address=127.0.0.1",
-                    "--allow-http=false",
-                    "--allow-metrics=false",
-                ],
-                env=variables,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-            )
-            try:
-                wait_ready(f"127.0.0.1:{port}", process, log)
-                yield f"127.0.0.1:{port}"
-            finally:
-                process.terminate()
-                process.wait(30)
+        found = TritonServer(
+            command=[
+                program,
+                f"--model-repository={repository}",
+                f"--backend-directory={backends}",
+                f"--grpc-port={port}",
+                "--grpc-address=127.0.0.1",
+                "--allow-http=false",
+                "--allow-metrics=false",
+            ],
+            variables={
+                **os.environ,
+                "LD_LIBRARY_PATH": ":".join(map(str, libraries)),
+                # The stub starts the first python3 it finds.
+                "PATH": f"{home / 'bin'}:{os.environ['PATH']}",
+            },
+            models=models,
+            log=Path(scratch) / "log",
+            target=f"127.0.0.1:{port}",
+        )
+        try:
+            found.start()
+            yield found
+        finally:
+            found.stop()
 
 
 def free_port() -> int:
@@ -164,14 +227,14 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def wait_ready(target: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Until the model answers that it is ready."""
+def wait_ready(target: str, model: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Until a model answers that it is ready."""
     until = time.monotonic() + READY_SECONDS
     with grpc.insecure_channel(target) as channel:
         ask = channel.unary_unary(MODEL_READY)
         while time.monotonic() < until and process.poll() is None:
             try:
-                if ask(text_field(1, STUDENT), timeout=1, wait_for_ready=True) == b"\x08\x01":
+                if ask(text_field(1, model), timeout=1, wait_for_ready=True) == b"\x08\x01":
                     return
             except grpc.RpcError:
                 time.sleep(0.1)

@@ -329,7 +329,8 @@ class Batches:
             failure = NotReady(f"{self.network} failed at {target}: {words}")
             peer.faulty(self.network, words)
         alive = [entry for entry in attempt.entries if not entry.future.done()]
-        if alive and verdict is not Verdict.LATE:
+        others = self._servers.views(self.network, attempt.entries[0].kind.score)
+        if alive and verdict is not Verdict.LATE and any(v.target != target for v in others):
             peer.counts.failovers += 1
         for entry in alive:
             entry.failure = failure
@@ -399,7 +400,9 @@ class Batches:
                 attempt.cancel()
 
     def close(self) -> None:
-        """Let go of what is underway."""
+        """Let go of what waits and what is underway."""
+        for entry in list(self._queue):
+            self._leave(entry)
         for attempt in list(self._attempts):
             attempt.cancel()
         if self._grace is not None:

@@ -8,18 +8,15 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-import grpc
 from cascade_proto import synthesis_pb2 as pb
 
 from cascade_server.errors import ConfigError
 from cascade_server.open_inference.models import LOG_LIKELIHOOD
 from cascade_server.remote.batches import Batches
 from cascade_server.remote.choice import Hedges, View
-from cascade_server.remote.client import words_of
 from cascade_server.remote.contract import Network
 from cascade_server.remote.health import HealthConfig
-from cascade_server.remote.messages import WrongAnswer
-from cascade_server.remote.peer import At, Peer
+from cascade_server.remote.peer import Peer
 from cascade_server.remote.tiers import TritonStudent, TritonTeacher
 from cascade_server.router import Tier
 from cascade_server.runtime import Runtime
@@ -73,7 +70,6 @@ class Fleet:
         for peer in peers:
             if not peer.health.up:
                 log.warning("%s is away: %s; it is asked again", peer.target, peer.health.why)
-        await asyncio.gather(*(self._profile(peer) for peer in peers if peer.health.up))
         self._tasks = [asyncio.create_task(self._look_after(peer)) for peer in peers]
 
     async def stop(self) -> None:
@@ -90,9 +86,16 @@ class Fleet:
             network = Network.of(runtime, tier)
             self._batches.setdefault(network, Batches(self, network))
             for peer in self._peers.values():
-                if network not in peer.networks:
-                    peer.networks[network] = At()
-                    peer.look_soon.set()
+                peer.wants(network)
+
+    def forget(self, runtime: Runtime) -> None:
+        """A release is served no more; what is underway for it is dropped."""
+        for tier in Tier:
+            network = Network.of(runtime, tier)
+            if (batches := self._batches.pop(network, None)) is not None:
+                batches.close()
+            for peer in self._peers.values():
+                peer.networks.pop(network, None)
 
     def student(self, runtime: Runtime) -> TritonStudent:
         """A release's student."""
@@ -161,21 +164,8 @@ class Fleet:
             if at.serves is None
         ]
         if wrong:
-            raise ConfigError(
-                "runtime: what runs there is not what is to be served\n  " + "\n  ".join(wrong)
-            )
-
-    async def _profile(self, peer: Peer) -> None:
-        for network, at in peer.networks.items():
-            if at.serves is None:
-                continue
-            try:
-                await peer.profile(network)
-            except grpc.aio.AioRpcError as exc:
-                peer.gone(words_of(exc))
-                return
-            except WrongAnswer as exc:
-                peer.lacks(network, str(exc))
+            what = "runtime: what runs there does not fit what is to be served"
+            raise ConfigError("\n  ".join((what, *wrong)))
 
     async def _look_after(self, peer: Peer) -> None:
         """Look at a server again and again."""
@@ -189,7 +179,11 @@ class Fleet:
                 peer.look_soon.clear()
                 # What waits may have become unanswerable, or have lost its server.
                 self._come_round()
-            await peer.look()
+            try:
+                await peer.look()
+            except Exception as exc:  # a defect, which is not to end the looking after
+                log.exception("looking at %s failed", peer.target)
+                peer.gone(repr(exc))
             self._come_round()
 
     def _come_round(self) -> None:

@@ -19,7 +19,7 @@ class HealthConfig:
     period: float = 1.0
     timeout: float = 2.0
     first_pause: float = 0.05
-    most_pause: float = 2.0
+    most_pause: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ log = logging.getLogger("cascade.server")
 WARM_ROWS = {Tier.STUDENT: (1, 8, 64, 256, 1024), Tier.TEACHER: (1, 16, 64)}
 WARM_PASSES = 4
 # Seconds that the first call of a model may take.
-WARM_SECONDS = 60.0
+WARM_SECONDS = 30.0
 # Batches in a row at which a model may fail before it is looked at.
 MOST_FAULTS = 3
 
@@ -98,6 +98,12 @@ class Peer:
         self.suspect = False
         self.look_soon = asyncio.Event()
 
+    def wants(self, network: Network) -> None:
+        """It is to be asked for a network, once it has been seen to have it."""
+        if network not in self.networks:
+            self.networks[network] = At()
+            self._look_at(self._clock())
+
     def at(self, network: Network) -> At:
         """A network here."""
         return self.networks[network]
@@ -148,7 +154,8 @@ class Peer:
 
     def ends(self, network: Network, underway: Underway) -> None:
         """A batch is no longer there, however it ended."""
-        self.at(network).underway.discard(underway)
+        if network in self.networks:  # a release may have been taken away meanwhile
+            self.at(network).underway.discard(underway)
 
     def did(self, network: Network, batch: Batch, sent: float) -> float:
         """A batch that was sent at some time was answered now; returns the seconds it took."""
@@ -221,15 +228,17 @@ class Peer:
             self.gone(words_of(exc))
             return
         self.health, self.suspect = answered(self._clock(), config), False
-        if not was_up:
-            log.info("%s is there", self.target)
+        if not was_up and self.counts.times_away:
+            log.warning("%s is back", self.target)
 
     async def _take(self, network: Network, at: At, timeout: float) -> None:
-        """Look at a network, and have it draw a row: then it may be asked."""
+        """Look at a network, and have it draw rows: then it may be asked."""
         at.serves = None
         try:
             found = await self.client.examine(network, timeout)
             await self.client.infer(network, nothing_known(network, 1, 1), WARM_SECONDS)
+            if not at.draws.known:
+                await self._learn(network, at.draws, found.most)
         except (Unfit, WrongAnswer) as exc:
             at.why = str(exc)
         except grpc.aio.AioRpcError as exc:
@@ -239,19 +248,15 @@ class Peer:
         else:
             at.serves, at.why, at.faults = found, "", 0
 
-    async def profile(self, network: Network) -> None:
+    async def _learn(self, network: Network, model: LatencyModel, most: int) -> None:
         """Learn from a few calls how long the network takes here."""
-        at = self.at(network)
-        assert at.serves is not None
         passes = min(WARM_PASSES, network.passes)
-        for rows in WARM_ROWS[network.tier]:
-            if rows > at.serves.most:
-                break
+        for rows in (rows for rows in WARM_ROWS[network.tier] if rows <= most):
             batch = nothing_known(network, rows, passes)
             for _ in range(2):  # the first of a size may pay for what is made once
                 began = self._clock()
                 await self.client.infer(network, batch, WARM_SECONDS)
-            at.draws.observe(rows, max(self._clock() - began, 1e-6) / passes)
+            model.observe(rows, max(self._clock() - began, 1e-6) / passes)
 
 
 def nothing_known(network: Network, rows: int, steps: int) -> Batch:
