@@ -176,7 +176,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
                 theirs.target,
                 triton_messages.MODEL_INFER,
                 tokens,
-                psutil.Process(theirs.process.pid),
+                psutil.Process(theirs.pid),
             ),
         }
         rounds: dict[str, list[float]] = {}

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -51,19 +52,64 @@ class TritonFailed(Exception):
     """Triton does not become ready; says what it wrote last."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Triton:
-    """A Triton that is ready.
+    """A Triton server, and what it takes to start it again.
 
     Attributes:
-        target: where its gRPC listens, "127.0.0.1:PORT".
-        process: it; its models' processes are its children.
+        target: where its gRPC listens, "127.0.0.1:PORT"; the same when it is started again.
+        command, variables: how it is started.
         log: what it writes.
+        process: it; its models' processes are its children, and of its group.
     """
 
     target: str
-    process: subprocess.Popen[bytes]
+    command: list[str]
+    variables: dict[str, str]
     log: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        assert self.process is not None
+        return self.process.pid
+
+    def start(self) -> None:
+        """Start it, and wait until every model that it loads is ready.
+
+        Raises:
+            TritonFailed: it does not become ready; says what it wrote last.
+        """
+        with self.log.open("wb") as out:
+            self.process = subprocess.Popen(
+                self.command,
+                env=self.variables,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        _wait_ready(self.target, self.process, self.log)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to it, and to the processes that run its models."""
+        os.killpg(self.pid, number)
+
+    def kill(self) -> None:
+        """As a machine that loses its power."""
+        self.signal(signal.SIGKILL)
+        assert self.process is not None
+        self.process.wait()
+
+    def stop(self) -> None:
+        """End it, if it runs."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
 
 
 def installed() -> Path:
@@ -131,20 +177,12 @@ def triton(
             # A repository is served as it is, and left so.
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        log = folder / "log"
-        with log.open("wb") as out:
-            process = subprocess.Popen(command, env=variables, stdout=out, stderr=subprocess.STDOUT)
-        found = Triton(f"127.0.0.1:{port}", process, log)
+        found = Triton(f"127.0.0.1:{port}", command, variables, folder / "log")
         try:
-            _wait_ready(found)
+            found.start()
             yield found
         finally:
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            found.stop()
 
 
 def _server(home: Path) -> Path:
@@ -185,17 +223,17 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def _wait_ready(of: Triton) -> None:
+def _wait_ready(target: str, process: subprocess.Popen[bytes], log: Path) -> None:
     """Until every model that it loads is ready."""
     until = time.monotonic() + READY_SECONDS
-    with grpc.insecure_channel(of.target) as channel:
+    with grpc.insecure_channel(target) as channel:
         ask = channel.unary_unary(SERVER_READY)
-        while time.monotonic() < until and of.process.poll() is None:
+        while time.monotonic() < until and process.poll() is None:
             with suppress(grpc.RpcError):
                 if ask(b"", timeout=1) == READY:
                     return
             time.sleep(0.1)
-    lines = of.log.read_text(errors="replace").splitlines()
+    lines = log.read_text(errors="replace").splitlines()
     # Without what it tells of its progress, and tables of all its settings.
     said = [line for line in lines if line and line[0] not in "IW|+"][-40:]
     raise TritonFailed("\n".join(["Triton is not ready:", *said]))
@@ -213,7 +251,8 @@ def main() -> None:
     try:
         with triton(options.repository, port=options.port) as server, suppress(KeyboardInterrupt):
             print(f"Triton serves {options.repository} on {server.target}", flush=True)
-            server.process.wait()
+            if server.process is not None:
+                server.process.wait()
     except (NotInstalled, TritonFailed) as exc:
         sys.exit(f"error: {exc}")
 

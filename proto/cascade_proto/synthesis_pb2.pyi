@@ -1074,7 +1074,9 @@ class EngineStatistics(_message.Message):
     """Real-time requests in its queue, and their rows."""
     waiting_rows: _builtins.int
     runs: _builtins.int
-    """Batches run, and the rows in them; a pass of the teacher is one."""
+    """Batches run, and the rows in them; a pass of the teacher is one, but where other servers run
+    it: there a batch is one, whatever its passes.
+    """
     rows: _builtins.int
     expired: _builtins.int
     """Requests whose deadline passed in the queue: never run."""
@@ -1142,6 +1144,7 @@ class GetStatisticsResponse(_message.Message):
     STEPS_DOWN_FIELD_NUMBER: _builtins.int
     OVERTAKEN_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
+    SERVERS_FIELD_NUMBER: _builtins.int
     inside: _builtins.int
     """Requests inside now, and how many may be."""
     limit: _builtins.int
@@ -1169,6 +1172,10 @@ class GetStatisticsResponse(_message.Message):
     def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerStatistics]:
         """The processes that answer; all other fields are of all of them together."""
 
+    @_builtins.property
+    def servers(self) -> _containers.RepeatedCompositeFieldContainer[Global___RemoteServerStatistics]:
+        """The servers that run the networks; none: they run in this one."""
+
     def __init__(
         self,
         *,
@@ -1181,14 +1188,75 @@ class GetStatisticsResponse(_message.Message):
         steps_down: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         overtaken: _builtins.int = ...,
         workers: _abc.Iterable[Global___WorkerStatistics] | None = ...,
+        servers: _abc.Iterable[Global___RemoteServerStatistics] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "pool", b"pool"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "engines", b"engines", "inside", b"inside", "limit", b"limit", "overtaken", b"overtaken", "pool", b"pool", "refused", b"refused", "steps_down", b"steps_down", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "engines", b"engines", "inside", b"inside", "limit", b"limit", "overtaken", b"overtaken", "pool", b"pool", "refused", b"refused", "servers", b"servers", "steps_down", b"steps_down", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatisticsResponse: _TypeAlias = GetStatisticsResponse  # noqa: Y015
+
+@_typing.final
+class RemoteServerStatistics(_message.Message):
+    """A server that runs the networks, such as a Triton. Counts are since this server's start."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    UP_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    OUTSTANDING_BATCHES_FIELD_NUMBER: _builtins.int
+    OUTSTANDING_ROWS_FIELD_NUMBER: _builtins.int
+    BATCHES_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    FAILOVERS_FIELD_NUMBER: _builtins.int
+    HEDGES_FIELD_NUMBER: _builtins.int
+    TIMES_AWAY_FIELD_NUMBER: _builtins.int
+    target: _builtins.str
+    """HOST:PORT of its gRPC."""
+    up: _builtins.bool
+    """Whether it is asked; of several workers: whether one of them asks it."""
+    reason: _builtins.str
+    """Why it is not, where it is not."""
+    outstanding_batches: _builtins.int
+    """Batches that it has now, and the rows in them."""
+    outstanding_rows: _builtins.int
+    batches: _builtins.int
+    """Batches that it has answered, and the rows in them."""
+    rows: _builtins.int
+    failures: _builtins.int
+    """Batches that failed there."""
+    failovers: _builtins.int
+    """Batches that went to another server because they failed here, or because this one went away."""
+    hedges: _builtins.int
+    """Batches that were sent to another server too, because this one took too long."""
+    times_away: _builtins.int
+    """How often it has gone away."""
+    def __init__(
+        self,
+        *,
+        target: _builtins.str = ...,
+        up: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        outstanding_batches: _builtins.int = ...,
+        outstanding_rows: _builtins.int = ...,
+        batches: _builtins.int = ...,
+        rows: _builtins.int = ...,
+        failures: _builtins.int = ...,
+        failovers: _builtins.int = ...,
+        hedges: _builtins.int = ...,
+        times_away: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "failovers", b"failovers", "failures", b"failures", "hedges", b"hedges", "outstanding_batches", b"outstanding_batches", "outstanding_rows", b"outstanding_rows", "reason", b"reason", "rows", b"rows", "target", b"target", "times_away", b"times_away", "up", b"up"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoteServerStatistics: _TypeAlias = RemoteServerStatistics  # noqa: Y015
 
 @_typing.final
 class WorkerStatistics(_message.Message):

@@ -1,4 +1,4 @@
-"""Prometheus metrics of the pool and the cache, as they are when somebody asks."""
+"""Prometheus metrics of the pool, the cache and the servers that run the networks."""
 
 from __future__ import annotations
 
@@ -26,6 +26,79 @@ class AnswersCollector(Collector):
             yield from of_pool(found.pool)
         if found.HasField("cache"):
             yield from of_cache(found.cache)
+
+
+class ServersCollector(Collector):
+    """Counters and gauges of the servers that run the networks; none where they run here."""
+
+    def __init__(self, statistics: Callable[[], pb.GetStatisticsResponse]) -> None:
+        self._statistics = statistics
+
+    def describe(self) -> list[Metric]:
+        """Nothing: what there is is asked for when it is scraped."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """A metric for each count of the statistics."""
+        servers = self._statistics().servers
+        for kind, name, help_, field in SERVERS if servers else ():
+            metric = kind(name, help_, labels=("server",))
+            for server in servers:
+                metric.add_metric([server.target], getattr(server, field))
+            yield metric
+
+
+# Kind, name, help and field of the statistics.
+SERVERS = (
+    (
+        GaugeMetricFamily,
+        "cascade_runtime_server_up",
+        "Whether a server that runs the networks is asked.",
+        "up",
+    ),
+    (
+        GaugeMetricFamily,
+        "cascade_runtime_server_outstanding_rows",
+        "Rows that it has now.",
+        "outstanding_rows",
+    ),
+    (
+        CounterMetricFamily,
+        "cascade_runtime_server_batches_total",
+        "Batches that it has answered.",
+        "batches",
+    ),
+    (
+        CounterMetricFamily,
+        "cascade_runtime_server_rows_total",
+        "Rows in them.",
+        "rows",
+    ),
+    (
+        CounterMetricFamily,
+        "cascade_runtime_server_failures_total",
+        "Batches that failed there.",
+        "failures",
+    ),
+    (
+        CounterMetricFamily,
+        "cascade_runtime_server_failovers_total",
+        "Batches that another server was asked for after they had failed there.",
+        "failovers",
+    ),
+    (
+        CounterMetricFamily,
+        "cascade_runtime_server_hedges_total",
+        "Batches that another server was asked for too, since it took too long.",
+        "hedges",
+    ),
+    (
+        CounterMetricFamily,
+        "cascade_runtime_server_times_away_total",
+        "How often it has gone away.",
+        "times_away",
+    ),
+)
 
 
 def of_pool(pool: pb.PoolStatistics) -> Iterator[Metric]:

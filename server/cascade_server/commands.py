@@ -12,6 +12,7 @@ from rich.console import Console
 from cascade_server.config import TRANSPORTS, ServerConfig
 from cascade_server.errors import ServerError
 from cascade_server.processes import serve_in_processes
+from cascade_server.remote.addresses import HERE
 
 MIB = 2**20
 
@@ -32,6 +33,12 @@ MIB = 2**20
     default=1,
     show_default=True,
     help="Processes that answer calls; the teacher has one of its own beside them.",
+)
+@click.option(
+    "--runtime",
+    default=HERE,
+    show_default=True,
+    help="Where the networks run: here, or triton://HOST:PORT[,HOST:PORT...].",
 )
 @click.option("--teacher-threads", default=1, show_default=True, help="Threads of a teacher pass.")
 @click.option(
@@ -116,6 +123,7 @@ def serve(
     host: str,
     port: int,
     workers: int,
+    runtime: str,
     teacher_threads: int,
     max_concurrent_streams: int,
     max_connection_age: float | None,
@@ -144,6 +152,7 @@ def serve(
     Example:
       cascade serve --repository model_repository --port 8470
       cascade serve --workers 4 --host 0.0.0.0
+      cascade serve --runtime triton://10.0.0.5:8001,10.0.0.6:8001
       cascade serve --slo slo.yaml --state-dir /var/lib/cascade --metrics-port 9464
       cascade ask credit --given age=25            in another terminal
     """
@@ -154,6 +163,7 @@ def serve(
             repository=repository,
             host=host,
             port=port,
+            runtime=runtime,
             teacher_threads=teacher_threads,
             max_concurrent_streams=max_concurrent_streams,
             max_connection_age=max_connection_age,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cascade_server.errors import ConfigError
+from cascade_server.remote.addresses import HERE, check_runtime
 
 TRANSPORTS = ("http2", "grpcio")
 
@@ -18,6 +19,8 @@ class ServerConfig:
         repository: the model repository.
         host: address to listen on.
         port: 0 lets the system choose.
+        runtime: where the networks run: "auto", here, or "triton://HOST:PORT[,HOST:PORT...]", on
+            servers that speak the Open Inference Protocol; see docs/remote.md.
         teacher_threads: threads of one pass of the teacher.
         max_rows: rows x draws of one `Synthesize`.
         max_generate_rows: rows of one `Generate`.
@@ -41,7 +44,8 @@ class ServerConfig:
             another, give or take a tenth; None: never.
         reuse_port: whether other workers of this server listen on the port too.
         teacher_socket: where the teacher's process listens; None: the teacher is in this process.
-        await_teacher: whether the server is not ready before that process is.
+        await_teacher: whether the server is not ready before that process is, or, where the
+            networks run on other servers, before one of these is.
         metrics_port: where Prometheus may scrape; 0: any free port; None: nowhere.
         pool_bytes: of rows that the teacher makes ahead of time; 0: it makes none.
         pool_age_seconds: how long such a row may be given out.
@@ -55,6 +59,7 @@ class ServerConfig:
     repository: Path = Path("model_repository")
     host: str = "127.0.0.1"
     port: int = 8470
+    runtime: str = HERE
     teacher_threads: int = 1
     max_rows: int = 65_536
     max_generate_rows: int = 10_000_000
@@ -86,6 +91,7 @@ class ServerConfig:
         if self.transport not in TRANSPORTS:
             allowed = ", ".join(TRANSPORTS)
             raise ConfigError(f"transport is {self.transport!r}; allowed: {allowed}")
+        check_runtime(self.runtime)
         for name, low, high in (
             ("port", 0, 65_535),
             ("teacher_threads", 1, 1024),

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from cascade_server.admission import ServiceClass
 from cascade_server.config import ServerConfig
 from cascade_server.deadline import Work
-from cascade_server.engine import Engine
 from cascade_server.errors import DeadlinePassed, NotReady
 from cascade_server.gate import Gate
 from cascade_server.ledger import Report
@@ -28,9 +27,10 @@ from cascade_server.repository import Repository
 from cascade_server.router import Option, Route, Tier, Wanted, choose, patience
 from cascade_server.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.stepping import Stepping
+from cascade_server.student import Student, local_student
 from cascade_server.synthesis import Drawn, Generation, Plan, stream
-from cascade_server.tasks import StudentTask, run_student
-from cascade_server.teacher import AWAY, TEACHER_PART, LocalTeacher, Teacher, TeacherInput
+from cascade_server.tasks import StudentTask
+from cascade_server.teacher import LocalTeacher, Teacher, TeacherInput
 
 # Rows of one task: larger requests go in parts, so that memory is bounded and others get a turn.
 STUDENT_PART = 1024
@@ -47,17 +47,11 @@ class Engines:
         self,
         runtime: Runtime,
         config: ServerConfig,
-        student: ThreadPoolExecutor,
+        student: Student,
         teacher: Teacher,
     ) -> None:
-        self.student: Engine[StudentTask] = Engine(
-            partial(run_student, runtime), student, config.inline_rows
-        )
-        self.teacher = teacher
+        self.student, self.teacher = student, teacher
         self.noise = np.empty((config.inline_rows, runtime.student_noise), np.float32)
-        for tier, rows, seconds in runtime.profile:
-            if tier == Tier.STUDENT:
-                self.student.model.observe(rows, seconds)
 
 
 # Uniform numbers in [0, 1), as many as the shape says; asked for a part at a time.
@@ -99,6 +93,7 @@ class Dispatcher:
         repository, config: what is served, and how.
         report: how the objectives are doing.
         teachers: a release's teacher; None: each has one in a thread of this process.
+        students: likewise; None: each has one in this process, in the event loop where it is fast.
     """
 
     def __init__(
@@ -107,11 +102,15 @@ class Dispatcher:
         config: ServerConfig,
         report: Callable[[], Report],
         teachers: Callable[[Runtime], Teacher] | None = None,
+        students: Callable[[Runtime], Student] | None = None,
     ) -> None:
         # A thread each: ONNX Runtime and NumPy let go of the interpreter while they compute.
         self.student_thread = ThreadPoolExecutor(1, "student")
         self._teacher_thread = ThreadPoolExecutor(1, "teacher")
         teacher_of = teachers or partial(LocalTeacher, executor=self._teacher_thread)
+        student_of = students or partial(
+            local_student, executor=self.student_thread, inline_rows=config.inline_rows
+        )
         self.gate = Gate()
         self.stepping = Stepping(report)
         self._promised = promised(each.objective for each in report().statuses)
@@ -120,7 +119,7 @@ class Dispatcher:
         # When `Generate` last drew, on the clock of deadlines.
         self.last_offline = -math.inf
         self.engines = {
-            runtime: Engines(runtime, config, self.student_thread, teacher_of(runtime))
+            runtime: Engines(runtime, config, student_of(runtime), teacher_of(runtime))
             for versions in repository.tables.values()
             for runtime in versions.values()
         }
@@ -189,7 +188,7 @@ class Dispatcher:
             route = route or self.route(job)
             if route.option is None:
                 if all(math.isinf(option.seconds) for option in route.allowed):
-                    raise NotReady(AWAY)
+                    raise NotReady(self.engines[job.runtime].teacher.away())
                 raise DeadlinePassed(f"refused before it was late: {route.reason}")
             likelihood = None
             if job.log_likelihood:
@@ -247,7 +246,7 @@ class Dispatcher:
                 else engines.teacher.predict(rows, steps)
             )
             if math.isinf(predicted):
-                raise NotReady(AWAY)
+                raise NotReady(engines.teacher.away())
             option, remaining = Option(ask.tier, steps, predicted), ask.work.remaining()
             if (route := choose((option,), remaining, Wanted.FULL)).option is None:
                 raise DeadlinePassed(f"refused before it was late: {route.reason}")
@@ -260,6 +259,16 @@ class Dispatcher:
         finally:
             if ask.offline:
                 self.last_offline = time.monotonic()
+            self.gate.leave(service)
+
+    async def score_tokens(self, ask: TokenDraw) -> NDArray[np.float64]:
+        """ln p(observed) of each row, in nats, from the teacher; raises as `draw_tokens`."""
+        service = ServiceClass.OFFLINE if ask.offline else ServiceClass.REALTIME
+        self.gate.enter(service)
+        try:
+            teacher = self.engines[ask.runtime].teacher
+            return await teacher.log_likelihood(ask.tokens, ask.observed, ask.work.deadline)
+        finally:
             self.gate.leave(service)
 
     def draw_now(self, jobs: Sequence[Plan]) -> list[Drawn | None]:
@@ -362,8 +371,8 @@ class Dispatcher:
     ) -> tuple[Tokens, float]:
         teacher, width = self.engines[runtime].teacher, runtime.teacher_noise
         parts, queued = [], 0.0
-        for at in range(0, len(tokens), TEACHER_PART):
-            part = slice(at, at + TEACHER_PART)
+        for at in range(0, len(tokens), teacher.most_rows):
+            part = slice(at, at + teacher.most_rows)
             mine = noise((len(tokens[part]), width))
             given = TeacherInput(tokens[part], observed[part], mine, max(1, steps))
             drawn, waited = await teacher.draw(given, deadline, offline)

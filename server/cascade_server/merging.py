@@ -13,12 +13,18 @@ SUMMED = (
     *("run_nanoseconds", "queue_nanoseconds"),
 )
 
+OF_SERVERS = (
+    *("outstanding_batches", "outstanding_rows", "batches", "rows", "failures"),
+    *("failovers", "hedges", "times_away"),
+)
+
 
 def merged(parts: Sequence[pb.GetStatisticsResponse]) -> pb.GetStatisticsResponse:
     """One answer for all.
 
     Everything is added up but for two: the teacher's engines, which all processes share and each
-    describes alike, and the steps down, which each takes from the same budgets.
+    describes alike unless other servers run them, and the steps down, which each takes from the
+    same budgets.
     """
     out = pb.GetStatisticsResponse()
     engines: dict[tuple[str, int, int], pb.EngineStatistics] = {}
@@ -29,7 +35,7 @@ def merged(parts: Sequence[pb.GetStatisticsResponse]) -> pb.GetStatisticsRespons
             if have is None:
                 have = engines[key] = out.engines.add()
                 have.CopyFrom(engine)
-            elif engine.tier == pb.TIER_STUDENT:
+            elif engine.tier == pb.TIER_STUDENT or part.servers:
                 for name in SUMMED:
                     _add(have, engine, name)
                 have.last_run = max(have.last_run, engine.last_run)
@@ -40,6 +46,7 @@ def merged(parts: Sequence[pb.GetStatisticsResponse]) -> pb.GetStatisticsRespons
         for table, steps in part.steps_down.items():
             out.steps_down[table] = max(out.steps_down[table], steps)
         out.workers.extend(part.workers)
+        _merge_servers(out, part)
         if part.HasField("pool"):
             _merge_pool(out.pool, part.pool)
         if part.HasField("cache"):
@@ -58,11 +65,13 @@ def counted(part: pb.GetStatisticsResponse) -> pb.GetStatisticsResponse:
     out.CopyFrom(part)
     del out.engines[:]
     for engine in part.engines:
-        if engine.tier == pb.TIER_STUDENT:
+        if engine.tier == pb.TIER_STUDENT or part.servers:
             kept = out.engines.add()
             kept.CopyFrom(engine)
             _clear(kept, "waiting", "waiting_rows")
     _clear(out, "inside", "limit", "workers", "steps_down")
+    for server in out.servers:
+        _clear(server, "up", "reason", "outstanding_batches", "outstanding_rows")
     if out.HasField("pool"):
         _clear(out.pool, "conditions", "bytes")
         for release in out.pool.releases:
@@ -70,6 +79,19 @@ def counted(part: pb.GetStatisticsResponse) -> pb.GetStatisticsResponse:
     if out.HasField("cache"):
         _clear(out.cache, "entries", "bytes")
     return out
+
+
+def _merge_servers(out: pb.GetStatisticsResponse, part: pb.GetStatisticsResponse) -> None:
+    have = {each.target: each for each in out.servers}
+    for server in part.servers:
+        found = have.get(server.target)
+        if found is None:
+            out.servers.add().CopyFrom(server)
+            continue
+        for name in OF_SERVERS:
+            _add(found, server, name)
+        found.up = found.up or server.up
+        found.reason = found.reason or server.reason
 
 
 def _merge_pool(out: pb.PoolStatistics, part: pb.PoolStatistics) -> None:

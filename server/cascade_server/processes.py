@@ -18,13 +18,14 @@ import uvloop
 from cascade_proto import synthesis_pb2 as pb
 from cascade_tables import CascadeTablesError
 
-from cascade_server.answer_metrics import AnswersCollector
+from cascade_server.answer_metrics import AnswersCollector, ServersCollector
 from cascade_server.books import Books
 from cascade_server.config import ServerConfig
 from cascade_server.errors import ServerError
 from cascade_server.memory import Memory
 from cascade_server.metrics import SteppingCollector
 from cascade_server.placement import Board, Placement
+from cascade_server.remote.addresses import servers_of
 from cascade_server.repository import Loaded, Repository
 from cascade_server.router import Tier
 from cascade_server.server import Server
@@ -53,7 +54,9 @@ def serve_in_processes(config: ServerConfig, workers: int, say: Callable[[str], 
     ):
         path = Path(folder) / "teacher.sock"
         port = reserved.getsockname()[1]
-        shared = replace(config, port=port, reuse_port=True, teacher_socket=path)
+        remote = bool(servers_of(config.runtime))
+        socket = None if remote else path
+        shared = replace(config, port=port, reuse_port=True, teacher_socket=socket)
         books = open_books(config, workers)
         board = None
         # grpcio does not hand over what it has accepted.
@@ -66,7 +69,9 @@ def serve_in_processes(config: ServerConfig, workers: int, say: Callable[[str], 
             Role(name, partial(worker, shared, books, board, number))
             for number, name in enumerate(names)
         ]
-        roles.append(Role("the teacher", partial(teacher, config, books, path, metrics), last=True))
+        # Where other servers run the networks, what is left for it is what one does for all.
+        last = "the keeper" if remote else "the teacher"
+        roles.append(Role(last, partial(teacher, config, books, socket, metrics), last=True))
 
         def said(role: Role, what: dict[str, Any]) -> None:
             # All workers load the same; one of them says so.
@@ -124,7 +129,7 @@ def worker(
 def teacher(
     config: ServerConfig,
     books: Books,
-    path: Path,
+    path: Path | None,
     metrics: list[int],
     tell: Tell,
     _again: bool,
@@ -132,9 +137,13 @@ def teacher(
     """Answer workers until SIGTERM; and do what one process does for all of them.
 
     That is to keep the state file, and to answer scrapes.
+
+    Args:
+        path: where workers are answered; None: other servers run the networks.
     """
     os.nice(TEACHER_NICENESS)
-    path.unlink(missing_ok=True)  # an earlier one's, that was killed
+    if path is not None:
+        path.unlink(missing_ok=True)  # an earlier one's, that was killed
 
     async def life() -> None:
         stop = asyncio.Event()
@@ -154,16 +163,19 @@ def teacher(
             await sla.start()
             if sla.metrics is not None:
                 statistics = partial(books.statistics, pb.GetStatisticsResponse(), place)
-                for collector in (AnswersCollector, SteppingCollector):
+                for collector in (AnswersCollector, ServersCollector, SteppingCollector):
                     sla.metrics.registry.register(collector(statistics))
                 tell({"metrics": sla.metrics_port})
-            server = TeacherServer(await loop.run_in_executor(None, load), path)
-            await server.start()
+            server = None
+            if path is not None:
+                server = TeacherServer(await loop.run_in_executor(None, load), path)
+                await server.start()
             gc.collect()
             gc.freeze()
             tell({"ready": True})
             await stop.wait()
-            server.stop()
+            if server is not None:
+                server.stop()
         finally:
             await sla.stop()
 

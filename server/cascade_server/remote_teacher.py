@@ -16,7 +16,7 @@ from cascade_server.engine import EngineStatistics
 from cascade_server.errors import DeadlinePassed, NotReady
 from cascade_server.latency_model import Outlook
 from cascade_server.runtime import Mask, Runtime, Tokens
-from cascade_server.teacher import AWAY, TeacherInput
+from cascade_server.teacher import AWAY, TEACHER_PART, TeacherInput
 from cascade_server.teacher_wire import (
     Frame,
     Said,
@@ -130,6 +130,8 @@ class TeacherLink:
 class RemoteTeacher:
     """A release's teacher in its own process; see `teacher.Teacher`."""
 
+    most_rows = TEACHER_PART
+
     def __init__(self, link: TeacherLink, identity: str) -> None:
         self._link, self._identity = link, identity
         # Rows that were sent and have not come back, which the process may not yet have told of.
@@ -176,3 +178,7 @@ class RemoteTeacher:
         """See `Teacher`; what the process said last, of all workers."""
         told = self._link.outlook(self._identity)
         return EngineStatistics() if told is None else told[1]
+
+    def away(self) -> str:
+        """See `Teacher`."""
+        return AWAY

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from cascade_server.answer_metrics import AnswersCollector
+from cascade_server.answer_metrics import AnswersCollector, ServersCollector
 from cascade_server.config import ServerConfig
 from cascade_server.errors import ConfigError
 from cascade_server.grpcio_server import GrpcioServer
@@ -16,6 +16,8 @@ from cascade_server.metrics import SteppingCollector
 from cascade_server.open_inference.service import NAME as INFERENCE
 from cascade_server.open_inference.service import InferenceService
 from cascade_server.placement import Placement
+from cascade_server.remote.addresses import servers_of
+from cascade_server.remote.fleet import Fleet
 from cascade_server.remote_teacher import TeacherLink
 from cascade_server.repository import Loaded, Repository
 from cascade_server.router import Tier
@@ -60,6 +62,7 @@ class Server:
         self._report, self._placement = report, placement
         self._telling: asyncio.Task[None] | None = None
         self._teachers: TeacherLink | None = None
+        self._fleet: Fleet | None = None
         self._stop = asyncio.Event()
         self.sla = sla or Sla(config)
         self.service = Service(config, self.sla)
@@ -89,7 +92,8 @@ class Server:
         """Listen, load and warm every release, then say SERVING.
 
         Raises:
-            ConfigError: the address cannot be listened on, or the state cannot be kept.
+            ConfigError: the address cannot be listened on, the state cannot be kept, or what is to
+                run the networks is not there or does not fit.
             ReleaseError: a release is missing or damaged; nothing is served.
         """
         await self._say(NOT_SERVING)
@@ -102,7 +106,9 @@ class Server:
         except OSError as exc:
             raise ConfigError(f"cannot listen on {address}: is the port taken?") from exc
         tiers: tuple[Tier, ...] = tuple(Tier)
-        if self.config.teacher_socket is not None:
+        if servers := servers_of(self.config.runtime):
+            self._fleet, tiers = Fleet(servers), ()
+        elif self.config.teacher_socket is not None:
             self._teachers = TeacherLink(self.config.teacher_socket)
             self._teachers.start()
             tiers = (Tier.STUDENT,)
@@ -116,9 +122,12 @@ class Server:
             if self.config.await_teacher:
                 await self._teachers.connected.wait()
             teachers = self._teachers.teacher
-        self.service.ready(repository, teachers)
+        if self._fleet is not None:
+            runtimes = (each for of in repository.tables.values() for each in of.values())
+            await self._fleet.start(runtimes, self.config.await_teacher)
+        self.service.ready(repository, teachers, self._fleet)
         if self.sla.metrics is not None:
-            for collector in (AnswersCollector, SteppingCollector):
+            for collector in (AnswersCollector, ServersCollector, SteppingCollector):
                 self.sla.metrics.registry.register(collector(self.service.statistics))
         if self.sla.shared:
             self._telling = asyncio.create_task(self._keep_telling())
@@ -144,6 +153,8 @@ class Server:
         await self.service.close()
         if self._teachers is not None:
             self._teachers.stop()
+        if self._fleet is not None:
+            await self._fleet.stop()
         await self.sla.stop()
 
     async def _keep_telling(self) -> None:

@@ -25,6 +25,7 @@ from cascade_server.dispatch import Dispatcher
 from cascade_server.errors import NotReady, refusal_of
 from cascade_server.ledger import OK
 from cascade_server.objectives import ClassOfService
+from cascade_server.remote.fleet import Fleet
 from cascade_server.repository import Repository
 from cascade_server.router import Tier
 from cascade_server.runtime import Runtime
@@ -58,6 +59,7 @@ class Service:
         self._repository: Repository | None = None
         self._dispatcher: Dispatcher | None = None
         self._answers: Answers | None = None
+        self._fleet: Fleet | None = None
         self._second_level = None
         if config.cache_url is not None:
             timeout = config.cache_timeout_seconds
@@ -100,12 +102,23 @@ class Service:
         )
 
     def ready(
-        self, repository: Repository, teachers: Callable[[Runtime], Teacher] | None = None
+        self,
+        repository: Repository,
+        teachers: Callable[[Runtime], Teacher] | None = None,
+        fleet: Fleet | None = None,
     ) -> None:
-        """From now on calls are answered from `repository`; `teachers` as for `Dispatcher`."""
-        self._repository = repository
-        report = self._sla.ledger.report
-        self._dispatcher = Dispatcher(repository, self._config, report, teachers)
+        """From now on calls are answered from `repository`.
+
+        Args:
+            repository: what is served.
+            teachers: as for `Dispatcher`.
+            fleet: runs all networks; None: they run on this machine.
+        """
+        self._repository, self._fleet = repository, fleet
+        report, students = self._sla.ledger.report, None
+        if fleet is not None:
+            students, teachers = fleet.student, fleet.teacher
+        self._dispatcher = Dispatcher(repository, self._config, report, teachers, students)
         self._dispatcher.stepping.start()
         self._answers = Answers(
             self._dispatcher, repository, self._config, self._sla.ledger, self._second_level
@@ -169,6 +182,8 @@ class Service:
         """
         out = self.dispatcher.statistics()
         self.answers.describe(out)
+        if self._fleet is not None:
+            self._fleet.describe(out)
         calls = int(self._sla.ledger.book.calls.durations.sum())
         out.workers.add(pid=os.getpid(), inside=out.inside, limit=out.limit, calls=calls)
         return out

@@ -29,7 +29,7 @@ class TeacherInput:
     """Rows for the teacher to complete.
 
     Attributes:
-        tokens, observed: int32 and bool [n, T], n <= TEACHER_PART.
+        tokens, observed: int32 and bool [n, T], n <= `most_rows` of who is asked.
         noise: uniform float32 [n, teacher_noise].
         steps: passes at most.
     """
@@ -41,7 +41,13 @@ class TeacherInput:
 
 
 class Teacher(Protocol):
-    """Draws rows, pass by pass, of several requests at once."""
+    """Draws rows, pass by pass, of several requests at once.
+
+    Attributes:
+        most_rows: of one input; larger requests come in parts.
+    """
+
+    most_rows: int
 
     async def draw(
         self, given: TeacherInput, deadline: float, offline: bool = False
@@ -67,9 +73,14 @@ class Teacher(Protocol):
     def statistics(self) -> EngineStatistics:
         """What has been run and what waits."""
 
+    def away(self) -> str:
+        """What to say where predictions are infinite."""
+
 
 class LocalTeacher:
     """A teacher in this process, in a thread: a pass takes as long as a real-time request."""
+
+    most_rows = TEACHER_PART
 
     def __init__(self, runtime: Runtime, executor: Executor) -> None:
         self._runtime, self._executor = runtime, executor
@@ -107,3 +118,7 @@ class LocalTeacher:
     def statistics(self) -> EngineStatistics:
         """See `Teacher`."""
         return self.engine.statistics()
+
+    def away(self) -> str:
+        """See `Teacher`."""
+        return AWAY

@@ -55,3 +55,21 @@ def test_what_there_is_not_stays_away() -> None:
     assert found == pb.GetStatisticsResponse(limit=3)
     assert not found.HasField("pool")
     assert not found.HasField("cache")
+
+
+def front_end(pid: int, runs: int, up: bool) -> pb.GetStatisticsResponse:
+    """A worker whose networks run on another server."""
+    out = worker(pid, runs)
+    out.servers.add(target="gpu-1:8001", up=up, batches=runs, outstanding_batches=1)
+    return out
+
+
+def test_engines_on_other_servers_are_each_workers_own() -> None:
+    found = merged([front_end(1, 10, True), front_end(2, 20, False)])
+    assert [engine.runs for engine in found.engines] == [30, 14]
+    (server,) = found.servers
+    assert (server.batches, server.outstanding_batches, server.up) == (30, 2, True)
+    found = merged([front_end(2, 20, False), counted(front_end(1, 10, True))])
+    assert [engine.runs for engine in found.engines] == [30, 14]
+    (server,) = found.servers
+    assert (server.batches, server.outstanding_batches, server.up) == (30, 1, False)

@@ -112,6 +112,8 @@ def metadata(model: Model, runtime: Runtime, out: pb.ModelMetadataResponse) -> N
     ):
         out.inputs.add(name=name, datatype=datatype, shape=[-1, length])
     out.outputs.add(name=DRAWN, datatype="INT32", shape=[-1, slots])
+    if model.tier is Tier.TEACHER:
+        out.outputs.add(name=LOG_LIKELIHOOD, datatype="FP64", shape=[-1, 1])
 
 
 def _describe_rows(schema: Schema, out: pb.ModelMetadataResponse) -> None:

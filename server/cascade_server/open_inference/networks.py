@@ -6,11 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cascade_server.deadline import Work
 from cascade_server.dispatch import NoiseSource, TokenDraw, noise_of
 from cascade_server.errors import BadRequest
-from cascade_server.open_inference.models import DRAWN, NOISE, OBSERVED, TOKENS, Model
+from cascade_server.open_inference.models import (
+    DRAWN,
+    LOG_LIKELIHOOD,
+    NOISE,
+    OBSERVED,
+    TOKENS,
+    Model,
+)
 from cascade_server.open_inference.parameters import Parameters
 from cascade_server.open_inference.tensors import Tensor
 from cascade_server.router import Tier
@@ -127,17 +135,21 @@ def _known(tokens: Tokens, observed: Mask, sizes: Sequence[int]) -> Tokens:
     return known
 
 
-def check_outputs(outputs: Sequence[str]) -> None:
-    """A network has one output.
+def wanted_of(outputs: Sequence[str], model: Model) -> tuple[str, ...]:
+    """The outputs that are wanted; of the teacher, log-likelihoods come only if they are named.
 
     Raises:
-        BadRequest: another one is wanted.
+        BadRequest: there is none of that name.
     """
+    allowed = (DRAWN, LOG_LIKELIHOOD) if model.tier is Tier.TEACHER else (DRAWN,)
     for name in outputs:
-        if name != DRAWN:
-            raise BadRequest(f"output {name!r} is unknown; allowed: {DRAWN}")
+        if name not in allowed:
+            raise BadRequest(f"output {name!r} is unknown; allowed: {' and '.join(allowed)}")
+    return tuple(dict.fromkeys(outputs)) or (DRAWN,)
 
 
-def to_tensor(drawn: Tokens) -> Tensor:
-    """It, once it is drawn."""
-    return Tensor(DRAWN, "INT32", drawn.shape, drawn.reshape(-1))
+def to_tensor(name: str, values: Tokens | NDArray[np.float64]) -> Tensor:
+    """Tokens [n, T], or log-likelihoods [n], once they are there."""
+    if name == LOG_LIKELIHOOD:
+        return Tensor(name, "FP64", (len(values), 1), values)
+    return Tensor(name, "INT32", values.shape, values.reshape(-1))

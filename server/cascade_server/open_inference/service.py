@@ -230,7 +230,7 @@ class InferenceService:
         """Tokens in, tokens out, by the network that is named."""
         request, model, runtime = asked.request, asked.model, asked.runtime
         assert model.tier is not None
-        networks.check_outputs(asked.outputs)
+        wanted = networks.wanted_of(asked.outputs, model)
         seed = asked.parameters.given.get("seed", synthesis.new_seed())
         draw = networks.to_draw(
             model,
@@ -241,15 +241,20 @@ class InferenceService:
             asked.work,
             self._config.max_rows,
         )
-        drawn = await self._service.dispatcher.draw_tokens(draw)
+        dispatcher = self._service.dispatcher
+        tensors = []
+        for name in wanted:
+            score = name == models.LOG_LIKELIHOOD
+            values = await (dispatcher.score_tokens if score else dispatcher.draw_tokens)(draw)
+            tensors.append(networks.to_tensor(name, values))
         out = pb.ModelInferResponse(
             model_name=request.model_name,
             model_version=str(runtime.release.manifest.version),
             id=request.id,
         )
         put(out.parameters, "synthetic", True)
-        write_outputs(out, [networks.to_tensor(drawn)], asked.raw)
-        return out, model.tier, len(drawn)
+        write_outputs(out, tensors, asked.raw)
+        return out, model.tier, len(draw.tokens)
 
 
 def class_of(asked: Asked) -> ClassOfService:

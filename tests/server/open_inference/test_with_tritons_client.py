@@ -129,7 +129,11 @@ class TestModels:
             {"name": "observed", "datatype": "BOOL", "shape": slots},
             {"name": "noise", "datatype": "FP32", "shape": ["-1", str(width)]},
         ]
-        assert found["outputs"] == [{"name": "drawn", "datatype": "INT32", "shape": slots}]
+        score = {"name": "log_likelihood", "datatype": "FP64", "shape": ["-1", "1"]}
+        assert found["outputs"] == [
+            {"name": "drawn", "datatype": "INT32", "shape": slots},
+            *([score] if tier == "teacher" else []),
+        ]
 
     def test_statistics_count_what_was_answered(self, triton_client: TritonClient) -> None:
         def counts() -> dict[str, Any]:

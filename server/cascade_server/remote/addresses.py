@@ -1,0 +1,38 @@
+"""Where the networks run: the setting `runtime`, as far as it names other servers."""
+
+from __future__ import annotations
+
+import re
+
+from cascade_server.errors import ConfigError
+
+HERE = "auto"
+SCHEME = "triton://"
+FORM = f"{SCHEME}HOST:PORT[,HOST:PORT...]"
+# A name or an IPv4 address, or an IPv6 address in brackets; then a port.
+_SERVER = re.compile(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
+
+
+def servers_of(runtime: str) -> tuple[str, ...]:
+    """The servers that a runtime names, each HOST:PORT; none: the networks run here.
+
+    Raises:
+        ConfigError: one of them is no address, or is named twice.
+    """
+    if not runtime.startswith(SCHEME):
+        return ()
+    servers = tuple(runtime.removeprefix(SCHEME).rstrip("/").split(","))
+    for server in servers:
+        found = _SERVER.fullmatch(server)
+        if found is None or not 1 <= int(found[1]) <= 65_535:
+            raise ConfigError(f"runtime names {server!r}; allowed: {FORM}, gRPC's port of each")
+    twice = sorted({server for server in servers if servers.count(server) > 1})
+    if twice:
+        raise ConfigError(f"runtime names {twice[0]} twice; each server counts once")
+    return servers
+
+
+def check_runtime(runtime: str) -> None:
+    """Raises ConfigError: it is none."""
+    if runtime != HERE and not servers_of(runtime):
+        raise ConfigError(f"runtime is {runtime!r}; allowed: {HERE} and {FORM}")
