@@ -93,6 +93,12 @@ INSIDE = {
     "calls_per_s": "calls/s, 16 in flight",
     "batch": "rows a batch",
     "p50_ms": "one call at a time, p50 ms",
+    "ratio": "calls/s to the bare student's in the same run",
+}
+INSIDE_RATIOS = {
+    "own_student": "inside_student_throughput_ratio",
+    "row": "inside_throughput_ratio",
+    "columns": "inside_columns_throughput_ratio",
 }
 OVERLOAD = {
     "offered_per_s": "offered, calls/s",
@@ -185,9 +191,17 @@ def table_of(kind: str, name: str, folder: Path) -> str:
             "row": f"{name}, `row`",
             "columns": f"{name}, a tensor a column",
         }
+        called = kept(folder, f"triton-inside-{name}-called") or {}
         parts = {
-            title: {key: figures.get(f"{model}_{key}") for key in INSIDE}
+            title: {
+                **{key: figures.get(f"{model}_{key}") for key in INSIDE},
+                "ratio": figures.get(INSIDE_RATIOS.get(model, "")),
+            }
             for model, title in models.items()
+        }
+        parts[f"{name}, `row`, student called"] = {
+            **{key: called.get(f"row_{key}") for key in INSIDE},
+            "ratio": called.get(INSIDE_RATIOS["row"]),
         }
         return markdown(INSIDE, parts)
     if kind == "overload":

@@ -169,6 +169,11 @@ def main() -> None:
     parser.add_argument("--repository", type=Path, default=ROOT / "model_repository")
     parser.add_argument("--instances", type=int, default=1, help="of the model in Triton")
     parser.add_argument("--inside", action="store_true", help="the cascade inside Triton")
+    parser.add_argument(
+        "--student",
+        choices=("here", "called"),
+        help="with --inside: who runs the student for the cascade; as configured by default",
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=4000)
     options = parser.parse_args()

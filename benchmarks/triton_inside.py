@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -109,6 +110,14 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         models = Path(folder) / "models"
         shutil.copytree(options.repository, models)
         triton_student.write_student(models, release, options.instances)
+        if options.student:
+            config = models / table / "config.pbtxt"
+            text = re.sub(
+                r'(key: "student"\s+value \{\s+string_value: )"\w+"',
+                rf'\1"{options.student}"',
+                config.read_text(),
+            )
+            config.write_text(text)
         names = (triton_student.NAME, table, f"{table}_student", f"{table}_teacher")
         with (
             triton(models, models=names) as server,

@@ -98,8 +98,8 @@ class Route(NamedTuple):
 
 
 def fits(seconds: float, remaining: float) -> bool:
-    """Whether what is predicted to take so long is in time."""
-    return seconds <= remaining * (1 - MARGIN)
+    """Whether what is predicted to take so long is in time; what is not there never is."""
+    return seconds <= remaining * (1 - MARGIN) and not math.isinf(seconds)
 
 
 def patience(route: Route) -> float:

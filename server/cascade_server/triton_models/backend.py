@@ -16,7 +16,7 @@ import triton_python_backend_utils as pb_utils
 from cascade_tables import load_release
 from numpy.typing import NDArray
 
-from cascade_server.errors import NotReady, refusal_of
+from cascade_server.errors import ConfigError, NotReady, refusal_of
 from cascade_server.open_inference.parameters import Parameters, check_parameters
 from cascade_server.open_inference.tensors import BYTES, DTYPES, Tensor
 from cascade_server.router import Tier
@@ -54,6 +54,19 @@ def load(args: Mapping[str, str], tiers: Collection[Tier]) -> Runtime:
     for tier in tiers:
         table = table.removesuffix(f"_{tier}")
     return Runtime(load_release(folder.parent, table, int(args["model_version"])), tiers=tiers)
+
+
+def setting(args: Mapping[str, str], name: str, allowed: Sequence[str]) -> str:
+    """A parameter of a model's config.pbtxt; the first that is allowed where it has none.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    found = json.loads(args["model_config"]).get("parameters", {}).get(name, {})
+    value = str(found.get("string_value", allowed[0]))
+    if value not in allowed:
+        raise ConfigError(f"parameter {name!r} is {value!r}; allowed: {', '.join(allowed)}")
+    return value
 
 
 def arrays(request: Request) -> dict[str, NDArray[Any]]:

@@ -41,6 +41,9 @@ from cascade_server.triton_models.quick import PLAIN, Ask, Quick, read
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor
 
 T = TypeVar("T")
+# Who runs the student for the cascade: its own model, called by BLS, or the cascade's process.
+CALLED, HERE = "called", "here"
+WHERE = (CALLED, HERE)
 # Batches that may be with the teacher at once; more wait.
 TEACHER_CALLS = 8
 
@@ -75,11 +78,16 @@ class TritonPythonModel:
     """What Triton makes of the model, an instance each."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the codec."""
-        self._runtime = backend.load(args, ())
+        """Load the codec, and the student where it is to run here."""
+        is_here = backend.setting(args, "student", WHERE) == HERE
+        self._runtime = backend.load(args, (Tier.STUDENT,) if is_here else ())
         self._row = RowTensor(self._runtime.release.codec)
         self._outputs, self._quick = asked.Outputs(self._row), Quick(self._row, self._runtime)
         self._networks = Networks(self._runtime)
+        self._student = self._networks.student
+        if is_here:
+            self._runtime.warm()
+            self._student = self._runtime.draw_student
         self._outlooks, self._turn = Outlooks(), Turn()
         self._promised = promised(DEFAULTS)[EVERY]
         self._max_rows = ServerConfig().max_rows
@@ -100,7 +108,7 @@ class TritonPythonModel:
     async def _learn(self) -> None:
         """See how long the networks take, beside the first requests."""
         try:
-            found = await self._elsewhere(self._networks.learn, self._stop)
+            found = await self._elsewhere(self._networks.learn, self._stop, self._student)
         except NotReady:
             # To be tried again with the next batch.
             self._learnt = False
@@ -174,7 +182,7 @@ class TritonPythonModel:
         noise, rngs = self._quick.noise(kept)
         given, known = (np.concatenate([each[i] for each in taken]) for i in (2, 3))
         try:
-            answers = self._quick.decode(kept, self._networks.student(given, known, noise), rngs)
+            answers = self._quick.decode(kept, self._student(given, known, noise), rngs)
             for (at, _, _, _), answered in zip(taken, answers, strict=True):
                 out[at] = backend.reply(answered)
         except Exception as exc:
@@ -252,7 +260,7 @@ class TritonPythonModel:
 
     def _by_student(self, plans: Sequence[Plan]) -> list[Tokens]:
         """Draw plans in one call of the student."""
-        return drawn_together(plans, self._runtime.student_noise, MAX_BATCH, self._networks.student)
+        return drawn_together(plans, self._runtime.student_noise, MAX_BATCH, self._student)
 
     def _by_teacher(self, plans: Sequence[Plan]) -> list[Tokens]:
         """Draw plans in one call of the teacher; it joins others at its next pass."""

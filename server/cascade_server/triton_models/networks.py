@@ -13,6 +13,7 @@ from cascade_server.open_inference.models import DRAWN, LOG_LIKELIHOOD, NOISE, O
 from cascade_server.router import Tier
 from cascade_server.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.triton_models import backend
+from cascade_server.triton_models.joined import Draw
 from cascade_server.triton_models.outlook import Outlooks
 
 # Batch sizes that are tried before the first request is routed.
@@ -74,8 +75,12 @@ class Networks:
             parts += backend.call(self._teacher, self._version, given, (LOG_LIKELIHOOD,))
         return np.concatenate(parts)[:, 0]
 
-    def learn(self, stop: threading.Event) -> Outlooks | None:
+    def learn(self, stop: threading.Event, student: Draw) -> Outlooks | None:
         """See how long they take.
+
+        Args:
+            stop: to be looked at in between.
+            student: draws as `student` does, or in its place.
 
         Returns:
             None: stopped before that.
@@ -84,8 +89,12 @@ class Networks:
             NotReady: one of them does not answer.
         """
         found = Outlooks()
+
+        def try_student(rows: int) -> None:
+            student(*self._nothing(rows, self._runtime.student_noise))
+
         for rows in TRIED:
-            for model, ask in ((found.student, self._try_student), (found.teacher, self._try_pass)):
+            for model, ask in ((found.student, try_student), (found.teacher, self._try_pass)):
                 if stop.is_set():
                     return None
                 ask(rows)
@@ -93,9 +102,6 @@ class Networks:
                 ask(rows)
                 model.observe(rows, time.perf_counter() - began)
         return found
-
-    def _try_student(self, rows: int) -> None:
-        self.student(*self._nothing(rows, self._runtime.student_noise))
 
     def _try_pass(self, rows: int) -> None:
         self.teacher(*self._nothing(rows, self._runtime.teacher_noise), steps=1)
