@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Collection
 
@@ -52,6 +50,7 @@ class Runtime:
     Attributes:
         release: what they are of.
         columns: schema columns.
+        version: the release's.
         identity: what tells this release from every other, in any process: table, version and a
             digest of all that it is made of.
         slots: T, tokens of a row.
@@ -70,11 +69,10 @@ class Runtime:
         self.layout = release.codec.layout
         self.slots = len(self.layout.sizes)
         self.columns = len(release.codec.schema.columns)
+        self.version = release.manifest.version
         self.fields = {name: FIELDS[kind] for name, kind in release.codec.kinds.items()}
         manifest = release.manifest
-        files = json.dumps(dict(manifest.files), sort_keys=True).encode()
-        digest = hashlib.sha256(files).hexdigest()[:16]
-        self.identity = f"{manifest.table}/{manifest.version}/{digest}"
+        self.identity = f"{manifest.table}/{manifest.version}/{manifest.digest}"
         self.student_noise = int(manifest.student["noise_width"])
         self.teacher_noise = int(manifest.teacher["noise_width"])
         self.steps = int(manifest.teacher["steps"])

@@ -1,0 +1,634 @@
+"""Which processes answer, and which are to: the supervisor's decisions about releases.
+
+What is loaded is loaded by a generation of new processes while the one before answers. When all of
+it is ready it takes connections, then the one before takes no more, sends its callers over, ends
+what is inside and is gone. A generation that cannot become ready leaves everything as it is. Which
+version answers who names none is a matter of `routes`, and changes without any of that.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cascade_tables import CascadeTablesError, ReleaseError
+from numpy.typing import NDArray
+
+from cascade_server import canary
+from cascade_server.books import Books
+from cascade_server.canary import CanaryConfig, Verdict
+from cascade_server.config import ServerConfig
+from cascade_server.errors import ConfigError, NotAllowed, NotReady, ServerError
+from cascade_server.found import Found, Source
+from cascade_server.ledger import Ledger
+from cascade_server.memory import Memory
+from cascade_server.placement import Board
+from cascade_server.policy import Desired, Policy
+from cascade_server.sla import open_books
+from cascade_server.supervisor import Begin, Crew, Member, Role, Supervisor
+from cascade_server.trial import outcomes
+
+log = logging.getLogger("cascade.server")
+
+STATE = "releases.json"
+# Seconds that what is inside a generation may take once another has taken over, unless it is
+# hurried by a third; between looks at trials; between looks at a change that is underway.
+LONGEST_STAY, TRIAL_SECONDS, TICK = 3600.0, 1.0, 0.05
+
+
+@dataclass(frozen=True)
+class ReleaseConfig:
+    """What is loaded, and how trials are held.
+
+    Attributes:
+        default, policies: as in `Desired`.
+        poll_seconds: between looks at the repository; 0: only when told.
+        canary_share: that a new version gets on trial; 0: it answers at once.
+        canary: what promotes it, and rolls it back.
+        load_seconds: that a generation may take to become ready.
+    """
+
+    default: Policy = field(default_factory=Policy)
+    policies: Mapping[str, Policy] = field(default_factory=dict)
+    poll_seconds: float = 0.0
+    canary_share: float = 0.0
+    canary: CanaryConfig = field(default_factory=CanaryConfig)
+    load_seconds: float = 300.0
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("poll_seconds", 0, 86_400),
+            ("canary_share", 0, 0.5),
+            ("load_seconds", 1, 86_400),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigError(f"{name} is {value:g}; allowed: {low} to {high:g}")
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Something that was asked for: by a worker's caller, or by nobody in particular."""
+
+    what: str
+    given: Mapping[str, Any] = field(default_factory=dict)
+    member: Member | None = None
+    number: int = 0
+
+    def done(self, told: Mapping[str, Any]) -> None:
+        """It is."""
+        if self.member is not None:
+            self.member.tell(answer=self.number, done=told)
+
+    def failed(self, error: ServerError) -> None:
+        """It cannot be."""
+        kind = next(each.__name__ for each in type(error).__mro__ if each.__name__ in KINDS)
+        if self.member is not None:
+            self.member.tell(answer=self.number, error=str(error), kind=kind)
+
+
+KINDS = ("BadRequest", "UnknownTable", "NotReady", "NotAllowed", "ServerError")
+
+
+@dataclass(eq=False)
+class Generation:
+    """Processes that load the same releases.
+
+    Attributes:
+        number: from 1.
+        config: theirs; what they load, and where their teacher listens.
+        books, slot: where they count, and which half of the workers' places is theirs.
+        board: what its workers know of each other; None: there is one, or grpcio's transport.
+        digests: of what they load, by table and version.
+        desired: what is wanted once they serve.
+        asked: who waits for them.
+        first: whether none was before.
+    """
+
+    number: int
+    config: ServerConfig
+    books: Books
+    slot: int
+    board: Board | None
+    digests: Mapping[tuple[str, int], str]
+    desired: Desired
+    asked: Asked
+    began: float
+    first: bool
+    crew: Crew | None = None
+    culprit: tuple[str, int] | None = None
+
+    @property
+    def versions(self) -> Mapping[str, Sequence[int]]:
+        """What they load."""
+        assert self.config.versions is not None
+        return self.config.versions
+
+    def __str__(self) -> str:
+        return "; ".join(
+            f"{table} {', '.join(map(str, each))}" for table, each in self.versions.items()
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class TrialBegun:
+    """A canary, and what had been counted when its trial began."""
+
+    version: int
+    since: float
+    before: NDArray[np.int64]
+
+
+class Generations:
+    """Directs the supervisor.
+
+    Args:
+        config: of the server, with its port.
+        releases: what is loaded.
+        source: the repository.
+        workers: of a generation.
+        roles: of a generation.
+        keeper: the roles that keep a server's books; none: nobody has to.
+        say: is told what a person at the terminal should know.
+        serving: is told once, when all are ready for the first time.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        releases: ReleaseConfig,
+        source: Source,
+        workers: int,
+        roles: Callable[[Generation], Sequence[Role]],
+        keeper: Callable[[Books], Sequence[Role]],
+        say: Callable[[str], None],
+        serving: Callable[[], None],
+    ) -> None:
+        self._config, self._releases, self._source = config, releases, source
+        self._workers, self._roles, self._keeper = workers, roles, keeper
+        self._say, self._serving = say, serving
+        self.supervisor = Supervisor(self, lambda: say("draining"), config.drain_seconds)
+        self.desired = Desired(releases.default, releases.policies)
+        self._found = Found({}, {})
+        self.current: Generation | None = None
+        self._starting: Generation | None = None
+        self._leaving: Generation | None = None
+        self._keepers: Crew | None = None
+        self._said_serving = False
+        self._queue: deque[Asked] = deque()
+        # Members that have been told to accept, or to retire, and have not said that they do.
+        self._awaited: set[Member] = set()
+        self._refused: dict[tuple[str, int], tuple[str, str]] = {}
+        self._trials: dict[str, TrialBegun] = {}
+        self._reasons: dict[str, str] = {}
+        self._poll_at = self._judge_at = 0.0
+        self._since = 0
+
+    def begin(self) -> None:
+        """Start the first generation, and who keeps the books.
+
+        Raises:
+            ReleaseError: there is nothing to serve.
+            ConfigError: what was kept of an earlier server's releases is damaged.
+        """
+        self.desired = self._restored()
+        self._found = self._source.look()
+        generation = self._plan(self.desired, Asked("begin"), None)
+        if not generation.versions:
+            raise ReleaseError(
+                f"model repository {self._source.name} holds no release that is to be served; "
+                "`cascade release` writes one"
+            )
+        self._launch(generation, Begin.FIRST)
+        roles = self._keeper(generation.books)
+        if roles:
+            self._keepers = self.supervisor.start("the books' keeper", roles, Begin.FIRST)
+
+    @staticmethod
+    def is_last(crew: Crew) -> bool:
+        """The keeper saves what all have counted."""
+        return crew.name == "the books' keeper"
+
+    # What the supervisor says.
+
+    def said(self, member: Member, what: dict[str, Any]) -> None:
+        """See `Director`."""
+        if "loaded" in what and member.role.name == "worker 0" and self._is_first(member):
+            self._say(what["loaded"])
+        if "metrics" in what:
+            self._say(what["metrics"])
+        if "release" in what and self._starting is not None:
+            self._starting.culprit = (what["release"][0], int(what["release"][1]))
+        if what.get("accepting") or what.get("retired"):
+            self._awaited.discard(member)
+        if "ask" in what:
+            number, kind = what.pop("number"), what.pop("ask")
+            self._ask(Asked(kind, what, member, number))
+
+    def _is_first(self, member: Member) -> bool:
+        return member.crew.begin is Begin.FIRST and self.current is None
+
+    def ready(self, crew: Crew) -> None:
+        """See `Director`."""
+        if crew is self._keepers:
+            self.supervisor.serves(crew)
+        elif self._starting is not None and crew is self._starting.crew:
+            self.supervisor.serves(crew)
+            self._route(self._starting)
+            if self._starting.first:
+                self._took_over()
+            else:
+                self._awaited = set(crew.members)
+                for member in crew.members:
+                    member.tell(do="accept")
+        if self.current is not None and not self._said_serving:
+            keeper = self._keepers
+            if keeper is None or all(member.ready for member in keeper.members):
+                self._said_serving = True
+                self._serving()
+
+    def failed(self, crew: Crew, why: str) -> None:
+        """See `Director`; the first ends the whole."""
+        if not self._said_serving:
+            raise ServerError(why)
+        starting = self._starting
+        if starting is None or crew is not starting.crew:
+            log.error("%s cannot be ready: %s", crew.name, why)
+            return
+        self._starting, self._leaving = None, starting
+        starting.books.routes.count("refused")
+        assert self.current is not None
+        if self.current.books is not starting.books:
+            self.current.books.routes.count("refused")
+        log.error("%s is not loaded, and all goes on as before: %s", crew.name, why)
+        culprit = starting.culprit
+        if culprit is not None:
+            digest = starting.digests.get(culprit, "")
+            self._refused[culprit] = (digest, why)
+            wants = (starting.asked.given.get("table"), starting.asked.given.get("version"))
+            if culprit != wants:
+                # What else was to be loaded need not suffer for it.
+                self._queue.appendleft(starting.asked)
+                return
+        starting.asked.failed(NotAllowed(f"{why}; what was served goes on being served"))
+
+    def left(self, crew: Crew) -> None:
+        """See `Director`."""
+        if crew is self._keepers:
+            assert self.current is not None
+            roles = self._keeper(self.current.books)
+            self._keepers = self.supervisor.start(crew.name, roles, Begin.NEXT)
+        if self._leaving is not None and crew is self._leaving.crew:
+            if self._leaving.board is not None:
+                self._leaving.board.close()
+            self._leaving = None
+
+    def hung_up(self) -> None:
+        """See `Director`: whatever the repository says now."""
+        self._queue.append(Asked("load", {"table": "", "version": 0}))
+
+    def look(self, now: float) -> float:
+        """See `Director`."""
+        if not self._said_serving:
+            return float("inf")
+        due = [float("inf")]
+        if self._starting is not None:
+            due.append(self._watch(self._starting, now))
+        if self._releases.poll_seconds:
+            if now >= self._poll_at:
+                self._poll()
+                self._poll_at = now + self._releases.poll_seconds
+            due.append(self._poll_at)
+        if self._trials:
+            if now >= self._judge_at:
+                self._judge(now)
+                self._judge_at = now + TRIAL_SECONDS
+            due.append(self._judge_at)
+        if self._queue and self._starting is None:
+            if self._leaving is None:
+                self._begin_next()
+                due.append(now)
+            else:
+                assert self._leaving.crew is not None
+                self.supervisor.dismiss(self._leaving.crew, self._config.drain_seconds)
+                due.append(self._leaving.crew.until)
+        return min(due)
+
+    # From one generation to the next.
+
+    def _plan(self, desired: Desired, asked: Asked, before: Generation | None) -> Generation:
+        loaded = {} if before is None else before.versions
+        given = (asked.given.get("table"), asked.given.get("version"))
+        bad = {
+            key
+            for key, (digest, _) in self._refused.items()
+            if self._found.digest(*key) == digest and key != given
+        }
+        wanted = desired.wanted(self._found.without(bad), loaded)
+        number = 1 if before is None else before.number + 1
+        config = replace(self._config, versions=wanted)
+        if config.teacher_socket is not None:
+            socket = config.teacher_socket.with_suffix(f".{number}.sock")
+            config = replace(config, teacher_socket=socket)
+        if before is not None and set(wanted) <= before.books.tables:
+            books = before.books
+        else:
+            tables = dict.fromkeys(() if before is None else before.books.tables, (0,))
+            books = open_books(replace(config, versions={**tables, **wanted}), 2 * self._workers)
+        board = None
+        # grpcio does not hand over what it has accepted.
+        if self._workers > 1 and config.transport == "http2":
+            board = Board(self._workers, Memory(shared=True))
+        digests = {
+            (table, version): self._found.digest(table, version)
+            for table, versions in wanted.items()
+            for version in versions
+        }
+        desired = desired.after(loaded, wanted, self._releases.canary_share, first=before is None)
+        began, first = time.monotonic(), before is None
+        slot = number % 2
+        return Generation(number, config, books, slot, board, digests, desired, asked, began, first)
+
+    def _launch(self, generation: Generation, begin: Begin) -> None:
+        self._starting = generation
+        name = f"generation {generation.number} ({generation})"
+        generation.crew = self.supervisor.start(name, self._roles(generation), begin)
+
+    def _begin_next(self) -> None:
+        """Start what was asked for first."""
+        asked, before = self._queue.popleft(), self.current
+        assert before is not None
+        try:
+            self._found = self._source.look()
+            desired = self._changed(asked, before)
+            generation = self._plan(desired, asked, before)
+        except (ServerError, CascadeTablesError) as exc:
+            asked.failed(exc if isinstance(exc, ServerError) else NotReady(str(exc)))
+            if asked.member is None:
+                log.error("the releases stay as they are: %s", exc)
+            return
+        if asked.what == "poll" and generation.digests == before.digests:
+            if generation.board is not None:
+                generation.board.close()
+            return
+        self._say(f"loading generation {generation.number}: {generation}")
+        self._launch(generation, Begin.NEXT)
+
+    def _changed(self, asked: Asked, before: Generation) -> Desired:
+        given = asked.given
+        if asked.what == "unload":
+            return self.desired.unload(given["table"], given["version"], before.versions)
+        if asked.what == "load":
+            return self.desired.load(given["table"], given["version"], self._found.versions)
+        return self.desired
+
+    def _watch(self, starting: Generation, now: float) -> float:
+        """Look after a generation on its way; returns when to look again."""
+        crew = starting.crew
+        assert crew is not None
+        if not self.current or crew.phase.name == "STARTING":
+            until = starting.began + self._releases.load_seconds
+            if now >= until:
+                self.supervisor.dismiss(crew, 0.0)
+                seconds = self._releases.load_seconds
+                self.failed(crew, f"it was not ready within {seconds:g} s")
+            return until
+        self._awaited = {member for member in self._awaited if member.pid}
+        if self._awaited:
+            return now + TICK
+        before = self.current
+        assert before.crew is not None
+        if self._leaving is None:
+            # The new ones take connections: the old ones need not, and there is no other way for
+            # one to be given to a worker that is about to leave.
+            self._leaving = before
+            self.supervisor.dismiss(before.crew, self._config.drain_seconds, LONGEST_STAY)
+            self._awaited = {each for each in before.crew.members if each.tell(do="retire")}
+            return now + TICK
+        for member in before.crew.members:
+            member.tell(do="leave")
+        if before.books is not starting.books:
+            self._carry_over(before.books, starting.books)
+        seconds = now - starting.began
+        self._took_over()
+        self._say(f"generation {starting.number} has taken over, after {seconds:.2f} s")
+        return now
+
+    def _took_over(self) -> None:
+        generation = self._starting
+        assert generation is not None
+        self._starting, self.current, self.desired = None, generation, generation.desired
+        self._since = time.time_ns() // 1000
+        for key in generation.digests:
+            self._refused.pop(key, None)
+        self._save()
+        if not generation.first:
+            generation.books.routes.count("loaded")
+            generation.asked.done(self.listing())
+
+    def _carry_over(self, old: Books, new: Books) -> None:
+        """New tables have come: error budgets go on in larger books; a new keeper reads them."""
+        place = len(old.places) - 1
+        state = Ledger(old.config, old.tables, old.clock, old, place).state()
+        Ledger(new.config, new.tables, new.clock, new, place).restore(state)
+        for event, times in old.routes.totals().items():
+            for _ in range(times):
+                new.routes.count(event)
+        if self._keepers is not None:
+            self.supervisor.dismiss(self._keepers, self._config.drain_seconds)
+
+    # Who answers.
+
+    def _route(self, generation: Generation) -> None:
+        """Let versions answer as is wanted from now on."""
+        routes, now = generation.books.routes, time.monotonic()
+        for table, versions in generation.versions.items():
+            state = generation.desired.of(table)
+            trial = self._trials.get(table)
+            fresh = self.current is None or self.current.books is not generation.books
+            if not state.canary:
+                self._trials.pop(table, None)
+            elif trial is None or trial.version != state.canary or fresh:
+                before = generation.books.trial()
+                self._trials[table] = TrialBegun(state.canary, now, before)
+                routes.count("canary_started")
+                self._say(
+                    f"{table} version {state.canary} is on trial with {state.share:.3g} "
+                    f"of the requests that name no version"
+                )
+            routes.put(table, state, versions)
+        for table in routes.tables - set(generation.versions):
+            routes.put(table, replace(generation.desired.of(table), canary=0, share=0.0), ())
+        for table in list(self._trials):
+            if table not in generation.versions:
+                del self._trials[table]
+
+    def _reroute(self, change: Callable[[Desired, Mapping[str, Sequence[int]]], Desired]) -> None:
+        """Change who answers, in what serves and in what is about to.
+
+        Raises:
+            ServerError: it cannot be.
+        """
+        assert self.current is not None
+        self.desired = self.current.desired = change(self.desired, self.current.versions)
+        if self._starting is not None:
+            try:
+                desired = change(self._starting.desired, self._starting.versions)
+            except ServerError:
+                pass  # its version is not among those that will be loaded
+            else:
+                self._starting.desired = desired
+        self._route(self.current)
+        self._save()
+
+    def _judge(self, now: float) -> None:
+        """Look at all trials."""
+        assert self.current is not None
+        books = self.current.books
+        for table, trial in list(self._trials.items()):
+            counts = books.trial() - trial.before
+            judged = canary.judge(
+                outcomes(books.objectives, table, counts), now - trial.since, self._releases.canary
+            )
+            self._reasons[table] = judged.reason
+            if judged.verdict is Verdict.WAIT:
+                continue
+            promoted = judged.verdict is Verdict.PROMOTE
+            with self._logged():
+                if promoted:
+                    self._reroute(lambda desired, loaded, t=table: desired.promote(t, 0, loaded))  # type: ignore[misc]
+                else:
+                    self._reroute(lambda desired, loaded, t=table: desired.roll_back(t, loaded))  # type: ignore[misc]
+            books.routes.count("canary_promoted" if promoted else "canary_rolled_back")
+            did = "promoted" if promoted else "rolled back"
+            level = logging.INFO if promoted else logging.WARNING
+            log.log(level, "%s version %d is %s: %s", table, trial.version, did, judged.reason)
+            self._say(f"{table} version {trial.version} is {did}: {judged.reason}")
+
+    @contextmanager
+    def _logged(self) -> Iterator[None]:
+        try:
+            yield
+        except ServerError as exc:
+            log.error("who answers stays as it is: %s", exc)
+
+    # What is asked for.
+
+    def _ask(self, asked: Asked) -> None:
+        if self.current is None:
+            asked.failed(NotReady("the releases are still being loaded"))
+            return
+        if asked.what in ("load", "unload"):
+            self._queue.append(asked)
+            return
+        given = asked.given
+        try:
+            if asked.what == "canary":
+                self._reroute(
+                    lambda desired, loaded: desired.canary(
+                        given["table"], given["version"], given["share"], loaded
+                    )
+                )
+            elif asked.what == "promote":
+                self._reroute(
+                    lambda desired, loaded: desired.promote(
+                        given["table"], given["version"], loaded
+                    )
+                )
+            elif asked.what == "roll_back":
+                self._reroute(lambda desired, loaded: desired.roll_back(given["table"], loaded))
+            asked.done(self.listing())
+        except ServerError as exc:
+            asked.failed(exc)
+
+    def _poll(self) -> None:
+        if not any(each.what == "poll" for each in self._queue):
+            self._queue.append(Asked("poll"))
+
+    def listing(self) -> dict[str, Any]:
+        """How things are: as `ReleasesResponse`."""
+        assert self.current is not None
+        loaded, starting = self.current.digests, self._starting
+        loading = {} if starting is None else starting.digests
+        out = []
+        for table, version in sorted({*self._found.releases, *loaded, *loading}):
+            key = (table, version)
+            found = self._found.releases.get(key)
+            digest, why = self._refused.get(key, ("", ""))
+            state = "available"
+            if key in loaded:
+                state, digest = "loaded" if found is not None else "missing", loaded[key]
+            elif key in loading:
+                state, digest = "loading", loading[key]
+            elif why and found is not None and found.digest == digest:
+                state = "refused"
+            wanted = self.desired.of(table)
+            shares = self.current.books.routes.shares(table) if key in loaded else {}
+            on_trial = version == wanted.canary
+            out.append(
+                {
+                    "table": table,
+                    "version": version,
+                    "state": state,
+                    "share": shares.get(version, 0.0),
+                    "canary": on_trial,
+                    "previous": version == wanted.previous and key in loaded,
+                    "digest": digest or (found.digest if found is not None else ""),
+                    "created": found.created if found is not None else "",
+                    "reason": self._reasons.get(table, "") if on_trial else why,
+                }
+            )
+        policies = {
+            table: str(self._releases.policies.get(table, self._releases.default))
+            for table in sorted({table for table, _ in self._found.releases})
+            if self.desired.served(table)
+        }
+        return {
+            "releases": out,
+            "generation": self.current.number,
+            "since": self._since,
+            "policies": policies,
+        }
+
+    # What outlives a restart.
+
+    @property
+    def _path(self) -> Path | None:
+        folder = self._config.state_dir
+        return None if folder is None else folder / STATE
+
+    def _restored(self) -> Desired:
+        if self._path is None or not self._path.exists():
+            return self.desired
+        try:
+            content = json.loads(self._path.read_text(encoding="utf-8"))
+            return self.desired.restored(content["tables"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+            aside = self._path.with_suffix(".damaged")
+            os.replace(self._path, aside)
+            log.error("%s is damaged and was set aside as %s: %r", self._path, aside.name, exc)
+            return self.desired
+
+    def _save(self) -> None:
+        if self._path is None:
+            return
+        content = json.dumps({"format": 1, "tables": self.desired.to_dict()}, indent=2)
+        beside = self._path.with_suffix(".tmp")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with beside.open("w", encoding="utf-8") as file:
+                file.write(content + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, self._path)
+        except OSError as exc:
+            log.error("%s cannot be written: %s", self._path, exc.strerror)
