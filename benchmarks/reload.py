@@ -2,45 +2,46 @@
 
     python -m benchmarks.reload
 
-A server with two workers serves two tables in five versions. An open-loop client asks for one row
-after another at Poisson times over a few standing connections, measured from when each call was
-due, all the time and without a pause. Stretches without and with reloads take turns; a reload
-replaces every process of the server. The last line is one JSON object: p99_ratio (the median over
-pairs of stretches, p99 with reloads over p99 without), failed_requests (calls that did not end with
-grpc-status 0, of all), rss_growth_ratio (memory of all processes after the last reload over before
-the first) and what they are made of.
+A server with two workers serves two tables. An open-loop client asks for one row after another at
+Poisson times over a few standing connections, measured from when each call was due, all the time
+and without a pause. Stretches without reloads and stretches of reloads one after another take
+turns; a reload replaces every process of the server. The last line is one JSON object: p99_ratio
+(the median over pairs of stretches, p99 with reloads over p99 without), failed_requests (calls that
+did not end with grpc-status 0, of all), rss_growth_ratio (memory of all processes after the last
+reload over before the first) and what they are made of.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
+import re
+import signal
 import struct
 import sys
 import tempfile
 import time
 from collections import deque
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import grpc
 import numpy as np
 import psutil
 import uvloop
-from cascade_proto import synthesis_pb2 as pb
-from cascade_proto.synthesis_pb2_grpc import ReleasesStub
 from cascade_tables import list_releases, load_release, write_release
 from numpy.typing import NDArray
 from rich.console import Console
 
 from benchmarks.h2load import LoadFailed
-from benchmarks.latency import METHOD, cascade, process, request
+from benchmarks.latency import METHOD, cascade, request
 from benchmarks.open_loop import Connection, End, literals
 from benchmarks.tables import ROOT
 
 GOAWAY = 7
-VERSIONS = {"credit": 3, "adult": 2}
+VERSIONS = {"credit": 1, "adult": 1}
 DEADLINE = 1.0
 console = Console(stderr=True, highlight=False)
 
@@ -149,7 +150,7 @@ class Steady:
 
 
 def repository_of(folder: Path, source: Path) -> None:
-    """Two tables in five versions: the bundled releases, each under several numbers."""
+    """The bundled releases, each under as many numbers as there are to be versions."""
     for table, versions in VERSIONS.items():
         release = load_release(source, table, list_releases(source)[table][-1])
         for version in range(1, versions + 1):
@@ -157,107 +158,120 @@ def repository_of(folder: Path, source: Path) -> None:
             write_release(folder, manifest, release.codec, release.student, release.teacher)
 
 
-def memory_of(process: psutil.Process) -> int:
-    """Bytes resident in a process and all that it has started."""
-    total = 0
-    for each in (process, *process.children(recursive=True)):
-        try:
-            total += each.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue
-    return total
+class Server:
+    """`cascade serve`, what it says, and its memory."""
 
-
-class Reloads:
-    """Has the server replace its processes, from outside."""
-
-    def __init__(self, target: str) -> None:
-        self._channel = grpc.aio.insecure_channel(target)
-        self._stub = ReleasesStub(self._channel)  # type: ignore[no-untyped-call]
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
         self.seconds: list[float] = []
 
-    async def once(self) -> None:
-        """One reload.
+    async def until_said(self, pattern: str) -> str:
+        """Read on to a line that matches.
 
         Raises:
-            LoadFailed: processes have not been replaced.
+            LoadFailed: there is none.
         """
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            if found := re.search(pattern, line.decode()):
+                return found[1]
+        raise LoadFailed(f"the server ended without saying {pattern}")
+
+    async def reload(self) -> None:
+        """Have it replace its processes; SIGHUP costs this process nothing."""
         began = time.monotonic()
-        before = (await self._stub.ListReleases(pb.ListReleasesRequest())).generation
-        after = await self._stub.LoadRelease(pb.LoadReleaseRequest(), wait_for_ready=True)
-        loaded = [each for each in after.releases if each.state == pb.RELEASE_STATE_LOADED]
-        if after.generation <= before or len(loaded) != sum(VERSIONS.values()):
-            raise LoadFailed(f"generation {after.generation} follows {before}")
+        self.process.send_signal(signal.SIGHUP)
+        await self.until_said(r"generation (\d+) has taken over")
         self.seconds.append(time.monotonic() - began)
 
-    async def close(self) -> None:
-        """Let go of the channel."""
-        await self._channel.close()
+    def memory(self) -> int:
+        """Bytes resident in all its processes."""
+        total = 0
+        server = psutil.Process(self.process.pid)
+        for each in (server, *server.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                total += each.memory_info().rss
+        return total
 
 
-async def measure(target: str, options: argparse.Namespace) -> dict[str, object]:
-    """All stretches, beside the load that goes on."""
-    (server,) = (
-        each for each in psutil.Process().children() if each.status() != psutil.STATUS_ZOMBIE
+@contextlib.asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[tuple[str, Server]]:
+    """A server on a free port; its address."""
+    command = cascade(folder, "--workers", "2")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *command, cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )
-    loop = asyncio.get_running_loop()
-    message, _ = await loop.run_in_executor(None, request, target, "credit")
-    steady = Steady(target, message, options.per_s, options.connections)
-    over, reloads = asyncio.Event(), Reloads(target)
-    load = asyncio.create_task(steady.run(over))
-    await asyncio.sleep(options.warm_seconds)
-    before = memory_of(server)
-    pairs: list[tuple[float, float]] = []
-    rss = [before]
-    done = 0
-    number = 0
-    while done < options.reloads:
-        here = min(options.reloads_a_stretch, options.reloads - done)
-        stretches: dict[bool, tuple[float, float]] = {}
-        for reloading in (True, False) if number % 2 else (False, True):
-            since = time.monotonic()
-            until = since + here * options.every
-            if reloading:
-                for at in range(here):
-                    await asyncio.sleep(max(0.0, since + at * options.every - time.monotonic()))
-                    await reloads.once()
-            await asyncio.sleep(max(0.0, until - time.monotonic()))
-            stretches[reloading] = since, time.monotonic()
-        done += here
-        number += 1
-        with_, without = (
-            1e3 * float(np.quantile(steady.between(*stretches[each]), 0.99))
-            for each in (True, False)
-        )
-        pairs.append((with_, without))
-        rss.append(memory_of(server))
-        console.print(
-            f"{done} reloads: p99 {with_:.3f} ms with, {without:.3f} ms without; "
-            f"{rss[-1] / 2**20:,.0f} MiB"
-        )
-    await asyncio.sleep(options.warm_seconds)
-    after = memory_of(server)
-    over.set()
-    await load
-    await reloads.close()
-    ratios = [a / b for a, b in pairs]
+    server = Server(process)
+    try:
+        yield await server.until_said(r"serving on (\S+:\d+)"), server
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
+    """All stretches, beside the load that goes on."""
+    async with serving(folder) as (target, server):
+        loop = asyncio.get_running_loop()
+        message, _ = await loop.run_in_executor(None, request, target, "credit")
+        steady = Steady(target, message, options.per_s, options.connections)
+        over = asyncio.Event()
+        load = asyncio.create_task(steady.run(over))
+        await asyncio.sleep(options.warm_seconds)
+        before = server.memory()
+        pairs = await stretches(steady, server, options)
+        await asyncio.sleep(options.warm_seconds)
+        after = server.memory()
+        over.set()
+        await load
+    ratios = [with_ / without for with_, without in pairs]
     return {
         "p99_ratio": round(float(np.median(ratios)), 3),
         "failed_requests": sum(end is not End.OK for end in steady.ends),
         "rss_growth_ratio": round(after / before, 3),
         "requests": len(steady.ends),
-        "reloads": done,
+        "reloads": len(server.seconds),
         "reconnected": steady.reconnected,
-        "p99_with_ms": round(float(np.median([a for a, _ in pairs])), 3),
-        "p99_without_ms": round(float(np.median([b for _, b in pairs])), 3),
+        "p99_with_ms": round(float(np.median([with_ for with_, _ in pairs])), 3),
+        "p99_without_ms": round(float(np.median([without for _, without in pairs])), 3),
         "p99_ratios": [round(each, 3) for each in ratios],
-        "worst_with_ms": round(1e3 * float(np.max(steady.seconds)), 1),
-        "reload_s": round(float(np.median(reloads.seconds)), 2),
+        "worst_ms": round(1e3 * float(np.max(steady.seconds)), 1),
+        "reload_s": round(float(np.median(server.seconds)), 2),
         "rss_before_mib": round(before / 2**20, 1),
         "rss_after_mib": round(after / 2**20, 1),
         "per_s": options.per_s,
+        "tables": len(VERSIONS),
         "versions": sum(VERSIONS.values()),
     }
+
+
+async def stretches(
+    steady: Steady, server: Server, options: argparse.Namespace
+) -> list[tuple[float, float]]:
+    """p99, milliseconds, with reloads one after another and without, pair by pair."""
+    pairs: list[tuple[float, float]] = []
+    left = options.reloads
+    while left > 0:
+        p99: dict[bool, float] = {}
+        for reloading in (True, False) if len(pairs) % 2 else (False, True):
+            since = time.monotonic()
+            if reloading:
+                for _ in range(min(options.reloads_a_stretch, left)):
+                    await server.reload()
+                    await asyncio.sleep(options.between)
+                left -= options.reloads_a_stretch
+            else:
+                await asyncio.sleep(options.quiet_seconds)
+            until = time.monotonic()
+            # The last calls of a stretch are answered, or late, by then.
+            await asyncio.sleep(0.1)
+            p99[reloading] = 1e3 * float(np.quantile(steady.between(since, until), 0.99))
+        pairs.append((p99[True], p99[False]))
+        console.print(
+            f"{len(server.seconds)} reloads: p99 {p99[True]:.3f} ms with, {p99[False]:.3f} ms "
+            f"without; {server.memory() / 2**20:,.0f} MiB"
+        )
+    return pairs
 
 
 def main() -> None:
@@ -268,7 +282,8 @@ def main() -> None:
     parser.add_argument("--repository", type=Path, default=ROOT / "model_repository")
     parser.add_argument("--reloads", type=int, default=50)
     parser.add_argument("--reloads-a-stretch", type=int, default=5)
-    parser.add_argument("--every", type=float, default=2.0, help="seconds between reloads")
+    parser.add_argument("--between", type=float, default=1.0, help="seconds of rest after one")
+    parser.add_argument("--quiet-seconds", type=float, default=10.0, help="of other stretches")
     parser.add_argument("--per-s", type=float, default=300.0, help="calls a second")
     parser.add_argument("--connections", type=int, default=4)
     parser.add_argument("--warm-seconds", type=float, default=5.0)
@@ -276,8 +291,7 @@ def main() -> None:
     try:
         with tempfile.TemporaryDirectory() as folder:
             repository_of(Path(folder), options.repository)
-            with process(*cascade(Path(folder), "--workers", "2")) as target:
-                print(json.dumps(uvloop.run(measure(target, options))))
+            print(json.dumps(uvloop.run(measure(Path(folder), options))))
     except LoadFailed as exc:
         sys.exit(f"error: {exc}")
 

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,15 @@ from cascade_server import canary
 from cascade_server.books import Books
 from cascade_server.canary import CanaryConfig, Verdict
 from cascade_server.config import ServerConfig
-from cascade_server.errors import ConfigError, NotAllowed, NotReady, ServerError
-from cascade_server.found import Found, Source
+from cascade_server.control import ERRORS
+from cascade_server.errors import ConfigError, NotAllowed, NotReady, ReleaseRefused, ServerError
+from cascade_server.found import Found, Key, Source
 from cascade_server.ledger import Ledger
 from cascade_server.memory import Memory
 from cascade_server.placement import Board
 from cascade_server.policy import Desired, Policy
 from cascade_server.sla import open_books
-from cascade_server.supervisor import Begin, Crew, Member, Role, Supervisor
+from cascade_server.supervisor import Begin, Crew, Member, Post, Role, Supervisor
 from cascade_server.trial import outcomes
 
 log = logging.getLogger("cascade.server")
@@ -91,12 +93,14 @@ class Asked:
 
     def failed(self, error: ServerError) -> None:
         """It cannot be."""
-        kind = next(each.__name__ for each in type(error).__mro__ if each.__name__ in KINDS)
         if self.member is not None:
-            self.member.tell(answer=self.number, error=str(error), kind=kind)
+            self.member.tell(answer=self.number, error=str(error), kind=kind_of(error))
 
 
-KINDS = ("BadRequest", "UnknownTable", "NotReady", "NotAllowed", "ServerError")
+def kind_of(error: Exception) -> str:
+    """The error's class, as `control.ERRORS` knows it."""
+    names = (each.__name__ for each in type(error).__mro__)
+    return next((name for name in names if name in ERRORS), "")
 
 
 @dataclass(eq=False)
@@ -190,6 +194,9 @@ class Generations:
         self._refused: dict[tuple[str, int], tuple[str, str]] = {}
         self._trials: dict[str, TrialBegun] = {}
         self._reasons: dict[str, str] = {}
+        self._fetching: tuple[Crew, Asked] | None = None
+        self._culprit: Key | None = None
+        self._kind = ""
         self._poll_at = self._judge_at = 0.0
         self._since = 0
 
@@ -201,8 +208,15 @@ class Generations:
             ConfigError: what was kept of an earlier server's releases is damaged.
         """
         self.desired = self._restored()
+        asked = Asked("begin")
+        if self._source.is_remote:
+            self._start_fetching(asked)
+        else:
+            self._begin_first(asked)
+
+    def _begin_first(self, asked: Asked) -> None:
         self._found = self._source.look()
-        generation = self._plan(self.desired, Asked("begin"), None)
+        generation = self._plan(self.desired, asked, None)
         if not generation.versions:
             raise ReleaseError(
                 f"model repository {self._source.name} holds no release that is to be served; "
@@ -218,12 +232,69 @@ class Generations:
         """The keeper saves what all have counted."""
         return crew.name == "the books' keeper"
 
+    def _start_fetching(self, asked: Asked) -> None:
+        """Have a process bring what is wanted to this machine; `_fetched` goes on from there."""
+        role = Role("the fetcher", partial(self._fetch, asked), once=True)
+        begin = Begin.FIRST if self.current is None else Begin.NEXT
+        self._fetching = (
+            self.supervisor.start(f"fetching {self._source.name}", [role], begin),
+            asked,
+        )
+
+    def _fetch(self, asked: Asked, post: Post, _begin: Begin) -> None:
+        """The fetcher's life."""
+
+        def wanted(found: Found) -> Mapping[str, Sequence[int]]:
+            self._found = found
+            loaded = {} if self.current is None else self.current.versions
+            desired = self.desired
+            if self.current is not None:
+                desired = self._changed(asked, self.current)
+            return desired.wanted(found.without(self._bad(asked)), loaded)
+
+        try:
+            found = self._source.fetch(wanted)
+        except ReleaseRefused as exc:
+            seen = self._found.to_list()
+            post.tell(error=str(exc), culprit=[exc.table, exc.version], found=seen)
+            raise SystemExit(1) from exc
+        except (ServerError, CascadeTablesError) as exc:
+            post.tell(error=str(exc), kind=kind_of(exc))
+            raise SystemExit(1) from exc
+        post.tell(found=found.to_list(), ready=True)
+
+    def _fetched(self, asked: Asked) -> None:
+        self._fetching = None
+        if self.current is None:
+            self._begin_first(asked)
+        else:
+            self._go_on(asked, self.current)
+
+    def _not_fetched(self, asked: Asked, why: str) -> None:
+        self._fetching = None
+        log.error("nothing is loaded, and all goes on as before: %s", why)
+        culprit, kind = self._culprit, self._kind
+        self._culprit, self._kind = None, ""
+        if culprit is not None and asked.what != "begin":
+            self._refused[culprit] = (self._source.look().digest(*culprit), why)
+            self._found = self._source.look()
+            if culprit != (asked.given.get("table"), asked.given.get("version")):
+                self._queue.appendleft(asked)
+                return
+        error = ERRORS.get(kind, NotAllowed)
+        asked.failed(error(f"{why}; what was served goes on being served"))
+
     # What the supervisor says.
 
     def said(self, member: Member, what: dict[str, Any]) -> None:
         """See `Director`."""
         if "loaded" in what and member.role.name == "worker 0" and self._is_first(member):
             self._say(what["loaded"])
+        if "found" in what:
+            self._source.knows(Found.of_list(what["found"]))
+        if "culprit" in what:
+            self._culprit = (what["culprit"][0], int(what["culprit"][1]))
+        self._kind = what.get("kind", self._kind)
         if "metrics" in what:
             self._say(what["metrics"])
         if "release" in what and self._starting is not None:
@@ -239,6 +310,10 @@ class Generations:
 
     def ready(self, crew: Crew) -> None:
         """See `Director`."""
+        if self._fetching is not None and crew is self._fetching[0]:
+            self.supervisor.dismiss(crew, self._config.drain_seconds)
+            self._fetched(self._fetching[1])
+            return
         if crew is self._keepers:
             self.supervisor.serves(crew)
         elif self._starting is not None and crew is self._starting.crew:
@@ -260,6 +335,9 @@ class Generations:
         """See `Director`; the first ends the whole."""
         if not self._said_serving:
             raise ServerError(why)
+        if self._fetching is not None and crew is self._fetching[0]:
+            self._not_fetched(self._fetching[1], why)
+            return
         starting = self._starting
         if starting is None or crew is not starting.crew:
             log.error("%s cannot be ready: %s", crew.name, why)
@@ -313,7 +391,7 @@ class Generations:
                 self._judge(now)
                 self._judge_at = now + TRIAL_SECONDS
             due.append(self._judge_at)
-        if self._queue and self._starting is None:
+        if self._queue and self._starting is None and self._fetching is None:
             if self._leaving is None:
                 self._begin_next()
                 due.append(now)
@@ -327,13 +405,7 @@ class Generations:
 
     def _plan(self, desired: Desired, asked: Asked, before: Generation | None) -> Generation:
         loaded = {} if before is None else before.versions
-        given = (asked.given.get("table"), asked.given.get("version"))
-        bad = {
-            key
-            for key, (digest, _) in self._refused.items()
-            if self._found.digest(*key) == digest and key != given
-        }
-        wanted = desired.wanted(self._found.without(bad), loaded)
+        wanted = desired.wanted(self._found.without(self._bad(asked)), loaded)
         number = 1 if before is None else before.number + 1
         config = replace(self._config, versions=wanted)
         if config.teacher_socket is not None:
@@ -358,6 +430,15 @@ class Generations:
         slot = number % 2
         return Generation(number, config, books, slot, board, digests, desired, asked, began, first)
 
+    def _bad(self, asked: Asked) -> set[Key]:
+        """Releases that were refused and are as they were, but for one that is asked for again."""
+        given = (asked.given.get("table"), asked.given.get("version"))
+        return {
+            key
+            for key, (digest, _) in self._refused.items()
+            if self._found.digest(*key) == digest and key != given
+        }
+
     def _launch(self, generation: Generation, begin: Begin) -> None:
         self._starting = generation
         name = f"generation {generation.number} ({generation})"
@@ -365,8 +446,15 @@ class Generations:
 
     def _begin_next(self) -> None:
         """Start what was asked for first."""
-        asked, before = self._queue.popleft(), self.current
-        assert before is not None
+        asked = self._queue.popleft()
+        assert self.current is not None
+        if self._source.is_remote:
+            self._start_fetching(asked)
+        else:
+            self._go_on(asked, self.current)
+
+    def _go_on(self, asked: Asked, before: Generation) -> None:
+        """All that may be loaded is on this machine."""
         try:
             self._found = self._source.look()
             desired = self._changed(asked, before)

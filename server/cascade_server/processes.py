@@ -120,6 +120,8 @@ def worker(
     begin: Begin,
 ) -> None:
     """Answer calls until SIGTERM, or until another generation has taken over; then drain."""
+    if begin is Begin.NEXT:
+        loading.step_back()
     books, place = generation.books, generation.slot * workers + number
     # The student needs no teacher: who is started again answers, whether or not that one is back.
     config = replace(generation.config, await_teacher=begin is not Begin.AGAIN)
@@ -153,18 +155,27 @@ def worker(
                 post.tell(ready=server.port)
             else:
                 # Nobody waits for it yet: SIGTERM ends it at once.
-                await server.prepare(quietly=begin is Begin.NEXT)
+                await server.prepare(turns_of(config) if begin is Begin.NEXT else None)
                 loop.add_signal_handler(signal.SIGTERM, server.stop)
                 if begin is Begin.NEXT:
                     post.tell(ready=True)
                     await server.until(accept)
+                    loading.step_forward()
                 await server.take_over()
                 post.tell(**{"accepting" if begin is Begin.NEXT else "ready": True})
             await server.main_loop()
         finally:
             await server.shutdown()
+            # To let go of memory takes the system a while, which others need not wait for.
+            loading.yield_to_all()
 
     _run(life, post)
+
+
+def turns_of(config: ServerConfig) -> loading.Turns:
+    """In which the processes of a server load beside others that answer."""
+    assert config.teacher_socket is not None
+    return loading.Turns(config.teacher_socket.parent / "loading")
 
 
 def teacher(generation: Generation, post: Post, begin: Begin) -> None:
@@ -186,13 +197,16 @@ def teacher(generation: Generation, post: Post, begin: Begin) -> None:
             (Tier.TEACHER,),
             config.versions,
         )
-        server = TeacherServer(await loading.load(load, begin is Begin.NEXT), path)
+        turns = turns_of(config) if begin is Begin.NEXT else None
+        repository = await loading.load(lambda pause: load(pause=pause), turns)
+        server = TeacherServer(repository, path)
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         Control(post, {"accept": accepting, "retire": retired, "leave": lambda: None})
         await server.start()
         post.tell(ready=True)
         await stop.wait()
         server.stop()
+        loading.yield_to_all()
 
     def accepting() -> None:
         post.tell(accepting=True)

@@ -11,6 +11,7 @@ from cascade_tables import ReleaseError, list_releases, load_release
 
 from cascade_server.errors import ReleaseRefused, UnknownTable
 from cascade_server.memory import Memory
+from cascade_server.rehearsal import rehearse
 from cascade_server.router import Tier
 from cascade_server.routes import Routes
 from cascade_server.runtime import Runtime
@@ -49,6 +50,7 @@ class Repository:
         tiers: Collection[Tier] = tuple(Tier),
         wanted: Mapping[str, Collection[int]] | None = None,
         routes: Routes | None = None,
+        pause: Callable[[], None] = lambda: None,
     ) -> Repository:
         """Verify, load and warm releases of a folder; of each the tiers that are asked for.
 
@@ -59,6 +61,7 @@ class Repository:
             tiers: student, teacher or both.
             wanted: versions by table; None: all.
             routes: as for the repository.
+            pause: called after each piece of work.
 
         Raises:
             ReleaseRefused: one is not whole, or cannot be run; names the file.
@@ -75,8 +78,13 @@ class Repository:
                 began = time.monotonic()
                 try:
                     release = load_release(folder, table, version)
+                    pause()
                     runtime = Runtime(release, teacher_threads, tiers)
-                    runtime.warm()
+                    pause()
+                    runtime.warm(pause)
+                    if Tier.STUDENT in tiers:
+                        rehearse(runtime)
+                        pause()
                 except Exception as exc:
                     raise ReleaseRefused.of(table, version, exc) from exc
                 tables.setdefault(table, {})[version] = runtime

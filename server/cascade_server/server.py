@@ -16,6 +16,7 @@ from cascade_server.config import ServerConfig
 from cascade_server.control import Control
 from cascade_server.errors import ConfigError
 from cascade_server.grpcio_server import GrpcioServer
+from cascade_server.loading import Turns
 from cascade_server.metrics import SteppingCollector
 from cascade_server.open_inference.service import NAME as INFERENCE
 from cascade_server.open_inference.service import InferenceService
@@ -45,7 +46,7 @@ class Server:
 
     One that is to take over from another is made ready first, and nobody waits for it:
 
-    >>> await server.prepare(quietly=True)
+    >>> await server.prepare(turns)
     >>> await server.take_over()    # listens; says SERVING
     >>> server.retire()             # the other one: takes no new connections
     >>> server.leave()              # and ends when what is inside has ended
@@ -110,20 +111,20 @@ class Server:
         await self._say(NOT_SERVING)
         await self.sla.start()
         await self._listen()
-        await self._load(quietly=False)
+        await self._load(None)
         await self._say(SERVING)
 
-    async def prepare(self, quietly: bool) -> None:
+    async def prepare(self, turns: Turns | None) -> None:
         """Load and warm every release.
 
         Args:
-            quietly: with nothing but what other processes leave of the processors.
+            turns: as for `loading.load`.
 
         Raises:
             ReleaseError: a release is missing or damaged.
         """
         await self.sla.start()
-        await self._load(quietly)
+        await self._load(turns)
 
     async def take_over(self) -> None:
         """Listen, and say SERVING.
@@ -147,7 +148,7 @@ class Server:
         except OSError as exc:
             raise ConfigError(f"cannot listen on {address}: is the port taken?") from exc
 
-    async def _load(self, quietly: bool) -> None:
+    async def _load(self, turns: Turns | None) -> None:
         tiers: tuple[Tier, ...] = tuple(Tier)
         if self.config.teacher_socket is not None:
             self._teachers = TeacherLink(self.config.teacher_socket)
@@ -162,7 +163,7 @@ class Server:
             self.config.versions,
             self.sla.books.routes,
         )
-        repository = await loading.load(load, quietly)
+        repository = await loading.load(lambda pause: load(pause=pause), turns)
         teachers = None
         if self._teachers is not None:
             if self.config.await_teacher:

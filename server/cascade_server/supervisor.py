@@ -33,6 +33,8 @@ log = logging.getLogger("cascade.server")
 PR_SET_PDEATHSIG = 1
 # Seconds beyond the drain that a member gets before it is killed.
 KILL_AFTER = 5.0
+# Seconds between the starts of members beside whom others answer: a fork takes milliseconds.
+BETWEEN_FORKS = 0.1
 
 
 class Begin(Enum):
@@ -190,7 +192,11 @@ class Supervisor:
     def start(self, name: str, roles: Sequence[Role], begin: Begin) -> Crew:
         """Start a crew; it is told of when it is ready, or has failed."""
         crew = Crew(name, begin)
-        crew.members = [Member(role, crew) for role in roles]
+        pause = BETWEEN_FORKS if begin is Begin.NEXT else 0.0
+        now = time.monotonic()
+        crew.members = [
+            Member(role, crew, start_at=now + pause * number) for number, role in enumerate(roles)
+        ]
         self._crews.append(crew)
         return crew
 
