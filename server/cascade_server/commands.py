@@ -13,7 +13,7 @@ from cascade_server.canary import CanaryConfig
 from cascade_server.config import TRANSPORTS, ServerConfig
 from cascade_server.errors import ConfigError, ServerError
 from cascade_server.found import source_of
-from cascade_server.generations import ReleaseConfig
+from cascade_server.generation import ReleaseConfig
 from cascade_server.policy import Policy
 from cascade_server.processes import serve_in_processes
 

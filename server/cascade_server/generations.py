@@ -8,148 +8,39 @@ version answers who names none is a matter of `routes`, and changes without any 
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 from cascade_tables import CascadeTablesError, ReleaseError
-from numpy.typing import NDArray
 
-from cascade_server import canary
 from cascade_server.books import Books
-from cascade_server.canary import CanaryConfig, Verdict
+from cascade_server.canary import Verdict
+from cascade_server.changes import Asked, kind_of
 from cascade_server.config import ServerConfig
 from cascade_server.control import ERRORS
-from cascade_server.errors import ConfigError, NotAllowed, NotReady, ReleaseRefused, ServerError
+from cascade_server.desired_file import DesiredFile
+from cascade_server.errors import NotAllowed, NotReady, ReleaseRefused, ServerError
 from cascade_server.found import Found, Key, Source
+from cascade_server.generation import Generation, ReleaseConfig
 from cascade_server.ledger import Ledger
+from cascade_server.listing import listed
 from cascade_server.memory import Memory
 from cascade_server.placement import Board
-from cascade_server.policy import Desired, Policy
+from cascade_server.policy import Desired
 from cascade_server.sla import open_books
-from cascade_server.supervisor import Begin, Crew, Member, Post, Role, Supervisor
-from cascade_server.trial import outcomes
+from cascade_server.supervisor import Begin, Crew, Member, Phase, Post, Role, Supervisor
+from cascade_server.trials import Trials
 
 log = logging.getLogger("cascade.server")
 
-STATE = "releases.json"
 # Seconds that what is inside a generation may take once another has taken over, unless it is
 # hurried by a third; between looks at trials; between looks at a change that is underway.
 LONGEST_STAY, TRIAL_SECONDS, TICK = 3600.0, 1.0, 0.05
-
-
-@dataclass(frozen=True)
-class ReleaseConfig:
-    """What is loaded, and how trials are held.
-
-    Attributes:
-        default, policies: as in `Desired`.
-        poll_seconds: between looks at the repository; 0: only when told.
-        canary_share: that a new version gets on trial; 0: it answers at once.
-        canary: what promotes it, and rolls it back.
-        load_seconds: that a generation may take to become ready.
-    """
-
-    default: Policy = field(default_factory=Policy)
-    policies: Mapping[str, Policy] = field(default_factory=dict)
-    poll_seconds: float = 0.0
-    canary_share: float = 0.0
-    canary: CanaryConfig = field(default_factory=CanaryConfig)
-    load_seconds: float = 300.0
-
-    def __post_init__(self) -> None:
-        for name, low, high in (
-            ("poll_seconds", 0, 86_400),
-            ("canary_share", 0, 0.5),
-            ("load_seconds", 1, 86_400),
-        ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ConfigError(f"{name} is {value:g}; allowed: {low} to {high:g}")
-
-
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """Something that was asked for: by a worker's caller, or by nobody in particular."""
-
-    what: str
-    given: Mapping[str, Any] = field(default_factory=dict)
-    member: Member | None = None
-    number: int = 0
-
-    def done(self, told: Mapping[str, Any]) -> None:
-        """It is."""
-        if self.member is not None:
-            self.member.tell(answer=self.number, done=told)
-
-    def failed(self, error: ServerError) -> None:
-        """It cannot be."""
-        if self.member is not None:
-            self.member.tell(answer=self.number, error=str(error), kind=kind_of(error))
-
-
-def kind_of(error: Exception) -> str:
-    """The error's class, as `control.ERRORS` knows it."""
-    names = (each.__name__ for each in type(error).__mro__)
-    return next((name for name in names if name in ERRORS), "")
-
-
-@dataclass(eq=False)
-class Generation:
-    """Processes that load the same releases.
-
-    Attributes:
-        number: from 1.
-        config: theirs; what they load, and where their teacher listens.
-        books, slot: where they count, and which half of the workers' places is theirs.
-        board: what its workers know of each other; None: there is one, or grpcio's transport.
-        digests: of what they load, by table and version.
-        desired: what is wanted once they serve.
-        asked: who waits for them.
-        first: whether none was before.
-    """
-
-    number: int
-    config: ServerConfig
-    books: Books
-    slot: int
-    board: Board | None
-    digests: Mapping[tuple[str, int], str]
-    desired: Desired
-    asked: Asked
-    began: float
-    first: bool
-    crew: Crew | None = None
-    culprit: tuple[str, int] | None = None
-
-    @property
-    def versions(self) -> Mapping[str, Sequence[int]]:
-        """What they load."""
-        assert self.config.versions is not None
-        return self.config.versions
-
-    def __str__(self) -> str:
-        return "; ".join(
-            f"{table} {', '.join(map(str, each))}" for table, each in self.versions.items()
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class TrialBegun:
-    """A canary, and what had been counted when its trial began."""
-
-    version: int
-    since: float
-    before: NDArray[np.int64]
 
 
 class Generations:
@@ -192,8 +83,8 @@ class Generations:
         # Members that have been told to accept, or to retire, and have not said that they do.
         self._awaited: set[Member] = set()
         self._refused: dict[tuple[str, int], tuple[str, str]] = {}
-        self._trials: dict[str, TrialBegun] = {}
-        self._reasons: dict[str, str] = {}
+        self._trials = Trials(releases.canary, time.monotonic)
+        self._file = DesiredFile(config.state_dir)
         self._fetching: tuple[Crew, Asked] | None = None
         self._culprit: Key | None = None
         self._kind = ""
@@ -207,7 +98,7 @@ class Generations:
             ReleaseError: there is nothing to serve.
             ConfigError: what was kept of an earlier server's releases is damaged.
         """
-        self.desired = self._restored()
+        self.desired = self._file.restored(self.desired)
         asked = Asked("begin")
         if self._source.is_remote:
             self._start_fetching(asked)
@@ -388,7 +279,7 @@ class Generations:
             due.append(self._poll_at)
         if self._trials:
             if now >= self._judge_at:
-                self._judge(now)
+                self._judge()
                 self._judge_at = now + TRIAL_SECONDS
             due.append(self._judge_at)
         if self._queue and self._starting is None and self._fetching is None:
@@ -483,7 +374,7 @@ class Generations:
         """Look after a generation on its way; returns when to look again."""
         crew = starting.crew
         assert crew is not None
-        if not self.current or crew.phase.name == "STARTING":
+        if not self.current or crew.phase is Phase.STARTING:
             until = starting.began + self._releases.load_seconds
             if now >= until:
                 self.supervisor.dismiss(crew, 0.0)
@@ -518,7 +409,7 @@ class Generations:
         self._since = time.time_ns() // 1000
         for key in generation.digests:
             self._refused.pop(key, None)
-        self._save()
+        self._file.save(self.desired)
         if not generation.first:
             generation.books.routes.count("loaded")
             generation.asked.done(self.listing())
@@ -538,76 +429,58 @@ class Generations:
 
     def _route(self, generation: Generation) -> None:
         """Let versions answer as is wanted from now on."""
-        routes, now = generation.books.routes, time.monotonic()
-        for table, versions in generation.versions.items():
-            state = generation.desired.of(table)
-            trial = self._trials.get(table)
-            fresh = self.current is None or self.current.books is not generation.books
-            if not state.canary:
-                self._trials.pop(table, None)
-            elif trial is None or trial.version != state.canary or fresh:
-                before = generation.books.trial()
-                self._trials[table] = TrialBegun(state.canary, now, before)
-                routes.count("canary_started")
-                self._say(
-                    f"{table} version {state.canary} is on trial with {state.share:.3g} "
-                    f"of the requests that name no version"
-                )
-            routes.put(table, state, versions)
-        for table in routes.tables - set(generation.versions):
-            routes.put(table, replace(generation.desired.of(table), canary=0, share=0.0), ())
-        for table in list(self._trials):
-            if table not in generation.versions:
-                del self._trials[table]
+        books = generation.books
+        for table in books.tables:
+            state, versions = generation.desired.of(table), generation.versions.get(table, ())
+            if not versions:
+                state = replace(state, canary=0, share=0.0)
+            if self._trials.holds(table, state.canary, books):
+                books.routes.count("canary_started")
+                share = f"{state.share:.3g} of the requests that name no version"
+                self._say(f"{table} version {state.canary} is on trial with {share}")
+            books.routes.put(table, state, versions)
 
-    def _reroute(self, change: Callable[[Desired, Mapping[str, Sequence[int]]], Desired]) -> None:
+    def _reroute(self, change: Callable[..., Desired]) -> None:
         """Change who answers, in what serves and in what is about to.
+
+        Args:
+            change: one of `Desired`'s, given all but whose it is and what is loaded.
 
         Raises:
             ServerError: it cannot be.
         """
         assert self.current is not None
-        self.desired = self.current.desired = change(self.desired, self.current.versions)
+        self.desired = self.current.desired = change(self.desired, loaded=self.current.versions)
         if self._starting is not None:
             try:
-                desired = change(self._starting.desired, self._starting.versions)
+                desired = change(self._starting.desired, loaded=self._starting.versions)
             except ServerError:
                 pass  # its version is not among those that will be loaded
             else:
                 self._starting.desired = desired
         self._route(self.current)
-        self._save()
+        self._file.save(self.desired)
 
-    def _judge(self, now: float) -> None:
+    def _judge(self) -> None:
         """Look at all trials."""
         assert self.current is not None
-        books = self.current.books
-        for table, trial in list(self._trials.items()):
-            counts = books.trial() - trial.before
-            judged = canary.judge(
-                outcomes(books.objectives, table, counts), now - trial.since, self._releases.canary
-            )
-            self._reasons[table] = judged.reason
-            if judged.verdict is Verdict.WAIT:
-                continue
+        for table, version, judged in self._trials.judged():
             promoted = judged.verdict is Verdict.PROMOTE
-            with self._logged():
-                if promoted:
-                    self._reroute(lambda desired, loaded, t=table: desired.promote(t, 0, loaded))  # type: ignore[misc]
-                else:
-                    self._reroute(lambda desired, loaded, t=table: desired.roll_back(t, loaded))  # type: ignore[misc]
-            books.routes.count("canary_promoted" if promoted else "canary_rolled_back")
-            did = "promoted" if promoted else "rolled back"
-            level = logging.INFO if promoted else logging.WARNING
-            log.log(level, "%s version %d is %s: %s", table, trial.version, did, judged.reason)
-            self._say(f"{table} version {trial.version} is {did}: {judged.reason}")
-
-    @contextmanager
-    def _logged(self) -> Iterator[None]:
-        try:
-            yield
-        except ServerError as exc:
-            log.error("who answers stays as it is: %s", exc)
+            change = Desired.promoted if promoted else Desired.rolled_back
+            try:
+                self._reroute(partial(change, table=table))
+            except ServerError as exc:
+                log.error("who answers stays as it is: %s", exc)
+                continue
+            event, did = (
+                ("canary_promoted", "promoted")
+                if promoted
+                else ("canary_rolled_back", "rolled back")
+            )
+            self.current.books.routes.count(event)
+            self._say(f"{table} version {version} is {did}: {judged.reason}")
+            if not promoted:
+                log.warning("%s version %d is rolled back: %s", table, version, judged.reason)
 
     # What is asked for.
 
@@ -618,22 +491,14 @@ class Generations:
         if asked.what in ("load", "unload"):
             self._queue.append(asked)
             return
-        given = asked.given
+        changes: dict[str, Callable[..., Desired]] = {
+            "canary": Desired.on_trial,
+            "promote": Desired.promoted,
+            "roll_back": Desired.rolled_back,
+        }
         try:
-            if asked.what == "canary":
-                self._reroute(
-                    lambda desired, loaded: desired.canary(
-                        given["table"], given["version"], given["share"], loaded
-                    )
-                )
-            elif asked.what == "promote":
-                self._reroute(
-                    lambda desired, loaded: desired.promote(
-                        given["table"], given["version"], loaded
-                    )
-                )
-            elif asked.what == "roll_back":
-                self._reroute(lambda desired, loaded: desired.roll_back(given["table"], loaded))
+            if asked.what in changes:
+                self._reroute(partial(changes[asked.what], **asked.given))
             asked.done(self.listing())
         except ServerError as exc:
             asked.failed(exc)
@@ -645,78 +510,21 @@ class Generations:
     def listing(self) -> dict[str, Any]:
         """How things are: as `ReleasesResponse`."""
         assert self.current is not None
-        loaded, starting = self.current.digests, self._starting
-        loading = {} if starting is None else starting.digests
-        out = []
-        for table, version in sorted({*self._found.releases, *loaded, *loading}):
-            key = (table, version)
-            found = self._found.releases.get(key)
-            digest, why = self._refused.get(key, ("", ""))
-            state = "available"
-            if key in loaded:
-                state, digest = "loaded" if found is not None else "missing", loaded[key]
-            elif key in loading:
-                state, digest = "loading", loading[key]
-            elif why and found is not None and found.digest == digest:
-                state = "refused"
-            wanted = self.desired.of(table)
-            shares = self.current.books.routes.shares(table) if key in loaded else {}
-            on_trial = version == wanted.canary
-            out.append(
-                {
-                    "table": table,
-                    "version": version,
-                    "state": state,
-                    "share": shares.get(version, 0.0),
-                    "canary": on_trial,
-                    "previous": version == wanted.previous and key in loaded,
-                    "digest": digest or (found.digest if found is not None else ""),
-                    "created": found.created if found is not None else "",
-                    "reason": self._reasons.get(table, "") if on_trial else why,
-                }
-            )
         policies = {
             table: str(self._releases.policies.get(table, self._releases.default))
-            for table in sorted({table for table, _ in self._found.releases})
+            for table in sorted(self._found.versions)
             if self.desired.served(table)
         }
         return {
-            "releases": out,
+            "releases": listed(
+                self._found,
+                self.current,
+                self._starting,
+                self.desired,
+                self._refused,
+                self._trials.reasons,
+            ),
             "generation": self.current.number,
             "since": self._since,
             "policies": policies,
         }
-
-    # What outlives a restart.
-
-    @property
-    def _path(self) -> Path | None:
-        folder = self._config.state_dir
-        return None if folder is None else folder / STATE
-
-    def _restored(self) -> Desired:
-        if self._path is None or not self._path.exists():
-            return self.desired
-        try:
-            content = json.loads(self._path.read_text(encoding="utf-8"))
-            return self.desired.restored(content["tables"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
-            aside = self._path.with_suffix(".damaged")
-            os.replace(self._path, aside)
-            log.error("%s is damaged and was set aside as %s: %r", self._path, aside.name, exc)
-            return self.desired
-
-    def _save(self) -> None:
-        if self._path is None:
-            return
-        content = json.dumps({"format": 1, "tables": self.desired.to_dict()}, indent=2)
-        beside = self._path.with_suffix(".tmp")
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with beside.open("w", encoding="utf-8") as file:
-                file.write(content + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, self._path)
-        except OSError as exc:
-            log.error("%s cannot be written: %s", self._path, exc.strerror)

@@ -205,7 +205,7 @@ class Desired:
         state = replace(state, also=state.also - gone, without=state.without | gone)
         return self.put(table, state)
 
-    def canary(self, table: str, version: int, share: float, loaded: Available) -> Desired:
+    def on_trial(self, table: str, version: int, share: float, loaded: Available) -> Desired:
         """Give a loaded version a share of the requests that name none.
 
         Raises:
@@ -224,7 +224,7 @@ class Desired:
             )
         return self.put(table, replace(state, stable=stable, canary=version, share=share))
 
-    def promote(self, table: str, version: int, loaded: Available) -> Desired:
+    def promoted(self, table: str, loaded: Available, version: int = 0) -> Desired:
         """Let a version answer who names none; 0: the canary.
 
         Raises:
@@ -243,7 +243,7 @@ class Desired:
             table, replace(state, stable=pinned, previous=previous, canary=0, share=0.0)
         )
 
-    def roll_back(self, table: str, loaded: Available) -> Desired:
+    def rolled_back(self, table: str, loaded: Available) -> Desired:
         """End the trial of a canary; without one, let answer who did before.
 
         Raises:

@@ -25,7 +25,8 @@ from cascade_server.config import ServerConfig
 from cascade_server.control import Control
 from cascade_server.errors import ReleaseRefused, ServerError
 from cascade_server.found import Folder, Source
-from cascade_server.generations import Generation, Generations, ReleaseConfig
+from cascade_server.generation import Generation, ReleaseConfig
+from cascade_server.generations import Generations
 from cascade_server.listening import listen, reserve
 from cascade_server.metrics import ReleasesCollector, SteppingCollector
 from cascade_server.placement import Placement

@@ -54,9 +54,12 @@ def repository(releases: Path, tmp_path: Path) -> Path:
 
 
 def publish(source: Path, folder: Path, table: str, version: int) -> None:
-    """As `cascade release` does: the manifest comes last."""
+    """As `cascade release` does: each folder whole, the manifest's last."""
     for name in (f"{table}_student", f"{table}_teacher", table):
-        shutil.copytree(source / name / str(version), folder / name / str(version))
+        staged = folder / f".{name}-{version}"
+        shutil.copytree(source / name / str(version), staged)
+        (folder / name).mkdir(exist_ok=True)
+        staged.rename(folder / name / str(version))
 
 
 def damage(folder: Path, version: int) -> Path:

@@ -121,52 +121,52 @@ class TestAnswering:
         assert (state.answering((1, 2)), state.canary) == (2, 0)
 
     def test_promoting_the_canary(self) -> None:
-        trial = desired().canary("credit", 2, 0.1, CREDIT)
-        state = trial.promote("credit", 0, CREDIT).of("credit")
+        trial = desired().on_trial("credit", 2, 0.1, CREDIT)
+        state = trial.promoted("credit", CREDIT, 0).of("credit")
         assert (state.answering((1, 2, 3)), state.previous, state.canary) == (2, 3, 0)
         assert state.share == 0
 
     def test_rolling_back_a_canary_leaves_who_answered(self) -> None:
-        trial = desired().canary("credit", 2, 0.1, CREDIT)
-        state = trial.roll_back("credit", CREDIT).of("credit")
+        trial = desired().on_trial("credit", 2, 0.1, CREDIT)
+        state = trial.rolled_back("credit", CREDIT).of("credit")
         assert (state.answering((1, 2, 3)), state.canary, state.share) == (3, 0, 0)
 
     def test_rolling_back_a_promotion_and_again(self) -> None:
-        one = desired().promote("credit", 1, CREDIT)
+        one = desired().promoted("credit", CREDIT, 1)
         assert one.of("credit").answering((1, 2, 3)) == 1
-        back = one.roll_back("credit", CREDIT)
+        back = one.rolled_back("credit", CREDIT)
         assert back.of("credit").answering((1, 2, 3)) == 3
-        assert back.roll_back("credit", CREDIT).of("credit").answering((1, 2, 3)) == 1
+        assert back.rolled_back("credit", CREDIT).of("credit").answering((1, 2, 3)) == 1
 
     def test_there_may_be_nothing_to_go_back_to(self) -> None:
         with pytest.raises(NotAllowed, match="neither a canary nor a version that answered"):
-            desired().roll_back("credit", CREDIT)
+            desired().rolled_back("credit", CREDIT)
 
     def test_a_version_that_was_rolled_back_to_stays(self) -> None:
         """What comes later does not answer by itself: somebody has decided."""
-        back = desired().promote("credit", 2, CREDIT)
+        back = desired().promoted("credit", CREDIT, 2)
         after = back.after(CREDIT, {"credit": (1, 2, 3, 4)}, share=0.0)
         assert after.of("credit").answering((1, 2, 3, 4)) == 2
 
     def test_unloading_who_answers_lets_the_highest_answer(self) -> None:
-        pinned = desired().promote("credit", 2, CREDIT).unload("credit", 2, CREDIT)
+        pinned = desired().promoted("credit", CREDIT, 2).unload("credit", 2, CREDIT)
         state = pinned.after(CREDIT, {"credit": (1, 3)}, share=0.0).of("credit")
         assert (state.answering((1, 3)), state.stable) == (3, 0)
 
     def test_unloading_the_canary_ends_its_trial(self) -> None:
-        trial = desired().canary("credit", 2, 0.1, CREDIT).unload("credit", 2, CREDIT)
+        trial = desired().on_trial("credit", 2, 0.1, CREDIT).unload("credit", 2, CREDIT)
         assert trial.after(CREDIT, {"credit": (1, 3)}, share=0.0).of("credit").canary == 0
 
     @pytest.mark.parametrize("share", [0.0, 1.0, -1.0, 5.0])
     def test_a_share_is_a_part(self, share: float) -> None:
         with pytest.raises(BadRequest, match="above 0 and below 1"):
-            desired().canary("credit", 2, share, CREDIT)
+            desired().on_trial("credit", 2, share, CREDIT)
 
     def test_who_answers_is_no_canary(self) -> None:
         with pytest.raises(BadRequest, match="version 3 is the one that answers"):
-            desired().canary("credit", 3, 0.5, CREDIT)
+            desired().on_trial("credit", 3, 0.5, CREDIT)
 
 
 def test_it_outlives_a_restart() -> None:
-    one = desired().canary("credit", 2, 0.25, CREDIT).unload("credit", 1, CREDIT)
+    one = desired().on_trial("credit", 2, 0.25, CREDIT).unload("credit", 1, CREDIT)
     assert desired().restored(one.to_dict()) == one
