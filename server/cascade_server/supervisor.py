@@ -311,6 +311,7 @@ class Supervisor:
         if crew.phase is Phase.STARTING and all(member.ready for member in crew.members):
             crew.phase = Phase.READY
             self._director.ready(crew)
+            return now  # it may have found something to do
         return due
 
     def _start(self, member: Member) -> None:

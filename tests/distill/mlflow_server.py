@@ -17,7 +17,7 @@ import pytest
 
 from benchmarks.environments import NotInstalled, environment
 
-PACKAGE = "mlflow==3.18.0"
+PACKAGE = "mlflow==3.17.2"
 # Longer than it takes to start.
 SOON = 120.0
 
