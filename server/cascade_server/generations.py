@@ -497,11 +497,19 @@ class Generations:
             "roll_back": Desired.rolled_back,
         }
         try:
-            if asked.what in changes:
+            if asked.what == "list":
+                self._look_again()
+            elif asked.what in changes:
                 self._reroute(partial(changes[asked.what], **asked.given))
             asked.done(self.listing())
         except ServerError as exc:
             asked.failed(exc)
+
+    def _look_again(self) -> None:
+        try:
+            self._found = self._source.look()
+        except CascadeTablesError as exc:
+            log.error("the repository cannot be looked at: %s", exc)
 
     def _poll(self) -> None:
         if not any(each.what == "poll" for each in self._queue):

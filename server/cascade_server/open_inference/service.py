@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from importlib.metadata import version as version_of
 from typing import NamedTuple, TypeVar
@@ -170,7 +171,9 @@ class InferenceService:
             request = pb.RepositoryModelLoadRequest.FromString(message)
             index.check_parameters(request.parameters, ())
             known = await asked(self._control, self._config, "list")
-            table, _ = index.table_of(request.model_name, known)
+            table = request.model_name
+            with contextlib.suppress(UnknownTable):  # it may have come since that was looked at
+                table, _ = index.table_of(request.model_name, known)
             await asked(self._control, self._config, "load", table=table, version=0)
             return pb.RepositoryModelLoadResponse()
         except Exception as exc:
