@@ -25,6 +25,7 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.inference_pb2_grpc import GRPCInferenceServiceStub
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from cascade_tables import load_release, write_release
+from cascade_tables.remote import RemoteRepository
 from onnx import helper, numpy_helper
 
 from tests.integration.serving import CASCADE, SOON, Served, serve, until
@@ -455,3 +456,40 @@ def test_no_process_is_left_when_a_server_is_stopped_while_it_loads(
         served.process.terminate()
         assert served.process.wait(SOON) == 0
         assert not [each for each in children if each.is_running()]
+
+
+class TestBehindAURL:
+    """A repository that is not on this machine; `file://` goes the same way as `s3://`."""
+
+    def test_serve_load_and_refuse(
+        self, releases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        url = f"file://{tmp_path}/remote"
+        remote = RemoteRepository(url)
+        remote.publish(releases, TABLE, 1)
+        with serve("--repository", url, "--pool-mib", "0") as served, served.client() as client:
+            assert version_of(client) == 1
+            remote.publish(releases, TABLE, 2)
+            remote.publish(releases, "shops", 1)
+            damage(tmp_path / "remote", 2)
+            with pytest.raises(InvalidRequest, match=r"file://.*model\.onnx is damaged"):
+                client.releases.load(TABLE, 2)
+            assert states(client)[TABLE, 2] == "refused"
+            assert client.releases.load("shops").answering("shops") == 1
+            remote.publish(releases, TABLE, 3)
+            client.releases.load()
+            assert version_of(client) == 3
+            with pytest.raises(NotFound, match="no version 9"):
+                client.releases.load(TABLE, 9)
+
+    def test_one_that_cannot_be_reached_is_named(self, tmp_path: Path) -> None:
+        done = subprocess.run(
+            [*CASCADE, "serve", "--port", "0", "--repository", f"file://{tmp_path}/nothing"],
+            capture_output=True,
+            text=True,
+            timeout=SOON,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert f"model repository file://{tmp_path}/nothing holds no release" in done.stderr
