@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cascade_server.control import ERRORS
+from cascade_server.crews import Member
 from cascade_server.errors import ServerError
-from cascade_server.supervisor import Member
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,6 +19,11 @@ class Asked:
     given: Mapping[str, Any] = field(default_factory=dict)
     member: Member | None = None
     number: int = 0
+
+    @property
+    def release(self) -> tuple[str, int]:
+        """The one that was named."""
+        return self.given.get("table", ""), self.given.get("version", 0)
 
     def done(self, told: Mapping[str, Any]) -> None:
         """It is."""

@@ -55,6 +55,14 @@ class Found:
         found = {(table, version): Seen(*seen) for table, version, *seen in releases}
         return cls(versions, found)
 
+    def digests(self, wanted: Wanted) -> dict[Key, str]:
+        """Of some releases."""
+        return {
+            (table, version): self.digest(table, version)
+            for table, versions in wanted.items()
+            for version in versions
+        }
+
     def without(self, some: Collection[Key]) -> dict[str, list[int]]:
         """Versions by table, but for some."""
         return {

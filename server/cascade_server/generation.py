@@ -9,10 +9,10 @@ from cascade_server.books import Books
 from cascade_server.canary import CanaryConfig
 from cascade_server.changes import Asked
 from cascade_server.config import ServerConfig
+from cascade_server.crews import Crew
 from cascade_server.errors import ConfigError
 from cascade_server.placement import Board
 from cascade_server.policy import Desired, Policy
-from cascade_server.supervisor import Crew
 
 
 @dataclass(frozen=True)

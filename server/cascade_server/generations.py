@@ -20,20 +20,18 @@ from cascade_tables import CascadeTablesError, ReleaseError
 
 from cascade_server.books import Books
 from cascade_server.canary import Verdict
-from cascade_server.changes import Asked, kind_of
+from cascade_server.changes import Asked
 from cascade_server.config import ServerConfig
-from cascade_server.control import ERRORS
+from cascade_server.crews import Begin, Crew, Member, Phase, Role
 from cascade_server.desired_file import DesiredFile
-from cascade_server.errors import NotAllowed, NotReady, ReleaseRefused, ServerError
+from cascade_server.errors import NotAllowed, NotReady, ServerError
+from cascade_server.fetching import Fetching, fetch
 from cascade_server.found import Found, Key, Source
 from cascade_server.generation import Generation, ReleaseConfig
-from cascade_server.ledger import Ledger
 from cascade_server.listing import listed
-from cascade_server.memory import Memory
-from cascade_server.placement import Board
+from cascade_server.planning import Planner, carry_over
 from cascade_server.policy import Desired
-from cascade_server.sla import open_books
-from cascade_server.supervisor import Begin, Crew, Member, Phase, Post, Role, Supervisor
+from cascade_server.supervisor import Supervisor
 from cascade_server.trials import Trials
 
 log = logging.getLogger("cascade.server")
@@ -69,7 +67,8 @@ class Generations:
         serving: Callable[[], None],
     ) -> None:
         self._config, self._releases, self._source = config, releases, source
-        self._workers, self._roles, self._keeper = workers, roles, keeper
+        self._planner = Planner(config, releases, workers)
+        self._roles, self._keeper = roles, keeper
         self._say, self._serving = say, serving
         self.supervisor = Supervisor(self, lambda: say("draining"), config.drain_seconds)
         self.desired = Desired(releases.default, releases.policies)
@@ -85,9 +84,7 @@ class Generations:
         self._refused: dict[tuple[str, int], tuple[str, str]] = {}
         self._trials = Trials(releases.canary, time.monotonic)
         self._file = DesiredFile(config.state_dir)
-        self._fetching: tuple[Crew, Asked] | None = None
-        self._culprit: Key | None = None
-        self._kind = ""
+        self._fetching: Fetching | None = None
         self._poll_at = self._judge_at = 0.0
         self._since = 0
 
@@ -124,16 +121,7 @@ class Generations:
         return crew.name == "the books' keeper"
 
     def _start_fetching(self, asked: Asked) -> None:
-        """Have a process bring what is wanted to this machine; `_fetched` goes on from there."""
-        role = Role("the fetcher", partial(self._fetch, asked), once=True)
-        begin = Begin.FIRST if self.current is None else Begin.NEXT
-        self._fetching = (
-            self.supervisor.start(f"fetching {self._source.name}", [role], begin),
-            asked,
-        )
-
-    def _fetch(self, asked: Asked, post: Post, _begin: Begin) -> None:
-        """The fetcher's life."""
+        """Have a process bring what is wanted to this machine, and go on from there."""
 
         def wanted(found: Found) -> Mapping[str, Sequence[int]]:
             self._found = found
@@ -143,37 +131,29 @@ class Generations:
                 desired = self._changed(asked, self.current)
             return desired.wanted(found.without(self._bad(asked)), loaded)
 
-        try:
-            found = self._source.fetch(wanted)
-        except ReleaseRefused as exc:
-            seen = self._found.to_list()
-            post.tell(error=str(exc), culprit=[exc.table, exc.version], found=seen)
-            raise SystemExit(1) from exc
-        except (ServerError, CascadeTablesError) as exc:
-            post.tell(error=str(exc), kind=kind_of(exc))
-            raise SystemExit(1) from exc
-        post.tell(found=found.to_list(), ready=True)
+        begin = Begin.FIRST if self.current is None else Begin.NEXT
+        role = Role("the fetcher", partial(fetch, self._source, wanted), once=True)
+        crew = self.supervisor.start(f"fetching {self._source.name}", [role], begin)
+        self._fetching = Fetching(crew, asked)
 
-    def _fetched(self, asked: Asked) -> None:
+    def _fetched(self, fetching: Fetching) -> None:
         self._fetching = None
+        self.supervisor.dismiss(fetching.crew, self._config.drain_seconds)
         if self.current is None:
-            self._begin_first(asked)
+            self._begin_first(fetching.asked)
         else:
-            self._go_on(asked, self.current)
+            self._go_on(fetching.asked, self.current)
 
-    def _not_fetched(self, asked: Asked, why: str) -> None:
-        self._fetching = None
+    def _not_fetched(self, fetching: Fetching, why: str) -> None:
+        self._fetching, asked, culprit = None, fetching.asked, fetching.culprit
         log.error("nothing is loaded, and all goes on as before: %s", why)
-        culprit, kind = self._culprit, self._kind
-        self._culprit, self._kind = None, ""
-        if culprit is not None and asked.what != "begin":
-            self._refused[culprit] = (self._source.look().digest(*culprit), why)
-            self._found = self._source.look()
-            if culprit != (asked.given.get("table"), asked.given.get("version")):
+        self._look_again()
+        if culprit is not None:
+            self._refused[culprit] = (self._found.digest(*culprit), why)
+            if culprit != asked.release:
                 self._queue.appendleft(asked)
                 return
-        error = ERRORS.get(kind, NotAllowed)
-        asked.failed(error(f"{why}; what was served goes on being served"))
+        asked.failed(fetching.error(f"{why}; what was served goes on being served"))
 
     # What the supervisor says.
 
@@ -181,16 +161,14 @@ class Generations:
         """See `Director`."""
         if "loaded" in what and member.role.name == "worker 0" and self._is_first(member):
             self._say(what["loaded"])
-        if "found" in what:
-            self._source.knows(Found.of_list(what["found"]))
-        if "culprit" in what:
-            self._culprit = (what["culprit"][0], int(what["culprit"][1]))
-        self._kind = what.get("kind", self._kind)
+        if self._fetching is not None and member.crew is self._fetching.crew:
+            self._fetching.said(what, self._source)
         if "metrics" in what:
             self._say(what["metrics"])
         if "release" in what and self._starting is not None:
             self._starting.culprit = (what["release"][0], int(what["release"][1]))
-        if what.get("accepting") or what.get("retired"):
+        if not what.keys().isdisjoint(("accepting", "retired", "ready")):
+            # Ready: who has died meanwhile, and was started again.
             self._awaited.discard(member)
         if "ask" in what:
             number, kind = what.pop("number"), what.pop("ask")
@@ -201,9 +179,8 @@ class Generations:
 
     def ready(self, crew: Crew) -> None:
         """See `Director`."""
-        if self._fetching is not None and crew is self._fetching[0]:
-            self.supervisor.dismiss(crew, self._config.drain_seconds)
-            self._fetched(self._fetching[1])
+        if self._fetching is not None and crew is self._fetching.crew:
+            self._fetched(self._fetching)
             return
         if crew is self._keepers:
             self.supervisor.serves(crew)
@@ -226,8 +203,8 @@ class Generations:
         """See `Director`; the first ends the whole."""
         if not self._said_serving:
             raise ServerError(why)
-        if self._fetching is not None and crew is self._fetching[0]:
-            self._not_fetched(self._fetching[1], why)
+        if self._fetching is not None and crew is self._fetching.crew:
+            self._not_fetched(self._fetching, why)
             return
         starting = self._starting
         if starting is None or crew is not starting.crew:
@@ -243,8 +220,7 @@ class Generations:
         if culprit is not None:
             digest = starting.digests.get(culprit, "")
             self._refused[culprit] = (digest, why)
-            wants = (starting.asked.given.get("table"), starting.asked.given.get("version"))
-            if culprit != wants:
+            if culprit != starting.asked.release:
                 # What else was to be loaded need not suffer for it.
                 self._queue.appendleft(starting.asked)
                 return
@@ -286,7 +262,8 @@ class Generations:
             if self._leaving is None:
                 self._begin_next()
                 due.append(now)
-            else:
+            elif not (self._source.is_remote and self._queue[0].what == "poll"):
+                # Of a URL it is not known yet whether there is anything to hurry for.
                 assert self._leaving.crew is not None
                 self.supervisor.dismiss(self._leaving.crew, self._config.drain_seconds)
                 due.append(self._leaving.crew.until)
@@ -295,39 +272,15 @@ class Generations:
     # From one generation to the next.
 
     def _plan(self, desired: Desired, asked: Asked, before: Generation | None) -> Generation:
-        loaded = {} if before is None else before.versions
-        wanted = desired.wanted(self._found.without(self._bad(asked)), loaded)
-        number = 1 if before is None else before.number + 1
-        config = replace(self._config, versions=wanted)
-        if config.teacher_socket is not None:
-            socket = config.teacher_socket.with_suffix(f".{number}.sock")
-            config = replace(config, teacher_socket=socket)
-        if before is not None and set(wanted) <= before.books.tables:
-            books = before.books
-        else:
-            tables = dict.fromkeys(() if before is None else before.books.tables, (0,))
-            books = open_books(replace(config, versions={**tables, **wanted}), 2 * self._workers)
-        board = None
-        # grpcio does not hand over what it has accepted.
-        if self._workers > 1 and config.transport == "http2":
-            board = Board(self._workers, Memory(shared=True))
-        digests = {
-            (table, version): self._found.digest(table, version)
-            for table, versions in wanted.items()
-            for version in versions
-        }
-        desired = desired.after(loaded, wanted, self._releases.canary_share, first=before is None)
-        began, first = time.monotonic(), before is None
-        slot = number % 2
-        return Generation(number, config, books, slot, board, digests, desired, asked, began, first)
+        bad = self._bad(asked)
+        return self._planner.plan(desired, asked, self._found, bad, before)
 
     def _bad(self, asked: Asked) -> set[Key]:
         """Releases that were refused and are as they were, but for one that is asked for again."""
-        given = (asked.given.get("table"), asked.given.get("version"))
         return {
             key
             for key, (digest, _) in self._refused.items()
-            if self._found.digest(*key) == digest and key != given
+            if self._found.digest(*key) == digest and key != asked.release
         }
 
     def _launch(self, generation: Generation, begin: Begin) -> None:
@@ -396,7 +349,9 @@ class Generations:
         for member in before.crew.members:
             member.tell(do="leave")
         if before.books is not starting.books:
-            self._carry_over(before.books, starting.books)
+            carry_over(before.books, starting.books)
+            if self._keepers is not None:
+                self.supervisor.dismiss(self._keepers, self._config.drain_seconds)
         seconds = now - starting.began
         self._took_over()
         self._say(f"generation {starting.number} has taken over, after {seconds:.2f} s")
@@ -413,17 +368,6 @@ class Generations:
         if not generation.first:
             generation.books.routes.count("loaded")
             generation.asked.done(self.listing())
-
-    def _carry_over(self, old: Books, new: Books) -> None:
-        """New tables have come: error budgets go on in larger books; a new keeper reads them."""
-        place = len(old.places) - 1
-        state = Ledger(old.config, old.tables, old.clock, old, place).state()
-        Ledger(new.config, new.tables, new.clock, new, place).restore(state)
-        for event, times in old.routes.totals().items():
-            for _ in range(times):
-                new.routes.count(event)
-        if self._keepers is not None:
-            self.supervisor.dismiss(self._keepers, self._config.drain_seconds)
 
     # Who answers.
 
@@ -512,8 +456,18 @@ class Generations:
             log.error("the repository cannot be looked at: %s", exc)
 
     def _poll(self) -> None:
-        if not any(each.what == "poll" for each in self._queue):
-            self._queue.append(Asked("poll"))
+        if any(each.what == "poll" for each in self._queue) or self._starting is not None:
+            return
+        asked = Asked("poll")
+        if not self._source.is_remote:
+            assert self.current is not None
+            self._look_again()
+            wanted = self.desired.wanted(
+                self._found.without(self._bad(asked)), self.current.versions
+            )
+            if self._found.digests(wanted) == self.current.digests:
+                return
+        self._queue.append(asked)
 
     def listing(self) -> dict[str, Any]:
         """How things are: as `ReleasesResponse`."""

@@ -23,6 +23,7 @@ from cascade_server.answer_metrics import AnswersCollector
 from cascade_server.books import Books
 from cascade_server.config import ServerConfig
 from cascade_server.control import Control
+from cascade_server.crews import Begin, Post, Role
 from cascade_server.errors import ReleaseRefused, ServerError
 from cascade_server.found import Folder, Source
 from cascade_server.generation import Generation, ReleaseConfig
@@ -34,7 +35,6 @@ from cascade_server.repository import Loaded, Repository
 from cascade_server.router import Tier
 from cascade_server.server import Server
 from cascade_server.sla import Sla
-from cascade_server.supervisor import Begin, Post, Role
 from cascade_server.teacher_process import TeacherServer
 
 # The teacher has what the workers leave of the processors.
