@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import re
 import signal
@@ -127,7 +128,7 @@ class Steady:
                 while calls and not slots[at].leaving:
                     slots[at].send(calls.popleft(), block, body)
             pause = next_at - time.monotonic()
-            await asyncio.sleep(min(0.002, max(0.0, pause)) if not making else 0)
+            await asyncio.sleep(min(0.0005 if making else 0.002, max(0.0, pause)))
         for each in slots:
             each.close()
 
@@ -216,6 +217,7 @@ async def measure(folder: Path, options: argparse.Namespace) -> dict[str, object
         message, _ = await loop.run_in_executor(None, request, target, "credit")
         steady = Steady(target, message, options.per_s, options.connections)
         over = asyncio.Event()
+        gc.disable()  # a collection here would look like a slow answer
         load = asyncio.create_task(steady.run(over))
         await asyncio.sleep(options.warm_seconds)
         before = server.memory()

@@ -32,7 +32,7 @@ class ReleaseConfig:
     poll_seconds: float = 0.0
     canary_share: float = 0.0
     canary: CanaryConfig = field(default_factory=CanaryConfig)
-    load_seconds: float = 300.0
+    load_seconds: float = 1800.0
 
     def __post_init__(self) -> None:
         for name, low, high in (

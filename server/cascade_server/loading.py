@@ -24,7 +24,7 @@ T = TypeVar("T")
 Pause = Callable[[], None]
 
 # Of the time, the part in which something is loaded.
-SHARE = 0.2
+SHARE = 0.1
 
 
 def yield_to_all() -> None:

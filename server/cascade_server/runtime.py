@@ -18,8 +18,10 @@ Tokens = NDArray[np.int32]
 Mask = NDArray[np.bool_]
 Noise = NDArray[np.float32]
 
-# Batch sizes that are run before a release is ready: powers of two up to a full batch.
+# Batch sizes that are run before a release is ready: powers of two up to a full batch, which is
+# smaller for the teacher (`teacher.TEACHER_PART`).
 WARM_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+LARGEST_WARM = {Tier.STUDENT: 1024, Tier.TEACHER: 256}
 # Rows of one run: larger requests are cut, so that memory is bounded and caches stay warm.
 MAX_BATCH = 1024
 
@@ -102,7 +104,7 @@ class Runtime:
                 (Tier.STUDENT, self.draw_student, self.student_noise),
                 (Tier.TEACHER, self.denoise, self.teacher_noise - self.columns),
             ):
-                if tier not in self._sessions:
+                if tier not in self._sessions or n > LARGEST_WARM[tier]:
                     continue
                 noise = np.full((n, width), 0.5, np.float32)
                 if n < MAX_BATCH // 4:
