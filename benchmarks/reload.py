@@ -4,8 +4,8 @@
 
 A server with two workers serves two tables. An open-loop client asks for one row after another at
 Poisson times over a few standing connections, measured from when each call was due, all the time
-and without a pause. Stretches without reloads and stretches of reloads one after another take
-turns; a reload replaces every process of the server. The last line is one JSON object: p99_ratio
+and without a pause. Stretches without reloads and stretches of reloads one after another, with two
+seconds of rest between them, take turns; a reload replaces every process of the server. The last line is one JSON object: p99_ratio
 (the median over pairs of stretches, p99 with reloads over p99 without), failed_requests (calls that
 did not end with grpc-status 0, of all), rss_growth_ratio (memory of all processes after the last
 reload over before the first) and what they are made of.
@@ -284,8 +284,8 @@ def main() -> None:
     parser.add_argument("--repository", type=Path, default=ROOT / "model_repository")
     parser.add_argument("--reloads", type=int, default=50)
     parser.add_argument("--reloads-a-stretch", type=int, default=5)
-    parser.add_argument("--between", type=float, default=0.5, help="seconds of rest after one")
-    parser.add_argument("--quiet-seconds", type=float, default=8.0, help="of other stretches")
+    parser.add_argument("--between", type=float, default=2.0, help="seconds of rest after one")
+    parser.add_argument("--quiet-seconds", type=float, default=6.0, help="of other stretches")
     parser.add_argument("--per-s", type=float, default=300.0, help="calls a second")
     parser.add_argument("--connections", type=int, default=4)
     parser.add_argument("--warm-seconds", type=float, default=5.0)

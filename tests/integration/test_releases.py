@@ -19,7 +19,6 @@ import onnx
 import psutil
 import pytest
 from cascade_client import Client, InvalidRequest, NotFound
-from cascade_client.releases import ReleaseState
 from cascade_proto import inference_pb2 as oip
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.inference_pb2_grpc import GRPCInferenceServiceStub
@@ -32,7 +31,8 @@ from tests.integration.serving import CASCADE, SOON, Served, serve, until
 from tests.releases import TABLE, make_release
 from tests.server.messages import ask, row
 
-LOADED = ReleaseState.LOADED
+# Of the models of a table.
+ENDS = ("", "_student", "_teacher")
 
 
 @pytest.fixture(scope="module")
@@ -422,8 +422,9 @@ class TestOpenInference:
                 request = oip.ModelReadyRequest(name=name)
                 return bool(stub.ModelReady(request, timeout=SOON).ready)
 
-            networks = (f"{TABLE}:1", f"{TABLE}_student:1", f"{TABLE}_teacher:1")
-            assert index() == dict.fromkeys(networks, "READY")
+            ready = dict.fromkeys((f"{TABLE}{end}:1" for end in ENDS), "READY")
+            assert index(ready=True) == ready
+            assert index() == ready | {f"shops{end}:1": "UNAVAILABLE" for end in ENDS}
             load = oip.RepositoryModelLoadRequest(model_name="shops")
             stub.RepositoryModelLoad(load, timeout=SOON)
             assert index(ready=True)["shops:1"] == "READY"
