@@ -5,10 +5,10 @@
 A server with two workers serves two tables. An open-loop client asks for one row after another at
 Poisson times over a few standing connections, measured from when each call was due, all the time
 and without a pause. Stretches without reloads and stretches of reloads one after another, with two
-seconds of rest between them, take turns; a reload replaces every process of the server. The last line is one JSON object: p99_ratio
-(the median over pairs of stretches, p99 with reloads over p99 without), failed_requests (calls that
-did not end with grpc-status 0, of all), rss_growth_ratio (memory of all processes after the last
-reload over before the first) and what they are made of.
+seconds of rest between them, take turns; a reload replaces every process of the server. The last
+line is one JSON object: p99_ratio (the median over pairs of stretches, p99 with reloads over p99
+without), failed_requests (calls that did not end with grpc-status 0, of all), rss_growth_ratio
+(memory of all processes after the last reload over before the first) and what they are made of.
 """
 
 from __future__ import annotations

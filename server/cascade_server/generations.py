@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from cascade_tables import CascadeTablesError, ReleaseError
+from cascade_tables.errors import listing as listing_of
 
 from cascade_server.books import Books
 from cascade_server.canary import Verdict
@@ -24,7 +25,7 @@ from cascade_server.changes import Asked
 from cascade_server.config import ServerConfig
 from cascade_server.crews import Begin, Crew, Member, Phase, Role
 from cascade_server.desired_file import DesiredFile
-from cascade_server.errors import NotAllowed, NotReady, ServerError
+from cascade_server.errors import NotAllowed, NotReady, ServerError, UnknownTable
 from cascade_server.fetching import Fetching, fetch
 from cascade_server.found import Found, Key, Source
 from cascade_server.generation import Generation, ReleaseConfig
@@ -104,6 +105,7 @@ class Generations:
 
     def _begin_first(self, asked: Asked) -> None:
         self._found = self._source.look()
+        self._check_policies()
         generation = self._plan(self.desired, asked, None)
         if not generation.versions:
             raise ReleaseError(
@@ -114,6 +116,15 @@ class Generations:
         roles = self._keeper(generation.books)
         if roles:
             self._keepers = self.supervisor.start("the books' keeper", roles, Begin.FIRST)
+
+    def _check_policies(self) -> None:
+        """A table that is to be served and is not there is a mistake; a version may come yet."""
+        for table, policy in self._releases.policies.items():
+            versions = self._found.versions.get(table)
+            if versions is None:
+                raise UnknownTable.table(table, self._found.versions)
+            if missing := sorted(policy.versions - set(versions)):
+                log.warning("%s has no version %s yet", table, listing_of(missing))
 
     @staticmethod
     def is_last(crew: Crew) -> bool:

@@ -270,6 +270,17 @@ class TestReloading:
             client.releases.load("shops", 1)
             assert client.synthesize("shops", {}).provenance.version == 1
 
+    def test_a_table_that_is_not_there_is_named(self, releases: Path) -> None:
+        done = subprocess.run(
+            [*CASCADE, "serve", "--port", "0", "--repository", str(releases), "--serve", "shop"],
+            capture_output=True,
+            text=True,
+            timeout=SOON,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert "unknown table 'shop'; the tables are: payments, shops. Did you mean" in done.stderr
+
 
 class TestTrials:
     """A canary gets a share, and is judged by what callers get."""
