@@ -108,8 +108,9 @@ class Generations:
         self._check_policies()
         generation = self._plan(self.desired, asked, None)
         if not generation.versions:
+            served = " that is to be served" if self._found.releases else ""
             raise ReleaseError(
-                f"model repository {self._source.name} holds no release that is to be served; "
+                f"model repository {self._source.name} holds no release{served}; "
                 "`cascade release` writes one"
             )
         self._launch(generation, Begin.FIRST)
