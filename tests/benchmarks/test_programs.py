@@ -118,3 +118,12 @@ def test_processes() -> None:
     assert found["throughput_ratio"] > 0
     assert found["in_process_flood_rows_per_s"] > 0
     assert found["own_process_flood_rows_per_s"] > 0
+
+
+def test_reload() -> None:
+    options = ["--reloads", "1", "--quiet-seconds", "1", "--warm-seconds", "1", "--between", "0"]
+    found = last_line(benchmark("reload", *options))
+    assert found.keys() >= {"p99_ratio", "rss_growth_ratio", "p99_with_ms", "reload_s"}
+    assert (found["reloads"], found["failed_requests"]) == (1, 0)
+    assert found["reconnected"] == 4
+    assert found["requests"] > 0
