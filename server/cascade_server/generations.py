@@ -12,7 +12,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +19,6 @@ from cascade_tables import CascadeTablesError, ReleaseError
 from cascade_tables.errors import listing as listing_of
 
 from cascade_server.books import Books
-from cascade_server.canary import Verdict
 from cascade_server.changes import Asked
 from cascade_server.config import ServerConfig
 from cascade_server.crews import Begin, Crew, Member, Phase, Role
@@ -32,6 +30,7 @@ from cascade_server.generation import Generation, ReleaseConfig
 from cascade_server.listing import listed
 from cascade_server.planning import Planner, carry_over
 from cascade_server.policy import Desired
+from cascade_server.routing import Routing
 from cascade_server.supervisor import Supervisor
 from cascade_server.trials import Trials
 
@@ -83,7 +82,7 @@ class Generations:
         # Members that have been told to accept, or to retire, and have not said that they do.
         self._awaited: set[Member] = set()
         self._refused: dict[tuple[str, int], tuple[str, str]] = {}
-        self._trials = Trials(releases.canary, time.monotonic)
+        self._routing = Routing(Trials(releases.canary, time.monotonic), say)
         self._file = DesiredFile(config.state_dir)
         self._fetching: Fetching | None = None
         self._poll_at = self._judge_at = 0.0
@@ -198,7 +197,7 @@ class Generations:
             self.supervisor.serves(crew)
         elif self._starting is not None and crew is self._starting.crew:
             self.supervisor.serves(crew)
-            self._route(self._starting)
+            self._routing.apply(self._starting)
             if self._starting.first:
                 self._took_over()
             else:
@@ -265,9 +264,11 @@ class Generations:
                 self._poll()
                 self._poll_at = now + self._releases.poll_seconds
             due.append(self._poll_at)
-        if self._trials:
+        if self._routing.trials:
             if now >= self._judge_at:
-                self._judge()
+                assert self.current is not None
+                if self._routing.judge(self.current, self._starting):
+                    self._changed_who_answers()
                 self._judge_at = now + TRIAL_SECONDS
             due.append(self._judge_at)
         if self._queue and self._starting is None and self._fetching is None:
@@ -381,63 +382,6 @@ class Generations:
             generation.books.routes.count("loaded")
             generation.asked.done(self.listing())
 
-    # Who answers.
-
-    def _route(self, generation: Generation) -> None:
-        """Let versions answer as is wanted from now on."""
-        books = generation.books
-        for table in books.tables:
-            state, versions = generation.desired.of(table), generation.versions.get(table, ())
-            if not versions:
-                state = replace(state, canary=0, share=0.0)
-            if self._trials.holds(table, state.canary, books):
-                books.routes.count("canary_started")
-                share = f"{state.share:.3g} of the requests that name no version"
-                self._say(f"{table} version {state.canary} is on trial with {share}")
-            books.routes.put(table, state, versions)
-
-    def _reroute(self, change: Callable[..., Desired]) -> None:
-        """Change who answers, in what serves and in what is about to.
-
-        Args:
-            change: one of `Desired`'s, given all but whose it is and what is loaded.
-
-        Raises:
-            ServerError: it cannot be.
-        """
-        assert self.current is not None
-        self.desired = self.current.desired = change(self.desired, loaded=self.current.versions)
-        if self._starting is not None:
-            try:
-                desired = change(self._starting.desired, loaded=self._starting.versions)
-            except ServerError:
-                pass  # its version is not among those that will be loaded
-            else:
-                self._starting.desired = desired
-        self._route(self.current)
-        self._file.save(self.desired)
-
-    def _judge(self) -> None:
-        """Look at all trials."""
-        assert self.current is not None
-        for table, version, judged in self._trials.judged():
-            promoted = judged.verdict is Verdict.PROMOTE
-            change = Desired.promoted if promoted else Desired.rolled_back
-            try:
-                self._reroute(partial(change, table=table))
-            except ServerError as exc:
-                log.error("who answers stays as it is: %s", exc)
-                continue
-            event, did = (
-                ("canary_promoted", "promoted")
-                if promoted
-                else ("canary_rolled_back", "rolled back")
-            )
-            self.current.books.routes.count(event)
-            self._say(f"{table} version {version} is {did}: {judged.reason}")
-            if not promoted:
-                log.warning("%s version %d is rolled back: %s", table, version, judged.reason)
-
     # What is asked for.
 
     def _ask(self, asked: Asked) -> None:
@@ -456,10 +400,17 @@ class Generations:
             if asked.what == "list":
                 self._look_again()
             elif asked.what in changes:
-                self._reroute(partial(changes[asked.what], **asked.given))
+                change = partial(changes[asked.what], **asked.given)
+                self._routing.change(change, self.current, self._starting)
+                self._changed_who_answers()
             asked.done(self.listing())
         except ServerError as exc:
             asked.failed(exc)
+
+    def _changed_who_answers(self) -> None:
+        assert self.current is not None
+        self.desired = self.current.desired
+        self._file.save(self.desired)
 
     def _look_again(self) -> None:
         try:
@@ -496,7 +447,7 @@ class Generations:
                 self._starting,
                 self.desired,
                 self._refused,
-                self._trials.reasons,
+                self._routing.trials.reasons,
             ),
             "generation": self.current.number,
             "since": self._since,
