@@ -91,7 +91,7 @@ figures: $(VENV)/.dev ## Measure what docs/ says: fidelity of four tables, the s
 	@$(BIN)/python -m benchmarks.keep pool-credit pool --table credit
 	@$(BIN)/python -m benchmarks.report
 
-load-figures: $(VENV)/.dev ## Measure what docs/ says of load: latency, Triton, overload, processes, memory
+load-figures: $(VENV)/.dev ## Measure what docs/ says of load: latency, Triton, overload, processes, memory, reload
 	@$(BIN)/python -m benchmarks.keep latency-credit latency --table credit
 	@$(BIN)/python -m benchmarks.keep triton-credit triton --table credit
 	@$(BIN)/python -m benchmarks.keep call-credit call --table credit
@@ -103,6 +103,7 @@ load-figures: $(VENV)/.dev ## Measure what docs/ says of load: latency, Triton, 
 	@$(BIN)/python -m benchmarks.keep processes-credit processes
 	@$(BIN)/python -m benchmarks.keep memory-credit memory --table credit
 	@$(BIN)/python -m benchmarks.keep in-flight-credit in_flight --table credit
+	@$(BIN)/python -m benchmarks.keep reload-credit reload
 	@$(BIN)/python -m benchmarks.report
 
 clean: ## Remove the environment and caches

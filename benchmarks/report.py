@@ -3,7 +3,7 @@
     python -m benchmarks.report            after a benchmark's last line was kept there
     python -m benchmarks.report --check    fails where a table is not what its figures say
 
-A page has markers, `<!-- fidelity adult -->`, `<!-- student -->`, `<!-- pool credit -->` or
+A page has markers, `<!-- fidelity adult -->`, `<!-- student -->`, `<!-- reload credit -->` or
 `<!-- regularisation -->`, each followed by its table and `<!-- end -->`.
 """
 
@@ -115,7 +115,16 @@ IN_FLIGHT = {
     "p99_ms": "p99 ms",
     "refused": "refused, share",
 }
-KINDS = "fidelity|student|pool|regularisation|latency|triton-inside|triton|call|overload|in_flight"
+KINDS = (
+    "fidelity|student|pool|regularisation|latency|triton-inside|triton|call|overload|in_flight|"
+    "reload"
+)
+RELOAD = {
+    "p99_ms": "p99 ms",
+    "failed": "calls that failed",
+    "mib": "memory of all processes, MiB",
+    "reload_s": "a reload, s",
+}
 BLOCK = re.compile(
     rf"<!-- ({KINDS})(?: (\w+))? -->\n"
     r".*?<!-- end -->",
@@ -211,6 +220,23 @@ def table_of(kind: str, name: str, folder: Path) -> str:
         figures = kept(folder, "in-flight-credit") or {}
         loads = {f"{each['load']:g} ×": each for each in figures.get(name, [])}
         return markdown(IN_FLIGHT, loads)
+    if kind == "reload":
+        figures = kept(folder, f"reload-{name}") or {}
+        sides = {
+            "without": {"p99_ms": "p99_without_ms", "mib": "rss_before_mib"},
+            "with": {
+                "p99_ms": "p99_with_ms",
+                "failed": "failed_requests",
+                "mib": "rss_after_mib",
+                "reload_s": "reload_s",
+            },
+            "ratio": {"p99_ms": "p99_ratio", "mib": "rss_growth_ratio"},
+        }
+        columns = {
+            side: {label: figures.get(key) for label, key in keys.items()}
+            for side, keys in sides.items()
+        }
+        return markdown(RELOAD, columns)
     if kind == "pool":
         figures = kept(folder, f"pool-{name}") or {}
         sides = {

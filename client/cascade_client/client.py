@@ -24,6 +24,7 @@ from cascade_client.base import (
     channel_options,
 )
 from cascade_client.cells import Nulls, read
+from cascade_client.releases import Releases
 from cascade_client.retry import Retry
 from cascade_client.service_level import ServiceLevel
 from cascade_client.session import StandingStream
@@ -310,6 +311,11 @@ class Client(BaseClient):
             NotFound: no such table or version.
         """
         return self._describe(table, version, self._expiry(timeout))
+
+    @property
+    def releases(self) -> Releases:
+        """What the server has loaded, and how to change that and which version answers."""
+        return Releases(self)
 
     def wait_ready(self, timeout: float = 30.0) -> None:
         """Return once the server says that it is serving.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from cascade_distill import pipeline
 from cascade_distill.errors import DistillError
 from cascade_distill.progress import bar
 from cascade_distill.run import Run
+from cascade_distill.tracking import Tracker
 
 EXISTING = click.Path(exists=True, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -80,8 +82,15 @@ def fit(
     recipe = pipeline.TeacherRecipe()
     train = replace(recipe.train, seed=seed, steps=steps or recipe.train.steps)
     pipeline.prepare(run, schema, frame, source=table.name)
+    tracker = Tracker(run, "fit")
+    recipe = replace(recipe, train=train)
+    tracker.parameters(
+        **asdict(recipe), table=table.name, rows=len(frame), schema=schema.fingerprint
+    )
     with bar("teacher", "steps", console) as progress:
-        pipeline.fit_teacher(run, replace(recipe, train=train), progress)
+        pipeline.fit_teacher(run, recipe, tracker.losses(progress))
+    tracker.artefact(run.path("codec.json"))
+    tracker.done()
     console.print(f"teacher in {run.folder}; next: cascade distill {run.folder}")
 
 
@@ -109,10 +118,13 @@ def distill(
     recipe = pipeline.StudentRecipe()
     train = replace(recipe.train, seed=seed, steps=steps or recipe.train.steps)
     recipe = replace(recipe, train=train, rows=rows or recipe.rows)
+    tracker = Tracker(run, "distill")
+    tracker.parameters(**asdict(recipe))
     with bar("teacher rows", "rows", console) as progress:
         pipeline.draw_teacher_rows(run, recipe.rows, seed, workers, progress.rows)
     with bar("student", "steps", console) as progress:
-        pipeline.distill_student(run, recipe, progress)
+        pipeline.distill_student(run, recipe, tracker.losses(progress))
+    tracker.done()
     console.print(f"student in {run.folder}; next: cascade release {run.folder}")
 
 
@@ -145,9 +157,14 @@ def evaluate(
 
     console = Console()
     run = Run(folder)
+    tracker = Tracker(run, "evaluate")
     train, test = read_table(train_file), read_table(test_file)
     threads = _threads(threads)
     figures = measure_run(run, train, test, target, samples, threads, console.print)
+    tracker.parameters(train=train_file.name, test=test_file.name, target=target, samples=samples)
+    tracker.metrics({f"{tier}.{name}": v for tier, of in figures.items() for name, v in of.items()})
+    tracker.artefact(run.path("fidelity.json"))
+    tracker.done()
     print_figures(figures, console)
 
 
@@ -156,10 +173,10 @@ def evaluate(
 @click.option("--table", help="Name to serve it under; the folder's name by default.")
 @click.option(
     "--repository",
-    type=FOLDER,
-    default=Path("model_repository"),
+    default="model_repository",
     show_default=True,
-    help="Model repository to write to.",
+    metavar="FOLDER|URL",
+    help="Model repository to write to; a URL is any that fsspec knows, such as s3://bucket/path.",
 )
 @click.option("--version", "number", type=click.IntRange(1), help="The next one by default.")
 @click.option(
@@ -171,7 +188,7 @@ def evaluate(
 )
 @_friendly
 def release(
-    folder: Path, table: str | None, repository: Path, number: int | None, runtime: str
+    folder: Path, table: str | None, repository: str, number: int | None, runtime: str
 ) -> None:
     """Write the models of run folder FOLDER into a model repository.
 
@@ -181,10 +198,14 @@ def release(
     Example:
       cascade release runs/payments --table payments
       cascade release runs/payments --runtime onnxruntime
+      cascade release runs/payments --repository s3://bucket/models
     """
     from cascade_distill.releasing import release_run
 
     run = Run(folder)
-    name = table or run.name
-    version = release_run(run, repository, name, number, TritonRuntime(runtime))
-    Console().print(f"released {name} version {version} in {repository}")
+    tracker = Tracker(run, "release")
+    manifest = release_run(run, repository, table or run.name, number, TritonRuntime(runtime))
+    tracker.parameters(repository=repository)
+    tracker.released(manifest, json.dumps(asdict(manifest), indent=2) + "\n")
+    tracker.done()
+    Console().print(f"released {manifest.table} version {manifest.version} in {repository}")

@@ -6,7 +6,8 @@ DistillError
 ├── TrainingStopped     Ctrl-C; the run resumes from here
 ├── TrainingDiverged    the loss is no longer a number
 ├── RunIncomplete       a step before this one has not been done
-└── ParityError         an exported graph does not say what its network says
+├── ParityError         an exported graph does not say what its network says
+└── TrackingError       MLflow is to be told, and cannot be
 """
 
 from __future__ import annotations
@@ -65,3 +66,7 @@ class RunIncomplete(DistillError):
 
 class ParityError(DistillError):
     """An exported graph's tokens differ from its network's on too many rows."""
+
+
+class TrackingError(DistillError):
+    """MLflow is to be told, and its client is not installed or its server does not answer."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from pathlib import Path
 
-from cascade_tables import ReleaseManifest, list_releases, write_release
+from cascade_tables import ReleaseManifest, write_release
+from cascade_tables.remote import RemoteRepository, is_url, versions_of
 from cascade_tables.sampling import teacher_noise_width
 from cascade_tables.triton_files import TritonRuntime, configure
 
@@ -18,16 +20,16 @@ LIBRARIES = ("cascade-synthesis", "torch", "onnx", "onnxruntime", "numpy")
 
 def release_run(
     run: Run,
-    repository: Path,
+    repository: Path | str,
     table: str,
     version: int | None = None,
     runtime: TritonRuntime = TritonRuntime.PYTHON,
-) -> int:
-    """Write a run's models and figures as a release; returns its version.
+) -> ReleaseManifest:
+    """Write a run's models and figures as a release; returns what it says of itself.
 
     Args:
         run: a run folder with a finished student.
-        repository: the model repository; made if it is not there.
+        repository: the model repository, a folder's path or a URL; made if it is not there.
         table: the name to serve it under.
         version: None: one more than the highest there is.
         runtime: what is to run the student where Triton serves the repository.
@@ -41,9 +43,11 @@ def release_run(
     codec = run.codec()
     layout = codec.layout
     if version is None:
-        known = list_releases(repository).get(table, []) if repository.is_dir() else []
-        version = max(known, default=0) + 1
+        version = max(versions_of(str(repository), table), default=0) + 1
     about = run.read_json("run.json")
+    # Which run it is may be told to everybody; the address of the server may hold a password.
+    if tracked := about.pop("mlflow", None):
+        about["mlflow_run_id"] = tracked["run_id"]
     manifest = ReleaseManifest(
         table=table,
         version=version,
@@ -59,6 +63,14 @@ def release_run(
         libraries={name: installed(name) for name in LIBRARIES},
         fidelity=run.read_json("fidelity.json"),
     )
-    write_release(repository, manifest, codec, student.read_bytes(), teacher.read_bytes())
-    configure(repository, runtime, table)
-    return version
+    models = codec, student.read_bytes(), teacher.read_bytes()
+    if not is_url(str(repository)):
+        manifest = write_release(Path(repository), manifest, *models)
+        configure(Path(repository), runtime, table)
+        return manifest
+    remote = RemoteRepository(str(repository))
+    with tempfile.TemporaryDirectory(prefix="cascade-release-") as folder:
+        manifest = write_release(Path(folder), manifest, *models)
+        configure(Path(folder), runtime, table)
+        remote.publish(Path(folder), table, version)
+    return manifest

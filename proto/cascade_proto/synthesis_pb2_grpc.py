@@ -362,3 +362,307 @@ class Synthesis(object):
             timeout,
             metadata,
             _registered_method=True)
+
+
+class ReleasesStub(object):
+    """Which releases are loaded, and which of them answers a request that names no version. What is
+    loaded is loaded by new processes while the old ones answer; a call returns when the new ones have
+    taken over, and fails with FAILED_PRECONDITION, and nothing changed, if they could not. Each answer
+    tells how things are now.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ListReleases = channel.unary_unary(
+                '/cascade.v1.Releases/ListReleases',
+                request_serializer=cascade__proto_dot_synthesis__pb2.ListReleasesRequest.SerializeToString,
+                response_deserializer=cascade__proto_dot_synthesis__pb2.ReleasesResponse.FromString,
+                _registered_method=True)
+        self.LoadRelease = channel.unary_unary(
+                '/cascade.v1.Releases/LoadRelease',
+                request_serializer=cascade__proto_dot_synthesis__pb2.LoadReleaseRequest.SerializeToString,
+                response_deserializer=cascade__proto_dot_synthesis__pb2.ReleasesResponse.FromString,
+                _registered_method=True)
+        self.UnloadRelease = channel.unary_unary(
+                '/cascade.v1.Releases/UnloadRelease',
+                request_serializer=cascade__proto_dot_synthesis__pb2.UnloadReleaseRequest.SerializeToString,
+                response_deserializer=cascade__proto_dot_synthesis__pb2.ReleasesResponse.FromString,
+                _registered_method=True)
+        self.StartCanary = channel.unary_unary(
+                '/cascade.v1.Releases/StartCanary',
+                request_serializer=cascade__proto_dot_synthesis__pb2.StartCanaryRequest.SerializeToString,
+                response_deserializer=cascade__proto_dot_synthesis__pb2.ReleasesResponse.FromString,
+                _registered_method=True)
+        self.PromoteRelease = channel.unary_unary(
+                '/cascade.v1.Releases/PromoteRelease',
+                request_serializer=cascade__proto_dot_synthesis__pb2.PromoteReleaseRequest.SerializeToString,
+                response_deserializer=cascade__proto_dot_synthesis__pb2.ReleasesResponse.FromString,
+                _registered_method=True)
+        self.RollBackRelease = channel.unary_unary(
+                '/cascade.v1.Releases/RollBackRelease',
+                request_serializer=cascade__proto_dot_synthesis__pb2.RollBackReleaseRequest.SerializeToString,
+                response_deserializer=cascade__proto_dot_synthesis__pb2.ReleasesResponse.FromString,
+                _registered_method=True)
+
+
+class ReleasesServicer(object):
+    """Which releases are loaded, and which of them answers a request that names no version. What is
+    loaded is loaded by new processes while the old ones answer; a call returns when the new ones have
+    taken over, and fails with FAILED_PRECONDITION, and nothing changed, if they could not. Each answer
+    tells how things are now.
+    """
+
+    def ListReleases(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LoadRelease(self, request, context):
+        """Loads a release, or what has changed in the repository; also one that is loaded, anew.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnloadRelease(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartCanary(self, request, context):
+        """Gives a loaded version a share of the requests that name none. It is promoted when it has kept
+        its table's objectives for long enough, and rolled back as soon as it does not.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PromoteRelease(self, request, context):
+        """Lets a version answer who names none, from this instant on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollBackRelease(self, request, context):
+        """Ends the trial of a canary; without one, lets answer who did before. At once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_ReleasesServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ListReleases': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReleases,
+                    request_deserializer=cascade__proto_dot_synthesis__pb2.ListReleasesRequest.FromString,
+                    response_serializer=cascade__proto_dot_synthesis__pb2.ReleasesResponse.SerializeToString,
+            ),
+            'LoadRelease': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadRelease,
+                    request_deserializer=cascade__proto_dot_synthesis__pb2.LoadReleaseRequest.FromString,
+                    response_serializer=cascade__proto_dot_synthesis__pb2.ReleasesResponse.SerializeToString,
+            ),
+            'UnloadRelease': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnloadRelease,
+                    request_deserializer=cascade__proto_dot_synthesis__pb2.UnloadReleaseRequest.FromString,
+                    response_serializer=cascade__proto_dot_synthesis__pb2.ReleasesResponse.SerializeToString,
+            ),
+            'StartCanary': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartCanary,
+                    request_deserializer=cascade__proto_dot_synthesis__pb2.StartCanaryRequest.FromString,
+                    response_serializer=cascade__proto_dot_synthesis__pb2.ReleasesResponse.SerializeToString,
+            ),
+            'PromoteRelease': grpc.unary_unary_rpc_method_handler(
+                    servicer.PromoteRelease,
+                    request_deserializer=cascade__proto_dot_synthesis__pb2.PromoteReleaseRequest.FromString,
+                    response_serializer=cascade__proto_dot_synthesis__pb2.ReleasesResponse.SerializeToString,
+            ),
+            'RollBackRelease': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollBackRelease,
+                    request_deserializer=cascade__proto_dot_synthesis__pb2.RollBackReleaseRequest.FromString,
+                    response_serializer=cascade__proto_dot_synthesis__pb2.ReleasesResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'cascade.v1.Releases', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('cascade.v1.Releases', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Releases(object):
+    """Which releases are loaded, and which of them answers a request that names no version. What is
+    loaded is loaded by new processes while the old ones answer; a call returns when the new ones have
+    taken over, and fails with FAILED_PRECONDITION, and nothing changed, if they could not. Each answer
+    tells how things are now.
+    """
+
+    @staticmethod
+    def ListReleases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cascade.v1.Releases/ListReleases',
+            cascade__proto_dot_synthesis__pb2.ListReleasesRequest.SerializeToString,
+            cascade__proto_dot_synthesis__pb2.ReleasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadRelease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cascade.v1.Releases/LoadRelease',
+            cascade__proto_dot_synthesis__pb2.LoadReleaseRequest.SerializeToString,
+            cascade__proto_dot_synthesis__pb2.ReleasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnloadRelease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cascade.v1.Releases/UnloadRelease',
+            cascade__proto_dot_synthesis__pb2.UnloadReleaseRequest.SerializeToString,
+            cascade__proto_dot_synthesis__pb2.ReleasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartCanary(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cascade.v1.Releases/StartCanary',
+            cascade__proto_dot_synthesis__pb2.StartCanaryRequest.SerializeToString,
+            cascade__proto_dot_synthesis__pb2.ReleasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PromoteRelease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cascade.v1.Releases/PromoteRelease',
+            cascade__proto_dot_synthesis__pb2.PromoteReleaseRequest.SerializeToString,
+            cascade__proto_dot_synthesis__pb2.ReleasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollBackRelease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cascade.v1.Releases/RollBackRelease',
+            cascade__proto_dot_synthesis__pb2.RollBackReleaseRequest.SerializeToString,
+            cascade__proto_dot_synthesis__pb2.ReleasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

@@ -6,15 +6,19 @@ import time
 from collections.abc import Callable, Collection
 from itertools import product
 
+import numpy as np
 from cascade_proto import synthesis_pb2 as pb
+from numpy.typing import NDArray
 
 from cascade_server.call_counts import CallCounts, buckets
 from cascade_server.memory import Memory, Note
 from cascade_server.merging import counted, merged
 from cascade_server.objectives import ClassOfService, SloConfig
 from cascade_server.router import Tier
+from cascade_server.routes import Routes
 from cascade_server.sketches import Sketches
 from cascade_server.tally import Tally
+from cascade_server.trial import Trial
 
 # Bytes of a process's statistics.
 NOTE = 256 * 1024
@@ -27,6 +31,7 @@ class Book:
 
     Attributes:
         tally, sketches, calls: counters of objectives, of latencies, of calls.
+        trial: of objectives, of the two versions of a trial.
         now: statistics of the process, serialized; written now and then.
         before: counts of the processes that had its place before it.
     """
@@ -37,6 +42,7 @@ class Book:
         )
         self.sketches = Sketches(len(books.sketched), memory)
         self.calls = CallCounts(books.tables, buckets(books.objectives), memory)
+        self.trial = Trial(len(books.objectives), memory)
         self.now, self.before = Note(memory, NOTE), Note(memory, NOTE)
 
 
@@ -48,6 +54,7 @@ class Books:
         objectives: in the order in which their counters are; two for each.
         sketched: what there are latencies of, in the order of the sketches.
         places: a book each: the workers', then the keeper's, which has what a state file held.
+        routes: which version of a table answers.
     """
 
     def __init__(
@@ -65,6 +72,7 @@ class Books:
         self.since = clock()
         self._restored = memory.integers(1)
         self.places = [Book(self, memory) for _ in range(workers + 1)]
+        self.routes = Routes(self.tables, memory)
 
     @property
     def since(self) -> float:
@@ -92,6 +100,17 @@ class Books:
         ]
         book.before.write(counted(merged(gone)).SerializeToString())
         book.now.write(b"")
+
+    def leave(self, place: int, own: pb.GetStatisticsResponse) -> None:
+        """The process of a place ends: what it has counted stays, what it held is gone."""
+        book = self.places[place]
+        before = pb.GetStatisticsResponse.FromString(book.before.read()[0])
+        book.now.write(b"")
+        book.before.write(counted(merged([before, own])).SerializeToString())
+
+    def trial(self) -> NDArray[np.int64]:
+        """What all processes have counted of trials: as `Trial.counts`."""
+        return np.sum([book.trial.counts for book in self.places], axis=0)
 
     def statistics(self, own: pb.GetStatisticsResponse, place: int) -> pb.GetStatisticsResponse:
         """Of all processes.

@@ -36,6 +36,21 @@ class Recorder(Protocol):
     def record_rows(self, table: str, service: ClassOfService, tier: Tier, rows: int) -> None:
         """Rows that are on their way to the caller."""
 
+    def record_version(
+        self,
+        table: str,
+        version: int,
+        service: ClassOfService,
+        code: grpc.StatusCode,
+        seconds: float,
+    ) -> None:
+        """The end of a call that a version answered, or failed to."""
+
+    def record_version_rows(
+        self, table: str, version: int, service: ClassOfService, tier: Tier, rows: int
+    ) -> None:
+        """Rows of a version."""
+
 
 class Call:
     """Keeps the time that the server takes for a call, and records how it ends, once.
@@ -58,6 +73,7 @@ class Call:
         "_table",
         "_tables",
         "_tier",
+        "_version",
     )
 
     def __init__(
@@ -71,6 +87,7 @@ class Call:
         self._recorder, self._tables, self._clock = recorder, tables, clock
         self._table, self._service, self._deadline = UNKNOWN_TABLE, service, math.inf
         self._tier: Tier | None = None
+        self._version = 0
         self._spent, self._resumed = 0.0, clock() if arrived is None else arrived
 
     def asks(self, table: str, service: ClassOfService, deadline: float) -> None:
@@ -79,10 +96,18 @@ class Call:
             self._table = table
         self._service, self._deadline = service, deadline
 
+    def of(self, version: int) -> None:
+        """The version that is to answer has been chosen."""
+        self._version = version
+
     def sends(self, tier: Tier, rows: int) -> None:
         """Rows have been drawn and are on their way."""
         self._tier = tier
         self._recorder.record_rows(self._table, self._service, tier, rows)
+        if self._version:
+            self._recorder.record_version_rows(
+                self._table, self._version, self._service, tier, rows
+            )
 
     def pause(self) -> None:
         """What follows is the caller's time: a stream's reader takes as long as it likes."""
@@ -98,6 +123,8 @@ class Call:
         seconds = self._spent + self._clock() - self._resumed
         tier = self._tier if code is grpc.StatusCode.OK else None
         self._recorder.record(self._table, self._service, tier, code, seconds)
+        if self._version:
+            self._recorder.record_version(self._table, self._version, self._service, code, seconds)
 
     def hung_up(self) -> None:
         """The caller is gone, or its deadline has passed, which gRPC tells a server alike."""

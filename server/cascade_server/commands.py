@@ -9,8 +9,12 @@ import click
 from cascade_tables import CascadeTablesError
 from rich.console import Console
 
+from cascade_server.canary import CanaryConfig
 from cascade_server.config import TRANSPORTS, ServerConfig
-from cascade_server.errors import ServerError
+from cascade_server.errors import ConfigError, ServerError
+from cascade_server.found import source_of
+from cascade_server.generation import ReleaseConfig
+from cascade_server.policy import Policy
 from cascade_server.processes import serve_in_processes
 from cascade_server.remote.addresses import HERE
 
@@ -20,10 +24,55 @@ MIB = 2**20
 @click.command()
 @click.option(
     "--repository",
-    type=click.Path(path_type=Path),
-    default=Path("model_repository"),
+    default="model_repository",
     show_default=True,
-    help="Model repository to serve.",
+    metavar="FOLDER|URL",
+    help="Model repository to serve; a URL is any that fsspec knows, such as s3://bucket/path.",
+)
+@click.option(
+    "--serve",
+    "only",
+    multiple=True,
+    metavar="TABLE[=POLICY]",
+    help="Serve this table, in these versions, and no table that is not named; may be repeated.",
+)
+@click.option(
+    "--version-policy",
+    default="all",
+    show_default=True,
+    metavar="POLICY",
+    help="Versions to load where --serve says nothing: all, latest, latest:N, or 1,3.",
+)
+@click.option(
+    "--poll-seconds",
+    default=0.0,
+    show_default=True,
+    help="Look at the repository so often, and load what is new; 0: only when told, or on SIGHUP.",
+)
+@click.option(
+    "--canary-share",
+    default="0",
+    show_default=True,
+    metavar="SHARE",
+    help="Share of requests for a new version, on trial, as 5% or 0.05; 0: it answers at once.",
+)
+@click.option(
+    "--canary-seconds",
+    default=CanaryConfig.seconds,
+    show_default=True,
+    help="How long a trial lasts at least.",
+)
+@click.option(
+    "--canary-calls",
+    default=CanaryConfig.calls,
+    show_default=True,
+    help="Calls that a canary has to answer at least before it is promoted.",
+)
+@click.option(
+    "--release-control/--no-release-control",
+    default=True,
+    show_default=True,
+    help="Whether callers may have releases loaded, unloaded, promoted and rolled back.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8470, show_default=True, help="0: any free port.")
@@ -119,7 +168,14 @@ MIB = 2**20
     help="How long a request waits for the second level at most.",
 )
 def serve(
-    repository: Path,
+    repository: str,
+    only: tuple[str, ...],
+    version_policy: str,
+    poll_seconds: float,
+    canary_share: str,
+    canary_seconds: float,
+    canary_calls: int,
+    release_control: bool,
     host: str,
     port: int,
     workers: int,
@@ -146,7 +202,8 @@ def serve(
 
     Every release is verified against its hashes and warmed before the health service says SERVING.
     SIGTERM drains: calls in flight finish, new ones are refused. A worker that dies is started
-    again within a second, and takes with it only the calls inside it.
+    again within a second, and takes with it only the calls inside it. Releases that come later are
+    loaded by new processes while the old ones answer (see `cascade releases`).
 
     \b
     Example:
@@ -154,13 +211,24 @@ def serve(
       cascade serve --workers 4 --host 0.0.0.0
       cascade serve --runtime triton://10.0.0.5:8001,10.0.0.6:8001
       cascade serve --slo slo.yaml --state-dir /var/lib/cascade --metrics-port 9464
+      cascade serve --serve credit=1,3 --serve adult=latest --poll-seconds 10 --canary-share 5%
       cascade ask credit --given age=25            in another terminal
     """
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     console = Console(highlight=False, soft_wrap=True)
     try:
+        policy = Policy.parse(version_policy)
+        releases = ReleaseConfig(
+            default=policy,
+            policies=policies_of(only, policy),
+            poll_seconds=poll_seconds,
+            canary_share=share_of(canary_share),
+            canary=CanaryConfig(seconds=canary_seconds, calls=canary_calls),
+        )
+        source = source_of(repository)
         config = ServerConfig(
-            repository=repository,
+            repository=source.path,
+            release_control=release_control,
             host=host,
             port=port,
             runtime=runtime,
@@ -182,6 +250,34 @@ def serve(
             cache_url=cache_url,
             cache_timeout_seconds=cache_timeout_ms / 1e3,
         )
-        serve_in_processes(config, workers, console.print)
+        serve_in_processes(config, workers, console.print, releases, source)
     except (ServerError, CascadeTablesError) as exc:
         raise click.ClickException(str(exc)) from exc
+
+
+def policies_of(only: tuple[str, ...], default: Policy) -> dict[str, Policy]:
+    """What `--serve` says, by table.
+
+    Raises:
+        ConfigError: a table is named twice, or its policy is none.
+    """
+    policies: dict[str, Policy] = {}
+    for each in only:
+        table, given, policy = each.partition("=")
+        if not table or table in policies:
+            raise ConfigError(f"--serve {each!r}: allowed: TABLE or TABLE=POLICY, each table once")
+        policies[table] = Policy.parse(policy) if given else default
+    return policies
+
+
+def share_of(text: str) -> float:
+    """ "5%" or "0.05".
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    number, percent, rest = text.strip().partition("%")
+    try:
+        return float(number) / (100 if percent else 1)
+    except ValueError as exc:
+        raise ConfigError(f"share is {text + rest!r}; allowed: as in 5% or 0.05") from exc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +55,8 @@ class ServerConfig:
         cache_age_seconds: how long they are kept.
         cache_url: a Valkey or Redis that servers share as a second level; None: there is none.
         cache_timeout_seconds: that a request waits for it at most.
+        versions: what to load, by table; None: all that the repository holds.
+        release_control: whether callers may have releases loaded, unloaded and promoted.
     """
 
     repository: Path = Path("model_repository")
@@ -86,6 +89,8 @@ class ServerConfig:
     cache_age_seconds: float = 3600.0
     cache_url: str | None = None
     cache_timeout_seconds: float = 0.005
+    versions: Mapping[str, Sequence[int]] | None = None
+    release_control: bool = True
 
     def __post_init__(self) -> None:
         if self.transport not in TRANSPORTS:

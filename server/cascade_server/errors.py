@@ -8,6 +8,7 @@ ServerError
 ├── TooMuch             RESOURCE_EXHAUSTED
 ├── NotReady            UNAVAILABLE
 └── NotAllowed          FAILED_PRECONDITION
+    └── ReleaseRefused  a release is damaged or cannot be run
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 import grpc
-from cascade_tables import UnknownColumn, ValueNotAllowed
+from cascade_tables import CascadeTablesError, ReleaseError, UnknownColumn, ValueNotAllowed
 from cascade_tables.errors import listing
 from google.protobuf.message import DecodeError
 
@@ -78,6 +79,25 @@ class NotReady(ServerError):
 
 class NotAllowed(ServerError):
     """The server is not run in a way that allows it; says in which way it would be."""
+
+
+class ReleaseRefused(NotAllowed, ReleaseError):
+    """A release is damaged, or cannot be run.
+
+    Attributes:
+        table, version: which.
+    """
+
+    def __init__(self, message: str, table: str, version: int) -> None:
+        super().__init__(message)
+        self.table, self.version = table, version
+
+    @classmethod
+    def of(cls, table: str, version: int, why: Exception) -> ReleaseRefused:
+        """With the reason; what no release should be able to raise is named by its kind."""
+        known = isinstance(why, ServerError | CascadeTablesError)
+        words = str(why) if known else f"{type(why).__name__}: {why}"
+        return cls(f"{table} version {version}: {words}", table, version)
 
 
 STATUS: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grpc
 
 from cascade_server.config import ServerConfig
-from cascade_server.transport.server import Sharing
+from cascade_server.transport.server import Sharing, first_of
+
+# Seconds that calls may take in a server that others have taken over from, unless it is hurried.
+LONGEST_STAY = 3600.0
 
 
 class GrpcioServer:
@@ -40,7 +45,12 @@ class GrpcioServer:
         """What generated code calls too; says nothing new."""
 
     async def start(
-        self, host: str, port: int, reuse_port: bool, sharing: Sharing | None = None
+        self,
+        host: str,
+        port: int,
+        reuse_port: bool,
+        sharing: Sharing | None = None,
+        listener: socket.socket | None = None,
     ) -> int:
         """Listen; grpcio keeps its connections to itself, and so nothing is shared.
 
@@ -57,8 +67,16 @@ class GrpcioServer:
         await self._server.start()
         return bound
 
-    async def stop(self, grace: float) -> None:
-        """Take no new calls, and end once those there are have ended, or after `grace` seconds."""
+    def stop_accepting(self) -> None:
+        """What grpcio cannot do alone: it is done with `stop`."""
+
+    async def stop(self, grace: float, hurry: asyncio.Event | None = None) -> None:
+        """Take no new calls, and end once those there are have ended; as `TransportServer`'s."""
+        if hurry is not None and not hurry.is_set():
+            ended = asyncio.create_task(self._server.stop(LONGEST_STAY))
+            await first_of(asyncio.shield(ended), hurry.wait())
+            if ended.done():
+                return
         await self._server.stop(grace)
 
 

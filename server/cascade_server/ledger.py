@@ -156,33 +156,37 @@ class Ledger:
         """
         self.fold_if_due()
         line = self._lines.get((table, service), NOWHERE)
-        counts = self.tally.open
-        if code is OK:
-            for at in line.availability:
-                counts[at] += 1
-                counts[at + 1] += 1
-            for threshold, at in line.latency:
-                counts[at] += 1
-                if seconds <= threshold:
-                    counts[at + 1] += 1
-            if tier is not None:
-                key = self._sketch.get((table, service, tier))
-                if key is not None:
-                    self.book.sketches.add(key, seconds)
-        elif code in BLAMED:
-            for at in line.availability:
-                counts[at] += 1
+        count(line, self.tally.open, code, seconds)
+        if code is OK and tier is not None:
+            key = self._sketch.get((table, service, tier))
+            if key is not None:
+                self.book.sketches.add(key, seconds)
+
+    def record_trial(
+        self,
+        table: str,
+        service: ClassOfService,
+        arm: int,
+        code: grpc.StatusCode,
+        seconds: float,
+    ) -> None:
+        """Count the end of a call of a version on trial (arm 1), or of the stable one (0)."""
+        line = self._lines.get((table, service), NOWHERE)
+        count(line, self.book.trial.arms[arm], code, seconds)
 
     def record_rows(self, table: str, service: ClassOfService, tier: Tier, rows: int) -> None:
         """Count rows of an answer, or of a part of one."""
         line = self._lines.get((table, service), NOWHERE)
         if line.fidelity:
             self.fold_if_due()
-            counts = self.tally.open
-            for good, at in line.fidelity:
-                counts[at] += rows
-                if tier in good:
-                    counts[at + 1] += rows
+            count_rows(line, self.tally.open, tier, rows)
+
+    def record_trial_rows(
+        self, table: str, service: ClassOfService, arm: int, tier: Tier, rows: int
+    ) -> None:
+        """Likewise, of a trial."""
+        line = self._lines.get((table, service), NOWHERE)
+        count_rows(line, self.book.trial.arms[arm], tier, rows)
 
     def fold_if_due(self) -> None:
         """Begin new cells when the time of those that are open is over."""
@@ -252,6 +256,29 @@ class Ledger:
             for key, of in zip(self.books.sketched, counts, strict=True)
             if of.any()
         )
+
+
+def count(line: Line, counts: memoryview, code: grpc.StatusCode, seconds: float) -> None:
+    """Add the end of a call to counters."""
+    if code is OK:
+        for at in line.availability:
+            counts[at] += 1
+            counts[at + 1] += 1
+        for threshold, at in line.latency:
+            counts[at] += 1
+            if seconds <= threshold:
+                counts[at + 1] += 1
+    elif code in BLAMED:
+        for at in line.availability:
+            counts[at] += 1
+
+
+def count_rows(line: Line, counts: memoryview, tier: Tier, rows: int) -> None:
+    """Add rows to counters."""
+    for good, at in line.fidelity:
+        counts[at] += rows
+        if tier in good:
+            counts[at + 1] += rows
 
 
 def lines(objectives: Collection[Objective]) -> dict[tuple[str, ClassOfService], Line]:

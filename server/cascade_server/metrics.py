@@ -26,8 +26,10 @@ from cascade_server.call_counts import CallCounts, added
 from cascade_server.errors import ConfigError
 from cascade_server.ledger import BLAMED, OK, Ledger, Report, Status
 from cascade_server.objectives import ClassOfService
+from cascade_server.routes import Routes
 from cascade_server.slo_names import CAN_ANSWER, NO_TIER
 
+CANARY = "canary_"
 LABELS = ("table", "class", "tier", "code")
 
 
@@ -143,6 +145,39 @@ class SteppingCollector(Collector):
         for table, down in self._statistics().steps_down.items():
             metric.add_metric([table], down)
         yield metric
+
+
+class ReleasesCollector(Collector):
+    """Who answers, and what became of reloads and trials."""
+
+    def __init__(self, routes: Routes) -> None:
+        self._routes = routes
+
+    def collect(self) -> Iterator[Metric]:
+        """Two counters and a gauge."""
+        totals = self._routes.totals()
+        reloads = CounterMetricFamily(
+            "cascade_reloads",
+            "Times that new processes were to take over, and whether they did.",
+            labels=("outcome",),
+        )
+        trials = CounterMetricFamily(
+            "cascade_canaries", "Trials of a version, by what happened.", labels=("event",)
+        )
+        for event, number in totals.items():
+            if event.startswith(CANARY):
+                trials.add_metric([event.removeprefix(CANARY)], number)
+            else:
+                reloads.add_metric([event], number)
+        shares = GaugeMetricFamily(
+            "cascade_release_share",
+            "Share of a table's requests that a version answers, of those that name none.",
+            labels=("table", "version"),
+        )
+        for table in sorted(self._routes.tables):
+            for version, share in self._routes.shares(table).items():
+                shares.add_metric([table, str(version)], share)
+        yield from (reloads, trials, shares)
 
 
 def families(report: Report) -> Iterator[Metric]:

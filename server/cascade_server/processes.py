@@ -1,13 +1,13 @@
-"""The lives of a server's processes: workers that answer calls, and the teacher beside them."""
+"""The lives of processes: workers that answer, the teacher, and who keeps the books."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
+import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -18,144 +18,218 @@ import uvloop
 from cascade_proto import synthesis_pb2 as pb
 from cascade_tables import CascadeTablesError
 
+from cascade_server import loading
 from cascade_server.answer_metrics import AnswersCollector, ServersCollector
 from cascade_server.books import Books
 from cascade_server.config import ServerConfig
-from cascade_server.errors import ServerError
-from cascade_server.memory import Memory
-from cascade_server.metrics import SteppingCollector
-from cascade_server.placement import Board, Placement
+from cascade_server.control import Control
+from cascade_server.crews import Begin, Post, Role
+from cascade_server.errors import ReleaseRefused, ServerError
+from cascade_server.found import Folder, Source
+from cascade_server.generation import Generation, ReleaseConfig
+from cascade_server.generations import Generations
+from cascade_server.listening import listen, reserve
+from cascade_server.metrics import ReleasesCollector, SteppingCollector
+from cascade_server.placement import Placement
 from cascade_server.remote.addresses import servers_of
 from cascade_server.repository import Loaded, Repository
 from cascade_server.router import Tier
 from cascade_server.server import Server
-from cascade_server.sla import Sla, open_books
-from cascade_server.supervisor import Role, Supervisor, Tell, reserve
+from cascade_server.sla import Sla
 from cascade_server.teacher_process import TeacherServer
 
 # The teacher has what the workers leave of the processors.
 TEACHER_NICENESS = 19
 
 
-def serve_in_processes(config: ServerConfig, workers: int, say: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT.
+def serve_in_processes(
+    config: ServerConfig,
+    workers: int,
+    say: Callable[[str], None],
+    releases: ReleaseConfig | None = None,
+    source: Source | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; SIGHUP looks at the repository again.
 
     Args:
         config: of the server; with port 0, all workers listen on the same free one.
-        workers: processes that answer calls; the teacher has one more.
+        workers: processes that answer calls; the teacher has one more, unless other servers run the
+            networks.
         say: is told what a person at the terminal should know.
+        releases: what is loaded of the repository, and when.
+        source: the repository, if it is not a folder.
 
     Raises:
         ServerError: it cannot be started, and why.
     """
+    shares = config.transport == "http2"
+    take = listen if shares else reserve
     with (
         tempfile.TemporaryDirectory(prefix="cascade-") as folder,
-        closing(reserve(config.host, config.port)) as reserved,
+        closing(take(config.host, config.port)) as port_of_all,
     ):
-        path = Path(folder) / "teacher.sock"
-        port = reserved.getsockname()[1]
-        remote = bool(servers_of(config.runtime))
-        socket = None if remote else path
-        shared = replace(config, port=port, reuse_port=True, teacher_socket=socket)
-        books = open_books(config, workers)
-        board = None
-        # grpcio does not hand over what it has accepted.
-        if workers > 1 and config.transport == "http2":
-            board = Board(workers, Memory(shared=True))
+        port = port_of_all.getsockname()[1]
+        listener = port_of_all if shares else None
+        shared = replace(
+            config, port=port, reuse_port=not shares, teacher_socket=Path(folder) / "teacher"
+        )
         # Where the first process that answers scrapes has found a port; the next one keeps it.
         metrics: list[int] = []
-        names = [f"worker {number}" for number in range(workers)]
-        roles = [
-            Role(name, partial(worker, shared, books, board, number))
-            for number, name in enumerate(names)
-        ]
-        # Where other servers run the networks, what is left for it is what one does for all.
-        last = "the keeper" if remote else "the teacher"
-        roles.append(Role(last, partial(teacher, config, books, socket, metrics), last=True))
 
-        def said(role: Role, what: dict[str, Any]) -> None:
-            # All workers load the same; one of them says so.
-            if "loaded" in what and role.name == names[0]:
-                say(what["loaded"])
-            if what.get("metrics") is not None and not metrics:
-                metrics.append(what["metrics"])
-                say(f"metrics on http://{config.host}:{what['metrics']}/metrics")
+        def roles(generation: Generation) -> Sequence[Role]:
+            of_workers = [
+                Role(f"worker {number}", partial(worker, generation, workers, number, listener))
+                for number in range(workers)
+            ]
+            if servers_of(config.runtime):
+                return of_workers
+            return (*of_workers, Role("the teacher", partial(teacher, generation), last=True))
 
-        def all_ready() -> None:
+        def keeper_of(books: Books) -> Sequence[Role]:
+            if config.state_dir is None and config.metrics_port is None:
+                return ()
+            return (Role("the books' keeper", partial(keeper, shared, books, metrics)),)
+
+        def told(what: str) -> None:
+            if what.startswith(METRICS):
+                metrics[:] = metrics or [int(what.rpartition(":")[2].partition("/")[0])]
+            say(what)
+
+        def serving() -> None:
             of = "" if workers == 1 else f" with {workers} workers"
             say(f"serving on {config.host}:{port}{of} (Ctrl-C stops)")
 
-        grace = config.drain_seconds
-        Supervisor(roles, said, all_ready, lambda: say("draining"), grace).run()
-        if board is not None:
-            board.close()
+        director = Generations(
+            shared,
+            releases or ReleaseConfig(),
+            source or Folder(config.repository),
+            workers,
+            roles,
+            keeper_of,
+            told,
+            serving,
+        )
+        director.supervisor.run(director.begin, director.is_last)
         say("stopped")
 
 
+METRICS = "metrics on "
+
+
 def worker(
-    config: ServerConfig, books: Books, board: Board | None, place: int, tell: Tell, again: bool
+    generation: Generation,
+    workers: int,
+    number: int,
+    listener: socket.socket | None,
+    post: Post,
+    begin: Begin,
 ) -> None:
-    """Answer calls until SIGTERM, then drain."""
+    """Answer calls until SIGTERM, or until another generation has taken over; then drain."""
+    if begin is Begin.NEXT:
+        loading.step_back()
+    books, place = generation.books, generation.slot * workers + number
     # The student needs no teacher: who is started again answers, whether or not that one is back.
-    config = replace(config, await_teacher=not again)
+    config = replace(generation.config, await_teacher=begin is not Begin.AGAIN)
 
     def report(loaded: Loaded) -> None:
-        tell(
-            {
-                "loaded": f"  {loaded.table} version {loaded.version}: {loaded.columns} columns, "
-                f"verified and warm in {loaded.seconds:.2f} s"
-            }
+        post.tell(
+            loaded=f"  {loaded.table} version {loaded.version}: {loaded.columns} columns, "
+            f"verified and warm in {loaded.seconds:.2f} s"
         )
 
     async def life() -> None:
         books.succeed(place)
-        placement = None if board is None else Placement(board, place)
-        server = Server(config, report, Sla(config, books=books, place=place), placement)
-        tell({"loaded": f"loading {config.repository}"})
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.stop)
+        placement = None if generation.board is None else Placement(generation.board, number)
+        accept = asyncio.Event()
+        orders: dict[str, Callable[[], None]] = {"accept": accept.set}
+        control = Control(post, orders)
+        sla = Sla(config, books=books, place=place)
+        server = Server(config, report, sla, placement, listener, control)
+
+        def retire() -> None:
+            server.retire()
+            post.tell(retired=True)
+
+        orders.update(retire=retire, leave=server.leave)
+        loop = asyncio.get_running_loop()
         try:
-            await server.startup()
-            # What has been made so far is here to stay: no collection need look at it again.
-            gc.collect()
-            gc.freeze()
-            tell({"ready": server.port})
+            if begin is Begin.FIRST:
+                post.tell(loaded=f"loading {config.repository}")
+                loop.add_signal_handler(signal.SIGTERM, server.stop)
+                await server.startup()
+                post.tell(ready=server.port)
+            else:
+                # Nobody waits for it yet: SIGTERM ends it at once.
+                await server.prepare(turns_of(config) if begin is Begin.NEXT else None)
+                loop.add_signal_handler(signal.SIGTERM, server.stop)
+                if begin is Begin.NEXT:
+                    post.tell(ready=True)
+                    await server.until(accept)
+                    loading.step_forward()
+                await server.take_over()
+                post.tell(**{"accepting" if begin is Begin.NEXT else "ready": True})
             await server.main_loop()
         finally:
             await server.shutdown()
+            # To let go of memory takes the system a while, which others need not wait for.
+            loading.yield_to_all()
 
-    _run(life, tell)
+    _run(life, post)
 
 
-def teacher(
-    config: ServerConfig,
-    books: Books,
-    path: Path | None,
-    metrics: list[int],
-    tell: Tell,
-    _again: bool,
-) -> None:
-    """Answer workers until SIGTERM; and do what one process does for all of them.
+def turns_of(config: ServerConfig) -> loading.Turns:
+    """In which the processes of a server load beside others that answer."""
+    assert config.teacher_socket is not None
+    return loading.Turns(config.teacher_socket.parent / "loading")
 
-    That is to keep the state file, and to answer scrapes.
 
-    Args:
-        path: where workers are answered; None: other servers run the networks.
-    """
+def teacher(generation: Generation, post: Post, begin: Begin) -> None:
+    """Answer workers until SIGTERM."""
     os.nice(TEACHER_NICENESS)
-    if path is not None:
-        path.unlink(missing_ok=True)  # an earlier one's, that was killed
+    config = generation.config
+    path = config.teacher_socket
+    assert path is not None
+    path.unlink(missing_ok=True)  # an earlier one's, that was killed
 
     async def life() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, stop.set)
         load = partial(
             Repository.load,
             config.repository,
             config.teacher_threads,
             lambda _: None,
             (Tier.TEACHER,),
+            config.versions,
         )
+        turns = turns_of(config) if begin is Begin.NEXT else None
+        repository = await loading.load(lambda pause: load(pause=pause), turns)
+        server = TeacherServer(repository, path)
+        loop.add_signal_handler(signal.SIGTERM, stop.set)
+        Control(post, {"accept": accepting, "retire": retired, "leave": lambda: None})
+        await server.start()
+        post.tell(ready=True)
+        await stop.wait()
+        server.stop()
+        loading.yield_to_all()
+
+    def accepting() -> None:
+        post.tell(accepting=True)
+
+    def retired() -> None:
+        post.tell(retired=True)
+
+    _run(life, post)
+
+
+def keeper(
+    config: ServerConfig, books: Books, metrics: list[int], post: Post, _begin: Begin
+) -> None:
+    """Keep the state file, and answer scrapes, until SIGTERM; no generation ends it."""
+
+    async def life() -> None:
+        stop = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
         place = len(books.places) - 1
         of_port = replace(config, metrics_port=metrics[0]) if metrics else config
         sla = Sla(of_port, books=books, place=place)
@@ -165,27 +239,25 @@ def teacher(
                 statistics = partial(books.statistics, pb.GetStatisticsResponse(), place)
                 for collector in (AnswersCollector, ServersCollector, SteppingCollector):
                     sla.metrics.registry.register(collector(statistics))
-                tell({"metrics": sla.metrics_port})
-            server = None
-            if path is not None:
-                server = TeacherServer(await loop.run_in_executor(None, load), path)
-                await server.start()
-            gc.collect()
-            gc.freeze()
-            tell({"ready": True})
+                sla.metrics.registry.register(ReleasesCollector(books.routes))
+                if not metrics:
+                    port = sla.metrics_port
+                    post.tell(metrics=f"{METRICS}http://{config.host}:{port}/metrics")
+            post.tell(ready=True)
             await stop.wait()
-            if server is not None:
-                server.stop()
         finally:
             await sla.stop()
 
-    _run(life, tell)
+    _run(life, post)
 
 
-def _run(life: Callable[[], Any], tell: Tell) -> None:
+def _run(life: Callable[[], Any], post: Post) -> None:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(life())
+    except ReleaseRefused as exc:
+        post.tell(error=str(exc), release=[exc.table, exc.version])
+        raise SystemExit(1) from exc
     except (ServerError, CascadeTablesError) as exc:
-        tell({"error": str(exc)})
+        post.tell(error=str(exc))
         raise SystemExit(1) from exc

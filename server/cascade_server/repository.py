@@ -9,8 +9,11 @@ from pathlib import Path
 
 from cascade_tables import ReleaseError, list_releases, load_release
 
-from cascade_server.errors import UnknownTable
+from cascade_server.errors import ReleaseRefused, UnknownTable
+from cascade_server.memory import Memory
+from cascade_server.rehearsal import rehearse
 from cascade_server.router import Tier
+from cascade_server.routes import Routes
 from cascade_server.runtime import Runtime
 
 
@@ -25,10 +28,18 @@ class Loaded:
 
 
 class Repository:
-    """Runtimes by table and version; the highest version of a table is its latest."""
+    """Runtimes by table and version.
 
-    def __init__(self, tables: Mapping[str, Mapping[int, Runtime]]) -> None:
+    Args:
+        tables: them.
+        routes: which version answers who names none; None: the highest.
+    """
+
+    def __init__(
+        self, tables: Mapping[str, Mapping[int, Runtime]], routes: Routes | None = None
+    ) -> None:
         self.tables = {name: dict(sorted(tables[name].items())) for name in sorted(tables)}
+        self.routes = routes or Routes((), Memory())
 
     @classmethod
     def load(
@@ -37,13 +48,26 @@ class Repository:
         teacher_threads: int,
         report: Callable[[Loaded], None],
         tiers: Collection[Tier] = tuple(Tier),
+        wanted: Mapping[str, Collection[int]] | None = None,
+        routes: Routes | None = None,
+        pause: Callable[[], None] = lambda: None,
     ) -> Repository:
-        """Verify, load and warm every release of a folder; of each the tiers that are asked for.
+        """Verify, load and warm releases of a folder; of each the tiers that are asked for.
+
+        Args:
+            folder: the model repository.
+            teacher_threads: of a pass.
+            report: is told of each release.
+            tiers: student, teacher or both.
+            wanted: versions by table; None: all.
+            routes: as for the repository.
+            pause: called after each piece of work.
 
         Raises:
-            ReleaseError: there are none, or one is not whole; names the file.
+            ReleaseRefused: one is not whole, or cannot be run; names the file.
+            ReleaseError: there are none.
         """
-        found = list_releases(folder)
+        found = list_releases(folder) if wanted is None else wanted
         if not found:
             raise ReleaseError(
                 f"model repository {folder} holds no release; `cascade release` writes one"
@@ -52,21 +76,35 @@ class Repository:
         for table, versions in found.items():
             for version in versions:
                 began = time.monotonic()
-                runtime = Runtime(load_release(folder, table, version), teacher_threads, tiers)
-                runtime.warm()
+                try:
+                    release = load_release(folder, table, version)
+                    pause()
+                    runtime = Runtime(release, teacher_threads, tiers)
+                    pause()
+                    runtime.warm(pause)
+                    if Tier.STUDENT in tiers:
+                        rehearse(runtime)
+                        pause()
+                except Exception as exc:
+                    raise ReleaseRefused.of(table, version, exc) from exc
                 tables.setdefault(table, {})[version] = runtime
                 report(Loaded(table, version, runtime.columns, time.monotonic() - began))
-        return cls(tables)
+        return cls(tables, routes)
 
-    def find(self, table: str, version: int = 0) -> Runtime:
-        """A table's runtime of one version; 0: the latest.
+    def find(self, table: str, version: int = 0, lot: float = 1.0) -> Runtime:
+        """A table's runtime of one version; 0: the one that answers who names none.
+
+        Args:
+            table: whose.
+            version: which.
+            lot: decides between the stable version and a canary; see `routes.lot_of`.
 
         Raises:
             UnknownTable: names what there is.
         """
         versions = self.versions(table)
         if version == 0:
-            return next(reversed(versions.values()))
+            return versions[self.routes.choose(table, lot, versions)]
         if version not in versions:
             raise UnknownTable.version(table, version, versions)
         return versions[version]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Collection
 
@@ -20,8 +18,10 @@ Tokens = NDArray[np.int32]
 Mask = NDArray[np.bool_]
 Noise = NDArray[np.float32]
 
-# Batch sizes that are run before a release is ready: powers of two up to a full batch.
+# Batch sizes that are run before a release is ready: powers of two up to a full batch, which is
+# smaller for the teacher (`teacher.TEACHER_PART`).
 WARM_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+LARGEST_WARM = {Tier.STUDENT: 1024, Tier.TEACHER: 256}
 # Rows of one run: larger requests are cut, so that memory is bounded and caches stay warm.
 MAX_BATCH = 1024
 
@@ -52,6 +52,7 @@ class Runtime:
     Attributes:
         release: what they are of.
         columns: schema columns.
+        version: the release's.
         identity: what tells this release from every other, in any process: table, version and a
             digest of all that it is made of.
         slots: T, tokens of a row.
@@ -70,11 +71,10 @@ class Runtime:
         self.layout = release.codec.layout
         self.slots = len(self.layout.sizes)
         self.columns = len(release.codec.schema.columns)
+        self.version = release.manifest.version
         self.fields = {name: FIELDS[kind] for name, kind in release.codec.kinds.items()}
         manifest = release.manifest
-        files = json.dumps(dict(manifest.files), sort_keys=True).encode()
-        digest = hashlib.sha256(files).hexdigest()[:16]
-        self.identity = f"{manifest.table}/{manifest.version}/{digest}"
+        self.identity = f"{manifest.table}/{manifest.version}/{manifest.digest}"
         self.student_noise = int(manifest.student["noise_width"])
         self.teacher_noise = int(manifest.teacher["noise_width"])
         self.steps = int(manifest.teacher["steps"])
@@ -88,22 +88,32 @@ class Runtime:
             tier: _session(*models[tier], f"{manifest.table}'s {tier}") for tier in tiers
         }
 
-    def warm(self) -> None:
-        """Run every batch size, so that no request pays for a first time; fills `profile`."""
+    def warm(self, pause: Callable[[], None] = lambda: None) -> None:
+        """Run every batch size, so that no request pays for a first time; fills `profile`.
+
+        The largest come first: what they were given room for, the smaller find. Half of the time
+        is that of the largest, which is not run twice for that.
+
+        Args:
+            pause: called after each run.
+        """
         slots = len(self.layout.sizes)
-        for n in WARM_BATCHES:
+        for n in reversed(WARM_BATCHES):
             tokens, nothing = np.zeros((n, slots), np.int32), np.zeros((n, slots), bool)
             for tier, run, width in (
                 (Tier.STUDENT, self.draw_student, self.student_noise),
                 (Tier.TEACHER, self.denoise, self.teacher_noise - self.columns),
             ):
-                if tier not in self._sessions:
+                if tier not in self._sessions or n > LARGEST_WARM[tier]:
                     continue
                 noise = np.full((n, width), 0.5, np.float32)
-                run(tokens, nothing, noise)
+                if n < MAX_BATCH // 4:
+                    run(tokens, nothing, noise)
                 began = time.perf_counter()
                 run(tokens, nothing, noise)
                 self.profile.append((tier, n, time.perf_counter() - began))
+                pause()
+        self.profile.reverse()
 
     def passes(self, observed: Mask) -> int:
         """The teacher's passes for full fidelity of the row with most columns missing."""

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
+from functools import partial
 
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from cascade_server import loading
 from cascade_server.answer_metrics import AnswersCollector, ServersCollector
 from cascade_server.config import ServerConfig
+from cascade_server.control import Control
 from cascade_server.errors import ConfigError
 from cascade_server.grpcio_server import GrpcioServer
+from cascade_server.loading import Turns
 from cascade_server.metrics import SteppingCollector
 from cascade_server.open_inference.service import NAME as INFERENCE
 from cascade_server.open_inference.service import InferenceService
 from cascade_server.placement import Placement
+from cascade_server.releases_service import NAME as RELEASES
+from cascade_server.releases_service import ReleasesService
 from cascade_server.remote.addresses import servers_of
 from cascade_server.remote.fleet import Fleet
 from cascade_server.remote_teacher import TeacherLink
@@ -24,10 +31,10 @@ from cascade_server.router import Tier
 from cascade_server.service import NAME as SYNTHESIS
 from cascade_server.service import Service
 from cascade_server.sla import Sla
-from cascade_server.transport import LingerConfig, TransportServer
+from cascade_server.transport import LingerConfig, TransportServer, first_of
 
 SECONDS_BETWEEN_NOTES = 0.5
-SERVICES = (SYNTHESIS, INFERENCE)
+SERVICES = (SYNTHESIS, RELEASES, INFERENCE)
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -39,11 +46,20 @@ class Server:
     >>> await server.main_loop()    # until `stop`
     >>> await server.shutdown()     # drains
 
+    One that is to take over from another is made ready first, and nobody waits for it:
+
+    >>> await server.prepare(turns)
+    >>> await server.take_over()    # listens; says SERVING
+    >>> server.retire()             # the other one: takes no new connections
+    >>> server.leave()              # and ends when what is inside has ended
+
     Args:
         config: how to serve.
         report: is told of each release that is loaded.
         sla: where calls are counted; None: by this process alone.
         placement: this process's part among workers that share connections; None: it has none.
+        listener: takes connections for this process and others; None: it has its own.
+        control: who is asked to load and unload; None: nobody can be.
 
     Raises:
         ConfigError: `slo.yaml` is not what it should be.
@@ -56,14 +72,17 @@ class Server:
         report: Callable[[Loaded], None] = lambda _: None,
         sla: Sla | None = None,
         placement: Placement | None = None,
+        listener: socket.socket | None = None,
+        control: Control | None = None,
     ) -> None:
         self.config = config
         self.port = 0
-        self._report, self._placement = report, placement
+        self._report, self._placement, self._listener = report, placement, listener
         self._telling: asyncio.Task[None] | None = None
         self._teachers: TeacherLink | None = None
         self._fleet: Fleet | None = None
-        self._stop = asyncio.Event()
+        self._stop, self._hurry = asyncio.Event(), asyncio.Event()
+        self._hands_over = False
         self.sla = sla or Sla(config)
         self.service = Service(config, self.sla)
         self._health = health.aio.HealthServicer()
@@ -78,9 +97,10 @@ class Server:
                 linger=LingerConfig(config.linger_seconds),
                 max_age=config.max_connection_age,
             )
-        self.inference = InferenceService(self.service, self.sla, config)
+        self.inference = InferenceService(self.service, self.sla, config, control)
+        self.releases = ReleasesService(config, control)
         self._transport.add_generic_rpc_handlers(
-            (self.service.handlers(), self.inference.handlers())
+            (self.service.handlers(), self.inference.handlers(), self.releases.handlers())
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._transport)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -98,13 +118,45 @@ class Server:
         """
         await self._say(NOT_SERVING)
         await self.sla.start()
+        await self._listen()
+        await self._load(None)
+        await self._say(SERVING)
+
+    async def prepare(self, turns: Turns | None) -> None:
+        """Load and warm every release.
+
+        Args:
+            turns: as for `loading.load`.
+
+        Raises:
+            ReleaseError: a release is missing or damaged.
+        """
+        await self.sla.start()
+        await self._load(turns)
+
+    async def take_over(self) -> None:
+        """Listen, and say SERVING.
+
+        Raises:
+            ConfigError: the address cannot be listened on.
+        """
+        await self._say(SERVING)
+        await self._listen()
+
+    async def _listen(self) -> None:
         address = f"{self.config.host}:{self.config.port}"
         try:
             self.port = await self._transport.start(
-                self.config.host, self.config.port, self.config.reuse_port, self._placement
+                self.config.host,
+                self.config.port,
+                self.config.reuse_port,
+                self._placement,
+                self._listener,
             )
         except OSError as exc:
             raise ConfigError(f"cannot listen on {address}: is the port taken?") from exc
+
+    async def _load(self, turns: Turns | None) -> None:
         tiers: tuple[Tier, ...] = tuple(Tier)
         if servers := servers_of(self.config.runtime):
             self._fleet, tiers = Fleet(servers), ()
@@ -112,11 +164,16 @@ class Server:
             self._teachers = TeacherLink(self.config.teacher_socket)
             self._teachers.start()
             tiers = (Tier.STUDENT,)
-        loop = asyncio.get_running_loop()
-        threads, report = self.config.teacher_threads, self._report
-        repository = await loop.run_in_executor(
-            None, Repository.load, self.config.repository, threads, report, tiers
+        load = partial(
+            Repository.load,
+            self.config.repository,
+            self.config.teacher_threads,
+            self._report,
+            tiers,
+            self.config.versions,
+            self.sla.books.routes,
         )
+        repository = await loading.load(lambda pause: load(pause=pause), turns)
         teachers = None
         if self._teachers is not None:
             if self.config.await_teacher:
@@ -131,7 +188,10 @@ class Server:
                 self.sla.metrics.registry.register(collector(self.service.statistics))
         if self.sla.shared:
             self._telling = asyncio.create_task(self._keep_telling())
-        await self._say(SERVING)
+
+    async def until(self, event: asyncio.Event) -> None:
+        """Wait for something, or until the server is asked to stop."""
+        await first_of(event.wait(), self._stop.wait())
 
     async def main_loop(self) -> None:
         """Serve until `stop` is called."""
@@ -139,17 +199,35 @@ class Server:
 
     def stop(self) -> None:
         """Ask the server to drain and stop."""
+        self._hurry.set()
+        self._stop.set()
+
+    def retire(self) -> None:
+        """Take no new connections: others do."""
+        if self._placement is not None:
+            self._placement.says_ready(False)
+        self._transport.stop_accepting()
+
+    def leave(self) -> None:
+        """Have callers go to who has taken over, and end once none is left; `stop` hurries it."""
+        self._hands_over = True
         self._stop.set()
 
     async def shutdown(self) -> None:
-        """Say NOT_SERVING, take no new calls, let those in flight finish, up to the grace."""
-        await self._health.enter_graceful_shutdown()
+        """Take no new calls, let those in flight finish, up to the grace once it is hurried.
+
+        Who waits for the server's health is told NOT_SERVING, unless others serve in its place.
+        """
+        if not self._hands_over:
+            await self._health.enter_graceful_shutdown()
+            self._hurry.set()
         if self._placement is not None:
             self._placement.says_ready(False)
         self.service.drain()
-        await self._transport.stop(self.config.drain_seconds)
+        await self._transport.stop(self.config.drain_seconds, self._hurry)
         if self._telling is not None:
             self._telling.cancel()
+            self.sla.books.leave(self.sla.place, self.service.own_statistics())
         await self.service.close()
         if self._teachers is not None:
             self._teachers.stop()

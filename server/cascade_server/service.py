@@ -28,6 +28,7 @@ from cascade_server.objectives import ClassOfService
 from cascade_server.remote.fleet import Fleet
 from cascade_server.repository import Repository
 from cascade_server.router import Tier
+from cascade_server.routes import lot_of
 from cascade_server.runtime import Runtime
 from cascade_server.second_level import SecondLevel, SecondLevelConfig
 from cascade_server.sla import Sla
@@ -199,6 +200,7 @@ class Service:
             work = Work.within(context.time_remaining(), request.timeout_microseconds)
             call.asks(request.table, synthesis.class_of(request), work.deadline)
             job = self.plan(request, work)
+            call.of(job.version)
             response, tier = await self.answers.to(job)
             call.sends(tier, job.total)
             call.ends(OK)
@@ -231,7 +233,7 @@ class Service:
 
     def plan(self, request: pb.SynthesizeRequest, work: Work, offline: bool = False) -> Plan:
         """Check a request and encode what it gives; see `synthesis.plan`."""
-        runtime = self.repository.find(request.table, request.version)
+        runtime = self.repository.find(request.table, request.version, lot(request))
         return synthesis.plan(request, runtime, work, self._config.max_rows, offline)
 
     def room(self) -> int:
@@ -263,7 +265,8 @@ class Service:
             request = pb.GenerateRequest.FromString(message)
             work = Work.within(context.time_remaining())
             call.asks(request.table, ClassOfService.OFFLINE, work.deadline)
-            runtime = self.repository.find(request.table, request.version)
+            runtime = self.repository.find(request.table, request.version, lot(request))
+            call.of(runtime.version)
             job = synthesis.Generation.of(
                 request,
                 runtime,
@@ -333,6 +336,13 @@ class Service:
         """Pack a large answer on the student's thread, out of the event loop's way."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.dispatcher.student_thread, do)
+
+
+def lot(request: pb.SynthesizeRequest | pb.GenerateRequest) -> float:
+    """Decides between a stable version and a canary, where none is named."""
+    if request.version:
+        return 1.0
+    return lot_of(request.seed if request.HasField("seed") else None)
 
 
 async def refuse(context: Context, error: Exception, call: Call | None = None) -> Any:

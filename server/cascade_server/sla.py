@@ -33,7 +33,8 @@ def open_books(
         ReleaseError: there is no model repository.
     """
     slo = SloConfig() if config.slo is None else load_slo(config.slo)
-    return Books(slo, list_releases(config.repository), workers, clock)
+    tables = list_releases(config.repository) if config.versions is None else config.versions
+    return Books(slo, tables, workers, clock)
 
 
 class Sla:
@@ -142,3 +143,24 @@ class Sla:
         """Rows that are on their way; see `Ledger.record_rows`."""
         self.ledger.record_rows(table, service, tier, rows)
         self.ledger.book.calls.record_rows((table, service, tier), rows)
+
+    def record_version(
+        self,
+        table: str,
+        version: int,
+        service: ClassOfService,
+        code: grpc.StatusCode,
+        seconds: float,
+    ) -> None:
+        """What a trial is judged by, while there is one; see `Ledger.record_trial`."""
+        arm = self.books.routes.arm(table, version)
+        if arm is not None:
+            self.ledger.record_trial(table, service, arm, code, seconds)
+
+    def record_version_rows(
+        self, table: str, version: int, service: ClassOfService, tier: Tier, rows: int
+    ) -> None:
+        """Likewise of rows."""
+        arm = self.books.routes.arm(table, version)
+        if arm is not None:
+            self.ledger.record_trial_rows(table, service, arm, tier, rows)

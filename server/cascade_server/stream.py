@@ -128,7 +128,9 @@ class Turns:
         of: list[tuple[Asked, Stream]] = []
         for asked, stream in taken:
             try:
-                jobs.append(self._answering.plan(asked.request, asked.work))
+                job = self._answering.plan(asked.request, asked.work)
+                asked.call.of(job.version)
+                jobs.append(job)
                 of.append((asked, stream))
             except Exception as exc:
                 stream.fail(asked, exc)

@@ -107,6 +107,11 @@ class Plan:
     def total(self) -> int:
         return self.rows * self.draws
 
+    @property
+    def version(self) -> int:
+        """Of the release that is to answer."""
+        return self.runtime.version
+
     @cached_property
     def rng(self) -> np.random.Generator:
         return stream(self.seed)

@@ -85,7 +85,9 @@ class Together:
                 if arrival.gone:
                     call.hung_up()
                     continue
-                jobs.append(self._answering.plan(request, work))
+                job = self._answering.plan(request, work)
+                call.of(job.version)
+                jobs.append(job)
                 of.append((at, call))
             except Exception as exc:
                 out[at] = _refused(exc, call)

@@ -19,6 +19,7 @@ from cascade_tables.release import (
     ReleaseManifest,
     list_releases,
     load_release,
+    read_manifest,
     write_release,
 )
 from cascade_tables.schema import Column, Dropped, Kind, Schema
@@ -47,6 +48,7 @@ __all__ = [
     "list_releases",
     "load_overrides",
     "load_release",
+    "read_manifest",
     "read_table",
     "write_release",
 ]

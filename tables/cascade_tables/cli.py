@@ -22,6 +22,7 @@ SUMMARIES = {
     "configure": "Write Triton's files into a model repository.",
     "serve": "Serve a model repository over gRPC.",
     "ask": "Ask a server for rows, some of whose columns are known.",
+    "releases": "List, load, unload, try and promote a server's releases.",
     "sla": "Show how a server keeps its service level objectives.",
     "slo": "Write Prometheus rules for service level objectives.",
 }

@@ -58,6 +58,12 @@ class ReleaseManifest:
     fidelity: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     format: int = FORMAT
 
+    @property
+    def digest(self) -> str:
+        """Tells it from every other release of its name and number: 16 hexadecimal digits."""
+        files = json.dumps(dict(self.files), sort_keys=True).encode()
+        return hashlib.sha256(files).hexdigest()[:16]
+
 
 @dataclass(frozen=True, eq=False)
 class Release:
@@ -101,6 +107,31 @@ def load_release(repository: Path, table: str, version: int) -> Release:
             was expected and what was found.
     """
     path = repository / table / str(version) / MANIFEST
+    manifest = read_manifest(repository, table, version)
+    wanted = _paths(table, version)
+    data = {
+        what: _verified(repository, name, manifest.files[name]) for what, name in wanted.items()
+    }
+    where = repository / wanted["codec"]
+    try:
+        codec = Codec.from_dict(json.loads(data["codec"]))
+    except (SchemaError, ValueError) as exc:
+        raise ReleaseError(f"{where}: {exc}") from exc
+    if codec.schema.fingerprint != manifest.schema_fingerprint:
+        raise ReleaseError(
+            f"{where}: its schema's fingerprint is {codec.schema.fingerprint[:12]}…, "
+            f"but {path} expects {manifest.schema_fingerprint[:12]}…"
+        )
+    return Release(manifest, codec, data["student"], data["teacher"])
+
+
+def read_manifest(repository: Path, table: str, version: int) -> ReleaseManifest:
+    """What a release says of itself; its files are not looked at.
+
+    Raises:
+        ReleaseError: it is missing, is no manifest, or that of another release.
+    """
+    path = repository / table / str(version) / MANIFEST
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as exc:
@@ -121,20 +152,7 @@ def load_release(repository: Path, table: str, version: int) -> Release:
             f"{path} lists {listing(sorted(manifest.files))}; "
             f"expected {listing(sorted(wanted.values()))}"
         )
-    data = {
-        what: _verified(repository, name, manifest.files[name]) for what, name in wanted.items()
-    }
-    where = repository / wanted["codec"]
-    try:
-        codec = Codec.from_dict(json.loads(data["codec"]))
-    except (SchemaError, ValueError) as exc:
-        raise ReleaseError(f"{where}: {exc}") from exc
-    if codec.schema.fingerprint != manifest.schema_fingerprint:
-        raise ReleaseError(
-            f"{where}: its schema's fingerprint is {codec.schema.fingerprint[:12]}…, "
-            f"but {path} expects {manifest.schema_fingerprint[:12]}…"
-        )
-    return Release(manifest, codec, data["student"], data["teacher"])
+    return manifest
 
 
 def _manifest(path: Path, content: Any) -> ReleaseManifest:

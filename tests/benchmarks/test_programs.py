@@ -130,3 +130,12 @@ def test_in_flight(tmp_path: Path) -> None:
     for kind in ("fast", "auto"):
         assert [each["load"] for each in found[kind]] == [0.25, 0.5, 0.75, 1.0]
         assert all(each["in_flight"] > 0 for each in found[kind])
+
+
+def test_reload() -> None:
+    options = ["--reloads", "1", "--quiet-seconds", "1", "--warm-seconds", "1", "--between", "0"]
+    found = last_line(benchmark("reload", *options))
+    assert found.keys() >= {"p99_ratio", "rss_growth_ratio", "p99_with_ms", "reload_s"}
+    assert (found["reloads"], found["failed_requests"]) == (1, 0)
+    assert found["reconnected"] == 4
+    assert found["requests"] > 0

@@ -92,6 +92,14 @@ class TestDistill:
 
 
 class TestRelease:
+    def test_behind_a_url(self, run: Path, tmp_path: Path) -> None:
+        url = f"file://{tmp_path}/models"
+        for version in (1, 2):
+            done = cascade("release", run, "--table", "payments", "--repository", url)
+            assert done.exit_code == 0, done.output
+            assert f"version {version}" in done.output
+        assert load_release(tmp_path / "models", "payments", 2).manifest.version == 2
+
     def test_versions_count_up_and_load(self, run: Path, tmp_path: Path) -> None:
         repository = tmp_path / "models"
         for version in (1, 2):

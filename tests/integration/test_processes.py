@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 import signal
 import subprocess
-import sys
 import threading
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
@@ -26,73 +21,10 @@ from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from cascade_server.config import ServerConfig
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.integration.serving import CASCADE, SOON, Served, serve, until
 from tests.releases import TABLE, make_release
 from tests.server.messages import ask, row
 from tests.server.running import running
-
-CASCADE = (sys.executable, "-c", "from cascade_tables.cli import main; main()")
-# Longer than anything here takes.
-SOON = 60.0
-
-
-@dataclass
-class Served:
-    """`cascade serve`, what it has said, and where it listens."""
-
-    process: subprocess.Popen[str]
-    lines: list[str] = field(default_factory=list)
-    target: str = ""
-
-    def __post_init__(self) -> None:
-        self._more = threading.Condition()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            with self._more:
-                self.lines.append(line)
-                self._more.notify_all()
-
-    def until_said(self, pattern: str, times: int = 1) -> str:
-        """Wait for lines that match; returns the last."""
-
-        def found() -> list[str]:
-            return [line for line in self.lines if re.search(pattern, line)]
-
-        with self._more:
-            assert self._more.wait_for(lambda: len(found()) >= times, SOON), self.lines
-        return found()[-1]
-
-    @property
-    def children(self) -> list[psutil.Process]:
-        """Workers first, the teacher last."""
-        return sorted(psutil.Process(self.process.pid).children(), key=lambda each: each.nice())
-
-    def client(self, timeout: float = SOON) -> Client:
-        return Client(self.target, timeout=timeout)
-
-
-@contextmanager
-def serve(*options: str) -> Iterator[Served]:
-    with subprocess.Popen(
-        [*CASCADE, "serve", "--port", "0", *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    ) as process:
-        served = Served(process)
-        try:
-            said = served.until_said("serving on|Error")
-            assert "serving" in said, served.lines
-            served.target = re.findall(r"\S+:\d+", said)[0]
-            yield served
-        finally:
-            if process.poll() is None:
-                process.terminate()
-            process.wait(SOON)
 
 
 @pytest.fixture(scope="module")
@@ -106,14 +38,6 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def two(repository: Path) -> Iterator[Served]:
     with serve("--repository", str(repository), "--workers", "2", "--pool-mib", "0") as served:
         yield served
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Look again and again, for as long as is reasonable."""
-    end = time.monotonic() + SOON
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def connections(worker: psutil.Process) -> int:

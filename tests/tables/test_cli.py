@@ -13,7 +13,8 @@ from cascade_tables import cli
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
-COMMANDS = ["fit", "distill", "evaluate", "release", "configure", "serve", "ask", "sla", "slo"]
+COMMANDS = ["fit", "distill", "evaluate", "release", "configure"]
+COMMANDS += ["serve", "ask", "releases", "sla", "slo"]
 HEAVY = ["torch", "onnxruntime", "grpc", "pandas", "pyarrow", "sklearn", "rich"]
 
 Entries = dict[str, str]
@@ -91,7 +92,10 @@ class TestCommands:
 
     def test_completion_offers_commands_and_survives_unknown_ones(self) -> None:
         complete = ShellComplete(cli.main, {}, "cascade", "_CASCADE_COMPLETE")
-        assert [item.value for item in complete.get_completions([], "re")] == ["release"]
+        assert [item.value for item in complete.get_completions([], "rel")] == [
+            "release",
+            "releases",
+        ]
         assert complete.get_completions(["nothing"], "x") == []
 
 

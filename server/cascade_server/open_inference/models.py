@@ -76,13 +76,39 @@ def find(repository: Repository, name: str, version: str) -> tuple[Model, Runtim
         UnknownTable: names what there is.
         BadRequest: the version is no number.
     """
+    model = named(repository, name)
+    return model, release_of(repository, model, version)
+
+
+def named(repository: Repository, name: str) -> Model:
+    """A model.
+
+    Raises:
+        UnknownTable: names what there is.
+    """
     known = {model.name: model for model in models(repository)}
     model = known.get(name)
     if model is None:
         close = get_close_matches(name, known, n=1)
         hint = f". Did you mean {close[0]!r}?" if close else ""
         raise UnknownTable(f"unknown model {name!r}; the models are: {listing(list(known))}{hint}")
-    return model, repository.find(model.table, version_number(version))
+    return model
+
+
+def release_of(repository: Repository, model: Model, version: str, lot: float = 1.0) -> Runtime:
+    """The release that a model of some version is of; an empty version: the one that answers.
+
+    Args:
+        repository, model, version: which.
+        lot: decides between a stable version and a canary. The tokens of a network's model are
+            those of one version, whose callers are not given another's by chance.
+
+    Raises:
+        UnknownTable: there is no such version.
+        BadRequest: the version is no number.
+    """
+    number = version_number(version)
+    return repository.find(model.table, number, lot if model.tier is None else 1.0)
 
 
 def version_number(version: str) -> int:

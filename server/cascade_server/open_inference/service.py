@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from importlib.metadata import version as version_of
 from typing import NamedTuple, TypeVar
@@ -13,15 +14,18 @@ from google.protobuf.message import Message
 
 from cascade_server import synthesis
 from cascade_server.config import ServerConfig
+from cascade_server.control import Control
 from cascade_server.deadline import Work
 from cascade_server.errors import BadRequest, NotAllowed, UnknownTable
 from cascade_server.ledger import OK
 from cascade_server.objectives import ClassOfService
-from cascade_server.open_inference import models, networks, rows, statistics
+from cascade_server.open_inference import index, models, networks, rows, statistics
 from cascade_server.open_inference.models import PARAMETERS, Model
 from cascade_server.open_inference.parameters import Parameters, put, read_parameters
 from cascade_server.open_inference.tensors import read_inputs, write_outputs
+from cascade_server.releases_service import asked
 from cascade_server.router import Tier
+from cascade_server.routes import lot_of
 from cascade_server.runtime import Runtime
 from cascade_server.service import Context, Service, refuse
 from cascade_server.sla import Sla
@@ -30,10 +34,6 @@ NAME = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 SERVER = "cascade"
 EXTENSIONS = ("model_repository", "parameters", "schedule_policy", "statistics")
 METHODS = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
-FIXED = (
-    "this server serves the releases that its repository held when it started; to change them, "
-    "change the repository and start the server again"
-)
 
 
 Answer = TypeVar("Answer", bound=Message)
@@ -69,8 +69,11 @@ class InferenceService:
     asks for.
     """
 
-    def __init__(self, service: Service, sla: Sla, config: ServerConfig) -> None:
+    def __init__(
+        self, service: Service, sla: Sla, config: ServerConfig, control: Control | None = None
+    ) -> None:
         self._service, self._sla, self._config = service, sla, config
+        self._control = control
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """What gRPC needs to route calls here."""
@@ -144,54 +147,71 @@ class InferenceService:
         return await _answered(context, counted)
 
     async def RepositoryIndex(self, message: bytes, context: Context) -> pb.RepositoryIndexResponse:
-        def listed() -> pb.RepositoryIndexResponse:
+        try:
             request = pb.RepositoryIndexRequest.FromString(message)
-            repository = self._service.repository
             out = pb.RepositoryIndexResponse()
-            state, reason = "READY", ""
-            if not self._service.serving:
-                state, reason = "UNAVAILABLE", "the server is draining"
-            for model in models.models(repository):
-                if state == "READY" or not request.ready:
-                    for version in repository.versions(model.table):
-                        out.models.add(
-                            name=model.name, version=str(version), state=state, reason=reason
-                        )
+            for each in await self._index():
+                if each.state == index.READY or not request.ready:
+                    out.models.append(each)
             return out
+        except Exception as exc:
+            return await refuse(context, exc)
 
-        return await _answered(context, listed)
+    async def _index(self) -> list[pb.RepositoryIndexResponse.ModelIndex]:
+        if not self._service.serving:
+            return index.loaded(self._service.repository, index.UNAVAILABLE, index.DRAINING)
+        if self._control is None:
+            return index.loaded(self._service.repository, index.READY, "")
+        return index.told(await self._control.ask("list"))
 
     async def RepositoryModelLoad(
         self, message: bytes, context: Context
     ) -> pb.RepositoryModelLoadResponse:
-        def refused() -> pb.RepositoryModelLoadResponse:
-            pb.RepositoryModelLoadRequest.FromString(message)
-            raise NotAllowed(FIXED)
-
-        return await _answered(context, refused)
+        try:
+            request = pb.RepositoryModelLoadRequest.FromString(message)
+            index.check_parameters(request.parameters, ())
+            known = await asked(self._control, self._config, "list")
+            table = request.model_name
+            with contextlib.suppress(UnknownTable):  # it may have come since that was looked at
+                table, _ = index.table_of(request.model_name, known)
+            await asked(self._control, self._config, "load", table=table, version=0)
+            return pb.RepositoryModelLoadResponse()
+        except Exception as exc:
+            return await refuse(context, exc)
 
     async def RepositoryModelUnload(
         self, message: bytes, context: Context
     ) -> pb.RepositoryModelUnloadResponse:
-        def refused() -> pb.RepositoryModelUnloadResponse:
-            pb.RepositoryModelUnloadRequest.FromString(message)
-            raise NotAllowed(FIXED)
-
-        return await _answered(context, refused)
+        try:
+            request = pb.RepositoryModelUnloadRequest.FromString(message)
+            index.check_parameters(request.parameters, ("unload_dependents",))
+            known = await asked(self._control, self._config, "list")
+            table, is_network = index.table_of(request.model_name, known)
+            if is_network:
+                raise NotAllowed(
+                    f"{request.model_name} is part of the releases of {table}; unload {table}"
+                )
+            await asked(self._control, self._config, "unload", table=table, version=0)
+            return pb.RepositoryModelUnloadResponse()
+        except Exception as exc:
+            return await refuse(context, exc)
 
     async def ModelInfer(self, message: bytes, context: Context) -> pb.ModelInferResponse:
         call = self._sla.call(ClassOfService.REALTIME)
         try:
             request = pb.ModelInferRequest.FromString(message)
             repository = self._service.repository
-            model, runtime = models.find(repository, request.model_name, request.model_version)
+            model = models.named(repository, request.model_name)
             parameters = read_parameters(request, PARAMETERS[model.tier])
+            lot = lot_of(parameters.given.get("seed"))
+            runtime = models.release_of(repository, model, request.model_version, lot)
             work = Work.within(context.time_remaining(), parameters.timeout)
-            asked = Asked(request, model, runtime, parameters, work, _outputs(request))
-            call.asks(model.table, class_of(asked), work.deadline)
+            of = Asked(request, model, runtime, parameters, work, _outputs(request))
+            call.asks(model.table, class_of(of), work.deadline)
+            call.of(runtime.version)
             work.check()
             answer = self._from_rows if model.tier is None else self._from_tokens
-            out, tier, drawn = await answer(asked)
+            out, tier, drawn = await answer(of)
             call.sends(tier, drawn)
             call.ends(OK)
             return out

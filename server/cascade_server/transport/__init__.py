@@ -2,6 +2,15 @@
 
 from cascade_server.transport.linger import LingerConfig
 from cascade_server.transport.rpc import Arrival, Outcome, Rpc, Status
-from cascade_server.transport.server import Grouped, TransportServer
+from cascade_server.transport.server import Grouped, TransportServer, first_of
 
-__all__ = ["Arrival", "Grouped", "LingerConfig", "Outcome", "Rpc", "Status", "TransportServer"]
+__all__ = [
+    "Arrival",
+    "Grouped",
+    "LingerConfig",
+    "Outcome",
+    "Rpc",
+    "Status",
+    "TransportServer",
+    "first_of",
+]

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import socket
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
@@ -19,6 +19,11 @@ from cascade_server.transport.linger import Linger, LingerConfig
 from cascade_server.transport.rpc import Arrival, Outcome, Rpc
 
 BACKLOG = 1024
+# Streams that have no end of their own, and say nothing that their callers could not ask for again.
+ENDLESS = (
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+)
 
 
 class Grouped(Protocol):
@@ -114,7 +119,12 @@ class TransportServer:
         """What generated code calls too; says nothing new."""
 
     async def start(
-        self, host: str, port: int, reuse_port: bool, sharing: Sharing | None = None
+        self,
+        host: str,
+        port: int,
+        reuse_port: bool,
+        sharing: Sharing | None = None,
+        listener: socket.socket | None = None,
     ) -> int:
         """Listen.
 
@@ -122,6 +132,8 @@ class TransportServer:
             host, port: where; 0: any free port.
             reuse_port: whether others listen there too.
             sharing: those with whom connections are shared.
+            listener: takes connections for several processes, and is not closed here; None: a
+                socket of this process's own does.
 
         Returns:
             The port, where any was asked for.
@@ -132,9 +144,14 @@ class TransportServer:
         make = partial(Connection, self, self._most_streams, self._most_bytes, self._patience)
         self._loop = asyncio.get_running_loop()
         self._linger = Linger(self._lingering)
-        self._listener = await self._loop.create_server(
-            make, host.strip("[]"), port, reuse_port=reuse_port, backlog=BACKLOG
-        )
+        if listener is not None:
+            self._listener = await self._loop.create_server(
+                make, sock=listener.dup(), backlog=BACKLOG
+            )
+        else:
+            self._listener = await self._loop.create_server(
+                make, host.strip("[]"), port, reuse_port=reuse_port, backlog=BACKLOG
+            )
         self._sharing = sharing
         if sharing is not None:
             self._loop.add_reader(sharing.fileno(), self._take_over, sharing)
@@ -151,15 +168,30 @@ class TransportServer:
             self._taking.add(task)
             task.add_done_callback(self._taking.discard)
 
-    async def stop(self, grace: float) -> None:
-        """Take no new calls, and end once those there are have ended, or after `grace` seconds."""
+    def stop_accepting(self) -> None:
+        """Take no new connections, but for those that others have given away already."""
+        if self._listener is not None:
+            self._listener.close()
+
+    async def stop(self, grace: float, hurry: asyncio.Event | None = None) -> None:
+        """Take no new calls, and end once those there are have ended.
+
+        Args:
+            grace: seconds that they get.
+            hurry: from when on; None: from now on.
+        """
         if self._listener is None:
             return
         self._listener.close()
         if self._sharing is not None:
+            self._take_over(self._sharing)
             self._loop.remove_reader(self._sharing.fileno())
+            await asyncio.gather(*self._taking, return_exceptions=True)
         for connection in list(self._connections):
             connection.drain()
+        if hurry is not None and not hurry.is_set():
+            self._end_the_endless()
+            await first_of(self._none_left(), hurry.wait())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._none_left(), grace)
         for connection in list(self._connections):
@@ -168,6 +200,12 @@ class TransportServer:
                 rpc.give_up()
             connection.close()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _end_the_endless(self) -> None:
+        for connection in list(self._connections):
+            for rpc in list(connection.rpcs.values()):
+                if rpc.head.path in ENDLESS:
+                    rpc.give_up()
 
     async def _none_left(self) -> None:
         while self._connections:
@@ -251,3 +289,13 @@ class TransportServer:
                 rpc.start(outcome)
             else:
                 rpc.ends(outcome)
+
+
+async def first_of(*work: Awaitable[Any]) -> None:
+    """Wait for one of several things; the others are given up."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()

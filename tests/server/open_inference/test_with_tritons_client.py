@@ -81,10 +81,10 @@ class TestServer:
         assert {each["state"] for each in found} == {"READY"}
 
     @pytest.mark.parametrize("method", ["load_model", "unload_model"])
-    def test_what_it_serves_does_not_change_while_it_runs(
+    def test_a_process_by_itself_loads_nothing_while_it_answers(
         self, triton_client: TritonClient, method: str
     ) -> None:
-        with pytest.raises(Refused, match="start the server again") as refused:
+        with pytest.raises(Refused, match="one that replaces its processes") as refused:
             triton_client(method, TABLE)
         assert refused.value.status == "StatusCode.FAILED_PRECONDITION"
 
