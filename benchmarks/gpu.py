@@ -194,7 +194,9 @@ def measure_lanes(
             lane.queue, device.synchronize, budget / 4
         )
         if rows == 1 and watch_idle:
-            figures.update(idle(lambda lane=lane, t=tokens, o=observed, n=noise: lane.draw(t, o, n)))
+            figures.update(
+                idle(lambda lane=lane, t=tokens, o=observed, n=noise: lane.draw(t, o, n))
+            )
         if rows == batch:
             figures["student_rows_per_s"] = round(rows / middle)
             figures["student_equal"] = problem.equal(
@@ -209,16 +211,16 @@ def measure_lanes(
     observed = np.zeros(tokens.shape, bool)
     noise = problem.noise("teacher", 0, batch)
     steps = layout.columns
-    taken = seconds_of(lambda: whole.generate(tokens, observed, noise, steps, steps), budget)
+    seeded = [(noise, steps)]
+    taken = seconds_of(lambda: whole.generate(tokens, observed, seeded), budget)
     figures["teacher_rows_per_s"] = round(batch / float(np.median(taken)))
     figures["teacher_pass_alone_us"] = round(
         alone(whole.queue, device.synchronize, budget / 4) / 2, 2
     )
 
     def complete(tokens: np.ndarray, observed: np.ndarray, index: int) -> np.ndarray:
-        passes = int((~observed[:, layout.first_slot]).sum(axis=1).max())
         noise = problem.noise("teacher", index, len(tokens))
-        return whole.generate(tokens, observed, noise, steps, passes)
+        return whole.generate(tokens, observed, [(noise, steps)])
 
     figures["teacher_equal"] = problem.equal("teacher", complete)
 

@@ -99,6 +99,12 @@ MIB = 2**20
     show_default=True,
     help="How long a request waits for the second level at most.",
 )
+@click.option(
+    "--runtime",
+    default="auto",
+    show_default=True,
+    help="What runs the networks: auto, cpu, cuda, tensorrt-ep or tensorrt; see docs/gpu.md.",
+)
 def serve(
     repository: Path,
     host: str,
@@ -119,6 +125,7 @@ def serve(
     cache_age: float,
     cache_url: str | None,
     cache_timeout_ms: float,
+    runtime: str,
 ) -> None:
     """Serve a model repository over gRPC.
 
@@ -155,6 +162,7 @@ def serve(
             cache_age_seconds=cache_age,
             cache_url=cache_url,
             cache_timeout_seconds=cache_timeout_ms / 1e3,
+            runtime=runtime,
         )
         serve_in_processes(config, workers, console.print)
     except (ServerError, CascadeTablesError) as exc:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from cascade_server import local_runtime
 from cascade_server.errors import ConfigError
 
 TRANSPORTS = ("http2", "grpcio")
@@ -46,6 +47,7 @@ class ServerConfig:
         cache_age_seconds: how long they are kept.
         cache_url: a Valkey or Redis that servers share as a second level; None: there is none.
         cache_timeout_seconds: that a request waits for it at most.
+        runtime: what runs the releases' networks, one of `local_runtime.RUNTIMES`.
     """
 
     repository: Path = Path("model_repository")
@@ -75,8 +77,10 @@ class ServerConfig:
     cache_age_seconds: float = 3600.0
     cache_url: str | None = None
     cache_timeout_seconds: float = 0.005
+    runtime: str = "auto"
 
     def __post_init__(self) -> None:
+        local_runtime.check(self.runtime)
         if self.transport not in TRANSPORTS:
             allowed = ", ".join(TRANSPORTS)
             raise ConfigError(f"transport is {self.transport!r}; allowed: {allowed}")

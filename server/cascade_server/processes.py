@@ -146,6 +146,7 @@ def teacher(
             config.teacher_threads,
             lambda _: None,
             (Tier.TEACHER,),
+            config.runtime,
         )
         place = len(books.places) - 1
         of_port = replace(config, metrics_port=metrics[0]) if metrics else config

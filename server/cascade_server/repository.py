@@ -10,6 +10,7 @@ from pathlib import Path
 from cascade_tables import ReleaseError, list_releases, load_release
 
 from cascade_server.errors import UnknownTable
+from cascade_server.gpu.opening import open_runtime
 from cascade_server.router import Tier
 from cascade_server.runtime import Runtime
 
@@ -37,11 +38,13 @@ class Repository:
         teacher_threads: int,
         report: Callable[[Loaded], None],
         tiers: Collection[Tier] = tuple(Tier),
+        runtime: str = "cpu",
     ) -> Repository:
         """Verify, load and warm every release of a folder; of each the tiers that are asked for.
 
         Raises:
             ReleaseError: there are none, or one is not whole; names the file.
+            GpuError: the runtime that was asked for cannot be had; says what is missing.
         """
         found = list_releases(folder)
         if not found:
@@ -52,10 +55,11 @@ class Repository:
         for table, versions in found.items():
             for version in versions:
                 began = time.monotonic()
-                runtime = Runtime(load_release(folder, table, version), teacher_threads, tiers)
-                runtime.warm()
-                tables.setdefault(table, {})[version] = runtime
-                report(Loaded(table, version, runtime.columns, time.monotonic() - began))
+                release = load_release(folder, table, version)
+                opened = open_runtime(release, folder, teacher_threads, tiers, runtime)
+                opened.warm()
+                tables.setdefault(table, {})[version] = opened
+                report(Loaded(table, version, opened.columns, time.monotonic() - began))
         return cls(tables)
 
     def find(self, table: str, version: int = 0) -> Runtime:

@@ -105,7 +105,13 @@ class Server:
         loop = asyncio.get_running_loop()
         threads, report = self.config.teacher_threads, self._report
         repository = await loop.run_in_executor(
-            None, Repository.load, self.config.repository, threads, report, tiers
+            None,
+            Repository.load,
+            self.config.repository,
+            threads,
+            report,
+            tiers,
+            self.config.runtime,
         )
         teachers = None
         if self._teachers is not None:

@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from cascade_server.deadline import Work
 from cascade_server.engine import Engine, EngineStatistics
+from cascade_server.gpu.philox import Uniform
 from cascade_server.router import Tier
 from cascade_server.runtime import Mask, Noise, Runtime, Tokens
-from cascade_server.tasks import TeacherTask, run_teacher
+from cascade_server.tasks import SeededTask, TeacherTask, run_teacher
 
-# Rows of one task: larger requests go in parts, so that memory is bounded and others get a turn.
-TEACHER_PART = 256
 AWAY = "the teacher's process is away; it is being started again"
-BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, TEACHER_PART)
+BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 
 @dataclass(frozen=True)
@@ -29,14 +28,14 @@ class TeacherInput:
     """Rows for the teacher to complete.
 
     Attributes:
-        tokens, observed: int32 and bool [n, T], n <= TEACHER_PART.
-        noise: uniform float32 [n, teacher_noise].
+        tokens, observed: int32 and bool [n, T], n <= the runtime's teacher_part.
+        noise: uniform float32 [n, teacher_noise], or, for a teacher that `makes_noise`, what it is.
         steps: passes at most.
     """
 
     tokens: Tokens
     observed: Mask
-    noise: Noise
+    noise: Noise | Uniform
     steps: int
 
 
@@ -73,8 +72,9 @@ class LocalTeacher:
 
     def __init__(self, runtime: Runtime, executor: Executor) -> None:
         self._runtime, self._executor = runtime, executor
-        self.engine: Engine[TeacherTask] = Engine(
-            partial(run_teacher, runtime), executor, inline_rows=0, buckets=BUCKETS
+        buckets = tuple(rows for rows in BUCKETS if rows <= runtime.teacher_part)
+        self.engine: Engine[TeacherTask | SeededTask] = Engine(
+            partial(run_teacher, runtime), executor, inline_rows=0, buckets=buckets
         )
         for tier, rows, seconds in runtime.profile:
             if tier == Tier.TEACHER:
@@ -84,9 +84,17 @@ class LocalTeacher:
         self, given: TeacherInput, deadline: float, offline: bool = False
     ) -> tuple[Tokens, float]:
         """See `Teacher`."""
-        columns = self._runtime.layout.column
+        runtime = self._runtime
+        if isinstance(given.noise, Uniform):
+            passes = min(given.steps, runtime.passes(given.observed))
+            seeded = SeededTask(given.tokens, given.observed, given.noise, given.steps, passes)
+            queued = await self.engine.submit(seeded, deadline, offline)
+            assert seeded.drawn is not None
+            return seeded.drawn, queued
+        columns = runtime.layout.column
         rows = TeacherRows(given.tokens, given.observed, given.noise, columns, given.steps)
-        queued = await self.engine.submit(TeacherTask(rows), deadline, offline)
+        task = TeacherTask(rows, runtime.whole_passes)
+        queued = await self.engine.submit(task, deadline, offline)
         return rows.tokens, queued
 
     async def log_likelihood(

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade_server.engine import EngineStatistics
+from cascade_server.gpu.philox import Uniform
 from cascade_server.latency_model import Line, Outlook
 from cascade_server.runtime import Tokens
 from cascade_server.teacher import TeacherInput
@@ -65,7 +66,8 @@ async def read_frame(reader: asyncio.StreamReader) -> Frame:
 def pack_draw(identity: str, given: TeacherInput, deadline: float, offline: bool) -> bytes:
     """Rows of a release to complete."""
     name = identity.encode()
-    (n, slots), width = given.tokens.shape, given.noise.shape[1]
+    noise = given.noise.array() if isinstance(given.noise, Uniform) else given.noise
+    (n, slots), width = given.tokens.shape, noise.shape[1]
     header = DRAW.pack(len(name), n, slots, width, given.steps, deadline, offline)
     return b"".join(
         (
@@ -73,7 +75,7 @@ def pack_draw(identity: str, given: TeacherInput, deadline: float, offline: bool
             name,
             np.ascontiguousarray(given.tokens, np.int32).tobytes(),
             np.ascontiguousarray(given.observed, np.bool_).tobytes(),
-            np.ascontiguousarray(given.noise, np.float32).tobytes(),
+            np.ascontiguousarray(noise, np.float32).tobytes(),
         )
     )
 

@@ -19,6 +19,7 @@ SUMMARIES = {
     "distill": "Distil a student from a teacher.",
     "evaluate": "Measure how close synthetic rows are to real ones.",
     "release": "Write teacher and student into a model repository.",
+    "compile": "Compile a release for this machine's GPU, with TensorRT.",
     "serve": "Serve a model repository over gRPC.",
     "ask": "Ask a server for rows, some of whose columns are known.",
     "sla": "Show how a server keeps its service level objectives.",

@@ -17,11 +17,12 @@ from cascade_server.errors import DeadlinePassed
 
 @dataclass(eq=False)
 class Job:
-    """A task of `rows` rows that needs `runs` runs."""
+    """A task of `rows` rows that needs `runs` runs, each of some passes."""
 
     name: str
     rows: int = 1
     runs: int = 1
+    passes: int = 1
 
     @property
     def done(self) -> bool:

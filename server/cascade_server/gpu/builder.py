@@ -137,7 +137,7 @@ def _keep_timings(settings: Any, config: BuildConfig, cache: Any) -> None:
 def logger_of(module: Any, said: list[str]) -> Any:
     """A logger that keeps errors for our own messages instead of printing them."""
 
-    class Logger(module.ILogger):  # type: ignore[misc]
+    class Logger(module.ILogger):
         def __init__(self) -> None:
             module.ILogger.__init__(self)
 

@@ -124,8 +124,8 @@ class CudaDevice:
         kind = np.dtype(dtype)
         size = prod(shape) * kind.itemsize
         address = int(self._do("cudaHostAlloc", size, self._cuda.cudaHostAllocDefault))
-        buffer = (ctypes.c_byte * size).from_address(address)
-        out = np.frombuffer(buffer, kind).reshape(shape)
+        buffer: Any = (ctypes.c_byte * size).from_address(address)
+        out: NDArray[Any] = np.frombuffer(buffer, kind).reshape(shape)
         out.fill(0)
         return out
 

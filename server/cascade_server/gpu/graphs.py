@@ -3,10 +3,10 @@
 What is rewritten keeps the weights and the noise of the released graph, so that equal noise gives
 equal tokens as far as the arithmetic is equal:
 
-- `straight` takes the student out of its Ifs, which a CUDA graph cannot hold, and makes the noise of
-  all slots at once: what the Ifs skip is what a single row on a CPU pays for, not a GPU.
-- `teacher_pass` puts the denoiser between what a pass is given and what the next one is, so that the
-  passes of a row follow each other on the device.
+- `straight` takes the student out of its Ifs, which a CUDA graph cannot hold, and makes the noise
+  of all slots at once: what the Ifs skip is what a single row on a CPU pays for, not a GPU.
+- `teacher_pass` puts the denoiser between what a pass is given and what the next one is, so that
+  the passes of a row follow each other on the device.
 - `with_precision` rounds the operands of the large matrix products. Noise, sums of embeddings,
   normalisation and the choice of a token stay in float32.
 """

@@ -11,7 +11,7 @@ other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -216,23 +216,34 @@ class TeacherLane:
         return self._passes(n, passes, step)
 
     def generate(
-        self, tokens: Tokens, observed: Mask, noise: Uniform, steps: int, passes: int
+        self, tokens: Tokens, observed: Mask, parts: Sequence[tuple[Uniform, int]]
     ) -> Tokens:
         """Complete rows with noise that is made on the device.
 
         Args:
             tokens, observed: int32 and bool [n, T], n <= rows.
-            noise: n rows of teacher_noise numbers.
-            steps: passes that a row takes at most.
-            passes: that the row with most missing columns takes.
+            parts: in their order, teacher_noise numbers a row and the passes at most; n rows in
+                all.
         """
         n, layout = len(tokens), self._layout
         self._tokens.fill(np.where(observed, tokens, 0))
         self._observed.fill(observed)
         self._observed.send()
-        self._device.uniform(noise, self._order, layout.columns, self._noise.address)
-        reveal = Reveal(n, steps, layout.columns, layout.slots, self._first_slot, self._column)
-        self._device.reveal(reveal, self._observed.address, self._order, self._at.address)
+        begin = passes = 0
+        for noise, steps in parts:
+            order = self._order + 4 * begin * layout.columns
+            rest = self._noise.address + 4 * begin * (layout.teacher_noise - layout.columns)
+            self._device.uniform(noise, order, layout.columns, rest)
+            reveal = Reveal(
+                *(noise.rows, steps, layout.columns, layout.slots),
+                *(self._first_slot, self._column),
+            )
+            known = self._observed.address + begin * layout.slots
+            at = self._at.address + 4 * begin * layout.slots
+            self._device.reveal(reveal, known, order, at)
+            missing = ~observed[begin : begin + noise.rows, layout.first_slot]
+            passes = max(passes, min(steps, int(missing.sum(axis=1).max(initial=0))))
+            begin += noise.rows
         return self._passes(n, passes, 0)
 
     def queue(self) -> None:

@@ -8,7 +8,9 @@ no noise crosses the bus. `kernels` has the device's version of `blocks`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +37,12 @@ class Uniform:
     rows: int
     width: int
 
+    def __getitem__(self, part: slice) -> Uniform:
+        """Some of the rows."""
+        first, last, _ = part.indices(self.rows)
+        start = self.start + first * self.width
+        return Uniform(self.seed, self.chunk, start, max(0, last - first), self.width)
+
     def array(self) -> NDArray[np.float32]:
         """The numbers, made by NumPy."""
         philox = np.random.Philox(key=np.array([self.seed, self.chunk], np.uint64))
@@ -42,6 +50,30 @@ class Uniform:
         rng = np.random.Generator(philox)
         rng.random(self.start % BLOCK, dtype=np.float32)
         return rng.random((self.rows, self.width), dtype=np.float32)
+
+
+def position(state: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Seed, chunk and how many float32 numbers were drawn, from a Philox generator's state.
+
+    A stream of float32 numbers alone, as `synthesis.stream`'s is until its draw is made.
+    """
+    seed, chunk = (int(word) for word in state["state"]["key"])
+    blocks_made = sum(int(w) << 64 * i for i, w in enumerate(state["state"]["counter"]))
+    drawn = BLOCK * (blocks_made - 1) + 2 * int(state["buffer_pos"]) - int(state["has_uint32"])
+    return seed, chunk, drawn
+
+
+def pass_over(rng: np.random.Generator, count: int) -> None:
+    """Move a Philox generator on as if so many float32 numbers had been drawn from it."""
+    begun = position(rng.bit_generator.state)[2] % BLOCK
+    if begun:
+        first = min(count, BLOCK - begun)
+        rng.random(first, dtype=np.float32)
+        count -= first
+    if count >= BLOCK:
+        philox: Any = rng.bit_generator
+        philox.advance(count // BLOCK)
+    rng.random(count % BLOCK, dtype=np.float32)
 
 
 def blocks(seed: int, chunk: int, counters: NDArray[np.uint64]) -> NDArray[np.float32]:

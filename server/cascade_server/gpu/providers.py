@@ -45,7 +45,9 @@ class SessionProgram:
         options = ort.SessionOptions()
         options.log_severity_level = 3
         # Otherwise what a provider cannot do would go to the CPU without a word.
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", str(int(provider != CPU)))
+        options.add_session_config_entry(
+            "session.disable_cpu_ep_fallback", str(int(provider != CPU))
+        )
         chosen = provider_options(provider, device.stream, cache, tf32)
         try:
             self._session: Any = ort.InferenceSession(model, options, providers=chosen)
