@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -40,7 +41,7 @@ ROOT = Path(__file__).parent.parent
 WAYS = (
     *("cpu", "torch-eager", "torch-graph", "torch-compile"),
     *("cuda:fp32", "cuda:tf32", "cuda:fp16", "cuda:bf16", "tensorrt-ep:fp32"),
-    *("tensorrt:fp32", "tensorrt:tf32", "tensorrt:fp16", "tensorrt:bf16"),
+    *("tensorrt:fp32", "tensorrt:tf32", "tensorrt:fp16", "tensorrt:bf16", "server"),
 )
 SEEDS = {"student": 1, "teacher": 2}
 
@@ -326,7 +327,15 @@ def measure_torch(problem: Problem, way: str, device: str, budget: float) -> dic
             if rows == batch:
                 figures["student_rows_per_s"] = round(rows / middle)
 
-                def draw(given: np.ndarray, mask: np.ndarray, index: int) -> np.ndarray:
+                def draw(
+                    given: np.ndarray,
+                    mask: np.ndarray,
+                    index: int,
+                    tokens=tokens,
+                    observed=observed,
+                    noise=noise,
+                    run=run,
+                ) -> np.ndarray:
                     n = len(given)
                     tokens[:n].copy_(torch.from_numpy(given))
                     observed[:n].copy_(torch.from_numpy(mask))
@@ -409,6 +418,48 @@ def measure_cpu(problem: Problem, budget: float) -> dict[str, Any]:
     return figures
 
 
+def measure_server(problem: Problem, repository: Path, budget: float) -> dict[str, Any]:
+    """`cascade serve` by either runtime: rows of a seed, and how fast they come."""
+    from cascade_client import Client
+
+    figures: dict[str, Any] = {}
+    rows = {}
+    table, count = problem.release.manifest.table, 20 * problem.batch
+    for runtime in ("cpu", "cuda"):
+        program = "from cascade_server.commands import serve; serve()"
+        options = ("--port", "0", "--repository", str(repository), "--pool-mib", "0")
+        command = [sys.executable, "-c", program, *options, "--runtime", runtime]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+            try:
+                assert server.stdout is not None
+                found = None
+                for line in server.stdout:
+                    if found := re.search(r"serving on (\S+:\d+)", line):
+                        break
+                if found is None:
+                    raise RuntimeError(f"serve --runtime {runtime} ended without serving")
+                with Client(found[1]) as client:
+                    client.wait_ready()
+                    name = f"server_{runtime}"
+                    some = client.generate(table, problem.batch, kind="rows", seed=1).data
+                    rows[runtime] = np.array([list(map(str, row.values())) for row in some])
+                    each = 1 if runtime == "cpu" else 20
+                    began = time.perf_counter()
+                    client.generate(table, count * each // 20, seed=2)
+                    seconds = time.perf_counter() - began
+                    figures[f"{name}_generate_rows_per_s"] = round(count * each / 20 / seconds)
+                    latency(
+                        figures,
+                        f"{name}_student",
+                        lambda c=client: c.synthesize(table, {}, fidelity="fast"),
+                        budget,
+                    )
+            finally:
+                server.terminate()
+    figures["server_rows_equal"] = float((rows["cpu"] == rows["cuda"]).all(axis=1).mean())
+    return figures
+
+
 def ceilings() -> dict[str, Any]:
     """What this card's memory and matrix units do, and its two floors are made of."""
     import torch
@@ -417,7 +468,7 @@ def ceilings() -> dict[str, Any]:
     wait = torch.cuda.synchronize
     source = torch.empty(2**30, dtype=torch.float32, device="cuda").normal_()
     target = torch.empty_like(source)
-    each = alone(lambda: target.copy_(source), wait, 0.3)
+    each = alone(lambda t=target, s=source: t.copy_(s), wait, 0.3)
     figures["copy_gb_s"] = round(2 * source.nbytes / each / 1e3)
     del source, target
     for name, kind, tf32, size in (
@@ -506,6 +557,9 @@ def main() -> None:
     problem = Problem(release, folder, options.rows, options.batch)
     if options.way == "ceilings":
         print(json.dumps(ceilings()))
+        return
+    if options.way == "server":
+        print(json.dumps(measure_server(problem, options.repository, options.seconds)))
         return
     if options.way:
         try:

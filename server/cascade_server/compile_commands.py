@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 from cascade_tables import CascadeTablesError, ReleaseError, list_releases, load_release
 from cascade_tables.errors import listing
 from rich.console import Console
 
-from cascade_server.errors import ServerError
+from cascade_server.errors import GpuError, ServerError
 
 if TYPE_CHECKING:
-    from cascade_server.gpu.compiling import Outcome, Target
+    from cascade_server.gpu.compiling import Outcome, Rows, Target
+    from cascade_server.gpu.parity import Detector
+
+T = TypeVar("T")
 
 TARGETS = ("tensorrt", "tensorrt_rtx")
 # As in `gpu.graphs`, which needs packages that `--help` does not.
@@ -89,7 +93,7 @@ def _compile(
     threads: int,
     say: Callable[[str], None],
 ) -> None:
-    from cascade_server.gpu import compiling, parity
+    from cascade_server.gpu import compiling
     from cascade_server.router import Tier
     from cascade_server.runtime import Runtime
 
@@ -98,13 +102,16 @@ def _compile(
         known = listing(list_releases(repository))
         raise ReleaseError(f"{repository} has no release of {table!r}; it has: {known or 'none'}")
     release = load_release(repository, table, number or versions[-1])
-    detector = parity.xgboost_detector(threads)
-    target = _target(flavour)
+    target, detector = _needed(flavour, threads)
     name = f"{table} v{release.manifest.version}"
     say(f"{name} for {target.gpu.name} with {target.trt.named}")
     tiers = (Tier.STUDENT, Tier.TEACHER)
-    expected = compiling.reference(Runtime(release, threads), tiers, rows)
-    say(f"drew {rows:,} rows with the embedded runtime, to compare with")
+
+    @cache
+    def expected() -> Rows:  # once something was built: TensorRT may refuse the GPU
+        say(f"drawing {rows:,} rows with the embedded runtime, to compare with")
+        return compiling.reference(Runtime(release, threads), tiers, rows)
+
     for tier in tiers:
         compiling.compile_tier(
             *(release, repository, tier, precision, target, expected, detector),
@@ -112,20 +119,39 @@ def _compile(
         )
 
 
-def _target(flavour: str) -> Target:
-    """What there is to build with and for; the cheapest to look for first."""
+def _needed(flavour: str, threads: int) -> tuple[Target, Detector]:
+    """What there is to build with and for, and the gate's detector.
+
+    Raises:
+        GpuError: something is missing; says all that is, and how to get it.
+    """
     from cascade_server.gpu.builder import BuildConfig
     from cascade_server.gpu.compiling import Target
     from cascade_server.gpu.device import CudaDevice
     from cascade_server.gpu.opening import cache_folder
+    from cascade_server.gpu.parity import xgboost_detector
     from cascade_server.gpu.plans import stem
     from cascade_server.gpu.trt import tensorrt
 
-    device = CudaDevice()
+    missing: list[str] = []
+
+    def had(find: Callable[[], T]) -> T | None:
+        try:
+            return find()
+        except GpuError as exc:
+            missing.append(str(exc))
+            return None
+
+    device = had(CudaDevice)
+    trt = had(lambda: tensorrt(flavour))
+    detector = had(lambda: xgboost_detector(threads))
+    if device is None or trt is None or detector is None:
+        lines = "".join(f"\n  - {each}" for each in missing)
+        raise GpuError(f"plans cannot be compiled here:{lines}")
     gpu = device.gpu
-    trt = tensorrt(flavour)
     stamp = stem(trt.flavour, trt.version, gpu.name, gpu.compute_capability)
-    return Target(trt, gpu, device, BuildConfig(timing_cache=cache_folder() / f"{stamp}.timing"))
+    config = BuildConfig(timing_cache=cache_folder() / f"{stamp}.timing")
+    return Target(trt, gpu, device, config), detector
 
 
 def told(outcome: Outcome) -> str:

@@ -85,14 +85,17 @@ class LocalTeacher:
     ) -> tuple[Tokens, float]:
         """See `Teacher`."""
         runtime = self._runtime
-        if isinstance(given.noise, Uniform):
+        noise = given.noise
+        if isinstance(noise, Uniform) and not runtime.makes_noise:
+            noise = noise.array()
+        if isinstance(noise, Uniform):
             passes = min(given.steps, runtime.passes(given.observed))
-            seeded = SeededTask(given.tokens, given.observed, given.noise, given.steps, passes)
+            seeded = SeededTask(given.tokens, given.observed, noise, given.steps, passes)
             queued = await self.engine.submit(seeded, deadline, offline)
             assert seeded.drawn is not None
             return seeded.drawn, queued
         columns = runtime.layout.column
-        rows = TeacherRows(given.tokens, given.observed, given.noise, columns, given.steps)
+        rows = TeacherRows(given.tokens, given.observed, noise, columns, given.steps)
         task = TeacherTask(rows, runtime.whole_passes)
         queued = await self.engine.submit(task, deadline, offline)
         return rows.tokens, queued

@@ -13,7 +13,7 @@ from cascade_tables import cli
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
-COMMANDS = ["fit", "distill", "evaluate", "release", "serve", "ask", "sla", "slo"]
+COMMANDS = ["fit", "distill", "evaluate", "release", "compile", "serve", "ask", "sla", "slo"]
 HEAVY = ["torch", "onnxruntime", "grpc", "pandas", "pyarrow", "sklearn", "rich"]
 
 Entries = dict[str, str]

@@ -20,7 +20,6 @@ from cascade_server.gpu import graphs
 from cascade_server.gpu.builder import BuildConfig, build
 from cascade_server.gpu.device import Device, Gpu
 from cascade_server.gpu.engines import PlanProgram
-from cascade_server.gpu.lanes import Program
 from cascade_server.gpu.parity import ROWS, Detector, Parity, compare
 from cascade_server.gpu.philox import Uniform
 from cascade_server.gpu.plans import folder_of, stamp_of, write_plan
@@ -151,13 +150,14 @@ def compile_tier(
     tier: Tier,
     precision: str,
     target: Target,
-    rows: Rows,
+    rows: Callable[[], Rows],
     detector: Detector,
     report: Callable[[Outcome], None],
 ) -> Outcome:
     """Build a tier's plan, compare it, and write it if it passes.
 
     Args:
+        rows: to compare with; asked for once something was built.
         precision: one of `graphs.PRECISIONS`, or "auto": the first of `TRIED` that passes.
         report: is told of each that was tried.
 
@@ -171,11 +171,11 @@ def compile_tier(
     for each in TRIED if precision == AUTO else (precision,):
         plan = build(target.trt, graphs.with_precision(graph, each), target.config, name)
         program = PlanProgram(target.trt, plan, target.device, name)
-        parity = compare(
-            rows.expected[tier],
-            candidate(_runtime(release, tier, program, target), tier, rows),
-            detector,
+        runtime = GpuRuntime(
+            release, 1, (tier,), target.device, {tier: program}.__getitem__, program.buckets, 0
         )
+        given = rows()
+        parity = compare(given.expected[tier], candidate(runtime, tier, given), detector)
         outcome = Outcome(tier, each, parity, None)
         if parity.passed:
             released = release.student if tier is Tier.STUDENT else release.teacher
@@ -191,9 +191,3 @@ def compile_tier(
         found.append(outcome)
     reasons = "; ".join(f"{o.precision}: {', '.join(o.parity.failures)}" for o in found)
     raise PlanError(f"no plan of {name} is released: {reasons}")
-
-
-def _runtime(release: Release, tier: Tier, program: Program, target: Target) -> GpuRuntime:
-    return GpuRuntime(
-        release, 1, (tier,), target.device, lambda _: program, target.config.buckets, every=0
-    )

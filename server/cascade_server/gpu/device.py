@@ -172,6 +172,8 @@ class CudaDevice:
         self._kernel().reveal(reveal, observed, order, to, self._stream)
 
     def _kernel(self) -> Any:
+        # The driver's own calls want a context, which a thread has from its first of these.
+        self._do("cudaSetDevice", self.ordinal)
         if self._kernels is None:
             from cascade_server.gpu.kernels import Kernels
 

@@ -6,11 +6,14 @@ pays for the way back (onnxruntime #13366). `due` is the decision; `KeepWarm` th
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import weakref
 from collections.abc import Callable
 from typing import Protocol
+
+log = logging.getLogger("cascade.server")
 
 # Idle seconds after which a tick is due; a tick is one row of the student.
 EVERY = 0.25
@@ -69,6 +72,10 @@ class KeepWarm:
                 return
             left = due(self._clock(), what.last_run, self._every)
             if left == 0:
-                what.tick()
+                try:
+                    what.tick()
+                except Exception:  # a call that comes will fail by itself, and say so to its caller
+                    log.exception("the GPU is kept warm no more")
+                    return
                 left = self._every
             del what  # not held while waiting

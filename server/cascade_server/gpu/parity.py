@@ -1,10 +1,9 @@
 """The gate that a plan passes before it is released: equal noise, equal rows.
 
-Two measures of the same rows, of which the second does not need the first. Row by row, the tokens
-that two runtimes draw from equal noise are compared: at least 99.5 % of rows must be equal in every
-token. And a detector that learns to tell rows of one runtime from rows of the other, drawn from
-different noise, must do no better than chance: a fault that touches few rows, but always the same
-ones, shows there.
+Two measures of the same rows, of which neither needs the other. Row by row, the tokens that two
+runtimes draw from equal noise are compared: at least 99.5 % of rows must be equal in every token.
+And a detector that learns to tell rows of one runtime from rows of the other, drawn from different
+noise, must do no better than chance, as far as so many rows can say.
 """
 
 from __future__ import annotations

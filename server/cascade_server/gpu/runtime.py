@@ -48,6 +48,7 @@ class GpuRuntime(Runtime):
     """
 
     whole_passes = True
+    makes_noise = True
 
     def __init__(
         self,
@@ -62,9 +63,8 @@ class GpuRuntime(Runtime):
         on_cpu = [tier for tier in tiers if tier is Tier.TEACHER]
         super().__init__(release, teacher_threads, on_cpu)
         self.tiers = tuple(tiers)
-        # Of a teacher in another process the noise crosses a socket, in parts of the usual size.
-        self.makes_noise = Tier.TEACHER in self.tiers
-        self.teacher_part = buckets[-1] if self.makes_noise else Runtime.teacher_part
+        # Of a teacher in another process too, which has the same runtime.
+        self.teacher_part = buckets[-1]
         self.last_run = time.monotonic()
         self.ticks = 0
         self._device, self._buckets = device, tuple(buckets)

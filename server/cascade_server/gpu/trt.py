@@ -22,10 +22,10 @@ MODULES = {
     "tensorrt_rtx_bindings": "tensorrt_rtx",
 }
 FLAVOURS = ("tensorrt", "tensorrt_rtx")
-INSTALL = (
-    "run: pip install 'cascade-synthesis[gpu]' (TensorRT 10 or later), or for an RTX GPU: "
-    "pip install tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings"
-)
+INSTALL = {
+    "tensorrt": "run: pip install 'cascade-synthesis[gpu]'",
+    "tensorrt_rtx": "run: pip install tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings",
+}
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def tensorrt(flavour: str | None = None) -> TensorRT:
         if usable(module):
             return TensorRT(MODULES[name], str(module.__version__), module)
         broken = f"; the module {name} has no Builder"
-    missing = " or ".join(dict.fromkeys(MODULES[name] for name in wanted))
-    raise GpuError(f"{missing} is not installed{broken}; {INSTALL}")
+    flavour = flavour or "tensorrt"
+    raise GpuError(f"{flavour} is not installed{broken}; {INSTALL[flavour]}")
 
 
 def usable(module: ModuleType) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +48,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Release]:
 
 
 @pytest.fixture
-def both(made: tuple[Path, Release]) -> Iterator[Both]:
+def both(made: tuple[Path, Release]) -> Both:
     folder, release = made
     device = HostDevice()
     lanes = GpuRuntime(
@@ -58,7 +57,7 @@ def both(made: tuple[Path, Release]) -> Iterator[Both]:
         BUCKETS,
         every=0,
     )
-    yield Both(release, folder, Runtime(release), lanes, device)
+    return Both(release, folder, Runtime(release), lanes, device)
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,14 @@ class TestKeepWarm:
         KeepWarm(what[0], wait=wait).run()
         assert len(waited) == 1
 
+    def test_a_tick_that_fails_is_the_last_and_is_logged(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        what = Ticked([0.0])
+        what.tick = lambda: 1 / 0  # type: ignore[method-assign]
+        KeepWarm(what, 0.25, lambda: 1.0, lambda _: False).run()
+        assert caplog.messages == ["the GPU is kept warm no more"]
+
     def test_a_tick_draws_a_row(self, both: Both) -> None:
         before = both.device.waited
         both.lanes.tick()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 from cascade_server.gpu.lanes import StudentLane
 from cascade_server.gpu.philox import Uniform
-from cascade_server.gpu.runtime import GpuRuntime, bucket_of
+from cascade_server.gpu.runtime import bucket_of
 from cascade_server.router import Tier
 from cascade_server.runtime import WARM_BATCHES
 from cascade_server.tasks import SeededTask, TeacherTask, run_teacher
@@ -120,14 +118,3 @@ def test_warming_up_says_what_a_pass_takes(both: Both) -> None:
     assert [(tier, rows) for tier, rows, _ in both.lanes.profile] == [
         (tier, rows) for rows in WARM_BATCHES if rows <= BUCKETS[-1] for tier in Tier
     ]
-
-
-def test_a_student_alone_leaves_the_noise_to_the_host(both: Both) -> None:
-    alone = GpuRuntime(
-        *(both.release, 1, (Tier.STUDENT,), both.device),
-        partial(lambda device, tier: program(both.release, tier, device), both.device),
-        BUCKETS,
-        every=0,
-    )
-    assert (alone.makes_noise, alone.teacher_part) == (False, both.cpu.teacher_part)
-    assert (both.lanes.makes_noise, both.lanes.teacher_part) == (True, BUCKETS[-1])
