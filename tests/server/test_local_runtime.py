@@ -1,4 +1,4 @@
-"""Which runtime runs a release: what was asked for and what there is, in; a choice or an error, out."""
+"""Which runtime runs a release: what was asked for and what there is; a choice or an error."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class TestCommands:
     def test_compile_what_is_not_there(self, repository: Path) -> None:
         done = CliRunner().invoke(compile_plans, ["orders", "--repository", str(repository)])
         assert done.exit_code == 1
-        assert "has no release of 'orders'; it has: payments" in done.output
+        assert "has no release of 'orders'; it has: payments, shops" in done.output
 
     def test_serve(self) -> None:
         done = CliRunner().invoke(serve, ["--runtime", "gpu"])
