@@ -97,7 +97,8 @@ def unpack_draw(content: bytes) -> tuple[str, TeacherInput, float, bool]:
     at += n * slots
     noise: Noise | Uniform
     if seeded:
-        noise = Uniform(*SEEDED.unpack_from(content, at), n, width)
+        seed, chunk, start = SEEDED.unpack_from(content, at)
+        noise = Uniform(seed, chunk, start, n, width)
     else:
         noise = np.frombuffer(content, np.float32, n * width, at).reshape(n, width)
     return name, TeacherInput(tokens, observed, noise, steps), deadline, offline

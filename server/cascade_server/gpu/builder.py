@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,11 +75,14 @@ def build(trt: TensorRT, model: bytes, config: BuildConfig, name: str) -> bytes:
         raise PlanError(f"{trt.named} cannot parse {name}: {'; '.join(errors) or last(said)}")
     settings = builder.create_builder_config()
     configure(module, builder, settings, model, config)
-    kept = _load_timings(module, settings, config)
-    plan = builder.build_serialized_network(network, settings)
-    if plan is None:
-        raise PlanError(f"{trt.named} cannot build {name}: {last(said)}")
-    _keep_timings(settings, config, kept)
+    with warnings.catch_warnings():
+        # TensorRT-RTX times nothing when it builds, and says that its cache is going away.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        kept = _load_timings(module, settings, config)
+        plan = builder.build_serialized_network(network, settings)
+        if plan is None:
+            raise PlanError(f"{trt.named} cannot build {name}: {last(said)}")
+        _keep_timings(settings, config, kept)
     return bytes(plan)
 
 
