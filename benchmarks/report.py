@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.figures import kept, markdown
+from benchmarks.gpu_report import gpu_table
 from benchmarks.tables import ROOT
 
 DOCS = ROOT / "docs"
@@ -117,7 +119,7 @@ IN_FLIGHT = {
 }
 KINDS = (
     "fidelity|student|pool|regularisation|latency|triton-inside|triton|call|overload|in_flight|"
-    "reload"
+    "reload|gpu"
 )
 RELOAD = {
     "p99_ms": "p99 ms",
@@ -126,33 +128,10 @@ RELOAD = {
     "reload_s": "a reload, s",
 }
 BLOCK = re.compile(
-    rf"<!-- ({KINDS})(?: (\w+))? -->\n"
+    rf"<!-- ({KINDS})(?: ([\w-]+))? -->\n"
     r".*?<!-- end -->",
     re.DOTALL,
 )
-
-
-def kept(folder: Path, name: str) -> dict[str, Any] | None:
-    """A benchmark's JSON object; None where it has not been run."""
-    path = folder / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else None
-
-
-def markdown(labels: Mapping[str, str], columns: Mapping[str, Mapping[str, Any]]) -> str:
-    """A row a label, a column an entry; what an entry lacks stays empty."""
-    lines = [["", *columns], ["---", *("---:" for _ in columns)]]
-    for key, label in labels.items():
-        if any(key in column for column in columns.values()):
-            lines.append([label, *(cell(column.get(key)) for column in columns.values())])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def cell(value: float | None) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, int) or abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"
 
 
 def table_of(kind: str, name: str, folder: Path) -> str:
@@ -213,6 +192,8 @@ def table_of(kind: str, name: str, folder: Path) -> str:
             "ratio": called.get(INSIDE_RATIOS["row"]),
         }
         return markdown(INSIDE, parts)
+    if kind == "gpu":
+        return gpu_table(name, folder)
     if kind == "overload":
         figures = kept(folder, "overload-credit") or {}
         return markdown(OVERLOAD, {f"{each['load']:g} ×": each for each in figures.get(name, [])})

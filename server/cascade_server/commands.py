@@ -16,7 +16,6 @@ from cascade_server.found import source_of
 from cascade_server.generation import ReleaseConfig
 from cascade_server.policy import Policy
 from cascade_server.processes import serve_in_processes
-from cascade_server.remote.addresses import HERE
 
 MIB = 2**20
 
@@ -85,9 +84,10 @@ MIB = 2**20
 )
 @click.option(
     "--runtime",
-    default=HERE,
+    default="auto",
     show_default=True,
-    help="Where the networks run: here, or triton://HOST:PORT[,HOST:PORT...].",
+    help="What runs the networks: auto, cpu, cuda, tensorrt-ep or tensorrt here (docs/gpu.md), or "
+    "triton://HOST:PORT[,HOST:PORT...] (docs/remote.md).",
 )
 @click.option("--teacher-threads", default=1, show_default=True, help="Threads of a teacher pass.")
 @click.option(

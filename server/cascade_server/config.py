@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cascade_server import local_runtime
 from cascade_server.errors import ConfigError
-from cascade_server.remote.addresses import HERE, check_runtime
+from cascade_server.remote.addresses import servers_of
 
 TRANSPORTS = ("http2", "grpcio")
 
@@ -62,7 +63,7 @@ class ServerConfig:
     repository: Path = Path("model_repository")
     host: str = "127.0.0.1"
     port: int = 8470
-    runtime: str = HERE
+    runtime: str = "auto"
     teacher_threads: int = 1
     max_rows: int = 65_536
     max_generate_rows: int = 10_000_000
@@ -96,7 +97,8 @@ class ServerConfig:
         if self.transport not in TRANSPORTS:
             allowed = ", ".join(TRANSPORTS)
             raise ConfigError(f"transport is {self.transport!r}; allowed: {allowed}")
-        check_runtime(self.runtime)
+        if not servers_of(self.runtime):
+            local_runtime.check(self.runtime)
         for name, low, high in (
             ("port", 0, 65_535),
             ("teacher_threads", 1, 1024),

@@ -21,6 +21,7 @@ from cascade_server.config import ServerConfig
 from cascade_server.deadline import Work
 from cascade_server.errors import DeadlinePassed, NotReady
 from cascade_server.gate import Gate
+from cascade_server.gpu.philox import Uniform, pass_over, position
 from cascade_server.ledger import Report
 from cascade_server.objectives import promised
 from cascade_server.repository import Repository
@@ -58,9 +59,26 @@ class Engines:
 NoiseSource: TypeAlias = Callable[[tuple[int, int]], Noise]
 
 
-def noise_of(rng: np.random.Generator) -> NoiseSource:
+class StreamNoise:
+    """Noise as it comes from a `synthesis.stream`; a `NoiseSource`."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+
+    def __call__(self, shape: tuple[int, int]) -> Noise:
+        return self._rng.random(shape, dtype=np.float32)
+
+    def later(self, shape: tuple[int, int]) -> Uniform:
+        """The same numbers, for who makes them himself; the stream goes on after them."""
+        rows, width = shape
+        seed, chunk, start = position(self._rng.bit_generator.state)
+        pass_over(self._rng, rows * width)
+        return Uniform(seed, chunk, start, rows, width)
+
+
+def noise_of(rng: np.random.Generator) -> StreamNoise:
     """Noise as it comes from `synthesis.stream`."""
-    return lambda shape: rng.random(shape, dtype=np.float32)
+    return StreamNoise(rng)
 
 
 @dataclass(frozen=True, eq=False)
@@ -373,7 +391,12 @@ class Dispatcher:
         parts, queued = [], 0.0
         for at in range(0, len(tokens), teacher.most_rows):
             part = slice(at, at + teacher.most_rows)
-            mine = noise((len(tokens[part]), width))
+            shape = (len(tokens[part]), width)
+            mine: Noise | Uniform
+            if runtime.makes_noise and isinstance(noise, StreamNoise):
+                mine = noise.later(shape)
+            else:
+                mine = noise(shape)
             given = TeacherInput(tokens[part], observed[part], mine, max(1, steps))
             drawn, waited = await teacher.draw(given, deadline, offline)
             queued += waited

@@ -38,11 +38,20 @@ class Task(Protocol):
         """Rows that its next run needs."""
 
     @property
+    def passes(self) -> int:
+        """Passes of the network that its next run makes."""
+
+    @property
     def done(self) -> bool:
         """Whether it needs no further run."""
 
 
 TaskT = TypeVar("TaskT", bound=Task)
+
+
+def _passes(tasks: Sequence[Task]) -> int:
+    """Passes of a run of some tasks."""
+    return max(1, *(task.passes for task in tasks))
 
 
 @dataclass(eq=False)
@@ -101,7 +110,7 @@ class Engine(Generic[TaskT]):
             more than the run.
         buckets: batch sizes.
         clock: monotonic seconds.
-        model: what runs have taken, by rows.
+        model: what passes have taken, by rows.
     """
 
     run: Callable[[Sequence[TaskT]], None]
@@ -160,8 +169,9 @@ class Engine(Generic[TaskT]):
         """Run tasks that came together, in one batch and in the event loop, if it is `free_for`
         their rows; says nothing of the company that others are to expect."""
         began, rows = self.clock(), sum(task.rows for task in tasks)
+        passes = _passes(tasks)
         self.run(tasks)
-        self._count(rows, self.clock() - began)
+        self._count(rows, self.clock() - began, passes)
 
     def predict(self, rows: int, passes: int = 1) -> float:
         """The .99 quantile of the seconds until a task that came now would be done."""
@@ -199,12 +209,13 @@ class Engine(Generic[TaskT]):
         if deadline <= began:
             self._counts.expired += 1
             raise DeadlinePassed(TOO_LATE)
+        passes = task.passes
         self.run((task,))
-        self._count(rows, self.clock() - began)
+        self._count(rows, self.clock() - began, passes)
         self._learn(1)
 
-    def _count(self, rows: int, seconds: float) -> None:
-        self.model.observe(rows, max(seconds, 1e-7))
+    def _count(self, rows: int, seconds: float, passes: int) -> None:
+        self.model.observe(rows, max(seconds / passes, 1e-7))
         counts = self._counts
         counts.runs += 1
         counts.rows += rows
@@ -239,30 +250,33 @@ class Engine(Generic[TaskT]):
         rows = sum(entry.waiting.rows for entry in taken)
         if rows <= self.inline_rows:
             try:
-                alive, seconds = self._run_in_time(taken)
+                alive, seconds, passes = self._run_in_time(taken)
             except Exception as exc:
                 self._failed(taken, exc)
             else:
-                self._ran(taken, alive, seconds)
+                self._ran(taken, alive, seconds, passes)
             self._come_round_if_wanted()
             return
-        self._busy, self._busy_until = True, now + self.model.mean(rows)
+        passes = _passes([entry.task for entry in taken])
+        self._busy, self._busy_until = True, now + passes * self.model.mean(rows)
         for entry in self._queue:
             self._watch(entry)
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self.executor, self._run_in_time, taken)
         future.add_done_callback(lambda done: self._back(done, taken))
 
-    def _run_in_time(self, taken: Sequence[_Entry[TaskT]]) -> tuple[list[_Entry[TaskT]], float]:
+    def _run_in_time(
+        self, taken: Sequence[_Entry[TaskT]]
+    ) -> tuple[list[_Entry[TaskT]], float, int]:
         """Run what still has time, and somebody who waits for it; a thread may start late.
 
         Returns:
-            What was run, and the seconds that it took.
+            What was run, the seconds that it took, and its passes.
         """
         now = self.clock()
         alive = [e for e in taken if e.waiting.deadline > now and not e.future.done()]
         if not alive:
-            return [], 0.0
+            return [], 0.0, 1
         tasks = [entry.task for entry in alive]
         began = self.clock()
         for entry in alive:
@@ -270,8 +284,9 @@ class Engine(Generic[TaskT]):
             if not entry.started:
                 entry.started = began
                 self._counts.queue_seconds += began - entry.waiting.arrived
+        passes = _passes(tasks)
         self.run(tasks)
-        return alive, self.clock() - began
+        return alive, self.clock() - began, passes
 
     def _looks_round(self, now: float) -> bool:
         """Whether to leave the batch open for another turn of the event loop."""
@@ -297,7 +312,7 @@ class Engine(Generic[TaskT]):
 
     def _back(
         self,
-        done: asyncio.Future[tuple[list[_Entry[TaskT]], float]],
+        done: asyncio.Future[tuple[list[_Entry[TaskT]], float, int]],
         taken: list[_Entry[TaskT]],
     ) -> None:
         """A batch is back from the executor."""
@@ -311,9 +326,15 @@ class Engine(Generic[TaskT]):
             self._ran(taken, *done.result())
         self._come_round_if_wanted()
 
-    def _ran(self, taken: list[_Entry[TaskT]], alive: list[_Entry[TaskT]], seconds: float) -> None:
+    def _ran(
+        self,
+        taken: list[_Entry[TaskT]],
+        alive: list[_Entry[TaskT]],
+        seconds: float,
+        passes: int,
+    ) -> None:
         if alive:
-            self._count(sum(entry.waiting.rows for entry in alive), seconds)
+            self._count(sum(entry.waiting.rows for entry in alive), seconds, passes)
             self._learn(len(alive))
         for entry in taken:
             if entry not in alive:

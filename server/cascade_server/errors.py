@@ -2,6 +2,8 @@
 
 ServerError
 ├── ConfigError         a setting is not allowed
+├── GpuError            a GPU, or what drives it, is missing or refuses
+│   └── PlanError       a TensorRT plan is not for this GPU or version, or cannot be built
 ├── BadRequest          INVALID_ARGUMENT, like protobuf's DecodeError
 ├── UnknownTable        NOT_FOUND
 ├── DeadlinePassed      DEADLINE_EXCEEDED
@@ -33,6 +35,14 @@ class ServerError(Exception):
 
 class ConfigError(ServerError):
     """A setting is not allowed; names it, its value and what is allowed."""
+
+
+class GpuError(ServerError):
+    """A GPU, or what drives it, is missing or refuses; says what, and how to get it."""
+
+
+class PlanError(GpuError):
+    """A TensorRT plan cannot be built, or was made for something else; says for what."""
 
 
 class BadRequest(ServerError):

@@ -200,7 +200,8 @@ def teacher(generation: Generation, post: Post, begin: Begin) -> None:
             config.teacher_threads,
             lambda _: None,
             (Tier.TEACHER,),
-            config.versions,
+            wanted=config.versions,
+            runtime=config.runtime,
         )
         turns = turns_of(config) if begin is Begin.NEXT else None
         repository = await loading.load(lambda pause: load(pause=pause), turns)

@@ -16,7 +16,7 @@ from cascade_server.engine import EngineStatistics
 from cascade_server.errors import DeadlinePassed, NotReady
 from cascade_server.latency_model import Outlook
 from cascade_server.runtime import Mask, Runtime, Tokens
-from cascade_server.teacher import AWAY, TEACHER_PART, TeacherInput
+from cascade_server.teacher import AWAY, TeacherInput
 from cascade_server.teacher_wire import (
     Frame,
     Said,
@@ -50,7 +50,7 @@ class TeacherLink:
 
     def teacher(self, runtime: Runtime) -> RemoteTeacher:
         """A release's teacher over this connection."""
-        return RemoteTeacher(self, runtime.identity)
+        return RemoteTeacher(self, runtime.identity, runtime.teacher_part)
 
     def start(self) -> None:
         """Keep connected."""
@@ -130,10 +130,8 @@ class TeacherLink:
 class RemoteTeacher:
     """A release's teacher in its own process; see `teacher.Teacher`."""
 
-    most_rows = TEACHER_PART
-
-    def __init__(self, link: TeacherLink, identity: str) -> None:
-        self._link, self._identity = link, identity
+    def __init__(self, link: TeacherLink, identity: str, most_rows: int) -> None:
+        self._link, self._identity, self.most_rows = link, identity, most_rows
         # Rows that were sent and have not come back, which the process may not yet have told of.
         self._underway = 0
 

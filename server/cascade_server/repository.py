@@ -9,7 +9,8 @@ from pathlib import Path
 
 from cascade_tables import ReleaseError, list_releases, load_release
 
-from cascade_server.errors import ReleaseRefused, UnknownTable
+from cascade_server.errors import GpuError, ReleaseRefused, UnknownTable
+from cascade_server.gpu.opening import open_runtime
 from cascade_server.memory import Memory
 from cascade_server.rehearsal import rehearse
 from cascade_server.router import Tier
@@ -51,6 +52,7 @@ class Repository:
         wanted: Mapping[str, Collection[int]] | None = None,
         routes: Routes | None = None,
         pause: Callable[[], None] = lambda: None,
+        runtime: str = "cpu",
     ) -> Repository:
         """Verify, load and warm releases of a folder; of each the tiers that are asked for.
 
@@ -62,10 +64,12 @@ class Repository:
             wanted: versions by table; None: all.
             routes: as for the repository.
             pause: called after each piece of work.
+            runtime: what is to run them, one of `local_runtime.RUNTIMES`.
 
         Raises:
             ReleaseRefused: one is not whole, or cannot be run; names the file.
             ReleaseError: there are none.
+            GpuError: the runtime that was asked for cannot be had; says what is missing.
         """
         found = list_releases(folder) if wanted is None else wanted
         if not found:
@@ -79,16 +83,18 @@ class Repository:
                 try:
                     release = load_release(folder, table, version)
                     pause()
-                    runtime = Runtime(release, teacher_threads, tiers)
+                    opened = open_runtime(release, folder, teacher_threads, tiers, runtime)
                     pause()
-                    runtime.warm(pause)
+                    opened.warm(pause)
                     if Tier.STUDENT in tiers:
-                        rehearse(runtime)
+                        rehearse(opened)
                         pause()
+                except GpuError:
+                    raise
                 except Exception as exc:
                     raise ReleaseRefused.of(table, version, exc) from exc
-                tables.setdefault(table, {})[version] = runtime
-                report(Loaded(table, version, runtime.columns, time.monotonic() - began))
+                tables.setdefault(table, {})[version] = opened
+                report(Loaded(table, version, opened.columns, time.monotonic() - began))
         return cls(tables, routes)
 
     def find(self, table: str, version: int = 0, lot: float = 1.0) -> Runtime:

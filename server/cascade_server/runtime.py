@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import onnxruntime as ort
@@ -11,6 +11,7 @@ from cascade_tables import Release, ReleaseError
 from cascade_tables.sampling import log_likelihood
 from numpy.typing import NDArray
 
+from cascade_server.gpu.philox import Uniform
 from cascade_server.router import Tier
 from cascade_server.wire import FIELDS
 
@@ -19,9 +20,10 @@ Mask = NDArray[np.bool_]
 Noise = NDArray[np.float32]
 
 # Batch sizes that are run before a release is ready: powers of two up to a full batch, which is
-# smaller for the teacher (`teacher.TEACHER_PART`).
+# smaller for the teacher.
+TEACHER_PART = 256
 WARM_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-LARGEST_WARM = {Tier.STUDENT: 1024, Tier.TEACHER: 256}
+LARGEST_WARM = {Tier.STUDENT: 1024, Tier.TEACHER: TEACHER_PART}
 # Rows of one run: larger requests are cut, so that memory is bounded and caches stay warm.
 MAX_BATCH = 1024
 
@@ -61,8 +63,18 @@ class Runtime:
         student_noise, teacher_noise: uniform numbers a row.
         steps: the teacher's passes for full fidelity; a row takes no more than it has columns
             missing.
-        profile: tier, rows and seconds of each batch size, from the warm-up.
+        profile: tier, rows and seconds of a pass of each batch size, from the warm-up.
+        tiers: those that it has.
+        teacher_part: rows of one task of the teacher; larger requests go in parts, so that memory
+            is bounded and others get a turn.
+        whole_passes: whether the teacher takes rows through all their passes in one call of
+            `complete`; otherwise it is asked pass by pass, with `denoise`.
+        makes_noise: whether the teacher takes noise that is yet to be made, with `generate`.
     """
+
+    teacher_part = TEACHER_PART
+    whole_passes = False
+    makes_noise = False
 
     def __init__(
         self, release: Release, teacher_threads: int = 1, tiers: Collection[Tier] = tuple(Tier)
@@ -84,6 +96,7 @@ class Runtime:
             Tier.STUDENT: (release.student, 1),
             Tier.TEACHER: (release.teacher, teacher_threads),
         }
+        self.tiers = tuple(tiers)
         self._sessions = {
             tier: _session(*models[tier], f"{manifest.table}'s {tier}") for tier in tiers
         }
@@ -135,6 +148,29 @@ class Runtime:
             drawn: Tokens = self._sessions[Tier.TEACHER].run(["drawn"], feed)[0]
             return drawn
         return _in_parts(self.denoise, tokens, observed, noise)
+
+    def complete(self, tokens: Tokens, at: Tokens, noise: Noise, passes: int) -> Tokens:
+        """All passes that rows have before them, where `whole_passes`.
+
+        Args:
+            tokens: int32 [n, T], 0 where nothing is known.
+            at: int32 [n, T], the pass that reveals each slot, from 0; negative where it is known.
+            noise: uniform [n, sum of the sizes].
+            passes: the most that a row takes.
+        """
+        raise NotImplementedError(f"{type(self).__name__} makes the teacher's passes one by one")
+
+    def generate(
+        self, tokens: Tokens, observed: Mask, parts: Sequence[tuple[Uniform, int]]
+    ) -> Tokens:
+        """Complete rows whose noise is yet to be made, where `makes_noise`.
+
+        Args:
+            tokens, observed: int32 and bool [n, T], n at most `teacher_part`.
+            parts: in their order, teacher_noise numbers a row, and the passes at most; n rows in
+                all.
+        """
+        raise NotImplementedError(f"{type(self).__name__} makes no noise")
 
     def log_likelihood(self, tokens: Tokens, observed: Mask) -> NDArray[np.float64]:
         """ln p(observed) of each row, in nats."""

@@ -172,6 +172,7 @@ class Server:
             tiers,
             self.config.versions,
             self.sla.books.routes,
+            runtime="cpu" if servers else self.config.runtime,
         )
         repository = await loading.load(lambda pause: load(pause=pause), turns)
         teachers = None

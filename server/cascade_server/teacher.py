@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from cascade_server.deadline import Work
 from cascade_server.engine import Engine, EngineStatistics
+from cascade_server.gpu.philox import Uniform
 from cascade_server.router import Tier
 from cascade_server.runtime import Mask, Noise, Runtime, Tokens
-from cascade_server.tasks import TeacherTask, run_teacher
+from cascade_server.tasks import SeededTask, TeacherTask, run_teacher
 
-# Rows of one task: larger requests go in parts, so that memory is bounded and others get a turn.
-TEACHER_PART = 256
 AWAY = "the teacher's process is away; it is being started again"
-BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, TEACHER_PART)
+BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 
 @dataclass(frozen=True)
@@ -30,13 +29,13 @@ class TeacherInput:
 
     Attributes:
         tokens, observed: int32 and bool [n, T], n <= `most_rows` of who is asked.
-        noise: uniform float32 [n, teacher_noise].
+        noise: uniform float32 [n, teacher_noise], or, for a teacher that `makes_noise`, what it is.
         steps: passes at most.
     """
 
     tokens: Tokens
     observed: Mask
-    noise: Noise
+    noise: Noise | Uniform
     steps: int
 
 
@@ -80,12 +79,12 @@ class Teacher(Protocol):
 class LocalTeacher:
     """A teacher in this process, in a thread: a pass takes as long as a real-time request."""
 
-    most_rows = TEACHER_PART
-
     def __init__(self, runtime: Runtime, executor: Executor) -> None:
         self._runtime, self._executor = runtime, executor
-        self.engine: Engine[TeacherTask] = Engine(
-            partial(run_teacher, runtime), executor, inline_rows=0, buckets=BUCKETS
+        self.most_rows = runtime.teacher_part
+        buckets = tuple(rows for rows in BUCKETS if rows <= runtime.teacher_part)
+        self.engine: Engine[TeacherTask | SeededTask] = Engine(
+            partial(run_teacher, runtime), executor, inline_rows=0, buckets=buckets
         )
         for tier, rows, seconds in runtime.profile:
             if tier == Tier.TEACHER:
@@ -95,9 +94,20 @@ class LocalTeacher:
         self, given: TeacherInput, deadline: float, offline: bool = False
     ) -> tuple[Tokens, float]:
         """See `Teacher`."""
-        columns = self._runtime.layout.column
-        rows = TeacherRows(given.tokens, given.observed, given.noise, columns, given.steps)
-        queued = await self.engine.submit(TeacherTask(rows), deadline, offline)
+        runtime = self._runtime
+        noise = given.noise
+        if isinstance(noise, Uniform) and not runtime.makes_noise:
+            noise = noise.array()
+        if isinstance(noise, Uniform):
+            passes = min(given.steps, runtime.passes(given.observed))
+            seeded = SeededTask(given.tokens, given.observed, noise, given.steps, passes)
+            queued = await self.engine.submit(seeded, deadline, offline)
+            assert seeded.drawn is not None
+            return seeded.drawn, queued
+        columns = runtime.layout.column
+        rows = TeacherRows(given.tokens, given.observed, noise, columns, given.steps)
+        task = TeacherTask(rows, runtime.whole_passes)
+        queued = await self.engine.submit(task, deadline, offline)
         return rows.tokens, queued
 
     async def log_likelihood(

@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade_server.engine import EngineStatistics
+from cascade_server.gpu.philox import Uniform
 from cascade_server.latency_model import Line, Outlook
-from cascade_server.runtime import Tokens
+from cascade_server.runtime import Noise, Tokens
 from cascade_server.teacher import TeacherInput
 
 FRAME = struct.Struct("<IBQ")
-DRAW = struct.Struct("<HIIIId?")
+DRAW = struct.Struct("<HIIIId??")
+SEEDED = struct.Struct("<QQQ")
 SCORE = struct.Struct("<HIId")
 OUTLOOK = struct.Struct("<Hdddd9Q2Q")
 DRAWN = struct.Struct("<dII")
@@ -65,28 +67,40 @@ async def read_frame(reader: asyncio.StreamReader) -> Frame:
 def pack_draw(identity: str, given: TeacherInput, deadline: float, offline: bool) -> bytes:
     """Rows of a release to complete."""
     name = identity.encode()
-    (n, slots), width = given.tokens.shape, given.noise.shape[1]
-    header = DRAW.pack(len(name), n, slots, width, given.steps, deadline, offline)
+    noise = given.noise
+    if isinstance(noise, Uniform):
+        width, seeded = noise.width, True
+        packed = SEEDED.pack(noise.seed, noise.chunk, noise.start)
+    else:
+        width, seeded = noise.shape[1], False
+        packed = np.ascontiguousarray(noise, np.float32).tobytes()
+    n, slots = given.tokens.shape
+    header = DRAW.pack(len(name), n, slots, width, given.steps, deadline, offline, seeded)
     return b"".join(
         (
             header,
             name,
             np.ascontiguousarray(given.tokens, np.int32).tobytes(),
             np.ascontiguousarray(given.observed, np.bool_).tobytes(),
-            np.ascontiguousarray(given.noise, np.float32).tobytes(),
+            packed,
         )
     )
 
 
 def unpack_draw(content: bytes) -> tuple[str, TeacherInput, float, bool]:
     """What `pack_draw` was given."""
-    length, n, slots, width, steps, deadline, offline = DRAW.unpack_from(content)
+    length, n, slots, width, steps, deadline, offline, seeded = DRAW.unpack_from(content)
     name, at = _name(content, DRAW.size, length)
     tokens = np.frombuffer(content, np.int32, n * slots, at).reshape(n, slots)
     at += 4 * n * slots
     observed = np.frombuffer(content, np.bool_, n * slots, at).reshape(n, slots)
     at += n * slots
-    noise = np.frombuffer(content, np.float32, n * width, at).reshape(n, width)
+    noise: Noise | Uniform
+    if seeded:
+        seed, chunk, start = SEEDED.unpack_from(content, at)
+        noise = Uniform(seed, chunk, start, n, width)
+    else:
+        noise = np.frombuffer(content, np.float32, n * width, at).reshape(n, width)
     return name, TeacherInput(tokens, observed, noise, steps), deadline, offline
 
 

@@ -20,6 +20,7 @@ SUMMARIES = {
     "evaluate": "Measure how close synthetic rows are to real ones.",
     "release": "Write teacher and student into a model repository.",
     "configure": "Write Triton's files into a model repository.",
+    "compile": "Compile a release for this machine's GPU, with TensorRT.",
     "serve": "Serve a model repository over gRPC.",
     "ask": "Ask a server for rows, some of whose columns are known.",
     "releases": "List, load, unload, try and promote a server's releases.",

@@ -120,6 +120,20 @@ class TeacherRows:
         self.tokens[rows] = np.where(reveal, drawn, self.tokens[rows])
         self.step += 1
 
+    def rest(self) -> tuple[Tokens, NDArray[np.int64], Noise]:
+        """All that is left to do, for who makes every pass himself.
+
+        Returns:
+            tokens int32 [n, T]; the pass that reveals each slot, from 0 for the next one, int64
+            [n, T], negative where it is known; uniform noise [n, N].
+        """
+        return self.tokens, self._at - self.step, self._uniform
+
+    def finish(self, tokens: Tokens) -> None:
+        """Take what all of `rest` came to."""
+        self.tokens = tokens
+        self.step = self.passes
+
     def _rows(self) -> NDArray[np.int64]:
         return np.flatnonzero((self._at == self.step).any(axis=1))
 

@@ -17,11 +17,12 @@ from cascade_server.errors import DeadlinePassed
 
 @dataclass(eq=False)
 class Job:
-    """A task of `rows` rows that needs `runs` runs."""
+    """A task of `rows` rows that needs `runs` runs, each of some passes."""
 
     name: str
     rows: int = 1
     runs: int = 1
+    passes: int = 1
 
     @property
     def done(self) -> bool:
@@ -295,3 +296,17 @@ async def test_a_prediction_counts_what_is_ahead() -> None:
         bench.executor.release()
         await settle()
     await asyncio.gather(first, waiting)
+
+
+def test_what_is_learnt_of_a_run_is_what_one_of_its_passes_took() -> None:
+    """A request of few passes is predicted from runs of many, and the other way round."""
+    bench, seen = Bench(), []
+    bench.engine.model.observe = lambda rows, seconds: seen.append((rows, seconds))  # type: ignore[method-assign]
+
+    def run(jobs: Sequence[Job]) -> None:
+        bench.now += 8.0
+
+    bench.engine.run = run
+    bench.engine.run_now([Job("a", rows=3, passes=4), Job("b", passes=1)])
+    assert seen == [(4, 2.0)]
+    assert bench.engine.statistics().run_nanoseconds == 8_000_000_000

@@ -210,7 +210,7 @@ async def test_a_release_that_it_does_not_have_is_not_ready(
 ) -> None:
     """One that came to the repository after the process had started."""
     async with pair(loaded, runtime, tmp_path / "s") as both:
-        newer = RemoteTeacher(both.link, f"{TABLE}/9/0123456789abcdef")
+        newer = RemoteTeacher(both.link, f"{TABLE}/9/0123456789abcdef", 256)
         given = rows(runtime, 1)
         assert math.isinf(newer.predict(1, 1))
         with pytest.raises(NotReady):

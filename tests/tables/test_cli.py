@@ -13,7 +13,7 @@ from cascade_tables import cli
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
-COMMANDS = ["fit", "distill", "evaluate", "release", "configure"]
+COMMANDS = ["fit", "distill", "evaluate", "release", "configure", "compile"]
 COMMANDS += ["serve", "ask", "releases", "sla", "slo"]
 HEAVY = ["torch", "onnxruntime", "grpc", "pandas", "pyarrow", "sklearn", "rich"]
 

@@ -54,7 +54,7 @@ def to_draw(
         raise BadRequest(f"input {TOKENS!r} has {rows:,} rows; allowed: 1 to {max_rows:,}")
     if len(observed) != rows:
         raise BadRequest(f"input {OBSERVED!r} has {len(observed):,} rows; {TOKENS} has {rows:,}")
-    noise = noise_of(stream(seed))
+    noise: NoiseSource = noise_of(stream(seed))
     if NOISE in inputs:
         if "seed" in parameters.given:
             raise BadRequest(f"parameter 'seed' and input {NOISE!r} exclude each other")

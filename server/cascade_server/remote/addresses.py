@@ -6,7 +6,6 @@ import re
 
 from cascade_server.errors import ConfigError
 
-HERE = "auto"
 SCHEME = "triton://"
 FORM = f"{SCHEME}HOST:PORT[,HOST:PORT...]"
 # A name or an IPv4 address, or an IPv6 address in brackets; then a port.
@@ -30,9 +29,3 @@ def servers_of(runtime: str) -> tuple[str, ...]:
     if twice:
         raise ConfigError(f"runtime names {twice[0]} twice; each server counts once")
     return servers
-
-
-def check_runtime(runtime: str) -> None:
-    """Raises ConfigError: it is none."""
-    if runtime != HERE and not servers_of(runtime):
-        raise ConfigError(f"runtime is {runtime!r}; allowed: {HERE} and {FORM}")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from cascade_server.latency_model import LatencyModel, Outlook
 from cascade_server.router import Option, Tier, Wanted
-from cascade_server.teacher import TEACHER_PART
+from cascade_server.runtime import TEACHER_PART
 
 # Between two batches of a model that is busy: Triton makes up the next one.
 GAP_SECONDS = 0.002

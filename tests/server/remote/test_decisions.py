@@ -59,7 +59,10 @@ class TestAddresses:
     @pytest.mark.parametrize(
         ("runtime", "words"),
         [
-            ("gpu", "runtime is 'gpu'; allowed: auto and triton://HOST:PORT"),
+            (
+                "gpu",
+                "runtime is 'gpu'; allowed: auto, cpu, cuda, tensorrt-ep, tensorrt and triton://HOST",
+            ),
             ("triton://", "runtime names ''; allowed: triton://HOST:PORT"),
             ("triton://gpu-1", "runtime names 'gpu-1'"),
             ("triton://gpu-1:0", "runtime names 'gpu-1:0'"),

@@ -141,7 +141,7 @@ class TestTheCommand:
                 f"{peers[0].target}: model '{TABLE}_student' has no version 9, the release's; its "
                 "versions are: 1, 3",
             ),
-            (repository, "gpu", "runtime is 'gpu'; allowed: auto and triton://"),
+            (repository, "gpu", "runtime is 'gpu'; allowed: auto, cpu,"),
         ):
             with self.serve(folder, runtime) as process:
                 _, errors = process.communicate(timeout=60)

@@ -1,0 +1,1 @@
+"""Releases on a GPU: graphs without branches, TensorRT plans, buffers that stay on the device."""
