@@ -16,6 +16,7 @@ from typing import Any
 
 from cascade_tables.errors import ReleaseError
 from cascade_tables.release import MANIFEST, VERSION, ReleaseManifest, list_releases, read_manifest
+from cascade_tables.triton_files import files_of
 
 EXTRA = "cascade-synthesis[remote]"
 
@@ -117,7 +118,7 @@ class RemoteRepository:
             shutil.rmtree(staging, ignore_errors=True)
 
     def publish(self, folder: Path, table: str, version: int) -> None:
-        """Write a release of a folder, and what lies there for Triton; the manifest last.
+        """Write a release of a folder, with what Triton needs of it; the manifest last.
 
         Raises:
             ReleaseError: that version exists already, or it cannot be written.
@@ -125,9 +126,8 @@ class RemoteRepository:
         if version in self.releases().get(table, []):
             raise ReleaseError(f"{self.url} has {table} version {version}; choose another version")
         last = f"{table}/{version}/{MANIFEST}"
-        every = (path for path in folder.rglob("*") if path.is_file())
-        names = {path.relative_to(folder).as_posix() for path in every} - {last}
-        for name in (*sorted(names), last):
+        beside = (name for name in files_of(table, version) if (folder / name).exists())
+        for name in (*read_manifest(folder, table, version).files, *beside, last):
             path = f"{self._root}/{name}"
             try:
                 self._files.makedirs(path.rpartition("/")[0], exist_ok=True)

@@ -86,6 +86,13 @@ def configure(
     return written
 
 
+def files_of(table: str, version: int) -> list[str]:
+    """Where they lie in a repository; which of them there are depends on the runtime."""
+    names = (table, f"{table}_student", f"{table}_teacher")
+    programs = [f"{name}/{version}/{MODEL}" for name in names]
+    return [*programs, f"{table}/{WARMUP}", *(f"{name}/{CONFIG}" for name in names)]
+
+
 def write_files(repository: Path, release: Release, runtime: TritonRuntime) -> None:
     """Write one release's; what another runtime had, and this one has not, is removed."""
     table, version = release.manifest.table, str(release.manifest.version)

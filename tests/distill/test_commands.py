@@ -99,6 +99,9 @@ class TestRelease:
             assert done.exit_code == 0, done.output
             assert f"version {version}" in done.output
         assert load_release(tmp_path / "models", "payments", 2).manifest.version == 2
+        # What Triton needs comes too.
+        for name in ("payments/config.pbtxt", "payments_student/2/model.py"):
+            assert (tmp_path / "models" / name).is_file()
 
     def test_versions_count_up_and_load(self, run: Path, tmp_path: Path) -> None:
         repository = tmp_path / "models"
