@@ -119,8 +119,13 @@ IN_FLIGHT = {
 }
 KINDS = (
     "fidelity|student|pool|regularisation|latency|triton-inside|triton|call|overload|in_flight|"
-    "reload|gpu"
+    "reload|processes|gpu"
 )
+PROCESSES = {
+    "p50_ms": "one call at a time, p50 ms",
+    "p99_ms": "p99 ms",
+    "flood_rows_per_s": "the flood's rows/s",
+}
 RELOAD = {
     "p99_ms": "p99 ms",
     "failed": "calls that failed",
@@ -201,6 +206,19 @@ def table_of(kind: str, name: str, folder: Path) -> str:
         figures = kept(folder, "in-flight-credit") or {}
         loads = {f"{each['load']:g} ×": each for each in figures.get(name, [])}
         return markdown(IN_FLIGHT, loads)
+    if kind == "processes":
+        figures = kept(folder, "processes-credit") or {}
+        sides = {
+            "in the process that answers": "in_process",
+            "in its own": "own_process",
+        }
+        return markdown(
+            PROCESSES,
+            {
+                side: {key: figures.get(f"{prefix}_{key}") for key in PROCESSES}
+                for side, prefix in sides.items()
+            },
+        )
     if kind == "reload":
         figures = kept(folder, f"reload-{name}") or {}
         sides = {
