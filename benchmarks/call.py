@@ -220,7 +220,6 @@ def main() -> None:
         found = measured(options)
     except (LoadFailed, NotInstalled, TritonFailed) as exc:
         sys.exit(f"error: {exc}")
-
     print(json.dumps(found))
 
 

@@ -31,14 +31,12 @@ class Gpu:
         compute_capability: (major, minor).
         driver, cuda: the newest CUDA version that the driver knows, and the runtime's:
             1000 x major + 10 x minor.
-        memory_bytes: in all.
     """
 
     name: str
     compute_capability: tuple[int, int]
     driver: int
     cuda: int
-    memory_bytes: int = 0
 
     @property
     def sm(self) -> str:
@@ -201,7 +199,6 @@ def gpu(ordinal: int = 0) -> Gpu:
         compute_capability=(int(properties.major), int(properties.minor)),
         driver=int(_checked(cuda, "cudaDriverGetVersion")),
         cuda=int(_checked(cuda, "cudaRuntimeGetVersion")),
-        memory_bytes=int(properties.totalGlobalMem),
     )
 
 

@@ -72,14 +72,6 @@ def teacher_pass(model: bytes) -> bytes:
     return _model(proto, nodes, weights, [tokens, at, step, noise], outputs)
 
 
-def scoring(model: bytes) -> bytes:
-    """The denoiser's `log_prob` alone, which needs no noise: `tokens`, `observed` in."""
-    proto = onnx.load_from_string(model)
-    weights = {each.name: each for each in proto.graph.initializer}
-    scores = [each for each in proto.graph.output if each.name == "log_prob"]
-    return _model(proto, list(proto.graph.node), weights, list(proto.graph.input[:2]), scores)
-
-
 def with_precision(model: bytes, precision: str) -> bytes:
     """The graph with the operands of its large matrix products in another precision.
 

@@ -21,7 +21,6 @@ MODULES = {
     # The wheel of TensorRT-RTX's bindings by itself.
     "tensorrt_rtx_bindings": "tensorrt_rtx",
 }
-FLAVOURS = ("tensorrt", "tensorrt_rtx")
 INSTALL = {
     "tensorrt": "run: pip install 'cascade-synthesis[gpu]'",
     "tensorrt_rtx": "run: pip install tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings",
