@@ -27,12 +27,18 @@ RUNTIMES = click.Choice([each.value for each in TritonRuntime])
     help="What runs the student in Triton.",
 )
 @click.option("--table", help="Only this table; all where not given.")
-def configure(repository: Path, runtime: str, table: str | None) -> None:
+@click.option(
+    "--priorities",
+    is_flag=True,
+    help="Have Triton queue requests by priority, refuse late ones there, and bound the queue; "
+    "docs/triton.md says what that costs.",
+)
+def configure(repository: Path, runtime: str, table: str | None, priorities: bool) -> None:
     """Write Triton's files into a model REPOSITORY, model_repository by default.
 
     A config.pbtxt for each model of a table's latest release, and a model.py for those that Triton
     runs in Python. `cascade release` has written them already: this is for releases from before,
-    or for another runtime. What was edited by hand is overwritten.
+    for another runtime, or for priorities. What was edited by hand is overwritten.
 
     \b
     Example:
@@ -40,7 +46,7 @@ def configure(repository: Path, runtime: str, table: str | None) -> None:
       cascade configure /srv/models --runtime onnxruntime --table payments
     """
     try:
-        written = write(repository, TritonRuntime(runtime), table)
+        written = write(repository, TritonRuntime(runtime), table, priorities)
     except CascadeTablesError as exc:
         raise click.ClickException(str(exc)) from exc
     if not written:

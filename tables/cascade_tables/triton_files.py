@@ -59,7 +59,10 @@ __all__ = ["TritonPythonModel"]
 
 
 def configure(
-    repository: Path, runtime: TritonRuntime = TritonRuntime.PYTHON, table: str | None = None
+    repository: Path,
+    runtime: TritonRuntime = TritonRuntime.PYTHON,
+    table: str | None = None,
+    priorities: bool = False,
 ) -> dict[str, int]:
     """Write Triton's files of each table's latest release.
 
@@ -67,6 +70,8 @@ def configure(
         repository: a model repository.
         runtime: of the student.
         table: only this one; None: all.
+        priorities: whether Triton queues requests of a table by priority; see docs/triton.md for
+            what that costs.
 
     Returns:
         Tables and the versions that the files are of.
@@ -81,7 +86,7 @@ def configure(
     written = {}
     for name in found if table is None else (table,):
         release = load_release(repository, name, found[name][-1])
-        write_files(repository, release, runtime)
+        write_files(repository, release, runtime, priorities)
         written[name] = release.manifest.version
     return written
 
@@ -93,7 +98,9 @@ def files_of(table: str, version: int) -> list[str]:
     return [*programs, f"{table}/{WARMUP}", *(f"{name}/{CONFIG}" for name in names)]
 
 
-def write_files(repository: Path, release: Release, runtime: TritonRuntime) -> None:
+def write_files(
+    repository: Path, release: Release, runtime: TritonRuntime, priorities: bool = False
+) -> None:
     """Write one release's; what another runtime had, and this one has not, is removed."""
     table, version = release.manifest.table, str(release.manifest.version)
     programs = {table: "cascade", f"{table}_student": "student", f"{table}_teacher": "teacher"}
@@ -106,11 +113,13 @@ def write_files(repository: Path, release: Release, runtime: TritonRuntime) -> N
     sample = repository / table / WARMUP
     sample.parent.mkdir(exist_ok=True)
     sample.write_bytes(ABSENT_STATE)
-    for name, config in configs(release, runtime).items():
+    for name, config in configs(release, runtime, priorities).items():
         (repository / name / CONFIG).write_text(pbtxt(config), encoding="utf-8")
 
 
-def configs(release: Release, runtime: TritonRuntime) -> dict[str, dict[str, Any]]:
+def configs(
+    release: Release, runtime: TritonRuntime, priorities: bool = False
+) -> dict[str, dict[str, Any]]:
     """`ModelConfig` of each model by its name, as mappings of the message's fields."""
     manifest, slots = release.manifest, len(release.codec.layout.sizes)
     table = manifest.table
@@ -119,7 +128,7 @@ def configs(release: Release, runtime: TritonRuntime) -> dict[str, dict[str, Any
     teacher["max_batch_size"] = TEACHER_BATCH
     teacher["output"].append(_tensor("log_likelihood", Word("TYPE_FP64"), 1))
     bodies = {
-        table: _cascade(release.codec.schema, runtime),
+        table: _cascade(release.codec.schema, runtime, priorities),
         f"{table}_student": student,
         f"{table}_teacher": teacher,
     }
@@ -130,9 +139,10 @@ def _scheduling(priorities: bool = False) -> dict[str, Any]:
     """How requests wait.
 
     Args:
-        priorities: whether real-time requests go first and late ones are refused. A Triton whose
-            queue has any policy may sleep for up to half a second while an instance is idle
-            (triton-inference-server/server issue 8870): such a model needs two instances.
+        priorities: whether real-time requests go first, late ones are refused in the queue, and
+            its length is bounded. Triton's batcher is not woken when an instance becomes idle if
+            the queue has any policy: it sleeps until the next request, or for half a second. With
+            two instances that is rarer.
     """
     # A batch is what came while the one before was run; nobody waits for company.
     batching: dict[str, Any] = {"max_queue_delay_microseconds": 0}
@@ -195,7 +205,7 @@ def _network(slots: int, noise: int, runtime: TritonRuntime) -> dict[str, Any]:
     return body
 
 
-def _cascade(schema: Schema, runtime: TritonRuntime) -> dict[str, Any]:
+def _cascade(schema: Schema, runtime: TritonRuntime, priorities: bool) -> dict[str, Any]:
     """Values in, values out."""
     # A call of another model costs the server more than a run of the student; only what Python runs
     # can be run by the cascade itself.
@@ -228,7 +238,7 @@ def _cascade(schema: Schema, runtime: TritonRuntime) -> dict[str, Any]:
         "max_batch_size": MAX_BATCH,
         "input": inputs,
         "output": outputs,
-        **_scheduling(priorities=True),
+        **_scheduling(priorities),
         "parameters": [{"key": "student", "value": {"string_value": where}}],
         "model_warmup": [{"name": "one row", "batch_size": 1, "inputs": [sample]}],
     }

@@ -48,11 +48,12 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize("priorities", [False, True])
 @pytest.mark.parametrize("runtime", TritonRuntime)
 def test_are_what_tritons_own_message_takes(
-    repository: Path, triton_python: Path, runtime: TritonRuntime
+    repository: Path, triton_python: Path, runtime: TritonRuntime, priorities: bool
 ) -> None:
-    configure(repository, runtime)
+    configure(repository, runtime, priorities=priorities)
     table, student, teacher = parsed(
         triton_python, [repository / name / "config.pbtxt" for name in MODELS]
     )
@@ -64,9 +65,12 @@ def test_are_what_tritons_own_message_takes(
         assert model["model_warmup"]
         assert "response_cache" in model
         assert not model["response_cache"].get("enable", False)
-    assert table["dynamic_batching"]["priority_levels"] == "2"
-    policy = table["dynamic_batching"]["default_queue_policy"]
-    assert policy["allow_timeout_override"] is True
+    batching = table["dynamic_batching"]
+    assert batching.get("priority_levels") == ("2" if priorities else None)
+    # A queue with any policy at all may be left asleep beside an idle instance.
+    policy = batching.get("default_queue_policy", {})
+    assert policy.get("allow_timeout_override", False) is priorities
+    assert table["instance_group"][0]["count"] == 1 + priorities
     types = {each["name"]: each["data_type"] for each in table["input"]}
     assert types["amount"] == "TYPE_FP64"
     assert types["channel"] == "TYPE_STRING"
@@ -134,6 +138,13 @@ class TestCommand:
         config = (repository / f"{TABLE}_student" / "config.pbtxt").read_text()
         assert "model.plan" in config
         assert "KIND_GPU" in config
+
+    def test_priorities_are_asked_for(self, repository: Path) -> None:
+        config = repository / TABLE / "config.pbtxt"
+        for options, there in (([], False), (["--priorities"], True)):
+            done = CliRunner().invoke(main, ["configure", str(repository), *options])
+            assert done.exit_code == 0, done.output
+            assert ("priority_levels" in config.read_text()) is there
 
     def test_names_the_tables_there_are(self, repository: Path) -> None:
         done = CliRunner().invoke(main, ["configure", str(repository), "--table", "nope"])

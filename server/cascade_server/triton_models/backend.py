@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -103,8 +104,14 @@ def parameters(request: Request, allowed: Collection[str]) -> Parameters:
     Raises:
         BadRequest: names the parameter, and what is allowed.
     """
-    values = json.loads(request.parameters() or "{}")
-    if timeout := request.timeout():
+    return _checked(request.parameters(), request.timeout(), tuple(allowed))
+
+
+# Callers ask alike but for their seeds, and to read JSON costs as much as the rest of a request.
+@lru_cache(1024)
+def _checked(text: str, timeout: int, allowed: tuple[str, ...]) -> Parameters:
+    values = json.loads(text or "{}")
+    if timeout:
         values["timeout"] = timeout
     return check_parameters(values, allowed)
 

@@ -155,7 +155,7 @@ class TritonPythonModel:
         Whatever is wrong, or the teacher's, is left for `_job`.
         """
         asks: dict[int, Ask] = {}
-        rows = 0
+        total = 0
         try:
             for at, request in enumerate(requests):
                 outputs = request.requested_output_names()
@@ -163,32 +163,37 @@ class TritonPythonModel:
                     continue
                 parameters = backend.parameters(request, PARAMETERS[None])
                 ask = read(backend.arrays(request), outputs, parameters, self._row)
-                if ask is not None and rows + ask.total <= MAX_BATCH:
+                if ask is not None and total + ask.total <= MAX_BATCH:
                     asks[at] = ask
-                    rows += ask.total
+                    total += ask.total
             if not asks:
                 return 0
-            tokens, observed = self._quick.encode(list(asks.values()))
+            rows = self._quick.encode(list(asks.values()))
         except Exception:
             return 0
-        taken = [
-            (at, ask, tokens[i].repeat(ask.draws, axis=0), observed[i].repeat(ask.draws, axis=0))
-            for i, (at, ask) in enumerate(asks.items())
-            if self._is_quick(ask, observed[i], arrived, rows)
-        ]
+        taken: dict[int, Ask] = {}
+        places: list[int] = []
+        end = 0
+        for at, ask in asks.items():
+            begin, end = end, end + ask.rows
+            if self._is_quick(ask, rows.observed[begin:end], arrived, total):
+                taken[at] = ask
+                places += [row for row in range(begin, end) for _ in range(ask.draws)]
         if not taken:
             return 0
-        kept = [ask for _, ask, _, _ in taken]
-        noise, rngs = self._quick.noise(kept)
-        given, known = (np.concatenate([each[i] for each in taken]) for i in (2, 3))
+        if places != list(range(end)):
+            rows = rows.take(places)
+        kept = list(taken.values())
         try:
-            answers = self._quick.decode(kept, self._student(given, known, noise), rngs)
-            for (at, _, _, _), answered in zip(taken, answers, strict=True):
+            noise, rngs = self._quick.noise(kept)
+            drawn = self._student(rows.tokens, rows.observed, noise)
+            answers = self._quick.decode(kept, rows, drawn, rngs)
+            for at, answered in zip(taken, answers, strict=True):
                 out[at] = backend.reply(answered)
         except Exception as exc:
-            for at, _, _, _ in taken:
+            for at in taken:
                 out[at] = backend.refused(exc)
-        return len(given)
+        return len(places)
 
     def _is_quick(self, ask: Ask, observed: Mask, arrived: float, rows: int) -> bool:
         """Whether the student is to answer, and would be in time."""

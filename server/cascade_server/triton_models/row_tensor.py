@@ -9,8 +9,8 @@ it is needed where a value is observed to be NULL.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from cascade_tables import ABSENT, Codec, Column, ColumnData, Kind
@@ -38,11 +38,13 @@ class RowTensor:
         self.columns = codec.schema.columns
         self._labels = [_labels(column) for column in self.columns]
         self._places = [{label: at for at, label in enumerate(each)} for each in self._labels]
-        ends = np.cumsum([len(column.sizes) for column in codec.columns]).tolist()
-        self._slots = list(map(slice, [0, *ends[:-1]], ends))
         # A column of that very name is not hidden.
         self.offered = {ROW, ROW_STATE}.isdisjoint(codec.schema.names)
         self.nullable = any(column.nullable for column in self.columns)
+
+    def labels(self, at: int) -> Sequence[Any]:
+        """A column's values that are told by their place; none: they are numbers."""
+        return self._labels[at]
 
     def states(self, values: Values, states: States | None) -> States:
         """What is said of each value: 0 observed, 1 NULL, 2 absent.
@@ -132,41 +134,6 @@ class RowTensor:
         at = self.codec.schema.names.index(name)
         values[:, at] = self.numbers(at, data)
         states[:, at] = np.where(data.null, NULL_STATE, 0)
-
-    def decode(
-        self,
-        tokens: NDArray[np.int32],
-        values: Values,
-        states: States,
-        uniform: Callable[[int], NDArray[np.float64]],
-    ) -> None:
-        """Write what was drawn where nothing is known.
-
-        Args:
-            tokens: int32 [n, T].
-            values, states: [n, C] as they were sent.
-            uniform: n uniform numbers for a column, by its index; asked for in the schema's order,
-                of columns that have a place inside a bin.
-        """
-        absent = states == ABSENT_STATE
-        for at in np.flatnonzero(absent.any(axis=0)).tolist():
-            codec = self.codec.columns[at]
-            inside = np.zeros(0) if codec.listed is not None else uniform(at)
-            rng = cast(np.random.Generator, _Drawn(inside))
-            data = codec.decode(tokens[:, self._slots[at]], rng)
-            here = absent[:, at]
-            values[here, at] = self.numbers(at, data)[here]
-            states[here, at] = np.where(data.null, NULL_STATE, 0)[here]
-
-
-class _Drawn:
-    """Numbers that are drawn already, as a generator's."""
-
-    def __init__(self, numbers: NDArray[np.float64]) -> None:
-        self._numbers = numbers
-
-    def random(self, count: int) -> NDArray[np.float64]:
-        return self._numbers
 
 
 def _labels(column: Column) -> list[Any]:

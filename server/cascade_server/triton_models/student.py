@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+
+import numpy as np
 
 from cascade_server.deadline import Work
-from cascade_server.open_inference.models import DRAWN, PARAMETERS, Model
+from cascade_server.errors import BadRequest
+from cascade_server.open_inference.models import DRAWN, NOISE, PARAMETERS, Model
 from cascade_server.open_inference.networks import to_draw
+from cascade_server.open_inference.parameters import Parameters
 from cascade_server.router import Tier
-from cascade_server.synthesis import new_seed
-from cascade_server.tasks import StudentTask, run_student
+from cascade_server.runtime import Noise
+from cascade_server.synthesis import recycle, stream
 from cascade_server.triton_models import backend
 from cascade_server.triton_models.backend import Request, Response
 
@@ -24,39 +27,66 @@ class TritonPythonModel:
         self._runtime = backend.load(args, (Tier.STUDENT,))
         self._runtime.warm()
         self._model = Model(args["model_name"], self._runtime.release.manifest.table, Tier.STUDENT)
+        # For requests that name no seed: nobody can tell whose numbers came from where.
+        self._rng = np.random.default_rng()
 
     def execute(self, requests: Sequence[Request]) -> list[Response]:
-        """Complete the rows of all requests in one run."""
-        out: list[Any] = [None] * len(requests)
-        tasks: list[StudentTask] = []
-        of: list[int] = []
-        for at, request in enumerate(requests):
-            try:
-                tasks.append(self._task(request))
-                of.append(at)
-            except Exception as exc:
-                out[at] = backend.refused(exc)
-        if tasks:
-            run_student(self._runtime, tasks)
-        for at, task in zip(of, tasks, strict=True):
-            assert task.drawn is not None
-            out[at] = backend.reply({DRAWN: task.drawn})
-        return out
+        """Complete the rows of all requests in one run, unless one of them is wrong."""
+        try:
+            return self._together(requests)
+        except Exception as exc:
+            if len(requests) == 1:
+                return [backend.refused(exc)]
+        # Each by itself, so that a wrong one is told what is wrong, and takes none with it. Those
+        # that differ in what they were sent are joined in no other way.
+        return [self.execute([request])[0] for request in requests]
 
-    def _task(self, request: Request) -> StudentTask:
-        runtime = self._runtime
-        parameters = backend.parameters(request, PARAMETERS[Tier.STUDENT])
-        given = backend.arrays(request)
-        seed = parameters.given.get("seed", new_seed())
-        rows = len(given["tokens"])
+    def _together(self, requests: Sequence[Request]) -> list[Response]:
+        """One run; they are checked as one request.
+
+        Raises:
+            BadRequest: one of them is wrong, or they cannot be one.
+        """
+        allowed = PARAMETERS[Tier.STUDENT]
+        parameters = [backend.parameters(request, allowed) for request in requests]
+        given = [backend.arrays(request) for request in requests]
+        rows = [len(each["tokens"]) for each in given]
+        joined = given[0]
+        if len(given) > 1:
+            if any(each.keys() != joined.keys() for each in given):
+                raise BadRequest("some of the requests have noise, some have not")
+            joined = {name: np.concatenate([each[name] for each in given]) for name in joined}
+        total = sum(rows)
+        seeds = [each.given.get("seed") for each in parameters]
+        # Which the check below refuses beside noise.
+        seeded = next((each for each in parameters if "seed" in each.given), Parameters())
         draw = to_draw(
             self._model,
-            backend.tensors(given),
-            parameters,
-            seed,
-            runtime,
+            backend.tensors(joined),
+            seeded,
+            seeded.given.get("seed", 0),
+            self._runtime,
             Work(math.inf),
-            max_rows=rows,
+            max_rows=total,
         )
-        noise = draw.noise((rows, runtime.student_noise))
-        return StudentTask(draw.tokens, draw.observed, noise)
+        width = self._runtime.student_noise
+        noise = draw.noise((total, width)) if NOISE in joined else self._noise(seeds, rows)
+        drawn = self._runtime.draw_student(draw.tokens, draw.observed, noise)
+        out, end = [], 0
+        for count in rows:
+            out.append(backend.reply({DRAWN: drawn[end : end + count]}))
+            end += count
+        return out
+
+    def _noise(self, seeds: Sequence[int | None], rows: Sequence[int]) -> Noise:
+        """Uniform numbers for requests, each of its own seed where it has one."""
+        width = self._runtime.student_noise
+        if all(seed is None for seed in seeds):
+            return self._rng.random((sum(rows), width), np.float32)
+        parts = []
+        for seed, count in zip(seeds, rows, strict=True):
+            rng = self._rng if seed is None else stream(seed)
+            parts.append(rng.random((count, width), np.float32))
+            if seed is not None:
+                recycle(rng)
+        return np.concatenate(parts)

@@ -85,13 +85,18 @@ def test_a_batch_gives_each_request_what_it_gets_alone(
         assert ask is not None
         asks.append(ask)
     quick = Quick(row, runtime)
-    tokens, observed = quick.encode(asks)
-    noise, rngs = quick.noise(asks)
-    repeated = [
-        np.concatenate([a.repeat(ask.draws, axis=0) for a, ask in zip(parts, asks, strict=True)])
-        for parts in (tokens, observed)
+    rows = quick.encode(asks)
+    ends = np.cumsum([ask.rows for ask in asks]).tolist()
+    places = [
+        at
+        for end, ask in zip(ends, asks, strict=True)
+        for at in range(end - ask.rows, end)
+        for _ in range(ask.draws)
     ]
-    found = quick.decode(asks, runtime.draw_student(*repeated, noise), rngs)
+    rows = rows.take(places)
+    noise, rngs = quick.noise(asks)
+    drawn = runtime.draw_student(rows.tokens, rows.observed, noise)
+    found = quick.decode(asks, rows, drawn, rngs)
     for each, parameters, answer in zip(given, how, found, strict=True):
         values, states = alone(runtime, row, each, **parameters)
         np.testing.assert_array_equal(answer[ROW], values)
@@ -102,11 +107,11 @@ def test_requests_without_a_seed_get_rows_of_their_own(runtime: Runtime, row: Ro
     nothing = np.full((1, 6), NAN)
     asks = [_ask(row, {ROW: nothing}) for _ in range(16)]
     quick = Quick(row, runtime)
-    tokens, observed = (np.concatenate(parts) for parts in quick.encode(asks))
+    rows = quick.encode(asks)
     noise, rngs = quick.noise(asks)
-    found = quick.decode(asks, runtime.draw_student(tokens, observed, noise), rngs)
-    rows = np.concatenate([each[ROW] for each in found])
-    assert len(np.unique(rows, axis=0)) == 16
+    drawn = runtime.draw_student(rows.tokens, rows.observed, noise)
+    found = np.concatenate([each[ROW] for each in quick.decode(asks, rows, drawn, rngs)])
+    assert len(np.unique(found, axis=0)) == 16
 
 
 def _ask(row: RowTensor, given: dict[str, NDArray[Any]], **how: Any) -> Ask:

@@ -1,0 +1,193 @@
+"""All columns of `row` to tokens in one look-up, and those that are listed back; pure.
+
+A column's tokens are a step function of its number. The steps of all columns lie in one table, by
+column and then by number: one binary search finds every value of a batch, where Python would ask
+each column's codec for each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from cascade_tables import Column, ColumnData, Kind, ValueNotAllowed
+from cascade_tables.column_codecs import BinnedCodec, ColumnCodec
+from numpy.typing import NDArray
+
+from cascade_server.runtime import Mask, Tokens
+from cascade_server.triton_models.row_tensor import RowTensor, States, Values
+from cascade_server.wire import ABSENT_STATE, NULL_STATE
+
+# Tokens of a number that is not to be looked up: it is wrong, or takes more than a look-up.
+NONE = (-1, -1)
+
+
+class Step(NamedTuple):
+    """Tokens of a column from one number on, two for each: the second of a listed one is 0.
+
+    Attributes:
+        number: which.
+        at: its tokens.
+        above: of numbers between it and the next one.
+    """
+
+    number: float
+    at: tuple[int, int]
+    above: tuple[int, int]
+
+
+def steps(column: Column, codec: ColumnCodec, labels: Sequence[Any]) -> Iterator[Step]:
+    """A column's, in increasing order.
+
+    Args:
+        column, codec: which.
+        labels: values that are told by their place; none: they are numbers.
+    """
+    yield Step(-math.inf, NONE, NONE)
+    if labels:
+        for place, label in enumerate(labels):
+            yield Step(float(place), _tokens(codec, label), NONE)
+        return
+    if isinstance(codec, BinnedCodec):
+        within = (column.minimum, column.maximum)
+        found = {*codec.edges, *column.point_masses, *(each for each in within if each is not None)}
+    else:
+        found = {value for value in codec.listed or () if value is not None}
+    if any(float(number) != number for number in found):
+        return  # beyond what floats tell apart
+    for number in sorted(found):
+        above = NONE
+        if isinstance(codec, BinnedCodec):
+            plain = column.kind is Kind.CONTINUOUS
+            above = _tokens(codec, math.nextafter(number, math.inf) if plain else number + 1)
+        yield Step(float(number), _tokens(codec, number), above)
+
+
+def _tokens(codec: ColumnCodec, value: Any) -> tuple[int, int]:
+    try:
+        found = codec.encode_value(value, [])
+    except ValueNotAllowed:
+        return NONE
+    return (found[0], found[1] if len(found) > 1 else 0)
+
+
+class RowLookup:
+    """A table's rows, as `row` has them, to and from tokens.
+
+    Args:
+        row: of the table.
+    """
+
+    def __init__(self, row: RowTensor) -> None:
+        self._row, codec = row, row.codec
+        by_column = [
+            list(steps(column, each, row.labels(at)))
+            for at, (column, each) in enumerate(zip(row.columns, codec.columns, strict=True))
+        ]
+        every = [step for of in by_column for step in of]
+        self._numbers = np.array([step.number for step in every])
+        # NumPy orders complex numbers by their real parts, then by the imaginary ones.
+        self._keys = np.empty(len(every), np.complex128)
+        self._keys.real = np.repeat(np.arange(len(by_column)), list(map(len, by_column)))
+        self._keys.imag = self._numbers
+        # Row 0 is of what is not a number: NULL, or not known.
+        pairs = [(0, 0), *(pair for step in every for pair in (step.at, step.above))]
+        self._tokens = np.array(pairs, np.int32)
+        whole = [column.kind is not Kind.CONTINUOUS for column in row.columns]
+        self._whole, self._columns = np.array(whole), np.arange(len(whole), dtype=np.float64)
+        self._nullable = np.array([column.nullable for column in row.columns])
+        # Where a slot's token is, among two a column.
+        self._column_of = np.array(codec.layout.column)
+        first = np.searchsorted(self._column_of, np.arange(len(whole)))
+        self._pair_of = 2 * self._column_of + np.arange(len(self._column_of))
+        self._pair_of -= first[self._column_of]
+        self._first, self._slots = (
+            first,
+            [
+                slice(at, at + len(c.sizes))
+                for at, c in zip(first.tolist(), codec.columns, strict=True)
+            ],
+        )
+        self._list_cells()
+
+    def _list_cells(self) -> None:
+        """Numbers and states of each token of the columns that are listed; 0 is of the others."""
+        cells, states, begin = [np.zeros(1)], [np.zeros(1, np.uint8)], []
+        for at, codec in enumerate(self._row.codec.columns):
+            begin.append(sum(map(len, cells)))
+            if codec.listed is None:
+                continue
+            every = np.arange(codec.sizes[0], dtype=np.int32)[:, None]
+            data = codec.decode(every, np.random.default_rng(0))
+            cells.append(self._row.numbers(at, data))
+            states.append(np.where(data.null, np.uint8(NULL_STATE), np.uint8(0)))
+        self._cells, self._states = np.concatenate(cells), np.concatenate(states)
+        self._listed = np.array([c.listed is not None for c in self._row.codec.columns])
+        self._begin = np.where(self._listed, begin, 0)
+
+    def encode(self, values: Values, states: States) -> tuple[Tokens, Mask] | None:
+        """Tokens int32 [n, T], 0 where not known, and what is known, bool [n, T].
+
+        Args:
+            values, states: `row` and what is said of each value, [n, C].
+
+        Returns:
+            None: a value is wrong, or not one of the column's; the codec is to say which.
+        """
+        known = states == 0
+        keys = np.empty(values.shape, np.complex128)
+        keys.real, keys.imag = self._columns, values
+        place = self._keys.searchsorted(keys.reshape(-1), "right").reshape(values.shape) - 1
+        at = 2 * place + np.where(self._numbers[place] == values, 1, 2)
+        pairs = self._tokens[np.where(known, at, 0)]
+        wrong = pairs[:, :, 0] < 0
+        wrong |= known & self._whole & (np.floor(values) != values)
+        wrong |= (states == NULL_STATE) & ~self._nullable
+        if wrong.any():
+            return None
+        tokens = pairs.reshape(len(values), -1).take(self._pair_of, axis=1)
+        return tokens, (states != ABSENT_STATE).take(self._column_of, axis=1)
+
+    def decode(
+        self,
+        tokens: Tokens,
+        values: Values,
+        states: States,
+        uniform: Callable[[int], NDArray[np.float64]],
+    ) -> None:
+        """Write what was drawn where nothing is known.
+
+        Args:
+            tokens: int32 [n, T].
+            values, states: [n, C] as they were sent.
+            uniform: n uniform numbers for a column, by its index; asked for in the schema's order,
+                of columns that have a place inside a bin.
+        """
+        absent = states == ABSENT_STATE
+        somewhere = absent.any(axis=0)
+        at = np.where(self._listed, tokens.take(self._first, axis=1), 0) + self._begin
+        listed = absent & self._listed
+        np.copyto(values, self._cells[at], where=listed)
+        np.copyto(states, self._states[at], where=listed)
+        for column in np.flatnonzero(somewhere & ~self._listed).tolist():
+            rng = cast(np.random.Generator, _Drawn(uniform(column)))
+            data = self._row.codec.columns[column].decode(tokens[:, self._slots[column]], rng)
+            self._put(column, data, absent[:, column], values, states)
+
+    def _put(
+        self, column: int, data: ColumnData, where: Mask, values: Values, states: States
+    ) -> None:
+        values[where, column] = self._row.numbers(column, data)[where]
+        states[where, column] = np.where(data.null, NULL_STATE, 0)[where]
+
+
+class _Drawn:
+    """Numbers that are drawn already, as a generator's."""
+
+    def __init__(self, numbers: NDArray[np.float64]) -> None:
+        self._numbers = numbers
+
+    def random(self, count: int) -> NDArray[np.float64]:
+        return self._numbers
