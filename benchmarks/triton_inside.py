@@ -12,6 +12,7 @@ import math
 import re
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import grpc
 import numpy as np
 from cascade_proto import inference_pb2 as pb
 from cascade_tables import Kind, Release, list_releases, load_release
+from cascade_tables.triton_files import configure
 from rich.console import Console
 
 from benchmarks import triton_student
@@ -29,6 +31,9 @@ from benchmarks.triton_server import triton
 
 STATISTICS = "/inference.GRPCInferenceService/ModelStatistics"
 CONNECTIONS = 8
+# Seconds without a call of the teacher, after which the cascade is taken to have seen how long its
+# networks take, and at most to wait for that.
+QUIET_SECONDS, SETTLED_SECONDS = 1.0, 60.0
 DATATYPES = {Kind.BOOLEAN: "BOOL", Kind.INTEGER: "INT64", Kind.CONTINUOUS: "FP64"}
 console = Console(stderr=True, highlight=False)
 
@@ -100,6 +105,18 @@ def batch(channel: grpc.Channel, model: str) -> tuple[int, int]:
     return of.inference_count, of.execution_count
 
 
+def settle(channel: grpc.Channel, teacher: str) -> None:
+    """Wait until the cascade no longer tries its networks, which it does beside its first calls."""
+    until, seen, since = time.monotonic() + SETTLED_SECONDS, (0, 0), time.monotonic()
+    while seen == (0, 0) or time.monotonic() - since < QUIET_SECONDS:
+        if time.monotonic() > until:
+            raise LoadFailed(f"{teacher} is asked all the time, or never")
+        now = batch(channel, teacher)
+        if now != seen:
+            seen, since = now, time.monotonic()
+        time.sleep(0.1)
+
+
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     """Medians of the rounds, as `python -m benchmarks.triton --inside` prints them."""
     version = list_releases(options.repository)[options.table][-1]
@@ -109,6 +126,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="models-") as folder:
         models = Path(folder) / "models"
         shutil.copytree(options.repository, models)
+        configure(models, table=table, priorities=options.priorities)
         triton_student.write_student(models, release, options.instances)
         if options.student:
             config = models / table / "config.pbtxt"
@@ -126,6 +144,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
             asked = requests(channel, release)
             for message in asked.values():
                 load(server.target, MODEL_INFER, message, 1000, IN_FLIGHT, CONNECTIONS)
+            settle(channel, f"{table}_teacher")
             # Round by round, so that a change of the machine's speed is in all of them.
             for _ in range(options.rounds):
                 for name, message in asked.items():
@@ -143,6 +162,8 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
                     )
                     rounds.setdefault(f"{name}_calls_per_s", []).append(many.calls_per_s)
                     rounds.setdefault(f"{name}_p50_ms", []).append(one.quantile(0.5))
+                    rounds.setdefault(f"{name}_p99_ms_16", []).append(many.quantile(0.99))
+                    rounds.setdefault(f"{name}_slowest_ms_16", []).append(many.quantile(1.0))
                     rounds.setdefault(f"{name}_batch", []).append(of)
     bare, own = triton_student.NAME, f"{table}_student"
 
@@ -156,5 +177,8 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         "inside_throughput_ratio": ratio("row"),
         "inside_columns_throughput_ratio": ratio("columns"),
         "inside_student_throughput_ratio": ratio(own),
-        **{key: round(float(np.median(values)), 3) for key, values in found.items()},
+        **{
+            key: round(float(np.max(values) if "slowest" in key else np.median(values)), 3)
+            for key, values in found.items()
+        },
     }

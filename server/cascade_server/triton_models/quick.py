@@ -67,7 +67,12 @@ class Rows(NamedTuple):
 
     def take(self, rows: Sequence[int]) -> Rows:
         """Some of them, in some order."""
-        return Rows(*(each.take(rows, axis=0) for each in self))
+        return Rows(
+            self.values.take(rows, axis=0),
+            self.states.take(rows, axis=0),
+            self.tokens.take(rows, axis=0),
+            self.observed.take(rows, axis=0),
+        )
 
 
 def read(
@@ -156,8 +161,9 @@ class Quick:
             rngs: as `noise` gave them.
         """
         values, states = rows.values, rows.states
-        # What a NULL's place held is nobody's value.
-        values[states == NULL_STATE] = np.nan
+        if any(ask.states is not None for ask in asks):
+            # What a NULL's place held is nobody's value.
+            values[states == NULL_STATE] = np.nan
         absent = states == ABSENT_STATE
         parts, end = [], 0
         for ask in asks:
@@ -174,7 +180,7 @@ class Quick:
             return out
 
         self._lookup.decode(drawn, values, states, uniform)
-        found = {ROW: values, ROW_STATE: states}
+        found: dict[str, NDArray[Any]] = {ROW: values, ROW_STATE: states}
         return [
             {name: found[name][part] for name in (ROW, ROW_STATE) if name in ask.outputs}
             for ask, part in zip(asks, parts, strict=True)

@@ -87,29 +87,28 @@ class RowLookup:
             for at, (column, each) in enumerate(zip(row.columns, codec.columns, strict=True))
         ]
         every = [step for of in by_column for step in of]
-        self._numbers = np.array([step.number for step in every])
         # NumPy orders complex numbers by their real parts, then by the imaginary ones.
         self._keys = np.empty(len(every), np.complex128)
         self._keys.real = np.repeat(np.arange(len(by_column)), list(map(len, by_column)))
-        self._keys.imag = self._numbers
-        # Row 0 is of what is not a number: NULL, or not known.
+        self._keys.imag = [step.number for step in every]
+        # By how many keys a number is not below.
+        self._numbers = np.array([math.nan, *(step.number for step in every)])
+        # Row 0 is of what is not a number: NULL, or not known. Two tokens in one element: they are
+        # taken together.
         pairs = [(0, 0), *(pair for step in every for pair in (step.at, step.above))]
-        self._tokens = np.array(pairs, np.int32)
-        whole = [column.kind is not Kind.CONTINUOUS for column in row.columns]
-        self._whole, self._columns = np.array(whole), np.arange(len(whole), dtype=np.float64)
+        self._tokens = np.array(pairs, np.int32).view(np.int64)[:, 0]
+        self._columns = np.arange(len(by_column), dtype=np.float64)
+        self._whole = np.array([column.kind is not Kind.CONTINUOUS for column in row.columns])
         self._nullable = np.array([column.nullable for column in row.columns])
         # Where a slot's token is, among two a column.
         self._column_of = np.array(codec.layout.column)
-        first = np.searchsorted(self._column_of, np.arange(len(whole)))
-        self._pair_of = 2 * self._column_of + np.arange(len(self._column_of))
-        self._pair_of -= first[self._column_of]
-        self._first, self._slots = (
-            first,
-            [
-                slice(at, at + len(c.sizes))
-                for at, c in zip(first.tolist(), codec.columns, strict=True)
-            ],
-        )
+        self._first = np.searchsorted(self._column_of, np.arange(len(by_column)))
+        place_in_column = np.arange(len(self._column_of)) - self._first[self._column_of]
+        self._pair_of = 2 * self._column_of + place_in_column
+        self._slots = [
+            slice(at, at + len(each.sizes))
+            for at, each in zip(self._first.tolist(), codec.columns, strict=True)
+        ]
         self._list_cells()
 
     def _list_cells(self) -> None:
@@ -125,7 +124,7 @@ class RowLookup:
             states.append(np.where(data.null, np.uint8(NULL_STATE), np.uint8(0)))
         self._cells, self._states = np.concatenate(cells), np.concatenate(states)
         self._listed = np.array([c.listed is not None for c in self._row.codec.columns])
-        self._begin = np.where(self._listed, begin, 0)
+        self._begin = np.where(self._listed, begin, 0).astype(np.int32)
 
     def encode(self, values: Values, states: States) -> tuple[Tokens, Mask] | None:
         """Tokens int32 [n, T], 0 where not known, and what is known, bool [n, T].
@@ -139,16 +138,20 @@ class RowLookup:
         known = states == 0
         keys = np.empty(values.shape, np.complex128)
         keys.real, keys.imag = self._columns, values
-        place = self._keys.searchsorted(keys.reshape(-1), "right").reshape(values.shape) - 1
-        at = 2 * place + np.where(self._numbers[place] == values, 1, 2)
-        pairs = self._tokens[np.where(known, at, 0)]
-        wrong = pairs[:, :, 0] < 0
-        wrong |= known & self._whole & (np.floor(values) != values)
-        wrong |= (states == NULL_STATE) & ~self._nullable
-        if wrong.any():
+        place = self._keys.searchsorted(keys, "right")
+        at = 2 * place
+        at -= self._numbers.take(place) == values
+        at *= known
+        pairs = self._tokens.take(at).view(np.int32)
+        fraction = np.floor(values) != values
+        fraction &= self._whole
+        fraction &= known
+        if pairs.min() < 0 or fraction.any():
             return None
-        tokens = pairs.reshape(len(values), -1).take(self._pair_of, axis=1)
-        return tokens, (states != ABSENT_STATE).take(self._column_of, axis=1)
+        if ((states == NULL_STATE) > self._nullable).any():
+            return None
+        observed = (states != ABSENT_STATE).take(self._column_of, axis=1)
+        return pairs.take(self._pair_of, axis=1), observed
 
     def decode(
         self,
@@ -167,10 +170,11 @@ class RowLookup:
         """
         absent = states == ABSENT_STATE
         somewhere = absent.any(axis=0)
-        at = np.where(self._listed, tokens.take(self._first, axis=1), 0) + self._begin
+        at = tokens.take(self._first, axis=1) * self._listed
+        at += self._begin
         listed = absent & self._listed
-        np.copyto(values, self._cells[at], where=listed)
-        np.copyto(states, self._states[at], where=listed)
+        np.copyto(values, self._cells.take(at), where=listed)
+        np.copyto(states, self._states.take(at), where=listed)
         for column in np.flatnonzero(somewhere & ~self._listed).tolist():
             rng = cast(np.random.Generator, _Drawn(uniform(column)))
             data = self._row.codec.columns[column].decode(tokens[:, self._slots[column]], rng)

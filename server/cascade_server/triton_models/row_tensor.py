@@ -54,7 +54,7 @@ class RowTensor:
         """
         missing = np.isnan(values)
         if states is None:
-            return np.where(missing, np.uint8(ABSENT_STATE), np.uint8(0))
+            return missing.view(np.uint8) * np.uint8(ABSENT_STATE)
         wrong = (states > ABSENT_STATE) | ((states == 0) & missing)
         if wrong.any():
             row, at = np.argwhere(wrong)[0].tolist()
