@@ -61,7 +61,7 @@ class FakeServer:
         asked: inferences that came, those by which it is learnt from left out once `settle` is
             called.
         max_batch, scores: what its models say.
-        name, version: who it says that it is.
+        name, version: who it says that it is; None: it has no such call.
     """
 
     def __init__(self, networks: list[Network]) -> None:
@@ -70,7 +70,8 @@ class FakeServer:
         self.ready = True
         self.asked: list[pb.ModelInferRequest] = []
         self.max_batch, self.scores = 0, True
-        self.name, self.version = "fake", "1.0"
+        self.name: str | None = "fake"
+        self.version = "1.0"
         self.target = ""
         self._server: Any = None
 
@@ -106,6 +107,8 @@ class FakeServer:
         return pb.ServerReadyResponse(ready=self.ready)
 
     async def ServerMetadata(self, request: Any, context: Any) -> pb.ServerMetadataResponse:
+        if self.name is None:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
         return pb.ServerMetadataResponse(name=self.name, version=self.version)
 
     async def ModelReady(self, request: Any, context: Any) -> pb.ModelReadyResponse:
