@@ -13,6 +13,7 @@ from cascade_proto import inference_pb2 as pb
 from cascade_proto.inference_pb2_grpc import GRPCInferenceServiceStub
 
 from cascade_server.remote.contract import (
+    CANCELS_FROM,
     Network,
     Serves,
     differs,
@@ -98,9 +99,11 @@ class Client:
         before, self.cancels = self.cancels, may_cancel(who.name, who.version, who.extensions)
         if not self.cancels and (before or not self._met):
             log.warning(
-                "%s is Triton %s, which a cancelled call can end: calls are left alone there",
+                "%s is Triton %s, which a cancelled call can end: calls are left alone there; "
+                "%d.%d has that repaired",
                 self._target,
-                who.version,
+                who.version or "of no version",
+                *CANCELS_FROM,
             )
         self._met = True
 
