@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
 SERVER_READY = "/inference.GRPCInferenceService/ServerReady"
+LOG_SETTINGS = "/inference.GRPCInferenceService/LogSettings"
 # A ServerReadyResponse that says yes.
 READY = b"\x08\x01"
 
@@ -43,6 +44,12 @@ def infer_request(
 def student_request(model: str, tokens: NDArray[np.int32], observed: NDArray[np.bool_]) -> bytes:
     """What a table's student is asked."""
     return infer_request(model, {"tokens": ("INT32", tokens), "observed": ("BOOL", observed)})
+
+
+def log_settings(verbose_level: int) -> bytes:
+    """A LogSettingsRequest: 1 has Triton write what becomes of each call, 0 has it stop."""
+    value = _varint(2 << 3) + _varint(verbose_level)
+    return _bytes(1, _text(1, "log_verbose_level") + _bytes(2, value))
 
 
 def _varint(number: int) -> bytes:

@@ -13,7 +13,6 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -34,9 +33,9 @@ from cascade_server.remote.choice import (
     soonest,
     verdict_of,
 )
-from cascade_server.remote.client import words_of
+from cascade_server.remote.client import PUSHBACK_MS, pushback_of, words_of
 from cascade_server.remote.contract import Network
-from cascade_server.remote.entries import Attempt, Entry, Kind, buckets, joined, parts
+from cascade_server.remote.entries import Attempt, Counts, Entry, Kind, buckets, joined, parts
 from cascade_server.remote.messages import Batch, WrongAnswer
 from cascade_server.remote.peer import Peer
 
@@ -47,7 +46,6 @@ log = logging.getLogger("cascade.server")
 IN_FLIGHT = 2
 # Seconds that accepted requests wait for a server to come back, when all are away.
 GRACE = 1.0
-PUSHBACK_MS = 100
 
 
 class Servers(Protocol):
@@ -63,16 +61,6 @@ class Servers(Protocol):
 
     def away(self, network: Network) -> str:
         """Why none may be asked."""
-
-
-@dataclass
-class _Counts:
-    runs: int = 0
-    rows: int = 0
-    expired: int = 0
-    run_seconds: float = 0.0
-    queue_seconds: float = 0.0
-    last_run: float = 0.0
 
 
 class Batches:
@@ -94,7 +82,7 @@ class Batches:
         self._clock = time.monotonic
         self._queue: list[Entry] = []
         self._attempts: set[Attempt] = set()
-        self._counts = _Counts()
+        self._counts = Counts()
         self._turn_is_due = False
         self._grace: asyncio.TimerHandle | None = None
 
@@ -147,18 +135,7 @@ class Batches:
 
     def statistics(self) -> EngineStatistics:
         """What has been run and what waits."""
-        real = [e.waiting.rows for e in self._queue if not e.waiting.offline]
-        counts = self._counts
-        return EngineStatistics(
-            waiting=len(real),
-            waiting_rows=sum(real),
-            runs=counts.runs,
-            rows=counts.rows,
-            expired=counts.expired,
-            run_nanoseconds=round(1e9 * counts.run_seconds),
-            queue_nanoseconds=round(1e9 * counts.queue_seconds),
-            last_run=round(1e6 * counts.last_run),
-        )
+        return self._counts.statistics(self._queue)
 
     def come_round(self) -> None:
         """Look at the queue, once all that comes in this turn of the event loop is in it."""
@@ -247,17 +224,20 @@ class Batches:
     async def _run(self, attempt: Attempt, batch: Batch, sent: float) -> None:
         peer, last = attempt.peer, max(e.waiting.deadline for e in attempt.entries)
         offline = all(entry.waiting.offline for entry in attempt.entries)
+        ended = partial(self._ended, attempt)
         try:
-            answer = await peer.client.infer(self.network, batch, last - sent, offline)
+            answer = await peer.client.infer(self.network, batch, last - sent, offline, ended)
         except asyncio.CancelledError:
             self._over(attempt)
+            if attempt.underway is not None:
+                peer.leaves_alone(attempt.underway)
             # Otherwise nobody waits for it any more, or another server was faster.
             if attempt.lost:
                 self._again(attempt, Verdict.GONE, peer.health.why)
         except grpc.aio.AioRpcError as exc:
             self._over(attempt)
             verdict = verdict_of(exc.code(), last - self._clock())
-            self._again(attempt, verdict, words_of(exc), _pushback(exc))
+            self._again(attempt, verdict, words_of(exc), pushback_of(exc))
         except WrongAnswer as exc:
             self._over(attempt)
             self._again(attempt, Verdict.FAULTY, str(exc))
@@ -275,15 +255,20 @@ class Batches:
         """A task that is cancelled before its first turn does nothing by itself."""
         if task.cancelled():
             self._over(attempt)
+            self._ended(attempt)
             if attempt.lost:
                 self._again(attempt, Verdict.GONE, attempt.peer.health.why)
             self.come_round()
 
-    def _over(self, attempt: Attempt) -> None:
-        """A server no longer has a batch."""
-        self._attempts.discard(attempt)
+    def _ended(self, attempt: Attempt) -> None:
+        """A server no longer has a batch, whether somebody waits for it or not."""
         if attempt.underway is not None:
             attempt.peer.ends(self.network, attempt.underway)
+        self.come_round()
+
+    def _over(self, attempt: Attempt) -> None:
+        """A batch is no longer waited for."""
+        self._attempts.discard(attempt)
         if attempt.timer is not None:
             attempt.timer.cancel()
         for entry in attempt.entries:
@@ -407,11 +392,3 @@ class Batches:
             attempt.cancel()
         if self._grace is not None:
             self._grace.cancel()
-
-
-def _pushback(error: grpc.aio.AioRpcError) -> int:
-    """When a full server says to come back, in milliseconds."""
-    for name, value in error.trailing_metadata() or ():
-        if name == "grpc-retry-pushback-ms" and str(value).isdigit():
-            return int(value)
-    return PUSHBACK_MS

@@ -1,8 +1,9 @@
-"""What a release asks of the models that run its networks; docs/protocols.md has it in words."""
+"""What a release asks of the servers that run its networks; docs/protocols.md has it in words."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,6 +23,10 @@ from cascade_server.runtime import Runtime
 # Rows of one batch at most, as of the engines of this process, and bytes of its noise.
 MOST_ROWS = {Tier.STUDENT: 1024, Tier.TEACHER: 256}
 MOST_BYTES = 4 * 2**20
+# What a Triton is called unless it is told otherwise, and an extension that it is known by then.
+TRITON, TRITONS_OWN = "triton", "cuda_shared_memory"
+# The first Triton that is known to outlive cancelled calls; docs/remote.md has the issues.
+CANCELS_FROM = 2, 59
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,21 @@ def serves(network: Network, found: pb.ModelMetadataResponse, max_batch_size: in
         tensor.name == LOG_LIKELIHOOD and tensor.datatype == "FP64" for tensor in found.outputs
     )
     return Serves(most, scores)
+
+
+def may_cancel(name: str, version: str, extensions: Collection[str] = ()) -> bool:
+    """Whether a server that says this of itself may be sent cancellations.
+
+    A Triton of which that is not known may not: a cancelled call can end all of it.
+    """
+    if name != TRITON and TRITONS_OWN not in extensions:
+        return True
+    found = re.fullmatch(r"([0-9]+)\.([0-9]+)([.0-9]*)(.*)", version)
+    if found is None:
+        return False
+    release = int(found[1]), int(found[2])
+    # A build on the way to a release may have been made before it was repaired.
+    return release > CANCELS_FROM or (release == CANCELS_FROM and not found[4])
 
 
 def _may_be(shape: Sequence[int], width: int) -> bool:

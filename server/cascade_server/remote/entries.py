@@ -1,15 +1,16 @@
-"""What waits for servers, and what they have: requests, and the batches that are made of them."""
+"""What waits for servers and what they have, requests and the batches made of them; and counts."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cascade_server.batching import Waiting
+from cascade_server.engine import EngineStatistics
 from cascade_server.errors import ServerError
 from cascade_server.remote.messages import Batch
 from cascade_server.remote.peer import Peer, Underway
@@ -80,6 +81,32 @@ class Attempt:
     def cancel(self) -> None:
         if self.task is not None:
             self.task.cancel()
+
+
+@dataclass
+class Counts:
+    """What has become of a network's requests, in rows and seconds; see `EngineStatistics`."""
+
+    runs: int = 0
+    rows: int = 0
+    expired: int = 0
+    run_seconds: float = 0.0
+    queue_seconds: float = 0.0
+    last_run: float = 0.0
+
+    def statistics(self, queue: Iterable[Entry]) -> EngineStatistics:
+        """With what waits in the queue."""
+        real = [entry.waiting.rows for entry in queue if not entry.waiting.offline]
+        return EngineStatistics(
+            waiting=len(real),
+            waiting_rows=sum(real),
+            runs=self.runs,
+            rows=self.rows,
+            expired=self.expired,
+            run_nanoseconds=round(1e9 * self.run_seconds),
+            queue_nanoseconds=round(1e9 * self.queue_seconds),
+            last_run=round(1e6 * self.last_run),
+        )
 
 
 def buckets(most: int) -> tuple[int, ...]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import grpc
 import numpy as np
@@ -38,12 +40,14 @@ class Underway:
         expected: seconds that it was predicted to take.
         until: when it is expected to be done, on the clock of deadlines.
         give_up: has it fail here at once, because the server is gone.
+        alone: nobody waits for it any more, though the server may still have it.
     """
 
     rows: int
     expected: float
     until: float
     give_up: Callable[[], None]
+    alone: bool = False
 
 
 @dataclass
@@ -54,6 +58,7 @@ class At:
         serves: what the server has of it; None: it is not to be asked for it, see `why`.
         draws, scores: what passes have taken, and calls for log-likelihoods.
         underway: batches that it has.
+        trial: one of them, by which it is tried; None: it is not.
         last_done: when it last answered, on the clock of deadlines.
         faults: batches that it has failed at since it last answered one.
     """
@@ -63,6 +68,7 @@ class At:
     draws: LatencyModel = field(default_factory=LatencyModel)
     scores: LatencyModel = field(default_factory=LatencyModel)
     underway: set[Underway] = field(default_factory=set)
+    trial: Underway | None = None
     last_done: float = 0.0
     faults: int = 0
 
@@ -152,10 +158,20 @@ class Peer:
         tail = model.tail(batch.rows, batch.steps)
         return underway, rest + tail if tail > 0 else 0.0
 
+    def leaves_alone(self, underway: Underway) -> None:
+        """Nobody waits for a batch any more; the server is busy with it until it ends there."""
+        underway.alone = True
+
     def ends(self, network: Network, underway: Underway) -> None:
         """A batch is no longer there, however it ended."""
         if network in self.networks:  # a release may have been taken away meanwhile
-            self.at(network).underway.discard(underway)
+            at = self.at(network)
+            at.underway.discard(underway)
+            if at.trial is underway:
+                at.trial = None
+            if underway.alone:
+                # What comes after it has waited for it.
+                at.last_done = self._clock()
 
     def did(self, network: Network, batch: Batch, sent: float) -> float:
         """A batch that was sent at some time was answered now; returns the seconds it took."""
@@ -218,6 +234,7 @@ class Peer:
             if not await self.client.ready(timeout):
                 self.gone("it says that it is not ready")
                 return
+            await self.client.meet(timeout)
             for network, at in list(self.networks.items()):
                 if was_up and at.serves is not None:
                     if not await self.client.model_ready(network, timeout):
@@ -226,6 +243,9 @@ class Peer:
                     await self._take(network, at, timeout)
         except grpc.aio.AioRpcError as exc:
             self.gone(words_of(exc))
+            return
+        except TimeoutError as exc:
+            self.gone(str(exc))
             return
         self.health, self.suspect = answered(self._clock(), config), False
         if not was_up and self.counts.times_away:
@@ -236,7 +256,7 @@ class Peer:
         at.serves = None
         try:
             found = await self.client.examine(network, timeout)
-            await self.client.infer(network, nothing_known(network, 1, 1), WARM_SECONDS)
+            await self._try(network, nothing_known(network, 1, 1))
             if not at.draws.known:
                 await self._learn(network, at.draws, found.most)
         except (Unfit, WrongAnswer) as exc:
@@ -255,8 +275,26 @@ class Peer:
             batch = nothing_known(network, rows, passes)
             for _ in range(2):  # the first of a size may pay for what is made once
                 began = self._clock()
-                await self.client.infer(network, batch, WARM_SECONDS)
+                await self._try(network, batch)
             model.observe(rows, max(self._clock() - began, 1e-6) / passes)
+
+    async def _try(self, network: Network, batch: Batch) -> None:
+        """Have a network run for nobody; not before the last such call has ended there.
+
+        Raises:
+            TimeoutError: it takes too long.
+        """
+        at = self.at(network)
+        if at.trial is None:
+            trial, _ = self.begins(network, batch, lambda: None)
+            at.trial = trial
+            ended = partial(self.ends, network, trial)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WARM_SECONDS):
+                    await self.client.infer(network, batch, WARM_SECONDS, ended=ended)
+                    return
+            self.leaves_alone(trial)
+        raise TimeoutError(f"{network} has not answered what it was tried with")
 
 
 def nothing_known(network: Network, rows: int, steps: int) -> Batch:

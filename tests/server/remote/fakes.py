@@ -61,6 +61,7 @@ class FakeServer:
         asked: inferences that came, those by which it is learnt from left out once `settle` is
             called.
         max_batch, scores: what its models say.
+        name, version: who it says that it is; None: it has no such call.
     """
 
     def __init__(self, networks: list[Network]) -> None:
@@ -69,6 +70,8 @@ class FakeServer:
         self.ready = True
         self.asked: list[pb.ModelInferRequest] = []
         self.max_batch, self.scores = 0, True
+        self.name: str | None = "fake"
+        self.version = "1.0"
         self.target = ""
         self._server: Any = None
 
@@ -83,7 +86,7 @@ class FakeServer:
             )
             for name in (
                 *("ServerReady", "ModelReady", "ModelMetadata", "ModelConfig", "ModelInfer"),
-                "RepositoryIndex",
+                *("RepositoryIndex", "ServerMetadata"),
             )
         }
         handler = grpc.method_handlers_generic_handler(SERVICE, methods)
@@ -102,6 +105,11 @@ class FakeServer:
 
     async def ServerReady(self, request: Any, context: Any) -> pb.ServerReadyResponse:
         return pb.ServerReadyResponse(ready=self.ready)
+
+    async def ServerMetadata(self, request: Any, context: Any) -> pb.ServerMetadataResponse:
+        if self.name is None:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
+        return pb.ServerMetadataResponse(name=self.name, version=self.version)
 
     async def ModelReady(self, request: Any, context: Any) -> pb.ModelReadyResponse:
         return pb.ModelReadyResponse(ready=request.name in self.networks)

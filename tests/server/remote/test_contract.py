@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from cascade_proto import inference_pb2 as pb
 from cascade_server.open_inference.tensors import read_inputs
-from cascade_server.remote.contract import Network, differs, missing, serves
+from cascade_server.remote.contract import Network, differs, may_cancel, missing, serves
 from cascade_server.remote.messages import Batch, WrongAnswer, to_answer, to_request
 from cascade_server.router import Tier
 from cascade_server.runtime import Runtime
@@ -163,3 +163,41 @@ class TestMessages:
         nothing = self.answer(np.array([[np.nan], [0.0]]), "log_likelihood", "FP64")
         with pytest.raises(WrongAnswer, match="no numbers"):
             to_answer(TEACHER, batch()._replace(noise=None), nothing)
+
+
+class TestCancelling:
+    """A Triton whose front end may end by it is sent no cancellation."""
+
+    @pytest.mark.parametrize(
+        ("version", "may"),
+        [
+            ("2.51.0", False),
+            ("2.54.0dev", False),
+            ("2.58.0", False),
+            # A build on the way to 2.59 may have been made before the last repair.
+            ("2.59.0dev", False),
+            ("2.59.0", True),
+            ("2.59.1", True),
+            ("2.60.0dev", True),
+            ("2.100", True),
+            ("3.0.0", True),
+            # What cannot be read is taken to be old.
+            ("", False),
+            ("2", False),
+            ("r25.06", False),
+            ("two.59", False),
+            ("-2.60.0", False),
+        ],
+    )
+    def test_tritons(self, version: str, may: bool) -> None:
+        assert may_cancel("triton", version) is may
+
+    @pytest.mark.parametrize("name", ["cascade", "mlserver", ""])
+    @pytest.mark.parametrize("version", ["0.1.0", "2.51.0", ""])
+    def test_others(self, name: str, version: str) -> None:
+        assert may_cancel(name, version, ["model_repository", "parameters"])
+
+    def test_a_triton_that_was_given_another_name(self) -> None:
+        own = ["classification", "sequence", "model_repository", "cuda_shared_memory"]
+        assert not may_cancel("gpu-1", "2.51.0", own)
+        assert may_cancel("gpu-1", "2.60.0", own)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,78 +12,25 @@ import grpc
 import numpy as np
 import pytest
 from cascade_proto import inference_pb2 as pb
-from cascade_proto import synthesis_pb2
 from cascade_server.errors import ConfigError, DeadlinePassed, NotAllowed, NotReady, TooMuch
 from cascade_server.remote.contract import Network
 from cascade_server.remote.fleet import Fleet
-from cascade_server.router import Tier
 from cascade_server.runtime import Runtime
-from cascade_server.tasks import StudentTask
-from cascade_server.teacher import TeacherInput
 from cascade_tables import load_release
 
 from tests.releases import TABLE
-from tests.server.remote.fakes import SOON, FakeServer, Gate, drawn_of, fleet_of, refuses
-
-
-@pytest.fixture(scope="module")
-def runtime(repository: Path) -> Runtime:
-    return Runtime(load_release(repository, TABLE, 3), tiers=())
-
-
-def networks(runtime: Runtime) -> list[Network]:
-    return [Network.of(runtime, tier) for tier in Tier]
-
-
-def two(runtime: Runtime) -> tuple[FakeServer, FakeServer]:
-    return FakeServer(networks(runtime)), FakeServer(networks(runtime))
-
-
-def task(runtime: Runtime, rows: int = 1, seed: int = 0) -> StudentTask:
-    rng = np.random.default_rng(seed)
-    tokens, observed = np.zeros((rows, runtime.slots), np.int32), np.zeros((rows, runtime.slots))
-    noise = rng.random((rows, runtime.student_noise), dtype=np.float32)
-    return StudentTask(tokens, observed.astype(bool), noise)
-
-
-def teacher_input(runtime: Runtime, rows: int = 1, steps: int = 1) -> TeacherInput:
-    made = task(runtime, rows)
-    noise = np.full((rows, runtime.teacher_noise), 0.5, np.float32)
-    return TeacherInput(made.tokens, made.observed, noise, steps)
-
-
-def soon() -> float:
-    return time.monotonic() + SOON
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(SOON):
-        while not holds():
-            await asyncio.sleep(0.001)
-
-
-def counted(fleet: Fleet, server: FakeServer) -> Any:
-    out = synthesis_pb2.GetStatisticsResponse()
-    fleet.describe(out)
-    return next(each for each in out.servers if each.target == server.target)
-
-
-def check(runtime: Runtime, done: StudentTask) -> None:
-    """It has the rows of its own noise."""
-    network = Network.of(runtime, Tier.STUDENT)
-    expected = drawn_of(network, done.tokens, done.observed, done.noise)
-    np.testing.assert_array_equal(done.drawn, expected)
-
-
-async def hold(
-    runtime: Runtime, fleet: Fleet, gates: list[Gate], each: int = 2
-) -> list[asyncio.Task[float]]:
-    """Give servers that keep what they get all the batches that they may have."""
-    student, held = fleet.student(runtime), []
-    for number in range(each * len(gates)):
-        held.append(asyncio.create_task(student.submit(task(runtime, seed=number), soon())))
-        await until(lambda n=number: sum(gate.inside for gate in gates) == n + 1)  # type: ignore[misc]
-    return held
+from tests.server.remote.asked import (
+    check,
+    counted,
+    hold,
+    networks,
+    soon,
+    task,
+    teacher_input,
+    two,
+    until,
+)
+from tests.server.remote.fakes import SOON, FakeServer, Gate, fleet_of, refuses
 
 
 class TestBatches:
