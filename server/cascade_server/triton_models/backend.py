@@ -104,12 +104,13 @@ def parameters(request: Request, allowed: Collection[str]) -> Parameters:
     Raises:
         BadRequest: names the parameter, and what is allowed.
     """
-    return _checked(request.parameters(), request.timeout(), tuple(allowed))
+    return checked(request.parameters(), request.timeout(), tuple(allowed))
 
 
 # Callers ask alike but for their seeds, and to read JSON costs as much as the rest of a request.
 @lru_cache(1024)
-def _checked(text: str, timeout: int, allowed: tuple[str, ...]) -> Parameters:
+def checked(text: str, timeout: int, allowed: tuple[str, ...]) -> Parameters:
+    """Parameters of a JSON text, and a timeout in microseconds; see `parameters`."""
     values = json.loads(text or "{}")
     if timeout:
         values["timeout"] = timeout

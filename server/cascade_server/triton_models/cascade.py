@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -37,7 +37,7 @@ from cascade_server.triton_models.beside import Beside, answer
 from cascade_server.triton_models.joined import drawn_together
 from cascade_server.triton_models.networks import Networks
 from cascade_server.triton_models.outlook import Outlooks, Turn, waited
-from cascade_server.triton_models.quick import PLAIN, Ask, Quick, read
+from cascade_server.triton_models.quick import Ask, How, Quick, how_of, read
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor
 
 T = TypeVar("T")
@@ -72,6 +72,12 @@ class Job:
     def beside(self) -> bool:
         """Whether the teacher has a part in it."""
         return self.tier is Tier.TEACHER or self.plan.log_likelihood
+
+
+# As in `backend.checked`.
+@lru_cache(1024)
+def _how(text: str, timeout: int, outputs: tuple[str, ...]) -> How | None:
+    return how_of(backend.checked(text, timeout, PARAMETERS[None]), outputs)
 
 
 class TritonPythonModel:
@@ -139,8 +145,9 @@ class TritonPythonModel:
                 rows += job.plan.total
         if slow:
             self._beside.start(self._slow(slow))
-        for at, response in zip(jobs, self._now(list(jobs.values())), strict=True):
-            out[at] = response
+        if jobs:
+            for at, response in zip(jobs, self._now(list(jobs.values())), strict=True):
+                out[at] = response
         self._turn = Turn(began, time.monotonic())
         if rows and not self._warming:
             self._outlooks.student.observe(rows, self._turn.ended - began)
@@ -156,13 +163,13 @@ class TritonPythonModel:
         """
         asks: dict[int, Ask] = {}
         total = 0
+        if not self._row.offered:
+            return 0
         try:
             for at, request in enumerate(requests):
-                outputs = request.requested_output_names()
-                if not PLAIN.issuperset(outputs):
-                    continue
-                parameters = backend.parameters(request, PARAMETERS[None])
-                ask = read(backend.arrays(request), outputs, parameters, self._row)
+                outputs = tuple(request.requested_output_names())
+                how = _how(request.parameters(), request.timeout(), outputs)
+                ask = None if how is None else read(backend.arrays(request), how)
                 if ask is not None and total + ask.total <= MAX_BATCH:
                     asks[at] = ask
                     total += ask.total
@@ -172,20 +179,23 @@ class TritonPythonModel:
         except Exception:
             return 0
         taken: dict[int, Ask] = {}
-        places: list[int] = []
+        places: list[range] = []
         end = 0
         for at, ask in asks.items():
             begin, end = end, end + ask.rows
             if self._is_quick(ask, rows.observed[begin:end], arrived, total):
                 taken[at] = ask
-                places += [row for row in range(begin, end) for _ in range(ask.draws)]
+                places.append(range(begin, end))
         if not taken:
             return 0
-        if places != list(range(end)):
-            rows = rows.take(places)
         kept = list(taken.values())
+        if len(kept) < len(asks) or total > end:
+            drawn_of = zip(kept, places, strict=True)
+            rows = rows.take(
+                [at for ask, of in drawn_of for at in of for _ in range(ask.how.draws)]
+            )
         try:
-            noise, rngs = self._quick.noise(kept)
+            noise, rngs = self._quick.noise(kept, rows.observed)
             drawn = self._student(rows.tokens, rows.observed, noise)
             answers = self._quick.decode(kept, rows, drawn, rngs)
             for at, answered in zip(taken, answers, strict=True):
@@ -193,17 +203,18 @@ class TritonPythonModel:
         except Exception as exc:
             for at in taken:
                 out[at] = backend.refused(exc)
-        return len(places)
+        return len(rows.values)
 
     def _is_quick(self, ask: Ask, observed: Mask, arrived: float, rows: int) -> bool:
         """Whether the student is to answer, and would be in time."""
-        if not ask.timeout and ask.wanted is Wanted.FAST:
+        how = ask.how
+        if not how.timeout and how.wanted is Wanted.FAST:
             return True
         passes = max(1, self._runtime.passes(observed))
         now = time.monotonic()
-        options = self._outlooks.options(ask.total, passes, ask.wanted, rows - ask.total, now)
-        remaining = arrived + ask.timeout - now if ask.timeout else math.inf
-        route = choose(options, remaining, ask.wanted, promised=self._promised)
+        options = self._outlooks.options(ask.total, passes, how.wanted, rows - ask.total, now)
+        remaining = arrived + how.timeout - now if how.timeout else math.inf
+        route = choose(options, remaining, how.wanted, promised=self._promised)
         return route.option is not None and route.option.tier is Tier.STUDENT
 
     def _now(self, jobs: Sequence[Job]) -> list[Response]:

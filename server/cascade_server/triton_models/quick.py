@@ -12,14 +12,52 @@ from numpy.typing import NDArray
 from cascade_server.open_inference.parameters import Parameters
 from cascade_server.router import Wanted
 from cascade_server.runtime import Mask, Noise, Runtime, Tokens
-from cascade_server.synthesis import stream
+from cascade_server.synthesis import new_seed, recycle, stream
 from cascade_server.triton_models.row_lookup import RowLookup
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor, States, Values
+from cascade_server.triton_models.unseeded import Unseeded
 from cascade_server.wire import ABSENT_STATE, NULL_STATE
 
 PLAIN = frozenset((ROW, ROW_STATE))
 # Rows of one request that are worth it.
 MOST_ROWS = 64
+
+
+class How(NamedTuple):
+    """What is wanted of a request's rows.
+
+    Attributes:
+        draws: answers a row.
+        rows: that it says it has; None: it does not say.
+        seed: None: any.
+        wanted: AUTO or FAST.
+        timeout: seconds; 0: none.
+        outputs: ROW, ROW_STATE or both.
+    """
+
+    draws: int
+    rows: int | None
+    seed: int | None
+    wanted: Wanted
+    timeout: float
+    outputs: tuple[str, ...]
+
+
+def how_of(parameters: Parameters, outputs: Collection[str]) -> How | None:
+    """What a request wants; None: more than goes this way."""
+    given = parameters.given
+    if not PLAIN.issuperset(outputs):
+        return None
+    if given.get("log_likelihood") or given.get("explain") or given.get("fidelity") == "full":
+        return None
+    return How(
+        given.get("draws", 1),
+        given.get("rows"),
+        given.get("seed"),
+        Wanted(given.get("fidelity", "auto")),
+        parameters.timeout / 1e6,
+        tuple(name for name in (ROW, ROW_STATE) if name in outputs),
+    )
 
 
 class Ask(NamedTuple):
@@ -28,40 +66,28 @@ class Ask(NamedTuple):
     Attributes:
         values: `row`, [n, C].
         states: what is said of each value, likewise; None: nothing.
-        draws: answers a row.
-        seed: None: any.
-        wanted: AUTO or FAST.
-        timeout: seconds; 0: none.
-        outputs: ROW, ROW_STATE or both.
+        how: what is wanted.
+        rows, total: n, and how many that is with all draws.
     """
 
     values: Values
     states: States | None
-    draws: int
-    seed: int | None
-    wanted: Wanted
-    timeout: float
-    outputs: Collection[str]
-
-    @property
-    def rows(self) -> int:
-        return len(self.values)
-
-    @property
-    def total(self) -> int:
-        return len(self.values) * self.draws
+    how: How
+    rows: int
+    total: int
 
 
 class Rows(NamedTuple):
     """Rows of several requests, one after the other.
 
     Attributes:
-        values, states: as they were sent, [n, C].
+        values: as they were sent, [n, C].
+        states: what is said of each value, likewise; None: what is no number is not known.
         tokens, observed: the same for the student, int32 and bool [n, T].
     """
 
     values: Values
-    states: States
+    states: States | None
     tokens: Tokens
     observed: Mask
 
@@ -69,32 +95,22 @@ class Rows(NamedTuple):
         """Some of them, in some order."""
         return Rows(
             self.values.take(rows, axis=0),
-            self.states.take(rows, axis=0),
+            None if self.states is None else self.states.take(rows, axis=0),
             self.tokens.take(rows, axis=0),
             self.observed.take(rows, axis=0),
         )
 
 
-def read(
-    given: Mapping[str, NDArray[Any]],
-    outputs: Collection[str],
-    parameters: Parameters,
-    row: RowTensor,
-) -> Ask | None:
+def read(given: Mapping[str, NDArray[Any]], how: How) -> Ask | None:
     """A request that this way is for; None: it is for the other."""
-    how = parameters.given
-    if not (PLAIN.issuperset(given) and PLAIN.issuperset(outputs) and ROW in given):
+    values = given.get(ROW)
+    if values is None or len(given) > 1 + (ROW_STATE in given):
         return None
-    if how.get("log_likelihood") or how.get("explain") or how.get("fidelity") == "full":
+    rows = len(values)
+    total = rows * how.draws
+    if total > MOST_ROWS or how.rows not in (None, rows):
         return None
-    if not row.offered:
-        return None
-    values, draws = given[ROW], how.get("draws", 1)
-    if len(values) * draws > MOST_ROWS or how.get("rows", len(values)) != len(values):
-        return None
-    wanted = Wanted.FAST if how.get("fidelity") == Wanted.FAST else Wanted.AUTO
-    timeout = parameters.timeout / 1e6
-    return Ask(values, given.get(ROW_STATE), draws, how.get("seed"), wanted, timeout, outputs)
+    return Ask(values, given.get(ROW_STATE), how, rows, total)
 
 
 class Quick:
@@ -107,8 +123,7 @@ class Quick:
     def __init__(self, row: RowTensor, runtime: Runtime) -> None:
         self._row, self._runtime = row, runtime
         self._lookup = RowLookup(row)
-        # For requests that name no seed: nobody can tell whose numbers came from where.
-        self._rng = np.random.default_rng()
+        self._unseeded = Unseeded(runtime)
 
     def encode(self, asks: Sequence[Ask]) -> Rows:
         """The rows of some requests.
@@ -116,30 +131,34 @@ class Quick:
         Raises:
             BadRequest, ValueNotAllowed: a value of one of them is not allowed.
         """
-        values = np.concatenate([ask.values for ask in asks])
-        stated = None
+        values, states = np.concatenate([ask.values for ask in asks]), None
         if any(ask.states is not None for ask in asks):
-            stated = np.concatenate(
-                [
-                    self._row.states(ask.values, None) if ask.states is None else ask.states
-                    for ask in asks
-                ]
-            )
-        states = self._row.states(values, stated)
+            every = [
+                self._row.states(ask.values, None) if ask.states is None else ask.states
+                for ask in asks
+            ]
+            states = self._row.states(values, np.concatenate(every))
         found = self._lookup.encode(values, states)
         if found is None:  # a value is wrong, or not quite one of the column's
-            encoded = self._row.codec.encode_partial(self._row.given(values, states), len(values))
+            stated = self._row.states(values, states)
+            encoded = self._row.codec.encode_partial(self._row.given(values, stated), len(values))
             found = encoded.tokens, encoded.observed
         return Rows(values, states, *found)
 
-    def noise(self, asks: Sequence[Ask]) -> tuple[Noise, list[np.random.Generator] | None]:
+    def noise(
+        self, asks: Sequence[Ask], observed: Mask
+    ) -> tuple[Noise, list[np.random.Generator] | None]:
         """Uniform numbers for the student, and what each request's further ones come from; None:
-        nobody named a seed."""
+        nobody named a seed.
+
+        Args:
+            asks: requests.
+            observed: bool [n, T] of their rows, each as often as it is drawn.
+        """
+        if all(ask.how.seed is None for ask in asks):
+            return self._unseeded.student(observed), None
         width = self._runtime.student_noise
-        if all(ask.seed is None for ask in asks):
-            rows = sum(ask.total for ask in asks)
-            return self._rng.random((rows, width), np.float32), None
-        rngs = [self._rng if ask.seed is None else stream(ask.seed) for ask in asks]
+        rngs = [stream(new_seed() if ask.how.seed is None else ask.how.seed) for ask in asks]
         parts = [
             rng.random((ask.total, width), np.float32) for ask, rng in zip(asks, rngs, strict=True)
         ]
@@ -161,17 +180,19 @@ class Quick:
             rngs: as `noise` gave them.
         """
         values, states = rows.values, rows.states
-        if any(ask.states is not None for ask in asks):
+        absent = np.isnan(values) if states is None else states == ABSENT_STATE
+        if states is not None:
             # What a NULL's place held is nobody's value.
             values[states == NULL_STATE] = np.nan
-        absent = states == ABSENT_STATE
+        elif any(ROW_STATE in ask.how.outputs for ask in asks):
+            states = np.zeros(values.shape, np.uint8)
         parts, end = [], 0
         for ask in asks:
             parts.append(slice(end, end := end + ask.total))
 
         def uniform(at: int) -> NDArray[np.float64]:
             if rngs is None:
-                return self._rng.random(len(values))
+                return self._unseeded.inside(len(values))
             # Of those of a request's columns that are missing somewhere, as when it is alone.
             out = np.zeros(len(values))
             for rng, part in zip(rngs, parts, strict=True):
@@ -179,9 +200,11 @@ class Quick:
                     out[part] = rng.random(part.stop - part.start)
             return out
 
-        self._lookup.decode(drawn, values, states, uniform)
-        found: dict[str, NDArray[Any]] = {ROW: values, ROW_STATE: states}
+        self._lookup.decode(drawn, values, states, absent, uniform)
+        for rng in rngs or ():
+            recycle(rng)
+        found: dict[str, Any] = {ROW: values, ROW_STATE: states}
         return [
-            {name: found[name][part] for name in (ROW, ROW_STATE) if name in ask.outputs}
+            {name: found[name][part] for name in ask.how.outputs}
             for ask, part in zip(asks, parts, strict=True)
         ]

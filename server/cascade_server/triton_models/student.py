@@ -14,9 +14,10 @@ from cascade_server.open_inference.networks import to_draw
 from cascade_server.open_inference.parameters import Parameters
 from cascade_server.router import Tier
 from cascade_server.runtime import Noise
-from cascade_server.synthesis import recycle, stream
+from cascade_server.synthesis import new_seed, recycle, stream
 from cascade_server.triton_models import backend
 from cascade_server.triton_models.backend import Request, Response
+from cascade_server.triton_models.unseeded import Unseeded
 
 
 class TritonPythonModel:
@@ -27,8 +28,7 @@ class TritonPythonModel:
         self._runtime = backend.load(args, (Tier.STUDENT,))
         self._runtime.warm()
         self._model = Model(args["model_name"], self._runtime.release.manifest.table, Tier.STUDENT)
-        # For requests that name no seed: nobody can tell whose numbers came from where.
-        self._rng = np.random.default_rng()
+        self._unseeded = Unseeded(self._runtime)
 
     def execute(self, requests: Sequence[Request]) -> list[Response]:
         """Complete the rows of all requests in one run, unless one of them is wrong."""
@@ -69,8 +69,12 @@ class TritonPythonModel:
             Work(math.inf),
             max_rows=total,
         )
-        width = self._runtime.student_noise
-        noise = draw.noise((total, width)) if NOISE in joined else self._noise(seeds, rows)
+        if NOISE in joined:
+            noise = draw.noise((total, self._runtime.student_noise))
+        elif all(seed is None for seed in seeds):
+            noise = self._unseeded.student(draw.observed)
+        else:
+            noise = self._seeded(seeds, rows)
         drawn = self._runtime.draw_student(draw.tokens, draw.observed, noise)
         out, end = [], 0
         for count in rows:
@@ -78,15 +82,11 @@ class TritonPythonModel:
             end += count
         return out
 
-    def _noise(self, seeds: Sequence[int | None], rows: Sequence[int]) -> Noise:
-        """Uniform numbers for requests, each of its own seed where it has one."""
-        width = self._runtime.student_noise
-        if all(seed is None for seed in seeds):
-            return self._rng.random((sum(rows), width), np.float32)
-        parts = []
+    def _seeded(self, seeds: Sequence[int | None], rows: Sequence[int]) -> Noise:
+        """Uniform numbers for requests, each of its own seed, which some of them named."""
+        width, parts = self._runtime.student_noise, []
         for seed, count in zip(seeds, rows, strict=True):
-            rng = self._rng if seed is None else stream(seed)
+            rng = stream(new_seed() if seed is None else seed)
             parts.append(rng.random((count, width), np.float32))
-            if seed is not None:
-                recycle(rng)
+            recycle(rng)
         return np.concatenate(parts)

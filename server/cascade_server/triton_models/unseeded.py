@@ -1,0 +1,63 @@
+"""Noise for requests that name no seed: nobody can tell whose numbers came from where, so that only
+those are made that the student looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from cascade_server.runtime import Mask, Noise, Runtime
+
+# What stands where no number is looked at; of (0, 1), whose logarithms are finite.
+UNREAD = 0.5
+# Share of a batch's slots from which on all numbers are made: to pick them would take longer.
+MOST = 0.5
+
+
+class Unseeded:
+    """Uniform numbers, other ones at every call.
+
+    Args:
+        runtime: whose student they are for. A slot's are a number for each of its tokens and one
+            more, in the order of the slots.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._rng = np.random.default_rng()
+        self._ends = np.cumsum([0, *(size + 1 for size in runtime.layout.sizes)]).tolist()
+        self._width = runtime.student_noise
+        assert self._ends[-1] == self._width
+
+    def student(self, observed: Mask) -> Noise:
+        """Float32 [n, student_noise] for n rows.
+
+        Args:
+            observed: bool [n, T]; of slots that all rows have, the numbers are `UNREAD`.
+        """
+        rows, slots = observed.shape
+        missing = np.flatnonzero(~observed.all(axis=0)).tolist()
+        if len(missing) > MOST * slots:
+            return self._rng.random((rows, self._width), np.float32)
+        noise = np.full((rows, self._width), UNREAD, np.float32)
+        for begin, end in runs(missing):
+            part = slice(self._ends[begin], self._ends[end])
+            noise[:, part] = self._rng.random((rows, part.stop - part.start), np.float32)
+        return noise
+
+    def inside(self, count: int) -> np.ndarray:
+        """Places inside bins: `count` numbers."""
+        return self._rng.random(count)
+
+
+def runs(places: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Increasing places as ranges [begin, end) of neighbours."""
+    begin = end = -1
+    for place in places:
+        if place != end:
+            if end > 0:
+                yield begin, end
+            begin = place
+        end = place + 1
+    if end > 0:
+        yield begin, end
