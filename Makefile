@@ -98,6 +98,8 @@ load-figures: $(VENV)/.dev ## Measure what docs/ says of load: latency, Triton, 
 	@$(BIN)/python -m benchmarks.keep triton-inside-credit triton --table credit --inside
 	@$(BIN)/python -m benchmarks.keep triton-inside-credit-called \
 	  triton --table credit --inside --student called
+	@$(BIN)/python -m benchmarks.keep triton-inside-credit-priorities \
+	  triton --table credit --inside --priorities
 	@$(BIN)/python -m benchmarks.keep overload-credit \
 	  overload --table credit --plot docs/figures/overload.svg
 	@$(BIN)/python -m benchmarks.keep processes-credit processes

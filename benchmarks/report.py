@@ -94,6 +94,8 @@ TRITONS = {
 INSIDE = {
     "calls_per_s": "calls/s, 16 in flight",
     "batch": "rows a batch",
+    "p99_ms_16": "p99 ms, 16 in flight",
+    "slowest_ms_16": "the slowest call, ms",
     "p50_ms": "one call at a time, p50 ms",
     "ratio": "calls/s to the bare student's in the same run",
 }
@@ -184,7 +186,10 @@ def table_of(kind: str, name: str, folder: Path) -> str:
             "row": f"{name}, `row`",
             "columns": f"{name}, a tensor a column",
         }
-        called = kept(folder, f"triton-inside-{name}-called") or {}
+        others = {
+            "called": f"{name}, `row`, student called",
+            "priorities": f"{name}, `row`, priorities",
+        }
         parts = {
             title: {
                 **{key: figures.get(f"{model}_{key}") for key in INSIDE},
@@ -192,10 +197,12 @@ def table_of(kind: str, name: str, folder: Path) -> str:
             }
             for model, title in models.items()
         }
-        parts[f"{name}, `row`, student called"] = {
-            **{key: called.get(f"row_{key}") for key in INSIDE},
-            "ratio": called.get(INSIDE_RATIOS["row"]),
-        }
+        for variant, title in others.items():
+            other = kept(folder, f"triton-inside-{name}-{variant}") or {}
+            parts[title] = {
+                **{key: other.get(f"row_{key}") for key in INSIDE},
+                "ratio": other.get(INSIDE_RATIOS["row"]),
+            }
         return markdown(INSIDE, parts)
     if kind == "gpu":
         return gpu_table(name, folder)
