@@ -3,7 +3,8 @@ not one by one. Whatever else is asked for, or is wrong, goes the way of all req
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -113,8 +114,10 @@ class Quick:
         self._unseeded = Unseeded(runtime)
         # A column of that very name is not hidden.
         self._of_all = OF_ALL.difference(row.codec.schema.names)
+        # Callers want the same outputs again and again.
+        self._answer = lru_cache(1024)(self._answer_of)
 
-    def how(self, parameters: Parameters, named: Collection[str], as_row: bool) -> How | None:
+    def how(self, parameters: Parameters, named: Sequence[str], as_row: bool) -> How | None:
         """What a request wants; None: more than goes this way.
 
         Args:
@@ -125,24 +128,30 @@ class Quick:
         given = parameters.given
         if given.get("log_likelihood") or given.get("explain") or given.get("fidelity") == "full":
             return None
-        outputs = self._outputs.wanted(named, as_row)
-        drawn = self._columns.drawn([name for name in outputs if name not in self._of_all])
-        # Places inside bins are drawn in the schema's order here.
-        if drawn is None or drawn != sorted(drawn):
-            return None
-        only = None
-        if drawn and ROW not in outputs and ROW_STATE not in outputs:
-            only = np.zeros(len(self._row.columns), np.bool_)
-            only[drawn] = True
-        return How(
+        answer = self._answer(tuple(named), as_row)
+        return answer and How(
             given.get("draws", 1),
             given.get("rows"),
             given.get("seed"),
             Wanted(given.get("fidelity", "auto")),
             parameters.timeout / 1e6,
-            outputs,
-            only,
+            *answer,
         )
+
+    def _answer_of(
+        self, named: tuple[str, ...], as_row: bool
+    ) -> tuple[tuple[str, ...], Mask | None] | None:
+        """`How.outputs` and `How.only`; None: they are not of this way."""
+        outputs = self._outputs.wanted(named, as_row)
+        drawn = self._columns.drawn([name for name in outputs if name not in self._of_all])
+        # Places inside bins are drawn in the schema's order here.
+        if drawn is None or drawn != sorted(drawn):
+            return None
+        if not drawn or ROW in outputs or ROW_STATE in outputs:
+            return outputs, None
+        only = np.zeros(len(self._row.columns), np.bool_)
+        only[drawn] = True
+        return outputs, only
 
     def read(self, given: Mapping[str, NDArray[Any]], how: How) -> Ask | None:
         """A request that this way is for; None: it is for the other."""

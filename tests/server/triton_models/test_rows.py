@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +220,7 @@ def test_requests_without_a_seed_get_rows_of_their_own(runtime: Runtime, row: Ro
 
 
 def _ask(
-    quick: Quick, given: dict[str, NDArray[Any]], outputs: Collection[str] = (ROW,), **how: Any
+    quick: Quick, given: dict[str, NDArray[Any]], outputs: Sequence[str] = (ROW,), **how: Any
 ) -> Ask:
     wanted = quick.how(check_parameters(how, ALLOWED), outputs, as_row=True)
     assert wanted is not None
@@ -232,18 +232,18 @@ def _ask(
 @pytest.mark.parametrize(
     ("given", "outputs", "how"),
     [
-        ((ROW, "amount"), {ROW}, {}),
-        ((ROW,), {ROW, "log_likelihood"}, {}),
-        ((ROW,), {ROW}, {"fidelity": "full"}),
-        ((ROW,), {ROW}, {"explain": True}),
-        ((ROW,), {ROW}, {"draws": 1000}),
+        ((ROW, "amount"), [ROW], {}),
+        ((ROW,), [ROW, "log_likelihood"], {}),
+        ((ROW,), [ROW], {"fidelity": "full"}),
+        ((ROW,), [ROW], {"explain": True}),
+        ((ROW,), [ROW], {"draws": 1000}),
     ],
 )
 def test_what_asks_for_more_goes_the_way_of_all(
     runtime: Runtime,
     row: RowTensor,
     given: tuple[str, ...],
-    outputs: set[str],
+    outputs: list[str],
     how: dict[str, Any],
 ) -> None:
     arrays = {name: np.full((1, 6 if name == ROW else 1), NAN) for name in given}
