@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
+from cascade_proto import inference_pb2 as pb
 from cascade_server.config import ServerConfig
 from cascade_tables import load_release
 from cascade_tables.triton_files import configure
 
 from benchmarks.environments import NotInstalled
+from benchmarks.triton_messages import MODEL_INFER
 from benchmarks.triton_server import Triton, installed, triton
 from tests.releases import TABLE, make_release
 from tests.server.messages import ROW
@@ -235,6 +238,55 @@ class TestRow:
         cells = [float("nan"), 7.0, *[float("nan")] * (width - 2)]
         with pytest.raises(Refused, match="'row' has 7 for column 'sex'; allowed: 0 to 1"):
             theirs.infer("credit", {"row": ("FP64", [cells])})
+
+
+class TestTogether:
+    """Requests that come at once share runs of the student, and are answered as if alone."""
+
+    def requests(self) -> list[bytes]:
+        """Of columns, of `row` and of both, with other columns known and wanted in each; some whose
+        category folds, or is none, and some of the teacher."""
+        schema, rng = load_release(BUNDLED, "adult", 1).codec.schema, np.random.default_rng(0)
+        out = []
+        for seed in range(48):
+            request = pb.ModelInferRequest(model_name="adult")
+            request.parameters["seed"].int64_param = seed
+            request.parameters["draws"].int64_param = 1 + seed % 3
+            request.parameters["fidelity"].string_param = "full" if seed % 16 == 0 else "fast"
+            row = np.full(len(schema.columns), np.nan)
+            row[0] = 30 + seed
+            if seed % 4 == 0:
+                request.inputs.add(name="row", datatype="FP64", shape=[1, len(row)])
+                request.raw_input_contents.append(row.tobytes())
+            else:
+                request.inputs.add(name="age", datatype="INT64", shape=[1, 1])
+                request.raw_input_contents.append(np.int64(row[0]).tobytes())
+                sex = [b"Female", b"Male", b"nobody"][seed % 7 % 3]
+                request.inputs.add(name="sex", datatype="BYTES", shape=[1, 1])
+                request.raw_input_contents.append(len(sex).to_bytes(4, "little") + sex)
+            wanted = rng.permutation(schema.names)[: 1 + seed % 5].tolist()
+            for name in [*wanted, *(["row"] if seed % 3 == 0 else [])] if seed % 11 else []:
+                request.outputs.add(name=name)
+            out.append(request.SerializeToString())
+        return out
+
+    def test_they_are_answered_as_if_alone(self, server: Triton) -> None:
+        def told(call: Any) -> Any:
+            try:
+                answer = pb.ModelInferResponse.FromString(call.result())
+            except grpc.RpcError as exc:
+                return exc.details()
+            # Where a row comes from has its seed, and no time.
+            return [each.name for each in answer.outputs], list(answer.raw_output_contents)
+
+        with grpc.insecure_channel(server.target) as channel:
+            infer = channel.unary_unary(MODEL_INFER)
+            requests = self.requests()
+            alone = [told(infer.future(each)) for each in requests]
+            for _ in range(3):
+                calls = [infer.future(each) for each in requests]
+                assert [told(call) for call in calls] == alone
+        assert sum(isinstance(each, str) for each in alone) in range(1, len(alone) // 2)
 
 
 class TestDeadline:

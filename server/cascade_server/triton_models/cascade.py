@@ -37,7 +37,7 @@ from cascade_server.triton_models.beside import Beside, answer
 from cascade_server.triton_models.joined import drawn_together
 from cascade_server.triton_models.networks import Networks
 from cascade_server.triton_models.outlook import Outlooks, Turn, waited
-from cascade_server.triton_models.quick import Ask, How, Quick, how_of, read
+from cascade_server.triton_models.quick import Ask, How, Quick
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor
 
 T = TypeVar("T")
@@ -74,12 +74,6 @@ class Job:
         return self.tier is Tier.TEACHER or self.plan.log_likelihood
 
 
-# As in `backend.checked`.
-@lru_cache(1024)
-def _how(text: str, timeout: int, outputs: tuple[str, ...]) -> How | None:
-    return how_of(backend.checked(text, timeout, PARAMETERS[None]), outputs)
-
-
 class TritonPythonModel:
     """What Triton makes of the model, an instance each."""
 
@@ -89,6 +83,8 @@ class TritonPythonModel:
         self._runtime = backend.load(args, (Tier.STUDENT,) if is_here else ())
         self._row = RowTensor(self._runtime.release.codec)
         self._outputs, self._quick = asked.Outputs(self._row), Quick(self._row, self._runtime)
+        # As `backend.checked`.
+        self._how = lru_cache(1024)(self._how_of)
         self._networks = Networks(self._runtime)
         self._student = self._networks.student
         if is_here:
@@ -157,7 +153,7 @@ class TritonPythonModel:
     def _quickly(
         self, requests: Sequence[Request], out: list[Response | None], arrived: float
     ) -> int:
-        """Answer those that need no more than `row`; returns how many rows that were.
+        """Answer those that need no more than a batch gives; returns how many rows that were.
 
         Whatever is wrong, or the teacher's, is left for `_job`.
         """
@@ -167,9 +163,9 @@ class TritonPythonModel:
             return 0
         try:
             for at, request in enumerate(requests):
-                outputs = tuple(request.requested_output_names())
-                how = _how(request.parameters(), request.timeout(), outputs)
-                ask = None if how is None else read(backend.arrays(request), how)
+                given, outputs = backend.arrays(request), tuple(request.requested_output_names())
+                how = self._how(request.parameters(), request.timeout(), outputs, ROW in given)
+                ask = None if how is None else self._quick.read(given, how)
                 if ask is not None and total + ask.total <= MAX_BATCH:
                     asks[at] = ask
                     total += ask.total
@@ -183,6 +179,8 @@ class TritonPythonModel:
         end = 0
         for at, ask in asks.items():
             begin, end = end, end + ask.rows
+            if rows.noticed and ask.how.told:
+                continue
             if self._is_quick(ask, rows.observed[begin:end], arrived, total):
                 taken[at] = ask
                 places.append(range(begin, end))
@@ -204,6 +202,12 @@ class TritonPythonModel:
             for at in taken:
                 out[at] = backend.refused(exc)
         return len(rows.values)
+
+    def _how_of(
+        self, text: str, timeout: int, outputs: tuple[str, ...], as_row: bool
+    ) -> How | None:
+        parameters = backend.checked(text, timeout, PARAMETERS[None])
+        return self._quick.how(parameters, outputs, as_row)
 
     def _is_quick(self, ask: Ask, observed: Mask, arrived: float, rows: int) -> bool:
         """Whether the student is to answer, and would be in time."""

@@ -1,24 +1,29 @@
-"""Requests of `row` for `row` that the student answers: encoded and decoded a batch at a time, not
-one by one. Whatever else is asked for, or is wrong, goes the way of all requests."""
+"""Requests of `row` or of columns that the student answers: encoded and decoded a batch at a time,
+not one by one. Whatever else is asked for, or is wrong, goes the way of all requests."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from cascade_proto import synthesis_pb2 as pb
 from numpy.typing import NDArray
 
 from cascade_server.open_inference.parameters import Parameters
 from cascade_server.router import Wanted
 from cascade_server.runtime import Mask, Noise, Runtime, Tokens
-from cascade_server.synthesis import new_seed, recycle, stream
+from cascade_server.synthesis import fill_provenance, new_seed, recycle, stream
+from cascade_server.triton_models.asked import PROVENANCE, Outputs, provenance
+from cascade_server.triton_models.columns import Cells, Columns
 from cascade_server.triton_models.row_lookup import RowLookup
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor, States, Values
 from cascade_server.triton_models.unseeded import Unseeded
 from cascade_server.wire import ABSENT_STATE, NULL_STATE
 
-PLAIN = frozenset((ROW, ROW_STATE))
+# Outputs that are not a column's.
+OF_ALL = frozenset((ROW, ROW_STATE, PROVENANCE))
 # Rows of one request that are worth it.
 MOST_ROWS = 64
 
@@ -32,7 +37,8 @@ class How(NamedTuple):
         seed: None: any.
         wanted: AUTO or FAST.
         timeout: seconds; 0: none.
-        outputs: ROW, ROW_STATE or both.
+        outputs: names.
+        only: the columns that they are of, bool [C]; None: all.
     """
 
     draws: int
@@ -41,38 +47,29 @@ class How(NamedTuple):
     wanted: Wanted
     timeout: float
     outputs: tuple[str, ...]
+    only: Mask | None
 
-
-def how_of(parameters: Parameters, outputs: Collection[str]) -> How | None:
-    """What a request wants; None: more than goes this way."""
-    given = parameters.given
-    if not PLAIN.issuperset(outputs):
-        return None
-    if given.get("log_likelihood") or given.get("explain") or given.get("fidelity") == "full":
-        return None
-    return How(
-        given.get("draws", 1),
-        given.get("rows"),
-        given.get("seed"),
-        Wanted(given.get("fidelity", "auto")),
-        parameters.timeout / 1e6,
-        tuple(name for name in (ROW, ROW_STATE) if name in outputs),
-    )
+    @property
+    def told(self) -> bool:
+        """Whether the answer is to say where it comes from."""
+        return PROVENANCE in self.outputs
 
 
 class Ask(NamedTuple):
     """One request.
 
     Attributes:
-        values: `row`, [n, C].
-        states: what is said of each value, likewise; None: nothing.
+        values: `row`, [n, C], or columns.
+        states: what is said of each value of `row`, likewise; None: nothing.
         how: what is wanted.
+        seed: None: any, and nobody is told.
         rows, total: n, and how many that is with all draws.
     """
 
-    values: Values
+    values: Values | Cells
     states: States | None
     how: How
+    seed: int | None
     rows: int
     total: int
 
@@ -84,12 +81,14 @@ class Rows(NamedTuple):
         values: as they were sent, [n, C].
         states: what is said of each value, likewise; None: what is no number is not known.
         tokens, observed: the same for the student, int32 and bool [n, T].
+        noticed: whether something is to be said of how they were read.
     """
 
     values: Values
     states: States | None
     tokens: Tokens
     observed: Mask
+    noticed: bool
 
     def take(self, rows: Sequence[int]) -> Rows:
         """Some of them, in some order."""
@@ -98,19 +97,8 @@ class Rows(NamedTuple):
             None if self.states is None else self.states.take(rows, axis=0),
             self.tokens.take(rows, axis=0),
             self.observed.take(rows, axis=0),
+            self.noticed,
         )
-
-
-def read(given: Mapping[str, NDArray[Any]], how: How) -> Ask | None:
-    """A request that this way is for; None: it is for the other."""
-    values = given.get(ROW)
-    if values is None or len(given) > 1 + (ROW_STATE in given):
-        return None
-    rows = len(values)
-    total = rows * how.draws
-    if total > MOST_ROWS or how.rows not in (None, rows):
-        return None
-    return Ask(values, given.get(ROW_STATE), how, rows, total)
 
 
 class Quick:
@@ -122,8 +110,66 @@ class Quick:
 
     def __init__(self, row: RowTensor, runtime: Runtime) -> None:
         self._row, self._runtime = row, runtime
-        self._lookup = RowLookup(row)
+        self._lookup, self._columns, self._outputs = RowLookup(row), Columns(row), Outputs(row)
         self._unseeded = Unseeded(runtime)
+        # A column of that very name is not hidden.
+        self._of_all = OF_ALL.difference(row.codec.schema.names)
+        # Callers want the same outputs again and again.
+        self._answer = lru_cache(1024)(self._answer_of)
+
+    def how(self, parameters: Parameters, named: Sequence[str], as_row: bool) -> How | None:
+        """What a request wants; None: more than goes this way.
+
+        Args:
+            parameters: checked.
+            named: outputs, as Triton tells.
+            as_row: whether the request has `row`.
+        """
+        given = parameters.given
+        if given.get("log_likelihood") or given.get("explain") or given.get("fidelity") == "full":
+            return None
+        answer = self._answer(tuple(named), as_row)
+        return answer and How(
+            given.get("draws", 1),
+            given.get("rows"),
+            given.get("seed"),
+            Wanted(given.get("fidelity", "auto")),
+            parameters.timeout / 1e6,
+            *answer,
+        )
+
+    def _answer_of(
+        self, named: tuple[str, ...], as_row: bool
+    ) -> tuple[tuple[str, ...], Mask | None] | None:
+        """`How.outputs` and `How.only`; None: they are not of this way."""
+        outputs = self._outputs.wanted(named, as_row)
+        drawn = self._columns.drawn([name for name in outputs if name not in self._of_all])
+        # Places inside bins are drawn in the schema's order here.
+        if drawn is None or drawn != sorted(drawn):
+            return None
+        if not drawn or ROW in outputs or ROW_STATE in outputs:
+            return outputs, None
+        only = np.zeros(len(self._row.columns), np.bool_)
+        only[drawn] = True
+        return outputs, only
+
+    def read(self, given: Mapping[str, NDArray[Any]], how: How) -> Ask | None:
+        """A request that this way is for; None: it is for the other."""
+        values: Values | Cells | None = given.get(ROW)
+        if values is None:
+            values = self._columns.read(given)
+            if values is None:
+                return None
+            rows = values.rows
+        elif len(given) > 1 + (ROW_STATE in given):
+            return None
+        else:
+            rows = len(values)
+        total = rows * how.draws
+        if not 0 < total <= MOST_ROWS or how.rows not in (None, rows):
+            return None
+        seed = new_seed() if how.seed is None and how.told else how.seed
+        return Ask(values, given.get(ROW_STATE), how, seed, rows, total)
 
     def encode(self, asks: Sequence[Ask]) -> Rows:
         """The rows of some requests.
@@ -131,19 +177,37 @@ class Quick:
         Raises:
             BadRequest, ValueNotAllowed: a value of one of them is not allowed.
         """
-        values, states = np.concatenate([ask.values for ask in asks]), None
+        values, states = self._values(asks), None
         if any(ask.states is not None for ask in asks):
-            every = [
-                self._row.states(ask.values, None) if ask.states is None else ask.states
-                for ask in asks
-            ]
+            every, end = [], 0
+            for ask in asks:
+                begin, end = end, end + ask.rows
+                of = ask.states
+                every.append(self._row.states(values[begin:end], None) if of is None else of)
             states = self._row.states(values, np.concatenate(every))
-        found = self._lookup.encode(values, states)
+        found, noticed = self._lookup.encode(values, states), False
         if found is None:  # a value is wrong, or not quite one of the column's
             stated = self._row.states(values, states)
             encoded = self._row.codec.encode_partial(self._row.given(values, stated), len(values))
-            found = encoded.tokens, encoded.observed
-        return Rows(values, states, *found)
+            found, noticed = (encoded.tokens, encoded.observed), bool(encoded.notices)
+        return Rows(values, states, *found, noticed)
+
+    def _values(self, asks: Sequence[Ask]) -> Values:
+        """`row` of some requests."""
+        arrays = [ask.values for ask in asks if not isinstance(ask.values, Cells)]
+        if len(arrays) == len(asks):
+            return np.concatenate(arrays)
+        cells: list[tuple[int, Cells]] = []
+        out = np.full((sum(ask.rows for ask in asks), len(self._row.columns)), np.nan)
+        end = 0
+        for ask in asks:
+            begin, end = end, end + ask.rows
+            if isinstance(ask.values, Cells):
+                cells.append((begin, ask.values))
+            else:
+                out[begin:end] = ask.values
+        self._columns.write(cells, out)
+        return out
 
     def noise(
         self, asks: Sequence[Ask], observed: Mask
@@ -155,10 +219,10 @@ class Quick:
             asks: requests.
             observed: bool [n, T] of their rows, each as often as it is drawn.
         """
-        if all(ask.how.seed is None for ask in asks):
+        if all(ask.seed is None for ask in asks):
             return self._unseeded.student(observed), None
         width = self._runtime.student_noise
-        rngs = [stream(new_seed() if ask.how.seed is None else ask.how.seed) for ask in asks]
+        rngs = [stream(new_seed() if ask.seed is None else ask.seed) for ask in asks]
         parts = [
             rng.random((ask.total, width), np.float32) for ask, rng in zip(asks, rngs, strict=True)
         ]
@@ -180,20 +244,23 @@ class Quick:
             rngs: as `noise` gave them.
         """
         values, states = rows.values, rows.states
+        wanted = frozenset[str]().union(*(ask.how.outputs for ask in asks))
         absent = np.isnan(values) if states is None else states == ABSENT_STATE
         if states is not None:
             # What a NULL's place held is nobody's value.
             values[states == NULL_STATE] = np.nan
-        elif any(ROW_STATE in ask.how.outputs for ask in asks):
+        elif ROW_STATE in wanted or not wanted.isdisjoint(self._columns.states):
             states = np.zeros(values.shape, np.uint8)
         parts, end = [], 0
         for ask in asks:
             parts.append(slice(end, end := end + ask.total))
+            if ask.how.only is not None:
+                absent[parts[-1]] &= ask.how.only
 
         def uniform(at: int) -> NDArray[np.float64]:
             if rngs is None:
                 return self._unseeded.inside(len(values))
-            # Of those of a request's columns that are missing somewhere, as when it is alone.
+            # Of those of a request's columns that are to be drawn, as when it is alone.
             out = np.zeros(len(values))
             for rng, part in zip(rngs, parts, strict=True):
                 if absent[part, at].any():
@@ -203,8 +270,21 @@ class Quick:
         self._lookup.decode(drawn, values, states, absent, uniform)
         for rng in rngs or ():
             recycle(rng)
-        found: dict[str, Any] = {ROW: values, ROW_STATE: states}
-        return [
-            {name: found[name][part] for name in ask.how.outputs}
-            for ask, part in zip(asks, parts, strict=True)
-        ]
+        found = self._columns.tensors(wanted - self._of_all, values, states)
+        for name, array in ((ROW, values), (ROW_STATE, states)):
+            if name in wanted and array is not None:
+                found[name] = array
+        out = []
+        for ask, part in zip(asks, parts, strict=True):
+            answer = {name: found[name][part] for name in ask.how.outputs if name != PROVENANCE}
+            if ask.how.told:
+                answer[PROVENANCE] = self._provenance(ask)
+            out.append(answer)
+        return out
+
+    def _provenance(self, ask: Ask) -> NDArray[Any]:
+        """Where a request's rows come from."""
+        assert ask.seed is not None
+        said = pb.Provenance()
+        fill_provenance(said, self._runtime, False, 1, ask.seed)
+        return np.array([[provenance(said)]], object)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from cascade_server.runtime import Runtime
 from cascade_server.triton_models import asked
 from cascade_server.triton_models.joined import calls, drawn_together
 from cascade_server.triton_models.outlook import GAP_SECONDS, Outlooks, Turn, waited
-from cascade_server.triton_models.quick import Ask, Quick, how_of, read
+from cascade_server.triton_models.quick import Ask, Quick
 from cascade_server.triton_models.row_lookup import RowLookup
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor
 from cascade_server.wire import ABSENT_STATE, NULL_STATE
@@ -83,10 +83,9 @@ def test_a_batch_gives_each_request_what_it_gets_alone(
     rng = np.random.default_rng(seed)
     given = requests(row, rng)
     how = [{"seed": seed + at, "draws": 1 + at % 3} for at in range(len(given))]
-    asks = []
+    quick, asks = Quick(row, runtime), []
     for each, parameters in zip(given, how, strict=True):
-        asks.append(_ask(each, (ROW, ROW_STATE), **parameters))
-    quick = Quick(row, runtime)
+        asks.append(_ask(quick, each, (ROW, ROW_STATE), **parameters))
     rows = quick.encode(asks)
     ends = np.cumsum([ask.rows for ask in asks]).tolist()
     places = [
@@ -211,8 +210,8 @@ class TestLookup:
 
 def test_requests_without_a_seed_get_rows_of_their_own(runtime: Runtime, row: RowTensor) -> None:
     nothing = np.full((1, 6), NAN)
-    asks = [_ask({ROW: nothing}) for _ in range(16)]
     quick = Quick(row, runtime)
+    asks = [_ask(quick, {ROW: nothing}) for _ in range(16)]
     rows = quick.encode(asks)
     noise, rngs = quick.noise(asks, rows.observed)
     drawn = runtime.draw_student(rows.tokens, rows.observed, noise)
@@ -220,10 +219,12 @@ def test_requests_without_a_seed_get_rows_of_their_own(runtime: Runtime, row: Ro
     assert len(np.unique(found, axis=0)) == 16
 
 
-def _ask(given: dict[str, NDArray[Any]], outputs: Collection[str] = (ROW,), **how: Any) -> Ask:
-    wanted = how_of(check_parameters(how, ALLOWED), outputs)
+def _ask(
+    quick: Quick, given: dict[str, NDArray[Any]], outputs: Sequence[str] = (ROW,), **how: Any
+) -> Ask:
+    wanted = quick.how(check_parameters(how, ALLOWED), outputs, as_row=True)
     assert wanted is not None
-    ask = read(given, wanted)
+    ask = quick.read(given, wanted)
     assert ask is not None
     return ask
 
@@ -231,19 +232,24 @@ def _ask(given: dict[str, NDArray[Any]], outputs: Collection[str] = (ROW,), **ho
 @pytest.mark.parametrize(
     ("given", "outputs", "how"),
     [
-        ((ROW, "amount"), {ROW}, {}),
-        ((ROW,), {ROW, "amount"}, {}),
-        ((ROW,), {ROW}, {"fidelity": "full"}),
-        ((ROW,), {ROW}, {"explain": True}),
-        ((ROW,), {ROW}, {"draws": 1000}),
+        ((ROW, "amount"), [ROW], {}),
+        ((ROW,), [ROW, "log_likelihood"], {}),
+        ((ROW,), [ROW], {"fidelity": "full"}),
+        ((ROW,), [ROW], {"explain": True}),
+        ((ROW,), [ROW], {"draws": 1000}),
     ],
 )
 def test_what_asks_for_more_goes_the_way_of_all(
-    given: tuple[str, ...], outputs: set[str], how: dict[str, Any]
+    runtime: Runtime,
+    row: RowTensor,
+    given: tuple[str, ...],
+    outputs: list[str],
+    how: dict[str, Any],
 ) -> None:
     arrays = {name: np.full((1, 6 if name == ROW else 1), NAN) for name in given}
-    wanted = how_of(check_parameters(how, ALLOWED), outputs)
-    assert wanted is None or read(arrays, wanted) is None
+    quick = Quick(row, runtime)
+    wanted = quick.how(check_parameters(how, ALLOWED), outputs, as_row=True)
+    assert wanted is None or quick.read(arrays, wanted) is None
 
 
 @pytest.mark.parametrize(

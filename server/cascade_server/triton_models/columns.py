@@ -1,0 +1,189 @@
+"""A tensor a column to the numbers that `row` has, and back; pure.
+
+Clients send some twenty small tensors a row: they are read with Python's own numbers, since NumPy
+takes longer for an array of one. What this does not read or give exactly as the codec does, it
+leaves to it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+from cascade_tables import Column, Kind
+from numpy.typing import NDArray
+
+from cascade_server.open_inference.models import LOG_LIKELIHOOD, STATE
+from cascade_server.triton_models.asked import PROVENANCE
+from cascade_server.triton_models.row_tensor import RowTensor, States, Values
+
+# Whole numbers below it are told apart by a float64.
+EXACT = 2**53
+
+
+@dataclass(frozen=True, eq=False)
+class Names:
+    """Inputs that a request has.
+
+    Attributes:
+        at: the column of each, by its place in the schema.
+        labels: of the categories among them, the place among the inputs, and each label's place
+            among the column's.
+    """
+
+    at: NDArray[np.intp]
+    labels: tuple[tuple[int, Mapping[bytes, int]], ...]
+
+
+class Cells(NamedTuple):
+    """A request's inputs.
+
+    Attributes:
+        names: which.
+        rows: n.
+        numbers: as `row` has them, row by row, n x inputs.
+    """
+
+    names: Names
+    rows: int
+    numbers: Sequence[float]
+
+
+class Columns:
+    """A table's columns as tensors.
+
+    Args:
+        row: of the table.
+
+    Attributes:
+        states: names of the outputs that are a column's states, with the column's place.
+    """
+
+    def __init__(self, row: RowTensor) -> None:
+        names = row.codec.schema.names
+        self._columns = row.columns
+        self._at = {name: at for at, name in enumerate(names)}
+        self.states = {
+            f"{column.name}{STATE}": at
+            for at, column in enumerate(row.columns)
+            if f"{column.name}{STATE}" not in self._at
+        }
+        self._inexact = {at for at, column in enumerate(row.columns) if not _is_exact(column)}
+        # Outputs of these names mean more than the column.
+        self._hidden = {LOG_LIKELIHOOD, PROVENANCE} & set(names)
+        self._labels: list[NDArray[Any] | None] = []
+        self._places: list[dict[bytes, int] | None] = []
+        for at, column in enumerate(row.columns):
+            if column.kind is not Kind.CATEGORICAL:
+                self._places.append(None)
+                self._labels.append(None)
+                continue
+            texts = [label.encode() for label in row.labels(at)]
+            self._places.append({text: place for place, text in enumerate(texts)})
+            # The last is a NULL's.
+            self._labels.append(np.array([*texts, b""], object))
+        # Callers send the same columns again and again.
+        self._names = lru_cache(1024)(self._names_of)
+
+    def _names_of(self, given: tuple[str, ...]) -> Names | None:
+        at = [self._at.get(name, -1) for name in given]
+        if -1 in at or not self._inexact.isdisjoint(at):
+            return None
+        places = [self._places[each] for each in at]
+        labels = tuple((place, of) for place, of in enumerate(places) if of is not None)
+        return Names(np.array(at, np.intp), labels)
+
+    def read(self, given: Mapping[str, NDArray[Any]]) -> Cells | None:
+        """A request's inputs; None: the codec is to say what they are.
+
+        Args:
+            given: by name, [n, 1] each and of the types that Triton declares, which it has checked.
+        """
+        names = self._names(tuple(given))
+        if names is None or not given:
+            return None
+        arrays = given.values()
+        rows = len(next(iter(arrays)))
+        try:
+            if rows == 1:
+                table = [[array.item() for array in arrays]]
+            else:
+                by_column = [array.ravel().tolist() for array in arrays]
+                table = [list(cells) for cells in zip(*by_column, strict=True)]
+            for cells in table:
+                for place, places in names.labels:
+                    cells[place] = places[cells[place]]
+        except (KeyError, ValueError):  # a label that is not listed; rows that are not equally many
+            return None
+        numbers = table[0] if rows == 1 else list(chain.from_iterable(table))
+        # In `row` what is no number is not known; here it is wrong.
+        return Cells(names, rows, numbers) if math.isfinite(sum(numbers)) else None
+
+    def write(self, cells: Sequence[tuple[int, Cells]], values: Values) -> None:
+        """Inputs of several requests into `row`.
+
+        Args:
+            cells: the first row and the inputs of each.
+            values: [n, C], written to.
+        """
+        together: dict[Names, tuple[list[int], list[float]]] = {}
+        for begin, each in cells:
+            rows, numbers = together.setdefault(each.names, ([], []))
+            rows.extend(range(begin, begin + each.rows))
+            numbers.extend(each.numbers)
+        for names, (rows, numbers) in together.items():
+            flat = np.array(numbers, np.float64)
+            values[np.array(rows)[:, None], names.at] = flat.reshape(len(rows), -1)
+
+    def drawn(self, outputs: Collection[str]) -> list[int] | None:
+        """The columns that outputs are of, each by its place in the schema, in the order in which
+        the codec decodes them; None: more is wanted than this gives."""
+        found: dict[int, None] = {}
+        for name in outputs:
+            at = self._at.get(name, self.states.get(name))
+            if at is None or at in self._inexact or name in self._hidden:
+                return None
+            found[at] = None
+        return list(found)
+
+    def tensors(
+        self, outputs: Collection[str], values: Values, states: States | None
+    ) -> dict[str, NDArray[Any]]:
+        """Outputs, [n, 1] each: columns, and their states.
+
+        Args:
+            outputs: names.
+            values, states: [n, C]; a value that is NULL, or not wanted, is not a number.
+        """
+        out: dict[str, NDArray[Any]] = {}
+        for name in outputs:
+            at = self._at.get(name)
+            if at is not None:
+                out[name] = self._tensor(at, values[:, at])[:, None]
+                continue
+            assert states is not None
+            out[name] = states[:, self.states[name]].copy()[:, None]
+        return out
+
+    def _tensor(self, at: int, cells: Values) -> NDArray[Any]:
+        kind, labels = self._columns[at].kind, self._labels[at]
+        if kind is Kind.CONTINUOUS:
+            return cells.copy()
+        nothing = 0 if labels is None else len(labels) - 1
+        whole = np.where(cells == cells, cells, nothing).astype(np.int64)
+        if labels is not None:
+            return labels.take(whole)
+        return whole.astype(np.bool_) if kind is Kind.BOOLEAN else whole
+
+
+def _is_exact(column: Column) -> bool:
+    """Whether a float64 holds all that a column may."""
+    if column.kind not in (Kind.INTEGER, Kind.DATETIME):
+        return True
+    bounds = (column.minimum, column.maximum)
+    return all(bound is not None and -EXACT < bound < EXACT for bound in bounds)
