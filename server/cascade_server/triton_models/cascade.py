@@ -9,6 +9,7 @@ the student does not wait for that.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import threading
 import time
@@ -37,7 +38,7 @@ from cascade_server.triton_models.beside import Beside, answer
 from cascade_server.triton_models.joined import drawn_together
 from cascade_server.triton_models.networks import Networks
 from cascade_server.triton_models.outlook import Outlooks, Turn, waited
-from cascade_server.triton_models.quick import Ask, How, Quick
+from cascade_server.triton_models.quick import Ask, How, Quick, Rows
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor
 
 T = TypeVar("T")
@@ -159,21 +160,17 @@ class TritonPythonModel:
         """
         asks: dict[int, Ask] = {}
         total = 0
-        if not self._row.offered:
-            return 0
-        try:
-            for at, request in enumerate(requests):
-                given, outputs = backend.arrays(request), tuple(request.requested_output_names())
-                how = self._how(request.parameters(), request.timeout(), outputs, ROW in given)
-                ask = None if how is None else self._quick.read(given, how)
+        for at, request in enumerate(requests if self._row.offered else ()):
+            # What is wrong with one is not to slow the others down.
+            with contextlib.suppress(Exception):
+                ask = self._ask(request)
                 if ask is not None and total + ask.total <= MAX_BATCH:
                     asks[at] = ask
                     total += ask.total
-            if not asks:
-                return 0
-            rows = self._quick.encode(list(asks.values()))
-        except Exception:
+        rows = self._encoded(asks)
+        if rows is None:
             return 0
+        total = sum(ask.total for ask in asks.values())
         taken: dict[int, Ask] = {}
         places: list[range] = []
         end = 0
@@ -202,6 +199,23 @@ class TritonPythonModel:
             for at in taken:
                 out[at] = backend.refused(exc)
         return len(rows.values)
+
+    def _ask(self, request: Request) -> Ask | None:
+        """A request that may be answered with others; None: it may not."""
+        given, outputs = backend.arrays(request), tuple(request.requested_output_names())
+        how = self._how(request.parameters(), request.timeout(), outputs, ROW in given)
+        return None if how is None else self._quick.read(given, how)
+
+    def _encoded(self, asks: dict[int, Ask]) -> Rows | None:
+        """Rows of some requests; those that have a wrong value are taken out."""
+        with contextlib.suppress(Exception):
+            return self._quick.encode(list(asks.values())) if asks else None
+        for at, ask in list(asks.items()):
+            try:
+                self._quick.encode([ask])
+            except Exception:
+                del asks[at]
+        return self._quick.encode(list(asks.values())) if asks else None
 
     def _how_of(
         self, text: str, timeout: int, outputs: tuple[str, ...], as_row: bool
