@@ -34,7 +34,7 @@ class LimitConfig:
     least: int = 8
     most: int = 4096
     realtime_share: float = 0.5
-    teacher_share: float = 0.5
+    teacher_share: float = 0.25
     tolerance: float = 1.5
     smoothing: float = 0.2
     long_window: int = 600

@@ -70,7 +70,7 @@ class TestAdmits:
 
 @pytest.mark.parametrize(
     ("limit", "waiting", "expected"),
-    [(100, 49, False), (100, 50, True), (1, 0, False), (1, 1, True), (3.9, 1, True)],
+    [(100, 24, False), (100, 25, True), (1, 0, False), (1, 1, True), (7.9, 1, True)],
 )
 def test_the_teacher_has_a_share_of_the_limit(limit: float, waiting: int, expected: bool) -> None:
     assert crowded(Limit(limit), CONFIG, waiting) is expected
