@@ -22,6 +22,9 @@ class LimitConfig:
     Attributes:
         initial, least, most: of the limit, in requests.
         realtime_share: of the limit, kept for real-time requests whatever the others do.
+        teacher_share: of the limit, that AUTO lets wait for the teacher. The limit is learnt from
+            what the student answers, ten times as fast: filled with who waits for the teacher, the
+            server would refuse what it could answer.
         tolerance: how many times its usual latency a server may show before the limit shrinks.
         smoothing: weight of one observation in the limit.
         long_window: observations that the usual latency is averaged over.
@@ -31,6 +34,7 @@ class LimitConfig:
     least: int = 8
     most: int = 4096
     realtime_share: float = 0.5
+    teacher_share: float = 0.25
     tolerance: float = 1.5
     smoothing: float = 0.2
     long_window: int = 600
@@ -90,6 +94,11 @@ def room(limit: Limit, config: LimitConfig, inside: Mapping[ServiceClass, int]) 
     guaranteed = math.ceil(config.realtime_share * whole)
     beside = whole - sum(inside.values())
     return max(0, beside, guaranteed - inside[ServiceClass.REALTIME])
+
+
+def crowded(limit: Limit, config: LimitConfig, waiting: int) -> bool:
+    """Whether no more may wait for the teacher than the `waiting` who do, as far as AUTO goes."""
+    return waiting >= max(1, int(config.teacher_share * limit.value))
 
 
 def pushback_ms(limit: Limit, inside: int) -> int:

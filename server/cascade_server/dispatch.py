@@ -179,7 +179,8 @@ class Dispatcher:
         if job.wanted is Wanted.FAST and not job.explain:
             return (student,)
         full = max(1, job.runtime.passes(job.encoded.observed))
-        return Option(Tier.TEACHER, full, engines.teacher.predict(job.total, full)), student
+        seconds = engines.teacher.predict(job.total, full)
+        return Option(Tier.TEACHER, full, seconds, crowded=self.gate.crowded()), student
 
     def route(self, job: Plan) -> Route:
         """Choose who is to draw for a plan."""
@@ -220,10 +221,11 @@ class Dispatcher:
                 drawn, queued = await self._student(job.runtime, *given, noise_of(job.rng), *until)
             else:
                 try:
-                    async with asyncio.timeout(_or_none(patience(route))):
-                        drawn, queued = await self._teacher(
-                            job.runtime, *given, noise_of(job.rng), option.steps, *until
-                        )
+                    with self.gate.waits_for_teacher(service):
+                        async with asyncio.timeout(_or_none(patience(route))):
+                            drawn, queued = await self._teacher(
+                                job.runtime, *given, noise_of(job.rng), option.steps, *until
+                            )
                 except TimeoutError:
                     # As if it had been routed there: the same rows for a seed.
                     self.overtaken += 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from cascade_server.admission import (
@@ -9,6 +11,7 @@ from cascade_server.admission import (
     LimitConfig,
     ServiceClass,
     admits,
+    crowded,
     pushback_ms,
     room,
     updated,
@@ -23,6 +26,8 @@ class Gate:
         self.config = config or LimitConfig()
         self.limit = Limit(self.config.initial)
         self.inside = dict.fromkeys(ServiceClass, 0)
+        # Of those inside in real time, who wait for the teacher.
+        self.at_teacher = 0
         self.refused = 0
 
     def enter(self, service: ServiceClass) -> None:
@@ -38,6 +43,20 @@ class Gate:
     def room(self) -> int:
         """How many more real-time requests may enter."""
         return room(self.limit, self.config, self.inside)
+
+    def crowded(self) -> bool:
+        """Whether as many wait for the teacher as AUTO lets."""
+        return crowded(self.limit, self.config, self.at_teacher)
+
+    @contextmanager
+    def waits_for_teacher(self, service: ServiceClass) -> Iterator[None]:
+        """One who is inside waits for the teacher, until the block ends."""
+        counted = service is ServiceClass.REALTIME
+        self.at_teacher += counted
+        try:
+            yield
+        finally:
+            self.at_teacher -= counted
 
     def admit(self, waiting: int) -> None:
         """Let one more wait at the gate, behind others that do.

@@ -35,12 +35,14 @@ class Option(NamedTuple):
         steps: network passes.
         seconds: the .99 quantile predicted for it, its queue included.
         from_pool: the rows are there.
+        crowded: as many wait for it as AUTO lets.
     """
 
     tier: Tier
     steps: int
     seconds: float
     from_pool: bool = False
+    crowded: bool = False
 
     @property
     def name(self) -> str:
@@ -86,6 +88,8 @@ class Route(NamedTuple):
             return f"the teacher's rows, made ahead of time; {predicted}"
         if self.wanted is not Wanted.AUTO:
             return f"asked for; {predicted}"
+        if any(option.crowded for option in self.considered) and len(self.allowed) == 1:
+            return f"as many wait for the {Tier.TEACHER} as may; {predicted}"
         if self.overtaken:
             return f"{self.allowed[0].name} took longer than was predicted; {left}"
         if self.option is not self.allowed[0]:
@@ -128,7 +132,8 @@ def choose(
             the student. Before them may come the pool, whose rows are the full teacher's and the
             fastest: it is allowed whatever was asked for, and left out for no budget.
         remaining: seconds to the deadline; infinite where there is none.
-        wanted: AUTO takes the highest fidelity that fits; FAST and FULL are honoured or refused.
+        wanted: AUTO takes the highest fidelity that fits, and leaves out what is crowded; FAST and
+            FULL are honoured or refused.
         steps_down: of the highest options, how many AUTO leaves out while an error budget burns.
         promised: seconds of the latency objective. AUTO keeps it where it can: a caller who can
             wait long has not asked to.
@@ -141,7 +146,8 @@ def choose(
     elif wanted is Wanted.FAST:
         allowed = pooled + computed[-1:]
     else:
-        allowed = pooled + computed[max(0, min(steps_down, len(computed) - 1)) :]
+        left = computed[max(0, min(steps_down, len(computed) - 1)) :]
+        allowed = pooled + tuple(option for option in left[:-1] if not option.crowded) + left[-1:]
     within = remaining
     if wanted is Wanted.AUTO and fits(allowed[-1].seconds, promised):
         within = min(remaining, promised)

@@ -8,6 +8,7 @@ from cascade_server.admission import (
     LimitConfig,
     ServiceClass,
     admits,
+    crowded,
     pushback_ms,
     updated,
 )
@@ -65,6 +66,14 @@ class TestAdmits:
     ) -> None:
         inside = {REALTIME: realtime, OFFLINE: offline}
         assert admits(Limit(100), CONFIG, inside, service) is expected
+
+
+@pytest.mark.parametrize(
+    ("limit", "waiting", "expected"),
+    [(100, 24, False), (100, 25, True), (1, 0, False), (1, 1, True), (7.9, 1, True)],
+)
+def test_the_teacher_has_a_share_of_the_limit(limit: float, waiting: int, expected: bool) -> None:
+    assert crowded(Limit(limit), CONFIG, waiting) is expected
 
 
 def test_pushback_is_about_as_long_as_the_queue() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,12 @@ def dispatcher(server: Running) -> Dispatcher:
 def engines(server: Running) -> Engines:
     (found,) = dispatcher(server).engines.values()
     return found
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait in the server's event loop."""
+    while not holds():
+        await asyncio.sleep(0)
 
 
 def failure(call: Any) -> Any:
@@ -143,7 +150,11 @@ class TestAdmission:
         assert gate.limit.value > 8
         assert gate.limit.usual == pytest.approx(0.001)
 
-    def test_over_grpc(self, alone: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.fixture
+    def teacher_held(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[tuple[threading.Event, threading.Event]]:
+        """Set once the teacher has begun; to be set for it to go on."""
         go_on, inside = threading.Event(), threading.Event()
         denoise = Runtime.denoise
 
@@ -153,6 +164,28 @@ class TestAdmission:
             return denoise(self, *args)
 
         monkeypatch.setattr(Runtime, "denoise", held)
+        yield inside, go_on
+        go_on.set()
+
+    def test_who_waits_for_the_teacher_leaves_room_for_the_student(
+        self, alone: Running, teacher_held: tuple[threading.Event, threading.Event]
+    ) -> None:
+        inside, go_on = teacher_held
+        dispatcher(alone).gate.limit = Limit(4.0, usual=0.025)
+        waiting = [alone.stub.Synthesize.future(ask(fidelity="FIDELITY_FULL")) for _ in range(2)]
+        assert inside.wait(30)
+        alone.run(until(lambda: dispatcher(alone).gate.at_teacher == 2))
+        found = [alone.stub.Synthesize(ask(explain=True)).provenance for _ in range(8)]
+        assert {each.tier for each in found} == {pb.TIER_STUDENT}
+        assert "as many wait for the teacher as may" in found[0].routing.reason
+        go_on.set()
+        assert {call.result().provenance.tier for call in waiting} == {pb.TIER_TEACHER}
+        assert dispatcher(alone).gate.refused == 0
+
+    def test_over_grpc(
+        self, alone: Running, teacher_held: tuple[threading.Event, threading.Event]
+    ) -> None:
+        inside, go_on = teacher_held
         dispatcher(alone).gate.limit = Limit(1.0, usual=0.025)
         call = alone.stub.Synthesize.future(ask(fidelity="FIDELITY_FULL"))
         assert inside.wait(30)

@@ -66,6 +66,17 @@ class TestAuto:
         assert route.option == expected
         assert ("error budget" in route.reason) == (steps_down > 0)
 
+    def test_leaves_out_where_as_many_wait_as_may(self) -> None:
+        crowded = FULL._replace(crowded=True), FAST
+        route = choose(crowded, math.inf, Wanted.AUTO)
+        assert route.option == FAST
+        assert route.reason.startswith("as many wait for the teacher as may; 0.20 ms predicted")
+        assert choose(crowded, math.inf, Wanted.FULL).option == crowded[0]
+        # Rows that are there keep nobody waiting.
+        assert choose((POOL, *crowded), math.inf, Wanted.AUTO).option == POOL
+        # Who is the last to be asked is not left out.
+        assert choose(crowded[:1], math.inf, Wanted.AUTO).option == crowded[0]
+
     def test_says_what_the_next_tier_would_have_taken(self) -> None:
         route = choose(OPTIONS, enough(HALF), Wanted.AUTO)
         assert route.reason == (
