@@ -182,8 +182,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="5; with --inside 60, which are shorter")
     parser.add_argument("--calls", type=int, help="4000; with --inside 1500")
     options = parser.parse_args()
-    # One Triton does not slow the other's warm caches down, so that rounds may be short: a change
-    # of the machine's speed is then in all of one.
+    # Inside one Triton rounds may be short: a change of the machine's speed is then in all models
+    # of a round.
     rounds, calls = (60, 1500) if options.inside else (5, 4000)
     options.rounds, options.calls = options.rounds or rounds, options.calls or calls
     try:
