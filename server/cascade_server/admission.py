@@ -25,7 +25,8 @@ class LimitConfig:
         teacher_share: of the limit, that AUTO lets wait for the teacher. The limit is learnt from
             what the student answers, ten times as fast: filled with who waits for the teacher, the
             server would refuse what it could answer.
-        tolerance: how many times its usual latency a server may show before the limit shrinks.
+        tolerance: how many times its usual latency a server may show before the limit shrinks,
+        calm, strained: and seconds that it may show whatever is usual, and that it may not.
         smoothing: weight of one observation in the limit.
         long_window: observations that the usual latency is averaged over.
     """
@@ -36,8 +37,27 @@ class LimitConfig:
     realtime_share: float = 0.5
     teacher_share: float = 0.25
     tolerance: float = 1.5
+    calm: float = 0.0
+    strained: float = math.inf
     smoothing: float = 0.2
     long_window: int = 600
+
+    @classmethod
+    def for_promise(cls, seconds: float) -> LimitConfig:
+        """For a server that promises its answers within so many seconds; infinite: none.
+
+        An idle server answers in a fiftieth of what is usually promised, and calls that come by
+        chance at once take several times as long as one alone. That is no reason to refuse any:
+        they are answered long before it matters. And a server that has been slow for long is not
+        to take that as usual, beyond what it promised.
+        """
+        if math.isinf(seconds):
+            return cls()
+        return cls(calm=seconds / 4, strained=seconds / 2)
+
+    def allowed(self, usual: float) -> float:
+        """Seconds that a request may take before the limit shrinks."""
+        return min(self.strained, max(self.calm, self.tolerance * usual))
 
 
 @dataclass(frozen=True)
@@ -56,9 +76,10 @@ class Limit:
 def updated(limit: Limit, config: LimitConfig, seconds: float, inside: int) -> Limit:
     """The limit after a request that took `seconds` while `inside` requests were.
 
-    Gradient2 of Netflix's concurrency-limits: the limit is multiplied by tolerance · usual / now
-    (from .5 to 1), plus a queue of √limit to try for more; it moves only while at least half of it
-    is in use, for an idle server says nothing of what it could take.
+    Gradient2 of Netflix's concurrency-limits: the limit is multiplied by allowed / now (from .5 to
+    1), plus a queue of √limit to try for more; it moves only while at least half of it is in use,
+    for an idle server says nothing of what it could take. What is allowed is theirs, tolerance ·
+    usual, within the bounds of `LimitConfig`.
     """
     weight = 1 / config.long_window
     usual = seconds if limit.usual == 0 else limit.usual + weight * (seconds - limit.usual)
@@ -67,7 +88,7 @@ def updated(limit: Limit, config: LimitConfig, seconds: float, inside: int) -> L
         usual *= 0.95
     if inside < limit.value / 2:
         return Limit(limit.value, usual)
-    gradient = min(1.0, max(0.5, config.tolerance * usual / seconds))
+    gradient = min(1.0, max(0.5, config.allowed(usual) / seconds))
     wanted = limit.value * gradient + math.sqrt(limit.value)
     value = limit.value + config.smoothing * (wanted - limit.value)
     return Limit(min(float(config.most), max(float(config.least), value)), usual)

@@ -16,7 +16,7 @@ import numpy as np
 from cascade_proto import synthesis_pb2 as pb
 from numpy.typing import NDArray
 
-from cascade_server.admission import ServiceClass
+from cascade_server.admission import LimitConfig, ServiceClass
 from cascade_server.config import ServerConfig
 from cascade_server.deadline import Work
 from cascade_server.errors import DeadlinePassed, NotReady
@@ -129,9 +129,10 @@ class Dispatcher:
         student_of = students or partial(
             local_student, executor=self.student_thread, inline_rows=config.inline_rows
         )
-        self.gate = Gate()
         self.stepping = Stepping(report)
         self._promised = promised(each.objective for each in report().statuses)
+        tightest = min(self._promised.values(), default=math.inf)
+        self.gate = Gate(LimitConfig.for_promise(tightest))
         # Requests that the teacher was too slow for, against its own prediction.
         self.overtaken = 0
         # When `Generate` last drew, on the clock of deadlines.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from cascade_server.admission import (
     Limit,
@@ -17,9 +19,15 @@ CONFIG = LimitConfig()
 REALTIME, OFFLINE = ServiceClass.REALTIME, ServiceClass.OFFLINE
 
 
-def after(limit: Limit, seconds: float, times: int, inside: int | None = None) -> Limit:
+def after(
+    limit: Limit,
+    seconds: float,
+    times: int,
+    inside: int | None = None,
+    config: LimitConfig = CONFIG,
+) -> Limit:
     for _ in range(times):
-        limit = updated(limit, CONFIG, seconds, int(limit.value) if inside is None else inside)
+        limit = updated(limit, config, seconds, int(limit.value) if inside is None else inside)
     return limit
 
 
@@ -39,6 +47,21 @@ class TestLimit:
     def test_keeps_between_its_bounds(self) -> None:
         assert after(Limit(20, usual=1e-3), 1e-3, 20_000).value == CONFIG.most
         assert after(Limit(20, usual=1e-6), 1.0, 200).value >= CONFIG.least
+
+    def test_a_burst_that_is_answered_soon_is_no_reason_to_refuse(self) -> None:
+        promises = LimitConfig.for_promise(50e-3)
+        usual = Limit(64, usual=0.5e-3)
+        assert after(usual, 5e-3, 20, config=promises).value > 64
+        assert after(usual, 5e-3, 20).value < 64
+        assert after(usual, 45e-3, 20, config=promises).value < 64
+
+    def test_what_is_promised_bounds_what_can_become_usual(self) -> None:
+        promises = LimitConfig.for_promise(50e-3)
+        assert after(Limit(64, usual=40e-3), 40e-3, 500, config=promises).value < 64
+        assert after(Limit(64, usual=40e-3), 40e-3, 500).value > 64
+
+    def test_nothing_promised_bounds_nothing(self) -> None:
+        assert LimitConfig.for_promise(math.inf) == LimitConfig()
 
     def test_the_usual_latency_comes_down_fast(self) -> None:
         assert after(Limit(64, usual=1.0), 1e-3, 200, inside=1).usual < 0.01
