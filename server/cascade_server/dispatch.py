@@ -24,6 +24,7 @@ from cascade_server.gate import Gate
 from cascade_server.gpu.philox import Uniform, pass_over, position
 from cascade_server.ledger import Report
 from cascade_server.objectives import promised
+from cascade_server.pace import Pace
 from cascade_server.repository import Repository
 from cascade_server.router import Option, Route, Tier, Wanted, choose, patience
 from cascade_server.runtime import Mask, Noise, Runtime, Tokens
@@ -133,6 +134,7 @@ class Dispatcher:
         self._promised = promised(each.objective for each in report().statuses)
         tightest = min(self._promised.values(), default=math.inf)
         self.gate = Gate(LimitConfig.for_promise(tightest))
+        self.pace = Pace()
         # Requests that the teacher was too slow for, against its own prediction.
         self.overtaken = 0
         # When `Generate` last drew, on the clock of deadlines.
@@ -300,6 +302,7 @@ class Dispatcher:
         """
         out: list[Drawn | None] = [None] * len(jobs)
         together: dict[Runtime, list[tuple[int, Plan, Route]]] = {}
+        self.gate.behind = self.pace.behind(len(jobs))
         for at, job in enumerate(jobs[: self.gate.room()]):
             if job.log_likelihood or job.offline or job.wanted is Wanted.FULL:
                 continue

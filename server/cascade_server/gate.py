@@ -28,6 +28,8 @@ class Gate:
         self.inside = dict.fromkeys(ServiceClass, 0)
         # Of those inside in real time, who wait for the teacher.
         self.at_teacher = 0
+        # Calls pile up; see `Pace`.
+        self.behind = False
         self.refused = 0
 
     def enter(self, service: ServiceClass) -> None:
@@ -45,8 +47,8 @@ class Gate:
         return room(self.limit, self.config, self.inside)
 
     def crowded(self) -> bool:
-        """Whether as many wait for the teacher as AUTO lets."""
-        return crowded(self.limit, self.config, self.at_teacher)
+        """Whether AUTO lets no more wait for the teacher."""
+        return self.behind or crowded(self.limit, self.config, self.at_teacher)
 
     @contextmanager
     def waits_for_teacher(self, service: ServiceClass) -> Iterator[None]:

@@ -35,7 +35,7 @@ class Option(NamedTuple):
         steps: network passes.
         seconds: the .99 quantile predicted for it, its queue included.
         from_pool: the rows are there.
-        crowded: as many wait for it as AUTO lets.
+        crowded: AUTO lets no more wait for it.
     """
 
     tier: Tier
@@ -89,7 +89,7 @@ class Route(NamedTuple):
         if self.wanted is not Wanted.AUTO:
             return f"asked for; {predicted}"
         if any(option.crowded for option in self.considered) and len(self.allowed) == 1:
-            return f"as many wait for the {Tier.TEACHER} as may; {predicted}"
+            return f"too much to do for more to wait for the {Tier.TEACHER}; {predicted}"
         if self.overtaken:
             return f"{self.allowed[0].name} took longer than was predicted; {left}"
         if self.option is not self.allowed[0]:
@@ -109,13 +109,13 @@ def fits(seconds: float, remaining: float) -> bool:
 def patience(route: Route) -> float:
     """Seconds after which AUTO no longer waits for the teacher it was routed to.
 
-    A prediction may be wrong: what is left then is enough for the student, as far as it goes. FULL
-    waits until its deadline.
+    A prediction may be wrong: what is left then is enough for the student, with the margin that it
+    needs as much as the teacher. FULL waits until its deadline.
     """
     student = route.allowed[-1]
     if route.wanted is not Wanted.AUTO or student.tier is not Tier.STUDENT:
         return math.inf
-    return max(0.0, route.within * (1 - MARGIN / 2) - student.seconds)
+    return max(0.0, route.within * (1 - MARGIN) - student.seconds)
 
 
 def choose(

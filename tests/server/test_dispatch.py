@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +15,12 @@ import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.admission import Limit, LimitConfig, ServiceClass
 from cascade_server.config import ServerConfig
+from cascade_server.deadline import Work
 from cascade_server.dispatch import Dispatcher, Engines
 from cascade_server.errors import TooMuch
 from cascade_server.gate import Gate
+from cascade_server.pace import Pace
+from cascade_server.router import Tier
 from cascade_server.runtime import Runtime
 
 from tests.releases import make_release
@@ -177,10 +181,24 @@ class TestAdmission:
         alone.run(until(lambda: dispatcher(alone).gate.at_teacher == 2))
         found = [alone.stub.Synthesize(ask(explain=True)).provenance for _ in range(8)]
         assert {each.tier for each in found} == {pb.TIER_STUDENT}
-        assert "as many wait for the teacher as may" in found[0].routing.reason
+        assert "too much to do for more to wait for the teacher" in found[0].routing.reason
         go_on.set()
         assert {call.result().provenance.tier for call in waiting} == {pb.TIER_TEACHER}
         assert dispatcher(alone).gate.refused == 0
+
+    def test_a_pile_is_left_to_the_student(self, alone: Running) -> None:
+        """The first calls that come together are none, whoever comes while they are drawn is."""
+        service, found = alone.server.service, dispatcher(alone)
+        found.pace = Pace(iter([0, 1, 1, 2]).__next__)
+
+        async def turn() -> tuple[bool, set[Tier]]:
+            jobs = [service.plan(ask(), Work(math.inf)) for _ in range(16)]
+            drawn = [each for each in found.draw_now(jobs) if each is not None]
+            return found.gate.crowded(), {each.option.tier for each in drawn}
+
+        came, piled_up, came_again = (alone.run(turn()) for _ in range(3))
+        assert piled_up == (True, {Tier.STUDENT})
+        assert (came[0], came_again[0]) == (False, False)
 
     def test_over_grpc(
         self, alone: Running, teacher_held: tuple[threading.Event, threading.Event]

@@ -25,11 +25,11 @@ class TestPatience:
 
     def test_auto_leaves_time_for_the_student(self) -> None:
         route = choose((TEACHER, STUDENT), 0.1, Wanted.AUTO)
-        assert patience(route) == pytest.approx(0.1 * (1 - MARGIN / 2) - 1e-3)
+        assert patience(route) == pytest.approx(0.1 * (1 - MARGIN) - 1e-3)
 
     def test_what_is_promised_counts_too(self) -> None:
         route = choose((TEACHER, STUDENT), 10.0, Wanted.AUTO, promised=0.05)
-        assert patience(route) == pytest.approx(0.05 * (1 - MARGIN / 2) - 1e-3)
+        assert patience(route) == pytest.approx(0.05 * (1 - MARGIN) - 1e-3)
 
     @pytest.mark.parametrize("wanted", [Wanted.AUTO, Wanted.FULL])
     def test_without_a_deadline_and_for_full_there_is_no_end_to_it(self, wanted: Wanted) -> None:

@@ -70,7 +70,7 @@ class TestAuto:
         crowded = FULL._replace(crowded=True), FAST
         route = choose(crowded, math.inf, Wanted.AUTO)
         assert route.option == FAST
-        assert route.reason.startswith("as many wait for the teacher as may; 0.20 ms predicted")
+        assert route.reason.startswith("too much to do for more to wait for the teacher; 0.20 ms")
         assert choose(crowded, math.inf, Wanted.FULL).option == crowded[0]
         # Rows that are there keep nobody waiting.
         assert choose((POOL, *crowded), math.inf, Wanted.AUTO).option == POOL
