@@ -17,6 +17,9 @@ REFRESH = 16
 # Until there are enough of them, the tail is taken to be this many times the mean.
 FIRST_FACTOR = 2.0
 ENOUGH = 32
+# Of `Hindsight`: the weight of one observation, and seconds after which half of it is forgotten.
+PULL = 0.25
+HALF_LIFE = 1.0
 
 
 @dataclass
@@ -145,3 +148,30 @@ class LatencyModel:
     def line(self) -> Line:
         """What it predicts now."""
         return Line(self._a, self._b, self._factor)
+
+
+class Hindsight:
+    """Seconds that work takes of late beyond what was predicted, for reasons its engine cannot see.
+
+    A process that waits for a processor measures what it computes, not when it is woken to take the
+    next request. What it is late pulls the delay up; that comes down by itself, since who is no
+    longer asked shows nothing: then a few are sent to see.
+    """
+
+    def __init__(self) -> None:
+        self._delay, self._at = 0.0, 0.0
+
+    def delay(self, now: float) -> float:
+        """What to add to a prediction.
+
+        Args:
+            now: seconds on a clock that only grows.
+        """
+        return self._delay * 0.5 ** ((now - self._at) / HALF_LIFE)
+
+    def observe(self, now: float, predicted: float, took: float) -> None:
+        """Work that was predicted to take `predicted` seconds, without the delay, took longer or
+        less; or had taken so long when it was given up."""
+        delay, late = self.delay(now), took - predicted
+        if late > delay:
+            self._delay, self._at = delay + PULL * (late - delay), now

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cascade_server.engine import EngineStatistics
 from cascade_server.errors import DeadlinePassed, NotReady
-from cascade_server.latency_model import Outlook
+from cascade_server.latency_model import Hindsight, Outlook
 from cascade_server.runtime import Mask, Runtime, Tokens
 from cascade_server.teacher import AWAY, TeacherInput
 from cascade_server.teacher_wire import (
@@ -134,6 +134,8 @@ class RemoteTeacher:
         self._link, self._identity, self.most_rows = link, identity, most_rows
         # Rows that were sent and have not come back, which the process may not yet have told of.
         self._underway = 0
+        # The process has the lowest priority.
+        self._hindsight = Hindsight()
 
     async def draw(
         self, given: TeacherInput, deadline: float, offline: bool = False
@@ -141,12 +143,16 @@ class RemoteTeacher:
         """See `Teacher`."""
         rows = 0 if offline else len(given.tokens)
         self._check()
+        began, predicted = self._link.clock(), self._told(len(given.tokens), given.steps)
         self._underway += rows
         try:
             content = pack_draw(self._identity, given, deadline, offline)
             return unpack_drawn((await self._link.call(Said.DRAW, content)).content)
         finally:
             self._underway -= rows
+            if rows:
+                now = self._link.clock()
+                self._hindsight.observe(now, predicted, now - began)
 
     async def log_likelihood(
         self, tokens: Tokens, observed: Mask, deadline: float
@@ -164,6 +170,10 @@ class RemoteTeacher:
 
     def predict(self, rows: int, passes: int) -> float:
         """See `Teacher`."""
+        return self._told(rows, passes) + self._hindsight.delay(self._link.clock())
+
+    def _told(self, rows: int, passes: int) -> float:
+        """The prediction, as far as the process can tell."""
         told = self._link.outlook(self._identity)
         if told is None:
             return math.inf

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
-from cascade_server.latency_model import LatencyModel
+from cascade_server.latency_model import HALF_LIFE, Hindsight, LatencyModel
 
 
 def taught(seconds_of, batches: int = 400, noise: float = 0.0, seed: int = 0) -> LatencyModel:  # type: ignore[no-untyped-def]
@@ -59,3 +61,33 @@ def test_the_spreads_of_passes_add_up_as_of_independent_ones() -> None:
     model = taught(lambda n: 1e-5 * n + 1e-4, batches=1000, noise=0.3)
     mean, tail = model.mean(8), model.tail(8)
     assert model.tail(8, passes=16) == pytest.approx(16 * mean + 4 * (tail - mean))
+
+
+class TestHindsight:
+    """What is later than its engine can tell."""
+
+    def test_at_first_predictions_are_believed(self) -> None:
+        assert Hindsight().delay(1000.0) == 0
+
+    def test_what_is_in_time_changes_nothing(self) -> None:
+        hindsight = Hindsight()
+        hindsight.observe(1000.0, 10e-3, 9e-3)
+        hindsight.observe(1000.0, math.inf, 1.0)
+        assert hindsight.delay(1000.0) == 0
+
+    def test_one_that_is_late_is_not_yet_the_rule(self) -> None:
+        hindsight = Hindsight()
+        hindsight.observe(1000.0, 10e-3, 50e-3)
+        assert hindsight.delay(1000.0) == pytest.approx(10e-3)
+
+    def test_many_that_are_late_are(self) -> None:
+        hindsight = Hindsight()
+        for at in range(20):
+            hindsight.observe(1000.0 + 1e-3 * at, 10e-3, 50e-3)
+        assert hindsight.delay(1000.02) == pytest.approx(40e-3, rel=0.05)
+
+    def test_it_is_forgotten(self) -> None:
+        hindsight = Hindsight()
+        hindsight.observe(1000.0, 10e-3, 50e-3)
+        assert hindsight.delay(1000.0 + HALF_LIFE) == pytest.approx(5e-3)
+        assert hindsight.delay(1000.0 + 20 * HALF_LIFE) == pytest.approx(0, abs=1e-7)

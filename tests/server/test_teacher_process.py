@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -167,6 +168,29 @@ async def test_what_is_given_up_is_dropped_there_too(
                 await asyncio.sleep(0)
         release.set()
         await busy
+
+
+@pytest.mark.parametrize(("offline", "expected"), [(False, 200.0), (True, 0.0)])
+async def test_what_it_was_given_up_for_is_expected_of_the_next(
+    loaded: Repository, runtime: Runtime, tmp_path: Path, offline: bool, expected: float
+) -> None:
+    """A process that waits for a processor does not know of it; nobody hurries what is offline."""
+    async with pair(loaded, runtime, tmp_path / "s") as both:
+        later, go_on = 0.0, threading.Event()
+        both.link.clock = lambda: time.monotonic() + later
+        both.server._thread.submit(go_on.wait)
+        draw = asyncio.create_task(both.teacher.draw(rows(runtime, 1), math.inf, offline))
+        async with asyncio.timeout(SOON):
+            while not both.server._teachers[runtime.identity].engine.outlook().busy_until:
+                await asyncio.sleep(0)
+        later = 1000.0
+        draw.cancel()
+        await asyncio.gather(draw, return_exceptions=True)
+        go_on.set()
+        told = both.link.outlook(runtime.identity)
+        assert told is not None
+        itself = told[0].predict(both.link.clock(), 1, 1)
+        assert both.teacher.predict(1, 1) - itself == pytest.approx(expected, abs=100)
 
 
 async def test_one_that_went_away_and_came_back(
