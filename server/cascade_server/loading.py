@@ -27,10 +27,16 @@ Pause = Callable[[], None]
 SHARE = 0.05
 
 
-def yield_to_all() -> None:
-    """Run, in this thread, only while nobody else would."""
+def yield_to_all(thread: int = 0) -> None:
+    """Run, in this thread or another, only while nobody else would."""
     with contextlib.suppress(OSError):  # a container may forbid it
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
+
+
+def all_yield_to_all() -> None:
+    """Likewise in every thread of this process, and those that they start."""
+    for thread in os.listdir("/proc/self/task"):
+        yield_to_all(int(thread))
 
 
 def step_back() -> None:

@@ -205,6 +205,9 @@ def teacher(generation: Generation, post: Post, begin: Begin) -> None:
         )
         turns = turns_of(config) if begin is Begin.NEXT else None
         repository = await loading.load(lambda pause: load(pause=pause), turns)
+        # Niceness is enough to load. To compute it is not: a worker that wakes to answer would wait
+        # until the teacher had its slice, some milliseconds; what is idle is interrupted at once.
+        loading.all_yield_to_all()
         server = TeacherServer(repository, path)
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         Control(post, {"accept": accepting, "retire": retired, "leave": lambda: None})

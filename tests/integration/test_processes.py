@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -82,7 +83,8 @@ def calls_that_ended_well(url: str) -> float:
 
 def test_every_worker_answers_and_the_terminal_reads_well(two: Served) -> None:
     assert len(two.children) == 3
-    assert two.children[-1].nice() > two.children[0].nice()
+    of_worker, of_teacher = (os.sched_getscheduler(two.children[at].pid) for at in (0, -1))
+    assert (of_worker, of_teacher) == (os.SCHED_OTHER, os.SCHED_IDLE)
     # All would reach one of the workers once in 10^12 times.
     ask_over_new_connections(two.target, 40)
     found: dict[int, int] = {}
