@@ -4,13 +4,14 @@
 
 Capacity is measured first (h2load, 16 in flight, the student). Then an open-loop client offers 0.2
 to 3 times as many calls a second over four connections, at Poisson times, each with a deadline, and
-measures from when each was due. The calls leave the tier to the server. Each load is offered alone
-and beside an offline flood, two endless `Generate` calls. All that is done several times, each time
-with a new server, since the machine is not equally fast all the time. The last line is one JSON
-object: min_goodput_ratio (the worst goodput beyond the load at which it peaks, over the peak) and
-realtime_p99_ms (of answers, beside the flood, at half of capacity), medians over the passes;
-goodput_ratios, the first of these for each pass; late_executions of all; realtime_objective_ms; and
-one entry a load, medians too.
+measures from when each was due. The calls leave the tier to the server. All loads are offered
+alone, then beside an offline flood, two endless `Generate` calls.
+
+A machine is not equally fast all the time, so each load is offered for a second, then another, many
+times in changing order, each to a server of its own that knows no other load. The last line is one
+JSON object: min_goodput_ratio (the worst goodput where more is offered than goodput's peak, over
+the peak), late_executions, realtime_p99_ms (of answers, beside the flood, at half of capacity),
+realtime_objective_ms, and one entry a load, with how fast the cores were meanwhile.
 """
 
 from __future__ import annotations
@@ -19,9 +20,13 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import fmean, median
 from typing import Any
 
 import grpc
@@ -33,7 +38,8 @@ from rich.console import Console
 
 from benchmarks.h2load import LoadFailed, load
 from benchmarks.latency import IN_FLIGHT, METHOD, cascade, process, request
-from benchmarks.open_loop import End, offer, poisson
+from benchmarks.open_loop import End, Outcomes, offer, poisson
+from benchmarks.speed import Speed, watched
 from benchmarks.tables import ROOT
 
 LOADS = (0.2, 0.5, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0)
@@ -42,8 +48,24 @@ console = Console(stderr=True, highlight=False)
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """One load for a second, as its client found it.
+
+    Attributes:
+        began, ended: monotonic seconds.
+        found: by call.
+        made: rows for the flood; 0 where there was none.
+    """
+
+    began: float
+    ended: float
+    found: Outcomes
+    made: int
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """One load.
+    """One load, over all its stretches.
 
     Attributes:
         load: offered calls a second over capacity.
@@ -54,6 +76,7 @@ class Outcome:
         lag_ms: the .99 quantile of how late this client was, which p50 and p99 include.
         teacher: share of the answers that the teacher gave.
         flood_rows_per_s: offline rows made beside it.
+        speed: of the cores meanwhile, over what it usually was.
     """
 
     load: float
@@ -67,16 +90,16 @@ class Outcome:
     lag_ms: float
     teacher: float
     flood_rows_per_s: float
+    speed: float
 
 
 @dataclass(frozen=True)
-class Pass:
-    """One server: its capacity, its late executions, and all loads, alone and beside a flood."""
+class Offered:
+    """A load, and the server that it is offered to."""
 
-    capacity_per_s: float
-    late_executions: int
-    alone: list[Outcome]
-    beside: list[Outcome]
+    load: float
+    target: str
+    stretches: list[Stretch] = field(default_factory=list)
 
 
 async def flood(channel: grpc.aio.Channel, table: str, made: list[int]) -> None:
@@ -94,45 +117,54 @@ async def flood(channel: grpc.aio.Channel, table: str, made: list[int]) -> None:
             await asyncio.sleep(0.05)
 
 
-async def measure(
-    target: str,
-    message: bytes,
-    options: argparse.Namespace,
-    capacity: float,
-    x: float,
-    flooded: bool,
-) -> Outcome:
-    """Offer `x` times the capacity."""
+async def stretch(
+    options: argparse.Namespace, message: bytes, target: str, per_s: float, seed: int, flooded: bool
+) -> Stretch:
+    """Offer so many calls a second."""
     made = [0]
-    deadline = options.deadline_ms / 1e3
-    before = answered(target)
     limits = [("grpc.max_receive_message_length", -1)]
     async with grpc.aio.insecure_channel(target, options=limits) as beside:
         floods = [
             asyncio.create_task(flood(beside, options.table, made))
             for _ in range(FLOODS if flooded else 0)
         ]
-        due = poisson(x * capacity, options.seconds)
-        found = await offer(target, METHOD, message, due, deadline, CONNECTIONS)
+        while flooded and not made[0]:
+            await asyncio.sleep(0.01)
+        before, began = made[0], time.monotonic()
+        due = poisson(per_s, options.seconds, seed)
+        found = await offer(target, METHOD, message, due, options.deadline_ms / 1e3, CONNECTIONS)
+        ended, after = time.monotonic(), made[0]
         for task in floods:
             task.cancel()
         await asyncio.gather(*floods, return_exceptions=True)
-    after = answered(target)
-    by_tier = {tier: after.get(tier, 0) - before.get(tier, 0) for tier in after}
-    took = found.in_time(deadline)
+    return Stretch(began, ended, found, after - before)
+
+
+def outcome(
+    options: argparse.Namespace, of: Offered, by_tier: dict[int, int], speed: Speed
+) -> Outcome:
+    """All stretches of a load."""
+    deadline, seconds = options.deadline_ms / 1e3, options.seconds * len(of.stretches)
+    calls = sum(len(each.found.ends) for each in of.stretches)
+    took = np.concatenate([each.found.in_time(deadline) for each in of.stretches])
     p50, p99 = np.quantile(took, [0.5, 0.99]) if len(took) else (np.nan, np.nan)
+
+    def share(*ends: End) -> float:
+        return sum(each.found.share(*ends) * len(each.found.ends) for each in of.stretches) / calls
+
     return Outcome(
-        load=x,
-        offered_per_s=round(len(due) / options.seconds, 1),
-        goodput_per_s=round(len(took) / options.seconds, 1),
-        refused=round(found.share(End.REFUSED, End.REFUSED_HERE), 4),
-        late=round(found.share(End.OK, End.LATE) - len(took) / len(due), 4),
-        failed=round(found.share(End.FAILED), 4),
+        load=of.load,
+        offered_per_s=round(calls / seconds, 1),
+        goodput_per_s=round(len(took) / seconds, 1),
+        refused=round(share(End.REFUSED, End.REFUSED_HERE), 4),
+        late=round(share(End.OK, End.LATE) - len(took) / calls, 4),
+        failed=round(share(End.FAILED), 4),
         p50_ms=round(1e3 * float(p50), 3),
         p99_ms=round(1e3 * float(p99), 3),
-        lag_ms=round(1e3 * found.lag, 3),
+        lag_ms=round(1e3 * max(each.found.lag for each in of.stretches), 3),
         teacher=round(by_tier.get(pb.TIER_TEACHER, 0) / max(1, sum(by_tier.values())), 4),
-        flood_rows_per_s=round(made[0] / options.seconds, 1),
+        flood_rows_per_s=round(sum(each.made for each in of.stretches) / seconds, 1),
+        speed=round(fmean(speed.between(each.began, each.ended) for each in of.stretches), 3),
     )
 
 
@@ -162,8 +194,8 @@ def main() -> None:
     )
     parser.add_argument("--table", default="credit")
     parser.add_argument("--repository", type=Path, default=ROOT / "model_repository")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each load")
-    parser.add_argument("--passes", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of a stretch of one load")
+    parser.add_argument("--rounds", type=int, default=25, help="of a stretch of each load")
     parser.add_argument("--deadline-ms", type=float, default=100.0)
     parser.add_argument(
         "--objective-ms", type=float, default=50.0, help="of the real-time p99; the server's own"
@@ -171,65 +203,68 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="draw goodput, p99 and tiers there")
     options = parser.parse_args()
     try:
-        passes = [one_pass(options) for _ in range(options.passes)]
+        alone, late = loads(options, flooded=False)
+        beside, late_beside = loads(options, flooded=True)
     except LoadFailed as exc:
         sys.exit(f"error: {exc}")
-    figures = summary(options, passes)
+    figures = {
+        "table": options.table,
+        "min_goodput_ratio": round(goodput_ratio(alone), 3),
+        "late_executions": late + late_beside,
+        "realtime_p99_ms": min(beside, key=lambda each: abs(each.load - 0.5)).p99_ms,
+        "realtime_objective_ms": options.objective_ms,
+        "deadline_ms": options.deadline_ms,
+        "capacity_per_s": round(alone[0].offered_per_s / alone[0].load, 1),
+        "alone": [asdict(each) for each in alone],
+        "beside_a_flood": [asdict(each) for each in beside],
+    }
     if options.plot is not None:
         plot(figures, options.plot)
     print(json.dumps(figures))
 
 
-def one_pass(options: argparse.Namespace) -> Pass:
-    """Measure the capacity of a new server, then every load."""
-    outcomes: dict[bool, list[Outcome]] = {False: [], True: []}
-    with process(*cascade(options.repository)) as target:
-        fast, _ = request(target, options.table)
-        load(target, METHOD, fast, 2000, IN_FLIGHT)
-        capacity = load(target, METHOD, fast, 6000, IN_FLIGHT).calls_per_s
+def loads(options: argparse.Namespace, flooded: bool) -> tuple[list[Outcome], int]:
+    """Offer every load to a new server of its own.
+
+    Returns:
+        By load; and their late executions.
+    """
+    order = np.random.default_rng(0)
+    with ExitStack() as servers:
+        every = [
+            Offered(load, servers.enter_context(process(*cascade(options.repository))))
+            for load in LOADS
+        ]
+        fast, _ = request(every[0].target, options.table)
+        for each in every:
+            load(each.target, METHOD, fast, 2000, IN_FLIGHT)
+        capacities = [load(each.target, METHOD, fast, 6000, IN_FLIGHT) for each in every]
+        capacity = median(each.calls_per_s for each in capacities)
+        console.print(f"capacity: {capacity:,.0f} calls/s")
         asked = pb.SynthesizeRequest.FromString(fast)
         asked.fidelity = pb.FIDELITY_AUTO
         message = asked.SerializeToString()
-        console.print(f"capacity: {capacity:,.0f} calls/s")
-        for x in LOADS:
-            for flooded, found in outcomes.items():
-                found.append(uvloop.run(measure(target, message, options, capacity, x, flooded)))
-                console.print(f"{'flood ' if flooded else '      '}{found[-1]}")
-        return Pass(capacity, late_executions(target), outcomes[False], outcomes[True])
+        before = {each.target: answered(each.target) for each in every}
+        with watched() as speed:
+            for at in range(options.rounds):
+                for each in order.permutation(every):  # type: ignore[arg-type]
+                    per_s = each.load * capacity
+                    found = stretch(options, message, each.target, per_s, at, flooded)
+                    each.stretches.append(uvloop.run(found))
+                console.print(f"round {at + 1} of {options.rounds}")
+        outcomes = []
+        for each in every:
+            by_tier = Counter(answered(each.target))
+            by_tier.subtract(before[each.target])
+            outcomes.append(outcome(options, each, by_tier, speed))
+            console.print(f"{'flood ' if flooded else '      '}{outcomes[-1]}")
+        return outcomes, sum(late_executions(each.target) for each in every)
 
 
-def summary(options: argparse.Namespace, passes: Sequence[Pass]) -> dict[str, Any]:
-    """The JSON object."""
-
-    def median(values: Iterable[float]) -> float:
-        return round(float(np.median(list(values))), 4)
-
-    def loads(by_pass: Sequence[Sequence[Outcome]]) -> list[dict[str, float]]:
-        return [
-            {key: median(getattr(each, key) for each in same) for key in asdict(same[0])}
-            for same in zip(*by_pass, strict=True)
-        ]
-
-    alone, beside = loads([each.alone for each in passes]), loads([each.beside for each in passes])
-    ratios = [goodput_ratio([load.goodput_per_s for load in each.alone]) for each in passes]
-    return {
-        "table": options.table,
-        "min_goodput_ratio": round(float(np.median(ratios)), 3),
-        "late_executions": sum(each.late_executions for each in passes),
-        "realtime_p99_ms": min(beside, key=lambda each: abs(each["load"] - 0.5))["p99_ms"],
-        "realtime_objective_ms": options.objective_ms,
-        "deadline_ms": options.deadline_ms,
-        "capacity_per_s": median(each.capacity_per_s for each in passes),
-        "goodput_ratios": [round(each, 3) for each in ratios],
-        "alone": alone,
-        "beside_a_flood": beside,
-    }
-
-
-def goodput_ratio(goodput: Sequence[float]) -> float:
-    """The worst goodput from the load on at which it peaks, over the peak; by increasing load."""
-    peak = goodput.index(max(goodput))
-    return min(goodput[peak:]) / goodput[peak]
+def goodput_ratio(outcomes: Sequence[Outcome]) -> float:
+    """The worst goodput of the loads that offer more than goodput's peak, over the peak."""
+    peak = max(each.goodput_per_s for each in outcomes)
+    return min(each.goodput_per_s for each in outcomes if each.offered_per_s >= peak) / peak
 
 
 def plot(figures: dict[str, Any], path: Path) -> None:
