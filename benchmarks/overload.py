@@ -55,12 +55,14 @@ class Stretch:
         began, ended: monotonic seconds.
         found: by call.
         made: rows for the flood; 0 where there was none.
+        making: seconds that it lasted; it begins first.
     """
 
     began: float
     ended: float
     found: Outcomes
     made: int
+    making: float
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ async def stretch(
     options: argparse.Namespace, message: bytes, target: str, per_s: float, seed: int, flooded: bool
 ) -> Stretch:
     """Offer so many calls a second."""
-    made = [0]
+    made, making = [0], time.monotonic()
     limits = [("grpc.max_receive_message_length", -1)]
     async with grpc.aio.insecure_channel(target, options=limits) as beside:
         floods = [
@@ -130,14 +132,14 @@ async def stretch(
         ]
         while flooded and not made[0]:
             await asyncio.sleep(0.01)
-        before, began = made[0], time.monotonic()
+        began = time.monotonic()
         due = poisson(per_s, options.seconds, seed)
         found = await offer(target, METHOD, message, due, options.deadline_ms / 1e3, CONNECTIONS)
-        ended, after = time.monotonic(), made[0]
+        ended = time.monotonic()
         for task in floods:
             task.cancel()
         await asyncio.gather(*floods, return_exceptions=True)
-    return Stretch(began, ended, found, after - before)
+    return Stretch(began, ended, found, made[0], ended - making)
 
 
 def outcome(
@@ -146,6 +148,7 @@ def outcome(
     """All stretches of a load."""
     deadline, seconds = options.deadline_ms / 1e3, options.seconds * len(of.stretches)
     calls = sum(len(each.found.ends) for each in of.stretches)
+    making = sum(each.making for each in of.stretches)
     took = np.concatenate([each.found.in_time(deadline) for each in of.stretches])
     p50, p99 = np.quantile(took, [0.5, 0.99]) if len(took) else (np.nan, np.nan)
 
@@ -163,7 +166,7 @@ def outcome(
         p99_ms=round(1e3 * float(p99), 3),
         lag_ms=round(1e3 * max(each.found.lag for each in of.stretches), 3),
         teacher=round(by_tier.get(pb.TIER_TEACHER, 0) / max(1, sum(by_tier.values())), 4),
-        flood_rows_per_s=round(sum(each.made for each in of.stretches) / seconds, 1),
+        flood_rows_per_s=round(sum(each.made for each in of.stretches) / making, 1),
         speed=round(fmean(speed.between(each.began, each.ended) for each in of.stretches), 3),
     )
 

@@ -112,6 +112,7 @@ OVERLOAD = {
     "p50_ms": "p50 ms",
     "p99_ms": "p99 ms",
     "teacher": "from the teacher, share",
+    "speed": "the cores' speed, of the usual",
 }
 IN_FLIGHT = {
     "offered_per_s": "offered, calls/s",
