@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from cascade_server.router import MARGIN
+
 
 class ServiceClass(StrEnum):
     """Classes of service: who waits for the answer."""
@@ -25,8 +27,8 @@ class LimitConfig:
         teacher_share: of the limit, that AUTO lets wait for the teacher. The limit is learnt from
             what the student answers, ten times as fast: filled with who waits for the teacher, the
             server would refuse what it could answer.
-        tolerance: how many times its usual latency a server may show before the limit shrinks,
-        calm, strained: and seconds that it may show whatever is usual, and that it may not.
+        tolerance: how many times its usual latency a server may show before the limit shrinks.
+        promised: seconds within which answers are promised; infinite: nothing is.
         smoothing: weight of one observation in the limit.
         long_window: observations that the usual latency is averaged over.
     """
@@ -37,27 +39,32 @@ class LimitConfig:
     realtime_share: float = 0.5
     teacher_share: float = 0.25
     tolerance: float = 1.5
-    calm: float = 0.0
-    strained: float = math.inf
+    promised: float = math.inf
     smoothing: float = 0.2
     long_window: int = 600
 
-    @classmethod
-    def for_promise(cls, seconds: float) -> LimitConfig:
-        """For a server that promises its answers within so many seconds; infinite: none.
+    def allowed(self, usual: float) -> float:
+        """Seconds that a request may take before the limit shrinks.
 
         An idle server answers in a fiftieth of what is usually promised, and calls that come by
-        chance at once take several times as long as one alone. That is no reason to refuse any:
-        they are answered long before it matters. And a server that has been slow for long is not
-        to take that as usual, beyond what it promised.
+        chance at once take several times as long as one alone: that is no reason to refuse any,
+        before a quarter of the promise is used up. And a server that has been slow for long is not
+        to take that as usual, beyond half of what it promised.
         """
-        if math.isinf(seconds):
-            return cls()
-        return cls(calm=seconds / 4, strained=seconds / 2)
+        allowed = self.tolerance * usual
+        if math.isinf(self.promised):
+            return allowed
+        return min(self.promised / 2, max(self.promised / 4, allowed))
 
-    def allowed(self, usual: float) -> float:
-        """Seconds that a request may take before the limit shrinks."""
-        return min(self.strained, max(self.calm, self.tolerance * usual))
+    def patience(self, remaining: float) -> float:
+        """Seconds that a request may wait for its turn.
+
+        A quarter of the promise is left for it to become late in, and the margin for who has less.
+
+        Args:
+            remaining: seconds to its deadline.
+        """
+        return min(self.promised / 4, remaining * (1 - MARGIN))
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ class Dispatcher:
         self.stepping = Stepping(report)
         self._promised = promised(each.objective for each in report().statuses)
         tightest = min(self._promised.values(), default=math.inf)
-        self.gate = Gate(LimitConfig.for_promise(tightest))
+        self.gate = Gate(LimitConfig(promised=tightest))
         self.pace = Pace()
         # Requests that the teacher was too slow for, against its own prediction.
         self.overtaken = 0

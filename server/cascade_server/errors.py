@@ -20,6 +20,7 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 
 import grpc
 from cascade_tables import CascadeTablesError, ReleaseError, UnknownColumn, ValueNotAllowed
@@ -125,7 +126,12 @@ STATUS: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
 
 def status_of(error: Exception) -> grpc.StatusCode | None:
     """The status an error is answered with; None: it was not foreseen."""
-    return next((code for kind, code in STATUS if isinstance(error, kind)), None)
+    return _status_of(type(error))  # type: ignore[arg-type]  # classes can be hashed
+
+
+@cache
+def _status_of(raised: type[Exception]) -> grpc.StatusCode | None:
+    return next((code for kind, code in STATUS if issubclass(raised, kind)), None)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ from cascade_server.admission import (
 )
 from cascade_server.errors import TooMuch
 
+# Of one turn in `Gate.pace`.
+PACE_WEIGHT = 0.1
+
 
 class Gate:
     """Counts who is inside, and learns how many may be."""
@@ -31,6 +34,8 @@ class Gate:
         # Calls pile up; see `Pace`.
         self.behind = False
         self.refused = 0
+        # Seconds that pass for each call that is answered in its turn, while others wait.
+        self.pace = 0.0
 
     def enter(self, service: ServiceClass) -> None:
         """Be inside, until `leave`.
@@ -60,14 +65,21 @@ class Gate:
         finally:
             self.at_teacher -= counted
 
-    def admit(self, waiting: int) -> None:
-        """Let one more wait at the gate, behind others that do.
+    def admit(self, waiting: int, remaining: float) -> None:
+        """Let one more wait at the gate, behind others that do, with so many seconds left.
 
         Raises:
-            TooMuch: as many wait as the limit is; says when to come back.
+            TooMuch: as many wait as the limit is, or too many for it to be answered in time; says
+                when to come back.
         """
         if waiting >= self.limit.value:
             self._refuse(waiting)
+        if (waiting + 1) * self.pace > self.config.patience(remaining):
+            self._refuse(waiting, waiting)
+
+    def turned(self, seconds: float) -> None:
+        """A turn took so long for each of its calls, and more were waiting meanwhile."""
+        self.pace += PACE_WEIGHT * (seconds - self.pace) if self.pace else seconds
 
     def learn(self, seconds: float, waiting: int) -> None:
         """A request took so long that did not enter: it was answered in its turn at the gate,
@@ -75,11 +87,12 @@ class Gate:
         inside = sum(self.inside.values()) + waiting
         self.limit = updated(self.limit, self.config, max(seconds, 1e-6), inside)
 
-    def _refuse(self, waiting: int) -> NoReturn:
+    def _refuse(self, waiting: int, takes: int | None = None) -> NoReturn:
         self.refused += 1
         inside = sum(self.inside.values()) + waiting
+        takes = int(self.limit.value) if takes is None else takes
         raise TooMuch(
-            f"{inside} requests are inside, and the server takes {int(self.limit.value)} now",
+            f"{inside} requests are inside, and the server takes {takes} now",
             pushback_ms=pushback_ms(self.limit, inside),
         )
 

@@ -240,10 +240,15 @@ class Service:
         """How many more real-time requests would be admitted now."""
         return self.dispatcher.gate.room()
 
-    def admit(self, waiting: int) -> None:
+    def admit(self, waiting: int, remaining: float) -> None:
         """See `Gate.admit`; while releases are being loaded all may wait, to be told so."""
         if self._dispatcher is not None:
-            self._dispatcher.gate.admit(waiting)
+            self._dispatcher.gate.admit(waiting, remaining)
+
+    def turned(self, seconds: float) -> None:
+        """See `Gate.turned`."""
+        if self._dispatcher is not None:
+            self._dispatcher.gate.turned(seconds)
 
     def took(self, seconds: float, waiting: int) -> None:
         """See `Gate.learn`."""

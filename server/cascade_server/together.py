@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from cascade_proto import synthesis_pb2 as pb
@@ -35,8 +35,11 @@ class Answering(Protocol):
     def plan(self, request: pb.SynthesizeRequest, work: Work) -> Plan:
         """Check and encode a request; raises what is wrong with it."""
 
-    def admit(self, waiting: int) -> None:
-        """Raises what is wrong if a call may not wait behind others."""
+    def admit(self, waiting: int, remaining: float) -> None:
+        """Raises what is wrong if a call may not wait behind others, with so many seconds left."""
+
+    def turned(self, seconds: float) -> None:
+        """A turn took so long for each of its calls, while more were waiting."""
 
     def draw_now(self, jobs: Sequence[Plan]) -> list[Drawn | None]:
         """Draw at once what can be; None: to be answered by `answer`."""
@@ -53,17 +56,20 @@ class Together:
 
     Args:
         answering: the service.
+        clock: monotonic seconds.
     """
 
     most = CALLS_A_TURN
 
-    def __init__(self, answering: Answering) -> None:
-        self._answering = answering
+    def __init__(self, answering: Answering, clock: Callable[[], float] = time.monotonic) -> None:
+        self._answering, self._clock = answering, clock
+        # Of the last turn: when it began, its calls, and how many it left waiting.
+        self._last = (0.0, 1, 0)
 
     def admit(self, arrival: Arrival, waiting: int) -> Outcome | None:
         """Whether a call may wait for its turn; else how it ends."""
         try:
-            self._answering.admit(waiting)
+            self._answering.admit(waiting, arrival.deadline - arrival.arrived)
         except Exception as exc:
             call = self._answering.call(arrival.arrived)
             return _refused(exc, call)
@@ -73,6 +79,12 @@ class Together:
         self, arrivals: Sequence[Arrival], waiting: int
     ) -> Sequence[Outcome | Coroutine[Any, Any, Outcome]]:
         """Answer calls, or say what is to be awaited for it."""
+        now = self._clock()
+        began, calls, left = self._last
+        if left:
+            # What the others were told in between is part of it.
+            self._answering.turned((now - began) / calls)
+        self._last = (now, len(arrivals), waiting)
         out: list[Any] = [b""] * len(arrivals)
         jobs: list[Plan] = []
         of: list[tuple[int, Call]] = []
@@ -111,7 +123,7 @@ class Together:
             call.ends(OK)
             out[at] = response
             if job.total == 1:
-                seconds = time.monotonic() - arrivals[at].arrived
+                seconds = self._clock() - arrivals[at].arrived
                 self._answering.took(seconds, waiting + len(arrivals))
         return out
 

@@ -49,22 +49,34 @@ class TestLimit:
         assert after(Limit(20, usual=1e-6), 1.0, 200).value >= CONFIG.least
 
     def test_a_burst_that_is_answered_soon_is_no_reason_to_refuse(self) -> None:
-        promises = LimitConfig.for_promise(50e-3)
+        promises = LimitConfig(promised=50e-3)
         usual = Limit(64, usual=0.5e-3)
         assert after(usual, 5e-3, 20, config=promises).value > 64
         assert after(usual, 5e-3, 20).value < 64
         assert after(usual, 45e-3, 20, config=promises).value < 64
 
     def test_what_is_promised_bounds_what_can_become_usual(self) -> None:
-        promises = LimitConfig.for_promise(50e-3)
+        promises = LimitConfig(promised=50e-3)
         assert after(Limit(64, usual=40e-3), 40e-3, 500, config=promises).value < 64
         assert after(Limit(64, usual=40e-3), 40e-3, 500).value > 64
 
-    def test_nothing_promised_bounds_nothing(self) -> None:
-        assert LimitConfig.for_promise(math.inf) == LimitConfig()
-
     def test_the_usual_latency_comes_down_fast(self) -> None:
         assert after(Limit(64, usual=1.0), 1e-3, 200, inside=1).usual < 0.01
+
+
+@pytest.mark.parametrize(
+    ("promised", "remaining", "expected"),
+    [
+        (50e-3, math.inf, 12.5e-3),
+        (50e-3, 100e-3, 12.5e-3),
+        (50e-3, 10e-3, 8e-3),
+        (math.inf, 10e-3, 8e-3),
+        (math.inf, math.inf, math.inf),
+        (50e-3, -1.0, -0.8),
+    ],
+)
+def test_who_may_wait_how_long(promised: float, remaining: float, expected: float) -> None:
+    assert LimitConfig(promised=promised).patience(remaining) == pytest.approx(expected)
 
 
 class TestAdmits:

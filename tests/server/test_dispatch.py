@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import threading
 from collections.abc import Callable, Iterator
@@ -153,6 +154,27 @@ class TestAdmission:
                 gate.leave(ServiceClass.REALTIME, seconds)
         assert gate.limit.value > 8
         assert gate.limit.usual == pytest.approx(0.001)
+
+    @pytest.mark.parametrize(
+        ("waiting", "remaining", "expected"),
+        [(11, math.inf, True), (12, math.inf, False), (7, 10e-3, True), (8, 10e-3, False)],
+    )
+    def test_nobody_waits_for_longer_than_there_is_time(
+        self, waiting: int, remaining: float, expected: bool
+    ) -> None:
+        """A quarter of what is promised, or four fifths of what is left."""
+        gate = Gate(LimitConfig(promised=50e-3))
+        gate.admit(60, remaining=1e-3)  # it has not yet seen how fast calls are answered
+        gate.turned(1e-3)
+        with contextlib.nullcontext() if expected else pytest.raises(TooMuch):
+            gate.admit(waiting, remaining)
+        assert gate.refused == (not expected)
+
+    def test_how_fast_calls_are_answered_is_an_average(self) -> None:
+        gate = Gate()
+        for seconds in (1e-3, 2e-3):
+            gate.turned(seconds)
+        assert gate.pace == pytest.approx(1.1e-3)
 
     @pytest.fixture
     def teacher_held(

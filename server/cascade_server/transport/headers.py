@@ -7,6 +7,7 @@ import binascii
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote
 
 from hpack import Decoder, HPACKError
@@ -181,6 +182,7 @@ def initial(metadata: Metadata = ()) -> bytes:
     return INITIAL + _fields(metadata)
 
 
+@lru_cache(256)  # a server that has too much to do says the same to many
 def trailers(status: int, message: str = "", metadata: Metadata = ()) -> bytes:
     """The block after the last message of an answer.
 

@@ -205,7 +205,8 @@ class Rpc:
         else:
             if status.code is not grpc.StatusCode.OK:
                 self.out.parts.clear()
-            block = headers.trailers(status.code.value[0], status.message, status.metadata)
+            metadata = tuple((name, value) for name, value in status.metadata)
+            block = headers.trailers(status.code.value[0], status.message, metadata)
         if not self._began:
             block = headers.INITIAL + block
         if self.out.parts:
