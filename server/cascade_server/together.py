@@ -66,13 +66,12 @@ class Together:
         # Of the last turn: when it began, its calls, and how many it left waiting.
         self._last = (0.0, 1, 0)
 
-    def admit(self, arrival: Arrival, waiting: int) -> Outcome | None:
+    def admit(self, arrived: float, deadline: float, waiting: int) -> Status | None:
         """Whether a call may wait for its turn; else how it ends."""
         try:
-            self._answering.admit(waiting, arrival.deadline - arrival.arrived)
+            self._answering.admit(waiting, deadline - arrived)
         except Exception as exc:
-            call = self._answering.call(arrival.arrived)
-            return _refused(exc, call)
+            return _refused(exc, self._answering.call(arrived))
         return None
 
     def take(

@@ -24,5 +24,5 @@ def test_turns_that_leave_others_waiting_tell_how_fast_calls_are_answered() -> N
 def test_who_comes_is_admitted_by_what_is_left_to_him() -> None:
     service = Mock()
     together = Together(service)
-    assert together.admit(Mock(arrived=10.0, deadline=10.5), 3) is None
+    assert together.admit(10.0, 10.5, 3) is None
     service.admit.assert_called_once_with(3, 0.5)

@@ -46,7 +46,7 @@ from cascade_server.transport.frames import (
     unpadded,
     window_update,
 )
-from cascade_server.transport.headers import HEADER_LIST_BYTES, Heads
+from cascade_server.transport.headers import HEADER_LIST_BYTES, Head, Heads
 from cascade_server.transport.inbox import AHEAD, Refused
 from cascade_server.transport.outbox import Outbox
 from cascade_server.transport.rpc import Rpc, Status
@@ -61,6 +61,9 @@ class Calls(Protocol):
 
     def handler(self, path: str) -> Any:
         """Handles a method; None: nobody does."""
+
+    def refuses(self, head: Head) -> bytes | None:
+        """The block that ends a call of which nothing but its head has come; None: it may go on."""
 
     def came(self, rpc: Rpc) -> None:
         """A unary call has sent all; a streaming one has begun."""
@@ -273,6 +276,12 @@ class Connection(asyncio.Protocol):
         if head.wrong:
             block = headers.http_status(head.wrong)
             self._put(frame(HEADERS, END_HEADERS | END_STREAM, stream, block))
+            if not flags & END_STREAM:
+                self._put(reset(stream, Code.NO_ERROR))
+            return
+        refused = self._calls.refuses(head)
+        if refused is not None:
+            self._put(frame(HEADERS, END_HEADERS | END_STREAM, stream, refused))
             if not flags & END_STREAM:
                 self._put(reset(stream, Code.NO_ERROR))
             return

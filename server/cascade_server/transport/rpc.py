@@ -36,6 +36,19 @@ class Status:
 
 
 OK = Status(grpc.StatusCode.OK)
+
+
+def trailers(status: Status) -> bytes:
+    """The block after an answer's messages."""
+    metadata = tuple((name, value) for name, value in status.metadata)
+    return headers.trailers(status.code.value[0], status.message, metadata)
+
+
+def last_block(status: Status) -> bytes:
+    """The block of an answer that has no messages."""
+    return headers.INITIAL + trailers(status)
+
+
 # Of a unary call: its message, or how it failed.
 Outcome: TypeAlias = bytes | Status
 
@@ -205,8 +218,7 @@ class Rpc:
         else:
             if status.code is not grpc.StatusCode.OK:
                 self.out.parts.clear()
-            metadata = tuple((name, value) for name, value in status.metadata)
-            block = headers.trailers(status.code.value[0], status.message, metadata)
+            block = trailers(status)
         if not self._began:
             block = headers.INITIAL + block
         if self.out.parts:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 import socket
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,8 +17,9 @@ from typing import Any, Protocol
 import grpc
 
 from cascade_server.transport.connection import Connection
+from cascade_server.transport.headers import Head
 from cascade_server.transport.linger import Linger, LingerConfig
-from cascade_server.transport.rpc import Arrival, Outcome, Rpc
+from cascade_server.transport.rpc import Arrival, Outcome, Rpc, Status, last_block
 
 BACKLOG = 1024
 # Streams that have no end of their own, and say nothing that their callers could not ask for again.
@@ -35,8 +38,14 @@ class Grouped(Protocol):
 
     most: int
 
-    def admit(self, arrival: Arrival, waiting: int) -> Outcome | None:
-        """Whether a call may wait for its turn, with `waiting` before it; else how it ends."""
+    def admit(self, arrived: float, deadline: float, waiting: int) -> Status | None:
+        """Whether a call of which only the head has come may wait for its turn, with `waiting`
+        before it; else how it ends.
+
+        Args:
+            arrived, deadline: monotonic seconds; infinite where there is no deadline.
+            waiting: calls.
+        """
 
     def take(
         self, arrivals: Sequence[Arrival], waiting: int
@@ -250,15 +259,25 @@ class TransportServer:
                 self._handlers[path] = found
         return found
 
+    def refuses(self, head: Head) -> bytes | None:
+        """How a call ends that may not wait for its turn; None: it may.
+
+        That is decided before there is anything of it but its head: a server that has too much to
+        do can refuse nearly ten calls in the time that one takes to be answered.
+        """
+        group = self._groups.get(head.path)
+        if group is None:
+            return None
+        arrived = time.monotonic()
+        deadline = math.inf if head.timeout is None else arrived + head.timeout
+        refused = group.taker.admit(arrived, deadline, len(group.waiting))
+        return None if refused is None else last_block(refused)
+
     def came(self, rpc: Rpc) -> None:
         """A unary call has sent all; a streaming one has begun."""
         group = self._groups.get(rpc.head.path)
         if group is None:
             rpc.start()
-            return
-        refused = group.taker.admit(rpc, len(group.waiting))
-        if refused is not None:
-            rpc.ends(refused)
             return
         group.waiting.append(rpc)
         self._come_round()

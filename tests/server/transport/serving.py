@@ -114,7 +114,7 @@ class Group:
     most: int = 3
     may_wait: int = 100
 
-    def admit(self, arrival: Arrival, waiting: int) -> Outcome | None:
+    def admit(self, arrived: float, deadline: float, waiting: int) -> Status | None:
         if waiting >= self.may_wait:
             return Status(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", (("back", "5"),))
         return None

@@ -74,6 +74,20 @@ def test_who_may_not_wait_is_told_when_to_come_back(transport: Serving) -> None:
         assert (said["grpc-message"], said["back"]) == ("full", "5")
 
 
+def test_nothing_but_the_head_of_a_refused_call_is_waited_for(transport: Serving) -> None:
+    """What the caller sends all the same is passed over, and the connection goes on."""
+    transport.group.may_wait = 0
+    with Peer(transport.port) as peer:
+        stream = peer.begin(request("Grouped"))
+        answer = peer.answer(stream)
+        assert (answer.status, answer.details) == ("8", "full")
+        assert not transport.group.turns
+        peer.raw(frame(DATA, END_STREAM, stream, message(b"late")))
+        transport.group.may_wait = 100
+        assert peer.call("Grouped", b"next").messages == [b"here"]
+    assert transport.group.turns == [([b"next"], 0)]
+
+
 def test_who_has_hung_up_meanwhile_is_known_to_be_gone(transport: Serving) -> None:
     encoder = Encoder()
     with Peer(transport.port) as peer:
