@@ -44,6 +44,9 @@ class TeacherServer:
         }
         self._writers: set[asyncio.StreamWriter] = set()
         self._told: dict[str, bytes] = {}
+        # Requests that have not been answered, and whether there are any.
+        self._open = 0
+        self._has_work = asyncio.Event()
 
     async def start(self) -> None:
         """Listen; whoever connects is told first how every teacher does."""
@@ -83,6 +86,8 @@ class TeacherServer:
     async def _answer(
         self, frame: Frame, writer: asyncio.StreamWriter, tasks: dict[int, asyncio.Task[None]]
     ) -> None:
+        self._open += 1
+        self._has_work.set()
         try:
             said, content = await self._done(frame)
         except DeadlinePassed as exc:
@@ -91,6 +96,7 @@ class TeacherServer:
             log.exception("the teacher failed")
             said, content = Said.FAILED, repr(exc).encode()
         finally:
+            self._open -= 1
             tasks.pop(frame.number, None)
         if not writer.is_closing():
             writer.write(Frame(said, frame.number, content).packed())
@@ -106,8 +112,13 @@ class TeacherServer:
 
     async def _keep_telling(self) -> None:
         while True:
+            await self._has_work.wait()
+            while self._open:
+                self._tell()
+                await asyncio.sleep(OUTLOOK_SECONDS)
+            self._has_work.clear()
+            # An idle teacher has nothing new to tell.
             self._tell()
-            await asyncio.sleep(OUTLOOK_SECONDS)
 
     def _tell(self) -> None:
         """Tell every worker what has changed since."""
