@@ -204,7 +204,7 @@ def main() -> None:
     parser.add_argument("--table", default="credit")
     parser.add_argument("--repository", type=Path, default=ROOT / "model_repository")
     parser.add_argument("--seconds", type=float, default=1.0, help="of a stretch of one load")
-    parser.add_argument("--rounds", type=int, default=20, help="of a stretch of each load")
+    parser.add_argument("--rounds", type=int, default=16, help="of a stretch of each load")
     parser.add_argument("--deadline-ms", type=float, default=100.0)
     parser.add_argument(
         "--objective-ms", type=float, default=50.0, help="of the real-time p99; the server's own"
