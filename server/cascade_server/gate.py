@@ -74,12 +74,15 @@ class Gate:
         """
         if waiting >= self.limit.value:
             self._refuse(waiting)
-        if (waiting + 1) * self.pace > self.config.patience(remaining):
+        # Who is the first is taken in any case: what was learnt in a bad moment is forgotten so.
+        if waiting and (waiting + 1) * self.pace > self.config.patience(remaining):
             self._refuse(waiting, waiting)
 
-    def turned(self, seconds: float) -> None:
-        """A turn took so long for each of its calls, and more were waiting meanwhile."""
-        self.pace += PACE_WEIGHT * (seconds - self.pace) if self.pace else seconds
+    def turned(self, seconds: float, left: int) -> None:
+        """A turn took so long for each of its calls, and `left` more were waiting meanwhile; where
+        none were, it tells no more than that calls are answered at least as fast."""
+        if left or seconds < self.pace:
+            self.pace += PACE_WEIGHT * (seconds - self.pace) if self.pace else seconds
 
     def learn(self, seconds: float, waiting: int) -> None:
         """A request took so long that did not enter: it was answered in its turn at the gate,

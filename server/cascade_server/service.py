@@ -245,10 +245,10 @@ class Service:
         if self._dispatcher is not None:
             self._dispatcher.gate.admit(waiting, remaining)
 
-    def turned(self, seconds: float) -> None:
+    def turned(self, seconds: float, left: int) -> None:
         """See `Gate.turned`."""
         if self._dispatcher is not None:
-            self._dispatcher.gate.turned(seconds)
+            self._dispatcher.gate.turned(seconds, left)
 
     def took(self, seconds: float, waiting: int) -> None:
         """See `Gate.learn`."""

@@ -38,8 +38,8 @@ class Answering(Protocol):
     def admit(self, waiting: int, remaining: float) -> None:
         """Raises what is wrong if a call may not wait behind others, with so many seconds left."""
 
-    def turned(self, seconds: float) -> None:
-        """A turn took so long for each of its calls, while more were waiting."""
+    def turned(self, seconds: float, left: int) -> None:
+        """A turn took so long for each of its calls, while `left` more were waiting."""
 
     def draw_now(self, jobs: Sequence[Plan]) -> list[Drawn | None]:
         """Draw at once what can be; None: to be answered by `answer`."""
@@ -82,8 +82,16 @@ class Together:
         began, calls, left = self._last
         if left:
             # What the others were told in between is part of it.
-            self._answering.turned((now - began) / calls)
+            self._answering.turned((now - began) / calls, left)
         self._last = (now, len(arrivals), waiting)
+        out = self._taken(arrivals, waiting)
+        if not waiting:
+            self._answering.turned((self._clock() - now) / len(arrivals), 0)
+        return out
+
+    def _taken(
+        self, arrivals: Sequence[Arrival], waiting: int
+    ) -> Sequence[Outcome | Coroutine[Any, Any, Outcome]]:
         out: list[Any] = [b""] * len(arrivals)
         jobs: list[Plan] = []
         of: list[tuple[int, Call]] = []

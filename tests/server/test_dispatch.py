@@ -165,7 +165,7 @@ class TestAdmission:
         """A quarter of what is promised, or four fifths of what is left."""
         gate = Gate(LimitConfig(promised=50e-3))
         gate.admit(60, remaining=1e-3)  # it has not yet seen how fast calls are answered
-        gate.turned(1e-3)
+        gate.turned(1e-3, 1)
         with contextlib.nullcontext() if expected else pytest.raises(TooMuch):
             gate.admit(waiting, remaining)
         assert gate.refused == (not expected)
@@ -173,8 +173,29 @@ class TestAdmission:
     def test_how_fast_calls_are_answered_is_an_average(self) -> None:
         gate = Gate()
         for seconds in (1e-3, 2e-3):
-            gate.turned(seconds)
+            gate.turned(seconds, 1)
         assert gate.pace == pytest.approx(1.1e-3)
+
+    def test_a_turn_that_left_nobody_waiting_only_shows_that_it_can_be_faster(self) -> None:
+        gate = Gate()
+        gate.turned(1e-3, 0)
+        assert gate.pace == 0
+        gate.turned(1e-3, 1)
+        gate.turned(2e-3, 0)
+        assert gate.pace == 1e-3
+        gate.turned(0.5e-3, 0)
+        assert gate.pace == pytest.approx(0.95e-3)
+
+    def test_a_bad_moment_is_forgotten(self) -> None:
+        """Of a machine that stood still for a minute, say."""
+        gate = Gate(LimitConfig(promised=50e-3))
+        gate.turned(60.0, 1)
+        with pytest.raises(TooMuch):
+            gate.admit(1, math.inf)
+        for _ in range(120):
+            gate.admit(0, math.inf)
+            gate.turned(0.5e-3, 0)
+        gate.admit(10, math.inf)
 
     @pytest.fixture
     def teacher_held(

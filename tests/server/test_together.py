@@ -8,17 +8,18 @@ from cascade_server.errors import BadRequest
 from cascade_server.together import Together
 
 
-def test_turns_that_leave_others_waiting_tell_how_fast_calls_are_answered() -> None:
-    """From one to the next: what is told to those that are refused in between takes time too."""
+def test_turns_tell_how_fast_calls_are_answered() -> None:
+    """Where others wait, from one to the next: to refuse calls in between takes time too."""
     service = Mock()
     service.plan.side_effect = BadRequest("no such request")
     service.draw_now.return_value = []
-    times = iter([10.0, 10.25, 10.5, 20.0])
+    times = iter([10.0, 10.25, 10.5, 10.75, 20.0, 20.25])
     together = Together(service, times.__next__)
     arrival = Mock(message=b"", arrived=0.0, deadline=100.0, gone=False)
     for calls, waiting in ((4, 1), (2, 7), (5, 0), (1, 0)):
         together.take([arrival] * calls, waiting)
-    assert service.turned.call_args_list == [call(0.25 / 4), call(0.25 / 2)]
+    told = [call(0.25 / 4, 1), call(0.25 / 2, 7), call(0.25 / 5, 0), call(0.25, 0)]
+    assert service.turned.call_args_list == told
 
 
 def test_who_comes_is_admitted_by_what_is_left_to_him() -> None:
