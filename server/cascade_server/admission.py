@@ -59,7 +59,8 @@ class LimitConfig:
     def patience(self, remaining: float) -> float:
         """Seconds that a request may wait for its turn.
 
-        A quarter of the promise is left for it to become late in, and the margin for who has less.
+        A quarter of what is promised, since to be drawn and sent takes time too; or what is left to
+        who has less, without the margin that routing keeps back as well.
 
         Args:
             remaining: seconds to its deadline.

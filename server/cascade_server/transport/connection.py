@@ -273,15 +273,9 @@ class Connection(asyncio.Protocol):
         if len(self.rpcs) >= self._most_streams or stream > self._last_taken:
             self._put(reset(stream, Code.REFUSED_STREAM))
             return
-        if head.wrong:
-            block = headers.http_status(head.wrong)
-            self._put(frame(HEADERS, END_HEADERS | END_STREAM, stream, block))
-            if not flags & END_STREAM:
-                self._put(reset(stream, Code.NO_ERROR))
-            return
-        refused = self._calls.refuses(head)
-        if refused is not None:
-            self._put(frame(HEADERS, END_HEADERS | END_STREAM, stream, refused))
+        ends = headers.http_status(head.wrong) if head.wrong else self._calls.refuses(head)
+        if ends is not None:
+            self._put(frame(HEADERS, END_HEADERS | END_STREAM, stream, ends))
             if not flags & END_STREAM:
                 self._put(reset(stream, Code.NO_ERROR))
             return
