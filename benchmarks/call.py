@@ -39,8 +39,8 @@ from cascade_server.deadline import Work
 from cascade_server.dispatch import Dispatcher
 from cascade_server.ledger import OK
 from cascade_server.repository import Repository
-from cascade_server.router import Tier
 from cascade_server.sla import Sla
+from cascade_server.terms import Tier
 from cascade_tables import list_releases, load_release
 
 from benchmarks import triton_messages, triton_student

@@ -5,16 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
 from cascade_server.router import MARGIN
-
-
-class ServiceClass(StrEnum):
-    """Classes of service: who waits for the answer."""
-
-    REALTIME = "realtime"
-    OFFLINE = "offline"
+from cascade_server.terms import Priority
 
 
 @dataclass(frozen=True)
@@ -103,26 +96,26 @@ def updated(limit: Limit, config: LimitConfig, seconds: float, inside: int) -> L
 
 
 def admits(
-    limit: Limit, config: LimitConfig, inside: Mapping[ServiceClass, int], service: ServiceClass
+    limit: Limit, config: LimitConfig, inside: Mapping[Priority, int], service: Priority
 ) -> bool:
     """Whether one more request of a class may enter.
 
     Real-time requests may use the whole limit, and always their share of it; offline ones what is
     beside that share.
     """
-    if service is ServiceClass.REALTIME:
+    if service is Priority.REALTIME:
         return room(limit, config, inside) > 0
     whole = int(limit.value)
     beside = max(1, whole - math.ceil(config.realtime_share * whole))
-    return sum(inside.values()) < whole and inside[ServiceClass.OFFLINE] < beside
+    return sum(inside.values()) < whole and inside[Priority.OFFLINE] < beside
 
 
-def room(limit: Limit, config: LimitConfig, inside: Mapping[ServiceClass, int]) -> int:
+def room(limit: Limit, config: LimitConfig, inside: Mapping[Priority, int]) -> int:
     """How many more real-time requests may enter."""
     whole = int(limit.value)
     guaranteed = math.ceil(config.realtime_share * whole)
     beside = whole - sum(inside.values())
-    return max(0, beside, guaranteed - inside[ServiceClass.REALTIME])
+    return max(0, beside, guaranteed - inside[Priority.REALTIME])
 
 
 def crowded(limit: Limit, config: LimitConfig, waiting: int) -> bool:

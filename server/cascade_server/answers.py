@@ -25,9 +25,10 @@ from cascade_server.ledger import Ledger
 from cascade_server.pool import Demand, Pool, PoolConfig, PoolStatistics
 from cascade_server.refill import Load, Refill, RefillConfig, worst_burn
 from cascade_server.repository import Repository
-from cascade_server.router import Option, Route, Tier, Wanted, choose, fits
+from cascade_server.router import Option, Route, choose, fits
 from cascade_server.second_level import SecondLevel
 from cascade_server.synthesis import Drawn, Plan
+from cascade_server.terms import Tier, Wanted
 
 Answer = tuple[pb.SynthesizeResponse, Tier]
 CACHED = "an equal request with this seed was answered before"

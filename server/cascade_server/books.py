@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from cascade_server.call_counts import CallCounts, buckets
 from cascade_server.memory import Memory, Note
 from cascade_server.merging import counted, merged
-from cascade_server.objectives import ClassOfService, SloConfig
-from cascade_server.router import Tier
+from cascade_server.objectives import SloConfig
 from cascade_server.routes import Routes
 from cascade_server.sketches import Sketches
 from cascade_server.tally import Tally
+from cascade_server.terms import ServiceClass, Tier
 from cascade_server.trial import Trial
 
 # Bytes of a process's statistics.
@@ -66,7 +66,7 @@ class Books:
     ) -> None:
         self.config, self.tables, self.clock = config, frozenset(tables), clock
         self.objectives = config.of(tables)
-        self.sketched = list(product(sorted(tables), ClassOfService, Tier))
+        self.sketched = list(product(sorted(tables), ServiceClass, Tier))
         memory = Memory(shared=workers > 0)
         self._since = memory.floats(1)
         self.since = clock()

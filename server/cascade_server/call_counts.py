@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from cascade_server import slo_names
 from cascade_server.calls import UNKNOWN_TABLE
 from cascade_server.memory import Memory
-from cascade_server.objectives import ClassOfService, Objective
-from cascade_server.router import Tier
+from cascade_server.objectives import Objective
+from cascade_server.terms import ServiceClass, Tier
 
 OK = grpc.StatusCode.OK
-Key = tuple[str, ClassOfService, Tier | None, grpc.StatusCode]
-RowKey = tuple[str, ClassOfService, Tier]
+Key = tuple[str, ServiceClass, Tier | None, grpc.StatusCode]
+RowKey = tuple[str, ServiceClass, Tier]
 
 
 def buckets(objectives: Collection[Objective]) -> list[float]:
@@ -40,9 +40,9 @@ class CallCounts:
         ends = [*((tier, OK) for tier in Tier), *((None, code) for code in grpc.StatusCode)]
         names = [*sorted(tables), UNKNOWN_TABLE]
         self.keys: list[Key] = [
-            (table, service, *end) for table, service, end in product(names, ClassOfService, ends)
+            (table, service, *end) for table, service, end in product(names, ServiceClass, ends)
         ]
-        self.row_keys: list[RowKey] = list(product(names, ClassOfService, Tier))
+        self.row_keys: list[RowKey] = list(product(names, ServiceClass, Tier))
         self.bounds, self._width = bounds, len(bounds) + 1
         self._at = {key: place for place, key in enumerate(self.keys)}
         self._row_at = {key: place for place, key in enumerate(self.row_keys)}

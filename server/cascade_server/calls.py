@@ -9,8 +9,7 @@ from typing import Protocol
 
 import grpc
 
-from cascade_server.objectives import ClassOfService
-from cascade_server.router import Tier
+from cascade_server.terms import ServiceClass, Tier
 
 # The table of a request that names none of those there are: a metric's label is one of a few.
 UNKNOWN_TABLE = "(unknown)"
@@ -26,28 +25,28 @@ class Recorder(Protocol):
     def record(
         self,
         table: str,
-        service: ClassOfService,
+        service: ServiceClass,
         tier: Tier | None,
         code: grpc.StatusCode,
         seconds: float,
     ) -> None:
         """The end of a call."""
 
-    def record_rows(self, table: str, service: ClassOfService, tier: Tier, rows: int) -> None:
+    def record_rows(self, table: str, service: ServiceClass, tier: Tier, rows: int) -> None:
         """Rows that are on their way to the caller."""
 
     def record_version(
         self,
         table: str,
         version: int,
-        service: ClassOfService,
+        service: ServiceClass,
         code: grpc.StatusCode,
         seconds: float,
     ) -> None:
         """The end of a call that a version answered, or failed to."""
 
     def record_version_rows(
-        self, table: str, version: int, service: ClassOfService, tier: Tier, rows: int
+        self, table: str, version: int, service: ServiceClass, tier: Tier, rows: int
     ) -> None:
         """Rows of a version."""
 
@@ -80,7 +79,7 @@ class Call:
         self,
         recorder: Recorder,
         tables: Collection[str],
-        service: ClassOfService,
+        service: ServiceClass,
         clock: Callable[[], float] = time.monotonic,
         arrived: float | None = None,
     ) -> None:
@@ -90,7 +89,7 @@ class Call:
         self._version = 0
         self._spent, self._resumed = 0.0, clock() if arrived is None else arrived
 
-    def asks(self, table: str, service: ClassOfService, deadline: float) -> None:
+    def asks(self, table: str, service: ServiceClass, deadline: float) -> None:
         """The request has been read."""
         if table in self._tables:
             self._table = table

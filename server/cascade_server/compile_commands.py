@@ -94,8 +94,8 @@ def _compile(
     say: Callable[[str], None],
 ) -> None:
     from cascade_server.gpu import compiling
-    from cascade_server.router import Tier
     from cascade_server.runtime import Runtime
+    from cascade_server.terms import Tier
 
     versions = list_releases(repository).get(table, [])
     if not versions:

@@ -16,7 +16,7 @@ import numpy as np
 from cascade_proto import synthesis_pb2 as pb
 from numpy.typing import NDArray
 
-from cascade_server.admission import LimitConfig, ServiceClass
+from cascade_server.admission import LimitConfig
 from cascade_server.config import ServerConfig
 from cascade_server.deadline import Work
 from cascade_server.errors import DeadlinePassed, NotReady
@@ -26,13 +26,14 @@ from cascade_server.ledger import Report
 from cascade_server.objectives import promised
 from cascade_server.pace import Pace
 from cascade_server.repository import Repository
-from cascade_server.router import Option, Route, Tier, Wanted, choose, patience
+from cascade_server.router import Option, Route, choose, patience
 from cascade_server.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.stepping import Stepping
 from cascade_server.student import Student, local_student
 from cascade_server.synthesis import Drawn, Generation, Plan, stream
 from cascade_server.tasks import StudentTask
 from cascade_server.teacher import LocalTeacher, Teacher, TeacherInput
+from cascade_server.terms import Priority, Tier, Wanted
 
 # Rows of one task: larger requests go in parts, so that memory is bounded and others get a turn.
 STUDENT_PART = 1024
@@ -203,7 +204,7 @@ class Dispatcher:
             DeadlinePassed: nothing that is allowed would be in time, or was.
             TooMuch: the server is full.
         """
-        service = ServiceClass.OFFLINE if job.offline else ServiceClass.REALTIME
+        service = Priority.OFFLINE if job.offline else Priority.REALTIME
         self.gate.enter(service)
         seconds = None
         try:
@@ -257,7 +258,7 @@ class Dispatcher:
             TooMuch: the server is full.
             NotReady: the teacher's process is away.
         """
-        service = ServiceClass.OFFLINE if ask.offline else ServiceClass.REALTIME
+        service = Priority.OFFLINE if ask.offline else Priority.REALTIME
         self.gate.enter(service)
         try:
             engines, rows = self.engines[ask.runtime], len(ask.tokens)
@@ -286,7 +287,7 @@ class Dispatcher:
 
     async def score_tokens(self, ask: TokenDraw) -> NDArray[np.float64]:
         """ln p(observed) of each row, in nats, from the teacher; raises as `draw_tokens`."""
-        service = ServiceClass.OFFLINE if ask.offline else ServiceClass.REALTIME
+        service = Priority.OFFLINE if ask.offline else Priority.REALTIME
         self.gate.enter(service)
         try:
             teacher = self.engines[ask.runtime].teacher
@@ -342,7 +343,7 @@ class Dispatcher:
         self, job: Generation, index: int, rng: np.random.Generator
     ) -> tuple[NDArray[np.int32], int]:
         """Tokens of one message of `Generate`, as offline work; also the passes they took."""
-        self.gate.enter(ServiceClass.OFFLINE)
+        self.gate.enter(Priority.OFFLINE)
         try:
             tokens, observed = job.part(index)
             steps = job.runtime.passes(observed)
@@ -353,7 +354,7 @@ class Dispatcher:
             return drawn, steps
         finally:
             self.last_offline = time.monotonic()
-            self.gate.leave(ServiceClass.OFFLINE)
+            self.gate.leave(Priority.OFFLINE)
 
     async def draw_ahead(self, runtime: Runtime, given: TeacherInput) -> NDArray[np.int32]:
         """Have the teacher draw rows that nobody waits for; it is offline work, with no deadline.

@@ -6,17 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from cascade_server.admission import (
-    Limit,
-    LimitConfig,
-    ServiceClass,
-    admits,
-    crowded,
-    pushback_ms,
-    room,
-    updated,
-)
+from cascade_server.admission import Limit, LimitConfig, admits, crowded, pushback_ms, room, updated
 from cascade_server.errors import TooMuch
+from cascade_server.terms import Priority
 
 # Of one turn in `Gate.pace`.
 PACE_WEIGHT = 0.1
@@ -28,7 +20,7 @@ class Gate:
     def __init__(self, config: LimitConfig | None = None) -> None:
         self.config = config or LimitConfig()
         self.limit = Limit(self.config.initial)
-        self.inside = dict.fromkeys(ServiceClass, 0)
+        self.inside = dict.fromkeys(Priority, 0)
         # Of those inside in real time, who wait for the teacher.
         self.at_teacher = 0
         # Calls pile up; see `Pace`.
@@ -37,7 +29,7 @@ class Gate:
         # Seconds that pass for each call that is answered in its turn, while others wait.
         self.pace = 0.0
 
-    def enter(self, service: ServiceClass) -> None:
+    def enter(self, service: Priority) -> None:
         """Be inside, until `leave`.
 
         Raises:
@@ -56,9 +48,9 @@ class Gate:
         return self.behind or crowded(self.limit, self.config, self.at_teacher)
 
     @contextmanager
-    def waits_for_teacher(self, service: ServiceClass) -> Iterator[None]:
+    def waits_for_teacher(self, service: Priority) -> Iterator[None]:
         """One who is inside waits for the teacher, until the block ends."""
-        counted = service is ServiceClass.REALTIME
+        counted = service is Priority.REALTIME
         self.at_teacher += counted
         try:
             yield
@@ -99,7 +91,7 @@ class Gate:
             pushback_ms=pushback_ms(self.limit, inside),
         )
 
-    def leave(self, service: ServiceClass, seconds: float | None = None) -> None:
+    def leave(self, service: Priority, seconds: float | None = None) -> None:
         """Be outside again.
 
         Args:

@@ -18,11 +18,11 @@ import numpy as np
 
 from cascade_server.books import Books
 from cascade_server.burn import WINDOWS, Alert, Events, alert_of, budget_remaining, burn_rate
-from cascade_server.objectives import ClassOfService, Kind, Objective, SloConfig
-from cascade_server.router import Tier
+from cascade_server.objectives import Kind, Objective, SloConfig
 from cascade_server.sketches import SLOT, quantile
 from cascade_server.state_file import Cells, State, rearranged
 from cascade_server.tally import added
+from cascade_server.terms import ServiceClass, Tier
 
 # What the server is to blame for. The rest is the caller's: a request that cannot be, a table that
 # is not there, a call it gave up.
@@ -99,7 +99,7 @@ class Latencies:
     """
 
     table: str
-    service: ClassOfService
+    service: ServiceClass
     tier: Tier
     count: int
     quantiles: Mapping[float, float]
@@ -140,7 +140,7 @@ class Ledger:
     def record(
         self,
         table: str,
-        service: ClassOfService,
+        service: ServiceClass,
         tier: Tier | None,
         code: grpc.StatusCode,
         seconds: float,
@@ -165,7 +165,7 @@ class Ledger:
     def record_trial(
         self,
         table: str,
-        service: ClassOfService,
+        service: ServiceClass,
         arm: int,
         code: grpc.StatusCode,
         seconds: float,
@@ -174,7 +174,7 @@ class Ledger:
         line = self._lines.get((table, service), NOWHERE)
         count(line, self.book.trial.arms[arm], code, seconds)
 
-    def record_rows(self, table: str, service: ClassOfService, tier: Tier, rows: int) -> None:
+    def record_rows(self, table: str, service: ServiceClass, tier: Tier, rows: int) -> None:
         """Count rows of an answer, or of a part of one."""
         line = self._lines.get((table, service), NOWHERE)
         if line.fidelity:
@@ -182,7 +182,7 @@ class Ledger:
             count_rows(line, self.tally.open, tier, rows)
 
     def record_trial_rows(
-        self, table: str, service: ClassOfService, arm: int, tier: Tier, rows: int
+        self, table: str, service: ServiceClass, arm: int, tier: Tier, rows: int
     ) -> None:
         """Likewise, of a trial."""
         line = self._lines.get((table, service), NOWHERE)
@@ -281,9 +281,9 @@ def count_rows(line: Line, counts: memoryview, tier: Tier, rows: int) -> None:
             counts[at + 1] += rows
 
 
-def lines(objectives: Collection[Objective]) -> dict[tuple[str, ClassOfService], Line]:
+def lines(objectives: Collection[Objective]) -> dict[tuple[str, ServiceClass], Line]:
     """Where outcomes are counted, by table and class."""
-    found: dict[tuple[str, ClassOfService], Line] = {}
+    found: dict[tuple[str, ServiceClass], Line] = {}
     for number, each in enumerate(objectives):
         key, at = (each.table, each.service), 2 * number
         line = found.get(key, NOWHERE)

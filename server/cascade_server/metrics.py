@@ -25,9 +25,9 @@ from cascade_server.burn import WINDOWS
 from cascade_server.call_counts import CallCounts, added
 from cascade_server.errors import ConfigError
 from cascade_server.ledger import BLAMED, OK, Ledger, Report, Status
-from cascade_server.objectives import ClassOfService
 from cascade_server.routes import Routes
 from cascade_server.slo_names import CAN_ANSWER, NO_TIER
+from cascade_server.terms import ServiceClass
 
 CANARY = "canary_"
 LABELS = ("table", "class", "tier", "code")
@@ -78,7 +78,7 @@ class CallsCollector(Collector):
         self._counts = counts
         self._always = {
             (table, service, *end)
-            for table, service in product(tables, ClassOfService)
+            for table, service in product(tables, ServiceClass)
             for end in (
                 *((tier, OK) for tier in CAN_ANSWER[service]),
                 *((None, code) for code in BLAMED),

@@ -26,7 +26,7 @@ from typing import Any
 from cascade_tables.errors import listing, shown
 
 from cascade_server.errors import ConfigError
-from cascade_server.router import Tier
+from cascade_server.terms import ServiceClass, Tier
 
 EVERY = "*"
 # What a deployment may be called in rules and metrics.
@@ -35,14 +35,6 @@ LONGEST_WINDOW_DAYS = 90
 LONGEST_THRESHOLD_MS = 3_600_000
 # Lowest fidelity first.
 TIERS = (Tier.STUDENT, Tier.TEACHER)
-
-
-class ClassOfService(StrEnum):
-    """Classes of service: what was asked for."""
-
-    REALTIME = "realtime"  # Synthesize, fidelity AUTO or FAST
-    FULL = "full"  # Synthesize, fidelity FULL or with the log-likelihood
-    OFFLINE = "offline"  # Generate
 
 
 class Kind(StrEnum):
@@ -67,7 +59,7 @@ class Objective:
     """
 
     table: str
-    service: ClassOfService
+    service: ServiceClass
     kind: Kind
     target: float
     threshold: float | None = None
@@ -91,11 +83,11 @@ class Objective:
 # What is promised where nothing else is said. Nothing on fidelity: which share of the answers the
 # teacher can give depends on the deadlines that callers set.
 DEFAULTS = (
-    Objective(EVERY, ClassOfService.REALTIME, Kind.LATENCY, 0.99, threshold=0.05),
-    Objective(EVERY, ClassOfService.REALTIME, Kind.AVAILABILITY, 0.999),
-    Objective(EVERY, ClassOfService.FULL, Kind.LATENCY, 0.95, threshold=1.0),
-    Objective(EVERY, ClassOfService.FULL, Kind.AVAILABILITY, 0.999),
-    Objective(EVERY, ClassOfService.OFFLINE, Kind.AVAILABILITY, 0.99),
+    Objective(EVERY, ServiceClass.REALTIME, Kind.LATENCY, 0.99, threshold=0.05),
+    Objective(EVERY, ServiceClass.REALTIME, Kind.AVAILABILITY, 0.999),
+    Objective(EVERY, ServiceClass.FULL, Kind.LATENCY, 0.95, threshold=1.0),
+    Objective(EVERY, ServiceClass.FULL, Kind.AVAILABILITY, 0.999),
+    Objective(EVERY, ServiceClass.OFFLINE, Kind.AVAILABILITY, 0.99),
 )
 
 
@@ -146,7 +138,7 @@ def promised(objectives: Iterable[Objective]) -> dict[str, float]:
     """By table, seconds of real time's latency objective; of several, of the highest target."""
     found: dict[str, Objective] = {}
     for each in objectives:
-        if each.service is ClassOfService.REALTIME and each.threshold is not None:
+        if each.service is ServiceClass.REALTIME and each.threshold is not None:
             other = found.get(each.table)
             if other is None or each.target > other.target:
                 found[each.table] = each
@@ -209,9 +201,9 @@ def _entry(entry: Any, where: str) -> Iterable[Objective]:
     table = keys["table"]
     if not isinstance(table, str) or not table:
         raise _not_allowed(f"{where}.table", table, "the name of a table, or '*' for every table")
-    if keys["class"] not in list(ClassOfService):
-        raise _not_allowed(f"{where}.class", keys["class"], listing(ClassOfService))
-    service = ClassOfService(keys["class"])
+    if keys["class"] not in list(ServiceClass):
+        raise _not_allowed(f"{where}.class", keys["class"], listing(ServiceClass))
+    service = ServiceClass(keys["class"])
     if not any(kind in keys for kind in kinds):
         raise ConfigError(f"{where} promises nothing; allowed: one or more of {listing(kinds)}")
     for kind in kinds:

@@ -33,10 +33,10 @@ from cascade_server.metrics import ReleasesCollector, SteppingCollector
 from cascade_server.placement import Placement
 from cascade_server.remote.addresses import servers_of
 from cascade_server.repository import Loaded, Repository
-from cascade_server.router import Tier
 from cascade_server.server import Server
 from cascade_server.sla import Sla
 from cascade_server.teacher_process import TeacherServer
+from cascade_server.terms import Tier
 
 # The teacher has what the workers leave of the processors.
 TEACHER_NICENESS = 19

@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 
 from cascade_server import wire
 from cascade_server.ledger import Report
-from cascade_server.objectives import ClassOfService, Kind
+from cascade_server.objectives import Kind
 from cascade_server.pool import Demand, Key, Pool, condition_of, nothing_known, of_condition
 from cascade_server.runtime import Runtime, Tokens
 from cascade_server.teacher import TeacherInput
+from cascade_server.terms import ServiceClass
 
 log = logging.getLogger("cascade.server")
 
@@ -118,7 +119,7 @@ def worst_burn(report: Report) -> float:
         (
             status.burn_rates["5m"]
             for status in report.statuses
-            if status.objective.service is not ClassOfService.OFFLINE
+            if status.objective.service is not ServiceClass.OFFLINE
             and status.objective.kind is not Kind.FIDELITY
         ),
         default=0.0,

@@ -13,8 +13,9 @@ from cascade_proto import synthesis_pb2 as pb
 
 from cascade_server import synthesis
 from cascade_server.deadline import Work
-from cascade_server.router import Option, Route, Tier, Wanted
+from cascade_server.router import Option, Route
 from cascade_server.runtime import Runtime
+from cascade_server.terms import Tier, Wanted
 
 # Enough for Python's interpreter to have specialised what is run for each of them.
 TIMES = 24

@@ -13,9 +13,9 @@ from cascade_server.errors import GpuError, ReleaseRefused, UnknownTable
 from cascade_server.gpu.opening import open_runtime
 from cascade_server.memory import Memory
 from cascade_server.rehearsal import rehearse
-from cascade_server.router import Tier
 from cascade_server.routes import Routes
 from cascade_server.runtime import Runtime
+from cascade_server.terms import Tier
 
 
 @dataclass(frozen=True)

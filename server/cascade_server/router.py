@@ -4,27 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import NamedTuple
+
+from cascade_server.terms import Tier, Wanted
 
 # What is left of a deadline is not spent to the last microsecond: packing, the network and the
 # caller's own thread come after the draw.
 MARGIN = 0.2
-
-
-class Tier(StrEnum):
-    """Who draws."""
-
-    STUDENT = "student"
-    TEACHER = "teacher"
-
-
-class Wanted(StrEnum):
-    """What the caller asks for."""
-
-    AUTO = "auto"
-    FAST = "fast"
-    FULL = "full"
 
 
 class Option(NamedTuple):

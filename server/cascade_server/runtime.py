@@ -12,7 +12,7 @@ from cascade_tables.sampling import log_likelihood
 from numpy.typing import NDArray
 
 from cascade_server.gpu.philox import Uniform
-from cascade_server.router import Tier
+from cascade_server.terms import Tier
 from cascade_server.wire import FIELDS
 
 Tokens = NDArray[np.int32]

@@ -27,10 +27,10 @@ from cascade_server.remote.addresses import servers_of
 from cascade_server.remote.fleet import Fleet
 from cascade_server.remote_teacher import TeacherLink
 from cascade_server.repository import Loaded, Repository
-from cascade_server.router import Tier
 from cascade_server.service import NAME as SYNTHESIS
 from cascade_server.service import Service
 from cascade_server.sla import Sla
+from cascade_server.terms import Tier
 from cascade_server.transport import LingerConfig, TransportServer, first_of
 
 SECONDS_BETWEEN_NOTES = 0.5

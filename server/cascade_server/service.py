@@ -24,10 +24,8 @@ from cascade_server.deadline import Work
 from cascade_server.dispatch import Dispatcher
 from cascade_server.errors import NotReady, refusal_of
 from cascade_server.ledger import OK
-from cascade_server.objectives import ClassOfService
 from cascade_server.remote.fleet import Fleet
 from cascade_server.repository import Repository
-from cascade_server.router import Tier
 from cascade_server.routes import lot_of
 from cascade_server.runtime import Runtime
 from cascade_server.second_level import SecondLevel, SecondLevelConfig
@@ -35,6 +33,7 @@ from cascade_server.sla import Sla
 from cascade_server.stream import Stream, Turns
 from cascade_server.synthesis import Drawn, Plan
 from cascade_server.teacher import Teacher
+from cascade_server.terms import ServiceClass, Tier
 from cascade_server.together import CALLS_A_TURN, Together
 
 LOADING = "releases are still being loaded; ask the health service when they are"
@@ -194,7 +193,7 @@ class Service:
         return self._sla.books.statistics(self.own_statistics(), self._sla.place)
 
     async def Synthesize(self, message: bytes, context: Context) -> pb.SynthesizeResponse:
-        call = self._sla.call(ClassOfService.REALTIME)
+        call = self._sla.call(ServiceClass.REALTIME)
         try:
             request = pb.SynthesizeRequest.FromString(message)
             work = Work.within(context.time_remaining(), request.timeout_microseconds)
@@ -225,7 +224,7 @@ class Service:
 
     def call(self, arrived: float | None = None) -> Call:
         """A real-time call, or a request of a stream, that is to be counted."""
-        return self._sla.call(ClassOfService.REALTIME, arrived)
+        return self._sla.call(ServiceClass.REALTIME, arrived)
 
     def grouped(self) -> dict[str, Together]:
         """Who takes calls that came together, by path."""
@@ -265,11 +264,11 @@ class Service:
     async def Generate(
         self, message: bytes, context: Context
     ) -> AsyncIterator[pb.GenerateResponse]:
-        call = self._sla.call(ClassOfService.OFFLINE)
+        call = self._sla.call(ServiceClass.OFFLINE)
         try:
             request = pb.GenerateRequest.FromString(message)
             work = Work.within(context.time_remaining())
-            call.asks(request.table, ClassOfService.OFFLINE, work.deadline)
+            call.asks(request.table, ServiceClass.OFFLINE, work.deadline)
             runtime = self.repository.find(request.table, request.version, lot(request))
             call.of(runtime.version)
             job = synthesis.Generation.of(

@@ -16,9 +16,9 @@ from cascade_server.calls import Call
 from cascade_server.config import ServerConfig
 from cascade_server.ledger import Ledger
 from cascade_server.metrics import Metrics
-from cascade_server.objectives import ClassOfService, SloConfig, load_slo
-from cascade_server.router import Tier
+from cascade_server.objectives import SloConfig, load_slo
 from cascade_server.state_file import StateFile
+from cascade_server.terms import ServiceClass, Tier
 
 log = logging.getLogger("cascade.server")
 
@@ -123,14 +123,14 @@ class Sla:
                 await asyncio.wait_for(self._stopping.wait(), self._config.state_seconds)
             await self.save()
 
-    def call(self, service: ClassOfService, arrived: float | None = None) -> Call:
+    def call(self, service: ServiceClass, arrived: float | None = None) -> Call:
         """A call that came at `arrived`, on the monotonic clock; None: now."""
         return Call(self, self.tables, service, arrived=arrived)
 
     def record(
         self,
         table: str,
-        service: ClassOfService,
+        service: ServiceClass,
         tier: Tier | None,
         code: grpc.StatusCode,
         seconds: float,
@@ -139,7 +139,7 @@ class Sla:
         self.ledger.record(table, service, tier, code, seconds)
         self.ledger.book.calls.record((table, service, tier, code), seconds)
 
-    def record_rows(self, table: str, service: ClassOfService, tier: Tier, rows: int) -> None:
+    def record_rows(self, table: str, service: ServiceClass, tier: Tier, rows: int) -> None:
         """Rows that are on their way; see `Ledger.record_rows`."""
         self.ledger.record_rows(table, service, tier, rows)
         self.ledger.book.calls.record_rows((table, service, tier), rows)
@@ -148,7 +148,7 @@ class Sla:
         self,
         table: str,
         version: int,
-        service: ClassOfService,
+        service: ServiceClass,
         code: grpc.StatusCode,
         seconds: float,
     ) -> None:
@@ -158,7 +158,7 @@ class Sla:
             self.ledger.record_trial(table, service, arm, code, seconds)
 
     def record_version_rows(
-        self, table: str, version: int, service: ClassOfService, tier: Tier, rows: int
+        self, table: str, version: int, service: ServiceClass, tier: Tier, rows: int
     ) -> None:
         """Likewise of rows."""
         arm = self.books.routes.arm(table, version)

@@ -6,8 +6,8 @@ The service's own follow Prometheus: base units, `_total`. Those of objectives a
 
 from __future__ import annotations
 
-from cascade_server.objectives import ClassOfService, Objective
-from cascade_server.router import Tier
+from cascade_server.objectives import Objective
+from cascade_server.terms import ServiceClass, Tier
 
 REQUESTS = "cascade_requests_total"
 DURATION = "cascade_request_duration_seconds"
@@ -17,9 +17,9 @@ ROWS = "cascade_rows_total"
 NO_TIER = "none"
 # Tiers that can answer a class.
 CAN_ANSWER = {
-    ClassOfService.REALTIME: (Tier.STUDENT, Tier.TEACHER),
-    ClassOfService.FULL: (Tier.STUDENT, Tier.TEACHER),
-    ClassOfService.OFFLINE: (Tier.TEACHER,),
+    ServiceClass.REALTIME: (Tier.STUDENT, Tier.TEACHER),
+    ServiceClass.FULL: (Tier.STUDENT, Tier.TEACHER),
+    ServiceClass.OFFLINE: (Tier.TEACHER,),
 }
 
 # Upper bounds in seconds; the thresholds of latency objectives are added.

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from cascade_server.ledger import Report
-from cascade_server.objectives import ClassOfService, Kind
+from cascade_server.objectives import Kind
+from cascade_server.terms import ServiceClass
 
 log = logging.getLogger("cascade.server")
 
@@ -75,7 +76,7 @@ def burns(report: Report) -> dict[str, Burn]:
     found: dict[str, Burn] = {}
     for status in report.statuses:
         of = status.objective
-        if of.service is not ClassOfService.REALTIME or of.kind is Kind.FIDELITY:
+        if of.service is not ServiceClass.REALTIME or of.kind is Kind.FIDELITY:
             continue
         events = status.windows[WINDOW]
         burn = Burn(status.burn_rates[WINDOW], events.total - events.good)

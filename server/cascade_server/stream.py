@@ -21,8 +21,8 @@ from cascade_server.calls import Call
 from cascade_server.deadline import Work
 from cascade_server.errors import NotReady, refusal_of
 from cascade_server.ledger import OK
-from cascade_server.router import Tier
 from cascade_server.synthesis import Drawn, Plan
+from cascade_server.terms import Tier
 
 # An answer larger than this leaves alone: many clients accept no message above 4 MiB.
 MESSAGE_BYTES = 1024 * 1024

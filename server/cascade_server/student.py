@@ -8,9 +8,9 @@ from functools import partial
 from typing import Protocol
 
 from cascade_server.engine import Engine, EngineStatistics
-from cascade_server.router import Tier
 from cascade_server.runtime import Runtime
 from cascade_server.tasks import StudentTask, run_student
+from cascade_server.terms import Tier
 
 
 class Student(Protocol):

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from cascade_server import wire
 from cascade_server.deadline import Work
 from cascade_server.errors import BadRequest
-from cascade_server.objectives import ClassOfService
-from cascade_server.router import Option, Route, Tier, Wanted
+from cascade_server.router import Option, Route
 from cascade_server.runtime import Runtime
+from cascade_server.terms import ServiceClass, Tier, Wanted
 
 WANTED = {
     pb.FIDELITY_AUTO: Wanted.AUTO,
@@ -57,10 +57,10 @@ def recycle(rng: np.random.Generator) -> None:
         _SPARE.append(rng)
 
 
-def class_of(request: pb.SynthesizeRequest) -> ClassOfService:
+def class_of(request: pb.SynthesizeRequest) -> ServiceClass:
     """What was asked for, as objectives know it."""
     full = request.fidelity == pb.FIDELITY_FULL or request.log_likelihood
-    return ClassOfService.FULL if full else ClassOfService.REALTIME
+    return ServiceClass.FULL if full else ServiceClass.REALTIME
 
 
 def new_seed() -> int:

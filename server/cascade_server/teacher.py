@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from cascade_server.deadline import Work
 from cascade_server.engine import Engine, EngineStatistics
 from cascade_server.gpu.philox import Uniform
-from cascade_server.router import Tier
 from cascade_server.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.tasks import SeededTask, TeacherTask, run_teacher
+from cascade_server.terms import Tier
 
 AWAY = "the teacher's process is away; it is being started again"
 BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)

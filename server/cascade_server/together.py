@@ -17,8 +17,8 @@ from cascade_server.calls import Call
 from cascade_server.deadline import Work
 from cascade_server.errors import Refusal, refusal_of
 from cascade_server.ledger import OK
-from cascade_server.router import Tier
 from cascade_server.synthesis import Drawn, Plan
+from cascade_server.terms import Tier
 from cascade_server.transport import Arrival, Outcome, Status
 
 # Between turns the event loop looks at what else there is: a turn of so many calls of one row takes

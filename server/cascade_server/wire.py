@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from cascade_server.burn import WINDOWS, Alert
 from cascade_server.errors import BadRequest
 from cascade_server.ledger import Latencies, Report
-from cascade_server.objectives import ClassOfService
 from cascade_server.objectives import Kind as ObjectiveKind
-from cascade_server.router import Tier
+from cascade_server.terms import ServiceClass, Tier
 
 NULL_STATE, ABSENT_STATE = 1, 2
 NULL_CELL = bytes([NULL_STATE])
@@ -31,9 +30,9 @@ FIELDS = {
 PLACEHOLDERS = {"strings": "", "booleans": False, "integers": 0, "doubles": 0.0}
 TIERS = {Tier.STUDENT: pb.TIER_STUDENT, Tier.TEACHER: pb.TIER_TEACHER}
 CLASSES = {
-    ClassOfService.REALTIME: pb.CLASS_OF_SERVICE_REALTIME,
-    ClassOfService.FULL: pb.CLASS_OF_SERVICE_FULL,
-    ClassOfService.OFFLINE: pb.CLASS_OF_SERVICE_OFFLINE,
+    ServiceClass.REALTIME: pb.CLASS_OF_SERVICE_REALTIME,
+    ServiceClass.FULL: pb.CLASS_OF_SERVICE_FULL,
+    ServiceClass.OFFLINE: pb.CLASS_OF_SERVICE_OFFLINE,
 }
 OBJECTIVE_KINDS = {
     ObjectiveKind.AVAILABILITY: pb.OBJECTIVE_KIND_AVAILABILITY,

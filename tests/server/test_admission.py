@@ -5,18 +5,11 @@ from __future__ import annotations
 import math
 
 import pytest
-from cascade_server.admission import (
-    Limit,
-    LimitConfig,
-    ServiceClass,
-    admits,
-    crowded,
-    pushback_ms,
-    updated,
-)
+from cascade_server.admission import Limit, LimitConfig, admits, crowded, pushback_ms, updated
+from cascade_server.terms import Priority
 
 CONFIG = LimitConfig()
-REALTIME, OFFLINE = ServiceClass.REALTIME, ServiceClass.OFFLINE
+REALTIME, OFFLINE = Priority.REALTIME, Priority.OFFLINE
 
 
 def after(
@@ -96,9 +89,7 @@ class TestAdmits:
             (100, 0, OFFLINE, False),
         ],
     )
-    def test_classes(
-        self, realtime: int, offline: int, service: ServiceClass, expected: bool
-    ) -> None:
+    def test_classes(self, realtime: int, offline: int, service: Priority, expected: bool) -> None:
         inside = {REALTIME: realtime, OFFLINE: offline}
         assert admits(Limit(100), CONFIG, inside, service) is expected
 

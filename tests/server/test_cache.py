@@ -12,9 +12,9 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_server.cache import ENTRY_OVERHEAD, Cache, CacheConfig, Flights, key_of
 from cascade_server.deadline import Work
 from cascade_server.errors import DeadlinePassed, TooMuch
-from cascade_server.router import Tier
 from cascade_server.runtime import Runtime
 from cascade_server.synthesis import plan
+from cascade_server.terms import Tier
 from cascade_tables import load_release
 
 from tests.releases import TABLE, make_release

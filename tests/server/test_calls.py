@@ -9,12 +9,11 @@ from typing import Any
 import grpc
 import pytest
 from cascade_server.calls import UNKNOWN_TABLE, Call, why_hung_up
-from cascade_server.objectives import ClassOfService
-from cascade_server.router import Tier
+from cascade_server.terms import ServiceClass, Tier
 
 OK, CANCELLED = grpc.StatusCode.OK, grpc.StatusCode.CANCELLED
 DEADLINE = grpc.StatusCode.DEADLINE_EXCEEDED
-REALTIME, FULL, OFFLINE = ClassOfService
+REALTIME, FULL, OFFLINE = ServiceClass
 
 
 @dataclass
@@ -34,7 +33,7 @@ class Recorded:
     def clock(self) -> float:
         return self.now
 
-    def call(self, service: ClassOfService = REALTIME) -> Call:
+    def call(self, service: ServiceClass = REALTIME) -> Call:
         return Call(self, {"credit"}, service, self.clock)
 
 

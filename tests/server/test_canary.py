@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from cascade_server.burn import Events
 from cascade_server.canary import CanaryConfig, Outcome, Verdict, evidence, judge, upper
-from cascade_server.objectives import ClassOfService, Kind, Objective
+from cascade_server.objectives import Kind, Objective
+from cascade_server.terms import ServiceClass
 
 CONFIG = CanaryConfig(seconds=60, calls=500)
 LONG = 3600.0
@@ -14,7 +15,7 @@ LONG = 3600.0
 
 def outcome(bad: int, total: int, stable_bad: int = 0, stable: int = 10_000) -> Outcome:
     """Of an objective of 99 %."""
-    objective = Objective("credit", ClassOfService.REALTIME, Kind.LATENCY, 0.99, threshold=0.05)
+    objective = Objective("credit", ServiceClass.REALTIME, Kind.LATENCY, 0.99, threshold=0.05)
     events = Events(stable - stable_bad, stable), Events(total - bad, total)
     return Outcome(objective, *events)
 

@@ -14,15 +14,15 @@ from typing import Any
 import grpc
 import pytest
 from cascade_proto import synthesis_pb2 as pb
-from cascade_server.admission import Limit, LimitConfig, ServiceClass
+from cascade_server.admission import Limit, LimitConfig
 from cascade_server.config import ServerConfig
 from cascade_server.deadline import Work
 from cascade_server.dispatch import Dispatcher, Engines
 from cascade_server.errors import TooMuch
 from cascade_server.gate import Gate
 from cascade_server.pace import Pace
-from cascade_server.router import Tier
 from cascade_server.runtime import Runtime
+from cascade_server.terms import Priority, Tier
 
 from tests.releases import make_release
 from tests.server.messages import COLUMNS, ask, read, row
@@ -135,23 +135,23 @@ class TestAdmission:
 
     def test_the_gate_counts_who_is_inside(self) -> None:
         gate = Gate(LimitConfig(initial=2, least=1))
-        gate.enter(ServiceClass.REALTIME)
-        gate.enter(ServiceClass.OFFLINE)
-        assert gate.inside == {ServiceClass.REALTIME: 1, ServiceClass.OFFLINE: 1}
+        gate.enter(Priority.REALTIME)
+        gate.enter(Priority.OFFLINE)
+        assert gate.inside == {Priority.REALTIME: 1, Priority.OFFLINE: 1}
         with pytest.raises(TooMuch, match="2 requests are inside, and the server takes 2"):
-            gate.enter(ServiceClass.OFFLINE)
-        gate.leave(ServiceClass.OFFLINE)
-        gate.enter(ServiceClass.REALTIME)
-        assert gate.inside == {ServiceClass.REALTIME: 2, ServiceClass.OFFLINE: 0}
+            gate.enter(Priority.OFFLINE)
+        gate.leave(Priority.OFFLINE)
+        gate.enter(Priority.REALTIME)
+        assert gate.inside == {Priority.REALTIME: 2, Priority.OFFLINE: 0}
         assert gate.refused == 1
 
     def test_the_gate_learns_from_what_it_is_told(self) -> None:
         gate = Gate(LimitConfig(initial=8, least=4))
         for seconds in (0.001,) * 20 + (None,):
             for _ in range(8):
-                gate.enter(ServiceClass.REALTIME)
+                gate.enter(Priority.REALTIME)
             for _ in range(8):
-                gate.leave(ServiceClass.REALTIME, seconds)
+                gate.leave(Priority.REALTIME, seconds)
         assert gate.limit.value > 8
         assert gate.limit.usual == pytest.approx(0.001)
 

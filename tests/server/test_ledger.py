@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from cascade_server.burn import Alert, Events
 from cascade_server.ledger import BLAMED, OK, Ledger, Report, Status
-from cascade_server.objectives import ClassOfService, Kind, Objective, SloConfig
-from cascade_server.router import Tier
+from cascade_server.objectives import Kind, Objective, SloConfig
 from cascade_server.sketches import RELATIVE_ACCURACY
+from cascade_server.terms import ServiceClass, Tier
 
-REALTIME, FULL, OFFLINE = ClassOfService
+REALTIME, FULL, OFFLINE = ServiceClass
 STUDENT, TEACHER = Tier
 HOUR = 3600.0
 CONFIG = SloConfig(

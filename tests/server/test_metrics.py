@@ -16,8 +16,8 @@ from cascade_server.config import ServerConfig
 from cascade_server.errors import ConfigError
 from cascade_server.ledger import BLAMED, OK, Ledger
 from cascade_server.metrics import Metrics
-from cascade_server.objectives import ClassOfService, Kind, Objective, SloConfig
-from cascade_server.router import Tier
+from cascade_server.objectives import Kind, Objective, SloConfig
+from cascade_server.terms import ServiceClass, Tier
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -25,7 +25,7 @@ from tests.releases import TABLE
 from tests.server.messages import ask
 from tests.server.running import Running, running
 
-REALTIME, FULL, OFFLINE = ClassOfService
+REALTIME, FULL, OFFLINE = ServiceClass
 SLO = """
 window_days: 7
 objectives:
@@ -200,7 +200,7 @@ def test_every_series_is_there_before_its_first_event() -> None:
     """A counter that appears with its first error has no rate."""
     metrics = Metrics(Ledger(SloConfig(), ["credit"]), ["credit"])
     series = parsed(generate_latest(metrics.registry).decode())
-    for service in ClassOfService:
+    for service in ServiceClass:
         for code in BLAMED:
             labels = {"class_": str(service), "code": code.name, "tier": "none"}
             assert get(series, "cascade_requests_total", **labels) == 0

@@ -6,16 +6,8 @@ from pathlib import Path
 
 import pytest
 from cascade_server.errors import ConfigError
-from cascade_server.objectives import (
-    DEFAULTS,
-    ClassOfService,
-    Kind,
-    Objective,
-    SloConfig,
-    load_slo,
-    promised,
-)
-from cascade_server.router import Tier
+from cascade_server.objectives import DEFAULTS, Kind, Objective, SloConfig, load_slo, promised
+from cascade_server.terms import ServiceClass, Tier
 
 WHOLE = """
 service: scoring
@@ -46,7 +38,7 @@ class TestReading:
     def test_everything_it_may_say(self, tmp_path: Path) -> None:
         config = load_slo(write(tmp_path, WHOLE))
         assert (config.service, config.window_days, config.window) == ("scoring", 7, 604_800)
-        real = ClassOfService.REALTIME
+        real = ServiceClass.REALTIME
         assert config.objectives == (
             Objective("*", real, Kind.AVAILABILITY, 0.999),
             Objective("*", real, Kind.LATENCY, 0.9, threshold=0.005),
@@ -162,12 +154,12 @@ class TestTables:
 
     def test_the_defaults_promise_something_of_every_class(self) -> None:
         assert SloConfig().objectives == DEFAULTS
-        assert {each.service for each in SloConfig().of(["credit"])} == set(ClassOfService)
+        assert {each.service for each in SloConfig().of(["credit"])} == set(ServiceClass)
 
 
 def test_a_tier_is_good_enough_from_its_own_upwards() -> None:
     def good(tier: Tier) -> list[Tier]:
-        wanted = Objective("a", ClassOfService.REALTIME, Kind.FIDELITY, 0.5, tier=tier)
+        wanted = Objective("a", ServiceClass.REALTIME, Kind.FIDELITY, 0.5, tier=tier)
         return [each for each in Tier if wanted.satisfied_by(each)]
 
     assert good(Tier.STUDENT) == [Tier.STUDENT, Tier.TEACHER]
@@ -175,11 +167,11 @@ def test_a_tier_is_good_enough_from_its_own_upwards() -> None:
 
 
 def test_what_is_promised_is_the_threshold_of_the_highest_target() -> None:
-    realtime, latency = ClassOfService.REALTIME, Kind.LATENCY
+    realtime, latency = ServiceClass.REALTIME, Kind.LATENCY
     objectives = (
         Objective("a", realtime, latency, 0.9, threshold=0.005),
         Objective("a", realtime, latency, 0.99, threshold=0.05),
-        Objective("a", ClassOfService.FULL, latency, 0.999, threshold=1.0),
+        Objective("a", ServiceClass.FULL, latency, 0.999, threshold=1.0),
         Objective("b", realtime, Kind.AVAILABILITY, 0.999),
     )
     assert promised(objectives) == {"a": 0.05}

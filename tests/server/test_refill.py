@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.ledger import BLAMED, OK, Ledger
-from cascade_server.objectives import ClassOfService, Kind, Objective, SloConfig
+from cascade_server.objectives import Kind, Objective, SloConfig
 from cascade_server.pool import Demand, Key, Pool, PoolConfig, condition_of
 from cascade_server.refill import (
     Candidate,
@@ -26,9 +26,9 @@ from cascade_server.refill import (
     soonest,
     worst_burn,
 )
-from cascade_server.router import Tier
 from cascade_server.runtime import Runtime, Tokens
 from cascade_server.teacher import TeacherInput
+from cascade_server.terms import ServiceClass, Tier
 from cascade_tables import load_release
 from cascade_tables.sampling import sample_teacher
 
@@ -77,9 +77,9 @@ class TestBurn:
     """Which objectives count."""
 
     OBJECTIVES = (
-        Objective("*", ClassOfService.REALTIME, Kind.LATENCY, 0.5, threshold=0.05),
-        Objective("*", ClassOfService.REALTIME, Kind.FIDELITY, 0.9, tier=Tier.TEACHER),
-        Objective("*", ClassOfService.OFFLINE, Kind.AVAILABILITY, 0.9),
+        Objective("*", ServiceClass.REALTIME, Kind.LATENCY, 0.5, threshold=0.05),
+        Objective("*", ServiceClass.REALTIME, Kind.FIDELITY, 0.9, tier=Tier.TEACHER),
+        Objective("*", ServiceClass.OFFLINE, Kind.AVAILABILITY, 0.9),
     )
 
     @pytest.fixture
@@ -88,12 +88,12 @@ class TestBurn:
 
     def test_slow_real_time_answers(self, ledger: Ledger) -> None:
         for seconds in (0.01, 0.06, 0.07):
-            ledger.record("credit", ClassOfService.REALTIME, Tier.STUDENT, OK, seconds)
+            ledger.record("credit", ServiceClass.REALTIME, Tier.STUDENT, OK, seconds)
         assert worst_burn(ledger.report()) == pytest.approx(2 / 3 / 0.5)
 
     def test_not_fidelity_which_the_pool_mends_nor_offline_work(self, ledger: Ledger) -> None:
-        ledger.record_rows("credit", ClassOfService.REALTIME, Tier.STUDENT, 100)
-        ledger.record("credit", ClassOfService.OFFLINE, None, BLAMED[0], 1.0)
+        ledger.record_rows("credit", ServiceClass.REALTIME, Tier.STUDENT, 100)
+        ledger.record("credit", ServiceClass.OFFLINE, None, BLAMED[0], 1.0)
         assert worst_burn(ledger.report()) == 0
 
     def test_without_objectives_nothing_burns(self) -> None:

@@ -6,8 +6,9 @@ import math
 
 import pytest
 from cascade_proto import synthesis_pb2 as pb
-from cascade_server.router import MARGIN, Option, Tier, Wanted, choose
+from cascade_server.router import MARGIN, Option, choose
 from cascade_server.synthesis import explain
+from cascade_server.terms import Tier, Wanted
 
 FULL = Option(Tier.TEACHER, 24, 20e-3)
 HALF = Option(Tier.TEACHER, 12, 10e-3)

@@ -14,15 +14,15 @@ import yaml
 from cascade_server.burn import WINDOWS
 from cascade_server.ledger import Ledger
 from cascade_server.metrics import Metrics
-from cascade_server.objectives import ClassOfService, Kind, Objective, SloConfig
-from cascade_server.router import Tier
+from cascade_server.objectives import Kind, Objective, SloConfig
 from cascade_server.slo_rules import promise, rules, to_yaml
+from cascade_server.terms import ServiceClass, Tier
 from cascade_tables.cli import main
 from click.testing import CliRunner
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-REALTIME, FULL, OFFLINE = ClassOfService
+REALTIME, FULL, OFFLINE = ServiceClass
 CONFIG = SloConfig(
     objectives=(
         Objective("*", REALTIME, Kind.AVAILABILITY, 0.99),

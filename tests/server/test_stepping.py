@@ -11,9 +11,9 @@ import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.config import ServerConfig
 from cascade_server.ledger import Ledger
-from cascade_server.objectives import ClassOfService, Kind, Objective, SloConfig
-from cascade_server.router import Tier
+from cascade_server.objectives import Kind, Objective, SloConfig
 from cascade_server.stepping import Burn, StepConfig, Stepping, Steps, burns, stepped
+from cascade_server.terms import ServiceClass, Tier
 
 from tests.releases import TABLE
 from tests.server.messages import ask
@@ -62,12 +62,12 @@ class TestStepped:
 
 
 def ledger(clock: Clock) -> Ledger:
-    realtime = ClassOfService.REALTIME
+    realtime = ServiceClass.REALTIME
     objectives = (
         Objective("*", realtime, Kind.AVAILABILITY, 0.999),
         Objective("*", realtime, Kind.LATENCY, 0.99, threshold=0.05),
         Objective("*", realtime, Kind.FIDELITY, 0.9, tier=Tier.TEACHER),
-        Objective("*", ClassOfService.OFFLINE, Kind.AVAILABILITY, 0.999),
+        Objective("*", ServiceClass.OFFLINE, Kind.AVAILABILITY, 0.999),
     )
     return Ledger(SloConfig(objectives=objectives), {"a", "b"}, clock)
 
@@ -82,9 +82,9 @@ class TestStepping:
         counts = ledger(clock)
         stepping = Stepping(counts.report, clock=clock)
         for _ in range(100):
-            counts.record("a", ClassOfService.REALTIME, Tier.STUDENT, grpc.StatusCode.OK, 0.2)
-            counts.record_rows("b", ClassOfService.REALTIME, Tier.STUDENT, 1)
-            counts.record("b", ClassOfService.OFFLINE, None, grpc.StatusCode.INTERNAL, 0.1)
+            counts.record("a", ServiceClass.REALTIME, Tier.STUDENT, grpc.StatusCode.OK, 0.2)
+            counts.record_rows("b", ServiceClass.REALTIME, Tier.STUDENT, 1)
+            counts.record("b", ServiceClass.OFFLINE, None, grpc.StatusCode.INTERNAL, 0.1)
         found = burns(counts.report())
         assert found["a"].rate == pytest.approx(100)
         assert found["a"].bad == 100
@@ -106,7 +106,7 @@ def test_a_server_whose_budget_burns_answers_from_the_student_and_says_so(
         assert before.provenance.tier == pb.TIER_TEACHER
         ledger = server.server.sla.ledger
         for _ in range(100):
-            ledger.record(TABLE, ClassOfService.REALTIME, None, grpc.StatusCode.INTERNAL, 0.1)
+            ledger.record(TABLE, ServiceClass.REALTIME, None, grpc.StatusCode.INTERNAL, 0.1)
         server.server.service.dispatcher.stepping.look()
         after = server.stub.Synthesize(ask(explain=True))
         assert after.provenance.tier == pb.TIER_STUDENT

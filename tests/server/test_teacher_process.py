@@ -18,7 +18,6 @@ from cascade_server.errors import DeadlinePassed, NotReady
 from cascade_server.latency_model import Line, Outlook
 from cascade_server.remote_teacher import RemoteTeacher, TeacherLink
 from cascade_server.repository import Repository
-from cascade_server.router import Tier
 from cascade_server.runtime import Runtime
 from cascade_server.teacher import LocalTeacher, TeacherInput
 from cascade_server.teacher_process import TeacherServer
@@ -32,6 +31,7 @@ from cascade_server.teacher_wire import (
     unpack_outlook,
     unpack_score,
 )
+from cascade_server.terms import Tier
 from cascade_tables import load_release
 
 from tests.releases import TABLE

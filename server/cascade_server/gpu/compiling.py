@@ -25,8 +25,8 @@ from cascade_server.gpu.philox import Uniform
 from cascade_server.gpu.plans import folder_of, stamp_of, write_plan
 from cascade_server.gpu.runtime import GpuRuntime
 from cascade_server.gpu.trt import TensorRT
-from cascade_server.router import Tier
 from cascade_server.runtime import Mask, Runtime, Tokens
+from cascade_server.terms import Tier
 
 AUTO = "auto"
 # Fastest first.

@@ -21,8 +21,8 @@ from cascade_server.local_runtime import (
     check,
     choose,
 )
-from cascade_server.router import Tier
 from cascade_server.runtime import Runtime
+from cascade_server.terms import Tier
 
 log = logging.getLogger("cascade.server")
 

@@ -20,7 +20,7 @@ from typing import Any
 from cascade_server.errors import PlanError
 from cascade_server.gpu.device import Gpu
 from cascade_server.gpu.trt import TensorRT
-from cascade_server.router import Tier
+from cascade_server.terms import Tier
 
 FORMAT = 1
 COMPILE = "run: cascade compile {table} --runtime tensorrt"

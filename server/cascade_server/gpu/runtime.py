@@ -14,8 +14,8 @@ from cascade_server.gpu.device import Device
 from cascade_server.gpu.keep_warm import KeepWarm
 from cascade_server.gpu.lanes import Layout, Program, StudentLane, TeacherLane
 from cascade_server.gpu.philox import Uniform
-from cascade_server.router import Tier
 from cascade_server.runtime import WARM_BATCHES, Mask, Noise, Runtime, Tokens
+from cascade_server.terms import Tier
 
 # Batch sizes: a batch is filled up to the next one.
 BUCKETS = (1, 16, 128, 1024, 4096)

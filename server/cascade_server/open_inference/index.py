@@ -11,7 +11,7 @@ from cascade_tables.errors import listing
 from cascade_server.errors import BadRequest, UnknownTable
 from cascade_server.open_inference.models import models
 from cascade_server.repository import Repository
-from cascade_server.router import Tier
+from cascade_server.terms import Tier
 
 READY, UNAVAILABLE, LOADING = "READY", "UNAVAILABLE", "LOADING"
 DRAINING = "the server is draining"

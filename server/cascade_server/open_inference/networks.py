@@ -21,9 +21,9 @@ from cascade_server.open_inference.models import (
 )
 from cascade_server.open_inference.parameters import Parameters
 from cascade_server.open_inference.tensors import Tensor
-from cascade_server.router import Tier
 from cascade_server.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.synthesis import stream
+from cascade_server.terms import Tier
 
 
 def to_draw(

@@ -18,17 +18,16 @@ from cascade_server.control import Control
 from cascade_server.deadline import Work
 from cascade_server.errors import BadRequest, NotAllowed, UnknownTable
 from cascade_server.ledger import OK
-from cascade_server.objectives import ClassOfService
 from cascade_server.open_inference import index, models, networks, rows, statistics
 from cascade_server.open_inference.models import PARAMETERS, Model
 from cascade_server.open_inference.parameters import Parameters, put, read_parameters
 from cascade_server.open_inference.tensors import read_inputs, write_outputs
 from cascade_server.releases_service import asked
-from cascade_server.router import Tier
 from cascade_server.routes import lot_of
 from cascade_server.runtime import Runtime
 from cascade_server.service import Context, Service, refuse
 from cascade_server.sla import Sla
+from cascade_server.terms import ServiceClass, Tier
 
 NAME = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 SERVER = "cascade"
@@ -197,7 +196,7 @@ class InferenceService:
             return await refuse(context, exc)
 
     async def ModelInfer(self, message: bytes, context: Context) -> pb.ModelInferResponse:
-        call = self._sla.call(ClassOfService.REALTIME)
+        call = self._sla.call(ServiceClass.REALTIME)
         try:
             request = pb.ModelInferRequest.FromString(message)
             repository = self._service.repository
@@ -277,14 +276,14 @@ class InferenceService:
         return out, model.tier, len(draw.tokens)
 
 
-def class_of(asked: Asked) -> ClassOfService:
+def class_of(asked: Asked) -> ServiceClass:
     """What was asked for, as objectives know it."""
     if asked.parameters.offline:
-        return ClassOfService.OFFLINE
+        return ServiceClass.OFFLINE
     given = asked.parameters.given
     scored = given.get("log_likelihood", False) or models.LOG_LIKELIHOOD in asked.outputs
     full = asked.model.tier is Tier.TEACHER or given.get("fidelity") == "full" or scored
-    return ClassOfService.FULL if full else ClassOfService.REALTIME
+    return ServiceClass.FULL if full else ServiceClass.REALTIME
 
 
 def _outputs(request: pb.ModelInferRequest) -> tuple[str, ...]:

@@ -17,8 +17,8 @@ from cascade_server.open_inference.models import (
     OBSERVED,
     TOKENS,
 )
-from cascade_server.router import Tier
 from cascade_server.runtime import Runtime
+from cascade_server.terms import Tier
 
 # Rows of one batch at most, as of the engines of this process, and bytes of its noise.
 MOST_ROWS = {Tier.STUDENT: 1024, Tier.TEACHER: 256}

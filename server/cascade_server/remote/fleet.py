@@ -18,8 +18,8 @@ from cascade_server.remote.contract import Network
 from cascade_server.remote.health import HealthConfig
 from cascade_server.remote.peer import Peer
 from cascade_server.remote.tiers import TritonStudent, TritonTeacher
-from cascade_server.router import Tier
 from cascade_server.runtime import Runtime
+from cascade_server.terms import Tier
 
 log = logging.getLogger("cascade.server")
 

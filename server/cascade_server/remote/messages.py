@@ -18,8 +18,8 @@ from cascade_server.open_inference.models import (
 )
 from cascade_server.open_inference.parameters import OFFLINE_PRIORITY
 from cascade_server.remote.contract import Network
-from cascade_server.router import Tier
 from cascade_server.runtime import Mask, Noise, Tokens
+from cascade_server.terms import Tier
 
 DTYPES = {
     "INT32": np.dtype("<i4"),

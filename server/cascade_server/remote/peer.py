@@ -18,7 +18,7 @@ from cascade_server.remote.client import Client, Unfit, words_of
 from cascade_server.remote.contract import Network, Serves
 from cascade_server.remote.health import Health, HealthConfig, answered, failed
 from cascade_server.remote.messages import Batch, WrongAnswer
-from cascade_server.router import Tier
+from cascade_server.terms import Tier
 
 log = logging.getLogger("cascade.server")
 

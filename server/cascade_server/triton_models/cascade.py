@@ -29,9 +29,10 @@ from cascade_server.deadline import Work
 from cascade_server.errors import DeadlinePassed, NotReady
 from cascade_server.objectives import DEFAULTS, EVERY, promised
 from cascade_server.open_inference.models import PARAMETERS
-from cascade_server.router import Route, Tier, Wanted, choose, patience
+from cascade_server.router import Route, choose, patience
 from cascade_server.runtime import Mask, Tokens
 from cascade_server.synthesis import Drawn, Plan
+from cascade_server.terms import Tier, Wanted
 from cascade_server.triton_models import asked, backend
 from cascade_server.triton_models.backend import Request, Response, Sender
 from cascade_server.triton_models.beside import Beside, answer

@@ -12,9 +12,9 @@ from cascade_proto import synthesis_pb2 as pb
 from numpy.typing import NDArray
 
 from cascade_server.open_inference.parameters import Parameters
-from cascade_server.router import Wanted
 from cascade_server.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.synthesis import fill_provenance, new_seed, recycle, stream
+from cascade_server.terms import Wanted
 from cascade_server.triton_models.asked import PROVENANCE, Outputs, provenance
 from cascade_server.triton_models.columns import Cells, Columns
 from cascade_server.triton_models.row_lookup import RowLookup

@@ -11,8 +11,8 @@ from cascade_server.gpu import graphs
 from cascade_server.gpu.lanes import Program
 from cascade_server.gpu.providers import CPU, SessionProgram
 from cascade_server.gpu.runtime import GpuRuntime
-from cascade_server.router import Tier
 from cascade_server.runtime import Runtime
+from cascade_server.terms import Tier
 from cascade_tables import Release, load_release
 
 from tests.releases import TABLE, make_release

@@ -18,8 +18,8 @@ from cascade_server.gpu.parity import xgboost_detector
 from cascade_server.gpu.plans import find_plan, folder_of, read_stamp
 from cascade_server.gpu.runtime import GpuRuntime
 from cascade_server.gpu.trt import TensorRT
-from cascade_server.router import Tier
 from cascade_server.runtime import Runtime
+from cascade_server.terms import Tier
 from cascade_tables import load_release
 
 from tests.releases import TABLE

@@ -9,7 +9,7 @@ from cascade_server.gpu import graphs
 from cascade_server.gpu.compiling import candidate, reference
 from cascade_server.gpu.parity import Parity, auc, auc_error, compare, xgboost_detector
 from cascade_server.gpu.runtime import GpuRuntime
-from cascade_server.router import Tier
+from cascade_server.terms import Tier
 from onnx import numpy_helper
 from sklearn.metrics import roc_auc_score
 

@@ -7,9 +7,9 @@ import pytest
 from cascade_server.gpu.lanes import StudentLane
 from cascade_server.gpu.philox import Uniform
 from cascade_server.gpu.runtime import bucket_of
-from cascade_server.router import Tier
 from cascade_server.runtime import WARM_BATCHES
 from cascade_server.tasks import SeededTask, TeacherTask, run_teacher
+from cascade_server.terms import Tier
 from cascade_tables.sampling import TeacherRows
 
 from tests.server.gpu.conftest import BUCKETS, Both, asked, program

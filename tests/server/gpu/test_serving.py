@@ -12,9 +12,9 @@ from cascade_server import repository as repository_module
 from cascade_server.config import ServerConfig
 from cascade_server.gpu.philox import Uniform
 from cascade_server.gpu.runtime import GpuRuntime
-from cascade_server.router import Tier
 from cascade_server.teacher import TeacherInput
 from cascade_server.teacher_wire import pack_draw, unpack_draw
+from cascade_server.terms import Tier
 from cascade_tables import Release
 
 from tests.releases import TABLE, make_release

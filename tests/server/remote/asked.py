@@ -11,10 +11,10 @@ import numpy as np
 from cascade_proto import synthesis_pb2
 from cascade_server.remote.contract import Network
 from cascade_server.remote.fleet import Fleet
-from cascade_server.router import Tier
 from cascade_server.runtime import Runtime
 from cascade_server.tasks import StudentTask
 from cascade_server.teacher import TeacherInput
+from cascade_server.terms import Tier
 
 from tests.server.remote.fakes import SOON, FakeServer, Gate, drawn_of
 

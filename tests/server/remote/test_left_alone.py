@@ -13,8 +13,8 @@ from cascade_server.remote.contract import Network
 from cascade_server.remote.fleet import Fleet
 from cascade_server.remote.health import HealthConfig
 from cascade_server.remote.peer import Peer, nothing_known
-from cascade_server.router import Tier
 from cascade_server.runtime import Runtime
+from cascade_server.terms import Tier
 
 from tests.server.remote.asked import check, counted, hold, networks, soon, task, two, until
 from tests.server.remote.fakes import FakeServer, Gate, fleet_of

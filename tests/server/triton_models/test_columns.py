@@ -14,8 +14,8 @@ from cascade_server.deadline import Work
 from cascade_server.open_inference.models import DATATYPES
 from cascade_server.open_inference.parameters import check_parameters
 from cascade_server.open_inference.tensors import BYTES, DTYPES, Tensor
-from cascade_server.router import Wanted
 from cascade_server.runtime import Mask, Noise, Runtime, Tokens
+from cascade_server.terms import Wanted
 from cascade_server.triton_models import asked
 from cascade_server.triton_models.asked import PROVENANCE, Outputs
 from cascade_server.triton_models.joined import drawn_together

@@ -13,8 +13,8 @@ from cascade_server import synthesis
 from cascade_server.deadline import Work
 from cascade_server.errors import BadRequest
 from cascade_server.open_inference.parameters import check_parameters
-from cascade_server.router import Tier, Wanted
 from cascade_server.runtime import Runtime
+from cascade_server.terms import Tier, Wanted
 from cascade_server.triton_models import asked
 from cascade_server.triton_models.joined import calls, drawn_together
 from cascade_server.triton_models.outlook import GAP_SECONDS, Outlooks, Turn, waited
