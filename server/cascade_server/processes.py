@@ -19,6 +19,7 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_tables import CascadeTablesError
 
 from cascade_server import loading
+from cascade_server.addresses import servers_of
 from cascade_server.answer_metrics import AnswersCollector, ServersCollector
 from cascade_server.books import Books
 from cascade_server.config import ServerConfig
@@ -31,7 +32,6 @@ from cascade_server.generations import Generations
 from cascade_server.listening import listen, reserve
 from cascade_server.metrics import ReleasesCollector, SteppingCollector
 from cascade_server.placement import Placement
-from cascade_server.remote.addresses import servers_of
 from cascade_server.repository import Loaded, Repository
 from cascade_server.server import Server
 from cascade_server.sla import Sla

@@ -11,6 +11,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from cascade_server import loading
+from cascade_server.addresses import servers_of
 from cascade_server.answer_metrics import AnswersCollector, ServersCollector
 from cascade_server.config import ServerConfig
 from cascade_server.control import Control
@@ -23,7 +24,6 @@ from cascade_server.open_inference.service import InferenceService
 from cascade_server.placement import Placement
 from cascade_server.releases_service import NAME as RELEASES
 from cascade_server.releases_service import ReleasesService
-from cascade_server.remote.addresses import servers_of
 from cascade_server.remote.fleet import Fleet
 from cascade_server.remote_teacher import TeacherLink
 from cascade_server.repository import Loaded, Repository

@@ -13,7 +13,7 @@ from cascade_server.errors import ConfigError, GpuError
 from cascade_server.gpu import opening
 from cascade_server.gpu.device import Gpu
 from cascade_server.gpu.opening import Machine, open_runtime
-from cascade_server.local_runtime import Available, Choice, choose
+from cascade_server.runtimes import Available, Choice, choose
 from cascade_tables import load_release
 from click.testing import CliRunner
 

@@ -14,14 +14,14 @@ from cascade_tables import Release
 from cascade_server.errors import GpuError
 from cascade_server.gpu.device import CudaDevice, Gpu, gpu
 from cascade_server.gpu.trt import TensorRT, tensorrt
-from cascade_server.local_runtime import (
+from cascade_server.runtime import Runtime
+from cascade_server.runtimes import (
     CUDA_PROVIDER,
     TENSORRT_PROVIDER,
     Available,
     check,
     choose,
 )
-from cascade_server.runtime import Runtime
 from cascade_server.terms import Tier
 
 log = logging.getLogger("cascade.server")

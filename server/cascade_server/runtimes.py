@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from cascade_server.addresses import FORM
 from cascade_server.errors import ConfigError, GpuError
-from cascade_server.remote.addresses import FORM
 
 CUDA_PROVIDER, TENSORRT_PROVIDER = "CUDAExecutionProvider", "TensorrtExecutionProvider"
 # By name: what it is.
