@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cascade_server.call_counts import CallCounts, buckets
 from cascade_server.memory import Memory, Note
 from cascade_server.merging import counted, merged
-from cascade_server.objectives import SloConfig
+from cascade_server.objectives.objective import SloConfig
 from cascade_server.routes import Routes
 from cascade_server.sketches import Sketches
 from cascade_server.tally import Tally

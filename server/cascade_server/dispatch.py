@@ -23,7 +23,7 @@ from cascade_server.errors import DeadlinePassed, NotReady
 from cascade_server.gate import Gate
 from cascade_server.gpu.philox import Uniform, pass_over, position
 from cascade_server.ledger import Report
-from cascade_server.objectives import promised
+from cascade_server.objectives.objective import promised
 from cascade_server.pace import Pace
 from cascade_server.repository import Repository
 from cascade_server.router import Option, Route, choose, patience

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cascade_server.books import Books
-from cascade_server.canary import CanaryConfig
 from cascade_server.changes import Asked
 from cascade_server.config import ServerConfig
 from cascade_server.crews import Crew
 from cascade_server.errors import ConfigError
+from cascade_server.objectives.canary import CanaryConfig
 from cascade_server.placement import Board
 from cascade_server.policy import Desired, Policy
 

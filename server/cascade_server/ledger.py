@@ -17,8 +17,15 @@ import grpc
 import numpy as np
 
 from cascade_server.books import Books
-from cascade_server.burn import WINDOWS, Alert, Events, alert_of, budget_remaining, burn_rate
-from cascade_server.objectives import Kind, Objective, SloConfig
+from cascade_server.objectives.burn import (
+    WINDOWS,
+    Alert,
+    Events,
+    alert_of,
+    budget_remaining,
+    burn_rate,
+)
+from cascade_server.objectives.objective import Kind, Objective, SloConfig
 from cascade_server.sketches import SLOT, quantile
 from cascade_server.state_file import Cells, State, rearranged
 from cascade_server.tally import added

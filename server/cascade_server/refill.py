@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from cascade_server import wire
 from cascade_server.ledger import Report
-from cascade_server.objectives import Kind
+from cascade_server.objectives.objective import Kind
 from cascade_server.pool import Demand, Key, Pool, condition_of, nothing_known, of_condition
 from cascade_server.runtime import Runtime, Tokens
 from cascade_server.teacher import TeacherInput

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from cascade_server.canary import Verdict
 from cascade_server.errors import ServerError
 from cascade_server.generation import Generation
+from cascade_server.objectives.canary import Verdict
 from cascade_server.policy import Desired
 from cascade_server.trials import Trials
 

@@ -16,7 +16,7 @@ from cascade_server.calls import Call
 from cascade_server.config import ServerConfig
 from cascade_server.ledger import Ledger
 from cascade_server.metrics import Metrics
-from cascade_server.objectives import SloConfig, load_slo
+from cascade_server.objectives.objective import SloConfig, load_slo
 from cascade_server.state_file import StateFile
 from cascade_server.terms import ServiceClass, Tier
 

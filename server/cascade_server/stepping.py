@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from cascade_server.ledger import Report
-from cascade_server.objectives import Kind
+from cascade_server.objectives.objective import Kind
 from cascade_server.terms import ServiceClass
 
 log = logging.getLogger("cascade.server")

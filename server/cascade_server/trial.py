@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_server.burn import Events
-from cascade_server.canary import Outcome
 from cascade_server.memory import Memory
-from cascade_server.objectives import Objective
+from cascade_server.objectives.burn import Events
+from cascade_server.objectives.canary import Outcome
+from cascade_server.objectives.objective import Objective
 
 # What is counted of an objective: events, and good ones.
 PAIR = 2

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from cascade_client import Client
 from cascade_server.commands import serve as serve_command
-from cascade_server.objectives import load_slo
+from cascade_server.objectives.objective import load_slo
 from cascade_server.server import SERVICES
 from cascade_server.supervisor import KILL_AFTER
 from cascade_tables.cli import main

@@ -11,7 +11,7 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_server.books import Books
 from cascade_server.ledger import OK, Ledger
 from cascade_server.memory import Memory, Note, Version
-from cascade_server.objectives import Kind, Objective, SloConfig
+from cascade_server.objectives.objective import Kind, Objective, SloConfig
 from cascade_server.sketches import RELATIVE_ACCURACY, SLOT, SLOTS, Sketches, bin_of, quantile
 from cascade_server.terms import ServiceClass, Tier
 from hypothesis import given

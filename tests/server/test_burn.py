@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from cascade_server.burn import WINDOWS, Alert, Events, alert_of, budget_remaining, burn_rate
+from cascade_server.objectives.burn import (
+    WINDOWS,
+    Alert,
+    Events,
+    alert_of,
+    budget_remaining,
+    burn_rate,
+)
 
 
 def rates(**known: float) -> dict[str, float]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cascade_server.burn import Events
-from cascade_server.canary import CanaryConfig, Outcome, Verdict, evidence, judge, upper
-from cascade_server.objectives import Kind, Objective
+from cascade_server.objectives.burn import Events
+from cascade_server.objectives.canary import CanaryConfig, Outcome, Verdict, evidence, judge, upper
+from cascade_server.objectives.objective import Kind, Objective
 from cascade_server.terms import ServiceClass
 
 CONFIG = CanaryConfig(seconds=60, calls=500)

@@ -16,7 +16,7 @@ from cascade_server.config import ServerConfig
 from cascade_server.errors import ConfigError
 from cascade_server.ledger import BLAMED, OK, Ledger
 from cascade_server.metrics import Metrics
-from cascade_server.objectives import Kind, Objective, SloConfig
+from cascade_server.objectives.objective import Kind, Objective, SloConfig
 from cascade_server.terms import ServiceClass, Tier
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families

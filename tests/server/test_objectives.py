@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 from cascade_server.errors import ConfigError
-from cascade_server.objectives import DEFAULTS, Kind, Objective, SloConfig, load_slo, promised
+from cascade_server.objectives.objective import (
+    DEFAULTS,
+    Kind,
+    Objective,
+    SloConfig,
+    load_slo,
+    promised,
+)
 from cascade_server.terms import ServiceClass, Tier
 
 WHOLE = """

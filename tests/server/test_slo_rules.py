@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
-from cascade_server.burn import WINDOWS
 from cascade_server.ledger import Ledger
 from cascade_server.metrics import Metrics
-from cascade_server.objectives import Kind, Objective, SloConfig
-from cascade_server.slo_rules import promise, rules, to_yaml
+from cascade_server.objectives.burn import WINDOWS
+from cascade_server.objectives.objective import Kind, Objective, SloConfig
+from cascade_server.objectives.prometheus_rules import promise, rules, to_yaml
 from cascade_server.terms import ServiceClass, Tier
 from cascade_tables.cli import main
 from click.testing import CliRunner

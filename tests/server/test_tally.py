@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from cascade_server.burn import WINDOWS
+from cascade_server.objectives.burn import WINDOWS
 from cascade_server.tally import COARSE, FINE, MIDDLE, Tally
 from hypothesis import given
 from hypothesis import strategies as st

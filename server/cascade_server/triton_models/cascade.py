@@ -27,7 +27,7 @@ from cascade_server import synthesis
 from cascade_server.config import ServerConfig
 from cascade_server.deadline import Work
 from cascade_server.errors import DeadlinePassed, NotReady
-from cascade_server.objectives import DEFAULTS, EVERY, promised
+from cascade_server.objectives.objective import DEFAULTS, EVERY, promised
 from cascade_server.open_inference.models import PARAMETERS
 from cascade_server.router import Route, choose, patience
 from cascade_server.runtime import Mask, Tokens

@@ -6,7 +6,7 @@ The service's own follow Prometheus: base units, `_total`. Those of objectives a
 
 from __future__ import annotations
 
-from cascade_server.objectives import Objective
+from cascade_server.objectives.objective import Objective
 from cascade_server.terms import ServiceClass, Tier
 
 REQUESTS = "cascade_requests_total"

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from cascade_server.burn import Events
-from cascade_server.objectives import Objective
+from cascade_server.objectives.burn import Events
+from cascade_server.objectives.objective import Objective
 
 
 class Verdict(StrEnum):

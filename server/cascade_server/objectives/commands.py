@@ -8,9 +8,9 @@ import click
 from cascade_tables import CascadeTablesError, list_releases
 
 from cascade_server.errors import ServerError
-from cascade_server.objectives import EVERY, SloConfig, load_slo
-from cascade_server.slo_rules import as_kubernetes, to_yaml
-from cascade_server.slo_rules import rules as rules_of
+from cascade_server.objectives.objective import EVERY, SloConfig, load_slo
+from cascade_server.objectives.prometheus_rules import as_kubernetes, to_yaml
+from cascade_server.objectives.prometheus_rules import rules as rules_of
 
 
 @click.group()
