@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cascade_server.gpu.philox import Uniform
 from cascade_server.terms import Tier
-from cascade_server.wire import FIELDS
+from cascade_server.wire.rows import FIELDS
 
 Tokens = NDArray[np.int32]
 Mask = NDArray[np.bool_]

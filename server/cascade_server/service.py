@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 import grpc
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_server import synthesis, wire
+from cascade_server import synthesis
 from cascade_server.answers import Answers
 from cascade_server.calls import Call
 from cascade_server.config import ServerConfig
@@ -35,6 +35,7 @@ from cascade_server.synthesis import Drawn, Plan
 from cascade_server.teacher import Teacher
 from cascade_server.terms import ServiceClass, Tier
 from cascade_server.together import CALLS_A_TURN, Together
+from cascade_server.wire import rows as wire
 
 LOADING = "releases are still being loaded; ask the health service when they are"
 NAME = pb.DESCRIPTOR.services_by_name["Synthesis"].full_name

@@ -15,10 +15,10 @@ from cascade_tables import Kind, Schema
 from cascade_tables.errors import listing
 
 from cascade_server.errors import BadRequest, UnknownTable
-from cascade_server.open_inference.tensors import BYTES
 from cascade_server.repository import Repository
 from cascade_server.runtime import Runtime
 from cascade_server.terms import Tier
+from cascade_server.wire.tensors import BYTES
 
 COMMON = ("priority", "seed", "timeout")
 # Parameters that a model allows, by who draws; None: the cascade.

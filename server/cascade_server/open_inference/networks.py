@@ -19,11 +19,11 @@ from cascade_server.open_inference.models import (
     TOKENS,
     Model,
 )
-from cascade_server.open_inference.parameters import Parameters
-from cascade_server.open_inference.tensors import Tensor
 from cascade_server.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.synthesis import stream
 from cascade_server.terms import Tier
+from cascade_server.wire.parameters import Parameters
+from cascade_server.wire.tensors import Tensor
 
 
 def to_draw(

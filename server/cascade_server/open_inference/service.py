@@ -18,16 +18,17 @@ from cascade_server.control import Control
 from cascade_server.deadline import Work
 from cascade_server.errors import BadRequest, NotAllowed, UnknownTable
 from cascade_server.ledger import OK
-from cascade_server.open_inference import index, models, networks, rows, statistics
+from cascade_server.open_inference import index, models, networks, statistics
 from cascade_server.open_inference.models import PARAMETERS, Model
-from cascade_server.open_inference.parameters import Parameters, put, read_parameters
-from cascade_server.open_inference.tensors import read_inputs, write_outputs
 from cascade_server.releases_service import asked
 from cascade_server.routes import lot_of
 from cascade_server.runtime import Runtime
 from cascade_server.service import Context, Service, refuse
 from cascade_server.sla import Sla
 from cascade_server.terms import ServiceClass, Tier
+from cascade_server.wire import tensor_rows as rows
+from cascade_server.wire.parameters import Parameters, put, read_parameters
+from cascade_server.wire.tensors import read_inputs, write_outputs
 
 NAME = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 SERVER = "cascade"

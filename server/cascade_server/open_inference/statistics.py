@@ -14,7 +14,7 @@ from cascade_proto import inference_pb2, synthesis_pb2
 from cascade_server.call_counts import OK, CallCounts, added
 from cascade_server.open_inference.models import Model
 from cascade_server.terms import Tier
-from cascade_server.wire import TIERS
+from cascade_server.wire.rows import TIERS
 
 Engines = Mapping[tuple[str, int, Tier], synthesis_pb2.EngineStatistics]
 

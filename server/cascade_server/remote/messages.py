@@ -16,10 +16,10 @@ from cascade_server.open_inference.models import (
     OBSERVED,
     TOKENS,
 )
-from cascade_server.open_inference.parameters import OFFLINE_PRIORITY
 from cascade_server.remote.contract import Network
 from cascade_server.runtime import Mask, Noise, Tokens
 from cascade_server.terms import Tier
+from cascade_server.wire.parameters import OFFLINE_PRIORITY
 
 DTYPES = {
     "INT32": np.dtype("<i4"),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cascade_server.runtime import Mask, Tokens
 from cascade_server.triton_models.row_tensor import RowTensor, States, Values
-from cascade_server.wire import ABSENT_STATE, NULL_STATE
+from cascade_server.wire.rows import ABSENT_STATE, NULL_STATE
 
 # Tokens of a number that is not to be looked up: it is wrong, or takes more than a look-up.
 NONE = (-1, -1)

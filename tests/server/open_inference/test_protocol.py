@@ -10,8 +10,8 @@ from cascade_proto import inference_pb2 as pb
 from cascade_proto import synthesis_pb2
 from cascade_proto.inference_pb2_grpc import GRPCInferenceServiceStub
 from cascade_server.config import ServerConfig
-from cascade_server.open_inference.rows import to_tensors
 from cascade_server.server import Server
+from cascade_server.wire.tensor_rows import to_tensors
 from cascade_tables import Column, Kind, Schema
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 

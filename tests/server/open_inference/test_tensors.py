@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cascade_proto import inference_pb2 as pb
 from cascade_server.errors import BadRequest
-from cascade_server.open_inference.tensors import (
+from cascade_server.wire.tensors import (
     BYTES,
     CONTENTS,
     DTYPES,

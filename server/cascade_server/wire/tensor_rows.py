@@ -16,9 +16,9 @@ from cascade_server.open_inference.models import (
     STATE,
     STATE_TYPE,
 )
-from cascade_server.open_inference.parameters import Parameters, put
-from cascade_server.open_inference.tensors import DTYPES, Tensor
-from cascade_server.wire import FIELDS, NULL_STATE
+from cascade_server.wire.parameters import Parameters, put
+from cascade_server.wire.rows import FIELDS, NULL_STATE
+from cascade_server.wire.tensors import DTYPES, Tensor
 
 FIDELITIES = {
     "auto": synthesis_pb2.FIDELITY_AUTO,
