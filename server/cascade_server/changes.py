@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cascade_server.control import ERRORS
-from cascade_server.crews import Member
 from cascade_server.errors import ServerError
+from cascade_server.supervision.control import ERRORS
+from cascade_server.supervision.crews import Member
 
 
 @dataclass(frozen=True, eq=False)

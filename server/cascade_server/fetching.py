@@ -9,10 +9,10 @@ from typing import Any
 from cascade_tables import CascadeTablesError
 
 from cascade_server.changes import Asked, kind_of
-from cascade_server.control import ERRORS
-from cascade_server.crews import Begin, Crew, Post
 from cascade_server.errors import NotAllowed, ReleaseRefused, ServerError
 from cascade_server.found import Found, Key, Source, Wanted
+from cascade_server.supervision.control import ERRORS
+from cascade_server.supervision.crews import Begin, Crew, Post
 
 
 @dataclass(eq=False)

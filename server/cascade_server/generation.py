@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from cascade_server.books import Books
 from cascade_server.changes import Asked
 from cascade_server.config import ServerConfig
-from cascade_server.crews import Crew
 from cascade_server.errors import ConfigError
 from cascade_server.objectives.canary import CanaryConfig
-from cascade_server.placement import Board
 from cascade_server.policy import Desired, Policy
+from cascade_server.supervision.crews import Crew
+from cascade_server.supervision.placement import Board
 
 
 @dataclass(frozen=True)

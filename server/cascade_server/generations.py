@@ -21,7 +21,6 @@ from cascade_tables.errors import listing as listing_of
 from cascade_server.books import Books
 from cascade_server.changes import Asked
 from cascade_server.config import ServerConfig
-from cascade_server.crews import Begin, Crew, Member, Phase, Role
 from cascade_server.desired_file import DesiredFile
 from cascade_server.errors import NotAllowed, NotReady, ServerError, UnknownTable
 from cascade_server.fetching import Fetching, fetch
@@ -31,7 +30,8 @@ from cascade_server.listing import listed
 from cascade_server.planning import Planner, carry_over
 from cascade_server.policy import Desired
 from cascade_server.routing import Routing
-from cascade_server.supervisor import Supervisor
+from cascade_server.supervision.crews import Begin, Crew, Member, Phase, Role
+from cascade_server.supervision.supervisor import Supervisor
 from cascade_server.trials import Trials
 
 log = logging.getLogger("cascade.server")

@@ -13,9 +13,9 @@ from cascade_server.found import Found, Key
 from cascade_server.generation import Generation, ReleaseConfig
 from cascade_server.ledger import Ledger
 from cascade_server.memory import Memory
-from cascade_server.placement import Board
 from cascade_server.policy import Desired
 from cascade_server.sla import open_books
+from cascade_server.supervision.placement import Board
 
 
 class Planner:

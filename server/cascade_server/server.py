@@ -10,18 +10,14 @@ from functools import partial
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from cascade_server import loading
 from cascade_server.addresses import servers_of
 from cascade_server.answer_metrics import AnswersCollector, ServersCollector
 from cascade_server.config import ServerConfig
-from cascade_server.control import Control
 from cascade_server.errors import ConfigError
 from cascade_server.grpcio_server import GrpcioServer
-from cascade_server.loading import Turns
 from cascade_server.metrics import SteppingCollector
 from cascade_server.open_inference.service import NAME as INFERENCE
 from cascade_server.open_inference.service import InferenceService
-from cascade_server.placement import Placement
 from cascade_server.releases_service import NAME as RELEASES
 from cascade_server.releases_service import ReleasesService
 from cascade_server.remote.fleet import Fleet
@@ -30,6 +26,10 @@ from cascade_server.repository import Loaded, Repository
 from cascade_server.service import NAME as SYNTHESIS
 from cascade_server.service import Service
 from cascade_server.sla import Sla
+from cascade_server.supervision import loading
+from cascade_server.supervision.control import Control
+from cascade_server.supervision.loading import Turns
+from cascade_server.supervision.placement import Placement
 from cascade_server.terms import Tier
 from cascade_server.transport import LingerConfig, TransportServer, first_of
 

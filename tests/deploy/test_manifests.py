@@ -16,7 +16,7 @@ from cascade_client import Client
 from cascade_server.commands import serve as serve_command
 from cascade_server.objectives.objective import load_slo
 from cascade_server.server import SERVICES
-from cascade_server.supervisor import KILL_AFTER
+from cascade_server.supervision.supervisor import KILL_AFTER
 from cascade_tables.cli import main
 from click.testing import CliRunner
 from grpc_health.v1 import health_pb2, health_pb2_grpc

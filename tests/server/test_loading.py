@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from cascade_server.loading import Turns, load, rest
+from cascade_server.supervision.loading import Turns, load, rest
 
 
 @pytest.mark.parametrize(("share", "expected"), [(1.0, 0.0), (0.5, 2.0), (0.2, 8.0)])

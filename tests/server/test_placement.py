@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from cascade_server.memory import Memory
-from cascade_server.placement import Board, Placement, choose
+from cascade_server.supervision.placement import Board, Placement, choose
 
 
 class TestChoice:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from cascade_server.restarts import RestartConfig, Restarts, ended
+from cascade_server.supervision.restarts import RestartConfig, Restarts, ended
 
 CONFIG = RestartConfig()
 

@@ -14,7 +14,6 @@ from google.protobuf.message import Message
 
 from cascade_server import synthesis
 from cascade_server.config import ServerConfig
-from cascade_server.control import Control
 from cascade_server.deadline import Work
 from cascade_server.errors import BadRequest, NotAllowed, UnknownTable
 from cascade_server.ledger import OK
@@ -25,6 +24,7 @@ from cascade_server.routes import lot_of
 from cascade_server.runtime import Runtime
 from cascade_server.service import Context, Service, refuse
 from cascade_server.sla import Sla
+from cascade_server.supervision.control import Control
 from cascade_server.terms import ServiceClass, Tier
 from cascade_server.wire import tensor_rows as rows
 from cascade_server.wire.parameters import Parameters, put, read_parameters

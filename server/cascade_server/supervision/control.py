@@ -7,8 +7,8 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cascade_server.crews import Post
 from cascade_server.errors import BadRequest, NotAllowed, NotReady, ServerError, UnknownTable
+from cascade_server.supervision.crews import Post
 
 # What the supervisor may answer instead; by the name of the class.
 ERRORS = {each.__name__: each for each in (BadRequest, NotAllowed, NotReady, UnknownTable)}

@@ -24,8 +24,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from cascade_server.crews import Begin, Crew, Member, Phase, Post, Role
-from cascade_server.restarts import RestartConfig, ended
+from cascade_server.supervision.crews import Begin, Crew, Member, Phase, Post, Role
+from cascade_server.supervision.restarts import RestartConfig, ended
 
 log = logging.getLogger("cascade.server")
 

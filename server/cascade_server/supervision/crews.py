@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
-from cascade_server.restarts import Restarts
+from cascade_server.supervision.restarts import Restarts
 
 
 class Begin(Enum):
