@@ -35,11 +35,11 @@ from cascade_proto.inference_pb2_grpc import GRPCInferenceServiceStub
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from cascade_server import synthesis
 from cascade_server.config import ServerConfig
+from cascade_server.counts.ledger import OK
+from cascade_server.counts.sla import Sla
 from cascade_server.deadline import Work
 from cascade_server.dispatch import Dispatcher
-from cascade_server.ledger import OK
 from cascade_server.repository import Repository
-from cascade_server.sla import Sla
 from cascade_server.terms import Tier
 from cascade_tables import list_releases, load_release
 

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from cascade_server.admission import LimitConfig
 from cascade_server.config import ServerConfig
+from cascade_server.counts.ledger import Report
 from cascade_server.deadline import Work
 from cascade_server.errors import DeadlinePassed, NotReady
 from cascade_server.gate import Gate
 from cascade_server.gpu.philox import Uniform, pass_over, position
-from cascade_server.ledger import Report
 from cascade_server.objectives.objective import promised
 from cascade_server.pace import Pace
 from cascade_server.repository import Repository

@@ -18,9 +18,9 @@ from typing import Any
 from cascade_tables import CascadeTablesError, ReleaseError
 from cascade_tables.errors import listing as listing_of
 
-from cascade_server.books import Books
 from cascade_server.changes import Asked
 from cascade_server.config import ServerConfig
+from cascade_server.counts.books import Books
 from cascade_server.desired_file import DesiredFile
 from cascade_server.errors import NotAllowed, NotReady, ServerError, UnknownTable
 from cascade_server.fetching import Fetching, fetch

@@ -19,17 +19,17 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_tables import CascadeTablesError
 
 from cascade_server.addresses import servers_of
-from cascade_server.answer_metrics import AnswersCollector, ServersCollector
-from cascade_server.books import Books
 from cascade_server.config import ServerConfig
+from cascade_server.counts.answer_metrics import AnswersCollector, ServersCollector
+from cascade_server.counts.books import Books
+from cascade_server.counts.metrics import ReleasesCollector, SteppingCollector
+from cascade_server.counts.sla import Sla
 from cascade_server.errors import ReleaseRefused, ServerError
 from cascade_server.found import Folder, Source
 from cascade_server.generation import Generation, ReleaseConfig
 from cascade_server.generations import Generations
-from cascade_server.metrics import ReleasesCollector, SteppingCollector
 from cascade_server.repository import Loaded, Repository
 from cascade_server.server import Server
-from cascade_server.sla import Sla
 from cascade_server.supervision import loading
 from cascade_server.supervision.control import Control
 from cascade_server.supervision.crews import Begin, Post, Role

@@ -21,7 +21,7 @@ import numpy as np
 from cascade_proto import synthesis_pb2 as pb
 from numpy.typing import NDArray
 
-from cascade_server.ledger import Report
+from cascade_server.counts.ledger import Report
 from cascade_server.objectives.objective import Kind
 from cascade_server.pool import Demand, Key, Pool, condition_of, nothing_known, of_condition
 from cascade_server.runtime import Runtime, Tokens

@@ -11,11 +11,12 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from cascade_server.addresses import servers_of
-from cascade_server.answer_metrics import AnswersCollector, ServersCollector
 from cascade_server.config import ServerConfig
+from cascade_server.counts.answer_metrics import AnswersCollector, ServersCollector
+from cascade_server.counts.metrics import SteppingCollector
+from cascade_server.counts.sla import Sla
 from cascade_server.errors import ConfigError
 from cascade_server.grpcio_server import GrpcioServer
-from cascade_server.metrics import SteppingCollector
 from cascade_server.open_inference.service import NAME as INFERENCE
 from cascade_server.open_inference.service import InferenceService
 from cascade_server.releases_service import NAME as RELEASES
@@ -25,7 +26,6 @@ from cascade_server.remote_teacher import TeacherLink
 from cascade_server.repository import Loaded, Repository
 from cascade_server.service import NAME as SYNTHESIS
 from cascade_server.service import Service
-from cascade_server.sla import Sla
 from cascade_server.supervision import loading
 from cascade_server.supervision.control import Control
 from cascade_server.supervision.loading import Turns

@@ -18,18 +18,18 @@ from cascade_proto import synthesis_pb2 as pb
 
 from cascade_server import synthesis
 from cascade_server.answers import Answers
-from cascade_server.calls import Call
 from cascade_server.config import ServerConfig
+from cascade_server.counts.calls import Call
+from cascade_server.counts.ledger import OK
+from cascade_server.counts.sla import Sla
 from cascade_server.deadline import Work
 from cascade_server.dispatch import Dispatcher
 from cascade_server.errors import NotReady, refusal_of
-from cascade_server.ledger import OK
 from cascade_server.remote.fleet import Fleet
 from cascade_server.repository import Repository
 from cascade_server.routes import lot_of
 from cascade_server.runtime import Runtime
 from cascade_server.second_level import SecondLevel, SecondLevelConfig
-from cascade_server.sla import Sla
 from cascade_server.stream import Stream, Turns
 from cascade_server.synthesis import Drawn, Plan
 from cascade_server.teacher import Teacher

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from cascade_server.ledger import Report
+from cascade_server.counts.ledger import Report
 from cascade_server.objectives.objective import Kind
 from cascade_server.terms import ServiceClass
 

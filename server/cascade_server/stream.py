@@ -17,10 +17,10 @@ import grpc
 from cascade_proto import synthesis_pb2 as pb
 
 from cascade_server import synthesis
-from cascade_server.calls import Call
+from cascade_server.counts.calls import Call
+from cascade_server.counts.ledger import OK
 from cascade_server.deadline import Work
 from cascade_server.errors import NotReady, refusal_of
-from cascade_server.ledger import OK
 from cascade_server.synthesis import Drawn, Plan
 from cascade_server.terms import Tier
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_server.books import Books
+from cascade_server.counts.books import Books
+from cascade_server.counts.trial import outcomes
 from cascade_server.objectives import canary
 from cascade_server.objectives.canary import CanaryConfig, Judged, Verdict
-from cascade_server.trial import outcomes
 
 
 @dataclass(frozen=True, eq=False)

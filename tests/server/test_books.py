@@ -8,11 +8,18 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from cascade_proto import synthesis_pb2 as pb
-from cascade_server.books import Books
-from cascade_server.ledger import OK, Ledger
+from cascade_server.counts.books import Books
+from cascade_server.counts.ledger import OK, Ledger
+from cascade_server.counts.sketches import (
+    RELATIVE_ACCURACY,
+    SLOT,
+    SLOTS,
+    Sketches,
+    bin_of,
+    quantile,
+)
 from cascade_server.memory import Memory, Note, Version
 from cascade_server.objectives.objective import Kind, Objective, SloConfig
-from cascade_server.sketches import RELATIVE_ACCURACY, SLOT, SLOTS, Sketches, bin_of, quantile
 from cascade_server.terms import ServiceClass, Tier
 from hypothesis import given
 from hypothesis import strategies as st

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
-from cascade_server.calls import UNKNOWN_TABLE, Call, why_hung_up
+from cascade_server.counts.calls import UNKNOWN_TABLE, Call, why_hung_up
 from cascade_server.terms import ServiceClass, Tier
 
 OK, CANCELLED = grpc.StatusCode.OK, grpc.StatusCode.CANCELLED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cascade_proto import synthesis_pb2 as pb
-from cascade_server.merging import counted, merged
+from cascade_server.counts.merging import counted, merged
 
 STUDENT, TEACHER = pb.TIER_STUDENT, pb.TIER_TEACHER
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cascade_proto import synthesis_pb2 as pb
-from cascade_server.ledger import BLAMED, OK, Ledger
+from cascade_server.counts.ledger import BLAMED, OK, Ledger
 from cascade_server.objectives.objective import Kind, Objective, SloConfig
 from cascade_server.pool import Demand, Key, Pool, PoolConfig, condition_of
 from cascade_server.refill import (

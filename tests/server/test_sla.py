@@ -12,10 +12,10 @@ import grpc
 import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.config import ServerConfig
+from cascade_server.counts.state_file import NAME
 from cascade_server.errors import ConfigError
 from cascade_server.runtime import Runtime
 from cascade_server.server import Server
-from cascade_server.state_file import NAME
 
 from tests.releases import TABLE
 from tests.server.messages import ask, row

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
-from cascade_server.ledger import Ledger
-from cascade_server.metrics import Metrics
+from cascade_server.counts.ledger import Ledger
+from cascade_server.counts.metrics import Metrics
 from cascade_server.objectives.burn import WINDOWS
 from cascade_server.objectives.objective import Kind, Objective, SloConfig
 from cascade_server.objectives.prometheus_rules import promise, rules, to_yaml

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cascade_server.counts.state_file import NAME, Cells, State, StateFile, decode, encode
 from cascade_server.errors import ConfigError
-from cascade_server.state_file import NAME, Cells, State, StateFile, decode, encode
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.config import ServerConfig
-from cascade_server.ledger import Ledger
+from cascade_server.counts.ledger import Ledger
 from cascade_server.objectives.objective import Kind, Objective, SloConfig
 from cascade_server.stepping import Burn, StepConfig, Stepping, Steps, burns, stepped
 from cascade_server.terms import ServiceClass, Tier

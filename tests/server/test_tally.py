@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from cascade_server.counts.tally import COARSE, FINE, MIDDLE, Tally
 from cascade_server.objectives.burn import WINDOWS
-from cascade_server.tally import COARSE, FINE, MIDDLE, Tally
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from prometheus_client.utils import floatToGoString
 
-from cascade_server.ledger import BLAMED, OK
+from cascade_server.counts.ledger import BLAMED, OK
 from cascade_server.objectives import metric_names as slo_names
 from cascade_server.objectives.burn import PAIRS, WINDOWS, Alert
 from cascade_server.objectives.objective import TIERS, Kind, Objective, SloConfig

@@ -10,8 +10,8 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_tables import ABSENT, ColumnData, Kind, Schema
 from numpy.typing import NDArray
 
+from cascade_server.counts.ledger import Latencies, Report
 from cascade_server.errors import BadRequest
-from cascade_server.ledger import Latencies, Report
 from cascade_server.objectives.burn import WINDOWS, Alert
 from cascade_server.objectives.objective import Kind as ObjectiveKind
 from cascade_server.terms import ServiceClass, Tier

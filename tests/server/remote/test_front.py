@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
-from cascade_server.answer_metrics import ServersCollector
 from cascade_server.config import ServerConfig
+from cascade_server.counts.answer_metrics import ServersCollector
 
 from tests.releases import TABLE, make_release
 from tests.server.messages import ask, read, row

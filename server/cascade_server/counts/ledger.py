@@ -16,7 +16,10 @@ from threading import Lock
 import grpc
 import numpy as np
 
-from cascade_server.books import Books
+from cascade_server.counts.books import Books
+from cascade_server.counts.sketches import SLOT, quantile
+from cascade_server.counts.state_file import Cells, State, rearranged
+from cascade_server.counts.tally import added
 from cascade_server.objectives.burn import (
     WINDOWS,
     Alert,
@@ -26,9 +29,6 @@ from cascade_server.objectives.burn import (
     burn_rate,
 )
 from cascade_server.objectives.objective import Kind, Objective, SloConfig
-from cascade_server.sketches import SLOT, quantile
-from cascade_server.state_file import Cells, State, rearranged
-from cascade_server.tally import added
 from cascade_server.terms import ServiceClass, Tier
 
 # What the server is to blame for. The rest is the caller's: a request that cannot be, a table that

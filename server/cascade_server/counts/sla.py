@@ -11,13 +11,13 @@ from collections.abc import Callable
 import grpc
 from cascade_tables import list_releases
 
-from cascade_server.books import Books
-from cascade_server.calls import Call
 from cascade_server.config import ServerConfig
-from cascade_server.ledger import Ledger
-from cascade_server.metrics import Metrics
+from cascade_server.counts.books import Books
+from cascade_server.counts.calls import Call
+from cascade_server.counts.ledger import Ledger
+from cascade_server.counts.metrics import Metrics
+from cascade_server.counts.state_file import StateFile
 from cascade_server.objectives.objective import SloConfig, load_slo
-from cascade_server.state_file import StateFile
 from cascade_server.terms import ServiceClass, Tier
 
 log = logging.getLogger("cascade.server")

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from cascade_server.counts.tally import Counts
 from cascade_server.errors import ConfigError
-from cascade_server.tally import Counts
 
 log = logging.getLogger("cascade.server")
 

@@ -20,9 +20,9 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from cascade_server.call_counts import CallCounts, added
+from cascade_server.counts.call_counts import CallCounts, added
+from cascade_server.counts.ledger import BLAMED, OK, Ledger, Report, Status
 from cascade_server.errors import ConfigError
-from cascade_server.ledger import BLAMED, OK, Ledger, Report, Status
 from cascade_server.objectives import metric_names as slo_names
 from cascade_server.objectives.burn import WINDOWS
 from cascade_server.objectives.metric_names import CAN_ANSWER, NO_TIER

@@ -10,15 +10,15 @@ import numpy as np
 from cascade_proto import synthesis_pb2 as pb
 from numpy.typing import NDArray
 
-from cascade_server.call_counts import CallCounts, buckets
+from cascade_server.counts.call_counts import CallCounts, buckets
+from cascade_server.counts.merging import counted, merged
+from cascade_server.counts.sketches import Sketches
+from cascade_server.counts.tally import Tally
+from cascade_server.counts.trial import Trial
 from cascade_server.memory import Memory, Note
-from cascade_server.merging import counted, merged
 from cascade_server.objectives.objective import SloConfig
 from cascade_server.routes import Routes
-from cascade_server.sketches import Sketches
-from cascade_server.tally import Tally
 from cascade_server.terms import ServiceClass, Tier
-from cascade_server.trial import Trial
 
 # Bytes of a process's statistics.
 NOTE = 256 * 1024

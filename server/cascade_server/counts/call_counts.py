@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_server.calls import UNKNOWN_TABLE
+from cascade_server.counts.calls import UNKNOWN_TABLE
 from cascade_server.memory import Memory
 from cascade_server.objectives import metric_names as slo_names
 from cascade_server.objectives.objective import Objective
