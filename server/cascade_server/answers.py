@@ -21,7 +21,7 @@ from cascade_server.cache import Cache, CacheConfig, Flights, key_of
 from cascade_server.config import ServerConfig
 from cascade_server.counts.ledger import Ledger
 from cascade_server.dispatch import Dispatcher
-from cascade_server.latency_model import LatencyModel
+from cascade_server.engines.latency_model import LatencyModel
 from cascade_server.pool import Demand, Pool, PoolConfig, PoolStatistics
 from cascade_server.refill import Load, Refill, RefillConfig, worst_burn
 from cascade_server.repository import Repository

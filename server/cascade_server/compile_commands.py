@@ -93,8 +93,8 @@ def _compile(
     threads: int,
     say: Callable[[str], None],
 ) -> None:
+    from cascade_server.engines.runtime import Runtime
     from cascade_server.gpu import compiling
-    from cascade_server.runtime import Runtime
     from cascade_server.terms import Tier
 
     versions = list_releases(repository).get(table, [])

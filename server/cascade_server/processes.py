@@ -24,6 +24,7 @@ from cascade_server.counts.answer_metrics import AnswersCollector, ServersCollec
 from cascade_server.counts.books import Books
 from cascade_server.counts.metrics import ReleasesCollector, SteppingCollector
 from cascade_server.counts.sla import Sla
+from cascade_server.engines.teacher_process import TeacherServer
 from cascade_server.errors import ReleaseRefused, ServerError
 from cascade_server.found import Folder, Source
 from cascade_server.generation import Generation, ReleaseConfig
@@ -35,7 +36,6 @@ from cascade_server.supervision.control import Control
 from cascade_server.supervision.crews import Begin, Post, Role
 from cascade_server.supervision.listening import listen, reserve
 from cascade_server.supervision.placement import Placement
-from cascade_server.teacher_process import TeacherServer
 from cascade_server.terms import Tier
 
 # The teacher has what the workers leave of the processors.

@@ -13,8 +13,8 @@ from cascade_proto import synthesis_pb2 as pb
 
 from cascade_server import synthesis
 from cascade_server.deadline import Work
+from cascade_server.engines.runtime import Runtime
 from cascade_server.router import Option, Route
-from cascade_server.runtime import Runtime
 from cascade_server.terms import Tier, Wanted
 
 # Enough for Python's interpreter to have specialised what is run for each of them.

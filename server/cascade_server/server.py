@@ -15,6 +15,7 @@ from cascade_server.config import ServerConfig
 from cascade_server.counts.answer_metrics import AnswersCollector, ServersCollector
 from cascade_server.counts.metrics import SteppingCollector
 from cascade_server.counts.sla import Sla
+from cascade_server.engines.teacher_link import TeacherLink
 from cascade_server.errors import ConfigError
 from cascade_server.grpcio_server import GrpcioServer
 from cascade_server.open_inference.service import NAME as INFERENCE
@@ -22,7 +23,6 @@ from cascade_server.open_inference.service import InferenceService
 from cascade_server.releases_service import NAME as RELEASES
 from cascade_server.releases_service import ReleasesService
 from cascade_server.remote.fleet import Fleet
-from cascade_server.remote_teacher import TeacherLink
 from cascade_server.repository import Loaded, Repository
 from cascade_server.service import NAME as SYNTHESIS
 from cascade_server.service import Service

@@ -33,7 +33,7 @@ class Word(str):
 
 # Rows of one request, and of one batch.
 MAX_BATCH = 1024
-# Rows of one pass of the teacher; see cascade_server.teacher.
+# Rows of one pass of the teacher; see cascade_server.engines.teacher.
 TEACHER_BATCH = 256
 # Requests that may wait at each priority before more are refused.
 MAX_QUEUE = 1024

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from cascade_server.batching import (
+from cascade_server.engines.batching import (
     Batch,
     Gather,
     GatherConfig,

@@ -11,8 +11,8 @@ import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server import synthesis
 from cascade_server.deadline import Work
+from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import DeadlinePassed
-from cascade_server.runtime import Runtime
 from cascade_tables import load_release
 
 from tests.releases import TABLE

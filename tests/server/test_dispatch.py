@@ -18,10 +18,10 @@ from cascade_server.admission import Limit, LimitConfig
 from cascade_server.config import ServerConfig
 from cascade_server.deadline import Work
 from cascade_server.dispatch import Dispatcher, Engines
+from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import TooMuch
 from cascade_server.gate import Gate
 from cascade_server.pace import Pace
-from cascade_server.runtime import Runtime
 from cascade_server.terms import Priority, Tier
 
 from tests.releases import make_release

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from cascade_server.engine import Engine
+from cascade_server.engines.engine import Engine
 from cascade_server.errors import DeadlinePassed
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from cascade_proto import synthesis_pb2 as pb
-from cascade_server.runtime import Runtime
+from cascade_server.engines.runtime import Runtime
 
 from tests.releases import TABLE
 from tests.server.messages import COLUMNS, allowed, read, row

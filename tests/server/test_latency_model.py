@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from cascade_server.latency_model import HALF_LIFE, Hindsight, LatencyModel
+from cascade_server.engines.latency_model import HALF_LIFE, Hindsight, LatencyModel
 
 
 def taught(seconds_of, batches: int = 400, noise: float = 0.0, seed: int = 0) -> LatencyModel:  # type: ignore[no-untyped-def]

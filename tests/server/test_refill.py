@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.counts.ledger import BLAMED, OK, Ledger
+from cascade_server.engines.runtime import Runtime, Tokens
+from cascade_server.engines.teacher import TeacherInput
 from cascade_server.objectives.objective import Kind, Objective, SloConfig
 from cascade_server.pool import Demand, Key, Pool, PoolConfig, condition_of
 from cascade_server.refill import (
@@ -26,8 +28,6 @@ from cascade_server.refill import (
     soonest,
     worst_burn,
 )
-from cascade_server.runtime import Runtime, Tokens
-from cascade_server.teacher import TeacherInput
 from cascade_server.terms import ServiceClass, Tier
 from cascade_tables import load_release
 from cascade_tables.sampling import sample_teacher

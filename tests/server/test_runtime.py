@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cascade_server.runtime import MAX_BATCH, Runtime
+from cascade_server.engines.runtime import MAX_BATCH, Runtime
 from cascade_tables import ReleaseError, load_release
 
 from tests.releases import TABLE

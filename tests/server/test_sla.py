@@ -13,8 +13,8 @@ import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.config import ServerConfig
 from cascade_server.counts.state_file import NAME
+from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import ConfigError
-from cascade_server.runtime import Runtime
 from cascade_server.server import Server
 
 from tests.releases import TABLE

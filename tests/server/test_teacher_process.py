@@ -13,15 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cascade_server.engine import EngineStatistics
-from cascade_server.errors import DeadlinePassed, NotReady
-from cascade_server.latency_model import Line, Outlook
-from cascade_server.remote_teacher import RemoteTeacher, TeacherLink
-from cascade_server.repository import Repository
-from cascade_server.runtime import Runtime
-from cascade_server.teacher import LocalTeacher, TeacherInput
-from cascade_server.teacher_process import TeacherServer
-from cascade_server.teacher_wire import (
+from cascade_server.engines.engine import EngineStatistics
+from cascade_server.engines.latency_model import Line, Outlook
+from cascade_server.engines.runtime import Runtime
+from cascade_server.engines.teacher import LocalTeacher, TeacherInput
+from cascade_server.engines.teacher_link import RemoteTeacher, TeacherLink
+from cascade_server.engines.teacher_process import TeacherServer
+from cascade_server.engines.teacher_wire import (
     pack_draw,
     pack_drawn,
     pack_outlook,
@@ -31,6 +29,8 @@ from cascade_server.teacher_wire import (
     unpack_outlook,
     unpack_score,
 )
+from cascade_server.errors import DeadlinePassed, NotReady
+from cascade_server.repository import Repository
 from cascade_server.terms import Tier
 from cascade_tables import load_release
 

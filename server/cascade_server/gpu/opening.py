@@ -11,10 +11,10 @@ from pathlib import Path
 
 from cascade_tables import Release
 
+from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import GpuError
 from cascade_server.gpu.device import CudaDevice, Gpu, gpu
 from cascade_server.gpu.trt import TensorRT, tensorrt
-from cascade_server.runtime import Runtime
 from cascade_server.runtimes import (
     CUDA_PROVIDER,
     TENSORRT_PROVIDER,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cascade_server.deadline import Work
 from cascade_server.dispatch import NoiseSource, TokenDraw, noise_of
+from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.errors import BadRequest
 from cascade_server.open_inference.models import (
     DRAWN,
@@ -19,7 +20,6 @@ from cascade_server.open_inference.models import (
     TOKENS,
     Model,
 )
-from cascade_server.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.synthesis import stream
 from cascade_server.terms import Tier
 from cascade_server.wire.parameters import Parameters

@@ -19,8 +19,8 @@ from typing import Any, Protocol
 import grpc
 import numpy as np
 
-from cascade_server.batching import Waiting, next_batch
-from cascade_server.engine import TOO_LATE, EngineStatistics
+from cascade_server.engines.batching import Waiting, next_batch
+from cascade_server.engines.engine import TOO_LATE, EngineStatistics
 from cascade_server.errors import DeadlinePassed, NotReady, ServerError, TooMuch
 from cascade_server.remote.choice import (
     Hedges,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import grpc
 
-from cascade_server.latency_model import Line, Outlook
+from cascade_server.engines.latency_model import Line, Outlook
 
 # What is left of a deadline is not given to the last server to the last microsecond.
 KEPT_BACK = 0.1

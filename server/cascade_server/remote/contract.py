@@ -10,6 +10,7 @@ from typing import NamedTuple
 from cascade_proto import inference_pb2 as pb
 from cascade_tables.errors import listing
 
+from cascade_server.engines.runtime import Runtime
 from cascade_server.open_inference.models import (
     DRAWN,
     LOG_LIKELIHOOD,
@@ -17,7 +18,6 @@ from cascade_server.open_inference.models import (
     OBSERVED,
     TOKENS,
 )
-from cascade_server.runtime import Runtime
 from cascade_server.terms import Tier
 
 # Rows of one batch at most, as of the engines of this process, and bytes of its noise.

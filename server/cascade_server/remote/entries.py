@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cascade_server.batching import Waiting
-from cascade_server.engine import EngineStatistics
+from cascade_server.engines.batching import Waiting
+from cascade_server.engines.engine import EngineStatistics
 from cascade_server.errors import ServerError
 from cascade_server.remote.messages import Batch
 from cascade_server.remote.peer import Peer, Underway

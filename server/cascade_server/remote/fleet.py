@@ -10,6 +10,7 @@ from functools import partial
 
 from cascade_proto import synthesis_pb2 as pb
 
+from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import ConfigError
 from cascade_server.open_inference.models import LOG_LIKELIHOOD
 from cascade_server.remote.batches import Batches
@@ -18,7 +19,6 @@ from cascade_server.remote.contract import Network
 from cascade_server.remote.health import HealthConfig
 from cascade_server.remote.peer import Peer
 from cascade_server.remote.tiers import TritonStudent, TritonTeacher
-from cascade_server.runtime import Runtime
 from cascade_server.terms import Tier
 
 log = logging.getLogger("cascade.server")

@@ -12,7 +12,7 @@ from functools import partial
 import grpc
 import numpy as np
 
-from cascade_server.latency_model import LatencyModel, Outlook
+from cascade_server.engines.latency_model import LatencyModel, Outlook
 from cascade_server.remote.choice import View
 from cascade_server.remote.client import Client, Unfit, words_of
 from cascade_server.remote.contract import Network, Serves

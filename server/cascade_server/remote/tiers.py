@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_server.engine import EngineStatistics
+from cascade_server.engines.engine import EngineStatistics
+from cascade_server.engines.philox import Uniform
+from cascade_server.engines.runtime import Mask, Tokens
+from cascade_server.engines.tasks import StudentTask
+from cascade_server.engines.teacher import TeacherInput
 from cascade_server.errors import NotAllowed
-from cascade_server.gpu.philox import Uniform
 from cascade_server.remote.batches import Batches
 from cascade_server.remote.messages import Batch
-from cascade_server.runtime import Mask, Tokens
-from cascade_server.tasks import StudentTask
-from cascade_server.teacher import TeacherInput
 
 # Rows of one input: it is cut into what servers take, which work on the parts side by side.
 TEACHER_ROWS = 1024

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cascade_server.runtime import Runtime
+from cascade_server.engines.runtime import Runtime
 from cascade_tables import load_release
 
 from tests.releases import TABLE

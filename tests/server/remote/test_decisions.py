@@ -8,8 +8,8 @@ import grpc
 import pytest
 from cascade_server.addresses import servers_of
 from cascade_server.config import ServerConfig
+from cascade_server.engines.latency_model import Line, Outlook
 from cascade_server.errors import ConfigError
-from cascade_server.latency_model import Line, Outlook
 from cascade_server.remote.choice import (
     OFFLINE_ROWS,
     Hedges,

@@ -12,10 +12,10 @@ import grpc
 import numpy as np
 import pytest
 from cascade_proto import inference_pb2 as pb
+from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import ConfigError, DeadlinePassed, NotAllowed, NotReady, TooMuch
 from cascade_server.remote.contract import Network
 from cascade_server.remote.fleet import Fleet
-from cascade_server.runtime import Runtime
 from cascade_tables import load_release
 
 from tests.releases import TABLE

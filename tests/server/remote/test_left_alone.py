@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from cascade_proto import inference_pb2 as pb
+from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import DeadlinePassed
 from cascade_server.remote.contract import Network
 from cascade_server.remote.fleet import Fleet
 from cascade_server.remote.health import HealthConfig
 from cascade_server.remote.peer import Peer, nothing_known
-from cascade_server.runtime import Runtime
 from cascade_server.terms import Tier
 
 from tests.server.remote.asked import check, counted, hold, networks, soon, task, two, until

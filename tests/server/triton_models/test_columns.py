@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from cascade_server import synthesis
 from cascade_server.deadline import Work
+from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.open_inference.models import DATATYPES
-from cascade_server.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.terms import Wanted
 from cascade_server.triton_models import asked
 from cascade_server.triton_models.asked import PROVENANCE, Outputs

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from cascade_server import synthesis
 from cascade_server.deadline import Work
+from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import BadRequest
-from cascade_server.runtime import Runtime
 from cascade_server.terms import Tier, Wanted
 from cascade_server.triton_models import asked
 from cascade_server.triton_models.joined import calls, drawn_together

@@ -15,11 +15,11 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_server.engine import EngineStatistics
-from cascade_server.gpu.philox import Uniform
-from cascade_server.latency_model import Line, Outlook
-from cascade_server.runtime import Noise, Tokens
-from cascade_server.teacher import TeacherInput
+from cascade_server.engines.engine import EngineStatistics
+from cascade_server.engines.latency_model import Line, Outlook
+from cascade_server.engines.philox import Uniform
+from cascade_server.engines.runtime import Noise, Tokens
+from cascade_server.engines.teacher import TeacherInput
 
 FRAME = struct.Struct("<IBQ")
 DRAW = struct.Struct("<HIIIId??")

@@ -11,7 +11,7 @@ from cascade_tables import Release, ReleaseError
 from cascade_tables.sampling import log_likelihood
 from numpy.typing import NDArray
 
-from cascade_server.gpu.philox import Uniform
+from cascade_server.engines.philox import Uniform
 from cascade_server.terms import Tier
 from cascade_server.wire.rows import FIELDS
 

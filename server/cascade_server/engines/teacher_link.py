@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_server.engine import EngineStatistics
-from cascade_server.errors import DeadlinePassed, NotReady
-from cascade_server.latency_model import Hindsight, Outlook
-from cascade_server.runtime import Mask, Runtime, Tokens
-from cascade_server.teacher import AWAY, TeacherInput
-from cascade_server.teacher_wire import (
+from cascade_server.engines.engine import EngineStatistics
+from cascade_server.engines.latency_model import Hindsight, Outlook
+from cascade_server.engines.runtime import Mask, Runtime, Tokens
+from cascade_server.engines.teacher import AWAY, TeacherInput
+from cascade_server.engines.teacher_wire import (
     Frame,
     Said,
     pack_draw,
@@ -26,6 +25,7 @@ from cascade_server.teacher_wire import (
     unpack_drawn,
     unpack_outlook,
 )
+from cascade_server.errors import DeadlinePassed, NotReady
 
 # Seconds between attempts to reach it.
 RECONNECT_SECONDS = 0.05

@@ -13,10 +13,10 @@ from cascade_tables.sampling import TeacherRows
 from numpy.typing import NDArray
 
 from cascade_server.deadline import Work
-from cascade_server.engine import Engine, EngineStatistics
-from cascade_server.gpu.philox import Uniform
-from cascade_server.runtime import Mask, Noise, Runtime, Tokens
-from cascade_server.tasks import SeededTask, TeacherTask, run_teacher
+from cascade_server.engines.engine import Engine, EngineStatistics
+from cascade_server.engines.philox import Uniform
+from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
+from cascade_server.engines.tasks import SeededTask, TeacherTask, run_teacher
 from cascade_server.terms import Tier
 
 AWAY = "the teacher's process is away; it is being started again"

@@ -7,9 +7,9 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import Protocol
 
-from cascade_server.engine import Engine, EngineStatistics
-from cascade_server.runtime import Runtime
-from cascade_server.tasks import StudentTask, run_student
+from cascade_server.engines.engine import Engine, EngineStatistics
+from cascade_server.engines.runtime import Runtime
+from cascade_server.engines.tasks import StudentTask, run_student
 from cascade_server.terms import Tier
 
 

@@ -15,7 +15,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from cascade_server.batching import (
+from cascade_server.engines.batching import (
     Gather,
     GatherConfig,
     Waiting,
@@ -23,8 +23,8 @@ from cascade_server.batching import (
     next_batch,
     waits,
 )
+from cascade_server.engines.latency_model import LatencyModel, Outlook
 from cascade_server.errors import DeadlinePassed
-from cascade_server.latency_model import LatencyModel, Outlook
 
 TOO_LATE = "the deadline passed in the queue"
 BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from cascade_tables.sampling import TeacherRows
 
-from cascade_server.gpu.philox import Uniform
-from cascade_server.runtime import Mask, Noise, Runtime, Tokens
+from cascade_server.engines.philox import Uniform
+from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
 
 
 @dataclass

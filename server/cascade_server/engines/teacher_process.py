@@ -7,10 +7,8 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from cascade_server.errors import DeadlinePassed
-from cascade_server.repository import Repository
-from cascade_server.teacher import LocalTeacher
-from cascade_server.teacher_wire import (
+from cascade_server.engines.teacher import LocalTeacher
+from cascade_server.engines.teacher_wire import (
     Frame,
     Said,
     pack_drawn,
@@ -19,6 +17,8 @@ from cascade_server.teacher_wire import (
     unpack_draw,
     unpack_score,
 )
+from cascade_server.errors import DeadlinePassed
+from cascade_server.repository import Repository
 
 log = logging.getLogger("cascade.server")
 
