@@ -9,9 +9,9 @@ from pathlib import Path
 
 from cascade_tables import ReleaseError, list_releases, load_release
 
+from cascade_server.engines.gpu.opening import open_runtime
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import GpuError, ReleaseRefused, UnknownTable
-from cascade_server.gpu.opening import open_runtime
 from cascade_server.memory import Memory
 from cascade_server.rehearsal import rehearse
 from cascade_server.routes import Routes

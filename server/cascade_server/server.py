@@ -16,13 +16,13 @@ from cascade_server.counts.answer_metrics import AnswersCollector, ServersCollec
 from cascade_server.counts.metrics import SteppingCollector
 from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_link import TeacherLink
+from cascade_server.engines.triton.fleet import Fleet
 from cascade_server.errors import ConfigError
 from cascade_server.grpcio_server import GrpcioServer
 from cascade_server.open_inference.service import NAME as INFERENCE
 from cascade_server.open_inference.service import InferenceService
 from cascade_server.releases_service import NAME as RELEASES
 from cascade_server.releases_service import ReleasesService
-from cascade_server.remote.fleet import Fleet
 from cascade_server.repository import Loaded, Repository
 from cascade_server.service import NAME as SYNTHESIS
 from cascade_server.service import Service

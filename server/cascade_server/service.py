@@ -26,8 +26,8 @@ from cascade_server.deadline import Work
 from cascade_server.dispatch import Dispatcher
 from cascade_server.engines.runtime import Runtime
 from cascade_server.engines.teacher import Teacher
+from cascade_server.engines.triton.fleet import Fleet
 from cascade_server.errors import NotReady, refusal_of
-from cascade_server.remote.fleet import Fleet
 from cascade_server.repository import Repository
 from cascade_server.routes import lot_of
 from cascade_server.second_level import SecondLevel, SecondLevelConfig

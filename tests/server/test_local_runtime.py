@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from cascade_server.commands import serve
-from cascade_server.compile_commands import compile_plans
 from cascade_server.config import ServerConfig
+from cascade_server.engines.gpu import opening
+from cascade_server.engines.gpu.commands import compile_plans
+from cascade_server.engines.gpu.device import Gpu
+from cascade_server.engines.gpu.opening import Machine, open_runtime
 from cascade_server.errors import ConfigError, GpuError
-from cascade_server.gpu import opening
-from cascade_server.gpu.device import Gpu
-from cascade_server.gpu.opening import Machine, open_runtime
 from cascade_server.runtimes import Available, Choice, choose
 from cascade_tables import load_release
 from click.testing import CliRunner

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cascade_server.engines.gpu import graphs
+from cascade_server.engines.gpu.lanes import Program
+from cascade_server.engines.gpu.providers import CPU, SessionProgram
+from cascade_server.engines.gpu.runtime import GpuRuntime
 from cascade_server.engines.runtime import Runtime
-from cascade_server.gpu import graphs
-from cascade_server.gpu.lanes import Program
-from cascade_server.gpu.providers import CPU, SessionProgram
-from cascade_server.gpu.runtime import GpuRuntime
 from cascade_server.terms import Tier
 from cascade_tables import Release, load_release
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from cascade_server.engines.gpu.kernels import Reveal
 from cascade_server.engines.philox import BLOCK, Uniform, blocks
-from cascade_server.gpu.kernels import Reveal
 from cascade_tables.sampling import reveal_passes
 from numpy.typing import DTypeLike, NDArray
 

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from cascade_server.engines.gpu import graphs, trt
+from cascade_server.engines.gpu.builder import MIB, BuildConfig, batch_inputs, build
+from cascade_server.engines.gpu.trt import TensorRT
 from cascade_server.errors import GpuError, PlanError
-from cascade_server.gpu import graphs, trt
-from cascade_server.gpu.builder import MIB, BuildConfig, batch_inputs, build
-from cascade_server.gpu.trt import TensorRT
 
 from tests.server.gpu.conftest import Both
 from tests.server.gpu.fake_tensorrt import FakeTensorRT, Flag, Pool

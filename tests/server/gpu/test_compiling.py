@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cascade_server.engines.gpu.builder import BuildConfig
+from cascade_server.engines.gpu.compiling import Outcome, Rows, Target, compile_tier, reference
+from cascade_server.engines.gpu.device import Gpu
+from cascade_server.engines.gpu.engines import PlanProgram
+from cascade_server.engines.gpu.parity import xgboost_detector
+from cascade_server.engines.gpu.plans import find_plan, folder_of, read_stamp
+from cascade_server.engines.gpu.runtime import GpuRuntime
+from cascade_server.engines.gpu.trt import TensorRT
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import PlanError
-from cascade_server.gpu.builder import BuildConfig
-from cascade_server.gpu.compiling import Outcome, Rows, Target, compile_tier, reference
-from cascade_server.gpu.device import Gpu
-from cascade_server.gpu.engines import PlanProgram
-from cascade_server.gpu.parity import xgboost_detector
-from cascade_server.gpu.plans import find_plan, folder_of, read_stamp
-from cascade_server.gpu.runtime import GpuRuntime
-from cascade_server.gpu.trt import TensorRT
 from cascade_server.terms import Tier
 from cascade_tables import load_release
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from cascade_server.gpu import graphs
+from cascade_server.engines.gpu import graphs
 from cascade_tables import load_release
 from cascade_tables.sampling import TeacherRows, reveal_passes
 

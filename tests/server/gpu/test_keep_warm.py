@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 
 import pytest
-from cascade_server.gpu.keep_warm import KeepWarm, due
+from cascade_server.engines.gpu.keep_warm import KeepWarm, due
 
 from tests.server.gpu.conftest import Both
 

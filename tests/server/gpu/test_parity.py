@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from cascade_server.gpu import graphs
-from cascade_server.gpu.compiling import candidate, reference
-from cascade_server.gpu.parity import Parity, auc, auc_error, compare, xgboost_detector
-from cascade_server.gpu.runtime import GpuRuntime
+from cascade_server.engines.gpu import graphs
+from cascade_server.engines.gpu.compiling import candidate, reference
+from cascade_server.engines.gpu.parity import Parity, auc, auc_error, compare, xgboost_detector
+from cascade_server.engines.gpu.runtime import GpuRuntime
 from cascade_server.terms import Tier
 from onnx import numpy_helper
 from sklearn.metrics import roc_auc_score
@@ -22,7 +22,7 @@ DETECTOR = xgboost_detector(1)
 
 def rewritten(both: Both, spoils) -> GpuRuntime:  # type: ignore[no-untyped-def]
     """The student in lanes, its graph changed by `spoils`."""
-    from cascade_server.gpu.providers import CPU, SessionProgram
+    from cascade_server.engines.gpu.providers import CPU, SessionProgram
 
     device = HostDevice()
     model = spoils(graphs.straight(both.release.student))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from cascade_server.engines.gpu.lanes import StudentLane
+from cascade_server.engines.gpu.runtime import bucket_of
 from cascade_server.engines.philox import Uniform
 from cascade_server.engines.runtime import WARM_BATCHES
 from cascade_server.engines.tasks import SeededTask, TeacherTask, run_teacher
-from cascade_server.gpu.lanes import StudentLane
-from cascade_server.gpu.runtime import bucket_of
 from cascade_server.terms import Tier
 from cascade_tables.sampling import TeacherRows
 

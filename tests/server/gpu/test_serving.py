@@ -10,10 +10,10 @@ import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server import repository as repository_module
 from cascade_server.config import ServerConfig
+from cascade_server.engines.gpu.runtime import GpuRuntime
 from cascade_server.engines.philox import Uniform
 from cascade_server.engines.teacher import TeacherInput
 from cascade_server.engines.teacher_wire import pack_draw, unpack_draw
-from cascade_server.gpu.runtime import GpuRuntime
 from cascade_server.terms import Tier
 from cascade_tables import Release
 

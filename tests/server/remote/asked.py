@@ -12,8 +12,8 @@ from cascade_proto import synthesis_pb2
 from cascade_server.engines.runtime import Runtime
 from cascade_server.engines.tasks import StudentTask
 from cascade_server.engines.teacher import TeacherInput
-from cascade_server.remote.contract import Network
-from cascade_server.remote.fleet import Fleet
+from cascade_server.engines.triton.contract import Network
+from cascade_server.engines.triton.fleet import Fleet
 from cascade_server.terms import Tier
 
 from tests.server.remote.fakes import SOON, FakeServer, Gate, drawn_of

@@ -11,9 +11,9 @@ import grpc
 import numpy as np
 from cascade_proto import inference_pb2 as pb
 from cascade_server.engines.runtime import Runtime
-from cascade_server.remote.contract import Network
-from cascade_server.remote.fleet import Fleet
-from cascade_server.remote.health import HealthConfig
+from cascade_server.engines.triton.contract import Network
+from cascade_server.engines.triton.fleet import Fleet
+from cascade_server.engines.triton.health import HealthConfig
 from cascade_server.wire.tensors import read_inputs
 
 SERVICE = "inference.GRPCInferenceService"

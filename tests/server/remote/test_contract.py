@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from cascade_proto import inference_pb2 as pb
 from cascade_server.engines.runtime import Runtime
-from cascade_server.remote.contract import Network, differs, may_cancel, missing, serves
-from cascade_server.remote.messages import Batch, WrongAnswer, to_answer, to_request
+from cascade_server.engines.triton.contract import Network, differs, may_cancel, missing, serves
+from cascade_server.engines.triton.messages import Batch, WrongAnswer, to_answer, to_request
 from cascade_server.terms import Tier
 from cascade_server.wire.tensors import read_inputs
 from cascade_tables import load_release

@@ -9,8 +9,7 @@ import pytest
 from cascade_server.addresses import servers_of
 from cascade_server.config import ServerConfig
 from cascade_server.engines.latency_model import Line, Outlook
-from cascade_server.errors import ConfigError
-from cascade_server.remote.choice import (
+from cascade_server.engines.triton.choice import (
     OFFLINE_ROWS,
     Hedges,
     PatienceConfig,
@@ -23,7 +22,8 @@ from cascade_server.remote.choice import (
     trusted,
     verdict_of,
 )
-from cascade_server.remote.health import Health, HealthConfig, answered, failed
+from cascade_server.engines.triton.health import Health, HealthConfig, answered, failed
+from cascade_server.errors import ConfigError
 
 
 def view(

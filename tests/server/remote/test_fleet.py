@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from cascade_proto import inference_pb2 as pb
 from cascade_server.engines.runtime import Runtime
+from cascade_server.engines.triton.contract import Network
+from cascade_server.engines.triton.fleet import Fleet
 from cascade_server.errors import ConfigError, DeadlinePassed, NotAllowed, NotReady, TooMuch
-from cascade_server.remote.contract import Network
-from cascade_server.remote.fleet import Fleet
 from cascade_tables import load_release
 
 from tests.releases import TABLE
@@ -185,7 +185,7 @@ class TestFailover:
     async def test_but_not_a_long_one(
         self, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("cascade_server.remote.batches.GRACE", 0.05)
+        monkeypatch.setattr("cascade_server.engines.triton.batches.GRACE", 0.05)
         (server, _), gate = two(runtime), Gate()
         async with fleet_of(runtime, server) as fleet:
             server.does = gate

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from cascade_proto import inference_pb2 as pb
 from cascade_server.engines.runtime import Runtime
+from cascade_server.engines.triton.contract import Network
+from cascade_server.engines.triton.fleet import Fleet
+from cascade_server.engines.triton.health import HealthConfig
+from cascade_server.engines.triton.peer import Peer, nothing_known
 from cascade_server.errors import DeadlinePassed
-from cascade_server.remote.contract import Network
-from cascade_server.remote.fleet import Fleet
-from cascade_server.remote.health import HealthConfig
-from cascade_server.remote.peer import Peer, nothing_known
 from cascade_server.terms import Tier
 
 from tests.server.remote.asked import check, counted, hold, networks, soon, task, two, until
@@ -152,7 +152,7 @@ class TestTheServerHangs:
     async def test_its_model_is_not_tried_again_before_it_has_answered(
         self, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("cascade_server.remote.peer.WARM_SECONDS", 0.02)
+        monkeypatch.setattr("cascade_server.engines.triton.peer.WARM_SECONDS", 0.02)
         server, gate, looks = fragile(runtime), Gate(), 0
         server.does, honest = gate, server.ServerReady
 
@@ -210,7 +210,7 @@ class TestTheEnd:
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        monkeypatch.setattr("cascade_server.remote.client.CLOSE_SECONDS", 0.02)
+        monkeypatch.setattr("cascade_server.engines.triton.client.CLOSE_SECONDS", 0.02)
         server, gate = fragile(runtime), Gate()
         async with fleet_of(runtime, server) as fleet:
             server.does = gate

@@ -12,7 +12,7 @@ import grpc
 from cascade_proto import inference_pb2 as pb
 from cascade_proto.inference_pb2_grpc import GRPCInferenceServiceStub
 
-from cascade_server.remote.contract import (
+from cascade_server.engines.triton.contract import (
     CANCELS_FROM,
     Network,
     Serves,
@@ -21,7 +21,7 @@ from cascade_server.remote.contract import (
     missing,
     serves,
 )
-from cascade_server.remote.messages import Batch, to_answer, to_request
+from cascade_server.engines.triton.messages import Batch, to_answer, to_request
 
 log = logging.getLogger("cascade.server")
 

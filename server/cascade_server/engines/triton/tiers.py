@@ -12,9 +12,9 @@ from cascade_server.engines.philox import Uniform
 from cascade_server.engines.runtime import Mask, Tokens
 from cascade_server.engines.tasks import StudentTask
 from cascade_server.engines.teacher import TeacherInput
+from cascade_server.engines.triton.batches import Batches
+from cascade_server.engines.triton.messages import Batch
 from cascade_server.errors import NotAllowed
-from cascade_server.remote.batches import Batches
-from cascade_server.remote.messages import Batch
 
 # Rows of one input: it is cut into what servers take, which work on the parts side by side.
 TEACHER_ROWS = 1024

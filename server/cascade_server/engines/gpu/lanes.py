@@ -18,9 +18,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from cascade_server.engines.gpu.device import Captured, Device
+from cascade_server.engines.gpu.kernels import Reveal
 from cascade_server.engines.philox import Uniform
-from cascade_server.gpu.device import Captured, Device
-from cascade_server.gpu.kernels import Reveal
 
 Tokens = NDArray[np.int32]
 Mask = NDArray[np.bool_]

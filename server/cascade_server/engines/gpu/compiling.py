@@ -15,17 +15,17 @@ from cascade_tables import Release
 from cascade_tables.sampling import TeacherRows
 from numpy.typing import NDArray
 
+from cascade_server.engines.gpu import graphs
+from cascade_server.engines.gpu.builder import BuildConfig, build
+from cascade_server.engines.gpu.device import Device, Gpu
+from cascade_server.engines.gpu.engines import PlanProgram
+from cascade_server.engines.gpu.parity import ROWS, Detector, Parity, compare
+from cascade_server.engines.gpu.plans import folder_of, stamp_of, write_plan
+from cascade_server.engines.gpu.runtime import GpuRuntime
+from cascade_server.engines.gpu.trt import TensorRT
 from cascade_server.engines.philox import Uniform
 from cascade_server.engines.runtime import Mask, Runtime, Tokens
 from cascade_server.errors import PlanError
-from cascade_server.gpu import graphs
-from cascade_server.gpu.builder import BuildConfig, build
-from cascade_server.gpu.device import Device, Gpu
-from cascade_server.gpu.engines import PlanProgram
-from cascade_server.gpu.parity import ROWS, Detector, Parity, compare
-from cascade_server.gpu.plans import folder_of, stamp_of, write_plan
-from cascade_server.gpu.runtime import GpuRuntime
-from cascade_server.gpu.trt import TensorRT
 from cascade_server.terms import Tier
 
 AUTO = "auto"

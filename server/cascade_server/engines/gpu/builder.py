@@ -17,8 +17,8 @@ from typing import Any
 
 import onnx
 
+from cascade_server.engines.gpu.trt import TensorRT
 from cascade_server.errors import PlanError
-from cascade_server.gpu.trt import TensorRT
 
 # Batch sizes of the plans: a batch is filled up to the next one.
 BUCKETS = (1, 16, 128, 1024, 4096)

@@ -15,8 +15,8 @@ from rich.console import Console
 from cascade_server.errors import GpuError, ServerError
 
 if TYPE_CHECKING:
-    from cascade_server.gpu.compiling import Outcome, Rows, Target
-    from cascade_server.gpu.parity import Detector
+    from cascade_server.engines.gpu.compiling import Outcome, Rows, Target
+    from cascade_server.engines.gpu.parity import Detector
 
 T = TypeVar("T")
 
@@ -93,8 +93,8 @@ def _compile(
     threads: int,
     say: Callable[[str], None],
 ) -> None:
+    from cascade_server.engines.gpu import compiling
     from cascade_server.engines.runtime import Runtime
-    from cascade_server.gpu import compiling
     from cascade_server.terms import Tier
 
     versions = list_releases(repository).get(table, [])
@@ -125,13 +125,13 @@ def _needed(flavour: str, threads: int) -> tuple[Target, Detector]:
     Raises:
         GpuError: something is missing; says all that is, and how to get it.
     """
-    from cascade_server.gpu.builder import BuildConfig
-    from cascade_server.gpu.compiling import Target
-    from cascade_server.gpu.device import CudaDevice
-    from cascade_server.gpu.opening import cache_folder
-    from cascade_server.gpu.parity import xgboost_detector
-    from cascade_server.gpu.plans import stem
-    from cascade_server.gpu.trt import tensorrt
+    from cascade_server.engines.gpu.builder import BuildConfig
+    from cascade_server.engines.gpu.compiling import Target
+    from cascade_server.engines.gpu.device import CudaDevice
+    from cascade_server.engines.gpu.opening import cache_folder
+    from cascade_server.engines.gpu.parity import xgboost_detector
+    from cascade_server.engines.gpu.plans import stem
+    from cascade_server.engines.gpu.trt import tensorrt
 
     missing: list[str] = []
 

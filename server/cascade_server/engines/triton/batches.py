@@ -21,8 +21,7 @@ import numpy as np
 
 from cascade_server.engines.batching import Waiting, next_batch
 from cascade_server.engines.engine import TOO_LATE, EngineStatistics
-from cascade_server.errors import DeadlinePassed, NotReady, ServerError, TooMuch
-from cascade_server.remote.choice import (
+from cascade_server.engines.triton.choice import (
     Hedges,
     PatienceConfig,
     Verdict,
@@ -33,11 +32,20 @@ from cascade_server.remote.choice import (
     soonest,
     verdict_of,
 )
-from cascade_server.remote.client import PUSHBACK_MS, pushback_of, words_of
-from cascade_server.remote.contract import Network
-from cascade_server.remote.entries import Attempt, Counts, Entry, Kind, buckets, joined, parts
-from cascade_server.remote.messages import Batch, WrongAnswer
-from cascade_server.remote.peer import Peer
+from cascade_server.engines.triton.client import PUSHBACK_MS, pushback_of, words_of
+from cascade_server.engines.triton.contract import Network
+from cascade_server.engines.triton.entries import (
+    Attempt,
+    Counts,
+    Entry,
+    Kind,
+    buckets,
+    joined,
+    parts,
+)
+from cascade_server.engines.triton.messages import Batch, WrongAnswer
+from cascade_server.engines.triton.peer import Peer
+from cascade_server.errors import DeadlinePassed, NotReady, ServerError, TooMuch
 
 log = logging.getLogger("cascade.server")
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from cascade_server.engines.batching import Waiting
 from cascade_server.engines.engine import EngineStatistics
+from cascade_server.engines.triton.messages import Batch
+from cascade_server.engines.triton.peer import Peer, Underway
 from cascade_server.errors import ServerError
-from cascade_server.remote.messages import Batch
-from cascade_server.remote.peer import Peer, Underway
 
 
 class Kind(NamedTuple):

@@ -10,11 +10,11 @@ from functools import partial
 import numpy as np
 from cascade_tables import Release
 
+from cascade_server.engines.gpu.device import Device
+from cascade_server.engines.gpu.keep_warm import KeepWarm
+from cascade_server.engines.gpu.lanes import Layout, Program, StudentLane, TeacherLane
 from cascade_server.engines.philox import Uniform
 from cascade_server.engines.runtime import WARM_BATCHES, Mask, Noise, Runtime, Tokens
-from cascade_server.gpu.device import Device
-from cascade_server.gpu.keep_warm import KeepWarm
-from cascade_server.gpu.lanes import Layout, Program, StudentLane, TeacherLane
 from cascade_server.terms import Tier
 
 # Batch sizes: a batch is filled up to the next one.

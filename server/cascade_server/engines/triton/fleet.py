@@ -11,14 +11,14 @@ from functools import partial
 from cascade_proto import synthesis_pb2 as pb
 
 from cascade_server.engines.runtime import Runtime
+from cascade_server.engines.triton.batches import Batches
+from cascade_server.engines.triton.choice import Hedges, View
+from cascade_server.engines.triton.contract import Network
+from cascade_server.engines.triton.health import HealthConfig
+from cascade_server.engines.triton.peer import Peer
+from cascade_server.engines.triton.tiers import TritonStudent, TritonTeacher
 from cascade_server.errors import ConfigError
 from cascade_server.open_inference.models import LOG_LIKELIHOOD
-from cascade_server.remote.batches import Batches
-from cascade_server.remote.choice import Hedges, View
-from cascade_server.remote.contract import Network
-from cascade_server.remote.health import HealthConfig
-from cascade_server.remote.peer import Peer
-from cascade_server.remote.tiers import TritonStudent, TritonTeacher
 from cascade_server.terms import Tier
 
 log = logging.getLogger("cascade.server")

@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cascade_server.engines.gpu.device import Gpu
+from cascade_server.engines.gpu.trt import TensorRT
 from cascade_server.errors import PlanError
-from cascade_server.gpu.device import Gpu
-from cascade_server.gpu.trt import TensorRT
 from cascade_server.terms import Tier
 
 FORMAT = 1

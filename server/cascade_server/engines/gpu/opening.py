@@ -11,10 +11,10 @@ from pathlib import Path
 
 from cascade_tables import Release
 
+from cascade_server.engines.gpu.device import CudaDevice, Gpu, gpu
+from cascade_server.engines.gpu.trt import TensorRT, tensorrt
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import GpuError
-from cascade_server.gpu.device import CudaDevice, Gpu, gpu
-from cascade_server.gpu.trt import TensorRT, tensorrt
 from cascade_server.runtimes import (
     CUDA_PROVIDER,
     TENSORRT_PROVIDER,
@@ -114,11 +114,11 @@ def opened(
     Raises:
         GpuError: it cannot be run there after all; says why.
     """
-    from cascade_server.gpu import graphs
-    from cascade_server.gpu.engines import PlanProgram
-    from cascade_server.gpu.lanes import Program
-    from cascade_server.gpu.providers import SessionProgram
-    from cascade_server.gpu.runtime import BUCKETS, GpuRuntime
+    from cascade_server.engines.gpu import graphs
+    from cascade_server.engines.gpu.engines import PlanProgram
+    from cascade_server.engines.gpu.lanes import Program
+    from cascade_server.engines.gpu.providers import SessionProgram
+    from cascade_server.engines.gpu.runtime import BUCKETS, GpuRuntime
 
     device = CudaDevice()
 
@@ -155,7 +155,7 @@ def cache_folder() -> Path:
 
 
 def _plan(machine: Machine, release: Release, repository: Path, tier: Tier):  # type: ignore[no-untyped-def]
-    from cascade_server.gpu.plans import find_plan, folder_of
+    from cascade_server.engines.gpu.plans import find_plan, folder_of
 
     assert machine.gpu is not None
     assert machine.trt is not None

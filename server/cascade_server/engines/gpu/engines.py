@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cascade_server.engines.gpu.builder import last, logger_of
+from cascade_server.engines.gpu.device import Device
+from cascade_server.engines.gpu.lanes import Binding
+from cascade_server.engines.gpu.trt import TensorRT
 from cascade_server.errors import PlanError
-from cascade_server.gpu.builder import last, logger_of
-from cascade_server.gpu.device import Device
-from cascade_server.gpu.lanes import Binding
-from cascade_server.gpu.trt import TensorRT
 
 
 class PlanProgram:

@@ -173,7 +173,7 @@ class CudaDevice:
         # The driver's own calls want a context, which a thread has from its first of these.
         self._do("cudaSetDevice", self.ordinal)
         if self._kernels is None:
-            from cascade_server.gpu.kernels import Kernels
+            from cascade_server.engines.gpu.kernels import Kernels
 
             self._kernels = Kernels(self.gpu)
         return self._kernels

@@ -13,11 +13,11 @@ import grpc
 import numpy as np
 
 from cascade_server.engines.latency_model import LatencyModel, Outlook
-from cascade_server.remote.choice import View
-from cascade_server.remote.client import Client, Unfit, words_of
-from cascade_server.remote.contract import Network, Serves
-from cascade_server.remote.health import Health, HealthConfig, answered, failed
-from cascade_server.remote.messages import Batch, WrongAnswer
+from cascade_server.engines.triton.choice import View
+from cascade_server.engines.triton.client import Client, Unfit, words_of
+from cascade_server.engines.triton.contract import Network, Serves
+from cascade_server.engines.triton.health import Health, HealthConfig, answered, failed
+from cascade_server.engines.triton.messages import Batch, WrongAnswer
 from cascade_server.terms import Tier
 
 log = logging.getLogger("cascade.server")

@@ -10,6 +10,7 @@ from cascade_proto import inference_pb2 as pb
 from numpy.typing import NDArray
 
 from cascade_server.engines.runtime import Mask, Noise, Tokens
+from cascade_server.engines.triton.contract import Network
 from cascade_server.open_inference.models import (
     DRAWN,
     LOG_LIKELIHOOD,
@@ -17,7 +18,6 @@ from cascade_server.open_inference.models import (
     OBSERVED,
     TOKENS,
 )
-from cascade_server.remote.contract import Network
 from cascade_server.terms import Tier
 from cascade_server.wire.parameters import OFFLINE_PRIORITY
 

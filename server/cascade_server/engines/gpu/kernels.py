@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade_server.engines.gpu.device import Gpu
 from cascade_server.engines.philox import BLOCK, MULTIPLIERS, ROUNDS, WEYL, Uniform
 from cascade_server.errors import GpuError
-from cascade_server.gpu.device import Gpu
 
 THREADS = 128
 SOURCE = f"""

@@ -8,9 +8,9 @@ from typing import Any
 
 import onnxruntime as ort
 
+from cascade_server.engines.gpu.device import Device
+from cascade_server.engines.gpu.lanes import Binding
 from cascade_server.errors import GpuError
-from cascade_server.gpu.device import Device
-from cascade_server.gpu.lanes import Binding
 
 CUDA, TENSORRT, CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
 
