@@ -26,9 +26,9 @@ from cascade_server.counts.metrics import ReleasesCollector, SteppingCollector
 from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_process import TeacherServer
 from cascade_server.errors import ReleaseRefused, ServerError
-from cascade_server.found import Folder, Source
-from cascade_server.generation import Generation, ReleaseConfig
-from cascade_server.generations import Generations
+from cascade_server.releases.found import Folder, Source
+from cascade_server.releases.generation import Generation, ReleaseConfig
+from cascade_server.releases.generations import Generations
 from cascade_server.repository import Loaded, Repository
 from cascade_server.server import Server
 from cascade_server.supervision import loading

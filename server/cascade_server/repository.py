@@ -14,7 +14,7 @@ from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import GpuError, ReleaseRefused, UnknownTable
 from cascade_server.memory import Memory
 from cascade_server.rehearsal import rehearse
-from cascade_server.routes import Routes
+from cascade_server.releases.live_versions import Routes
 from cascade_server.terms import Tier
 
 

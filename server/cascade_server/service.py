@@ -28,8 +28,8 @@ from cascade_server.engines.runtime import Runtime
 from cascade_server.engines.teacher import Teacher
 from cascade_server.engines.triton.fleet import Fleet
 from cascade_server.errors import NotReady, refusal_of
+from cascade_server.releases.live_versions import lot_of
 from cascade_server.repository import Repository
-from cascade_server.routes import lot_of
 from cascade_server.second_level import SecondLevel, SecondLevelConfig
 from cascade_server.stream import Stream, Turns
 from cascade_server.synthesis import Drawn, Plan

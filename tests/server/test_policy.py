@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import pytest
 from cascade_server.errors import BadRequest, ConfigError, NotAllowed, UnknownTable
-from cascade_server.policy import Desired, Policy, TableState
+from cascade_server.releases.policy import Desired, Policy, TableState
 
 CREDIT = {"credit": (1, 2, 3)}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from cascade_server.memory import Memory
-from cascade_server.policy import TableState
-from cascade_server.routes import Routes, lot_of
+from cascade_server.releases.live_versions import Routes, lot_of
+from cascade_server.releases.policy import TableState
 
 LOADED = (1, 2, 3)
 

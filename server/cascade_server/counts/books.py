@@ -17,7 +17,7 @@ from cascade_server.counts.tally import Tally
 from cascade_server.counts.trial import Trial
 from cascade_server.memory import Memory, Note
 from cascade_server.objectives.objective import SloConfig
-from cascade_server.routes import Routes
+from cascade_server.releases.live_versions import Routes
 from cascade_server.terms import ServiceClass, Tier
 
 # Bytes of a process's statistics.

@@ -26,7 +26,7 @@ from cascade_server.errors import ConfigError
 from cascade_server.objectives import metric_names as slo_names
 from cascade_server.objectives.burn import WINDOWS
 from cascade_server.objectives.metric_names import CAN_ANSWER, NO_TIER
-from cascade_server.routes import Routes
+from cascade_server.releases.live_versions import Routes
 from cascade_server.terms import ServiceClass
 
 CANARY = "canary_"

@@ -21,8 +21,8 @@ from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import BadRequest, NotAllowed, UnknownTable
 from cascade_server.open_inference import index, models, networks, statistics
 from cascade_server.open_inference.models import PARAMETERS, Model
+from cascade_server.releases.live_versions import lot_of
 from cascade_server.releases_service import asked
-from cascade_server.routes import lot_of
 from cascade_server.service import Context, Service, refuse
 from cascade_server.supervision.control import Control
 from cascade_server.terms import ServiceClass, Tier

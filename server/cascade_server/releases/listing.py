@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cascade_server.found import Found, Key
-from cascade_server.generation import Generation
-from cascade_server.policy import Desired
+from cascade_server.releases.found import Found, Key
+from cascade_server.releases.generation import Generation
+from cascade_server.releases.policy import Desired
 
 
 def listed(

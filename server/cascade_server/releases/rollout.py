@@ -8,10 +8,10 @@ from dataclasses import replace
 from functools import partial
 
 from cascade_server.errors import ServerError
-from cascade_server.generation import Generation
 from cascade_server.objectives.canary import Verdict
-from cascade_server.policy import Desired
-from cascade_server.trials import Trials
+from cascade_server.releases.generation import Generation
+from cascade_server.releases.policy import Desired
+from cascade_server.releases.trials import Trials
 
 log = logging.getLogger("cascade.server")
 

@@ -6,15 +6,15 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from cascade_server.changes import Asked
 from cascade_server.config import ServerConfig
 from cascade_server.counts.books import Books
 from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.sla import open_books
-from cascade_server.found import Found, Key
-from cascade_server.generation import Generation, ReleaseConfig
 from cascade_server.memory import Memory
-from cascade_server.policy import Desired
+from cascade_server.releases.changes import Asked
+from cascade_server.releases.found import Found, Key
+from cascade_server.releases.generation import Generation, ReleaseConfig
+from cascade_server.releases.policy import Desired
 from cascade_server.supervision.placement import Board
 
 

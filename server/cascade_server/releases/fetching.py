@@ -8,9 +8,9 @@ from typing import Any
 
 from cascade_tables import CascadeTablesError
 
-from cascade_server.changes import Asked, kind_of
 from cascade_server.errors import NotAllowed, ReleaseRefused, ServerError
-from cascade_server.found import Found, Key, Source, Wanted
+from cascade_server.releases.changes import Asked, kind_of
+from cascade_server.releases.found import Found, Key, Source, Wanted
 from cascade_server.supervision.control import ERRORS
 from cascade_server.supervision.crews import Begin, Crew, Post
 

@@ -18,21 +18,21 @@ from typing import Any
 from cascade_tables import CascadeTablesError, ReleaseError
 from cascade_tables.errors import listing as listing_of
 
-from cascade_server.changes import Asked
 from cascade_server.config import ServerConfig
 from cascade_server.counts.books import Books
-from cascade_server.desired_file import DesiredFile
 from cascade_server.errors import NotAllowed, NotReady, ServerError, UnknownTable
-from cascade_server.fetching import Fetching, fetch
-from cascade_server.found import Found, Key, Source
-from cascade_server.generation import Generation, ReleaseConfig
-from cascade_server.listing import listed
-from cascade_server.planning import Planner, carry_over
-from cascade_server.policy import Desired
-from cascade_server.routing import Routing
+from cascade_server.releases.changes import Asked
+from cascade_server.releases.desired_file import DesiredFile
+from cascade_server.releases.fetching import Fetching, fetch
+from cascade_server.releases.found import Found, Key, Source
+from cascade_server.releases.generation import Generation, ReleaseConfig
+from cascade_server.releases.listing import listed
+from cascade_server.releases.next_generation import Planner, carry_over
+from cascade_server.releases.policy import Desired
+from cascade_server.releases.rollout import Routing
+from cascade_server.releases.trials import Trials
 from cascade_server.supervision.crews import Begin, Crew, Member, Phase, Role
 from cascade_server.supervision.supervisor import Supervisor
-from cascade_server.trials import Trials
 
 log = logging.getLogger("cascade.server")
 

@@ -7,7 +7,7 @@ import logging
 import os
 from pathlib import Path
 
-from cascade_server.policy import Desired
+from cascade_server.releases.policy import Desired
 
 log = logging.getLogger("cascade.server")
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cascade_server.changes import Asked
 from cascade_server.config import ServerConfig
 from cascade_server.counts.books import Books
 from cascade_server.errors import ConfigError
 from cascade_server.objectives.canary import CanaryConfig
-from cascade_server.policy import Desired, Policy
+from cascade_server.releases.changes import Asked
+from cascade_server.releases.policy import Desired, Policy
 from cascade_server.supervision.crews import Crew
 from cascade_server.supervision.placement import Board
 

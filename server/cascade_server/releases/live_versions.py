@@ -14,7 +14,7 @@ from collections.abc import Collection
 import numpy as np
 
 from cascade_server.memory import Memory
-from cascade_server.policy import TableState
+from cascade_server.releases.policy import TableState
 
 STABLE, CANARY, SHARE, FIELDS = 0, 1, 2, 3
 # Shares are counted in so many parts.
