@@ -33,13 +33,13 @@ from cascade_proto import inference_pb2 as oip
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.inference_pb2_grpc import GRPCInferenceServiceStub
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
-from cascade_server import synthesis
+from cascade_server.cascade import synthesis
+from cascade_server.cascade.dispatch import Dispatcher
+from cascade_server.cascade.repository import Repository
 from cascade_server.config import ServerConfig
 from cascade_server.counts.ledger import OK
 from cascade_server.counts.sla import Sla
 from cascade_server.deadline import Work
-from cascade_server.dispatch import Dispatcher
-from cascade_server.repository import Repository
 from cascade_server.terms import Tier
 from cascade_tables import list_releases, load_release
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from cascade_tables import ABSENT
 
+from cascade_server.cascade.synthesis import Plan
 from cascade_server.errors import DeadlinePassed
-from cascade_server.synthesis import Plan
 from cascade_server.terms import Tier
 
 # Part of every key: raise it when equal requests no longer give the rows they gave.

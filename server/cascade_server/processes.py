@@ -19,6 +19,7 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_tables import CascadeTablesError
 
 from cascade_server.addresses import servers_of
+from cascade_server.cascade.repository import Loaded, Repository
 from cascade_server.config import ServerConfig
 from cascade_server.counts.answer_metrics import AnswersCollector, ServersCollector
 from cascade_server.counts.books import Books
@@ -29,7 +30,6 @@ from cascade_server.errors import ReleaseRefused, ServerError
 from cascade_server.releases.found import Folder, Source
 from cascade_server.releases.generation import Generation, ReleaseConfig
 from cascade_server.releases.generations import Generations
-from cascade_server.repository import Loaded, Repository
 from cascade_server.server import Server
 from cascade_server.supervision import loading
 from cascade_server.supervision.control import Control

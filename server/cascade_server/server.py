@@ -11,6 +11,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from cascade_server.addresses import servers_of
+from cascade_server.cascade.repository import Loaded, Repository
 from cascade_server.config import ServerConfig
 from cascade_server.counts.answer_metrics import AnswersCollector, ServersCollector
 from cascade_server.counts.metrics import SteppingCollector
@@ -23,7 +24,6 @@ from cascade_server.open_inference.service import NAME as INFERENCE
 from cascade_server.open_inference.service import InferenceService
 from cascade_server.releases_service import NAME as RELEASES
 from cascade_server.releases_service import ReleasesService
-from cascade_server.repository import Loaded, Repository
 from cascade_server.service import NAME as SYNTHESIS
 from cascade_server.service import Service
 from cascade_server.supervision import loading

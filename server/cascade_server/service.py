@@ -16,23 +16,23 @@ from typing import Any, TypeAlias, TypeVar
 import grpc
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_server import synthesis
 from cascade_server.answers import Answers
+from cascade_server.cascade import synthesis
+from cascade_server.cascade.dispatch import Dispatcher
+from cascade_server.cascade.repository import Repository
+from cascade_server.cascade.synthesis import Drawn, Plan
 from cascade_server.config import ServerConfig
 from cascade_server.counts.calls import Call
 from cascade_server.counts.ledger import OK
 from cascade_server.counts.sla import Sla
 from cascade_server.deadline import Work
-from cascade_server.dispatch import Dispatcher
 from cascade_server.engines.runtime import Runtime
 from cascade_server.engines.teacher import Teacher
 from cascade_server.engines.triton.fleet import Fleet
 from cascade_server.errors import NotReady, refusal_of
 from cascade_server.releases.live_versions import lot_of
-from cascade_server.repository import Repository
 from cascade_server.second_level import SecondLevel, SecondLevelConfig
 from cascade_server.stream import Stream, Turns
-from cascade_server.synthesis import Drawn, Plan
 from cascade_server.terms import ServiceClass, Tier
 from cascade_server.together import CALLS_A_TURN, Together
 from cascade_server.wire import rows as wire

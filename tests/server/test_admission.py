@@ -5,7 +5,14 @@ from __future__ import annotations
 import math
 
 import pytest
-from cascade_server.admission import Limit, LimitConfig, admits, crowded, pushback_ms, updated
+from cascade_server.cascade.admission import (
+    Limit,
+    LimitConfig,
+    admits,
+    crowded,
+    pushback_ms,
+    updated,
+)
 from cascade_server.terms import Priority
 
 CONFIG = LimitConfig()

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 from cascade_proto import synthesis_pb2 as pb
-from cascade_server import synthesis
+from cascade_server.cascade import synthesis
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import DeadlinePassed

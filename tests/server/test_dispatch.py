@@ -14,14 +14,14 @@ from typing import Any
 import grpc
 import pytest
 from cascade_proto import synthesis_pb2 as pb
-from cascade_server.admission import Limit, LimitConfig
+from cascade_server.cascade.admission import Limit, LimitConfig
+from cascade_server.cascade.dispatch import Dispatcher, Engines
+from cascade_server.cascade.gate import Gate
+from cascade_server.cascade.pace import Pace
 from cascade_server.config import ServerConfig
 from cascade_server.deadline import Work
-from cascade_server.dispatch import Dispatcher, Engines
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import TooMuch
-from cascade_server.gate import Gate
-from cascade_server.pace import Pace
 from cascade_server.terms import Priority, Tier
 
 from tests.releases import make_release

@@ -17,9 +17,9 @@ import grpc
 import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
+from cascade_server.cascade.repository import Loaded
 from cascade_server.config import ServerConfig
 from cascade_server.errors import ConfigError
-from cascade_server.repository import Loaded
 from cascade_server.server import Server
 from cascade_tables import ReleaseError
 from grpc_health.v1 import health_pb2, health_pb2_grpc

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from cascade_proto import synthesis_pb2 as pb
+from cascade_server.cascade.router import MARGIN, Option, choose, patience
 from cascade_server.config import ServerConfig
-from cascade_server.router import MARGIN, Option, choose, patience
 from cascade_server.terms import Tier, Wanted
 
 from tests.releases import TABLE

@@ -6,7 +6,7 @@ import select
 from collections.abc import Iterator
 from itertools import count, repeat
 
-from cascade_server.pace import PILE, Pace, times_slept
+from cascade_server.cascade.pace import PILE, Pace, times_slept
 
 
 def pace(slept: Iterator[int]) -> Pace:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from cascade_proto import synthesis_pb2 as pb
+from cascade_server.cascade.rehearsal import answered, rehearse
+from cascade_server.cascade.repository import Repository
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import ReleaseRefused
-from cascade_server.rehearsal import answered, rehearse
-from cascade_server.repository import Repository
 from cascade_tables import load_release, write_release
 
 from tests.releases import TABLE

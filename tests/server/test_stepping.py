@@ -9,10 +9,10 @@ from pathlib import Path
 import grpc
 import pytest
 from cascade_proto import synthesis_pb2 as pb
+from cascade_server.cascade.stepping import Burn, StepConfig, Stepping, Steps, burns, stepped
 from cascade_server.config import ServerConfig
 from cascade_server.counts.ledger import Ledger
 from cascade_server.objectives.objective import Kind, Objective, SloConfig
-from cascade_server.stepping import Burn, StepConfig, Stepping, Steps, burns, stepped
 from cascade_server.terms import ServiceClass, Tier
 
 from tests.releases import TABLE

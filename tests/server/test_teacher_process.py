@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cascade_server.cascade.repository import Repository
 from cascade_server.engines.engine import EngineStatistics
 from cascade_server.engines.latency_model import Line, Outlook
 from cascade_server.engines.runtime import Runtime
@@ -30,7 +31,6 @@ from cascade_server.engines.teacher_wire import (
     unpack_score,
 )
 from cascade_server.errors import DeadlinePassed, NotReady
-from cascade_server.repository import Repository
 from cascade_server.terms import Tier
 from cascade_tables import load_release
 

@@ -7,6 +7,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from cascade_server.cascade.repository import Repository
 from cascade_server.engines.teacher import LocalTeacher
 from cascade_server.engines.teacher_wire import (
     Frame,
@@ -18,7 +19,6 @@ from cascade_server.engines.teacher_wire import (
     unpack_score,
 )
 from cascade_server.errors import DeadlinePassed
-from cascade_server.repository import Repository
 
 log = logging.getLogger("cascade.server")
 

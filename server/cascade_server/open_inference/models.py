@@ -14,9 +14,9 @@ from cascade_proto import inference_pb2 as pb
 from cascade_tables import Kind, Schema
 from cascade_tables.errors import listing
 
+from cascade_server.cascade.repository import Repository
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import BadRequest, UnknownTable
-from cascade_server.repository import Repository
 from cascade_server.terms import Tier
 from cascade_server.wire.tensors import BYTES
 

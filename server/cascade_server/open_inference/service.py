@@ -12,14 +12,15 @@ import grpc
 from cascade_proto import inference_pb2 as pb
 from google.protobuf.message import Message
 
-from cascade_server import synthesis
+from cascade_server.cascade import synthesis
+from cascade_server.cascade import token_requests as networks
 from cascade_server.config import ServerConfig
 from cascade_server.counts.ledger import OK
 from cascade_server.counts.sla import Sla
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import BadRequest, NotAllowed, UnknownTable
-from cascade_server.open_inference import index, models, networks, statistics
+from cascade_server.open_inference import index, models, statistics
 from cascade_server.open_inference.models import PARAMETERS, Model
 from cascade_server.releases.live_versions import lot_of
 from cascade_server.releases_service import asked

@@ -23,15 +23,15 @@ import numpy as np
 from cascade_tables.triton_files import MAX_BATCH, TEACHER_BATCH
 from numpy.typing import NDArray
 
-from cascade_server import synthesis
+from cascade_server.cascade import synthesis
+from cascade_server.cascade.router import Route, choose, patience
+from cascade_server.cascade.synthesis import Drawn, Plan
 from cascade_server.config import ServerConfig
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Mask, Tokens
 from cascade_server.errors import DeadlinePassed, NotReady
 from cascade_server.objectives.objective import DEFAULTS, EVERY, promised
 from cascade_server.open_inference.models import PARAMETERS
-from cascade_server.router import Route, choose, patience
-from cascade_server.synthesis import Drawn, Plan
 from cascade_server.terms import Tier, Wanted
 from cascade_server.triton_models import asked, backend
 from cascade_server.triton_models.backend import Request, Response, Sender

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cascade_proto import synthesis_pb2 as pb
-from cascade_server import repository as repository_module
+from cascade_server.cascade import repository as repository_module
 from cascade_server.config import ServerConfig
 from cascade_server.engines.gpu.runtime import GpuRuntime
 from cascade_server.engines.philox import Uniform

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cascade_server import synthesis
+from cascade_server.cascade import synthesis
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import BadRequest

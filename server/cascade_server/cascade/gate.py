@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from cascade_server.admission import Limit, LimitConfig, admits, crowded, pushback_ms, room, updated
+from cascade_server.cascade.admission import (
+    Limit,
+    LimitConfig,
+    admits,
+    crowded,
+    pushback_ms,
+    room,
+    updated,
+)
 from cascade_server.errors import TooMuch
 from cascade_server.terms import Priority
 

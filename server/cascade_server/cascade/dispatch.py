@@ -16,7 +16,13 @@ import numpy as np
 from cascade_proto import synthesis_pb2 as pb
 from numpy.typing import NDArray
 
-from cascade_server.admission import LimitConfig
+from cascade_server.cascade.admission import LimitConfig
+from cascade_server.cascade.gate import Gate
+from cascade_server.cascade.pace import Pace
+from cascade_server.cascade.repository import Repository
+from cascade_server.cascade.router import Option, Route, choose, patience
+from cascade_server.cascade.stepping import Stepping
+from cascade_server.cascade.synthesis import Drawn, Generation, Plan, stream
 from cascade_server.config import ServerConfig
 from cascade_server.counts.ledger import Report
 from cascade_server.deadline import Work
@@ -26,13 +32,7 @@ from cascade_server.engines.student import Student, local_student
 from cascade_server.engines.tasks import StudentTask
 from cascade_server.engines.teacher import LocalTeacher, Teacher, TeacherInput
 from cascade_server.errors import DeadlinePassed, NotReady
-from cascade_server.gate import Gate
 from cascade_server.objectives.objective import promised
-from cascade_server.pace import Pace
-from cascade_server.repository import Repository
-from cascade_server.router import Option, Route, choose, patience
-from cascade_server.stepping import Stepping
-from cascade_server.synthesis import Drawn, Generation, Plan, stream
 from cascade_server.terms import Priority, Tier, Wanted
 
 # Rows of one task: larger requests go in parts, so that memory is bounded and others get a turn.

@@ -15,10 +15,10 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_tables import ABSENT, Encoded
 from numpy.typing import NDArray
 
+from cascade_server.cascade.router import Option, Route
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import BadRequest
-from cascade_server.router import Option, Route
 from cascade_server.terms import ServiceClass, Tier, Wanted
 from cascade_server.wire import rows as wire
 

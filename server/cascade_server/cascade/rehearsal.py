@@ -11,10 +11,10 @@ import math
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_server import synthesis
+from cascade_server.cascade import synthesis
+from cascade_server.cascade.router import Option, Route
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
-from cascade_server.router import Option, Route
 from cascade_server.terms import Tier, Wanted
 
 # Enough for Python's interpreter to have specialised what is run for each of them.

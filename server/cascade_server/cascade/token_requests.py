@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade_server.cascade.dispatch import NoiseSource, TokenDraw, noise_of
+from cascade_server.cascade.synthesis import stream
 from cascade_server.deadline import Work
-from cascade_server.dispatch import NoiseSource, TokenDraw, noise_of
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.errors import BadRequest
 from cascade_server.open_inference.models import (
@@ -20,7 +21,6 @@ from cascade_server.open_inference.models import (
     TOKENS,
     Model,
 )
-from cascade_server.synthesis import stream
 from cascade_server.terms import Tier
 from cascade_server.wire.parameters import Parameters
 from cascade_server.wire.tensors import Tensor

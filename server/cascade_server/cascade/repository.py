@@ -9,11 +9,11 @@ from pathlib import Path
 
 from cascade_tables import ReleaseError, list_releases, load_release
 
+from cascade_server.cascade.rehearsal import rehearse
 from cascade_server.engines.gpu.opening import open_runtime
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import GpuError, ReleaseRefused, UnknownTable
 from cascade_server.memory import Memory
-from cascade_server.rehearsal import rehearse
 from cascade_server.releases.live_versions import Routes
 from cascade_server.terms import Tier
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cascade_server.router import MARGIN
+from cascade_server.cascade.router import MARGIN
 from cascade_server.terms import Priority
 
 
