@@ -16,7 +16,6 @@ from typing import Any, TypeAlias, TypeVar
 import grpc
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_server.answers import Answers
 from cascade_server.cascade import synthesis
 from cascade_server.cascade.dispatch import Dispatcher
 from cascade_server.cascade.repository import Repository
@@ -31,7 +30,8 @@ from cascade_server.engines.teacher import Teacher
 from cascade_server.engines.triton.fleet import Fleet
 from cascade_server.errors import NotReady, refusal_of
 from cascade_server.releases.live_versions import lot_of
-from cascade_server.second_level import SecondLevel, SecondLevelConfig
+from cascade_server.store.answers import Answers
+from cascade_server.store.second_level import SecondLevel, SecondLevelConfig
 from cascade_server.stream import Stream, Turns
 from cascade_server.terms import ServiceClass, Tier
 from cascade_server.together import CALLS_A_TURN, Together

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from cascade_proto import synthesis_pb2 as pb
-from cascade_server.cache import ENTRY_OVERHEAD, Cache, CacheConfig, Flights, key_of
 from cascade_server.cascade.synthesis import plan
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import DeadlinePassed, TooMuch
+from cascade_server.store.cache import ENTRY_OVERHEAD, Cache, CacheConfig, Flights, key_of
 from cascade_server.terms import Tier
 from cascade_tables import load_release
 

@@ -15,7 +15,7 @@ from cascade_client import Client
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.config import ServerConfig
 from cascade_server.errors import ConfigError
-from cascade_server.second_level import PREFIX
+from cascade_server.store.second_level import PREFIX
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.releases import TABLE, make_release

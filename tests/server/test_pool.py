@@ -7,7 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from cascade_server.pool import (
+from cascade_server.store.pool import (
     ROW_OVERHEAD,
     STOCK_OVERHEAD,
     Demand,

@@ -12,9 +12,9 @@ import grpc
 import pytest
 from cascade_client import Client, Tier
 from cascade_proto import synthesis_pb2 as pb
-from cascade_server.answers import Answers
 from cascade_server.config import ServerConfig
-from cascade_server.refill import Load
+from cascade_server.store.answers import Answers
+from cascade_server.store.refill import Load
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.releases import TABLE, make_release

@@ -15,8 +15,8 @@ from cascade_server.counts.ledger import BLAMED, OK, Ledger
 from cascade_server.engines.runtime import Runtime, Tokens
 from cascade_server.engines.teacher import TeacherInput
 from cascade_server.objectives.objective import Kind, Objective, SloConfig
-from cascade_server.pool import Demand, Key, Pool, PoolConfig, condition_of
-from cascade_server.refill import (
+from cascade_server.store.pool import Demand, Key, Pool, PoolConfig, condition_of
+from cascade_server.store.refill import (
     Candidate,
     Load,
     Refill,

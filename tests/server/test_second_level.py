@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from cascade_server.errors import ConfigError
-from cascade_server.second_level import (
+from cascade_server.store.second_level import (
     PREFIX,
     Breaker,
     SecondLevel,

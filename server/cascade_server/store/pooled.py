@@ -10,7 +10,7 @@ from cascade_tables import ABSENT
 from cascade_server.cascade import synthesis
 from cascade_server.cascade.router import Route
 from cascade_server.cascade.synthesis import Plan
-from cascade_server.pool import Key, PoolConfig, Taken, condition_of
+from cascade_server.store.pool import Key, PoolConfig, Taken, condition_of
 from cascade_server.wire import rows as wire
 
 

@@ -25,7 +25,7 @@ from cascade_server.counts.ledger import Report
 from cascade_server.engines.runtime import Runtime, Tokens
 from cascade_server.engines.teacher import TeacherInput
 from cascade_server.objectives.objective import Kind
-from cascade_server.pool import Demand, Key, Pool, condition_of, nothing_known, of_condition
+from cascade_server.store.pool import Demand, Key, Pool, condition_of, nothing_known, of_condition
 from cascade_server.terms import ServiceClass
 from cascade_server.wire import rows as wire
 

@@ -16,8 +16,6 @@ from functools import partial
 from cascade_proto import synthesis_pb2 as pb
 from google.protobuf.message import DecodeError
 
-from cascade_server import pooled
-from cascade_server.cache import Cache, CacheConfig, Flights, key_of
 from cascade_server.cascade import synthesis
 from cascade_server.cascade.dispatch import Dispatcher
 from cascade_server.cascade.repository import Repository
@@ -26,9 +24,11 @@ from cascade_server.cascade.synthesis import Drawn, Plan
 from cascade_server.config import ServerConfig
 from cascade_server.counts.ledger import Ledger
 from cascade_server.engines.latency_model import LatencyModel
-from cascade_server.pool import Demand, Pool, PoolConfig, PoolStatistics
-from cascade_server.refill import Load, Refill, RefillConfig, worst_burn
-from cascade_server.second_level import SecondLevel
+from cascade_server.store import pooled
+from cascade_server.store.cache import Cache, CacheConfig, Flights, key_of
+from cascade_server.store.pool import Demand, Pool, PoolConfig, PoolStatistics
+from cascade_server.store.refill import Load, Refill, RefillConfig, worst_burn
+from cascade_server.store.second_level import SecondLevel
 from cascade_server.terms import Tier, Wanted
 
 Answer = tuple[pb.SynthesizeResponse, Tier]
