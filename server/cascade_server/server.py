@@ -20,12 +20,12 @@ from cascade_server.engines.teacher_link import TeacherLink
 from cascade_server.engines.triton.fleet import Fleet
 from cascade_server.errors import ConfigError
 from cascade_server.grpcio_server import GrpcioServer
-from cascade_server.open_inference.service import NAME as INFERENCE
-from cascade_server.open_inference.service import InferenceService
-from cascade_server.releases_service import NAME as RELEASES
-from cascade_server.releases_service import ReleasesService
-from cascade_server.service import NAME as SYNTHESIS
-from cascade_server.service import Service
+from cascade_server.services.open_inference.service import NAME as INFERENCE
+from cascade_server.services.open_inference.service import InferenceService
+from cascade_server.services.releases_service import NAME as RELEASES
+from cascade_server.services.releases_service import ReleasesService
+from cascade_server.services.synthesis_service import NAME as SYNTHESIS
+from cascade_server.services.synthesis_service import Service
 from cascade_server.supervision import loading
 from cascade_server.supervision.control import Control
 from cascade_server.supervision.loading import Turns

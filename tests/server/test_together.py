@@ -5,7 +5,7 @@ from __future__ import annotations
 from unittest.mock import Mock, call
 
 from cascade_server.errors import BadRequest
-from cascade_server.together import Together
+from cascade_server.services.together import Together
 
 
 def test_turns_tell_how_fast_calls_are_answered() -> None:

@@ -13,7 +13,7 @@ from cascade_server.cascade.synthesis import stream
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.errors import BadRequest
-from cascade_server.open_inference.models import (
+from cascade_server.services.open_inference.models import (
     DRAWN,
     LOG_LIKELIHOOD,
     NOISE,

@@ -31,7 +31,7 @@ from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Mask, Tokens
 from cascade_server.errors import DeadlinePassed, NotReady
 from cascade_server.objectives.objective import DEFAULTS, EVERY, promised
-from cascade_server.open_inference.models import PARAMETERS
+from cascade_server.services.open_inference.models import PARAMETERS
 from cascade_server.terms import Tier, Wanted
 from cascade_server.triton_models import asked, backend
 from cascade_server.triton_models.backend import Request, Response, Sender

@@ -10,7 +10,13 @@ from cascade_tables.triton_files import TEACHER_BATCH
 from numpy.typing import NDArray
 
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
-from cascade_server.open_inference.models import DRAWN, LOG_LIKELIHOOD, NOISE, OBSERVED, TOKENS
+from cascade_server.services.open_inference.models import (
+    DRAWN,
+    LOG_LIKELIHOOD,
+    NOISE,
+    OBSERVED,
+    TOKENS,
+)
 from cascade_server.terms import Tier
 from cascade_server.triton_models import backend
 from cascade_server.triton_models.joined import Draw

@@ -10,7 +10,7 @@ from cascade_proto import inference_pb2, synthesis_pb2
 from cascade_tables import Column, Kind, Schema
 
 from cascade_server.errors import BadRequest
-from cascade_server.open_inference.models import (
+from cascade_server.services.open_inference.models import (
     DATATYPES,
     LOG_LIKELIHOOD,
     STATE,

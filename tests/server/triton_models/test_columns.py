@@ -12,7 +12,7 @@ import pytest
 from cascade_server.cascade import synthesis
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
-from cascade_server.open_inference.models import DATATYPES
+from cascade_server.services.open_inference.models import DATATYPES
 from cascade_server.terms import Wanted
 from cascade_server.triton_models import asked
 from cascade_server.triton_models.asked import PROVENANCE, Outputs

@@ -11,7 +11,7 @@ from cascade_proto import inference_pb2 as pb
 from cascade_tables.errors import listing
 
 from cascade_server.engines.runtime import Runtime
-from cascade_server.open_inference.models import (
+from cascade_server.services.open_inference.models import (
     DRAWN,
     LOG_LIKELIHOOD,
     NOISE,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cascade_server.engines.runtime import Mask, Noise, Tokens
 from cascade_server.engines.triton.contract import Network
-from cascade_server.open_inference.models import (
+from cascade_server.services.open_inference.models import (
     DRAWN,
     LOG_LIKELIHOOD,
     NOISE,

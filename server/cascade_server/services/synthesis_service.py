@@ -30,11 +30,11 @@ from cascade_server.engines.teacher import Teacher
 from cascade_server.engines.triton.fleet import Fleet
 from cascade_server.errors import NotReady, refusal_of
 from cascade_server.releases.live_versions import lot_of
+from cascade_server.services.stream import Stream, Turns
+from cascade_server.services.together import CALLS_A_TURN, Together
 from cascade_server.store.answers import Answers
 from cascade_server.store.second_level import SecondLevel, SecondLevelConfig
-from cascade_server.stream import Stream, Turns
 from cascade_server.terms import ServiceClass, Tier
-from cascade_server.together import CALLS_A_TURN, Together
 from cascade_server.wire import rows as wire
 
 LOADING = "releases are still being loaded; ask the health service when they are"

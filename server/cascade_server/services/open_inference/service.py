@@ -20,11 +20,11 @@ from cascade_server.counts.sla import Sla
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import BadRequest, NotAllowed, UnknownTable
-from cascade_server.open_inference import index, models, statistics
-from cascade_server.open_inference.models import PARAMETERS, Model
 from cascade_server.releases.live_versions import lot_of
-from cascade_server.releases_service import asked
-from cascade_server.service import Context, Service, refuse
+from cascade_server.services.open_inference import index, models, statistics
+from cascade_server.services.open_inference.models import PARAMETERS, Model
+from cascade_server.services.releases_service import asked
+from cascade_server.services.synthesis_service import Context, Service, refuse
 from cascade_server.supervision.control import Control
 from cascade_server.terms import ServiceClass, Tier
 from cascade_server.wire import tensor_rows as rows

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from cascade_proto import inference_pb2, synthesis_pb2
 
 from cascade_server.counts.call_counts import OK, CallCounts, added
-from cascade_server.open_inference.models import Model
+from cascade_server.services.open_inference.models import Model
 from cascade_server.terms import Tier
 from cascade_server.wire.rows import TIERS
 
