@@ -19,7 +19,6 @@ from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_link import TeacherLink
 from cascade_server.engines.triton.fleet import Fleet
 from cascade_server.errors import ConfigError
-from cascade_server.grpcio_server import GrpcioServer
 from cascade_server.services.open_inference.service import NAME as INFERENCE
 from cascade_server.services.open_inference.service import InferenceService
 from cascade_server.services.releases_service import NAME as RELEASES
@@ -32,6 +31,7 @@ from cascade_server.supervision.loading import Turns
 from cascade_server.supervision.placement import Placement
 from cascade_server.terms import Tier
 from cascade_server.transport import LingerConfig, TransportServer, first_of
+from cascade_server.transport.grpcio_server import GrpcioServer
 
 SECONDS_BETWEEN_NOTES = 0.5
 SERVICES = (SYNTHESIS, RELEASES, INFERENCE)
