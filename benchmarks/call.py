@@ -37,9 +37,9 @@ from cascade_server.cascade import synthesis
 from cascade_server.cascade.dispatch import Dispatcher
 from cascade_server.cascade.repository import Repository
 from cascade_server.config import ServerConfig
-from cascade_server.counts.ledger import OK
 from cascade_server.counts.sla import Sla
 from cascade_server.deadline import Work
+from cascade_server.objectives.report import OK
 from cascade_server.terms import Tier
 from cascade_tables import list_releases, load_release
 

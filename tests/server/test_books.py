@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.counts.books import Books
-from cascade_server.counts.ledger import OK, Ledger
+from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.sketches import (
     RELATIVE_ACCURACY,
     SLOT,
@@ -20,6 +20,7 @@ from cascade_server.counts.sketches import (
 )
 from cascade_server.memory import Memory, Note, Version
 from cascade_server.objectives.objective import Kind, Objective, SloConfig
+from cascade_server.objectives.report import OK
 from cascade_server.terms import ServiceClass, Tier
 from hypothesis import given
 from hypothesis import strategies as st

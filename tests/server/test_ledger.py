@@ -9,10 +9,11 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from cascade_server.counts.ledger import BLAMED, OK, Ledger, Report, Status
+from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.sketches import RELATIVE_ACCURACY
 from cascade_server.objectives.burn import Alert, Events
 from cascade_server.objectives.objective import Kind, Objective, SloConfig
+from cascade_server.objectives.report import BLAMED, OK, Report, Status
 from cascade_server.terms import ServiceClass, Tier
 
 REALTIME, FULL, OFFLINE = ServiceClass

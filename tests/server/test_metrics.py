@@ -13,10 +13,11 @@ import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.config import ServerConfig
 from cascade_server.counts.call_counts import buckets
-from cascade_server.counts.ledger import BLAMED, OK, Ledger
+from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.metrics import Metrics
 from cascade_server.errors import ConfigError
 from cascade_server.objectives.objective import Kind, Objective, SloConfig
+from cascade_server.objectives.report import BLAMED, OK
 from cascade_server.terms import ServiceClass, Tier
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families

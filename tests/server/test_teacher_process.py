@@ -105,7 +105,7 @@ class Pair:
 
 @asynccontextmanager
 async def pair(loaded: Repository, runtime: Runtime, path: Path) -> AsyncIterator[Pair]:
-    server, link = TeacherServer(loaded, path), TeacherLink(path)
+    server, link = TeacherServer(loaded.runtimes, path), TeacherLink(path)
     await server.start()
     link.start()
     both = Pair(server, link, link.teacher(runtime))
@@ -210,7 +210,7 @@ async def test_one_that_went_away_and_came_back(
         with pytest.raises(NotReady, match="process is away"):
             await both.teacher.draw(rows(runtime, 1), math.inf)
         path.unlink(missing_ok=True)
-        again = TeacherServer(loaded, path)
+        again = TeacherServer(loaded.runtimes, path)
         await again.start()
         await both.until_told()
         tokens, _ = await both.teacher.draw(rows(runtime, 1), math.inf)

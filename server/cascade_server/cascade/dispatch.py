@@ -24,7 +24,6 @@ from cascade_server.cascade.router import Option, Route, choose, patience
 from cascade_server.cascade.stepping import Stepping
 from cascade_server.cascade.synthesis import Drawn, Generation, Plan, stream
 from cascade_server.config import ServerConfig
-from cascade_server.counts.ledger import Report
 from cascade_server.deadline import Work
 from cascade_server.engines.philox import Uniform, pass_over, position
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
@@ -33,6 +32,7 @@ from cascade_server.engines.tasks import StudentTask
 from cascade_server.engines.teacher import LocalTeacher, Teacher, TeacherInput
 from cascade_server.errors import DeadlinePassed, NotReady
 from cascade_server.objectives.objective import promised
+from cascade_server.objectives.report import Report
 from cascade_server.terms import Priority, Tier, Wanted
 
 # Rows of one task: larger requests go in parts, so that memory is bounded and others get a turn.

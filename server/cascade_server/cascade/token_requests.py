@@ -13,15 +13,8 @@ from cascade_server.cascade.synthesis import stream
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.errors import BadRequest
-from cascade_server.services.open_inference.models import (
-    DRAWN,
-    LOG_LIKELIHOOD,
-    NOISE,
-    OBSERVED,
-    TOKENS,
-    Model,
-)
 from cascade_server.terms import Tier
+from cascade_server.wire.model_tensors import DRAWN, LOG_LIKELIHOOD, NOISE, OBSERVED, TOKENS, Model
 from cascade_server.wire.parameters import Parameters
 from cascade_server.wire.tensors import Tensor
 

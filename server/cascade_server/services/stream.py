@@ -19,9 +19,9 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_server.cascade import synthesis
 from cascade_server.cascade.synthesis import Drawn, Plan
 from cascade_server.counts.calls import Call
-from cascade_server.counts.ledger import OK
 from cascade_server.deadline import Work
 from cascade_server.errors import NotReady, refusal_of
+from cascade_server.objectives.report import OK
 from cascade_server.terms import Tier
 
 # An answer larger than this leaves alone: many clients accept no message above 4 MiB.

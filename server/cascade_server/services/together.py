@@ -15,9 +15,9 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_server.cascade import synthesis
 from cascade_server.cascade.synthesis import Drawn, Plan
 from cascade_server.counts.calls import Call
-from cascade_server.counts.ledger import OK
 from cascade_server.deadline import Work
 from cascade_server.errors import Refusal, refusal_of
+from cascade_server.objectives.report import OK
 from cascade_server.terms import Tier
 from cascade_server.transport import Arrival, Outcome, Status
 

@@ -31,7 +31,6 @@ from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Mask, Tokens
 from cascade_server.errors import DeadlinePassed, NotReady
 from cascade_server.objectives.objective import DEFAULTS, EVERY, promised
-from cascade_server.services.open_inference.models import PARAMETERS
 from cascade_server.terms import Tier, Wanted
 from cascade_server.triton_models import asked, backend
 from cascade_server.triton_models.backend import Request, Response, Sender
@@ -41,6 +40,7 @@ from cascade_server.triton_models.networks import Networks
 from cascade_server.triton_models.outlook import Outlooks, Turn, waited
 from cascade_server.triton_models.quick import Ask, How, Quick, Rows
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor
+from cascade_server.wire.model_tensors import PARAMETERS
 
 T = TypeVar("T")
 # Who runs the student for the cascade: its own model, called by BLS, or the cascade's process.

@@ -14,7 +14,6 @@ from collections.abc import Collection
 import numpy as np
 
 from cascade_server.memory import Memory
-from cascade_server.releases.policy import TableState
 
 STABLE, CANARY, SHARE, FIELDS = 0, 1, 2, 3
 # Shares are counted in so many parts.
@@ -37,7 +36,7 @@ def lot_of(seed: int | None) -> float:
     return mixed / 2**64
 
 
-class Routes:
+class LiveVersions:
     """Rows of numbers, one a table; made before the processes part.
 
     Args:
@@ -52,13 +51,20 @@ class Routes:
         self._numbers = memory.integers(FIELDS * max(1, len(self._at))).data
         self.events = memory.integers(len(EVENTS))
 
-    def put(self, table: str, state: TableState, loaded: Collection[int]) -> None:
-        """From now on."""
+    def put(self, table: str, stable: int, canary: int = 0, share: float = 0.0) -> None:
+        """From now on, let a table's requests that name no version be answered so.
+
+        Args:
+            table: whose.
+            stable: the version that answers.
+            canary: the version on trial; 0: there is none.
+            share: of these requests, in [0, 1], that the canary answers.
+        """
         at, numbers = self._at[table], self._numbers
         numbers[at + SHARE] = 0
-        numbers[at + STABLE] = state.answering(loaded)
-        numbers[at + CANARY] = state.canary
-        numbers[at + SHARE] = round(state.share * WHOLE)
+        numbers[at + STABLE] = stable
+        numbers[at + CANARY] = canary
+        numbers[at + SHARE] = round(share * WHOLE)
 
     def count(self, event: str) -> None:
         """One of `EVENTS` has happened."""
