@@ -25,6 +25,7 @@ from cascade_server.counts.calls import Call
 from cascade_server.counts.live_versions import lot_of
 from cascade_server.counts.sla import Sla
 from cascade_server.deadline import Work
+from cascade_server.engines.noise import stream
 from cascade_server.engines.runtime import Runtime
 from cascade_server.engines.teacher import Teacher
 from cascade_server.engines.triton.fleet import Fleet
@@ -282,7 +283,7 @@ class Service:
             )
             for index in job.chunks():
                 began = time.perf_counter()
-                rng = synthesis.stream(job.seed, index)
+                rng = stream(job.seed, index)
                 tokens, steps = await self.dispatcher.draw_chunk(job, index, rng)
                 seconds = time.perf_counter() - began
                 part = await self.elsewhere(partial(job.pack, index, tokens, rng, steps, seconds))

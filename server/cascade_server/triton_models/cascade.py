@@ -28,6 +28,7 @@ from cascade_server.cascade.router import Route, choose, patience
 from cascade_server.cascade.synthesis import Drawn, Plan
 from cascade_server.config import ServerConfig
 from cascade_server.deadline import Work
+from cascade_server.engines.noise import recycle, stream
 from cascade_server.engines.runtime import Mask, Tokens
 from cascade_server.errors import DeadlinePassed, NotReady
 from cascade_server.objectives.objective import DEFAULTS, EVERY, promised
@@ -312,7 +313,7 @@ class TritonPythonModel:
         assert option is not None
         drawn = Drawn(tokens, option, job.route, likelihood, 0.0, time.perf_counter())
         response = synthesis.pack(job.plan, drawn)
-        synthesis.recycle(job.plan.rng)
+        recycle(job.plan.rng)
         found = asked.to_outputs(response, job.wanted, self._row)
         return backend.reply({name: backend.array_of(each) for name, each in found.items()})
 
@@ -364,7 +365,7 @@ class TritonPythonModel:
         except TimeoutError:
             plan.work.check()
             # As if it had been routed there: the same rows for a seed.
-            plan.rng = synthesis.stream(plan.seed)
+            plan.rng = stream(plan.seed)
             job.route = job.route._replace(option=job.route.allowed[-1], overtaken=True)
             (tokens,) = await self._elsewhere(self._by_student, [plan])
         return self._packed(job, tokens, likelihood)

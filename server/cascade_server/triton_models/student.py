@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cascade_server.cascade.synthesis import new_seed, recycle, stream
 from cascade_server.cascade.token_requests import to_draw
 from cascade_server.deadline import Work
+from cascade_server.engines.noise import new_seed, recycle, stream
 from cascade_server.engines.runtime import Noise
 from cascade_server.errors import BadRequest
 from cascade_server.terms import Tier

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_server.cascade.synthesis import new_seed
 from cascade_server.cascade.token_requests import to_draw
 from cascade_server.deadline import Work
+from cascade_server.engines.noise import new_seed
 from cascade_server.engines.runtime import TEACHER_PART
 from cascade_server.engines.teacher import LocalTeacher, TeacherInput
 from cascade_server.terms import Tier

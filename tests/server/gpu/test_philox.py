@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cascade_server.cascade.synthesis import stream
+from cascade_server.engines.noise import stream
 from cascade_server.engines.philox import BLOCK, Uniform, blocks, pass_over, position
 from hypothesis import given
 from hypothesis import strategies as st

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from cascade_proto import synthesis_pb2
-from cascade_server.cascade.synthesis import stream
 from cascade_server.config import ServerConfig
+from cascade_server.engines.noise import stream
 
 from tests.releases import TABLE
 from tests.server.messages import COLUMNS, ROW, allowed, ask, read, row

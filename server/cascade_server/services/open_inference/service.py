@@ -12,12 +12,12 @@ import grpc
 from cascade_proto import inference_pb2 as pb
 from google.protobuf.message import Message
 
-from cascade_server.cascade import synthesis
 from cascade_server.cascade import token_requests as networks
 from cascade_server.config import ServerConfig
 from cascade_server.counts.live_versions import lot_of
 from cascade_server.counts.sla import Sla
 from cascade_server.deadline import Work
+from cascade_server.engines.noise import new_seed
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import BadRequest, NotAllowed, UnknownTable
 from cascade_server.objectives.report import OK
@@ -252,7 +252,7 @@ class InferenceService:
         request, model, runtime = asked.request, asked.model, asked.runtime
         assert model.tier is not None
         wanted = networks.wanted_of(asked.outputs, model)
-        seed = asked.parameters.given.get("seed", synthesis.new_seed())
+        seed = asked.parameters.given.get("seed", new_seed())
         draw = networks.to_draw(
             model,
             read_inputs(request),
