@@ -20,8 +20,13 @@ from benchmarks.triton_messages import MODEL_INFER
 from benchmarks.triton_server import Triton, installed, triton
 from tests.releases import TABLE, make_release
 from tests.server.messages import ROW
-from tests.server.open_inference.conftest import Refused, TritonClient, asking, triton_python
 from tests.server.running import running
+from tests.server.services.open_inference.conftest import (
+    Refused,
+    TritonClient,
+    asking,
+    triton_python,
+)
 
 __all__ = ["triton_python"]  # a fixture
 

@@ -16,7 +16,7 @@ from cascade_tables.triton_files import TritonRuntime, configure
 from click.testing import CliRunner
 
 from tests.releases import TABLE, make_release
-from tests.server.open_inference.conftest import triton_python
+from tests.server.services.open_inference.conftest import triton_python
 
 __all__ = ["triton_python"]  # a fixture
 

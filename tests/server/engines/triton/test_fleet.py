@@ -19,7 +19,7 @@ from cascade_server.errors import ConfigError, DeadlinePassed, NotAllowed, NotRe
 from cascade_tables import load_release
 
 from tests.releases import TABLE
-from tests.server.remote.asked import (
+from tests.server.engines.triton.asked import (
     check,
     counted,
     hold,
@@ -30,7 +30,7 @@ from tests.server.remote.asked import (
     two,
     until,
 )
-from tests.server.remote.fakes import SOON, FakeServer, Gate, fleet_of, refuses
+from tests.server.engines.triton.fakes import SOON, FakeServer, Gate, fleet_of, refuses
 
 
 class TestBatches:

@@ -18,7 +18,7 @@ from cascade_server.store.second_level import (
     unseal,
 )
 
-from tests.server.valkey import Valkey, valkey
+from tests.server.store.valkey import Valkey, valkey
 
 KEY, OTHER = bytes(32), bytes([1]) * 32
 NAME = (PREFIX + KEY.hex()).encode()

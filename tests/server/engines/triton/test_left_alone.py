@@ -16,8 +16,8 @@ from cascade_server.engines.triton.peer import Peer, nothing_known
 from cascade_server.errors import DeadlinePassed
 from cascade_server.terms import Tier
 
-from tests.server.remote.asked import check, counted, hold, networks, soon, task, two, until
-from tests.server.remote.fakes import FakeServer, Gate, fleet_of
+from tests.server.engines.triton.asked import check, counted, hold, networks, soon, task, two, until
+from tests.server.engines.triton.fakes import FakeServer, Gate, fleet_of
 
 
 def fragile(runtime: Runtime) -> FakeServer:

@@ -16,7 +16,7 @@ from cascade_server.terms import Tier
 from cascade_tables import Release, load_release
 
 from tests.releases import TABLE, make_release
-from tests.server.gpu.host import HostDevice
+from tests.server.engines.gpu.host import HostDevice
 
 BUCKETS = (1, 8, 64)
 

@@ -18,8 +18,8 @@ from cascade_server.terms import Tier
 from cascade_tables import Release
 
 from tests.releases import TABLE, make_release
-from tests.server.gpu.conftest import program
-from tests.server.gpu.host import HostDevice
+from tests.server.engines.gpu.conftest import program
+from tests.server.engines.gpu.host import HostDevice
 from tests.server.messages import ask
 from tests.server.running import running
 

@@ -15,8 +15,8 @@ from cascade_server.engines.gpu.builder import MIB, BuildConfig, batch_inputs, b
 from cascade_server.engines.gpu.trt import TensorRT
 from cascade_server.errors import GpuError, PlanError
 
-from tests.server.gpu.conftest import Both
-from tests.server.gpu.fake_tensorrt import FakeTensorRT, Flag, Pool
+from tests.server.engines.gpu.conftest import Both
+from tests.server.engines.gpu.fake_tensorrt import FakeTensorRT, Flag, Pool
 
 
 def fake(**settings: object) -> TensorRT:

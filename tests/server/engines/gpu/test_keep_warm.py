@@ -7,7 +7,7 @@ import gc
 import pytest
 from cascade_server.engines.gpu.keep_warm import KeepWarm, due
 
-from tests.server.gpu.conftest import Both
+from tests.server.engines.gpu.conftest import Both
 
 
 @pytest.mark.parametrize(

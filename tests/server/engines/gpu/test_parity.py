@@ -13,8 +13,8 @@ from cascade_server.terms import Tier
 from onnx import numpy_helper
 from sklearn.metrics import roc_auc_score
 
-from tests.server.gpu.conftest import BUCKETS, Both
-from tests.server.gpu.host import HostDevice
+from tests.server.engines.gpu.conftest import BUCKETS, Both
+from tests.server.engines.gpu.host import HostDevice
 
 ROWS = 8000
 DETECTOR = xgboost_detector(1)
@@ -77,7 +77,7 @@ class TestGate:
 
 
 def both_with_larger_batches(both: Both) -> GpuRuntime:
-    from tests.server.gpu.conftest import program
+    from tests.server.engines.gpu.conftest import program
 
     device = HostDevice()
     return GpuRuntime(

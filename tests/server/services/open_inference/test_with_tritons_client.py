@@ -18,10 +18,10 @@ from cascade_server.engines.noise import stream
 
 from tests.releases import TABLE
 from tests.server.messages import COLUMNS, ROW, allowed, ask, read, row
-from tests.server.open_inference.conftest import Refused, TritonClient
 from tests.server.running import Running, running
+from tests.server.services.open_inference.conftest import Refused, TritonClient
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 ADDRESS = "127.0.0.1:8470"
 
 # What the protocol calls the columns of `payments`.

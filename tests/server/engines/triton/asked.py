@@ -16,7 +16,7 @@ from cascade_server.engines.triton.contract import Network
 from cascade_server.engines.triton.fleet import Fleet
 from cascade_server.terms import Tier
 
-from tests.server.remote.fakes import SOON, FakeServer, Gate, drawn_of
+from tests.server.engines.triton.fakes import SOON, FakeServer, Gate, drawn_of
 
 
 def networks(runtime: Runtime) -> list[Network]:

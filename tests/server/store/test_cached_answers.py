@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.releases import TABLE, make_release
 from tests.server.messages import ask, read, row
 from tests.server.running import Running, running
-from tests.server.valkey import Valkey, valkey
+from tests.server.store.valkey import Valkey, valkey
 
 FIDELITIES = ["FIDELITY_AUTO", "FIDELITY_FAST", "FIDELITY_FULL"]
 

@@ -12,9 +12,9 @@ from cascade_server.engines.tasks import SeededTask, TeacherTask, run_teacher
 from cascade_server.terms import Tier
 from cascade_tables.sampling import TeacherRows
 
-from tests.server.gpu.conftest import BUCKETS, Both, asked, program
-from tests.server.gpu.host import HostDevice
-from tests.server.gpu.test_graphs import completed
+from tests.server.engines.gpu.conftest import BUCKETS, Both, asked, program
+from tests.server.engines.gpu.host import HostDevice
+from tests.server.engines.gpu.test_graphs import completed
 
 
 class TestStudent:

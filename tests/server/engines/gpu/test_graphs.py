@@ -10,7 +10,7 @@ from cascade_server.engines.gpu import graphs
 from cascade_tables import load_release
 from cascade_tables.sampling import TeacherRows, reveal_passes
 
-from tests.server.gpu.conftest import Asked, Both, asked
+from tests.server.engines.gpu.conftest import Asked, Both, asked
 
 CREDIT = "model_repository"
 

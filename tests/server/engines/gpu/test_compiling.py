@@ -23,10 +23,10 @@ from cascade_server.terms import Tier
 from cascade_tables import load_release
 
 from tests.releases import TABLE
-from tests.server.gpu.conftest import Both, asked
-from tests.server.gpu.fake_tensorrt import FakeTensorRT
-from tests.server.gpu.host import HostDevice
-from tests.server.gpu.test_parity import biased
+from tests.server.engines.gpu.conftest import Both, asked
+from tests.server.engines.gpu.fake_tensorrt import FakeTensorRT
+from tests.server.engines.gpu.host import HostDevice
+from tests.server.engines.gpu.test_parity import biased
 
 GPU = Gpu("NVIDIA H100 80GB HBM3", (9, 0), 13000, 13000)
 OTHER = Gpu("NVIDIA L4", (8, 9), 13000, 13000)
