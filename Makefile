@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 MADE_FROM := pyproject.toml constraints.txt
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PROTO := $(wildcard proto/cascade_proto/*.proto)
-PACKAGES := proto/cascade_proto tables/cascade_tables client/cascade_client \
+PACKAGES := proto/cascade_proto cli/cascade_cli tables/cascade_tables client/cascade_client \
             server/cascade_server distill/cascade_distill
 
 .DEFAULT_GOAL := help

@@ -13,7 +13,7 @@ import pytest
 from cascade_proto import inference_pb2 as pb
 from cascade_server.config import ServerConfig
 from cascade_tables import load_release
-from cascade_tables.triton_files import configure
+from cascade_tables.releases.triton_files import configure
 
 from benchmarks.environments import NotInstalled
 from benchmarks.triton_messages import MODEL_INFER

@@ -20,7 +20,7 @@ from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 import numpy as np
-from cascade_tables.triton_files import MAX_BATCH, TEACHER_BATCH
+from cascade_tables.releases.triton_files import MAX_BATCH, TEACHER_BATCH
 from numpy.typing import NDArray
 
 from cascade_server.cascade import synthesis

@@ -6,7 +6,7 @@ import threading
 import time
 
 import numpy as np
-from cascade_tables.triton_files import TEACHER_BATCH
+from cascade_tables.releases.triton_files import TEACHER_BATCH
 from numpy.typing import NDArray
 
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 import yaml
+from cascade_cli.program import main
 from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.metrics import Metrics
 from cascade_server.objectives.burn import WINDOWS
 from cascade_server.objectives.objective import Kind, Objective, SloConfig
 from cascade_server.objectives.prometheus_rules import promise, rules, to_yaml
 from cascade_server.terms import ServiceClass, Tier
-from cascade_tables.cli import main
 from click.testing import CliRunner
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families

@@ -21,7 +21,7 @@ from tests.releases import TABLE, make_release
 from tests.server.messages import ask, read, row
 from tests.server.running import Running, running
 
-CASCADE = (sys.executable, "-c", "from cascade_tables.cli import main; main()")
+CASCADE = (sys.executable, "-c", "from cascade_cli.program import main; main()")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from uuid import uuid4
 import fsspec
 import pytest
 from cascade_tables import ReleaseError, list_releases, load_release, write_release
-from cascade_tables.remote import RemoteRepository, is_url, versions_of
+from cascade_tables.releases.remote import RemoteRepository, is_url, versions_of
 
 from tests.releases import TABLE, make_release
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import onnx
 import pytest
+from cascade_cli.program import main
 from cascade_tables import ReleaseError, load_release
-from cascade_tables.cli import main
-from cascade_tables.triton_files import TritonRuntime, configure
+from cascade_tables.releases.triton_files import TritonRuntime, configure
 from click.testing import CliRunner
 
 from tests.releases import TABLE, make_release
@@ -20,7 +20,7 @@ from tests.server.services.open_inference.conftest import triton_python
 
 __all__ = ["triton_python"]  # a fixture
 
-BUNDLED = Path(__file__).parents[2] / "model_repository"
+BUNDLED = Path(__file__).parents[3] / "model_repository"
 MODELS = (TABLE, f"{TABLE}_student", f"{TABLE}_teacher")
 # Reads text as Triton does, and says what it read.
 PARSE = """

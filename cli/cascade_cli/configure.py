@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-
 from cascade_tables.errors import CascadeTablesError
-from cascade_tables.triton_files import TritonRuntime
-from cascade_tables.triton_files import configure as write
+from cascade_tables.releases.triton_files import TritonRuntime
+from cascade_tables.releases.triton_files import configure as write
 
 RUNTIMES = click.Choice([each.value for each in TritonRuntime])
 

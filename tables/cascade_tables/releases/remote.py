@@ -15,8 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from cascade_tables.errors import ReleaseError
-from cascade_tables.release import MANIFEST, VERSION, ReleaseManifest, list_releases, read_manifest
-from cascade_tables.triton_files import files_of
+from cascade_tables.releases.release import (
+    MANIFEST,
+    VERSION,
+    ReleaseManifest,
+    list_releases,
+    read_manifest,
+)
+from cascade_tables.releases.triton_files import files_of
 
 EXTRA = "cascade-synthesis[remote]"
 

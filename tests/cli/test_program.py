@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint, entry_points, metadata, version
 from types import ModuleType
 
 import pytest
-from cascade_tables import cli
+from cascade_cli import program as cli
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
@@ -48,7 +48,7 @@ class TestHelp:
         """A subprocess, since other tests have imported everything."""
         code = (
             "import sys\n"
-            "from cascade_tables.cli import main\n"
+            "from cascade_cli.program import main\n"
             "main(['--help'], standalone_mode=False)\n"
             f"print([name for name in {HEAVY} if name in sys.modules])\n"
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade_tables.errors import ReleaseError, listing
-from cascade_tables.release import Release, list_releases, load_release
+from cascade_tables.releases.release import Release, list_releases, load_release
 from cascade_tables.schema import Kind, Schema
 
 
