@@ -71,7 +71,8 @@ def load_overrides(path: Path) -> dict[str, ColumnOverride]:
     if not isinstance(columns, Mapping):
         raise SchemaError(f"{path}: 'columns' maps a column's name to what to change about it")
     return {
-        str(name): _override(f"{path}: column {name!r}", entry) for name, entry in columns.items()
+        str(name): _override(f"{path}: column {shown(name)}", entry)
+        for name, entry in columns.items()
     }
 
 
@@ -99,12 +100,12 @@ ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 def _override(where: str, entry: Any) -> ColumnOverride:
     if not isinstance(entry, Mapping):
-        raise SchemaError(f"{where}: expected keys such as kind or drop, not {entry!r}")
+        raise SchemaError(f"{where}: expected keys such as kind or drop, not {shown(entry)}")
     values: dict[str, Any] = {}
     for key, value in entry.items():
         if key not in ALLOWED:
             known = listing(field.name for field in fields(ColumnOverride))
-            raise SchemaError(f"{where}: unknown key {key!r}; allowed: {known}")
+            raise SchemaError(f"{where}: unknown key {shown(key)}; allowed: {known}")
         is_allowed, allowed = ALLOWED[key]
         if not is_allowed(value):
             raise SchemaError(f"{where}: {key} is {shown(value)}; allowed: {allowed}")
