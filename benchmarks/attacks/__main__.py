@@ -172,7 +172,9 @@ def main() -> None:
         )
         found.append(one)
     if not found:
-        sys.exit(f"error: no attack has {options.only!r} in its name; there are {', '.join(ATTACKS)}")
+        sys.exit(
+            f"error: no attack has {options.only!r} in its name; there are {', '.join(ATTACKS)}"
+        )
     worst = max(found, key=lambda one: one["good_ms"])
     result = {
         "transport": options.transport,

@@ -132,9 +132,7 @@ FLOODS = (
     Attack(
         "resets_by_the_server",
         "calls that the server has to reset (MadeYouReset)",
-        by_stream(
-            lambda stream: begin(stream, STREAM) + frame(WINDOW_UPDATE, 0, stream, bytes(4))
-        ),
+        by_stream(lambda stream: begin(stream, STREAM) + frame(WINDOW_UPDATE, 0, stream, bytes(4))),
     ),
     Attack(
         "data_after_the_end",
@@ -165,7 +163,9 @@ FLOODS = (
         "attempts to send",
         flood(frame(WINDOW_UPDATE, 0, 1, b"\0\0\0\1"), first=begin(1, STREAM)),
     ),
-    Attack("window_update_by_0", "errors", flood(frame(WINDOW_UPDATE, 0, 1, bytes(4)), first=AN_END)),
+    Attack(
+        "window_update_by_0", "errors", flood(frame(WINDOW_UPDATE, 0, 1, bytes(4)), first=AN_END)
+    ),
     Attack(
         "window_overflow",
         "a sum that does not fit",
@@ -193,7 +193,9 @@ FLOODS = (
         "errors",
         flood(frame(DATA, 0, 1, b"x") + frame(RST_STREAM, 0, 1, CANCEL), first=AN_END),
     ),
-    Attack("oversize_frame", "a buffer", flood(b"\xff\xff\xff\0\0\0\0\0\1" + bytes(16_384), times=4)),
+    Attack(
+        "oversize_frame", "a buffer", flood(b"\xff\xff\xff\0\0\0\0\0\1" + bytes(16_384), times=4)
+    ),
     Attack(
         "headers_again_and_again",
         "trailers that are none",
@@ -278,5 +280,7 @@ FLOODS = (
         preface=b"",
         comes_again=200,
     ),
-    Attack("prefaces_cut_short", "connections", trickle(PREFACE, 1.0), connections=200, preface=b""),
+    Attack(
+        "prefaces_cut_short", "connections", trickle(PREFACE, 1.0), connections=200, preface=b""
+    ),
 )

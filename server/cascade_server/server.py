@@ -31,7 +31,12 @@ from cascade_server.router import Tier
 from cascade_server.service import NAME as SYNTHESIS
 from cascade_server.service import Service
 from cascade_server.sla import Sla
-from cascade_server.transport import LingerConfig, TransportServer, first_of
+from cascade_server.transport import (
+    LingerConfig,
+    TransportLimits,
+    TransportServer,
+    first_of,
+)
 
 SECONDS_BETWEEN_NOTES = 0.5
 SERVICES = (SYNTHESIS, RELEASES, INFERENCE)
@@ -92,8 +97,9 @@ class Server:
         else:
             self._transport = TransportServer(
                 self.service.grouped(),
-                config.max_concurrent_streams,
-                config.max_message_bytes,
+                TransportLimits(
+                    streams=config.max_concurrent_streams, message_bytes=config.max_message_bytes
+                ),
                 linger=LingerConfig(config.linger_seconds),
                 max_age=config.max_connection_age,
             )
