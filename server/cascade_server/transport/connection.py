@@ -110,7 +110,7 @@ class Connection(asyncio.Protocol):
     def __init__(
         self, calls: Calls, stays: bool = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._calls, self._limits, self._clock = calls, calls.limits, clock
+        self._calls, self._limits, self.clock = calls, calls.limits, clock
         self._stays = stays
         self._patience: asyncio.TimerHandle | None = None
         self.rpcs: dict[int, Rpc] = {}
@@ -141,9 +141,9 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             return
         self._transport.set_write_buffer_limits(UNSENT_BYTES)
-        self._outbox = Outbox(self._transport, self._held, self._clock)
+        self._outbox = Outbox(self._transport, self._held, self.clock)
         self._put = self._outbox.put
-        self._session = Session(self._limits, self._put, self._clock)
+        self._session = Session(self._limits, self._put, self.clock)
         # A peer that has vanished without a word is found out by the system.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         loop = asyncio.get_running_loop()
@@ -174,7 +174,7 @@ class Connection(asyncio.Protocol):
         self._calls.closed(self)
 
     def pause_writing(self) -> None:
-        self._outbox.paused_since = self._clock()
+        self._outbox.paused_since = self.clock()
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
@@ -204,7 +204,7 @@ class Connection(asyncio.Protocol):
 
     def work(self) -> bool:
         """Go through what has come, for as long as a turn is; whether there is more."""
-        clock, session = self._clock, self._session
+        clock, session = self.clock, self._session
         ends = clock() + self._limits.turn_seconds
         try:
             while not self._closing and (event := session.step()) is not None:
@@ -377,7 +377,7 @@ class Connection(asyncio.Protocol):
         if rpc.holds or rpc.inbox.extra:
             rpc.let_go()
         if not self.rpcs:
-            self.idle_since = self._clock()
+            self.idle_since = self.clock()
 
     # The end.
 

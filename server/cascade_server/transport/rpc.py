@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -87,10 +86,12 @@ class Wire(Protocol):
     Attributes:
         peer: the caller's address.
         inflation: paces the inflating of messages.
+        clock: monotonic seconds.
     """
 
     peer: str
     inflation: Inflation
+    clock: Callable[[], float]
 
     def begin(self, rpc: Rpc, block: bytes) -> None:
         """Send the headers of an answer."""
@@ -179,7 +180,7 @@ class Rpc:
         self.arrived = stream.since
         self.deadline = math.inf if head.timeout is None else self.arrived + head.timeout
         single = handler is not None and not handler.request_streaming
-        self.inbox = Inbox(head.encoding, limits.message_bytes, limits.ahead_bytes, single)
+        self.inbox = Inbox(head.encoding, limits, single)
         self.out = Outgoing(stream.number, window, self._sent)
         self.message = b""
         self.holds = 0
@@ -214,7 +215,7 @@ class Rpc:
                 if not inbox.partial:
                     self._awaited = None
                 elif self._awaited is None:
-                    self._awaited = time.monotonic()
+                    self._awaited = self._wire.clock()
             self._wire.grant(self)
         if self._reader is not None and not self._reader.done() and (inbox.ready or last):
             self._reader.set_result(None)
@@ -260,6 +261,11 @@ class Rpc:
     def gone(self) -> bool:
         """Whether an answer would go nowhere."""
         return self.ended
+
+    @property
+    def is_unary(self) -> bool:
+        """Whether the caller sends one message."""
+        return not self.handler.request_streaming
 
     @property
     def task(self) -> asyncio.Task[None] | None:
@@ -321,7 +327,7 @@ class Rpc:
 
     def _set_timer(self) -> None:
         if self.deadline < math.inf and self._timer is None:
-            left = max(0.0, self.deadline - time.monotonic())
+            left = max(0.0, self.deadline - self._wire.clock())
             self._timer = asyncio.get_running_loop().call_later(left, self._late)
 
     def ends(self, outcome: Outcome) -> None:
@@ -469,7 +475,7 @@ class Rpc:
         """Seconds to the deadline, 0 if it has passed; None: there is none."""
         if self.deadline == math.inf:
             return None
-        return max(0.0, self.deadline - time.monotonic())
+        return max(0.0, self.deadline - self._wire.clock())
 
     def invocation_metadata(self) -> Metadata:
         """What the caller sent along."""
