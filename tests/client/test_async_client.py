@@ -110,15 +110,6 @@ class TestFailures:
         with pytest.raises(Overloaded):
             await client.tables()
 
-    async def test_streams_retry_before_the_first_rows_only(
-        self, client: AsyncClient, service: Any, fault: Any
-    ) -> None:
-        service.faults = [fault(UNAVAILABLE)]
-        service.fail_after_chunk = fault(UNAVAILABLE)
-        with pytest.raises(Unavailable):
-            await client.generate("people", 3, kind="rows")
-        assert len(service.requests) == 2
-
     async def test_bad_arguments(self, client: AsyncClient) -> None:
         with pytest.raises(InvalidRequest, match="draws is 0"):
             await client.synthesize("people", {}, draws=0)
