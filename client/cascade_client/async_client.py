@@ -215,7 +215,7 @@ class AsyncClient(AsyncCalls):
         kind: wire.Kind = "pandas",
         timeout: float | None = None,
     ) -> AsyncIterator[Chunk[Any]]:
-        """Make n rows with the teacher and yield them in chunks; see `Client.stream`.
+        """Make n rows with the teacher and yield them as they arrive; see `Client.stream`.
 
         To cancel the rest at once when leaving the loop early, put the iterator in
         `contextlib.aclosing`.
@@ -257,7 +257,7 @@ class AsyncClient(AsyncCalls):
 
     @property
     def releases(self) -> AsyncReleases:
-        """What the server has loaded, and how to change it; see `Client.releases`."""
+        """What the server has loaded; see `Client.releases`."""
         return AsyncReleases(self)
 
     async def wait_ready(self, timeout: float = 30.0) -> None:

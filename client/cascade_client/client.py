@@ -335,7 +335,7 @@ class Client(BlockingCalls):
 
     @property
     def releases(self) -> Releases:
-        """What the server has loaded, and how to change that and which version answers."""
+        """What the server has loaded; its methods change that, and which version answers."""
         return Releases(self)
 
     def wait_ready(self, timeout: float = 30.0) -> None:
