@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 MADE_FROM := pyproject.toml constraints.txt
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PROTO := $(wildcard proto/cascade_proto/*.proto)
-PACKAGES := proto/cascade_proto tables/cascade_tables client/cascade_client \
+PACKAGES := proto/cascade_proto cli/cascade_cli tables/cascade_tables client/cascade_client \
             server/cascade_server distill/cascade_distill
 
 .DEFAULT_GOAL := help
@@ -40,10 +40,11 @@ demo: $(VENV)/.serve ## Start a server and ask it for rows, real time and offlin
 test: $(VENV)/.dev ## Run every test
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-check: $(VENV)/.dev proto-check ## Lint, types, and generated code up to date
+check: $(VENV)/.dev proto-check ## Lint, types, imports between rooms, and generated code up to date
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
 
 format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff check --fix .

@@ -33,14 +33,15 @@ from cascade_proto import inference_pb2 as oip
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.inference_pb2_grpc import GRPCInferenceServiceStub
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
-from cascade_server import synthesis
+from cascade_server.cascade import synthesis
+from cascade_server.cascade.dispatch import Dispatcher
+from cascade_server.cascade.repository import Repository
 from cascade_server.config import ServerConfig
+from cascade_server.counts.sla import Sla
 from cascade_server.deadline import Work
-from cascade_server.dispatch import Dispatcher
-from cascade_server.ledger import OK
-from cascade_server.repository import Repository
-from cascade_server.router import Tier
-from cascade_server.sla import Sla
+from cascade_server.engines.noise import recycle
+from cascade_server.objectives.report import OK
+from cascade_server.terms import Tier
 from cascade_tables import list_releases, load_release
 
 from benchmarks import triton_messages, triton_student
@@ -130,7 +131,7 @@ def parts(repository: Path, table: str, message: bytes) -> dict[str, float]:
         mark()
         response.SerializeToString()
         mark()
-        synthesis.recycle(job.rng)
+        recycle(job.rng)
         call = sla.call(synthesis.class_of(asked))
         call.asks(table, synthesis.class_of(asked), job.work.deadline)
         call.sends(Tier.STUDENT, 1)

@@ -26,14 +26,14 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from cascade_server.gpu import graphs
-from cascade_server.gpu.builder import BuildConfig, build
-from cascade_server.gpu.device import CudaDevice, Device
-from cascade_server.gpu.engines import PlanProgram
-from cascade_server.gpu.lanes import Layout, Program, StudentLane, TeacherLane
-from cascade_server.gpu.philox import Uniform
-from cascade_server.gpu.providers import CPU, CUDA, TENSORRT, SessionProgram
-from cascade_server.gpu.trt import tensorrt
+from cascade_server.engines.gpu import graphs
+from cascade_server.engines.gpu.builder import BuildConfig, build
+from cascade_server.engines.gpu.device import CudaDevice, Device
+from cascade_server.engines.gpu.engines import PlanProgram
+from cascade_server.engines.gpu.lanes import Layout, Program, StudentLane, TeacherLane
+from cascade_server.engines.gpu.providers import CPU, CUDA, TENSORRT, SessionProgram
+from cascade_server.engines.gpu.trt import tensorrt
+from cascade_server.engines.philox import Uniform
 from cascade_tables import Release, list_releases, load_release
 from cascade_tables.sampling import reveal_passes, sample_teacher
 

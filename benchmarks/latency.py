@@ -53,7 +53,7 @@ def process(*command: str) -> Iterator[str]:
 def cascade(repository: Path, *options: str) -> tuple[str, ...]:
     """The command that serves a repository on a free port; without a pool, unless options say
     otherwise: what is measured is the draw."""
-    program = "from cascade_tables.cli import main; main()"
+    program = "from cascade_cli.program import main; main()"
     serve = ("serve", "--port", "0", "--repository", str(repository), "--pool-mib", "0")
     return ("-c", program, *serve, *options)
 

@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--repository", type=Path, default=ROOT / "model_repository")
     parser.add_argument("--calls", type=int, default=200_000)
     options = parser.parse_args()
-    program = "from cascade_tables.cli import main; main()"
+    program = "from cascade_cli.program import main; main()"
     command = ("-c", program, "serve", "--port", "0", "--repository", str(options.repository))
     sizes = []
     try:

@@ -20,7 +20,7 @@ import grpc
 import numpy as np
 from cascade_proto import inference_pb2 as pb
 from cascade_tables import Kind, Release, list_releases, load_release
-from cascade_tables.triton_files import configure
+from cascade_tables.releases.triton_files import configure
 from rich.console import Console
 
 from benchmarks import triton_student

@@ -9,13 +9,13 @@ import click
 from cascade_tables import CascadeTablesError
 from rich.console import Console
 
-from cascade_server.canary import CanaryConfig
 from cascade_server.config import TRANSPORTS, ServerConfig
 from cascade_server.errors import ConfigError, ServerError
-from cascade_server.found import source_of
-from cascade_server.generation import ReleaseConfig
-from cascade_server.policy import Policy
+from cascade_server.objectives.canary import CanaryConfig
 from cascade_server.processes import serve_in_processes
+from cascade_server.releases.found import source_of
+from cascade_server.releases.generation import ReleaseConfig
+from cascade_server.releases.policy import Policy
 
 MIB = 2**20
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cascade_server import local_runtime
+from cascade_server import runtimes as local_runtime
+from cascade_server.addresses import servers_of
 from cascade_server.errors import ConfigError
-from cascade_server.remote.addresses import servers_of
 
 TRANSPORTS = ("http2", "grpcio")
 

@@ -18,25 +18,25 @@ import uvloop
 from cascade_proto import synthesis_pb2 as pb
 from cascade_tables import CascadeTablesError
 
-from cascade_server import loading
-from cascade_server.answer_metrics import AnswersCollector, ServersCollector
-from cascade_server.books import Books
+from cascade_server.addresses import servers_of
+from cascade_server.cascade.repository import Loaded, Repository
 from cascade_server.config import ServerConfig
-from cascade_server.control import Control
-from cascade_server.crews import Begin, Post, Role
+from cascade_server.counts.answer_metrics import AnswersCollector, ServersCollector
+from cascade_server.counts.books import Books
+from cascade_server.counts.metrics import ReleasesCollector, SteppingCollector
+from cascade_server.counts.sla import Sla
+from cascade_server.engines.teacher_process import TeacherServer
 from cascade_server.errors import ReleaseRefused, ServerError
-from cascade_server.found import Folder, Source
-from cascade_server.generation import Generation, ReleaseConfig
-from cascade_server.generations import Generations
-from cascade_server.listening import listen, reserve
-from cascade_server.metrics import ReleasesCollector, SteppingCollector
-from cascade_server.placement import Placement
-from cascade_server.remote.addresses import servers_of
-from cascade_server.repository import Loaded, Repository
-from cascade_server.router import Tier
+from cascade_server.releases.found import Folder, Source
+from cascade_server.releases.generation import Generation, ReleaseConfig
+from cascade_server.releases.generations import Generations
 from cascade_server.server import Server
-from cascade_server.sla import Sla
-from cascade_server.teacher_process import TeacherServer
+from cascade_server.supervision import loading
+from cascade_server.supervision.control import Control
+from cascade_server.supervision.crews import Begin, Post, Role
+from cascade_server.supervision.listening import listen, reserve
+from cascade_server.supervision.placement import Placement
+from cascade_server.terms import Tier
 
 # The teacher has what the workers leave of the processors.
 TEACHER_NICENESS = 19
@@ -208,7 +208,7 @@ def teacher(generation: Generation, post: Post, begin: Begin) -> None:
         # Niceness is enough to load. To compute it is not: a worker that wakes to answer would wait
         # until the teacher had its slice, some milliseconds; what is idle is interrupted at once.
         loading.all_yield_to_all()
-        server = TeacherServer(repository, path)
+        server = TeacherServer(repository.runtimes, path)
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         Control(post, {"accept": accepting, "retire": retired, "leave": lambda: None})
         await server.start()
@@ -243,7 +243,7 @@ def keeper(
                 statistics = partial(books.statistics, pb.GetStatisticsResponse(), place)
                 for collector in (AnswersCollector, ServersCollector, SteppingCollector):
                     sla.metrics.registry.register(collector(statistics))
-                sla.metrics.registry.register(ReleasesCollector(books.routes))
+                sla.metrics.registry.register(ReleasesCollector(books.live_versions))
                 if not metrics:
                     port = sla.metrics_port
                     post.tell(metrics=f"{METRICS}http://{config.host}:{port}/metrics")

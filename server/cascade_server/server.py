@@ -10,28 +10,28 @@ from functools import partial
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from cascade_server import loading
-from cascade_server.answer_metrics import AnswersCollector, ServersCollector
+from cascade_server.addresses import servers_of
+from cascade_server.cascade.repository import Loaded, Repository
 from cascade_server.config import ServerConfig
-from cascade_server.control import Control
+from cascade_server.counts.answer_metrics import AnswersCollector, ServersCollector
+from cascade_server.counts.metrics import SteppingCollector
+from cascade_server.counts.sla import Sla
+from cascade_server.engines.teacher_link import TeacherLink
+from cascade_server.engines.triton.fleet import Fleet
 from cascade_server.errors import ConfigError
-from cascade_server.grpcio_server import GrpcioServer
-from cascade_server.loading import Turns
-from cascade_server.metrics import SteppingCollector
-from cascade_server.open_inference.service import NAME as INFERENCE
-from cascade_server.open_inference.service import InferenceService
-from cascade_server.placement import Placement
-from cascade_server.releases_service import NAME as RELEASES
-from cascade_server.releases_service import ReleasesService
-from cascade_server.remote.addresses import servers_of
-from cascade_server.remote.fleet import Fleet
-from cascade_server.remote_teacher import TeacherLink
-from cascade_server.repository import Loaded, Repository
-from cascade_server.router import Tier
-from cascade_server.service import NAME as SYNTHESIS
-from cascade_server.service import Service
-from cascade_server.sla import Sla
+from cascade_server.services.open_inference.service import NAME as INFERENCE
+from cascade_server.services.open_inference.service import InferenceService
+from cascade_server.services.releases_service import NAME as RELEASES
+from cascade_server.services.releases_service import ReleasesService
+from cascade_server.services.synthesis_service import NAME as SYNTHESIS
+from cascade_server.services.synthesis_service import Service
+from cascade_server.supervision import loading
+from cascade_server.supervision.control import Control
+from cascade_server.supervision.loading import Turns
+from cascade_server.supervision.placement import Placement
+from cascade_server.terms import Tier
 from cascade_server.transport import LingerConfig, TransportServer, first_of
+from cascade_server.transport.grpcio_server import GrpcioServer
 
 SECONDS_BETWEEN_NOTES = 0.5
 SERVICES = (SYNTHESIS, RELEASES, INFERENCE)
@@ -84,7 +84,7 @@ class Server:
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         self._hands_over = False
         self.sla = sla or Sla(config)
-        self.service = Service(config, self.sla)
+        self.service = Service(config, self.sla, self._hurry)
         self._health = health.aio.HealthServicer()
         self._transport: GrpcioServer | TransportServer
         if config.transport == "grpcio":
@@ -171,7 +171,7 @@ class Server:
             self._report,
             tiers,
             self.config.versions,
-            self.sla.books.routes,
+            self.sla.books.live_versions,
             runtime="cpu" if servers else self.config.runtime,
         )
         repository = await loading.load(lambda pause: load(pause=pause), turns)

@@ -17,7 +17,7 @@ from cascade_tables import ABSENT, Codec, Column, ColumnData, Kind
 from numpy.typing import NDArray
 
 from cascade_server.errors import BadRequest
-from cascade_server.wire import ABSENT_STATE, NULL_STATE
+from cascade_server.wire.rows import ABSENT_STATE, NULL_STATE
 
 ROW, ROW_STATE = "row", "row.state"
 Values = NDArray[np.float64]

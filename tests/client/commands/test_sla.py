@@ -10,11 +10,11 @@ from typing import Any
 
 import grpc
 import pytest
+from cascade_cli.program import main
 from cascade_client import CascadeError, Client, ServiceLevel, Unavailable
 from cascade_client.commands import sla as sla_commands
 from cascade_client.commands.sla import looks
 from cascade_client.commands.sla_printing import rendered
-from cascade_tables.cli import main
 from click.testing import CliRunner, Result
 from rich.console import Console
 
