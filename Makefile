@@ -8,8 +8,6 @@ BIN := $(VENV)/bin
 MADE_FROM := pyproject.toml constraints.txt
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PROTO := $(wildcard proto/cascade_proto/*.proto)
-PACKAGES := proto/cascade_proto tables/cascade_tables client/cascade_client \
-            server/cascade_server distill/cascade_distill
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format proto proto-check manifests models figures load-figures clean

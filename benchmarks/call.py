@@ -29,6 +29,7 @@ from typing import Any
 import grpc
 import numpy as np
 import psutil
+from cascade_loadtest.h2load import LoadFailed, Measured, load
 from cascade_proto import inference_pb2 as oip
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.inference_pb2_grpc import GRPCInferenceServiceStub
@@ -44,7 +45,6 @@ from cascade_server.terms import Tier
 from cascade_tables import list_releases, load_release
 
 from benchmarks import triton_messages, triton_student
-from benchmarks.h2load import LoadFailed, Measured, load
 from benchmarks.latency import IN_FLIGHT, METHOD, MISSING, cascade, process, request
 from benchmarks.tables import ROOT
 from benchmarks.triton_server import NotInstalled, TritonFailed, triton

@@ -23,13 +23,13 @@ from typing import Any
 
 import numpy as np
 import uvloop
+from cascade_loadtest.h2load import LoadFailed, load
+from cascade_loadtest.open_loop import End, offer, poisson
 from cascade_proto import synthesis_pb2 as pb
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
-from benchmarks.h2load import LoadFailed, load
 from benchmarks.latency import IN_FLIGHT, METHOD, cascade, process, request
-from benchmarks.open_loop import End, offer, poisson
 from benchmarks.tables import ROOT
 
 LOADS = (0.25, 0.5, 0.75, 1.0)

@@ -20,11 +20,11 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+from cascade_loadtest.h2load import LoadFailed, Measured, load
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from rich.console import Console
 
-from benchmarks.h2load import LoadFailed, Measured, load
 from benchmarks.tables import ROOT
 
 METHOD = "/cascade.v1.Synthesis/Synthesize"

@@ -16,9 +16,9 @@ import sys
 from pathlib import Path
 
 import psutil
+from cascade_loadtest.h2load import LoadFailed, load
 from cascade_proto import synthesis_pb2 as pb
 
-from benchmarks.h2load import LoadFailed, load
 from benchmarks.latency import IN_FLIGHT, METHOD, process, request
 from benchmarks.tables import ROOT
 

@@ -21,11 +21,11 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+from cascade_loadtest.h2load import LoadFailed, load
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from rich.console import Console
 
-from benchmarks.h2load import LoadFailed, load
 from benchmarks.latency import METHOD, cascade, process, request
 from benchmarks.tables import ROOT
 

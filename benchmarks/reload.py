@@ -32,13 +32,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 import uvloop
+from cascade_loadtest.h2load import LoadFailed
+from cascade_loadtest.open_loop import Connection, End, literals
 from cascade_tables import list_releases, load_release, write_release
 from numpy.typing import NDArray
 from rich.console import Console
 
-from benchmarks.h2load import LoadFailed
 from benchmarks.latency import METHOD, cascade, request
-from benchmarks.open_loop import Connection, End, literals
 from benchmarks.tables import ROOT
 
 GOAWAY = 7

@@ -7,8 +7,8 @@ calls it has to encode and decode. Ours does the whole job: values in, values ou
 provenance, objectives counted. The two servers are asked in turn by h2load, one row with three
 features late a call: one at a time (ours with one worker), 16 in flight (ours with two), and 16 in
 flight with 16 rows a call. Over `SynthesizeStream`, 16 in flight on four streams, ours is asked by
-`benchmarks.stream_loop`. Keys with `open_inference` compare like with like: ours is asked for the
-bare student too, by Triton's own protocol and with the same tensors.
+`cascade_loadtest.stream_loop`. Keys with `open_inference` compare like with like: ours is asked for
+the bare student too, by Triton's own protocol and with the same tensors.
 
     python -m benchmarks.triton --inside
 
@@ -31,14 +31,15 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+from cascade_loadtest import stream_loop
+from cascade_loadtest.h2load import LoadFailed, Measured, load
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from cascade_tables import list_releases, load_release
 from rich.console import Console
 
-from benchmarks import stream_loop, triton_inside, triton_messages, triton_student
+from benchmarks import triton_inside, triton_messages, triton_student
 from benchmarks.environments import NotInstalled
-from benchmarks.h2load import LoadFailed, Measured, load
 from benchmarks.latency import IN_FLIGHT, METHOD, MISSING, cascade, process, request
 from benchmarks.tables import ROOT
 from benchmarks.triton_server import TritonFailed, triton

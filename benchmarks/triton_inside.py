@@ -18,13 +18,13 @@ from typing import Any
 
 import grpc
 import numpy as np
+from cascade_loadtest.h2load import LoadFailed, load
 from cascade_proto import inference_pb2 as pb
 from cascade_tables import Kind, Release, list_releases, load_release
 from cascade_tables.triton_files import configure
 from rich.console import Console
 
 from benchmarks import triton_student
-from benchmarks.h2load import LoadFailed, load
 from benchmarks.latency import IN_FLIGHT, MISSING
 from benchmarks.triton_messages import MODEL_INFER, student_request
 from benchmarks.triton_server import triton

@@ -11,10 +11,10 @@ from pathlib import Path
 import grpc
 import pytest
 from cascade_client import AsyncClient, Client, Overloaded
+from cascade_loadtest.open_loop import End, offer, poisson
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.config import ServerConfig
 
-from benchmarks.open_loop import End, offer, poisson
 from tests.releases import TABLE, make_release
 from tests.server.messages import ask, row
 from tests.server.running import Running, running

@@ -16,8 +16,8 @@ import numpy as np
 import uvloop
 from numpy.typing import NDArray
 
-from benchmarks.h2load import LoadFailed, Measured
-from benchmarks.open_loop import (
+from cascade_loadtest.h2load import LoadFailed, Measured
+from cascade_loadtest.open_loop import (
     ACK,
     DATA,
     END_HEADERS,
