@@ -44,10 +44,10 @@ from cascade_server.deadline import Work
 from cascade_server.terms import Tier
 from cascade_tables import list_releases, load_release
 
-from benchmarks import triton_messages, triton_student
 from benchmarks.latency import IN_FLIGHT, METHOD, MISSING, cascade, process, request
+from benchmarks.peers import triton_messages, triton_student
+from benchmarks.peers.triton_server import NotInstalled, TritonFailed, triton
 from benchmarks.tables import ROOT
-from benchmarks.triton_server import NotInstalled, TritonFailed, triton
 
 WARM_CALLS, PART_CALLS = 2000, 3000
 PARTS = ("read", "encode", "route", "noise", "run", "decode", "write", "count")
@@ -163,7 +163,9 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         ours, ours_process = stack.enter_context(server(*cascade(options.repository)))
         message, answer_bytes = request(ours, options.table)
         size = ("--answer-bytes", str(answer_bytes))
-        bare, bare_process = stack.enter_context(server("-m", "benchmarks.echo", "--own", *size))
+        bare, bare_process = stack.enter_context(
+            server("-m", "benchmarks.peers.echo", "--own", *size)
+        )
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="models-")))
         triton_student.write_student(folder, release, 1)
         theirs = stack.enter_context(triton(folder))

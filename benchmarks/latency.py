@@ -93,7 +93,7 @@ def main() -> None:
         with process(*cascade(options.repository)) as ours:
             message, answer_bytes = request(ours, options.table)
             size = ("--answer-bytes", str(answer_bytes))
-            with process("-m", "benchmarks.echo", *size) as echo:
+            with process("-m", "benchmarks.peers.echo", *size) as echo:
                 for target in (ours, echo):  # warm both
                     load(target, METHOD, message, 2000, IN_FLIGHT)
                 for _ in range(options.rounds):

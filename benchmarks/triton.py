@@ -38,11 +38,12 @@ from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from cascade_tables import list_releases, load_release
 from rich.console import Console
 
-from benchmarks import triton_inside, triton_messages, triton_student
-from benchmarks.environments import NotInstalled
+from benchmarks import triton_inside
 from benchmarks.latency import IN_FLIGHT, METHOD, MISSING, cascade, process, request
+from benchmarks.peers import triton_messages, triton_student
+from benchmarks.peers.environments import NotInstalled
+from benchmarks.peers.triton_server import TritonFailed, triton
 from benchmarks.tables import ROOT
-from benchmarks.triton_server import TritonFailed, triton
 
 ROWS, CONNECTIONS, STREAMS = 16, 8, 4
 console = Console(stderr=True, highlight=False)

@@ -24,10 +24,10 @@ from cascade_tables import Kind, Release, list_releases, load_release
 from cascade_tables.triton_files import configure
 from rich.console import Console
 
-from benchmarks import triton_student
 from benchmarks.latency import IN_FLIGHT, MISSING
-from benchmarks.triton_messages import MODEL_INFER, student_request
-from benchmarks.triton_server import triton
+from benchmarks.peers import triton_student
+from benchmarks.peers.triton_messages import MODEL_INFER, student_request
+from benchmarks.peers.triton_server import triton
 
 STATISTICS = "/inference.GRPCInferenceService/ModelStatistics"
 CONNECTIONS = 8

@@ -1,7 +1,7 @@
 """The floor: a bare grpc.aio server under uvloop whose answers have a given size.
 
-    python -m benchmarks.echo --answer-bytes 900
-    python -m benchmarks.echo --answer-bytes 900 --own     this project's transport instead
+    python -m benchmarks.peers.echo --answer-bytes 900
+    python -m benchmarks.peers.echo --answer-bytes 900 --own     this project's transport instead
 
 Any method is answered (of our transport: `Synthesize`); the first line it prints is where it
 listens.
@@ -69,7 +69,7 @@ async def serve(answer: bytes) -> None:
 
 def main() -> None:
     """Parse the command line and serve."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.echo")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.echo")
     parser.add_argument("--answer-bytes", type=int, required=True)
     parser.add_argument("--own", action="store_true", help="this project's transport")
     options = parser.parse_args()
