@@ -11,14 +11,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import grpc
 import uvloop
+from cascade_loadtest.requests import SYNTHESIZE
 from cascade_server.transport import Arrival, TransportServer
 
-SYNTHESIZE = "/cascade.v1.Synthesis/Synthesize"
+
+def command(answer_bytes: int, *options: str) -> tuple[str, ...]:
+    """What starts it in a process of its own."""
+    size = ("--answer-bytes", str(answer_bytes))
+    return (sys.executable, "-m", "benchmarks.peers.echo", *size, *options)
 
 
 class Echo(grpc.GenericRpcHandler):
