@@ -33,6 +33,7 @@ WORKDIR /src
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY proto proto
+COPY cli cli
 COPY tables tables
 COPY client client
 COPY server server

@@ -42,9 +42,10 @@ from cascade_server.cascade import synthesis
 from cascade_server.cascade.dispatch import Dispatcher
 from cascade_server.cascade.repository import Repository
 from cascade_server.config import ServerConfig
-from cascade_server.counts.ledger import OK
 from cascade_server.counts.sla import Sla
 from cascade_server.deadline import Work
+from cascade_server.engines.noise import recycle
+from cascade_server.objectives.report import OK
 from cascade_server.terms import Tier
 from cascade_tables import list_releases, load_release
 
@@ -141,7 +142,7 @@ def parts(repository: Path, table: str, message: bytes) -> dict[str, float]:
         mark()
         response.SerializeToString()
         mark()
-        synthesis.recycle(job.rng)
+        recycle(job.rng)
         call = sla.call(synthesis.class_of(asked))
         call.asks(table, synthesis.class_of(asked), job.work.deadline)
         call.sends(Tier.STUDENT, 1)

@@ -23,7 +23,7 @@ from cascade_loadtest.h2load import IN_FLIGHT, load
 from cascade_loadtest.requests import LATE
 from cascade_proto import inference_pb2 as pb
 from cascade_tables import Kind, Release, list_releases, load_release
-from cascade_tables.triton_files import configure
+from cascade_tables.releases.triton_files import configure
 from rich.console import Console
 
 from benchmarks.peers import triton_student

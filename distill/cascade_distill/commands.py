@@ -12,7 +12,7 @@ from typing import Any
 import click
 import torch
 from cascade_tables import CascadeTablesError, infer_schema, load_overrides, read_table
-from cascade_tables.triton_files import TritonRuntime
+from cascade_tables.releases.triton_files import TritonRuntime
 from rich.console import Console
 
 from cascade_distill import pipeline

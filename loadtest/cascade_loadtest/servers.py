@@ -38,7 +38,7 @@ class Served:
 
 def default_server(repository: Path, *options: str) -> tuple[str, ...]:
     """The command of `cascade serve` on a free port, as it ships; options make it another one."""
-    program = "from cascade_tables.cli import main; main()"
+    program = "from cascade_cli.program import main; main()"
     serve = ("serve", "--port", "0", "--repository", str(repository))
     return (sys.executable, "-c", program, *serve, *options)
 

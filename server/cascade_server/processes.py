@@ -208,7 +208,7 @@ def teacher(generation: Generation, post: Post, begin: Begin) -> None:
         # Niceness is enough to load. To compute it is not: a worker that wakes to answer would wait
         # until the teacher had its slice, some milliseconds; what is idle is interrupted at once.
         loading.all_yield_to_all()
-        server = TeacherServer(repository, path)
+        server = TeacherServer(repository.runtimes, path)
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         Control(post, {"accept": accepting, "retire": retired, "leave": lambda: None})
         await server.start()
@@ -243,7 +243,7 @@ def keeper(
                 statistics = partial(books.statistics, pb.GetStatisticsResponse(), place)
                 for collector in (AnswersCollector, ServersCollector, SteppingCollector):
                     sla.metrics.registry.register(collector(statistics))
-                sla.metrics.registry.register(ReleasesCollector(books.routes))
+                sla.metrics.registry.register(ReleasesCollector(books.live_versions))
                 if not metrics:
                     port = sla.metrics_port
                     post.tell(metrics=f"{METRICS}http://{config.host}:{port}/metrics")

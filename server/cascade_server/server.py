@@ -171,7 +171,7 @@ class Server:
             self._report,
             tiers,
             self.config.versions,
-            self.sla.books.routes,
+            self.sla.books.live_versions,
             runtime="cpu" if servers else self.config.runtime,
         )
         repository = await loading.load(lambda pause: load(pause=pause), turns)

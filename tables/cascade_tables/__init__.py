@@ -14,7 +14,7 @@ from cascade_tables.infer import infer_schema
 from cascade_tables.layout import TokenLayout
 from cascade_tables.overrides import ColumnOverride, load_overrides
 from cascade_tables.readers import read_table
-from cascade_tables.release import (
+from cascade_tables.releases.release import (
     Release,
     ReleaseManifest,
     list_releases,

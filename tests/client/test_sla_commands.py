@@ -10,10 +10,10 @@ from typing import Any
 
 import grpc
 import pytest
+from cascade_cli.program import main
 from cascade_client import CascadeError, Client, ServiceLevel, Unavailable, sla_commands
 from cascade_client.sla_commands import looks
 from cascade_client.sla_printing import rendered
-from cascade_tables.cli import main
 from click.testing import CliRunner, Result
 from rich.console import Console
 

@@ -12,12 +12,12 @@ import grpc
 import kubernetes_validate
 import pytest
 import yaml
+from cascade_cli.program import main
 from cascade_client import Client
 from cascade_server.commands import serve as serve_command
 from cascade_server.objectives.objective import load_slo
 from cascade_server.server import SERVICES
 from cascade_server.supervision.supervisor import KILL_AFTER
-from cascade_tables.cli import main
 from click.testing import CliRunner
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families

@@ -31,7 +31,7 @@ from click.testing import CliRunner
 
 from tests.releases import TABLE, make_release
 
-CASCADE = (sys.executable, "-c", "from cascade_tables.cli import main; main()")
+CASCADE = (sys.executable, "-c", "from cascade_cli.program import main; main()")
 
 
 @pytest.fixture(scope="module")

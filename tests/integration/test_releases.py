@@ -24,7 +24,7 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.inference_pb2_grpc import GRPCInferenceServiceStub
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from cascade_tables import load_release, write_release
-from cascade_tables.remote import RemoteRepository
+from cascade_tables.releases.remote import RemoteRepository
 from onnx import helper, numpy_helper
 
 from tests.integration.serving import CASCADE, SOON, Served, serve, until

@@ -13,15 +13,20 @@ import pytest
 from cascade_proto import inference_pb2 as pb
 from cascade_server.config import ServerConfig
 from cascade_tables import load_release
-from cascade_tables.triton_files import configure
+from cascade_tables.releases.triton_files import configure
 
 from benchmarks.peers.environments import NotInstalled
 from benchmarks.peers.triton_messages import MODEL_INFER
 from benchmarks.peers.triton_server import Triton, installed, triton
 from tests.releases import TABLE, make_release
 from tests.server.messages import ROW
-from tests.server.open_inference.conftest import Refused, TritonClient, asking, triton_python
 from tests.server.running import running
+from tests.server.services.open_inference.conftest import (
+    Refused,
+    TritonClient,
+    asking,
+    triton_python,
+)
 
 __all__ = ["triton_python"]  # a fixture
 

@@ -20,7 +20,7 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from cascade_server.config import ServerConfig
 from cascade_tables import load_release
-from cascade_tables.triton_files import CONFIG, TritonRuntime, write_files
+from cascade_tables.releases.triton_files import CONFIG, TritonRuntime, write_files
 
 from benchmarks.peers.environments import NotInstalled
 from benchmarks.peers.triton_messages import LOG_SETTINGS, log_settings

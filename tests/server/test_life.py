@@ -31,7 +31,7 @@ from tests.releases import TABLE, make_release
 from tests.server.messages import ask
 from tests.server.running import Running, running
 
-CASCADE = (sys.executable, "-c", "from cascade_tables.cli import main; main()")
+CASCADE = (sys.executable, "-c", "from cascade_cli.program import main; main()")
 SERVICES = ["", "cascade.v1.Synthesis"]
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -7,10 +7,9 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from itertools import accumulate
-from typing import TypeAlias
 
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
@@ -22,17 +21,18 @@ from cascade_server.cascade.pace import Pace
 from cascade_server.cascade.repository import Repository
 from cascade_server.cascade.router import Option, Route, choose, patience
 from cascade_server.cascade.stepping import Stepping
-from cascade_server.cascade.synthesis import Drawn, Generation, Plan, stream
+from cascade_server.cascade.synthesis import Drawn, Generation, Plan
+from cascade_server.cascade.token_draw import TokenDraw
 from cascade_server.config import ServerConfig
-from cascade_server.counts.ledger import Report
-from cascade_server.deadline import Work
-from cascade_server.engines.philox import Uniform, pass_over, position
+from cascade_server.engines.noise import NoiseSource, StreamNoise, noise_of, stream
+from cascade_server.engines.philox import Uniform
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.engines.student import Student, local_student
 from cascade_server.engines.tasks import StudentTask
 from cascade_server.engines.teacher import LocalTeacher, Teacher, TeacherInput
 from cascade_server.errors import DeadlinePassed, NotReady
 from cascade_server.objectives.objective import promised
+from cascade_server.objectives.report import Report
 from cascade_server.terms import Priority, Tier, Wanted
 
 # Rows of one task: larger requests go in parts, so that memory is bounded and others get a turn.
@@ -55,55 +55,6 @@ class Engines:
     ) -> None:
         self.student, self.teacher = student, teacher
         self.noise = np.empty((config.inline_rows, runtime.student_noise), np.float32)
-
-
-# Uniform numbers in [0, 1), as many as the shape says; asked for a part at a time.
-NoiseSource: TypeAlias = Callable[[tuple[int, int]], Noise]
-
-
-class StreamNoise:
-    """Noise as it comes from a `synthesis.stream`; a `NoiseSource`."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        self._rng = rng
-
-    def __call__(self, shape: tuple[int, int]) -> Noise:
-        return self._rng.random(shape, dtype=np.float32)
-
-    def later(self, shape: tuple[int, int]) -> Uniform:
-        """The same numbers, for who makes them himself; the stream goes on after them."""
-        rows, width = shape
-        seed, chunk, start = position(self._rng.bit_generator.state)
-        pass_over(self._rng, rows * width)
-        return Uniform(seed, chunk, start, rows, width)
-
-
-def noise_of(rng: np.random.Generator) -> StreamNoise:
-    """Noise as it comes from `synthesis.stream`."""
-    return StreamNoise(rng)
-
-
-@dataclass(frozen=True, eq=False)
-class TokenDraw:
-    """Tokens to complete, as a model of the repository takes them; there is no cascade in that.
-
-    Attributes:
-        runtime, tier: the model.
-        tokens, observed: int32 and bool [n, T]; a column's slots agree.
-        noise: for it.
-        steps: the teacher's passes at most.
-        work: until when.
-        offline: nobody waits for it.
-    """
-
-    runtime: Runtime
-    tier: Tier
-    tokens: Tokens
-    observed: Mask
-    noise: NoiseSource
-    steps: int
-    work: Work
-    offline: bool = False
 
 
 class Dispatcher:

@@ -10,11 +10,11 @@ from pathlib import Path
 from cascade_tables import ReleaseError, list_releases, load_release
 
 from cascade_server.cascade.rehearsal import rehearse
+from cascade_server.counts.live_versions import LiveVersions
 from cascade_server.engines.gpu.opening import open_runtime
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import GpuError, ReleaseRefused, UnknownTable
 from cascade_server.memory import Memory
-from cascade_server.releases.live_versions import Routes
 from cascade_server.terms import Tier
 
 
@@ -33,14 +33,14 @@ class Repository:
 
     Args:
         tables: them.
-        routes: which version answers who names none; None: the highest.
+        live_versions: which version answers who names none; None: the highest.
     """
 
     def __init__(
-        self, tables: Mapping[str, Mapping[int, Runtime]], routes: Routes | None = None
+        self, tables: Mapping[str, Mapping[int, Runtime]], live_versions: LiveVersions | None = None
     ) -> None:
         self.tables = {name: dict(sorted(tables[name].items())) for name in sorted(tables)}
-        self.routes = routes or Routes((), Memory())
+        self.live_versions = live_versions or LiveVersions((), Memory())
 
     @classmethod
     def load(
@@ -50,7 +50,7 @@ class Repository:
         report: Callable[[Loaded], None],
         tiers: Collection[Tier] = tuple(Tier),
         wanted: Mapping[str, Collection[int]] | None = None,
-        routes: Routes | None = None,
+        live_versions: LiveVersions | None = None,
         pause: Callable[[], None] = lambda: None,
         runtime: str = "cpu",
     ) -> Repository:
@@ -62,7 +62,7 @@ class Repository:
             report: is told of each release.
             tiers: student, teacher or both.
             wanted: versions by table; None: all.
-            routes: as for the repository.
+            live_versions: as for the repository.
             pause: called after each piece of work.
             runtime: what is to run them, one of `local_runtime.RUNTIMES`.
 
@@ -95,7 +95,12 @@ class Repository:
                     raise ReleaseRefused.of(table, version, exc) from exc
                 tables.setdefault(table, {})[version] = opened
                 report(Loaded(table, version, opened.columns, time.monotonic() - began))
-        return cls(tables, routes)
+        return cls(tables, live_versions)
+
+    @property
+    def runtimes(self) -> list[Runtime]:
+        """All of them, of all tables and versions."""
+        return [runtime for versions in self.tables.values() for runtime in versions.values()]
 
     def find(self, table: str, version: int = 0, lot: float = 1.0) -> Runtime:
         """A table's runtime of one version; 0: the one that answers who names none.
@@ -103,14 +108,14 @@ class Repository:
         Args:
             table: whose.
             version: which.
-            lot: decides between the stable version and a canary; see `routes.lot_of`.
+            lot: decides between the stable version and a canary; see `live_versions.lot_of`.
 
         Raises:
             UnknownTable: names what there is.
         """
         versions = self.versions(table)
         if version == 0:
-            return versions[self.routes.choose(table, lot, versions)]
+            return versions[self.live_versions.choose(table, lot, versions)]
         if version not in versions:
             raise UnknownTable.version(table, version, versions)
         return versions[version]

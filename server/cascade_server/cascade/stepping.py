@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from cascade_server.counts.ledger import Report
 from cascade_server.objectives.objective import Kind
+from cascade_server.objectives.report import Report
 from cascade_server.terms import ServiceClass
 
 log = logging.getLogger("cascade.server")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from cascade_server.cascade.router import Option, Route
 from cascade_server.deadline import Work
+from cascade_server.engines.noise import new_seed, stream
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import BadRequest
 from cascade_server.terms import ServiceClass, Tier, Wanted
@@ -29,43 +29,10 @@ WANTED = {
 }
 
 
-# Generators that `stream` may hand out again, and the state of one that nothing was drawn from.
-MOST_SPARE = 64
-_SPARE: list[np.random.Generator] = []
-_ZEROS = np.zeros(4, np.uint64)
-_FRESH = dict(np.random.Philox(key=np.zeros(2, np.uint64)).state)
-
-
-def stream(seed: int, chunk: int = 0) -> np.random.Generator:
-    """Random numbers of a seed, other ones for each chunk of a long answer.
-
-    First the noise of the draw is taken from it, then the places inside the bins. To set a spare
-    generator's state takes a tenth of the time that a new one takes.
-    """
-    key = np.array([seed, chunk], np.uint64)
-    try:
-        rng = _SPARE.pop()
-    except IndexError:
-        return np.random.Generator(np.random.Philox(key=key))
-    rng.bit_generator.state = {**_FRESH, "state": {"counter": _ZEROS, "key": key}}
-    return rng
-
-
-def recycle(rng: np.random.Generator) -> None:
-    """Nobody draws from this `stream` any more."""
-    if len(_SPARE) < MOST_SPARE:
-        _SPARE.append(rng)
-
-
 def class_of(request: pb.SynthesizeRequest) -> ServiceClass:
     """What was asked for, as objectives know it."""
     full = request.fidelity == pb.FIDELITY_FULL or request.log_likelihood
     return ServiceClass.FULL if full else ServiceClass.REALTIME
-
-
-def new_seed() -> int:
-    """A seed for a caller who named none; 63 bits, so that any client can hold it."""
-    return random.getrandbits(63)
 
 
 def microseconds(since: float, until: float) -> int:

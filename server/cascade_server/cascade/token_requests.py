@@ -8,20 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_server.cascade.dispatch import NoiseSource, TokenDraw, noise_of
-from cascade_server.cascade.synthesis import stream
+from cascade_server.cascade.token_draw import TokenDraw
 from cascade_server.deadline import Work
+from cascade_server.engines.noise import NoiseSource, noise_of, stream
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.errors import BadRequest
-from cascade_server.services.open_inference.models import (
-    DRAWN,
-    LOG_LIKELIHOOD,
-    NOISE,
-    OBSERVED,
-    TOKENS,
-    Model,
-)
 from cascade_server.terms import Tier
+from cascade_server.wire.model_tensors import DRAWN, LOG_LIKELIHOOD, NOISE, OBSERVED, TOKENS, Model
 from cascade_server.wire.parameters import Parameters
 from cascade_server.wire.tensors import Tensor
 

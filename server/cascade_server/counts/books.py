@@ -11,13 +11,13 @@ from cascade_proto import synthesis_pb2 as pb
 from numpy.typing import NDArray
 
 from cascade_server.counts.call_counts import CallCounts, buckets
+from cascade_server.counts.live_versions import LiveVersions
 from cascade_server.counts.merging import counted, merged
 from cascade_server.counts.sketches import Sketches
 from cascade_server.counts.tally import Tally
 from cascade_server.counts.trial import Trial
 from cascade_server.memory import Memory, Note
 from cascade_server.objectives.objective import SloConfig
-from cascade_server.releases.live_versions import Routes
 from cascade_server.terms import ServiceClass, Tier
 
 # Bytes of a process's statistics.
@@ -54,7 +54,7 @@ class Books:
         objectives: in the order in which their counters are; two for each.
         sketched: what there are latencies of, in the order of the sketches.
         places: a book each: the workers', then the keeper's, which has what a state file held.
-        routes: which version of a table answers.
+        live_versions: which version of a table answers.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Books:
         self.since = clock()
         self._restored = memory.integers(1)
         self.places = [Book(self, memory) for _ in range(workers + 1)]
-        self.routes = Routes(self.tables, memory)
+        self.live_versions = LiveVersions(self.tables, memory)
 
     @property
     def since(self) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from threading import Lock
 
@@ -22,25 +22,14 @@ from cascade_server.counts.state_file import Cells, State, rearranged
 from cascade_server.counts.tally import added
 from cascade_server.objectives.burn import (
     WINDOWS,
-    Alert,
     Events,
     alert_of,
     budget_remaining,
     burn_rate,
 )
 from cascade_server.objectives.objective import Kind, Objective, SloConfig
+from cascade_server.objectives.report import BLAMED, OK, Latencies, Report, Status
 from cascade_server.terms import ServiceClass, Tier
-
-# What the server is to blame for. The rest is the caller's: a request that cannot be, a table that
-# is not there, a call it gave up.
-BLAMED = (
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.INTERNAL,
-    grpc.StatusCode.UNKNOWN,
-)
-OK = grpc.StatusCode.OK
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
 
@@ -56,60 +45,6 @@ class Line:
 
 
 NOWHERE = Line((), (), ())
-
-
-@dataclass(frozen=True)
-class Status:
-    """How one objective is doing.
-
-    Attributes:
-        objective: it.
-        events: of its whole window.
-        budget_remaining: a share; below 0 where it is overspent.
-        windows: events by the windows of `burn.WINDOWS`.
-        burn_rates: likewise.
-        alert: what they call for.
-    """
-
-    objective: Objective
-    events: Events
-    budget_remaining: float
-    windows: Mapping[str, Events]
-    burn_rates: Mapping[str, float]
-    alert: Alert
-
-
-@dataclass(frozen=True)
-class Report:
-    """Every objective's status.
-
-    Attributes:
-        service: the deployment's name.
-        window: seconds of an error budget.
-        since: when counting began, Unix seconds; not before the window did.
-        statuses: in the order of the objectives.
-    """
-
-    service: str
-    window: int
-    since: float
-    statuses: tuple[Status, ...]
-
-
-@dataclass(frozen=True)
-class Latencies:
-    """Latency of the last hour's answers.
-
-    Attributes:
-        count: answers.
-        quantiles: seconds, by `QUANTILES`.
-    """
-
-    table: str
-    service: ServiceClass
-    tier: Tier
-    count: int
-    quantiles: Mapping[float, float]
 
 
 class Ledger:

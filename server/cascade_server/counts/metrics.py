@@ -21,12 +21,13 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from cascade_server.counts.call_counts import CallCounts, added
-from cascade_server.counts.ledger import BLAMED, OK, Ledger, Report, Status
+from cascade_server.counts.ledger import Ledger
+from cascade_server.counts.live_versions import LiveVersions
 from cascade_server.errors import ConfigError
 from cascade_server.objectives import metric_names as slo_names
 from cascade_server.objectives.burn import WINDOWS
 from cascade_server.objectives.metric_names import CAN_ANSWER, NO_TIER
-from cascade_server.releases.live_versions import Routes
+from cascade_server.objectives.report import BLAMED, OK, Report, Status
 from cascade_server.terms import ServiceClass
 
 CANARY = "canary_"
@@ -150,12 +151,12 @@ class SteppingCollector(Collector):
 class ReleasesCollector(Collector):
     """Who answers, and what became of reloads and trials."""
 
-    def __init__(self, routes: Routes) -> None:
-        self._routes = routes
+    def __init__(self, live_versions: LiveVersions) -> None:
+        self._live_versions = live_versions
 
     def collect(self) -> Iterator[Metric]:
         """Two counters and a gauge."""
-        totals = self._routes.totals()
+        totals = self._live_versions.totals()
         reloads = CounterMetricFamily(
             "cascade_reloads",
             "Times that new processes were to take over, and whether they did.",
@@ -174,8 +175,8 @@ class ReleasesCollector(Collector):
             "Share of a table's requests that a version answers, of those that name none.",
             labels=("table", "version"),
         )
-        for table in sorted(self._routes.tables):
-            for version, share in self._routes.shares(table).items():
+        for table in sorted(self._live_versions.tables):
+            for version, share in self._live_versions.shares(table).items():
                 shares.add_metric([table, str(version)], share)
         yield from (reloads, trials, shares)
 

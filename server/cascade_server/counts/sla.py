@@ -153,7 +153,7 @@ class Sla:
         seconds: float,
     ) -> None:
         """What a trial is judged by, while there is one; see `Ledger.record_trial`."""
-        arm = self.books.routes.arm(table, version)
+        arm = self.books.live_versions.arm(table, version)
         if arm is not None:
             self.ledger.record_trial(table, service, arm, code, seconds)
 
@@ -161,6 +161,6 @@ class Sla:
         self, table: str, version: int, service: ServiceClass, tier: Tier, rows: int
     ) -> None:
         """Likewise of rows."""
-        arm = self.books.routes.arm(table, version)
+        arm = self.books.live_versions.arm(table, version)
         if arm is not None:
             self.ledger.record_trial_rows(table, service, arm, tier, rows)

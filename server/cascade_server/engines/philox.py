@@ -27,7 +27,7 @@ class Uniform:
     """Uniform float32 numbers [rows, width] that are yet to be made.
 
     Attributes:
-        seed, chunk: the stream's key; see `synthesis.stream`.
+        seed, chunk: the stream's key; see `noise.stream`.
         start: numbers of the stream before the first.
     """
 
@@ -55,7 +55,7 @@ class Uniform:
 def position(state: Mapping[str, Any]) -> tuple[int, int, int]:
     """Seed, chunk and how many float32 numbers were drawn, from a Philox generator's state.
 
-    A stream of float32 numbers alone, as `synthesis.stream`'s is until its draw is made.
+    A stream of float32 numbers alone, as `noise.stream`'s is until its draw is made.
     """
     seed, chunk = (int(word) for word in state["state"]["key"])
     blocks_made = sum(int(w) << 64 * i for i, w in enumerate(state["state"]["counter"]))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from cascade_server.cascade.repository import Repository
+from cascade_server.engines.runtime import Runtime
 from cascade_server.engines.teacher import LocalTeacher
 from cascade_server.engines.teacher_wire import (
     Frame,
@@ -30,17 +31,15 @@ class TeacherServer:
     """Answers workers on a Unix socket; their requests share the passes of the network.
 
     Args:
-        repository: whose teachers are asked.
+        runtimes: the releases whose teachers are asked.
         path: of the socket.
     """
 
-    def __init__(self, repository: Repository, path: Path) -> None:
+    def __init__(self, runtimes: Iterable[Runtime], path: Path) -> None:
         self._path = path
         self._thread = ThreadPoolExecutor(1, "teacher")
         self._teachers = {
-            runtime.identity: LocalTeacher(runtime, self._thread)
-            for versions in repository.tables.values()
-            for runtime in versions.values()
+            runtime.identity: LocalTeacher(runtime, self._thread) for runtime in runtimes
         }
         self._writers: set[asyncio.StreamWriter] = set()
         self._told: dict[str, bytes] = {}

@@ -1,1 +1,1 @@
-"""What is promised, as values: objectives, burn rates, how a canary is judged, Prometheus's rules."""
+"""What is promised, as values: objectives, burn rates, how canaries are judged, alerting rules."""

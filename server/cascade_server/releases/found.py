@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cascade_tables import ReleaseError, list_releases, read_manifest
-from cascade_tables.remote import RemoteRepository, is_url
+from cascade_tables.releases.remote import RemoteRepository, is_url
 
 from cascade_server.errors import ReleaseRefused
 

@@ -3,7 +3,7 @@
 What is loaded is loaded by a generation of new processes while the one before answers. When all of
 it is ready it takes connections, then the one before takes no more, sends its callers over, ends
 what is inside and is gone. A generation that cannot become ready leaves everything as it is. Which
-version answers who names none is a matter of `routes`, and changes without any of that.
+version answers who names none is a matter of `live_versions`, and changes without any of that.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from cascade_server.releases.generation import Generation, ReleaseConfig
 from cascade_server.releases.listing import listed
 from cascade_server.releases.next_generation import Planner, carry_over
 from cascade_server.releases.policy import Desired
-from cascade_server.releases.rollout import Routing
+from cascade_server.releases.rollout import Rollout
 from cascade_server.releases.trials import Trials
 from cascade_server.supervision.crews import Begin, Crew, Member, Phase, Role
 from cascade_server.supervision.supervisor import Supervisor
@@ -82,7 +82,7 @@ class Generations:
         # Members that have been told to accept, or to retire, and have not said that they do.
         self._awaited: set[Member] = set()
         self._refused: dict[tuple[str, int], tuple[str, str]] = {}
-        self._routing = Routing(Trials(releases.canary, time.monotonic), say)
+        self._rollout = Rollout(Trials(releases.canary, time.monotonic), say)
         self._file = DesiredFile(config.state_dir)
         self._fetching: Fetching | None = None
         self._poll_at = self._judge_at = 0.0
@@ -197,7 +197,7 @@ class Generations:
             self.supervisor.serves(crew)
         elif self._starting is not None and crew is self._starting.crew:
             self.supervisor.serves(crew)
-            self._routing.apply(self._starting)
+            self._rollout.apply(self._starting)
             if self._starting.first:
                 self._took_over()
             else:
@@ -222,10 +222,10 @@ class Generations:
             log.error("%s cannot be ready: %s", crew.name, why)
             return
         self._starting, self._leaving = None, starting
-        starting.books.routes.count("refused")
+        starting.books.live_versions.count("refused")
         assert self.current is not None
         if self.current.books is not starting.books:
-            self.current.books.routes.count("refused")
+            self.current.books.live_versions.count("refused")
         log.error("%s is not loaded, and all goes on as before: %s", crew.name, why)
         culprit = starting.culprit
         if culprit is not None:
@@ -264,10 +264,10 @@ class Generations:
                 self._poll()
                 self._poll_at = now + self._releases.poll_seconds
             due.append(self._poll_at)
-        if self._routing.trials:
+        if self._rollout.trials:
             if now >= self._judge_at:
                 assert self.current is not None
-                if self._routing.judge(self.current, self._starting):
+                if self._rollout.judge(self.current, self._starting):
                     self._changed_who_answers()
                 self._judge_at = now + TRIAL_SECONDS
             due.append(self._judge_at)
@@ -379,7 +379,7 @@ class Generations:
             self._refused.pop(key, None)
         self._file.save(self.desired)
         if not generation.first:
-            generation.books.routes.count("loaded")
+            generation.books.live_versions.count("loaded")
             generation.asked.done(self.listing())
 
     # What is asked for.
@@ -401,7 +401,7 @@ class Generations:
                 self._look_again()
             elif asked.what in changes:
                 change = partial(changes[asked.what], **asked.given)
-                self._routing.change(change, self.current, self._starting)
+                self._rollout.change(change, self.current, self._starting)
                 self._changed_who_answers()
             asked.done(self.listing())
         except ServerError as exc:
@@ -447,7 +447,7 @@ class Generations:
                 self._starting,
                 self.desired,
                 self._refused,
-                self._routing.trials.reasons,
+                self._rollout.trials.reasons,
             ),
             "generation": self.current.number,
             "since": self._since,

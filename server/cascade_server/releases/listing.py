@@ -42,7 +42,7 @@ def listed(
         elif why and seen is not None and seen.digest == digest:
             state = "refused"
         wanted = desired.of(table)
-        shares = current.books.routes.shares(table) if key in loaded else {}
+        shares = current.books.live_versions.shares(table) if key in loaded else {}
         on_trial = version == wanted.canary
         out.append(
             {

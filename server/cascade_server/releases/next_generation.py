@@ -90,4 +90,4 @@ def carry_over(old: Books, new: Books) -> None:
     place = len(old.places) - 1
     state = Ledger(old.config, old.tables, old.clock, old, place).state()
     Ledger(new.config, new.tables, new.clock, new, place).restore(state)
-    new.routes.events += old.routes.events
+    new.live_versions.events += old.live_versions.events

@@ -16,8 +16,8 @@ from cascade_server.releases.trials import Trials
 log = logging.getLogger("cascade.server")
 
 
-class Routing:
-    """Changes who answers; see `routes`.
+class Rollout:
+    """Changes who answers; see `live_versions`.
 
     Args:
         trials: of canaries.
@@ -35,10 +35,10 @@ class Routing:
             if not versions:
                 state = replace(state, canary=0, share=0.0)
             if self.trials.holds(table, state.canary, books):
-                books.routes.count("canary_started")
+                books.live_versions.count("canary_started")
                 share = f"{state.share:.3g} of the requests that name no version"
                 self._say(f"{table} version {state.canary} is on trial with {share}")
-            books.routes.put(table, state, versions)
+            books.live_versions.put(table, state.answering(versions), state.canary, state.share)
 
     def change(
         self, change: Callable[..., Desired], current: Generation, starting: Generation | None
@@ -77,6 +77,6 @@ class Routing:
             if not promoted:
                 event, did = "canary_rolled_back", "rolled back"
                 log.warning("%s version %d is rolled back: %s", table, version, judged.reason)
-            current.books.routes.count(event)
+            current.books.live_versions.count(event)
             self._say(f"{table} version {version} is {did}: {judged.reason}")
         return is_over

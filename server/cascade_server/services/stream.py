@@ -19,9 +19,10 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_server.cascade import synthesis
 from cascade_server.cascade.synthesis import Drawn, Plan
 from cascade_server.counts.calls import Call
-from cascade_server.counts.ledger import OK
 from cascade_server.deadline import Work
+from cascade_server.engines.noise import recycle
 from cascade_server.errors import NotReady, refusal_of
+from cascade_server.objectives.report import OK
 from cascade_server.terms import Tier
 
 # An answer larger than this leaves alone: many clients accept no message above 4 MiB.
@@ -268,7 +269,7 @@ class Stream:
             del self._answers.answers[-1]
             self.fail(asked, exc)
             return
-        synthesis.recycle(job.rng)
+        recycle(job.rng)
         self._sends(asked, drawn.option.tier, job.total)
 
     def wait_for(self, asked: Asked, job: Plan) -> None:

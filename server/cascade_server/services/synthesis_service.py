@@ -22,20 +22,22 @@ from cascade_server.cascade.repository import Repository
 from cascade_server.cascade.synthesis import Drawn, Plan
 from cascade_server.config import ServerConfig
 from cascade_server.counts.calls import Call
-from cascade_server.counts.ledger import OK
+from cascade_server.counts.live_versions import lot_of
 from cascade_server.counts.sla import Sla
 from cascade_server.deadline import Work
+from cascade_server.engines.noise import stream
 from cascade_server.engines.runtime import Runtime
 from cascade_server.engines.teacher import Teacher
 from cascade_server.engines.triton.fleet import Fleet
 from cascade_server.errors import NotReady, refusal_of
-from cascade_server.releases.live_versions import lot_of
+from cascade_server.objectives.report import OK
+from cascade_server.services.service_level import service_level
 from cascade_server.services.stream import Stream, Turns
+from cascade_server.services.table_description import describe
 from cascade_server.services.together import CALLS_A_TURN, Together
 from cascade_server.store.answers import Answers
 from cascade_server.store.second_level import SecondLevel, SecondLevelConfig
 from cascade_server.terms import ServiceClass, Tier
-from cascade_server.wire import rows as wire
 
 LOADING = "releases are still being loaded; ask the health service when they are"
 NAME = pb.DESCRIPTOR.services_by_name["Synthesis"].full_name
@@ -281,7 +283,7 @@ class Service:
             )
             for index in job.chunks():
                 began = time.perf_counter()
-                rng = synthesis.stream(job.seed, index)
+                rng = stream(job.seed, index)
                 tokens, steps = await self.dispatcher.draw_chunk(job, index, rng)
                 seconds = time.perf_counter() - began
                 part = await self.elsewhere(partial(job.pack, index, tokens, rng, steps, seconds))
@@ -317,7 +319,7 @@ class Service:
                 if request.version in (0, version)
             }
             response = pb.DescribeTableResponse(table=request.table)
-            wire.describe(response, runtime.release.codec.schema, releases)
+            describe(response, runtime.release.codec.schema, releases)
             return response
         except Exception as exc:
             return await refuse(context, exc)
@@ -333,7 +335,7 @@ class Service:
         try:
             pb.GetServiceLevelRequest.FromString(message)
             ledger = self._sla.ledger
-            return wire.service_level(ledger.report(), ledger.latencies())
+            return service_level(ledger.report(), ledger.latencies())
         except Exception as exc:
             return await refuse(context, exc)
 

@@ -15,9 +15,10 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_server.cascade import synthesis
 from cascade_server.cascade.synthesis import Drawn, Plan
 from cascade_server.counts.calls import Call
-from cascade_server.counts.ledger import OK
 from cascade_server.deadline import Work
+from cascade_server.engines.noise import recycle
 from cascade_server.errors import Refusal, refusal_of
+from cascade_server.objectives.report import OK
 from cascade_server.terms import Tier
 from cascade_server.transport import Arrival, Outcome, Status
 
@@ -125,7 +126,7 @@ class Together:
             except Exception as exc:
                 out[at] = _refused(exc, call)
                 continue
-            synthesis.recycle(job.rng)
+            recycle(job.rng)
             call.sends(drawn.option.tier, job.total)
             call.ends(OK)
             out[at] = response

@@ -24,6 +24,7 @@ from cascade_server.cascade.synthesis import Drawn, Plan
 from cascade_server.config import ServerConfig
 from cascade_server.counts.ledger import Ledger
 from cascade_server.engines.latency_model import LatencyModel
+from cascade_server.engines.noise import recycle
 from cascade_server.store import pooled
 from cascade_server.store.cache import Cache, CacheConfig, Flights, key_of
 from cascade_server.store.pool import Demand, Pool, PoolConfig, PoolStatistics
@@ -200,7 +201,7 @@ class Answers:
             response = await asyncio.get_running_loop().run_in_executor(
                 self._dispatcher.student_thread, partial(synthesis.pack, job, drawn)
             )
-        synthesis.recycle(job.rng)
+        recycle(job.rng)
         return response, drawn.option.tier
 
     def _pooled(self, pool: Pool, job: Plan) -> pb.SynthesizeResponse | None:

@@ -21,10 +21,10 @@ import numpy as np
 from cascade_proto import synthesis_pb2 as pb
 from numpy.typing import NDArray
 
-from cascade_server.counts.ledger import Report
 from cascade_server.engines.runtime import Runtime, Tokens
 from cascade_server.engines.teacher import TeacherInput
 from cascade_server.objectives.objective import Kind
+from cascade_server.objectives.report import Report
 from cascade_server.store.pool import Demand, Key, Pool, condition_of, nothing_known, of_condition
 from cascade_server.terms import ServiceClass
 from cascade_server.wire import rows as wire

@@ -11,7 +11,8 @@ import numpy as np
 from cascade_proto import synthesis_pb2 as pb
 from numpy.typing import NDArray
 
-from cascade_server.cascade.synthesis import fill_provenance, new_seed, recycle, stream
+from cascade_server.cascade.synthesis import fill_provenance
+from cascade_server.engines.noise import new_seed, recycle, stream
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.terms import Wanted
 from cascade_server.triton_models.asked import PROVENANCE, Outputs, provenance

@@ -10,11 +10,7 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_tables import ABSENT, ColumnData, Kind, Schema
 from numpy.typing import NDArray
 
-from cascade_server.counts.ledger import Latencies, Report
 from cascade_server.errors import BadRequest
-from cascade_server.objectives.burn import WINDOWS, Alert
-from cascade_server.objectives.objective import Kind as ObjectiveKind
-from cascade_server.terms import ServiceClass, Tier
 
 NULL_STATE, ABSENT_STATE = 1, 2
 NULL_CELL = bytes([NULL_STATE])
@@ -28,22 +24,6 @@ FIELDS = {
 }
 # What stands in a field for NULL.
 PLACEHOLDERS = {"strings": "", "booleans": False, "integers": 0, "doubles": 0.0}
-TIERS = {Tier.STUDENT: pb.TIER_STUDENT, Tier.TEACHER: pb.TIER_TEACHER}
-CLASSES = {
-    ServiceClass.REALTIME: pb.CLASS_OF_SERVICE_REALTIME,
-    ServiceClass.FULL: pb.CLASS_OF_SERVICE_FULL,
-    ServiceClass.OFFLINE: pb.CLASS_OF_SERVICE_OFFLINE,
-}
-OBJECTIVE_KINDS = {
-    ObjectiveKind.AVAILABILITY: pb.OBJECTIVE_KIND_AVAILABILITY,
-    ObjectiveKind.LATENCY: pb.OBJECTIVE_KIND_LATENCY,
-    ObjectiveKind.FIDELITY: pb.OBJECTIVE_KIND_FIDELITY,
-}
-ALERTS = {
-    Alert.OK: pb.ALERT_STATE_OK,
-    Alert.TICKET: pb.ALERT_STATE_TICKET,
-    Alert.PAGE: pb.ALERT_STATE_PAGE,
-}
 
 
 def read_rows(rows: pb.Rows, fields: Mapping[str, str]) -> dict[str, list[Any]]:
@@ -182,76 +162,3 @@ def check_names(schema: Schema, names: Sequence[str]) -> tuple[str, ...]:
         twice = next(name for at, name in enumerate(names) if name in names[:at])
         raise BadRequest(f"columns: {twice!r} is named twice")
     return tuple(names)
-
-
-def describe(
-    response: pb.DescribeTableResponse, schema: Schema, manifests: Mapping[int, Any]
-) -> None:
-    """Fill in a table's schema and the releases it has."""
-    for column in schema.columns:
-        out = response.columns.add(
-            name=column.name,
-            kind=column.kind.value,
-            nullable=column.nullable,
-            dtype=column.dtype,
-            categories=column.categories,
-            other=column.other or "",
-        )
-        if column.minimum is not None and column.maximum is not None:
-            out.minimum, out.maximum = float(column.minimum), float(column.maximum)
-    for dropped in schema.dropped:
-        response.dropped.add(name=dropped.name, reason=dropped.reason)
-    for version, manifest in manifests.items():
-        release = response.releases.add(
-            version=version,
-            created=manifest.created,
-            schema_fingerprint=manifest.schema_fingerprint,
-            libraries=dict(manifest.libraries),
-        )
-        if manifest.epsilon is not None:
-            release.epsilon = manifest.epsilon
-        for tier, figures in manifest.fidelity.items():
-            numbers = {key: float(value) for key, value in figures.items()}
-            release.fidelity.add(tier=tier, figures=numbers)
-
-
-def service_level(report: Report, latencies: Sequence[Latencies]) -> pb.GetServiceLevelResponse:
-    """How objectives are met."""
-    response = pb.GetServiceLevelResponse(
-        service=report.service, window_seconds=report.window, since=round(1e6 * report.since)
-    )
-    for status in report.statuses:
-        of = status.objective
-        out = response.objectives.add(
-            name=of.name,
-            table=of.table,
-            class_of_service=CLASSES[of.service],
-            kind=OBJECTIVE_KINDS[of.kind],
-            target=of.target,
-            threshold_microseconds=0 if of.threshold is None else round(1e6 * of.threshold),
-            tier=pb.TIER_UNSPECIFIED if of.tier is None else TIERS[of.tier],
-            good=status.events.good,
-            total=status.events.total,
-            budget_remaining=status.budget_remaining,
-            alert=ALERTS[status.alert],
-        )
-        for name, seconds in WINDOWS.items():
-            events = status.windows[name]
-            out.burn_rates.add(
-                window_seconds=seconds,
-                rate=status.burn_rates[name],
-                good=events.good,
-                total=events.total,
-            )
-    for each in latencies:
-        response.latencies.add(
-            table=each.table,
-            class_of_service=CLASSES[each.service],
-            tier=TIERS[each.tier],
-            count=each.count,
-            quantiles=[
-                pb.Quantile(quantile=quantile, microseconds=round(1e6 * seconds))
-                for quantile, seconds in each.quantiles.items()
-            ],
-        )
-    return response

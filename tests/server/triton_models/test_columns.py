@@ -12,7 +12,6 @@ import pytest
 from cascade_server.cascade import synthesis
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
-from cascade_server.services.open_inference.models import DATATYPES
 from cascade_server.terms import Wanted
 from cascade_server.triton_models import asked
 from cascade_server.triton_models.asked import PROVENANCE, Outputs
@@ -20,6 +19,7 @@ from cascade_server.triton_models.joined import drawn_together
 from cascade_server.triton_models.outlook import Outlooks
 from cascade_server.triton_models.quick import Quick, Rows
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor
+from cascade_server.wire.model_tensors import DATATYPES
 from cascade_server.wire.parameters import check_parameters
 from cascade_server.wire.rows import FIELDS
 from cascade_server.wire.tensors import BYTES, DTYPES, Tensor

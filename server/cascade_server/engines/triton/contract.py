@@ -11,14 +11,8 @@ from cascade_proto import inference_pb2 as pb
 from cascade_tables.errors import listing
 
 from cascade_server.engines.runtime import Runtime
-from cascade_server.services.open_inference.models import (
-    DRAWN,
-    LOG_LIKELIHOOD,
-    NOISE,
-    OBSERVED,
-    TOKENS,
-)
 from cascade_server.terms import Tier
+from cascade_server.wire.model_tensors import DRAWN, LOG_LIKELIHOOD, NOISE, OBSERVED, TOKENS
 
 # Rows of one batch at most, as of the engines of this process, and bytes of its noise.
 MOST_ROWS = {Tier.STUDENT: 1024, Tier.TEACHER: 256}

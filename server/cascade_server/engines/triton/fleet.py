@@ -18,8 +18,8 @@ from cascade_server.engines.triton.health import HealthConfig
 from cascade_server.engines.triton.peer import Peer
 from cascade_server.engines.triton.tiers import TritonStudent, TritonTeacher
 from cascade_server.errors import ConfigError
-from cascade_server.services.open_inference.models import LOG_LIKELIHOOD
 from cascade_server.terms import Tier
+from cascade_server.wire.model_tensors import LOG_LIKELIHOOD
 
 log = logging.getLogger("cascade.server")
 

@@ -11,14 +11,8 @@ from numpy.typing import NDArray
 
 from cascade_server.engines.runtime import Mask, Noise, Tokens
 from cascade_server.engines.triton.contract import Network
-from cascade_server.services.open_inference.models import (
-    DRAWN,
-    LOG_LIKELIHOOD,
-    NOISE,
-    OBSERVED,
-    TOKENS,
-)
 from cascade_server.terms import Tier
+from cascade_server.wire.model_tensors import DRAWN, LOG_LIKELIHOOD, NOISE, OBSERVED, TOKENS
 from cascade_server.wire.parameters import OFFLINE_PRIORITY
 
 DTYPES = {

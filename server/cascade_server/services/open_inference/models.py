@@ -6,57 +6,28 @@ networks take tokens and give tokens, as the files of the model repository do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from difflib import get_close_matches
-from typing import NamedTuple
 
 from cascade_proto import inference_pb2 as pb
-from cascade_tables import Kind, Schema
+from cascade_tables import Schema
 from cascade_tables.errors import listing
 
 from cascade_server.cascade.repository import Repository
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import BadRequest, UnknownTable
 from cascade_server.terms import Tier
-from cascade_server.wire.tensors import BYTES
-
-COMMON = ("priority", "seed", "timeout")
-# Parameters that a model allows, by who draws; None: the cascade.
-PARAMETERS: Mapping[Tier | None, tuple[str, ...]] = {
-    None: (*COMMON, "draws", "rows", "fidelity", "log_likelihood", "explain"),
-    Tier.STUDENT: COMMON,
-    Tier.TEACHER: (*COMMON, "steps"),
-}
-# The first is what outputs have; inputs may have any of them.
-DATATYPES: Mapping[Kind, tuple[str, ...]] = {
-    Kind.CATEGORICAL: (BYTES,),
-    Kind.BOOLEAN: ("BOOL",),
-    Kind.INTEGER: ("INT64", "INT32", "INT16", "INT8", "UINT32", "UINT16", "UINT8"),
-    Kind.CONTINUOUS: ("FP64", "FP32"),
-    Kind.DATETIME: ("INT64",),
-}
-STATE, STATE_TYPE = ".state", "UINT8"
-LOG_LIKELIHOOD = "log_likelihood"
-TOKENS, OBSERVED, NOISE, DRAWN = "tokens", "observed", "noise", "drawn"
-
-
-class Model(NamedTuple):
-    """One of the names.
-
-    Attributes:
-        name: the protocol's.
-        table: whose it is.
-        tier: whose network; None: the table itself.
-    """
-
-    name: str
-    table: str
-    tier: Tier | None
-
-    @property
-    def platform(self) -> str:
-        """What runs it: the student is one graph; the others are passes and a cascade of them."""
-        return "onnxruntime_onnx" if self.tier is Tier.STUDENT else "cascade"
+from cascade_server.wire.model_tensors import (
+    DATATYPES,
+    DRAWN,
+    LOG_LIKELIHOOD,
+    NOISE,
+    OBSERVED,
+    STATE,
+    STATE_TYPE,
+    TOKENS,
+    Model,
+)
 
 
 def models(repository: Repository) -> Iterator[Model]:

@@ -12,22 +12,22 @@ import grpc
 from cascade_proto import inference_pb2 as pb
 from google.protobuf.message import Message
 
-from cascade_server.cascade import synthesis
 from cascade_server.cascade import token_requests as networks
 from cascade_server.config import ServerConfig
-from cascade_server.counts.ledger import OK
+from cascade_server.counts.live_versions import lot_of
 from cascade_server.counts.sla import Sla
 from cascade_server.deadline import Work
+from cascade_server.engines.noise import new_seed
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import BadRequest, NotAllowed, UnknownTable
-from cascade_server.releases.live_versions import lot_of
+from cascade_server.objectives.report import OK
 from cascade_server.services.open_inference import index, models, statistics
-from cascade_server.services.open_inference.models import PARAMETERS, Model
 from cascade_server.services.releases_service import asked
 from cascade_server.services.synthesis_service import Context, Service, refuse
 from cascade_server.supervision.control import Control
 from cascade_server.terms import ServiceClass, Tier
 from cascade_server.wire import tensor_rows as rows
+from cascade_server.wire.model_tensors import LOG_LIKELIHOOD, PARAMETERS, Model
 from cascade_server.wire.parameters import Parameters, put, read_parameters
 from cascade_server.wire.tensors import read_inputs, write_outputs
 
@@ -252,7 +252,7 @@ class InferenceService:
         request, model, runtime = asked.request, asked.model, asked.runtime
         assert model.tier is not None
         wanted = networks.wanted_of(asked.outputs, model)
-        seed = asked.parameters.given.get("seed", synthesis.new_seed())
+        seed = asked.parameters.given.get("seed", new_seed())
         draw = networks.to_draw(
             model,
             read_inputs(request),
@@ -265,7 +265,7 @@ class InferenceService:
         dispatcher = self._service.dispatcher
         tensors = []
         for name in wanted:
-            score = name == models.LOG_LIKELIHOOD
+            score = name == LOG_LIKELIHOOD
             values = await (dispatcher.score_tokens if score else dispatcher.draw_tokens)(draw)
             tensors.append(networks.to_tensor(name, values))
         out = pb.ModelInferResponse(
@@ -283,7 +283,7 @@ def class_of(asked: Asked) -> ServiceClass:
     if asked.parameters.offline:
         return ServiceClass.OFFLINE
     given = asked.parameters.given
-    scored = given.get("log_likelihood", False) or models.LOG_LIKELIHOOD in asked.outputs
+    scored = given.get("log_likelihood", False) or LOG_LIKELIHOOD in asked.outputs
     full = asked.model.tier is Tier.TEACHER or given.get("fidelity") == "full" or scored
     return ServiceClass.FULL if full else ServiceClass.REALTIME
 

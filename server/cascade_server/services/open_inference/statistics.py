@@ -12,9 +12,9 @@ from typing import NamedTuple
 from cascade_proto import inference_pb2, synthesis_pb2
 
 from cascade_server.counts.call_counts import OK, CallCounts, added
-from cascade_server.services.open_inference.models import Model
 from cascade_server.terms import Tier
-from cascade_server.wire.rows import TIERS
+from cascade_server.wire.enums import TIERS
+from cascade_server.wire.model_tensors import Model
 
 Engines = Mapping[tuple[str, int, Tier], synthesis_pb2.EngineStatistics]
 
