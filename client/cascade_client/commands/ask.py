@@ -18,7 +18,7 @@ from cascade_client.client import Client
 from cascade_client.commands.ask_printing import print_rows
 from cascade_client.commands.connecting import AskFailed, target_option
 from cascade_client.errors import CascadeError
-from cascade_client.wire import Fidelity
+from cascade_client.messages.wire import Fidelity
 
 TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")
 

@@ -12,7 +12,6 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_client import health
 from cascade_client.answers import TableDescription
 from cascade_client.async_client import AsyncClient
-from cascade_client.cells import read
 from cascade_client.client import Client
 from cascade_client.errors import (
     Cancelled,
@@ -26,11 +25,12 @@ from cascade_client.errors import (
     Unauthenticated,
     Unavailable,
 )
-from cascade_client.rows import pack
+from cascade_client.messages.cells import read
+from cascade_client.messages.rows import pack
+from cascade_client.messages.wire import FIDELITIES, Fidelity
 from cascade_client.sessions.messages import StreamedError
 from cascade_client.testing.channels import AsyncFakeChannel, FakeChannel
 from cascade_client.testing.tables import Asked, FakeTable, read_rows
-from cascade_client.wire import FIDELITIES, Fidelity
 
 SYNTHESIS, RELEASES = (
     pb.DESCRIPTOR.services_by_name[name].full_name for name in ("Synthesis", "Releases")

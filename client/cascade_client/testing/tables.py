@@ -16,8 +16,8 @@ from cascade_client.answers import (
     from_microseconds,
     to_microseconds,
 )
-from cascade_client.cells import NULL, OBSERVED
-from cascade_client.wire import Fidelity
+from cascade_client.messages.cells import NULL, OBSERVED
+from cascade_client.messages.wire import Fidelity
 
 Row = Mapping[str, Any]
 # Of nullable columns that are drawn at random, one cell in so many is NULL.

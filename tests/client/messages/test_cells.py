@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from cascade_client import MISSING, InvalidRequest
-from cascade_client.cells import ABSENT, NULL, OBSERVED, Cells, Form, Given, read
+from cascade_client.messages.cells import ABSENT, NULL, OBSERVED, Cells, Form, Given, read
 
 HOLES = [("missing", ABSENT), ("null", NULL)]
 
