@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 import grpc
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_client import health
 from cascade_client.answers import Chunk, Synthesis, TableDescription, TableSummary
-from cascade_client.base import (
+from cascade_client.calls import health
+from cascade_client.calls.base import (
     DEFAULT_TARGET,
     POLL_INTERVAL,
     STREAM_LIMITS,
     GenerateOptions,
     SynthesizeOptions,
 )
-from cascade_client.calls import BlockingCalls
+from cascade_client.calls.threads import BlockingCalls
 from cascade_client.messages import wire
 from cascade_client.messages.cells import Nulls, read
 from cascade_client.release_control import Releases

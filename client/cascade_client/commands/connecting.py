@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cascade_client.base import DEFAULT_TARGET
+from cascade_client.calls.base import DEFAULT_TARGET
 from cascade_client.errors import CascadeError, Unavailable
 
 target_option = click.option(

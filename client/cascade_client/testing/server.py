@@ -9,9 +9,9 @@ from typing import Any
 import grpc
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_client import health
 from cascade_client.answers import TableDescription
 from cascade_client.async_client import AsyncClient
+from cascade_client.calls import health
 from cascade_client.client import Client
 from cascade_client.errors import (
     Cancelled,

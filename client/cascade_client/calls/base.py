@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 import grpc
 
 from cascade_client.answers import TableDescription
+from cascade_client.calls.resuming import Resumption
 from cascade_client.errors import (
     CascadeError,
     DeadlineExceeded,
@@ -19,7 +20,6 @@ from cascade_client.errors import (
 )
 from cascade_client.messages import wire
 from cascade_client.messages.cells import Nulls
-from cascade_client.resuming import Resumption
 from cascade_client.retry import Retry
 from cascade_client.turns.queue import Limits
 

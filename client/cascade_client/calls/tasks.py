@@ -12,10 +12,16 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 
 from cascade_client.answers import TableDescription
-from cascade_client.base import CHANNEL_OPTIONS, GIVEN_LIMITS, LEARNT_LIMITS, NO_LIMITS, BaseClient
+from cascade_client.calls.base import (
+    CHANNEL_OPTIONS,
+    GIVEN_LIMITS,
+    LEARNT_LIMITS,
+    NO_LIMITS,
+    BaseClient,
+)
+from cascade_client.calls.resuming import Resumption
 from cascade_client.errors import CascadeError, Failure
 from cascade_client.messages import wire
-from cascade_client.resuming import Resumption
 from cascade_client.retry import Retry
 from cascade_client.turns.outcomes import was_turned_away
 from cascade_client.turns.tasks import TaskTurns
