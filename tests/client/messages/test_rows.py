@@ -94,10 +94,6 @@ class TestPacking:
     ) -> None:
         assert sent(value, described(kind)) == (field, [wired])
 
-    def test_nan_travels_as_nan(self) -> None:
-        [value] = sent(math.nan, described("continuous"))[1]
-        assert math.isnan(value)
-
     def test_a_category_that_pandas_made_a_float_is_found(self) -> None:
         assert sent([2.0, 7.5], described("categorical", categories=("1", "2"))) == (
             "strings",
