@@ -120,9 +120,12 @@ class Run:
         self._serve = default_server(options.repository)
         self._asked: dict[int, tuple[Asked, float]] = {}
 
-    def capacity(self, draws: int) -> float:
-        """Calls a second of the student, 16 in flight, that ask for so many draws."""
-        return self._of(draws)[1]
+    def capacities(self) -> dict[str, float]:
+        """Calls a second of the student, 16 in flight, of the kinds that were asked for."""
+        return {
+            f"capacity{f'_{draws}_draws' if draws > 1 else ''}_per_s": round(per_s, 1)
+            for draws, (_, per_s) in self._asked.items()
+        }
 
     def _of(self, draws: int) -> tuple[Asked, float]:
         """What is asked for, and how often a second it is answered; measured once."""
@@ -296,7 +299,7 @@ def main() -> None:
     try:
         found = {part.name: run.part(part) for part in parts}
         figures = figures_of(options, found)
-        figures["capacity_per_s"] = round(run.capacity(1), 1)
+        figures |= run.capacities()
     except LoadFailed as exc:
         sys.exit(f"error: {exc}")
     if options.plot is not None:

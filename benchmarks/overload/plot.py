@@ -33,7 +33,7 @@ def plot(figures: dict[str, Any], path: Path) -> None:
     alone = figures.get("alone", [])
     offered = [each["offered_per_s"] for each in alone]
     goodput.plot([each["load"] for each in alone], offered, color="grey", ls=":", label="offered")
-    goodput.set_ylim(0, 1.5 * figures["capacity_per_s"])
+    goodput.set_ylim(0, 1.5 * figures.get("capacity_per_s", 1.0))
     p99.axhline(figures["realtime_objective_ms"], color="grey", linestyle=":", label="objective")
     p99.set_ylim(0, 1.1 * figures["deadline_ms"])
     tiers.set_ylim(0, 100)
