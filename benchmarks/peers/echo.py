@@ -58,7 +58,7 @@ class Same:
 
 async def serve_own(answer: bytes) -> None:
     """Until the process is ended."""
-    server = TransportServer({SYNTHESIZE: Same(answer)}, 16, 2**20)
+    server = TransportServer({SYNTHESIZE: Same(answer)})
     port = await server.start("127.0.0.1", 0, reuse_port=False)
     print(f"serving on 127.0.0.1:{port}", flush=True)
     await asyncio.Event().wait()

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
+from cascade_proto.cells import ABSENT_STATE, FIELDS
 from cascade_tables import Encoded
 from numpy.typing import NDArray
 
@@ -213,7 +214,7 @@ def pack_rows(job: Plan, tokens: NDArray[np.int32], out: pb.Rows) -> None:
     missing = [
         name
         for name in job.names
-        if name not in sent_by_name or wire.ABSENT_STATE in sent_by_name[name].states
+        if name not in sent_by_name or ABSENT_STATE in sent_by_name[name].states
     ]
     # One row, what a payment waits for, needs no arrays.
     cells = codec.decode_listed(tokens[0].tolist(), missing) if job.total == 1 else {}
@@ -227,7 +228,7 @@ def pack_rows(job: Plan, tokens: NDArray[np.int32], out: pb.Rows) -> None:
         data = drawn.get(name)
         if data is None:
             sent = sent_by_name[name]
-            if job.draws == 1 and sent.WhichOneof("values") == wire.FIELDS[kind]:
+            if job.draws == 1 and sent.WhichOneof("values") == FIELDS[kind]:
                 out.columns.append(sent)
                 continue
             data = wire.given_column(job.given[name], kind, job.draws)
