@@ -97,6 +97,18 @@ class LiveVersions:
             return 1
         return 0 if version == self._numbers[at + STABLE] else None
 
+    def arm_by_lot(self, table: str, lot: float) -> int | None:
+        """As `arm`, of a call that ended before a version was chosen.
+
+        Args:
+            table: whose.
+            lot: as `lot_of`: which of the two would have answered.
+        """
+        at = self._at.get(table)
+        if at is None or not self._numbers[at + SHARE]:
+            return None
+        return int(lot * WHOLE < self._numbers[at + SHARE])
+
     def shares(self, table: str) -> dict[int, float]:
         """Of the requests that name no version, by version."""
         at = self._at.get(table)

@@ -38,13 +38,16 @@ class Grouped(Protocol):
 
     most: int
 
-    def admit(self, arrived: float, deadline: float, waiting: int) -> Status | None:
+    def admit(
+        self, arrived: float, deadline: float, waiting: int, headers: Sequence[tuple[bytes, bytes]]
+    ) -> Status | None:
         """Whether a call of which only the head has come may wait for its turn, with `waiting`
         before it; else how it ends.
 
         Args:
             arrived, deadline: monotonic seconds; infinite where there is no deadline.
             waiting: calls.
+            headers: all, as they came.
         """
 
     def take(
@@ -270,7 +273,7 @@ class TransportServer:
             return None
         arrived = time.monotonic()
         deadline = math.inf if head.timeout is None else arrived + head.timeout
-        refused = group.taker.admit(arrived, deadline, len(group.waiting))
+        refused = group.taker.admit(arrived, deadline, len(group.waiting), head.headers)
         return None if refused is None else last_block(refused)
 
     def came(self, rpc: Rpc) -> None:
