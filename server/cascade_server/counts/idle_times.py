@@ -92,6 +92,8 @@ class IdleTimes:
         first = self._first.get(key)
         if first is None:
             return 0.0
+        if rows <= 1:
+            return self._least[first]
         for size in range(size_of(rows), -1, -1):
             if (seconds := self._least[first + size]) > 0:
                 return seconds / SPREAD if size else seconds

@@ -16,7 +16,6 @@ from cascade_server.counts.call_counts import caller_faults
 from cascade_server.counts.calls import UNKNOWN_TABLE, Call
 from cascade_server.counts.idle_times import OpenCalls
 from cascade_server.counts.ledger import Ledger
-from cascade_server.counts.live_versions import lot_of
 from cascade_server.counts.metrics import Metrics
 from cascade_server.counts.state_file import StateFile
 from cascade_server.counts.unread import RecentlyAsked
@@ -200,7 +199,7 @@ class Sla:
         if version:
             arm = self.books.live_versions.arm(table, version)
         elif ending in BLAMED:
-            arm = self.books.live_versions.arm_by_lot(table, lot_of(None))
+            arm = self.books.live_versions.arm_by_lot(table)
         else:
             return
         if arm is not None:
