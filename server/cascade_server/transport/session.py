@@ -200,7 +200,7 @@ class Session:
     def _next(self, stream: Stream, what: Input) -> State:
         found = NEXT[stream.state][what]
         if found.__class__ is State:
-            return found  # type: ignore[return-value]
+            return found
         assert isinstance(found, Fault)
         raise _fault_of(found, f"{what.name} on stream {stream.number}, {stream.state.name}")
 
@@ -257,7 +257,7 @@ class Session:
             return QUIET
         found = NEXT[stream.state][what]
         # In a single line what `_next` does: this is the path of every message.
-        stream.state = found if found.__class__ is State else self._next(stream, what)  # type: ignore[assignment]
+        stream.state = found if found.__class__ is State else self._next(stream, what)
         stream.window -= size
         if stream.window < 0:
             raise Broken(Code.FLOW_CONTROL_ERROR, f"more DATA on stream {number} than was granted")
