@@ -1,27 +1,19 @@
-"""Write the tables of docs/ from the figures kept in docs/figures.
-
-    python -m benchmarks.report            after a benchmark's last line was kept there
-    python -m benchmarks.report --check    fails where a table is not what its figures say
-
-A page has markers, `<!-- fidelity adult -->`, `<!-- student -->`, `<!-- reload credit -->` or
-`<!-- regularisation -->`, each followed by its table and `<!-- end -->`.
-"""
+"""The pages of docs/, their markers, and the table that belongs after each."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import kept, markdown
-from benchmarks.gpu_report import gpu_table
+from benchmarks.report.figures import kept, markdown
+from benchmarks.report.gpu import gpu_table
 from benchmarks.tables import ROOT
 
 DOCS = ROOT / "docs"
+NOT_MEASURED = "(no figures are kept of this)"
 FIDELITY = {
     "shape_err_pct": "Shape, error %",
     "trend_err_pct": "Trend, error %",
@@ -209,7 +201,8 @@ def table_of(kind: str, name: str, folder: Path) -> str:
         return gpu_table(name, folder)
     if kind == "overload":
         figures = kept(folder, "overload-credit") or {}
-        return markdown(OVERLOAD, {f"{each['load']:g} ×": each for each in figures.get(name, [])})
+        loads = {f"{each['load']:g} ×": each for each in figures.get(name, [])}
+        return markdown(OVERLOAD, loads) if loads else NOT_MEASURED
     if kind == "in_flight":
         figures = kept(folder, "in-flight-credit") or {}
         loads = {f"{each['load']:g} ×": each for each in figures.get(name, [])}
@@ -299,28 +292,3 @@ def filled(page: str, folder: Path) -> str:
         return f"{marker}\n\n{table_of(kind, name, folder)}\n\n<!-- end -->"
 
     return BLOCK.sub(table, page)
-
-
-def main() -> None:
-    """Write every page, or say which are not up to date."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.report", description=(__doc__ or "").partition("\n")[0]
-    )
-    parser.add_argument("--check", action="store_true", help="change nothing; 1 if a page would")
-    options = parser.parse_args()
-    stale = []
-    for path in sorted(DOCS.glob("**/*.md")):
-        page = path.read_text()
-        new = filled(page, DOCS / "figures")
-        if new != page:
-            stale.append(path)
-            if not options.check:
-                path.write_text(new)
-                print(f"wrote {path.relative_to(ROOT)}")
-    if options.check and stale:
-        names = ", ".join(str(path.relative_to(ROOT)) for path in stale)
-        sys.exit(f"{names}: not what docs/figures says; run: python -m benchmarks.report")
-
-
-if __name__ == "__main__":
-    main()

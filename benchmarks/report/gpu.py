@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import cell, kept, markdown
+from benchmarks.report.figures import cell, kept, markdown
 
 GPU = {
     "student_1_p50_us": "student, one row, p50 µs",
