@@ -92,9 +92,7 @@ class Server:
         else:
             self._transport = TransportServer(
                 self.service.grouped(),
-                TransportLimits(
-                    streams=config.max_concurrent_streams, message_bytes=config.max_message_bytes
-                ),
+                TransportLimits.of(config),
                 linger=LingerConfig(config.linger_seconds),
                 max_age=config.max_connection_age,
             )
