@@ -212,9 +212,9 @@ class Service:
         try:
             request = pb.SynthesizeRequest.FromString(message)
             work = Work.within(context.time_remaining(), request.timeout_microseconds)
-            call.asks(request.table, synthesis.class_of(request), work.deadline)
+            call.asks(*synthesis.counted_as(request, work.deadline))
             job = self.plan(request, work)
-            call.of(job.version)
+            call.answers_with(job.version)
             response, tier = await self.answers.to(job)
             call.sends(tier, job.total)
             call.ends(OK)
@@ -283,9 +283,9 @@ class Service:
         try:
             request = pb.GenerateRequest.FromString(message)
             work = Work.within(context.time_remaining())
-            call.asks(request.table, ServiceClass.OFFLINE, work.deadline)
+            call.asks(request.table, ServiceClass.OFFLINE, work.deadline, request.count)
             runtime = self.repository.find(request.table, request.version, lot(request))
-            call.of(runtime.version)
+            call.answers_with(runtime.version)
             job = GenerateJob.check(
                 request,
                 runtime,
@@ -345,7 +345,8 @@ class Service:
         try:
             pb.GetServiceLevelRequest.FromString(message)
             ledger = self._sla.ledger
-            return service_level(ledger.report(), ledger.latencies())
+            faults = self._sla.caller_faults()
+            return service_level(ledger.report(), ledger.latencies(), faults)
         except Exception as exc:
             return await refuse(context, exc)
 

@@ -47,6 +47,10 @@ MISSING: Final = _Missing()
 """Marks a cell of a dict as absent, like leaving its key out: it is to be synthesised."""
 
 
+# What a value is that stands for none: NaN, NaT or NA.
+EMPTY: Final = object()
+
+
 class Form(StrEnum):
     """What the caller's rows are held in, and so what the answer's are."""
 
@@ -93,8 +97,8 @@ def read(data: object, nulls: Nulls = "missing") -> Given:
     Args:
         data: the rows. In dicts a key left out, or `MISSING`, is absent, and None is observed to
             be NULL. In DataFrames and Tables a column left out is absent.
-        nulls: what a NaN, NA or null cell of a DataFrame or Table means: absent ("missing") or
-            observed to be NULL ("null"). Dicts do not need it.
+        nulls: what an empty cell means, which is NaN, NaT or NA, or null in a DataFrame or Table:
+            absent ("missing") or observed to be NULL ("null").
 
     Raises:
         InvalidRequest: another type; no rows; a column name that is not a string or comes
@@ -104,14 +108,14 @@ def read(data: object, nulls: Nulls = "missing") -> Given:
         raise InvalidRequest(f"nulls is {nulls!r}; 'missing' or 'null' is allowed")
     hole = ABSENT if nulls == "missing" else NULL
     if isinstance(data, Mapping):
-        return Given(_from_rows([data]), 1, Form.ROW)
+        return Given(_from_rows([data], hole), 1, Form.ROW)
     pandas, pyarrow = sys.modules.get("pandas"), sys.modules.get("pyarrow")
     if pandas is not None and isinstance(data, pandas.DataFrame):
         given = Given(_from_pandas(data, hole), len(data), Form.PANDAS, data.index)
     elif pyarrow is not None and isinstance(data, pyarrow.Table):
         given = Given(_from_arrow(data, hole), data.num_rows, Form.ARROW)
     elif isinstance(data, Sequence) and all(isinstance(row, Mapping) for row in data):
-        given = Given(_from_rows(data), len(data), Form.ROWS)
+        given = Given(_from_rows(data, hole), len(data), Form.ROWS)
     else:
         raise InvalidRequest(
             f"data is a {type(data).__name__}; a dict, a list of dicts, a pandas DataFrame or "
@@ -126,11 +130,11 @@ def read(data: object, nulls: Nulls = "missing") -> Given:
     return given
 
 
-def _from_rows(rows: Sequence[Mapping[str, Any]]) -> tuple[Cells, ...]:
+def _from_rows(rows: Sequence[Mapping[str, Any]], hole: int) -> tuple[Cells, ...]:
     if len(rows) == 1:
-        return tuple([_cell(name, value) for name, value in rows[0].items()])
+        return tuple([_cell(name, value, hole) for name, value in rows[0].items()])
     names = dict.fromkeys(name for row in rows for name in row)
-    return tuple(_cells(name, [row.get(name, MISSING) for row in rows]) for name in names)
+    return tuple(_cells(name, [row.get(name, MISSING) for row in rows], hole) for name in names)
 
 
 def _from_pandas(frame: Any, hole: int) -> tuple[Cells, ...]:
@@ -167,7 +171,7 @@ def _with_holes(name: Any, values: list[Any], empty: Any, hole: int) -> Cells:
     return Cells(_name(name), [_plain(name, value) for value in values], states)
 
 
-def _cells(name: str, values: list[Any]) -> Cells:
+def _cells(name: str, values: list[Any], hole: int) -> Cells:
     states = bytearray(len(values))
     observed = []
     for row, value in enumerate(values):
@@ -175,17 +179,22 @@ def _cells(name: str, values: list[Any]) -> Cells:
             states[row] = ABSENT
         elif value is None:
             states[row] = NULL
+        elif (plain := _plain(name, value)) is EMPTY:
+            states[row] = hole
         else:
-            observed.append(_plain(name, value))
+            observed.append(plain)
     return Cells(_name(name), observed, bytes(states))
 
 
-def _cell(name: str, value: Any) -> Cells:
+def _cell(name: str, value: Any, hole: int) -> Cells:
     if value is MISSING:
         return Cells(_name(name), [], ABSENT_CELL)
     if value is None:
         return Cells(_name(name), [], NULL_CELL)
-    return Cells(_name(name), [_plain(name, value)], OBSERVED_CELL)
+    plain = _plain(name, value)
+    if plain is EMPTY:
+        return Cells(_name(name), [], bytes([hole]))
+    return Cells(_name(name), [plain], OBSERVED_CELL)
 
 
 def _name(name: Any) -> str:
@@ -195,21 +204,24 @@ def _name(name: Any) -> str:
 
 
 def _plain(name: str, value: Any) -> Any:
-    """The value as a bool, int, float, str or datetime."""
+    """The value as a bool, int, float, str or datetime, or EMPTY."""
     if type(value) in PLAIN_TYPES:
-        return value
+        return value if value == value else EMPTY  # NaN is not equal to itself
     # pandas' NaT claims to be a datetime, and its NA is no type at all.
-    if type(value).__name__ not in ("NaTType", "NAType"):
-        if isinstance(value, np.datetime64):
-            value = value.astype("datetime64[us]").item()
-        elif isinstance(value, np.generic):
-            value = value.item()
-        if isinstance(value, (bool, int, float, str, datetime)):
-            return value
-        if isinstance(value, date):
-            return datetime(value.year, value.month, value.day)
-        if isinstance(value, Decimal):
-            return float(value)
+    if type(value).__name__ in ("NaTType", "NAType"):
+        return EMPTY
+    if isinstance(value, np.datetime64):
+        value = value.astype("datetime64[us]").item()
+        if value is None:  # NumPy's NaT
+            return EMPTY
+    elif isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, (bool, int, float, str, datetime)):
+        return value if value == value else EMPTY
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day)
+    if isinstance(value, Decimal):
+        return EMPTY if value.is_nan() else float(value)
     raise InvalidRequest(
         f"column {name!r}: {value!r} is a {type(value).__name__}; a number, a string, a boolean, "
         "a date-time, None (observed to be NULL) or cascade_client.MISSING is allowed"

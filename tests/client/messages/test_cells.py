@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from cascade_client import MISSING, InvalidRequest
-from cascade_client.cells import ABSENT, NULL, OBSERVED, Cells, Form, Given, read
+from cascade_client.messages.cells import ABSENT, NULL, OBSERVED, Cells, Form, Given, read
 
 HOLES = [("missing", ABSENT), ("null", NULL)]
 
@@ -54,7 +54,31 @@ class TestDicts:
         [cells] = read({"a": value}).cells
         assert cells.observed == [plain]
 
-    @pytest.mark.parametrize("value", [[1], {"x": 1}, object(), pd.NaT, pd.NA, 1j, b"x"])
+    @pytest.mark.parametrize(
+        "value",
+        [
+            float("nan"),
+            np.float64("nan"),
+            np.float32("nan"),
+            np.datetime64("NaT"),
+            Decimal("NaN"),
+            pd.NaT,
+            pd.NA,
+        ],
+    )
+    def test_what_stands_for_no_value_is_an_empty_cell(self, value: Any) -> None:
+        """As in a DataFrame, and not the category "nan"."""
+        for nulls, state in (("missing", ABSENT), ("null", NULL)):
+            [one] = read({"x": value}, nulls).cells  # type: ignore[arg-type]
+            assert one == Cells("x", [], bytes([state]))
+            [two] = read([{"x": "shop1"}, {"x": value}], nulls).cells  # type: ignore[arg-type]
+            assert two == Cells("x", ["shop1"], bytes([OBSERVED, state]))
+
+    def test_a_frame_and_its_records_are_the_same_request(self) -> None:
+        frame = pd.DataFrame({"shop": ["shop1", np.nan], "items": [1.0, np.nan]})
+        assert read(frame).cells == read(frame.to_dict("records")).cells
+
+    @pytest.mark.parametrize("value", [[1], {"x": 1}, object(), 1j, b"x"])
     def test_what_has_no_place_in_a_table_is_named(self, value: Any) -> None:
         with pytest.raises(InvalidRequest, match=r"column 'a': .*MISSING is allowed"):
             read({"a": value})

@@ -17,8 +17,8 @@ from cascade_client import (
     ServerError,
     Unavailable,
 )
+from cascade_client.calls.resuming import Resumption
 from cascade_client.errors import Failure
-from cascade_client.resuming import Resumption
 from cascade_proto import synthesis_pb2 as pb
 
 UNAVAILABLE, FULL = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -9,9 +9,8 @@ from typing import Any, TypedDict
 
 import grpc
 
-from cascade_client import wire
 from cascade_client.answers import TableDescription
-from cascade_client.cells import Nulls
+from cascade_client.calls.resuming import Resumption
 from cascade_client.errors import (
     CascadeError,
     DeadlineExceeded,
@@ -19,7 +18,8 @@ from cascade_client.errors import (
     InvalidRequest,
     Unavailable,
 )
-from cascade_client.resuming import Resumption
+from cascade_client.messages import wire
+from cascade_client.messages.cells import Nulls
 from cascade_client.retry import Retry
 from cascade_client.turns.queue import Limits
 

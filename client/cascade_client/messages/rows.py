@@ -23,8 +23,8 @@ from cascade_client.answers import (
     from_microseconds,
     to_microseconds,
 )
-from cascade_client.cells import NULL, OBSERVED, Cells, Form, Given
 from cascade_client.errors import InvalidRequest, MissingDependency
+from cascade_client.messages.cells import NULL, OBSERVED, Cells, Form, Given
 
 DTYPES: Mapping[str, Any] = {
     "doubles": np.float64,

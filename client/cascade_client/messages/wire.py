@@ -9,6 +9,7 @@ import numpy as np
 from cascade_proto import synthesis_pb2 as pb
 
 from cascade_client.answers import (
+    TIERS,
     Chunk,
     ColumnDescription,
     Considered,
@@ -23,9 +24,9 @@ from cascade_client.answers import (
     Timings,
     from_microseconds,
 )
-from cascade_client.cells import Form, Given, read
 from cascade_client.errors import InvalidRequest
-from cascade_client.rows import pack, unpack
+from cascade_client.messages.cells import Form, Given, read
+from cascade_client.messages.rows import pack, unpack
 from cascade_client.service_level import (
     Alert,
     BurnRate,
@@ -44,8 +45,6 @@ FIDELITIES: Mapping[str, pb.Fidelity.ValueType] = {
     "fast": pb.FIDELITY_FAST,
     "full": pb.FIDELITY_FULL,
 }
-
-TIERS: Mapping[int, Tier] = {pb.TIER_STUDENT: Tier.STUDENT, pb.TIER_TEACHER: Tier.TEACHER}
 
 CLASSES: Mapping[int, ServiceClass] = {
     pb.CLASS_OF_SERVICE_REALTIME: ServiceClass.REALTIME,
