@@ -18,8 +18,8 @@ from cascade_client import (
     ServiceLevel,
     Tier,
 )
+from cascade_client.messages.wire import service_level
 from cascade_client.service_level import duration, percent
-from cascade_client.wire import service_level
 from cascade_proto import synthesis_pb2 as pb
 
 NINES = "people realtime: 99.9 % answered; 99000 of 100000, -900 % of the budget left, page"

@@ -325,6 +325,25 @@ def test_what_cannot_start_says_so_once(repository: Path, tmp_path: Path) -> Non
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff\xfe", b"{}"])
+def test_state_that_is_damaged_does_not_stop_the_start(
+    repository: Path, tmp_path: Path, content: bytes
+) -> None:
+    names = ("ledger.json", "releases.json")
+    for name in names:
+        (tmp_path / name).write_bytes(content)
+    with (
+        serve("--repository", str(repository), "--state-dir", str(tmp_path)) as served,
+        served.client() as client,
+    ):
+        client.wait_ready()
+        assert client.synthesize(TABLE, {"items": 3}).data["items"] == 3
+        for name in names:
+            assert sum(f"{name} is damaged" in line for line in served.lines) == 1
+            assert (tmp_path / f"{name}.damaged-1").read_bytes() == content
+    assert served.process.returncode == 0
+
+
 def test_a_port_that_is_taken_is_named(two: Served, repository: Path) -> None:
     port = two.target.rpartition(":")[2]
     done = subprocess.run(

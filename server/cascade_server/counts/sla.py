@@ -79,6 +79,8 @@ class Sla:
         self.metrics_port: int | None = None
         self._config = config
         self._file: StateFile | None = None
+        # Why the last state could not be saved; None: it was.
+        self._unsaved: str | None = None
         self._stopping = asyncio.Event()
         self._saving: asyncio.Task[None] | None = None
 
@@ -91,7 +93,7 @@ class Sla:
         """Go on from what an earlier process counted, keep saving, and answer scrapes.
 
         Raises:
-            ConfigError: the folder is another server's or cannot be written to; the port is taken.
+            ConfigError: the folder is another server's or none; the port is taken.
         """
         if not self._keeps:
             return
@@ -100,6 +102,10 @@ class Sla:
             state = None if self.books.restored else self._file.load()
             if state is not None:
                 self.ledger.restore(state)
+            if self._file.is_read_only:
+                self._file.close()
+                self._file = None
+        if self._file is not None:
             await self.save()
             self._saving = asyncio.create_task(self._keep_saving())
         if self._config.metrics_port is not None:
@@ -125,7 +131,12 @@ class Sla:
         try:
             await loop.run_in_executor(None, self._file.save, state)
         except OSError as exc:
-            log.error("%s cannot be written: %s", self._file.path, exc.strerror)
+            # Once, not every minute for as long as the disk is full.
+            if exc.strerror != self._unsaved:
+                log.error("%s cannot be written: %s", self._file.path, exc.strerror)
+            self._unsaved = exc.strerror
+        else:
+            self._unsaved = None
 
     async def _keep_saving(self) -> None:
         while not self._stopping.is_set():

@@ -27,7 +27,9 @@ from tests.server.running import Running, running
 def alone(tmp_path: Path) -> Iterator[Running]:
     """A server whose pool holds whole rows of `payments`."""
     make_release(tmp_path)
-    config = ServerConfig(repository=tmp_path, port=0, pool_bytes=2**22, metrics_port=0)
+    config = ServerConfig(
+        repository=tmp_path, port=0, pool_bytes=2**22, cache_bytes=0, metrics_port=0
+    )
     with running(config) as server:
         refill(server)
         yield server
@@ -234,7 +236,9 @@ class TestReuse:
 
     def test_twice(self, tmp_path: Path) -> None:
         make_release(tmp_path)
-        config = ServerConfig(repository=tmp_path, port=0, pool_bytes=2**22, pool_max_reuse=2)
+        config = ServerConfig(
+            repository=tmp_path, port=0, pool_bytes=2**22, cache_bytes=0, pool_max_reuse=2
+        )
         with running(config) as server:
             refill(server)
             given = [read(server.stub.Synthesize(ask(draws=64)).rows)["at"] for _ in range(2)]
@@ -249,7 +253,9 @@ class TestWhatHoldsItBack:
     @pytest.fixture
     def server(self, tmp_path: Path) -> Iterator[Running]:
         make_release(tmp_path)
-        with running(ServerConfig(repository=tmp_path, port=0, pool_bytes=2**22)) as server:
+        with running(
+            ServerConfig(repository=tmp_path, port=0, pool_bytes=2**22, cache_bytes=0)
+        ) as server:
             yield server
 
     def load(self, server: Running, busy: float = 0.0) -> Load:
