@@ -69,9 +69,10 @@ MIB = 2**20
 )
 @click.option(
     "--release-control/--no-release-control",
-    default=True,
+    default=False,
     show_default=True,
-    help="Whether callers may have releases loaded, unloaded, promoted and rolled back.",
+    help="Whether callers over the network, who are not asked who they are, may have releases "
+    "loaded, unloaded, promoted and rolled back; on this machine the socket in --state-dir serves.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8470, show_default=True, help="0: any free port.")

@@ -57,7 +57,8 @@ class ServerConfig:
         cache_url: a Valkey or Redis that servers share as a second level; None: there is none.
         cache_timeout_seconds: that a request waits for it at most.
         versions: what to load, by table; None: all that the repository holds.
-        release_control: whether callers may have releases loaded, unloaded and promoted.
+        release_control: whether callers over the network, who are not asked who they are, may have
+            releases loaded, unloaded and promoted. Who may open the socket in `state_dir` may.
     """
 
     repository: Path = Path("model_repository")
@@ -91,7 +92,7 @@ class ServerConfig:
     cache_url: str | None = None
     cache_timeout_seconds: float = 0.005
     versions: Mapping[str, Sequence[int]] | None = None
-    release_control: bool = True
+    release_control: bool = False
 
     def __post_init__(self) -> None:
         if self.transport not in TRANSPORTS:
