@@ -34,7 +34,7 @@ from cascade_server.supervision.control import Control
 from cascade_server.supervision.loading import Turns
 from cascade_server.supervision.placement import Placement
 from cascade_server.terms import Tier
-from cascade_server.transport import LingerConfig, TransportServer, first_of
+from cascade_server.transport import LingerConfig, TransportLimits, TransportServer, first_of
 from cascade_server.transport.grpcio_server import GrpcioServer
 
 SECONDS_BETWEEN_NOTES = 0.5
@@ -92,7 +92,7 @@ class Server:
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         self._hands_over = False
         self.sla = sla or Sla(config)
-        self.service = Service(config, self.sla)
+        self.service = Service(config, self.sla, self._hurry)
         self._health = Health(("", *SERVICES))
         self._transport: GrpcioServer | TransportServer
         if config.transport == "grpcio":
@@ -100,13 +100,12 @@ class Server:
         else:
             self._transport = TransportServer(
                 self.service.grouped(),
-                config.max_concurrent_streams,
-                config.max_message_bytes,
+                TransportLimits.of(config),
                 linger=LingerConfig(config.linger_seconds),
                 max_age=config.max_connection_age,
             )
         self._local_transport = TransportServer(
-            {}, config.max_concurrent_streams, config.max_message_bytes, linger=LingerConfig(0)
+            {}, TransportLimits.of(config), linger=LingerConfig(0)
         )
         self.inference = self._add_services(self._transport, config, control)
         self._add_services(self._local_transport, replace(config, release_control=True), control)

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from cascade_server.cascade.admission import LimitConfig
 from cascade_server.cascade.gate import Gate
+from cascade_server.cascade.generate_job import Chunk, GenerateJob
 from cascade_server.cascade.pace import Pace
 from cascade_server.cascade.repository import Repository
 from cascade_server.cascade.router import Option, Route, choose, patience
 from cascade_server.cascade.stepping import Stepping
-from cascade_server.cascade.synthesis import Drawn, Generation, Plan
+from cascade_server.cascade.synthesis import Drawn, Plan
 from cascade_server.cascade.token_draw import TokenDraw
 from cascade_server.config import ServerConfig
 from cascade_server.engines.noise import NoiseSource, StreamNoise, noise_of, stream
@@ -82,6 +83,9 @@ class Dispatcher:
         student_of = students or partial(
             local_student, executor=self.student_thread, inline_rows=config.inline_rows
         )
+        # All workers ask one process for the teacher; where other servers run all networks, what a
+        # worker has sent them is its own.
+        self._shares_teacher = teachers is not None and students is None
         self.stepping = Stepping(report)
         self._promised = promised(each.objective for each in report().statuses)
         tightest = min(self._promised.values(), default=math.inf)
@@ -114,12 +118,16 @@ class Dispatcher:
         )
         for runtime, engines in self.engines.items():
             manifest = runtime.release.manifest
-            for tier, found in (
-                (pb.TIER_STUDENT, engines.student.statistics()),
-                (pb.TIER_TEACHER, engines.teacher.statistics()),
+            for tier, found, shared in (
+                (pb.TIER_STUDENT, engines.student.statistics(), False),
+                (pb.TIER_TEACHER, engines.teacher.statistics(), self._shares_teacher),
             ):
                 out.engines.add(
-                    table=manifest.table, version=manifest.version, tier=tier, **asdict(found)
+                    table=manifest.table,
+                    version=manifest.version,
+                    tier=tier,
+                    shared=shared,
+                    **asdict(found),
                 )
         return out
 
@@ -290,19 +298,24 @@ class Dispatcher:
         assert task.drawn is not None
         return [task.drawn[part] for part in parts]
 
-    async def draw_chunk(
-        self, job: Generation, index: int, rng: np.random.Generator
-    ) -> tuple[NDArray[np.int32], int]:
-        """Tokens of one message of `Generate`, as offline work; also the passes they took."""
-        self.gate.enter(Priority.OFFLINE)
+    async def draw_chunk(self, job: GenerateJob, index: int) -> Chunk:
+        """Draw one message of `Generate`, as offline work, once there is a place for it.
+
+        Raises:
+            TooMuch: it is the first of its stream, and too many others wait for a place.
+            DeadlinePassed: before it was drawn.
+            NotReady: the teacher's process is away.
+        """
+        began = time.perf_counter()
+        await self.gate.wait_to_enter(Priority.OFFLINE, is_new=index == job.chunks.start)
         try:
-            tokens, observed = job.part(index)
-            steps = job.runtime.passes(observed)
+            tokens, observed = job.known(index)
+            steps, rng = job.runtime.passes(observed), stream(job.seed, index)
             deadline = job.work.deadline
             drawn, _ = await self._teacher(
                 job.runtime, tokens, observed, noise_of(rng), steps, deadline, offline=True
             )
-            return drawn, steps
+            return Chunk(index, drawn, rng, steps, time.perf_counter() - began)
         finally:
             self.last_offline = time.monotonic()
             self.gate.leave(Priority.OFFLINE)

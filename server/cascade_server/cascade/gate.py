@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -20,6 +22,8 @@ from cascade_server.terms import Priority
 
 # Of one turn in `Gate.pace`.
 PACE_WEIGHT = 0.1
+# Who may wait for a place at once; a stream that has begun always may.
+MOST_WAITING = 64
 
 
 class Gate:
@@ -29,6 +33,9 @@ class Gate:
         self.config = config or LimitConfig()
         self.limit = Limit(self.config.initial)
         self.inside = dict.fromkeys(Priority, 0)
+        self._waiting: dict[Priority, deque[asyncio.Future[None]]] = {
+            priority: deque() for priority in Priority
+        }
         # Of those inside in real time, who wait for the teacher.
         self.at_teacher = 0
         # Calls pile up; see `Pace`.
@@ -46,6 +53,42 @@ class Gate:
         if not admits(self.limit, self.config, self.inside, service):
             self._refuse(0)
         self.inside[service] += 1
+
+    async def wait_to_enter(self, priority: Priority, is_new: bool) -> None:
+        """Be inside, until `leave`, once there is a place; who waits is let in by turns.
+
+        For work of many parts, such as a stream's messages: each part waits for a place of its own,
+        behind the parts of others that came before it, so that streams take turns.
+
+        Args:
+            priority: as for `enter`.
+            is_new: whether nothing of the work is done yet, so that to refuse it loses nothing.
+
+        Raises:
+            TooMuch: it is new, and as many wait as may; says when to come back.
+        """
+        waiting = self._waiting[priority]
+        if not waiting and admits(self.limit, self.config, self.inside, priority):
+            self.inside[priority] += 1
+            return
+        if is_new and len(waiting) >= MOST_WAITING:
+            self._refuse(len(waiting))
+        place = asyncio.get_running_loop().create_future()
+        waiting.append(place)
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place.cancelled():
+                waiting.remove(place)
+            else:  # It was let in at the same moment.
+                self.leave(priority)
+            raise
+
+    def _let_in(self) -> None:
+        for priority, waiting in self._waiting.items():
+            while waiting and admits(self.limit, self.config, self.inside, priority):
+                self.inside[priority] += 1
+                waiting.popleft().set_result(None)
 
     def room(self) -> int:
         """How many more real-time requests may enter."""
@@ -111,3 +154,4 @@ class Gate:
             inside = sum(self.inside.values())
             self.limit = updated(self.limit, self.config, max(seconds, 1e-6), inside)
         self.inside[service] -= 1
+        self._let_in()

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
-from cascade_tables import ABSENT, Encoded
+from cascade_proto.cells import ABSENT_STATE, FIELDS
+from cascade_tables import Encoded
 from numpy.typing import NDArray
 
 from cascade_server.cascade.router import Option, Route
@@ -33,6 +34,17 @@ def class_of(request: pb.SynthesizeRequest) -> ServiceClass:
     """What was asked for, as objectives know it."""
     full = request.fidelity == pb.FIDELITY_FULL or request.log_likelihood
     return ServiceClass.FULL if full else ServiceClass.REALTIME
+
+
+def counted_as(
+    request: pb.SynthesizeRequest, deadline: float
+) -> tuple[str, ServiceClass, float, int, int]:
+    """What `counts.calls.Call.asks` is told of a request that is to be answered by `deadline`.
+
+    Nothing has been checked yet: its rows may be more than are allowed.
+    """
+    rows = request.rows.count * (request.draws or 1)
+    return request.table, class_of(request), deadline, rows, request.timeout_microseconds
 
 
 def microseconds(since: float, until: float) -> int:
@@ -213,7 +225,7 @@ def pack_rows(job: Plan, tokens: NDArray[np.int32], out: pb.Rows) -> None:
     missing = [
         name
         for name in job.names
-        if name not in sent_by_name or wire.ABSENT_STATE in sent_by_name[name].states
+        if name not in sent_by_name or ABSENT_STATE in sent_by_name[name].states
     ]
     # One row, what a payment waits for, needs no arrays.
     cells = codec.decode_listed(tokens[0].tolist(), missing) if job.total == 1 else {}
@@ -227,7 +239,7 @@ def pack_rows(job: Plan, tokens: NDArray[np.int32], out: pb.Rows) -> None:
         data = drawn.get(name)
         if data is None:
             sent = sent_by_name[name]
-            if job.draws == 1 and sent.WhichOneof("values") == wire.FIELDS[kind]:
+            if job.draws == 1 and sent.WhichOneof("values") == FIELDS[kind]:
                 out.columns.append(sent)
                 continue
             data = wire.given_column(job.given[name], kind, job.draws)
@@ -249,85 +261,3 @@ def fill_provenance(
     out.seed = seed
     if manifest.epsilon is not None:
         out.epsilon = manifest.epsilon
-
-
-@dataclass
-class Generation:
-    """A checked `GenerateRequest`, drawn and packed a message at a time."""
-
-    runtime: Runtime
-    work: Work
-    names: tuple[str, ...]
-    given: dict[str, list[Any]]
-    encoded: Encoded
-    count: int
-    seed: int
-    chunk_rows: int
-
-    @classmethod
-    def of(
-        cls, request: pb.GenerateRequest, runtime: Runtime, work: Work, most: int, chunk_rows: int
-    ) -> Generation:
-        """Check a request.
-
-        Raises:
-            BadRequest, UnknownColumn, ValueNotAllowed: names what is wrong and what is allowed.
-        """
-        work.check()
-        if not 1 <= request.count <= most:
-            raise BadRequest(f"count is {request.count:,}; allowed: 1 to {most:,}")
-        codec = runtime.release.codec
-        if request.HasField("given") and request.given.count != 1:
-            raise BadRequest(f"given.count is {request.given.count}; allowed: 1, the shared row")
-        given = {}
-        if request.HasField("given"):
-            given = wire.read_rows(request.given, runtime.fields)
-        given = {name: values for name, values in given.items() if values[0] is not ABSENT}
-        return cls(
-            runtime=runtime,
-            work=work,
-            names=wire.check_names(codec.schema, request.columns),
-            given=given,
-            encoded=codec.encode_partial(given, 1),
-            count=request.count,
-            seed=request.seed if request.HasField("seed") else new_seed(),
-            chunk_rows=chunk_rows,
-        )
-
-    def chunks(self) -> range:
-        """Indices of its messages."""
-        return range(-(-self.count // self.chunk_rows))
-
-    def part(self, index: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-        """Tokens and what is known of them for message `index`: [rows, T]."""
-        at = index * self.chunk_rows
-        n = min(self.chunk_rows, self.count - at)
-        return self.encoded.tokens.repeat(n, axis=0), self.encoded.observed.repeat(n, axis=0)
-
-    def pack(
-        self,
-        index: int,
-        tokens: NDArray[np.int32],
-        rng: np.random.Generator,
-        steps: int,
-        seconds: float,
-    ) -> pb.GenerateResponse:
-        """Message `index` of the stream, of tokens drawn with `rng` in `seconds`."""
-        began = time.perf_counter()
-        n = len(tokens)
-        response = pb.GenerateResponse(done=index * self.chunk_rows + n, total=self.count)
-        codec = self.runtime.release.codec
-        wanted = [name for name in self.names if name not in self.given]
-        drawn = codec.decode_columns(tokens, rng, wanted)
-        response.rows.count = n
-        for name in self.names:
-            kind = codec.kinds[name]
-            data = drawn.get(name)
-            if data is None:
-                data = wire.given_column(self.given[name], kind, n)
-            wire.write_column(response.rows.columns.add(name=name), kind, data)
-        fill_provenance(response.provenance, self.runtime, True, steps, self.seed)
-        response.provenance.notices.extend(self.encoded.notices)
-        response.provenance.timings.compute = microseconds(0, seconds)
-        response.provenance.timings.decode = microseconds(began, time.perf_counter())
-        return response

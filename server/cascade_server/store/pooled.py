@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cascade_proto import synthesis_pb2 as pb
+from cascade_proto.cells import NULL_STATE, OBSERVED_STATE, PLACEHOLDERS
 from cascade_tables import ABSENT
 
 from cascade_server.cascade import synthesis
 from cascade_server.cascade.router import Route
 from cascade_server.cascade.synthesis import Plan
 from cascade_server.store.pool import Key, PoolConfig, Taken, condition_of
-from cascade_server.wire import rows as wire
 
 
 def poolable(job: Plan, config: PoolConfig) -> bool:
@@ -70,7 +70,7 @@ def pack_rows(job: Plan, contents: Sequence[bytes], out: pb.Rows) -> None:
             out.columns.append(pooled[0][name])
             continue
         column = out.columns.add(name=name)
-        placeholder = wire.PLACEHOLDERS[field]
+        placeholder = PLACEHOLDERS[field]
         given, values, states = job.given.get(name), [], bytearray()
         for at, row in enumerate(pooled):
             value = ABSENT if given is None else given[at // job.draws]
@@ -80,7 +80,7 @@ def pack_rows(job: Plan, contents: Sequence[bytes], out: pb.Rows) -> None:
             else:
                 null = value is None
             values.append(placeholder if null else value)
-            states.append(wire.NULL_STATE if null else 0)
+            states.append(NULL_STATE if null else OBSERVED_STATE)
         getattr(column, field).values.extend(values)
         if any(states):
             column.states = bytes(states)

@@ -7,23 +7,18 @@ from typing import Any
 
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
+from cascade_proto.cells import (
+    ABSENT_STATE,
+    FIELDS,
+    NULL_CELL,
+    NULL_STATE,
+    OBSERVED_STATE,
+    PLACEHOLDERS,
+)
 from cascade_tables import ABSENT, ColumnData, Kind, Schema
 from numpy.typing import NDArray
 
 from cascade_server.errors import BadRequest
-
-NULL_STATE, ABSENT_STATE = 1, 2
-NULL_CELL = bytes([NULL_STATE])
-# The field of `Column` that holds a kind's values.
-FIELDS = {
-    Kind.CATEGORICAL: "strings",
-    Kind.BOOLEAN: "booleans",
-    Kind.INTEGER: "integers",
-    Kind.CONTINUOUS: "doubles",
-    Kind.DATETIME: "integers",
-}
-# What stands in a field for NULL.
-PLACEHOLDERS = {"strings": "", "booleans": False, "integers": 0, "doubles": 0.0}
 
 
 def read_rows(rows: pb.Rows, fields: Mapping[str, str]) -> dict[str, list[Any]]:
@@ -65,7 +60,7 @@ def read_rows(rows: pb.Rows, fields: Mapping[str, str]) -> dict[str, list[Any]]:
                 values[row] = None
             elif state == ABSENT_STATE:
                 values[row] = ABSENT
-            elif state != 0:
+            elif state != OBSERVED_STATE:
                 raise BadRequest(
                     f"rows: column {name!r} has state {state} in row {row}; allowed: 0 observed, "
                     "1 NULL, 2 absent"
@@ -78,13 +73,12 @@ def read_rows(rows: pb.Rows, fields: Mapping[str, str]) -> dict[str, list[Any]]:
 
 def write_column(column: pb.Column, kind: Kind, data: ColumnData) -> None:
     """Fill a message from a column of decoded values."""
-    values = data.values
+    field = FIELDS[kind]
+    values = data.values.astype(np.int64) if kind is Kind.DATETIME else data.values
     if data.null[0] if len(values) == 1 else data.null.any():
-        column.states = data.null.astype(np.uint8).tobytes()
-        values = np.where(data.null, _placeholder(kind), values)
-    if kind is Kind.DATETIME:
-        values = values.astype(np.int64)
-    getattr(column, FIELDS[kind]).values.extend(values.tolist())
+        column.states = (data.null * np.uint8(NULL_STATE)).tobytes()
+        values = np.where(data.null, PLACEHOLDERS[field], values)
+    getattr(column, field).values.extend(values.tolist())
 
 
 def write_cell(column: pb.Column, kind: Kind, value: Any) -> None:
@@ -100,12 +94,6 @@ def write_cells(name: str, kind: Kind, data: ColumnData, out: Sequence[pb.Rows])
     values = data.values.astype(np.int64) if kind is Kind.DATETIME else data.values
     for rows, value, null in zip(out, values.tolist(), data.null.tolist(), strict=True):
         write_cell(rows.columns.add(name=name), kind, None if null else value)
-
-
-def _placeholder(kind: Kind) -> Any:
-    if kind is Kind.DATETIME:
-        return np.datetime64(0, "us")
-    return {Kind.CATEGORICAL: "", Kind.BOOLEAN: False, Kind.CONTINUOUS: 0.0}.get(kind, 0)
 
 
 def keep_given(data: ColumnData, given: Sequence[Any], kind: Kind, draws: int) -> ColumnData:
@@ -130,7 +118,8 @@ def keep_given(data: ColumnData, given: Sequence[Any], kind: Kind, draws: int) -
 def given_column(given: Sequence[Any], kind: Kind, draws: int) -> ColumnData:
     """A column that is known in every row, as rows * draws values."""
     null = np.array([value is None for value in given])
-    filled = [_plain(kind) if value is None else value for value in given]
+    placeholder = PLACEHOLDERS[FIELDS[kind]]
+    filled = [placeholder if value is None else value for value in given]
     values: NDArray[Any]
     if kind is Kind.CATEGORICAL:
         values = np.empty(len(filled), object)
@@ -139,10 +128,6 @@ def given_column(given: Sequence[Any], kind: Kind, draws: int) -> ColumnData:
         dtype = {Kind.BOOLEAN: np.bool_, Kind.CONTINUOUS: np.float64}.get(kind, np.int64)
         values = np.array(filled, dtype)
     return ColumnData(values.repeat(draws), null.repeat(draws))
-
-
-def _plain(kind: Kind) -> Any:
-    return "" if kind is Kind.CATEGORICAL else 0
 
 
 def check_names(schema: Schema, names: Sequence[str]) -> tuple[str, ...]:

@@ -210,8 +210,9 @@ class InferenceService:
             runtime = models.release_of(repository, model, request.model_version, lot)
             work = Work.within(context.time_remaining(), parameters.timeout)
             of = Asked(request, model, runtime, parameters, work, _outputs(request))
-            call.asks(model.table, class_of(of), work.deadline)
-            call.of(runtime.version)
+            timeout = parameters.timeout
+            call.asks(model.table, class_of(of), work.deadline, timeout_microseconds=timeout)
+            call.answers_with(runtime.version)
             work.check()
             answer = self._from_rows if model.tier is None else self._from_tokens
             out, tier, drawn = await answer(of)
