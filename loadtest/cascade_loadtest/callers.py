@@ -174,7 +174,8 @@ def offer(plan: Plan, processes: int) -> Outcomes:
     finally:
         for each in started:
             each.kill()
-            each.wait()
+            with each:  # closes its pipes, and waits for it
+                pass
     ends = [End(end) for each in found for end in each["ends"]]
     seconds: NDArray[np.float64] = np.concatenate([each["seconds"] for each in found])
     return Outcomes(ends, seconds, max(each["lag"] for each in found))

@@ -131,6 +131,42 @@ class ServerConfig:
     max_message_bytes: int = setting(
         16 * 2**20, "Size of a request; larger ones are refused.", unit=BYTES, low=1024, high=2**30
     )
+    max_connections: int = setting(
+        1000,
+        "Connections of each worker at once; beyond it the one that has been idle longest ends, or "
+        "the new one.",
+        low=1,
+        high=1_000_000,
+    )
+    connection_idle_seconds: float = setting(
+        600.0,
+        "How long a connection may be without a call before it is asked to end.",
+        unit=SECONDS,
+        low=1,
+        high=MONTH,
+    )
+    message_seconds: float = setting(
+        60.0,
+        "How long a message may take to arrive before its connection ends.",
+        unit=SECONDS,
+        low=0.1,
+        high=3600,
+    )
+    stall_seconds: float = setting(
+        30.0,
+        "How long a caller may take no part of an answer before its connection ends.",
+        unit=SECONDS,
+        low=0.1,
+        high=3600,
+    )
+    held_bytes: int = setting(
+        512,
+        "Memory of each worker for large messages, and for answers that callers have not taken.",
+        name="held_mib",
+        unit=MIB,
+        low=1,
+        high=2**20,
+    )
     linger_seconds: float = setting(
         200.0,
         "How long a worker at most looks for more calls before it sleeps, where calls have lately "
