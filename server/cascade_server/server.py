@@ -28,6 +28,7 @@ from cascade_server.services.releases_service import NAME as RELEASES
 from cascade_server.services.releases_service import ReleasesService
 from cascade_server.services.synthesis_service import NAME as SYNTHESIS
 from cascade_server.services.synthesis_service import Service
+from cascade_server.services.unread_calls import UnreadCalls
 from cascade_server.supervision import loading
 from cascade_server.supervision.control import Control
 from cascade_server.supervision.loading import Turns
@@ -98,6 +99,7 @@ class Server:
                 TransportLimits.of(config),
                 linger=LingerConfig(config.linger_seconds),
                 max_age=config.max_connection_age,
+                refusing=UnreadCalls(self.sla).refused,
             )
         self.inference = InferenceService(self.service, self.sla, config, control)
         self.releases = ReleasesService(config, control)
@@ -251,7 +253,7 @@ class Server:
         if self._placement is not None:
             self._placement.says_ready(False)
         self.service.drain()
-        await self._transport.stop(self.config.drain_seconds, self._hurry)
+        await self._transport.stop(self.config.drain_seconds, self._hurry, self.sla.give_up)
         if self._telling is not None:
             self._telling.cancel()
             self.sla.books.leave(self.sla.place, self.service.own_statistics())
