@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import grpc
 
@@ -58,6 +58,11 @@ def lifetime(seconds: float, uniform: float) -> float:
     return seconds * (0.9 + 0.2 * uniform)
 
 
+# Is told of a call that has been ended before any handler was, for no fault of its caller's: its
+# head, when it came, its deadline (monotonic seconds; infinite: there is none), and its status.
+Refusing: TypeAlias = Callable[[Head, float, float, grpc.StatusCode], None]
+
+
 class TransportServer:
     """A gRPC server, to which generated code adds servicers as to one of grpc's own.
 
@@ -68,6 +73,7 @@ class TransportServer:
         max_age: seconds after which a connection is drained; None: never.
         rng: uniform numbers in [0, 1), one for each connection's age.
         clock: monotonic seconds.
+        refusing: is told of calls that are ended here, for what there is no room for; None: nobody.
 
     Attributes:
         limits: as given.
@@ -83,7 +89,9 @@ class TransportServer:
         max_age: float | None = None,
         rng: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
+        refusing: Refusing | None = None,
     ) -> None:
+        self._refusing = refusing
         self.limits = limits or TransportLimits()
         self.held = Held(self.limits.held_bytes_in_all)
         self._clock = clock
@@ -167,12 +175,18 @@ class TransportServer:
         if self._listener is not None:
             self._listener.close()
 
-    async def stop(self, grace: float, hurry: asyncio.Event | None = None) -> None:
+    async def stop(
+        self,
+        grace: float,
+        hurry: asyncio.Event | None = None,
+        gives_up: Callable[[], None] = lambda: None,
+    ) -> None:
         """Take no new calls, and end once those there are have ended.
 
         Args:
             grace: seconds that they get.
             hurry: from when on; None: from now on.
+            gives_up: is told before calls are ended as they are.
         """
         if self._listener is None:
             return
@@ -188,6 +202,7 @@ class TransportServer:
             await first_of(self._none_left(), hurry.wait())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._none_left(), grace)
+        gives_up()
         for connection in list(self._connections):
             tasks = [rpc.task for rpc in connection.rpcs.values() if rpc.task is not None]
             for rpc in list(connection.rpcs.values()):
@@ -274,6 +289,11 @@ class TransportServer:
     def came(self, rpc: Rpc) -> None:
         """A unary call has sent all; a streaming one has begun."""
         self._turns.came(rpc)
+
+    def refused(self, rpc: Rpc, code: grpc.StatusCode) -> None:
+        """A call has been ended that nobody was told of, for no fault of its caller's."""
+        if self._refusing is not None:
+            self._refusing(rpc.head, rpc.arrived, rpc.deadline, code)
 
     def behind(self, connection: Connection) -> None:
         """A connection has more to go through than a turn allows."""
