@@ -30,7 +30,7 @@ console = Console(highlight=False)
 @contextmanager
 def running_server() -> Iterator[str]:
     """`cascade serve` on a free port; yields its address."""
-    command = [sys.executable, "-c", "from cascade_tables.cli import main; main()", "serve"]
+    command = [sys.executable, "-c", "from cascade_cli.program import main; main()", "serve"]
     command += ["--port", "0", "--repository", str(ROOT / "model_repository")]
     console.print("[dim]$ cascade serve --port 0[/dim]")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1) as process:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cascade_cli.program import main
 from cascade_distill import pipeline
 from cascade_server.config import ServerConfig
 from cascade_tables import load_overrides
-from cascade_tables.cli import main
 from click.testing import CliRunner
 
 from tests.distill.made_up import payments

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # With telemetry it has made a file by the end of these.
 PROGRAMS = {
-    "serve": "from cascade_server.runtime import Runtime\n",
+    "serve": "from cascade_server.engines.runtime import Runtime\n",
     "distill": "from cascade_distill.runtime import ort\n",
 }
 RUN = """

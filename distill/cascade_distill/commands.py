@@ -12,7 +12,7 @@ from typing import Any
 import click
 import torch
 from cascade_tables import CascadeTablesError, infer_schema, load_overrides, read_table
-from cascade_tables.triton_files import TritonRuntime
+from cascade_tables.releases.triton_files import TritonRuntime
 from rich.console import Console
 
 from cascade_distill import pipeline
@@ -162,7 +162,9 @@ def evaluate(
     threads = _threads(threads)
     figures = measure_run(run, train, test, target, samples, threads, console.print)
     tracker.parameters(train=train_file.name, test=test_file.name, target=target, samples=samples)
-    tracker.metrics({f"{tier}.{name}": v for tier, of in figures.items() for name, v in of.items()})
+    tracker.metrics(
+        {f"{tier}.{name}": v for tier, found in figures.items() for name, v in found.items()}
+    )
     tracker.artefact(run.path("fidelity.json"))
     tracker.done()
     print_figures(figures, console)

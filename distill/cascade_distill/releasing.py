@@ -8,9 +8,9 @@ from importlib.metadata import version as installed
 from pathlib import Path
 
 from cascade_tables import ReleaseManifest, write_release
-from cascade_tables.remote import RemoteRepository, is_url, versions_of
+from cascade_tables.releases.remote import RemoteRepository, is_url, versions_of
+from cascade_tables.releases.triton_files import TritonRuntime, configure
 from cascade_tables.sampling import teacher_noise_width
-from cascade_tables.triton_files import TritonRuntime, configure
 
 from cascade_distill.export_student import student_noise_width
 from cascade_distill.run import Run

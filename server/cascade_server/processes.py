@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import socket
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,25 +19,31 @@ import uvloop
 from cascade_proto import synthesis_pb2 as pb
 from cascade_tables import CascadeTablesError
 
-from cascade_server import loading
-from cascade_server.answer_metrics import AnswersCollector, ServersCollector
-from cascade_server.books import Books
+from cascade_server.addresses import servers_of
+from cascade_server.cascade.repository import Loaded, Repository
 from cascade_server.config import ServerConfig
-from cascade_server.control import Control
-from cascade_server.crews import Begin, Post, Role
+from cascade_server.counts.answer_metrics import AnswersCollector, ServersCollector
+from cascade_server.counts.books import Books
+from cascade_server.counts.metrics import ReleasesCollector, SteppingCollector
+from cascade_server.counts.sla import Sla
+from cascade_server.engines.teacher_process import TeacherServer
 from cascade_server.errors import ReleaseRefused, ServerError
-from cascade_server.found import Folder, Source
-from cascade_server.generation import Generation, ReleaseConfig
-from cascade_server.generations import Generations
-from cascade_server.listening import listen, reserve
-from cascade_server.metrics import ReleasesCollector, SteppingCollector
-from cascade_server.placement import Placement
-from cascade_server.remote.addresses import servers_of
-from cascade_server.repository import Loaded, Repository
-from cascade_server.router import Tier
+from cascade_server.releases.found import Folder, Source
+from cascade_server.releases.generation import Generation, ReleaseConfig
+from cascade_server.releases.generations import Generations
 from cascade_server.server import Server
-from cascade_server.sla import Sla
-from cascade_server.teacher_process import TeacherServer
+from cascade_server.supervision import loading
+from cascade_server.supervision.control import Control
+from cascade_server.supervision.crews import Begin, Post, Role
+from cascade_server.supervision.listening import (
+    leave_locally,
+    listen,
+    listen_locally,
+    reserve,
+)
+from cascade_server.supervision.placement import Placement
+from cascade_server.supervision.supervisor import KILL_AFTER
+from cascade_server.terms import Tier
 
 # The teacher has what the workers leave of the processors.
 TEACHER_NICENESS = 19
@@ -67,6 +74,7 @@ def serve_in_processes(
     with (
         tempfile.TemporaryDirectory(prefix="cascade-") as folder,
         closing(take(config.host, config.port)) as port_of_all,
+        _local(config) as local,
     ):
         port = port_of_all.getsockname()[1]
         listener = port_of_all if shares else None
@@ -78,12 +86,19 @@ def serve_in_processes(
 
         def roles(generation: Generation) -> Sequence[Role]:
             of_workers = [
-                Role(f"worker {number}", partial(worker, generation, workers, number, listener))
+                Role(
+                    f"worker {number}",
+                    partial(worker, generation, workers, number, listener, local),
+                )
                 for number in range(workers)
             ]
             if servers_of(config.runtime):
                 return of_workers
-            return (*of_workers, Role("the teacher", partial(teacher, generation), last=True))
+            return (*of_workers, the_teacher(generation))
+
+        def the_teacher(generation: Generation) -> Role:
+            life = partial(teacher, generation)
+            return Role("the teacher", life, last=True, holds_nothing=True)
 
         def keeper_of(books: Books) -> Sequence[Role]:
             if config.state_dir is None and config.metrics_port is None:
@@ -114,6 +129,23 @@ def serve_in_processes(
 
 
 METRICS = "metrics on "
+# In the state folder: who may open it may have releases changed.
+SOCKET = "control.sock"
+
+
+@contextmanager
+def _local(config: ServerConfig) -> Iterator[socket.socket | None]:
+    """The Unix socket of a server that has a state folder."""
+    if config.state_dir is None:
+        yield None
+        return
+    path = config.state_dir / SOCKET
+    made = listen_locally(path)
+    try:
+        yield made
+    finally:
+        if made is not None:
+            leave_locally(path, made)
 
 
 def worker(
@@ -121,6 +153,7 @@ def worker(
     workers: int,
     number: int,
     listener: socket.socket | None,
+    local: socket.socket | None,
     post: Post,
     begin: Begin,
 ) -> None:
@@ -142,9 +175,15 @@ def worker(
         placement = None if generation.board is None else Placement(generation.board, number)
         accept = asyncio.Event()
         orders: dict[str, Callable[[], None]] = {"accept": accept.set}
-        control = Control(post, orders)
+
+        def orphaned() -> None:
+            server.stop()
+            # Who does not end in time is ended by the system, as by the supervisor otherwise.
+            signal.alarm(math.ceil(config.drain_seconds + KILL_AFTER))
+
+        control = Control(post, orders, orphaned)
         sla = Sla(config, books=books, place=place)
-        server = Server(config, report, sla, placement, listener, control)
+        server = Server(config, report, sla, placement, listener, control, local)
 
         def retire() -> None:
             server.retire()
@@ -171,8 +210,9 @@ def worker(
             await server.main_loop()
         finally:
             await server.shutdown()
-            # To let go of memory takes the system a while, which others need not wait for.
-            loading.yield_to_all()
+            if server.hands_over:
+                # To let go of memory takes the system a while, in which others answer.
+                loading.yield_to_all()
 
     _run(life, post)
 
@@ -208,14 +248,14 @@ def teacher(generation: Generation, post: Post, begin: Begin) -> None:
         # Niceness is enough to load. To compute it is not: a worker that wakes to answer would wait
         # until the teacher had its slice, some milliseconds; what is idle is interrupted at once.
         loading.all_yield_to_all()
-        server = TeacherServer(repository, path)
+        server = TeacherServer(repository.runtimes, path)
         loop.add_signal_handler(signal.SIGTERM, stop.set)
-        Control(post, {"accept": accepting, "retire": retired, "leave": lambda: None})
+        orders = {"accept": accepting, "retire": retired, "leave": lambda: None}
+        Control(post, orders, orphaned=stop.set)
         await server.start()
         post.tell(ready=True)
         await stop.wait()
         server.stop()
-        loading.yield_to_all()
 
     def accepting() -> None:
         post.tell(accepting=True)
@@ -243,7 +283,7 @@ def keeper(
                 statistics = partial(books.statistics, pb.GetStatisticsResponse(), place)
                 for collector in (AnswersCollector, ServersCollector, SteppingCollector):
                     sla.metrics.registry.register(collector(statistics))
-                sla.metrics.registry.register(ReleasesCollector(books.routes))
+                sla.metrics.registry.register(ReleasesCollector(books.live_versions))
                 if not metrics:
                     port = sla.metrics_port
                     post.tell(metrics=f"{METRICS}http://{config.host}:{port}/metrics")

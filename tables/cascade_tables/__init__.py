@@ -4,6 +4,7 @@ from cascade_tables.codec import ABSENT, Codec, Encoded
 from cascade_tables.errors import (
     CascadeTablesError,
     DataError,
+    FileRefused,
     ReleaseError,
     SchemaError,
     UnknownColumn,
@@ -14,7 +15,7 @@ from cascade_tables.infer import infer_schema
 from cascade_tables.layout import TokenLayout
 from cascade_tables.overrides import ColumnOverride, load_overrides
 from cascade_tables.readers import read_table
-from cascade_tables.release import (
+from cascade_tables.releases.release import (
     Release,
     ReleaseManifest,
     list_releases,
@@ -34,6 +35,7 @@ __all__ = [
     "DataError",
     "Dropped",
     "Encoded",
+    "FileRefused",
     "Frame",
     "Kind",
     "Release",

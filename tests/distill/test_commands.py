@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cascade_cli.program import main
 from cascade_distill.runtime import StudentSampler, TeacherSampler, sample_tokens
 from cascade_tables import Frame, load_release
-from cascade_tables.cli import main
 from click.testing import CliRunner, Result
 
 from tests.releases import payments

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cascade_cli.program import main
 from cascade_distill.tracking import flat
 from cascade_tables import read_manifest
-from cascade_tables.cli import main
 from click.testing import CliRunner, Result
 
 from tests.distill.mlflow_server import mlflow_server

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import psutil
 from cascade_client import Client
 
-CASCADE = (sys.executable, "-c", "from cascade_tables.cli import main; main()")
+CASCADE = (sys.executable, "-c", "from cascade_cli.program import main; main()")
 # Longer than anything here takes.
 SOON = 60.0
 

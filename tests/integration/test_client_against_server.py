@@ -26,12 +26,12 @@ from cascade_client import (
     Tier,
     Unavailable,
 )
-from cascade_client.commands import ask
+from cascade_client.commands.ask import ask
 from click.testing import CliRunner
 
 from tests.releases import TABLE, make_release
 
-CASCADE = (sys.executable, "-c", "from cascade_tables.cli import main; main()")
+CASCADE = (sys.executable, "-c", "from cascade_cli.program import main; main()")
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +173,6 @@ class TestRefusals:
         ("row", "words"),
         [
             ({"amout": 1}, ["'amout'", "amount"]),
-            ({"amount": float("nan")}, ["'amount'", "nan"]),
             ({"amount": float("inf")}, ["'amount'", "inf"]),
             ({"amount": -1}, ["'amount'", "-1", "from 0"]),
             ({"amount": "much"}, ["'amount'", "'much'"]),

@@ -17,9 +17,9 @@ import grpc
 import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
+from cascade_server.cascade.repository import Loaded
 from cascade_server.config import ServerConfig
 from cascade_server.errors import ConfigError
-from cascade_server.repository import Loaded
 from cascade_server.server import Server
 from cascade_tables import ReleaseError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -31,7 +31,7 @@ from tests.releases import TABLE, make_release
 from tests.server.messages import ask
 from tests.server.running import Running, running
 
-CASCADE = (sys.executable, "-c", "from cascade_tables.cli import main; main()")
+CASCADE = (sys.executable, "-c", "from cascade_cli.program import main; main()")
 SERVICES = ["", "cascade.v1.Synthesis"]
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

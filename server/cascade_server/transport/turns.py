@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import grpc
 
 from cascade_server.transport.budgets import Inflation
-from cascade_server.transport.headers import Head
+from cascade_server.transport.headers import Fields, Head
 from cascade_server.transport.rpc import Arrival, Outcome, Rpc, Status, last_block
 
 log = logging.getLogger("cascade.server")
@@ -31,13 +31,16 @@ class Grouped(Protocol):
 
     most: int
 
-    def admit(self, arrived: float, deadline: float, waiting: int) -> Status | None:
+    def admit(
+        self, arrived: float, deadline: float, waiting: int, headers: Fields
+    ) -> Status | None:
         """Whether a call of which only the head has come may wait for its turn, with `waiting`
         before it; else how it ends.
 
         Args:
             arrived, deadline: monotonic seconds; infinite where there is no deadline.
             waiting: calls.
+            headers: all, as they came.
         """
 
     def take(
@@ -85,7 +88,7 @@ class Turns:
             return None
         arrived = self._clock()
         deadline = math.inf if head.timeout is None else arrived + head.timeout
-        refused = group.taker.admit(arrived, deadline, len(group.waiting))
+        refused = group.taker.admit(arrived, deadline, len(group.waiting), head.headers)
         return None if refused is None else last_block(refused)
 
     def came(self, rpc: Rpc) -> None:

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
+from cascade_proto.cells import ABSENT_STATE, FIELDS, NULL_STATE
 from cascade_tables import ColumnData, Kind
 from numpy.typing import NDArray
 
 from cascade_server.errors import BadRequest
-from cascade_server.open_inference import rows
-from cascade_server.open_inference.models import DATATYPES, LOG_LIKELIHOOD, STATE, STATE_TYPE
-from cascade_server.open_inference.parameters import Parameters
-from cascade_server.open_inference.tensors import BYTES, Tensor
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor, States, Values
-from cascade_server.wire import ABSENT_STATE, FIELDS, NULL_STATE
+from cascade_server.wire import tensor_rows as rows
+from cascade_server.wire.model_tensors import DATATYPES, LOG_LIKELIHOOD, STATE, STATE_TYPE
+from cascade_server.wire.parameters import Parameters
+from cascade_server.wire.tensors import BYTES, Tensor
 
 PROVENANCE = "provenance"
 

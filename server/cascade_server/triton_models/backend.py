@@ -17,11 +17,11 @@ import triton_python_backend_utils as pb_utils
 from cascade_tables import load_release
 from numpy.typing import NDArray
 
+from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import ConfigError, NotReady, refusal_of
-from cascade_server.open_inference.parameters import Parameters, check_parameters
-from cascade_server.open_inference.tensors import BYTES, DTYPES, Tensor
-from cascade_server.router import Tier
-from cascade_server.runtime import Runtime
+from cascade_server.terms import Tier
+from cascade_server.wire.parameters import Parameters, check_parameters
+from cascade_server.wire.tensors import BYTES, DTYPES, Tensor
 
 # Published without types.
 Request: TypeAlias = Any

@@ -20,18 +20,19 @@ from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 import numpy as np
-from cascade_tables.triton_files import MAX_BATCH, TEACHER_BATCH
+from cascade_tables.releases.triton_files import MAX_BATCH, TEACHER_BATCH
 from numpy.typing import NDArray
 
-from cascade_server import synthesis
+from cascade_server.cascade import synthesis
+from cascade_server.cascade.router import Route, choose, patience
+from cascade_server.cascade.synthesis import Drawn, Plan
 from cascade_server.config import ServerConfig
 from cascade_server.deadline import Work
+from cascade_server.engines.noise import recycle, stream
+from cascade_server.engines.runtime import Mask, Tokens
 from cascade_server.errors import DeadlinePassed, NotReady
-from cascade_server.objectives import DEFAULTS, EVERY, promised
-from cascade_server.open_inference.models import PARAMETERS
-from cascade_server.router import Route, Tier, Wanted, choose, patience
-from cascade_server.runtime import Mask, Tokens
-from cascade_server.synthesis import Drawn, Plan
+from cascade_server.objectives.objective import DEFAULTS, EVERY, promised
+from cascade_server.terms import Tier, Wanted
 from cascade_server.triton_models import asked, backend
 from cascade_server.triton_models.backend import Request, Response, Sender
 from cascade_server.triton_models.beside import Beside, answer
@@ -40,6 +41,7 @@ from cascade_server.triton_models.networks import Networks
 from cascade_server.triton_models.outlook import Outlooks, Turn, waited
 from cascade_server.triton_models.quick import Ask, How, Quick, Rows
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor
+from cascade_server.wire.model_tensors import PARAMETERS
 
 T = TypeVar("T")
 # Who runs the student for the cascade: its own model, called by BLS, or the cascade's process.
@@ -311,7 +313,7 @@ class TritonPythonModel:
         assert option is not None
         drawn = Drawn(tokens, option, job.route, likelihood, 0.0, time.perf_counter())
         response = synthesis.pack(job.plan, drawn)
-        synthesis.recycle(job.plan.rng)
+        recycle(job.plan.rng)
         found = asked.to_outputs(response, job.wanted, self._row)
         return backend.reply({name: backend.array_of(each) for name, each in found.items()})
 
@@ -363,7 +365,7 @@ class TritonPythonModel:
         except TimeoutError:
             plan.work.check()
             # As if it had been routed there: the same rows for a seed.
-            plan.rng = synthesis.stream(plan.seed)
+            plan.rng = stream(plan.seed)
             job.route = job.route._replace(option=job.route.allowed[-1], overtaken=True)
             (tokens,) = await self._elsewhere(self._by_student, [plan])
         return self._packed(job, tokens, likelihood)

@@ -18,9 +18,9 @@ import numpy as np
 from cascade_tables import Column, Kind
 from numpy.typing import NDArray
 
-from cascade_server.open_inference.models import LOG_LIKELIHOOD, STATE
 from cascade_server.triton_models.asked import PROVENANCE
 from cascade_server.triton_models.row_tensor import RowTensor, States, Values
+from cascade_server.wire.model_tensors import LOG_LIKELIHOOD, STATE
 
 # Whole numbers below it are told apart by a float64.
 EXACT = 2**53

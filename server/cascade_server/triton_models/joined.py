@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from cascade_server.runtime import Mask, Noise, Tokens
-from cascade_server.synthesis import Plan
+from cascade_server.cascade.synthesis import Plan
+from cascade_server.engines.runtime import Mask, Noise, Tokens
 
 Draw = Callable[[Tokens, Mask, Noise], Tokens]
 

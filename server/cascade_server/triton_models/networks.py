@@ -6,15 +6,15 @@ import threading
 import time
 
 import numpy as np
-from cascade_tables.triton_files import TEACHER_BATCH
+from cascade_tables.releases.triton_files import TEACHER_BATCH
 from numpy.typing import NDArray
 
-from cascade_server.open_inference.models import DRAWN, LOG_LIKELIHOOD, NOISE, OBSERVED, TOKENS
-from cascade_server.router import Tier
-from cascade_server.runtime import Mask, Noise, Runtime, Tokens
+from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
+from cascade_server.terms import Tier
 from cascade_server.triton_models import backend
 from cascade_server.triton_models.joined import Draw
 from cascade_server.triton_models.outlook import Outlooks
+from cascade_server.wire.model_tensors import DRAWN, LOG_LIKELIHOOD, NOISE, OBSERVED, TOKENS
 
 # Batch sizes that are tried before the first request is routed.
 TRIED = (1, 2, 4, 8, 16, 32, 64, 128, 256)

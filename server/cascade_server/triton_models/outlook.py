@@ -12,9 +12,10 @@ import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from cascade_server.latency_model import LatencyModel, Outlook
-from cascade_server.router import Option, Tier, Wanted
-from cascade_server.runtime import TEACHER_PART
+from cascade_server.cascade.router import Option
+from cascade_server.engines.latency_model import LatencyModel, Outlook
+from cascade_server.engines.runtime import TEACHER_PART
+from cascade_server.terms import Tier, Wanted
 
 # Between two batches of a model that is busy: Triton makes up the next one.
 GAP_SECONDS = 0.002

@@ -9,18 +9,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
+from cascade_proto.cells import ABSENT_STATE, NULL_STATE
 from numpy.typing import NDArray
 
-from cascade_server.open_inference.parameters import Parameters
-from cascade_server.router import Wanted
-from cascade_server.runtime import Mask, Noise, Runtime, Tokens
-from cascade_server.synthesis import fill_provenance, new_seed, recycle, stream
+from cascade_server.cascade.synthesis import fill_provenance
+from cascade_server.engines.noise import new_seed, recycle, stream
+from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
+from cascade_server.terms import Wanted
 from cascade_server.triton_models.asked import PROVENANCE, Outputs, provenance
 from cascade_server.triton_models.columns import Cells, Columns
 from cascade_server.triton_models.row_lookup import RowLookup
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor, States, Values
 from cascade_server.triton_models.unseeded import Unseeded
-from cascade_server.wire import ABSENT_STATE, NULL_STATE
+from cascade_server.wire.parameters import Parameters
 
 # Outputs that are not a column's.
 OF_ALL = frozenset((ROW, ROW_STATE, PROVENANCE))

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cascade_server.cascade.token_requests import to_draw
 from cascade_server.deadline import Work
+from cascade_server.engines.noise import new_seed, recycle, stream
+from cascade_server.engines.runtime import Noise
 from cascade_server.errors import BadRequest
-from cascade_server.open_inference.models import DRAWN, NOISE, PARAMETERS, Model
-from cascade_server.open_inference.networks import to_draw
-from cascade_server.open_inference.parameters import Parameters
-from cascade_server.router import Tier
-from cascade_server.runtime import Noise
-from cascade_server.synthesis import new_seed, recycle, stream
+from cascade_server.terms import Tier
 from cascade_server.triton_models import backend
 from cascade_server.triton_models.backend import Request, Response
 from cascade_server.triton_models.unseeded import Unseeded
+from cascade_server.wire.model_tensors import DRAWN, NOISE, PARAMETERS, Model
+from cascade_server.wire.parameters import Parameters
 
 
 class TritonPythonModel:

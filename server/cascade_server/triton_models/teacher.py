@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade_server.cascade.token_requests import to_draw
 from cascade_server.deadline import Work
-from cascade_server.open_inference.models import DRAWN, LOG_LIKELIHOOD, PARAMETERS, Model
-from cascade_server.open_inference.networks import to_draw
-from cascade_server.router import Tier
-from cascade_server.runtime import TEACHER_PART
-from cascade_server.synthesis import new_seed
-from cascade_server.teacher import LocalTeacher, TeacherInput
+from cascade_server.engines.noise import new_seed
+from cascade_server.engines.runtime import TEACHER_PART
+from cascade_server.engines.teacher import LocalTeacher, TeacherInput
+from cascade_server.terms import Tier
 from cascade_server.triton_models import backend
 from cascade_server.triton_models.backend import Request, Response
 from cascade_server.triton_models.beside import Beside, answer
+from cascade_server.wire.model_tensors import DRAWN, LOG_LIKELIHOOD, PARAMETERS, Model
 
 
 class TritonPythonModel:

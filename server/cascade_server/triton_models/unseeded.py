@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from cascade_server.runtime import Mask, Noise, Runtime
+from cascade_server.engines.runtime import Mask, Noise, Runtime
 
 # What stands where no number is looked at; of (0, 1), whose logarithms are finite.
 UNREAD = 0.5

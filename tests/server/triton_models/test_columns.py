@@ -9,20 +9,20 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pytest
-from cascade_server import synthesis
+from cascade_proto.cells import FIELDS
+from cascade_server.cascade import synthesis
 from cascade_server.deadline import Work
-from cascade_server.open_inference.models import DATATYPES
-from cascade_server.open_inference.parameters import check_parameters
-from cascade_server.open_inference.tensors import BYTES, DTYPES, Tensor
-from cascade_server.router import Wanted
-from cascade_server.runtime import Mask, Noise, Runtime, Tokens
+from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
+from cascade_server.terms import Wanted
 from cascade_server.triton_models import asked
 from cascade_server.triton_models.asked import PROVENANCE, Outputs
 from cascade_server.triton_models.joined import drawn_together
 from cascade_server.triton_models.outlook import Outlooks
 from cascade_server.triton_models.quick import Quick, Rows
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor
-from cascade_server.wire import FIELDS
+from cascade_server.wire.model_tensors import DATATYPES
+from cascade_server.wire.parameters import check_parameters
+from cascade_server.wire.tensors import BYTES, DTYPES, Tensor
 from cascade_tables import Codec, ColumnData, Frame, Kind, ValueNotAllowed, infer_schema
 from numpy.typing import NDArray
 

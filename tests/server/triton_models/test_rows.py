@@ -9,19 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cascade_server import synthesis
+from cascade_proto.cells import ABSENT_STATE, NULL_STATE
+from cascade_server.cascade import synthesis
 from cascade_server.deadline import Work
+from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import BadRequest
-from cascade_server.open_inference.parameters import check_parameters
-from cascade_server.router import Tier, Wanted
-from cascade_server.runtime import Runtime
+from cascade_server.terms import Tier, Wanted
 from cascade_server.triton_models import asked
 from cascade_server.triton_models.joined import calls, drawn_together
 from cascade_server.triton_models.outlook import GAP_SECONDS, Outlooks, Turn, waited
 from cascade_server.triton_models.quick import Ask, Quick
 from cascade_server.triton_models.row_lookup import RowLookup
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor
-from cascade_server.wire import ABSENT_STATE, NULL_STATE
+from cascade_server.wire.parameters import check_parameters
 from cascade_tables import Codec, ColumnData, Frame, ValueNotAllowed, infer_schema, load_release
 from numpy.typing import NDArray
 

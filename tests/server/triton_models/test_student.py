@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cascade_server.runtime import Runtime
+from cascade_server.engines.runtime import Runtime
 from cascade_tables import load_release
 from numpy.typing import NDArray
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cascade_server.router import Tier
-from cascade_server.runtime import Runtime
+from cascade_server.engines.runtime import Runtime
+from cascade_server.terms import Tier
 from cascade_server.triton_models.unseeded import UNREAD, Unseeded, runs
 from cascade_tables import load_release
 from numpy.typing import NDArray

@@ -1,0 +1,1 @@
+"""The `cascade` program: one command line for the commands of all packages."""

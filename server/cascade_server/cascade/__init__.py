@@ -1,0 +1,1 @@
+"""One request checked, admitted, routed to a tier and drawn."""

@@ -1,0 +1,131 @@
+"""The releases of a model repository, loaded and verified, by table and version."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cascade_tables import ReleaseError, list_releases, load_release
+
+from cascade_server.cascade.rehearsal import rehearse
+from cascade_server.counts.live_versions import LiveVersions
+from cascade_server.engines.gpu.opening import open_runtime
+from cascade_server.engines.runtime import Runtime
+from cascade_server.errors import GpuError, ReleaseRefused, UnknownTable
+from cascade_server.memory import Memory
+from cascade_server.terms import Tier
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What loading one release took, for the log."""
+
+    table: str
+    version: int
+    columns: int
+    seconds: float
+
+
+class Repository:
+    """Runtimes by table and version.
+
+    Args:
+        tables: them.
+        live_versions: which version answers who names none; None: the highest.
+    """
+
+    def __init__(
+        self, tables: Mapping[str, Mapping[int, Runtime]], live_versions: LiveVersions | None = None
+    ) -> None:
+        self.tables = {name: dict(sorted(tables[name].items())) for name in sorted(tables)}
+        self.live_versions = live_versions or LiveVersions((), Memory())
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        teacher_threads: int,
+        report: Callable[[Loaded], None],
+        tiers: Collection[Tier] = tuple(Tier),
+        wanted: Mapping[str, Collection[int]] | None = None,
+        live_versions: LiveVersions | None = None,
+        pause: Callable[[], None] = lambda: None,
+        runtime: str = "cpu",
+    ) -> Repository:
+        """Verify, load and warm releases of a folder; of each the tiers that are asked for.
+
+        Args:
+            folder: the model repository.
+            teacher_threads: of a pass.
+            report: is told of each release.
+            tiers: student, teacher or both.
+            wanted: versions by table; None: all.
+            live_versions: as for the repository.
+            pause: called after each piece of work.
+            runtime: what is to run them, one of `local_runtime.RUNTIMES`.
+
+        Raises:
+            ReleaseRefused: one is not whole, or cannot be run; names the file.
+            ReleaseError: there are none.
+            GpuError: the runtime that was asked for cannot be had; says what is missing.
+        """
+        found = list_releases(folder) if wanted is None else wanted
+        if not found:
+            raise ReleaseError(
+                f"model repository {folder} holds no release; `cascade release` writes one"
+            )
+        tables: dict[str, dict[int, Runtime]] = {}
+        for table, versions in found.items():
+            for version in versions:
+                began = time.monotonic()
+                try:
+                    release = load_release(folder, table, version)
+                    pause()
+                    opened = open_runtime(release, folder, teacher_threads, tiers, runtime)
+                    pause()
+                    opened.warm(pause)
+                    if Tier.STUDENT in tiers:
+                        rehearse(opened)
+                        pause()
+                except GpuError:
+                    raise
+                except Exception as exc:
+                    raise ReleaseRefused.of(table, version, exc) from exc
+                tables.setdefault(table, {})[version] = opened
+                report(Loaded(table, version, opened.columns, time.monotonic() - began))
+        return cls(tables, live_versions)
+
+    @property
+    def runtimes(self) -> list[Runtime]:
+        """All of them, of all tables and versions."""
+        return [runtime for versions in self.tables.values() for runtime in versions.values()]
+
+    def find(self, table: str, version: int = 0, lot: float = 1.0) -> Runtime:
+        """A table's runtime of one version; 0: the one that answers who names none.
+
+        Args:
+            table: whose.
+            version: which.
+            lot: decides between the stable version and a canary; see `live_versions.lot_of`.
+
+        Raises:
+            UnknownTable: names what there is.
+        """
+        versions = self.versions(table)
+        if version == 0:
+            return versions[self.live_versions.choose(table, lot, versions)]
+        if version not in versions:
+            raise UnknownTable.version(table, version, versions)
+        return versions[version]
+
+    def versions(self, table: str) -> dict[int, Runtime]:
+        """A table's runtimes by version.
+
+        Raises:
+            UnknownTable: names the tables there are.
+        """
+        if table not in self.tables:
+            raise UnknownTable.table(table, self.tables)
+        return self.tables[table]

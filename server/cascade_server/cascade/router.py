@@ -1,0 +1,145 @@
+"""Which tier answers: the highest fidelity that fits what is left of the deadline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from cascade_server.terms import Tier, Wanted
+
+# What is left of a deadline is not spent to the last microsecond: packing, the network and the
+# caller's own thread come after the draw.
+MARGIN = 0.2
+
+
+class Option(NamedTuple):
+    """One way to answer.
+
+    Attributes:
+        tier: who would draw.
+        steps: network passes.
+        seconds: the .99 quantile predicted for it, its queue included.
+        from_pool: the rows are there.
+        crowded: AUTO lets no more wait for it.
+    """
+
+    tier: Tier
+    steps: int
+    seconds: float
+    from_pool: bool = False
+    crowded: bool = False
+
+    @property
+    def name(self) -> str:
+        if self.from_pool:
+            return "the pool"
+        return self.tier if self.tier is Tier.STUDENT else f"{self.tier} in {self.steps} passes"
+
+
+class Route(NamedTuple):
+    """What was chosen.
+
+    Attributes:
+        option: None: refused, since nothing that is allowed would be in time.
+        allowed: what it was chosen from, highest fidelity first.
+        considered: every option, likewise.
+        remaining, wanted, steps_down: what `choose` was told.
+        within: seconds that AUTO was to fit: what is left of the deadline, or what is promised.
+        overtaken: whether `option` was taken because another one took longer than predicted.
+    """
+
+    option: Option | None
+    allowed: tuple[Option, ...]
+    considered: tuple[Option, ...]
+    remaining: float
+    wanted: Wanted
+    steps_down: int
+    within: float
+    overtaken: bool = False
+
+    @property
+    def reason(self) -> str:
+        """Why, in one sentence for the answer, the log or the refusal."""
+        if self.option is None:
+            cheapest = min(self.allowed, key=lambda option: option.seconds)
+            return (
+                f"{_ms(self.remaining)} are left, and {cheapest.name} is predicted to take "
+                f"{_ms(cheapest.seconds)} (its .99 quantile; {MARGIN:.0%} of what is left is kept "
+                "back)"
+            )
+        left = "no deadline" if math.isinf(self.remaining) else f"{_ms(self.remaining)} left"
+        predicted = f"{_ms(self.option.seconds)} predicted, {left}"
+        if self.option.from_pool:
+            return f"the teacher's rows, made ahead of time; {predicted}"
+        if self.wanted is not Wanted.AUTO:
+            return f"asked for; {predicted}"
+        if any(option.crowded for option in self.considered) and len(self.allowed) == 1:
+            return f"too much to do for more to wait for the {Tier.TEACHER}; {predicted}"
+        if self.overtaken:
+            return f"{self.allowed[0].name} took longer than was predicted; {left}"
+        if self.option is not self.allowed[0]:
+            above = self.allowed[self.allowed.index(self.option) - 1]
+            if math.isinf(above.seconds):
+                return f"{predicted}; {above.name} is not ready"
+            return f"{predicted}; {above.name} would take {_ms(above.seconds)}"
+        burns = "an error budget burns too fast for more"
+        return f"{burns if self.steps_down else 'the highest fidelity'}; {predicted}"
+
+
+def fits(seconds: float, remaining: float) -> bool:
+    """Whether what is predicted to take so long is in time; what is not there never is."""
+    return seconds <= remaining * (1 - MARGIN) and not math.isinf(seconds)
+
+
+def patience(route: Route) -> float:
+    """Seconds after which AUTO no longer waits for the teacher it was routed to.
+
+    A prediction may be wrong: what is left then is enough for the student, with the margin that it
+    needs as much as the teacher. FULL waits until its deadline.
+    """
+    student = route.allowed[-1]
+    if route.wanted is not Wanted.AUTO or student.tier is not Tier.STUDENT:
+        return math.inf
+    return max(0.0, route.within * (1 - MARGIN) - student.seconds)
+
+
+def choose(
+    options: Sequence[Option],
+    remaining: float,
+    wanted: Wanted,
+    steps_down: int = 0,
+    promised: float = math.inf,
+) -> Route:
+    """Choose a tier.
+
+    Args:
+        options: ways to answer, highest fidelity first; the first is the full teacher, the last
+            the student. Before them may come the pool, whose rows are the full teacher's and the
+            fastest: it is allowed whatever was asked for, and left out for no budget.
+        remaining: seconds to the deadline; infinite where there is none.
+        wanted: AUTO takes the highest fidelity that fits, and leaves out what is crowded; FAST and
+            FULL are honoured or refused.
+        steps_down: of the highest options, how many AUTO leaves out while an error budget burns.
+        promised: seconds of the latency objective. AUTO keeps it where it can: a caller who can
+            wait long has not asked to.
+    """
+    considered = tuple(options)
+    pooled = tuple(option for option in considered if option.from_pool)
+    computed = considered[len(pooled) :]
+    if wanted is Wanted.FULL:
+        allowed = pooled + computed[:1]
+    elif wanted is Wanted.FAST:
+        allowed = pooled + computed[-1:]
+    else:
+        left = computed[max(0, min(steps_down, len(computed) - 1)) :]
+        allowed = pooled + tuple(option for option in left[:-1] if not option.crowded) + left[-1:]
+    within = remaining
+    if wanted is Wanted.AUTO and fits(allowed[-1].seconds, promised):
+        within = min(remaining, promised)
+    option = next((option for option in allowed if fits(option.seconds, within)), None)
+    return Route(option, allowed, considered, remaining, wanted, steps_down, within)
+
+
+def _ms(seconds: float) -> str:
+    return f"{1e3 * seconds:.2f} ms"

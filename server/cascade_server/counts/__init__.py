@@ -1,0 +1,1 @@
+"""What happened, counted in memory that all processes see, and told as metrics."""

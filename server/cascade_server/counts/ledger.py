@@ -1,0 +1,247 @@
+"""Every answer and every failure, counted against its objectives.
+
+`Ledger.record` is on the way of every answer, and costs a few additions; what it counts is added up
+when somebody asks. It is called from the event loop alone; `report` may be called from any thread.
+The counts of other processes of the same server are added to its own.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+
+from cascade_server.counts.books import Books
+from cascade_server.counts.sketches import SLOT, quantile
+from cascade_server.counts.state_file import Cells, State, rearranged
+from cascade_server.counts.tally import added
+from cascade_server.objectives.blame import BLAMED, Ending
+from cascade_server.objectives.burn import (
+    WINDOWS,
+    Events,
+    alert_of,
+    budget_remaining,
+    burn_rate,
+)
+from cascade_server.objectives.objective import Kind, Objective, SloConfig
+from cascade_server.objectives.report import OK, Latencies, Report, Status
+from cascade_server.terms import ServiceClass, Tier
+
+QUANTILES = (0.5, 0.9, 0.99, 0.999)
+
+
+@dataclass(frozen=True)
+class Line:
+    """Where the outcomes of one table and class are counted: positions of a total in the tally,
+    each followed by that of the good ones."""
+
+    availability: tuple[int, ...]
+    latency: tuple[tuple[float, int], ...]
+    fidelity: tuple[tuple[frozenset[Tier], int], ...]
+
+
+NOWHERE = Line((), (), ())
+
+
+class Ledger:
+    """Counts outcomes against the objectives of some tables.
+
+    What it counts is in one book, and what it reports is of all the books there are.
+
+    Attributes:
+        books, book: all of them, and the one that it writes.
+        objectives: in the order in which their counters are; two for each.
+        tally: the counters.
+    """
+
+    def __init__(
+        self,
+        config: SloConfig,
+        tables: Collection[str],
+        clock: Callable[[], float] = time.time,
+        books: Books | None = None,
+        place: int = 0,
+    ) -> None:
+        self.config = config
+        self.clock = clock
+        self.books = books or Books(config, tables, clock=clock)
+        self.objectives = self.books.objectives
+        self.book = self.books.places[place]
+        self.tally = self.book.tally
+        self.tally.go_on()
+        self.lock = Lock()
+        self._lines = lines(self.objectives)
+        self._sketch = {key: number for number, key in enumerate(self.books.sketched)}
+        self._slot = math.floor(clock() / SLOT)
+        self.book.sketches.begin(self._slot)
+
+    def record(
+        self,
+        table: str,
+        service: ServiceClass,
+        tier: Tier | None,
+        ending: Ending,
+        seconds: float,
+    ) -> None:
+        """Count the end of a call.
+
+        Args:
+            table: a table's name; one that has no objectives is counted in no budget.
+            service: the class of service.
+            tier: who drew; None: nobody did.
+            ending: how it ended; a caller's fault is counted in no budget.
+            seconds: that the server took.
+        """
+        self.fold_if_due()
+        line = self._lines.get((table, service), NOWHERE)
+        count(line, self.tally.open, ending, seconds)
+        if ending is OK and tier is not None:
+            key = self._sketch.get((table, service, tier))
+            if key is not None:
+                self.book.sketches.add(key, seconds)
+
+    def record_trial(
+        self,
+        table: str,
+        service: ServiceClass,
+        arm: int,
+        ending: Ending,
+        seconds: float,
+    ) -> None:
+        """Count the end of a call of a version on trial (arm 1), or of the stable one (0)."""
+        line = self._lines.get((table, service), NOWHERE)
+        count(line, self.book.trial.arms[arm], ending, seconds)
+
+    def record_rows(self, table: str, service: ServiceClass, tier: Tier, rows: int) -> None:
+        """Count rows of an answer, or of a part of one."""
+        line = self._lines.get((table, service), NOWHERE)
+        if line.fidelity:
+            self.fold_if_due()
+            count_rows(line, self.tally.open, tier, rows)
+
+    def record_trial_rows(
+        self, table: str, service: ServiceClass, arm: int, tier: Tier, rows: int
+    ) -> None:
+        """Likewise, of a trial."""
+        line = self._lines.get((table, service), NOWHERE)
+        count_rows(line, self.book.trial.arms[arm], tier, rows)
+
+    def fold_if_due(self) -> None:
+        """Begin new cells when the time of those that are open is over."""
+        now = self.clock()
+        tally = self.tally
+        if tally.began <= now < tally.until:
+            return
+        with self.lock:
+            tally.fold(now)
+        slot = math.floor(now / SLOT)
+        if slot != self._slot:
+            self._slot = slot
+            self.book.sketches.begin(slot)
+
+    def state(self) -> State:
+        """A copy of all that is counted, in every process."""
+        now = self.clock()
+        with self.lock:
+            found = [book.tally.folded(now) for book in self.books.places]
+        rings = tuple(added(of_a_step) for of_a_step in zip(*found, strict=True))
+        cells = tuple(Cells(ring.step, ring.newest, ring.cells) for ring in rings)
+        return State(self.books.since, tuple(each.name for each in self.objectives), cells)
+
+    def restore(self, state: State) -> None:
+        """Go on from an earlier ledger's state; before anything is recorded."""
+        names = [each.name for each in self.objectives]
+        saved = {ring.step: ring for ring in state.rings}
+        for ring in self.tally.rings:
+            if ring.step in saved:
+                of = saved[ring.step]
+                ring.newest = of.newest
+                ring.cells[:] = rearranged(of, state.names, names, len(ring.cells))
+        self.books.since = min(self.books.since, state.since)
+        self.books.restored = True
+
+    def report(self) -> Report:
+        """How every objective is doing now."""
+        now = self.clock()
+        with self.lock:
+            whole = self._over(now, self.config.window)
+            windows = {name: self._over(now, window) for name, window in WINDOWS.items()}
+        statuses = []
+        for number, objective in enumerate(self.objectives):
+            events = _events(whole, number)
+            by_window = {name: _events(counts, number) for name, counts in windows.items()}
+            rates = {name: burn_rate(each, objective.target) for name, each in by_window.items()}
+            left = budget_remaining(events, objective.target)
+            statuses.append(Status(objective, events, left, by_window, rates, alert_of(rates)))
+        since = max(self.books.since, now - self.config.window)
+        return Report(self.config.service, self.config.window, since, tuple(statuses))
+
+    def _over(self, now: float, window: int) -> list[int]:
+        found = [book.tally.over(now, window) for book in self.books.places]
+        counts: list[int] = np.sum(found, axis=0).tolist()
+        return counts
+
+    def latencies(self) -> tuple[Latencies, ...]:
+        """Quantiles of the last hour's latencies."""
+        slot = math.floor(self.clock() / SLOT)
+        counts = np.sum([book.sketches.recent(slot) for book in self.books.places], axis=0)
+        return tuple(
+            Latencies(
+                *key,
+                count=int(of.sum()),
+                quantiles={q: quantile(of, q) for q in QUANTILES},
+            )
+            for key, of in zip(self.books.sketched, counts, strict=True)
+            if of.any()
+        )
+
+
+def count(line: Line, counts: memoryview, ending: Ending, seconds: float) -> None:
+    """Add the end of a call to counters."""
+    if ending is OK:
+        for at in line.availability:
+            counts[at] += 1
+            counts[at + 1] += 1
+        for threshold, at in line.latency:
+            counts[at] += 1
+            if seconds <= threshold:
+                counts[at + 1] += 1
+    elif ending in BLAMED:
+        for at in line.availability:
+            counts[at] += 1
+
+
+def count_rows(line: Line, counts: memoryview, tier: Tier, rows: int) -> None:
+    """Add rows to counters."""
+    for good, at in line.fidelity:
+        counts[at] += rows
+        if tier in good:
+            counts[at + 1] += rows
+
+
+def lines(objectives: Collection[Objective]) -> dict[tuple[str, ServiceClass], Line]:
+    """Where outcomes are counted, by table and class."""
+    found: dict[tuple[str, ServiceClass], Line] = {}
+    for number, each in enumerate(objectives):
+        key, at = (each.table, each.service), 2 * number
+        line = found.get(key, NOWHERE)
+        availability, latency, fidelity = line.availability, line.latency, line.fidelity
+        if each.kind is Kind.AVAILABILITY:
+            availability = (*availability, at)
+        elif each.kind is Kind.LATENCY:
+            assert each.threshold is not None
+            latency = (*latency, (each.threshold, at))
+        else:
+            good = frozenset(tier for tier in Tier if each.satisfied_by(tier))
+            fidelity = (*fidelity, (good, at))
+        found[key] = Line(availability, latency, fidelity)
+    return found
+
+
+def _events(counts: list[int], number: int) -> Events:
+    total, good = counts[2 * number : 2 * number + 2]
+    return Events(good, total)

@@ -1,0 +1,247 @@
+"""Prometheus metrics of every call and every objective, over HTTP."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
+from http.server import HTTPServer
+from itertools import product
+
+import prometheus_client
+from cascade_proto import synthesis_pb2 as pb
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from cascade_server.counts.call_counts import CallCounts, added
+from cascade_server.counts.ledger import Ledger
+from cascade_server.counts.live_versions import LiveVersions
+from cascade_server.errors import ConfigError
+from cascade_server.objectives import metric_names as slo_names
+from cascade_server.objectives.blame import BLAMED, CallerFault
+from cascade_server.objectives.burn import WINDOWS
+from cascade_server.objectives.metric_names import CAN_ANSWER, NO_TIER
+from cascade_server.objectives.report import OK, Report, Status
+from cascade_server.terms import ServiceClass
+
+CANARY = "canary_"
+LABELS = ("table", "class", "tier", "code")
+
+
+class Metrics:
+    """What Prometheus sees of calls, objectives and statistics.
+
+    Args:
+        ledger: whose objectives are exposed, and whose books are read.
+        tables: those that are served. Their series are there from the start, at 0: a counter that
+            appears with its first error has no rate.
+    """
+
+    def __init__(self, ledger: Ledger, tables: Collection[str]) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(CallsCollector([book.calls for book in ledger.books.places], tables))
+        self.registry.register(SloCollector(ledger))
+        ProcessCollector(registry=self.registry)
+        self._server: HTTPServer | None = None
+
+    def serve(self, host: str, port: int) -> int:
+        """Answer scrapes from a thread of its own; returns the port.
+
+        Raises:
+            ConfigError: the port is taken.
+        """
+        try:
+            self._server, _ = prometheus_client.start_http_server(port, host, self.registry)
+        except OSError as exc:
+            raise ConfigError(
+                f"cannot listen on {host}:{port} for metrics: {exc.strerror}"
+            ) from exc
+        return self._server.server_port
+
+    def close(self) -> None:
+        """Stop answering; waits for the thread to notice, so not from the event loop."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+
+class CallsCollector(Collector):
+    """Calls and rows of all processes, as they are when it is asked."""
+
+    def __init__(self, counts: Sequence[CallCounts], tables: Collection[str]) -> None:
+        self._counts = counts
+        self._always = {
+            (table, service, *end)
+            for table, service in product(tables, ServiceClass)
+            for end in (
+                *((tier, OK) for tier in CAN_ANSWER[service]),
+                *((None, code) for code in BLAMED),
+                (None, CallerFault.DEADLINE_TOO_SHORT),
+            )
+        }
+
+    def collect(self) -> Iterator[Metric]:
+        """Two counters and a histogram."""
+        durations, seconds, rows = added(self._counts)
+        first = self._counts[0]
+        bounds = [floatToGoString(bound) for bound in (*first.bounds, math.inf)]
+        requests = CounterMetricFamily(
+            slo_names.REQUESTS, "Calls, by how they ended.", labels=LABELS
+        )
+        duration = HistogramMetricFamily(
+            slo_names.DURATION,
+            "Time that the server took for a call; not what a stream's reader took.",
+            labels=LABELS,
+        )
+        drawn = CounterMetricFamily(slo_names.ROWS, "Rows that were answered.", labels=LABELS[:3])
+        for key, counts, took in zip(first.keys, durations, seconds.tolist(), strict=True):
+            table, service, tier, code = key
+            calls = counts.cumsum().tolist()
+            if not calls[-1] and key not in self._always:
+                continue
+            labels = (table, service, tier or NO_TIER, code.name)
+            requests.add_metric(labels, calls[-1])
+            if calls[-1] or code is OK:
+                duration.add_metric(labels, list(zip(bounds, calls, strict=True)), took)
+        for of_rows, number in zip(first.row_keys, rows.tolist(), strict=True):
+            if number or (*of_rows, OK) in self._always:
+                drawn.add_metric(of_rows, number)
+        yield from (requests, duration, drawn)
+
+
+class SloCollector(Collector):
+    """Objectives, as the ledger has them when it is asked."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def collect(self) -> Iterator[Metric]:
+        """A metric for each of Sloth's names."""
+        yield from families(self._ledger.report())
+
+
+class SteppingCollector(Collector):
+    """Which tables' AUTO is stepped down, as it is when it is asked."""
+
+    def __init__(self, statistics: Callable[[], pb.GetStatisticsResponse]) -> None:
+        self._statistics = statistics
+
+    def describe(self) -> list[Metric]:
+        """Nothing: what there is is asked for when it is scraped."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """A gauge for each table that has ever stepped down."""
+        metric = GaugeMetricFamily(
+            "cascade_steps_down",
+            "Tiers that AUTO leaves out because an error budget burns too fast.",
+            labels=("table",),
+        )
+        for table, down in self._statistics().steps_down.items():
+            metric.add_metric([table], down)
+        yield metric
+
+
+class ReleasesCollector(Collector):
+    """Who answers, and what became of reloads and trials."""
+
+    def __init__(self, live_versions: LiveVersions) -> None:
+        self._live_versions = live_versions
+
+    def collect(self) -> Iterator[Metric]:
+        """Two counters and a gauge."""
+        totals = self._live_versions.totals()
+        reloads = CounterMetricFamily(
+            "cascade_reloads",
+            "Times that new processes were to take over, and whether they did.",
+            labels=("outcome",),
+        )
+        trials = CounterMetricFamily(
+            "cascade_canaries", "Trials of a version, by what happened.", labels=("event",)
+        )
+        for event, number in totals.items():
+            if event.startswith(CANARY):
+                trials.add_metric([event.removeprefix(CANARY)], number)
+            else:
+                reloads.add_metric([event], number)
+        shares = GaugeMetricFamily(
+            "cascade_release_share",
+            "Share of a table's requests that a version answers, of those that name none.",
+            labels=("table", "version"),
+        )
+        for table in sorted(self._live_versions.tables):
+            for version, share in self._live_versions.shares(table).items():
+                shares.add_metric([table, str(version)], share)
+        yield from (reloads, trials, shares)
+
+
+def families(report: Report) -> Iterator[Metric]:
+    """A report in Sloth's names."""
+    days = report.window // 86_400
+    identities = {
+        status.objective: {
+            **slo_names.identity(report.service, status.objective),
+            **slo_names.descriptive(status.objective),
+        }
+        for status in report.statuses
+    }
+
+    def family(name: str, help_: str, value: Callable[[Status], float], **more: str) -> Metric:
+        samples = [(identities[each.objective] | more, value(each)) for each in report.statuses]
+        names = list(samples[0][0]) if samples else []
+        metric = GaugeMetricFamily(name, help_, labels=names)
+        for labels, number in samples:
+            metric.add_metric(list(labels.values()), number)
+        return metric
+
+    yield family(
+        slo_names.OBJECTIVE,
+        "Share of events that is to be good.",
+        lambda status: status.objective.target,
+    )
+    yield family(
+        slo_names.ERROR_BUDGET,
+        "Share of events that may be bad.",
+        lambda status: 1 - status.objective.target,
+    )
+    yield family(slo_names.PERIOD_DAYS, "Days of an error budget.", lambda _: days)
+    for window in WINDOWS:
+        yield family(
+            slo_names.ERROR_RATIO.format(window=window),
+            f"Share of events that was bad, over {window}.",
+            partial(_error_ratio, window),
+            sloth_window=window,
+        )
+    yield family(
+        slo_names.ERROR_RATIO.format(window=f"{days}d"),
+        "Share of events that was bad, over the budget's time.",
+        lambda status: status.events.error_ratio,
+        sloth_window=f"{days}d",
+    )
+    yield family(
+        slo_names.CURRENT_BURN_RATE,
+        "How many times faster than allowed the budget burns, over 5m.",
+        lambda status: status.burn_rates["5m"],
+    )
+    yield family(
+        slo_names.PERIOD_BURN_RATE,
+        "Share of the error budget that is spent.",
+        lambda status: 1 - status.budget_remaining,
+    )
+    yield family(
+        slo_names.BUDGET_REMAINING,
+        "Share of the error budget that is left; below 0: overspent.",
+        lambda status: status.budget_remaining,
+    )
+
+
+def _error_ratio(window: str, status: Status) -> float:
+    return status.windows[window].error_ratio

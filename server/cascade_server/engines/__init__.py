@@ -1,0 +1,1 @@
+"""Networks, what waits for them, and the noise that they draw with."""

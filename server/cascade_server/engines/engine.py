@@ -1,0 +1,371 @@
+"""An engine: one model that runs one batch at a time, and the requests that wait for it.
+
+Event-driven. An idle engine starts at once, or, if the runs before had company, once nothing more
+has come for some turns of the event loop; a busy one gathers until it is free. What a batch takes
+is decided by `batching.next_batch`; this is the shell around it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from cascade_server.engines.batching import (
+    Gather,
+    GatherConfig,
+    Waiting,
+    after_run,
+    next_batch,
+    waits,
+)
+from cascade_server.engines.latency_model import LatencyModel, Outlook
+from cascade_server.errors import DeadlinePassed
+
+TOO_LATE = "the deadline passed in the queue"
+BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class Task(Protocol):
+    """Work of one request for an engine."""
+
+    @property
+    def rows(self) -> int:
+        """Rows that its next run needs."""
+
+    @property
+    def passes(self) -> int:
+        """Passes of the network that its next run makes."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it needs no further run."""
+
+
+TaskT = TypeVar("TaskT", bound=Task)
+
+
+def _passes(tasks: Sequence[Task]) -> int:
+    """Passes of a run of some tasks."""
+    return max(1, *(task.passes for task in tasks))
+
+
+@dataclass(eq=False)
+class _Entry(Generic[TaskT]):
+    task: TaskT
+    waiting: Waiting
+    future: asyncio.Future[None]
+    started: float = 0.0
+    timer: asyncio.TimerHandle | None = None
+
+
+@dataclass(frozen=True)
+class EngineStatistics:
+    """A snapshot of an engine.
+
+    Attributes:
+        waiting, waiting_rows: requests in the queue and their rows, real-time ones.
+        runs, rows: batches run so far and the rows in them.
+        expired: requests whose deadline passed in the queue.
+        late_starts: tasks that were run after their deadline; never anything but 0.
+        run_nanoseconds, queue_nanoseconds: that the runs took, and that tasks waited before their
+            first.
+        last_run: when it ended, microseconds since 1970-01-01 UTC; 0: there was none.
+    """
+
+    waiting: int = 0
+    waiting_rows: int = 0
+    runs: int = 0
+    rows: int = 0
+    expired: int = 0
+    late_starts: int = 0
+    run_nanoseconds: int = 0
+    queue_nanoseconds: int = 0
+    last_run: int = 0
+
+
+@dataclass
+class _Counts:
+    runs: int = 0
+    rows: int = 0
+    expired: int = 0
+    late_starts: int = 0
+    run_seconds: float = 0.0
+    queue_seconds: float = 0.0
+    last_run: float = 0.0
+
+
+@dataclass
+class Engine(Generic[TaskT]):
+    """Queues tasks and runs them in batches.
+
+    Attributes:
+        run: does one run of some tasks; a task that is not `done` afterwards waits for another.
+        executor: where batches of more than `inline_rows` rows run.
+        inline_rows: smaller batches run in the event loop, where a hop to a thread would cost
+            more than the run.
+        buckets: batch sizes.
+        clock: monotonic seconds.
+        model: what passes have taken, by rows.
+    """
+
+    run: Callable[[Sequence[TaskT]], None]
+    executor: Executor
+    inline_rows: int = 16
+    buckets: tuple[int, ...] = BUCKETS
+    clock: Callable[[], float] = time.monotonic
+    model: LatencyModel = field(default_factory=LatencyModel)
+    gathering: GatherConfig = field(default_factory=GatherConfig)
+    _gather: Gather = field(default_factory=Gather)
+    _seen: int = 0
+    _quiet_looks: int = 0
+    _queue: list[_Entry[TaskT]] = field(default_factory=list)
+    _counts: _Counts = field(default_factory=_Counts)
+    _busy: bool = False
+    _busy_until: float = 0.0
+    _turn_is_due: bool = False
+
+    async def submit(self, task: TaskT, deadline: float, offline: bool = False) -> float:
+        """Wait until a task is done.
+
+        Returns:
+            Seconds that it waited before its first run.
+
+        Raises:
+            DeadlinePassed: before its turn came; it was not run.
+        """
+        if task.done:
+            return 0.0
+        if self._starts_at_once(task):
+            self._run_alone(task, deadline)
+            if task.done:
+                return 0.0
+        loop = asyncio.get_running_loop()
+        now = self.clock()
+        waiting = Waiting(task.rows, deadline, now, offline)
+        entry = _Entry(task, waiting, loop.create_future())
+        self._queue.append(entry)
+        if self._busy:
+            self._watch(entry)
+        self._come_round()
+        try:
+            await entry.future
+        finally:
+            if entry.timer is not None:
+                entry.timer.cancel()
+            if entry in self._queue:
+                self._queue.remove(entry)
+        return entry.started - now
+
+    def free_for(self, rows: int) -> bool:
+        """Whether so many rows may be run in the event loop now."""
+        return not self._busy and not self._queue and rows <= self.inline_rows
+
+    def run_now(self, tasks: Sequence[TaskT]) -> None:
+        """Run tasks that came together, in one batch and in the event loop, if it is `free_for`
+        their rows; says nothing of the company that others are to expect."""
+        began, rows = self.clock(), sum(task.rows for task in tasks)
+        passes = _passes(tasks)
+        self.run(tasks)
+        self._count(rows, self.clock() - began, passes)
+
+    def predict(self, rows: int, passes: int = 1) -> float:
+        """The .99 quantile of the seconds until a task that came now would be done."""
+        return self.outlook().predict(self.clock(), rows, passes)
+
+    def outlook(self) -> Outlook:
+        """What its predictions are made of."""
+        ahead = sum(e.waiting.rows for e in self._queue if not e.waiting.offline)
+        busy_until = self._busy_until if self._busy else 0.0
+        return Outlook(self.model.line, busy_until, ahead, self.buckets[-1])
+
+    def statistics(self) -> EngineStatistics:
+        """What has been run and what waits."""
+        real = [e.waiting.rows for e in self._queue if not e.waiting.offline]
+        counts = self._counts
+        return EngineStatistics(
+            waiting=len(real),
+            waiting_rows=sum(real),
+            runs=counts.runs,
+            rows=counts.rows,
+            expired=counts.expired,
+            late_starts=counts.late_starts,
+            run_nanoseconds=round(1e9 * counts.run_seconds),
+            queue_nanoseconds=round(1e9 * counts.queue_seconds),
+            last_run=round(1e6 * counts.last_run),
+        )
+
+    def _starts_at_once(self, task: TaskT) -> bool:
+        """Whether there is nobody to wait for: no queue, and no company for the runs before."""
+        idle = not self._busy and not self._queue
+        return idle and not self._gather.expected and task.rows <= self.inline_rows
+
+    def _run_alone(self, task: TaskT, deadline: float) -> None:
+        began, rows = self.clock(), task.rows
+        if deadline <= began:
+            self._counts.expired += 1
+            raise DeadlinePassed(TOO_LATE)
+        passes = task.passes
+        self.run((task,))
+        self._count(rows, self.clock() - began, passes)
+        self._learn(1)
+
+    def _count(self, rows: int, seconds: float, passes: int) -> None:
+        self.model.observe(rows, max(seconds / passes, 1e-7))
+        counts = self._counts
+        counts.runs += 1
+        counts.rows += rows
+        counts.run_seconds += seconds
+        counts.last_run = time.time()
+
+    def _learn(self, requests: int) -> None:
+        self._gather = after_run(self._gather, self.gathering, requests)
+
+    def _come_round(self) -> None:
+        if not self._turn_is_due and not self._busy:
+            self._turn_is_due = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Start the next batch, if there is one."""
+        self._turn_is_due = False
+        if self._busy:
+            return
+        now = self.clock()
+        if self._looks_round(now):
+            self._come_round()
+            return
+        batch = next_batch(now, [e.waiting for e in self._queue], self.buckets, self.model.tail)
+        taken = [self._queue[i] for i in batch.take]
+        for entry in [self._queue[i] for i in batch.expired]:
+            self._expire_waiting(entry)
+        if not taken:
+            return
+        for entry in taken:
+            self._queue.remove(entry)
+        rows = sum(entry.waiting.rows for entry in taken)
+        if rows <= self.inline_rows:
+            try:
+                alive, seconds, passes = self._run_in_time(taken)
+            except Exception as exc:
+                self._failed(taken, exc)
+            else:
+                self._ran(taken, alive, seconds, passes)
+            self._come_round_if_wanted()
+            return
+        passes = _passes([entry.task for entry in taken])
+        self._busy, self._busy_until = True, now + passes * self.model.mean(rows)
+        for entry in self._queue:
+            self._watch(entry)
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self.executor, self._run_in_time, taken)
+        future.add_done_callback(lambda done: self._back(done, taken))
+
+    def _run_in_time(
+        self, taken: Sequence[_Entry[TaskT]]
+    ) -> tuple[list[_Entry[TaskT]], float, int]:
+        """Run what still has time, and somebody who waits for it; a thread may start late.
+
+        Returns:
+            What was run, the seconds that it took, and its passes.
+        """
+        now = self.clock()
+        alive = [e for e in taken if e.waiting.deadline > now and not e.future.done()]
+        if not alive:
+            return [], 0.0, 1
+        tasks = [entry.task for entry in alive]
+        began = self.clock()
+        for entry in alive:
+            self._counts.late_starts += entry.waiting.deadline <= began
+            if not entry.started:
+                entry.started = began
+                self._counts.queue_seconds += began - entry.waiting.arrived
+        passes = _passes(tasks)
+        self.run(tasks)
+        return alive, self.clock() - began, passes
+
+    def _looks_round(self, now: float) -> bool:
+        """Whether to leave the batch open for another turn of the event loop."""
+        if not self._gather.expected or not self._queue:
+            return False
+        self._quiet_looks = self._quiet_looks + 1 if len(self._queue) == self._seen else 0
+        self._seen = len(self._queue)
+        rows = sum(entry.waiting.rows for entry in self._queue)
+        waited = now - self._queue[0].waiting.arrived
+        again = waits(
+            self._gather, self.gathering, self._quiet_looks, waited, rows, self.inline_rows
+        )
+        if not again:
+            self._seen = self._quiet_looks = 0
+        return again
+
+    def _watch(self, entry: _Entry[TaskT]) -> None:
+        """A busy engine looks at its queue when it is free, which may be too late for some."""
+        deadline = entry.waiting.deadline
+        if entry.timer is None and math.isfinite(deadline):
+            left = max(0.0, deadline - self.clock())
+            entry.timer = asyncio.get_running_loop().call_later(left, self._expire_waiting, entry)
+
+    def _back(
+        self,
+        done: asyncio.Future[tuple[list[_Entry[TaskT]], float, int]],
+        taken: list[_Entry[TaskT]],
+    ) -> None:
+        """A batch is back from the executor."""
+        self._busy = False
+        if done.cancelled():
+            for entry in taken:
+                entry.future.cancel()
+        elif (error := done.exception()) is not None:
+            self._failed(taken, error)
+        else:
+            self._ran(taken, *done.result())
+        self._come_round_if_wanted()
+
+    def _ran(
+        self,
+        taken: list[_Entry[TaskT]],
+        alive: list[_Entry[TaskT]],
+        seconds: float,
+        passes: int,
+    ) -> None:
+        if alive:
+            self._count(sum(entry.waiting.rows for entry in alive), seconds, passes)
+            self._learn(len(alive))
+        for entry in taken:
+            if entry not in alive:
+                self._expire(entry)
+        for entry in alive:
+            if entry.future.done():  # its caller is gone
+                continue
+            if entry.task.done:
+                entry.future.set_result(None)
+                continue
+            waiting = entry.waiting
+            entry.waiting = Waiting(
+                entry.task.rows, waiting.deadline, waiting.arrived, waiting.offline
+            )
+            self._queue.append(entry)
+
+    def _failed(self, taken: list[_Entry[TaskT]], error: BaseException) -> None:
+        for entry in taken:
+            if not entry.future.done():
+                entry.future.set_exception(error)
+
+    def _expire_waiting(self, entry: _Entry[TaskT]) -> None:
+        if entry in self._queue:
+            self._queue.remove(entry)
+            self._expire(entry)
+
+    def _expire(self, entry: _Entry[TaskT]) -> None:
+        if not entry.future.done():
+            self._counts.expired += 1
+            entry.future.set_exception(DeadlinePassed(TOO_LATE))
+
+    def _come_round_if_wanted(self) -> None:
+        if self._queue:
+            self._come_round()

@@ -1,0 +1,255 @@
+"""A release's ONNX graphs rewritten for GPUs: no branches, whole passes, other precisions.
+
+What is rewritten keeps the weights and the noise of the released graph, so that equal noise gives
+equal tokens as far as the arithmetic is equal:
+
+- `straight` takes the student out of its Ifs, which a CUDA graph cannot hold, and makes the noise
+  of all slots at once: what the Ifs skip is what a single row on a CPU pays for, not a GPU.
+- `teacher_pass` puts the denoiser between what a pass is given and what the next one is, so that
+  the passes of a row follow each other on the device.
+- `with_precision` rounds the operands of the large matrix products. Noise, sums of embeddings,
+  normalisation and the choice of a token stay in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+PRECISIONS = ("fp32", "fp16", "bf16")
+# Elements of a weight matrix from which its product is worth another precision.
+LARGE = 1024
+# ONNX Runtime joins no more tensors in a CUDA graph.
+MOST_JOINED = 32
+HALVES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
+
+
+def straight(model: bytes) -> bytes:
+    """The student without Ifs: every slot is drawn, `observed` overrules where it is known.
+
+    Inputs and outputs are those of the released graph.
+    """
+    proto = onnx.load_from_string(model)
+    nodes: list[onnx.NodeProto] = []
+    for node in proto.graph.node:
+        if node.op_type != "If":
+            nodes.append(node)
+            continue
+        then = next(a.g for a in node.attribute if a.name == "then_branch")
+        renamed = dict(zip((o.name for o in then.output), node.output, strict=True))
+        for inner in then.node:
+            nodes.append(_renamed(inner, renamed))
+    weights = {each.name: each for each in proto.graph.initializer}
+    return _model(proto, _with_noise_at_once(nodes, weights), weights)
+
+
+def teacher_pass(model: bytes) -> bytes:
+    """One pass of the teacher, from what a pass is given to what the next one is.
+
+    Inputs `tokens` int32 [n, T], `at` int32 [n, T] (the pass that reveals each slot, -1 where
+    observed; see `sampling.reveal_passes`), `step` int32 [1] (this pass), `noise` uniform float32
+    [n, N]. Outputs `next_tokens` int32 [n, T] and `next_step` int32 [1].
+    """
+    proto = onnx.load_from_string(model)
+    slots = proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    weights = {each.name: each for each in proto.graph.initializer}
+    weights["one"] = numpy_helper.from_array(np.ones(1, np.int32), "one")
+    nodes = [
+        helper.make_node("Less", ["at", "step"], ["observed"]),
+        *proto.graph.node,
+        helper.make_node("Equal", ["at", "step"], ["revealed"]),
+        helper.make_node("Where", ["revealed", "drawn", "tokens"], ["next_tokens"]),
+        helper.make_node("Add", ["step", "one"], ["next_step"]),
+    ]
+    tokens, _, noise = proto.graph.input
+    revealing_pass, step = _info("at", ["n", slots]), _info("step", [1])
+    outputs = [_info("next_tokens", ["n", slots]), _info("next_step", [1])]
+    return _model(proto, nodes, weights, [tokens, revealing_pass, step, noise], outputs)
+
+
+def with_precision(model: bytes, precision: str) -> bytes:
+    """The graph with the operands of its large matrix products in another precision.
+
+    A matrix of zeros and ones selects, which is exact in float32 and stays so; what is added to a
+    product stays in float32 too, the noise among it.
+
+    Raises:
+        ValueError: the precision is not one of `PRECISIONS`.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is {precision!r}; allowed: {', '.join(PRECISIONS)}")
+    if precision == "fp32":
+        return model
+    half = HALVES[precision]
+    proto = onnx.load_from_string(model)
+    arrays = _arrays(proto)
+    nodes: list[onnx.NodeProto] = []
+    for node in proto.graph.node:
+        weight = arrays.get(node.input[1]) if node.op_type in ("Gemm", "MatMul") else None
+        if weight is None or weight.size < LARGE or _selects(weight):
+            nodes.append(node)
+            continue
+        name = node.output[0]
+        plain = not node.attribute
+        assert plain, f"{name}: a product with attributes is not one of ours"
+        for number, operand in enumerate(node.input[:2]):
+            nodes.append(helper.make_node("Cast", [operand], [f"{name}_half_{number}"], to=half))
+        halves = [f"{name}_half_0", f"{name}_half_1"]
+        nodes.append(helper.make_node("MatMul", halves, [f"{name}_half"]))
+        added = node.input[2] if len(node.input) == 3 else None
+        product = f"{name}_product" if added else name
+        cast = helper.make_node("Cast", [f"{name}_half"], [product], to=TensorProto.FLOAT)
+        nodes.append(cast)
+        if added:
+            nodes.append(helper.make_node("Add", [product, added], [name]))
+    weights = {each.name: each for each in proto.graph.initializer}
+    return _model(proto, nodes, weights)
+
+
+def operations(model: bytes) -> int:
+    """Floating-point operations of the matrix products a row takes: two for each multiplication."""
+    proto = onnx.load_from_string(model)
+    arrays = _arrays(proto)
+    total = 0
+    for node in proto.graph.node:
+        weight = arrays.get(node.input[1]) if node.op_type in ("Gemm", "MatMul") else None
+        if weight is not None and not _selects(weight):
+            total += 2 * weight.size
+    return total
+
+
+def weight_bytes(model: bytes, width: int = 4) -> int:
+    """Bytes of the weights of the matrix products, `width` bytes each."""
+    return operations(model) // 2 * width
+
+
+def _renamed(node: onnx.NodeProto, names: dict[str, str]) -> onnx.NodeProto:
+    out = onnx.NodeProto()
+    out.CopyFrom(node)
+    for field in (out.input, out.output):
+        field[:] = [names.get(name, name) for name in field]
+    return out
+
+
+def _info(name: str, shape: Sequence[str | int]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.INT32, shape)
+
+
+def _arrays(proto: onnx.ModelProto) -> dict[str, NDArray[Any]]:
+    """Weights by name, those that are stored in half precision under the names of their casts."""
+    arrays = {each.name: numpy_helper.to_array(each) for each in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type == "Cast" and node.input[0] in arrays:
+            arrays[node.output[0]] = arrays[node.input[0]].astype(np.float32)
+    return arrays
+
+
+def _selects(weight: NDArray[Any]) -> bool:
+    return bool(np.isin(weight, (0.0, 1.0)).all())
+
+
+def _model(
+    proto: onnx.ModelProto,
+    nodes: Sequence[onnx.NodeProto],
+    weights: dict[str, onnx.TensorProto],
+    inputs: Sequence[onnx.ValueInfoProto] | None = None,
+    outputs: Sequence[onnx.ValueInfoProto] | None = None,
+) -> bytes:
+    """A checked model of the nodes and weights that its outputs need."""
+    outputs = list(proto.graph.output) if outputs is None else outputs
+    inputs = list(proto.graph.input) if inputs is None else inputs
+    wanted = {each.name for each in outputs}
+    kept: list[onnx.NodeProto] = []
+    for node in reversed(list(_narrow(nodes))):
+        if wanted.intersection(node.output):
+            kept.append(node)
+            wanted.update(node.input)
+    graph = helper.make_graph(
+        kept[::-1],
+        proto.graph.name,
+        inputs,
+        outputs,
+        [tensor for name, tensor in weights.items() if name in wanted],
+    )
+    model = helper.make_model(
+        graph,
+        opset_imports=proto.opset_import,
+        producer_name=proto.producer_name,
+        ir_version=proto.ir_version,
+    )
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _narrow(nodes: Iterable[onnx.NodeProto]) -> Iterable[onnx.NodeProto]:
+    """The nodes, where none joins more than `MOST_JOINED` tensors."""
+    for node in nodes:
+        while node.op_type == "Concat" and len(node.input) > MOST_JOINED:
+            axis = next(a.i for a in node.attribute if a.name == "axis")
+            first, rest = node.input[:MOST_JOINED], node.input[MOST_JOINED:]
+            part = f"{node.output[0]}_{len(rest)}"
+            yield helper.make_node("Concat", first, [part], axis=axis)
+            node = helper.make_node("Concat", [part, *rest], node.output, axis=axis)
+        yield node
+
+
+# What each group of slots does to its share of the noise, before it is cut into slots.
+CHAIN = ("Log", "Neg", "Log", "Sub", "Gemm", "Split")
+
+
+def _with_noise_at_once(
+    nodes: Sequence[onnx.NodeProto], weights: dict[str, onnx.TensorProto]
+) -> list[onnx.NodeProto]:
+    """The groups' chains from noise to the slots' offsets as one; as it was, if it is not ours."""
+    users: dict[str, list[onnx.NodeProto]] = {}
+    for node in nodes:
+        for name in node.input:
+            users.setdefault(name, []).append(node)
+    split = next((n for n in nodes if n.op_type == "Split" and n.input[0] == "noise"), None)
+    chains = [] if split is None else [_chain(part, users) for part in split.output]
+    if split is None or not all(chains):
+        return list(nodes)
+    arrays = {
+        node.output[0]: numpy_helper.to_array(weights[node.input[0]]).astype(np.float32)
+        for node in nodes
+        if node.op_type == "Cast" and node.input[0] in weights
+    } | {name: numpy_helper.to_array(each) for name, each in weights.items()}
+
+    def joined(pick: Callable[[list[onnx.NodeProto]], str], name: str, axis: int) -> str:
+        value = np.concatenate([arrays[pick(chain)] for chain in chains], axis)
+        weights[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
+        return name
+
+    bias = joined(lambda chain: chain[3].input[0], "bias_out_all", 1)
+    known_at = joined(lambda chain: chain[4].input[1], "known_at_all", 1)
+    sizes = joined(lambda chain: chain[5].input[1], "sizes_all", 0)
+    offsets = [name for chain in chains for name in chain[5].output]
+    once = [
+        helper.make_node("Log", ["noise"], ["log_noise"]),
+        helper.make_node("Neg", ["log_noise"], ["exponential"]),
+        helper.make_node("Log", ["exponential"], ["minus_gumbel"]),
+        helper.make_node("Sub", [bias, "minus_gumbel"], ["biased_gumbel"]),
+        helper.make_node("Gemm", [chains[0][4].input[0], known_at, "biased_gumbel"], ["offset"]),
+        helper.make_node("Split", ["offset", sizes], offsets, axis=1),
+    ]
+    gone = {id(node) for chain in chains for node in chain} | {id(split)}
+    first = min(i for i, node in enumerate(nodes) if node in chains[0])
+    kept = [node for node in nodes[:first] if id(node) not in gone]
+    return [*kept, *once, *(node for node in nodes[first:] if id(node) not in gone)]
+
+
+def _chain(name: str, users: dict[str, list[onnx.NodeProto]]) -> list[onnx.NodeProto]:
+    """The nodes of `CHAIN` that follow a value, each the only user of the one before; else []."""
+    chain: list[onnx.NodeProto] = []
+    for kind in CHAIN:
+        using = users.get(name, [])
+        if len(using) != 1 or using[0].op_type != kind:
+            return []
+        chain.append(using[0])
+        name = using[0].output[0]
+    return chain

@@ -1,0 +1,75 @@
+"""TensorRT under whichever name it is installed; the one place that imports it.
+
+TensorRT and TensorRT-RTX have the same API. The first has a builder for every NVIDIA GPU since
+Turing and is what data centres run; the second is for RTX GPUs, and its plans are finished when
+they are loaded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from cascade_server.errors import GpuError
+
+# Names it is imported by, in the order they are tried, and what each is.
+MODULES = {
+    "tensorrt": "tensorrt",
+    "tensorrt_rtx": "tensorrt_rtx",
+    # The wheel of TensorRT-RTX's bindings by itself.
+    "tensorrt_rtx_bindings": "tensorrt_rtx",
+}
+INSTALL = {
+    "tensorrt": "run: pip install 'cascade-synthesis[gpu]'",
+    "tensorrt_rtx": "run: pip install tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings",
+}
+
+
+@dataclass(frozen=True)
+class TensorRT:
+    """TensorRT, or TensorRT-RTX.
+
+    Attributes:
+        flavour: "tensorrt" or "tensorrt_rtx".
+        version: of the library.
+        module: the module.
+    """
+
+    flavour: str
+    version: str
+    module: Any
+
+    @property
+    def named(self) -> str:
+        """TensorRT's name and version as messages have them."""
+        return f"{'TensorRT-RTX' if self.flavour == 'tensorrt_rtx' else 'TensorRT'} {self.version}"
+
+
+def tensorrt(flavour: str | None = None) -> TensorRT:
+    """The TensorRT that is installed; of one flavour where that is said.
+
+    Raises:
+        GpuError: there is none; says how to get it.
+    """
+    wanted = [name for name, kind in MODULES.items() if flavour in (None, kind)]
+    broken = ""
+    for name in wanted:
+        try:
+            module = import_module(name)
+        except ModuleNotFoundError:
+            continue
+        except (ImportError, OSError) as exc:  # its own libraries are missing
+            broken = f"; {name} is there but cannot be imported: {exc}"
+            continue
+        if usable(module):
+            return TensorRT(MODULES[name], str(module.__version__), module)
+        broken = f"; the module {name} has no Builder"
+    flavour = flavour or "tensorrt"
+    raise GpuError(f"{flavour} is not installed{broken}; {INSTALL[flavour]}")
+
+
+def usable(module: ModuleType) -> bool:
+    """Whether it is the whole of TensorRT; the lean runtime has no builder."""
+    return hasattr(module, "Builder")

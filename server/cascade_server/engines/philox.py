@@ -1,0 +1,108 @@
+"""The noise of a seed at any place of its stream: NumPy's Philox, number by number.
+
+A seed's uniform numbers are those of `numpy.random.Generator(numpy.random.Philox(key=[seed,
+chunk])).random(dtype=float32)`. Philox (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2,
+3", SC 2011) is counter-based, so that a GPU's threads make the very same numbers, each its own, and
+no noise crosses the bus. `kernels` has the device's version of `blocks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ROUNDS = 10
+MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
+WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
+# float32 numbers of one block: four 64-bit words, two numbers each, the low half first.
+BLOCK = 8
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Uniform float32 numbers [rows, width] that are yet to be made.
+
+    Attributes:
+        seed, chunk: the stream's key; see `noise.stream`.
+        start: numbers of the stream before the first.
+    """
+
+    seed: int
+    chunk: int
+    start: int
+    rows: int
+    width: int
+
+    def __getitem__(self, part: slice) -> Uniform:
+        """Some of the rows."""
+        first, last, _ = part.indices(self.rows)
+        start = self.start + first * self.width
+        return Uniform(self.seed, self.chunk, start, max(0, last - first), self.width)
+
+    def array(self) -> NDArray[np.float32]:
+        """The numbers, made by NumPy."""
+        philox = np.random.Philox(key=np.array([self.seed, self.chunk], np.uint64))
+        philox.advance(self.start // BLOCK)
+        rng = np.random.Generator(philox)
+        rng.random(self.start % BLOCK, dtype=np.float32)
+        return rng.random((self.rows, self.width), dtype=np.float32)
+
+
+def position(state: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Seed, chunk and how many float32 numbers were drawn, from a Philox generator's state.
+
+    A stream of float32 numbers alone, as `noise.stream`'s is until its draw is made.
+    """
+    seed, chunk = (int(word) for word in state["state"]["key"])
+    blocks_made = sum(int(w) << 64 * i for i, w in enumerate(state["state"]["counter"]))
+    drawn = BLOCK * (blocks_made - 1) + 2 * int(state["buffer_pos"]) - int(state["has_uint32"])
+    return seed, chunk, drawn
+
+
+def pass_over(rng: np.random.Generator, count: int) -> None:
+    """Move a Philox generator on as if so many float32 numbers had been drawn from it."""
+    begun = position(rng.bit_generator.state)[2] % BLOCK
+    if begun:
+        first = min(count, BLOCK - begun)
+        rng.random(first, dtype=np.float32)
+        count -= first
+    if count >= BLOCK:
+        philox: Any = rng.bit_generator
+        philox.advance(count // BLOCK)
+    rng.random(count % BLOCK, dtype=np.float32)
+
+
+def blocks(seed: int, chunk: int, counters: NDArray[np.uint64]) -> NDArray[np.float32]:
+    """The numbers of some blocks: float32 [len(counters), 8]; the stream's first block is 1."""
+    c0, c1, c2, c3 = counters.astype(np.uint64), *(np.zeros(len(counters), np.uint64),) * 3
+    key = [seed, chunk]
+    for _ in range(ROUNDS):
+        high0, low0 = _product(MULTIPLIERS[0], c0)
+        high1, low1 = _product(MULTIPLIERS[1], c2)
+        c0, c1, c2, c3 = (
+            high1 ^ c1 ^ np.uint64(key[0]),
+            low1,
+            high0 ^ c3 ^ np.uint64(key[1]),
+            low0,
+        )
+        key = [(k + w) % 2**64 for k, w in zip(key, WEYL, strict=True)]
+    words = np.stack([c0, c1, c2, c3], axis=1)
+    halves = np.stack([words & np.uint64(0xFFFFFFFF), words >> np.uint64(32)], axis=2)
+    bits = halves.reshape(len(counters), BLOCK).astype(np.uint32)
+    return (bits >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
+
+
+def _product(factor: int, value: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], ...]:
+    """High and low words of a 64 x 64 bit product, from products of 32-bit halves."""
+    low32 = np.uint64(0xFFFFFFFF)
+    shift = np.uint64(32)
+    a1, a0 = np.uint64(factor >> 32), np.uint64(factor & 0xFFFFFFFF)
+    b1, b0 = value >> shift, value & low32
+    middle = a1 * b0 + (a0 * b0 >> shift)
+    other = a0 * b1 + (middle & low32)
+    high = a1 * b1 + (middle >> shift) + (other >> shift)
+    return high, np.uint64(factor) * value

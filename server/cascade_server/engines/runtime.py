@@ -1,0 +1,192 @@
+"""ONNX Runtime sessions over a verified release, warm before they answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+
+import numpy as np
+import onnxruntime as ort
+from cascade_proto.cells import FIELDS
+from cascade_tables import Release, ReleaseError
+from cascade_tables.sampling import log_likelihood
+from numpy.typing import NDArray
+
+from cascade_server.engines.philox import Uniform
+from cascade_server.terms import Tier
+
+Tokens = NDArray[np.int32]
+Mask = NDArray[np.bool_]
+Noise = NDArray[np.float32]
+
+# Batch sizes that are run before a release is ready: powers of two up to a full batch, which is
+# smaller for the teacher.
+TEACHER_PART = 256
+WARM_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+LARGEST_WARM = {Tier.STUDENT: 1024, Tier.TEACHER: TEACHER_PART}
+# Rows of one run: larger requests are cut, so that memory is bounded and caches stay warm.
+MAX_BATCH = 1024
+
+
+def _session(model: bytes, threads: int, name: str) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # A thread that spins while it waits would take the core from the event loop.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as exc:  # onnxruntime's errors share no base class of their own
+        raise ReleaseError(f"{name} cannot be run by ONNX Runtime: {exc}") from exc
+
+
+def _in_parts(
+    run: Callable[[Tokens, Mask, Noise], Tokens], tokens: Tokens, observed: Mask, noise: Noise
+) -> Tokens:
+    parts = [slice(start, start + MAX_BATCH) for start in range(0, len(tokens), MAX_BATCH)]
+    return np.concatenate([run(tokens[p], observed[p], noise[p]) for p in parts])
+
+
+class Runtime:
+    """A release's student and teacher, or one of them, ready to draw.
+
+    Attributes:
+        release: what they are of.
+        columns: schema columns.
+        version: the release's.
+        identity: what tells this release from every other, in any process: table, version and a
+            digest of all that it is made of.
+        slots: T, tokens of a row.
+        first_slot: of each column.
+        fields: of the wire's `Column`, which one holds each column's values.
+        student_noise, teacher_noise: uniform numbers a row.
+        steps: the teacher's passes for full fidelity; a row takes no more than it has columns
+            missing.
+        profile: tier, rows and seconds of a pass of each batch size, from the warm-up.
+        tiers: those that it has.
+        teacher_part: rows of one task of the teacher; larger requests go in parts, so that memory
+            is bounded and others get a turn.
+        whole_passes: whether the teacher takes rows through all their passes in one call of
+            `complete`; otherwise it is asked pass by pass, with `denoise`.
+        makes_noise: whether the teacher takes noise that is yet to be made, with `generate`.
+    """
+
+    teacher_part = TEACHER_PART
+    whole_passes = False
+    makes_noise = False
+
+    def __init__(
+        self, release: Release, teacher_threads: int = 1, tiers: Collection[Tier] = tuple(Tier)
+    ) -> None:
+        self.release = release
+        self.layout = release.codec.layout
+        self.slots = len(self.layout.sizes)
+        self.columns = len(release.codec.schema.columns)
+        self.version = release.manifest.version
+        self.fields = {name: FIELDS[kind] for name, kind in release.codec.kinds.items()}
+        manifest = release.manifest
+        self.identity = f"{manifest.table}/{manifest.version}/{manifest.digest}"
+        self.student_noise = int(manifest.student["noise_width"])
+        self.teacher_noise = int(manifest.teacher["noise_width"])
+        self.steps = int(manifest.teacher["steps"])
+        self.profile: list[tuple[Tier, int, float]] = []
+        self.first_slot = np.unique(np.asarray(self.layout.column), return_index=True)[1]
+        models = {
+            Tier.STUDENT: (release.student, 1),
+            Tier.TEACHER: (release.teacher, teacher_threads),
+        }
+        self.tiers = tuple(tiers)
+        self._sessions = {
+            tier: _session(*models[tier], f"{manifest.table}'s {tier}") for tier in tiers
+        }
+
+    def warm(self, pause: Callable[[], None] = lambda: None) -> None:
+        """Run every batch size, so that no request pays for a first time; fills `profile`.
+
+        The largest come first: what they were given room for, the smaller find. Half of the time
+        is that of the largest, which is not run twice for that.
+
+        Args:
+            pause: called after each run.
+        """
+        slots = len(self.layout.sizes)
+        for n in reversed(WARM_BATCHES):
+            tokens, nothing = np.zeros((n, slots), np.int32), np.zeros((n, slots), bool)
+            for tier, run, width in (
+                (Tier.STUDENT, self.draw_student, self.student_noise),
+                (Tier.TEACHER, self.denoise, self.teacher_noise - self.columns),
+            ):
+                if tier not in self._sessions or n > LARGEST_WARM[tier]:
+                    continue
+                noise = np.full((n, width), 0.5, np.float32)
+                if n < MAX_BATCH // 4:
+                    run(tokens, nothing, noise)
+                began = time.perf_counter()
+                run(tokens, nothing, noise)
+                self.profile.append((tier, n, time.perf_counter() - began))
+                pause()
+        self.profile.reverse()
+
+    def passes(self, observed: Mask) -> int:
+        """The teacher's passes for full fidelity of the row with most columns missing."""
+        missing = (~observed[:, self.first_slot]).sum(axis=1)
+        return min(self.steps, int(missing.max(initial=0)))
+
+    def draw_student(self, tokens: Tokens, observed: Mask, noise: Noise) -> Tokens:
+        """Complete tokens int32 [n, T] with the student; noise uniform [n, student_noise]."""
+        run = self._sessions[Tier.STUDENT].run
+        if len(tokens) <= MAX_BATCH:
+            drawn: Tokens = run(None, {"tokens": tokens, "observed": observed, "noise": noise})[0]
+            return drawn
+        return _in_parts(self.draw_student, tokens, observed, noise)
+
+    def denoise(self, tokens: Tokens, observed: Mask, noise: Noise) -> Tokens:
+        """One pass of the teacher: a draw of every slot; noise uniform [n, sum of the sizes]."""
+        if len(tokens) <= MAX_BATCH:
+            feed = {"tokens": tokens, "observed": observed, "noise": noise}
+            drawn: Tokens = self._sessions[Tier.TEACHER].run(["drawn"], feed)[0]
+            return drawn
+        return _in_parts(self.denoise, tokens, observed, noise)
+
+    def complete(self, tokens: Tokens, revealing_pass: Tokens, noise: Noise, passes: int) -> Tokens:
+        """All passes that rows have before them, where `whole_passes`.
+
+        Args:
+            tokens: int32 [n, T], 0 where nothing is known.
+            revealing_pass: int32 [n, T], the pass that reveals each slot, from 0; negative
+                where it is known.
+            noise: uniform [n, sum of the sizes].
+            passes: the most that a row takes.
+        """
+        raise NotImplementedError(f"{type(self).__name__} makes the teacher's passes one by one")
+
+    def generate(
+        self, tokens: Tokens, observed: Mask, parts: Sequence[tuple[Uniform, int]]
+    ) -> Tokens:
+        """Complete rows whose noise is yet to be made, where `makes_noise`.
+
+        Args:
+            tokens, observed: int32 and bool [n, T], n at most `teacher_part`.
+            parts: in their order, teacher_noise numbers a row, and the passes at most; n rows in
+                all.
+        """
+        raise NotImplementedError(f"{type(self).__name__} makes no noise")
+
+    def log_likelihood(self, tokens: Tokens, observed: Mask) -> NDArray[np.float64]:
+        """ln p(observed) of each row, in nats."""
+
+        def log_prob(pairs: Tokens, known: Mask) -> NDArray[np.float32]:
+            scores = []
+            for start in range(0, len(pairs), MAX_BATCH):
+                part = pairs[start : start + MAX_BATCH]
+                noise = np.full((len(part), self.teacher_noise - self.columns), 0.5, np.float32)
+                feed = {
+                    "tokens": part,
+                    "observed": known[start : start + MAX_BATCH],
+                    "noise": noise,
+                }
+                scores.append(self._sessions[Tier.TEACHER].run(["log_prob"], feed)[0])
+            return np.concatenate(scores)
+
+        return log_likelihood(log_prob, tokens, observed, self.layout.column)

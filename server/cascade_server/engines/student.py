@@ -1,0 +1,50 @@
+"""A release's student, as the dispatcher asks it: in this process, or on other servers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from functools import partial
+from typing import Protocol
+
+from cascade_server.engines.engine import Engine, EngineStatistics
+from cascade_server.engines.runtime import Runtime
+from cascade_server.engines.tasks import StudentTask, run_student
+from cascade_server.terms import Tier
+
+
+class Student(Protocol):
+    """Draws rows of several requests at once. An `Engine` is one as it is: no layer lies between
+    the event loop and a draw."""
+
+    def free_for(self, rows: int) -> bool:
+        """Whether `run_now` may be called for so many rows."""
+
+    def run_now(self, tasks: Sequence[StudentTask]) -> None:
+        """Complete tasks that came together, in the event loop."""
+
+    async def submit(self, task: StudentTask, deadline: float, offline: bool = False) -> float:
+        """Wait until a task is done.
+
+        Returns:
+            Seconds that it waited before its run.
+
+        Raises:
+            DeadlinePassed: before it was done.
+            NotReady: the student is away.
+        """
+
+    def predict(self, rows: int) -> float:
+        """The .99 quantile of the seconds that rows would take now; infinite while it is away."""
+
+    def statistics(self) -> EngineStatistics:
+        """What has been run and what waits."""
+
+
+def local_student(runtime: Runtime, executor: Executor, inline_rows: int) -> Student:
+    """A student in this process; batches of more than `inline_rows` rows run in the executor."""
+    engine: Engine[StudentTask] = Engine(partial(run_student, runtime), executor, inline_rows)
+    for tier, rows, seconds in runtime.profile:
+        if tier == Tier.STUDENT:
+            engine.model.observe(rows, seconds)
+    return engine

@@ -1,0 +1,129 @@
+"""A release's teacher, as the dispatcher asks it: in this process, or in one of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+from cascade_tables.sampling import TeacherRows
+from numpy.typing import NDArray
+
+from cascade_server.deadline import Work
+from cascade_server.engines.engine import Engine, EngineStatistics
+from cascade_server.engines.philox import Uniform
+from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
+from cascade_server.engines.tasks import SeededTask, TeacherTask, run_teacher
+from cascade_server.terms import Tier
+
+AWAY = "the teacher's process is away; it is being started again"
+BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+
+
+@dataclass(frozen=True)
+class TeacherInput:
+    """Rows for the teacher to complete.
+
+    Attributes:
+        tokens, observed: int32 and bool [n, T], n <= `most_rows` of who is asked.
+        noise: uniform float32 [n, teacher_noise], or, for a teacher that `makes_noise`, what it is.
+        steps: passes at most.
+    """
+
+    tokens: Tokens
+    observed: Mask
+    noise: Noise | Uniform
+    steps: int
+
+
+class Teacher(Protocol):
+    """Draws rows, pass by pass, of several requests at once.
+
+    Attributes:
+        most_rows: of one input; larger requests come in parts.
+    """
+
+    most_rows: int
+
+    async def draw(
+        self, given: TeacherInput, deadline: float, offline: bool = False
+    ) -> tuple[Tokens, float]:
+        """Complete rows.
+
+        Returns:
+            int32 [n, T], and the seconds that they waited before their first pass.
+
+        Raises:
+            DeadlinePassed: before they were done.
+            NotReady: the teacher is away.
+        """
+
+    async def log_likelihood(
+        self, tokens: Tokens, observed: Mask, deadline: float
+    ) -> NDArray[np.float64]:
+        """ln p(observed) of each row, in nats; raises as `draw`."""
+
+    def predict(self, rows: int, passes: int) -> float:
+        """The .99 quantile of the seconds that rows would take now; infinite while it is away."""
+
+    def statistics(self) -> EngineStatistics:
+        """What has been run and what waits."""
+
+    def away(self) -> str:
+        """What to say where predictions are infinite."""
+
+
+class LocalTeacher:
+    """A teacher in this process, in a thread: a pass takes as long as a real-time request."""
+
+    def __init__(self, runtime: Runtime, executor: Executor) -> None:
+        self._runtime, self._executor = runtime, executor
+        self.most_rows = runtime.teacher_part
+        buckets = tuple(rows for rows in BUCKETS if rows <= runtime.teacher_part)
+        self.engine: Engine[TeacherTask | SeededTask] = Engine(
+            partial(run_teacher, runtime), executor, inline_rows=0, buckets=buckets
+        )
+        for tier, rows, seconds in runtime.profile:
+            if tier == Tier.TEACHER:
+                self.engine.model.observe(rows, seconds)
+
+    async def draw(
+        self, given: TeacherInput, deadline: float, offline: bool = False
+    ) -> tuple[Tokens, float]:
+        runtime = self._runtime
+        noise = given.noise
+        if isinstance(noise, Uniform) and not runtime.makes_noise:
+            noise = noise.array()
+        if isinstance(noise, Uniform):
+            passes = min(given.steps, runtime.passes(given.observed))
+            seeded = SeededTask(given.tokens, given.observed, noise, given.steps, passes)
+            queued = await self.engine.submit(seeded, deadline, offline)
+            assert seeded.drawn is not None
+            return seeded.drawn, queued
+        columns = runtime.layout.column
+        rows = TeacherRows(given.tokens, given.observed, noise, columns, given.steps)
+        task = TeacherTask(rows, runtime.whole_passes)
+        queued = await self.engine.submit(task, deadline, offline)
+        return rows.tokens, queued
+
+    async def log_likelihood(
+        self, tokens: Tokens, observed: Mask, deadline: float
+    ) -> NDArray[np.float64]:
+
+        def score() -> NDArray[np.float64]:
+            Work(deadline).check()
+            return self._runtime.log_likelihood(tokens, observed)
+
+        return await asyncio.get_running_loop().run_in_executor(self._executor, score)
+
+    def predict(self, rows: int, passes: int) -> float:
+        return self.engine.predict(rows, passes)
+
+    def statistics(self) -> EngineStatistics:
+        return self.engine.statistics()
+
+    def away(self) -> str:
+        return AWAY

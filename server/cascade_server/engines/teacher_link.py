@@ -1,0 +1,188 @@
+"""The teacher of another process, as a worker asks it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade_server.engines.engine import EngineStatistics
+from cascade_server.engines.latency_model import Hindsight, Outlook
+from cascade_server.engines.runtime import Mask, Runtime, Tokens
+from cascade_server.engines.teacher import AWAY, TeacherInput
+from cascade_server.engines.teacher_wire import (
+    Frame,
+    Said,
+    pack_draw,
+    pack_score,
+    read_frame,
+    unpack_drawn,
+    unpack_outlook,
+)
+from cascade_server.errors import DeadlinePassed, NotReady
+
+# Seconds between attempts to reach it.
+RECONNECT_SECONDS = 0.05
+
+
+class TeacherLink:
+    """A connection to the teacher's process, made again whenever it breaks.
+
+    Args:
+        path: of its socket.
+        clock: monotonic seconds, the same as deadlines'.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path, self.clock = path, clock
+        self._writer: asyncio.StreamWriter | None = None
+        self._waiting: dict[int, asyncio.Future[Frame]] = {}
+        self._number = 0
+        self._outlooks: dict[str, tuple[Outlook, EngineStatistics]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self.connected = asyncio.Event()
+
+    def teacher(self, runtime: Runtime) -> RemoteTeacher:
+        """A release's teacher over this connection."""
+        return RemoteTeacher(self, runtime.identity, runtime.teacher_part)
+
+    def start(self) -> None:
+        """Connect to the teacher's process, and again whenever it has been started anew."""
+        self._task = asyncio.create_task(self._keep_connected())
+
+    def stop(self) -> None:
+        """Let go of the connection; what waits fails."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def outlook(self, identity: str) -> tuple[Outlook, EngineStatistics] | None:
+        """What the process said last of a release; None while it is away."""
+        return self._outlooks.get(identity)
+
+    async def call(self, said: Said, content: bytes) -> Frame:
+        """Send a request and wait for its answer; cancelling cancels it there too.
+
+        Raises:
+            NotReady: the process is away, or went away.
+            DeadlinePassed: it says so.
+        """
+        writer = self._writer
+        if writer is None:
+            raise NotReady(AWAY)
+        self._number += 1
+        number = self._number
+        answer = self._waiting[number] = asyncio.get_running_loop().create_future()
+        writer.write(Frame(said, number, content).packed())
+        try:
+            frame = await answer
+        except asyncio.CancelledError:
+            if not writer.is_closing():
+                writer.write(Frame(Said.CANCEL, number, b"").packed())
+            raise
+        finally:
+            del self._waiting[number]
+        if frame.said is Said.LATE:
+            raise DeadlinePassed(frame.content.decode())
+        if frame.said is Said.FAILED:
+            raise RuntimeError(f"in the teacher's process: {frame.content.decode()}")
+        return frame
+
+    async def _keep_connected(self) -> None:
+        try:
+            while True:
+                with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                    reader, self._writer = await asyncio.open_unix_connection(self._path)
+                    await self._read(reader)
+                self._disconnected()
+                await asyncio.sleep(RECONNECT_SECONDS)
+        finally:
+            self._disconnected()
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        while True:
+            frame = await read_frame(reader)
+            if frame.said is Said.OUTLOOK:
+                identity, outlook, statistics = unpack_outlook(frame.content)
+                self._outlooks[identity] = outlook, statistics
+                self.connected.set()
+                continue
+            answer = self._waiting.get(frame.number)
+            if answer is not None and not answer.done():
+                answer.set_result(frame)
+
+    def _disconnected(self) -> None:
+        self.connected.clear()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        self._outlooks.clear()
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(NotReady(AWAY))
+
+
+class RemoteTeacher:
+    """A release's teacher in its own process; see `teacher.Teacher`."""
+
+    def __init__(self, link: TeacherLink, identity: str, most_rows: int) -> None:
+        self._link, self._identity, self.most_rows = link, identity, most_rows
+        # Rows that were sent and have not come back, which the process may not yet have told of.
+        self._underway = 0
+        # The process has the lowest priority.
+        self._hindsight = Hindsight()
+
+    async def draw(
+        self, given: TeacherInput, deadline: float, offline: bool = False
+    ) -> tuple[Tokens, float]:
+        rows = 0 if offline else len(given.tokens)
+        self._check()
+        began, predicted = self._link.clock(), self._told(len(given.tokens), given.steps)
+        self._underway += rows
+        try:
+            content = pack_draw(self._identity, given, deadline, offline)
+            return unpack_drawn((await self._link.call(Said.DRAW, content)).content)
+        finally:
+            self._underway -= rows
+            if rows:
+                now = self._link.clock()
+                self._hindsight.observe(now, predicted, now - began)
+
+    async def log_likelihood(
+        self, tokens: Tokens, observed: Mask, deadline: float
+    ) -> NDArray[np.float64]:
+        self._check()
+        content = pack_score(self._identity, tokens, observed, deadline)
+        frame = await self._link.call(Said.SCORE, content)
+        return np.frombuffer(frame.content, np.float64)
+
+    def _check(self) -> None:
+        # Nor does it know a release that has come to the repository since it started.
+        if self._link.outlook(self._identity) is None:
+            raise NotReady(AWAY)
+
+    def predict(self, rows: int, passes: int) -> float:
+        return self._told(rows, passes) + self._hindsight.delay(self._link.clock())
+
+    def _told(self, rows: int, passes: int) -> float:
+        """The prediction, as far as the process can tell."""
+        told = self._link.outlook(self._identity)
+        if told is None:
+            return math.inf
+        outlook = told[0]
+        if self._underway > outlook.ahead:
+            outlook = outlook._replace(ahead=self._underway)
+        return outlook.predict(self._link.clock(), rows, passes)
+
+    def statistics(self) -> EngineStatistics:
+        """See `Teacher`; what the process said last, of all workers."""
+        told = self._link.outlook(self._identity)
+        return EngineStatistics() if told is None else told[1]
+
+    def away(self) -> str:
+        return AWAY

@@ -1,0 +1,131 @@
+"""The teacher in a process of its own: what it computes never delays a worker's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cascade_server.engines.runtime import Runtime
+from cascade_server.engines.teacher import LocalTeacher
+from cascade_server.engines.teacher_wire import (
+    Frame,
+    Said,
+    pack_drawn,
+    pack_outlook,
+    read_frame,
+    unpack_draw,
+    unpack_score,
+)
+from cascade_server.errors import DeadlinePassed
+
+log = logging.getLogger("cascade.server")
+
+# Seconds between looks at what workers should know of the queue, where it has changed.
+OUTLOOK_SECONDS = 0.005
+
+
+class TeacherServer:
+    """Answers workers on a Unix socket; their requests share the passes of the network.
+
+    Args:
+        runtimes: the releases whose teachers are asked.
+        path: of the socket.
+    """
+
+    def __init__(self, runtimes: Iterable[Runtime], path: Path) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(1, "teacher")
+        self._teachers = {
+            runtime.identity: LocalTeacher(runtime, self._thread) for runtime in runtimes
+        }
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._told: dict[str, bytes] = {}
+        # Requests that have not been answered, and whether there are any.
+        self._open = 0
+        self._has_work = asyncio.Event()
+
+    async def start(self) -> None:
+        """Listen; whoever connects is told first how every teacher does."""
+        self._tell()
+        self._server = await asyncio.start_unix_server(self._connected, self._path)
+        self._telling = asyncio.create_task(self._keep_telling())
+
+    def stop(self) -> None:
+        """Hang up; what is underway is dropped."""
+        self._telling.cancel()
+        self._server.close()
+        for writer in list(self._writers):
+            writer.close()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        tasks: dict[int, asyncio.Task[None]] = {}
+        for outlook in self._told.values():
+            writer.write(outlook)
+        try:
+            while True:
+                frame = await read_frame(reader)
+                if frame.said is Said.CANCEL:
+                    if frame.number in tasks:
+                        tasks[frame.number].cancel()
+                    continue
+                tasks[frame.number] = asyncio.create_task(self._answer(frame, writer, tasks))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the worker is gone
+        finally:
+            self._writers.discard(writer)
+            for task in list(tasks.values()):
+                task.cancel()
+            writer.close()
+
+    async def _answer(
+        self, frame: Frame, writer: asyncio.StreamWriter, tasks: dict[int, asyncio.Task[None]]
+    ) -> None:
+        self._open += 1
+        self._has_work.set()
+        try:
+            said, content = await self._done(frame)
+        except DeadlinePassed as exc:
+            said, content = Said.LATE, str(exc).encode()
+        except Exception as exc:
+            log.exception("the teacher failed")
+            said, content = Said.FAILED, repr(exc).encode()
+        finally:
+            self._open -= 1
+            tasks.pop(frame.number, None)
+        if not writer.is_closing():
+            writer.write(Frame(said, frame.number, content).packed())
+
+    async def _done(self, frame: Frame) -> tuple[Said, bytes]:
+        if frame.said is Said.DRAW:
+            identity, given, deadline, offline = unpack_draw(frame.content)
+            teacher = self._teachers[identity]
+            return Said.DRAWN, pack_drawn(*await teacher.draw(given, deadline, offline))
+        identity, tokens, observed, deadline = unpack_score(frame.content)
+        scored = await self._teachers[identity].log_likelihood(tokens, observed, deadline)
+        return Said.SCORED, scored.tobytes()
+
+    async def _keep_telling(self) -> None:
+        while True:
+            await self._has_work.wait()
+            while self._open:
+                self._tell()
+                await asyncio.sleep(OUTLOOK_SECONDS)
+            self._has_work.clear()
+            # An idle teacher has nothing new to tell.
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tell every worker what has changed since."""
+        for identity, teacher in self._teachers.items():
+            engine = teacher.engine
+            content = pack_outlook(identity, engine.outlook(), engine.statistics())
+            told = Frame(Said.OUTLOOK, 0, content).packed()
+            if self._told.get(identity) != told:
+                self._told[identity] = told
+                for writer in self._writers:
+                    writer.write(told)

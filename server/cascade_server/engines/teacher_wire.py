@@ -1,0 +1,155 @@
+"""What a worker and the teacher's process say to each other over a Unix socket.
+
+A frame is its length, a kind and the number of the call, then a header of its kind and the bytes of
+arrays. Both ends are of one version, started by one supervisor, on one machine: there is nothing to
+negotiate, deadlines are of the machine's monotonic clock, and arrays are in its byte order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from dataclasses import astuple, dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade_server.engines.engine import EngineStatistics
+from cascade_server.engines.latency_model import Line, Outlook
+from cascade_server.engines.philox import Uniform
+from cascade_server.engines.runtime import Noise, Tokens
+from cascade_server.engines.teacher import TeacherInput
+
+FRAME = struct.Struct("<IBQ")
+DRAW = struct.Struct("<HIIIId??")
+SEEDED = struct.Struct("<QQQ")
+SCORE = struct.Struct("<HIId")
+OUTLOOK = struct.Struct("<Hdddd9Q2Q")
+DRAWN = struct.Struct("<dII")
+
+
+class Said(IntEnum):
+    """Kinds of frames; from a worker up to CANCEL, from the teacher after it."""
+
+    DRAW = 1
+    SCORE = 2
+    CANCEL = 3
+    DRAWN = 4
+    SCORED = 5
+    LATE = 6
+    FAILED = 7
+    OUTLOOK = 8
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One message between a worker and the teacher's process, either way."""
+
+    said: Said
+    number: int
+    content: bytes
+
+    def packed(self) -> bytes:
+        return FRAME.pack(len(self.content), self.said, self.number) + self.content
+
+
+async def read_frame(reader: asyncio.StreamReader) -> Frame:
+    """The next frame.
+
+    Raises:
+        asyncio.IncompleteReadError: the other end is gone.
+    """
+    length, said, number = FRAME.unpack(await reader.readexactly(FRAME.size))
+    return Frame(Said(said), number, await reader.readexactly(length))
+
+
+def pack_draw(identity: str, given: TeacherInput, deadline: float, offline: bool) -> bytes:
+    """Rows of a release to complete."""
+    name = identity.encode()
+    noise = given.noise
+    if isinstance(noise, Uniform):
+        width, seeded = noise.width, True
+        packed = SEEDED.pack(noise.seed, noise.chunk, noise.start)
+    else:
+        width, seeded = noise.shape[1], False
+        packed = np.ascontiguousarray(noise, np.float32).tobytes()
+    n, slots = given.tokens.shape
+    header = DRAW.pack(len(name), n, slots, width, given.steps, deadline, offline, seeded)
+    return b"".join(
+        (
+            header,
+            name,
+            np.ascontiguousarray(given.tokens, np.int32).tobytes(),
+            np.ascontiguousarray(given.observed, np.bool_).tobytes(),
+            packed,
+        )
+    )
+
+
+def unpack_draw(content: bytes) -> tuple[str, TeacherInput, float, bool]:
+    """What `pack_draw` was given."""
+    length, n, slots, width, steps, deadline, offline, seeded = DRAW.unpack_from(content)
+    name, offset = _name(content, DRAW.size, length)
+    tokens = np.frombuffer(content, np.int32, n * slots, offset).reshape(n, slots)
+    offset += 4 * n * slots
+    observed = np.frombuffer(content, np.bool_, n * slots, offset).reshape(n, slots)
+    offset += n * slots
+    noise: Noise | Uniform
+    if seeded:
+        seed, chunk, start = SEEDED.unpack_from(content, offset)
+        noise = Uniform(seed, chunk, start, n, width)
+    else:
+        noise = np.frombuffer(content, np.float32, n * width, offset).reshape(n, width)
+    return name, TeacherInput(tokens, observed, noise, steps), deadline, offline
+
+
+def pack_score(
+    identity: str, tokens: Tokens, observed: NDArray[np.bool_], deadline: float
+) -> bytes:
+    """Rows of a release to score."""
+    name = identity.encode()
+    header = SCORE.pack(len(name), *tokens.shape, deadline)
+    arrays = np.ascontiguousarray(tokens, np.int32), np.ascontiguousarray(observed, np.bool_)
+    return header + name + b"".join(array.tobytes() for array in arrays)
+
+
+def unpack_score(content: bytes) -> tuple[str, Tokens, NDArray[np.bool_], float]:
+    """What `pack_score` was given."""
+    length, n, slots, deadline = SCORE.unpack_from(content)
+    name, offset = _name(content, SCORE.size, length)
+    tokens = np.frombuffer(content, np.int32, n * slots, offset).reshape(n, slots)
+    observed = np.frombuffer(content, np.bool_, n * slots, offset + 4 * n * slots)
+    return name, tokens, observed.reshape(n, slots), deadline
+
+
+def pack_drawn(tokens: Tokens, queued: float) -> bytes:
+    """Completed rows, and the seconds that they waited."""
+    return DRAWN.pack(queued, *tokens.shape) + np.ascontiguousarray(tokens, np.int32).tobytes()
+
+
+def unpack_drawn(content: bytes) -> tuple[Tokens, float]:
+    """What `pack_drawn` was given; the rows may be written to."""
+    queued, n, slots = DRAWN.unpack_from(content)
+    tokens = np.frombuffer(content, np.int32, n * slots, DRAWN.size).reshape(n, slots)
+    return tokens.copy(), queued
+
+
+def pack_outlook(identity: str, outlook: Outlook, statistics: EngineStatistics) -> bytes:
+    """How a release's engine does."""
+    name = identity.encode()
+    numbers = (*outlook.line, outlook.busy_until, *astuple(statistics))
+    return OUTLOOK.pack(len(name), *numbers, outlook.ahead, outlook.most) + name
+
+
+def unpack_outlook(content: bytes) -> tuple[str, Outlook, EngineStatistics]:
+    """What `pack_outlook` was given."""
+    length, a, b, factor, busy_until, *counts = OUTLOOK.unpack_from(content)
+    *statistics, ahead, most = counts
+    name, _ = _name(content, OUTLOOK.size, length)
+    outlook = Outlook(Line(a, b, factor), busy_until, ahead, most)
+    return name, outlook, EngineStatistics(*statistics)
+
+
+def _name(content: bytes, offset: int, length: int) -> tuple[str, int]:
+    return content[offset : offset + length].decode(), offset + length

@@ -1,0 +1,214 @@
+"""One server's calls, over a connection of this process's own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+from cascade_proto import inference_pb2 as pb
+from cascade_proto.inference_pb2_grpc import GRPCInferenceServiceStub
+
+from cascade_server.engines.triton.contract import (
+    CANCELS_FROM,
+    Network,
+    Serves,
+    differs,
+    may_cancel,
+    missing,
+    serves,
+)
+from cascade_server.engines.triton.messages import Batch, to_answer, to_request
+
+log = logging.getLogger("cascade.server")
+
+MODEL_CONFIG = "/inference.GRPCInferenceService/ModelConfig"
+OPTIONS = (
+    # Every worker has its own connection, and finds out soon that a server is back.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    # What fails is sent elsewhere, not again to the same server.
+    ("grpc.enable_retries", 0),
+    # The proxy that an environment names is for the web.
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+)
+# Seconds after its deadline at which a call is cancelled where none should be: a server that stood
+# still meanwhile has gone on long before, or has been started again.
+FAR_SECONDS = 600.0
+# Seconds that hanging up waits for calls that should not be cancelled; a supervisor waits for five.
+CLOSE_SECONDS = 3.0
+PUSHBACK_MS = 100
+# What a server has without our asking is told in so many characters at most.
+WORDS = 200
+
+
+class Unfit(Exception):
+    """A server does not have what a release needs; says what it has, and what it should."""
+
+
+class Client:
+    """Calls to one server; to be made in the event loop that uses it.
+
+    Attributes:
+        cancels: whether the server may be sent cancellations; not before it has been seen.
+
+    Args:
+        target: HOST:PORT.
+    """
+
+    def __init__(self, target: str) -> None:
+        self._target, self.cancels, self._met = target, False, False
+        # Those that are not to be cancelled, whether somebody waits for them or not.
+        self._calls: set[asyncio.Future[Any]] = set()
+        self._channel = grpc.aio.insecure_channel(target, options=OPTIONS)
+        self._stub: Any = GRPCInferenceServiceStub(self._channel)
+        self._config = self._channel.unary_unary(
+            MODEL_CONFIG,
+            request_serializer=pb.ModelConfigRequest.SerializeToString,
+            response_deserializer=pb.ModelConfigResponse.FromString,
+        )
+
+    async def close(self) -> None:
+        """Hang up; what is underway is cancelled, where that can do harm after a while only."""
+        if self._calls:
+            await asyncio.wait(self._calls, timeout=CLOSE_SECONDS)
+        if left := len(self._calls):
+            log.warning("%s has %d calls unanswered, which hanging up cancels", self._target, left)
+        await self._channel.close()
+
+    async def ready(self, timeout: float) -> bool:
+        """Whether the server says that it takes requests; a gRPC error if it says nothing."""
+        return bool((await self._stub.ServerReady(pb.ServerReadyRequest(), timeout=timeout)).ready)
+
+    async def meet(self, timeout: float) -> None:
+        """See who the server is, and so whether calls may be cancelled there."""
+        who = pb.ServerMetadataResponse()
+        try:
+            who = await self._stub.ServerMetadata(pb.ServerMetadataRequest(), timeout=timeout)
+        except grpc.aio.AioRpcError as exc:
+            # Every Triton has this call.
+            if exc.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                raise
+        before, self.cancels = self.cancels, may_cancel(who.name, who.version, who.extensions)
+        if not self.cancels and (before or not self._met):
+            log.warning(
+                "%s is Triton %s, which a cancelled call can end: calls are left alone there; "
+                "%d.%d has that repaired",
+                self._target,
+                who.version or "of no version",
+                *CANCELS_FROM,
+            )
+        self._met = True
+
+    async def model_ready(self, network: Network, timeout: float) -> bool:
+        """Whether a network may be asked."""
+        request = pb.ModelReadyRequest(name=network.model, version=str(network.version))
+        try:
+            return bool((await self._stub.ModelReady(request, timeout=timeout)).ready)
+        except grpc.aio.AioRpcError as exc:
+            if exc.code() is grpc.StatusCode.NOT_FOUND:
+                return False
+            raise
+
+    async def examine(self, network: Network, timeout: float) -> Serves:
+        """What the server has of a network.
+
+        Raises:
+            Unfit: not what the release needs.
+        """
+        ready = await self._ready_models(timeout)
+        versions = [version for name, version in ready if name == network.model]
+        if wrong := missing(network, versions, (name for name, _ in ready)):
+            raise Unfit(wrong)
+        version = str(network.version)
+        about = pb.ModelMetadataRequest(name=network.model, version=version)
+        found = await self._stub.ModelMetadata(about, timeout=timeout)
+        if wrong := differs(network, found):
+            raise Unfit(wrong)
+        most = 0
+        try:
+            asked = pb.ModelConfigRequest(name=network.model, version=version)
+            most = (await self._config(asked, timeout=timeout)).config.max_batch_size
+        except grpc.aio.AioRpcError as exc:
+            # A Cascade server has no such call, and takes any number of rows.
+            if exc.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                raise
+        return serves(network, found, most)
+
+    async def _ready_models(self, timeout: float) -> list[tuple[str, str]]:
+        """Names and versions of the models that the server says are ready."""
+        request = pb.RepositoryIndexRequest(ready=True)
+        index = await self._stub.RepositoryIndex(request, timeout=timeout)
+        return [(model.name, model.version) for model in index.models]
+
+    async def infer(
+        self,
+        network: Network,
+        batch: Batch,
+        remaining: float,
+        offline: bool = False,
+        ended: Callable[[], None] = lambda: None,
+    ) -> Any:
+        """Run a network; see `to_answer`.
+
+        Cancelling cancels it there too, where that does no harm. Elsewhere the call is left alone:
+        it goes on until it is answered, long past its deadline if need be, and the answer is
+        dropped; who waits has to see to the deadline.
+
+        Args:
+            network, batch: what is run.
+            remaining: seconds that there are for it; infinite: as long as it takes.
+            offline: nobody waits for it.
+            ended: is called once the server no longer has the batch, before this returns unless
+                the call is left alone.
+
+        Raises:
+            WrongAnswer: the server answered what the contract does not allow.
+        """
+        call: asyncio.Future[Any] | None = None
+        try:
+            request = to_request(network, batch, remaining, offline)
+            timeout = None if math.isinf(remaining) else max(0.001, remaining)
+            if self.cancels:
+                response = await self._stub.ModelInfer(request, timeout=timeout)
+            else:
+                far = None if timeout is None else timeout + FAR_SECONDS
+                call = asyncio.ensure_future(self._stub.ModelInfer(request, timeout=far))
+                self._calls.add(call)
+                call.add_done_callback(self._done)
+                response = await asyncio.shield(call)
+            return to_answer(network, batch, response)
+        finally:
+            if call is None or call.done():
+                ended()
+            else:
+                call.add_done_callback(lambda _: ended())
+
+    def _done(self, call: asyncio.Future[Any]) -> None:
+        self._calls.discard(call)
+        if not call.cancelled():
+            call.exception()  # nobody may be left to see it
+
+
+def words_of(error: grpc.aio.AioRpcError) -> str:
+    """A failed call in a line: no stack trace that a model wrote."""
+    details = (error.details() or "").partition("last error:")
+    said = (details[2] or details[0]).strip().partition("\n")[0]
+    if "onnection refused" in said:
+        said = "connection refused"
+    return f"{said[:WORDS].rstrip(' .')} ({error.code().name})" if said else error.code().name
+
+
+def pushback_of(error: grpc.aio.AioRpcError) -> int:
+    """When a full server says to come back, in milliseconds."""
+    for name, value in error.trailing_metadata() or ():
+        if name == "grpc-retry-pushback-ms" and str(value).isdigit():
+            return int(value)
+    return PUSHBACK_MS

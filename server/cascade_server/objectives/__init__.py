@@ -1,0 +1,1 @@
+"""What is promised, as values: objectives, burn rates, how canaries are judged, alerting rules."""

@@ -1,0 +1,52 @@
+"""What metrics and their labels are called, for those that the server exposes and for the rules.
+
+The service's own follow Prometheus: base units, `_total`. Those of objectives are Sloth's
+(https://sloth.dev), so that its dashboards and everybody's habits fit.
+"""
+
+from __future__ import annotations
+
+from cascade_server.objectives.objective import Objective
+from cascade_server.terms import ServiceClass, Tier
+
+REQUESTS = "cascade_requests_total"
+DURATION = "cascade_request_duration_seconds"
+ROWS = "cascade_rows_total"
+
+# The label of a call that nobody drew for.
+NO_TIER = "none"
+# Tiers that can answer a class.
+CAN_ANSWER = {
+    ServiceClass.REALTIME: (Tier.STUDENT, Tier.TEACHER),
+    ServiceClass.FULL: (Tier.STUDENT, Tier.TEACHER),
+    ServiceClass.OFFLINE: (Tier.TEACHER,),
+}
+
+# Upper bounds in seconds; the thresholds of latency objectives are added.
+BUCKETS = (
+    *(0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0),
+)
+
+ERROR_RATIO = "slo:sli_error:ratio_rate{window}"
+OBJECTIVE = "slo:objective:ratio"
+ERROR_BUDGET = "slo:error_budget:ratio"
+PERIOD_DAYS = "slo:time_period:days"
+CURRENT_BURN_RATE = "slo:current_burn_rate:ratio"
+PERIOD_BURN_RATE = "slo:period_burn_rate:ratio"
+BUDGET_REMAINING = "slo:period_error_budget_remaining:ratio"
+INFO = "sloth_slo_info"
+
+
+def identity(service: str, objective: Objective) -> dict[str, str]:
+    """The labels that tell one objective's series from all others."""
+    return {
+        "sloth_id": f"{service}-{objective.name}",
+        "sloth_service": service,
+        "sloth_slo": objective.name,
+    }
+
+
+def descriptive(objective: Objective) -> dict[str, str]:
+    """Labels for people and routes."""
+    return {"table": objective.table, "class": str(objective.service)}

@@ -1,0 +1,266 @@
+"""What is promised: service level objectives by table and class of service, from `slo.yaml`.
+
+window_days: 30
+objectives:
+  - table: "*"
+    class: realtime
+    latency: {threshold_ms: 50, target: 0.99}
+    availability: {target: 0.999}
+    fidelity: {tier: teacher, target: 0.2}
+
+`*` stands for every table that has no objective of its own for that class and kind; each table is
+held to it, and has its error budget, by itself.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from cascade_tables.errors import FileRefused, listing, shown
+
+from cascade_server.errors import ConfigError
+from cascade_server.terms import ServiceClass, Tier
+
+EVERY = "*"
+# What a deployment may be called in rules and metrics.
+SERVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+LONGEST_WINDOW_DAYS = 90
+LONGEST_THRESHOLD_MS = 3_600_000
+# Lowest fidelity first.
+TIERS = (Tier.STUDENT, Tier.TEACHER)
+
+
+class Kind(StrEnum):
+    """What an objective is about."""
+
+    AVAILABILITY = "availability"
+    LATENCY = "latency"
+    FIDELITY = "fidelity"
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One promise, and so one error budget.
+
+    Attributes:
+        table: its name; `EVERY` until `SloConfig.of` puts a table's name in its place.
+        service: the class of service.
+        kind: what it is about.
+        target: the share of events that is to be good, in (0, 1).
+        threshold: of latency; seconds, an answer that takes as long is still good.
+        tier: of fidelity; a row of this tier or a higher one is good.
+    """
+
+    table: str
+    service: ServiceClass
+    kind: Kind
+    target: float
+    threshold: float | None = None
+    tier: Tier | None = None
+
+    @property
+    def name(self) -> str:
+        """What tells it from every other objective: "credit-realtime-latency-50ms"."""
+        parts = [self.table, self.service, self.kind]
+        if self.threshold is not None:
+            parts.append(f"{1e3 * self.threshold:.10g}ms")
+        if self.tier is not None:
+            parts.append(self.tier)
+        return "-".join(parts)
+
+    def satisfied_by(self, tier: Tier) -> bool:
+        """Whether a row of that tier is good."""
+        return self.tier is None or TIERS.index(tier) >= TIERS.index(self.tier)
+
+
+# What is promised where nothing else is said. Nothing on fidelity: which share of the answers the
+# teacher can give depends on the deadlines that callers set.
+DEFAULTS = (
+    Objective(EVERY, ServiceClass.REALTIME, Kind.LATENCY, 0.99, threshold=0.05),
+    Objective(EVERY, ServiceClass.REALTIME, Kind.AVAILABILITY, 0.999),
+    Objective(EVERY, ServiceClass.FULL, Kind.LATENCY, 0.95, threshold=1.0),
+    Objective(EVERY, ServiceClass.FULL, Kind.AVAILABILITY, 0.999),
+    Objective(EVERY, ServiceClass.OFFLINE, Kind.AVAILABILITY, 0.99),
+)
+
+
+@dataclass(frozen=True)
+class SloConfig:
+    """The objectives of a deployment.
+
+    Attributes:
+        service: what the deployment is called in rules and metrics.
+        window_days: what an error budget is for.
+        objectives: as in the file, `EVERY` included.
+    """
+
+    service: str = "cascade"
+    window_days: int = 30
+    objectives: tuple[Objective, ...] = DEFAULTS
+
+    @property
+    def window(self) -> int:
+        """Seconds of an error budget."""
+        return self.window_days * 86_400
+
+    def of(self, tables: Collection[str]) -> tuple[Objective, ...]:
+        """The objectives of these tables, by name of the table, then in the order of the file.
+
+        Raises:
+            ConfigError: an objective is for a table that is none of them.
+        """
+        for each in self.objectives:
+            if each.table != EVERY and each.table not in tables:
+                close = get_close_matches(each.table, tables, n=1)
+                hint = f". Did you mean {close[0]!r}?" if close else ""
+                raise ConfigError(
+                    f"an objective is for table {each.table!r}; allowed: '*' or one of "
+                    f"{listing(sorted(tables)) or 'none'}{hint}"
+                )
+        own = {(each.table, each.service, each.kind) for each in self.objectives}
+        return tuple(
+            replace(each, table=table)
+            for table in sorted(tables)
+            for each in self.objectives
+            if each.table == table
+            or (each.table == EVERY and (table, each.service, each.kind) not in own)
+        )
+
+
+def promised(objectives: Iterable[Objective]) -> dict[str, float]:
+    """By table, seconds of real time's latency objective; of several, of the highest target."""
+    found: dict[str, Objective] = {}
+    for each in objectives:
+        if each.service is ServiceClass.REALTIME and each.threshold is not None:
+            other = found.get(each.table)
+            if other is None or each.target > other.target:
+                found[each.table] = each
+    return {table: each.threshold or math.inf for table, each in found.items()}
+
+
+def load_slo(path: Path) -> SloConfig:
+    """Read `slo.yaml`.
+
+    Raises:
+        ConfigError: it cannot be read, or something in it is not allowed; names the key, its value
+            and what is allowed.
+    """
+    from cascade_tables.yaml_files import load_yaml  # a server without the file needs no PyYAML
+
+    try:
+        content = load_yaml(path)
+    except FileRefused as exc:
+        raise ConfigError(str(exc)) from exc
+    try:
+        return parse_slo(content)
+    except ConfigError as exc:
+        raise ConfigError(f"{path}: {exc}") from exc
+
+
+def parse_slo(content: Any) -> SloConfig:
+    """The content of `slo.yaml`, checked.
+
+    Raises:
+        ConfigError: as `load_slo`.
+    """
+    top = _mapping(content, "the file", ("service", "window_days", "objectives"), ("objectives",))
+    service = top.get("service", SloConfig.service)
+    if not isinstance(service, str) or not SERVICE_NAME.fullmatch(service):
+        raise _not_allowed("service", service, "letters, digits, '_', '.' and '-', at most 63")
+    days = top.get("window_days", SloConfig.window_days)
+    if type(days) is not int or not 1 <= days <= LONGEST_WINDOW_DAYS:
+        raise _not_allowed("window_days", days, f"a whole number, 1 to {LONGEST_WINDOW_DAYS}")
+    entries = top["objectives"]
+    if not isinstance(entries, list) or not entries:
+        raise _not_allowed("objectives", entries, "a list of one or more objectives")
+    objectives = [
+        objective
+        for number, entry in enumerate(entries)
+        for objective in _entry(entry, f"objectives[{number}]")
+    ]
+    seen = set()
+    for each in objectives:
+        if each.name in seen:
+            raise ConfigError(f"objectives: {each.name} is there twice; allowed: once")
+        seen.add(each.name)
+    return SloConfig(service, days, tuple(objectives))
+
+
+def _entry(entry: Any, where: str) -> Iterable[Objective]:
+    kinds = tuple(Kind)
+    keys = _mapping(entry, where, ("table", "class", *kinds), ("table", "class"))
+    table = keys["table"]
+    if not isinstance(table, str) or not table:
+        raise _not_allowed(f"{where}.table", table, "the name of a table, or '*' for every table")
+    if keys["class"] not in list(ServiceClass):
+        raise _not_allowed(f"{where}.class", keys["class"], listing(ServiceClass))
+    service = ServiceClass(keys["class"])
+    if not any(kind in keys for kind in kinds):
+        raise ConfigError(f"{where} promises nothing; allowed: one or more of {listing(kinds)}")
+    for kind in kinds:
+        if kind not in keys:
+            continue
+        # Several thresholds, say 90 % within 5 ms and 99 % within 50 ms, are a list.
+        values = keys[kind] if isinstance(keys[kind], list) else [keys[kind]]
+        if not values:
+            raise _not_allowed(f"{where}.{kind}", values, "a mapping, or a list of mappings")
+        for number, value in enumerate(values):
+            at = f"{where}.{kind}" + (f"[{number}]" if isinstance(keys[kind], list) else "")
+            yield _objective(value, at, Objective(table, service, kind, 0.0))
+
+
+def _objective(value: Any, where: str, of: Objective) -> Objective:
+    own = {Kind.LATENCY: ("threshold_ms",), Kind.FIDELITY: ("tier",)}.get(of.kind, ())
+    keys = _mapping(value, where, (*own, "target"), (*own, "target"))
+    target = keys["target"]
+    if not _is_number(target) or not 0 < target < 1:
+        raise _not_allowed(f"{where}.target", target, "a share above 0 and below 1, such as 0.999")
+    objective = replace(of, target=float(target))
+    if of.kind is Kind.LATENCY:
+        threshold = keys["threshold_ms"]
+        if not _is_number(threshold) or not 0 < threshold <= LONGEST_THRESHOLD_MS:
+            most = f"{LONGEST_THRESHOLD_MS:,}"
+            raise _not_allowed(
+                f"{where}.threshold_ms", threshold, f"milliseconds above 0, up to {most}"
+            )
+        # 0.05 rather than 0.050000000000000003: it is the name of a bucket.
+        objective = replace(objective, threshold=float(f"{threshold / 1e3:.12g}"))
+    if of.kind is Kind.FIDELITY:
+        if keys["tier"] not in TIERS:
+            raise _not_allowed(f"{where}.tier", keys["tier"], listing(TIERS))
+        objective = replace(objective, tier=Tier(keys["tier"]))
+    return objective
+
+
+def _mapping(
+    value: Any, where: str, allowed: Collection[str], required: Collection[str]
+) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _not_allowed(where, value, f"a mapping with {listing(allowed)}")
+    for key in value:
+        if key not in allowed:
+            close = get_close_matches(str(key), map(str, allowed), n=1)
+            hint = f". Did you mean {close[0]!r}?" if close else ""
+            raise ConfigError(
+                f"{where} has the key {shown(key)}; allowed: {listing(allowed)}{hint}"
+            )
+    for key in required:
+        if key not in value:
+            raise ConfigError(f"{where} lacks {key!r}; it needs {listing(required)}")
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value)
+
+
+def _not_allowed(where: str, value: Any, allowed: str) -> ConfigError:
+    return ConfigError(f"{where} is {shown(value)}; allowed: {allowed}")

@@ -1,0 +1,223 @@
+"""Prometheus rules of objectives: recordings and multiwindow, multi-burn-rate alerts, as Sloth's.
+
+For each objective three groups: the ratio of bad events over each window, from the server's own
+counters; what follows from it; and two alerts. They differ from Sloth's in three things. A ratio
+without events is absent rather than NaN. The ratio of the whole period weighs events, not moments.
+And they read recorded series only (`instance=""`): the server exposes some of the same names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from importlib.metadata import version
+from typing import Any
+
+from prometheus_client.utils import floatToGoString
+
+from cascade_server.objectives import metric_names as slo_names
+from cascade_server.objectives.blame import BLAMED
+from cascade_server.objectives.burn import PAIRS, WINDOWS, Alert
+from cascade_server.objectives.objective import TIERS, Kind, Objective, SloConfig
+from cascade_server.objectives.report import OK
+
+# What the ratio of the whole period is made of: events a second, over five minutes.
+ERRORS, EVENTS = "slo:sli_errors:rate5m", "slo:sli_events:rate5m"
+ON = "on(sloth_id, sloth_slo, sloth_service) group_left"
+
+Rule = dict[str, Any]
+
+
+def rules(config: SloConfig, tables: Collection[str]) -> dict[str, Any]:
+    """The content of a rules file for the objectives of some tables."""
+    groups = []
+    for objective in config.of(tables):
+        labels = slo_names.identity(config.service, objective) | slo_names.descriptive(objective)
+        identifier = labels["sloth_id"]
+        groups += [
+            {
+                "name": f"sloth-slo-sli-recordings-{identifier}",
+                "rules": sli_rules(config, objective, labels),
+            },
+            {
+                "name": f"sloth-slo-meta-recordings-{identifier}",
+                "rules": meta_rules(config, objective, labels),
+            },
+            {
+                "name": f"sloth-slo-alerts-{identifier}",
+                "rules": alert_rules(config, objective, labels),
+            },
+        ]
+    return {"groups": groups}
+
+
+def sli_rules(config: SloConfig, objective: Objective, labels: Mapping[str, str]) -> list[Rule]:
+    """The share of events that was bad, over each window and the whole period."""
+    found = []
+    for window in WINDOWS:
+        bad, all_ = rates(objective, window)
+        found.append(
+            _record(
+                slo_names.ERROR_RATIO.format(window=window),
+                f"{bad}\n/\n({all_} > 0)",
+                {**labels, "sloth_window": window},
+            )
+        )
+    bad, all_ = rates(objective, "5m")
+    found += [_record(ERRORS, bad, labels), _record(EVENTS, all_, labels)]
+    period, of = f"{config.window_days}d", selector(config, objective)
+    found.append(
+        _record(
+            slo_names.ERROR_RATIO.format(window=period),
+            f"sum_over_time({ERRORS}{of}[{period}])\n/\n"
+            f"(sum_over_time({EVENTS}{of}[{period}]) > 0)",
+            {**labels, "sloth_window": period},
+        )
+    )
+    return found
+
+
+def rates(objective: Objective, window: str) -> tuple[str, str]:
+    """Bad events and all events a second, in PromQL."""
+    of = {"table": objective.table, "class": str(objective.service)}
+    if objective.kind is Kind.AVAILABILITY:
+        blamed = "|".join(code.name for code in BLAMED)
+        return (
+            _rate(slo_names.REQUESTS, of, window, f'code=~"{blamed}"'),
+            _rate(slo_names.REQUESTS, of, window, f'code=~"{OK.name}|{blamed}"'),
+        )
+    if objective.kind is Kind.LATENCY:
+        assert objective.threshold is not None
+        answered, bound = f'code="{OK.name}"', floatToGoString(objective.threshold)
+        count = _rate(f"{slo_names.DURATION}_count", of, window, answered)
+        good = _rate(f"{slo_names.DURATION}_bucket", of, window, answered, f'le="{bound}"')
+        return f"({count} - {good})", count
+    bad_tiers = "|".join(tier for tier in TIERS if not objective.satisfied_by(tier))
+    rows = _rate(slo_names.ROWS, of, window)
+    if not bad_tiers:
+        return f"(0 * {rows})", rows
+    return _rate(slo_names.ROWS, of, window, f'tier=~"{bad_tiers}"'), rows
+
+
+def meta_rules(config: SloConfig, objective: Objective, labels: Mapping[str, str]) -> list[Rule]:
+    """What is promised, and how the budget fares."""
+    of, period = selector(config, objective), f"{config.window_days}d"
+    current = slo_names.ERROR_RATIO.format(window="5m")
+    whole = slo_names.ERROR_RATIO.format(window=period)
+    budget = f"{slo_names.ERROR_BUDGET}{of}"
+    return [
+        _record(slo_names.OBJECTIVE, f"vector({objective.target!r})", labels),
+        _record(slo_names.ERROR_BUDGET, f"vector(1 - {objective.target!r})", labels),
+        _record(slo_names.PERIOD_DAYS, f"vector({config.window_days})", labels),
+        _record(slo_names.CURRENT_BURN_RATE, f"{current}{of}\n/ {ON}\n{budget}", labels),
+        _record(slo_names.PERIOD_BURN_RATE, f"{whole}{of}\n/ {ON}\n{budget}", labels),
+        _record(slo_names.BUDGET_REMAINING, f"1 - {slo_names.PERIOD_BURN_RATE}{of}", labels),
+        _record(
+            slo_names.INFO,
+            "vector(1)",
+            {
+                **labels,
+                "sloth_mode": "cascade-slo-rules",
+                "sloth_objective": f"{100 * objective.target:.10g}",
+                "sloth_spec": "cascade/v1",
+                "sloth_version": version("cascade-synthesis"),
+            },
+        ),
+    ]
+
+
+def alert_rules(config: SloConfig, objective: Objective, labels: Mapping[str, str]) -> list[Rule]:
+    """A page and a ticket."""
+    of = selector(config, objective)
+    found = []
+    for alert in (Alert.PAGE, Alert.TICKET):
+        conditions = [
+            "(\n"
+            + "\n    and ignoring (sloth_window)\n".join(
+                f"    ({slo_names.ERROR_RATIO.format(window=window)}{of}"
+                f" > ({pair.factor:g} * (1 - {objective.target!r})))"
+                for window in (pair.short, pair.long)
+            )
+            + "\n)"
+            for pair in PAIRS
+            if pair.alert is alert
+        ]
+        found.append(
+            {
+                "alert": f"Cascade{objective.kind.capitalize()}Burn",
+                "expr": "\nor ignoring (sloth_window)\n".join(conditions) + "\n",
+                # Those of the series too: without them promtool takes the rules for duplicates.
+                "labels": {**labels, "severity": str(alert), "sloth_severity": str(alert)},
+                "annotations": {
+                    "title": f"({alert}) {{{{$labels.sloth_service}}}} {{{{$labels.sloth_slo}}}}: "
+                    "the error budget burns too fast",
+                    "summary": f"Promised: {promise(objective)}. "
+                    "`cascade sla` shows what is left of the budget.",
+                },
+            }
+        )
+    return found
+
+
+def promise(objective: Objective) -> str:
+    """An objective in words."""
+    share, of = f"{100 * objective.target:.10g} %", f"of {objective.table}'s {objective.service}"
+    if objective.kind is Kind.AVAILABILITY:
+        return f"{share} {of} calls are answered"
+    if objective.kind is Kind.LATENCY:
+        return f"{share} {of} answers take at most {1e3 * (objective.threshold or 0):.10g} ms"
+    return f"{share} {of} rows come from the {objective.tier} or better"
+
+
+def selector(config: SloConfig, objective: Objective) -> str:
+    """An objective's recorded series."""
+    return _braces({**slo_names.identity(config.service, objective), "instance": ""})
+
+
+def _record(name: str, expression: str, labels: Mapping[str, str]) -> Rule:
+    return {"record": name, "expr": expression + "\n", "labels": dict(labels)}
+
+
+def _rate(metric: str, of: Mapping[str, str], window: str, *matchers: str) -> str:
+    return f"sum(rate({metric}{_braces(of, *matchers)}[{window}]))"
+
+
+def _braces(labels: Mapping[str, str], *matchers: str) -> str:
+    # A string of JSON is one of PromQL.
+    equal = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in labels.items()]
+    return "{" + ", ".join([*equal, *matchers]) + "}"
+
+
+HEADER = """\
+# Prometheus recording and alerting rules of service level objectives, written by
+# `cascade slo rules`. Do not edit them: change slo.yaml and write them again.
+"""
+
+
+def as_kubernetes(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The same rules as the resource that the Prometheus Operator takes them from."""
+    labels = {"app.kubernetes.io/name": name}
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": name, "labels": labels},
+        "spec": dict(document),
+    }
+
+
+def to_yaml(document: Mapping[str, Any]) -> str:
+    """A rules file; expressions of several lines stay so."""
+    import yaml  # no other part of a server needs it
+
+    class Dumper(yaml.SafeDumper):
+        """Writes what has several lines as a block."""
+
+    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+        style = "|" if "\n" in value else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
+    Dumper.ignore_aliases = lambda self, data: True  # type: ignore[method-assign]
+    return HEADER + yaml.dump(
+        document, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=1000
+    )

@@ -1,0 +1,1 @@
+"""What is loaded, which version answers, and how that changes while calls are answered."""

@@ -1,0 +1,60 @@
+"""How the releases are, for whoever asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cascade_server.releases.found import Found, Key
+from cascade_server.releases.generation import Generation
+from cascade_server.releases.policy import Desired
+
+
+def listed(
+    found: Found,
+    current: Generation,
+    starting: Generation | None,
+    desired: Desired,
+    refused: Mapping[Key, tuple[str, str]],
+    trials: Mapping[str, str],
+) -> list[dict[str, Any]]:
+    """All releases: as `ReleaseStatus`.
+
+    Args:
+        found: what the repository held when it was looked at last.
+        current, starting: what is loaded, and what is being loaded.
+        desired: which version is for what.
+        refused: digests and reasons of those that could not be loaded.
+        trials: how they stand, by table.
+    """
+    loaded = current.digests
+    loading = {} if starting is None else starting.digests
+    out = []
+    for table, version in sorted({*found.releases, *loaded, *loading}):
+        key = (table, version)
+        seen = found.releases.get(key)
+        digest, why = refused.get(key, ("", ""))
+        state = "available"
+        if key in loaded:
+            state, digest = "loaded" if seen is not None else "missing", loaded[key]
+        elif key in loading:
+            state, digest = "loading", loading[key]
+        elif why and seen is not None and seen.digest == digest:
+            state = "refused"
+        wanted = desired.of(table)
+        shares = current.books.live_versions.shares(table) if key in loaded else {}
+        on_trial = version == wanted.canary
+        out.append(
+            {
+                "table": table,
+                "version": version,
+                "state": state,
+                "share": shares.get(version, 0.0),
+                "canary": on_trial,
+                "previous": version == wanted.previous and key in loaded,
+                "digest": digest or (seen.digest if seen is not None else ""),
+                "created": seen.created if seen is not None else "",
+                "reason": trials.get(table, "") if on_trial else why,
+            }
+        )
+    return out

@@ -1,0 +1,316 @@
+"""What is to be loaded of what there is, and who answers: pure decisions.
+
+Loading and routing are two things. What is loaded follows from a table's policy and from what was
+asked for since; which of the loaded versions answers a request that names none is a few numbers,
+which change in an instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from cascade_tables.errors import listing, shown
+
+from cascade_server.errors import BadRequest, ConfigError, NotAllowed, UnknownTable
+
+Available = Mapping[str, Collection[int]]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Which versions of a table are loaded.
+
+    Attributes:
+        latest: so many of the highest; 0: all.
+        versions: these alone, where there are any.
+    """
+
+    latest: int = 0
+    versions: frozenset[int] = frozenset()
+
+    @classmethod
+    def parse(cls, text: str) -> Policy:
+        """ "all", "latest", "latest:2" or "1,3".
+
+        Raises:
+            ConfigError: it is none of these.
+        """
+        kind, colon, count = text.strip().partition(":")
+        if text.strip() == "all":
+            return cls()
+        if kind == "latest" and (not colon or (count.isdecimal() and int(count))):
+            return cls(latest=int(count or 1))
+        numbers = [part.strip() for part in text.split(",")]
+        if all(part.isdecimal() and int(part) > 0 for part in numbers):
+            return cls(versions=frozenset(map(int, numbers)))
+        raise ConfigError(
+            f"version policy is {shown(text)}; allowed: all, latest, latest:N or versions as in 1,3"
+        )
+
+    def of(self, available: Iterable[int]) -> set[int]:
+        """The versions that it is for."""
+        found = set(available)
+        if self.versions:
+            return found & self.versions
+        return set(sorted(found)[-self.latest :]) if self.latest else found
+
+    def __str__(self) -> str:
+        if self.versions:
+            return ",".join(map(str, sorted(self.versions)))
+        if not self.latest:
+            return "all"
+        return "latest" if self.latest == 1 else f"latest:{self.latest}"
+
+
+@dataclass(frozen=True)
+class TableState:
+    """What is wanted of one table.
+
+    Attributes:
+        also, without: versions that were loaded, and unloaded, by name.
+        stable: the version that answers who names none; 0: the highest that is loaded.
+        previous: the one that answered before; 0: none did.
+        canary, share: a version on trial and its share of those requests; 0: there is none.
+    """
+
+    also: frozenset[int] = frozenset()
+    without: frozenset[int] = frozenset()
+    stable: int = 0
+    previous: int = 0
+    canary: int = 0
+    share: float = 0.0
+
+    def answering(self, loaded: Collection[int]) -> int:
+        """Which of the loaded versions answers; the canary apart."""
+        return self.stable if self.stable in loaded else max(loaded, default=0)
+
+
+NEW = TableState()
+
+
+@dataclass(frozen=True)
+class Desired:
+    """What is wanted of all tables.
+
+    Attributes:
+        default: the policy of tables that have none of their own.
+        policies: those that have; where there are any, no other table is served.
+        tables: what was asked for since, by table.
+    """
+
+    default: Policy = field(default_factory=Policy)
+    policies: Mapping[str, Policy] = field(default_factory=dict)
+    tables: Mapping[str, TableState] = field(default_factory=dict)
+
+    def of(self, table: str) -> TableState:
+        """A table's state."""
+        return self.tables.get(table, NEW)
+
+    def put(self, table: str, state: TableState) -> Desired:
+        """With another state of a table."""
+        return replace(self, tables={**self.tables, table: state})
+
+    def served(self, table: str) -> bool:
+        """Whether a table is meant to be served."""
+        return not self.policies or table in self.policies or bool(self.of(table).also)
+
+    def wanted(self, available: Available, loaded: Available) -> dict[str, tuple[int, ...]]:
+        """What is to be loaded, by table; what answers, or might again, stays.
+
+        Args:
+            available: versions in the repository.
+            loaded: versions that are loaded now.
+        """
+        out = {}
+        for table, versions in sorted(available.items()):
+            if not self.served(table):
+                continue
+            state = self.of(table)
+            base = set()
+            if not self.policies or table in self.policies:
+                base = self.policies.get(table, self.default).of(versions)
+                now = state.answering(loaded.get(table, ()))
+                base |= {now, state.stable, state.previous, state.canary}
+            found = ((base | state.also) & set(versions)) - state.without
+            if found:
+                out[table] = tuple(sorted(found))
+        return out
+
+    def after(
+        self, before: Available, now: Available, share: float, first: bool = False
+    ) -> Desired:
+        """Once `now` is loaded, where `before` was: who answered before can be gone back to.
+
+        Args:
+            before, now: versions by table.
+            share: that a version which is new, and higher than the one that answers, gets on
+                trial; 0: it answers at once.
+            first: whether nothing was loaded before.
+        """
+        out = self
+        for table, versions in now.items():
+            state, had = out.of(table), before.get(table, ())
+            old = state.answering(had)
+            if state.canary not in versions:
+                state = replace(state, canary=0, share=0.0)
+            fresh = max(set(versions) - set(had), default=0)
+            if share > 0 and not first and old in versions and fresh > max(old, state.canary):
+                state = replace(state, stable=old, canary=fresh, share=share)
+            if state.stable not in versions:
+                state = replace(state, stable=0)
+            new = state.answering(versions)
+            if old and new != old:
+                state = replace(state, previous=old)
+            if state.canary == new:
+                state = replace(state, canary=0, share=0.0)
+            out = out.put(table, state)
+        return out
+
+    # What may be asked for.
+
+    def load(self, table: str, version: int, available: Available) -> Desired:
+        """Load a version; 0: what the table's policy says, whatever was unloaded.
+
+        Raises:
+            UnknownTable: the repository has no such release.
+        """
+        if not table:
+            return self
+        _check(table, version, available)
+        state = self.of(table)
+        if version:
+            state = replace(state, also=state.also | {version}, without=state.without - {version})
+            return self.put(table, state)
+        state = replace(state, without=frozenset())
+        if self.policies and table not in self.policies:
+            state = replace(state, also=state.also | {max(available[table])})
+        return self.put(table, state)
+
+    def unload(self, table: str, version: int, loaded: Available) -> Desired:
+        """Unload a version, or all of a table's (0).
+
+        Raises:
+            UnknownTable: it is not loaded.
+            NotAllowed: nothing would be left.
+        """
+        _check(table, version, loaded)
+        state = self.of(table)
+        gone = {version} if version else set(loaded[table])
+        if not any(set(each) - (gone if name == table else set()) for name, each in loaded.items()):
+            raise NotAllowed(
+                f"{table} is all that this server serves; load another release before, or stop it"
+            )
+        state = replace(state, also=state.also - gone, without=state.without | gone)
+        return self.put(table, state)
+
+    def on_trial(self, table: str, version: int, share: float, loaded: Available) -> Desired:
+        """Give a loaded version a share of the requests that name none.
+
+        Raises:
+            UnknownTable, BadRequest: it is not loaded, answers already, or the share is none.
+        """
+        _check(table, version, loaded)
+        if not 0 < share < 1:
+            raise BadRequest(f"share is {share:g}; allowed: above 0 and below 1")
+        state = self.of(table)
+        stable = state.answering(loaded[table])
+        if not version:
+            raise BadRequest("version is 0; a canary is one of the loaded versions, by its number")
+        if version == stable:
+            raise BadRequest(
+                f"{table} version {version} is the one that answers; a canary is another one"
+            )
+        return self.put(table, replace(state, stable=stable, canary=version, share=share))
+
+    def promoted(self, table: str, loaded: Available, version: int = 0) -> Desired:
+        """Let a version answer who names none; 0: the canary.
+
+        Raises:
+            UnknownTable: it is not loaded.
+            NotAllowed: there is no canary.
+        """
+        _check(table, version, loaded)
+        state = self.of(table)
+        new = version or state.canary
+        if not new:
+            raise NotAllowed(f"{table} has no canary; name the version that is to answer")
+        old = state.answering(loaded[table])
+        pinned = 0 if new == max(loaded[table]) else new
+        previous = old if old != new else state.previous
+        return self.put(
+            table, replace(state, stable=pinned, previous=previous, canary=0, share=0.0)
+        )
+
+    def rolled_back(self, table: str, loaded: Available) -> Desired:
+        """End the trial of a canary; without one, let answer who did before.
+
+        Raises:
+            UnknownTable: there is no such table.
+            NotAllowed: there is nothing to go back to.
+        """
+        _check(table, 0, loaded)
+        state = self.of(table)
+        if state.canary:
+            return self.put(table, replace(state, canary=0, share=0.0))
+        if state.previous not in loaded[table]:
+            raise NotAllowed(
+                f"{table} has neither a canary nor a version that answered before and is loaded; "
+                f"loaded: {listing(sorted(loaded[table]))}"
+            )
+        old = state.answering(loaded[table])
+        return self.put(table, replace(state, stable=state.previous, previous=old))
+
+    # What outlives a restart.
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `restored` takes."""
+        return {
+            table: {
+                **{name: sorted(getattr(state, name)) for name in ("also", "without")},
+                **{
+                    name: getattr(state, name) for name in ("stable", "previous", "canary", "share")
+                },
+            }
+            for table, state in sorted(self.tables.items())
+            if state != NEW
+        }
+
+    def restored(self, tables: Mapping[str, Any]) -> Desired:
+        """With the states that `to_dict` gave.
+
+        Raises:
+            TypeError, ValueError, AttributeError: they are not that.
+        """
+        states = {}
+        for table, each in tables.items():
+            states[table] = TableState(
+                also=frozenset(map(_version, each["also"])),
+                without=frozenset(map(_version, each["without"])),
+                stable=_version(each["stable"]),
+                previous=_version(each["previous"]),
+                canary=_version(each["canary"]),
+                share=float(each["share"]),
+            )
+            if not 0 <= states[table].share < 1:
+                raise ValueError(f"share of {shown(table)} is {each['share']}; allowed: 0 to 1")
+        return replace(self, tables=states)
+
+
+def _version(number: Any) -> int:
+    """A version, or 0: none.
+
+    Raises:
+        ValueError: no release can have it.
+    """
+    if type(number) is not int or not 0 <= number < 2**63:
+        raise ValueError(f"{shown(str(number))} is no version")
+    return number
+
+
+def _check(table: str, version: int, among: Available) -> None:
+    if table not in among or not among[table]:
+        raise UnknownTable.table(table, sorted(among))
+    if version and version not in among[table]:
+        raise UnknownTable.version(table, version, sorted(among[table]))

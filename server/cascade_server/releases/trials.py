@@ -1,0 +1,70 @@
+"""Canaries that are on trial: when each began, and how it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade_server.counts.books import Books
+from cascade_server.counts.trial import outcomes
+from cascade_server.objectives import canary
+from cascade_server.objectives.canary import CanaryConfig, Judged, Verdict
+
+
+@dataclass(frozen=True, eq=False)
+class TrialBegun:
+    """A canary.
+
+    Attributes:
+        version: which.
+        since: when its trial began.
+        before: what had been counted then, as `Books.trial`.
+        books: where it is counted.
+    """
+
+    version: int
+    since: float
+    before: NDArray[np.int64]
+    books: Books
+
+
+class Trials:
+    """All of them, a table at most one.
+
+    Args:
+        config: what it takes to promote a canary.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, config: CanaryConfig, clock: Callable[[], float]) -> None:
+        self._config, self._clock = config, clock
+        self._begun: dict[str, TrialBegun] = {}
+        self.reasons: dict[str, str] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._begun)
+
+    def holds(self, table: str, version: int, books: Books) -> bool:
+        """A version of a table is on trial, 0: none is; True: its trial begins now."""
+        begun = self._begun.get(table)
+        if not version:
+            self._begun.pop(table, None)
+            self.reasons.pop(table, None)
+            return False
+        if begun is not None and begun.version == version and begun.books is books:
+            return False
+        self._begun[table] = TrialBegun(version, self._clock(), books.trial(), books)
+        return True
+
+    def judged(self) -> Iterator[tuple[str, int, Judged]]:
+        """Trials that are over, by table and version."""
+        for table, begun in list(self._begun.items()):
+            counts = begun.books.trial() - begun.before
+            found = outcomes(begun.books.objectives, table, counts)
+            judged = canary.judge(found, self._clock() - begun.since, self._config)
+            self.reasons[table] = judged.reason
+            if judged.verdict is not Verdict.WAIT:
+                yield table, begun.version, judged

@@ -1,0 +1,106 @@
+"""Which runtime of this machine runs a release: what was asked for, or what there is.
+
+What is asked for by name is had or is an error that says what is missing and how
+to get it; only `auto` takes something else, and says what it passed over. `gpu.opening` looks for
+what there is, and opens what was chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cascade_server.addresses import FORM
+from cascade_server.errors import ConfigError, GpuError
+
+CUDA_PROVIDER, TENSORRT_PROVIDER = "CUDAExecutionProvider", "TensorrtExecutionProvider"
+# By name: what it is.
+RUNTIMES = {
+    "auto": "plans that fit this GPU, else ONNX Runtime on the GPU, else on the CPU",
+    "cpu": "ONNX Runtime on the CPU",
+    "cuda": "ONNX Runtime's CUDA provider",
+    "tensorrt-ep": "ONNX Runtime's TensorRT provider, which builds its engines when it starts",
+    "tensorrt": "TensorRT plans of the release, which `cascade compile` made for this GPU",
+}
+GET_ONNXRUNTIME = (
+    "run: pip uninstall onnxruntime && pip install 'cascade-synthesis[gpu]' "
+    "(onnxruntime and onnxruntime-gpu are the same module; only one may be installed)"
+)
+
+
+@dataclass(frozen=True)
+class Available:
+    """What this machine has for a release.
+
+    Attributes:
+        providers: ONNX Runtime's.
+        no_gpu: why no GPU can be used; "": one can.
+        no_tensorrt: why TensorRT cannot be used; "": it can.
+        no_plans: why the release's plans cannot be used; "": they fit.
+    """
+
+    providers: Sequence[str]
+    no_gpu: str = ""
+    no_tensorrt: str = ""
+    no_plans: str = ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What runs a release.
+
+    Attributes:
+        runtime: one of `RUNTIMES`, never "auto".
+        passed_over: what `auto` would have taken first, and why it could not.
+    """
+
+    runtime: str
+    passed_over: tuple[str, ...] = field(default=())
+
+
+def check(asked: str) -> str:
+    """The name, if it is one.
+
+    Raises:
+        ConfigError: it is not; names those that are.
+    """
+    if asked not in RUNTIMES:
+        raise ConfigError(f"runtime is {asked!r}; allowed: {', '.join(RUNTIMES)} and {FORM}")
+    return asked
+
+
+def missing(runtime: str, available: Available) -> str:
+    """What a runtime lacks here, and how to get it; "": nothing."""
+    if runtime == "cpu":
+        return ""
+    if available.no_gpu:
+        return available.no_gpu
+    if runtime == "tensorrt":
+        return available.no_tensorrt or available.no_plans
+    wanted = CUDA_PROVIDER if runtime == "cuda" else TENSORRT_PROVIDER
+    if wanted not in available.providers:
+        have = ", ".join(available.providers)
+        return f"ONNX Runtime has no {wanted} here, only {have}; {GET_ONNXRUNTIME}"
+    return ""
+
+
+def choose_runtime(asked: str, available: Available) -> Choice:
+    """What runs a release.
+
+    Raises:
+        ConfigError: there is no such runtime.
+        GpuError: it cannot be had here; says what is missing and how to get it.
+    """
+    if check(asked) != "auto":
+        lacks = missing(asked, available)
+        if lacks:
+            raise GpuError(f"runtime {asked!r} was asked for, but {lacks}")
+        return Choice(asked)
+    passed_over: list[str] = []
+    # tensorrt-ep builds for minutes whenever a table is new to it: only where it is asked for.
+    for runtime in ("tensorrt", "cuda"):
+        lacks = missing(runtime, available)
+        if not lacks:
+            return Choice(runtime, tuple(passed_over))
+        passed_over.append(f"{runtime}: {lacks}")
+    return Choice("cpu", tuple(passed_over))

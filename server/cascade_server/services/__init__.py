@@ -1,0 +1,1 @@
+"""The RPCs: thin shells between the transport and what answers."""

@@ -1,0 +1,124 @@
+"""What is served under the protocol's names: each table, and its student and teacher.
+
+A table's model takes values and gives values: columns as tensors, through the whole cascade. Its
+networks take tokens and give tokens, as the files of the model repository do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+
+from cascade_proto import inference_pb2 as pb
+from cascade_tables import Schema
+from cascade_tables.errors import listing
+
+from cascade_server.cascade.repository import Repository
+from cascade_server.engines.runtime import Runtime
+from cascade_server.errors import BadRequest, UnknownTable
+from cascade_server.terms import Tier
+from cascade_server.wire.model_tensors import (
+    DATATYPES,
+    DRAWN,
+    LOG_LIKELIHOOD,
+    NOISE,
+    OBSERVED,
+    STATE,
+    STATE_TYPE,
+    TOKENS,
+    Model,
+)
+
+
+def models(repository: Repository) -> Iterator[Model]:
+    """All of them; a table comes before a network of the same name."""
+    for table in repository.tables:
+        yield Model(table, table, None)
+    for table in repository.tables:
+        for tier in Tier:
+            if (name := f"{table}_{tier}") not in repository.tables:
+                yield Model(name, table, tier)
+
+
+def find(repository: Repository, name: str, version: str) -> tuple[Model, Runtime]:
+    """A model and the release it is of; an empty version: the latest.
+
+    Raises:
+        UnknownTable: names what there is.
+        BadRequest: the version is no number.
+    """
+    model = named(repository, name)
+    return model, release_of(repository, model, version)
+
+
+def named(repository: Repository, name: str) -> Model:
+    """A model.
+
+    Raises:
+        UnknownTable: names what there is.
+    """
+    known = {model.name: model for model in models(repository)}
+    model = known.get(name)
+    if model is None:
+        close = get_close_matches(name, known, n=1)
+        hint = f". Did you mean {close[0]!r}?" if close else ""
+        raise UnknownTable(f"unknown model {name!r}; the models are: {listing(list(known))}{hint}")
+    return model
+
+
+def release_of(repository: Repository, model: Model, version: str, lot: float = 1.0) -> Runtime:
+    """The release that a model of some version is of; an empty version: the one that answers.
+
+    Args:
+        repository, model, version: which.
+        lot: decides between a stable version and a canary. The tokens of a network's model are
+            those of one version, whose callers are not given another's by chance.
+
+    Raises:
+        UnknownTable: there is no such version.
+        BadRequest: the version is no number.
+    """
+    number = version_number(version)
+    return repository.find(model.table, number, lot if model.tier is None else 1.0)
+
+
+def version_number(version: str) -> int:
+    """The protocol has text for it.
+
+    Raises:
+        BadRequest: it is no positive number.
+    """
+    if not version:
+        return 0
+    if not (version.isascii() and version.isdigit() and len(version) < 19 and int(version)):
+        raise BadRequest(f"version is {version!r}; allowed: a number, or nothing for the latest")
+    return int(version)
+
+
+def metadata(model: Model, runtime: Runtime, out: pb.ModelMetadataResponse) -> None:
+    """Describe a model's tensors."""
+    if model.tier is None:
+        _describe_rows(runtime.release.codec.schema, out)
+        return
+    slots = runtime.slots
+    width = runtime.student_noise if model.tier is Tier.STUDENT else runtime.teacher_noise
+    for name, datatype, length in (
+        (TOKENS, "INT32", slots),
+        (OBSERVED, "BOOL", slots),
+        (NOISE, "FP32", width),
+    ):
+        out.inputs.add(name=name, datatype=datatype, shape=[-1, length])
+    out.outputs.add(name=DRAWN, datatype="INT32", shape=[-1, slots])
+    if model.tier is Tier.TEACHER:
+        out.outputs.add(name=LOG_LIKELIHOOD, datatype="FP64", shape=[-1, 1])
+
+
+def _describe_rows(schema: Schema, out: pb.ModelMetadataResponse) -> None:
+    for column in schema.columns:
+        datatype, state = DATATYPES[column.kind][0], f"{column.name}{STATE}"
+        out.inputs.add(name=column.name, datatype=datatype, shape=[-1, 1])
+        out.outputs.add(name=column.name, datatype=datatype, shape=[-1, 1])
+        out.inputs.add(name=state, datatype=STATE_TYPE, shape=[-1, 1])
+        if column.nullable:
+            out.outputs.add(name=state, datatype=STATE_TYPE, shape=[-1, 1])
+    out.outputs.add(name=LOG_LIKELIHOOD, datatype="FP64", shape=[-1, 1])

@@ -1,0 +1,110 @@
+"""The gRPC service that changes what is loaded and who answers: a thin shell around `Control`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+from cascade_proto import synthesis_pb2 as pb
+
+from cascade_server.errors import NotAllowed, NotPermitted
+from cascade_server.services.synthesis_service import Context, refuse
+from cascade_server.supervision.control import Control
+
+NAME = pb.DESCRIPTOR.services_by_name["Releases"].full_name
+ALONE = (
+    "this server is a process by itself, which loads nothing while it answers; `cascade serve` "
+    "starts one that replaces its processes"
+)
+OVER_THE_NETWORK = (
+    "releases are not changed over the network, where nobody is asked who they are: ask on the "
+    "server's machine, at the Unix socket control.sock of its --state-dir (`cascade releases "
+    "... --state-dir FOLDER`), or start the server with --release-control"
+)
+
+
+async def asked(
+    control: Control | None, may_change: bool, what: str, **more: Any
+) -> Mapping[str, Any]:
+    """Have the supervisor do something; its answer.
+
+    Args:
+        control: the line to it; None: there is none.
+        may_change: whether who asks may do more than look.
+        what, more: as for `Control.ask`.
+
+    Raises:
+        NotAllowed: there is no supervisor.
+        NotPermitted: who asks may only look.
+        ServerError: it cannot be done, and why.
+    """
+    if control is None:
+        raise NotAllowed(ALONE)
+    if what != "list" and not may_change:
+        raise NotPermitted(OVER_THE_NETWORK)
+    return await control.ask(what, **more)
+
+
+class ReleasesService:
+    """Answers calls with what the supervisor says.
+
+    Args:
+        may_change: whether who asks here may do more than look.
+        control: the line to the supervisor; None: there is none.
+    """
+
+    def __init__(self, may_change: bool, control: Control | None) -> None:
+        self._may_change, self._control = may_change, control
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """What gRPC needs to route calls here."""
+        return grpc.method_handlers_generic_handler(
+            NAME,
+            {
+                method.name: grpc.unary_unary_rpc_method_handler(
+                    getattr(self, method.name),
+                    response_serializer=pb.ReleasesResponse.SerializeToString,
+                )
+                for method in pb.DESCRIPTOR.services_by_name["Releases"].methods
+            },
+        )
+
+    async def ListReleases(self, message: bytes, context: Context) -> pb.ReleasesResponse:
+        return await self._do(context, "list", pb.ListReleasesRequest, message)
+
+    async def LoadRelease(self, message: bytes, context: Context) -> pb.ReleasesResponse:
+        return await self._do(context, "load", pb.LoadReleaseRequest, message)
+
+    async def UnloadRelease(self, message: bytes, context: Context) -> pb.ReleasesResponse:
+        return await self._do(context, "unload", pb.UnloadReleaseRequest, message)
+
+    async def StartCanary(self, message: bytes, context: Context) -> pb.ReleasesResponse:
+        return await self._do(context, "canary", pb.StartCanaryRequest, message)
+
+    async def PromoteRelease(self, message: bytes, context: Context) -> pb.ReleasesResponse:
+        return await self._do(context, "promote", pb.PromoteReleaseRequest, message)
+
+    async def RollBackRelease(self, message: bytes, context: Context) -> pb.ReleasesResponse:
+        return await self._do(context, "roll_back", pb.RollBackReleaseRequest, message)
+
+    async def _do(
+        self, context: Context, what: str, kind: Any, message: bytes
+    ) -> pb.ReleasesResponse:
+        try:
+            request = kind.FromString(message)
+            given = {field.name: getattr(request, field.name) for field in kind.DESCRIPTOR.fields}
+            return response(await asked(self._control, self._may_change, what, **given))
+        except Exception as exc:
+            return await refuse(context, exc)
+
+
+def response(told: Mapping[str, Any]) -> pb.ReleasesResponse:
+    """The supervisor's answer on the wire."""
+    out = pb.ReleasesResponse(
+        generation=told["generation"], since=told["since"], policies=told["policies"]
+    )
+    for each in told["releases"]:
+        state = pb.ReleaseState.Value(f"RELEASE_STATE_{each['state'].upper()}")
+        out.releases.add(**{**each, "state": state})
+    return out

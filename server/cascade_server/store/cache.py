@@ -1,0 +1,157 @@
+"""Answers to requests with a seed, kept: equal requests give equal rows, so one draw does for all.
+
+The key is what the answer depends on: the release, what is known of each row, the columns asked
+for, the draws, the seed, and the tier that draws, in how many passes. Not the fidelity that was
+asked for, nor the deadline: these decide which tier draws, and that is part of the key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from cascade_tables import ABSENT
+
+from cascade_server.cascade.synthesis import Plan
+from cascade_server.errors import DeadlinePassed
+from cascade_server.terms import Tier
+
+# Part of every key: raise it when equal requests no longer give the rows they gave.
+DEFINITION = 1
+# Bytes that an entry takes beside its content.
+ENTRY_OVERHEAD = 300
+TOO_LATE = "the deadline passed while an equal request was drawn"
+# No entry may take more than this share of the cache.
+LARGEST_SHARE = 0.125
+
+
+def key_of(job: Plan, tier: Tier, steps: int) -> bytes:
+    """What names an answer, the same in every process: 32 bytes.
+
+    Columns are in the order of their names, and one that is absent from every row is not there at
+    all, however the request was written.
+    """
+    known = sorted(
+        (name, values)
+        for name, values in job.given.items()
+        if any(value is not ABSENT for value in values)
+    )
+    canonical = (
+        *(DEFINITION, job.runtime.identity, str(tier), steps),
+        *(job.names, job.rows, job.draws, job.seed, job.log_likelihood, known),
+    )
+    # A float's repr is exact, and a string's is quoted: no two requests share one.
+    return hashlib.blake2b(repr(canonical).encode(), digest_size=32).digest()
+
+
+@dataclass(frozen=True)
+class CacheConfig:
+    """How much is kept, and for how long.
+
+    Attributes:
+        max_bytes: of answers and their keys.
+        max_age: seconds.
+        most_rows: larger answers are not kept.
+    """
+
+    max_bytes: int
+    max_age: float = 3600.0
+    most_rows: int = 1024
+
+
+class Cache:
+    """Answers by key; the least recently used go first. Time is given."""
+
+    def __init__(self, config: CacheConfig) -> None:
+        self.config = config
+        self.bytes = self.evicted = 0
+        self._entries: OrderedDict[bytes, tuple[bytes, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: bytes, now: float) -> bytes | None:
+        """An answer that is not too old."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        content, made = entry
+        if now - made > self.config.max_age:
+            self._drop(key)
+            return None
+        self._entries.move_to_end(key)
+        return content
+
+    def put(self, key: bytes, content: bytes, now: float) -> None:
+        """Keep an answer, unless it is too large."""
+        size = _size(key, content)
+        if size > LARGEST_SHARE * self.config.max_bytes:
+            return
+        if key in self._entries:
+            self._drop(key)
+        self._entries[key] = (content, now)
+        self.bytes += size
+        while self.bytes > self.config.max_bytes:
+            self._drop(next(iter(self._entries)))
+            self.evicted += 1
+
+    def _drop(self, key: bytes) -> None:
+        content, _ = self._entries.pop(key)
+        self.bytes -= _size(key, content)
+
+
+def _size(key: bytes, content: bytes) -> int:
+    return len(key) + len(content) + ENTRY_OVERHEAD
+
+
+class Flights:
+    """Lets concurrent requests for one key wait for the first of them.
+
+    Attributes:
+        waiting: how many do.
+    """
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self._flights: dict[bytes, asyncio.Future[bytes | None]] = {}
+
+    async def once(
+        self, key: bytes, make: Callable[[], Awaitable[bytes]], remaining: Callable[[], float]
+    ) -> tuple[bytes, bool]:
+        """What the first of those who ask for a key makes; and whether that was another one.
+
+        If the first fails, whether it was cancelled, refused or late, the next of the others makes
+        it: what fails for one need not fail for all.
+
+        Args:
+            key: of the content.
+            make: called in the first one's own task.
+            remaining: seconds until there is no point in waiting.
+
+        Raises:
+            DeadlinePassed: waiting for another took too long.
+            Whatever `make` raises, to whom it was called for.
+        """
+        while (flight := self._flights.get(key)) is not None:
+            left = remaining()
+            self.waiting += 1
+            try:
+                async with asyncio.timeout(None if left == float("inf") else left):
+                    content = await asyncio.shield(flight)
+            except TimeoutError:
+                raise DeadlinePassed(TOO_LATE) from None
+            finally:
+                self.waiting -= 1
+            if content is not None:
+                return content, True
+        flight = self._flights[key] = asyncio.get_running_loop().create_future()
+        made: bytes | None = None
+        try:
+            made = await make()
+        finally:
+            del self._flights[key]
+            flight.set_result(made)
+        return made, False

@@ -1,0 +1,349 @@
+"""Rows the teacher made ahead of time, by what is known of them, and what is asked for most.
+
+A pooled row is the teacher's at almost no cost: its drawn columns lie here as bytes of the wire,
+which an answer takes as they are. Nothing here reads a clock or an engine: what is made is decided
+in `refill`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Bytes that a row and a condition take beside their content: objects and their places in tables.
+ROW_OVERHEAD, STOCK_OVERHEAD = 160, 1400
+# Of how many the least useful is dropped: looking at all would take longer than a real-time answer.
+LOOKED_AT = 16
+
+
+class Key(NamedTuple):
+    """What rows can be given out for.
+
+    Attributes:
+        release: `Runtime.identity`.
+        condition: the tokens and the mask of one row, as bytes.
+    """
+
+    release: str
+    condition: bytes
+
+
+def condition_of(tokens: NDArray[np.int32], observed: NDArray[np.bool_]) -> bytes:
+    """What is known of one row, of T tokens and their mask; tokens not known are 0."""
+    return tokens.tobytes() + observed.tobytes()
+
+
+def of_condition(condition: bytes, slots: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """What `condition_of` was given."""
+    tokens = np.frombuffer(condition, np.int32, slots)
+    return tokens, np.frombuffer(condition, np.bool_, offset=tokens.nbytes)
+
+
+def nothing_known(slots: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """The condition of a whole row."""
+    return np.zeros(slots, np.int32), np.zeros(slots, np.bool_)
+
+
+@dataclass(frozen=True)
+class PoolConfig:
+    """How much may be kept, and how it may be used.
+
+    Attributes:
+        max_bytes: of rows and of the conditions they are kept by.
+        max_age: seconds after which a row is no longer given out.
+        max_reuse: how often a row is given out, never twice in one answer.
+        most_rows: an answer of more rows is not looked for here: it would empty the pool, and
+            the student draws it in a few runs.
+    """
+
+    max_bytes: int
+    max_age: float = 3600.0
+    max_reuse: int = 1
+    most_rows: int = 64
+
+
+@dataclass(slots=True)
+class Row:
+    """A row: serialized `Rows` with the columns that were drawn, and what has become of it."""
+
+    content: bytes
+    made: float
+    uses: int = 0
+
+    @property
+    def size(self) -> int:
+        return len(self.content) + ROW_OVERHEAD
+
+
+@dataclass(slots=True)
+class Stock:
+    """Rows of one condition, all made in as many passes."""
+
+    steps: int
+    rows: deque[Row] = field(default_factory=deque)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Rows for one answer, in its order; `steps`: the most passes that one of them took."""
+
+    contents: tuple[bytes, ...]
+    steps: int
+
+
+@dataclass(frozen=True)
+class ReleaseCounts:
+    """Of one release: answers given, requests that found too few rows, rows made and there."""
+
+    hits: int = 0
+    misses: int = 0
+    refilled_rows: int = 0
+    rows: int = 0
+
+
+@dataclass(frozen=True)
+class PoolStatistics:
+    """A snapshot.
+
+    Attributes:
+        releases: counts by `Runtime.identity`.
+        conditions: that there are rows for.
+        bytes: that they take.
+        expired_rows: dropped because of their age.
+        evicted_rows: dropped to make room.
+    """
+
+    releases: Mapping[str, ReleaseCounts]
+    conditions: int
+    bytes: int
+    expired_rows: int
+    evicted_rows: int
+
+
+@dataclass
+class _Counts:
+    hits: int = 0
+    misses: int = 0
+    refilled_rows: int = 0
+    rows: int = 0
+
+
+class Pool:
+    """Rows by key. Time is given; nothing is thread-safe: one event loop owns it."""
+
+    def __init__(self, config: PoolConfig, releases: Sequence[str]) -> None:
+        self.config = config
+        self.bytes = 0
+        self.expired_rows = self.evicted_rows = 0
+        self._counts = {release: _Counts() for release in releases}
+        self._stocks: OrderedDict[Key, Stock] = OrderedDict()
+
+    def stock(self, key: Key) -> int:
+        """How many rows there are, some of them perhaps too old."""
+        stock = self._stocks.get(key)
+        return 0 if stock is None else len(stock.rows)
+
+    def take(self, keys: Sequence[Key], draws: int, now: float) -> Taken | None:
+        """`draws` rows for each key; None where there are too few for any of them.
+
+        An answer is from the pool as a whole or not at all: it has one provenance.
+        """
+        if len(keys) == 1 and keys[0] not in self._stocks:  # most conditions are asked for once
+            self._counts[keys[0].release].misses += 1
+            return None
+        needed: dict[Key, int] = {}
+        for key in keys:
+            needed[key] = needed.get(key, 0) + draws
+        popped: dict[Key, list[Row]] = {}
+        for key, rows in needed.items():
+            popped[key] = self._pop(key, rows, now)
+            if len(popped[key]) < rows:
+                for each, back in popped.items():
+                    self._put_back(each, back)
+                self._counts[keys[0].release].misses += 1
+                return None
+        steps = max(self._stocks[key].steps for key in needed)
+        for key, given in popped.items():
+            self._given_out(key, given)
+        self._counts[keys[0].release].hits += 1
+        if len(keys) == 1:
+            return Taken(tuple(row.content for row in popped[keys[0]]), steps)
+        parts = {key: iter(rows) for key, rows in popped.items()}
+        return Taken(tuple(next(parts[key]).content for key in keys for _ in range(draws)), steps)
+
+    def add(self, key: Key, contents: Sequence[bytes], steps: int, now: float) -> None:
+        """Keep rows; whoever adds calls `make_room` then."""
+        stock = self._stocks.get(key)
+        if stock is None:
+            stock = self._stocks[key] = Stock(steps)
+            self.bytes += len(key.condition) + STOCK_OVERHEAD
+        for content in contents:
+            row = Row(content, now)
+            stock.rows.append(row)
+            self.bytes += row.size
+        counts = self._counts[key.release]
+        counts.refilled_rows += len(contents)
+        counts.rows += len(contents)
+
+    def make_room(
+        self, next_use: Callable[[Key, int], float], dropped: Callable[[float], None]
+    ) -> None:
+        """Drop rows until all fit.
+
+        Of a few conditions, whichever they are, the one goes first whose last row is expected to be
+        used last.
+
+        Args:
+            next_use: seconds until the n-th row of a key is expected to be used.
+            dropped: told those seconds of each row that is dropped.
+        """
+        while self.bytes > self.config.max_bytes and self._stocks:
+            few = self._turned(LOOKED_AT)
+            seconds, key = max((next_use(each, len(self._stocks[each].rows)), each) for each in few)
+            dropped(seconds)
+            self._drop(key, self._stocks[key].rows.popleft())
+            self.evicted_rows += 1
+            self._forget_if_empty(key)
+
+    def sweep(self, now: float) -> None:
+        """Drop rows that are too old of the next few conditions."""
+        for key in self._turned(LOOKED_AT):
+            stock = self._stocks[key]
+            while stock.rows and self._too_old(stock.rows[0], now):
+                self._expire(key, stock.rows.popleft())
+            self._forget_if_empty(key)
+
+    def statistics(self) -> PoolStatistics:
+        """What is here, and what has become of the rest."""
+        releases = {
+            release: ReleaseCounts(c.hits, c.misses, c.refilled_rows, c.rows)
+            for release, c in self._counts.items()
+        }
+        return PoolStatistics(
+            releases, len(self._stocks), self.bytes, self.expired_rows, self.evicted_rows
+        )
+
+    def _turned(self, most: int) -> list[Key]:
+        """The next few keys, which go to the end of the turn."""
+        few = list(islice(self._stocks, most))
+        for key in few:
+            self._stocks.move_to_end(key)
+        return few
+
+    def _pop(self, key: Key, rows: int, now: float) -> list[Row]:
+        """As many rows as there are, at most so many; those too old are dropped on the way."""
+        stock = self._stocks.get(key)
+        if stock is None or len(stock.rows) < rows:
+            return []
+        popped: list[Row] = []
+        while stock.rows and len(popped) < rows:
+            row = stock.rows.popleft()
+            if self._too_old(row, now):
+                self._expire(key, row)
+            else:
+                popped.append(row)
+        return popped
+
+    def _put_back(self, key: Key, rows: Sequence[Row]) -> None:
+        stock = self._stocks.get(key)
+        if stock is not None:
+            stock.rows.extendleft(reversed(rows))
+            self._forget_if_empty(key)
+
+    def _given_out(self, key: Key, rows: Sequence[Row]) -> None:
+        for row in rows:
+            row.uses += 1
+            if row.uses < self.config.max_reuse:
+                self._stocks[key].rows.append(row)
+            else:
+                self._drop(key, row)
+        self._forget_if_empty(key)
+
+    def _too_old(self, row: Row, now: float) -> bool:
+        return now - row.made > self.config.max_age
+
+    def _expire(self, key: Key, row: Row) -> None:
+        self._drop(key, row)
+        self.expired_rows += 1
+
+    def _drop(self, key: Key, row: Row) -> None:
+        self.bytes -= row.size
+        self._counts[key.release].rows -= 1
+
+    def _forget_if_empty(self, key: Key) -> None:
+        if not self._stocks[key].rows:
+            del self._stocks[key]
+            self.bytes -= len(key.condition) + STOCK_OVERHEAD
+
+
+class Demand:
+    """Rows asked for a second, by key, averaged over the last while.
+
+    A count fades by half in `half_life` seconds, by making new ones weigh more (Cormode et al.,
+    "Forward Decay", ICDE 2009). There is room for `most` keys: a new one takes the place of the
+    least wanted of the next few, and so never that of one which is wanted often.
+
+    Attributes:
+        noted: how often anything was asked for; who finds it as it was need not look again.
+    """
+
+    def __init__(self, half_life: float, most: int = 1024, now: float = 0.0) -> None:
+        self.half_life, self.most = half_life, most
+        self._since = now
+        self._keys: list[Key] = []
+        self._counts: list[float] = []
+        self._slots: dict[Key, int] = {}
+        self._hand = 0
+        self.noted = 0
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def note(self, key: Key, rows: int, now: float) -> None:
+        """Rows were asked for."""
+        self.noted += 1
+        weight = self._weight(now)
+        if weight > 1e100:
+            self._counts = [count / weight for count in self._counts]
+            self._since, weight = now, 1.0
+        slot = self._slots.get(key)
+        if slot is not None:
+            self._counts[slot] += rows * weight
+            return
+        if len(self._keys) < self.most:
+            slot = len(self._keys)
+            self._keys.append(key)
+            self._counts.append(0.0)
+        else:
+            few = [(self._hand + i) % self.most for i in range(min(LOOKED_AT, self.most))]
+            self._hand = (self._hand + len(few)) % self.most
+            slot = min(few, key=self._counts.__getitem__)
+            del self._slots[self._keys[slot]]
+            self._keys[slot] = key
+        self._slots[key] = slot
+        self._counts[slot] = rows * weight
+
+    def rate(self, key: Key, now: float) -> float:
+        """Rows a second; 0 where it is not known."""
+        slot = self._slots.get(key)
+        return 0.0 if slot is None else self._rate(slot, now)
+
+    def rates(self, start: int, stop: int, now: float) -> list[tuple[Key, float]]:
+        """A part of the keys, with their rates."""
+        return [
+            (self._keys[slot], self._rate(slot, now))
+            for slot in range(start, min(stop, len(self._keys)))
+        ]
+
+    def _rate(self, slot: int, now: float) -> float:
+        # A steady rate r gives a count of r · half_life / ln 2.
+        return self._counts[slot] / self._weight(now) * 0.6931471805599453 / self.half_life
+
+    def _weight(self, now: float) -> float:
+        return float(2.0 ** ((now - self._since) / self.half_life))

@@ -1,0 +1,320 @@
+"""What the teacher makes for the pool while it has nothing else to do.
+
+A row is worth the more the sooner it is expected to be given out: the next row of a condition that
+is asked for r times a second and has s rows in (s + 1) / r seconds. The soonest are made first, and
+none that would lie too long. Whether anything is made is decided anew before each small batch, from
+what the server does beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from cascade_proto import synthesis_pb2 as pb
+from numpy.typing import NDArray
+
+from cascade_server.engines.runtime import Runtime, Tokens
+from cascade_server.engines.teacher import TeacherInput
+from cascade_server.objectives.objective import Kind
+from cascade_server.objectives.report import Report
+from cascade_server.store.pool import Demand, Key, Pool, condition_of, nothing_known, of_condition
+from cascade_server.terms import ServiceClass
+from cascade_server.wire import rows as wire
+
+log = logging.getLogger("cascade.server")
+
+# Keys that are looked at before the event loop gets a turn.
+SLICE = 64
+# Seconds until the next try after the teacher failed.
+AFTER_FAILURE = 5.0
+# Seconds over which it is measured how busy the process is.
+LEAST_PAUSE = 0.01
+
+
+@dataclass(frozen=True)
+class RefillConfig:
+    """How much is made, and when.
+
+    Attributes:
+        batch: rows of one batch at most: a real-time request waits for one pass of it at most.
+        horizon: seconds; no row is made that is expected to lie longer.
+        half_life: seconds in which what was asked for counts half as much.
+        base_rows: made where nothing is known of a row, whether anybody has asked or not.
+        most_share: of the time, with nothing else to do.
+        least_share: below this, nothing is made.
+        most_burn: burn rate over 5 minutes of a real-time objective above which nothing is made.
+        after_offline: seconds that nothing is made for after `Generate` has drawn.
+        tick: seconds until the next look where nothing was made.
+        longest_tick: what that grows to, twofold each time, while nobody asks for anything: all
+            that may happen then is that rows grow old.
+        report_seconds: how long a look at the error budgets holds.
+    """
+
+    batch: int = 16
+    horizon: float = 300.0
+    half_life: float = 300.0
+    base_rows: int = 64
+    most_share: float = 0.5
+    least_share: float = 0.05
+    most_burn: float = 1.0
+    after_offline: float = 1.0
+    tick: float = 0.1
+    longest_tick: float = 2.0
+    report_seconds: float = 2.0
+
+
+class Candidate(NamedTuple):
+    """A condition that rows might be made for: asked for `rate` times a second, `stock` there."""
+
+    key: Key
+    rate: float
+    stock: int
+
+    def next_use(self, more: int = 1) -> float:
+        """Seconds until the row after `more` - 1 new ones is expected to be given out."""
+        return (self.stock + more) / self.rate if self.rate > 0 else math.inf
+
+
+@dataclass(frozen=True)
+class Load:
+    """What else the server does.
+
+    Attributes:
+        inside: requests that are being drawn for, of every class.
+        since_offline: seconds since `Generate` last drew.
+        burn: the highest burn rate of a real-time objective.
+        busy: cores that the process used while nothing was made.
+    """
+
+    inside: int
+    since_offline: float
+    burn: float
+    busy: float
+
+
+def share(load: Load, config: RefillConfig) -> float:
+    """The share of the time in which rows may be made; 0: none now."""
+    if load.inside or load.since_offline < config.after_offline or load.burn > config.most_burn:
+        return 0.0
+    found = config.most_share * max(0.0, 1.0 - load.busy)
+    return found if found >= config.least_share else 0.0
+
+
+def rest(seconds: float, share: float, config: RefillConfig) -> float:
+    """Seconds to make nothing after a batch that took `seconds`; a tick, if none was made."""
+    return seconds * (1 - share) / share if seconds > 0 and share > 0 else config.tick
+
+
+def worst_burn(report: Report) -> float:
+    """The highest burn rate over 5 minutes of what real-time callers were promised.
+
+    Not of fidelity: it burns because rows do not come from the teacher, which the pool mends.
+    """
+    return max(
+        (
+            status.burn_rates["5m"]
+            for status in report.statuses
+            if status.objective.service is not ServiceClass.OFFLINE
+            and status.objective.kind is not Kind.FIDELITY
+        ),
+        default=0.0,
+    )
+
+
+def soonest(candidates: Iterable[Candidate], most: int) -> list[Candidate]:
+    """Those whose next row is expected to be given out first."""
+    return heapq.nsmallest(most, candidates, key=Candidate.next_use)
+
+
+def batch_of(candidates: Sequence[Candidate], most: int, horizon: float) -> dict[Key, int]:
+    """Rows to make, by key: the `most` that are given out soonest, of one release.
+
+    Args:
+        candidates: soonest first.
+        most: rows.
+        horizon: seconds; no row that is expected to lie longer.
+    """
+    if not candidates:
+        return {}
+    release = candidates[0].key.release
+    queue = [
+        (each.next_use(), order, each)
+        for order, each in enumerate(candidates)
+        if each.key.release == release
+    ]
+    heapq.heapify(queue)
+    made: dict[Key, int] = {}
+    while queue and sum(made.values()) < most:
+        seconds, order, each = queue[0]
+        if seconds > horizon:
+            break
+        made[each.key] = made.get(each.key, 0) + 1
+        heapq.heapreplace(queue, (each.next_use(made[each.key] + 1), order, each))
+    return made
+
+
+def horizon_after(horizon: float, evicted: Sequence[float], room: float, most: float) -> float:
+    """How long rows may be expected to lie, once the pool is full.
+
+    What is made must be given out sooner than what is dropped for it, or the teacher would make
+    and drop the same rows for ever.
+
+    Args:
+        horizon: the one before, seconds.
+        evicted: when the rows that were dropped for the last batch were expected to be used.
+        room: the share of the pool that is free.
+        most: the horizon of a pool with room, seconds.
+    """
+    if evicted:
+        return min(horizon, 0.8 * min(evicted))
+    return most if room > 0.1 else min(most, 1.05 * horizon)
+
+
+async def paused(seconds: float) -> float:
+    """Sleep; returns the cores that the process used meanwhile."""
+    began, used = time.perf_counter(), time.process_time()
+    await asyncio.sleep(max(seconds, LEAST_PAUSE))
+    return (time.process_time() - used) / (time.perf_counter() - began)
+
+
+class Refill:
+    """Makes rows for a pool, for as long as it runs.
+
+    Args:
+        pool, demand: what there is, and what is asked for.
+        runtimes: releases by `Runtime.identity`; those of `base` are made rows of which nothing is
+            known, whether anybody has asked or not.
+        draw: has the teacher draw rows as offline work.
+        load: what else the server does, given the cores it used while nothing was made.
+        pause: makes nothing for so many seconds, and returns those cores.
+        rng: of the noise.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        demand: Demand,
+        runtimes: Mapping[str, Runtime],
+        base: Iterable[str],
+        draw: Callable[[Runtime, TeacherInput], Awaitable[Tokens]],
+        load: Callable[[float], Load],
+        config: RefillConfig | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], Awaitable[float]] | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.pool, self.demand, self.config = pool, demand, config or RefillConfig()
+        self._runtimes, self._draw, self._load, self._clock = runtimes, draw, load, clock
+        self._pause = pause or paused
+        self._rng = rng or np.random.default_rng()
+        self._horizon = self.config.horizon
+        self._base = [
+            Key(each, condition_of(*nothing_known(runtimes[each].slots))) for each in base
+        ]
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        pause = quiet = self.config.tick
+        while True:
+            noted = self.demand.noted
+            busy = await self._pause(pause)
+            began, made = self._clock(), 0
+            try:
+                allowed = share(self._load(busy), self.config)
+                if allowed:
+                    made = await self.fill()
+            except Exception:  # the teacher's; requests that need it say what it is
+                log.exception("the pool was not refilled")
+                pause = AFTER_FAILURE
+                continue
+            if made:
+                pause = rest(self._clock() - began, allowed, self.config)
+                quiet = self.config.tick
+                continue
+            # Whether it may make rows is decided anew soon; that there are none to make is not.
+            is_quiet = allowed and noted == self.demand.noted
+            quiet = min(2 * quiet, self.config.longest_tick) if is_quiet else self.config.tick
+            pause = quiet
+
+    async def fill(self) -> int:
+        """Make one batch; returns its rows."""
+        candidates = await self._candidates()
+        wanted = batch_of(candidates, self.config.batch, self._horizon)
+        if not wanted:
+            return 0
+        runtime = self._runtimes[next(iter(wanted)).release]
+        keys = [key for key, rows in wanted.items() for _ in range(rows)]
+        conditions = [of_condition(key.condition, runtime.slots) for key in keys]
+        tokens = np.stack([tokens for tokens, _ in conditions])
+        observed = np.stack([observed for _, observed in conditions])
+        noise = await self._noise(len(keys), runtime.teacher_noise)
+        given = TeacherInput(tokens, observed, noise, runtime.steps)
+        drawn = await self._draw(runtime, given)
+        contents = await self._contents(runtime, drawn, observed)
+        now = self._clock()
+        for key in wanted:
+            mine = [content for each, content in zip(keys, contents, strict=True) if each == key]
+            steps = runtime.passes(observed[keys.index(key)][None])
+            self.pool.add(key, mine, max(1, steps), now)
+        self._make_room(now)
+        return len(keys)
+
+    def _make_room(self, now: float) -> None:
+        evicted: list[float] = []
+
+        def next_use(key: Key, rows: int) -> float:
+            return Candidate(key, self._rate(key, now), rows).next_use(0)
+
+        self.pool.make_room(next_use, evicted.append)
+        room = 1 - self.pool.bytes / self.pool.config.max_bytes
+        self._horizon = horizon_after(self._horizon, evicted, room, self.config.horizon)
+
+    def _rate(self, key: Key, now: float) -> float:
+        base = self.config.base_rows / self.config.horizon if key in self._base else 0.0
+        return max(base, self.demand.rate(key, now))
+
+    async def _candidates(self) -> list[Candidate]:
+        """The most wanted; the event loop gets a turn after every few keys."""
+        now = self._clock()
+        self.pool.sweep(now)
+        best = [Candidate(key, self._rate(key, now), self.pool.stock(key)) for key in self._base]
+        for start in range(0, len(self.demand), SLICE):
+            few = [
+                Candidate(key, rate, self.pool.stock(key))
+                for key, rate in self.demand.rates(start, start + SLICE, now)
+                if key not in self._base
+            ]
+            best = soonest([*best, *few], self.config.batch)
+            await asyncio.sleep(0)
+        return soonest(best, self.config.batch)
+
+    async def _noise(self, rows: int, width: int) -> NDArray[np.float32]:
+        noise = np.empty((rows, width), np.float32)
+        for row in noise:
+            self._rng.random(dtype=np.float32, out=row)
+            await asyncio.sleep(0)
+        return noise
+
+    async def _contents(
+        self, runtime: Runtime, tokens: NDArray[np.int32], observed: NDArray[np.bool_]
+    ) -> list[bytes]:
+        """Rows as the wire has them, only what was drawn; a column between turns of the loop."""
+        codec = runtime.release.codec
+        messages = [pb.Rows(count=1) for _ in tokens]
+        missing = ~observed[:, runtime.first_slot]
+        for name, absent in zip(codec.schema.names, missing.T, strict=True):
+            if not absent.any():
+                continue
+            rows = np.flatnonzero(absent).tolist()
+            drawn = codec.decode_columns(tokens[absent], self._rng, [name])[name]
+            wire.write_cells(name, codec.kinds[name], drawn, [messages[row] for row in rows])
+            await asyncio.sleep(0)
+        return [message.SerializeToString() for message in messages]

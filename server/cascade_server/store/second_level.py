@@ -1,0 +1,256 @@
+"""A cache that processes and machines share, in Valkey or Redis; requests go on without it.
+
+Whatever it does, it costs a request a few milliseconds at most: there is a time limit on every
+look, a circuit breaker that stops looking when it fails, and a checksum on everything that it
+gives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from cascade_server.addresses import without_password
+from cascade_server.errors import ConfigError
+
+log = logging.getLogger("cascade.server")
+
+# What an envelope begins with: a name and a version.
+MAGIC = b"CASC\x01"
+CHECKSUM = 16
+PREFIX = "cascade:"
+# Why it was of no use.
+TIMEOUT, ERROR, CORRUPT, BUSY, OPEN = "timeout", "error", "corrupt", "busy", "open"
+FAILURES = (TIMEOUT, ERROR, CORRUPT, BUSY, OPEN)
+
+
+def seal(key: bytes, content: bytes) -> bytes:
+    """Content in an envelope that says what it is and whose it is."""
+    return MAGIC + _checksum(key, content) + content
+
+
+def unseal(key: bytes, envelope: bytes) -> bytes | None:
+    """What `seal` was given; None: it is something else, damaged, or another key's."""
+    content = envelope[len(MAGIC) + CHECKSUM :]
+    whole = envelope[: len(MAGIC) + CHECKSUM] == MAGIC + _checksum(key, content)
+    return content if whole else None
+
+
+def _checksum(key: bytes, content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=CHECKSUM, key=key).digest()
+
+
+@dataclass(frozen=True)
+class SecondLevelConfig:
+    """How long it is waited for.
+
+    Attributes:
+        timeout: seconds that a request waits for a look.
+        share: of what is left of its deadline that it waits at most.
+        limit: seconds after which a look or a write that nobody waits for is given up; long
+            enough to connect.
+        most: looks and writes underway at once; what would be more is left out.
+        failures: in a row, after which it is not asked for a while.
+        pause, longest_pause: seconds of that while, at first and at most; each failure doubles it.
+    """
+
+    timeout: float = 0.005
+    share: float = 0.2
+    limit: float = 1.0
+    most: int = 16
+    failures: int = 5
+    pause: float = 1.0
+    longest_pause: float = 60.0
+
+
+class Breaker:
+    """Stops what keeps failing, and lets one try go through after a while. Time is given."""
+
+    def __init__(self, config: SecondLevelConfig) -> None:
+        self._config = config
+        self._failed = 0
+        self._pause = 0.0
+        self._until = 0.0
+
+    @property
+    def open(self) -> bool:
+        return self._pause > 0
+
+    def allows(self, now: float) -> bool:
+        """Whether to ask now. While it is open, a try shuts out all others until it is over, or
+        for as long as a pause."""
+        if not self.open:
+            return True
+        if now < self._until:
+            return False
+        self._until = now + self._pause
+        return True
+
+    def worked(self) -> None:
+        """Close: it answers again."""
+        self._failed, self._pause = 0, 0.0
+
+    def failed(self, now: float) -> None:
+        """Open after some failures in a row, for longer each time."""
+        self._failed += 1
+        if self._failed >= self._config.failures:
+            pause = 2 * self._pause or self._config.pause
+            self._pause = min(pause, self._config.longest_pause)
+            self._until = now + self._pause
+
+
+class SecondLevel:
+    """Reads and writes sealed answers.
+
+    Args:
+        url: redis://, rediss:// or unix://, with user, password and database where needed.
+        max_age: seconds that an answer is kept.
+        config: how long it is waited for.
+        clock: monotonic seconds.
+
+    Raises:
+        ConfigError: the URL is none, or the client library is not installed.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        max_age: float,
+        config: SecondLevelConfig | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.config = config or SecondLevelConfig()
+        self.breaker = Breaker(self.config)
+        self._failures: Counter[str] = Counter()
+        self._max_age, self._clock = max_age, clock
+        self._underway: set[asyncio.Future[Any]] = set()
+        self._given_up: set[asyncio.Future[Any]] = set()
+        self._client = _client(url, self.config)
+
+    @property
+    def failures(self) -> Mapping[str, int]:
+        """How often it was of no use, by why."""
+        return {why: self._failures[why] for why in FAILURES}
+
+    @property
+    def underway(self) -> int:
+        """Looks and writes that have not ended."""
+        return len(self._underway)
+
+    async def get(self, key: bytes, remaining: float) -> bytes | None:
+        """An answer; None if there is none, or none in time. Never raises.
+
+        Args:
+            key: 32 bytes.
+            remaining: seconds to the deadline.
+        """
+        task = self._begin(lambda: self._client.get(_name(key)))
+        if task is None:
+            return None
+        timeout = min(self.config.timeout, self.config.share * max(0.0, remaining))
+        # A look that takes longer goes on by itself: if it connects, the next is in time.
+        await asyncio.wait({task}, timeout=timeout)
+        if not task.done():
+            self._given_up.add(task)
+            # A caller in a hurry says nothing of the other end.
+            self._failed(TIMEOUT, blame=timeout == self.config.timeout)
+            return None
+        envelope = None if task.cancelled() or task.exception() else task.result()
+        if envelope is None:
+            return None
+        content = unseal(key, envelope)
+        if content is None:
+            self.corrupt()
+        return content
+
+    def corrupt(self) -> None:
+        """What came is of no use."""
+        self._failures[CORRUPT] += 1
+
+    def put(self, key: bytes, content: bytes) -> None:
+        """Write an answer, which nobody waits for."""
+        life = max(1, round(1e3 * self._max_age))
+        envelope = seal(key, content)
+        self._begin(lambda: self._client.set(_name(key), envelope, px=life))
+
+    async def close(self) -> None:
+        """Give up what is underway, and disconnect."""
+        for task in self._underway:
+            task.cancel()
+        await asyncio.gather(*self._underway, return_exceptions=True)
+        await self._client.aclose()
+
+    def _begin(self, command: Callable[[], Awaitable[Any]]) -> asyncio.Future[Any] | None:
+        """Start a command, unless it is not the time for it."""
+        began = self._clock()
+        if len(self._underway) >= self.config.most:
+            self._failures[BUSY] += 1
+            return None
+        if not self.breaker.allows(began):
+            self._failures[OPEN] += 1
+            return None
+        task = asyncio.ensure_future(command())
+        self._underway.add(task)
+        task.add_done_callback(partial(self._ended, began))
+        return task
+
+    def _ended(self, began: float, task: asyncio.Future[Any]) -> None:
+        self._underway.discard(task)
+        given_up = task in self._given_up
+        self._given_up.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            # What is too slow to be waited for does not work.
+            if self._clock() - began <= self.config.timeout:
+                self.breaker.worked()
+        elif not given_up:
+            log.debug("the shared cache failed", exc_info=error)
+            self._failed(ERROR)
+
+    def _failed(self, why: str, blame: bool = True) -> None:
+        self._failures[why] += 1
+        if not blame:
+            return
+        was_open = self.breaker.open
+        self.breaker.failed(self._clock())
+        if self.breaker.open and not was_open:
+            log.warning("the shared cache fails (%s); it is left alone for a while", why)
+
+
+def _name(key: bytes) -> str:
+    return PREFIX + key.hex()
+
+
+def _client(url: str, config: SecondLevelConfig) -> Any:
+    try:
+        from redis.asyncio import ConnectionPool, Redis
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
+    except ImportError as exc:
+        raise ConfigError(
+            "cache_url needs the client of Redis: pip install 'cascade-synthesis[cache]'"
+        ) from exc
+    try:
+        pool = ConnectionPool.from_url(
+            url,
+            max_connections=config.most,
+            socket_timeout=config.limit,
+            socket_connect_timeout=config.limit,
+            retry=Retry(NoBackoff(), 0),
+            decode_responses=False,
+        )
+    except ValueError as exc:
+        raise ConfigError(
+            f"cache_url is {without_password(url)!r}; allowed: redis://HOST:PORT/DATABASE, "
+            "rediss://HOST:PORT/DATABASE (TLS) or unix:///PATH"
+        ) from exc
+    return Redis.from_pool(pool)

@@ -1,0 +1,1 @@
+"""Processes: how they are started, heard and ended, and the lines between them."""

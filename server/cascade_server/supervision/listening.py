@@ -1,0 +1,143 @@
+"""The port and the local socket, which outlive the processes that answer on them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import socket
+import stat
+from pathlib import Path
+
+from cascade_server.errors import ConfigError
+
+log = logging.getLogger("cascade.server")
+
+BACKLOG = 1024
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Listen on a port; 0: any free one.
+
+    All workers take connections from the one socket, those of today and those that follow them:
+    what waits in its queue when one stops is the next one's, and nobody is turned away.
+
+    Raises:
+        ConfigError: another server has it.
+    """
+    made = None
+    try:
+        made = socket.socket(_family(host, port), socket.SOCK_STREAM)
+        # A connection that is only waiting to be forgotten is no server.
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((host, port))
+        made.listen(BACKLOG)
+        made.setblocking(False)
+    except OSError as exc:
+        if made is not None:
+            made.close()
+        raise _taken(host, port) from exc
+    return made
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """Keep a port for workers that listen on it each by itself (SO_REUSEPORT); 0: any free one.
+
+    The socket does not listen, and so is given no connection. It is what grpcio needs, which takes
+    no socket that others have made.
+
+    Raises:
+        ConfigError: another server has it.
+    """
+    address = (host, port)
+    try:
+        family = _family(host, port)
+        with socket.socket(family, socket.SOCK_STREAM) as alone:
+            # Without SO_REUSEPORT: two servers on one port would each get some of the calls.
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            alone.bind(address)
+            address = alone.getsockname()[:2]
+        kept = socket.socket(family, socket.SOCK_STREAM)
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        kept.bind(address)
+    except OSError as exc:
+        raise _taken(host, port) from exc
+    return kept
+
+
+def listen_locally(path: Path) -> socket.socket | None:
+    """Listen on a Unix socket that only this user may open.
+
+    What a server that was killed has left there is replaced.
+
+    Returns:
+        The socket; None: there can be none, which is logged. A server answers without.
+
+    Raises:
+        ConfigError: another server listens there.
+    """
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _clear(path)
+        # The mode is right from the first moment on, not only once it has been changed.
+        mask = os.umask(0o177)
+        try:
+            made.bind(str(path))
+        finally:
+            os.umask(mask)
+        made.listen(BACKLOG)
+        made.setblocking(False)
+    except OSError as exc:
+        made.close()
+        why = exc.strerror or str(exc)
+        log.error("%s cannot be listened on, so nobody is served there: %s", path, why)
+        return None
+    except ConfigError:
+        made.close()
+        raise
+    return made
+
+
+def _clear(path: Path) -> None:
+    """Remove a socket that nobody listens on.
+
+    Raises:
+        ConfigError: somebody does.
+        OSError: it is no socket.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise OSError(errno.ENOTSOCK, "there is something else that is no socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+        caller.setblocking(False)
+        try:
+            caller.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+        except BlockingIOError:
+            pass  # its queue is full: somebody listens
+    raise ConfigError(
+        f"state_dir {path.parent} is in use by another server, which listens on {path.name} there; "
+        "each needs a folder of its own"
+    )
+
+
+def leave_locally(path: Path, made: socket.socket) -> None:
+    """Stop listening on a Unix socket, and remove it."""
+    made.close()
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def _family(host: str, port: int) -> int:
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+
+
+def _taken(host: str, port: int) -> ConfigError:
+    return ConfigError(f"cannot listen on {host}:{port}: is the port taken?")

@@ -1,0 +1,344 @@
+"""Processes that are started, heard, started again and ended, in crews.
+
+A crew is a set of processes that are one thing: workers and their teacher. It is ready when each of
+its members is, and from when it serves, whoever of it dies is started again; a crew one of whose
+members dies or says that it cannot go on before all were ready has failed, as a whole. One that is
+dismissed finishes what is inside, and is killed when its time is over.
+
+The supervisor forks before anything of gRPC or ONNX Runtime exists, and has no event loop. A member
+and the supervisor tell each other things in lines of JSON. Members are told by the kernel when the
+supervisor is gone, and drain.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from cascade_server.supervision.crews import (
+    Begin,
+    Crew,
+    Member,
+    Phase,
+    Post,
+    RestartConfig,
+    Role,
+)
+
+log = logging.getLogger("cascade.server")
+
+PR_SET_PDEATHSIG = 1
+# Seconds beyond the drain that a member gets before it is killed.
+KILL_AFTER = 5.0
+# Seconds between the starts of members beside whom others answer: a fork takes milliseconds.
+BETWEEN_FORKS = 0.1
+
+
+class Director(Protocol):
+    """Decides; is called by the supervisor, and starts and dismisses crews."""
+
+    def said(self, member: Member, what: dict[str, Any]) -> None:
+        """A member has said something."""
+
+    def ready(self, crew: Crew) -> None:
+        """All of a crew are ready."""
+
+    def failed(self, crew: Crew, why: str) -> None:
+        """A crew cannot become ready; it is being dismissed."""
+
+    def hopeless(self, crew: Crew, why: str) -> None:
+        """Nobody who answers for a crew that serves can be started any more; each is still tried.
+
+        Raises:
+            ServerError: the server gives up.
+        """
+
+    def left(self, crew: Crew) -> None:
+        """A crew that was dismissed is gone."""
+
+    def hung_up(self) -> None:
+        """SIGHUP."""
+
+    def look(self, now: float) -> float:
+        """Do what is due; returns when to look again."""
+
+
+class Supervisor:
+    """Starts crews, starts again who dies, stops them all.
+
+    Args:
+        director: decides.
+        draining: is told when all are asked to stop.
+        grace: seconds that they may take to drain.
+        config: of starting again.
+    """
+
+    def __init__(
+        self,
+        director: Director,
+        draining: Callable[[], None],
+        grace: float,
+        config: RestartConfig | None = None,
+    ) -> None:
+        self._director, self._draining, self._grace = director, draining, grace
+        self._config = config or RestartConfig()
+        self._crews: list[Crew] = []
+        self._selector = selectors.DefaultSelector()
+        self._stopping = self._hung_up = False
+
+    # What the director asks for.
+
+    def start(self, name: str, roles: Sequence[Role], begin: Begin) -> Crew:
+        """Start a crew; it is told of when it is ready, or has failed."""
+        crew = Crew(name, begin)
+        pause = BETWEEN_FORKS if begin is Begin.NEXT else 0.0
+        now = time.monotonic()
+        crew.members = [
+            Member(role, crew, start_at=now + pause * number) for number, role in enumerate(roles)
+        ]
+        self._crews.append(crew)
+        return crew
+
+    def serves(self, crew: Crew) -> None:
+        """From now on, who of the crew dies is started again."""
+        crew.phase = Phase.SERVING
+
+    def dismiss(self, crew: Crew, grace: float, after: float = 0.0) -> None:
+        """Have a crew end what is inside and leave; again: sooner.
+
+        Args:
+            crew: them.
+            grace: seconds that they get once they are asked to.
+            after: seconds in which they may leave by themselves before that.
+        """
+        crew.phase = Phase.LEAVING
+        crew.asked_at = min(crew.asked_at, time.monotonic() + after)
+        crew.until = min(crew.until, crew.asked_at + grace + KILL_AFTER)
+
+    # Its own life.
+
+    def run(self, begin: Callable[[], None], last: Callable[[Crew], bool]) -> None:
+        """Until SIGTERM or SIGINT; returns when all processes have ended.
+
+        Args:
+            begin: starts the first crews.
+            last: whether a crew is stopped after those that are not.
+
+        Raises:
+            ServerError: what the director raises.
+        """
+        wakeup, signals = os.pipe()
+        os.set_blocking(wakeup, False)
+        os.set_blocking(signals, False)
+        before = signal.set_wakeup_fd(signals, warn_on_full_buffer=False)
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP)
+        handlers = {number: signal.signal(number, self._on_signal) for number in numbers}
+        self._selector.register(wakeup, selectors.EVENT_READ)
+        try:
+            begin()
+            while not self._stopping:
+                self._step(wakeup)
+            self._draining()
+        finally:
+            self._end_all(wakeup, last)
+            signal.set_wakeup_fd(before)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            self._selector.close()
+            os.close(wakeup)
+            os.close(signals)
+
+    def _on_signal(self, number: int, _frame: Any) -> None:
+        if number == signal.SIGHUP:
+            self._hung_up = True
+        elif number != signal.SIGCHLD:
+            self._stopping = True
+
+    def _end_all(self, wakeup: int, last: Callable[[Crew], bool]) -> None:
+        self._stopping = True
+        for now in (False, True):
+            for crew in self._crews:
+                if last(crew) is now:
+                    self.dismiss(crew, self._grace)
+            while any(last(crew) is now for crew in self._crews):
+                self._step(wakeup)
+
+    def _step(self, wakeup: int) -> None:
+        """Do what is due, then wait for what comes next."""
+        now = time.monotonic()
+        due = [float("inf")]
+        if not self._stopping:
+            if self._hung_up:
+                self._hung_up = False
+                self._director.hung_up()
+            due.append(self._director.look(now))
+        for crew in list(self._crews):
+            due.append(self._tend(crew, now))
+        soonest = min(due)
+        timeout = None if soonest == float("inf") else max(0.0, soonest - time.monotonic())
+        for key, _ in self._selector.select(timeout):
+            if key.fd == wakeup:
+                os.read(wakeup, 4096)
+            else:
+                self._hear(key.data)
+        self._reap()
+
+    def _tend(self, crew: Crew, now: float) -> float:
+        """Start, end and kill who is due; returns when to look again."""
+        due = float("inf")
+        if crew.phase is Phase.LEAVING:
+            if crew.gone:
+                self._crews.remove(crew)
+                if not self._stopping:
+                    self._director.left(crew)
+                return now
+            first = [each for each in crew.members if each.pid and not each.role.last]
+            for member in first or [each for each in crew.members if each.pid]:
+                if not member.asked_to_end and (now >= crew.asked_at or member.role.last):
+                    member.asked_to_end = True
+                    ends = signal.SIGKILL if member.role.holds_nothing else signal.SIGTERM
+                    os.kill(member.pid, ends)
+                if now >= crew.until:
+                    os.kill(member.pid, signal.SIGKILL)
+            return min((at for at in (crew.asked_at, crew.until) if at > now), default=due)
+        for member in crew.members:
+            if member.pid or (member.role.once and member.ready):
+                continue
+            if member.start_at <= now:
+                self._start(member)
+            else:
+                due = min(due, member.start_at)
+        if crew.phase is Phase.STARTING and all(member.ready for member in crew.members):
+            crew.phase = Phase.READY
+            self._director.ready(crew)
+            return now  # it may have found something to do
+        return due
+
+    def _start(self, member: Member) -> None:
+        ours, theirs = socket.socketpair()
+        supervisor = os.getpid()
+        begin = Begin.AGAIN if member.crew.phase is Phase.SERVING else member.crew.begin
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            _live(member.role, theirs, supervisor, begin)
+        theirs.close()
+        ours.settimeout(KILL_AFTER)
+        member.pid, member.end, member.unread = pid, ours, b""
+        member.began, member.ready, member.asked_to_end = time.monotonic(), False, False
+        member.error = ""
+        self._selector.register(ours, selectors.EVENT_READ, member)
+
+    def _hear(self, member: Member) -> None:
+        if member.end is None:
+            return
+        try:
+            content = member.end.recv(65_536)
+        except ConnectionError:
+            content = b""
+        if not content:
+            self._hang_up(member)
+            return
+        *lines, member.unread = (member.unread + content).split(b"\n")
+        for line in lines:
+            self._heard(member, json.loads(line))
+
+    def _heard(self, member: Member, said: dict[str, Any]) -> None:
+        crew = member.crew
+        self._director.said(member, said)
+        if "error" in said:
+            member.error = said["error"]
+            if crew.phase in (Phase.STARTING, Phase.READY):
+                self._fail(crew, said["error"])
+            elif crew.phase is Phase.SERVING:
+                log.error("%s cannot start: %s", member.role.name, said["error"])
+        if "ready" in said:
+            member.ready = True
+            if crew.phase is Phase.SERVING:
+                away = time.monotonic() - member.ended
+                log.warning("%s is ready again, after %.2f s", member.role.name, away)
+
+    def _fail(self, crew: Crew, why: str) -> None:
+        self.dismiss(crew, 0.0)
+        if not self._stopping:
+            self._director.failed(crew, why)
+
+    def _reap(self) -> None:
+        for crew in list(self._crews):
+            for member in crew.members:
+                if member.pid:
+                    pid, status = os.waitpid(member.pid, os.WNOHANG)
+                    if pid:
+                        self._ended(member, status)
+
+    def _ended(self, member: Member, status: int) -> None:
+        pid, member.pid = member.pid, 0
+        while member.end is not None:  # what it said last
+            self._hear(member)
+        how, crew = describe(status), member.crew
+        if crew.phase is Phase.LEAVING or (member.role.once and member.ready):
+            return
+        if crew.phase is not Phase.SERVING:
+            self._fail(crew, f"{member.role.name} {how} before it was ready")
+            return
+        member.ended = time.monotonic()
+        lived = member.ended - member.began
+        member.restarts, pause = member.restarts.ended(self._config, lived, member.ready)
+        member.start_at = member.ended + pause
+        log.warning("%s (process %d) %s; starting it again", member.role.name, pid, how)
+        if not self._stopping and crew.hopeless(self._config):
+            times = member.restarts.unready
+            why = member.error or f"{member.role.name} {how}"
+            self._director.hopeless(
+                crew, f"no worker can start, after {times} tries in a row: {why}"
+            )
+
+    def _hang_up(self, member: Member) -> None:
+        if member.end is not None:
+            self._selector.unregister(member.end)
+            member.end.close()
+            member.end = None
+
+
+def _live(role: Role, end: socket.socket, supervisor: int, begin: Begin) -> None:
+    """A member's life; does not return."""
+    code = 1
+    try:
+        # Ctrl-C is sent to the whole group; the supervisor passes it on as SIGTERM.
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() == supervisor:
+            role.run(Post(end), begin)
+            code = 0
+    except SystemExit:
+        pass  # it has said why
+    except BaseException:
+        log.exception("%s failed", role.name)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Not sys.exit: what the supervisor has open is not this process's to clean up.
+        os._exit(code)
+
+
+def describe(status: int) -> str:
+    """How a process ended, in words."""
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"ended with status {code}"

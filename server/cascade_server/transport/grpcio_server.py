@@ -1,0 +1,97 @@
+"""The same services on grpcio's own server, for who prefers it to ours; see docs/adr/0007."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import grpc
+
+from cascade_server.config import ServerConfig
+from cascade_server.transport.server import Sharing, first_of
+
+# Seconds that calls may take in a server that others have taken over from, unless it is hurried.
+LONGEST_STAY = 3600.0
+
+
+class GrpcioServer:
+    """`grpc.aio.server`, with the interface of `TransportServer`."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        age = config.max_connection_age
+        self._server = grpc.aio.server(
+            options=(
+                *(() if age is None else (("grpc.max_connection_age_ms", round(age * 1e3)),)),
+                ("grpc.max_receive_message_length", config.max_message_bytes),
+                ("grpc.max_send_message_length", -1),
+                # Two servers on one port would each get some of the calls, and nobody a message.
+                ("grpc.so_reuseport", int(config.reuse_port)),
+                ("grpc.max_concurrent_streams", config.max_concurrent_streams),
+                # Else a call counts until it is deallocated, which a caller at the limit cannot
+                # know, and its next one is refused.
+                ("grpc.http.overload_protection", 0),
+            )
+        )
+        logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Serve the methods of some handlers."""
+        self._server.add_generic_rpc_handlers(handlers)
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """What generated code calls too; says nothing new."""
+
+    async def start(
+        self,
+        host: str,
+        port: int,
+        reuse_port: bool,
+        sharing: Sharing | None = None,
+        listener: socket.socket | None = None,
+    ) -> int:
+        """Listen; grpcio keeps its connections to itself, and so nothing is shared.
+
+        Returns:
+            The port, where any was asked for.
+
+        Raises:
+            OSError: the address cannot be listened on.
+        """
+        try:
+            bound: int = self._server.add_insecure_port(f"{host}:{port}")
+        except RuntimeError as exc:
+            raise OSError(str(exc)) from exc
+        await self._server.start()
+        return bound
+
+    def stop_accepting(self) -> None:
+        """What grpcio cannot do alone: it is done with `stop`."""
+
+    async def stop(
+        self,
+        grace: float,
+        hurry: asyncio.Event | None = None,
+        gives_up: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take no new calls, and end once those there are have ended; as `TransportServer`'s."""
+        if hurry is not None and not hurry.is_set():
+            ended = asyncio.create_task(self._server.stop(LONGEST_STAY))
+            await first_of(asyncio.shield(ended), hurry.wait())
+            if ended.done():
+                return
+        timer = asyncio.get_running_loop().call_later(grace, gives_up)
+        await self._server.stop(grace)
+        timer.cancel()
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of gRPC's is worth a log's space.
+
+    An answer to a call that has ended meanwhile, since its deadline passed or its caller hung up,
+    fails. Under overload that is every other call, and each would be a stack trace.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, grpc.aio.InternalError)

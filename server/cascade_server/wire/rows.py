@@ -1,0 +1,149 @@
+"""Rows of the wire to Python values and back; see synthesis.proto."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from cascade_proto import synthesis_pb2 as pb
+from cascade_proto.cells import (
+    ABSENT_STATE,
+    FIELDS,
+    NULL_CELL,
+    NULL_STATE,
+    OBSERVED_STATE,
+    PLACEHOLDERS,
+)
+from cascade_tables import ABSENT, ColumnData, Kind, Schema
+from numpy.typing import NDArray
+
+from cascade_server.errors import BadRequest
+
+
+def read_rows(rows: pb.Rows, fields: Mapping[str, str]) -> dict[str, list[Any]]:
+    """A request's columns as Python values: None for NULL, `ABSENT` for what is not known.
+
+    Args:
+        rows: as it came.
+        fields: of `Column`, which one holds the values of each of the table's columns.
+
+    Raises:
+        BadRequest: a column is named twice, or is not as long as `count` says.
+    """
+    count = rows.count
+    out: dict[str, list[Any]] = {}
+    for column in rows.columns:
+        name = column.name
+        if name in out:
+            raise BadRequest(f"rows: column {name!r} is listed twice")
+        # Known values of the right type, by far the most frequent, are read without asking which
+        # type they have.
+        field = fields.get(name)
+        if field is not None and not column.states:
+            values = getattr(column, field).values[:]
+            if len(values) == count:
+                out[name] = values
+                continue
+        which = column.WhichOneof("values")
+        values = list(getattr(column, which).values) if which else [None] * count
+        states = column.states
+        if len(values) != count or (states and len(states) != count):
+            raise BadRequest(
+                f"rows: column {name!r} has {len(values)} values and {len(states)} states; "
+                f"expected {count} of each (or no states: all observed)"
+            )
+        if which is None and not states:
+            raise BadRequest(f"rows: column {name!r} has neither values nor states")
+        for row, state in enumerate(states):
+            if state == NULL_STATE:
+                values[row] = None
+            elif state == ABSENT_STATE:
+                values[row] = ABSENT
+            elif state != OBSERVED_STATE:
+                raise BadRequest(
+                    f"rows: column {name!r} has state {state} in row {row}; allowed: 0 observed, "
+                    "1 NULL, 2 absent"
+                )
+            elif which is None:
+                raise BadRequest(f"rows: column {name!r} is observed in row {row} without a value")
+        out[name] = values
+    return out
+
+
+def write_column(column: pb.Column, kind: Kind, data: ColumnData) -> None:
+    """Fill a message from a column of decoded values."""
+    field = FIELDS[kind]
+    values = data.values.astype(np.int64) if kind is Kind.DATETIME else data.values
+    if data.null[0] if len(values) == 1 else data.null.any():
+        column.states = (data.null * np.uint8(NULL_STATE)).tobytes()
+        values = np.where(data.null, PLACEHOLDERS[field], values)
+    getattr(column, field).values.extend(values.tolist())
+
+
+def write_cell(column: pb.Column, kind: Kind, value: Any) -> None:
+    """Fill a message from one value; None: NULL."""
+    field = FIELDS[kind]
+    if value is None:
+        column.states, value = NULL_CELL, PLACEHOLDERS[field]
+    getattr(column, field).values.append(value)
+
+
+def write_cells(name: str, kind: Kind, data: ColumnData, out: Sequence[pb.Rows]) -> None:
+    """Add a column of decoded values to messages of one row each, a value to each of them."""
+    values = data.values.astype(np.int64) if kind is Kind.DATETIME else data.values
+    for rows, value, null in zip(out, values.tolist(), data.null.tolist(), strict=True):
+        write_cell(rows.columns.add(name=name), kind, None if null else value)
+
+
+def keep_given(data: ColumnData, given: Sequence[Any], kind: Kind, draws: int) -> ColumnData:
+    """Put the caller's own values back over what was decoded.
+
+    A token may stand for a range of numbers or a folded category; what was given is returned as it
+    was. `data` has len(given) * draws rows.
+    """
+    known = [row for row, value in enumerate(given) if value is not ABSENT]
+    if not known:
+        return data
+    values, null = data.values.copy(), data.null.copy()
+    for row in known:
+        here = slice(row * draws, (row + 1) * draws)
+        value = given[row]
+        null[here] = value is None
+        if value is not None:
+            values[here] = np.datetime64(value, "us") if kind is Kind.DATETIME else value
+    return ColumnData(values, null, data.dtype)
+
+
+def given_column(given: Sequence[Any], kind: Kind, draws: int) -> ColumnData:
+    """A column that is known in every row, as rows * draws values."""
+    null = np.array([value is None for value in given])
+    placeholder = PLACEHOLDERS[FIELDS[kind]]
+    filled = [placeholder if value is None else value for value in given]
+    values: NDArray[Any]
+    if kind is Kind.CATEGORICAL:
+        values = np.empty(len(filled), object)
+        values[:] = filled
+    else:
+        dtype = {Kind.BOOLEAN: np.bool_, Kind.CONTINUOUS: np.float64}.get(kind, np.int64)
+        values = np.array(filled, dtype)
+    return ColumnData(values.repeat(draws), null.repeat(draws))
+
+
+def check_names(schema: Schema, names: Sequence[str]) -> tuple[str, ...]:
+    """The columns to return: those named, or all.
+
+    Raises:
+        UnknownColumn: the schema lacks one.
+        BadRequest: one is named twice.
+    """
+    every = schema.names
+    if not names:
+        return every
+    for name in names:
+        if name not in every:
+            raise schema.unknown(name)
+    if len(set(names)) < len(names):
+        twice = next(name for at, name in enumerate(names) if name in names[:at])
+        raise BadRequest(f"columns: {twice!r} is named twice")
+    return tuple(names)

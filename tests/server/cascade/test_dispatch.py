@@ -1,0 +1,272 @@
+"""Admission, routing and batching, over gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from cascade_proto import synthesis_pb2 as pb
+from cascade_server.cascade.admission import Limit, LimitConfig
+from cascade_server.cascade.dispatch import Dispatcher, Engines
+from cascade_server.cascade.gate import Gate
+from cascade_server.cascade.pace import Pace
+from cascade_server.config import ServerConfig
+from cascade_server.deadline import Work
+from cascade_server.engines.runtime import Runtime
+from cascade_server.errors import TooMuch
+from cascade_server.terms import Priority, Tier
+
+from tests.releases import make_release
+from tests.server.messages import COLUMNS, ask, read, row
+from tests.server.running import Running, running
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Running]:
+    """A server of its own, whose insides a test may change."""
+    make_release(tmp_path)
+    with running(ServerConfig(repository=tmp_path, port=0)) as server:
+        yield server
+
+
+def dispatcher(server: Running) -> Dispatcher:
+    return server.server.service.dispatcher
+
+
+def engines(server: Running) -> Engines:
+    (found,) = dispatcher(server).engines.values()
+    return found
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait in the server's event loop."""
+    while not holds():
+        await asyncio.sleep(0)
+
+
+def failure(call: Any) -> Any:
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return caught.value
+
+
+class TestRouting:
+    """AUTO takes the highest fidelity that is predicted to be in time."""
+
+    @pytest.fixture(autouse=True)
+    def slow_teacher(self, alone: Running) -> None:
+        """As far as its predictions go: a minute a pass."""
+        for _ in range(5000):
+            engines(alone).teacher.engine.model.observe(1, 60.0)
+
+    def test_a_teacher_that_would_be_late_leaves_it_to_the_student(self, alone: Running) -> None:
+        request = ask(timeout_microseconds=30_000_000, explain=True)
+        provenance = alone.stub.Synthesize(request).provenance
+        assert provenance.tier == pb.TIER_STUDENT
+        considered = [(each.tier, each.steps) for each in provenance.routing.considered]
+        assert considered == [
+            (pb.TIER_TEACHER, len(COLUMNS)),
+            (pb.TIER_STUDENT, 1),
+        ]
+        assert provenance.routing.considered[0].predicted > 60_000_000
+        assert "teacher in 6 passes would take" in provenance.routing.reason
+
+    def test_full_is_refused_at_once_and_says_why(self, alone: Running) -> None:
+        request = ask(fidelity="FIDELITY_FULL", timeout_microseconds=30_000_000)
+        error = failure(lambda: alone.stub.Synthesize(request))
+        assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert "refused before it was late" in error.details()
+        assert "teacher in 6 passes is predicted to take" in error.details()
+
+    def test_without_being_asked_an_answer_does_not_explain(self, alone: Running) -> None:
+        request = ask(timeout_microseconds=30_000_000)
+        assert not alone.stub.Synthesize(request).provenance.HasField("routing")
+
+
+class TestBatching:
+    """Who shares a batch changes nothing but the time it takes."""
+
+    @pytest.mark.parametrize("fidelity", ["FIDELITY_FAST", "FIDELITY_FULL"])
+    def test_a_crowd_gets_what_each_would_get_alone(self, alone: Running, fidelity: Any) -> None:
+        requests = [
+            ask(row(items=1 + i % 8), draws=3, seed=i, fidelity=fidelity) for i in range(64)
+        ]
+        expected = [read(alone.stub.Synthesize(request).rows) for request in requests]
+        with ThreadPoolExecutor(16) as crowd:
+            found = list(crowd.map(lambda r: read(alone.stub.Synthesize(r).rows), requests))
+        # A sum of another order may move a draw that is on the edge: one in a thousand rows.
+        assert sum(a != b for a, b in zip(expected, found, strict=True)) <= 1
+        for engine in (engines(alone).student, engines(alone).teacher):
+            assert engine.statistics().late_starts == 0
+
+    def test_the_teacher_runs_a_crowd_in_fewer_passes(
+        self, alone: Running, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Eight requests of six passes each, all there before the second pass."""
+        go_on = threading.Event()
+        denoise = Runtime.denoise
+
+        def held(self: Runtime, *args: Any) -> Any:
+            assert go_on.wait(30)
+            return denoise(self, *args)
+
+        monkeypatch.setattr(Runtime, "denoise", held)
+        calls = [
+            alone.stub.Synthesize.future(ask(fidelity="FIDELITY_FULL", seed=i)) for i in range(8)
+        ]
+        # Their rows are all in the queue, or in the pass that is held.
+        while sum(dispatcher(alone).gate.inside.values()) < 8:
+            alone.stub.ListTables(pb.ListTablesRequest())
+        go_on.set()
+        assert [call.result().provenance.steps for call in calls] == [len(COLUMNS)] * 8
+        assert engines(alone).teacher.statistics().runs <= len(COLUMNS) + 1
+
+
+class TestAdmission:
+    """A full server refuses at once, and says when to come back."""
+
+    def test_the_gate_counts_who_is_inside(self) -> None:
+        gate = Gate(LimitConfig(initial=2, least=1))
+        gate.enter(Priority.REALTIME)
+        gate.enter(Priority.OFFLINE)
+        assert gate.inside == {Priority.REALTIME: 1, Priority.OFFLINE: 1}
+        with pytest.raises(TooMuch, match="2 requests are inside, and the server takes 2"):
+            gate.enter(Priority.OFFLINE)
+        gate.leave(Priority.OFFLINE)
+        gate.enter(Priority.REALTIME)
+        assert gate.inside == {Priority.REALTIME: 2, Priority.OFFLINE: 0}
+        assert gate.refused == 1
+
+    def test_the_gate_learns_from_what_it_is_told(self) -> None:
+        gate = Gate(LimitConfig(initial=8, least=4))
+        for seconds in (0.001,) * 20 + (None,):
+            for _ in range(8):
+                gate.enter(Priority.REALTIME)
+            for _ in range(8):
+                gate.leave(Priority.REALTIME, seconds)
+        assert gate.limit.value > 8
+        assert gate.limit.usual == pytest.approx(0.001)
+
+    @pytest.mark.parametrize(
+        ("waiting", "remaining", "expected"),
+        [(11, math.inf, True), (12, math.inf, False), (7, 10e-3, True), (8, 10e-3, False)],
+    )
+    def test_nobody_waits_for_longer_than_there_is_time(
+        self, waiting: int, remaining: float, expected: bool
+    ) -> None:
+        """A quarter of what is promised, or four fifths of what is left."""
+        gate = Gate(LimitConfig(promised=50e-3))
+        gate.admit(60, remaining=1e-3)  # it has not yet seen how fast calls are answered
+        gate.turned(1e-3, 1)
+        with contextlib.nullcontext() if expected else pytest.raises(TooMuch):
+            gate.admit(waiting, remaining)
+        assert gate.refused == (not expected)
+
+    def test_how_fast_calls_are_answered_is_an_average(self) -> None:
+        gate = Gate()
+        for seconds in (1e-3, 2e-3):
+            gate.turned(seconds, 1)
+        assert gate.pace == pytest.approx(1.1e-3)
+
+    def test_a_turn_that_left_nobody_waiting_only_shows_that_it_can_be_faster(self) -> None:
+        gate = Gate()
+        gate.turned(1e-3, 0)
+        assert gate.pace == 0
+        gate.turned(1e-3, 1)
+        gate.turned(2e-3, 0)
+        assert gate.pace == 1e-3
+        gate.turned(0.5e-3, 0)
+        assert gate.pace == pytest.approx(0.95e-3)
+
+    def test_a_bad_moment_is_forgotten(self) -> None:
+        """Of a machine that stood still for a minute, say."""
+        gate = Gate(LimitConfig(promised=50e-3))
+        gate.turned(60.0, 1)
+        with pytest.raises(TooMuch):
+            gate.admit(1, math.inf)
+        for _ in range(120):
+            gate.admit(0, math.inf)
+            gate.turned(0.5e-3, 0)
+        gate.admit(10, math.inf)
+
+    @pytest.fixture
+    def teacher_held(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[tuple[threading.Event, threading.Event]]:
+        """Set once the teacher has begun; to be set for it to go on."""
+        go_on, inside = threading.Event(), threading.Event()
+        denoise = Runtime.denoise
+
+        def held(self: Runtime, *args: Any) -> Any:
+            inside.set()
+            assert go_on.wait(30)
+            return denoise(self, *args)
+
+        monkeypatch.setattr(Runtime, "denoise", held)
+        yield inside, go_on
+        go_on.set()
+
+    def test_who_waits_for_the_teacher_leaves_room_for_the_student(
+        self, alone: Running, teacher_held: tuple[threading.Event, threading.Event]
+    ) -> None:
+        inside, go_on = teacher_held
+        dispatcher(alone).gate.limit = Limit(4.0, usual=0.025)
+        waiting = [alone.stub.Synthesize.future(ask(fidelity="FIDELITY_FULL")) for _ in range(2)]
+        assert inside.wait(30)
+        alone.run(until(lambda: dispatcher(alone).gate.at_teacher == 2))
+        found = [alone.stub.Synthesize(ask(explain=True)).provenance for _ in range(8)]
+        assert {each.tier for each in found} == {pb.TIER_STUDENT}
+        assert "too much to do for more to wait for the teacher" in found[0].routing.reason
+        go_on.set()
+        assert {call.result().provenance.tier for call in waiting} == {pb.TIER_TEACHER}
+        assert dispatcher(alone).gate.refused == 0
+
+    def test_a_pile_is_left_to_the_student(self, alone: Running) -> None:
+        """The first calls that come together are none, whoever comes while they are drawn is."""
+        service, found = alone.server.service, dispatcher(alone)
+        found.pace = Pace(iter([0, 1, 1, 2]).__next__)
+
+        async def turn() -> tuple[bool, set[Tier]]:
+            jobs = [service.plan(ask(), Work(math.inf)) for _ in range(16)]
+            drawn = [each for each in found.draw_now(jobs) if each is not None]
+            return found.gate.crowded(), {each.option.tier for each in drawn}
+
+        came, piled_up, came_again = (alone.run(turn()) for _ in range(3))
+        assert piled_up == (True, {Tier.STUDENT})
+        assert (came[0], came_again[0]) == (False, False)
+
+    def test_over_grpc(
+        self, alone: Running, teacher_held: tuple[threading.Event, threading.Event]
+    ) -> None:
+        inside, go_on = teacher_held
+        dispatcher(alone).gate.limit = Limit(1.0, usual=0.025)
+        call = alone.stub.Synthesize.future(ask(fidelity="FIDELITY_FULL"))
+        assert inside.wait(30)
+        error = failure(lambda: alone.stub.Synthesize(ask()))
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "1 requests are inside" in error.details()
+        assert dict(error.trailing_metadata())["grpc-retry-pushback-ms"] == "25"
+        go_on.set()
+        assert call.result().rows.count == 1
+        assert alone.stub.Synthesize(ask()).rows.count == 1
+
+
+def test_statistics_count_what_is_run(alone: Running) -> None:
+    alone.stub.Synthesize(ask(fidelity="FIDELITY_FAST", draws=5))
+    alone.stub.Synthesize(ask(row(items=3), fidelity="FIDELITY_FULL"))
+    found = alone.stub.GetStatistics(pb.GetStatisticsRequest())
+    assert [(e.table, e.version, e.tier, e.runs, e.rows) for e in found.engines] == [
+        ("payments", 1, pb.TIER_STUDENT, 1, 5),
+        ("payments", 1, pb.TIER_TEACHER, len(COLUMNS) - 1, len(COLUMNS) - 1),
+    ]
+    assert {(e.waiting, e.expired, e.late_starts) for e in found.engines} == {(0, 0, 0)}
+    assert (found.inside, found.refused) == (0, 0)
+    assert found.limit > 0

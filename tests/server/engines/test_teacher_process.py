@@ -1,0 +1,244 @@
+"""A teacher in its own process answers as one in the server's, and is away when it is away."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cascade_server.cascade.repository import Repository
+from cascade_server.engines.engine import EngineStatistics
+from cascade_server.engines.latency_model import Line, Outlook
+from cascade_server.engines.runtime import Runtime
+from cascade_server.engines.teacher import LocalTeacher, TeacherInput
+from cascade_server.engines.teacher_link import RemoteTeacher, TeacherLink
+from cascade_server.engines.teacher_process import TeacherServer
+from cascade_server.engines.teacher_wire import (
+    pack_draw,
+    pack_drawn,
+    pack_outlook,
+    pack_score,
+    unpack_draw,
+    unpack_drawn,
+    unpack_outlook,
+    unpack_score,
+)
+from cascade_server.errors import DeadlinePassed, NotReady
+from cascade_server.terms import Tier
+from cascade_tables import load_release
+
+from tests.releases import TABLE
+
+# Longer than anything here takes.
+SOON = 20.0
+
+
+@pytest.fixture(scope="module")
+def loaded(repository: Path) -> Repository:
+    return Repository.load(repository, 1, lambda _: None, (Tier.TEACHER,))
+
+
+@pytest.fixture(scope="module")
+def runtime(repository: Path) -> Runtime:
+    return Runtime(load_release(repository, TABLE, 3), tiers=(Tier.TEACHER,))
+
+
+def rows(runtime: Runtime, n: int, seed: int = 0) -> TeacherInput:
+    """Rows of which a random half is known."""
+    rng = np.random.default_rng(seed)
+    columns = rng.random((n, runtime.columns)) < 0.5
+    observed = columns[:, np.array(runtime.layout.column)]
+    tokens = rng.integers(0, np.array(runtime.layout.sizes), (n, runtime.slots), dtype=np.int32)
+    noise = rng.random((n, runtime.teacher_noise), dtype=np.float32)
+    return TeacherInput(np.where(observed, tokens, 0), observed, noise, runtime.steps)
+
+
+class TestWire:
+    """What is packed comes out again."""
+
+    def test_draw(self, runtime: Runtime) -> None:
+        given = rows(runtime, 3)
+        identity, found, deadline, offline = unpack_draw(pack_draw("a/1/é", given, math.inf, True))
+        assert (identity, deadline, offline, found.steps) == ("a/1/é", math.inf, True, given.steps)
+        for name in ("tokens", "observed", "noise"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(given, name))
+
+    def test_score(self, runtime: Runtime) -> None:
+        given = rows(runtime, 2)
+        content = pack_score("a/1/b", given.tokens, given.observed, 12.5)
+        identity, tokens, observed, deadline = unpack_score(content)
+        assert (identity, deadline) == ("a/1/b", 12.5)
+        np.testing.assert_array_equal(tokens, given.tokens)
+        np.testing.assert_array_equal(observed, given.observed)
+
+    def test_drawn(self) -> None:
+        tokens, queued = unpack_drawn(pack_drawn(np.arange(6, dtype=np.int32).reshape(2, 3), 0.5))
+        assert (tokens.tolist(), queued) == ([[0, 1, 2], [3, 4, 5]], 0.5)
+        tokens[0, 0] = 7  # it may be written to
+
+    def test_outlook(self) -> None:
+        outlook = Outlook(Line(1e-5, 1e-3, 1.5), 12.0, 7, 256)
+        statistics = EngineStatistics(1, 2, 3, 4, 5, 6)
+        packed = pack_outlook("a/1/b", outlook, statistics)
+        assert unpack_outlook(packed) == ("a/1/b", outlook, statistics)
+
+
+@dataclass
+class Pair:
+    server: TeacherServer
+    link: TeacherLink
+    teacher: RemoteTeacher
+
+    async def until_told(self) -> None:
+        """Until the process has told how its queue is."""
+        async with asyncio.timeout(SOON):
+            while math.isinf(self.teacher.predict(1, 1)):
+                await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def pair(loaded: Repository, runtime: Runtime, path: Path) -> AsyncIterator[Pair]:
+    server, link = TeacherServer(loaded.runtimes, path), TeacherLink(path)
+    await server.start()
+    link.start()
+    both = Pair(server, link, link.teacher(runtime))
+    try:
+        await both.until_told()
+        yield both
+    finally:
+        link.stop()
+        server.stop()
+
+
+async def test_the_same_rows_as_in_the_server(
+    loaded: Repository, runtime: Runtime, tmp_path: Path
+) -> None:
+    async with pair(loaded, runtime, tmp_path / "s") as both:
+        local = LocalTeacher(loaded.find(TABLE, 3), both.server._thread)
+        many = [rows(runtime, n, seed=n) for n in (1, 5, 64)]
+        found = await asyncio.gather(*(both.teacher.draw(given, math.inf) for given in many))
+        for given, (tokens, _) in zip(many, found, strict=True):
+            expected, _ = await local.draw(given, math.inf)
+            np.testing.assert_array_equal(tokens, expected)
+        scored = await both.teacher.log_likelihood(many[1].tokens, many[1].observed, math.inf)
+        expected_scores = runtime.log_likelihood(many[1].tokens, many[1].observed)
+        np.testing.assert_allclose(scored, expected_scores, rtol=1e-6)
+
+
+async def test_what_is_late_is_not_run(
+    loaded: Repository, runtime: Runtime, tmp_path: Path
+) -> None:
+    async with pair(loaded, runtime, tmp_path / "s") as both:
+        with pytest.raises(DeadlinePassed):
+            await both.teacher.draw(rows(runtime, 4), time.monotonic() - 0.001)
+        given = rows(runtime, 4)
+        with pytest.raises(DeadlinePassed):
+            await both.teacher.log_likelihood(given.tokens, given.observed, 0.0)
+
+
+async def test_what_is_given_up_is_dropped_there_too(
+    loaded: Repository, runtime: Runtime, tmp_path: Path
+) -> None:
+    """A request that nobody waits for any more leaves a queue that is not served."""
+    async with pair(loaded, runtime, tmp_path / "s") as both:
+        engine = both.server._teachers[runtime.identity].engine
+        release = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def held() -> None:
+            asyncio.run_coroutine_threadsafe(release.wait(), loop).result()
+
+        both.server._thread.submit(held)
+        busy = asyncio.create_task(both.teacher.draw(rows(runtime, 1), math.inf))
+        async with asyncio.timeout(SOON):
+            while not engine.outlook().busy_until:
+                await asyncio.sleep(0)
+            waiting = asyncio.create_task(both.teacher.draw(rows(runtime, 2), math.inf))
+            while engine.statistics().waiting != 1:
+                await asyncio.sleep(0)
+            waiting.cancel()
+            while engine.statistics().waiting != 0:
+                await asyncio.sleep(0)
+        release.set()
+        await busy
+
+
+@pytest.mark.parametrize(("offline", "expected"), [(False, 200.0), (True, 0.0)])
+async def test_what_it_was_given_up_for_is_expected_of_the_next(
+    loaded: Repository, runtime: Runtime, tmp_path: Path, offline: bool, expected: float
+) -> None:
+    """A process that waits for a processor does not know of it; nobody hurries what is offline."""
+    async with pair(loaded, runtime, tmp_path / "s") as both:
+        later, go_on = 0.0, threading.Event()
+        both.link.clock = lambda: time.monotonic() + later
+        both.server._thread.submit(go_on.wait)
+        draw = asyncio.create_task(both.teacher.draw(rows(runtime, 1), math.inf, offline))
+        async with asyncio.timeout(SOON):
+            while not both.server._teachers[runtime.identity].engine.outlook().busy_until:
+                await asyncio.sleep(0)
+        later = 1000.0
+        draw.cancel()
+        await asyncio.gather(draw, return_exceptions=True)
+        go_on.set()
+        told = both.link.outlook(runtime.identity)
+        assert told is not None
+        itself = told[0].predict(both.link.clock(), 1, 1)
+        assert both.teacher.predict(1, 1) - itself == pytest.approx(expected, abs=100)
+
+
+async def test_one_that_went_away_and_came_back(
+    loaded: Repository, runtime: Runtime, tmp_path: Path
+) -> None:
+    path = tmp_path / "s"
+    async with pair(loaded, runtime, path) as both:
+        assert both.teacher.predict(1, 3) > both.teacher.predict(1, 1) > 0
+        underway = asyncio.create_task(both.teacher.draw(rows(runtime, 256), math.inf))
+        await asyncio.sleep(0)
+        both.server.stop()
+        with pytest.raises(NotReady, match="process is away"):
+            await underway
+        async with asyncio.timeout(SOON):
+            while not math.isinf(both.teacher.predict(1, 1)):
+                await asyncio.sleep(0.001)
+        with pytest.raises(NotReady, match="process is away"):
+            await both.teacher.draw(rows(runtime, 1), math.inf)
+        path.unlink(missing_ok=True)
+        again = TeacherServer(loaded.runtimes, path)
+        await again.start()
+        await both.until_told()
+        tokens, _ = await both.teacher.draw(rows(runtime, 1), math.inf)
+        assert tokens.shape == (1, runtime.slots)
+        again.stop()
+
+
+async def test_an_error_there_is_an_error_here(
+    loaded: Repository, runtime: Runtime, tmp_path: Path
+) -> None:
+    async with pair(loaded, runtime, tmp_path / "s") as both:
+        given = rows(runtime, 1)
+        broken = replace(given, noise=given.noise[:, :5])
+        with pytest.raises(RuntimeError, match="in the teacher's process"):
+            await both.teacher.draw(broken, math.inf)
+        await both.teacher.draw(given, math.inf)
+
+
+async def test_a_release_that_it_does_not_have_is_not_ready(
+    loaded: Repository, runtime: Runtime, tmp_path: Path
+) -> None:
+    """One that came to the repository after the process had started."""
+    async with pair(loaded, runtime, tmp_path / "s") as both:
+        newer = RemoteTeacher(both.link, f"{TABLE}/9/0123456789abcdef", 256)
+        given = rows(runtime, 1)
+        assert math.isinf(newer.predict(1, 1))
+        with pytest.raises(NotReady):
+            await newer.draw(given, math.inf)
+        with pytest.raises(NotReady):
+            await newer.log_likelihood(given.tokens, given.observed, math.inf)
+        await both.teacher.draw(given, math.inf)

@@ -1,0 +1,104 @@
+"""Connections are spread evenly over workers."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from cascade_server.memory import Memory
+from cascade_server.supervision.placement import Board, Placement, choose
+
+
+class TestChoice:
+    """Who is to have a new connection."""
+
+    def test_who_has_the_fewest(self) -> None:
+        assert choose(0, [3, 1, 2], [True] * 3) == 1
+
+    def test_who_was_given_it_where_nobody_has_fewer(self) -> None:
+        assert choose(2, [1, 1, 1], [True] * 3) == 2
+        assert choose(0, [2, 3, 2], [True] * 3) == 0
+
+    def test_nobody_who_does_not_answer_yet(self) -> None:
+        assert choose(0, [5, 0, 6], [True, False, True]) == 0
+
+    def test_whoever_answers_if_oneself_does_not(self) -> None:
+        assert choose(0, [0, 5, 6], [False, True, True]) == 1
+
+    def test_oneself_while_nobody_answers(self) -> None:
+        assert choose(1, [4, 5], [False, False]) == 1
+
+
+@pytest.fixture
+def workers() -> Iterator[list[Placement]]:
+    board = Board(2, Memory())
+    found = [Placement(board, place) for place in range(2)]
+    for each in found:
+        each.says_ready(True)
+    yield found
+    board.close()
+
+
+class TestHandingOver:
+    """A connection goes from one to the other, whole."""
+
+    def test_the_other_has_it(self, workers: list[Placement]) -> None:
+        workers[0].opened()
+        ours, peer = socket.socketpair()
+        with ours, peer:
+            assert workers[0].gives_away(ours.fileno())
+            ours.close()
+            taken = workers[1].take()
+            assert taken is not None
+            with taken:
+                peer.sendall(b"hello")
+                assert taken.recv(10) == b"hello"
+        assert workers[1].take() is None
+
+    def test_what_is_on_its_way_counts(self, workers: list[Placement]) -> None:
+        """A burst is shared, though nothing of it has arrived yet."""
+        given = []
+        for _ in range(6):
+            ours, peer = socket.socketpair()
+            with ours, peer:
+                given.append(workers[0].gives_away(ours.fileno()))
+                if not given[-1]:
+                    workers[0].opened()
+        assert given == [False, True, False, True, False, True]
+
+    def test_what_was_closed_counts_no_more(self, workers: list[Placement]) -> None:
+        workers[0].opened()
+        workers[0].closed()
+        ours, peer = socket.socketpair()
+        with ours, peer:
+            assert not workers[0].gives_away(ours.fileno())
+
+    def test_the_next_in_a_place_takes_what_was_on_its_way(self) -> None:
+        board = Board(2, Memory())
+        first, other = Placement(board, 0), Placement(board, 1)
+        first.says_ready(True)
+        other.says_ready(True)
+        other.opened()
+        ours, peer = socket.socketpair()
+        with ours, peer:
+            assert other.gives_away(ours.fileno())
+            again = Placement(board, 0)
+            taken = again.take()
+            assert taken is not None
+            taken.close()
+        board.close()
+
+    def test_what_cannot_be_handed_over_is_kept(self, workers: list[Placement]) -> None:
+        workers[0].opened()
+        kept = 0
+        for _ in range(2000):
+            ours, peer = socket.socketpair()
+            with ours, peer:
+                if not workers[0].gives_away(ours.fileno()):
+                    kept += 1
+                    break
+                # As if it had gone to one that does not take it: only what is queued is bounded.
+                workers[0].opened()
+                workers[0].opened()
+        assert kept == 1
