@@ -49,6 +49,8 @@ from cascade_client.retry import Retry
 from cascade_client.service_level import (
     Alert,
     BurnRate,
+    CallerFault,
+    CallerFaults,
     LatencyQuantiles,
     ObjectiveKind,
     ObjectiveStatus,
@@ -61,6 +63,8 @@ __all__ = [
     "Alert",
     "AsyncClient",
     "BurnRate",
+    "CallerFault",
+    "CallerFaults",
     "Cancelled",
     "CascadeError",
     "Chunk",

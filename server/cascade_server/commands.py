@@ -18,7 +18,14 @@ from cascade_server.configuration.sources import FILE_VARIABLE, effective
 from cascade_server.errors import ServerError
 from cascade_server.processes import serve_in_processes
 from cascade_server.releases.found import source_of
-from cascade_server.releases.generation import ReleaseConfig
+from cascade_server.releases.generation import ReleaseConfig, policies_of
+from cascade_server.releases.policy import Policy
+
+# The settings whose values have a meaning of their own.
+CHECKS = {
+    "version_policy": Policy.parse,
+    "serve": lambda serve: policies_of(serve, Policy()),
+}
 
 
 @click.command(cls=SettingsCommand)
@@ -60,7 +67,7 @@ def serve(file: Path | None, print_config: bool, **flags: Any) -> None:
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     console = Console(highlight=False, soft_wrap=True)
     try:
-        found = effective(flags, os.environ, file)
+        found = effective(flags, os.environ, file, CHECKS)
         config = ServerConfig(**found.fields())
         releases = ReleaseConfig.of(config)
         for remark in found.remarks:

@@ -95,7 +95,10 @@ class ServerConfig:
         high=86_400,
     )
     release_control: bool = setting(
-        True, "Whether callers may have releases loaded, unloaded, promoted and rolled back."
+        False,
+        "Whether callers over the network, who are not asked who they are, may have releases "
+        "loaded, unloaded, promoted and rolled back. Who may open `control.sock` in `state_dir` "
+        "may in any case.",
     )
 
     host: str = setting("127.0.0.1", "Address to listen on.", section="Calls")
@@ -130,6 +133,42 @@ class ServerConfig:
     max_generate_rows: int = setting(10_000_000, "Rows of one `Generate`.", low=1, high=2**40)
     max_message_bytes: int = setting(
         16 * 2**20, "Size of a request; larger ones are refused.", unit=BYTES, low=1024, high=2**30
+    )
+    max_connections: int = setting(
+        1000,
+        "Connections of each worker at once; beyond it the one that has been idle longest ends, or "
+        "the new one.",
+        low=1,
+        high=1_000_000,
+    )
+    connection_idle_seconds: float = setting(
+        600.0,
+        "How long a connection may be without a call before it is asked to end.",
+        unit=SECONDS,
+        low=1,
+        high=MONTH,
+    )
+    message_seconds: float = setting(
+        60.0,
+        "How long a message may take to arrive before its connection ends.",
+        unit=SECONDS,
+        low=0.1,
+        high=3600,
+    )
+    stall_seconds: float = setting(
+        30.0,
+        "How long a caller may take no part of an answer before its connection ends.",
+        unit=SECONDS,
+        low=0.1,
+        high=3600,
+    )
+    held_bytes: int = setting(
+        512,
+        "Memory of each worker for large messages, and for answers that callers have not taken.",
+        name="held_mib",
+        unit=MIB,
+        low=1,
+        high=2**20,
     )
     linger_seconds: float = setting(
         200.0,

@@ -164,8 +164,14 @@ class Setting:
         Raises:
             ConfigError: names the field, its value and what is allowed.
         """
-        if value is not None:
+        if value is None:
+            if self.optional:
+                return
+            raise self._refused(self.field, value)
+        try:
             self._check(value, self.field, value, self.unit)
+        except TypeError as exc:  # no number, where one is asked for
+            raise self._refused(self.field, value) from exc
 
     def _check(self, value: Any, source: str, given: Any, unit: Unit) -> None:
         if self.choices and value not in self.choices:

@@ -68,6 +68,25 @@ class TestValues:
             ),
         )
 
+    def test_of_callers_faults(self) -> None:
+        """In plain words, whichever a later server may find."""
+        message = pb.GetServiceLevelResponse()
+        realtime = pb.CLASS_OF_SERVICE_REALTIME
+        for fault, calls in ((1, 1), (2, 340), (3, 2), (9, 5)):
+            message.caller_faults.add(
+                table="people",
+                class_of_service=realtime,
+                fault=fault,  # type: ignore[arg-type]
+                calls=calls,
+            )
+        found = service_level(message).caller_faults
+        assert [str(each) for each in found] == [
+            "1 people realtime call given up by the caller before the deadline",
+            "340 people realtime calls with less time than an idle server needs",
+            "2 people realtime calls that asked for what there is not, or is not allowed",
+            "5 people realtime calls unknown",
+        ]
+
     def test_fields_cannot_be_set(self, level: ServiceLevel) -> None:
         with pytest.raises(dataclasses.FrozenInstanceError):
             level.objectives[0].target = 0.5  # type: ignore[misc]

@@ -31,6 +31,9 @@ INTERNAL = {"reuse_port", "teacher_socket", "await_teacher", "versions"}
     [
         ({"port": 70_000}, "port is 70000; allowed: a whole number, 0 to 65535"),
         ({"port": -1}, "port is -1; allowed: a whole number, 0 to 65535"),
+        ({"port": None}, "port is empty; allowed: a whole number, 0 to 65535"),
+        ({"host": None}, "host is empty; allowed: a text"),
+        ({"port": "http"}, "port is 'http'; allowed: a whole number, 0 to 65535"),
         ({"workers": 0}, "workers is 0; allowed: a whole number, 1 to 256"),
         ({"transport": "quic"}, "transport is 'quic'; allowed: http2, grpcio"),
         ({"teacher_threads": 0}, "teacher_threads is 0; allowed: a whole number, 1 to 1024"),

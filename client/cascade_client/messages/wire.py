@@ -30,6 +30,8 @@ from cascade_client.messages.rows import pack, unpack
 from cascade_client.service_level import (
     Alert,
     BurnRate,
+    CallerFault,
+    CallerFaults,
     LatencyQuantiles,
     ObjectiveKind,
     ObjectiveStatus,
@@ -58,6 +60,11 @@ KINDS: Mapping[int, ObjectiveKind] = {
     pb.OBJECTIVE_KIND_FIDELITY: ObjectiveKind.FIDELITY,
 }
 
+CALLER_FAULTS: Mapping[int, CallerFault] = {
+    pb.CALLER_FAULT_HUNG_UP: CallerFault.HUNG_UP,
+    pb.CALLER_FAULT_DEADLINE_TOO_SHORT: CallerFault.DEADLINE_TOO_SHORT,
+    pb.CALLER_FAULT_BAD_REQUEST: CallerFault.BAD_REQUEST,
+}
 ALERTS: Mapping[int, Alert] = {
     pb.ALERT_STATE_OK: Alert.OK,
     pb.ALERT_STATE_TICKET: Alert.TICKET,
@@ -238,7 +245,7 @@ def _routing(message: pb.Routing) -> Routing:
 
 
 def tables(response: pb.ListTablesResponse) -> tuple[TableSummary, ...]:
-    """What `Client.tables` returns."""
+    """The answer of `Client.tables` as values, in the order in which the server lists them."""
     return tuple(TableSummary(t.table, tuple(t.versions), t.columns) for t in response.tables)
 
 
@@ -255,7 +262,7 @@ def description(response: pb.DescribeTableResponse, version: int | None) -> Tabl
 
 
 def service_level(response: pb.GetServiceLevelResponse) -> ServiceLevel:
-    """What `Client.service_level` returns."""
+    """The answer of `Client.service_level` as values; times in seconds."""
     return ServiceLevel(
         service=response.service,
         window=response.window_seconds,
@@ -270,6 +277,15 @@ def service_level(response: pb.GetServiceLevelResponse) -> ServiceLevel:
                 quantiles={q.quantile: q.microseconds / 1e6 for q in each.quantiles},
             )
             for each in response.latencies
+        ),
+        caller_faults=tuple(
+            CallerFaults(
+                table=each.table,
+                service=CLASSES.get(each.class_of_service, ServiceClass.UNKNOWN),
+                fault=CALLER_FAULTS.get(each.fault, CallerFault.UNKNOWN),
+                calls=each.calls,
+            )
+            for each in response.caller_faults
         ),
     )
 

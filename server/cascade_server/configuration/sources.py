@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -26,6 +26,7 @@ DEFAULT = "default"
 NAMES = by_name(SETTINGS)
 _VARIABLES = {each.variable: each for each in SETTINGS}
 _FIELDS = {each.field: each.name for each in SETTINGS}
+NO_CHECKS: Mapping[str, Callable[[Any], object]] = {}
 # What Kubernetes puts into the environment of pods beside a service that is called `cascade`.
 _SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://")
 
@@ -68,7 +69,10 @@ class Effective:
 
 
 def effective(
-    flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None = None
+    flags: Mapping[str, Any],
+    environment: Mapping[str, str],
+    file: Path | None = None,
+    checks: Mapping[str, Callable[[Any], object]] = NO_CHECKS,
 ) -> Effective:
     """What holds of what was given.
 
@@ -76,6 +80,8 @@ def effective(
         flags: by the setting's name; None, or an empty list: not given.
         environment: of the process. A variable that is empty is not set.
         file: YAML, or TOML by its suffix; None: `CASCADE_CONFIG` may name one.
+        checks: by the setting's name, what refuses, with a ConfigError, what rooms above this one
+            cannot do with.
 
     Raises:
         ConfigError: something is not allowed; names all that is, each with its source.
@@ -88,6 +94,11 @@ def effective(
             found[setting.name] = Found(setting.read(value, said), source)
         except ConfigError as exc:
             wrong.append(str(exc))
+            return
+        try:
+            checks.get(setting.name, bool)(found[setting.name].value)
+        except ConfigError as exc:
+            wrong.append(f"{said}: {exc}")
 
     if file is None and environment.get(FILE_VARIABLE):
         file = Path(environment[FILE_VARIABLE])

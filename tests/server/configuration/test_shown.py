@@ -100,7 +100,15 @@ class TestPrintConfig:
         assert said.stderr == "Error: --port is 'x'; allowed: a whole number, 0 to 65535\n"
         said = run("--print-config", "--version-policy", "newest")
         assert said.exit_code == 1
-        assert "Error: version policy is 'newest'; allowed: all, latest" in said.stderr
+        assert "Error: --version-policy: version policy is 'newest'; allowed: all, latest" in (
+            said.stderr
+        )
+        said = run("--print-config", CASCADE_SERVE="credit=1 credit=2")
+        assert said.exit_code == 1
+        assert said.stderr == (
+            "Error: CASCADE_SERVE: serve has 'credit=2'; allowed: TABLE or TABLE=POLICY, each "
+            "table once\n"
+        )
 
     def test_a_variable_that_is_nearly_one_is_told_of(self, run: Run) -> None:
         said = run("--print-config", CASCADE_POOL_MB="0")
