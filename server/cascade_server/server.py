@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -64,6 +65,8 @@ class Server:
         placement: this process's part among workers that share connections; None: it has none.
         listener: takes connections for this process and others; None: it has its own.
         control: who is asked to load and unload; None: nobody can be.
+        local: takes connections of who may open it, and so may have releases changed; None: there
+            is no such socket.
 
     Raises:
         ConfigError: `slo.yaml` is not what it should be.
@@ -78,8 +81,10 @@ class Server:
         placement: Placement | None = None,
         listener: socket.socket | None = None,
         control: Control | None = None,
+        local: socket.socket | None = None,
     ) -> None:
         self.config = config
+        self._local = local
         self.port = 0
         self._report, self._placement, self._listener = report, placement, listener
         self._telling: asyncio.Task[None] | None = None
@@ -101,16 +106,29 @@ class Server:
                 max_age=config.max_connection_age,
                 refusing=UnreadCalls(self.sla).refused,
             )
-        self.inference = InferenceService(self.service, self.sla, config, control)
-        self.releases = ReleasesService(config, control)
-        self._transport.add_generic_rpc_handlers(
-            (self.service.handlers(), self.inference.handlers(), self.releases.handlers())
+        self._local_transport = TransportServer(
+            {}, TransportLimits.of(config), linger=LingerConfig(0)
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._transport)
+        self.inference = self._add_services(self._transport, config, control)
+        self._add_services(self._local_transport, replace(config, release_control=True), control)
+
+    def _add_services(
+        self,
+        transport: GrpcioServer | TransportServer,
+        config: ServerConfig,
+        control: Control | None,
+    ) -> InferenceService:
+        inference = InferenceService(self.service, self.sla, config, control)
+        releases = ReleasesService(config.release_control, control)
+        transport.add_generic_rpc_handlers(
+            (self.service.handlers(), inference.handlers(), releases.handlers())
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, transport)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
-            reflection.aio.ReflectionServicer(names), self._transport
+            reflection.aio.ReflectionServicer(names), transport
         )
+        return inference
 
     async def startup(self) -> None:
         """Listen, load and warm every release, then say SERVING; unless `stop` comes first.
@@ -177,6 +195,8 @@ class Server:
             )
         except OSError as exc:
             raise ConfigError(f"cannot listen on {address}: is the port taken?") from exc
+        if self._local is not None:
+            await self._local_transport.start("", 0, False, listener=self._local)
 
     async def _load(self, turns: Turns | None) -> None:
         tiers: tuple[Tier, ...] = tuple(Tier)
@@ -235,6 +255,7 @@ class Server:
         if self._placement is not None:
             self._placement.says_ready(False)
         self._transport.stop_accepting()
+        self._local_transport.stop_accepting()
 
     def leave(self) -> None:
         """Have callers go to who has taken over, and end once none is left; `stop` hurries it."""
@@ -253,7 +274,11 @@ class Server:
         if self._placement is not None:
             self._placement.says_ready(False)
         self.service.drain()
-        await self._transport.stop(self.config.drain_seconds, self._hurry, self.sla.give_up)
+        grace, gives_up = self.config.drain_seconds, self.sla.give_up
+        await asyncio.gather(
+            self._transport.stop(grace, self._hurry, gives_up),
+            self._local_transport.stop(grace, self._hurry, gives_up),
+        )
         if self._telling is not None:
             self._telling.cancel()
             self.sla.books.leave(self.sla.place, self.service.own_statistics())

@@ -294,17 +294,19 @@ class Rpc:
         Raises:
             Refused: as `Inbox.take`; or there is no room for what was inflated.
         """
-        self.let_go()
-        message = self.inbox.take()
+        inbox, before = self.inbox, self.holds + self.inbox.extra
+        message = inbox.take()
         size = len(message)
-        if self.inbox.inflated:
+        if inbox.inflated:
             self._wire.inflation.spent(size)
-        elif size <= self._limits.ahead_bytes:
+        kept = size if inbox.inflated or size > self._limits.ahead_bytes else 0
+        if self.ended:
             return message
-        if not self.ended:
-            if not self._wire.hold(size):
-                raise NoRoom
-            self.holds = size
+        if kept > before and not self._wire.hold(kept - before):
+            raise NoRoom
+        self.holds, inbox.extra = kept, 0
+        if kept < before:
+            self._wire.release(before - kept)
         return message
 
     def start(self, work: Coroutine[Any, Any, Outcome] | None = None) -> None:

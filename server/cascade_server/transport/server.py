@@ -138,7 +138,7 @@ class TransportServer:
                 socket of this process's own does.
 
         Returns:
-            The port, where any was asked for.
+            The port, where any was asked for; 0: it is a Unix socket.
 
         Raises:
             OSError: the address cannot be listened on.
@@ -147,9 +147,9 @@ class TransportServer:
         self._loop = asyncio.get_running_loop()
         self._linger = Linger(self._lingering)
         if listener is not None:
-            self._listener = await self._loop.create_server(
-                make, sock=listener.dup(), backlog=BACKLOG
-            )
+            is_local = listener.family == socket.AF_UNIX
+            create = self._loop.create_unix_server if is_local else self._loop.create_server
+            self._listener = await create(make, sock=listener.dup(), backlog=BACKLOG)
         else:
             self._listener = await self._loop.create_server(
                 make, host.strip("[]"), port, reuse_port=reuse_port, backlog=BACKLOG
@@ -157,6 +157,8 @@ class TransportServer:
         self._sharing = sharing
         if sharing is not None:
             self._loop.add_reader(sharing.fileno(), self._take_over, sharing)
+        if listener is not None and listener.family == socket.AF_UNIX:
+            return 0
         bound: int = self._listener.sockets[0].getsockname()[1]
         return bound
 
