@@ -1,7 +1,9 @@
 """Shared by all tests."""
 
+from __future__ import annotations
+
 from hypothesis import settings
 
-# Hypothesis fails an example that takes longer than .2 s, which says something of the machine.
-settings.register_profile("without-a-clock", deadline=None)
-settings.load_profile("without-a-clock")
+# How long an example takes is the machine's affair: no test fails for it.
+settings.register_profile("cascade", deadline=None)
+settings.load_profile("cascade")

@@ -38,7 +38,8 @@ from cascade_server.terms import Tier
 from cascade_server.transport import LingerConfig, TransportLimits, TransportServer, first_of
 from cascade_server.transport.grpcio_server import GrpcioServer
 
-SECONDS_BETWEEN_NOTES = 0.5
+# While calls are answered, and while nothing happens; see `books.STALE`.
+SECONDS_BETWEEN_NOTES, QUIET_NOTES = 0.5, 4
 SERVICES = (SYNTHESIS, RELEASES, INFERENCE)
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -274,10 +275,10 @@ class Server:
         if self._placement is not None:
             self._placement.says_ready(False)
         self.service.drain()
-        grace, gives_up = self.config.drain_seconds, self.sla.give_up
+        grace = self.config.drain_seconds
         await asyncio.gather(
-            self._transport.stop(grace, self._hurry, gives_up),
-            self._local_transport.stop(grace, self._hurry, gives_up),
+            self._transport.stop(grace, self._hurry, self.sla.give_up),
+            self._local_transport.stop(grace, self._hurry),
         )
         if self._telling is not None:
             self._telling.cancel()
@@ -291,9 +292,13 @@ class Server:
 
     async def _keep_telling(self) -> None:
         """Let the other processes know how this one is doing."""
-        note = self.sla.ledger.book.now
+        note, before, quiet = self.sla.ledger.book.now, (-1, 0), 0
         while True:
-            note.write(self.service.own_statistics().SerializeToString())
+            now = self.service.counted()
+            quiet = quiet + 1 if now == before and not now[1] else 0
+            if quiet % QUIET_NOTES == 0:
+                note.write(self.service.own_statistics().SerializeToString())
+            before = now
             await asyncio.sleep(SECONDS_BETWEEN_NOTES)
 
     def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
