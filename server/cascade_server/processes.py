@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import socket
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,8 +35,14 @@ from cascade_server.server import Server
 from cascade_server.supervision import loading
 from cascade_server.supervision.control import Control
 from cascade_server.supervision.crews import Begin, Post, Role
-from cascade_server.supervision.listening import listen, reserve
+from cascade_server.supervision.listening import (
+    leave_locally,
+    listen,
+    listen_locally,
+    reserve,
+)
 from cascade_server.supervision.placement import Placement
+from cascade_server.supervision.supervisor import KILL_AFTER
 from cascade_server.terms import Tier
 
 # The teacher has what the workers leave of the processors.
@@ -67,6 +74,7 @@ def serve_in_processes(
     with (
         tempfile.TemporaryDirectory(prefix="cascade-") as folder,
         closing(take(config.host, config.port)) as port_of_all,
+        _local(config) as local,
     ):
         port = port_of_all.getsockname()[1]
         listener = port_of_all if shares else None
@@ -78,12 +86,19 @@ def serve_in_processes(
 
         def roles(generation: Generation) -> Sequence[Role]:
             of_workers = [
-                Role(f"worker {number}", partial(worker, generation, workers, number, listener))
+                Role(
+                    f"worker {number}",
+                    partial(worker, generation, workers, number, listener, local),
+                )
                 for number in range(workers)
             ]
             if servers_of(config.runtime):
                 return of_workers
-            return (*of_workers, Role("the teacher", partial(teacher, generation), last=True))
+            return (*of_workers, the_teacher(generation))
+
+        def the_teacher(generation: Generation) -> Role:
+            life = partial(teacher, generation)
+            return Role("the teacher", life, last=True, holds_nothing=True)
 
         def keeper_of(books: Books) -> Sequence[Role]:
             if config.state_dir is None and config.metrics_port is None:
@@ -114,6 +129,23 @@ def serve_in_processes(
 
 
 METRICS = "metrics on "
+# In the state folder: who may open it may have releases changed.
+SOCKET = "control.sock"
+
+
+@contextmanager
+def _local(config: ServerConfig) -> Iterator[socket.socket | None]:
+    """The Unix socket of a server that has a state folder."""
+    if config.state_dir is None:
+        yield None
+        return
+    path = config.state_dir / SOCKET
+    made = listen_locally(path)
+    try:
+        yield made
+    finally:
+        if made is not None:
+            leave_locally(path, made)
 
 
 def worker(
@@ -121,6 +153,7 @@ def worker(
     workers: int,
     number: int,
     listener: socket.socket | None,
+    local: socket.socket | None,
     post: Post,
     begin: Begin,
 ) -> None:
@@ -142,9 +175,15 @@ def worker(
         placement = None if generation.board is None else Placement(generation.board, number)
         accept = asyncio.Event()
         orders: dict[str, Callable[[], None]] = {"accept": accept.set}
-        control = Control(post, orders)
+
+        def orphaned() -> None:
+            server.stop()
+            # Who does not end in time is ended by the system, as by the supervisor otherwise.
+            signal.alarm(math.ceil(config.drain_seconds + KILL_AFTER))
+
+        control = Control(post, orders, orphaned)
         sla = Sla(config, books=books, place=place)
-        server = Server(config, report, sla, placement, listener, control)
+        server = Server(config, report, sla, placement, listener, control, local)
 
         def retire() -> None:
             server.retire()
@@ -171,8 +210,9 @@ def worker(
             await server.main_loop()
         finally:
             await server.shutdown()
-            # To let go of memory takes the system a while, which others need not wait for.
-            loading.yield_to_all()
+            if server.hands_over:
+                # To let go of memory takes the system a while, in which others answer.
+                loading.yield_to_all()
 
     _run(life, post)
 
@@ -210,12 +250,12 @@ def teacher(generation: Generation, post: Post, begin: Begin) -> None:
         loading.all_yield_to_all()
         server = TeacherServer(repository.runtimes, path)
         loop.add_signal_handler(signal.SIGTERM, stop.set)
-        Control(post, {"accept": accepting, "retire": retired, "leave": lambda: None})
+        orders = {"accept": accepting, "retire": retired, "leave": lambda: None}
+        Control(post, orders, orphaned=stop.set)
         await server.start()
         post.tell(ready=True)
         await stop.wait()
         server.stop()
-        loading.yield_to_all()
 
     def accepting() -> None:
         post.tell(accepting=True)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
@@ -19,21 +22,24 @@ from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_link import TeacherLink
 from cascade_server.engines.triton.fleet import Fleet
 from cascade_server.errors import ConfigError
+from cascade_server.services.health import Health
 from cascade_server.services.open_inference.service import NAME as INFERENCE
 from cascade_server.services.open_inference.service import InferenceService
 from cascade_server.services.releases_service import NAME as RELEASES
 from cascade_server.services.releases_service import ReleasesService
 from cascade_server.services.synthesis_service import NAME as SYNTHESIS
 from cascade_server.services.synthesis_service import Service
+from cascade_server.services.unread_calls import UnreadCalls
 from cascade_server.supervision import loading
 from cascade_server.supervision.control import Control
 from cascade_server.supervision.loading import Turns
 from cascade_server.supervision.placement import Placement
 from cascade_server.terms import Tier
-from cascade_server.transport import LingerConfig, TransportServer, first_of
+from cascade_server.transport import LingerConfig, TransportLimits, TransportServer, first_of
 from cascade_server.transport.grpcio_server import GrpcioServer
 
-SECONDS_BETWEEN_NOTES = 0.5
+# While calls are answered, and while nothing happens; see `books.STALE`.
+SECONDS_BETWEEN_NOTES, QUIET_NOTES = 0.5, 4
 SERVICES = (SYNTHESIS, RELEASES, INFERENCE)
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -60,6 +66,8 @@ class Server:
         placement: this process's part among workers that share connections; None: it has none.
         listener: takes connections for this process and others; None: it has its own.
         control: who is asked to load and unload; None: nobody can be.
+        local: takes connections of who may open it, and so may have releases changed; None: there
+            is no such socket.
 
     Raises:
         ConfigError: `slo.yaml` is not what it should be.
@@ -74,8 +82,10 @@ class Server:
         placement: Placement | None = None,
         listener: socket.socket | None = None,
         control: Control | None = None,
+        local: socket.socket | None = None,
     ) -> None:
         self.config = config
+        self._local = local
         self.port = 0
         self._report, self._placement, self._listener = report, placement, listener
         self._telling: asyncio.Task[None] | None = None
@@ -85,42 +95,73 @@ class Server:
         self._hands_over = False
         self.sla = sla or Sla(config)
         self.service = Service(config, self.sla, self._hurry)
-        self._health = health.aio.HealthServicer()
+        self._health = Health(("", *SERVICES))
         self._transport: GrpcioServer | TransportServer
         if config.transport == "grpcio":
             self._transport = GrpcioServer(config)
         else:
             self._transport = TransportServer(
                 self.service.grouped(),
-                config.max_concurrent_streams,
-                config.max_message_bytes,
+                TransportLimits.of(config),
                 linger=LingerConfig(config.linger_seconds),
                 max_age=config.max_connection_age,
+                refusing=UnreadCalls(self.sla).refused,
             )
-        self.inference = InferenceService(self.service, self.sla, config, control)
-        self.releases = ReleasesService(config, control)
-        self._transport.add_generic_rpc_handlers(
-            (self.service.handlers(), self.inference.handlers(), self.releases.handlers())
+        self._local_transport = TransportServer(
+            {}, TransportLimits.of(config), linger=LingerConfig(0)
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._transport)
+        self.inference = self._add_services(self._transport, config, control)
+        self._add_services(self._local_transport, replace(config, release_control=True), control)
+
+    def _add_services(
+        self,
+        transport: GrpcioServer | TransportServer,
+        config: ServerConfig,
+        control: Control | None,
+    ) -> InferenceService:
+        inference = InferenceService(self.service, self.sla, config, control)
+        releases = ReleasesService(config.release_control, control)
+        transport.add_generic_rpc_handlers(
+            (self.service.handlers(), inference.handlers(), releases.handlers())
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, transport)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
-            reflection.aio.ReflectionServicer(names), self._transport
+            reflection.aio.ReflectionServicer(names), transport
         )
+        return inference
 
     async def startup(self) -> None:
-        """Listen, load and warm every release, then say SERVING.
+        """Listen, load and warm every release, then say SERVING; unless `stop` comes first.
 
         Raises:
             ConfigError: the address cannot be listened on, the state cannot be kept, or what is to
                 run the networks is not there or does not fit.
             ReleaseError: a release is missing or damaged; nothing is served.
         """
-        await self._say(NOT_SERVING)
+        self._say(NOT_SERVING)
+        await self._unless_stopped(self._start())
+
+    async def _start(self) -> None:
         await self.sla.start()
         await self._listen()
         await self._load(None)
-        await self._say(SERVING)
+        self._say(SERVING)
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something, but for what is left of it when the server is asked to stop.
+
+        A thread that loads goes on, and nobody waits for it.
+        """
+        task, stopped = asyncio.create_task(work), asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            if not task.done():
+                task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
     async def prepare(self, turns: Turns | None) -> None:
         """Load and warm every release.
@@ -140,7 +181,7 @@ class Server:
         Raises:
             ConfigError: the address cannot be listened on.
         """
-        await self._say(SERVING)
+        self._say(SERVING)
         await self._listen()
 
     async def _listen(self) -> None:
@@ -155,6 +196,8 @@ class Server:
             )
         except OSError as exc:
             raise ConfigError(f"cannot listen on {address}: is the port taken?") from exc
+        if self._local is not None:
+            await self._local_transport.start("", 0, False, listener=self._local)
 
     async def _load(self, turns: Turns | None) -> None:
         tiers: tuple[Tier, ...] = tuple(Tier)
@@ -203,11 +246,17 @@ class Server:
         self._hurry.set()
         self._stop.set()
 
+    @property
+    def hands_over(self) -> bool:
+        """Whether it ends because others serve in its place, so that nobody waits for it."""
+        return self._hands_over and not self._hurry.is_set()
+
     def retire(self) -> None:
         """Take no new connections: others do."""
         if self._placement is not None:
             self._placement.says_ready(False)
         self._transport.stop_accepting()
+        self._local_transport.stop_accepting()
 
     def leave(self) -> None:
         """Have callers go to who has taken over, and end once none is left; `stop` hurries it."""
@@ -217,15 +266,20 @@ class Server:
     async def shutdown(self) -> None:
         """Take no new calls, let those in flight finish, up to the grace once it is hurried.
 
-        Who waits for the server's health is told NOT_SERVING, unless others serve in its place.
+        Who watches the server's health is told NOT_SERVING, unless others serve in its place, and
+        is not waited for: such a stream has no end of its own.
         """
         if not self._hands_over:
-            await self._health.enter_graceful_shutdown()
+            await self._health.leave()
             self._hurry.set()
         if self._placement is not None:
             self._placement.says_ready(False)
         self.service.drain()
-        await self._transport.stop(self.config.drain_seconds, self._hurry)
+        grace = self.config.drain_seconds
+        await asyncio.gather(
+            self._transport.stop(grace, self._hurry, self.sla.give_up),
+            self._local_transport.stop(grace, self._hurry),
+        )
         if self._telling is not None:
             self._telling.cancel()
             self.sla.books.leave(self.sla.place, self.service.own_statistics())
@@ -238,13 +292,16 @@ class Server:
 
     async def _keep_telling(self) -> None:
         """Let the other processes know how this one is doing."""
-        note = self.sla.ledger.book.now
+        note, before, quiet = self.sla.ledger.book.now, (-1, 0), 0
         while True:
-            note.write(self.service.own_statistics().SerializeToString())
+            now = self.service.counted()
+            quiet = quiet + 1 if now == before and not now[1] else 0
+            if quiet % QUIET_NOTES == 0:
+                note.write(self.service.own_statistics().SerializeToString())
+            before = now
             await asyncio.sleep(SECONDS_BETWEEN_NOTES)
 
-    async def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+    def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         if self._placement is not None:
             self._placement.says_ready(status == SERVING)
-        for name in ("", *SERVICES):
-            await self._health.set(name, status)
+        self._health.say(status)

@@ -56,6 +56,9 @@ def rendered(
     ]
     if level.latencies:
         parts += [Text(""), latencies(level.latencies)]
+    if level.caller_faults:
+        parts += [Text(""), Text("callers' own, in no budget, since the server's start:", "dim")]
+        parts += [Text(f"  {each}", "dim") for each in level.caller_faults]
     if trouble:
         parts += [Text(""), Text(trouble, style="bold red")]
     return Group(*parts)
@@ -108,7 +111,7 @@ def objectives(
 
 
 def latencies(quantiles: Collection[LatencyQuantiles]) -> Table:
-    """Quantiles in milliseconds."""
+    """How long answers took over the last hour: a line a table, class and tier, in milliseconds."""
     table = _table()
     for name in ("last hour", "class", "tier"):
         table.add_column(name, no_wrap=True)

@@ -36,6 +36,17 @@ def class_of(request: pb.SynthesizeRequest) -> ServiceClass:
     return ServiceClass.FULL if full else ServiceClass.REALTIME
 
 
+def counted_as(
+    request: pb.SynthesizeRequest, deadline: float
+) -> tuple[str, ServiceClass, float, int, int]:
+    """What `counts.calls.Call.asks` is told of a request that is to be answered by `deadline`.
+
+    Nothing has been checked yet: its rows may be more than are allowed.
+    """
+    rows = request.rows.count * (request.draws or 1)
+    return request.table, class_of(request), deadline, rows, request.timeout_microseconds
+
+
 def microseconds(since: float, until: float) -> int:
     return round((until - since) * 1e6)
 

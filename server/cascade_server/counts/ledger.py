@@ -13,13 +13,13 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from threading import Lock
 
-import grpc
 import numpy as np
 
 from cascade_server.counts.books import Books
 from cascade_server.counts.sketches import SLOT, quantile
 from cascade_server.counts.state_file import Cells, State, rearranged
 from cascade_server.counts.tally import added
+from cascade_server.objectives.blame import BLAMED, Ending
 from cascade_server.objectives.burn import (
     WINDOWS,
     Events,
@@ -28,7 +28,7 @@ from cascade_server.objectives.burn import (
     burn_rate,
 )
 from cascade_server.objectives.objective import Kind, Objective, SloConfig
-from cascade_server.objectives.report import BLAMED, OK, Latencies, Report, Status
+from cascade_server.objectives.report import OK, Latencies, Report, Status
 from cascade_server.terms import ServiceClass, Tier
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
@@ -84,7 +84,7 @@ class Ledger:
         table: str,
         service: ServiceClass,
         tier: Tier | None,
-        code: grpc.StatusCode,
+        ending: Ending,
         seconds: float,
     ) -> None:
         """Count the end of a call.
@@ -93,13 +93,13 @@ class Ledger:
             table: a table's name; one that has no objectives is counted in no budget.
             service: the class of service.
             tier: who drew; None: nobody did.
-            code: how it ended.
+            ending: how it ended; a caller's fault is counted in no budget.
             seconds: that the server took.
         """
         self.fold_if_due()
         line = self._lines.get((table, service), NOWHERE)
-        count(line, self.tally.open, code, seconds)
-        if code is OK and tier is not None:
+        count(line, self.tally.open, ending, seconds)
+        if ending is OK and tier is not None:
             key = self._sketch.get((table, service, tier))
             if key is not None:
                 self.book.sketches.add(key, seconds)
@@ -109,12 +109,12 @@ class Ledger:
         table: str,
         service: ServiceClass,
         arm: int,
-        code: grpc.StatusCode,
+        ending: Ending,
         seconds: float,
     ) -> None:
         """Count the end of a call of a version on trial (arm 1), or of the stable one (0)."""
         line = self._lines.get((table, service), NOWHERE)
-        count(line, self.book.trial.arms[arm], code, seconds)
+        count(line, self.book.trial.arms[arm], ending, seconds)
 
     def record_rows(self, table: str, service: ServiceClass, tier: Tier, rows: int) -> None:
         """Count rows of an answer, or of a part of one."""
@@ -126,7 +126,7 @@ class Ledger:
     def record_trial_rows(
         self, table: str, service: ServiceClass, arm: int, tier: Tier, rows: int
     ) -> None:
-        """Likewise, of a trial."""
+        """Count rows of a version on trial (arm 1), or of the stable one (0)."""
         line = self._lines.get((table, service), NOWHERE)
         count_rows(line, self.book.trial.arms[arm], tier, rows)
 
@@ -158,9 +158,9 @@ class Ledger:
         saved = {ring.step: ring for ring in state.rings}
         for ring in self.tally.rings:
             if ring.step in saved:
-                of = saved[ring.step]
-                ring.newest = of.newest
-                ring.cells[:] = rearranged(of, state.names, names, len(ring.cells))
+                found = saved[ring.step]
+                ring.newest = found.newest
+                ring.cells[:] = rearranged(found, state.names, names, len(ring.cells))
         self.books.since = min(self.books.since, state.since)
         self.books.restored = True
 
@@ -192,52 +192,52 @@ class Ledger:
         return tuple(
             Latencies(
                 *key,
-                count=int(of.sum()),
-                quantiles={q: quantile(of, q) for q in QUANTILES},
+                count=int(found.sum()),
+                quantiles={q: quantile(found, q) for q in QUANTILES},
             )
-            for key, of in zip(self.books.sketched, counts, strict=True)
-            if of.any()
+            for key, found in zip(self.books.sketched, counts, strict=True)
+            if found.any()
         )
 
 
-def count(line: Line, counts: memoryview, code: grpc.StatusCode, seconds: float) -> None:
-    """Add the end of a call to counters."""
-    if code is OK:
-        for at in line.availability:
-            counts[at] += 1
-            counts[at + 1] += 1
-        for threshold, at in line.latency:
-            counts[at] += 1
+def count(line: Line, counts: memoryview, ending: Ending, seconds: float) -> None:
+    """Add the end of a call to the counters of availability and latency."""
+    if ending is OK:
+        for place in line.availability:
+            counts[place] += 1
+            counts[place + 1] += 1
+        for threshold, place in line.latency:
+            counts[place] += 1
             if seconds <= threshold:
-                counts[at + 1] += 1
-    elif code in BLAMED:
-        for at in line.availability:
-            counts[at] += 1
+                counts[place + 1] += 1
+    elif ending in BLAMED:
+        for place in line.availability:
+            counts[place] += 1
 
 
 def count_rows(line: Line, counts: memoryview, tier: Tier, rows: int) -> None:
-    """Add rows to counters."""
-    for good, at in line.fidelity:
-        counts[at] += rows
+    """Add rows of an answer to the counters of fidelity."""
+    for good, place in line.fidelity:
+        counts[place] += rows
         if tier in good:
-            counts[at + 1] += rows
+            counts[place + 1] += rows
 
 
 def lines(objectives: Collection[Objective]) -> dict[tuple[str, ServiceClass], Line]:
     """Where outcomes are counted, by table and class."""
     found: dict[tuple[str, ServiceClass], Line] = {}
     for number, each in enumerate(objectives):
-        key, at = (each.table, each.service), 2 * number
+        key, place = (each.table, each.service), 2 * number
         line = found.get(key, NOWHERE)
         availability, latency, fidelity = line.availability, line.latency, line.fidelity
         if each.kind is Kind.AVAILABILITY:
-            availability = (*availability, at)
+            availability = (*availability, place)
         elif each.kind is Kind.LATENCY:
             assert each.threshold is not None
-            latency = (*latency, (each.threshold, at))
+            latency = (*latency, (each.threshold, place))
         else:
             good = frozenset(tier for tier in Tier if each.satisfied_by(tier))
-            fidelity = (*fidelity, (good, at))
+            fidelity = (*fidelity, (good, place))
         found[key] = Line(availability, latency, fidelity)
     return found
 

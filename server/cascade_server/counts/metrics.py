@@ -25,9 +25,10 @@ from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.live_versions import LiveVersions
 from cascade_server.errors import ConfigError
 from cascade_server.objectives import metric_names as slo_names
+from cascade_server.objectives.blame import BLAMED, CallerFault
 from cascade_server.objectives.burn import WINDOWS
 from cascade_server.objectives.metric_names import CAN_ANSWER, NO_TIER
-from cascade_server.objectives.report import BLAMED, OK, Report, Status
+from cascade_server.objectives.report import OK, Report, Status
 from cascade_server.terms import ServiceClass
 
 CANARY = "canary_"
@@ -83,11 +84,12 @@ class CallsCollector(Collector):
             for end in (
                 *((tier, OK) for tier in CAN_ANSWER[service]),
                 *((None, code) for code in BLAMED),
+                (None, CallerFault.DEADLINE_TOO_SHORT),
             )
         }
 
     def collect(self) -> Iterator[Metric]:
-        """Two counters and a histogram."""
+        """Calls by how they ended, how long they took, and rows by who drew them."""
         durations, seconds, rows = added(self._counts)
         first = self._counts[0]
         bounds = [floatToGoString(bound) for bound in (*first.bounds, math.inf)]
@@ -122,7 +124,7 @@ class SloCollector(Collector):
         self._ledger = ledger
 
     def collect(self) -> Iterator[Metric]:
-        """A metric for each of Sloth's names."""
+        """Targets, error ratios, burn rates and budgets; see `families`."""
         yield from families(self._ledger.report())
 
 
@@ -155,7 +157,7 @@ class ReleasesCollector(Collector):
         self._live_versions = live_versions
 
     def collect(self) -> Iterator[Metric]:
-        """Two counters and a gauge."""
+        """Reloads and trials by how they went, and each version's share of the requests."""
         totals = self._live_versions.totals()
         reloads = CounterMetricFamily(
             "cascade_reloads",
@@ -182,7 +184,7 @@ class ReleasesCollector(Collector):
 
 
 def families(report: Report) -> Iterator[Metric]:
-    """A report in Sloth's names."""
+    """A report in the names of Sloth (https://sloth.dev): a gauge each, a sample an objective."""
     days = report.window // 86_400
     identities = {
         status.objective: {

@@ -130,7 +130,7 @@ class Turns:
         for asked, stream in taken:
             try:
                 job = self._answering.plan(asked.request, asked.work)
-                asked.call.of(job.version)
+                asked.call.answers_with(job.version)
                 jobs.append(job)
                 of.append((asked, stream))
             except Exception as exc:
@@ -231,7 +231,7 @@ class Stream:
         for each in message.requests:
             work = Work.within(left, each.request.timeout_microseconds)
             call = self._answering.call()
-            call.asks(each.request.table, synthesis.class_of(each.request), work.deadline)
+            call.asks(*synthesis.counted_as(each.request, work.deadline))
             asked.append(Asked(each.id, each.request, work, call, now))
         self._open.update(asked)
         while asked:

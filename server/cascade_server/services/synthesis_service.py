@@ -203,8 +203,15 @@ class Service:
         out.workers.add(pid=os.getpid(), inside=out.inside, limit=out.limit, calls=calls)
         return out
 
+    def counted(self) -> tuple[int, int]:
+        """Calls that have ended and that are inside: while neither changes, and none is inside,
+        there is little news in `own_statistics`."""
+        ended = int(self._sla.ledger.book.calls.durations.sum())
+        return ended, sum(self.dispatcher.gate.inside.values())
+
     def statistics(self) -> pb.GetStatisticsResponse:
-        """Of all processes of the server; those of the others half a second old at most."""
+        """Of all processes of the server; those of the others half a second old at most, or
+        two while they have nothing to do."""
         return self._sla.books.statistics(self.own_statistics(), self._sla.place)
 
     async def Synthesize(self, message: bytes, context: Context) -> pb.SynthesizeResponse:
@@ -212,9 +219,9 @@ class Service:
         try:
             request = pb.SynthesizeRequest.FromString(message)
             work = Work.within(context.time_remaining(), request.timeout_microseconds)
-            call.asks(request.table, synthesis.class_of(request), work.deadline)
+            call.asks(*synthesis.counted_as(request, work.deadline))
             job = self.plan(request, work)
-            call.of(job.version)
+            call.answers_with(job.version)
             response, tier = await self.answers.to(job)
             call.sends(tier, job.total)
             call.ends(OK)
@@ -283,9 +290,9 @@ class Service:
         try:
             request = pb.GenerateRequest.FromString(message)
             work = Work.within(context.time_remaining())
-            call.asks(request.table, ServiceClass.OFFLINE, work.deadline)
+            call.asks(request.table, ServiceClass.OFFLINE, work.deadline, request.count)
             runtime = self.repository.find(request.table, request.version, lot(request))
-            call.of(runtime.version)
+            call.answers_with(runtime.version)
             job = GenerateJob.check(
                 request,
                 runtime,
@@ -345,7 +352,8 @@ class Service:
         try:
             pb.GetServiceLevelRequest.FromString(message)
             ledger = self._sla.ledger
-            return service_level(ledger.report(), ledger.latencies())
+            faults = self._sla.caller_faults()
+            return service_level(ledger.report(), ledger.latencies(), faults)
         except Exception as exc:
             return await refuse(context, exc)
 

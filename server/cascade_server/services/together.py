@@ -21,6 +21,7 @@ from cascade_server.errors import Refusal, refusal_of
 from cascade_server.objectives.report import OK
 from cascade_server.terms import Tier
 from cascade_server.transport import Arrival, Outcome, Status
+from cascade_server.wire.announced import announced
 
 # Between turns the event loop looks at what else there is: a turn of so many calls of one row takes
 # about a millisecond.
@@ -67,12 +68,20 @@ class Together:
         # Of the last turn: when it began, its calls, and how many it left waiting.
         self._last = (0.0, 1, 0)
 
-    def admit(self, arrived: float, deadline: float, waiting: int) -> Status | None:
+    def admit(
+        self,
+        arrived: float,
+        deadline: float,
+        waiting: int,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> Status | None:
         """Whether a call may wait for its turn; else how it ends."""
         try:
             self._answering.admit(waiting, deadline - arrived)
         except Exception as exc:
-            return _refused(exc, self._answering.call(arrived))
+            call = self._answering.call(arrived)
+            call.announces(*announced(headers), deadline)
+            return _refused(exc, call)
         return None
 
     def take(
@@ -101,12 +110,12 @@ class Together:
             try:
                 request = pb.SynthesizeRequest.FromString(arrival.message)
                 work = Work.until(arrival.deadline, request.timeout_microseconds)
-                call.asks(request.table, synthesis.class_of(request), work.deadline)
+                call.asks(*synthesis.counted_as(request, work.deadline))
                 if arrival.gone:
                     call.hung_up()
                     continue
                 job = self._answering.plan(request, work)
-                call.of(job.version)
+                call.answers_with(job.version)
                 jobs.append(job)
                 of.append((at, call))
             except Exception as exc:

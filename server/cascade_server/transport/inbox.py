@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import zlib
-from collections import deque
 
 import grpc
 
-# Bytes of a call's messages that the peer may send ahead of what has been read.
-AHEAD = 256 * 1024
+from cascade_server.transport.limits import TransportLimits
+
 # What wbits tells zlib to expect.
 ZLIB = {"gzip": 31, "deflate": 15}
 PREFIX_BYTES = 5
+# Messages up to here may be as small as they like while they are compressed.
+SMALL_BYTES = 2**20
 
 
 class Refused(Exception):
@@ -26,106 +27,187 @@ class Refused(Exception):
         self.code = code
 
 
+class NoRoom(Refused):
+    """A call cannot go on because of all that the server keeps for others: no fault of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "the server has no memory left for a message of this size",
+        )
+
+
 class Inbox:
-    """Of one call.
+    """Of one call: bytes that have come, of which messages are made when they are taken.
+
+    A message that nobody has taken is neither copied nor inflated, and costs what was sent.
 
     Attributes:
-        messages: that have come and not been taken.
-        granted: bytes that the peer may send now.
-        complete: whether the last has come.
+        complete: whether the peer has sent all.
+        inflated: bytes of the message that was taken last, if it was compressed: they count as if
+            they had been sent, until the next is taken.
+        extra: bytes beyond `ahead_bytes` that the peer may send, for the sake of a large message.
 
     Args:
         encoding: of messages that say they are compressed.
-        most_bytes: of a message.
+        limits: of messages.
+        single: whether there may be one message only.
     """
 
     __slots__ = (
+        "_ahead",
+        "_buffer",
         "_encoding",
-        "_missing",
+        "_inflation",
         "_most_bytes",
-        "_parts",
+        "_need",
+        "_single",
+        "_start",
         "complete",
-        "granted",
-        "messages",
+        "extra",
+        "inflated",
     )
 
-    def __init__(self, encoding: str, most_bytes: int) -> None:
-        self._encoding, self._most_bytes = encoding, most_bytes
-        self.messages: deque[bytes] = deque()
-        self.granted, self.complete = AHEAD, False
-        # Of a message that has come in part: what is there, and how many bytes are not.
-        self._parts: list[bytes] = []
-        self._missing = 0
+    def __init__(self, encoding: str, limits: TransportLimits, single: bool) -> None:
+        self._encoding, self._single = encoding, single
+        self._most_bytes, self._ahead = limits.message_bytes, limits.ahead_bytes
+        self._inflation = limits.inflation
+        # What has come and was not taken: `_buffer` from `_start` on.
+        self._buffer: bytes | bytearray = b""
+        self._start = 0
+        # Bytes of the next message, its prefix included, as far as that is known.
+        self._need = PREFIX_BYTES
+        self.complete = False
+        self.inflated = self.extra = 0
+
+    @property
+    def kept(self) -> int:
+        """Bytes that have come and were not taken."""
+        return len(self._buffer) - self._start
+
+    @property
+    def ready(self) -> bool:
+        """Whether a whole message is there."""
+        kept = len(self._buffer) - self._start
+        return kept >= PREFIX_BYTES and kept >= self._need
+
+    @property
+    def beyond(self) -> int:
+        """Bytes by which the next message is larger than what may come ahead."""
+        return 0 if self.complete else max(0, self._need - self._ahead)
+
+    @property
+    def partial(self) -> bool:
+        """Whether a part of a message is there, and not the whole."""
+        return self.kept > 0 and not self.ready
 
     def put(self, data: bytes, last: bool) -> None:
         """Take a part of what is sent.
 
         Raises:
-            Refused: a message is too large, cut short, or compressed in a way that is not known.
+            Refused: a message is too large, cut short, or one too many.
         """
         self.complete = last
-        if self._parts:
-            self._parts.append(data)
-            if len(data) < self._missing and not last:
-                self._missing -= len(data)
+        if not self._buffer:
+            self._buffer = data
+            body = len(data) - PREFIX_BYTES
+            if 0 <= body <= self._most_bytes and body == int.from_bytes(data[1:5], "big"):
+                # One message, and the whole of it, is what nearly always comes.
+                self._need = len(data)
                 return
-            data = b"".join(self._parts)
-            self._parts.clear()
-        at, size = 0, len(data)
-        while size - at >= PREFIX_BYTES:
-            length = int.from_bytes(data[at + 1 : at + PREFIX_BYTES], "big")
+        else:
+            if isinstance(self._buffer, bytes):
+                self._buffer = bytearray(self._buffer)
+            self._buffer += data
+        self._look()
+
+    def _look(self) -> None:
+        """Read the prefix of the next message, if it is there.
+
+        Raises:
+            Refused: as for `put`.
+        """
+        kept = len(self._buffer) - self._start
+        if kept >= PREFIX_BYTES:
+            start = self._start
+            length = int.from_bytes(self._buffer[start + 1 : start + PREFIX_BYTES], "big")
             if length > self._most_bytes:
                 raise Refused(
                     grpc.StatusCode.RESOURCE_EXHAUSTED,
                     f"the message is larger than max ({length} vs. {self._most_bytes})",
                 )
-            end = at + PREFIX_BYTES + length
-            if end > size:
-                break
-            message = data[at + PREFIX_BYTES : end]
-            self.messages.append(self._inflated(message) if data[at] else message)
-            at = end
-        if at == size:
-            return
-        if last:
-            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "the last message is cut short")
-        self._parts.append(data[at:])
-        whole = PREFIX_BYTES
-        if size - at >= PREFIX_BYTES:
-            whole += int.from_bytes(data[at + 1 : at + PREFIX_BYTES], "big")
-        self._missing = whole - (size - at)
+            self._need = PREFIX_BYTES + length
+            if self._single and kept > self._need:
+                raise Refused(
+                    grpc.StatusCode.INVALID_ARGUMENT,
+                    "the call has more than one message; exactly 1 is allowed",
+                )
+        else:
+            self._need = PREFIX_BYTES
+        if self.complete and kept < self._need:
+            if kept:
+                raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "the last message is cut short")
+            if self._single:
+                raise Refused(
+                    grpc.StatusCode.INVALID_ARGUMENT,
+                    "the call has no message; exactly 1 is allowed",
+                )
 
-    def only(self) -> bytes:
-        """The message of a unary call that has sent all.
+    def take_plain(self) -> bytes | None:
+        """The one message of a call, if that is all that has come, small and not compressed."""
+        data = self._buffer
+        if not self._single or not self._need == len(data) <= self._ahead or data[0]:
+            return None
+        self._buffer = b""
+        return bytes(data[PREFIX_BYTES:])
+
+    @property
+    def compressed(self) -> bool:
+        """Whether there is a message that says it is compressed."""
+        return len(self._buffer) > self._start and self._buffer[self._start] != 0
+
+    def take(self) -> bytes:
+        """The next message; a whole one is there.
 
         Raises:
-            Refused: there is none, or there are more.
+            Refused: it cannot be inflated, or what follows it is not allowed.
         """
-        if len(self.messages) != 1:
-            raise Refused(
-                grpc.StatusCode.INVALID_ARGUMENT,
-                f"the call has {len(self.messages)} messages; exactly 1 is allowed",
-            )
-        return self.messages.popleft()
+        start, end = self._start, self._start + self._need
+        flag = self._buffer[start]
+        body = bytes(self._buffer[start + PREFIX_BYTES : end])
+        self._start = end
+        if end == len(self._buffer):
+            self._buffer, self._start = b"", 0
+            self._need = PREFIX_BYTES
+        elif end > self._ahead:
+            # What was taken is let go in large steps, so that each byte is moved once or twice.
+            self._buffer, self._start = self._buffer[end:], 0
+        if flag:
+            body = self._inflate(body)
+        self.inflated = len(body) if flag else 0
+        if not self._single:
+            self._look()
+        return body
 
-    def to_grant(self) -> int:
-        """Bytes more that the peer may send: for what has been taken, in large steps, and for a
-        message that is larger than what is let in ahead."""
+    def to_grant(self, window: int) -> int:
+        """Bytes more that the peer may send: for what has been taken, in large steps.
+
+        Args:
+            window: that it may send as it is.
+        """
         if self.complete:
             return 0
-        if self._parts and self._missing > self.granted:
-            return self._missing - self.granted
-        room = AHEAD - self.granted - sum(map(len, self._parts)) - sum(map(len, self.messages))
-        return room if room > AHEAD // 2 else 0
+        room = self._ahead + self.extra - window - self.kept - self.inflated
+        return room if room > self._ahead // 2 or (self.extra and room > 0) else 0
 
-    def _inflated(self, message: bytes) -> bytes:
+    def _inflate(self, message: bytes) -> bytes:
         wbits = ZLIB.get(self._encoding)
         if wbits is None:
             raise Refused(
                 grpc.StatusCode.UNIMPLEMENTED,
-                f"grpc-encoding is {self._encoding!r}; allowed: identity, deflate, gzip",
+                f"grpc-encoding is {self._encoding[:40]!r}; allowed: identity, deflate, gzip",
             )
-        most = self._most_bytes
+        most = min(self._most_bytes, max(SMALL_BYTES, self._inflation * len(message)))
         inflater = zlib.decompressobj(wbits)
         try:
             out = inflater.decompress(message, most + 1)

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, TypeVar
@@ -364,7 +365,9 @@ class TritonPythonModel:
                 tokens = (await asyncio.shield(drawing))[place]
         except TimeoutError:
             plan.work.check()
-            # As if it had been routed there: the same rows for a seed.
+            # As if it had been routed there: the same rows for a seed. The teacher's thread may
+            # come to its noise only now, and draws it from the plan that it was given.
+            plan = job.plan = copy(plan)
             plan.rng = stream(plan.seed)
             job.route = job.route._replace(option=job.route.allowed[-1], overtaken=True)
             (tokens,) = await self._elsewhere(self._by_student, [plan])

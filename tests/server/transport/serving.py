@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import grpc
 import uvloop
-from cascade_server.transport import TransportServer
+from cascade_server.transport import TransportLimits, TransportServer
 from cascade_server.transport.rpc import Arrival, Outcome, Status
-from cascade_server.transport.server import Grouped
+from cascade_server.transport.turns import Grouped
 
 T = TypeVar("T")
 MOST_STREAMS, MOST_BYTES = 4, 8 * 1024 * 1024
@@ -114,7 +115,9 @@ class Group:
     most: int = 3
     may_wait: int = 100
 
-    def admit(self, arrived: float, deadline: float, waiting: int) -> Status | None:
+    def admit(
+        self, arrived: float, deadline: float, waiting: int, headers: Sequence[tuple[bytes, bytes]]
+    ) -> Status | None:
         if waiting >= self.may_wait:
             return Status(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", (("back", "5"),))
         return None
@@ -139,13 +142,18 @@ class Group:
 
 @dataclass(frozen=True)
 class Serving:
-    """A transport that listens."""
+    """A transport that listens.
+
+    Attributes:
+        refused: paths and codes of the calls that it has ended for want of room.
+    """
 
     port: int
     server: TransportServer
     service: Service
     group: Group
     loop: asyncio.AbstractEventLoop
+    refused: list[tuple[str, grpc.StatusCode]]
 
     @property
     def target(self) -> str:
@@ -157,19 +165,32 @@ class Serving:
 
 
 @contextmanager
-def serving(patience: float = 20.0, max_age: float | None = None) -> Iterator[Serving]:
-    """One that is stopped at the end."""
+def serving(
+    max_age: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    **limits: Any,
+) -> Iterator[Serving]:
+    """One that is stopped at the end; `limits` are some of `TransportLimits`'s."""
     box: dict[str, Any] = {}
     started = threading.Event()
 
     async def life() -> None:
         service, group = Service(), Group()
         groups: Mapping[str, Grouped] = {f"/{SERVICE}/Grouped": group}
-        server = TransportServer(groups, MOST_STREAMS, MOST_BYTES, patience, max_age=max_age)
+        given = {"streams": MOST_STREAMS, "message_bytes": MOST_BYTES, **limits}
+        refused: list[tuple[str, grpc.StatusCode]] = []
+        server = TransportServer(
+            groups,
+            TransportLimits(**given),
+            max_age=max_age,
+            clock=clock,
+            refusing=lambda head, _arrived, _deadline, code: refused.append((head.path, code)),
+        )
         server.add_generic_rpc_handlers((service.handlers(),))
         port = await server.start("127.0.0.1", 0, False)
         stop = box["stop"] = asyncio.Event()
-        box["serving"] = Serving(port, server, service, group, asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        box["serving"] = Serving(port, server, service, group, loop, refused)
         started.set()
         await stop.wait()
         await server.stop(0)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from cascade_server.cascade import synthesis
+from cascade_server.cascade.router import Route
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import BadRequest
@@ -24,6 +27,7 @@ from cascade_tables import ValueNotAllowed, load_release
 from numpy.typing import NDArray
 
 from tests.releases import TABLE, every_kind, make_release
+from tests.server.triton_models.backend_utils import install
 
 ALLOWED = ("seed", "draws", "fidelity", "timeout", "explain", "log_likelihood")
 NAN = math.nan
@@ -59,6 +63,37 @@ def alone(
     option = Outlooks().options(1, 1, Wanted.FAST, 0, 0.0)[1]
     answer = synthesis.pack(job, synthesis.Drawn(tokens, option, None, None, 0.0, 0.0))  # type: ignore[arg-type]
     return asked.as_row(answer, row)
+
+
+async def test_a_teacher_that_comes_late_takes_no_number_of_the_students(
+    runtime: Runtime, row: RowTensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the same plan, and may draw its noise at any time: a seed gives the same rows."""
+    install(monkeypatch)
+    from cascade_server.triton_models.cascade import Job, TritonPythonModel
+
+    given = {ROW: np.full((1, 6), NAN)}
+    plans = [plan(runtime, row, given, seed=7, draws=4) for _ in range(2)]
+    first, shared = plans
+    (expected,) = drawn_together([first], runtime.student_noise, 1024, runtime.draw_student)
+    inside_bins = first.rng.random(4)
+
+    def student(*inputs: Any) -> NDArray[np.int32]:
+        shared.rng.random(5)  # the teacher's thread, at its next call
+        return runtime.draw_student(*inputs)
+
+    options = Outlooks().options(4, 1, Wanted.AUTO, 0, 0.0)
+    route = Route(options[0], tuple(options), tuple(options), 1.0, Wanted.AUTO, 0, within=0.0)
+    model: Any = object.__new__(TritonPythonModel)
+    model._runtime, model._student = runtime, student
+    model._packed = lambda job, tokens, _: (tokens, job.plan.rng.random(4), job.route.overtaken)
+    with ThreadPoolExecutor(1) as threads:
+        model._threads = threads
+        never = asyncio.get_running_loop().create_future()
+        tokens, bins, overtaken = await model._slowly(Job(shared, (), route), never, 0)
+    assert overtaken
+    np.testing.assert_array_equal(tokens, expected)
+    np.testing.assert_array_equal(bins, inside_bins)
 
 
 def requests(row: RowTensor, rng: np.random.Generator) -> list[dict[str, NDArray[Any]]]:

@@ -1,0 +1,129 @@
+"""The blocking session: real-time requests over one standing stream."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as LateError
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import grpc
+from cascade_proto import synthesis_pb2 as pb
+
+from cascade_client.sessions.messages import (
+    LATE,
+    MESSAGE_REQUESTS,
+    Asked,
+    StreamedError,
+    broken,
+    fail,
+    message_of,
+    settle,
+)
+
+
+class StandingStream:
+    """Requests of any number of threads over one stream, which is opened when it is needed.
+
+    Args:
+        method: `SynthesisStub.SynthesizeStream`.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, method: Callable[..., Any], clock: Callable[[], float]) -> None:
+        self._method, self._clock = method, clock
+        self._lock = threading.Lock()
+        self._stream: _Stream | None = None
+        self._closed = False
+
+    def __call__(
+        self, request: pb.SynthesizeRequest, timeout: float | None = None
+    ) -> pb.SynthesizeResponse:
+        """Ask, as the unary method does, and wait.
+
+        Raises:
+            grpc.RpcError: how the request, or the stream with it, has failed.
+        """
+        answer: Future[pb.SynthesizeResponse] = Future()
+        expiry = float("inf") if timeout is None else self._clock() + timeout
+        with self._lock:
+            if self._closed:
+                raise StreamedError(grpc.StatusCode.CANCELLED, "the session is closed")
+            if self._stream is None or not self._stream.alive:
+                self._stream = _Stream(self._method, self._clock)
+            stream = self._stream
+        stream.ask(request, expiry, answer)
+        try:
+            return answer.result(timeout)
+        except LateError:
+            # What has not been sent will not be; an answer that still comes is dropped.
+            answer.cancel()
+            raise StreamedError(grpc.StatusCode.DEADLINE_EXCEEDED, LATE) from None
+
+    def close(self) -> None:
+        """End the stream; what is under way is cancelled."""
+        with self._lock:
+            self._closed, stream, self._stream = True, self._stream, None
+        if stream is not None:
+            stream.end()
+
+
+class _Stream:
+    """One stream, from its first request until it breaks or is ended."""
+
+    def __init__(self, method: Callable[..., Any], clock: Callable[[], float]) -> None:
+        self.alive = True
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._ids = itertools.count(1)
+        self._open: dict[int, Asked] = {}
+        self._queue: SimpleQueue[Asked | None] = SimpleQueue()
+        self._call = method(self._messages())
+        threading.Thread(target=self._read, name="cascade-session", daemon=True).start()
+
+    def ask(self, request: pb.SynthesizeRequest, expiry: float, answer: Future[Any]) -> None:
+        asked = Asked(next(self._ids), request, expiry, answer)
+        with self._lock:
+            if self.alive:
+                self._open[asked.id] = asked
+                self._queue.put(asked)
+                return
+        answer.set_exception(broken(None))
+
+    def end(self) -> None:
+        self._call.cancel()
+        self._queue.put(None)  # there is nothing more to send
+
+    def _messages(self) -> Iterator[pb.SynthesizeStreamRequest]:
+        """Read by a thread of gRPC's: what has gathered while it sent goes as one message."""
+        while (first := self._queue.get()) is not None:
+            some = [first]
+            with contextlib.suppress(Empty):
+                while len(some) < MESSAGE_REQUESTS:
+                    more = self._queue.get_nowait()
+                    if more is None:
+                        return
+                    some.append(more)
+            message = message_of(some, self._clock)
+            if message.requests:
+                yield message
+
+    def _read(self) -> None:
+        why = None
+        try:
+            for message in self._call:
+                for answer in message.answers:
+                    settle(self._open.pop(answer.id, None), answer)
+        except grpc.RpcError as exc:
+            why = exc
+        finally:
+            with self._lock:
+                self.alive = False
+            self._queue.put(None)
+            for asked in self._open.values():
+                fail(asked, broken(why))
+            self._open.clear()
