@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
@@ -24,6 +24,18 @@ FIELDS = {
 }
 # What stands in a field for NULL.
 PLACEHOLDERS = {"strings": "", "booleans": False, "integers": 0, "doubles": 0.0}
+
+
+# Values of a column: arrays, or a list in which None is NULL.
+Values: TypeAlias = ColumnData | list[Any]
+# What Python calls a kind's values.
+PYTHON: Mapping[Kind, type] = {
+    Kind.BOOLEAN: bool,
+    Kind.INTEGER: int,
+    Kind.CONTINUOUS: float,
+    Kind.DATETIME: int,
+    Kind.CATEGORICAL: str,
+}
 
 
 def read_rows(rows: pb.Rows, fields: Mapping[str, str]) -> dict[str, list[Any]]:
@@ -87,6 +99,19 @@ def write_column(column: pb.Column, kind: Kind, data: ColumnData) -> None:
     getattr(column, FIELDS[kind]).values.extend(values.tolist())
 
 
+def write_values(column: pb.Column, kind: Kind, values: Values) -> None:
+    """Fill a message from a column of values."""
+    if not isinstance(values, list):
+        write_column(column, kind, values)
+        return
+    field = FIELDS[kind]
+    if None in values:
+        column.states = bytes([NULL_STATE if value is None else 0 for value in values])
+        placeholder = PLACEHOLDERS[field]
+        values = [placeholder if value is None else value for value in values]
+    getattr(column, field).values.extend(values)
+
+
 def write_cell(column: pb.Column, kind: Kind, value: Any) -> None:
     """Fill a message from one value; None: NULL."""
     field = FIELDS[kind]
@@ -127,22 +152,19 @@ def keep_given(data: ColumnData, given: Sequence[Any], kind: Kind, draws: int) -
     return ColumnData(values, null, data.dtype)
 
 
-def given_column(given: Sequence[Any], kind: Kind, draws: int) -> ColumnData:
-    """A column that is known in every row, as rows * draws values."""
-    null = np.array([value is None for value in given])
-    filled = [_plain(kind) if value is None else value for value in given]
-    values: NDArray[Any]
-    if kind is Kind.CATEGORICAL:
-        values = np.empty(len(filled), object)
-        values[:] = filled
+def given_values(given: Sequence[Any], kind: Kind, draws: int) -> list[Any]:
+    """A column as it was given, each value `draws` times; None stays None, `ABSENT` itself.
+
+    A caller may have written numbers as another type than the column's, 3 for 3.0.
+    """
+    python = PYTHON[kind]
+    if all(type(value) is python for value in given):
+        values = list(given)
     else:
-        dtype = {Kind.BOOLEAN: np.bool_, Kind.CONTINUOUS: np.float64}.get(kind, np.int64)
-        values = np.array(filled, dtype)
-    return ColumnData(values.repeat(draws), null.repeat(draws))
-
-
-def _plain(kind: Kind) -> Any:
-    return "" if kind is Kind.CATEGORICAL else 0
+        values = [
+            value if value is None or value is ABSENT else python(value) for value in given
+        ]
+    return values if draws == 1 else [value for value in values for _ in range(draws)]
 
 
 def check_names(schema: Schema, names: Sequence[str]) -> tuple[str, ...]:
