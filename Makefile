@@ -40,10 +40,11 @@ demo: $(VENV)/.serve ## Start a server and ask it for rows, real time and offlin
 test: $(VENV)/.dev ## Run every test
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-check: $(VENV)/.dev proto-check ## Lint, types, and generated code up to date
+check: $(VENV)/.dev proto-check ## Lint, types, imports between rooms, and generated code up to date
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
 
 format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff check --fix .

@@ -162,7 +162,9 @@ def evaluate(
     threads = _threads(threads)
     figures = measure_run(run, train, test, target, samples, threads, console.print)
     tracker.parameters(train=train_file.name, test=test_file.name, target=target, samples=samples)
-    tracker.metrics({f"{tier}.{name}": v for tier, of in figures.items() for name, v in of.items()})
+    tracker.metrics(
+        {f"{tier}.{name}": v for tier, found in figures.items() for name, v in found.items()}
+    )
     tracker.artefact(run.path("fidelity.json"))
     tracker.done()
     print_figures(figures, console)

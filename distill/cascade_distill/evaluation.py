@@ -43,7 +43,8 @@ class Report:
     samples: tuple[Mapping[str, float], ...]
 
     @classmethod
-    def of(cls, samples: Sequence[Mapping[str, float]]) -> Report:
+    def of_samples(cls, samples: Sequence[Mapping[str, float]]) -> Report:
+        """The figures of several synthetic tables, and their means."""
         names = samples[0]
         means = {name: float(np.mean([sample[name] for sample in samples])) for name in names}
         return cls(means, tuple(samples))
@@ -80,7 +81,7 @@ def evaluate(
     _check_rows(
         train=real_train, test=real_test, **{f"sample {i}": s for i, s in enumerate(samples)}
     )
-    return Report.of(
+    return Report.of_samples(
         [
             _figures(real_train, real_test, sample, schema, target, seed, threads)
             for seed, sample in enumerate(samples)
@@ -152,7 +153,7 @@ def floor(
         half = rows // 2
         figures["dcr_share"] = dcr_share(train, test.iloc[:half], test.iloc[half:], schema, seed)
         samples.append(figures)
-    return Report.of(samples)
+    return Report.of_samples(samples)
 
 
 def cached_floor(
@@ -183,7 +184,7 @@ def cached_floor(
     ).hexdigest()
     path = (folder or cache_folder()) / f"floor-{key[:32]}.json"
     try:
-        return Report.of(json.loads(path.read_text()))
+        return Report.of_samples(json.loads(path.read_text()))
     except (OSError, ValueError, KeyError, IndexError, TypeError):
         pass  # not there, or damaged: made again
     report = floor(real_train, real_test, schema, target, threads)
@@ -193,7 +194,7 @@ def cached_floor(
 
 
 def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/cascade, or ~/.cache/cascade."""
+    """Where encoded tables are kept between runs: $XDG_CACHE_HOME/cascade, or ~/.cache/cascade."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cascade"
 
 

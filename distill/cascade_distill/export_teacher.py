@@ -105,8 +105,8 @@ def _number_features(g: Graph, model: Denoiser) -> str:
     fine = [fine_slot_of(layout, s) for s in slots]
     scale = [1 if f is None else layout.sizes[f] for f in fine]
     table = np.vstack([*tables, np.zeros((1, WIDTH), np.float32)])
-    at = g.weight("slots", np.array(slots, np.int64))
-    index = g.op("Gather", "tokens", at, axis=1)
+    picked = g.weight("slots", np.array(slots, np.int64))
+    index = g.op("Gather", "tokens", picked, axis=1)
     if any(f is not None for f in fine):
         index = g.op("Mul", index, g.weight("scale", np.array([scale], np.int32)))
         # A slot without a fine one reads any slot and multiplies it by zero.
@@ -117,7 +117,7 @@ def _number_features(g: Graph, model: Denoiser) -> str:
         has = g.weight("has", np.array([[f is not None for f in fine]], np.int32))
         index = g.op("Add", index, g.op("Mul", g.op("Gather", "tokens", beside, axis=1), has))
     index = g.op("Add", index, g.weight("starts", starts[None, :-1].astype(np.int32)))
-    known = g.op("Gather", "observed", at, axis=1)
+    known = g.op("Gather", "observed", picked, axis=1)
     index = g.op("Where", known, index, g.weight("none", np.array(starts[-1], np.int32)))
     features = g.op("Gather", g.weight("features", table), index, axis=0)
     shape = g.weight("shape", np.array([-1, len(slots) * WIDTH], np.int64))

@@ -21,9 +21,11 @@ WIDTH = 2 + 2 * OCTAVES
 def fourier_features(position: NDArray[np.float32]) -> NDArray[np.float32]:
     """Ranks [m] in [0, 1], NaN for NULL, to features [m, WIDTH]; NULL's are all zero."""
     known = ~np.isnan(position)
-    at = np.where(known, position, 0.0)[:, None].astype(np.float64)
-    angle = at * np.pi * 2.0 ** np.arange(OCTAVES)
-    features = np.concatenate([2 * at - 1, np.sin(angle), np.cos(angle), np.ones_like(at)], axis=1)
+    rank = np.where(known, position, 0.0)[:, None].astype(np.float64)
+    angle = rank * np.pi * 2.0 ** np.arange(OCTAVES)
+    features = np.concatenate(
+        [2 * rank - 1, np.sin(angle), np.cos(angle), np.ones_like(rank)], axis=1
+    )
     # To half precision and back: exported tables are stored so, and must be what was trained on.
     return np.where(known[:, None], features, 0.0).astype(np.float16).astype(np.float32)
 

@@ -42,17 +42,17 @@ def to_matrix(frame: pd.DataFrame, schema: Schema) -> Matrix:
     present = [name for name in schema.names if name in frame.columns]
     typed = Frame.from_pandas(frame[present])
     out = np.empty((len(frame), len(schema.columns)))
-    for at, column in enumerate(schema.columns):
+    for position, column in enumerate(schema.columns):
         data = typed[column.name]
         if column.kind is Kind.CATEGORICAL:
             code = {category: float(i) for i, category in enumerate(column.categories)}
             rest = float(len(code))
-            out[:, at] = [code.get(text, rest) for text in as_text(data.values)]
+            out[:, position] = [code.get(text, rest) for text in as_text(data.values)]
         elif data.values.dtype.kind == "M":
-            out[:, at] = data.values.astype(np.int64) - float(column.minimum or 0)
+            out[:, position] = data.values.astype(np.int64) - float(column.minimum or 0)
         else:
-            out[:, at] = data.values.astype(np.float64) - float(column.minimum or 0)
-        out[data.null, at] = np.nan
+            out[:, position] = data.values.astype(np.float64) - float(column.minimum or 0)
+        out[data.null, position] = np.nan
     return out
 
 
@@ -65,8 +65,8 @@ def one_hot(matrix: Matrix, schema: Schema) -> tuple[Matrix, NDArray[np.bool_]]:
     """
     parts: list[Matrix] = []
     indicator: list[bool] = []
-    for at, column in enumerate(schema.columns):
-        values = matrix[:, at]
+    for position, column in enumerate(schema.columns):
+        values = matrix[:, position]
         null = np.isnan(values)
         if is_discrete(column):
             codes, index = np.unique(np.where(null, -1.0, values), return_inverse=True)

@@ -86,10 +86,10 @@ def _scored(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     matrix = to_matrix(frame, schema)
     return pd.DataFrame(
         {
-            column.name: np.nan_to_num(matrix[:, at], nan=-1.0).astype(np.int64)
+            column.name: np.nan_to_num(matrix[:, position], nan=-1.0).astype(np.int64)
             if is_discrete(column)
-            else matrix[:, at]
-            for at, column in enumerate(schema.columns)
+            else matrix[:, position]
+            for position, column in enumerate(schema.columns)
         }
     )
 
@@ -174,22 +174,22 @@ def mle(
     """
     from sklearn.metrics import r2_score
 
-    at = schema.names.index(schema[target].name)
+    position = schema.names.index(schema[target].name)
     fit, score = (
-        table[~np.isnan(table[:, at])]
+        table[~np.isnan(table[:, position])]
         for table in (to_matrix(synthetic, schema), to_matrix(real_test, schema))
     )
-    x, x_test = np.delete(fit, at, axis=1), np.delete(score, at, axis=1)
+    x, x_test = np.delete(fit, position, axis=1), np.delete(score, position, axis=1)
     if not is_discrete(schema[target]):
         model = _xgboost("XGBRegressor", threads)
-        model.fit(x, fit[:, at])
-        return float(r2_score(score[:, at], model.predict(x_test)))
-    classes, label = np.unique(fit[:, at], return_inverse=True)
+        model.fit(x, fit[:, position])
+        return float(r2_score(score[:, position], model.predict(x_test)))
+    classes, label = np.unique(fit[:, position], return_inverse=True)
     if len(classes) < 2:
         return 0.5
     model = _xgboost("XGBClassifier", threads)
     model.fit(x, label)
-    return _weighted_auc(score[:, at], classes, model.predict_proba(x_test))
+    return _weighted_auc(score[:, position], classes, model.predict_proba(x_test))
 
 
 def _weighted_auc(truth: Matrix, classes: Matrix, probability: NDArray[Any]) -> float:

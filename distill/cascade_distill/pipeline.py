@@ -132,9 +132,9 @@ def conditionals(
     """
     column = torch.as_tensor(teacher.layout.column, device=tokens.device)
     out: dict[int, Tensor] = {}
-    for at in columns:
-        known = (suffix & (column > at)) | (column < at)
-        out |= teacher.conditional(tokens, known, at)
+    for asked in columns:
+        known = (suffix & (column > asked)) | (column < asked)
+        out |= teacher.conditional(tokens, known, asked)
     return out
 
 

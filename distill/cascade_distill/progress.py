@@ -54,8 +54,8 @@ class Bar:
         now = time.monotonic()
         if self._first is None:
             self._first = (now, done)
-        began, at = self._first
-        rate = (done - at) / (now - began) if now > began else 0.0
+        began, done_then = self._first
+        rate = (done - done_then) / (now - began) if now > began else 0.0
         detail = f"{rate:,.0f} {self.unit}/s  {detail}".rstrip()
         self._bar.update(self._task, completed=done, total=total, detail=detail)
         if not self.console.is_terminal and (now - self._line_at >= LINE_SECONDS or done >= total):

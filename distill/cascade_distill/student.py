@@ -103,11 +103,11 @@ class Student(nn.Module):
         index = tokens + self.offsets
         state = self.start + (self.embedding(index) * observed.unsqueeze(-1)).sum(dim=1)
         drawn = tokens.clone()
-        at = 0
+        start = 0
         for slot, size in enumerate(self.layout.sizes):
             hidden = F.relu(state @ self.weight_in[slot] + self.bias_in[slot])
-            choice = (self.heads[slot](hidden) + gumbel[:, at : at + size]).argmax(dim=1)
-            at += size + 1
+            choice = (self.heads[slot](hidden) + gumbel[:, start : start + size]).argmax(dim=1)
+            start += size + 1
             missing = ~observed[:, slot]
             drawn[:, slot] = torch.where(missing, choice, tokens[:, slot])
             added = self.embedding.weight[choice + self.offsets[slot]]

@@ -147,12 +147,12 @@ class Denoiser(nn.Module):
         """Fourier features [n, numeric * WIDTH] of the observed numbers, zero where hidden."""
         parts = []
         for index, slot in enumerate(self.numeric):
-            at = tokens[:, slot]
+            entry = tokens[:, slot]
             fine = fine_slot_of(self.layout, slot)
             if fine is not None:
-                at = at * self.layout.sizes[fine] + tokens[:, fine]
+                entry = entry * self.layout.sizes[fine] + tokens[:, fine]
             table: Tensor = getattr(self, f"features_{index}")
-            parts.append(table[at] * observed[:, slot, None])
+            parts.append(table[entry] * observed[:, slot, None])
         return torch.cat(parts, dim=1)
 
     def logits(self, x: Tensor) -> tuple[Tensor, ...]:

@@ -95,7 +95,7 @@ class Tracker:
         return progress if self._client is None else _Losses(self, progress)
 
     def metrics(self, figures: Mapping[str, float], step: int = 0) -> None:
-        """Log figures."""
+        """Log figures under the run's name, at a step of it."""
         if self._client is None:
             return
         import time
@@ -123,7 +123,7 @@ class Tracker:
             self._client.log_text(self._id, text, f"{folder}/release.json")
 
     def artefact(self, path: Path) -> None:
-        """Log a file."""
+        """Log a file, so that the tracking server keeps a copy of it."""
         if self._client is not None:
             with _said(os.environ[URI]):
                 self._client.log_artifact(self._id, str(path))
@@ -143,7 +143,7 @@ class _Losses:
         self._next = 0
 
     def update(self, step: int, steps: int, loss: float) -> None:
-        """See `training.Progress`."""
+        """Log the figures of a training step; see `training.Progress`."""
         if self._inner is not None:
             self._inner.update(step, steps, loss)
         if step >= self._next or step == steps:

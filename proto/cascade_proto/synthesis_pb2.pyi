@@ -709,11 +709,18 @@ class GenerateRequest(_message.Message):
     GIVEN_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     version: _builtins.int
     count: _builtins.int
     """Rows to make."""
     seed: _builtins.int
+    done: _builtins.int
+    """Resumes a stream that broke: how many rows of this same request the caller has, 0 for none. The
+    rows after them come, equal to those that the broken stream would have gone on with where `seed`
+    and `version` are those that its provenance named. Below `count`, and a multiple of the rows of
+    the server's full messages; any other is INVALID_ARGUMENT.
+    """
     @_builtins.property
     def given(self) -> Global___Rows:
         """One row whose observed columns every generated row shares; unset: none."""
@@ -729,10 +736,11 @@ class GenerateRequest(_message.Message):
         given: Global___Rows | None = ...,
         columns: _abc.Iterable[_builtins.str] | None = ...,
         seed: _builtins.int | None = ...,
+        done: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "given", b"given", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "columns", b"columns", "count", b"count", "given", b"given", "seed", b"seed", "table", b"table", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "columns", b"columns", "count", b"count", "done", b"done", "given", b"given", "seed", b"seed", "table", b"table", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
@@ -749,7 +757,9 @@ class GenerateResponse(_message.Message):
     TOTAL_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
     done: _builtins.int
-    """Rows sent so far, these included, and rows to come in all."""
+    """Rows of the request so far, these and those of GenerateRequest.done included, and rows of the
+    request in all, which is its count.
+    """
     total: _builtins.int
     @_builtins.property
     def rows(self) -> Global___Rows: ...

@@ -29,11 +29,11 @@ class Memory:
         self._shared = shared
 
     def integers(self, count: int) -> NDArray[np.int64]:
-        """int64 [count]."""
+        """Room for counters: int64 [count], zeros, seen by every process that comes of this one."""
         return np.frombuffer(self._bytes(8 * count), np.int64, count)
 
     def floats(self, count: int) -> NDArray[np.float64]:
-        """float64 [count]."""
+        """Room for times and shares: float64 [count], zeros, seen likewise."""
         return np.frombuffer(self._bytes(8 * count), np.float64, count)
 
     def _bytes(self, size: int) -> mmap.mmap | bytearray:

@@ -84,7 +84,7 @@ def missing(runtime: str, available: Available) -> str:
     return ""
 
 
-def choose(asked: str, available: Available) -> Choice:
+def choose_runtime(asked: str, available: Available) -> Choice:
     """What runs a release.
 
     Raises:

@@ -84,7 +84,7 @@ class Server:
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         self._hands_over = False
         self.sla = sla or Sla(config)
-        self.service = Service(config, self.sla)
+        self.service = Service(config, self.sla, self._hurry)
         self._health = health.aio.HealthServicer()
         self._transport: GrpcioServer | TransportServer
         if config.transport == "grpcio":

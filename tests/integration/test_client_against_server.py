@@ -26,7 +26,7 @@ from cascade_client import (
     Tier,
     Unavailable,
 )
-from cascade_client.commands import ask
+from cascade_client.commands.ask import ask
 from click.testing import CliRunner
 
 from tests.releases import TABLE, make_release

@@ -13,7 +13,7 @@ from cascade_server.engines.gpu.commands import compile_plans
 from cascade_server.engines.gpu.device import Gpu
 from cascade_server.engines.gpu.opening import Machine, open_runtime
 from cascade_server.errors import ConfigError, GpuError
-from cascade_server.runtimes import Available, Choice, choose
+from cascade_server.runtimes import Available, Choice, choose_runtime
 from cascade_tables import load_release
 from click.testing import CliRunner
 
@@ -29,10 +29,10 @@ class TestChoice:
 
     @pytest.mark.parametrize("asked", ["cpu", "cuda", "tensorrt-ep", "tensorrt"])
     def test_what_is_named_and_there_is_had(self, asked: str) -> None:
-        assert choose(asked, EVERYTHING) == Choice(asked)
+        assert choose_runtime(asked, EVERYTHING) == Choice(asked)
 
     def test_the_cpu_is_always_there(self) -> None:
-        assert choose("cpu", NOTHING) == Choice("cpu")
+        assert choose_runtime("cpu", NOTHING) == Choice("cpu")
 
     @pytest.mark.parametrize(
         ("asked", "available", "says"),
@@ -54,7 +54,7 @@ class TestChoice:
         self, asked: str, available: Available, says: str
     ) -> None:
         with pytest.raises(GpuError) as caught:
-            choose(asked, available)
+            choose_runtime(asked, available)
         assert says in str(caught.value)
 
     @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ class TestChoice:
         ],
     )
     def test_auto(self, available: Available, runtime: str, passed_over: int) -> None:
-        found = choose("auto", available)
+        found = choose_runtime("auto", available)
         assert (found.runtime, len(found.passed_over)) == (runtime, passed_over)
 
     def test_another_name(self) -> None:

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from cascade_server.cascade.admission import LimitConfig
 from cascade_server.cascade.answer import Drawn
 from cascade_server.cascade.gate import Gate
+from cascade_server.cascade.generate_job import Chunk, GenerateJob
 from cascade_server.cascade.repository import Repository
 from cascade_server.cascade.release_engines import ReleaseEngines
 from cascade_server.cascade.request import CheckedRequest
 from cascade_server.cascade.router import Option, Route, choose, patience
 from cascade_server.cascade.stepping import Stepping
-from cascade_server.cascade.synthesis import Generation
 from cascade_server.cascade.token_draw import TokenDraw
 from cascade_server.config import ServerConfig
 from cascade_server.engines.noise import NoiseSource, StreamNoise, noise_of, stream
@@ -263,19 +263,24 @@ class Dispatcher:
                 out[place] = Drawn(tokens, route.option, route, None, 0.0, finished)
         return out
 
-    async def draw_chunk(
-        self, job: Generation, index: int, rng: np.random.Generator
-    ) -> tuple[NDArray[np.int32], int]:
-        """Tokens of one message of `Generate`, as offline work; also the passes they took."""
-        self.gate.enter(Priority.OFFLINE)
+    async def draw_chunk(self, job: GenerateJob, index: int) -> Chunk:
+        """Draw one message of `Generate`, as offline work, once there is a place for it.
+
+        Raises:
+            TooMuch: it is the first of its stream, and too many others wait for a place.
+            DeadlinePassed: before it was drawn.
+            NotReady: the teacher's process is away.
+        """
+        began = time.perf_counter()
+        await self.gate.wait_to_enter(Priority.OFFLINE, is_new=index == job.chunks.start)
         try:
-            tokens, observed = job.part(index)
-            steps = job.runtime.passes(observed)
+            tokens, observed = job.known(index)
+            steps, rng = job.runtime.passes(observed), stream(job.seed, index)
             deadline = job.work.deadline
             drawn, _ = await self.engines[job.runtime].draw_with_teacher(
                 tokens, observed, noise_of(rng), steps, deadline, offline=True
             )
-            return drawn, steps
+            return Chunk(index, drawn, rng, steps, time.perf_counter() - began)
         finally:
             self.last_offline = time.monotonic()
             self.gate.leave(Priority.OFFLINE)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -24,6 +26,8 @@ PACE_WEIGHT = 0.1
 # Calls that come by chance while the loop is at work. A turn of the student for as many takes about
 # half as long as they would one by one.
 PILE = 4
+# Who may wait for a place at once; a stream that has begun always may.
+MOST_WAITING = 64
 
 
 def times_slept() -> int:
@@ -52,6 +56,9 @@ class Gate:
         self.config = config or LimitConfig()
         self.limit = Limit(self.config.initial)
         self.inside = dict.fromkeys(Priority, 0)
+        self._waiting: dict[Priority, deque[asyncio.Future[None]]] = {
+            priority: deque() for priority in Priority
+        }
         self.at_teacher = self.refused = 0
         self.seconds_a_call = 0.0
         self._slept, self._last_slept = slept, slept()
@@ -78,6 +85,42 @@ class Gate:
         if not admits(self.limit, self.config, self.inside, service):
             self._refuse(0)
         self.inside[service] += 1
+
+    async def wait_to_enter(self, priority: Priority, is_new: bool) -> None:
+        """Be inside, until `leave`, once there is a place; who waits is let in by turns.
+
+        For work of many parts, such as a stream's messages: each part waits for a place of its own,
+        behind the parts of others that came before it, so that streams take turns.
+
+        Args:
+            priority: as for `enter`.
+            is_new: whether nothing of the work is done yet, so that to refuse it loses nothing.
+
+        Raises:
+            TooMuch: it is new, and as many wait as may; says when to come back.
+        """
+        waiting = self._waiting[priority]
+        if not waiting and admits(self.limit, self.config, self.inside, priority):
+            self.inside[priority] += 1
+            return
+        if is_new and len(waiting) >= MOST_WAITING:
+            self._refuse(len(waiting))
+        place = asyncio.get_running_loop().create_future()
+        waiting.append(place)
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place.cancelled():
+                waiting.remove(place)
+            else:  # It was let in at the same moment.
+                self.leave(priority)
+            raise
+
+    def _let_in(self) -> None:
+        for priority, waiting in self._waiting.items():
+            while waiting and admits(self.limit, self.config, self.inside, priority):
+                self.inside[priority] += 1
+                waiting.popleft().set_result(None)
 
     def room(self) -> int:
         """How many more real-time requests may enter."""
@@ -143,3 +186,4 @@ class Gate:
             inside = sum(self.inside.values())
             self.limit = updated(self.limit, self.config, max(seconds, 1e-6), inside)
         self.inside[service] -= 1
+        self._let_in()

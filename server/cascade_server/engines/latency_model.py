@@ -141,7 +141,6 @@ class LatencyModel:
         return self._a * rows + self._b
 
     def tail(self, rows: int, passes: int = 1) -> float:
-        """See `Line.tail`."""
         return self.line.tail(rows, passes)
 
     @property

@@ -44,7 +44,7 @@ def _session(model: bytes, threads: int, name: str) -> ort.InferenceSession:
 def _in_parts(
     run: Callable[[Tokens, Mask, Noise], Tokens], tokens: Tokens, observed: Mask, noise: Noise
 ) -> Tokens:
-    parts = [slice(at, at + MAX_BATCH) for at in range(0, len(tokens), MAX_BATCH)]
+    parts = [slice(start, start + MAX_BATCH) for start in range(0, len(tokens), MAX_BATCH)]
     return np.concatenate([run(tokens[p], observed[p], noise[p]) for p in parts])
 
 
@@ -149,12 +149,13 @@ class Runtime:
             return drawn
         return _in_parts(self.denoise, tokens, observed, noise)
 
-    def complete(self, tokens: Tokens, at: Tokens, noise: Noise, passes: int) -> Tokens:
+    def complete(self, tokens: Tokens, revealing_pass: Tokens, noise: Noise, passes: int) -> Tokens:
         """All passes that rows have before them, where `whole_passes`.
 
         Args:
             tokens: int32 [n, T], 0 where nothing is known.
-            at: int32 [n, T], the pass that reveals each slot, from 0; negative where it is known.
+            revealing_pass: int32 [n, T], the pass that reveals each slot, from 0; negative
+                where it is known.
             noise: uniform [n, sum of the sizes].
             passes: the most that a row takes.
         """
@@ -177,10 +178,14 @@ class Runtime:
 
         def log_prob(pairs: Tokens, known: Mask) -> NDArray[np.float32]:
             scores = []
-            for at in range(0, len(pairs), MAX_BATCH):
-                part = pairs[at : at + MAX_BATCH]
+            for start in range(0, len(pairs), MAX_BATCH):
+                part = pairs[start : start + MAX_BATCH]
                 noise = np.full((len(part), self.teacher_noise - self.columns), 0.5, np.float32)
-                feed = {"tokens": part, "observed": known[at : at + MAX_BATCH], "noise": noise}
+                feed = {
+                    "tokens": part,
+                    "observed": known[start : start + MAX_BATCH],
+                    "noise": noise,
+                }
                 scores.append(self._sessions[Tier.TEACHER].run(["log_prob"], feed)[0])
             return np.concatenate(scores)
 

@@ -105,10 +105,10 @@ def run_student(runtime: Runtime, tasks: Sequence[StudentTask]) -> None:
         np.concatenate([task.observed for task in tasks]),
         np.concatenate([task.noise for task in tasks]),
     )
-    at = 0
+    start = 0
     for task in tasks:
-        task.drawn = drawn[at : at + task.rows]
-        at += task.rows
+        task.drawn = drawn[start : start + task.rows]
+        start += task.rows
 
 
 def run_teacher(runtime: Runtime, tasks: Sequence[TeacherTask | SeededTask]) -> None:
@@ -132,16 +132,18 @@ def _run_pass(runtime: Runtime, tasks: Sequence[TeacherTask]) -> None:
         return
     tokens, known, noise = (np.concatenate(parts) for parts in zip(*passes, strict=True))
     drawn = runtime.denoise(tokens, known, noise)
-    at = 0
+    start = 0
     for task, (part, _, _) in zip(tasks, passes, strict=True):
-        task.underway.keep(drawn[at : at + len(part)])
-        at += len(part)
+        task.underway.keep(drawn[start : start + len(part)])
+        start += len(part)
 
 
 def _run_whole(runtime: Runtime, tasks: Sequence[TeacherTask]) -> None:
     rest = [task.underway.rest() for task in tasks]
-    tokens, at, noise = (np.concatenate(parts) for parts in zip(*rest, strict=True))
-    drawn = runtime.complete(tokens, at.astype(np.int32), noise, max(t.passes for t in tasks))
+    tokens, revealing_pass, noise = (np.concatenate(parts) for parts in zip(*rest, strict=True))
+    drawn = runtime.complete(
+        tokens, revealing_pass.astype(np.int32), noise, max(t.passes for t in tasks)
+    )
     begin = 0
     for task, (part, _, _) in zip(tasks, rest, strict=True):
         task.underway.finish(drawn[begin : begin + len(part)])

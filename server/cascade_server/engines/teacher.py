@@ -93,7 +93,6 @@ class LocalTeacher:
     async def draw(
         self, given: TeacherInput, deadline: float, offline: bool = False
     ) -> tuple[Tokens, float]:
-        """See `Teacher`."""
         runtime = self._runtime
         noise = given.noise
         if isinstance(noise, Uniform) and not runtime.makes_noise:
@@ -113,7 +112,6 @@ class LocalTeacher:
     async def log_likelihood(
         self, tokens: Tokens, observed: Mask, deadline: float
     ) -> NDArray[np.float64]:
-        """See `Teacher`."""
 
         def score() -> NDArray[np.float64]:
             Work(deadline).check()
@@ -122,13 +120,10 @@ class LocalTeacher:
         return await asyncio.get_running_loop().run_in_executor(self._executor, score)
 
     def predict(self, rows: int, passes: int) -> float:
-        """See `Teacher`."""
         return self.engine.predict(rows, passes)
 
     def statistics(self) -> EngineStatistics:
-        """See `Teacher`."""
         return self.engine.statistics()
 
     def away(self) -> str:
-        """See `Teacher`."""
         return AWAY

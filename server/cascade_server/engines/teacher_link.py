@@ -53,7 +53,7 @@ class TeacherLink:
         return RemoteTeacher(self, runtime.identity, runtime.teacher_part)
 
     def start(self) -> None:
-        """Keep connected."""
+        """Connect to the teacher's process, and again whenever it has been started anew."""
         self._task = asyncio.create_task(self._keep_connected())
 
     def stop(self) -> None:
@@ -140,7 +140,6 @@ class RemoteTeacher:
     async def draw(
         self, given: TeacherInput, deadline: float, offline: bool = False
     ) -> tuple[Tokens, float]:
-        """See `Teacher`."""
         rows = 0 if offline else len(given.tokens)
         self._check()
         began, predicted = self._link.clock(), self._told(len(given.tokens), given.steps)
@@ -157,7 +156,6 @@ class RemoteTeacher:
     async def log_likelihood(
         self, tokens: Tokens, observed: Mask, deadline: float
     ) -> NDArray[np.float64]:
-        """See `Teacher`."""
         self._check()
         content = pack_score(self._identity, tokens, observed, deadline)
         frame = await self._link.call(Said.SCORE, content)
@@ -169,7 +167,6 @@ class RemoteTeacher:
             raise NotReady(AWAY)
 
     def predict(self, rows: int, passes: int) -> float:
-        """See `Teacher`."""
         return self._told(rows, passes) + self._hindsight.delay(self._link.clock())
 
     def _told(self, rows: int, passes: int) -> float:
@@ -188,5 +185,4 @@ class RemoteTeacher:
         return EngineStatistics() if told is None else told[1]
 
     def away(self) -> str:
-        """See `Teacher`."""
         return AWAY

@@ -44,7 +44,7 @@ class Said(IntEnum):
 
 @dataclass(frozen=True)
 class Frame:
-    """One message."""
+    """One message between a worker and the teacher's process, either way."""
 
     said: Said
     number: int
@@ -90,17 +90,17 @@ def pack_draw(identity: str, given: TeacherInput, deadline: float, offline: bool
 def unpack_draw(content: bytes) -> tuple[str, TeacherInput, float, bool]:
     """What `pack_draw` was given."""
     length, n, slots, width, steps, deadline, offline, seeded = DRAW.unpack_from(content)
-    name, at = _name(content, DRAW.size, length)
-    tokens = np.frombuffer(content, np.int32, n * slots, at).reshape(n, slots)
-    at += 4 * n * slots
-    observed = np.frombuffer(content, np.bool_, n * slots, at).reshape(n, slots)
-    at += n * slots
+    name, offset = _name(content, DRAW.size, length)
+    tokens = np.frombuffer(content, np.int32, n * slots, offset).reshape(n, slots)
+    offset += 4 * n * slots
+    observed = np.frombuffer(content, np.bool_, n * slots, offset).reshape(n, slots)
+    offset += n * slots
     noise: Noise | Uniform
     if seeded:
-        seed, chunk, start = SEEDED.unpack_from(content, at)
+        seed, chunk, start = SEEDED.unpack_from(content, offset)
         noise = Uniform(seed, chunk, start, n, width)
     else:
-        noise = np.frombuffer(content, np.float32, n * width, at).reshape(n, width)
+        noise = np.frombuffer(content, np.float32, n * width, offset).reshape(n, width)
     return name, TeacherInput(tokens, observed, noise, steps), deadline, offline
 
 
@@ -117,9 +117,9 @@ def pack_score(
 def unpack_score(content: bytes) -> tuple[str, Tokens, NDArray[np.bool_], float]:
     """What `pack_score` was given."""
     length, n, slots, deadline = SCORE.unpack_from(content)
-    name, at = _name(content, SCORE.size, length)
-    tokens = np.frombuffer(content, np.int32, n * slots, at).reshape(n, slots)
-    observed = np.frombuffer(content, np.bool_, n * slots, at + 4 * n * slots)
+    name, offset = _name(content, SCORE.size, length)
+    tokens = np.frombuffer(content, np.int32, n * slots, offset).reshape(n, slots)
+    observed = np.frombuffer(content, np.bool_, n * slots, offset + 4 * n * slots)
     return name, tokens, observed.reshape(n, slots), deadline
 
 
@@ -151,5 +151,5 @@ def unpack_outlook(content: bytes) -> tuple[str, Outlook, EngineStatistics]:
     return name, outlook, EngineStatistics(*statistics)
 
 
-def _name(content: bytes, at: int, length: int) -> tuple[str, int]:
-    return content[at : at + length].decode(), at + length
+def _name(content: bytes, offset: int, length: int) -> tuple[str, int]:
+    return content[offset : offset + length].decode(), offset + length

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
@@ -18,6 +18,7 @@ from cascade_proto import synthesis_pb2 as pb
 
 from cascade_server.cascade import synthesis
 from cascade_server.cascade.dispatch import Dispatcher
+from cascade_server.cascade.generate_job import GenerateJob
 from cascade_server.cascade.repository import Repository
 from cascade_server.cascade.synthesis import Drawn, Plan
 from cascade_server.config import ServerConfig
@@ -25,12 +26,12 @@ from cascade_server.counts.calls import Call
 from cascade_server.counts.live_versions import lot_of
 from cascade_server.counts.sla import Sla
 from cascade_server.deadline import Work
-from cascade_server.engines.noise import stream
 from cascade_server.engines.runtime import Runtime
 from cascade_server.engines.teacher import Teacher
 from cascade_server.engines.triton.fleet import Fleet
 from cascade_server.errors import NotReady, refusal_of
 from cascade_server.objectives.report import OK
+from cascade_server.services.generate import Ending, GenerateStream
 from cascade_server.services.service_level import service_level
 from cascade_server.services.stream import Stream, Turns
 from cascade_server.services.table_description import describe
@@ -52,11 +53,18 @@ class Service:
 
     Every `Synthesize` and `Generate` is counted against its objectives, however it ends.
 
+    Args:
+        config: how to serve.
+        sla: where calls are counted.
+        hurried: set once the server is to stop, and nobody serves in its place.
+
     Raises:
         ConfigError: the cache's URL is none.
     """
 
-    def __init__(self, config: ServerConfig, sla: Sla) -> None:
+    def __init__(
+        self, config: ServerConfig, sla: Sla, hurried: asyncio.Event | None = None
+    ) -> None:
         self._config = config
         self._sla = sla
         self._repository: Repository | None = None
@@ -72,6 +80,9 @@ class Service:
                 SecondLevelConfig(timeout=timeout, limit=max(timeout, SecondLevelConfig.limit)),
             )
         self._draining = asyncio.Event()
+        self._hurried = hurried or asyncio.Event()
+        # Offline answers are packed here: on the student's thread real-time ones would wait for it.
+        self._packing = ThreadPoolExecutor(1, "packing")
         self._turns = Turns(self, CALLS_A_TURN)
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -138,6 +149,7 @@ class Service:
             await self._answers.stop()
         if self._dispatcher is not None:
             self._dispatcher.close()
+        self._packing.shutdown(wait=False, cancel_futures=True)
 
     @property
     def serving(self) -> bool:
@@ -274,23 +286,21 @@ class Service:
             call.asks(request.table, ServiceClass.OFFLINE, work.deadline)
             runtime = self.repository.find(request.table, request.version, lot(request))
             call.of(runtime.version)
-            job = synthesis.Generation.of(
+            job = GenerateJob.check(
                 request,
                 runtime,
                 work,
                 self._config.max_generate_rows,
                 self._config.chunk_rows,
             )
-            for index in job.chunks():
-                began = time.perf_counter()
-                rng = stream(job.seed, index)
-                tokens, steps = await self.dispatcher.draw_chunk(job, index, rng)
-                seconds = time.perf_counter() - began
-                part = await self.elsewhere(partial(job.pack, index, tokens, rng, steps, seconds))
-                call.sends(Tier.TEACHER, part.rows.count)
-                call.pause()
-                yield part
-                call.resume()
+            ending = Ending(self._hurried, self._config.drain_seconds)
+            messages = GenerateStream(job, self.dispatcher.draw_chunk, self._packing, ending)
+            async with aclosing(messages.run()) as parts:
+                async for part in parts:
+                    call.sends(Tier.TEACHER, part.rows.count)
+                    call.pause()
+                    yield part
+                    call.resume()
             call.ends(OK)
         except (asyncio.CancelledError, GeneratorExit):
             call.hung_up()

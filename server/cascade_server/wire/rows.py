@@ -63,28 +63,43 @@ def read_rows(rows: pb.Rows, fields: Mapping[str, str]) -> dict[str, list[Any]]:
                 out[name] = values
                 continue
         which = column.WhichOneof("values")
-        values = list(getattr(column, which).values) if which else [None] * count
-        states = column.states
-        if len(values) != count or (states and len(states) != count):
+        values = list(getattr(column, which).values) if which else None
+        out[name] = with_states(name, values, column.states, count)
+    return out
+
+
+def with_states(name: str, values: list[Any] | None, states: bytes, count: int) -> list[Any]:
+    """A column's values, None where its states say NULL, and `ABSENT` where they say so.
+
+    Args:
+        name: of the column.
+        values: None: there are none, all of it is NULL or absent.
+        states: a byte a row; none: all values are observed.
+        count: rows.
+
+    Raises:
+        BadRequest: there are not so many of either, or a state is none.
+    """
+    known, out = values is not None, [None] * count if values is None else values
+    if len(out) != count or (states and len(states) != count):
+        raise BadRequest(
+            f"rows: column {name!r} has {len(out)} values and {len(states)} states; "
+            f"expected {count} of each (or no states: all observed)"
+        )
+    if not known and not states:
+        raise BadRequest(f"rows: column {name!r} has neither values nor states")
+    for row, state in enumerate(states):
+        if state == NULL_STATE:
+            out[row] = None
+        elif state == ABSENT_STATE:
+            out[row] = ABSENT
+        elif state != 0:
             raise BadRequest(
-                f"rows: column {name!r} has {len(values)} values and {len(states)} states; "
-                f"expected {count} of each (or no states: all observed)"
+                f"rows: column {name!r} has state {state} in row {row}; allowed: 0 observed, "
+                "1 NULL, 2 absent"
             )
-        if which is None and not states:
-            raise BadRequest(f"rows: column {name!r} has neither values nor states")
-        for row, state in enumerate(states):
-            if state == NULL_STATE:
-                values[row] = None
-            elif state == ABSENT_STATE:
-                values[row] = ABSENT
-            elif state != 0:
-                raise BadRequest(
-                    f"rows: column {name!r} has state {state} in row {row}; allowed: 0 observed, "
-                    "1 NULL, 2 absent"
-                )
-            elif which is None:
-                raise BadRequest(f"rows: column {name!r} is observed in row {row} without a value")
-        out[name] = values
+        elif not known:
+            raise BadRequest(f"rows: column {name!r} is observed in row {row} without a value")
     return out
 
 

@@ -53,6 +53,37 @@ class TestRows:
         assert first[0].rows != first[1].rows
 
 
+class TestResuming:
+    """A stream that broke is gone on with from any whole message."""
+
+    def test_the_rows_after_those_that_came(self, serving: Running) -> None:
+        whole = generate(serving, count=150, seed=9)
+        for sent in (1, 2):
+            seen = whole[sent - 1]
+            rest = generate(
+                serving, count=150, seed=9, version=seen.provenance.version, done=seen.done
+            )
+            assert [m.rows for m in rest] == [m.rows for m in whole[sent:]]
+            assert [(m.done, m.total) for m in rest] == [(m.done, m.total) for m in whole[sent:]]
+
+    @pytest.mark.parametrize(
+        ("done", "seed", "why"),
+        [
+            (65, 9, "done is 65; allowed: a multiple of 64"),
+            (192, 9, "below count, which is 150"),
+            (64, None, "done is 64 without a seed"),
+        ],
+    )
+    def test_from_elsewhere_is_refused(
+        self, serving: Running, done: int, seed: int | None, why: str
+    ) -> None:
+        with pytest.raises(grpc.RpcError) as caught:
+            generate(serving, count=150, seed=seed, done=done)
+        error: Any = caught.value
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert why in error.details()
+
+
 class TestTheEnd:
     """A caller who hangs up, or whose deadline passes, stops the work."""
 

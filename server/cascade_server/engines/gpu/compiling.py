@@ -89,10 +89,10 @@ class Rows:
     expected: dict[Tier, Tokens]
 
 
-def noise_of(runtime: Runtime, tier: Tier, at: int, rows: int) -> Uniform:
+def noise_of(runtime: Runtime, tier: Tier, first_row: int, rows: int) -> Uniform:
     """The noise of the rows from `at` on."""
     width = runtime.student_noise if tier is Tier.STUDENT else runtime.teacher_noise
-    return Uniform(1 if tier is Tier.STUDENT else 2, at, 0, rows, width)
+    return Uniform(1 if tier is Tier.STUDENT else 2, first_row, 0, rows, width)
 
 
 def reference(runtime: Runtime, tiers: Sequence[Tier], rows: int = ROWS) -> Rows:
@@ -100,18 +100,18 @@ def reference(runtime: Runtime, tiers: Sequence[Tier], rows: int = ROWS) -> Rows
     column = np.asarray(runtime.layout.column)
     made: list[tuple[NDArray[np.int32], NDArray[np.bool_]]] = []
     drawn: dict[Tier, list[Tokens]] = {tier: [] for tier in tiers}
-    for at in range(0, rows, BATCH):
-        n = min(BATCH, rows - at)
+    for first_row in range(0, rows, BATCH):
+        n = min(BATCH, rows - first_row)
         nothing = np.zeros((n, runtime.slots), np.bool_)
-        noise = Uniform(3, at, 0, n, runtime.student_noise).array()
+        noise = Uniform(3, first_row, 0, n, runtime.student_noise).array()
         tokens = runtime.draw_student(np.zeros(nothing.shape, np.int32), nothing, noise)
-        rng = np.random.Generator(np.random.Philox(key=np.array([4, at], np.uint64)))
+        rng = np.random.Generator(np.random.Philox(key=np.array([4, first_row], np.uint64)))
         known = rng.random((n, runtime.columns)) < rng.random((n, 1))
         known &= rng.random((n, 1)) < 0.5
         observed = known[:, column]
         made.append((tokens, observed))
         for tier in tiers:
-            noise = noise_of(runtime, tier, at, n).array()
+            noise = noise_of(runtime, tier, first_row, n).array()
             drawn[tier].append(_drawn(runtime, tier, tokens, observed, noise))
     return Rows(
         tokens=np.concatenate([tokens for tokens, _ in made]),
@@ -134,9 +134,12 @@ def _drawn(
 def candidate(runtime: Runtime, tier: Tier, rows: Rows) -> Tokens:
     """What another runtime makes of the same rows from the same noise."""
     parts = []
-    for at in range(0, len(rows.tokens), BATCH):
-        tokens, observed = rows.tokens[at : at + BATCH], rows.observed[at : at + BATCH]
-        noise = noise_of(runtime, tier, at, len(tokens))
+    for first_row in range(0, len(rows.tokens), BATCH):
+        tokens, observed = (
+            rows.tokens[first_row : first_row + BATCH],
+            rows.observed[first_row : first_row + BATCH],
+        )
+        noise = noise_of(runtime, tier, first_row, len(tokens))
         if tier is Tier.TEACHER and runtime.makes_noise:
             parts.append(runtime.generate(tokens, observed, [(noise, runtime.steps)]))
         else:

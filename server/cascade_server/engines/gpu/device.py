@@ -61,13 +61,13 @@ class Device(Protocol):
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """An array in page-locked host memory, from which copies do not wait, zeroed."""
 
-    def copy_in(self, to: int, source: NDArray[Any]) -> None:
+    def copy_in(self, address: int, source: NDArray[Any]) -> None:
         """Queue a copy from a contiguous host array."""
 
-    def copy_out(self, to: NDArray[Any], source: int) -> None:
+    def copy_out(self, target: NDArray[Any], source: int) -> None:
         """Queue a copy to a contiguous host array."""
 
-    def copy(self, to: int, source: int, size: int) -> None:
+    def copy(self, target: int, source: int, size: int) -> None:
         """Queue a copy of `size` bytes on the device."""
 
     def capture(self, work: Callable[[], None]) -> Captured:
@@ -79,14 +79,15 @@ class Device(Protocol):
     def synchronize(self) -> None:
         """Wait until all that was queued is done."""
 
-    def uniform(self, noise: Any, order: int, columns: int, to: int) -> None:
+    def uniform(self, noise: Any, order: int, columns: int, rest: int) -> None:
         """Queue the making of a `philox.Uniform`'s numbers.
 
-        The first `columns` of each row go to `order` float32 [n, columns], the rest to `to`.
+        The first `columns` of each row go to `order` float32 [n, columns], the others to `rest`.
         """
 
-    def reveal(self, reveal: Any, observed: int, order: int, to: int) -> None:
-        """Queue `sampling.reveal_passes` of a `kernels.Reveal`'s rows: int32 [n, T] at `to`."""
+    def reveal(self, reveal: Any, observed: int, order: int, passes: int) -> None:
+        """Queue `sampling.reveal_passes` of a `kernels.Reveal`'s rows: int32 [n, T] at
+        `passes`."""
 
 
 class CudaDevice:
@@ -112,13 +113,11 @@ class CudaDevice:
         return _checked(self._cuda, call, *arguments)
 
     def allocate(self, size: int) -> int:
-        """See `Device`."""
         address = int(self._do("cudaMalloc", size))
         self._do("cudaMemset", address, 0, size)
         return address
 
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """See `Device`."""
         kind = np.dtype(dtype)
         size = prod(shape) * kind.itemsize
         address = int(self._do("cudaHostAlloc", size, self._cuda.cudaHostAllocDefault))
@@ -127,23 +126,19 @@ class CudaDevice:
         out.fill(0)
         return out
 
-    def copy_in(self, to: int, source: NDArray[Any]) -> None:
-        """See `Device`."""
+    def copy_in(self, address: int, source: NDArray[Any]) -> None:
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
-        self._do("cudaMemcpyAsync", to, source.ctypes.data, source.nbytes, kind, self._stream)
+        self._do("cudaMemcpyAsync", address, source.ctypes.data, source.nbytes, kind, self._stream)
 
-    def copy_out(self, to: NDArray[Any], source: int) -> None:
-        """See `Device`."""
+    def copy_out(self, target: NDArray[Any], source: int) -> None:
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
-        self._do("cudaMemcpyAsync", to.ctypes.data, source, to.nbytes, kind, self._stream)
+        self._do("cudaMemcpyAsync", target.ctypes.data, source, target.nbytes, kind, self._stream)
 
-    def copy(self, to: int, source: int, size: int) -> None:
-        """See `Device`."""
+    def copy(self, target: int, source: int, size: int) -> None:
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToDevice
-        self._do("cudaMemcpyAsync", to, source, size, kind, self._stream)
+        self._do("cudaMemcpyAsync", target, source, size, kind, self._stream)
 
     def capture(self, work: Callable[[], None]) -> Captured:
-        """See `Device`."""
         # Other threads may call CUDA meanwhile: only this one's calls are of the graph.
         mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._do("cudaStreamBeginCapture", self._stream, mode)
@@ -154,20 +149,16 @@ class CudaDevice:
         return self._do("cudaGraphInstantiate", graph, 0)
 
     def launch(self, graph: Captured) -> None:
-        """See `Device`."""
         self._do("cudaGraphLaunch", graph, self._stream)
 
     def synchronize(self) -> None:
-        """See `Device`."""
         self._do("cudaStreamSynchronize", self._stream)
 
-    def uniform(self, noise: Any, order: int, columns: int, to: int) -> None:
-        """See `Device`."""
-        self._kernel().uniform(noise, order, columns, to, self._stream)
+    def uniform(self, noise: Any, order: int, columns: int, rest: int) -> None:
+        self._kernel().uniform(noise, order, columns, rest, self._stream)
 
-    def reveal(self, reveal: Any, observed: int, order: int, to: int) -> None:
-        """See `Device`."""
-        self._kernel().reveal(reveal, observed, order, to, self._stream)
+    def reveal(self, reveal: Any, observed: int, order: int, passes: int) -> None:
+        self._kernel().reveal(reveal, observed, order, passes, self._stream)
 
     def _kernel(self) -> Any:
         # The driver's own calls want a context, which a thread has from its first of these.

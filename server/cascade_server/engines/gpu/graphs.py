@@ -67,9 +67,9 @@ def teacher_pass(model: bytes) -> bytes:
         helper.make_node("Add", ["step", "one"], ["next_step"]),
     ]
     tokens, _, noise = proto.graph.input
-    at, step = _info("at", ["n", slots]), _info("step", [1])
+    revealing_pass, step = _info("at", ["n", slots]), _info("step", [1])
     outputs = [_info("next_tokens", ["n", slots]), _info("next_step", [1])]
-    return _model(proto, nodes, weights, [tokens, at, step, noise], outputs)
+    return _model(proto, nodes, weights, [tokens, revealing_pass, step, noise], outputs)
 
 
 def with_precision(model: bytes, precision: str) -> bytes:
@@ -97,8 +97,8 @@ def with_precision(model: bytes, precision: str) -> bytes:
         name = node.output[0]
         plain = not node.attribute
         assert plain, f"{name}: a product with attributes is not one of ours"
-        for at, operand in enumerate(node.input[:2]):
-            nodes.append(helper.make_node("Cast", [operand], [f"{name}_half_{at}"], to=half))
+        for number, operand in enumerate(node.input[:2]):
+            nodes.append(helper.make_node("Cast", [operand], [f"{name}_half_{number}"], to=half))
         halves = [f"{name}_half_0", f"{name}_half_1"]
         nodes.append(helper.make_node("MatMul", halves, [f"{name}_half"]))
         added = node.input[2] if len(node.input) == 3 else None

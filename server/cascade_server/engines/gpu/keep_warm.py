@@ -25,7 +25,7 @@ class Ticked(Protocol):
     last_run: float
 
     def tick(self) -> None:
-        """Do something small."""
+        """Run the smallest network once, so that the GPU does not lower its clocks."""
 
 
 def due(now: float, last_run: float, every: float) -> float:
@@ -60,7 +60,7 @@ class KeepWarm:
         threading.Thread(target=self.run, name="keep-warm", daemon=True).start()
 
     def stop(self) -> None:
-        """No more ticks."""
+        """End the ticks; a run that is under way is waited for."""
         self._stopped.set()
 
     def run(self) -> None:

@@ -111,23 +111,23 @@ class Kernels:
         except RuntimeError as exc:  # a library that is not there
             raise GpuError(f"the noise kernel cannot be compiled: {exc}") from exc
 
-    def uniform(self, noise: Uniform, order: int, columns: int, to: int, stream: Any) -> None:
+    def uniform(self, noise: Uniform, order: int, columns: int, rest: int, stream: Any) -> None:
         """Queue the making of a stream's numbers; see `device.Device.uniform`."""
         count = noise.rows * noise.width
         first = noise.start // BLOCK
         blocks = -(-(noise.start + count) // BLOCK) - first
         arguments = (
-            (noise.seed, noise.chunk, first, noise.start, count, noise.width, columns, order, to),
+            (noise.seed, noise.chunk, first, noise.start, count, noise.width, columns, order, rest),
             (*(ctypes.c_uint64,) * 5, *(ctypes.c_int,) * 2, *(ctypes.c_void_p,) * 2),
         )
         self._launch(self._uniform, blocks, arguments, stream)
 
-    def reveal(self, reveal: Reveal, observed: int, order: int, to: int, stream: Any) -> None:
+    def reveal(self, reveal: Reveal, observed: int, order: int, passes: int, stream: Any) -> None:
         """Queue the finding of passes; see `device.Device.reveal`."""
         arguments = (
             (
                 *(reveal.rows, reveal.columns, reveal.slots, reveal.steps),
-                *(reveal.first_slot, reveal.column_of_slot, observed, order, to),
+                *(reveal.first_slot, reveal.column_of_slot, observed, order, passes),
             ),
             (*(ctypes.c_int,) * 4, *(ctypes.c_void_p,) * 5),
         )

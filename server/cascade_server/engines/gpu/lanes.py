@@ -31,7 +31,7 @@ class Bound(Protocol):
     """A network over given buffers."""
 
     def enqueue(self) -> None:
-        """Queue one run."""
+        """Queue one run of the network on the buffers it is bound to; nothing waits for it."""
 
 
 @dataclass(frozen=True)
@@ -196,20 +196,21 @@ class TeacherLane:
             self._graph = device.capture(self._twice)
 
     def complete(
-        self, tokens: Tokens, at: Tokens, noise: Noise, passes: int, step: int = 0
+        self, tokens: Tokens, revealing_pass: Tokens, noise: Noise, passes: int, step: int = 0
     ) -> Tokens:
         """Take rows through their passes from `step` on.
 
         Args:
             tokens: int32 [n, T], n <= rows; 0 where nothing is known yet.
-            at: int32 [n, T], the pass that reveals each slot; see `sampling.reveal_passes`.
+            revealing_pass: int32 [n, T], the pass that reveals each slot; see
+                `sampling.reveal_passes`.
             noise: uniform float32 [n, N].
             passes: how many there are in all.
             step: of the first that is still to come.
         """
         n = len(tokens)
         self._tokens.fill(tokens)
-        self._at.fill(at)
+        self._at.fill(revealing_pass)
         self._noise.fill(noise)
         self._device.copy_in(self._noise.address, self._noise.host[:n])
         self._at.send()
@@ -239,8 +240,8 @@ class TeacherLane:
                 *(self._first_slot, self._column),
             )
             known = self._observed.address + begin * layout.slots
-            at = self._at.address + 4 * begin * layout.slots
-            self._device.reveal(reveal, known, order, at)
+            revealing_pass = self._at.address + 4 * begin * layout.slots
+            self._device.reveal(reveal, known, order, revealing_pass)
             missing = ~observed[begin : begin + noise.rows, layout.first_slot]
             passes = max(passes, min(steps, int(missing.sum(axis=1).max(initial=0))))
             begin += noise.rows

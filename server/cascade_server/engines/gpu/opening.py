@@ -20,7 +20,7 @@ from cascade_server.runtimes import (
     TENSORRT_PROVIDER,
     Available,
     check,
-    choose,
+    choose_runtime,
 )
 from cascade_server.terms import Tier
 
@@ -77,7 +77,7 @@ def open_runtime(
     if check(asked) == "cpu":
         return Runtime(release, teacher_threads, tiers)
     machine = look()
-    choice = choose(asked, available(machine, release, repository, tiers))
+    choice = choose_runtime(asked, available(machine, release, repository, tiers))
     name = f"{release.manifest.table} v{release.manifest.version}"
     if machine.gpu is not None:  # otherwise nobody expects anything but the CPU
         for each in choice.passed_over:

@@ -64,7 +64,7 @@ class Parity:
         return not self.failures
 
     def figures(self) -> Mapping[str, float]:
-        """For the stamp."""
+        """What the gate found, for the stamp that is kept beside a plan."""
         return {
             "rows": self.rows,
             "equal": round(self.equal, 6),

@@ -98,7 +98,7 @@ def stamp_of(
 
 
 def digest(content: bytes) -> str:
-    """SHA-256 in hex."""
+    """SHA-256 of a plan's bytes, in hexadecimal digits, as the stamp has it."""
     return hashlib.sha256(content).hexdigest()
 
 

@@ -61,7 +61,6 @@ class SessionProgram:
             )
 
     def bind(self, rows: int, tensors: Mapping[str, Binding]) -> SessionRun:
-        """See `lanes.Program`."""
         binding = self._session.io_binding()
         inputs = {each.name for each in self._session.get_inputs()}
         for name, each in tensors.items():
@@ -83,7 +82,7 @@ class SessionRun:
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
 
     def enqueue(self) -> None:
-        """Queue one run."""
+        """Queue one run on the bound buffers, in our stream; nothing waits for it."""
         self._session.run_with_iobinding(self._binding, self._options)
 
 

@@ -96,7 +96,7 @@ class GpuRuntime(Runtime):
         """Complete tokens int32 [n, T] with the student; noise uniform [n, student_noise]."""
         most = self._buckets[-1]
         if len(tokens) > most:
-            parts = [slice(at, at + most) for at in range(0, len(tokens), most)]
+            parts = [slice(start, start + most) for start in range(0, len(tokens), most)]
             return np.concatenate(
                 [self.draw_student(tokens[p], observed[p], noise[p]) for p in parts]
             )
@@ -106,17 +106,17 @@ class GpuRuntime(Runtime):
             self.last_run = time.monotonic()
         return drawn
 
-    def complete(self, tokens: Tokens, at: Tokens, noise: Noise, passes: int) -> Tokens:
+    def complete(self, tokens: Tokens, revealing_pass: Tokens, noise: Noise, passes: int) -> Tokens:
         """All passes of the teacher that rows have before them; see `TeacherLane.complete`."""
         most = self._buckets[-1]
         if len(tokens) > most:
             parts = [slice(i, i + most) for i in range(0, len(tokens), most)]
             return np.concatenate(
-                [self.complete(tokens[p], at[p], noise[p], passes) for p in parts]
+                [self.complete(tokens[p], revealing_pass[p], noise[p], passes) for p in parts]
             )
         with self._lock:
             lane = self._teachers[bucket_of(len(tokens), self._buckets)]
-            drawn = lane.complete(tokens, at, noise, passes)
+            drawn = lane.complete(tokens, revealing_pass, noise, passes)
             self.last_run = time.monotonic()
         return drawn
 

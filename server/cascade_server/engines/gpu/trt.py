@@ -43,7 +43,7 @@ class TensorRT:
 
     @property
     def named(self) -> str:
-        """For messages."""
+        """TensorRT's name and version as messages have them."""
         return f"{'TensorRT-RTX' if self.flavour == 'tensorrt_rtx' else 'TensorRT'} {self.version}"
 
 

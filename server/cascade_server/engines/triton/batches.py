@@ -65,7 +65,7 @@ class Servers(Protocol):
         """Servers that may be asked for a network, or for its log-likelihoods."""
 
     def peer(self, target: str) -> Peer:
-        """One of them."""
+        """One of the servers, by its target."""
 
     def away(self, network: Network) -> str:
         """Why none may be asked."""
@@ -288,12 +288,12 @@ class Batches:
         counts.rows += batch.rows
         counts.run_seconds += attempt.peer.did(self.network, batch, sent)
         counts.last_run = time.time()
-        at = 0
+        start = 0
         for entry in attempt.entries:
             rows = entry.waiting.rows
             if not entry.future.done():
-                entry.future.set_result(answer[at : at + rows])
-            at += rows
+                entry.future.set_result(answer[start : start + rows])
+            start += rows
             self._leave(entry)
 
     def _again(

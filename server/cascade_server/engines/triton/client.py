@@ -143,7 +143,7 @@ class Client:
         return serves(network, found, most)
 
     async def _ready_models(self, timeout: float) -> list[tuple[str, str]]:
-        """Names and versions."""
+        """Names and versions of the models that the server says are ready."""
         request = pb.RepositoryIndexRequest(ready=True)
         index = await self._stub.RepositoryIndex(request, timeout=timeout)
         return [(model.name, model.version) for model in index.models]

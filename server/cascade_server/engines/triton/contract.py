@@ -42,8 +42,8 @@ class Network:
     passes: int
 
     @classmethod
-    def of(cls, runtime: Runtime, tier: Tier) -> Network:
-        """A release's."""
+    def of_release(cls, runtime: Runtime, tier: Tier) -> Network:
+        """What a loaded release asks of the servers that run its student or its teacher."""
         manifest, student = runtime.release.manifest, tier is Tier.STUDENT
         return cls(
             manifest.table,

@@ -118,7 +118,7 @@ def parts(batch: Batch, most: int) -> list[Batch]:
     """A batch in parts of so many rows at most."""
     if batch.rows <= most:
         return [batch]
-    cuts = [slice(at, at + most) for at in range(0, batch.rows, most)]
+    cuts = [slice(start, start + most) for start in range(0, batch.rows, most)]
     return [
         Batch(
             batch.tokens[cut],

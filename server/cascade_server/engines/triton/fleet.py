@@ -83,7 +83,7 @@ class Fleet:
     def expect(self, runtime: Runtime) -> None:
         """A release's networks are wanted; servers are asked for them once they have been seen."""
         for tier in Tier:
-            network = Network.of(runtime, tier)
+            network = Network.of_release(runtime, tier)
             self._batches.setdefault(network, Batches(self, network))
             for peer in self._peers.values():
                 peer.wants(network)
@@ -91,21 +91,21 @@ class Fleet:
     def forget(self, runtime: Runtime) -> None:
         """A release is served no more; what is underway for it is dropped."""
         for tier in Tier:
-            network = Network.of(runtime, tier)
+            network = Network.of_release(runtime, tier)
             if (batches := self._batches.pop(network, None)) is not None:
                 batches.close()
             for peer in self._peers.values():
                 peer.networks.pop(network, None)
 
     def student(self, runtime: Runtime) -> TritonStudent:
-        """A release's student."""
+        """A release's student as the dispatcher asks it: rows go to the servers that run it."""
         self.expect(runtime)
-        return TritonStudent(self._batches[Network.of(runtime, Tier.STUDENT)])
+        return TritonStudent(self._batches[Network.of_release(runtime, Tier.STUDENT)])
 
     def teacher(self, runtime: Runtime) -> TritonTeacher:
-        """A release's teacher."""
+        """A release's teacher as the dispatcher asks it: passes run on the servers."""
         self.expect(runtime)
-        network = Network.of(runtime, Tier.TEACHER)
+        network = Network.of_release(runtime, Tier.TEACHER)
         away, scores = partial(self.away, network), partial(self._no_scores, network)
         return TritonTeacher(self._batches[network], away, scores)
 
@@ -126,8 +126,8 @@ class Fleet:
     def describe(self, out: pb.GetStatisticsResponse) -> None:
         """Add what is counted of each server."""
         for peer in self._peers.values():
-            underway = [each for at in peer.networks.values() for each in at.underway]
-            unasked = [at.why for at in peer.networks.values() if at.serves is None]
+            underway = [each for hosted in peer.networks.values() for each in hosted.underway]
+            unasked = [hosted.why for hosted in peer.networks.values() if hosted.serves is None]
             counts, up = peer.counts, peer.health.up
             out.servers.add(
                 target=peer.target,
@@ -158,10 +158,10 @@ class Fleet:
             why = "; ".join(f"{peer.target}: {peer.health.why}" for peer in self._peers.values())
             raise ConfigError(f"runtime: no server can be reached: {why}")
         wrong = [
-            f"{peer.target}: {at.why}"
+            f"{peer.target}: {hosted.why}"
             for peer in there
-            for at in peer.networks.values()
-            if at.serves is None
+            for hosted in peer.networks.values()
+            if hosted.serves is None
         ]
         if wrong:
             what = "runtime: what runs there does not fit what is to be served"

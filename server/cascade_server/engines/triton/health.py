@@ -40,7 +40,7 @@ class Health:
 
 
 def answered(now: float, config: HealthConfig) -> Health:
-    """It is there."""
+    """The health of a server that has just answered: it is there, and looked at again later."""
     return Health(True, 0, now + config.period, "")
 
 

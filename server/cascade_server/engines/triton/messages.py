@@ -99,15 +99,19 @@ def to_answer(network: Network, batch: Batch, response: pb.ModelInferResponse) -
 def _tensor(
     response: pb.ModelInferResponse, name: str, datatype: str, shape: tuple[int, ...]
 ) -> NDArray[Any]:
-    found = next(((at, out) for at, out in enumerate(response.outputs) if out.name == name), None)
+    found = next(
+        ((number, out) for number, out in enumerate(response.outputs) if out.name == name), None
+    )
     if found is None:
         raise WrongAnswer(f"the answer has no output {name!r}")
-    at, output = found
+    number, output = found
     if output.datatype != datatype or tuple(output.shape) != shape:
         raise WrongAnswer(
             f"{name} is {output.datatype} {list(output.shape)}; asked for: {datatype} {list(shape)}"
         )
-    raw = response.raw_output_contents[at] if at < len(response.raw_output_contents) else b""
+    raw = (
+        response.raw_output_contents[number] if number < len(response.raw_output_contents) else b""
+    )
     dtype = DTYPES[datatype]
     if len(raw) != math.prod(shape) * dtype.itemsize:
         raise WrongAnswer(f"{name} has {len(raw):,} raw bytes for shape {list(shape)}")

@@ -51,7 +51,7 @@ class Underway:
 
 
 @dataclass
-class At:
+class Hosted:
     """A network at a server.
 
     Attributes:
@@ -99,7 +99,7 @@ class Peer:
         self.client = Client(target)
         self.health = Health()
         self.counts = Counts()
-        self.networks: dict[Network, At] = {}
+        self.networks: dict[Network, Hosted] = {}
         # It has been given up on, and has not answered anything since.
         self.suspect = False
         self.look_soon = asyncio.Event()
@@ -107,38 +107,38 @@ class Peer:
     def wants(self, network: Network) -> None:
         """It is to be asked for a network, once it has been seen to have it."""
         if network not in self.networks:
-            self.networks[network] = At()
+            self.networks[network] = Hosted()
             self._look_at(self._clock())
 
-    def at(self, network: Network) -> At:
-        """A network here."""
+    def hosted(self, network: Network) -> Hosted:
+        """What is known of a network on this server, which it has been asked to host."""
         return self.networks[network]
 
     @property
     def outstanding(self) -> float:
         """Seconds that what it has was predicted to take."""
-        return sum(each.expected for at in self.networks.values() for each in at.underway)
+        return sum(each.expected for hosted in self.networks.values() for each in hosted.underway)
 
     def why(self, network: Network) -> str:
         """It is not asked for a network."""
-        return self.health.why if not self.health.up else self.at(network).why
+        return self.health.why if not self.health.up else self.hosted(network).why
 
     def view(self, network: Network, score: bool = False) -> View | None:
         """It, as far as choosing goes; None: it cannot be asked for the network."""
-        at = self.networks.get(network)
-        if not self.health.up or at is None or at.serves is None:
+        hosted = self.networks.get(network)
+        if not self.health.up or hosted is None or hosted.serves is None:
             return None
-        if score and not at.serves.scores:
+        if score and not hosted.serves.scores:
             return None
-        model = at.scores if score else at.draws
+        model = hosted.scores if score else hosted.draws
         now = self._clock()
-        rest = sum(max(0.0, each.until - now) for each in at.underway)
-        most = at.serves.most
+        rest = sum(max(0.0, each.until - now) for each in hosted.underway)
+        most = hosted.serves.most
         outlook = Outlook(model.line, now + rest, 0, most)
         return View(
             self.target,
             most,
-            len(at.underway),
+            len(hosted.underway),
             self.outstanding,
             self.counts.batches,
             outlook,
@@ -149,12 +149,12 @@ class Peer:
         self, network: Network, batch: Batch, give_up: Callable[[], None]
     ) -> tuple[Underway, float]:
         """A batch is sent; returns it, and the .99 quantile of its seconds, those before it too."""
-        at, now = self.at(network), self._clock()
-        model = at.draws if batch.noise is not None else at.scores
-        rest = sum(max(0.0, each.until - now) for each in at.underway)
+        hosted, now = self.hosted(network), self._clock()
+        model = hosted.draws if batch.noise is not None else hosted.scores
+        rest = sum(max(0.0, each.until - now) for each in hosted.underway)
         expected = batch.steps * model.mean(batch.rows)
         underway = Underway(batch.rows, expected, now + rest + expected, give_up)
-        at.underway.add(underway)
+        hosted.underway.add(underway)
         tail = model.tail(batch.rows, batch.steps)
         return underway, rest + tail if tail > 0 else 0.0
 
@@ -165,41 +165,41 @@ class Peer:
     def ends(self, network: Network, underway: Underway) -> None:
         """A batch is no longer there, however it ended."""
         if network in self.networks:  # a release may have been taken away meanwhile
-            at = self.at(network)
-            at.underway.discard(underway)
-            if at.trial is underway:
-                at.trial = None
+            hosted = self.hosted(network)
+            hosted.underway.discard(underway)
+            if hosted.trial is underway:
+                hosted.trial = None
             if underway.alone:
                 # What comes after it has waited for it.
-                at.last_done = self._clock()
+                hosted.last_done = self._clock()
 
     def did(self, network: Network, batch: Batch, sent: float) -> float:
         """A batch that was sent at some time was answered now; returns the seconds it took."""
-        at, now = self.at(network), self._clock()
-        at.faults, self.suspect = 0, False
+        hosted, now = self.hosted(network), self._clock()
+        hosted.faults, self.suspect = 0, False
         self.counts.batches += 1
         self.counts.rows += batch.rows
         elapsed = max(now - sent, 1e-6)
         # Until the batch before it was done it waited; but a server may do two at once.
-        seconds = max(now - max(sent, at.last_done), elapsed / 2)
-        at.last_done = now
-        model = at.draws if batch.noise is not None else at.scores
+        seconds = max(now - max(sent, hosted.last_done), elapsed / 2)
+        hosted.last_done = now
+        model = hosted.draws if batch.noise is not None else hosted.scores
         model.observe(batch.rows, seconds / batch.steps)
         return seconds
 
     def faulty(self, network: Network, why: str) -> None:
         """The model failed at a batch; several times in a row, and it is looked at first."""
-        at = self.at(network)
-        at.faults += 1
-        if at.faults >= MOST_FAULTS:
+        hosted = self.hosted(network)
+        hosted.faults += 1
+        if hosted.faults >= MOST_FAULTS:
             self.lacks(network, why)
 
     def lacks(self, network: Network, why: str) -> None:
         """It is not asked for a network until it has been looked at."""
-        at = self.at(network)
-        if at.serves is not None:
+        hosted = self.hosted(network)
+        if hosted.serves is not None:
             log.warning("%s: %s is not asked any more: %s", self.target, network, why)
-        at.serves, at.why = None, why
+        hosted.serves, hosted.why = None, why
         self._look_at(self._clock() + self._config.first_pause)
 
     def hangs(self) -> None:
@@ -218,8 +218,8 @@ class Peer:
             log.warning("%s is away: %s", self.target, why)
         self.health = failed(self.health, self._clock(), self._config, why)
         self.look_soon.set()
-        for at in self.networks.values():
-            for each in list(at.underway):
+        for hosted in self.networks.values():
+            for each in list(hosted.underway):
                 each.give_up()
 
     async def look(self, timeout: float | None = None) -> None:
@@ -235,12 +235,12 @@ class Peer:
                 self.gone("it says that it is not ready")
                 return
             await self.client.meet(timeout)
-            for network, at in list(self.networks.items()):
-                if was_up and at.serves is not None:
+            for network, hosted in list(self.networks.items()):
+                if was_up and hosted.serves is not None:
                     if not await self.client.model_ready(network, timeout):
                         self.lacks(network, f"{network} is not ready there")
                 else:
-                    await self._take(network, at, timeout)
+                    await self._take(network, hosted, timeout)
         except grpc.aio.AioRpcError as exc:
             self.gone(words_of(exc))
             return
@@ -251,22 +251,22 @@ class Peer:
         if not was_up and self.counts.times_away:
             log.warning("%s is back", self.target)
 
-    async def _take(self, network: Network, at: At, timeout: float) -> None:
+    async def _take(self, network: Network, hosted: Hosted, timeout: float) -> None:
         """Look at a network, and have it draw rows: then it may be asked."""
-        at.serves = None
+        hosted.serves = None
         try:
             found = await self.client.examine(network, timeout)
             await self._try(network, nothing_known(network, 1, 1))
-            if not at.draws.known:
-                await self._learn(network, at.draws, found.most)
+            if not hosted.draws.known:
+                await self._learn(network, hosted.draws, found.most)
         except (Unfit, WrongAnswer) as exc:
-            at.why = str(exc)
+            hosted.why = str(exc)
         except grpc.aio.AioRpcError as exc:
             if exc.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
                 raise
-            at.why = f"{network} failed at its first row: {words_of(exc)}"
+            hosted.why = f"{network} failed at its first row: {words_of(exc)}"
         else:
-            at.serves, at.why, at.faults = found, "", 0
+            hosted.serves, hosted.why, hosted.faults = found, "", 0
 
     async def _learn(self, network: Network, model: LatencyModel, most: int) -> None:
         """Learn from a few calls how long the network takes here."""
@@ -284,10 +284,10 @@ class Peer:
         Raises:
             TimeoutError: it takes too long.
         """
-        at = self.at(network)
-        if at.trial is None:
+        hosted = self.hosted(network)
+        if hosted.trial is None:
             trial, _ = self.begins(network, batch, lambda: None)
-            at.trial = trial
+            hosted.trial = trial
             ended = partial(self.ends, network, trial)
             with suppress(TimeoutError):
                 async with asyncio.timeout(WARM_SECONDS):

@@ -21,7 +21,7 @@ TEACHER_ROWS = 1024
 
 
 class TritonStudent:
-    """See `student.Student`."""
+    """A `student.Student` whose rows are drawn by the servers of a fleet."""
 
     def __init__(self, batches: Batches) -> None:
         self._batches = batches
@@ -35,17 +35,14 @@ class TritonStudent:
         raise RuntimeError("a student on another server does not run in the event loop")
 
     async def submit(self, task: StudentTask, deadline: float, offline: bool = False) -> float:
-        """See `Student`."""
         batch = Batch(task.tokens, task.observed, task.noise, 1)
         task.drawn, queued = await self._batches.submit(batch, deadline, offline)
         return queued
 
     def predict(self, rows: int) -> float:
-        """See `Student`."""
         return self._batches.predict(rows, 1)
 
     def statistics(self) -> EngineStatistics:
-        """See `Student`."""
         return self._batches.statistics()
 
 
@@ -68,7 +65,6 @@ class TritonTeacher:
     async def draw(
         self, given: TeacherInput, deadline: float, offline: bool = False
     ) -> tuple[Tokens, float]:
-        """See `Teacher`."""
         # Of a release whose networks are elsewhere nothing makes noise here but the stream.
         assert not isinstance(given.noise, Uniform)
         batch = Batch(given.tokens, given.observed, given.noise, given.steps)
@@ -91,9 +87,7 @@ class TritonTeacher:
         return found
 
     def predict(self, rows: int, passes: int) -> float:
-        """See `Teacher`."""
         return self._batches.predict(rows, passes)
 
     def statistics(self) -> EngineStatistics:
-        """See `Teacher`."""
         return self._batches.statistics()

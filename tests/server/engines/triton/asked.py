@@ -21,7 +21,7 @@ from tests.server.engines.triton.fakes import SOON, FakeServer, Gate, drawn_of
 
 def networks(runtime: Runtime) -> list[Network]:
     """A release's student and teacher."""
-    return [Network.of(runtime, tier) for tier in Tier]
+    return [Network.of_release(runtime, tier) for tier in Tier]
 
 
 def two(runtime: Runtime) -> tuple[FakeServer, FakeServer]:
@@ -65,7 +65,7 @@ def counted(fleet: Fleet, server: FakeServer) -> Any:
 
 def check(runtime: Runtime, done: StudentTask) -> None:
     """It has the rows of its own noise."""
-    network = Network.of(runtime, Tier.STUDENT)
+    network = Network.of_release(runtime, Tier.STUDENT)
     expected = drawn_of(network, done.tokens, done.observed, done.noise)
     np.testing.assert_array_equal(done.drawn, expected)
 

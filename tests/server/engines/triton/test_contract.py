@@ -44,7 +44,7 @@ class TestMetadata:
 
     def test_of_a_release(self, repository: Path) -> None:
         runtime = Runtime(load_release(repository, TABLE, 3), tiers=())
-        network = Network.of(runtime, Tier.TEACHER)
+        network = Network.of_release(runtime, Tier.TEACHER)
         assert str(network) == f"{TABLE}_teacher version 3"
         assert (network.slots, network.noise) == (runtime.slots, runtime.teacher_noise)
 

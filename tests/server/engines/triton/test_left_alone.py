@@ -107,7 +107,7 @@ class TestNobodyWaits:
         """The clock is set; the batch after one that is left alone waits until that is done."""
         at = [100.0]
         peer = Peer("127.0.0.1:1", HealthConfig(), lambda: at[0])
-        network = Network.of(runtime, Tier.STUDENT)
+        network = Network.of_release(runtime, Tier.STUDENT)
         peer.wants(network)
         batch = nothing_known(network, 1, 1)
         (left, _), (after, _) = (peer.begins(network, batch, lambda: None) for _ in range(2))

@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.live import Live
 
 from cascade_client.client import Client
-from cascade_client.commands import AskFailed, target_option
+from cascade_client.commands.connecting import AskFailed, target_option
+from cascade_client.commands.sla_printing import rendered
 from cascade_client.errors import CascadeError
 from cascade_client.service_level import ServiceLevel
-from cascade_client.sla_printing import rendered
 
 
 @click.command(short_help="Show how a server keeps its service level objectives.")

@@ -14,37 +14,13 @@ from rich.console import Console
 from rich.progress import Progress
 
 from cascade_client.answers import ColumnDescription, Synthesis, TableDescription, to_microseconds
-from cascade_client.base import DEFAULT_TARGET
 from cascade_client.client import Client
-from cascade_client.errors import CascadeError, Unavailable
-from cascade_client.printing import print_rows
+from cascade_client.commands.ask_printing import print_rows
+from cascade_client.commands.connecting import AskFailed, target_option
+from cascade_client.errors import CascadeError
 from cascade_client.wire import Fidelity
 
 TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")
-
-target_option = click.option(
-    "--target",
-    default=DEFAULT_TARGET,
-    envvar="CASCADE_TARGET",
-    show_default=True,
-    show_envvar=True,
-    metavar="HOST:PORT",
-    help="The server.",
-)
-
-
-class AskFailed(click.ClickException):
-    """What the server or the client said, in words for a terminal; exit code 1."""
-
-    def __init__(self, error: CascadeError) -> None:
-        if isinstance(error, Unavailable):
-            message = (
-                f"no server is ready at {error}\n"
-                "Start one with `cascade serve`, or name another with --target HOST:PORT."
-            )
-        else:
-            message = str(error)
-        super().__init__(message)
 
 
 @click.command(short_help="Ask a server for rows, some of whose columns are known.")

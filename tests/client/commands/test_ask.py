@@ -17,8 +17,8 @@ from cascade_client.answers import (
     Synthesis,
     Tier,
 )
-from cascade_client.commands import ask
-from cascade_client.printing import explained, fitting, print_rows
+from cascade_client.commands.ask import ask
+from cascade_client.commands.ask_printing import explained, fitting, print_rows
 from click.testing import CliRunner, Result
 from rich.console import Console
 

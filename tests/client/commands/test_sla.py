@@ -11,9 +11,10 @@ from typing import Any
 import grpc
 import pytest
 from cascade_cli.program import main
-from cascade_client import CascadeError, Client, ServiceLevel, Unavailable, sla_commands
-from cascade_client.sla_commands import looks
-from cascade_client.sla_printing import rendered
+from cascade_client import CascadeError, Client, ServiceLevel, Unavailable
+from cascade_client.commands import sla as sla_commands
+from cascade_client.commands.sla import looks
+from cascade_client.commands.sla_printing import rendered
 from click.testing import CliRunner, Result
 from rich.console import Console
 

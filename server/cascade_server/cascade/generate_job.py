@@ -1,0 +1,154 @@
+"""One `Generate`, checked: the teacher's rows, drawn and packed a message at a time; no asyncio.
+
+A message's rows are a function of the seed and of the message's number, whoever makes them and
+however often, so that a stream that broke is gone on with from any message.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from cascade_proto import synthesis_pb2 as pb
+from cascade_tables import ABSENT, Encoded
+from numpy.typing import NDArray
+
+from cascade_server.cascade.packing import fill_provenance, microseconds
+from cascade_server.deadline import Work
+from cascade_server.engines.noise import new_seed
+from cascade_server.engines.runtime import Mask, Runtime, Tokens
+from cascade_server.errors import BadRequest
+from cascade_server.wire import rows as wire
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Rows of one message, drawn and not yet packed.
+
+    Attributes:
+        index: the message's number in the whole stream, from 0.
+        tokens: int32 [rows, T].
+        rng: the message's random numbers; the places inside the bins are taken from it next.
+        steps: passes of the network that drew them.
+        seconds: from when they were asked for until they were drawn, the queue included.
+    """
+
+    index: int
+    tokens: NDArray[np.int32]
+    rng: np.random.Generator
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class GenerateJob:
+    """A checked `GenerateRequest`.
+
+    Attributes:
+        runtime: of the release that answers.
+        work: until when.
+        names: the columns to send, in this order.
+        given: the one row of what is known, by column; all rows share it.
+        encoded: its tokens.
+        count: rows of the whole request.
+        done: rows that the caller has from a stream that broke, whole messages of them.
+        seed: the caller's, or a new one.
+        chunk_rows: rows of a message; the last may have fewer.
+    """
+
+    runtime: Runtime
+    work: Work
+    names: tuple[str, ...]
+    given: dict[str, list[Any]]
+    encoded: Encoded
+    count: int
+    done: int
+    seed: int
+    chunk_rows: int
+
+    @classmethod
+    def check(
+        cls, request: pb.GenerateRequest, runtime: Runtime, work: Work, most: int, chunk_rows: int
+    ) -> GenerateJob:
+        """Check a request.
+
+        Args:
+            request: as it came.
+            runtime, work: who answers, and until when.
+            most: rows that one request may ask for.
+            chunk_rows: rows of a message.
+
+        Raises:
+            BadRequest, UnknownColumn, ValueNotAllowed: names what is wrong and what is allowed.
+            DeadlinePassed: it came too late.
+        """
+        work.check()
+        if not 1 <= request.count <= most:
+            raise BadRequest(f"count is {request.count:,}; allowed: 1 to {most:,}")
+        if request.done >= request.count or request.done % chunk_rows:
+            raise BadRequest(
+                f"done is {request.done:,}; allowed: a multiple of {chunk_rows:,}, the rows of a "
+                f"full message, below count, which is {request.count:,}"
+            )
+        if request.done and not request.HasField("seed"):
+            raise BadRequest(
+                f"done is {request.done:,} without a seed; a stream is gone on with by the seed "
+                "and the version that its provenance named"
+            )
+        codec = runtime.release.codec
+        if request.HasField("given") and request.given.count != 1:
+            raise BadRequest(f"given.count is {request.given.count}; allowed: 1, the shared row")
+        given = {}
+        if request.HasField("given"):
+            given = wire.read_rows(request.given, runtime.fields)
+        given = {name: values for name, values in given.items() if values[0] is not ABSENT}
+        return cls(
+            runtime=runtime,
+            work=work,
+            names=wire.check_names(codec.schema, request.columns),
+            given=given,
+            encoded=codec.encode_partial(given, 1),
+            count=request.count,
+            done=request.done,
+            seed=request.seed if request.HasField("seed") else new_seed(),
+            chunk_rows=chunk_rows,
+        )
+
+    @property
+    def chunks(self) -> range:
+        """Numbers of the messages that are still to be sent."""
+        return range(self.done // self.chunk_rows, -(-self.count // self.chunk_rows))
+
+    def known(self, index: int) -> tuple[Tokens, Mask]:
+        """Tokens of message `index` and what is known of them: [rows, T] each."""
+        rows = min(self.chunk_rows, self.count - index * self.chunk_rows)
+        return self.encoded.tokens.repeat(rows, axis=0), self.encoded.observed.repeat(rows, axis=0)
+
+    def pack(self, chunk: Chunk) -> pb.GenerateResponse:
+        """A message.
+
+        Meant for a thread of its own: after each column it lets go of the interpreter, so that a
+        real-time call waits for one column at most and not for the thousand rows of all of them.
+        """
+        began = time.perf_counter()
+        rows = len(chunk.tokens)
+        done = chunk.index * self.chunk_rows + rows
+        response = pb.GenerateResponse(done=done, total=self.count)
+        response.rows.count = rows
+        for name in self.names:
+            kind = self.runtime.release.codec.kinds[name]
+            wire.write_values(response.rows.columns.add(name=name), kind, self._column(chunk, name))
+            time.sleep(0)
+        fill_provenance(response.provenance, self.runtime, True, chunk.steps, self.seed)
+        response.provenance.notices.extend(self.encoded.notices)
+        response.provenance.timings.compute = microseconds(0, chunk.seconds)
+        response.provenance.timings.decode = microseconds(began, time.perf_counter())
+        return response
+
+    def _column(self, chunk: Chunk, name: str) -> wire.Values:
+        codec = self.runtime.release.codec
+        if name in self.given:
+            return wire.given_values(self.given[name], codec.kinds[name], len(chunk.tokens))
+        return codec.decode_columns(chunk.tokens, chunk.rng, [name])[name]
