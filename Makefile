@@ -8,11 +8,9 @@ BIN := $(VENV)/bin
 MADE_FROM := pyproject.toml constraints.txt
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PROTO := $(wildcard proto/cascade_proto/*.proto)
-PACKAGES := proto/cascade_proto cli/cascade_cli tables/cascade_tables client/cascade_client \
-            server/cascade_server distill/cascade_distill
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format proto proto-check manifests models figures load-figures clean
+.PHONY: help demo test check format proto proto-check manifests models figures load-figures loadtest clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | \
@@ -108,6 +106,10 @@ load-figures: $(VENV)/.dev ## Measure what docs/ says of load: latency, Triton, 
 	@$(BIN)/python -m benchmarks.keep in-flight-credit in_flight --table credit
 	@$(BIN)/python -m benchmarks.keep reload-credit reload
 	@$(BIN)/python -m benchmarks.report
+
+# USERS and SECONDS may be given: make loadtest USERS=20 SECONDS=60
+loadtest: $(VENV)/.dev ## Load the default server with Locust's users, and judge it by loadtest/sla.yaml
+	@$(BIN)/python -m cascade_loadtest $(if $(USERS),--users $(USERS)) $(if $(SECONDS),--seconds $(SECONDS))
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -2,9 +2,11 @@
 
     python -m benchmarks.call --table credit
 
-`Synthesize` of one row with three features late, and the same row's tokens through the bare
-student in a real Triton, asked by h2load: one at a time for the microseconds, 16 in flight for the
-CPU time, which is that of all processes of a server, user and system.
+`Synthesize` of one row with three features late, asked of the default server, and the same row's
+tokens through the bare student in a real Triton, by h2load: one at a time for the microseconds, 16
+in flight for the CPU time, which is that of all processes of a server, user and system; of ours it
+has the teacher's, which makes rows for the pool beside the calls. The servers take turns, and only
+one of them is there at a time.
 
 Ours is taken apart twice: in place, beside the same transport with nothing behind it (bare), and by
 what the server counts of its student's runs; and warm, part by part in this process. Triton's is
@@ -19,8 +21,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -29,6 +30,10 @@ from typing import Any
 import grpc
 import numpy as np
 import psutil
+from cascade_loadtest.errors import LoadFailed
+from cascade_loadtest.h2load import IN_FLIGHT, load, warm
+from cascade_loadtest.requests import LATE, SYNTHESIZE, late_features
+from cascade_loadtest.servers import Served, default_server, serving
 from cascade_proto import inference_pb2 as oip
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.inference_pb2_grpc import GRPCInferenceServiceStub
@@ -44,36 +49,42 @@ from cascade_server.objectives.report import OK
 from cascade_server.terms import Tier
 from cascade_tables import list_releases, load_release
 
-from benchmarks import triton_messages, triton_student
-from benchmarks.h2load import LoadFailed, Measured, load
-from benchmarks.latency import IN_FLIGHT, METHOD, MISSING, cascade, process, request
+from benchmarks.peers import echo, triton_messages, triton_student
+from benchmarks.peers.triton_server import NotInstalled, TritonFailed, triton
+from benchmarks.rounds import Rounds
 from benchmarks.tables import ROOT
-from benchmarks.triton_server import NotInstalled, TritonFailed, triton
 
-WARM_CALLS, PART_CALLS = 2000, 3000
+PART_CALLS = 3000
 PARTS = ("read", "encode", "route", "noise", "run", "decode", "write", "count")
 
 
-def cpu_seconds(of: psutil.Process) -> float:
-    """That a process and its descendants have used, user and system."""
-    times = (each.cpu_times() for each in (of, *of.children(recursive=True)))
-    return sum(each.user + each.system for each in times)
+@dataclass(frozen=True)
+class Turn:
+    """A server that is up, and what it is asked."""
 
+    server: Served
+    method: str
+    message: bytes
 
-def cpu_ms(of: psutil.Process, ask: Callable[..., Measured], calls: int) -> float:
-    """CPU milliseconds of a server for a call."""
-    before = cpu_seconds(of)
-    ask(calls=calls)
-    return 1e3 * (cpu_seconds(of) - before) / calls
+    def warm(self) -> None:
+        """Before anything is measured."""
+        warm(self.server.target, self.method, self.message)
 
+    def p50(self, calls: int) -> float:
+        """Microseconds of a call, one at a time, median."""
+        found = load(self.server.target, self.method, self.message, calls, 1)
+        return 1e3 * found.quantile(0.5)
 
-@contextmanager
-def server(*command: str) -> Iterator[tuple[str, psutil.Process]]:
-    """A server in a process of its own; yields its address and it."""
-    before = set(psutil.Process().children())
-    with process(*command) as target:
-        (found,) = set(psutil.Process().children()) - before
-        yield target, found
+    def cpu_ms(self, calls: int) -> float:
+        """CPU milliseconds for a call, 16 in flight, of all processes of the server."""
+        before = self._cpu_seconds()
+        load(self.server.target, self.method, self.message, calls, IN_FLIGHT)
+        return 1e3 * (self._cpu_seconds() - before) / calls
+
+    def _cpu_seconds(self) -> float:
+        first = psutil.Process(self.server.pid)
+        times = (each.cpu_times() for each in (first, *first.children(recursive=True)))
+        return sum(each.user + each.system for each in times)
 
 
 def counted(target: str, table: str) -> tuple[float, int]:
@@ -155,56 +166,47 @@ class _Away:
 
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
-    """Start all, ask them in turn."""
+    """Start, warm, ask and end each server in turn."""
     version = list_releases(options.repository)[options.table][-1]
     release = load_release(options.repository, options.table, version)
     slots = len(release.codec.layout.sizes)
-    observed = (np.array(release.codec.layout.column) >= MISSING)[None]
-    with ExitStack() as stack:
-        ours, ours_process = stack.enter_context(server(*cascade(options.repository)))
-        message, answer_bytes = request(ours, options.table)
-        size = ("--answer-bytes", str(answer_bytes))
-        bare, bare_process = stack.enter_context(server("-m", "benchmarks.echo", "--own", *size))
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="models-")))
-        triton_student.write_student(folder, release, 1)
-        theirs = stack.enter_context(triton(folder))
-        known = np.zeros((1, slots), np.int32)
-        tokens = triton_messages.student_request(triton_student.NAME, known, observed)
-        peers = {
-            "cascade": (ours, METHOD, message, ours_process),
-            "bare": (bare, METHOD, message, bare_process),
-            "triton": (
-                theirs.target,
-                triton_messages.MODEL_INFER,
-                tokens,
-                psutil.Process(theirs.pid),
-            ),
-        }
-        rounds: dict[str, list[float]] = {}
-
-        def keep(key: str, value: float) -> None:
-            rounds.setdefault(key, []).append(value)
-
-        for target, method, sent, _ in peers.values():
-            load(target, method, sent, WARM_CALLS, IN_FLIGHT)
+    observed = (np.array(release.codec.layout.column) >= LATE)[None]
+    known = np.zeros((1, slots), np.int32)
+    tokens = triton_messages.student_request(triton_student.NAME, known, observed)
+    rounds, message, answer_bytes = Rounds(), b"", 0
+    with tempfile.TemporaryDirectory(prefix="models-") as folder:
+        triton_student.write_student(Path(folder), release, 1)
         for _ in range(options.rounds):
-            for name, (target, method, sent, of) in peers.items():
-                before = counted(ours, options.table), triton_counted(theirs.target)
-                one = load(target, method, sent, options.calls, 1)
-                after = counted(ours, options.table), triton_counted(theirs.target)
-                keep(f"{name}_p50", 1e3 * one.quantile(0.5))
-                if name == "cascade":
-                    runs = after[0][1] - before[0][1]
-                    keep("cascade_run", 1e6 * (after[0][0] - before[0][0]) / runs)
-                if name == "triton":
-                    for part, (count, seconds) in after[1].items():
-                        calls = count - before[1][part][0]
-                        keep(f"triton_{part}", 1e6 * (seconds - before[1][part][1]) / calls)
-                many = partial(load, target, method, sent, in_flight=IN_FLIGHT)
-                keep(f"{name}_cpu_ms", cpu_ms(of, many, options.calls))
-    medians = {key: round(float(np.median(values)), 3) for key, values in rounds.items()}
-    warm = parts(options.repository, options.table, message)
-    return {"table": options.table, **medians, **{f"warm_{k}": v for k, v in warm.items()}}
+            with serving(default_server(options.repository)) as server:
+                if not message:
+                    message, answer_bytes = late_features(server.target, options.table)
+                ours = Turn(server, SYNTHESIZE, message)
+                ours.warm()
+                before = counted(server.target, options.table)
+                rounds.keep(cascade_p50=ours.p50(options.calls))
+                after = counted(server.target, options.table)
+                # What the pool answers runs nothing.
+                if runs := after[1] - before[1]:
+                    rounds.keep(cascade_run=1e6 * (after[0] - before[0]) / runs)
+                rounds.keep(cascade_cpu_ms=ours.cpu_ms(options.calls))
+            with serving(echo.command(answer_bytes, "--own")) as server:
+                bare = Turn(server, SYNTHESIZE, message)
+                bare.warm()
+                rounds.keep(bare_p50=bare.p50(options.calls))
+                rounds.keep(bare_cpu_ms=bare.cpu_ms(options.calls))
+            with triton(Path(folder)) as peer:
+                server = Served(peer.target, peer.pid)
+                theirs = Turn(server, triton_messages.MODEL_INFER, tokens)
+                theirs.warm()
+                seen = triton_counted(peer.target)
+                rounds.keep(triton_p50=theirs.p50(options.calls))
+                for part, (count, seconds) in triton_counted(peer.target).items():
+                    calls = count - seen[part][0]
+                    rounds.keep(**{f"triton_{part}": 1e6 * (seconds - seen[part][1]) / calls})
+                rounds.keep(triton_cpu_ms=theirs.cpu_ms(options.calls))
+    warm_parts = parts(options.repository, options.table, message)
+    warm_keys = {f"warm_{key}": value for key, value in warm_parts.items()}
+    return {"table": options.table, **rounds.medians(), **warm_keys}
 
 
 def main() -> None:

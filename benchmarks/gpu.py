@@ -260,7 +260,7 @@ def measure_torch(problem: Problem, way: str, device: str, budget: float) -> dic
     """torch with the same graphs: eager, as one CUDA graph, or compiled."""
     import torch
 
-    from benchmarks.gpu_torch import OnnxModule
+    from benchmarks.peers.torch_graph import OnnxModule
 
     torch.set_float32_matmul_precision("highest")
     torch.backends.cuda.matmul.allow_tf32 = False

@@ -2,11 +2,12 @@
 
     python -m benchmarks.in_flight --table credit
 
-Capacity is measured first (h2load, 16 in flight, the student). Then an open-loop client offers
-shares of it at Poisson times, once for the student and once with the tier left to the server, each
-call with a deadline of 100 ms. In flight is the growth of `cascade_request_duration_seconds_sum`
-over the time it took, as deploy/kubernetes/monitoring/prometheus-adapter.yaml has it. The last line
-is one JSON object: capacity_per_s, and for "fast" and "auto" one entry a load.
+The server is the default one, with a port for its metrics. Capacity is measured first (h2load, 16
+in flight, the student). Then an open-loop client offers shares of it at Poisson times, once for the
+student and once with the tier left to the server, each call with a deadline of 100 ms. In flight is
+the growth of `cascade_request_duration_seconds_sum` over the time it took, as
+deploy/kubernetes/monitoring/prometheus-adapter.yaml has it. The last line is one JSON object:
+capacity_per_s, and for "fast" and "auto" one entry a load.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ from typing import Any
 
 import numpy as np
 import uvloop
+from cascade_loadtest.errors import LoadFailed
+from cascade_loadtest.h2load import IN_FLIGHT, load
+from cascade_loadtest.open_loop import End, offer, poisson
+from cascade_loadtest.requests import SYNTHESIZE, late_features
+from cascade_loadtest.servers import default_server, serving
 from cascade_proto import synthesis_pb2 as pb
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
-from benchmarks.h2load import LoadFailed, load
-from benchmarks.latency import IN_FLIGHT, METHOD, cascade, process, request
-from benchmarks.open_loop import End, offer, poisson
 from benchmarks.tables import ROOT
 
 LOADS = (0.25, 0.5, 0.75, 1.0)
@@ -63,7 +66,7 @@ async def measure(
 ) -> dict[str, float]:
     """Offer so many calls a second."""
     before, began = seconds_of_calls(metrics), time.monotonic()
-    found = await offer(target, METHOD, message, poisson(per_s, seconds), 0.1, CONNECTIONS)
+    found = await offer(target, SYNTHESIZE, message, poisson(per_s, seconds), 0.1, CONNECTIONS)
     took = found.in_time(0.1)
     inside = (seconds_of_calls(metrics) - before) / (time.monotonic() - began)
     return {
@@ -88,11 +91,13 @@ def main() -> None:
         # A server each: what one load cost the error budget would decide the tiers of the next.
         for kind in ("fast", "auto"):
             metrics = free_port()
-            with process(*cascade(options.repository, "--metrics-port", str(metrics))) as target:
-                fast, _ = request(target, options.table)
+            command = default_server(options.repository, "--metrics-port", str(metrics))
+            with serving(command) as server:
+                target = server.target
+                fast, _ = late_features(target, options.table)
                 if kind == "fast":
-                    load(target, METHOD, fast, 2000, IN_FLIGHT)
-                    capacity = float(load(target, METHOD, fast, 6000, IN_FLIGHT).calls_per_s)
+                    load(target, SYNTHESIZE, fast, 2000, IN_FLIGHT)
+                    capacity = float(load(target, SYNTHESIZE, fast, 6000, IN_FLIGHT).calls_per_s)
                     figures["capacity_per_s"] = round(capacity, 1)
                 asked = pb.SynthesizeRequest.FromString(fast)
                 asked.fidelity = pb.FIDELITY_AUTO

@@ -2,7 +2,7 @@
 
     python -m benchmarks.memory --table credit --calls 200000
 
-The server of `cascade serve`, pool and cache on, is asked by h2load, 16 calls in flight: in turns
+The default server, pool and cache on, is asked by h2load, 16 calls in flight: in turns
 without a seed, with one, and with the tier left to the server. The last line is one JSON object:
 rss_growth_ratio (resident memory of all its processes at the end over that after the warm-up, less
 1), both in MiB, and the size after each tenth.
@@ -16,10 +16,12 @@ import sys
 from pathlib import Path
 
 import psutil
+from cascade_loadtest.errors import LoadFailed
+from cascade_loadtest.h2load import IN_FLIGHT, load
+from cascade_loadtest.requests import SYNTHESIZE, late_features
+from cascade_loadtest.servers import default_server, serving
 from cascade_proto import synthesis_pb2 as pb
 
-from benchmarks.h2load import LoadFailed, load
-from benchmarks.latency import IN_FLIGHT, METHOD, process, request
 from benchmarks.tables import ROOT
 
 WARM_SHARE, ROUNDS = 0.25, 10
@@ -49,17 +51,16 @@ def main() -> None:
     parser.add_argument("--repository", type=Path, default=ROOT / "model_repository")
     parser.add_argument("--calls", type=int, default=200_000)
     options = parser.parse_args()
-    program = "from cascade_cli.program import main; main()"
-    command = ("-c", program, "serve", "--port", "0", "--repository", str(options.repository))
     sizes = []
     try:
-        with process(*command) as target:
-            fast, _ = request(target, options.table)
+        with serving(default_server(options.repository)) as server:
+            target = server.target
+            fast, _ = late_features(target, options.table)
             kinds = messages(fast)
 
             def ask(calls: int) -> None:
                 for message in kinds:
-                    load(target, METHOD, message, calls // len(kinds), IN_FLIGHT)
+                    load(target, SYNTHESIZE, message, calls // len(kinds), IN_FLIGHT)
 
             ask(int(WARM_SHARE * options.calls))
             before = resident()

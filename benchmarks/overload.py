@@ -33,15 +33,15 @@ from typing import Any
 import grpc
 import numpy as np
 import uvloop
+from cascade_loadtest.core_speed import Speed, watched
+from cascade_loadtest.h2load import LoadFailed, load
+from cascade_loadtest.open_loop import End, Outcomes, offer, poisson
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from numpy.typing import NDArray
 from rich.console import Console
 
-from benchmarks.h2load import LoadFailed, load
 from benchmarks.latency import IN_FLIGHT, METHOD, cascade, process, request
-from benchmarks.open_loop import End, Outcomes, offer, poisson
-from benchmarks.speed import Speed, watched
 from benchmarks.tables import ROOT
 
 LOADS = (0.2, 0.5, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0)

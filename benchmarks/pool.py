@@ -2,14 +2,14 @@
 
     python -m benchmarks.pool --table credit
 
-Two servers run at once, one with a pool and one without. A client asks both in turn for the same
-conditions: real rows with a few features late, the n-th most frequent one 1 / n^s times as often as
-the first. Then as many whole rows are taken from the pool as are drawn afresh by the teacher, and a
-detector is asked to tell each from real rows. The last line is one JSON object: hit_rate,
-server_time_ratio (server time of pooled answers over that of the student's answers to the same
-requests, medians; whole_server_time_ratio: where nothing is known), pooled_c2st and teacher_c2st
-(means over the samples) with c2st_noise (two standard errors of their difference), and what they
-are made of.
+Two servers run at once: the default one, and one without a pool. A client asks both in turn for the
+same conditions: real rows with a few features late, the n-th most frequent one 1 / n^s times as
+often as the first. Then as many whole rows are taken from the pool as are drawn afresh by the
+teacher, and a detector is asked to tell each from real rows. The last line is one JSON object:
+hit_rate, server_time_ratio (server time of pooled answers over that of the student's answers to the
+same requests, medians; whole_server_time_ratio: where nothing is known), pooled_c2st and
+teacher_c2st (means over the samples) with c2st_noise (two standard errors of their difference), and
+what they are made of.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ import numpy as np
 import pandas as pd
 from cascade_client import Client, Provenance
 from cascade_distill.metrics import c2st, xgb_auc
+from cascade_loadtest.servers import default_server, serving
 from cascade_tables import Schema, list_releases, load_release
 from rich.console import Console
 
-from benchmarks.latency import cascade, process
 from benchmarks.tables import ROOT, TableMissing, named
 
 LATE = 3
@@ -157,10 +157,10 @@ def main() -> None:
     schema = load_release(options.repository, options.table, versions[-1]).codec.schema
     with ExitStack() as stack:
         clients = [
-            stack.enter_context(Client(stack.enter_context(process(*command))))
+            stack.enter_context(Client(stack.enter_context(serving(command)).target))
             for command in (
-                cascade(options.repository, "--pool-mib", "64"),
-                cascade(options.repository),
+                default_server(options.repository),
+                default_server(options.repository, "--pool-mib", "0"),
             )
         ]
         for client in clients:

@@ -2,11 +2,12 @@
 
     python -m benchmarks.processes --table credit
 
-Three servers run at once: one whose teacher is in the process that answers, `cascade serve` with
-one worker, and with two. An offline flood of `Generate` runs beside the one that is measured, which
-is asked one call at a time; then, without a flood, 16 in flight. They take turns, round by round.
-The last line is one JSON object: p50_ratio and p99_ratio (teacher in its own process over teacher
-in this one, beside the flood), throughput_ratio (two workers over one), and their medians.
+Three servers take turns, each started, warmed, asked and ended: one whose teacher is in the process
+that answers; the default server, whose one worker has the teacher beside it; and the same with two
+workers. An offline flood of `Generate` runs beside the first two, which are asked one call at a
+time; then the last two are asked without a flood, 16 in flight. The last line is one JSON object:
+p50_ratio and p99_ratio (teacher in its own process over teacher in this one, beside the flood),
+throughput_ratio (two workers over one), and their medians.
 """
 
 from __future__ import annotations
@@ -20,17 +21,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
-import numpy as np
+from cascade_loadtest.errors import LoadFailed
+from cascade_loadtest.h2load import IN_FLIGHT, load, warm
+from cascade_loadtest.requests import SYNTHESIZE, late_features
+from cascade_loadtest.servers import default_server, serving
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from rich.console import Console
 
-from benchmarks.h2load import LoadFailed, load
-from benchmarks.latency import METHOD, cascade, process, request
+from benchmarks.rounds import Rounds
 from benchmarks.tables import ROOT
 
-IN_FLIGHT, CONNECTIONS = 16, 4
-# As `cascade serve` without processes of its own would be.
+CONNECTIONS = 4
+# As the default server without processes of its own would be.
 ALONE = """
 import asyncio, sys, uvloop
 from pathlib import Path
@@ -76,8 +79,20 @@ def flood(target: str, table: str, made: list[int]) -> Iterator[None]:
             thread.join()
 
 
+def beside_flood(target: str, table: str, message: bytes, calls: int) -> dict[str, float]:
+    """One call at a time while offline rows are made."""
+    made = [0]
+    with flood(target, table, made):
+        found = load(target, SYNTHESIZE, message, calls, 1)
+    return {
+        "p50_ms": found.quantile(0.5),
+        "p99_ms": found.quantile(0.99),
+        "flood_rows_per_s": made[0] * found.calls_per_s / calls,
+    }
+
+
 def main() -> None:
-    """Start all, ask them in turn, print."""
+    """Start, warm, ask and end each in turn, then print."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.processes", description=(__doc__ or "").partition("\n")[0]
     )
@@ -86,43 +101,41 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=2000)
     options = parser.parse_args()
-    rounds: dict[str, list[float]] = {}
-    serve = (*cascade(options.repository), "--pool-mib", "0")
+    rounds = Rounds()
+    one = default_server(options.repository)
+    alone = (sys.executable, "-c", ALONE, str(options.repository))
+    # What starts a server, and what it is called beside a flood and without one.
+    turns = (
+        (alone, "in_process", None),
+        (one, "own_process", "one_worker"),
+        ((*one, "--workers", "2"), None, "two_workers"),
+    )
+    message = b""
     try:
-        with (
-            process("-c", ALONE, str(options.repository)) as alone,
-            process(*serve) as one,
-            process(*serve, "--workers", "2") as two,
-        ):
-            message, _ = request(one, options.table)
-            for target in (alone, one, two):
-                load(target, METHOD, message, 2000, IN_FLIGHT)
-            for _ in range(options.rounds):
-                for name, target in (("in_process", alone), ("own_process", one)):
-                    made = [0]
-                    with flood(target, options.table, made):
-                        found = load(target, METHOD, message, options.calls, 1)
-                    rounds.setdefault(f"{name}_p50_ms", []).append(found.quantile(0.5))
-                    rounds.setdefault(f"{name}_p99_ms", []).append(found.quantile(0.99))
-                    seconds = options.calls / found.calls_per_s
-                    rounds.setdefault(f"{name}_flood_rows_per_s", []).append(made[0] / seconds)
-                for name, target in (("one_worker", one), ("two_workers", two)):
-                    found = load(target, METHOD, message, options.calls, IN_FLIGHT, CONNECTIONS)
-                    rounds.setdefault(f"{name}_calls_per_s", []).append(found.calls_per_s)
-                console.print({key: round(values[-1], 3) for key, values in rounds.items()})
+        for _ in range(options.rounds):
+            for command, flooded, busy in turns:
+                with serving(command) as server:
+                    target = server.target
+                    if not message:
+                        message, _ = late_features(target, options.table)
+                    warm(target, SYNTHESIZE, message)
+                    if flooded:
+                        found = beside_flood(target, options.table, message, options.calls)
+                        rounds.keep(**{f"{flooded}_{key}": value for key, value in found.items()})
+                    if busy:
+                        many = load(
+                            target, SYNTHESIZE, message, options.calls, IN_FLIGHT, CONNECTIONS
+                        )
+                        rounds.keep(**{f"{busy}_calls_per_s": many.calls_per_s})
+            console.print(rounds.medians())
     except LoadFailed as exc:
         sys.exit(f"error: {exc}")
-
-    def ratio(over: str, under: str) -> float:
-        pairs = zip(rounds[over], rounds[under], strict=True)
-        return round(float(np.median([a / b for a, b in pairs])), 3)
-
     result = {
         "table": options.table,
-        "p50_ratio": ratio("own_process_p50_ms", "in_process_p50_ms"),
-        "p99_ratio": ratio("own_process_p99_ms", "in_process_p99_ms"),
-        "throughput_ratio": ratio("two_workers_calls_per_s", "one_worker_calls_per_s"),
-        **{key: round(float(np.median(values)), 3) for key, values in rounds.items()},
+        "p50_ratio": rounds.ratio("own_process_p50_ms", "in_process_p50_ms"),
+        "p99_ratio": rounds.ratio("own_process_p99_ms", "in_process_p99_ms"),
+        "throughput_ratio": rounds.ratio("two_workers_calls_per_s", "one_worker_calls_per_s"),
+        **rounds.medians(),
     }
     print(json.dumps(result))
 

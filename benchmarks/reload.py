@@ -2,13 +2,14 @@
 
     python -m benchmarks.reload
 
-A server with two workers serves two tables. An open-loop client asks for one row after another at
-Poisson times over a few standing connections, measured from when each call was due, all the time
-and without a pause. Stretches without reloads and stretches of reloads one after another, with two
-seconds of rest between them, take turns; a reload replaces every process of the server. The last
-line is one JSON object: p99_ratio (the median over pairs of stretches, p99 with reloads over p99
-without), failed_requests (calls that did not end with grpc-status 0, of all), rss_growth_ratio
-(memory of all processes after the last reload over before the first) and what they are made of.
+A server with two workers (`--workers 2`, all else as it ships) serves two tables. An open-loop
+client asks for one row after another at Poisson times over a few standing connections, measured
+from when each call was due, all the time and without a pause. Stretches without reloads and
+stretches of reloads one after another, with two seconds of rest between them, take turns; a reload
+replaces every process of the server. The last line is one JSON object: p99_ratio (the median over
+pairs of stretches, p99 with reloads over p99 without), failed_requests (calls that did not end with
+grpc-status 0, of all), rss_growth_ratio (memory of all processes after the last reload over before
+the first) and what they are made of.
 """
 
 from __future__ import annotations
@@ -32,16 +33,17 @@ from pathlib import Path
 import numpy as np
 import psutil
 import uvloop
+from cascade_loadtest.errors import LoadFailed
+from cascade_loadtest.frames import GOAWAY, grpc_headers, grpc_message, literals
+from cascade_loadtest.open_loop import Connection, End
+from cascade_loadtest.requests import SYNTHESIZE, late_features
+from cascade_loadtest.servers import default_server
 from cascade_tables import list_releases, load_release, write_release
 from numpy.typing import NDArray
 from rich.console import Console
 
-from benchmarks.h2load import LoadFailed
-from benchmarks.latency import METHOD, cascade, request
-from benchmarks.open_loop import Connection, End, literals
 from benchmarks.tables import ROOT
 
-GOAWAY = 7
 VERSIONS = {"credit": 1, "adult": 1}
 DEADLINE = 1.0
 console = Console(stderr=True, highlight=False)
@@ -92,18 +94,9 @@ class Steady:
 
     async def run(self, over: asyncio.Event) -> None:
         """Until `over`, and all calls have ended."""
-        block = literals(
-            {
-                ":method": "POST",
-                ":scheme": "http",
-                ":path": METHOD,
-                ":authority": self.target,
-                "te": "trailers",
-                "content-type": "application/grpc",
-                "grpc-timeout": f"{round(1e3 * DEADLINE)}m",
-            }
-        )
-        body = struct.pack(">BI", 0, len(self.message)) + self.message
+        block = grpc_headers(self.target, SYNTHESIZE)
+        block += literals({"grpc-timeout": f"{round(1e3 * DEADLINE)}m"})
+        body = grpc_message(self.message)
         slots = [await self._connect() for _ in range(self.connections)]
         waiting: list[deque[int]] = [deque() for _ in slots]
         making: dict[int, asyncio.Task[Standing]] = {}
@@ -198,9 +191,9 @@ class Server:
 @contextlib.asynccontextmanager
 async def serving(folder: Path) -> AsyncIterator[tuple[str, Server]]:
     """A server on a free port; its address."""
-    command = cascade(folder, "--workers", "2")
+    command = default_server(folder, "--workers", "2")
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *command, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+        *command, cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )
     server = Server(process)
     try:
@@ -214,7 +207,7 @@ async def measure(folder: Path, options: argparse.Namespace) -> dict[str, object
     """All stretches, beside the load that goes on."""
     async with serving(folder) as (target, server):
         loop = asyncio.get_running_loop()
-        message, _ = await loop.run_in_executor(None, request, target, "credit")
+        message, _ = await loop.run_in_executor(None, late_features, target, "credit")
         steady = Steady(target, message, options.per_s, options.connections)
         over = asyncio.Event()
         gc.disable()  # a collection here would look like a slow answer

@@ -5,38 +5,39 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from copy import copy
-from functools import cached_property
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 import grpc
 from cascade_proto import synthesis_pb2 as pb
-from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 
 from cascade_client import health, wire
 from cascade_client.answers import Chunk, Synthesis, TableDescription, TableSummary
-from cascade_client.async_session import AsyncStandingStream
+from cascade_client.async_calls import AsyncCalls
 from cascade_client.base import (
     DEFAULT_TARGET,
     POLL_INTERVAL,
-    BaseClient,
+    STREAM_LIMITS,
     GenerateOptions,
     SynthesizeOptions,
-    channel_options,
 )
 from cascade_client.cells import Nulls, read
 from cascade_client.client import Row
+from cascade_client.release_control import AsyncReleases
 from cascade_client.retry import Retry
 from cascade_client.service_level import ServiceLevel
+from cascade_client.sessions.tasks import AsyncStandingStream
+from cascade_client.statistics import ServerStatistics, server_statistics
+from cascade_client.turns.queue import TurnStatistics
+from cascade_client.turns.tasks import TaskTurns
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
 
-class AsyncClient(BaseClient):
+class AsyncClient(AsyncCalls):
     """A connection to a Cascade server for asyncio; share one among tasks, and close it.
 
     >>> async with AsyncClient() as client:
@@ -60,29 +61,9 @@ class AsyncClient(BaseClient):
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         rng: Callable[[], float] = random.random,
     ) -> None:
-        super().__init__(target, timeout, retry, clock, rng)
-        self._sleep = sleep
-        self._credentials = credentials
-        self._options = channel_options(wait_for_turn)
-        self._given_channel = channel
-        self._close: Callable[[], Awaitable[object]] = self._close_channel
-
-    @cached_property
-    def _channel(self) -> grpc.aio.Channel:
-        # Made by the first call: a grpc.aio channel binds to the event loop it is made in.
-        if self._given_channel is not None:
-            return self._given_channel
-        if self._credentials is not None:
-            return grpc.aio.secure_channel(self.target, self._credentials, self._options)
-        return grpc.aio.insecure_channel(self.target, self._options)
-
-    @cached_property
-    def _stub(self) -> SynthesisStub:
-        return SynthesisStub(self._channel)
-
-    @cached_property
-    def _synthesize(self) -> Callable[..., Awaitable[Any]]:
-        return self._stub.Synthesize
+        super().__init__(
+            target, timeout, retry, credentials, wait_for_turn, channel, clock, sleep, rng
+        )
 
     # One draw of one dict is a dict; mypy sees that 1 is also an int.
     @overload
@@ -133,6 +114,8 @@ class AsyncClient(BaseClient):
     ) -> Synthesis[Any]:
         """Complete rows; see `Client.synthesize`."""
         expiry = self._expiry(timeout)
+        kind = "full" if log_likelihood else fidelity
+        self._synthesize_turns.check(expiry, kind)
         given = read(data, nulls)
         schema = await self._schema(table, version, expiry)
         request = wire.synthesize_request(
@@ -147,7 +130,8 @@ class AsyncClient(BaseClient):
             version=version,
             timeout=self._left(expiry),
         )
-        response = await self._call(self._synthesize, request, expiry)
+        turns, method = self._synthesize_turns, self._synthesize
+        response = await self._send(turns, method, request, expiry, kind)
         schema = await self._schema_of(response.provenance, schema, version, expiry)
         return wire.synthesis(response, schema, given, draws)
 
@@ -231,7 +215,7 @@ class AsyncClient(BaseClient):
         kind: wire.Kind = "pandas",
         timeout: float | None = None,
     ) -> AsyncIterator[Chunk[Any]]:
-        """Make n rows with the teacher and yield them in chunks; see `Client.stream`.
+        """Make n rows with the teacher and yield them as they arrive; see `Client.stream`.
 
         To cancel the rest at once when leaving the loop early, put the iterator in
         `contextlib.aclosing`.
@@ -250,6 +234,16 @@ class AsyncClient(BaseClient):
         expiry = self._expiry(timeout)
         return wire.tables(await self._call(self._stub.ListTables, pb.ListTablesRequest(), expiry))
 
+    async def statistics(self, *, timeout: float | None = None) -> ServerStatistics:
+        """What the server has done and what waits in it; see `Client.statistics`."""
+        expiry, request = self._expiry(timeout), pb.GetStatisticsRequest()
+        return server_statistics(await self._call(self._stub.GetStatistics, request, expiry))
+
+    @property
+    def turns(self) -> TurnStatistics | None:
+        """How many calls are in flight and how many wait in this process; see `Client.turns`."""
+        return self._synthesize_turns.statistics()
+
     async def service_level(self, *, timeout: float | None = None) -> ServiceLevel:
         """What the server promises, and how it keeps it; see `Client.service_level`."""
         expiry, request = self._expiry(timeout), pb.GetServiceLevelRequest()
@@ -260,6 +254,11 @@ class AsyncClient(BaseClient):
     ) -> TableDescription:
         """Schema, releases and fidelity figures of a table; see `Client.describe`."""
         return await self._describe(table, version, self._expiry(timeout))
+
+    @property
+    def releases(self) -> AsyncReleases:
+        """What the server has loaded; see `Client.releases`."""
+        return AsyncReleases(self)
 
     async def wait_ready(self, timeout: float = 30.0) -> None:
         """Return once the server says that it is serving; see `Client.wait_ready`."""
@@ -284,83 +283,6 @@ class AsyncClient(BaseClient):
         stream = AsyncStandingStream(self._stub.SynthesizeStream, self._clock)
         session = copy(self)
         session._synthesize, session._close = stream, stream.close
+        limits = STREAM_LIMITS if self._turns.waits else None
+        session._synthesize_turns = TaskTurns(limits, self._clock, self._sleep)
         return session
-
-    async def close(self) -> None:
-        """Drop the connection; calls under way are cancelled. Closing twice does no harm."""
-        self._closed = True
-        await self._close()
-
-    async def _close_channel(self) -> None:
-        if "_channel" in vars(self):
-            await self._channel.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    async def _call(self, method: Callable[..., Any], request: Any, expiry: float) -> Any:
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                return await method(request, timeout=self._left(expiry))
-            except grpc.RpcError as exc:
-                delay = self._wait_or_raise(exc, attempt, expiry)
-            await self._sleep(delay)
-
-    async def _generated(
-        self,
-        table: str,
-        n: int,
-        expiry: float,
-        given: Mapping[str, Any] | None,
-        columns: Sequence[str] | None,
-        seed: int | None,
-        version: int | None,
-    ) -> AsyncGenerator[tuple[pb.GenerateResponse, TableDescription], None]:
-        schema = await self._schema(table, version, expiry)
-        request = wire.generate_request(
-            schema, n, given=given, columns=columns, seed=seed, version=version
-        )
-        attempt, started = 0, False
-        while True:
-            attempt += 1
-            call = self._stub.Generate(request, timeout=self._left(expiry))
-            try:
-                async for response in call:
-                    if not started:
-                        schema = await self._schema_of(response.provenance, schema, version, expiry)
-                        started = True
-                    yield response, schema
-                return
-            except grpc.RpcError as exc:
-                if started:  # another attempt would give the same rows twice
-                    raise self._error(exc) from exc
-                delay = self._wait_or_raise(exc, attempt, expiry)
-            finally:
-                call.cancel()
-            await self._sleep(delay)
-
-    async def _describe(self, table: str, version: int | None, expiry: float) -> TableDescription:
-        request = wire.describe_request(table, version)
-        response = await self._call(self._stub.DescribeTable, request, expiry)
-        return self._remember(wire.description(response, version), version)
-
-    async def _schema(self, table: str, version: int | None, expiry: float) -> TableDescription:
-        return self._recall(table, version) or await self._describe(table, version, expiry)
-
-    async def _schema_of(
-        self, made: pb.Provenance, schema: TableDescription, version: int | None, expiry: float
-    ) -> TableDescription:
-        """The schema of the release that answered, which may be newer than the one known."""
-        if made.version in (0, schema.version):
-            return schema
-        return self._remember(await self._schema(made.table, made.version, expiry), version)

@@ -19,7 +19,9 @@ from cascade_client.errors import (
     InvalidRequest,
     Unavailable,
 )
+from cascade_client.resuming import Resumption
 from cascade_client.retry import Retry
+from cascade_client.turns.queue import Limits
 
 DEFAULT_TARGET = "127.0.0.1:8470"
 
@@ -37,16 +39,23 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
     # A server that asks to be left has often had company since the name was looked up.
     ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    # A call beyond those that the server lets a connection have comes back at once: who waits,
+    # waits in the client's own queue. gRPC's own retries would have it wait after all.
+    ("grpc.http.max_concurrent_streams_reject_on_client", 1),
+    ("grpc.enable_retries", 0),
+    # Clients of one process do not share a connection, and with it the calls that it may have.
+    ("grpc.use_local_subchannel_pool", 1),
 )
 
-
-def channel_options(wait_for_turn: bool) -> tuple[tuple[str, Any], ...]:
-    """gRPC's, for a channel of a client."""
-    if wait_for_turn:
-        return CHANNEL_OPTIONS
-    # gRPC's own retries would wait after all.
-    refuse = ("grpc.http.max_concurrent_streams_reject_on_client", 1), ("grpc.enable_retries", 0)
-    return (*CHANNEL_OPTIONS, *refuse)
+# Calls of a client that may be in flight at once: what its connection may have is learnt. A channel
+# that was given may have gRPC wait, which tells nothing: there are as many as Cascade's servers let
+# a connection have unless told otherwise.
+LEARNT_LIMITS = Limits()
+GIVEN_LIMITS = Limits(most=Limits.first)
+# Requests of a standing stream; the server reads no more than so many before it has answered.
+STREAM_LIMITS = Limits(first=64, most=256)
+# Of calls that may not wait for others of the same caller.
+NO_LIMITS = Limits(first=1_000_000, most=1_000_000)
 
 
 class SynthesizeOptions(TypedDict, total=False):
@@ -121,6 +130,16 @@ class BaseClient:
         delay = self.retry.delay(failure, attempt, None if math.isinf(left) else left, self._rng())
         if delay is None:
             raise self._error(exc) from exc
+        return delay
+
+    def _resume_or_raise(
+        self, rows: Resumption, failure: Failure, cause: Exception | None, expiry: float
+    ) -> float:
+        """Seconds until a stream is resumed; raises why it is not."""
+        left = expiry - self._clock()
+        delay = rows.delay(failure, None if math.isinf(left) else left, self._rng())
+        if delay is None:
+            raise rows.explain(failure.error(self.target)) from cause
         return delay
 
     def _error(self, exc: grpc.RpcError) -> CascadeError:

@@ -15,11 +15,18 @@ from enum import StrEnum
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
+from cascade_proto.cells import (
+    ABSENT_CELL,
+    ABSENT_STATE,
+    NULL_CELL,
+    NULL_STATE,
+    OBSERVED_CELL,
+    OBSERVED_STATE,
+)
 
 from cascade_client.errors import InvalidRequest
 
-OBSERVED, NULL, ABSENT = 0, 1, 2
-ONE_OBSERVED, ONE_NULL, ONE_ABSENT = bytes([OBSERVED]), bytes([NULL]), bytes([ABSENT])
+OBSERVED, NULL, ABSENT = OBSERVED_STATE, NULL_STATE, ABSENT_STATE
 
 Nulls = Literal["missing", "null"]
 
@@ -175,10 +182,10 @@ def _cells(name: str, values: list[Any]) -> Cells:
 
 def _cell(name: str, value: Any) -> Cells:
     if value is MISSING:
-        return Cells(_name(name), [], ONE_ABSENT)
+        return Cells(_name(name), [], ABSENT_CELL)
     if value is None:
-        return Cells(_name(name), [], ONE_NULL)
-    return Cells(_name(name), [_plain(name, value)], ONE_OBSERVED)
+        return Cells(_name(name), [], NULL_CELL)
+    return Cells(_name(name), [_plain(name, value)], OBSERVED_CELL)
 
 
 def _name(name: Any) -> str:

@@ -1,4 +1,4 @@
-"""The blocking client: a thin shell of I/O around `wire` and `retry`."""
+"""The blocking client: what may be asked of a server, and what is answered."""
 
 from __future__ import annotations
 
@@ -6,28 +6,29 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 import grpc
 from cascade_proto import synthesis_pb2 as pb
-from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 
 from cascade_client import health, wire
 from cascade_client.answers import Chunk, Synthesis, TableDescription, TableSummary
 from cascade_client.base import (
     DEFAULT_TARGET,
     POLL_INTERVAL,
-    BaseClient,
+    STREAM_LIMITS,
     GenerateOptions,
     SynthesizeOptions,
-    channel_options,
 )
+from cascade_client.calls import BlockingCalls
 from cascade_client.cells import Nulls, read
-from cascade_client.releases import Releases
+from cascade_client.release_control import Releases
 from cascade_client.retry import Retry
 from cascade_client.service_level import ServiceLevel
-from cascade_client.session import StandingStream
+from cascade_client.sessions.threads import StandingStream
+from cascade_client.statistics import ServerStatistics, server_statistics
+from cascade_client.turns.queue import TurnStatistics
+from cascade_client.turns.threads import ThreadTurns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
-class Client(BaseClient):
+class Client(BlockingCalls):
     """A connection to a Cascade server; share one among threads, and close it.
 
     >>> with Client() as client:
@@ -50,11 +51,13 @@ class Client(BaseClient):
         retry: how often and how patiently to try again; `Retry(attempts=1)` never does.
         credentials: `grpc.ssl_channel_credentials(...)` for TLS; None: in the clear.
         wait_for_turn: whether calls beyond those that the server lets a connection have at once
-            wait in this process, until their deadline if need be. False: they raise `Overloaded`
-            at once, for callers who have something to fall back on.
-        channel: a channel of your own (interceptors, compression); `target` is then only a name
-            in messages, `credentials` and `wait_for_turn` are unused, and closing the client
-            closes the channel.
+            wait in this process: those with the earliest deadlines are sent first, and one whose
+            answer is predicted to be late raises `Overloaded` without being sent. False: none
+            waits, they raise `Overloaded` at once, for callers who have something to fall back on.
+        channel: a channel of your own (interceptors, compression; `FakeServer.channel`); `target`
+            is then only a name in messages, `credentials` is unused, and closing the client closes
+            the channel. With ``wait_for_turn=False`` it has to turn calls away by itself
+            ("grpc.http.max_concurrent_streams_reject_on_client").
         clock, sleep, rng: monotonic seconds, waiting, and uniform numbers in [0, 1) for the
             jitter; here so that tests need not wait.
 
@@ -80,17 +83,9 @@ class Client(BaseClient):
         sleep: Callable[[float], None] = time.sleep,
         rng: Callable[[], float] = random.random,
     ) -> None:
-        super().__init__(target, timeout, retry, clock, rng)
-        self._sleep = sleep
-        if channel is not None:
-            self._channel = channel
-        elif credentials is not None:
-            self._channel = grpc.secure_channel(target, credentials, channel_options(wait_for_turn))
-        else:
-            self._channel = grpc.insecure_channel(target, channel_options(wait_for_turn))
-        self._stub = SynthesisStub(self._channel)
-        self._synthesize: Callable[..., Any] = self._stub.Synthesize
-        self._close: Callable[[], None] = self._channel.close
+        super().__init__(
+            target, timeout, retry, credentials, wait_for_turn, channel, clock, sleep, rng
+        )
         self._health = self._channel.unary_unary(health.CHECK)
 
     # One draw of one dict is a dict; mypy sees that 1 is also an int.
@@ -169,6 +164,8 @@ class Client(BaseClient):
             DeadlineExceeded, Overloaded, Unavailable: not now; retries are already spent.
         """
         expiry = self._expiry(timeout)
+        kind = "full" if log_likelihood else fidelity
+        self._synthesize_turns.check(expiry, kind)
         given = read(data, nulls)
         schema = self._schema(table, version, expiry)
         request = wire.synthesize_request(
@@ -183,7 +180,8 @@ class Client(BaseClient):
             version=version,
             timeout=self._left(expiry),
         )
-        response = self._call(self._synthesize, request, expiry)
+        turns, method = self._synthesize_turns, self._synthesize
+        response = self._send(turns, method, request, expiry, kind)
         schema = self._schema_of(response.provenance, schema, version, expiry)
         return wire.synthesis(response, schema, given, draws)
 
@@ -232,6 +230,10 @@ class Client(BaseClient):
     ) -> Synthesis[Any]:
         """Make n rows with the teacher and collect them.
 
+        Where the stream breaks, or the server asks to come back later, it goes on after the rows
+        that have come, with the same seed and release, as often as `retry` says without a message
+        in between.
+
         Args:
             table: the table's name.
             n: rows, >= 1.
@@ -245,6 +247,8 @@ class Client(BaseClient):
 
         Raises:
             InvalidRequest, NotFound: as `synthesize`.
+            DeadlineExceeded, Overloaded, Unavailable: not now; a note (``__notes__``) says how many
+                rows had come, with which seed.
             MissingDependency: `kind` needs a package that is not installed.
         """
         collection = wire.Collection(wire.form_of(kind), progress)
@@ -297,6 +301,23 @@ class Client(BaseClient):
         expiry = self._expiry(timeout)
         return wire.tables(self._call(self._stub.ListTables, pb.ListTablesRequest(), expiry))
 
+    def statistics(self, *, timeout: float | None = None) -> ServerStatistics:
+        """What the server has done and what waits in it: engines, pool, cache, processes.
+
+        For dashboards, tests and curiosity; what is promised and kept is `service_level`.
+        """
+        expiry, request = self._expiry(timeout), pb.GetStatisticsRequest()
+        return server_statistics(self._call(self._stub.GetStatistics, request, expiry))
+
+    @property
+    def turns(self) -> TurnStatistics | None:
+        """How many calls are in flight and how many wait in this process, just now.
+
+        Of a session: the requests of its stream. None with ``wait_for_turn=False``, where nothing
+        waits.
+        """
+        return self._synthesize_turns.statistics()
+
     def service_level(self, *, timeout: float | None = None) -> ServiceLevel:
         """What the server promises, and how it keeps it; print it to read it."""
         expiry, request = self._expiry(timeout), pb.GetServiceLevelRequest()
@@ -314,7 +335,7 @@ class Client(BaseClient):
 
     @property
     def releases(self) -> Releases:
-        """What the server has loaded, and how to change that and which version answers."""
+        """What the server has loaded; its methods change that, and which version answers."""
         return Releases(self)
 
     def wait_ready(self, timeout: float = 30.0) -> None:
@@ -350,79 +371,6 @@ class Client(BaseClient):
         stream = StandingStream(self._stub.SynthesizeStream, self._clock)
         session = copy(self)
         session._synthesize, session._close = stream, stream.close
+        limits = STREAM_LIMITS if self._turns.waits else None
+        session._synthesize_turns = ThreadTurns(limits, self._clock, self._sleep)
         return session
-
-    def close(self) -> None:
-        """Drop the connection; calls under way are cancelled. Closing twice does no harm."""
-        self._closed = True
-        self._close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _call(self, method: Callable[..., Any], request: Any, expiry: float) -> Any:
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                return method(request, timeout=self._left(expiry))
-            except grpc.RpcError as exc:
-                delay = self._wait_or_raise(exc, attempt, expiry)
-            self._sleep(delay)
-
-    def _generated(
-        self,
-        table: str,
-        n: int,
-        expiry: float,
-        given: Mapping[str, Any] | None,
-        columns: Sequence[str] | None,
-        seed: int | None,
-        version: int | None,
-    ) -> Iterator[tuple[pb.GenerateResponse, TableDescription]]:
-        schema = self._schema(table, version, expiry)
-        request = wire.generate_request(
-            schema, n, given=given, columns=columns, seed=seed, version=version
-        )
-        attempt, started = 0, False
-        while True:
-            attempt += 1
-            call = self._stub.Generate(request, timeout=self._left(expiry))
-            try:
-                for response in call:
-                    if not started:
-                        schema = self._schema_of(response.provenance, schema, version, expiry)
-                        started = True
-                    yield response, schema
-                return
-            except grpc.RpcError as exc:
-                if started:  # another attempt would give the same rows twice
-                    raise self._error(exc) from exc
-                delay = self._wait_or_raise(exc, attempt, expiry)
-            finally:
-                call.cancel()
-            self._sleep(delay)
-
-    def _describe(self, table: str, version: int | None, expiry: float) -> TableDescription:
-        request = wire.describe_request(table, version)
-        response = self._call(self._stub.DescribeTable, request, expiry)
-        return self._remember(wire.description(response, version), version)
-
-    def _schema(self, table: str, version: int | None, expiry: float) -> TableDescription:
-        return self._recall(table, version) or self._describe(table, version, expiry)
-
-    def _schema_of(
-        self, made: pb.Provenance, schema: TableDescription, version: int | None, expiry: float
-    ) -> TableDescription:
-        """The schema of the release that answered, which may be newer than the one known."""
-        if made.version in (0, schema.version):
-            return schema
-        return self._remember(self._schema(made.table, made.version, expiry), version)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
+from cascade_proto.cells import FIELDS, PLACEHOLDERS
 from numpy.typing import NDArray
 
 from cascade_client.answers import (
@@ -24,13 +25,6 @@ from cascade_client.answers import (
 )
 from cascade_client.cells import NULL, OBSERVED, Cells, Form, Given
 from cascade_client.errors import InvalidRequest, MissingDependency
-
-PLACEHOLDERS: Mapping[str, Any] = {
-    "doubles": 0.0,
-    "integers": 0,
-    "strings": "",
-    "booleans": False,
-}
 
 DTYPES: Mapping[str, Any] = {
     "doubles": np.float64,
@@ -248,8 +242,8 @@ def _to_array(part: pb.Column, field: str, count: int) -> NDArray[Any]:
 def _expected_field(column: ColumnDescription | None) -> str:
     """What a column of nothing but NULL would have held."""
     kind = "categorical" if column is None else column.kind
-    fields = {"continuous": "doubles", "boolean": "booleans", "categorical": "strings"}
-    return fields.get(kind, "integers")
+    # A kind that only newer servers have travels as a number, for all that is known here.
+    return FIELDS.get(kind, "integers")
 
 
 def _to_pandas(answers: Sequence[pb.Rows], schema: TableDescription, index: Any) -> Any:

@@ -24,7 +24,7 @@ from cascade_client.answers import (
     from_microseconds,
 )
 from cascade_client.cells import Form, Given, read
-from cascade_client.errors import InvalidRequest, ServerError
+from cascade_client.errors import InvalidRequest
 from cascade_client.rows import pack, unpack
 from cascade_client.service_level import (
     Alert,
@@ -196,17 +196,10 @@ class Collection:
             self._progress(response.done, response.total)
 
     def synthesis(self) -> Synthesis[Any]:
-        """What `Client.generate` returns.
-
-        Raises:
-            ServerError: the stream ended before all rows had come.
-        """
-        last = self._responses[-1] if self._responses else None
-        if last is None or self._schema is None or last.done < last.total:
-            came = "no rows" if last is None else f"{last.done} of {last.total} rows"
-            raise ServerError(f"the stream ended after {came}")
+        """What `Client.generate` returns, once all messages have come."""
+        assert self._schema is not None
         rows = unpack([response.rows for response in self._responses], self._schema, self._form)
-        return Synthesis(rows, provenance(last.provenance))
+        return Synthesis(rows, provenance(self._responses[-1].provenance))
 
 
 def provenance(message: pb.Provenance) -> Provenance:

@@ -30,7 +30,7 @@ from cascade_server.supervision.control import Control
 from cascade_server.supervision.loading import Turns
 from cascade_server.supervision.placement import Placement
 from cascade_server.terms import Tier
-from cascade_server.transport import LingerConfig, TransportServer, first_of
+from cascade_server.transport import LingerConfig, TransportLimits, TransportServer, first_of
 from cascade_server.transport.grpcio_server import GrpcioServer
 
 SECONDS_BETWEEN_NOTES = 0.5
@@ -92,8 +92,9 @@ class Server:
         else:
             self._transport = TransportServer(
                 self.service.grouped(),
-                config.max_concurrent_streams,
-                config.max_message_bytes,
+                TransportLimits(
+                    streams=config.max_concurrent_streams, message_bytes=config.max_message_bytes
+                ),
                 linger=LingerConfig(config.linger_seconds),
                 max_age=config.max_connection_age,
             )

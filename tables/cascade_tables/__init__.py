@@ -4,6 +4,7 @@ from cascade_tables.codec import ABSENT, Codec, Encoded
 from cascade_tables.errors import (
     CascadeTablesError,
     DataError,
+    FileRefused,
     ReleaseError,
     SchemaError,
     UnknownColumn,
@@ -34,6 +35,7 @@ __all__ = [
     "DataError",
     "Dropped",
     "Encoded",
+    "FileRefused",
     "Frame",
     "Kind",
     "Release",

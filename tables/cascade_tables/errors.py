@@ -5,6 +5,7 @@ CascadeTablesError
 ├── SchemaError         a schema, or an override of one, does not hold together
 ├── UnknownColumn       a column the schema does not have
 ├── ValueNotAllowed     a value its column cannot have
+├── FileRefused         a file that a person wrote cannot be read, or is beyond all bounds
 └── ReleaseError        a release is incomplete, damaged or tampered with
 """
 
@@ -77,3 +78,10 @@ class ValueNotAllowed(CascadeTablesError):
 
 class ReleaseError(CascadeTablesError):
     """A release is incomplete, damaged or tampered with."""
+
+
+class FileRefused(CascadeTablesError):
+    """A file that a person wrote cannot be read, or is beyond what such a file may be.
+
+    Messages name the file, and the line where there is one.
+    """

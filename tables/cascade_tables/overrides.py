@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from cascade_tables.errors import SchemaError, listing, shown
+from cascade_tables.errors import FileRefused, SchemaError, listing, shown
 from cascade_tables.schema import Kind
 
 
@@ -50,20 +50,15 @@ def load_overrides(path: Path) -> dict[str, ColumnOverride]:
         SchemaError: not such a file, or a key or value that is not allowed; names it.
     """
     suffix = path.suffix.lower()
-    try:
-        if suffix == ".toml":
-            content: Any = tomllib.loads(path.read_text(encoding="utf-8"))
-        elif suffix in (".yaml", ".yml"):
-            import yaml
+    if suffix not in (".toml", ".yaml", ".yml"):
+        raise SchemaError(f"{path}: overrides are .yaml, .yml or .toml files")
+    from cascade_tables.yaml_files import load_yaml, read_text  # few programs need PyYAML
 
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        else:
-            raise SchemaError(f"{path}: overrides are .yaml, .yml or .toml files")
-    except SchemaError:
-        raise
-    except OSError as exc:
-        raise SchemaError(f"{path} cannot be read: {exc.strerror}") from exc
-    except Exception as exc:  # not UTF-8, or not TOML or YAML, whose errors share no base
+    try:
+        content = tomllib.loads(read_text(path)) if suffix == ".toml" else load_yaml(path)
+    except FileRefused as exc:
+        raise SchemaError(str(exc)) from exc
+    except (tomllib.TOMLDecodeError, RecursionError) as exc:
         raise SchemaError(f"{path}: {exc}") from exc
     if not isinstance(content, Mapping) or set(content) != {"columns"}:
         raise SchemaError(f"{path}: expected one key, 'columns', with an entry a column")
@@ -99,12 +94,16 @@ ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 def _override(where: str, entry: Any) -> ColumnOverride:
     if not isinstance(entry, Mapping):
-        raise SchemaError(f"{where}: expected keys such as kind or drop, not {entry!r}")
+        raise SchemaError(f"{where}: expected keys such as kind or drop, not {shown(entry)}")
+    from cascade_tables.yaml_files import boolean
+
     values: dict[str, Any] = {}
     for key, value in entry.items():
         if key not in ALLOWED:
             known = listing(field.name for field in fields(ColumnOverride))
             raise SchemaError(f"{where}: unknown key {key!r}; allowed: {known}")
+        if key in ("drop", "nullable"):
+            value = boolean(value)
         is_allowed, allowed = ALLOWED[key]
         if not is_allowed(value):
             raise SchemaError(f"{where}: {key} is {shown(value)}; allowed: {allowed}")

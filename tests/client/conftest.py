@@ -128,6 +128,10 @@ class ScriptedService(SynthesisServicer):
     `requests` holds every request but those for a schema, `described` counts these;
     `arrived` is set by a request, which then waits while `hold` is clear; `ended` is set when a
     stream ends, however it does.
+
+    Rows that `Generate` makes are told apart by their age, which is their place in the stream.
+    `ends` says of each of its streams to come after how many messages it ends, and how; None: it
+    just ends. With `resumes` False it knows nothing of `done`, as servers of before.
     """
 
     faults: list[Fault] = field(default_factory=list)
@@ -138,7 +142,8 @@ class ScriptedService(SynthesisServicer):
     described: int = 0
     version: int = 3
     chunk: int = 2
-    fail_after_chunk: Fault | None = None
+    ends: list[tuple[int, Fault | None]] = field(default_factory=list)
+    resumes: bool = True
     ready: list[int] = field(default_factory=list)
     arrived: threading.Event = field(default_factory=threading.Event)
     hold: threading.Event = field(default_factory=threading.Event)
@@ -183,16 +188,25 @@ class ScriptedService(SynthesisServicer):
         self._take(request, context)
         context.add_callback(self.ended.set)
         given = request.given if request.HasField("given") else pb.Rows(count=1)
-        for start in range(0, request.count, self.chunk):
+        messages, end = self.ends.pop(0) if self.ends else (None, None)
+        done = request.done if self.resumes else 0
+        for number, start in enumerate(range(done, request.count, self.chunk)):
+            if number == messages:
+                if end is not None:
+                    fail(context, end)
+                return
             count = min(self.chunk, request.count - start)
+            rows = complete(given, count, list(request.columns))
+            if not any(column.name == "age" for column in given.columns):
+                for column in rows.columns:
+                    if column.name == "age":
+                        column.integers.values[:] = range(start, start + count)
             yield pb.GenerateResponse(
-                rows=complete(given, count, list(request.columns)),
+                rows=rows,
                 done=start + count,
                 total=request.count,
                 provenance=self._provenance(request, pb.TIER_TEACHER),
             )
-            if self.fail_after_chunk is not None:
-                fail(context, self.fail_after_chunk)
 
     def ListTables(self, request: Any, context: Any) -> Any:
         self._take(request, context)
@@ -238,7 +252,7 @@ class ScriptedService(SynthesisServicer):
             version=request.version or self.version,
             tier=tier,
             steps=1,
-            seed=request.seed,
+            seed=request.seed if request.HasField("seed") else 77,
             timings=pb.Timings(encode=10, queue=20, compute=200, decode=20),
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -14,7 +13,6 @@ import pytest
 import pytest_asyncio
 from cascade_client import (
     AsyncClient,
-    Client,
     DeadlineExceeded,
     InvalidRequest,
     NotFound,
@@ -32,24 +30,6 @@ async def client(target: str, told: Any) -> AsyncIterator[AsyncClient]:
         target, timeout=20.0, clock=told.clock, sleep=told.sleep_async, rng=lambda: 0.5
     ) as client:
         yield client
-
-
-class TestTheSameMethods:
-    """Two clients, one interface."""
-
-    @staticmethod
-    def public(kind: type) -> dict[str, list[str]]:
-        return {
-            name: list(inspect.signature(method).parameters)
-            for name, method in inspect.getmembers(kind, inspect.isfunction)
-            if not name.startswith("_")
-        }
-
-    def test_names_and_arguments(self) -> None:
-        assert self.public(Client) == self.public(AsyncClient)
-        assert list(inspect.signature(Client).parameters) == list(
-            inspect.signature(AsyncClient).parameters
-        )
 
 
 class TestAnswers:
@@ -109,15 +89,6 @@ class TestFailures:
         service.faults = [fault(FULL, pushback="-1")]
         with pytest.raises(Overloaded):
             await client.tables()
-
-    async def test_streams_retry_before_the_first_rows_only(
-        self, client: AsyncClient, service: Any, fault: Any
-    ) -> None:
-        service.faults = [fault(UNAVAILABLE)]
-        service.fail_after_chunk = fault(UNAVAILABLE)
-        with pytest.raises(Unavailable):
-            await client.generate("people", 3, kind="rows")
-        assert len(service.requests) == 2
 
     async def test_bad_arguments(self, client: AsyncClient) -> None:
         with pytest.raises(InvalidRequest, match="draws is 0"):

@@ -22,7 +22,7 @@ from cascade_client import (
     Overloaded,
     Unavailable,
 )
-from cascade_client.streamed import Asked, message_of
+from cascade_client.sessions.messages import Asked, message_of
 from cascade_proto import synthesis_pb2 as pb
 
 UNAVAILABLE, FULL = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED

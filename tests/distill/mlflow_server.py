@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.environments import NotInstalled, environment
+from benchmarks.peers.environments import NotInstalled, environment
 
 PACKAGE = "mlflow==3.17.2"
 # Longer than it takes to start.

@@ -174,10 +174,42 @@ class TestReloading:
             one.until_said("all goes on as before: payments version 2: .*damaged")
             # What else there is to load does not suffer for it, and what was mended is loaded.
             publish(releases, repository, TABLE, 3)
-            assert client.releases.load().answering(TABLE) == 3
+            with pytest.raises(
+                InvalidRequest, match=r"model\.onnx is damaged.*; all else is loaded"
+            ):
+                client.releases.load()
+            assert version_of(client) == 3
             shutil.copy(releases / f"{TABLE}_student/2/model.onnx", path)
             client.releases.load(TABLE, 2)
             assert states(client) == {(TABLE, number): "loaded" for number in (1, 2, 3)}
+
+    @pytest.mark.parametrize("words", [(TABLE,), (TABLE, "--version", "1"), ()])
+    def test_one_that_is_served_and_damaged_since_goes_on_being_served(
+        self, releases: Path, tmp_path: Path, words: tuple[str, ...]
+    ) -> None:
+        folder = tmp_path / "model_repository"
+        publish(releases, folder, TABLE, 1)
+        publish(releases, folder, "shops", 1)
+        with (
+            serve("--repository", str(folder), "--pool-mib", "0") as served,
+            served.client() as client,
+        ):
+            before = {each.pid for each in served.children}
+            path = damage(folder, 1)
+            publish(releases, folder, TABLE, 2)
+            done = command(served.target, "load", *words)
+            said = done.stderr.replace("\n", " ")
+            assert done.returncode == 1
+            assert path.name in said
+            assert "is damaged or was changed" in said
+            assert "what was served goes on being served" in said
+            until(lambda: {each.pid for each in served.children} == before)
+            assert client.synthesize(TABLE, {"items": 3}, version=1).provenance.version == 1
+            assert states(client) == {
+                (TABLE, 1): "loaded",
+                (TABLE, 2): "available",
+                ("shops", 1): "loaded",
+            }
 
     def test_connections_that_wait_to_be_taken_are_taken_by_who_follows(self, one: Served) -> None:
         """The worker is held, so that a caller waits in the queue of the port, until another
@@ -490,7 +522,10 @@ class TestBehindAURL:
             assert states(client)[TABLE, 2] == "refused"
             assert client.releases.load("shops").answering("shops") == 1
             remote.publish(releases, TABLE, 3)
-            client.releases.load()
+            with pytest.raises(
+                InvalidRequest, match=r"model\.onnx is damaged.*; all else is loaded"
+            ):
+                client.releases.load()
             assert version_of(client) == 3
             with pytest.raises(NotFound, match="no version 9"):
                 client.releases.load(TABLE, 9)

@@ -15,9 +15,9 @@ from cascade_server.config import ServerConfig
 from cascade_tables import load_release
 from cascade_tables.releases.triton_files import configure
 
-from benchmarks.environments import NotInstalled
-from benchmarks.triton_messages import MODEL_INFER
-from benchmarks.triton_server import Triton, installed, triton
+from benchmarks.peers.environments import NotInstalled
+from benchmarks.peers.triton_messages import MODEL_INFER
+from benchmarks.peers.triton_server import Triton, installed, triton
 from tests.releases import TABLE, make_release
 from tests.server.messages import ROW
 from tests.server.running import running

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
+from cascade_proto.cells import ABSENT_STATE, NULL_STATE, PLACEHOLDERS
 
 from tests.releases import TABLE
 
-NULL, ABSENT = 1, 2
+NULL, ABSENT = NULL_STATE, ABSENT_STATE
 KINDS = {
     "amount": "doubles",
     "channel": "strings",
@@ -19,7 +20,6 @@ KINDS = {
     "fraud": "integers",
 }
 COLUMNS = tuple(KINDS)
-PLACEHOLDERS = {"doubles": 0.0, "strings": "", "integers": 0, "booleans": False}
 # A row that `payments` could have.
 ROW = {
     "amount": 12.34,

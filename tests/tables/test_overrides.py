@@ -76,7 +76,7 @@ class TestFile:
     @pytest.mark.parametrize(
         ("content", "name", "part"),
         [
-            ("columns: {a: {drop: true}", "a.yaml", "line 1, column 10"),
+            ("columns: {a: {drop: true}", "a.yaml", "in what begins in line 1"),
             ("columns: [", "a.yaml", "line 1"),
             ("[columns\n", "a.toml", "line 1"),
             ("[columns]\na = {b = 1}\na = {b = 2}", "a.toml", "Cannot overwrite a value"),

@@ -14,7 +14,8 @@ from cascade_client.client import Client
 from cascade_client.commands.connecting import AskFailed, target_option
 from cascade_client.commands.releases_printing import rendered
 from cascade_client.errors import CascadeError
-from cascade_client.releases import LOAD_TIMEOUT, ReleaseReport, Releases
+from cascade_client.release_control import LOAD_TIMEOUT, Releases
+from cascade_client.releases import ReleaseReport
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 

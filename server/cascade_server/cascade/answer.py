@@ -98,9 +98,7 @@ def decoded(request: CheckedRequest, tokens: Tokens) -> dict[str, Values]:
     codec, given, draws = request.runtime.release.codec, request.given, request.draws
     missing = request.names
     if given:
-        missing = tuple(
-            name for name in missing if name not in given or _has_absent(given[name])
-        )
+        missing = tuple(name for name in missing if name not in given or _has_absent(given[name]))
     # One row, what a payment waits for, needs no arrays.
     cells = codec.decode_listed(tokens[0].tolist(), missing) if request.total == 1 else {}
     drawn = codec.decode_columns(tokens, request.rng, [n for n in missing if n not in cells])

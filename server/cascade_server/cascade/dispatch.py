@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
-from itertools import accumulate
 
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
@@ -19,23 +18,22 @@ from cascade_server.cascade.admission import LimitConfig
 from cascade_server.cascade.answer import Drawn
 from cascade_server.cascade.gate import Gate
 from cascade_server.cascade.generate_job import Chunk, GenerateJob
-from cascade_server.cascade.repository import Repository
 from cascade_server.cascade.release_engines import ReleaseEngines
+from cascade_server.cascade.repository import Repository
 from cascade_server.cascade.request import CheckedRequest
 from cascade_server.cascade.router import Option, Route, choose, patience
 from cascade_server.cascade.stepping import Stepping
 from cascade_server.cascade.token_draw import TokenDraw
 from cascade_server.config import ServerConfig
-from cascade_server.engines.noise import NoiseSource, StreamNoise, noise_of, stream
-from cascade_server.engines.philox import Uniform
-from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
+from cascade_server.engines.noise import noise_of, stream
+from cascade_server.engines.runtime import Runtime, Tokens
 from cascade_server.engines.student import Student, local_student
-from cascade_server.engines.tasks import StudentTask
 from cascade_server.engines.teacher import LocalTeacher, Teacher, TeacherInput
 from cascade_server.errors import DeadlinePassed, NotReady
 from cascade_server.objectives.objective import promised
 from cascade_server.objectives.report import Report
 from cascade_server.terms import Priority, Tier, Wanted
+
 
 class Dispatcher:
     """Draws what requests ask for, from the engines of a repository's releases.

@@ -157,7 +157,9 @@ class Gate:
         """A turn took so long for each of its calls, and `left` more were waiting meanwhile; where
         none were, it tells no more than that calls are answered at least as fast."""
         if left or seconds < self.seconds_a_call:
-            self.seconds_a_call += PACE_WEIGHT * (seconds - self.seconds_a_call) if self.seconds_a_call else seconds
+            self.seconds_a_call += (
+                PACE_WEIGHT * (seconds - self.seconds_a_call) if self.seconds_a_call else seconds
+            )
 
     def learn(self, seconds: float, waiting: int) -> None:
         """A request took so long that did not enter: it was answered in its turn at the gate,

@@ -23,9 +23,7 @@ def write_answer(answer: Answer, out: pb.SynthesizeResponse) -> None:
         out.log_likelihood.extend(answer.log_likelihood)
     provenance = out.provenance
     seed = 0 if answer.from_pool else request.seed
-    fill_provenance(
-        provenance, request.runtime, answer.tier is Tier.TEACHER, answer.steps, seed
-    )
+    fill_provenance(provenance, request.runtime, answer.tier is Tier.TEACHER, answer.steps, seed)
     if answer.from_pool:
         provenance.from_pool = True
     if answer.cached:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import onnxruntime as ort
+from cascade_proto.cells import FIELDS
 from cascade_tables import Release, ReleaseError
 from cascade_tables.sampling import log_likelihood
 from numpy.typing import NDArray
 
 from cascade_server.engines.philox import Uniform
 from cascade_server.terms import Tier
-from cascade_server.wire.rows import FIELDS
 
 Tokens = NDArray[np.int32]
 Mask = NDArray[np.bool_]

@@ -23,7 +23,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from cascade_tables.errors import listing, shown
+from cascade_tables.errors import FileRefused, listing, shown
 
 from cascade_server.errors import ConfigError
 from cascade_server.terms import ServiceClass, Tier
@@ -152,14 +152,12 @@ def load_slo(path: Path) -> SloConfig:
         ConfigError: it cannot be read, or something in it is not allowed; names the key, its value
             and what is allowed.
     """
-    import yaml  # a server without the file does not need it
+    from cascade_tables.yaml_files import load_yaml  # a server without the file needs no PyYAML
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise ConfigError(f"{path} cannot be read: {exc.strerror}") from exc
-    except (yaml.YAMLError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{path} is not YAML: {exc}") from exc
+        content = load_yaml(path)
+    except FileRefused as exc:
+        raise ConfigError(str(exc)) from exc
     try:
         return parse_slo(content)
     except ConfigError as exc:

@@ -6,24 +6,52 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cascade_server.errors import ServerError
+from cascade_server.errors import NotAllowed, ServerError
+from cascade_server.releases.found import Key
 from cascade_server.supervision.control import ERRORS
 from cascade_server.supervision.crews import Member
 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """Something that was asked for: by a worker's caller, or by nobody in particular."""
+    """Something that was asked for: by a worker's caller, or by nobody in particular.
+
+    Attributes:
+        what: "load", "unload", "canary", "promote", "roll_back" or "list"; "poll" and "begin" are
+            the supervisor's own.
+        given: the table, the version and whatever else was said.
+        member: the worker that waits for an answer; None: nobody does.
+        number: of the question, as that worker counts.
+        refused: releases that turned out to be unusable on the way, and why. The rest is loaded
+            without them, and whoever asked for them is told in the end.
+    """
 
     what: str
     given: Mapping[str, Any] = field(default_factory=dict)
     member: Member | None = None
     number: int = 0
+    refused: dict[Key, str] = field(default_factory=dict)
 
-    @property
-    def release(self) -> tuple[str, int]:
-        """The one that was named."""
-        return self.given.get("table", ""), self.given.get("version", 0)
+    def names(self, key: Key) -> bool:
+        """Whether a release is among those that are to be loaded by name, table, or as all."""
+        table, version = self.given.get("table", ""), self.given.get("version", 0)
+        return self.what == "load" and table in ("", key[0]) and version in (0, key[1])
+
+    def is_for_alone(self, key: Key) -> bool:
+        """Whether it is for one release and no other, by table and version."""
+        return self.names(key) and bool(self.given["table"] and self.given["version"])
+
+    def ended(self, told: Mapping[str, Any], rest: str) -> None:
+        """As much of it is done as can be.
+
+        Args:
+            told: how things are now.
+            rest: what became of all that was not refused.
+        """
+        if reasons := [why for key, why in self.refused.items() if self.names(key)]:
+            self.failed(NotAllowed("; ".join((*reasons, rest))))
+        else:
+            self.done(told)
 
     def done(self, told: Mapping[str, Any]) -> None:
         """It is."""

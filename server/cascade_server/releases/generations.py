@@ -39,6 +39,7 @@ log = logging.getLogger("cascade.server")
 # Seconds that what is inside a generation may take once another has taken over, unless it is
 # hurried by a third; between looks at trials; between looks at a change that is underway.
 LONGEST_STAY, TRIAL_SECONDS, TICK = 3600.0, 1.0, 0.05
+AS_BEFORE = "what was served goes on being served"
 
 
 class Generations:
@@ -87,6 +88,8 @@ class Generations:
         self._fetching: Fetching | None = None
         self._poll_at = self._judge_at = 0.0
         self._since = 0
+        # What could not be loaded as a whole; nobody but who asks for it tries that again.
+        self._failed_digests: Mapping[Key, str] | None = None
 
     def begin(self) -> None:
         """Start the first generation, and who keeps the books.
@@ -161,10 +164,22 @@ class Generations:
         self._look_again()
         if culprit is not None:
             self._refused[culprit] = (self._found.digest(*culprit), why)
-            if culprit != asked.release:
-                self._queue.appendleft(asked)
+            if self._goes_on_without(culprit, why, asked):
                 return
-        asked.failed(fetching.error(f"{why}; what was served goes on being served"))
+        asked.failed(fetching.error(f"{why}; {AS_BEFORE}"))
+
+    def _goes_on_without(self, culprit: Key, why: str, asked: Asked) -> bool:
+        """Whether the rest is loaded though one release cannot be.
+
+        Not without one that is served: it would no longer be, and it is only its files that are no
+        longer what they were.
+        """
+        assert self.current is not None
+        if culprit in self.current.digests or asked.is_for_alone(culprit):
+            return False
+        asked.refused[culprit] = why
+        self._queue.appendleft(asked)
+        return True
 
     # What the supervisor says.
 
@@ -231,11 +246,10 @@ class Generations:
         if culprit is not None:
             digest = starting.digests.get(culprit, "")
             self._refused[culprit] = (digest, why)
-            if culprit != starting.asked.release:
-                # What else was to be loaded need not suffer for it.
-                self._queue.appendleft(starting.asked)
+            if self._goes_on_without(culprit, why, starting.asked):
                 return
-        starting.asked.failed(NotAllowed(f"{why}; what was served goes on being served"))
+        self._failed_digests = starting.digests
+        starting.asked.failed(NotAllowed(f"{why}; {AS_BEFORE}"))
 
     def left(self, crew: Crew) -> None:
         """See `Director`."""
@@ -289,11 +303,19 @@ class Generations:
         return self._planner.plan(desired, asked, self._found, bad, before)
 
     def _bad(self, asked: Asked) -> set[Key]:
-        """Releases that were refused and are as they were, but for one that is asked for again."""
+        """Releases not to be tried: refused, as they were, and not asked for again.
+
+        One that is served is never among them: it would be unloaded.
+        """
+        served = {} if self.current is None else self.current.digests
         return {
             key
             for key, (digest, _) in self._refused.items()
-            if self._found.digest(*key) == digest and key != asked.release
+            if key not in served
+            and (
+                key in asked.refused
+                or (self._found.digest(*key) == digest and not asked.names(key))
+            )
         }
 
     def _launch(self, generation: Generation, begin: Begin) -> None:
@@ -321,9 +343,10 @@ class Generations:
             if asked.member is None:
                 log.error("the releases stay as they are: %s", exc)
             return
-        if asked.what == "poll" and generation.digests == before.digests:
+        if generation.digests == before.digests and (asked.what == "poll" or asked.refused):
             if generation.board is not None:
                 generation.board.close()
+            asked.ended(self.listing(), AS_BEFORE)
             return
         self._say(f"loading generation {generation.number}: {generation}")
         self._launch(generation, Begin.NEXT)
@@ -380,7 +403,7 @@ class Generations:
         self._file.save(self.desired)
         if not generation.first:
             generation.books.live_versions.count("loaded")
-            generation.asked.done(self.listing())
+            generation.asked.ended(self.listing(), "all else is loaded and answers")
 
     # What is asked for.
 
@@ -428,7 +451,7 @@ class Generations:
             wanted = self.desired.wanted(
                 self._found.without(self._bad(asked)), self.current.versions
             )
-            if self._found.digests(wanted) == self.current.digests:
+            if self._found.digests(wanted) in (self.current.digests, self._failed_digests):
                 return
         self._queue.append(asked)
 

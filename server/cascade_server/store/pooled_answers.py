@@ -13,7 +13,7 @@ from cascade_tables import ABSENT
 from cascade_server.cascade.answer import Answer, AnsweredRows
 from cascade_server.cascade.dispatch import Dispatcher
 from cascade_server.cascade.request import CheckedRequest
-from cascade_server.cascade.router import Option, Route, choose, fits
+from cascade_server.cascade.router import Option, choose, fits
 from cascade_server.engines.latency_model import LatencyModel
 from cascade_server.engines.runtime import Runtime
 from cascade_server.store.pool import Demand, Key, Pool, PoolConfig, PoolStatistics, condition_of
@@ -76,10 +76,7 @@ class PooledAnswers:
             not request.seeded
             and not request.log_likelihood
             and request.total <= self.pool.config.most_rows
-            and (
-                len(request.given) < request.runtime.columns
-                or not request.encoded.observed.all()
-            )
+            and (len(request.given) < request.runtime.columns or not request.encoded.observed.all())
         )
 
     def answer(self, request: CheckedRequest) -> Answer | None:

@@ -1,16 +1,20 @@
 """gRPC over HTTP/2 in the server's own event loop; see docs/adr/0007."""
 
+from cascade_server.transport.limits import Rate, TransportLimits
 from cascade_server.transport.linger import LingerConfig
 from cascade_server.transport.rpc import Arrival, Outcome, Rpc, Status
-from cascade_server.transport.server import Grouped, TransportServer, first_of
+from cascade_server.transport.server import TransportServer, first_of
+from cascade_server.transport.turns import Grouped
 
 __all__ = [
     "Arrival",
     "Grouped",
     "LingerConfig",
     "Outcome",
+    "Rate",
     "Rpc",
     "Status",
+    "TransportLimits",
     "TransportServer",
     "first_of",
 ]

@@ -1,55 +1,51 @@
-"""One connection of HTTP/2 (RFC 9113): frames in, calls out of them, frames out."""
+"""One connection: a `Session` on one of asyncio's transports, and the calls that it makes."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
+import time
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 import grpc
 
-from cascade_server.transport import headers
+from cascade_server.transport import blocks
+from cascade_server.transport.budgets import Held, Inflation
+from cascade_server.transport.events import (
+    CallBegan,
+    CallEnded,
+    DataCame,
+    PingAnswered,
+    Quiet,
+    SettingsChanged,
+    WindowOpened,
+)
 from cascade_server.transport.frames import (
-    ACK,
-    CONTINUATION,
-    DATA,
-    END_HEADERS,
     END_STREAM,
-    FRAME_BYTES,
-    GOAWAY,
-    HEADER_BYTES,
-    HEADERS,
     LARGEST_STREAM,
     LARGEST_WINDOW,
-    PADDED,
     PING,
-    PREFACE,
-    PRIORITY,
-    PUSH_PROMISE,
-    RST_STREAM,
-    SETTINGS,
     WINDOW,
-    WINDOW_UPDATE,
     Broken,
     Code,
-    PeerSettings,
     Setting,
-    block_of,
+    StreamFault,
     frame,
     goaway,
-    head_of,
-    increment,
-    reset,
+    header_frames,
     settings,
-    told,
-    unpadded,
     window_update,
 )
-from cascade_server.transport.headers import HEADER_LIST_BYTES, Head, Heads
-from cascade_server.transport.inbox import AHEAD, Refused
+from cascade_server.transport.headers import Head
+from cascade_server.transport.inbox import Refused
+from cascade_server.transport.limits import TransportLimits
 from cascade_server.transport.outbox import Outbox
 from cascade_server.transport.rpc import Rpc, Status
+from cascade_server.transport.session import Session
+
+log = logging.getLogger("cascade.server")
 
 # Unsent bytes above which nothing more is read or sent.
 UNSENT_BYTES = 256 * 1024
@@ -57,7 +53,17 @@ LAST_PING = b"cascade!"
 
 
 class Calls(Protocol):
-    """Who is told of calls."""
+    """Who is told of calls.
+
+    Attributes:
+        limits: of everything.
+        held: bytes that are kept for all connections together.
+        inflation: paces the inflating of messages.
+    """
+
+    limits: TransportLimits
+    held: Held
+    inflation: Inflation
 
     def handler(self, path: str) -> Any:
         """Handles a method; None: nobody does."""
@@ -72,7 +78,11 @@ class Calls(Protocol):
         """Whether a connection, by its file descriptor, is another process's now."""
 
     def opened(self, connection: Connection) -> None:
-        """A connection has been made."""
+        """A connection has been made.
+
+        Raises:
+            Broken: there are too many.
+        """
 
     def closed(self, connection: Connection) -> None:
         """A connection is no more."""
@@ -80,55 +90,44 @@ class Calls(Protocol):
     def heard(self) -> None:
         """A connection has read what has come."""
 
+    def behind(self, connection: Connection) -> None:
+        """A connection has more to go through than a turn allows; its `work` is to be called."""
+
 
 class Connection(asyncio.Protocol):
     """One peer.
 
     Attributes:
         rpcs: calls that have not ended, by stream.
+        idle_since: when the last call ended, monotonic; None: there are some.
 
     Args:
         calls: is told of each.
-        most_streams: calls at once.
-        most_bytes: of a message.
-        patience: seconds in which the peer is to begin to speak HTTP/2.
         stays: whether it is not to be given to another process.
+        clock: monotonic seconds.
     """
 
     def __init__(
-        self,
-        calls: Calls,
-        most_streams: int,
-        most_bytes: int,
-        patience: float,
-        stays: bool = False,
+        self, calls: Calls, stays: bool = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._calls, self._most_streams, self._most_bytes = calls, most_streams, most_bytes
-        self._seconds, self._stays = patience, stays
+        self._calls, self._limits, self._clock = calls, calls.limits, clock
+        self._stays = stays
         self._patience: asyncio.TimerHandle | None = None
         self.rpcs: dict[int, Rpc] = {}
         self.peer = ""
-        self._rest = b""
-        self._begun = self._closing = self._draining = False
-        self._heads = Heads()
-        # Of the headers that go on in CONTINUATION frames: stream, flags, blocks.
-        self._open: tuple[int, int, list[bytes]] | None = None
-        # The last stream that was taken up, and the last that may be.
-        self._last_stream, self._last_taken = 0, LARGEST_STREAM
-        self._settings = PeerSettings()
-        # Bytes received since the last WINDOW_UPDATE.
-        self._received = 0
-        self._react: dict[int, Callable[[int, int, bytes], None]] = {
-            DATA: self._on_data,
-            HEADERS: self._on_headers,
-            PRIORITY: self._on_priority,
-            RST_STREAM: self._on_reset,
-            SETTINGS: self._on_settings,
-            PUSH_PROMISE: self._on_push,
-            PING: self._on_ping,
-            GOAWAY: lambda *_: None,
-            WINDOW_UPDATE: self._on_window,
-            CONTINUATION: self._on_continuation,
+        self.inflation = calls.inflation
+        self.idle_since: float | None = clock()
+        self._held = Held(self._limits.held_bytes, calls.held)
+        # Calls with a large message, for which there was no room.
+        self._is_starved = False
+        self._closing = self._draining = self._is_behind = False
+        self._react: dict[type, Callable[[Any], None]] = {
+            CallBegan: self._on_began,
+            DataCame: self._on_data,
+            CallEnded: self._on_ended,
+            WindowOpened: self._on_window,
+            SettingsChanged: self._on_settings,
+            PingAnswered: self._on_ping_answered,
         }
 
     # What asyncio says.
@@ -142,22 +141,26 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             return
         self._transport.set_write_buffer_limits(UNSENT_BYTES)
-        self._outbox = Outbox(self._transport)
+        self._outbox = Outbox(self._transport, self._held, self._clock)
         self._put = self._outbox.put
+        self._session = Session(self._limits, self._put, self._clock)
         # A peer that has vanished without a word is found out by the system.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         loop = asyncio.get_running_loop()
-        self._patience = loop.call_later(self._seconds, self._out_of_patience)
+        self._patience = loop.call_later(self._limits.preface_seconds, self._out_of_patience)
         name = transport.get_extra_info("peername")
         if isinstance(name, tuple):
             self.peer = f"ipv{6 if ':' in name[0] else 4}:{name[0]}:{name[1]}"
         ours = {
-            Setting.MAX_CONCURRENT_STREAMS: self._most_streams,
-            Setting.INITIAL_WINDOW_SIZE: AHEAD,
-            Setting.MAX_HEADER_LIST_SIZE: HEADER_LIST_BYTES,
+            Setting.MAX_CONCURRENT_STREAMS: self._limits.streams,
+            Setting.INITIAL_WINDOW_SIZE: self._limits.ahead_bytes,
+            Setting.MAX_HEADER_LIST_SIZE: self._limits.header_list_bytes,
         }
-        self._calls.opened(self)
         self._put(settings(ours) + window_update(0, LARGEST_WINDOW - WINDOW))
+        try:
+            self._calls.opened(self)
+        except Broken as exc:
+            self._break(exc)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
@@ -165,141 +168,103 @@ class Connection(asyncio.Protocol):
             return  # It was given away.
         self._patience.cancel()
         for rpc in list(self.rpcs.values()):
+            self._forget(rpc)
             rpc.lost()
-        self.rpcs.clear()
+        self._held.give(self._held.size)
         self._calls.closed(self)
 
     def pause_writing(self) -> None:
-        self._outbox.paused = True
+        self._outbox.paused_since = self._clock()
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        self._outbox.paused = False
-        self._transport.resume_reading()
+        self._outbox.paused_since = None
         self._outbox.pump()
+        if self._outbox.paused_since is None and not self._closing:
+            # What had been read before comes first.
+            self._is_behind = True
+            self._calls.behind(self)
 
     def _out_of_patience(self) -> None:
-        self._break(Broken(Code.ENHANCE_YOUR_CALM, f"no HTTP/2 within {self._seconds:g} s"))
+        if not self._session.begun:
+            seconds = self._limits.preface_seconds
+            self._break(Broken(Code.ENHANCE_YOUR_CALM, f"no HTTP/2 within {seconds:g} s"))
 
     def data_received(self, data: bytes) -> None:
         if self._closing:
             return
-        try:
-            self._read(self._rest + data if self._rest else data)
-        except Broken as exc:
-            self._break(exc)
+        self._session.receive(data)
+        if not self._is_behind and self.work():
+            self._is_behind = True
+            self._transport.pause_reading()
+            self._calls.behind(self)
         self._calls.heard()
-
-    def _break(self, why: Broken) -> None:
-        self._put(goaway(self._last_stream, why.code, str(why)))
-        self.close()
 
     # Frames in.
 
-    def _read(self, data: bytes) -> None:
-        at, size = 0, len(data)
-        if not self._begun:
-            if not PREFACE.startswith(data[: len(PREFACE)]):
-                raise Broken(Code.PROTOCOL_ERROR, "not HTTP/2; this is a gRPC server's port")
-            if size < len(PREFACE) + HEADER_BYTES:
-                self._rest = data
-                return
-            if data[len(PREFACE) + 3] != SETTINGS:
-                raise Broken(Code.PROTOCOL_ERROR, "the first frame is not SETTINGS")
-            self._begun, at = True, len(PREFACE)
-            assert self._patience is not None
-            self._patience.cancel()
-        while size - at >= HEADER_BYTES:
-            high, low, kind, flags, stream = head_of.unpack_from(data, at)
-            length = high << 8 | low
-            if length > FRAME_BYTES:
-                raise Broken(Code.FRAME_SIZE_ERROR, f"a frame of {length} bytes")
-            end = at + HEADER_BYTES + length
-            if end > size:
-                break
-            react = self._react.get(kind)
-            if self._open is not None and kind != CONTINUATION:
-                raise Broken(Code.PROTOCOL_ERROR, "headers are interrupted by another frame")
-            if react is not None:
-                react(stream & LARGEST_STREAM, flags, data[at + HEADER_BYTES : end])
-            at = end
-        self._rest = data[at:]
+    def work(self) -> bool:
+        """Go through what has come, for as long as a turn is; whether there is more."""
+        clock, session = self._clock, self._session
+        ends = clock() + self._limits.turn_seconds
+        try:
+            while not self._closing and (event := session.step()) is not None:
+                if event.__class__ is not Quiet:
+                    try:
+                        self._react[event.__class__](event)
+                    except StreamFault as fault:
+                        self._on_ended(session.fault(event.stream.number, fault))  # type: ignore[union-attr]
+                if clock() >= ends and session.has_frame:
+                    return True
+                if self._outbox.paused_since is not None:
+                    return session.has_frame
+        except Broken as exc:
+            self._break(exc)
+        except Exception:
+            log.exception("a connection failed")
+            self._break(Broken(Code.INTERNAL_ERROR, "the server failed"))
+        return False
 
-    def _on_data(self, stream: int, flags: int, payload: bytes) -> None:
-        self._received += len(payload)
-        if self._received > LARGEST_WINDOW // 2:
-            self._put(window_update(0, self._received))
-            self._received = 0
-        rpc = self.rpcs.get(stream)
-        if rpc is None or rpc.inbox.complete:
-            if stream == 0 or stream > self._last_stream:
-                raise Broken(Code.PROTOCOL_ERROR, f"DATA on stream {stream}, which is not open")
-            return  # What was under way when the call ended.
-        rpc.inbox.granted -= len(payload)
-        if rpc.inbox.granted < 0:
-            raise Broken(Code.FLOW_CONTROL_ERROR, f"more DATA on stream {stream} than was granted")
-        if flags & PADDED:
-            padded = len(payload)
-            payload = unpadded(flags, payload)
-            self.grant(rpc, padded - len(payload))
-        self._receive(rpc, payload, bool(flags & END_STREAM))
+    def catch_up(self) -> bool:
+        """`work` on what has waited; whether there is more to be done now."""
+        if self._closing or self._outbox.paused_since is not None:
+            self._is_behind = False
+            return False
+        self._is_behind = self.work()
+        if not self._is_behind and not self._closing and self._outbox.paused_since is None:
+            self._transport.resume_reading()
+        return self._is_behind and self._outbox.paused_since is None
 
-    def _on_headers(self, stream: int, flags: int, payload: bytes) -> None:
-        if stream % 2 == 0:
-            raise Broken(Code.PROTOCOL_ERROR, f"HEADERS on stream {stream}; the odd are a client's")
-        block = block_of(flags, payload)
-        if flags & END_HEADERS:
-            self._on_block(stream, flags, block)
-        else:
-            self._open = (stream, flags, [block])
-
-    def _on_continuation(self, stream: int, flags: int, payload: bytes) -> None:
-        if self._open is None or self._open[0] != stream:
-            raise Broken(Code.PROTOCOL_ERROR, "CONTINUATION of nothing")
-        _, first, blocks = self._open
-        blocks.append(payload)
-        if not payload or sum(map(len, blocks)) > HEADER_LIST_BYTES:
-            raise Broken(Code.ENHANCE_YOUR_CALM, f"headers of more than {HEADER_LIST_BYTES} bytes")
-        if flags & END_HEADERS:
-            self._open = None
-            self._on_block(stream, first, b"".join(blocks))
-
-    def _on_block(self, stream: int, flags: int, block: bytes) -> None:
-        if stream <= self._last_stream:
-            self._on_trailers(stream, flags, block)
+    def _on_began(self, event: CallBegan) -> None:
+        stream, head, last = event
+        if head.wrong:
+            self._answer(stream, blocks.http_status(head.wrong))
             return
-        head = self._heads.read(block)
-        self._last_stream = stream
-        if len(self.rpcs) >= self._most_streams or stream > self._last_taken:
-            self._put(reset(stream, Code.REFUSED_STREAM))
-            return
-        ends = headers.http_status(head.wrong) if head.wrong else self._calls.refuses(head)
-        if ends is not None:
-            self._put(frame(HEADERS, END_HEADERS | END_STREAM, stream, ends))
-            if not flags & END_STREAM:
-                self._put(reset(stream, Code.NO_ERROR))
+        refusal = self._calls.refuses(head)
+        if refusal is not None:
+            self._answer(stream, refusal)
             return
         handler = self._calls.handler(head.path)
-        window = self._settings.window
-        rpc = self.rpcs[stream] = Rpc(self, stream, head, handler, window, self._most_bytes)
+        rpc = Rpc(self, stream, head, handler, self._window, self._limits)
+        stream.call = self.rpcs[stream.number] = rpc
+        self.idle_since = None
         if handler is None:
-            rpc.inbox.complete = bool(flags & END_STREAM)
-            message = f"there is no method {head.path}"
+            message = f"there is no method {head.path[: self._limits.status_bytes]}"
             rpc.finish(Status(grpc.StatusCode.UNIMPLEMENTED, message))
             return
         if handler.request_streaming:
             self._calls.came(rpc)
-        if flags & END_STREAM:
+        if last:
             self._receive(rpc, b"", True)
 
-    def _on_trailers(self, stream: int, flags: int, block: bytes) -> None:
-        """A second block of a call's headers ends what the caller sends."""
-        self._heads.skip(block)
-        if not flags & END_STREAM:
-            raise Broken(Code.PROTOCOL_ERROR, f"a second HEADERS on stream {stream}")
-        rpc = self.rpcs.get(stream)
-        if rpc is not None and not rpc.inbox.complete:
-            self._receive(rpc, b"", True)
+    def _answer(self, stream: Any, block: bytes) -> None:
+        """End a call of which there is nothing but its head."""
+        self._put(header_frames(END_STREAM, stream.number, block, self._outbox.frame_bytes))
+        self._session.answered(stream)
+
+    def _on_data(self, event: DataCame) -> None:
+        rpc = event.stream.call
+        if rpc is not None:
+            self._receive(rpc, event.data, event.last)
 
     def _receive(self, rpc: Rpc, data: bytes, last: bool) -> None:
         if rpc.ended:
@@ -314,79 +279,118 @@ class Connection(asyncio.Protocol):
         if last and not rpc.handler.request_streaming:
             self._calls.came(rpc)
 
-    def _on_priority(self, stream: int, flags: int, payload: bytes) -> None:
-        if len(payload) != 5:
-            raise Broken(Code.FRAME_SIZE_ERROR, f"PRIORITY of {len(payload)} bytes; 5 are allowed")
-
-    def _on_push(self, stream: int, flags: int, payload: bytes) -> None:
-        raise Broken(Code.PROTOCOL_ERROR, "a client does not push")
-
-    def _on_reset(self, stream: int, flags: int, payload: bytes) -> None:
-        if len(payload) != 4:
-            raise Broken(
-                Code.FRAME_SIZE_ERROR, f"RST_STREAM of {len(payload)} bytes; 4 are allowed"
-            )
-        if stream == 0 or stream > self._last_stream:
-            raise Broken(Code.PROTOCOL_ERROR, f"RST_STREAM of stream {stream}, which is not open")
-        rpc = self.rpcs.pop(stream, None)
+    def _on_ended(self, event: Any) -> None:
+        rpc = getattr(event.stream, "call", None) if event.__class__ is CallEnded else None
         if rpc is not None:
-            self._outbox.forget(rpc.out)
+            self._forget(rpc)
             rpc.lost()
             self._close_if_done()
 
-    def _on_settings(self, stream: int, flags: int, payload: bytes) -> None:
-        if stream != 0:
-            raise Broken(Code.PROTOCOL_ERROR, f"SETTINGS on stream {stream}; allowed: 0")
-        if flags & ACK:
-            return
-        before, self._settings = self._settings, told(payload, self._settings)
-        wider = self._settings.window - before.window
+    def _on_settings(self, event: SettingsChanged) -> None:
         for rpc in self.rpcs.values():
-            rpc.out.window += wider
-        self._outbox.frame_bytes = self._settings.frame_bytes
-        self._put(frame(SETTINGS, ACK, 0))
+            rpc.out.window += event.wider
+            if rpc.out.window > LARGEST_WINDOW:
+                raise Broken(Code.FLOW_CONTROL_ERROR, f"a window of {rpc.out.window} bytes")
+        self._window = event.settings.window
+        self._outbox.frame_bytes = event.settings.frame_bytes
         self._outbox.pump()
 
-    def _on_ping(self, stream: int, flags: int, payload: bytes) -> None:
-        if len(payload) != 8:
-            raise Broken(Code.FRAME_SIZE_ERROR, f"PING of {len(payload)} bytes; 8 are allowed")
-        if not flags & ACK:
-            self._put(frame(PING, ACK, 0, payload))
-        elif payload == LAST_PING:
+    _window = WINDOW
+
+    def _on_ping_answered(self, event: PingAnswered) -> None:
+        if self._draining and event.payload == LAST_PING:
             # Whatever the peer sends from now on, it sends knowing that nothing is taken up.
-            self._last_taken = self._last_stream
-            self._put(goaway(self._last_stream, Code.NO_ERROR))
+            self._session.last_taken = self._session.last_stream
+            self._put(goaway(self._session.last_stream, Code.NO_ERROR))
             self._close_if_done()
 
-    def _on_window(self, stream: int, flags: int, payload: bytes) -> None:
-        by = increment(payload)
-        if stream == 0:
-            self._outbox.widen(None, by)
-        elif (rpc := self.rpcs.get(stream)) is not None:
-            self._outbox.widen(rpc.out, by)
+    def _on_window(self, event: WindowOpened) -> None:
+        if event.stream is None:
+            self._outbox.widen(None, event.size)
+        elif event.stream.call is not None:
+            self._outbox.widen(event.stream.call.out, event.size)
+        self._session.use += self._outbox.use
+        self._outbox.use = 0
 
     # Frames out; what a call asks for.
 
     def begin(self, rpc: Rpc, block: bytes) -> None:
-        self._put(frame(HEADERS, END_HEADERS, rpc.stream, block))
+        self._put(header_frames(0, rpc.stream.number, block, self._outbox.frame_bytes))
 
     def send(self, rpc: Rpc, body: bytes) -> None:
         self._outbox.send(rpc.out, body)
 
     def end(self, rpc: Rpc, block: bytes) -> None:
-        self._outbox.forget(rpc.out)
-        self._put(frame(HEADERS, END_HEADERS | END_STREAM, rpc.stream, block))
-        if not rpc.inbox.complete:
-            # There is an answer; what else the caller would send is of no use.
-            self._put(reset(rpc.stream, Code.NO_ERROR))
-        self.rpcs.pop(rpc.stream, None)
+        self._put(header_frames(END_STREAM, rpc.stream.number, block, self._outbox.frame_bytes))
+        self._session.answered(rpc.stream)
+        self._forget(rpc)
         self._close_if_done()
 
-    def grant(self, rpc: Rpc, by: int) -> None:
-        rpc.inbox.granted += by
-        self._put(window_update(rpc.stream, by))
+    def reset(self, rpc: Rpc, code: Code) -> None:
+        self._session.reset(rpc.stream, code)
+        self._forget(rpc)
+        self._close_if_done()
+
+    def grant(self, rpc: Rpc) -> None:
+        if self._closing:
+            return
+        inbox, stream = rpc.inbox, rpc.stream
+        if (more := inbox.beyond - inbox.extra) > 0:
+            if self._held.take(more):
+                inbox.extra += more
+            elif not self._held.size:
+                raise Refused(
+                    grpc.StatusCode.RESOURCE_EXHAUSTED,
+                    "the server has no memory left for a message of this size",
+                )
+            else:
+                self._is_starved = True
+        if (size := inbox.to_grant(stream.window)) > 0:
+            self._session.grant(stream, size)
+
+    def hold(self, size: int) -> bool:
+        return not self._closing and self._held.take(size)
+
+    def release(self, size: int) -> None:
+        self._held.give(size)
+        if self._is_starved:
+            self._is_starved = False
+            for rpc in list(self.rpcs.values()):
+                if not rpc.ended:
+                    self.grant(rpc)
+
+    def _forget(self, rpc: Rpc) -> None:
+        """A call is over, as far as its peer is concerned."""
+        self._outbox.forget(rpc.out)
+        self.rpcs.pop(rpc.stream.number, None)
+        rpc.let_go()
+        if not self.rpcs:
+            self.idle_since = self._clock()
 
     # The end.
+
+    def check(self, now: float) -> None:
+        """End what has taken too long; to be called now and then."""
+        limits, outbox = self._limits, self._outbox
+        if self._closing:
+            return
+        if (late := self._session.overdue(now)) is not None:
+            self._break(Broken(Code.ENHANCE_YOUR_CALM, late))
+            return
+        before = now - limits.stall_seconds
+        if outbox.paused_since is not None and outbox.paused_since < before:
+            self._closing = True
+            self._transport.abort()
+            return
+        for number in outbox.stalled(before):
+            self.rpcs[number].stalled()
+        for rpc in list(self.rpcs.values()):
+            rpc.check(now)
+        if self.idle_since is not None and now - self.idle_since > limits.idle_seconds:
+            if not self._draining:
+                self.drain()
+            elif now - self.idle_since > limits.idle_seconds + limits.stall_seconds:
+                self.close()
 
     def drain(self) -> None:
         """Take up no more calls; end once those there are have ended.
@@ -401,8 +405,18 @@ class Connection(asyncio.Protocol):
         self._draining = True
 
     def _close_if_done(self) -> None:
-        if self._draining and not self.rpcs and self._last_taken < LARGEST_STREAM:
+        if self._draining and not self.rpcs and self._session.last_taken < LARGEST_STREAM:
             self.close()
+
+    def leave(self, why: str) -> None:
+        """End now, though nothing is wrong; there are no calls."""
+        if not self._closing:
+            self._put(goaway(self._session.last_stream, Code.NO_ERROR, why))
+            self.close()
+
+    def _break(self, why: Broken) -> None:
+        self._put(goaway(self._session.last_stream, why.code, str(why)))
+        self.close()
 
     def close(self) -> None:
         """End now."""

@@ -47,6 +47,18 @@ class Setting(IntEnum):
     MAX_HEADER_LIST_SIZE = 6
 
 
+class StreamFault(Exception):
+    """The peer has made a mistake that ends one stream, and nothing else.
+
+    Attributes:
+        code: is sent to it.
+    """
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class Broken(Exception):
     """The peer does not speak HTTP/2 as it should: its connection ends.
 
@@ -85,9 +97,20 @@ def settings(values: dict[Setting, int]) -> bytes:
     return frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", *each) for each in values.items()))
 
 
-def window_update(stream: int, by: int) -> bytes:
+def header_frames(flags: int, stream: int, block: bytes, most: int) -> bytes:
+    """A header block, in frames of at most `most` bytes."""
+    if len(block) <= most:
+        return frame(HEADERS, END_HEADERS | flags, stream, block)
+    out = frame(HEADERS, flags, stream, block[:most])
+    for start in range(most, len(block), most):
+        last = END_HEADERS if start + most >= len(block) else 0
+        out += frame(CONTINUATION, last, stream, block[start : start + most])
+    return out
+
+
+def window_update(stream: int, size: int) -> bytes:
     """A WINDOW_UPDATE frame; stream 0 is the connection."""
-    return frame(WINDOW_UPDATE, 0, stream, by.to_bytes(4, "big"))
+    return frame(WINDOW_UPDATE, 0, stream, size.to_bytes(4, "big"))
 
 
 def reset(stream: int, code: Code) -> bytes:
@@ -100,7 +123,7 @@ def goaway(last: int, code: Code, message: str = "") -> bytes:
     return frame(GOAWAY, 0, 0, struct.pack(">II", last, code) + message.encode())
 
 
-def told(payload: bytes, before: PeerSettings) -> PeerSettings:
+def changed(payload: bytes, before: PeerSettings) -> PeerSettings:
     """What the peer's SETTINGS change.
 
     Raises:
@@ -140,13 +163,14 @@ def unpadded(flags: int, payload: bytes) -> bytes:
     Raises:
         Broken: there is more padding than frame.
     """
-    start, end = 0, len(payload)
-    if flags & PADDED:
-        start = 1
-        end -= payload[0] if payload else 1
-    if start > end:
+    if not flags & PADDED:
+        return payload
+    if not payload:
+        raise Broken(Code.FRAME_SIZE_ERROR, "no padding length where the flag announces one")
+    end = len(payload) - payload[0]
+    if end < 1:
         raise Broken(Code.PROTOCOL_ERROR, "more padding than the frame is long")
-    return payload[start:end]
+    return payload[1:end]
 
 
 def block_of(flags: int, payload: bytes) -> bytes:
@@ -155,7 +179,7 @@ def block_of(flags: int, payload: bytes) -> bytes:
     Raises:
         Broken: the frame is shorter than what it announces.
     """
-    block = unpadded(flags, payload) if flags & PADDED else payload
+    block = unpadded(flags, payload)
     if not flags & HAS_PRIORITY:
         return block
     if len(block) < 5:

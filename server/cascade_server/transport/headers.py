@@ -1,29 +1,41 @@
-"""gRPC's headers (the gRPC over HTTP/2 protocol): what a call asks for, and how one ends."""
+"""Header blocks of requests (RFC 9113, 8; RFC 7541; gRPC over HTTP/2): what a call asks for."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from urllib.parse import quote
 
-from hpack import Decoder, HPACKError
+from hpack import Decoder, HPACKError, OversizedHeaderListError
 
-from cascade_server.transport.frames import Broken, Code
+from cascade_server.transport.frames import Broken, Code, StreamFault
+from cascade_server.transport.limits import TransportLimits
 
 Metadata = Sequence[tuple[str, str | bytes]]
+Fields = Sequence[tuple[bytes, bytes]]
 
-# Of one call: what gRPC's own servers allow by default.
-HEADER_LIST_BYTES = 16 * 1024
-# Blocks whose meaning is remembered, of one connection.
-MOST_KNOWN = 64
+# Blocks whose meaning is remembered, of one connection, and how long one may be for it.
+MOST_KNOWN, KNOWN_BYTES = 64, 512
+# A list of headers that is larger than is allowed by up to this much costs its call alone: it is
+# still read, so that the table of headers stays what the peer thinks it is.
+READ_ALL_THE_SAME = 4
+# Updates of the table's size that a block may begin with (RFC 7541, 4.2).
+SIZE_UPDATES = 2
+# What HTTP/2 adds to each header's length (RFC 9113, 6.5.2).
+FIELD_BYTES = 32
 TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 # Headers that are the protocol's and not the caller's.
 RESERVED = frozenset((b"te", b"content-type", b"grpc-timeout", b"grpc-encoding", b"user-agent"))
+PSEUDO = frozenset((b":method", b":scheme", b":path", b":authority"))
+# What belongs to a connection and not to a request (RFC 9113, 8.2.2).
+OF_CONNECTIONS = frozenset(
+    (b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade")
+)
+TOKENS = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]*")
+NOT_IN_VALUES = re.compile(rb"[\0\r\n]")
 
 
 @dataclass(frozen=True)
@@ -36,13 +48,15 @@ class Head:
         timeout: seconds; None: as long as it takes.
         encoding: of compressed messages.
         headers: all, as they came.
+        content_length: bytes of DATA that are announced; None: none are.
     """
 
     path: str
     wrong: int
     timeout: float | None
     encoding: str
-    headers: Sequence[tuple[bytes, bytes]]
+    headers: Fields
+    content_length: int | None = None
 
     def metadata(self) -> Metadata:
         """What the caller sends along."""
@@ -58,10 +72,14 @@ class Heads:
 
     After a connection's first calls most blocks refer to the table of headers and leave it as it
     is: such a block means what it meant before, and is looked up.
+
+    Args:
+        most_bytes: of a list of headers.
     """
 
-    def __init__(self) -> None:
-        self._decoder = Decoder(max_header_list_size=HEADER_LIST_BYTES)
+    def __init__(self, most_bytes: int = TransportLimits.header_list_bytes) -> None:
+        self._most_bytes = most_bytes
+        self._decoder = Decoder(max_header_list_size=READ_ALL_THE_SAME * most_bytes)
         self._known: dict[bytes, Head] = {}
         self._newest: object = None
 
@@ -69,30 +87,44 @@ class Heads:
         """The head that a block stands for.
 
         Raises:
-            Broken: it is none, or larger than is allowed.
+            Broken: it is none, or so large that it was not read.
+            StreamFault: it is, but no request may have it.
         """
         known = self._known.get(block)
         if known is not None:
             return known
-        head = head_of(self._fields(block))
-        if not self._has_moved(block) and len(self._known) < MOST_KNOWN:
+        fields = self._fields(block)
+        moved = self._has_moved(block)
+        head = head_of(fields, self._most_bytes)
+        if not moved and len(block) <= KNOWN_BYTES and len(self._known) < MOST_KNOWN:
             self._known[block] = head
         return head
 
-    def skip(self, block: bytes) -> None:
+    def trailers(self, block: bytes) -> None:
         """A block that says nothing of interest, but may move the table.
 
         Raises:
-            Broken: it is none, or larger than is allowed.
+            Broken: it is none, or so large that it was not read.
+            StreamFault: it is, but no request may end with it.
         """
-        self._fields(block)
+        fields = self._fields(block)
         self._has_moved(block)
+        for name, _ in fields:
+            if name.startswith(b":"):
+                raise _malformed(f"{name.decode('latin1')} after a request's messages")
+        _check([name for name, _ in fields], [value for _, value in fields])
 
-    def _fields(self, block: bytes) -> list[tuple[bytes, bytes]]:
+    def _fields(self, block: bytes) -> Fields:
+        if _updates_size(block):
+            _check_size_updates(block)
         try:
-            fields = self._decoder.decode(block, raw=True)
-        except HPACKError as exc:
-            raise Broken(Code.COMPRESSION_ERROR, f"a header block that is none: {exc}") from exc
+            fields: Iterable[tuple[bytes, bytes]] = self._decoder.decode(block, raw=True)
+        except OversizedHeaderListError as exc:
+            allowed = f"{self._most_bytes} bytes are allowed"
+            raise Broken(Code.ENHANCE_YOUR_CALM, f"too many headers; {allowed}") from exc
+        except (HPACKError, UnicodeError) as exc:
+            said = str(exc)[:80]
+            raise Broken(Code.COMPRESSION_ERROR, f"a header block that is none: {said}") from exc
         return [(bytes(name), bytes(value)) for name, value in fields]
 
     def _has_moved(self, block: bytes) -> bool:
@@ -101,45 +133,107 @@ class Heads:
         newest = entries[0] if entries else None
         # A block that changes the table's size says so first. An entry is told by its identity, for
         # an equal one may come again.
-        if newest is self._newest and not 0x20 <= block[0] < 0x40:
+        if newest is self._newest and not _updates_size(block):
             return False
         self._newest = newest
         self._known.clear()
         return True
 
 
-def head_of(headers: Sequence[tuple[bytes, bytes]]) -> Head:
+def _updates_size(block: bytes, start: int = 0) -> bool:
+    """Whether an update of the table's size stands there (RFC 7541, 6.3)."""
+    return start < len(block) and 0x20 <= block[start] < 0x40
+
+
+def _check_size_updates(block: bytes) -> None:
+    start = count = 0
+    while _updates_size(block, start):
+        count += 1
+        if count > SIZE_UPDATES:
+            raise Broken(
+                Code.COMPRESSION_ERROR, f"a block has more than {SIZE_UPDATES} updates of its table"
+            )
+        # An integer with a prefix of 5 bits (RFC 7541, 5.1).
+        more, start = block[start] == 0x3F, start + 1
+        while more and start < len(block):
+            more, start = block[start] >= 0x80, start + 1
+
+
+def head_of(headers: Fields, most_bytes: int = TransportLimits.header_list_bytes) -> Head:
     """What headers ask for.
 
     Raises:
-        Broken: they are not a request's.
+        StreamFault: they are not a request's.
     """
-    first: dict[bytes, bytes] = {}
+    pseudo: dict[bytes, bytes] = {}
+    names: list[bytes] = []
+    values: list[bytes] = []
     for name, value in headers:
-        if name in first and name.startswith(b":"):
-            raise Broken(Code.PROTOCOL_ERROR, f"two headers {name.decode('latin1')}")
-        first.setdefault(name, value)
-    if b":method" not in first or b":path" not in first:
-        raise Broken(Code.PROTOCOL_ERROR, "a request without :method or :path")
-    wrong = 0
-    if first[b":method"] != b"POST":
-        wrong = 405
-    elif not first.get(b"content-type", b"").startswith(b"application/grpc"):
-        wrong = 415
+        if name[:1] != b":":
+            names.append(name)
+        elif names or name in pseudo or name not in PSEUDO:
+            raise _malformed(f"{name[:40].decode('latin1')} where it may not be")
+        else:
+            pseudo[name] = value
+        values.append(value)
+    size = _check(names, values) + sum(map(len, pseudo)) + FIELD_BYTES * len(values)
+    # Of headers that come more than once, the first counts.
+    plain = dict(zip(reversed(names), reversed(values[len(pseudo) :]), strict=True))
+    wrong = _wrong(pseudo, plain)
     timeout = None
-    if (sent := first.get(b"grpc-timeout")) is not None:
+    if (sent := plain.get(b"grpc-timeout")) is not None:
         found = TIMEOUT.fullmatch(sent)
         if found is None:
             wrong = wrong or 400
         else:
             timeout = int(found[1]) * UNITS[found[2]]
+    length = plain.get(b"content-length")
+    if length is not None and (not length.isdigit() or len(length) > 18):
+        raise _malformed("content-length is no length")
+    if size > most_bytes:
+        wrong = 431
     return Head(
-        path=first[b":path"].decode("latin1"),
+        path=pseudo.get(b":path", b"").decode("latin1"),
         wrong=wrong,
         timeout=timeout,
-        encoding=first.get(b"grpc-encoding", b"identity").decode("latin1"),
+        encoding=plain.get(b"grpc-encoding", b"identity").decode("latin1"),
         headers=headers,
+        content_length=None if length is None else int(length),
     )
+
+
+def _wrong(pseudo: dict[bytes, bytes], plain: dict[bytes, bytes]) -> int:
+    """The HTTP status of what is no gRPC call; 0: it is one."""
+    method, path = pseudo.get(b":method"), pseudo.get(b":path")
+    if method == b"CONNECT":
+        if b":scheme" in pseudo or path is not None or b":authority" not in pseudo:
+            raise _malformed("CONNECT has :authority, and neither :scheme nor :path")
+        return 405
+    if not method or path is None or not pseudo.get(b":scheme"):
+        raise _malformed("a request has :method, :scheme and :path")
+    if path[:1] != b"/" and path != b"*":
+        raise _malformed(":path is no path")
+    if plain.get(b"te", b"trailers") != b"trailers":
+        raise _malformed("te is not trailers")
+    if method != b"POST":
+        return 405
+    return 0 if plain.get(b"content-type", b"").startswith(b"application/grpc") else 415
+
+
+def _check(names: list[bytes], values: list[bytes]) -> int:
+    """Check what may be in headers (RFC 9113, 8.2); returns their bytes."""
+    all_names, all_values = b"".join(names), b"".join(values)
+    if b"" in names or not TOKENS.fullmatch(all_names):
+        raise _malformed("a header whose name is none")
+    if not OF_CONNECTIONS.isdisjoint(names):
+        raise _malformed("a header of connections")
+    if NOT_IN_VALUES.search(all_values) or any(each != each.strip(b" \t") for each in values):
+        raise _malformed("a header whose value may not be")
+    return len(all_names) + len(all_values)
+
+
+def _malformed(message: str) -> StreamFault:
+    return StreamFault(Code.PROTOCOL_ERROR, message)
 
 
 def _decoded(name: bytes, value: bytes) -> tuple[str, str | bytes]:
@@ -149,68 +243,3 @@ def _decoded(name: bytes, value: bytes) -> tuple[str, str | bytes]:
         return name.decode("latin1"), base64.b64decode(value + b"=" * (-len(value) % 4))
     except binascii.Error:
         return name.decode("latin1"), value
-
-
-def _field(name: bytes, value: bytes) -> bytes:
-    """A header as it is, in no table: nothing of a connection's has to be remembered for it."""
-    return b"\0" + _length(len(name)) + name + _length(len(value)) + value
-
-
-def _length(size: int) -> bytes:
-    """HPACK's integer with a prefix of 7 bits (RFC 7541, 5.1)."""
-    if size < 127:
-        return bytes((size,))
-    out, rest = bytearray((127,)), size - 127
-    while rest >= 128:
-        out.append(rest & 127 | 128)
-        rest >>= 7
-    out.append(rest)
-    return bytes(out)
-
-
-# `:status: 200` is the eighth of the headers that everyone knows.
-INITIAL = (
-    b"\x88"
-    + _field(b"content-type", b"application/grpc")
-    + _field(b"grpc-accept-encoding", b"identity,deflate,gzip")
-)
-OK_TRAILERS = _field(b"grpc-status", b"0")
-
-
-def initial(metadata: Metadata = ()) -> bytes:
-    """The block before the first message of an answer."""
-    return INITIAL + _fields(metadata)
-
-
-@lru_cache(256)  # a server that has too much to do says the same to many
-def trailers(status: int, message: str = "", metadata: Metadata = ()) -> bytes:
-    """The block after the last message of an answer.
-
-    Args:
-        status: gRPC's number.
-        message: any text; what is not printable ASCII is sent as percents.
-        metadata: beside them.
-    """
-    out = _field(b"grpc-status", str(status).encode())
-    if message:
-        out += _field(b"grpc-message", quote(message, safe=PRINTABLE).encode())
-    return out + _fields(metadata)
-
-
-def http_status(status: int) -> bytes:
-    """The block of an answer to what is no gRPC call."""
-    return _field(b":status", str(status).encode())
-
-
-PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
-
-
-def _fields(metadata: Metadata) -> bytes:
-    out = b""
-    for name, value in metadata:
-        if isinstance(value, bytes):
-            sent = base64.b64encode(value).rstrip(b"=") if name.endswith("-bin") else value
-        else:
-            sent = value.encode("latin1", "replace")
-        out += _field(name.lower().encode("latin1"), sent)
-    return out

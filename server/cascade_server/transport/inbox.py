@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections import deque
 
 import grpc
 
-# Bytes of a call's messages that the peer may send ahead of what has been read.
-AHEAD = 256 * 1024
 # What wbits tells zlib to expect.
 ZLIB = {"gzip": 31, "deflate": 15}
 PREFIX_BYTES = 5
@@ -27,103 +24,158 @@ class Refused(Exception):
 
 
 class Inbox:
-    """Of one call.
+    """Of one call: bytes that have come, of which messages are made when they are taken.
+
+    A message that nobody has taken is neither copied nor inflated, and costs what was sent.
 
     Attributes:
-        messages: that have come and not been taken.
-        granted: bytes that the peer may send now.
-        complete: whether the last has come.
+        complete: whether the peer has sent all.
+        inflated: bytes of the message that was taken last, if it was compressed: they count as if
+            they had been sent, until the next is taken.
+        extra: bytes beyond `ahead` that the peer may send, for the sake of a large message.
 
     Args:
         encoding: of messages that say they are compressed.
         most_bytes: of a message.
+        ahead: bytes that the peer may send before they are taken.
+        single: whether there may be one message only.
     """
 
     __slots__ = (
+        "_ahead",
+        "_buffer",
         "_encoding",
-        "_missing",
         "_most_bytes",
-        "_parts",
+        "_need",
+        "_single",
+        "_start",
         "complete",
-        "granted",
-        "messages",
+        "extra",
+        "inflated",
     )
 
-    def __init__(self, encoding: str, most_bytes: int) -> None:
-        self._encoding, self._most_bytes = encoding, most_bytes
-        self.messages: deque[bytes] = deque()
-        self.granted, self.complete = AHEAD, False
-        # Of a message that has come in part: what is there, and how many bytes are not.
-        self._parts: list[bytes] = []
-        self._missing = 0
+    def __init__(self, encoding: str, most_bytes: int, ahead: int, single: bool) -> None:
+        self._encoding, self._most_bytes, self._ahead = encoding, most_bytes, ahead
+        self._single = single
+        # What has come and was not taken: `_buffer` from `_start` on.
+        self._buffer: bytes | bytearray = b""
+        self._start = 0
+        # Bytes of the next message, its prefix included, as far as that is known.
+        self._need = PREFIX_BYTES
+        self.complete = False
+        self.inflated = self.extra = 0
+
+    @property
+    def kept(self) -> int:
+        """Bytes that have come and were not taken."""
+        return len(self._buffer) - self._start
+
+    @property
+    def ready(self) -> bool:
+        """Whether a whole message is there."""
+        kept = len(self._buffer) - self._start
+        return kept >= PREFIX_BYTES and kept >= self._need
+
+    @property
+    def beyond(self) -> int:
+        """Bytes by which the next message is larger than what may come ahead."""
+        return 0 if self.complete else max(0, self._need - self._ahead)
+
+    @property
+    def partial(self) -> bool:
+        """Whether a part of a message is there, and not the whole."""
+        return self.kept > 0 and not self.ready
 
     def put(self, data: bytes, last: bool) -> None:
         """Take a part of what is sent.
 
         Raises:
-            Refused: a message is too large, cut short, or compressed in a way that is not known.
+            Refused: a message is too large, cut short, or one too many.
         """
         self.complete = last
-        if self._parts:
-            self._parts.append(data)
-            if len(data) < self._missing and not last:
-                self._missing -= len(data)
-                return
-            data = b"".join(self._parts)
-            self._parts.clear()
-        at, size = 0, len(data)
-        while size - at >= PREFIX_BYTES:
-            length = int.from_bytes(data[at + 1 : at + PREFIX_BYTES], "big")
+        if not self._buffer:
+            self._buffer = data
+        else:
+            if isinstance(self._buffer, bytes):
+                self._buffer = bytearray(self._buffer)
+            self._buffer += data
+        self._look()
+
+    def _look(self) -> None:
+        """Read the prefix of the next message, if it is there.
+
+        Raises:
+            Refused: as for `put`.
+        """
+        kept = len(self._buffer) - self._start
+        if kept >= PREFIX_BYTES:
+            start = self._start
+            length = int.from_bytes(self._buffer[start + 1 : start + PREFIX_BYTES], "big")
             if length > self._most_bytes:
                 raise Refused(
                     grpc.StatusCode.RESOURCE_EXHAUSTED,
                     f"the message is larger than max ({length} vs. {self._most_bytes})",
                 )
-            end = at + PREFIX_BYTES + length
-            if end > size:
-                break
-            message = data[at + PREFIX_BYTES : end]
-            self.messages.append(self._inflated(message) if data[at] else message)
-            at = end
-        if at == size:
-            return
-        if last:
+            self._need = PREFIX_BYTES + length
+            if self._single and kept > self._need:
+                raise Refused(
+                    grpc.StatusCode.INVALID_ARGUMENT,
+                    "the call has more than one message; exactly 1 is allowed",
+                )
+        else:
+            self._need = PREFIX_BYTES
+        if self.complete and 0 < kept < self._need:
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "the last message is cut short")
-        self._parts.append(data[at:])
-        whole = PREFIX_BYTES
-        if size - at >= PREFIX_BYTES:
-            whole += int.from_bytes(data[at + 1 : at + PREFIX_BYTES], "big")
-        self._missing = whole - (size - at)
-
-    def only(self) -> bytes:
-        """The message of a unary call that has sent all.
-
-        Raises:
-            Refused: there is none, or there are more.
-        """
-        if len(self.messages) != 1:
+        if self.complete and self._single and not kept:
             raise Refused(
                 grpc.StatusCode.INVALID_ARGUMENT,
-                f"the call has {len(self.messages)} messages; exactly 1 is allowed",
+                "the call has no message; exactly 1 is allowed",
             )
-        return self.messages.popleft()
 
-    def to_grant(self) -> int:
-        """Bytes more that the peer may send: for what has been taken, in large steps, and for a
-        message that is larger than what is let in ahead."""
+    @property
+    def compressed(self) -> bool:
+        """Whether the next message, of which a whole one is there, says that it is compressed."""
+        return self._buffer[self._start] != 0
+
+    def take(self) -> bytes:
+        """The next message; a whole one is there.
+
+        Raises:
+            Refused: it cannot be inflated, or what follows it is not allowed.
+        """
+        start, end = self._start, self._start + self._need
+        flag = self._buffer[start]
+        body = bytes(self._buffer[start + PREFIX_BYTES : end])
+        self._start = end
+        if end == len(self._buffer):
+            self._buffer, self._start = b"", 0
+        elif end > self._ahead:
+            # What was taken is let go in large steps, so that each byte is moved once or twice.
+            self._buffer, self._start = self._buffer[end:], 0
+        if flag:
+            body = self._inflate(body)
+        self.inflated = len(body) if flag else 0
+        if not self._single:
+            self._look()
+        return body
+
+    def to_grant(self, window: int) -> int:
+        """Bytes more that the peer may send: for what has been taken, in large steps.
+
+        Args:
+            window: that it may send as it is.
+        """
         if self.complete:
             return 0
-        if self._parts and self._missing > self.granted:
-            return self._missing - self.granted
-        room = AHEAD - self.granted - sum(map(len, self._parts)) - sum(map(len, self.messages))
-        return room if room > AHEAD // 2 else 0
+        room = self._ahead + self.extra - window - self.kept - self.inflated
+        return room if room > self._ahead // 2 or (self.extra and room > 0) else 0
 
-    def _inflated(self, message: bytes) -> bytes:
+    def _inflate(self, message: bytes) -> bytes:
         wbits = ZLIB.get(self._encoding)
         if wbits is None:
             raise Refused(
                 grpc.StatusCode.UNIMPLEMENTED,
-                f"grpc-encoding is {self._encoding!r}; allowed: identity, deflate, gzip",
+                f"grpc-encoding is {self._encoding[:40]!r}; allowed: identity, deflate, gzip",
             )
         most = self._most_bytes
         inflater = zlib.decompressobj(wbits)

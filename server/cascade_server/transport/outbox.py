@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 
+import grpc
+
+from cascade_server.transport.budgets import Held
 from cascade_server.transport.frames import (
     DATA,
     FRAME_BYTES,
@@ -13,9 +17,16 @@ from cascade_server.transport.frames import (
     WINDOW,
     Broken,
     Code,
+    StreamFault,
     frame,
     frame_head,
 )
+from cascade_server.transport.inbox import Refused
+
+# What the peer has to take, or else all that is left, for an answer to count as moving.
+MOVES_BYTES = 16 * 1024
+# Parts of answers of this size or more are a sign of use; see `limits.Rate`.
+USEFUL_BYTES = 1024
 
 
 class Outgoing:
@@ -25,14 +36,18 @@ class Outgoing:
         stream: its number.
         window: bytes that the peer takes of it.
         parts: that wait for a window.
+        held: bytes of them that are counted.
+        moved: when it last moved, monotonic; and bytes sent since.
         sent: is called once none waits any more.
     """
 
-    __slots__ = ("parts", "sent", "stream", "window")
+    __slots__ = ("held", "moved", "moved_bytes", "parts", "sent", "stream", "window")
 
     def __init__(self, stream: int, window: int, sent: Callable[[], None]) -> None:
         self.stream, self.window, self.sent = stream, window, sent
         self.parts: deque[memoryview] = deque()
+        self.held = self.moved_bytes = 0
+        self.moved = math.inf
 
 
 class Outbox:
@@ -41,17 +56,23 @@ class Outbox:
     Attributes:
         window: bytes that the peer takes, of all calls together.
         frame_bytes: of the largest frame that it takes.
-        paused: whether the system has enough to send.
+        paused_since: when the system had enough to send, monotonic; None: it takes more.
+        use: parts of answers that were of some size.
 
     Args:
         transport: the connection.
+        held: counts what waits.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, transport: asyncio.WriteTransport) -> None:
-        self._transport = transport
+    def __init__(
+        self, transport: asyncio.WriteTransport, held: Held, clock: Callable[[], float]
+    ) -> None:
+        self._transport, self._held, self._clock = transport, held, clock
         self._loop = asyncio.get_running_loop()
         self.window, self.frame_bytes = WINDOW, FRAME_BYTES
-        self.paused = False
+        self.paused_since: float | None = None
+        self.use = 0
         self._blocked: dict[int, Outgoing] = {}
         self._out: list[bytes | memoryview] = []
         self._flush_is_due = False
@@ -70,64 +91,95 @@ class Outbox:
             self._transport.write(b"".join(self._out))
         self._out.clear()
 
-    def send(self, to: Outgoing, body: bytes) -> None:
-        """Send a message, or have it wait for its turn."""
+    def send(self, answer: Outgoing, body: bytes) -> None:
+        """Send a message, or have it wait for its turn.
+
+        Raises:
+            Refused: too much waits already.
+        """
         size = len(body)
-        free = not to.parts and not self.paused
-        if free and size <= self.frame_bytes and size <= self.window and size <= to.window:
+        if (
+            not answer.parts
+            and self.paused_since is None
+            and size <= self.frame_bytes
+            and size <= self.window
+            and size <= answer.window
+        ):
             self.window -= size
-            to.window -= size
-            self.put(frame(DATA, 0, to.stream, body))
+            answer.window -= size
+            self.put(frame(DATA, 0, answer.stream, body))
             return
-        to.parts.append(memoryview(body))
-        self._blocked[to.stream] = to
+        if not self._held.take(size):
+            raise Refused(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"{self._held.size} bytes of answers wait to be read",
+            )
+        if not answer.parts:
+            answer.moved, answer.moved_bytes = self._clock(), 0
+        answer.held += size
+        answer.parts.append(memoryview(body))
+        self._blocked[answer.stream] = answer
         self.pump()
 
-    def forget(self, to: Outgoing) -> None:
+    def forget(self, answer: Outgoing) -> None:
         """Send nothing more of an answer."""
-        to.parts.clear()
-        self._blocked.pop(to.stream, None)
+        answer.parts.clear()
+        self._blocked.pop(answer.stream, None)
+        if answer.held:
+            self._held.give(answer.held)
+            answer.held = 0
 
-    def widen(self, to: Outgoing | None, by: int) -> None:
+    def stalled(self, before: float) -> list[int]:
+        """Streams whose answers have not moved since some time."""
+        return [each.stream for each in self._blocked.values() if each.moved < before]
+
+    def widen(self, answer: Outgoing | None, size: int) -> None:
         """The peer takes more, of one answer or (None) of all together.
 
         Raises:
-            Broken: it says so in a way that is not allowed.
+            Broken, StreamFault: more than there can be.
         """
-        window = by + (self.window if to is None else to.window)
-        if by == 0:
-            raise Broken(Code.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
+        window = size + (self.window if answer is None else answer.window)
         if window > LARGEST_WINDOW:
-            raise Broken(Code.FLOW_CONTROL_ERROR, f"a window of {window} bytes")
-        if to is None:
+            fault = Broken if answer is None else StreamFault
+            raise fault(Code.FLOW_CONTROL_ERROR, f"a window of {window} bytes")
+        if answer is None:
             self.window = window
         else:
-            to.window = window
+            answer.window = window
         self.pump()
 
     def pump(self) -> None:
         """Send what waits, a frame of each answer in turn."""
         moved = True
-        while moved and self._blocked and self.window > 0 and not self.paused:
+        while moved and self._blocked and self.window > 0 and self.paused_since is None:
             moved = False
-            for to in list(self._blocked.values()):
-                room = min(self.window, to.window, self.frame_bytes)
-                if room > 0:
+            for answer in list(self._blocked.values()):
+                room = min(self.window, answer.window, self.frame_bytes)
+                # One that has ended may have ended another.
+                if room > 0 and answer.parts:
                     moved = True
-                    self._send_part(to, room)
+                    self._send_part(answer, room)
             self.flush()
 
-    def _send_part(self, to: Outgoing, room: int) -> None:
-        body = to.parts[0]
+    def _send_part(self, answer: Outgoing, room: int) -> None:
+        body = answer.parts[0]
         part = body[:room]
-        if len(part) < len(body):
-            to.parts[0] = body[room:]
+        size = len(part)
+        if size < len(body):
+            answer.parts[0] = body[room:]
         else:
-            to.parts.popleft()
-        self.window -= len(part)
-        to.window -= len(part)
-        self.put(frame_head(len(part), DATA, 0, to.stream))
+            answer.parts.popleft()
+        self.window -= size
+        answer.window -= size
+        answer.held -= size
+        self._held.give(size)
+        self.use += size >= USEFUL_BYTES
+        answer.moved_bytes += size
+        if answer.moved_bytes >= MOVES_BYTES:
+            answer.moved, answer.moved_bytes = self._clock(), 0
+        self.put(frame_head(size, DATA, 0, answer.stream))
         self.put(part)
-        if not to.parts:
-            del self._blocked[to.stream]
-            to.sent()
+        if not answer.parts:
+            del self._blocked[answer.stream]
+            answer.sent()

@@ -12,12 +12,19 @@ from typing import Any, Protocol, TypeAlias
 
 import grpc
 
-from cascade_server.transport import headers
+from cascade_server.transport import blocks
+from cascade_server.transport.budgets import Inflation
+from cascade_server.transport.frames import Code
 from cascade_server.transport.headers import Head, Metadata
 from cascade_server.transport.inbox import Inbox, Refused
+from cascade_server.transport.limits import TransportLimits
 from cascade_server.transport.outbox import Outgoing
+from cascade_server.transport.streams import Stream
 
 log = logging.getLogger("cascade.server")
+
+# Messages that a handler reads before others have their turn.
+MESSAGES_A_TURN = 16
 
 
 @dataclass(frozen=True)
@@ -41,12 +48,12 @@ OK = Status(grpc.StatusCode.OK)
 def trailers(status: Status) -> bytes:
     """The block after an answer's messages."""
     metadata = tuple((name, value) for name, value in status.metadata)
-    return headers.trailers(status.code.value[0], status.message, metadata)
+    return blocks.trailers(status.code.value[0], status.message, metadata)
 
 
 def last_block(status: Status) -> bytes:
     """The block of an answer that has no messages."""
-    return headers.INITIAL + trailers(status)
+    return blocks.INITIAL + trailers(status)
 
 
 # Of a unary call: its message, or how it failed.
@@ -75,42 +82,70 @@ class Arrival(Protocol):
 
 
 class Wire(Protocol):
-    """What a call asks of its connection."""
+    """What a call asks of its connection.
+
+    Attributes:
+        peer: the caller's address.
+        inflation: paces the inflating of messages.
+    """
 
     peer: str
+    inflation: Inflation
 
     def begin(self, rpc: Rpc, block: bytes) -> None:
         """Send the headers of an answer."""
 
     def send(self, rpc: Rpc, body: bytes) -> None:
-        """Send part of an answer, as the peer has room for it."""
+        """Send part of an answer, as the peer has room for it.
+
+        Raises:
+            Refused: too much waits already.
+        """
 
     def end(self, rpc: Rpc, block: bytes) -> None:
         """Send an answer's last headers."""
 
-    def grant(self, rpc: Rpc, by: int) -> None:
-        """Let the peer send more of a call's messages."""
+    def reset(self, rpc: Rpc, code: Code) -> None:
+        """End a call without another word."""
+
+    def grant(self, rpc: Rpc) -> None:
+        """Let the peer send more of a call's messages, if there is room for more.
+
+        Raises:
+            Refused: there will be none.
+        """
+
+    def hold(self, size: int) -> bool:
+        """Count bytes that are kept for a call; False: there may be no more."""
+
+    def release(self, size: int) -> None:
+        """Count them no longer."""
 
 
 class Rpc:
     """A call, which is also the `context` of `grpc.aio` to its handler.
 
     Attributes:
-        message: a unary call's; once it is there.
+        message: a unary call's, once its turn has come.
+        stream: of the connection.
         inbox, out: what is received and sent.
         ended: whether nothing more is to be sent.
     """
 
     __slots__ = (
+        "_awaited",
         "_began",
         "_code",
         "_details",
         "_drained",
+        "_held",
         "_is_cancelled",
         "_is_late",
         "_is_running",
         "_last",
+        "_limits",
         "_reader",
+        "_taken",
         "_task",
         "_timer",
         "_trailing",
@@ -127,14 +162,26 @@ class Rpc:
     )
 
     def __init__(
-        self, wire: Wire, stream: int, head: Head, handler: Any, window: int, most_bytes: int
+        self,
+        wire: Wire,
+        stream: Stream,
+        head: Head,
+        handler: Any,
+        window: int,
+        limits: TransportLimits,
     ) -> None:
         self._wire, self.stream, self.head, self.handler = wire, stream, head, handler
-        self.arrived = time.monotonic()
+        self._limits = limits
+        self.arrived = stream.since
         self.deadline = math.inf if head.timeout is None else self.arrived + head.timeout
-        self.inbox = Inbox(head.encoding, most_bytes)
-        self.out = Outgoing(stream, window, self._sent)
+        single = handler is not None and not handler.request_streaming
+        self.inbox = Inbox(head.encoding, limits.message_bytes, limits.ahead_bytes, single)
+        self.out = Outgoing(stream.number, window, self._sent)
         self.message = b""
+        # Bytes of an inflated message that are counted.
+        self._held = 0
+        # Since when a message, or (of a unary call) anything, is awaited; None: nothing is.
+        self._awaited: float | None = self.arrived if single else None
         # The block that ends the answer, while parts of it wait.
         self._last: bytes | None = None
         self.ended = self._began = False
@@ -144,6 +191,7 @@ class Rpc:
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._trailing: Metadata = ()
+        self._taken = 0
         self._code, self._details = grpc.StatusCode.OK, ""
 
     # What the connection says.
@@ -152,15 +200,42 @@ class Rpc:
         """Take a part of the messages.
 
         Raises:
-            Refused: as `Inbox.put`; or a unary call has not exactly one message.
+            Refused: as `Inbox.put` and `Wire.grant`.
         """
-        self.inbox.put(data, last)
-        if last and not self.handler.request_streaming:
-            self.message = self.inbox.only()
-        elif (more := self.inbox.to_grant()) > 0:
-            self._wire.grant(self, more)
-        if self._reader is not None and not self._reader.done() and (self.inbox.messages or last):
+        inbox = self.inbox
+        inbox.put(data, last)
+        if last:
+            self._awaited = None
+        else:
+            if self.handler.request_streaming:
+                if not inbox.partial:
+                    self._awaited = None
+                elif self._awaited is None:
+                    self._awaited = time.monotonic()
+            self._wire.grant(self)
+        if self._reader is not None and not self._reader.done() and (inbox.ready or last):
             self._reader.set_result(None)
+
+    def check(self, now: float) -> None:
+        """End the call if what it has begun to send takes too long."""
+        most = self._limits.message_seconds
+        if self._awaited is not None and now - self._awaited > most and not self.ended:
+            self.cancel()
+            what = f"a message that takes more than {most:g} s"
+            self.finish(Status(grpc.StatusCode.DEADLINE_EXCEEDED, what))
+
+    def stalled(self) -> None:
+        """The answer is not read."""
+        self.ended = True
+        self.cancel()
+        self._stop_timer()
+        self._wire.reset(self, Code.CANCEL)
+
+    def let_go(self) -> None:
+        """Nothing that was kept for the call is kept any longer."""
+        kept, self._held, self.inbox.extra = self._held + self.inbox.extra, 0, 0
+        if kept:
+            self._wire.release(kept)
 
     def lost(self) -> None:
         """The caller has hung up."""
@@ -173,6 +248,7 @@ class Rpc:
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
         if self._last is not None:
+            self._stop_timer()
             self._wire.end(self, self._last)
 
     # What the server does.
@@ -187,6 +263,44 @@ class Rpc:
         """Runs the handler; None: it was not started."""
         return self._task
 
+    def open(self) -> bool:
+        """Have a unary call's message be there, inflated if it has to be.
+
+        Returns:
+            False: it cannot be, and the call has ended.
+        """
+        inbox = self.inbox
+        if self.handler.request_streaming or not inbox.ready or (self.ended and inbox.compressed):
+            return True
+        try:
+            self.message = self._next()
+        except Refused as exc:
+            self.finish(Status(exc.code, str(exc)))
+            return False
+        return True
+
+    def _next(self) -> bytes:
+        """The next message, counted if it is large or was inflated.
+
+        Raises:
+            Refused: as `Inbox.take`; or there is no room for what was inflated.
+        """
+        self.let_go()
+        message = self.inbox.take()
+        size = len(message)
+        if self.inbox.inflated:
+            self._wire.inflation.spent(size)
+        elif size <= self._limits.ahead_bytes:
+            return message
+        if not self.ended:
+            if not self._wire.hold(size):
+                raise Refused(
+                    grpc.StatusCode.RESOURCE_EXHAUSTED,
+                    "the server has no memory left for a message of this size",
+                )
+            self._held = size
+        return message
+
     def start(self, work: Coroutine[Any, Any, Outcome] | None = None) -> None:
         """Run the handler in a task of its own; or `work`, which says how the call ends.
 
@@ -195,8 +309,12 @@ class Rpc:
         """
         loop = asyncio.get_running_loop()
         self._task = loop.create_task(self._run(work))
-        if self.deadline < math.inf:
-            self._timer = loop.call_later(max(0.0, self.deadline - time.monotonic()), self._late)
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self.deadline < math.inf and self._timer is None:
+            left = max(0.0, self.deadline - time.monotonic())
+            self._timer = asyncio.get_running_loop().call_later(left, self._late)
 
     def ends(self, outcome: Outcome) -> None:
         """End a unary call with its one message, or a status."""
@@ -204,7 +322,11 @@ class Rpc:
             self.finish(outcome)
         elif not self.ended:
             self._begin()
-            self._wire.send(self, b"\0" + len(outcome).to_bytes(4, "big") + outcome)
+            try:
+                self._wire.send(self, b"\0" + len(outcome).to_bytes(4, "big") + outcome)
+            except Refused as exc:
+                self.finish(Status(exc.code, str(exc)))
+                return
             self.finish(OK)
 
     def finish(self, status: Status) -> None:
@@ -212,18 +334,20 @@ class Rpc:
         if self.ended:
             return
         self.ended = True
-        self._stop_timer()
         if status is OK:
-            block = headers.OK_TRAILERS
+            block = blocks.OK_TRAILERS
         else:
             if status.code is not grpc.StatusCode.OK:
                 self.out.parts.clear()
             block = trailers(status)
         if not self._began:
-            block = headers.INITIAL + block
+            block = blocks.INITIAL + block
         if self.out.parts:
+            # The deadline is that of the last byte.
             self._last = block
+            self._set_timer()
         else:
+            self._stop_timer()
             self._wire.end(self, block)
 
     def give_up(self) -> None:
@@ -277,9 +401,7 @@ class Rpc:
             request: Any = self._messages()
             method = handler.stream_stream or handler.stream_unary
         else:
-            request = self.message
-            if handler.request_deserializer is not None:
-                request = handler.request_deserializer(request)
+            request = self._read_as(self.message)
             method = handler.unary_stream or handler.unary_unary
         response = method(request, self)
         if hasattr(response, "__aiter__"):
@@ -294,9 +416,31 @@ class Rpc:
         while (message := await self.read()) is not grpc.aio.EOF:
             yield message
 
+    def _read_as(self, message: bytes) -> Any:
+        """What a message says.
+
+        Raises:
+            Refused: nothing.
+        """
+        deserializer = self.handler.request_deserializer
+        if deserializer is None:
+            return message
+        try:
+            return deserializer(message)
+        except Exception as exc:
+            what = f"a message that {self.head.path} cannot read"
+            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, what) from exc
+
     def _late(self) -> None:
         self._is_late = True
-        self.cancel()
+        if self._last is None:
+            self.cancel()
+            return
+        # It was answered in time, and not read in time.
+        self.out.parts.clear()
+        self._last = None
+        late = Status(grpc.StatusCode.DEADLINE_EXCEEDED, "the answer was not read in time")
+        self._wire.end(self, trailers(late))
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -305,7 +449,7 @@ class Rpc:
     def _begin(self, metadata: Metadata = ()) -> None:
         if not self._began:
             self._began = True
-            self._wire.begin(self, headers.initial(metadata) if metadata else headers.INITIAL)
+            self._wire.begin(self, blocks.initial(metadata) if metadata else blocks.INITIAL)
 
     # What a handler may ask; names and meaning are those of `grpc.aio.ServicerContext`.
 
@@ -354,31 +498,48 @@ class Rpc:
 
     async def read(self) -> Any:
         """The next message; `grpc.aio.EOF` after the last."""
-        while not self.inbox.messages:
-            if self.inbox.complete:
+        inbox = self.inbox
+        while not inbox.ready or self.ended:
+            if self.ended:
+                raise asyncio.CancelledError
+            if inbox.complete:
                 return grpc.aio.EOF
             self._reader = asyncio.get_running_loop().create_future()
             await self._reader
             self._reader = None
+        self._taken += 1
+        if inbox.compressed:
+            await self._wire.inflation.turn()
+        elif self._taken % MESSAGES_A_TURN == 0:
+            await asyncio.sleep(0)
         (message,) = self._take(1)
         return message
 
     def read_ready(self) -> list[Any]:
-        """The messages that have come and not been read; none is waited for."""
-        return self._take(len(self.inbox.messages))
+        """Messages that have come and not been read, not too many; none is waited for."""
+        if self.ended or (self.inbox.ready and self.inbox.compressed):
+            return []
+        return self._take(MESSAGES_A_TURN)
 
     def write_now(self, response: Any) -> bool:
         """Send a message, if all before it are on their way; False: it was not sent."""
         if self.ended or self.out.parts:
             return False
-        self._send(response)
+        try:
+            self._send(response)
+        except Refused as exc:
+            self.cancel()
+            self.finish(Status(exc.code, str(exc)))
         return True
 
     async def write(self, response: Any) -> None:
         """Send a message, and wait until the peer has room for the next."""
         if self.ended:
             raise asyncio.CancelledError
-        self._send(response)
+        try:
+            self._send(response)
+        except Refused as exc:
+            self._fail(exc)
         if self.out.parts:
             self._drained = asyncio.get_running_loop().create_future()
             await self._drained
@@ -389,9 +550,24 @@ class Rpc:
         self._begin()
         self._wire.send(self, b"\0" + len(body).to_bytes(4, "big") + body)
 
-    def _take(self, count: int) -> list[Any]:
-        taken = [self.inbox.messages.popleft() for _ in range(count)]
-        if (more := self.inbox.to_grant()) > 0:
-            self._wire.grant(self, more)
-        deserializer = self.handler.request_deserializer
-        return taken if deserializer is None else [deserializer(each) for each in taken]
+    def _take(self, most: int) -> list[Any]:
+        """Up to so many messages; of compressed ones, one."""
+        inbox = self.inbox
+        taken: list[Any] = []
+        try:
+            while inbox.ready and len(taken) < most:
+                if inbox.compressed:
+                    if taken:
+                        break
+                    most = 1
+                taken.append(self._read_as(self._next()))
+            self._wire.grant(self)
+        except Refused as exc:
+            self._fail(exc)
+        return taken
+
+    def _fail(self, why: Refused) -> None:
+        """End the call from within its handler."""
+        self.cancel()
+        self.finish(Status(why.code, str(why)))
+        raise asyncio.CancelledError from why

@@ -4,53 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import random
 import socket
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, Protocol
 
 import grpc
 
+from cascade_server.transport.budgets import Held, Inflation
 from cascade_server.transport.connection import Connection
+from cascade_server.transport.frames import Broken, Code
 from cascade_server.transport.headers import Head
+from cascade_server.transport.limits import TransportLimits
 from cascade_server.transport.linger import Linger, LingerConfig
-from cascade_server.transport.rpc import Arrival, Outcome, Rpc, Status, last_block
+from cascade_server.transport.rpc import Rpc
+from cascade_server.transport.turns import Grouped, Turns
 
 BACKLOG = 1024
+# How often connections are looked at for what takes too long.
+CHECK_SECONDS = 1.0
 # Streams that have no end of their own, and say nothing that their callers could not ask for again.
 ENDLESS = (
     "/grpc.health.v1.Health/Watch",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 )
-
-
-class Grouped(Protocol):
-    """Takes the unary calls of a method that came together.
-
-    Attributes:
-        most: calls that are taken at once; the others have to wait for another turn.
-    """
-
-    most: int
-
-    def admit(self, arrived: float, deadline: float, waiting: int) -> Status | None:
-        """Whether a call of which only the head has come may wait for its turn, with `waiting`
-        before it; else how it ends.
-
-        Args:
-            arrived, deadline: monotonic seconds; infinite where there is no deadline.
-            waiting: calls.
-        """
-
-    def take(
-        self, arrivals: Sequence[Arrival], waiting: int
-    ) -> Sequence[Outcome | Coroutine[Any, Any, Outcome]]:
-        """How each call ends, or what is to be awaited to know; `waiting` more have come."""
 
 
 class Sharing(Protocol):
@@ -72,12 +53,6 @@ class Sharing(Protocol):
         """A connection that another process has given away; None: there is none."""
 
 
-@dataclass
-class _Group:
-    taker: Grouped
-    waiting: list[Rpc] = field(default_factory=list)
-
-
 def lifetime(seconds: float, uniform: float) -> float:
     """Of one connection: a tenth more or less, so that who came together does not come again so."""
     return seconds * (0.9 + 0.2 * uniform)
@@ -88,37 +63,47 @@ class TransportServer:
 
     Args:
         grouped: who takes the calls of a method together; by path, "/package.Service/Method".
-        most_streams: calls that a connection may have at once.
-        most_bytes: of a message.
-        patience: seconds in which a connection is to begin to speak HTTP/2.
+        limits: what callers may ask of it.
         linger: how long the event loop looks for more before it sleeps.
         max_age: seconds after which a connection is drained; None: never.
         rng: uniform numbers in [0, 1), one for each connection's age.
+        clock: monotonic seconds.
+
+    Attributes:
+        limits: as given.
+        held: bytes that are kept for all connections together.
+        inflation: paces the inflating of messages.
     """
 
     def __init__(
         self,
         grouped: Mapping[str, Grouped],
-        most_streams: int,
-        most_bytes: int,
-        patience: float = 20.0,
+        limits: TransportLimits | None = None,
         linger: LingerConfig | None = None,
         max_age: float | None = None,
         rng: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._groups = {path: _Group(taker) for path, taker in grouped.items()}
-        self._most_streams, self._most_bytes = most_streams, most_bytes
-        self._patience, self._lingering = patience, linger or LingerConfig()
+        self.limits = limits or TransportLimits()
+        self.held = Held(self.limits.held_bytes_in_all)
+        self._clock = clock
+        self.inflation = Inflation(self.limits.inflated_a_turn, self._soon)
+        self._turns = Turns(grouped, self.inflation, self._soon, clock)
+        self._lingering = linger or LingerConfig()
+        self._behind: deque[Connection] = deque()
+        self._checking: asyncio.TimerHandle | None = None
         self._max_age, self._rng = max_age, rng
         self._ages: dict[Connection, asyncio.TimerHandle] = {}
         self._generic: list[grpc.GenericRpcHandler] = []
         self._handlers: dict[str, Any] = {}
         self._connections: set[Connection] = set()
         self._listener: asyncio.Server | None = None
-        self._turn_is_due = False
         self._all_closed = asyncio.Event()
         self._sharing: Sharing | None = None
         self._taking: set[asyncio.Task[Any]] = set()
+
+    def _soon(self, work: Callable[[], None]) -> None:
+        self._loop.call_soon(work)
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Serve the methods of some handlers."""
@@ -150,7 +135,7 @@ class TransportServer:
         Raises:
             OSError: the address cannot be listened on.
         """
-        make = partial(Connection, self, self._most_streams, self._most_bytes, self._patience)
+        make = partial(Connection, self, clock=self._clock)
         self._loop = asyncio.get_running_loop()
         self._linger = Linger(self._lingering)
         if listener is not None:
@@ -170,9 +155,7 @@ class TransportServer:
     def _take_over(self, sharing: Sharing) -> None:
         """Take what others have given away."""
         while (taken := sharing.take()) is not None:
-            make = partial(
-                Connection, self, self._most_streams, self._most_bytes, self._patience, True
-            )
+            make = partial(Connection, self, stays=True, clock=self._clock)
             task = self._loop.create_task(self._loop.connect_accepted_socket(make, taken))
             self._taking.add(task)
             task.add_done_callback(self._taking.discard)
@@ -228,17 +211,40 @@ class TransportServer:
         return self._sharing is not None and self._sharing.gives_away(connection)
 
     def opened(self, connection: Connection) -> None:
-        """A connection has been made."""
+        """A connection has been made.
+
+        Raises:
+            Broken: there are too many, and all are in use.
+        """
+        if len(self._connections) >= self.limits.connections:
+            self._make_room()
         self._connections.add(connection)
+        if self._checking is None:
+            self._checking = self._loop.call_later(CHECK_SECONDS, self._check)
         if self._max_age is not None:
             after = lifetime(self._max_age, self._rng())
             self._ages[connection] = self._loop.call_later(after, connection.drain)
         if self._sharing is not None:
             self._sharing.opened()
 
+    def _make_room(self) -> None:
+        """End the connection that has been without a call for longest."""
+        idle = [each for each in self._connections if each.idle_since is not None]
+        if not idle:
+            most = self.limits.connections
+            raise Broken(
+                Code.ENHANCE_YOUR_CALM, f"there are {most} connections, and all are in use"
+            )
+        longest = min(idle, key=lambda each: each.idle_since or 0.0)
+        self._connections.discard(longest)
+        longest.leave("others need the connection more")
+
     def closed(self, connection: Connection) -> None:
         """A connection is no more."""
         self._connections.discard(connection)
+        if not self._connections and self._checking is not None:
+            self._checking.cancel()
+            self._checking = None
         if (timer := self._ages.pop(connection, None)) is not None:
             timer.cancel()
         self._all_closed.set()
@@ -260,54 +266,38 @@ class TransportServer:
         return found
 
     def refuses(self, head: Head) -> bytes | None:
-        """How a call ends that may not wait for its turn; None: it may.
-
-        That is decided before there is anything of it but its head: a server that has too much to
-        do can refuse nearly ten calls in the time that one takes to be answered.
-        """
-        group = self._groups.get(head.path)
-        if group is None:
-            return None
-        arrived = time.monotonic()
-        deadline = math.inf if head.timeout is None else arrived + head.timeout
-        refused = group.taker.admit(arrived, deadline, len(group.waiting))
-        return None if refused is None else last_block(refused)
+        """How a call ends that may not wait for its turn; None: it may."""
+        return self._turns.refuses(head)
 
     def came(self, rpc: Rpc) -> None:
         """A unary call has sent all; a streaming one has begun."""
-        group = self._groups.get(rpc.head.path)
-        if group is None:
-            rpc.start()
-            return
-        group.waiting.append(rpc)
-        self._come_round()
+        self._turns.came(rpc)
 
-    def _come_round(self) -> None:
-        if not self._turn_is_due:
-            self._turn_is_due = True
-            # All that the system has for us now is read before that.
-            self._loop.call_soon(self._turn)
+    def behind(self, connection: Connection) -> None:
+        """A connection has more to go through than a turn allows."""
+        self._behind.append(connection)
+        if len(self._behind) == 1:
+            self._loop.call_soon(self._catch_up)
 
-    def _turn(self) -> None:
-        """Take what has come, the nearest deadlines first."""
-        self._turn_is_due = False
-        for group in self._groups.values():
-            if group.waiting:
-                self._take(group)
+    def _catch_up(self) -> None:
+        """Go through what has waited, a connection at a time, and leave time for the others."""
+        ends = self._clock() + self.limits.backlog_seconds
+        behind = self._behind
+        for _ in range(len(behind)):
+            connection = behind.popleft()
+            if connection.catch_up():
+                behind.append(connection)
+            if self._clock() >= ends:
+                break
+        if behind:
+            self._loop.call_soon(self._catch_up)
 
-    def _take(self, group: _Group) -> None:
-        waiting, most = group.waiting, group.taker.most
-        if len(waiting) > most:
-            waiting.sort(key=lambda rpc: rpc.deadline)
-            # Between turns the system is asked for more: who hangs up meanwhile costs no work.
-            self._come_round()
-        taken, group.waiting = waiting[:most], waiting[most:]
-        outcomes = group.taker.take(taken, len(group.waiting))
-        for rpc, outcome in zip(taken, outcomes, strict=True):
-            if isinstance(outcome, Coroutine):
-                rpc.start(outcome)
-            else:
-                rpc.ends(outcome)
+    def _check(self) -> None:
+        """End what takes too long; the next time is a second later, as long as anyone is there."""
+        now = self._clock()
+        for connection in list(self._connections):
+            connection.check(now)
+        self._checking = self._loop.call_later(CHECK_SECONDS, self._check)
 
 
 async def first_of(*work: Awaitable[Any]) -> None:

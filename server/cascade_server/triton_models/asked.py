@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
+from cascade_proto.cells import ABSENT_STATE, FIELDS, NULL_STATE
 from cascade_tables import ColumnData, Kind
 from numpy.typing import NDArray
 
@@ -17,7 +18,6 @@ from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor, S
 from cascade_server.wire import tensor_rows as rows
 from cascade_server.wire.model_tensors import DATATYPES, LOG_LIKELIHOOD, STATE, STATE_TYPE
 from cascade_server.wire.parameters import Parameters
-from cascade_server.wire.rows import ABSENT_STATE, FIELDS, NULL_STATE
 from cascade_server.wire.tensors import BYTES, Tensor
 
 PROVENANCE = "provenance"

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
+from cascade_proto.cells import ABSENT_STATE, NULL_STATE
 from numpy.typing import NDArray
 
 from cascade_server.cascade.synthesis import fill_provenance
@@ -21,7 +22,6 @@ from cascade_server.triton_models.row_lookup import RowLookup
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor, States, Values
 from cascade_server.triton_models.unseeded import Unseeded
 from cascade_server.wire.parameters import Parameters
-from cascade_server.wire.rows import ABSENT_STATE, NULL_STATE
 
 # Outputs that are not a column's.
 OF_ALL = frozenset((ROW, ROW_STATE, PROVENANCE))

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
+from cascade_proto.cells import ABSENT_STATE, NULL_STATE
 from cascade_tables import Column, ColumnData, Kind, ValueNotAllowed
 from cascade_tables.column_codecs import BinnedCodec, ColumnCodec
 from numpy.typing import NDArray
 
 from cascade_server.engines.runtime import Mask, Tokens
 from cascade_server.triton_models.row_tensor import RowTensor, States, Values
-from cascade_server.wire.rows import ABSENT_STATE, NULL_STATE
 
 # Tokens of a number that is not to be looked up: it is wrong, or takes more than a look-up.
 NONE = (-1, -1)

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from cascade_proto.cells import ABSENT_STATE, NULL_STATE
 from cascade_tables import ABSENT, Codec, Column, ColumnData, Kind
 from numpy.typing import NDArray
 
 from cascade_server.errors import BadRequest
-from cascade_server.wire.rows import ABSENT_STATE, NULL_STATE
 
 ROW, ROW_STATE = "row", "row.state"
 Values = NDArray[np.float64]

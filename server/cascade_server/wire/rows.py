@@ -7,24 +7,17 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
+from cascade_proto.cells import (
+    ABSENT_STATE,
+    FIELDS,
+    NULL_CELL,
+    NULL_STATE,
+    OBSERVED_STATE,
+    PLACEHOLDERS,
+)
 from cascade_tables import ABSENT, ColumnData, Kind, Schema
-from numpy.typing import NDArray
 
 from cascade_server.errors import BadRequest
-
-NULL_STATE, ABSENT_STATE = 1, 2
-NULL_CELL = bytes([NULL_STATE])
-# The field of `Column` that holds a kind's values.
-FIELDS = {
-    Kind.CATEGORICAL: "strings",
-    Kind.BOOLEAN: "booleans",
-    Kind.INTEGER: "integers",
-    Kind.CONTINUOUS: "doubles",
-    Kind.DATETIME: "integers",
-}
-# What stands in a field for NULL.
-PLACEHOLDERS = {"strings": "", "booleans": False, "integers": 0, "doubles": 0.0}
-
 
 # Values of a column: arrays, or a list in which None is NULL.
 Values: TypeAlias = ColumnData | list[Any]
@@ -93,7 +86,7 @@ def with_states(name: str, values: list[Any] | None, states: bytes, count: int) 
             out[row] = None
         elif state == ABSENT_STATE:
             out[row] = ABSENT
-        elif state != 0:
+        elif state != OBSERVED_STATE:
             raise BadRequest(
                 f"rows: column {name!r} has state {state} in row {row}; allowed: 0 observed, "
                 "1 NULL, 2 absent"
@@ -105,13 +98,12 @@ def with_states(name: str, values: list[Any] | None, states: bytes, count: int) 
 
 def write_column(column: pb.Column, kind: Kind, data: ColumnData) -> None:
     """Fill a message from a column of decoded values."""
-    values = data.values
+    field = FIELDS[kind]
+    values = data.values.astype(np.int64) if kind is Kind.DATETIME else data.values
     if data.null[0] if len(values) == 1 else data.null.any():
-        column.states = data.null.astype(np.uint8).tobytes()
-        values = np.where(data.null, _placeholder(kind), values)
-    if kind is Kind.DATETIME:
-        values = values.astype(np.int64)
-    getattr(column, FIELDS[kind]).values.extend(values.tolist())
+        column.states = (data.null * np.uint8(NULL_STATE)).tobytes()
+        values = np.where(data.null, PLACEHOLDERS[field], values)
+    getattr(column, field).values.extend(values.tolist())
 
 
 def write_values(column: pb.Column, kind: Kind, values: Values) -> None:
@@ -121,7 +113,7 @@ def write_values(column: pb.Column, kind: Kind, values: Values) -> None:
         return
     field = FIELDS[kind]
     if None in values:
-        column.states = bytes([NULL_STATE if value is None else 0 for value in values])
+        column.states = bytes([NULL_STATE if value is None else OBSERVED_STATE for value in values])
         placeholder = PLACEHOLDERS[field]
         values = [placeholder if value is None else value for value in values]
     getattr(column, field).values.extend(values)
@@ -140,12 +132,6 @@ def write_cells(name: str, kind: Kind, data: ColumnData, out: Sequence[pb.Rows])
     values = data.values.astype(np.int64) if kind is Kind.DATETIME else data.values
     for rows, value, null in zip(out, values.tolist(), data.null.tolist(), strict=True):
         write_cell(rows.columns.add(name=name), kind, None if null else value)
-
-
-def _placeholder(kind: Kind) -> Any:
-    if kind is Kind.DATETIME:
-        return np.datetime64(0, "us")
-    return {Kind.CATEGORICAL: "", Kind.BOOLEAN: False, Kind.CONTINUOUS: 0.0}.get(kind, 0)
 
 
 def keep_given(data: ColumnData, given: Sequence[Any], kind: Kind, draws: int) -> ColumnData:
@@ -176,9 +162,7 @@ def given_values(given: Sequence[Any], kind: Kind, draws: int) -> list[Any]:
     if all(type(value) is python for value in given):
         values = list(given)
     else:
-        values = [
-            value if value is None or value is ABSENT else python(value) for value in given
-        ]
+        values = [value if value is None or value is ABSENT else python(value) for value in given]
     return values if draws == 1 else [value for value in values for _ in range(draws)]
 
 

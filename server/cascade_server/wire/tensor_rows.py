@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 from cascade_proto import inference_pb2, synthesis_pb2
+from cascade_proto.cells import FIELDS, NULL_STATE
 from cascade_tables import Column, Kind, Schema
 
 from cascade_server.errors import BadRequest
 from cascade_server.terms import Wanted
 from cascade_server.wire.model_tensors import DATATYPES, LOG_LIKELIHOOD, STATE, STATE_TYPE
 from cascade_server.wire.parameters import Parameters, put
-from cascade_server.wire.rows import FIELDS, NULL_STATE, with_states
+from cascade_server.wire.rows import with_states
 from cascade_server.wire.synthesis_request import SynthesisRequest
 from cascade_server.wire.tensors import DTYPES, Tensor
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -20,11 +21,17 @@ from typing import Any
 
 from cascade_tables.codec import Codec
 from cascade_tables.errors import ReleaseError, SchemaError, listing, shown
+from cascade_tables.releases.external_data import Malformed, external_data
+from cascade_tables.releases.reading import read_file
 
 FORMAT = 1
 MANIFEST = "release.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-VERSION = re.compile(r"[1-9][0-9]*")
+# A number that every message and runtime can hold.
+VERSION = re.compile(r"[1-9][0-9]{0,17}")
+# Passes of the teacher, as requests may ask for them, and uniform numbers a row.
+MOST_STEPS, MOST_NOISE = 2**16 - 1, 2**24
+TOO_DEEP = "it is nested too deeply"
 
 
 @dataclass(frozen=True)
@@ -103,8 +110,9 @@ def load_release(repository: Path, table: str, version: int) -> Release:
     """Read and verify one release.
 
     Raises:
-        ReleaseError: a file is missing, unreadable, or not what the manifest says; names it, what
-            was expected and what was found.
+        ReleaseError: a file is missing, unreadable, not a regular one inside of the repository, too
+            large, or not what the manifest says; a model refers to other files. Names the file,
+            what was expected and what was found.
     """
     path = repository / table / str(version) / MANIFEST
     manifest = read_manifest(repository, table, version)
@@ -112,11 +120,15 @@ def load_release(repository: Path, table: str, version: int) -> Release:
     data = {
         what: _verified(repository, name, manifest.files[name]) for what, name in wanted.items()
     }
+    for what in ("student", "teacher"):
+        _check_model(repository / wanted[what], data[what])
     where = repository / wanted["codec"]
     try:
         codec = Codec.from_dict(json.loads(data["codec"]))
     except (SchemaError, ValueError) as exc:
         raise ReleaseError(f"{where}: {exc}") from exc
+    except RecursionError as exc:
+        raise ReleaseError(f"{where}: {TOO_DEEP}") from exc
     if codec.schema.fingerprint != manifest.schema_fingerprint:
         raise ReleaseError(
             f"{where}: its schema's fingerprint is {codec.schema.fingerprint[:12]}…, "
@@ -133,13 +145,17 @@ def read_manifest(repository: Path, table: str, version: int) -> ReleaseManifest
     """
     path = repository / table / str(version) / MANIFEST
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_file(repository, f"{table}/{version}/{MANIFEST}"))
     except FileNotFoundError as exc:
         known = list_releases(repository).get(table)
         have = f"it has versions {listing(known)}" if known else f"no table {table!r} is there"
         raise ReleaseError(f"{path} does not exist; {have}") from exc
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as exc:
+    except ReleaseError:
+        raise
+    except (OSError, ValueError) as exc:
         raise ReleaseError(f"{path} cannot be read as JSON: {exc}") from exc
+    except RecursionError as exc:
+        raise ReleaseError(f"{path} cannot be read as JSON: {TOO_DEEP}") from exc
     manifest = _manifest(path, content)
     if (manifest.table, manifest.version) != (table, version):
         raise ReleaseError(
@@ -182,6 +198,15 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float)
 
 
+def _is_budget(value: Any) -> bool:
+    return _is_number(value) and 0 <= value < math.inf
+
+
+def _within(value: Any, **most: int) -> bool:
+    """Whether it maps names to whole numbers, these from 1 to what is said of each."""
+    return _maps(value, _is_whole, *most) and all(1 <= value[name] <= most[name] for name in most)
+
+
 def _maps(value: Any, to: Callable[[Any], bool], *keys: str) -> bool:
     """Whether it is a mapping to such values, with these keys among others."""
     return isinstance(value, dict) and all(map(to, value.values())) and value.keys() >= {*keys}
@@ -195,14 +220,15 @@ ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "files": (lambda v: _maps(v, _is_text), "SHA-256 in hex by path"),
     "schema_fingerprint": (_is_text, "text"),
     "student": (
-        lambda v: _maps(v, _is_whole, "noise_width"),
-        "whole numbers, among them noise_width",
+        lambda v: _within(v, noise_width=MOST_NOISE),
+        f"whole numbers, among them noise_width from 1 to {MOST_NOISE:,}",
     ),
     "teacher": (
-        lambda v: _maps(v, _is_whole, "noise_width", "steps"),
-        "whole numbers, among them noise_width, steps",
+        lambda v: _within(v, noise_width=MOST_NOISE, steps=MOST_STEPS),
+        f"whole numbers, among them noise_width from 1 to {MOST_NOISE:,} and steps from 1 to "
+        f"{MOST_STEPS:,}",
     ),
-    "epsilon": (lambda v: v is None or _is_number(v), "a number or null"),
+    "epsilon": (lambda v: v is None or _is_budget(v), "a number from 0 or null"),
     "training": (lambda v: isinstance(v, dict), "a mapping"),
     "libraries": (lambda v: _maps(v, _is_text), "versions by name"),
     "fidelity": (
@@ -215,7 +241,7 @@ ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
 def _verified(repository: Path, name: str, expected: str) -> bytes:
     path = repository / name
     try:
-        data = path.read_bytes()
+        data = read_file(repository, name)
     except OSError as exc:
         raise ReleaseError(f"{path} cannot be read: {exc.strerror}") from exc
     found = hashlib.sha256(data).hexdigest()
@@ -225,6 +251,19 @@ def _verified(repository: Path, name: str, expected: str) -> bytes:
             f"the release expects {expected[:12]}… ({len(data):,} bytes found)"
         )
     return data
+
+
+def _check_model(path: Path, model: bytes) -> None:
+    """Refuse a graph that is not all in its file, which is what was hashed."""
+    try:
+        found = external_data(model)
+    except Malformed as exc:
+        raise ReleaseError(f"{path} is not an ONNX model: {exc}") from exc
+    if found is not None:
+        raise ReleaseError(
+            f"{path}: its tensor {shown(found.tensor)} refers to external data, "
+            f"{shown(found.location)}; allowed: models that hold all of their tensors"
+        )
 
 
 def write_release(

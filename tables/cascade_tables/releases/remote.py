@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade_tables.errors import ReleaseError
+from cascade_tables.releases.reading import LIMITS, check_size
 from cascade_tables.releases.release import (
     MANIFEST,
     VERSION,
@@ -142,8 +143,19 @@ class RemoteRepository:
                 raise ReleaseError(f"{self.url}/{name} cannot be written: {exc}") from exc
 
     def _read(self, name: str) -> bytes:
+        path, url = f"{self._root}/{name}", f"{self.url}/{name}"
+        limit = LIMITS[Path(name).name]
         try:
-            data: bytes = self._files.cat_file(f"{self._root}/{name}")
+            found = self._files.info(path)
+            if found["type"] != "file":
+                raise ReleaseError(f"{url} is of type {found['type']!r}; allowed: a file")
+            # Where the size is not told beforehand, no more than this is read.
+            size = found.get("size")
+            check_size(url, size or 0, limit)
+            data: bytes = self._files.cat_file(path, end=None if size else limit + 1)
+            check_size(url, len(data), limit)
+        except ReleaseError:
+            raise
         except FileNotFoundError as exc:
             raise ReleaseError(f"{self.url}/{name} does not exist") from exc
         except Exception as exc:

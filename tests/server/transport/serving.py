@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import grpc
 import uvloop
-from cascade_server.transport import TransportServer
+from cascade_server.transport import TransportLimits, TransportServer
 from cascade_server.transport.rpc import Arrival, Outcome, Status
-from cascade_server.transport.server import Grouped
+from cascade_server.transport.turns import Grouped
 
 T = TypeVar("T")
 MOST_STREAMS, MOST_BYTES = 4, 8 * 1024 * 1024
@@ -157,15 +158,20 @@ class Serving:
 
 
 @contextmanager
-def serving(patience: float = 20.0, max_age: float | None = None) -> Iterator[Serving]:
-    """One that is stopped at the end."""
+def serving(
+    max_age: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    **limits: Any,
+) -> Iterator[Serving]:
+    """One that is stopped at the end; `limits` are some of `TransportLimits`'s."""
     box: dict[str, Any] = {}
     started = threading.Event()
 
     async def life() -> None:
         service, group = Service(), Group()
         groups: Mapping[str, Grouped] = {f"/{SERVICE}/Grouped": group}
-        server = TransportServer(groups, MOST_STREAMS, MOST_BYTES, patience, max_age=max_age)
+        given = {"streams": MOST_STREAMS, "message_bytes": MOST_BYTES, **limits}
+        server = TransportServer(groups, TransportLimits(**given), max_age=max_age, clock=clock)
         server.add_generic_rpc_handlers((service.handlers(),))
         port = await server.start("127.0.0.1", 0, False)
         stop = box["stop"] = asyncio.Event()

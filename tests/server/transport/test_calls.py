@@ -118,14 +118,16 @@ class TestKinds:
 class TestMessages:
     """Their number, their size and their compression."""
 
-    @pytest.mark.parametrize("count", [0, 2])
-    def test_a_unary_call_has_one_message(self, transport: Serving, count: int) -> None:
+    @pytest.mark.parametrize(
+        ("count", "said"), [(0, "the call has no message"), (2, "more than one message")]
+    )
+    def test_a_unary_call_has_one_message(self, transport: Serving, count: int, said: str) -> None:
         with Peer(transport.port) as peer:
             stream = peer.begin(request("Echo"))
             peer.send(stream, message(b"x") * count)
             answer = peer.answer(stream)
             assert answer.status == "3"
-            assert f"{count} messages; exactly 1 is allowed" in answer.details
+            assert said in answer.details
 
     def test_no_data_at_all_is_no_message(self, transport: Serving) -> None:
         with Peer(transport.port) as peer:

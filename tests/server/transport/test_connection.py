@@ -6,6 +6,7 @@ import socket
 import struct
 
 import pytest
+from cascade_server.transport import TransportLimits
 from cascade_server.transport.frames import (
     ACK,
     CONTINUATION,
@@ -28,7 +29,6 @@ from cascade_server.transport.frames import (
     settings,
     window_update,
 )
-from cascade_server.transport.inbox import AHEAD
 from h2 import events
 from h2.settings import SettingCodes
 from hpack import Encoder
@@ -193,7 +193,7 @@ class TestWindows:
 
     def test_a_peer_that_ignores_the_window_is_sent_away(self, transport: Serving) -> None:
         # One message that fills the window, and nobody has read it when the next comes.
-        whole = message(bytes(AHEAD - 5))
+        whole = message(bytes(TransportLimits.ahead_bytes - 5))
         parts = [whole[at : at + 16_384] for at in range(0, len(whole), 16_384)]
         found = Raw(transport.port).say(
             frame(HEADERS, END_HEADERS, 1, block()),
@@ -231,19 +231,18 @@ class TestBroken:
             ),
             (frame(CONTINUATION, END_HEADERS, 1, block()), Code.PROTOCOL_ERROR, "of nothing"),
             (
-                frame(HEADERS, 0, 1, b"\0" * 16_000) + frame(CONTINUATION, 0, 1, b"\0" * 16_000),
+                frame(HEADERS, 0, 1, b"\0" * 16_000) + 2 * frame(CONTINUATION, 0, 1, b"\0" * 9000),
                 Code.ENHANCE_YOUR_CALM,
                 "headers of more than",
             ),
             (
-                frame(HEADERS, 0, 1, b"") + frame(CONTINUATION, 0, 1, b""),
+                frame(HEADERS, 0, 1, b"") + 9 * frame(CONTINUATION, 0, 1, b""),
                 Code.ENHANCE_YOUR_CALM,
-                "headers",
+                "headers in more than 8 CONTINUATION",
             ),
-            (frame(PRIORITY, 0, 1, b"\0"), Code.FRAME_SIZE_ERROR, "PRIORITY of 1"),
             (frame(RST_STREAM, 0, 0, b"\0" * 4), Code.PROTOCOL_ERROR, "RST_STREAM"),
             (frame(RST_STREAM, 0, 1, b"\0" * 3), Code.FRAME_SIZE_ERROR, "RST_STREAM"),
-            (frame(RST_STREAM, 0, 9, b"\0" * 4), Code.PROTOCOL_ERROR, "not open"),
+            (frame(RST_STREAM, 0, 9, b"\0" * 4), Code.PROTOCOL_ERROR, "stream 9, IDLE"),
             (frame(SETTINGS, 0, 1, b""), Code.PROTOCOL_ERROR, "SETTINGS on stream 1"),
             (frame(SETTINGS, 0, 0, b"\0" * 5), Code.FRAME_SIZE_ERROR, "6 each"),
             (settings({Setting.ENABLE_PUSH: 2}), Code.PROTOCOL_ERROR, "ENABLE_PUSH"),
@@ -290,7 +289,7 @@ class TestBroken:
 
     @pytest.mark.parametrize("said", [b"", PREFACE[:7], PREFACE])
     def test_who_says_nothing_is_not_waited_for(self, said: bytes) -> None:
-        with serving(patience=0.02) as transport:
+        with serving(preface_seconds=0.02) as transport:
             found = Raw(transport.port).say(said, preface=False, ends=False)
             assert found.goaway == (Code.ENHANCE_YOUR_CALM, "no HTTP/2 within 0.02 s")
 
@@ -336,10 +335,14 @@ class TestNoCalls:
             assert "/test.Service/Nothing" in answer.details
 
     @pytest.mark.parametrize("missing", ["method", "path"])
-    def test_a_request_without_its_pseudo_headers_ends_the_connection(
+    def test_a_request_without_its_pseudo_headers_ends_alone(
         self, transport: Serving, missing: str
     ) -> None:
         head = frame(HEADERS, END_HEADERS, 1, block(**{missing: ""}))
-        found = Raw(transport.port).say(head)
-        assert found.goaway is not None
-        assert found.goaway[0] == Code.PROTOCOL_ERROR
+        found = Raw(transport.port).say(head, frame(PING, 0, 0, b"and then"))
+        assert found.goaway is None
+        ends = [each for each in found.frames if each[0] in (RST_STREAM, PING)]
+        assert ends == [
+            (RST_STREAM, 0, 1, Code.PROTOCOL_ERROR.to_bytes(4, "big")),
+            (PING, ACK, 0, b"and then"),
+        ]

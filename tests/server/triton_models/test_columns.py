@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pytest
+from cascade_proto.cells import FIELDS
 from cascade_server.cascade import synthesis
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
@@ -21,7 +22,6 @@ from cascade_server.triton_models.quick import Quick, Rows
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor
 from cascade_server.wire.model_tensors import DATATYPES
 from cascade_server.wire.parameters import check_parameters
-from cascade_server.wire.rows import FIELDS
 from cascade_server.wire.tensors import BYTES, DTYPES, Tensor
 from cascade_tables import Codec, ColumnData, Frame, Kind, ValueNotAllowed, infer_schema
 from numpy.typing import NDArray

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cascade_proto.cells import ABSENT_STATE, NULL_STATE
 from cascade_server.cascade import synthesis
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
@@ -21,7 +22,6 @@ from cascade_server.triton_models.quick import Ask, Quick
 from cascade_server.triton_models.row_lookup import RowLookup
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor
 from cascade_server.wire.parameters import check_parameters
-from cascade_server.wire.rows import ABSENT_STATE, NULL_STATE
 from cascade_tables import Codec, ColumnData, Frame, ValueNotAllowed, infer_schema, load_release
 from numpy.typing import NDArray
 

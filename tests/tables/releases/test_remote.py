@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,3 +120,28 @@ def test_a_url_that_nobody_knows_is_named() -> None:
         RemoteRepository("nope://x")
     assert is_url("s3://bucket")
     assert not is_url("model_repository")
+
+
+@pytest.mark.parametrize("kind", ["a named pipe", "a folder"])
+def test_what_is_no_file_is_not_read(kind: str, releases: Path, tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/remote"
+    remote = RemoteRepository(url)
+    remote.publish(releases, TABLE, 1)
+    path = tmp_path / "remote" / f"{TABLE}_student/1/model.onnx"
+    path.unlink()
+    if kind == "a folder":
+        path.mkdir()
+    else:
+        os.mkfifo(path)
+    with pytest.raises(ReleaseError, match=r"model\.onnx is of type '.*'; allowed: a file"):
+        remote.fetch(TABLE, 1, tmp_path / "cache")
+    assert list_releases(tmp_path / "cache") == {}
+
+
+def test_a_file_of_an_absurd_size_is_not_read(releases: Path, tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/remote"
+    remote = RemoteRepository(url)
+    remote.publish(releases, TABLE, 1)
+    os.truncate(tmp_path / "remote" / f"{TABLE}_student/1/model.onnx", 2**40)
+    with pytest.raises(ReleaseError, match=r"has 1,099,511,627,776 bytes or more; allowed: at mo"):
+        remote.fetch(TABLE, 1, tmp_path / "cache")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.environments import NotInstalled, environment
+from benchmarks.peers.environments import NotInstalled, environment
 from tests.server.running import Running
 
 PACKAGES = ("tritonclient[grpc]==2.73.0", "grpcio==1.81.1", "protobuf==6.33.6", "numpy==2.4.6")

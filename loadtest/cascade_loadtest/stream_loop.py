@@ -8,7 +8,6 @@ machine with the server: it counts answers by walking over a message's fields an
 from __future__ import annotations
 
 import asyncio
-import struct
 import time
 from typing import cast
 
@@ -16,23 +15,22 @@ import numpy as np
 import uvloop
 from numpy.typing import NDArray
 
-from benchmarks.h2load import LoadFailed, Measured
-from benchmarks.open_loop import (
+from cascade_loadtest.errors import LoadFailed
+from cascade_loadtest.frames import (
     ACK,
     DATA,
     END_HEADERS,
     END_STREAM,
-    HEADER_TABLE_SIZE,
     HEADERS,
-    INITIAL_WINDOW_SIZE,
-    LARGEST_WINDOW,
     PING,
     RST_STREAM,
     SETTINGS,
-    WINDOW_UPDATE,
     frame,
-    literals,
+    grpc_headers,
+    grpc_message,
+    preface,
 )
+from cascade_loadtest.h2load import Measured
 
 METHOD = "/cascade.v1.Synthesis/SynthesizeStream"
 # Fields of `SynthesizeStreamRequest` and of `StreamedAnswer`: number << 3 | length-delimited.
@@ -85,7 +83,7 @@ class Loop:
             each = bytes([ID]) + varint(self.sent) + self._request
             body += bytes([REQUESTS]) + varint(len(each)) + each
             self.sent += 1
-        return struct.pack(">BI", 0, len(body)) + body if some else b""
+        return grpc_message(body) if some else b""
 
     def answered(self, message: bytes) -> int:
         """Take a message; returns how many answers it has."""
@@ -115,21 +113,9 @@ class Stream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)
-        settings = struct.pack(">HIHI", HEADER_TABLE_SIZE, 0, INITIAL_WINDOW_SIZE, LARGEST_WINDOW)
-        window = struct.pack(">I", LARGEST_WINDOW - 65_535)
-        headers = {
-            ":method": "POST",
-            ":scheme": "http",
-            ":path": METHOD,
-            ":authority": self._target,
-            "te": "trailers",
-            "content-type": "application/grpc",
-        }
-        transport.write(
-            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-            + frame(SETTINGS, 0, 0, settings)
-            + frame(WINDOW_UPDATE, 0, 0, window)
-            + frame(HEADERS, END_HEADERS, 1, literals(headers))
+        self._transport.write(
+            preface()
+            + frame(HEADERS, END_HEADERS, 1, grpc_headers(self._target, METHOD))
             + frame(DATA, 0, 1, self._loop.message(self._under_way))
         )
 

@@ -12,6 +12,7 @@ import grpc
 from cascade_proto import synthesis_pb2 as pb
 
 from cascade_client.errors import PUSHBACK_KEY
+from cascade_client.turns.outcomes import was_turned_away
 
 # Requests of one message at most: others on the connection get their turn.
 MESSAGE_REQUESTS = 64
@@ -117,4 +118,7 @@ def broken(exc: grpc.RpcError | None) -> StreamedError:
     """How the requests of a stream that has ended have failed."""
     if exc is None:
         return StreamedError(grpc.StatusCode.UNAVAILABLE, ENDED)
+    if was_turned_away(exc):
+        # The stream is to be opened again, when a call of this connection has ended.
+        return StreamedError(grpc.StatusCode.UNAVAILABLE, exc.details())
     return StreamedError(exc.code(), exc.details() or "")

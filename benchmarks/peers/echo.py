@@ -1,7 +1,7 @@
 """The floor: a bare grpc.aio server under uvloop whose answers have a given size.
 
-    python -m benchmarks.echo --answer-bytes 900
-    python -m benchmarks.echo --answer-bytes 900 --own     this project's transport instead
+    python -m benchmarks.peers.echo --answer-bytes 900
+    python -m benchmarks.peers.echo --answer-bytes 900 --own     this project's transport instead
 
 Any method is answered (of our transport: `Synthesize`); the first line it prints is where it
 listens.
@@ -11,14 +11,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import grpc
 import uvloop
+from cascade_loadtest.requests import SYNTHESIZE
 from cascade_server.transport import Arrival, TransportServer
 
-SYNTHESIZE = "/cascade.v1.Synthesis/Synthesize"
+
+def command(answer_bytes: int, *options: str) -> tuple[str, ...]:
+    """What starts it in a process of its own."""
+    size = ("--answer-bytes", str(answer_bytes))
+    return (sys.executable, "-m", "benchmarks.peers.echo", *size, *options)
 
 
 class Echo(grpc.GenericRpcHandler):
@@ -42,7 +48,7 @@ class Same:
     def __init__(self, answer: bytes) -> None:
         self._answer = answer
 
-    def admit(self, _arrival: Arrival, _waiting: int) -> None:
+    def admit(self, _arrived: float, _deadline: float, _waiting: int) -> None:
         """All may wait."""
 
     def take(self, arrivals: Sequence[Arrival], _waiting: int) -> Sequence[bytes]:
@@ -52,7 +58,7 @@ class Same:
 
 async def serve_own(answer: bytes) -> None:
     """Until the process is ended."""
-    server = TransportServer({SYNTHESIZE: Same(answer)}, 16, 2**20)
+    server = TransportServer({SYNTHESIZE: Same(answer)})
     port = await server.start("127.0.0.1", 0, reuse_port=False)
     print(f"serving on 127.0.0.1:{port}", flush=True)
     await asyncio.Event().wait()
@@ -69,7 +75,7 @@ async def serve(answer: bytes) -> None:
 
 def main() -> None:
     """Parse the command line and serve."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.echo")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.echo")
     parser.add_argument("--answer-bytes", type=int, required=True)
     parser.add_argument("--own", action="store_true", help="this project's transport")
     options = parser.parse_args()

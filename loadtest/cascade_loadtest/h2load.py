@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import struct
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -12,9 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade_loadtest.errors import LoadFailed
+from cascade_loadtest.frames import grpc_message
 
-class LoadFailed(Exception):
-    """h2load is not there, or calls failed."""
+# Calls in flight where a server is to be busy.
+IN_FLIGHT = 16
+# Calls that warm a server, all in flight and then one at a time.
+WARM_CALLS, WARM_CALLS_ALONE = 2000, 500
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Measured:
     calls_per_s: float
 
     def quantile(self, q: float) -> float:
+        """Milliseconds that a share of the calls took at most."""
         return float(np.quantile(self.milliseconds, q))
 
 
@@ -50,8 +54,7 @@ def load(
         raise LoadFailed("h2load is not installed; Debian's package is nghttp2-client")
     with tempfile.TemporaryDirectory() as folder:
         body, log = Path(folder) / "body.bin", Path(folder) / "log.tsv"
-        # gRPC over HTTP/2: a byte for compression and the length before each message.
-        body.write_bytes(struct.pack(">BI", 0, len(message)) + message)
+        body.write_bytes(grpc_message(message))
         command = [program, "-n", str(calls), "-c", str(connections)]
         command += ["-m", str(in_flight // connections), "-d", str(body)]
         command += ["-H", "content-type: application/grpc", "-H", "te: trailers"]
@@ -59,9 +62,24 @@ def load(
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         if done.returncode != 0:
             raise LoadFailed(f"h2load failed: {done.stderr or done.stdout}")
-        lines = np.loadtxt(log, dtype=np.int64, ndmin=2)
+        found = [int(word) for word in log.read_text().split()]
+    # A line a call: when it began and what it took, microseconds, and between them its status.
+    lines = np.array(found, np.int64).reshape(-1, 3)
     if len(lines) != calls or (lines[:, 1] != 200).any():
         raise LoadFailed(f"{int((lines[:, 1] == 200).sum())} of {calls} calls ended with HTTP 200")
     start, micros = lines[:, 0], lines[:, 2]
     seconds = ((start + micros).max() - start.min()) / 1e6
-    return Measured(micros / 1e3, calls / seconds)
+    return Measured(micros / 1e3, float(calls / seconds))
+
+
+def warm(target: str, method: str, message: bytes, in_flight: int = IN_FLIGHT) -> None:
+    """Ask a server that has just been started as it is about to be asked.
+
+    Whoever is compared with another is warmed alike. Ours learns meanwhile how long its networks
+    take, and its pool what is asked for.
+
+    Raises:
+        LoadFailed: as `load`.
+    """
+    load(target, method, message, WARM_CALLS, in_flight)
+    load(target, method, message, WARM_CALLS_ALONE, 1)

@@ -5,7 +5,7 @@ a model, and a response cache. That stub was built for NumPy 1 (with NumPy 2 it 
 tensor), so it has an environment of its own, made once in the cache directory; this checkout's
 packages are laid over it. There is no ONNX and no TensorRT backend in it.
 
-    python -m benchmarks.triton_server model_repository --port 8001
+    python -m benchmarks.peers.triton_server model_repository --port 8001
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from pathlib import Path
 
 import grpc
 
-from benchmarks.environments import NotInstalled, environment
+from benchmarks.peers.environments import NotInstalled, environment
+from benchmarks.peers.triton_messages import READY, SERVER_READY
 from benchmarks.tables import ROOT
-from benchmarks.triton_messages import READY, SERVER_READY
 
 # Pinned, as constraints.txt pins everything else; NumPy as the wheel wants it.
 PACKAGES = (
@@ -242,7 +242,7 @@ def _wait_ready(target: str, process: subprocess.Popen[bytes], log: Path) -> Non
 def main() -> None:
     """Serve until it ends or Ctrl-C."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.triton_server",
+        prog="python -m benchmarks.peers.triton_server",
         description="Serve a model repository in a real Triton, from its wheel.",
     )
     parser.add_argument("repository", type=Path, nargs="?", default=ROOT / "model_repository")

@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_client.streamed import (
+from cascade_client.sessions.messages import (
     LATE,
     MESSAGE_REQUESTS,
     Asked,

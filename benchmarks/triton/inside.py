@@ -18,16 +18,17 @@ from typing import Any
 
 import grpc
 import numpy as np
+from cascade_loadtest.errors import LoadFailed
+from cascade_loadtest.h2load import IN_FLIGHT, load
+from cascade_loadtest.requests import LATE
 from cascade_proto import inference_pb2 as pb
 from cascade_tables import Kind, Release, list_releases, load_release
 from cascade_tables.releases.triton_files import configure
 from rich.console import Console
 
-from benchmarks import triton_student
-from benchmarks.h2load import LoadFailed, load
-from benchmarks.latency import IN_FLIGHT, MISSING
-from benchmarks.triton_messages import MODEL_INFER, student_request
-from benchmarks.triton_server import triton
+from benchmarks.peers import triton_student
+from benchmarks.peers.triton_messages import MODEL_INFER, student_request
+from benchmarks.peers.triton_server import triton
 
 STATISTICS = "/inference.GRPCInferenceService/ModelStatistics"
 CONNECTIONS = 8
@@ -57,24 +58,24 @@ def requests(channel: grpc.Channel, release: Release) -> dict[str, bytes]:
     nothing.parameters["fidelity"].string_param = "fast"
     drawn = infer(channel, nothing.SerializeToString()).raw_output_contents[0]
     known = np.frombuffer(drawn).copy()
-    known[:MISSING] = math.nan
+    known[:LATE] = math.nan
     row = pb.ModelInferRequest()
     row.CopyFrom(nothing)
     row.raw_input_contents[0] = known.tobytes()
     answer = np.frombuffer(infer(channel, row.SerializeToString()).raw_output_contents[0])
-    if not (np.array_equal(answer[MISSING:], known[MISSING:]) and np.isfinite(answer).all()):
+    if not (np.array_equal(answer[LATE:], known[LATE:]) and np.isfinite(answer).all()):
         raise LoadFailed(f"{table} answers {answer} to {known}")
     columns = pb.ModelInferRequest(model_name=table)
     columns.parameters["fidelity"].string_param = "fast"
-    for column in schema.columns[:MISSING]:
+    for column in schema.columns[:LATE]:
         columns.outputs.add(name=column.name)
-    for column, value in zip(schema.columns[MISSING:], known[MISSING:].tolist(), strict=True):
+    for column, value in zip(schema.columns[LATE:], known[LATE:].tolist(), strict=True):
         _add(columns, column, value)
     message = columns.SerializeToString()
-    if len(infer(channel, message).outputs) != MISSING:
-        raise LoadFailed(f"{table} does not answer {MISSING} columns")
+    if len(infer(channel, message).outputs) != LATE:
+        raise LoadFailed(f"{table} does not answer {LATE} columns")
     slots = len(release.codec.layout.sizes)
-    observed = (np.array(release.codec.layout.column) >= MISSING)[None]
+    observed = (np.array(release.codec.layout.column) >= LATE)[None]
     tokens = np.zeros((1, slots), np.int32)
     out = {"row": row.SerializeToString(), "columns": message}
     for name in (triton_student.NAME, f"{table}_student"):

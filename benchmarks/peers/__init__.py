@@ -1,0 +1,1 @@
+"""What this project is measured beside: a bare echo, a real Triton with the same student, torch."""

@@ -1,0 +1,1 @@
+"""The student in our server and in a real Triton, and the cascade inside Triton."""

@@ -1,0 +1,167 @@
+"""How a server's releases are changed: what `Client.releases` and `AsyncClient.releases` are."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from cascade_proto import synthesis_pb2 as pb
+from cascade_proto.synthesis_pb2_grpc import ReleasesStub
+
+from cascade_client.errors import CascadeError, PermissionDenied
+from cascade_client.releases import ReleaseReport, release_report
+
+if TYPE_CHECKING:
+    from cascade_client.async_client import AsyncClient
+    from cascade_client.client import Client
+
+# Seconds for what loads: new processes verify and warm every release with what others leave of the
+# processors.
+LOAD_TIMEOUT = 300.0
+# The name, in a server's state folder, of the socket over which releases may always be changed.
+SOCKET = "control.sock"
+OFF = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNIMPLEMENTED)
+
+
+def explained(error: CascadeError, target: str) -> CascadeError:
+    """The error of a call that changes releases, with the way that is open where one is closed."""
+    if target.startswith("unix:"):
+        return error
+    if error.code not in OFF and not re.search("release.control", str(error)):
+        return error
+    return PermissionDenied(
+        f"{error}: {target} takes no control of releases over the network. Where it runs, ask over "
+        f"the socket in its state folder: `cascade releases ... --state-dir STATE_DIR`, or "
+        f"Client('unix:STATE_DIR/{SOCKET}')",
+        code=error.code,
+    )
+
+
+class Releases:
+    """What may be asked of a server about its releases; see `Client.releases`.
+
+    Each method returns how things are once it is done. What loads or unloads has new processes
+    made, which take over when they are ready; nobody else notices. The rest changes in an instant.
+    A report may also say that something was not done: a release that could not be loaded is
+    `ReleaseState.REFUSED`, with its reason.
+
+    Args:
+        client: of the server. One that takes no control of releases over the network is asked over
+            the socket in its state folder: ``Client("unix:STATE_DIR/control.sock")``.
+
+    Raises:
+        NotFound: no such table or version.
+        InvalidRequest: it cannot be, and why: a release is damaged, or the server is a process by
+            itself.
+        PermissionDenied: not over the network.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._stub = ReleasesStub(client._channel)
+
+    def list(self, *, timeout: float | None = None) -> ReleaseReport:
+        """Every release that is loaded or in the repository, and the share that each answers."""
+        return self._do(self._stub.ListReleases, pb.ListReleasesRequest(), timeout)
+
+    def load(
+        self, table: str = "", version: int = 0, *, timeout: float = LOAD_TIMEOUT
+    ) -> ReleaseReport:
+        """Load a version, also one that is loaded; 0: what the table's policy says; no table: all
+        that has changed in the repository."""
+        request = pb.LoadReleaseRequest(table=table, version=version)
+        return self._do(self._stub.LoadRelease, request, timeout)
+
+    def unload(
+        self, table: str, version: int = 0, *, timeout: float = LOAD_TIMEOUT
+    ) -> ReleaseReport:
+        """Unload a version; 0: all of the table."""
+        request = pb.UnloadReleaseRequest(table=table, version=version)
+        return self._do(self._stub.UnloadRelease, request, timeout)
+
+    def canary(
+        self, table: str, version: int, share: float, *, timeout: float | None = None
+    ) -> ReleaseReport:
+        """Give a loaded version a share, in (0, 1), of the requests that name none. It is promoted
+        once it has kept the table's objectives, and rolled back as soon as it does not."""
+        request = pb.StartCanaryRequest(table=table, version=version, share=share)
+        return self._do(self._stub.StartCanary, request, timeout)
+
+    def promote(
+        self, table: str, version: int = 0, *, timeout: float | None = None
+    ) -> ReleaseReport:
+        """Let a version answer who names none; 0: the canary."""
+        request = pb.PromoteReleaseRequest(table=table, version=version)
+        return self._do(self._stub.PromoteRelease, request, timeout)
+
+    def roll_back(self, table: str, *, timeout: float | None = None) -> ReleaseReport:
+        """End the trial of a canary; without one, let answer who did before."""
+        request = pb.RollBackReleaseRequest(table=table)
+        return self._do(self._stub.RollBackRelease, request, timeout)
+
+    def _do(self, method: Any, request: Any, timeout: float | None) -> ReleaseReport:
+        client = self._client
+        try:
+            return release_report(client._call(method, request, client._expiry(timeout)))
+        except CascadeError as exc:
+            raise explained(exc, client.target) from exc.__cause__
+
+
+class AsyncReleases:
+    """As `Releases`, to be awaited; see `AsyncClient.releases`."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    @cached_property
+    def _stub(self) -> ReleasesStub:
+        # In the event loop, as the client's own.
+        return ReleasesStub(self._client._channel)
+
+    async def list(self, *, timeout: float | None = None) -> ReleaseReport:
+        """Every release that is loaded or in the repository, and the share that each answers."""
+        return await self._do(self._stub.ListReleases, pb.ListReleasesRequest(), timeout)
+
+    async def load(
+        self, table: str = "", version: int = 0, *, timeout: float = LOAD_TIMEOUT
+    ) -> ReleaseReport:
+        """Load a version, also one that is loaded; 0: what the table's policy says; no table: all
+        that has changed in the repository."""
+        request = pb.LoadReleaseRequest(table=table, version=version)
+        return await self._do(self._stub.LoadRelease, request, timeout)
+
+    async def unload(
+        self, table: str, version: int = 0, *, timeout: float = LOAD_TIMEOUT
+    ) -> ReleaseReport:
+        """Unload a version; 0: all of the table."""
+        request = pb.UnloadReleaseRequest(table=table, version=version)
+        return await self._do(self._stub.UnloadRelease, request, timeout)
+
+    async def canary(
+        self, table: str, version: int, share: float, *, timeout: float | None = None
+    ) -> ReleaseReport:
+        """Give a loaded version a share, in (0, 1), of the requests that name none. It is promoted
+        once it has kept the table's objectives, and rolled back as soon as it does not."""
+        request = pb.StartCanaryRequest(table=table, version=version, share=share)
+        return await self._do(self._stub.StartCanary, request, timeout)
+
+    async def promote(
+        self, table: str, version: int = 0, *, timeout: float | None = None
+    ) -> ReleaseReport:
+        """Let a version answer who names none; 0: the canary."""
+        request = pb.PromoteReleaseRequest(table=table, version=version)
+        return await self._do(self._stub.PromoteRelease, request, timeout)
+
+    async def roll_back(self, table: str, *, timeout: float | None = None) -> ReleaseReport:
+        """End the trial of a canary; without one, let answer who did before."""
+        request = pb.RollBackReleaseRequest(table=table)
+        return await self._do(self._stub.RollBackRelease, request, timeout)
+
+    async def _do(self, method: Any, request: Any, timeout: float | None) -> ReleaseReport:
+        client = self._client
+        try:
+            return release_report(await client._call(method, request, client._expiry(timeout)))
+        except CascadeError as exc:
+            raise explained(exc, client.target) from exc.__cause__

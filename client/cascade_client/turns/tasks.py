@@ -1,0 +1,129 @@
+"""Tasks of one event loop that wait for their turn in a `TurnQueue`."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import grpc
+
+from cascade_client.turns.outcomes import AGAIN, dropped, end_of, expired, foreseen
+from cascade_client.turns.queue import End, Limits, State, TurnQueue, TurnStatistics, Waiting
+
+T = TypeVar("T")
+
+
+class TaskTurns:
+    """Sends the calls of any number of tasks, so many at a time; `ThreadTurns` for asyncio.
+
+    Args:
+        limits: how many at a time; None: as many as come.
+        clock: monotonic seconds.
+        sleep: waits, in seconds of that clock.
+    """
+
+    def __init__(
+        self,
+        limits: Limits | None,
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[object]],
+    ) -> None:
+        self._queue = None if limits is None else TurnQueue(limits)
+        self._clock, self._sleep = clock, sleep
+
+    @property
+    def waits(self) -> bool:
+        """Whether calls wait here at all."""
+        return self._queue is not None
+
+    def statistics(self) -> TurnStatistics | None:
+        """How things stand; None: nothing waits here."""
+        return None if self._queue is None else self._queue.statistics()
+
+    def check(self, expiry: float, kind: str) -> None:
+        """As `ThreadTurns.check`."""
+        if self._queue is not None and self._queue.has_waiting:
+            self._check(self._queue, expiry, kind)
+
+    async def send(self, call: Callable[[], Awaitable[T]], expiry: float, kind: str) -> T:
+        """As `ThreadTurns.send`; a task that is cancelled gives its turn up."""
+        if self._queue is None:
+            return await call()
+        while True:
+            sent = await self._enter(self._queue, expiry, kind)
+            end = End.FAILED
+            try:
+                answer = await call()
+                end = End.ANSWERED
+                return answer
+            except grpc.RpcError as exc:
+                end = end_of(exc)
+                if end is not End.TURNED_AWAY:
+                    raise
+            finally:
+                alone = self._leave(self._queue, sent, kind, end)
+            if alone:
+                await self._sleep(AGAIN)
+
+    @asynccontextmanager
+    async def holding(self, expiry: float) -> AsyncIterator[None]:
+        """As `ThreadTurns.holding`."""
+        if self._queue is None:
+            yield
+            return
+        sent = await self._enter(self._queue, expiry, "")
+        end = End.FAILED
+        try:
+            yield
+        except grpc.RpcError as exc:
+            end = end_of(exc)
+            raise
+        finally:
+            if self._leave(self._queue, sent, "", end) and end is End.TURNED_AWAY:
+                await self._sleep(AGAIN)
+
+    def _check(self, queue: TurnQueue, expiry: float, kind: str) -> None:
+        lateness = queue.lateness(self._clock(), expiry, kind)
+        if lateness > 0:
+            queue.refused += 1
+            raise foreseen(lateness, queue.statistics().waiting)
+
+    async def _enter(self, queue: TurnQueue, expiry: float, kind: str) -> float:
+        """Wait for a turn; when it came."""
+        if queue.has_waiting:
+            self._check(queue, expiry, kind)
+        now = self._clock()
+        waiting = queue.enter(now, expiry, kind)
+        if waiting is None:
+            return now
+        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting.wake = told
+        try:
+            async with asyncio.timeout(None if math.isinf(expiry) else max(0.0, expiry - now)):
+                await told
+        except TimeoutError:
+            pass
+        except asyncio.CancelledError:
+            _wake(queue.give_up(self._clock(), waiting))
+            raise
+        if waiting.state is State.ITS_TURN:
+            return self._clock()
+        _wake(queue.give_up(self._clock(), waiting))
+        raise dropped() if waiting.state is State.LATE else expired()
+
+    def _leave(self, queue: TurnQueue, sent: float, kind: str, end: End) -> bool:
+        """A call has ended; whether none is in flight any more."""
+        told = queue.leave(self._clock(), sent, kind, end)
+        if told:
+            _wake(told)
+        return queue.in_flight == 0
+
+
+def _wake(told: Iterable[Waiting]) -> None:
+    for each in told:
+        future: Any = each.wake
+        if not future.done():
+            future.set_result(None)

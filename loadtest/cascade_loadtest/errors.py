@@ -1,0 +1,15 @@
+"""What goes wrong with a load, other than what it is there to find."""
+
+from __future__ import annotations
+
+
+class LoadTestError(Exception):
+    """Base of this package's errors."""
+
+
+class LoadFailed(LoadTestError):
+    """Nothing was measured: no generator, no server, or a call failed that has to succeed."""
+
+
+class PromiseError(LoadTestError):
+    """A file of promises cannot be used; names the key, the value and what is allowed."""

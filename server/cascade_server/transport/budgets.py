@@ -1,0 +1,112 @@
+"""How often something may be done, and how many bytes may be kept; time is told from outside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from cascade_server.transport.frames import Broken, Code
+from cascade_server.transport.limits import Rate
+
+
+class Bucket:
+    """Tokens of one kind, of one connection; time and use bring new ones.
+
+    Args:
+        what: is counted, for the message.
+        rate: burst, and what brings tokens.
+        now: monotonic seconds.
+    """
+
+    __slots__ = ("_rate", "_since", "_tokens", "_use", "_what")
+
+    def __init__(self, what: str, rate: Rate, now: float) -> None:
+        self._what, self._rate = what, rate
+        self._tokens, self._since, self._use = rate.burst, now, 0
+
+    def spend(self, now: float, use: int) -> None:
+        """Take one.
+
+        Args:
+            now: monotonic seconds.
+            use: signs of use of the connection so far.
+
+        Raises:
+            Broken: there is none.
+        """
+        rate = self._rate
+        earned = (now - self._since) * rate.per_second + (use - self._use) * rate.per_use
+        self._tokens = min(rate.burst, self._tokens + earned) - 1
+        self._since, self._use = now, use
+        if self._tokens < 0:
+            raise Broken(
+                Code.ENHANCE_YOUR_CALM,
+                f"too many {self._what}: {rate.burst:g} at once and {rate.per_second:g} a second "
+                "are allowed",
+            )
+
+
+class Held:
+    """Bytes that are kept for somebody.
+
+    Args:
+        most: that may be.
+        whole: of which this is a part; None: it is no part of anything.
+
+    Attributes:
+        size: that are.
+    """
+
+    __slots__ = ("_most", "_whole", "size")
+
+    def __init__(self, most: int, whole: Held | None = None) -> None:
+        self._most, self._whole = most, whole
+        self.size = 0
+
+    def take(self, size: int) -> bool:
+        """Keep so many more, if they may be; of a part, a single thing may be as large as it is."""
+        if self._whole is None:
+            if self.size + size > self._most:
+                return False
+        elif (self.size and self.size + size > self._most) or not self._whole.take(size):
+            return False
+        self.size += size
+        return True
+
+    def give(self, size: int) -> None:
+        """Keep them no longer."""
+        self.size -= size
+        if self._whole is not None:
+            self._whole.give(size)
+
+
+class Inflation:
+    """Has messages inflated a few at a time, so that what others want is done in between.
+
+    Args:
+        most: bytes a turn of the event loop; one message may be larger.
+        soon: has something called in the loop's next turn; `loop.call_soon`.
+    """
+
+    def __init__(self, most: int, soon: Callable[[Callable[[], None]], object]) -> None:
+        self._most, self._soon = most, soon
+        self._spent = 0
+
+    @property
+    def pauses(self) -> bool:
+        """Whether the next message is to wait for the next turn."""
+        return self._spent >= self._most
+
+    def spent(self, size: int) -> None:
+        """A message has been inflated to so many bytes."""
+        if not self._spent:
+            self._soon(self._anew)
+        self._spent += size
+
+    def _anew(self) -> None:
+        self._spent = 0
+
+    async def turn(self) -> None:
+        """Wait until a message may be inflated."""
+        while self.pauses:
+            await asyncio.sleep(0)

@@ -1,0 +1,85 @@
+"""What one caller may ask of the transport: every bound that it has, with its default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KIB, MIB = 2**10, 2**20
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How much of a thing a connection may do: a bucket of tokens.
+
+    Attributes:
+        burst: at once.
+        per_second: in the long run.
+        per_use: beside that, for every sign of use: a call that is answered, or a part of an
+            answer of a kilobyte or more that the peer has taken. Who is served much may say much.
+    """
+
+    burst: float
+    per_second: float
+    per_use: float = 0.0
+
+
+@dataclass(frozen=True)
+class TransportLimits:
+    """Bounds of a server, of a connection of it, and of a call.
+
+    The defaults are those of servers that have stood in the open for years, where those have one:
+    nghttp2's for resets and acknowledgements, Envoy's for windows and priorities, gRPC's for
+    headers. Beyond a rate the connection ends with ENHANCE_YOUR_CALM.
+
+    Attributes:
+        streams: calls that a connection may have at once.
+        message_bytes: of a message, as it is sent and once it is inflated.
+        ahead_bytes: of a call's messages that the peer may send before they are read.
+        header_list_bytes: of a call's headers, as HTTP/2 counts them.
+        continuations: CONTINUATION frames of a header block.
+        status_bytes: of an answer's trailers; longer texts are cut.
+        connections: at once; beyond it the one that has been idle longest ends, or the new one.
+        preface_seconds: in which a connection is to begin to speak HTTP/2.
+        headers_seconds: in which a header block is to be complete.
+        message_seconds: in which a message, a unary call or any other frame is to be complete.
+        stall_seconds: in which the peer is to take 16 KiB of an answer, or all that is left of it.
+        idle_seconds: without a call, after which a connection is asked to end.
+        turn_seconds: that a connection's frames may take before others have their turn.
+        backlog_seconds: that all frames which have waited may take, before new ones are read.
+        inflated_a_turn: bytes of inflated messages, after which calls wait for the next turn.
+        held_bytes: of large messages, inflated messages and unsent answers, of a connection.
+        held_bytes_in_all: of all connections.
+        resets: that the peer sends for calls which had more than half of their time left.
+        faults: calls that the server has to reset since the peer has made a mistake.
+        refused_streams: calls beyond `streams`.
+        settings, pings, priorities, window_updates: such frames.
+        empty_frames: DATA without data that is not the last.
+        unknown_frames: of kinds that are not known, and others that say nothing.
+    """
+
+    streams: int = 16
+    message_bytes: int = 16 * MIB
+    ahead_bytes: int = 256 * KIB
+    header_list_bytes: int = 16 * KIB
+    continuations: int = 8
+    status_bytes: int = 4 * KIB
+    connections: int = 1000
+    preface_seconds: float = 20.0
+    headers_seconds: float = 10.0
+    message_seconds: float = 60.0
+    stall_seconds: float = 30.0
+    idle_seconds: float = 600.0
+    turn_seconds: float = 0.001
+    backlog_seconds: float = 0.002
+    inflated_a_turn: int = MIB
+    held_bytes: int = 32 * MIB
+    held_bytes_in_all: int = 512 * MIB
+    resets: Rate = Rate(1000, 100)
+    faults: Rate = Rate(200, 20)
+    refused_streams: Rate = Rate(1000, 100)
+    settings: Rate = Rate(100, 10)
+    pings: Rate = Rate(500, 20, per_use=1)
+    priorities: Rate = Rate(200, 20, per_use=1)
+    window_updates: Rate = Rate(1000, 100, per_use=10)
+    empty_frames: Rate = Rate(100, 10)
+    unknown_frames: Rate = Rate(200, 20)

@@ -1,0 +1,450 @@
+"""HTTP/2 without a socket (RFC 9113): bytes in, events out, and what a server has to say to them.
+
+>>> session.receive(data)
+>>> while (event := session.step()) is not None:
+...     ...
+
+One step is one frame, so that whoever drives it can stop in between. Nothing here waits or asks
+what time it is but by the clock that is given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+
+from cascade_server.transport.budgets import Bucket
+from cascade_server.transport.events import (
+    QUIET,
+    CallBegan,
+    CallEnded,
+    DataCame,
+    Event,
+    PingAnswered,
+    SettingsChanged,
+    WindowOpened,
+)
+from cascade_server.transport.frames import (
+    ACK,
+    CONTINUATION,
+    END_HEADERS,
+    END_STREAM,
+    FRAME_BYTES,
+    HEADER_BYTES,
+    LARGEST_STREAM,
+    LARGEST_WINDOW,
+    PADDED,
+    PING,
+    PREFACE,
+    SETTINGS,
+    Broken,
+    Code,
+    PeerSettings,
+    StreamFault,
+    block_of,
+    changed,
+    frame,
+    head_of,
+    increment,
+    reset,
+    unpadded,
+    window_update,
+)
+from cascade_server.transport.headers import Heads
+from cascade_server.transport.limits import TransportLimits
+from cascade_server.transport.streams import NEXT, Fault, Input, State, Stream
+
+# Streams whose peer has not yet ended what it sends, though they are over; and gaps in the numbers.
+MOST_CUT, MOST_GAPS = 1024, 16
+# Times as many bytes as a list of headers may have that its block may have.
+BLOCK_SHARE = 2
+
+
+class Session:
+    """The protocol of one connection.
+
+    Attributes:
+        streams: those that are open, by number.
+        last_stream: the largest number that the peer has used.
+        last_taken: streams above it are refused.
+        use: signs that the connection is of use to its peer; see `limits.Rate`.
+        begun: whether the peer has begun as it should.
+
+    Args:
+        limits: what the peer may do.
+        put: takes frames that are to be sent.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, limits: TransportLimits, put: Callable[[bytes], None], clock: Callable[[], float]
+    ) -> None:
+        self._limits, self._put, self._clock = limits, put, clock
+        self.streams: dict[int, Stream] = {}
+        self.last_stream, self.last_taken = 0, LARGEST_STREAM
+        self.use = 0
+        self.begun = False
+        self._data, self._start = b"", 0
+        # Since when a frame or a header block is there in part; infinite: it is not.
+        self._part_since = self._block_since = math.inf
+        self._heads = Heads(limits.header_list_bytes)
+        # Of a header block that goes on in CONTINUATION frames: stream, flags, and what is there.
+        self._block: tuple[int, int, bytearray] | None = None
+        self._continuations = 0
+        self._cut: dict[int, None] = {}
+        self._gaps: deque[tuple[int, int]] = deque(maxlen=MOST_GAPS)
+        self._settings = PeerSettings()
+        # Bytes received since the last WINDOW_UPDATE of the whole connection.
+        self._received = 0
+        now = clock()
+        self._resets = Bucket("calls taken back", limits.resets, now)
+        self._faults = Bucket("faulty calls", limits.faults, now)
+        self._refused = Bucket("calls beyond the limit", limits.refused_streams, now)
+        self._told = Bucket("SETTINGS", limits.settings, now)
+        self._pings = Bucket("PINGs", limits.pings, now)
+        self._priorities = Bucket("PRIORITYs", limits.priorities, now)
+        self._updates = Bucket("WINDOW_UPDATEs", limits.window_updates, now)
+        self._empty = Bucket("DATA frames without data", limits.empty_frames, now)
+        self._unknown = Bucket("frames that say nothing", limits.unknown_frames, now)
+        # By kind, which is the index.
+        self._react: tuple[Callable[[int, int, bytes], Event], ...] = (
+            self._on_data,
+            self._on_headers,
+            self._on_priority,
+            self._on_reset,
+            self._on_settings,
+            self._on_push,
+            self._on_ping,
+            self._on_goaway,
+            self._on_window,
+            self._on_continuation,
+        )
+
+    # Bytes in.
+
+    def receive(self, data: bytes) -> None:
+        """Take what has come; `step` goes through it."""
+        left = self._data[self._start :]
+        self._data, self._start = left + data if left else data, 0
+
+    @property
+    def has_frame(self) -> bool:
+        """Whether a whole frame is there."""
+        size = len(self._data) - self._start
+        if size < HEADER_BYTES or not self.begun:
+            return False
+        head = self._data[self._start : self._start + 3]
+        # A frame that is too long is found out without the whole of it.
+        return size >= HEADER_BYTES + min(int.from_bytes(head, "big"), FRAME_BYTES)
+
+    def overdue(self, now: float) -> str | None:
+        """What the peer has begun and not gone on with; None: nothing."""
+        limits = self._limits
+        if now - self._block_since > limits.headers_seconds:
+            return f"headers that take more than {limits.headers_seconds:g} s"
+        if now - self._part_since > limits.message_seconds:
+            return f"a frame that takes more than {limits.message_seconds:g} s"
+        return None
+
+    def step(self) -> Event | None:
+        """Go through one frame; None: there is no whole one.
+
+        Raises:
+            Broken: the connection cannot go on.
+        """
+        data, start = self._data, self._start
+        size = len(data) - start
+        if not self.begun:
+            if not self._begins(data):
+                return None
+            start, size = self._start, len(data) - self._start
+        if size >= HEADER_BYTES:
+            high, low, kind, flags, number = head_of.unpack_from(data, start)
+            length = high << 8 | low
+            if length > FRAME_BYTES:
+                raise Broken(
+                    Code.FRAME_SIZE_ERROR, f"a frame of {length} bytes; {FRAME_BYTES} are allowed"
+                )
+            end = start + HEADER_BYTES + length
+            if end <= len(data):
+                self._start, self._part_since = end, math.inf
+                if self._block is not None and kind != CONTINUATION:
+                    raise Broken(Code.PROTOCOL_ERROR, "headers are interrupted by another frame")
+                if kind > CONTINUATION:
+                    self._unknown.spend(self._clock(), self.use)
+                    return QUIET
+                number &= LARGEST_STREAM
+                try:
+                    return self._react[kind](number, flags, data[start + HEADER_BYTES : end])
+                except StreamFault as exc:
+                    return self.fault(number, exc)
+        if size and self._part_since == math.inf:
+            self._part_since = self._clock()
+        return None
+
+    def _begins(self, data: bytes) -> bool:
+        if not PREFACE.startswith(data[: len(PREFACE)]):
+            raise Broken(Code.PROTOCOL_ERROR, "not HTTP/2; this is a gRPC server's port")
+        if len(data) < len(PREFACE) + HEADER_BYTES:
+            return False
+        if data[len(PREFACE) + 3] != SETTINGS or data[len(PREFACE) + 4] & ACK:
+            raise Broken(Code.PROTOCOL_ERROR, "the first frame is not SETTINGS")
+        self.begun, self._start = True, len(PREFACE)
+        return True
+
+    def _next(self, stream: Stream, what: Input) -> State:
+        found = NEXT[stream.state][what]
+        if isinstance(found, Fault):
+            raise _fault_of(found, f"{what.name} on stream {stream.number}, {stream.state.name}")
+        return found
+
+    def fault(self, number: int, fault: StreamFault) -> Event:
+        """The peer has made a mistake that costs it one stream."""
+        self._faults.spend(self._clock(), self.use)
+        self._put(reset(number, fault.code))
+        stream = self.streams.pop(number, None)
+        if stream is None:
+            return QUIET
+        if stream.state is State.OPEN:
+            self._cuts(number)
+        stream.state = State.CLOSED
+        return CallEnded(stream)
+
+    def _cuts(self, number: int) -> None:
+        self._cut[number] = None
+        if len(self._cut) > MOST_CUT:
+            del self._cut[next(iter(self._cut))]
+
+    def _over(self, number: int, what: Input, name: str) -> bool:
+        """Whether a stream that is not there was cut; a mistake where it was not and may not be."""
+        cut = number in self._cut
+        if number == 0 or number > self.last_stream:
+            state = State.IDLE
+        elif cut:
+            state = State.CUT
+        else:
+            state = State.CLOSED
+        found = NEXT[state][what]
+        if isinstance(found, Fault):
+            raise _fault_of(found, f"{name} on stream {number}, {state.name}")
+        if found is State.CLOSED:
+            self._cut.pop(number, None)
+        return cut
+
+    # Frames, by kind.
+
+    def _on_data(self, number: int, flags: int, payload: bytes) -> Event:
+        size = len(payload)
+        self._received += size
+        if self._received > LARGEST_WINDOW // 2:
+            self._put(window_update(0, self._received))
+            self._received = 0
+        if flags & PADDED:
+            payload = unpadded(flags, payload)
+        last = flags & END_STREAM
+        if not payload and not last:
+            self._empty.spend(self._clock(), self.use)
+        stream = self.streams.get(number)
+        what = Input.DATA_END if last else Input.DATA
+        if stream is None:
+            self._over(number, what, "DATA")
+            return QUIET
+        found = NEXT[stream.state][what]
+        if found.__class__ is Fault:
+            self._next(stream, what)
+        stream.window -= size
+        if stream.window < 0:
+            raise Broken(Code.FLOW_CONTROL_ERROR, f"more DATA on stream {number} than was granted")
+        if stream.expected is not None:
+            stream.expected -= len(payload)
+            self._check_length(stream, bool(last))
+        stream.state = found  # type: ignore[assignment]
+        return DataCame(stream, payload, bool(last))
+
+    def _check_length(self, stream: Stream, last: bool) -> None:
+        left = stream.expected
+        if left is not None and (left < 0 or (last and left)):
+            raise StreamFault(Code.PROTOCOL_ERROR, "more or less DATA than content-length says")
+
+    def _on_headers(self, number: int, flags: int, payload: bytes) -> Event:
+        if number % 2 == 0:
+            raise Broken(Code.PROTOCOL_ERROR, f"HEADERS on stream {number}; the odd are a client's")
+        block = block_of(flags, payload)
+        if flags & END_HEADERS:
+            return self._on_block(number, flags, block)
+        self._block, self._continuations = (number, flags, bytearray(block)), 0
+        self._block_since = self._clock()
+        return QUIET
+
+    def _on_continuation(self, number: int, flags: int, payload: bytes) -> Event:
+        if self._block is None or self._block[0] != number:
+            raise Broken(Code.PROTOCOL_ERROR, "CONTINUATION of nothing")
+        _, first, block = self._block
+        block += payload
+        self._continuations += 1
+        limits = self._limits
+        if self._continuations > limits.continuations:
+            raise Broken(
+                Code.ENHANCE_YOUR_CALM,
+                f"headers in more than {limits.continuations} CONTINUATION frames",
+            )
+        if len(block) > BLOCK_SHARE * limits.header_list_bytes:
+            raise Broken(
+                Code.ENHANCE_YOUR_CALM, f"headers of more than {limits.header_list_bytes} bytes"
+            )
+        if not flags & END_HEADERS:
+            return QUIET
+        self._block, self._block_since = None, math.inf
+        return self._on_block(number, first, bytes(block))
+
+    def _on_block(self, number: int, flags: int, block: bytes) -> Event:
+        last = bool(flags & END_STREAM)
+        if number <= self.last_stream:
+            return self._on_trailers(number, last, block)
+        if number > self.last_stream + 2:
+            self._gaps.append((self.last_stream, number))
+        self.last_stream = number
+        try:
+            head = self._heads.read(block)
+        except StreamFault:
+            if not last:
+                self._cuts(number)
+            raise
+        if len(self.streams) >= self._limits.streams or number > self.last_taken:
+            self._put(reset(number, Code.REFUSED_STREAM))
+            if not last:
+                self._cuts(number)
+            if number <= self.last_taken:
+                self._refused.spend(self._clock(), self.use)
+            return QUIET
+        state = State.HALF_CLOSED if last else State.OPEN
+        stream = Stream(number, state, self._limits.ahead_bytes, head, self._clock())
+        self.streams[number] = stream
+        if stream.expected is not None:
+            self._check_length(stream, last)
+        return CallBegan(stream, head, last)
+
+    def _on_trailers(self, number: int, last: bool, block: bytes) -> Event:
+        """A second block of a call's headers ends what the caller sends."""
+        what = Input.HEADERS_END if last else Input.HEADERS
+        stream = self.streams.get(number)
+        if stream is None and any(low < number < high for low, high in self._gaps):
+            raise Broken(
+                Code.PROTOCOL_ERROR, f"stream {number} after {self.last_stream} had been begun"
+            )
+        self._heads.trailers(block)
+        if stream is None:
+            self._over(number, what, "HEADERS")
+            return QUIET
+        stream.state = self._next(stream, what)
+        self._check_length(stream, last)
+        return DataCame(stream, b"", True)
+
+    def _on_priority(self, number: int, flags: int, payload: bytes) -> Event:
+        if number == 0:
+            raise Broken(Code.PROTOCOL_ERROR, "PRIORITY on stream 0")
+        self._priorities.spend(self._clock(), self.use)
+        if len(payload) != 5:
+            raise StreamFault(
+                Code.FRAME_SIZE_ERROR, f"PRIORITY of {len(payload)} bytes; 5 are allowed"
+            )
+        return QUIET
+
+    def _on_push(self, number: int, flags: int, payload: bytes) -> Event:
+        raise Broken(Code.PROTOCOL_ERROR, "a client does not push")
+
+    def _on_reset(self, number: int, flags: int, payload: bytes) -> Event:
+        if len(payload) != 4:
+            raise Broken(
+                Code.FRAME_SIZE_ERROR, f"RST_STREAM of {len(payload)} bytes; 4 are allowed"
+            )
+        stream = self.streams.pop(number, None)
+        now = self._clock()
+        if stream is None:
+            if not self._over(number, Input.RST_STREAM, "RST_STREAM"):
+                self._unknown.spend(now, self.use)
+            return QUIET
+        stream.state = State.CLOSED
+        # Who has waited for half of what there was has had a reason to go.
+        if stream.timeout is None or now - stream.since < stream.timeout / 2:
+            self._resets.spend(now, self.use)
+        return CallEnded(stream)
+
+    def _on_settings(self, number: int, flags: int, payload: bytes) -> Event:
+        if number != 0:
+            raise Broken(Code.PROTOCOL_ERROR, f"SETTINGS on stream {number}; allowed: 0")
+        if flags & ACK:
+            if payload:
+                raise Broken(Code.FRAME_SIZE_ERROR, "an acknowledgement of SETTINGS with values")
+            self._unknown.spend(self._clock(), self.use)
+            return QUIET
+        self._told.spend(self._clock(), self.use)
+        before, self._settings = self._settings, changed(payload, self._settings)
+        self._put(frame(SETTINGS, ACK, 0))
+        return SettingsChanged(self._settings, self._settings.window - before.window)
+
+    def _on_ping(self, number: int, flags: int, payload: bytes) -> Event:
+        if number != 0:
+            raise Broken(Code.PROTOCOL_ERROR, f"PING on stream {number}; allowed: 0")
+        if len(payload) != 8:
+            raise Broken(Code.FRAME_SIZE_ERROR, f"PING of {len(payload)} bytes; 8 are allowed")
+        self._pings.spend(self._clock(), self.use)
+        if flags & ACK:
+            return PingAnswered(payload)
+        self._put(frame(PING, ACK, 0, payload))
+        return QUIET
+
+    def _on_goaway(self, number: int, flags: int, payload: bytes) -> Event:
+        if number != 0:
+            raise Broken(Code.PROTOCOL_ERROR, f"GOAWAY on stream {number}; allowed: 0")
+        if len(payload) < 8:
+            raise Broken(Code.FRAME_SIZE_ERROR, f"GOAWAY of {len(payload)} bytes; at least 8")
+        self._unknown.spend(self._clock(), self.use)
+        return QUIET
+
+    def _on_window(self, number: int, flags: int, payload: bytes) -> Event:
+        size = increment(payload)
+        self._updates.spend(self._clock(), self.use)
+        if number == 0:
+            if size == 0:
+                raise Broken(Code.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
+            return WindowOpened(None, size)
+        stream = self.streams.get(number)
+        if stream is None:
+            self._over(number, Input.WINDOW_UPDATE, "WINDOW_UPDATE")
+            return QUIET
+        if size == 0:
+            raise StreamFault(Code.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
+        return WindowOpened(stream, size)
+
+    # What a server does.
+
+    def grant(self, stream: Stream, size: int) -> None:
+        """Let the peer send more of a call."""
+        stream.window += size
+        self._put(window_update(stream.number, size))
+
+    def answered(self, stream: Stream) -> None:
+        """The last frame of an answer has been put; what else the caller sends is of no use."""
+        self.use += 1
+        self._leave(stream, Input.ANSWERED, Code.NO_ERROR)
+
+    def reset(self, stream: Stream, code: Code) -> None:
+        """End a stream as it is."""
+        if stream.state is not State.CLOSED:
+            self._put(reset(stream.number, code))
+            self._leave(stream, Input.RESET, None)
+
+    def _leave(self, stream: Stream, what: Input, code: Code | None) -> None:
+        state = self._next(stream, what) if stream.state is not State.CLOSED else State.CLOSED
+        self.streams.pop(stream.number, None)
+        if state is State.CUT:
+            if code is not None:
+                self._put(reset(stream.number, code))
+            self._cuts(stream.number)
+        stream.state = State.CLOSED
+
+
+def _fault_of(found: Fault, message: str) -> Exception:
+    return (Broken if found.whole else StreamFault)(found.code, message)

@@ -1,0 +1,116 @@
+"""What callers are promised: the file, and whether they were given it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cascade_loadtest.errors import PromiseError
+from cascade_loadtest.outcomes import Calls
+from cascade_loadtest.scoring import SITUATIONS
+from cascade_loadtest.sla import EVERY, Promise, Verdict, judge, load, parse
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("features late", "no history")
+
+
+def parsed(**promise: Any) -> tuple[Promise, ...]:
+    return parse({"promises": [{"calls": "*", "answered": 0.9, **promise}]}, NAMES)
+
+
+def answers(*milliseconds: float, failures: int = 0) -> Calls:
+    return Calls(list(milliseconds), Counter({"Overloaded": failures} if failures else {}))
+
+
+class TestReading:
+    """A file of promises is used as it is meant, or refused with the key and what is allowed."""
+
+    def test_what_it_says(self) -> None:
+        found = parsed(calls="no history", latency_ms={"p50": 10, "p99.9": 50}, least=5)
+        assert found == (Promise("no history", {0.5: 10.0, 0.999: 50.0}, 0.9, 5),)
+
+    def test_the_file_that_ships(self) -> None:
+        promises = load(ROOT / "loadtest" / "sla.yaml", [each.name for each in SITUATIONS])
+        assert {each.calls for each in promises} == {EVERY, *(each.name for each in SITUATIONS)}
+
+    @pytest.mark.parametrize(
+        ("promise", "message"),
+        [
+            ({"latency": {}}, r"unknown key 'latency'.*latency_ms.*Did you mean 'latency_ms'\?"),
+            ({"calls": "no histroy"}, r"'no histroy'.*Did you mean 'no history'\?"),
+            ({"calls": None}, r"calls is None; allowed: \*, features late"),
+            ({"answered": 99.9}, r"answered is 99.9; allowed: a share above 0, at most 1"),
+            ({"answered": True}, r"answered is True; allowed"),
+            ({"latency_ms": {"q99": 5}}, r"unknown key 'q99'; allowed: p and a percentage"),
+            ({"latency_ms": {"p0": 5}}, r"unknown key 'p0'"),
+            ({"latency_ms": {"p50": 0}}, r"latency_ms.p50 is 0; allowed: milliseconds above 0"),
+            ({"latency_ms": {"p50": "5"}}, r"latency_ms.p50 is '5'"),
+            ({"latency_ms": {"p50": float("inf")}}, r"latency_ms.p50 is inf"),
+            ({"latency_ms": [5]}, r"latency_ms is \[5\]; allowed: \{p50"),
+            ({"least": 0}, r"least is 0; allowed: calls, a whole number >= 1"),
+            ({"answered": None}, r"promises nothing; allowed: latency_ms, answered, or both"),
+        ],
+    )
+    def test_what_is_wrong_is_named(self, promise: dict[str, Any], message: str) -> None:
+        with pytest.raises(PromiseError, match=rf"promises\[0\].*{message}"):
+            parsed(**promise)
+
+    @pytest.mark.parametrize("content", [None, [], 5, {"promise": []}, {"promises": {}}])
+    def test_a_file_of_something_else(self, content: Any) -> None:
+        with pytest.raises(PromiseError, match=r"allowed"):
+            parse(content, NAMES)
+
+    @pytest.mark.parametrize("content", [b"promises: [", b"\xff\xfe\x00"])
+    def test_a_file_that_is_no_yaml_is_named(self, tmp_path: Path, content: bytes) -> None:
+        path = tmp_path / "sla.yaml"
+        path.write_bytes(content)
+        with pytest.raises(PromiseError, match=r"sla\.yaml cannot be read"):
+            load(path, NAMES)
+
+
+class TestJudging:
+    """Each objective is judged by itself, of all calls, answered or not."""
+
+    def test_kept(self) -> None:
+        promise = Promise("no history", {0.5: 10.0}, 0.5, 4)
+        found = {"no history": answers(9, 9.5, 30, failures=1), "features late": answers(99)}
+        assert judge([promise], found) == (
+            Verdict("no history", "asked", "≥ 4 calls", "4 calls", True),
+            Verdict("no history", "answered", "≥ 50 %", "75 %", True),
+            Verdict("no history", "p50", "≤ 10 ms", "9.50 ms", True),
+        )
+
+    def test_the_worst_call_counts(self) -> None:
+        promise = Promise("no history", {0.99: 50.0})
+        found = {"no history": answers(*[1.0] * 98, 51.0, 51.0)}
+        (verdict,) = judge([promise], found)
+        assert (verdict.measured, verdict.kept) == ("51.00 ms", False)
+
+    def test_a_call_that_is_not_answered_took_for_ever(self) -> None:
+        promise = Promise("no history", {0.5: 50.0, 0.99: 50.0})
+        verdicts = judge([promise], {"no history": answers(*[1.0] * 98, failures=2)})
+        assert [(each.measured, each.kept) for each in verdicts] == [
+            ("1.00 ms", True),
+            ("not answered", False),
+        ]
+
+    def test_all_calls_together(self) -> None:
+        promise = Promise(EVERY, {}, 0.9)
+        found = {"no history": answers(1, failures=1), "features late": answers(*[1.0] * 8)}
+        (verdict,) = judge([promise], found)
+        assert (verdict.calls, verdict.measured, verdict.kept) == ("all calls", "90 %", True)
+
+    def test_too_few_calls_prove_nothing(self) -> None:
+        promise = Promise("no history", {0.5: 10.0}, least=3)
+        verdicts = judge([promise], {"no history": answers(1, 1)})
+        assert [(each.objective, each.kept) for each in verdicts] == [
+            ("asked", False),
+            ("p50", True),
+        ]
+
+    def test_no_calls_at_all_keep_no_promise(self) -> None:
+        verdicts = judge([Promise("no history", {0.5: 10.0}, 0.9)], {})
+        assert {each.objective for each in verdicts} == {"asked", "answered", "p50"}
+        assert not any(each.kept for each in verdicts)
