@@ -85,20 +85,20 @@ class Server:
         self._hands_over = False
         self.sla = sla or Sla(config)
         self.service = Service(config, self.sla, self._hurry)
+        self.inference = InferenceService(self.service, self.sla, config, control)
         self._health = health.aio.HealthServicer()
         self._transport: GrpcioServer | TransportServer
         if config.transport == "grpcio":
             self._transport = GrpcioServer(config)
         else:
             self._transport = TransportServer(
-                self.service.grouped(),
+                {**self.service.grouped(), **self.inference.grouped()},
                 TransportLimits(
                     streams=config.max_concurrent_streams, message_bytes=config.max_message_bytes
                 ),
                 linger=LingerConfig(config.linger_seconds),
                 max_age=config.max_connection_age,
             )
-        self.inference = InferenceService(self.service, self.sla, config, control)
         self.releases = ReleasesService(config, control)
         self._transport.add_generic_rpc_handlers(
             (self.service.handlers(), self.inference.handlers(), self.releases.handlers())

@@ -23,7 +23,7 @@ from cascade_server.cascade.repository import Repository
 from cascade_server.cascade.request import CheckedRequest
 from cascade_server.cascade.router import Option, Route, choose, patience
 from cascade_server.cascade.stepping import Stepping
-from cascade_server.cascade.token_draw import TokenDraw
+from cascade_server.cascade.token_draw import TokenAnswer, TokenDraw
 from cascade_server.config import ServerConfig
 from cascade_server.engines.noise import noise_of, stream
 from cascade_server.engines.runtime import Runtime, Tokens
@@ -33,6 +33,7 @@ from cascade_server.errors import DeadlinePassed, NotReady
 from cascade_server.objectives.objective import promised
 from cascade_server.objectives.report import Report
 from cascade_server.terms import Priority, Tier, Wanted
+from cascade_server.wire.model_tensors import LOG_LIKELIHOOD
 
 
 class Dispatcher:
@@ -179,6 +180,16 @@ class Dispatcher:
             if request.offline:
                 self.last_offline = time.monotonic()
             self.gate.leave(service, seconds)
+
+    async def complete_tokens(self, ask: TokenDraw) -> TokenAnswer:
+        """All that is wanted of a network; raises as `draw_tokens`."""
+        values = {
+            name: await (
+                self.score_tokens(ask) if name == LOG_LIKELIHOOD else self.draw_tokens(ask)
+            )
+            for name in ask.outputs
+        }
+        return TokenAnswer(ask, values)
 
     async def draw_tokens(self, ask: TokenDraw) -> Tokens:
         """Complete tokens with the model that was named.

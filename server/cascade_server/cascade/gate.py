@@ -14,6 +14,7 @@ from cascade_server.cascade.admission import (
     LimitConfig,
     admits,
     crowded,
+    in_time,
     pushback_ms,
     room,
     updated,
@@ -140,17 +141,27 @@ class Gate:
         finally:
             self.at_teacher -= counted
 
-    def admit(self, waiting: int, remaining: float) -> None:
-        """Let one more wait at the gate, behind others that do, with so many seconds left.
+    def admit(self, waiting: int, remaining: float, patient: bool = False) -> None:
+        """Let one more wait at the gate, behind others that do.
+
+        Args:
+            waiting: how many do.
+            remaining: seconds to its deadline.
+            patient: whether it rather waits than is refused, as long as it can be answered in time;
+                others are not to wait for longer than a part of what is promised.
 
         Raises:
             TooMuch: as many wait as the limit is, or too many for it to be answered in time; says
                 when to come back.
         """
-        if waiting >= self.limit.value:
+        if patient:
+            patience = in_time(remaining)
+        elif waiting >= self.limit.value:
             self._refuse(waiting)
+        else:
+            patience = self.config.patience(remaining)
         # The first waiter is always admitted, so that what was learnt in a bad moment is forgotten.
-        if waiting and (waiting + 1) * self.seconds_a_call > self.config.patience(remaining):
+        if waiting and (waiting + 1) * self.seconds_a_call > patience:
             self._refuse(waiting, waiting)
 
     def turned(self, seconds: float, left: int) -> None:

@@ -37,6 +37,13 @@ def write_answer(answer: Answer, out: pb.SynthesizeResponse) -> None:
     fill_timings(request, provenance.timings, answer.queued, answer.finished)
 
 
+def message_of(answer: Answer) -> pb.SynthesizeResponse:
+    """A message of its own."""
+    out = pb.SynthesizeResponse()
+    write_answer(answer, out)
+    return out
+
+
 def write_rows(answer: Answer, out: pb.Rows) -> None:
     """Fill an empty message with an answer's columns."""
     if isinstance(answer.rows, bytes):

@@ -12,7 +12,7 @@ import numpy as np
 from cascade_proto import synthesis_pb2 as pb
 
 from cascade_server.cascade.answer import Drawn, drawn_answer
-from cascade_server.cascade.packing import write_answer
+from cascade_server.cascade.packing import message_of
 from cascade_server.cascade.request import check
 from cascade_server.cascade.router import Option, Route
 from cascade_server.deadline import Work
@@ -49,7 +49,4 @@ def answered(request: pb.SynthesizeRequest, runtime: Runtime) -> pb.SynthesizeRe
     tokens, observed = checked.completed()
     noise = checked.rng.random((1, runtime.student_noise), dtype=np.float32)
     drawn = runtime.draw_student(tokens, observed, noise)
-    answer = drawn_answer(checked, Drawn(drawn, OPTION, ROUTE, None, 0.0, 0.0))
-    response = pb.SynthesizeResponse()
-    write_answer(answer, response)
-    return response
+    return message_of(drawn_answer(checked, Drawn(drawn, OPTION, ROUTE, None, 0.0, 0.0)))

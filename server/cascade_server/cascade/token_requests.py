@@ -27,6 +27,7 @@ def to_draw(
     runtime: Runtime,
     work: Work,
     max_rows: int,
+    outputs: tuple[str, ...] = (DRAWN,),
 ) -> TokenDraw:
     """What the dispatcher is to draw.
 
@@ -62,6 +63,7 @@ def to_draw(
         noise=noise,
         steps=parameters.given.get("steps", 1 if student else runtime.passes(observed)),
         work=work,
+        outputs=outputs,
         offline=parameters.offline,
     )
 

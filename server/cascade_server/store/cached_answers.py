@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 from cascade_server.cascade.answer import Answer
 from cascade_server.cascade.dispatch import Dispatcher
-from cascade_server.cascade.packing import write_answer
+from cascade_server.cascade.packing import message_of
 from cascade_server.cascade.request import CheckedRequest
 from cascade_server.cascade.router import Route, choose
 from cascade_server.store.cache import Cache, CacheConfig, Flights, Keys
@@ -236,8 +236,7 @@ class CachedAnswers:
 def content_of(answer: Answer) -> bytes:
     """What is kept of an answer; its rows are as the wire has them from now on, to be written no
     second time."""
-    message = pb.SynthesizeResponse()
-    write_answer(answer, message)
+    message = message_of(answer)
     # What is only this one's: the moment, and the reasons.
     message.provenance.ClearField("timings")
     message.provenance.ClearField("routing")

@@ -22,7 +22,7 @@ from cascade_server.transport.headers import Head
 from cascade_server.transport.limits import TransportLimits
 from cascade_server.transport.linger import Linger, LingerConfig
 from cascade_server.transport.rpc import Rpc
-from cascade_server.transport.turns import Grouped, Turns
+from cascade_server.transport.turns import CallTurns, Grouped
 
 BACKLOG = 1024
 # How often connections are looked at for what takes too long.
@@ -88,7 +88,7 @@ class TransportServer:
         self.held = Held(self.limits.held_bytes_in_all)
         self._clock = clock
         self.inflation = Inflation(self.limits.inflated_a_turn, self._soon)
-        self._turns = Turns(grouped, self.inflation, self._soon, clock)
+        self._turns = CallTurns(grouped, self.inflation, self._soon, clock)
         self._lingering = linger or LingerConfig()
         self._behind: deque[Connection] = deque()
         self._checking: asyncio.TimerHandle | None = None

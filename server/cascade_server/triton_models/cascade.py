@@ -23,9 +23,10 @@ import numpy as np
 from cascade_tables.releases.triton_files import MAX_BATCH, TEACHER_BATCH
 from numpy.typing import NDArray
 
-from cascade_server.cascade import synthesis
+from cascade_server.cascade.answer import Drawn, drawn_answer
+from cascade_server.cascade.packing import message_of
+from cascade_server.cascade.request import CheckedRequest, check
 from cascade_server.cascade.router import Route, choose, patience
-from cascade_server.cascade.synthesis import Drawn, Plan
 from cascade_server.config import ServerConfig
 from cascade_server.deadline import Work
 from cascade_server.engines.noise import recycle, stream
@@ -56,12 +57,12 @@ class Job:
     """A request that has been read, and routed.
 
     Attributes:
-        plan: what to draw.
+        request: what to draw.
         wanted: outputs.
         route: who is to draw.
     """
 
-    plan: Plan
+    request: CheckedRequest
     wanted: tuple[str, ...]
     route: Route
 
@@ -74,7 +75,7 @@ class Job:
     @property
     def beside(self) -> bool:
         """Whether the teacher has a part in it."""
-        return self.tier is Tier.TEACHER or self.plan.log_likelihood
+        return self.tier is Tier.TEACHER or self.request.log_likelihood
 
 
 class TritonPythonModel:
@@ -141,7 +142,7 @@ class TritonPythonModel:
                 slow.append((request.get_response_sender(), job))
             else:
                 jobs[at] = job
-                rows += job.plan.total
+                rows += job.request.total
         if slow:
             self._beside.start(self._slow(slow))
         if jobs:
@@ -239,11 +240,11 @@ class TritonPythonModel:
 
     def _now(self, jobs: Sequence[Job]) -> list[Response]:
         """Have the student draw, and pack."""
-        plans = [job.plan for job in jobs]
+        requests = [job.request for job in jobs]
         try:
-            drawn = [plan.completed()[0] for plan in plans]
+            drawn = [request.completed()[0] for request in requests]
             if not self._warming:
-                drawn = self._by_student(plans)
+                drawn = self._by_student(requests)
         except Exception as exc:
             return [backend.refused(exc) for _ in jobs]
         out = []
@@ -277,70 +278,67 @@ class TritonPythonModel:
             inputs = asked.as_columns(*asked.checked_row(given, self._row), self._row)
         else:
             inputs = backend.tensors(given)
-        manifest = self._runtime.release.manifest
-        of = asked.to_request(
-            inputs, wanted, parameters, self._row, manifest.version, manifest.table
-        )
+        read = asked.to_request(inputs, wanted, parameters, self._row)
         timeout = parameters.timeout / 1e6 or math.inf
-        plan = synthesis.plan(of, self._runtime, Work(arrived + timeout), self._max_rows)
-        return Job(plan, wanted, self._route(plan, beside))
+        request = check(read, self._runtime, Work(arrived + timeout), self._max_rows)
+        return Job(request, wanted, self._route(request, beside))
 
-    def _route(self, plan: Plan, beside: int) -> Route:
-        passes = max(1, self._runtime.passes(plan.encoded.observed))
+    def _route(self, request: CheckedRequest, beside: int) -> Route:
+        passes = max(1, self._runtime.passes(request.encoded.observed))
         now = time.monotonic()
-        options = self._outlooks.options(plan.total, passes, plan.wanted, beside, now)
-        route = choose(options, plan.work.remaining(), plan.wanted, promised=self._promised)
+        options = self._outlooks.options(request.total, passes, request.wanted, beside, now)
+        route = choose(options, request.work.remaining(), request.wanted, promised=self._promised)
         if route.option is None:
             raise DeadlinePassed(f"refused before it was late: {route.reason}")
         return route
 
-    def _by_student(self, plans: Sequence[Plan]) -> list[Tokens]:
-        """Draw plans in one call of the student."""
-        return drawn_together(plans, self._runtime.student_noise, MAX_BATCH, self._student)
+    def _by_student(self, requests: Sequence[CheckedRequest]) -> list[Tokens]:
+        """Draw requests in one call of the student."""
+        return drawn_together(requests, self._runtime.student_noise, MAX_BATCH, self._student)
 
-    def _by_teacher(self, plans: Sequence[Plan]) -> list[Tokens]:
-        """Draw plans in one call of the teacher; it joins others at its next pass."""
-        left = max(plan.work.remaining() for plan in plans)
+    def _by_teacher(self, requests: Sequence[CheckedRequest]) -> list[Tokens]:
+        """Draw requests in one call of the teacher; it joins others at its next pass."""
+        left = max(request.work.remaining() for request in requests)
         ask = partial(
             self._networks.teacher,
             steps=self._runtime.steps,
             timeout=0 if math.isinf(left) else max(1, round(1e6 * left)),
         )
-        return drawn_together(plans, self._runtime.teacher_noise, TEACHER_BATCH, ask)
+        return drawn_together(requests, self._runtime.teacher_noise, TEACHER_BATCH, ask)
 
     def _packed(self, job: Job, tokens: Tokens, likelihood: NDArray[np.float64] | None) -> Response:
         option = job.route.option
         assert option is not None
         drawn = Drawn(tokens, option, job.route, likelihood, 0.0, time.perf_counter())
-        response = synthesis.pack(job.plan, drawn)
-        recycle(job.plan.rng)
+        response = message_of(drawn_answer(job.request, drawn))
+        recycle(job.request.rng)
         found = asked.to_outputs(response, job.wanted, self._row)
         return backend.reply({name: backend.array_of(each) for name, each in found.items()})
 
     async def _slow(self, slow: Sequence[tuple[Sender, Job]]) -> None:
         """Answer requests of one batch that the teacher has a part in."""
-        plans = [job.plan for _, job in slow if job.tier is Tier.TEACHER]
-        drawing = asyncio.ensure_future(self._teach(plans))
+        requests = [job.request for _, job in slow if job.tier is Tier.TEACHER]
+        drawing = asyncio.ensure_future(self._teach(requests))
         # Whoever is too late for it has been told so.
         drawing.add_done_callback(lambda done: done.cancelled() or done.exception())
-        at = iter(range(len(plans)))
+        at = iter(range(len(requests)))
         answers = []
         for sender, job in slow:
             place = next(at) if job.tier is Tier.TEACHER else None
             answers.append(answer(sender, self._slowly(job, drawing, place)))
         await asyncio.gather(*answers)
 
-    async def _teach(self, plans: Sequence[Plan]) -> list[Tokens]:
-        """What the teacher draws for plans; learns how long that takes."""
-        if not plans:
+    async def _teach(self, requests: Sequence[CheckedRequest]) -> list[Tokens]:
+        """What the teacher draws for requests; learns how long that takes."""
+        if not requests:
             return []
-        outlooks, rows = self._outlooks, sum(plan.total for plan in plans)
-        passes = max(1, *(self._runtime.passes(plan.encoded.observed) for plan in plans))
+        outlooks, rows = self._outlooks, sum(request.total for request in requests)
+        passes = max(1, *(self._runtime.passes(request.encoded.observed) for request in requests))
         outlooks.underway += rows
         together = min(outlooks.underway, TEACHER_BATCH)
         began = time.monotonic()
         try:
-            drawn = await self._elsewhere(self._by_teacher, plans)
+            drawn = await self._elsewhere(self._by_teacher, requests)
         finally:
             outlooks.underway -= rows
         calls = -(-rows // TEACHER_BATCH)
@@ -350,24 +348,24 @@ class TritonPythonModel:
     async def _slowly(
         self, job: Job, drawing: asyncio.Future[list[Tokens]], place: int | None
     ) -> Response:
-        plan, likelihood = job.plan, None
-        if plan.log_likelihood:
+        request, likelihood = job.request, None
+        if request.log_likelihood:
             likelihood = await self._elsewhere(
-                self._networks.log_likelihood, plan.encoded.tokens, plan.encoded.observed
+                self._networks.log_likelihood, request.encoded.tokens, request.encoded.observed
             )
         if place is None:
-            (tokens,) = await self._elsewhere(self._by_student, [plan])
+            (tokens,) = await self._elsewhere(self._by_student, [request])
             return self._packed(job, tokens, likelihood)
-        until = min(patience(job.route), plan.work.remaining())
+        until = min(patience(job.route), request.work.remaining())
         try:
             async with asyncio.timeout(None if math.isinf(until) else until):
                 tokens = (await asyncio.shield(drawing))[place]
         except TimeoutError:
-            plan.work.check()
+            request.work.check()
             # As if it had been routed there: the same rows for a seed.
-            plan.rng = stream(plan.seed)
+            request.rng = stream(request.seed)
             job.route = job.route._replace(option=job.route.allowed[-1], overtaken=True)
-            (tokens,) = await self._elsewhere(self._by_student, [plan])
+            (tokens,) = await self._elsewhere(self._by_student, [request])
         return self._packed(job, tokens, likelihood)
 
     async def _elsewhere(self, work: Callable[..., T], *args: Any) -> T:

@@ -14,7 +14,7 @@ from cascade_server.errors import BadRequest
 from cascade_server.terms import Wanted
 from cascade_server.wire.model_tensors import DATATYPES, LOG_LIKELIHOOD, STATE, STATE_TYPE
 from cascade_server.wire.parameters import Parameters, put
-from cascade_server.wire.rows import with_states
+from cascade_server.wire.rows import PYTHON, with_states
 from cascade_server.wire.synthesis_request import SynthesisRequest
 from cascade_server.wire.tensors import DTYPES, Tensor
 
@@ -113,8 +113,8 @@ def _plain(kind: Kind, tensor: Tensor) -> list[Any]:
     _check_type(tensor, DATATYPES[kind])
     values: Any = tensor.values
     if not isinstance(values, list):
-        plain: list[Any] = values.tolist()
-        return plain
+        # Numbers of another type than the column's are what they are as the column's.
+        return [PYTHON[kind](value) for value in values.tolist()]
     try:
         return [value.decode() for value in values]
     except UnicodeDecodeError as exc:

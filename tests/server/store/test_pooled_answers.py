@@ -39,8 +39,9 @@ def answers(server: Running) -> Answers:
 def refill(server: Running) -> None:
     """Make every row that is worth making, and from now on only when a test says so."""
     server.server.service.dispatcher.last_offline = math.inf
-    found = answers(server).refill
-    assert found is not None
+    pooled = answers(server).pooled
+    assert pooled is not None
+    found = pooled.refill
     while server.run(found.fill()):
         pass
 

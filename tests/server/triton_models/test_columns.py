@@ -10,7 +10,9 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import pytest
 from cascade_proto.cells import FIELDS
-from cascade_server.cascade import synthesis
+from cascade_server.cascade.answer import Drawn, drawn_answer
+from cascade_server.cascade.packing import message_of
+from cascade_server.cascade.request import check
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.terms import Wanted
@@ -92,12 +94,12 @@ def alone(of: Table, sent: Sent) -> dict[str, tuple[tuple[int, ...], list[Any]]]
         inputs[name] = Tensor(name, datatype, array.shape, values)
     if as_row:
         inputs = asked.as_columns(*asked.checked_row(sent.given, of.row), of.row)
-    request = asked.to_request(inputs, wanted, parameters, of.row, 1, "wide")
-    plan = synthesis.plan(request, of.runtime, Work(math.inf), 4096)
-    (tokens,) = drawn_together([plan], of.runtime.student_noise, 1024, of.runtime.draw_student)
+    read = asked.to_request(inputs, wanted, parameters, of.row)
+    request = check(read, of.runtime, Work(math.inf), 4096)
+    (tokens,) = drawn_together([request], of.runtime.student_noise, 1024, of.runtime.draw_student)
     option = Outlooks().options(1, 1, Wanted.FAST, 0, 0.0)[1]
-    drawn = synthesis.Drawn(tokens, option, None, None, 0.0, 0.0)  # type: ignore[arg-type]
-    found = asked.to_outputs(synthesis.pack(plan, drawn), wanted, of.row)
+    drawn = Drawn(tokens, option, None, None, 0.0, 0.0)  # type: ignore[arg-type]
+    found = asked.to_outputs(message_of(drawn_answer(request, drawn)), wanted, of.row)
     out = {}
     for name, each in found.items():
         values = each.values if isinstance(each.values, list) else each.values.tolist()

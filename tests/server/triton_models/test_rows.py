@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from cascade_proto.cells import ABSENT_STATE, NULL_STATE
-from cascade_server.cascade import synthesis
+from cascade_server.cascade.answer import Drawn, drawn_answer
+from cascade_server.cascade.packing import message_of
+from cascade_server.cascade.request import check
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import BadRequest
@@ -44,23 +46,23 @@ def row(runtime: Runtime) -> RowTensor:
     return RowTensor(runtime.release.codec)
 
 
-def plan(runtime: Runtime, row: RowTensor, given: dict[str, NDArray[Any]], **how: Any) -> Any:
+def checked(runtime: Runtime, row: RowTensor, given: dict[str, NDArray[Any]], **how: Any) -> Any:
     """A request, the way of all."""
     parameters = check_parameters(how, ALLOWED)
     columns = asked.as_columns(*asked.checked_row(given, row), row)
-    request = asked.to_request(columns, (ROW,), parameters, row, 1, TABLE)
-    return synthesis.plan(request, runtime, Work(math.inf), 4096)
+    read = asked.to_request(columns, (ROW,), parameters, row)
+    return check(read, runtime, Work(math.inf), 4096)
 
 
 def alone(
     runtime: Runtime, row: RowTensor, given: dict[str, NDArray[Any]], **how: Any
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """What the embedded server answers, as `row` and its states."""
-    job = plan(runtime, row, given, **how)
-    (tokens,) = drawn_together([job], runtime.student_noise, 1024, runtime.draw_student)
+    request = checked(runtime, row, given, **how)
+    (tokens,) = drawn_together([request], runtime.student_noise, 1024, runtime.draw_student)
     option = Outlooks().options(1, 1, Wanted.FAST, 0, 0.0)[1]
-    answer = synthesis.pack(job, synthesis.Drawn(tokens, option, None, None, 0.0, 0.0))  # type: ignore[arg-type]
-    return asked.as_row(answer, row)
+    drawn = Drawn(tokens, option, None, None, 0.0, 0.0)  # type: ignore[arg-type]
+    return asked.as_row(message_of(drawn_answer(request, drawn)), row)
 
 
 def requests(row: RowTensor, rng: np.random.Generator) -> list[dict[str, NDArray[Any]]]:
@@ -274,11 +276,11 @@ def test_what_is_wrong_is_named(
     if states is not None:
         given[ROW_STATE] = np.array([states], np.uint8)
     with pytest.raises((BadRequest, ValueNotAllowed), match=error):
-        plan(runtime, row, given)
+        checked(runtime, row, given)
 
 
 def test_nothing_known_is_a_request_too(runtime: Runtime, row: RowTensor) -> None:
-    job = plan(runtime, row, {ROW: np.full((3, 6), NAN)})
+    job = checked(runtime, row, {ROW: np.full((3, 6), NAN)})
     assert (job.rows, job.encoded.observed.any()) == (3, False)
 
 
@@ -291,7 +293,7 @@ def test_rows_are_cut_into_calls_and_put_together_again(runtime: Runtime, row: R
     nothing = {ROW: np.full((1, 6), NAN)}
 
     def draw(most: int) -> list[NDArray[np.int32]]:
-        jobs = [plan(runtime, row, nothing, seed=at, draws=5) for at in range(3)]
+        jobs = [checked(runtime, row, nothing, seed=at, draws=5) for at in range(3)]
         return drawn_together(jobs, runtime.student_noise, most, runtime.draw_student)
 
     for few, many in zip(draw(4), draw(1024), strict=True):
