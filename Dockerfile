@@ -63,8 +63,10 @@ FROM gpu-python AS gpu
 RUN useradd --system --uid 10001 --no-create-home cascade
 COPY --from=gpu-build /opt/cascade /opt/cascade
 COPY model_repository /models
+COPY deploy/cascade.yaml /etc/cascade/
 # Where pip puts TensorRT's libraries, which ONNX Runtime looks for by name.
 ENV PATH=/opt/cascade/bin:$PATH PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1 ORT_DISABLE_TELEMETRY=1 \
+    CASCADE_CONFIG=/etc/cascade/cascade.yaml \
     LD_LIBRARY_PATH=/opt/cascade/lib/python3.12/site-packages/tensorrt_libs:$LD_LIBRARY_PATH
 USER 10001
 EXPOSE 8470
@@ -72,16 +74,17 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
   CMD ["python", "-c", "from cascade_client import Client; Client('127.0.0.1:8470').wait_ready(2)"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["cascade", "serve"]
-CMD ["--host", "0.0.0.0", "--port", "8470", "--repository", "/models"]
 
 # The last one is what `docker build .` makes.
 FROM cpu-python AS cpu
 RUN useradd --system --uid 10001 --no-create-home cascade
 COPY --from=cpu-build /opt/cascade /opt/cascade
 COPY model_repository /models
+COPY deploy/cascade.yaml /etc/cascade/
 # A worker is one core's; NumPy's own threads would be as many as the node has.
 # ONNX Runtime 1.32 has telemetry, which is on unless it is told otherwise.
-ENV PATH=/opt/cascade/bin:$PATH PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1 ORT_DISABLE_TELEMETRY=1
+ENV PATH=/opt/cascade/bin:$PATH PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1 ORT_DISABLE_TELEMETRY=1 \
+    CASCADE_CONFIG=/etc/cascade/cascade.yaml
 USER 10001
 EXPOSE 8470
 # Asks the standard gRPC health service, as an orchestrator would.
@@ -89,4 +92,3 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
   CMD ["python", "-c", "from cascade_client import Client; Client('127.0.0.1:8470').wait_ready(2)"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["cascade", "serve"]
-CMD ["--host", "0.0.0.0", "--port", "8470", "--repository", "/models"]

@@ -10,7 +10,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 PROTO := $(wildcard proto/cascade_proto/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format proto proto-check manifests models figures load-figures loadtest clean
+.PHONY: help demo test check format proto proto-check manifests configuration models figures \
+        load-figures loadtest clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | \
@@ -64,6 +65,9 @@ KUBERNETES := deploy/kubernetes
 manifests: $(VENV)/.serve ## Write the Kubernetes manifests that are made of slo.yaml
 	@$(BIN)/cascade slo rules --slo $(KUBERNETES)/server/slo.yaml --kubernetes cascade \
 	  > $(KUBERNETES)/monitoring/prometheusrule.yaml
+
+configuration: $(VENV)/.serve ## Write the settings into docs/configuration.md
+	@$(BIN)/python -m cascade_server.configuration.shown docs/configuration.md
 
 # $(1): table, $(2): the column to predict. What runs/ already has is not learnt again.
 define learn

@@ -115,7 +115,7 @@ def triton_counted(target: str) -> dict[str, tuple[int, float]]:
 
 def parts(repository: Path, table: str, message: bytes) -> dict[str, float]:
     """Medians, µs, of what a call of one row does in the server, warm and in this process."""
-    config = ServerConfig(repository=repository, pool_bytes=0)
+    config = ServerConfig(repository=repository, pool_bytes=0, cache_bytes=0)
     sla = Sla(config)
     loaded = Repository.load(repository, 1, lambda _: None, (Tier.STUDENT,))
     dispatcher = Dispatcher(loaded, config, sla.ledger.report, teachers=lambda _: _Away())

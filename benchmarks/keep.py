@@ -5,6 +5,7 @@ python -m benchmarks.keep student-adult student --table adult
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -14,9 +15,14 @@ from benchmarks.tables import ROOT
 
 def main() -> None:
     """Exit with the benchmark's status; keep nothing of one that failed."""
-    if len(sys.argv) < 3:
-        sys.exit("usage: python -m benchmarks.keep NAME BENCHMARK [OPTIONS]")
-    name, benchmark, *options = sys.argv[1:]
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.keep", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("name", help="of the file in docs/figures")
+    parser.add_argument("benchmark", help="a module of benchmarks")
+    parser.add_argument("options", nargs=argparse.REMAINDER, help="of the benchmark")
+    given = parser.parse_args()
+    name, benchmark, options = given.name, given.benchmark, given.options
     command = [sys.executable, "-m", f"benchmarks.{benchmark}", *options]
     print(f"$ python {' '.join(command[1:])}", flush=True)
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)

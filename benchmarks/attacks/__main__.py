@@ -28,6 +28,9 @@ from typing import Any
 
 import grpc
 import psutil
+from cascade_loadtest.errors import LoadFailed
+from cascade_loadtest.requests import late_features
+from cascade_loadtest.servers import default_server, serving
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from rich.console import Console
@@ -35,8 +38,6 @@ from rich.console import Console
 from benchmarks.attacks.attacker import Attack, carry_out
 from benchmarks.attacks.bodies import BODIES
 from benchmarks.attacks.floods import FLOODS
-from benchmarks.h2load import LoadFailed
-from benchmarks.latency import process, request
 from benchmarks.tables import ROOT
 
 ATTACKS = {each.name: each for each in (*FLOODS, *BODIES)}
@@ -108,10 +109,9 @@ def tried(attack: Attack, transport: str, repository: Path, seconds: float) -> d
     Raises:
         LoadFailed: the server does not start.
     """
-    program = "from cascade_tables.cli import main; main()"
-    serve = ("serve", "--port", "0", "--repository", str(repository), "--transport", transport)
-    with process("-c", program, *serve) as target:
-        message, _ = request(target, "credit")
+    with serving(default_server(repository, "--transport", transport)) as server:
+        target = server.target
+        message, _ = late_features(target, "credit")
         good = GoodCaller(target, message)
         for _ in range(WARM_CALLS):
             good.ask()

@@ -48,7 +48,7 @@ class Same:
     def __init__(self, answer: bytes) -> None:
         self._answer = answer
 
-    def admit(self, _arrived: float, _deadline: float, _waiting: int) -> None:
+    def admit(self, *_: Any) -> None:
         """All may wait."""
 
     def take(self, arrivals: Sequence[Arrival], _waiting: int) -> Sequence[bytes]:

@@ -30,7 +30,6 @@ from cascade_client.answers import (
     Timings,
 )
 from cascade_client.async_client import AsyncClient
-from cascade_client.cells import MISSING
 from cascade_client.client import Client
 from cascade_client.errors import (
     Cancelled,
@@ -45,10 +44,13 @@ from cascade_client.errors import (
     Unauthenticated,
     Unavailable,
 )
+from cascade_client.messages.cells import MISSING
 from cascade_client.retry import Retry
 from cascade_client.service_level import (
     Alert,
     BurnRate,
+    CallerFault,
+    CallerFaults,
     LatencyQuantiles,
     ObjectiveKind,
     ObjectiveStatus,
@@ -61,6 +63,8 @@ __all__ = [
     "Alert",
     "AsyncClient",
     "BurnRate",
+    "CallerFault",
+    "CallerFaults",
     "Cancelled",
     "CascadeError",
     "Chunk",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Generic, TypeVar
 
 import numpy as np
+from cascade_proto import synthesis_pb2 as pb
 from numpy.typing import NDArray
 
 T = TypeVar("T")
@@ -23,6 +24,9 @@ class Tier(StrEnum):
     STUDENT = "student"
     TEACHER = "teacher"
     UNKNOWN = "unknown"  # a tier that this version of the client has no name for
+
+
+TIERS: Mapping[int, Tier] = {pb.TIER_STUDENT: Tier.STUDENT, pb.TIER_TEACHER: Tier.TEACHER}
 
 
 @dataclass(frozen=True)

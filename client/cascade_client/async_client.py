@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 import grpc
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_client import health, wire
 from cascade_client.answers import Chunk, Synthesis, TableDescription, TableSummary
-from cascade_client.async_calls import AsyncCalls
-from cascade_client.base import (
+from cascade_client.calls import health
+from cascade_client.calls.base import (
     DEFAULT_TARGET,
     POLL_INTERVAL,
     STREAM_LIMITS,
     GenerateOptions,
     SynthesizeOptions,
 )
-from cascade_client.cells import Nulls, read
+from cascade_client.calls.tasks import AsyncCalls
 from cascade_client.client import Row
+from cascade_client.messages import wire
+from cascade_client.messages.cells import Nulls, read
 from cascade_client.release_control import AsyncReleases
 from cascade_client.retry import Retry
 from cascade_client.service_level import ServiceLevel

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 import grpc
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_client import health, wire
 from cascade_client.answers import Chunk, Synthesis, TableDescription, TableSummary
-from cascade_client.base import (
+from cascade_client.calls import health
+from cascade_client.calls.base import (
     DEFAULT_TARGET,
     POLL_INTERVAL,
     STREAM_LIMITS,
     GenerateOptions,
     SynthesizeOptions,
 )
-from cascade_client.calls import BlockingCalls
-from cascade_client.cells import Nulls, read
+from cascade_client.calls.threads import BlockingCalls
+from cascade_client.messages import wire
+from cascade_client.messages.cells import Nulls, read
 from cascade_client.release_control import Releases
 from cascade_client.retry import Retry
 from cascade_client.service_level import ServiceLevel
@@ -142,8 +143,8 @@ class Client(BlockingCalls):
             data: a dict, a list of dicts, a pandas DataFrame or a pyarrow Table; the answer's
                 `data` is of the same kind (one dict with several draws gives a list). In dicts a
                 key left out, or `MISSING`, is absent (to be synthesised) and None is observed to
-                be NULL. In DataFrames and Tables a column left out is absent, and `nulls` says
-                what empty cells are. Date-times without a zone are UTC.
+                be NULL. In DataFrames and Tables a column left out is absent. `nulls` says what
+                empty cells are. Date-times without a zone are UTC.
             draws: answers a row, >= 1.
             columns: columns to return; None: all of the schema's.
             seed: equal seeds and requests give equal rows from the same tier (with "auto" that
@@ -154,8 +155,8 @@ class Client(BlockingCalls):
             log_likelihood: also ask for ln p(observed columns) of each row, from the teacher.
             explain: also ask, in the provenance, why this tier answered.
             version: the release; None: the latest.
-            nulls: whether a NaN, NA or null cell of a DataFrame or Table is absent ("missing")
-                or observed to be NULL ("null").
+            nulls: whether an empty cell is absent ("missing") or observed to be NULL ("null"):
+                NaN, NaT or NA, in a dict too, or null in a DataFrame or Table.
             timeout: seconds for the call, retries included; None: the client's.
 
         Raises:

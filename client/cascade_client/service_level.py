@@ -121,6 +121,43 @@ class LatencyQuantiles:
     quantiles: dict[float, float]
 
 
+class CallerFault(StrEnum):
+    """Why calls that were not answered are their callers' own, and spend no error budget."""
+
+    HUNG_UP = "hung up"  # given up before its deadline
+    DEADLINE_TOO_SHORT = "deadline too short"  # less time than an idle server needs
+    BAD_REQUEST = "bad request"  # no such table, or not allowed
+    UNKNOWN = "unknown"  # a fault that this version of the client has no name for
+
+
+@dataclass(frozen=True)
+class CallerFaults:
+    """Calls that were not answered through their callers' own fault, since the server's start.
+
+    Attributes:
+        table: the table's name; "(unknown)" of calls that named none that there is.
+        service: the class of service.
+        fault: why.
+        calls: how many.
+    """
+
+    table: str
+    service: ServiceClass
+    fault: CallerFault
+    calls: int
+
+    def __str__(self) -> str:
+        calls = f"{self.calls} {self.table} {self.service} call{'s' * (self.calls != 1)}"
+        return f"{calls} {FAULTS_IN_WORDS.get(self.fault, self.fault)}"
+
+
+FAULTS_IN_WORDS = {
+    CallerFault.HUNG_UP: "given up by the caller before the deadline",
+    CallerFault.DEADLINE_TOO_SHORT: "with less time than an idle server needs",
+    CallerFault.BAD_REQUEST: "that asked for what there is not, or is not allowed",
+}
+
+
 @dataclass(frozen=True)
 class ServiceLevel:
     """What a server promises and how it keeps it; `str()` of it is a line an objective.
@@ -131,6 +168,7 @@ class ServiceLevel:
         since: when counting began, UTC; not before the window did.
         objectives: by table.
         latencies: by table, class and tier.
+        caller_faults: calls that callers' own faults kept from an answer; they spend no budget.
     """
 
     service: str
@@ -138,6 +176,7 @@ class ServiceLevel:
     since: datetime
     objectives: tuple[ObjectiveStatus, ...]
     latencies: tuple[LatencyQuantiles, ...]
+    caller_faults: tuple[CallerFaults, ...] = ()
 
     @property
     def alert(self) -> Alert:

@@ -8,8 +8,7 @@ from datetime import datetime
 
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_client.answers import Tier, from_microseconds
-from cascade_client.wire import TIERS
+from cascade_client.answers import TIERS, Tier, from_microseconds
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from cascade_loadtest.frames import grpc_message
 
 # Calls in flight where a server is to be busy.
 IN_FLIGHT = 16
-# Calls that warm a server, all in flight and then one at a time.
-WARM_CALLS, WARM_CALLS_ALONE = 2000, 500
+# Calls that warm a server: so many in flight, and a quarter of them one at a time.
+WARM_CALLS = 2000
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def load(
     return Measured(micros / 1e3, float(calls / seconds))
 
 
-def warm(target: str, method: str, message: bytes, in_flight: int = IN_FLIGHT) -> None:
+def warm(target: str, method: str, message: bytes, calls: int = WARM_CALLS) -> None:
     """Ask a server that has just been started as it is about to be asked.
 
     Whoever is compared with another is warmed alike. Ours learns meanwhile how long its networks
@@ -81,5 +81,5 @@ def warm(target: str, method: str, message: bytes, in_flight: int = IN_FLIGHT) -
     Raises:
         LoadFailed: as `load`.
     """
-    load(target, method, message, WARM_CALLS, in_flight)
-    load(target, method, message, WARM_CALLS_ALONE, 1)
+    load(target, method, message, calls, IN_FLIGHT)
+    load(target, method, message, calls // 4, 1)

@@ -277,7 +277,11 @@ class _Caller:
     def _next(self) -> None:
         while self._waiting and not self.connection.full:
             number = self._waiting.popleft()
-            if not self._run.is_over(number):
+            if self._run.is_over(number):
+                continue
+            if self._run.expiry(number) <= time.monotonic():
+                self._run.ended(number, End.GAVE_UP)
+            else:
                 self._send(number)
 
 

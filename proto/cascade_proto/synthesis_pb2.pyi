@@ -10,9 +10,11 @@ is a handful of small messages and a thousand rows cost no more of them.
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import descriptor_pb2 as _descriptor_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf.internal import extension_dict as _extension_dict
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -63,6 +65,50 @@ TIER_UNSPECIFIED: Tier.ValueType  # 0
 TIER_STUDENT: Tier.ValueType  # 1
 TIER_TEACHER: Tier.ValueType  # 2
 Global___Tier: _TypeAlias = Tier  # noqa: Y015
+
+class _Merge:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MergeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Merge.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MERGE_UNSPECIFIED: _Merge.ValueType  # 0
+    MERGE_KEY: _Merge.ValueType  # 1
+    """tells an entry of a list from the others"""
+    MERGE_SUM: _Merge.ValueType  # 2
+    """was counted: added up; it stays when its process ends"""
+    MERGE_MAX: _Merge.ValueType  # 3
+    """was reached: the largest; likewise"""
+    MERGE_HELD_SUM: _Merge.ValueType  # 4
+    """is so now: added up; it is gone with its process"""
+    MERGE_HELD_MAX: _Merge.ValueType  # 5
+    """is so now: the largest; likewise"""
+    MERGE_HELD_ANY: _Merge.ValueType  # 6
+    """is so now: the first that there is; likewise"""
+    MERGE_SHARED: _Merge.ValueType  # 7
+    """the entry is of something that all processes share and describe alike: the"""
+
+class Merge(_Merge, metaclass=_MergeEnumTypeWrapper):
+    """How a field of the statistics becomes one, of several processes' fields. Each says so: a counter
+    is merged by being declared. A list's entries are merged by their keys, a map's by its own.
+    """
+
+MERGE_UNSPECIFIED: Merge.ValueType  # 0
+MERGE_KEY: Merge.ValueType  # 1
+"""tells an entry of a list from the others"""
+MERGE_SUM: Merge.ValueType  # 2
+"""was counted: added up; it stays when its process ends"""
+MERGE_MAX: Merge.ValueType  # 3
+"""was reached: the largest; likewise"""
+MERGE_HELD_SUM: Merge.ValueType  # 4
+"""is so now: added up; it is gone with its process"""
+MERGE_HELD_MAX: Merge.ValueType  # 5
+"""is so now: the largest; likewise"""
+MERGE_HELD_ANY: Merge.ValueType  # 6
+"""is so now: the first that there is; likewise"""
+MERGE_SHARED: Merge.ValueType  # 7
+"""the entry is of something that all processes share and describe alike: the"""
+Global___Merge: _TypeAlias = Merge  # noqa: Y015
 
 class _ClassOfService:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -132,6 +178,32 @@ ALERT_STATE_OK: AlertState.ValueType  # 1
 ALERT_STATE_TICKET: AlertState.ValueType  # 2
 ALERT_STATE_PAGE: AlertState.ValueType  # 3
 Global___AlertState: _TypeAlias = AlertState  # noqa: Y015
+
+class _CallerFault:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CallerFaultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CallerFault.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CALLER_FAULT_UNSPECIFIED: _CallerFault.ValueType  # 0
+    CALLER_FAULT_HUNG_UP: _CallerFault.ValueType  # 1
+    """the caller gave it up before its deadline"""
+    CALLER_FAULT_DEADLINE_TOO_SHORT: _CallerFault.ValueType  # 2
+    """it gave less time than a server needs that does nothing else"""
+    CALLER_FAULT_BAD_REQUEST: _CallerFault.ValueType  # 3
+    """there is nothing to answer: no such table, not allowed"""
+
+class CallerFault(_CallerFault, metaclass=_CallerFaultEnumTypeWrapper):
+    """Why a call that was not answered is its caller's own, and spends no error budget."""
+
+CALLER_FAULT_UNSPECIFIED: CallerFault.ValueType  # 0
+CALLER_FAULT_HUNG_UP: CallerFault.ValueType  # 1
+"""the caller gave it up before its deadline"""
+CALLER_FAULT_DEADLINE_TOO_SHORT: CallerFault.ValueType  # 2
+"""it gave less time than a server needs that does nothing else"""
+CALLER_FAULT_BAD_REQUEST: CallerFault.ValueType  # 3
+"""there is nothing to answer: no such table, not allowed"""
+Global___CallerFault: _TypeAlias = CallerFault  # noqa: Y015
 
 class _ReleaseState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -1108,6 +1180,7 @@ class EngineStatistics(_message.Message):
     RUN_NANOSECONDS_FIELD_NUMBER: _builtins.int
     QUEUE_NANOSECONDS_FIELD_NUMBER: _builtins.int
     LAST_RUN_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     version: _builtins.int
     tier: Global___Tier.ValueType
@@ -1128,6 +1201,8 @@ class EngineStatistics(_message.Message):
     queue_nanoseconds: _builtins.int
     last_run: _builtins.int
     """When the last run ended, microseconds since 1970-01-01 UTC; 0: there was none."""
+    shared: _builtins.bool
+    """Whether all processes ask this one engine, which then each of them describes."""
     def __init__(
         self,
         *,
@@ -1143,10 +1218,11 @@ class EngineStatistics(_message.Message):
         run_nanoseconds: _builtins.int = ...,
         queue_nanoseconds: _builtins.int = ...,
         last_run: _builtins.int = ...,
+        shared: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expired", b"expired", "last_run", b"last_run", "late_starts", b"late_starts", "queue_nanoseconds", b"queue_nanoseconds", "rows", b"rows", "run_nanoseconds", b"run_nanoseconds", "runs", b"runs", "table", b"table", "tier", b"tier", "version", b"version", "waiting", b"waiting", "waiting_rows", b"waiting_rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expired", b"expired", "last_run", b"last_run", "late_starts", b"late_starts", "queue_nanoseconds", b"queue_nanoseconds", "rows", b"rows", "run_nanoseconds", b"run_nanoseconds", "runs", b"runs", "shared", b"shared", "table", b"table", "tier", b"tier", "version", b"version", "waiting", b"waiting", "waiting_rows", b"waiting_rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1632,6 +1708,37 @@ class LatencyQuantiles(_message.Message):
 Global___LatencyQuantiles: _TypeAlias = LatencyQuantiles  # noqa: Y015
 
 @_typing.final
+class CallerFaults(_message.Message):
+    """Calls that were not answered through their callers' own fault, since the server's start."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    CLASS_OF_SERVICE_FIELD_NUMBER: _builtins.int
+    FAULT_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    """"(unknown)": of calls that named no table that there is, or nothing that could be read."""
+    class_of_service: Global___ClassOfService.ValueType
+    fault: Global___CallerFault.ValueType
+    calls: _builtins.int
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        class_of_service: Global___ClassOfService.ValueType = ...,
+        fault: Global___CallerFault.ValueType = ...,
+        calls: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "class_of_service", b"class_of_service", "fault", b"fault", "table", b"table"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallerFaults: _TypeAlias = CallerFaults  # noqa: Y015
+
+@_typing.final
 class GetServiceLevelResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1640,6 +1747,7 @@ class GetServiceLevelResponse(_message.Message):
     SINCE_FIELD_NUMBER: _builtins.int
     OBJECTIVES_FIELD_NUMBER: _builtins.int
     LATENCIES_FIELD_NUMBER: _builtins.int
+    CALLER_FAULTS_FIELD_NUMBER: _builtins.int
     service: _builtins.str
     """What the deployment is called."""
     window_seconds: _builtins.int
@@ -1650,6 +1758,10 @@ class GetServiceLevelResponse(_message.Message):
     def objectives(self) -> _containers.RepeatedCompositeFieldContainer[Global___ObjectiveStatus]: ...
     @_builtins.property
     def latencies(self) -> _containers.RepeatedCompositeFieldContainer[Global___LatencyQuantiles]: ...
+    @_builtins.property
+    def caller_faults(self) -> _containers.RepeatedCompositeFieldContainer[Global___CallerFaults]:
+        """Of tables, classes and faults that there are any of."""
+
     def __init__(
         self,
         *,
@@ -1658,10 +1770,11 @@ class GetServiceLevelResponse(_message.Message):
         since: _builtins.int = ...,
         objectives: _abc.Iterable[Global___ObjectiveStatus] | None = ...,
         latencies: _abc.Iterable[Global___LatencyQuantiles] | None = ...,
+        caller_faults: _abc.Iterable[Global___CallerFaults] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["latencies", b"latencies", "objectives", b"objectives", "service", b"service", "since", b"since", "window_seconds", b"window_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller_faults", b"caller_faults", "latencies", b"latencies", "objectives", b"objectives", "service", b"service", "since", b"since", "window_seconds", b"window_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1899,3 +2012,6 @@ class ReleasesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReleasesResponse: _TypeAlias = ReleasesResponse  # noqa: Y015
+
+MERGE_FIELD_NUMBER: _builtins.int
+merge: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___Merge.ValueType]

@@ -1,4 +1,4 @@
-"""Where the networks run: the setting `runtime`, as far as it names other servers."""
+"""Addresses in settings: the other servers that `runtime` names, and URLs as they may be shown."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ SCHEME = "triton://"
 FORM = f"{SCHEME}HOST:PORT[,HOST:PORT...]"
 # A name or an IPv4 address, or an IPv6 address in brackets; then a port.
 _SERVER = re.compile(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
+
+# Valkey's and Redis's clients take them in the query too.
+_SECRETS = re.compile(r"([?&](?:username|password)=)[^&]*", re.IGNORECASE)
 
 
 def servers_of(runtime: str) -> tuple[str, ...]:
@@ -29,3 +32,11 @@ def servers_of(runtime: str) -> tuple[str, ...]:
     if twice:
         raise ConfigError(f"runtime names {twice[0]} twice; each server counts once")
     return servers
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown: without user and password, wherever it has them."""
+    scheme, slashes, rest = url.rpartition("://") if url.count("://") == 1 else ("", "", url)
+    _, at, host = rest.rpartition("@")
+    shown = f"{scheme}{slashes}{'…@' if at else ''}{host if at else rest}"
+    return _SECRETS.sub(r"\1…", shown)

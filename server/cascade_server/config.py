@@ -1,4 +1,4 @@
-"""The server's settings, checked once."""
+"""The server's settings, each declared once: settings.py says what is made of a declaration."""
 
 from __future__ import annotations
 
@@ -6,121 +6,277 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cascade_server import runtimes as local_runtime
+from cascade_server import runtimes
 from cascade_server.addresses import servers_of
-from cascade_server.errors import ConfigError
+from cascade_server.settings import (
+    BYTES,
+    MIB,
+    MICROSECONDS,
+    MILLISECONDS,
+    SECONDS,
+    SHARE,
+    setting,
+    settings_of,
+)
 
 TRANSPORTS = ("http2", "grpcio")
+MONTH = 30 * 86_400
+
+
+def _check_runtime(runtime: str) -> None:
+    if not servers_of(runtime):
+        runtimes.check(runtime)
 
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """How to serve.
+    """How to serve. `ServerConfig()` is the server that `cascade serve` is without an option.
 
     Attributes:
-        repository: the model repository.
-        host: address to listen on.
-        port: 0 lets the system choose.
-        runtime: where the networks run: "auto", here, or "triton://HOST:PORT[,HOST:PORT...]", on
-            servers that speak the Open Inference Protocol; see docs/remote.md.
-        teacher_threads: threads of one pass of the teacher.
-        max_rows: rows x draws of one `Synthesize`.
-        max_generate_rows: rows of one `Generate`.
-        max_message_bytes: of a request; gRPC refuses larger ones.
-        inline_rows: up to so many rows the student runs in the event loop, where a hop to a
-            thread would cost more than the draw.
-        max_stream_in_flight: requests of one `SynthesizeStream` between read and answered; beyond
-            it nothing is read.
-        chunk_rows: rows of one message of `Generate`, and of one teacher batch.
-        drain_seconds: how long calls in flight may take once the server is asked to stop.
-        slo: the file of objectives; None: `objectives.DEFAULTS`.
-        state_dir: where error budgets are kept over a restart; None: they are not.
-        state_seconds: how often they are written.
-        transport: "http2", the server's own, or "grpcio", gRPC's: see docs/adr/0007.
-        max_concurrent_streams: calls that a connection may have in the server at once (HTTP/2's
-            SETTINGS_MAX_CONCURRENT_STREAMS). More wait in the caller's process, where they cost the
-            server nothing; a worker gains nothing from more than a batch of them.
-        linger_seconds: that the event loop at most looks for more before it sleeps, where calls
-            have lately come that soon; 0: it sleeps at once.
-        max_connection_age: seconds after which a connection is asked to end, and its caller to make
-            another, give or take a tenth; None: never.
         reuse_port: whether other workers of this server listen on the port too.
         teacher_socket: where the teacher's process listens; None: the teacher is in this process.
         await_teacher: whether the server is not ready before that process is, or, where the
             networks run on other servers, before one of these is.
-        metrics_port: where Prometheus may scrape; 0: any free port; None: nowhere.
-        pool_bytes: of rows that the teacher makes ahead of time; 0: it makes none.
-        pool_age_seconds: how long such a row may be given out.
-        pool_max_reuse: to how many requests.
-        cache_bytes: of answers to requests with a seed; 0: none are kept.
-        cache_age_seconds: how long they are kept.
-        cache_url: a Valkey or Redis that servers share as a second level; None: there is none.
-        cache_timeout_seconds: that a request waits for it at most.
         versions: what to load, by table; None: all that the repository holds.
-        release_control: whether callers may have releases loaded, unloaded and promoted.
+
+    All others say themselves what they are for.
+
+    Raises:
+        ConfigError: a setting is not allowed; names it, its value and what is allowed.
     """
 
-    repository: Path = Path("model_repository")
-    host: str = "127.0.0.1"
-    port: int = 8470
-    runtime: str = "auto"
-    teacher_threads: int = 1
-    max_rows: int = 65_536
-    max_generate_rows: int = 10_000_000
-    max_message_bytes: int = 16 * 1024 * 1024
-    inline_rows: int = 64
-    max_stream_in_flight: int = 256
-    chunk_rows: int = 1024
-    drain_seconds: float = 10.0
-    slo: Path | None = None
-    state_dir: Path | None = None
-    state_seconds: float = 60.0
-    transport: str = "http2"
-    max_concurrent_streams: int = 16
-    linger_seconds: float = 200e-6
-    max_connection_age: float | None = None
+    repository: Path = setting(
+        Path("model_repository"),
+        "Model repository to serve; a URL is any that fsspec knows, such as s3://bucket/path.",
+        section="Releases",
+        metavar="FOLDER|URL",
+        kind=str,
+    )
+    serve: tuple[str, ...] = setting(
+        (),
+        "Serve this table, in these versions, and no table that is not named. May be repeated; a "
+        "list in a file, separated by spaces in the environment.",
+        metavar="TABLE[=POLICY]",
+    )
+    version_policy: str = setting(
+        "all",
+        "Versions to load where `serve` says nothing: all, latest, latest:N, or 1,3.",
+        metavar="POLICY",
+    )
+    poll_seconds: float = setting(
+        0.0,
+        "Look at the repository so often, and load what is new; 0: only when told, or on SIGHUP.",
+        unit=SECONDS,
+        low=0,
+        high=86_400,
+    )
+    canary_share: float = setting(
+        0.0,
+        "Share of requests for a new version, on trial, as 5% or 0.05; 0: it answers at once.",
+        metavar="SHARE",
+        unit=SHARE,
+        low=0,
+        high=0.5,
+    )
+    canary_seconds: float = setting(
+        60.0, "How long a trial lasts at least.", unit=SECONDS, low=0, high=MONTH
+    )
+    canary_calls: int = setting(
+        500,
+        "Calls that a canary has to answer at least before it is promoted.",
+        low=0,
+        high=2**31 - 1,
+    )
+    load_seconds: float = setting(
+        1800.0,
+        "How long new releases may take to be loaded before the attempt is given up.",
+        unit=SECONDS,
+        low=1,
+        high=86_400,
+    )
+    release_control: bool = setting(
+        True, "Whether callers may have releases loaded, unloaded, promoted and rolled back."
+    )
+
+    host: str = setting("127.0.0.1", "Address to listen on.", section="Calls")
+    port: int = setting(8470, "Port to listen on; 0: any free one.", low=0, high=65_535)
+    transport: str = setting(
+        TRANSPORTS[0],
+        "Who speaks gRPC: this server itself, or grpcio, at three times the cost of a call.",
+        choices=TRANSPORTS,
+    )
+    max_concurrent_streams: int = setting(
+        16,
+        "Calls that one connection may have in the server at once; more wait at the caller's, "
+        "where they cost the server nothing.",
+        low=1,
+        high=2**31 - 1,
+    )
+    max_connection_age: float | None = setting(
+        None,
+        "Seconds after which a connection is asked to end, give or take a tenth, so that callers "
+        "find servers that are new; none: never.",
+        unit=SECONDS,
+        low=1,
+        high=MONTH,
+    )
+    max_stream_in_flight: int = setting(
+        256,
+        "Requests of one standing stream between read and answered; beyond it nothing is read.",
+        low=1,
+        high=65_536,
+    )
+    max_rows: int = setting(65_536, "Rows times draws of one `Synthesize`.", low=1, high=2**24)
+    max_generate_rows: int = setting(10_000_000, "Rows of one `Generate`.", low=1, high=2**40)
+    max_message_bytes: int = setting(
+        16 * 2**20, "Size of a request; larger ones are refused.", unit=BYTES, low=1024, high=2**30
+    )
+    max_connections: int = setting(
+        1000,
+        "Connections of each worker at once; beyond it the one that has been idle longest ends, or "
+        "the new one.",
+        low=1,
+        high=1_000_000,
+    )
+    connection_idle_seconds: float = setting(
+        600.0,
+        "How long a connection may be without a call before it is asked to end.",
+        unit=SECONDS,
+        low=1,
+        high=MONTH,
+    )
+    message_seconds: float = setting(
+        60.0,
+        "How long a message may take to arrive before its connection ends.",
+        unit=SECONDS,
+        low=0.1,
+        high=3600,
+    )
+    stall_seconds: float = setting(
+        30.0,
+        "How long a caller may take no part of an answer before its connection ends.",
+        unit=SECONDS,
+        low=0.1,
+        high=3600,
+    )
+    held_bytes: int = setting(
+        512,
+        "Memory of each worker for large messages, and for answers that callers have not taken.",
+        name="held_mib",
+        unit=MIB,
+        low=1,
+        high=2**20,
+    )
+    linger_seconds: float = setting(
+        200.0,
+        "How long a worker at most looks for more calls before it sleeps, where calls have lately "
+        "come that soon; 0: it sleeps at once.",
+        name="linger_us",
+        unit=MICROSECONDS,
+        low=0,
+        high=10_000,
+    )
+    drain_seconds: float = setting(
+        10.0,
+        "Grace for calls in flight once the server is asked to stop.",
+        unit=SECONDS,
+        low=0,
+        high=3600,
+    )
+
+    workers: int = setting(
+        1,
+        "Processes that answer calls; the teacher has one of its own beside them.",
+        section="Networks",
+        low=1,
+        high=256,
+    )
+    runtime: str = setting(
+        "auto",
+        "What runs the networks: auto, cpu, cuda, tensorrt-ep or tensorrt here (docs/gpu.md), or "
+        "triton://HOST:PORT[,HOST:PORT...] (docs/remote.md).",
+        check=_check_runtime,
+    )
+    teacher_threads: int = setting(1, "Threads of a teacher pass.", low=1, high=1024)
+    inline_rows: int = setting(
+        64,
+        "Up to so many rows the student runs in the event loop, where a hop to a thread would cost "
+        "more than the draw.",
+        low=0,
+        high=1024,
+    )
+    chunk_rows: int = setting(
+        1024, "Rows of one message of `Generate`, and of one teacher batch.", low=1, high=65_536
+    )
+
+    pool_bytes: int = setting(
+        64,
+        "Memory of each worker for rows that the idle teacher makes ahead of time; 0: it makes "
+        "none.",
+        section="Answers that need not be drawn anew",
+        name="pool_mib",
+        unit=MIB,
+        low=0,
+        high=2**20,
+    )
+    pool_age_seconds: float = setting(
+        3600.0, "Seconds that they are good.", name="pool_age", unit=SECONDS, low=1, high=MONTH
+    )
+    pool_max_reuse: int = setting(
+        1, "Requests that may be given the same pooled row.", low=1, high=1_000_000
+    )
+    cache_bytes: int = setting(
+        32,
+        "Memory of each worker for answers to requests with a seed; 0: none are kept.",
+        name="cache_mib",
+        unit=MIB,
+        low=0,
+        high=2**20,
+    )
+    cache_age_seconds: float = setting(
+        3600.0, "Seconds that they are kept.", name="cache_age", unit=SECONDS, low=1, high=MONTH
+    )
+    cache_url: str | None = setting(
+        None,
+        "Valkey or Redis that servers share as a second level, redis://HOST:PORT/DATABASE.",
+        secret=True,
+    )
+    cache_timeout_seconds: float = setting(
+        5.0,
+        "How long a request waits for the second level at most.",
+        name="cache_timeout_ms",
+        unit=MILLISECONDS,
+        low=0.1,
+        high=60_000,
+    )
+
+    slo: Path | None = setting(
+        None,
+        "Objectives, a YAML file; none: those of docs/sla.md.",
+        section="Service levels",
+    )
+    state_dir: Path | None = setting(
+        None, "Folder that keeps error budgets over a restart; one for each server."
+    )
+    state_seconds: float = setting(
+        60.0, "How often they are written.", unit=SECONDS, low=0.1, high=86_400
+    )
+    metrics_port: int | None = setting(
+        None,
+        "Answer Prometheus here, over HTTP; 0: any free port; none: nowhere.",
+        low=0,
+        high=65_535,
+    )
+
+    # What one process of a server is told by the one that starts it.
     reuse_port: bool = False
     teacher_socket: Path | None = None
     await_teacher: bool = True
-    metrics_port: int | None = None
-    pool_bytes: int = 0
-    pool_age_seconds: float = 3600.0
-    pool_max_reuse: int = 1
-    cache_bytes: int = 0
-    cache_age_seconds: float = 3600.0
-    cache_url: str | None = None
-    cache_timeout_seconds: float = 0.005
     versions: Mapping[str, Sequence[int]] | None = None
-    release_control: bool = True
 
     def __post_init__(self) -> None:
-        if self.transport not in TRANSPORTS:
-            allowed = ", ".join(TRANSPORTS)
-            raise ConfigError(f"transport is {self.transport!r}; allowed: {allowed}")
-        if not servers_of(self.runtime):
-            local_runtime.check(self.runtime)
-        for name, low, high in (
-            ("port", 0, 65_535),
-            ("teacher_threads", 1, 1024),
-            ("max_rows", 1, 2**24),
-            ("max_generate_rows", 1, 2**40),
-            ("max_message_bytes", 1024, 2**30),
-            ("inline_rows", 0, 1024),
-            ("max_stream_in_flight", 1, 65_536),
-            ("chunk_rows", 1, 65_536),
-            ("drain_seconds", 0, 3600),
-            ("state_seconds", 0.1, 86_400),
-            ("max_concurrent_streams", 1, 2**31 - 1),
-            ("linger_seconds", 0, 0.01),
-            ("max_connection_age", 1, 30 * 86_400),
-            ("metrics_port", 0, 65_535),
-            ("pool_bytes", 0, 2**40),
-            ("pool_age_seconds", 1, 30 * 86_400),
-            ("pool_max_reuse", 1, 1_000_000),
-            ("cache_bytes", 0, 2**40),
-            ("cache_age_seconds", 1, 30 * 86_400),
-            ("cache_timeout_seconds", 0.0001, 60),
-        ):
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise ConfigError(f"{name} is {value}; allowed: {low} to {high}")
+        for each in SETTINGS:
+            each.check_held(getattr(self, each.field))
+
+
+SETTINGS = settings_of(ServerConfig)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import socket
@@ -36,6 +37,7 @@ from cascade_server.supervision.control import Control
 from cascade_server.supervision.crews import Begin, Post, Role
 from cascade_server.supervision.listening import listen, reserve
 from cascade_server.supervision.placement import Placement
+from cascade_server.supervision.supervisor import KILL_AFTER
 from cascade_server.terms import Tier
 
 # The teacher has what the workers leave of the processors.
@@ -83,7 +85,11 @@ def serve_in_processes(
             ]
             if servers_of(config.runtime):
                 return of_workers
-            return (*of_workers, Role("the teacher", partial(teacher, generation), last=True))
+            return (*of_workers, the_teacher(generation))
+
+        def the_teacher(generation: Generation) -> Role:
+            life = partial(teacher, generation)
+            return Role("the teacher", life, last=True, holds_nothing=True)
 
         def keeper_of(books: Books) -> Sequence[Role]:
             if config.state_dir is None and config.metrics_port is None:
@@ -142,7 +148,13 @@ def worker(
         placement = None if generation.board is None else Placement(generation.board, number)
         accept = asyncio.Event()
         orders: dict[str, Callable[[], None]] = {"accept": accept.set}
-        control = Control(post, orders)
+
+        def orphaned() -> None:
+            server.stop()
+            # Who does not end in time is ended by the system, as by the supervisor otherwise.
+            signal.alarm(math.ceil(config.drain_seconds + KILL_AFTER))
+
+        control = Control(post, orders, orphaned)
         sla = Sla(config, books=books, place=place)
         server = Server(config, report, sla, placement, listener, control)
 
@@ -171,8 +183,9 @@ def worker(
             await server.main_loop()
         finally:
             await server.shutdown()
-            # To let go of memory takes the system a while, which others need not wait for.
-            loading.yield_to_all()
+            if server.hands_over:
+                # To let go of memory takes the system a while, in which others answer.
+                loading.yield_to_all()
 
     _run(life, post)
 
@@ -210,12 +223,12 @@ def teacher(generation: Generation, post: Post, begin: Begin) -> None:
         loading.all_yield_to_all()
         server = TeacherServer(repository.runtimes, path)
         loop.add_signal_handler(signal.SIGTERM, stop.set)
-        Control(post, {"accept": accepting, "retire": retired, "leave": lambda: None})
+        orders = {"accept": accepting, "retire": retired, "leave": lambda: None}
+        Control(post, orders, orphaned=stop.set)
         await server.start()
         post.tell(ready=True)
         await stop.wait()
         server.stop()
-        loading.yield_to_all()
 
     def accepting() -> None:
         post.tell(accepting=True)

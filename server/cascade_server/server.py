@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
+from typing import Any
 
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
@@ -19,6 +21,7 @@ from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_link import TeacherLink
 from cascade_server.engines.triton.fleet import Fleet
 from cascade_server.errors import ConfigError
+from cascade_server.services.health import Health
 from cascade_server.services.open_inference.service import NAME as INFERENCE
 from cascade_server.services.open_inference.service import InferenceService
 from cascade_server.services.releases_service import NAME as RELEASES
@@ -86,16 +89,14 @@ class Server:
         self.sla = sla or Sla(config)
         self.service = Service(config, self.sla, self._hurry)
         self.inference = InferenceService(self.service, self.sla, config, control)
-        self._health = health.aio.HealthServicer()
+        self._health = Health(("", *SERVICES))
         self._transport: GrpcioServer | TransportServer
         if config.transport == "grpcio":
             self._transport = GrpcioServer(config)
         else:
             self._transport = TransportServer(
                 {**self.service.grouped(), **self.inference.grouped()},
-                TransportLimits(
-                    streams=config.max_concurrent_streams, message_bytes=config.max_message_bytes
-                ),
+                TransportLimits.of(config),
                 linger=LingerConfig(config.linger_seconds),
                 max_age=config.max_connection_age,
             )
@@ -110,18 +111,36 @@ class Server:
         )
 
     async def startup(self) -> None:
-        """Listen, load and warm every release, then say SERVING.
+        """Listen, load and warm every release, then say SERVING; unless `stop` comes first.
 
         Raises:
             ConfigError: the address cannot be listened on, the state cannot be kept, or what is to
                 run the networks is not there or does not fit.
             ReleaseError: a release is missing or damaged; nothing is served.
         """
-        await self._say(NOT_SERVING)
+        self._say(NOT_SERVING)
+        await self._unless_stopped(self._start())
+
+    async def _start(self) -> None:
         await self.sla.start()
         await self._listen()
         await self._load(None)
-        await self._say(SERVING)
+        self._say(SERVING)
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something, but for what is left of it when the server is asked to stop.
+
+        A thread that loads goes on, and nobody waits for it.
+        """
+        task, stopped = asyncio.create_task(work), asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            if not task.done():
+                task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
     async def prepare(self, turns: Turns | None) -> None:
         """Load and warm every release.
@@ -141,7 +160,7 @@ class Server:
         Raises:
             ConfigError: the address cannot be listened on.
         """
-        await self._say(SERVING)
+        self._say(SERVING)
         await self._listen()
 
     async def _listen(self) -> None:
@@ -204,6 +223,11 @@ class Server:
         self._hurry.set()
         self._stop.set()
 
+    @property
+    def hands_over(self) -> bool:
+        """Whether it ends because others serve in its place, so that nobody waits for it."""
+        return self._hands_over and not self._hurry.is_set()
+
     def retire(self) -> None:
         """Take no new connections: others do."""
         if self._placement is not None:
@@ -218,10 +242,11 @@ class Server:
     async def shutdown(self) -> None:
         """Take no new calls, let those in flight finish, up to the grace once it is hurried.
 
-        Who waits for the server's health is told NOT_SERVING, unless others serve in its place.
+        Who watches the server's health is told NOT_SERVING, unless others serve in its place, and
+        is not waited for: such a stream has no end of its own.
         """
         if not self._hands_over:
-            await self._health.enter_graceful_shutdown()
+            await self._health.leave()
             self._hurry.set()
         if self._placement is not None:
             self._placement.says_ready(False)
@@ -244,8 +269,7 @@ class Server:
             note.write(self.service.own_statistics().SerializeToString())
             await asyncio.sleep(SECONDS_BETWEEN_NOTES)
 
-    async def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+    def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         if self._placement is not None:
             self._placement.says_ready(status == SERVING)
-        for name in ("", *SERVICES):
-            await self._health.set(name, status)
+        self._health.say(status)

@@ -11,25 +11,74 @@ CascadeTablesError
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from difflib import get_close_matches
+from reprlib import Repr
 from typing import Any
 
 # Beyond this many, a message names some of the choices and counts the rest.
 SHOWN = 12
+# Characters of a value, and of one of the choices.
+LONGEST_VALUE, LONGEST_CHOICE = 60, 120
+# Names that are compared with a wrong one, and their characters: the time that it takes grows with
+# the square of the length, and whoever sends the name does not pay for it.
+MOST_COMPARED, LONGEST_COMPARED = 100, 40
+# Bits of a whole number that is written out: Python refuses to write very long ones.
+MOST_BITS = 4096
+
+# Looks at no more of a value than a message has room for: what a list repeats a million times is
+# not written a million times first.
+_repr = Repr()
+_repr.maxlevel, _repr.maxlong = 3, MOST_BITS
+_repr.maxstring = _repr.maxother = 4 * LONGEST_VALUE
+_repr.maxlist = _repr.maxtuple = _repr.maxdict = _repr.maxset = _repr.maxfrozenset = 4 * SHOWN
 
 
 def listing(names: Iterable[object]) -> str:
-    """Choices for a message: all of a few, the first of many."""
-    every = [str(name) for name in names]
+    """Choices for a message: all of a few, the first of many, each cut short."""
+    every = list(names)
     rest = len(every) - SHOWN
-    return ", ".join(every[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+    first = ", ".join(_cut(str(name), LONGEST_CHOICE) for name in every[:SHOWN])
+    return first + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def shown(value: Any) -> str:
-    """A value for a message: its `repr`, cut short."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    """A value for a message: its `repr`, cut short, in a time that does not depend on its size."""
+    if isinstance(value, int) and value.bit_length() > MOST_BITS:
+        return f"a whole number of {value.bit_length():,} bits"
+    return _cut(_repr.repr(value), LONGEST_VALUE)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A sentence, with a space before it, that suggests the known name nearest to a wrong one; no
+    text at all where none is near.
+
+    Only short names are compared, and of many only some of those that begin alike: a message that
+    suggests nothing is better than one that takes a second to make.
+
+    Args:
+        name: that is not known.
+        known: the names there are.
+    """
+    if len(name) > LONGEST_COMPARED:
+        return ""
+    short = [each for each in known if len(each) <= LONGEST_COMPARED]
+    if len(short) > MOST_COMPARED:
+        first = name[:1].casefold()
+        short = [each for each in short if each[:1].casefold() == first][:MOST_COMPARED]
+    close = get_close_matches(name, short, n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """Names that come more than once, each once, in order; in a time that grows with their number
+    and not with its square."""
+    return [name for name, count in Counter(names).items() if count > 1]
 
 
 class CascadeTablesError(ValueError):
@@ -54,11 +103,10 @@ class UnknownColumn(CascadeTablesError):
 
     def __init__(self, column: str, allowed: Iterable[str], why: str = "") -> None:
         self.column, self.allowed = column, tuple(allowed)
-        close = get_close_matches(column, self.allowed, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
         reason = f" ({why})" if why else ""
         super().__init__(
-            f"unknown column {column!r}{reason}; the columns are: {listing(self.allowed)}.{hint}"
+            f"unknown column {shown(column)}{reason}; the columns are: {listing(self.allowed)}."
+            f"{did_you_mean(column, self.allowed)}"
         )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_tables.errors import DataError, UnknownColumn
+from cascade_tables.errors import DataError, UnknownColumn, listing, repeated, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,9 +111,7 @@ class Frame:
             DataError: two columns share a name, or a column's type cannot be modelled.
         """
         names = table.column_names
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise DataError(f"duplicate column names: {', '.join(map(repr, twice))}")
+        check_unique(names)
         return cls({name: _from_arrow(name, table[name]) for name in names})
 
     @classmethod
@@ -124,9 +122,7 @@ class Frame:
             DataError: two columns share a name, or a column mixes types.
         """
         names = [str(name) for name in frame.columns]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise DataError(f"duplicate column names: {', '.join(map(repr, twice))}")
+        check_unique(names)
         pairs = zip(names, frame.columns, strict=True)
         return cls({name: _from_python(name, frame[label]) for name, label in pairs})
 
@@ -165,6 +161,21 @@ class Frame:
             else:
                 out[name] = array.to_pandas()
         return pd.DataFrame(out, index=pd.RangeIndex(len(self)))
+
+
+def check_unique(names: Iterable[str], where: str = "") -> None:
+    """Refuse names of which one stands for two columns.
+
+    Args:
+        names: of a table's columns.
+        where: what the message begins with.
+
+    Raises:
+        DataError: lists those that repeat.
+    """
+    twice = repeated(names)
+    if twice:
+        raise DataError(f"{where}duplicate column names: {listing(map(shown, twice))}")
 
 
 def _arrow_type(name: str) -> Any:

@@ -66,7 +66,8 @@ def load_overrides(path: Path) -> dict[str, ColumnOverride]:
     if not isinstance(columns, Mapping):
         raise SchemaError(f"{path}: 'columns' maps a column's name to what to change about it")
     return {
-        str(name): _override(f"{path}: column {name!r}", entry) for name, entry in columns.items()
+        str(name): _override(f"{path}: column {shown(name)}", entry)
+        for name, entry in columns.items()
     }
 
 
@@ -101,7 +102,7 @@ def _override(where: str, entry: Any) -> ColumnOverride:
     for key, value in entry.items():
         if key not in ALLOWED:
             known = listing(field.name for field in fields(ColumnOverride))
-            raise SchemaError(f"{where}: unknown key {key!r}; allowed: {known}")
+            raise SchemaError(f"{where}: unknown key {shown(key)}; allowed: {known}")
         if key in ("drop", "nullable"):
             value = boolean(value)
         is_allowed, allowed = ALLOWED[key]

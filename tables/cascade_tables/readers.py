@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cascade_tables.errors import DataError
-from cascade_tables.frame import ColumnData, Frame
+from cascade_tables.frame import ColumnData, Frame, check_unique
 
 # What stands for NULL in a CSV file.
 NULLS = frozenset({"", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"})
@@ -90,9 +90,7 @@ def read_csv(path: Path) -> Frame:
 
 
 def _check_header(path: Path, header: list[str]) -> None:
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise DataError(f"{path}: duplicate column names: {', '.join(map(repr, twice))}")
+    check_unique(header, f"{path}: ")
     for at, name in enumerate(header, start=1):
         if not name.strip():
             raise DataError(f"{path}: column {at} has no name")

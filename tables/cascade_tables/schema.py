@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cascade_tables.errors import SchemaError, UnknownColumn
+from cascade_tables.errors import SchemaError, UnknownColumn, listing, repeated, shown
 
 
 class Kind(StrEnum):
@@ -80,19 +80,23 @@ class Schema:
         if not self.columns:
             reasons = "; ".join(f"{d.name!r}: {d.reason}" for d in self.dropped)
             raise SchemaError(f"no column is left to model ({reasons or 'the table has none'})")
-        names = [column.name for column in self.columns]
-        if len(set(names)) < len(names):
-            raise SchemaError(f"column names repeat: {names}")
+        twice = repeated(self.names)
+        if twice:
+            raise SchemaError(f"column names repeat: {listing(map(shown, twice))}")
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
 
+    @cached_property
+    def _by_name(self) -> dict[str, Column]:
+        return {column.name: column for column in self.columns}
+
     def __getitem__(self, name: str) -> Column:
-        for column in self.columns:
-            if column.name == name:
-                return column
-        raise self.unknown(name)
+        column = self._by_name.get(name)
+        if column is None:
+            raise self.unknown(name)
+        return column
 
     def unknown(self, name: str) -> UnknownColumn:
         """The error for a name the schema lacks; says so if the column was left out."""

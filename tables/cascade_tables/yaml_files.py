@@ -21,10 +21,10 @@ Importing this module imports PyYAML, which a server without such a file does no
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -40,6 +40,8 @@ MOST_BYTES = 4 * 2**20
 MOST_DEPTH = 32
 # Values that a file has only because aliases repeat them.
 MOST_REPEATED = 10_000
+
+MERGE = "tag:yaml.org,2002:merge"
 
 # Where in a file a value stands: keys of mappings and places in lists, from the top.
 Place = tuple[str | int, ...]
@@ -106,6 +108,7 @@ def parse_yaml(text: str, name: str = "the text") -> tuple[Any, dict[Place, int]
             node = loader.get_single_node()
             if node is None:
                 return None, {}
+            _take_keys_as_names(node, set())
             return loader.construct_document(node), dict(_lines(node, ()))
         finally:
             loader.dispose()
@@ -189,6 +192,40 @@ def _check_bounds(text: str, name: str) -> None:
         raise FileRefused(f"{name} is not YAML:{where} {exc.problem}{inside}") from exc
 
 
+def _take_keys_as_names(node: yaml.Node, seen: set[int]) -> None:
+    """Have every key be read as a text, before merges put one mapping's into another.
+
+    Raises:
+        yaml.MarkedYAMLError: a key is no text, or stands twice in a mapping.
+    """
+    if id(node) in seen:  # what an alias repeats
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        first: dict[str, int] = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                _refuse("a key is a name, not a list or a mapping", key)
+            if key.tag != MERGE:
+                if key.value in first:
+                    _refuse(
+                        f"the key {shown(key.value)} stands here again; it stands in line "
+                        f"{first[key.value]} already",
+                        key,
+                    )
+                assert key.start_mark is not None
+                first[key.value] = key.start_mark.line + 1
+                key.tag = "tag:yaml.org,2002:str"
+            _take_keys_as_names(value, seen)
+    elif isinstance(node, yaml.SequenceNode):
+        for each in node.value:
+            _take_keys_as_names(each, seen)
+
+
+def _refuse(problem: str, node: yaml.Node) -> NoReturn:
+    raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
+
 def _lines(node: yaml.Node, place: Place) -> Iterator[tuple[Place, int]]:
     """Of every value, the line of its key where it has one."""
     if not place:
@@ -205,25 +242,7 @@ def _lines(node: yaml.Node, place: Place) -> Iterator[tuple[Place, int]]:
 
 
 class _Loader(_SafeLoader):
-    """Keys as written, values by YAML 1.2's core schema."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        seen: dict[str, int] = {}
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                problem = "a key is a name, not a list or a mapping"
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            if key.tag == "tag:yaml.org,2002:merge":
-                continue
-            if key.value in seen:
-                problem = (
-                    f"the key {shown(key.value)} stands here again; it stands in line "
-                    f"{seen[key.value]} already"
-                )
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            seen[key.value] = key.start_mark.line + 1
-            key.tag = "tag:yaml.org,2002:str"
-        return super().construct_mapping(node, deep=deep)
+    """Values by YAML 1.2's core schema."""
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
         try:

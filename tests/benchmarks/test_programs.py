@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -12,11 +13,14 @@ from typing import Any
 
 import pytest
 
+from benchmarks.peers.environments import NotInstalled
+from benchmarks.peers.triton_server import installed
 from tests.distill.made_up import payments
 from tests.releases import TABLE, make_release
 
 ROOT = Path(__file__).parents[2]
 NO_H2LOAD = "h2load is not on PATH; the package `nghttp2-client` of Debian has it"
+needs_h2load = pytest.mark.skipif(not shutil.which("h2load"), reason=NO_H2LOAD)
 FIDELITY = {
     "shape_err_pct",
     "trend_err_pct",
@@ -50,6 +54,28 @@ def last_line(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+def programs() -> list[str]:
+    """Every module, and every package, that can be run."""
+    folder = ROOT / "benchmarks"
+    every = (path for path in folder.rglob("*.py") if path.name != "__init__.py")
+    found = [path for path in every if 'if __name__ == "__main__":' in path.read_text()]
+    found = [path.parent if path.name == "__main__.py" else path.with_suffix("") for path in found]
+    return sorted(".".join(path.relative_to(ROOT).parts) for path in found)
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
+@pytest.mark.parametrize("name", programs())
+def test_each_says_how_it_is_used(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
+    said = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert f"usage: python -m {name} " in said
 
 
 @pytest.mark.parametrize("tier", ["teacher", "student"])
@@ -113,7 +139,71 @@ def test_pool_names_a_table_without_a_release(tmp_path: Path) -> None:
     assert "has no release of 'credit'" in done.stderr
 
 
-@pytest.mark.skipif(not shutil.which("h2load"), reason=NO_H2LOAD)
+@needs_h2load
+def test_latency() -> None:
+    found = last_line(benchmark("latency", "--rounds", "1", "--calls", "64"))
+    assert found.keys() >= {"p50_ratio", "p99_ratio", "throughput_ratio"}
+    assert all(found[key] > 0 for key in ("p50_ratio", "p99_ratio", "throughput_ratio"))
+    assert 0 <= found["pooled_share"] <= 1
+
+
+@needs_h2load
+def test_memory() -> None:
+    found = last_line(benchmark("memory", "--calls", "1000"))
+    assert found["rss_mib_before"] > 0
+    assert len(found["rss_mib"]) == 10
+
+
+@needs_h2load
+def test_overload() -> None:
+    options = ["--rounds", "1", "--seconds", "0.3", "--loads", "3"]
+    found = last_line(benchmark("overload", *options, "--only", "alone,beside_a_flood,sdk"))
+    ratios = {"min_goodput_ratio", "min_goodput_ratio_sdk"}
+    assert {key for key in found if key.startswith("min_goodput_ratio")} == ratios
+    assert all(0 <= found[key] <= 1 for key in ratios)
+    assert found["late_executions"] == 0
+    assert found["realtime_p99_ms"] > 0
+    for name in ("alone", "beside_a_flood", "sdk"):
+        assert [each["load"] for each in found[name]] == [3.0]
+        assert all(each["failed"] == 0 for each in found[name])
+
+
+def test_overload_names_a_part_it_does_not_know() -> None:
+    done = benchmark("overload", "--only", "alone,waitin")
+    assert done.returncode == 2
+    assert "--only has 'waitin'; allowed: alone, over_many" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def tritons_environment() -> None:
+    try:
+        installed()
+    except NotInstalled as exc:
+        pytest.skip(str(exc))
+
+
+@needs_h2load
+@pytest.mark.usefixtures("tritons_environment")
+def test_triton() -> None:
+    found = last_line(benchmark("triton", "--rounds", "1", "--calls", "64"))
+    ratios = {
+        *("p50_ratio_1", "p99_ratio_1", "p99_ratio_16", "throughput_ratio_16"),
+        *("stream_throughput_ratio_16", "rows_ratio_16", "open_inference_throughput_ratio_16"),
+    }
+    assert found.keys() >= ratios
+    assert all(found[key] > 0 for key in ratios)
+    assert found["workers_16"] == 2
+
+
+@needs_h2load
+@pytest.mark.usefixtures("tritons_environment")
+def test_call() -> None:
+    found = last_line(benchmark("call", "--rounds", "1", "--calls", "64"))
+    keys = {"cascade_p50", "bare_p50", "triton_p50", "bare_cpu_ms", "triton_queue", "warm_run"}
+    assert found.keys() >= keys
+
+
+@needs_h2load
 def test_processes() -> None:
     found = last_line(benchmark("processes", "--rounds", "1", "--calls", "64"))
     assert found["p50_ratio"] > 0
@@ -122,6 +212,7 @@ def test_processes() -> None:
     assert found["own_process_flood_rows_per_s"] > 0
 
 
+@needs_h2load
 def test_in_flight(tmp_path: Path) -> None:
     make_release(tmp_path)
     options = ["--table", TABLE, "--repository", str(tmp_path), "--seconds", "0.3"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks.report import DOCS, filled
+from benchmarks.report.pages import DOCS, filled
 
 
 def keep(folder: Path, name: str, **figures: object) -> None:

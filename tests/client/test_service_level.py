@@ -18,8 +18,8 @@ from cascade_client import (
     ServiceLevel,
     Tier,
 )
+from cascade_client.messages.wire import service_level
 from cascade_client.service_level import duration, percent
-from cascade_client.wire import service_level
 from cascade_proto import synthesis_pb2 as pb
 
 NINES = "people realtime: 99.9 % answered; 99000 of 100000, -900 % of the budget left, page"
@@ -67,6 +67,25 @@ class TestValues:
                 {0.5: 0.00031, 0.9: 0.00042, 0.99: 0.00111, 0.999: 0.0052},
             ),
         )
+
+    def test_of_callers_faults(self) -> None:
+        """In plain words, whichever a later server may find."""
+        message = pb.GetServiceLevelResponse()
+        realtime = pb.CLASS_OF_SERVICE_REALTIME
+        for fault, calls in ((1, 1), (2, 340), (3, 2), (9, 5)):
+            message.caller_faults.add(
+                table="people",
+                class_of_service=realtime,
+                fault=fault,  # type: ignore[arg-type]
+                calls=calls,
+            )
+        found = service_level(message).caller_faults
+        assert [str(each) for each in found] == [
+            "1 people realtime call given up by the caller before the deadline",
+            "340 people realtime calls with less time than an idle server needs",
+            "2 people realtime calls that asked for what there is not, or is not allowed",
+            "5 people realtime calls unknown",
+        ]
 
     def test_fields_cannot_be_set(self, level: ServiceLevel) -> None:
         with pytest.raises(dataclasses.FrozenInstanceError):

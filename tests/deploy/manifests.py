@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 import yaml
+from cascade_server.commands import serve
+from cascade_server.configuration.sources import Effective, effective
 
 from tests.deploy.images import ROOT
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 FOLDERS = sorted(path.parent.name for path in FOLDER.glob("*/kustomization.yaml"))
 # Content of a ConfigMap, and values for another's chart: no resources.
-OTHERS = {"slo.yaml", "envoy.yaml", "prometheus-adapter.yaml"}
+OTHERS = {"cascade.yaml", "slo.yaml", "envoy.yaml", "prometheus-adapter.yaml"}
 
 Resource = dict[str, Any]
 
@@ -57,6 +59,21 @@ def container(deployment: Resource) -> Resource:
     (found,) = deployment["spec"]["template"]["spec"]["containers"]
     content: Resource = found
     return content
+
+
+def settings() -> Effective:
+    """Of the server's pods: their arguments, and the ConfigMap's file that these name."""
+    arguments = container(one(written("server"), "Deployment", "cascade"))["args"]
+    given = serve.make_context("serve", list(arguments)).params
+    in_pod = given.pop("file")
+    assert given.pop("print_config") is False
+    (volume,) = (
+        each["name"]
+        for each in container(one(written("server"), "Deployment", "cascade"))["volumeMounts"]
+        if each["mountPath"] == str(in_pod.parent)
+    )
+    assert volume == "config"
+    return effective(given, {}, FOLDER / "server" / in_pod.name)
 
 
 def megabytes(quantity: str) -> float:

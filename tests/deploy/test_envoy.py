@@ -24,11 +24,10 @@ from cascade_client import Client, Retry
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import SynthesisServicer, SynthesisStub
 from cascade_proto.synthesis_pb2_grpc import add_SynthesisServicer_to_server as add_synthesis
-from cascade_server.commands import serve as serve_command
 from cascade_server.config import ServerConfig
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from tests.deploy.manifests import FOLDER, container, one, written
+from tests.deploy.manifests import FOLDER, container, one, settings, written
 from tests.releases import TABLE, make_release
 from tests.server.messages import ask, row
 from tests.server.running import Running, running
@@ -367,13 +366,11 @@ class TestSettings:
         }
 
     def test_calls_of_a_connection_are_as_many_as_a_server_takes(self) -> None:
-        arguments = list(container(one(written("server"), "Deployment", "cascade"))["args"])
-        given = serve_command.make_context("serve", arguments).params
         (protocol,) = cluster_of(bootstrap(), "cascade")[
             "typed_extension_protocol_options"
         ].values()
         limits = protocol["explicit_http_config"]["http2_protocol_options"]
-        assert limits["max_concurrent_streams"] == given["max_concurrent_streams"]
+        assert limits["max_concurrent_streams"] == settings()["max_concurrent_streams"]
 
     def test_the_version_is_the_one_that_is_tested(self) -> None:
         version = subprocess.run(

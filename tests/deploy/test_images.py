@@ -10,8 +10,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from cascade_server.commands import serve
 from cascade_server.config import ServerConfig
+from cascade_server.configuration.sources import effective
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -64,7 +64,7 @@ def test_a_build_that_names_no_target_is_the_cpus() -> None:
 
 
 def test_both_images_are_run_alike() -> None:
-    for instruction in ("USER", "EXPOSE", "STOPSIGNAL", "ENTRYPOINT", "CMD"):
+    for instruction in ("USER", "EXPOSE", "STOPSIGNAL", "ENTRYPOINT"):
         assert SERVER["cpu"].one(instruction) == SERVER["gpu"].one(instruction)
     cpu, gpu = (re.split("CMD", SERVER[image].one("HEALTHCHECK"))[1] for image in IMAGES)
     assert cpu == gpu
@@ -167,10 +167,18 @@ class TestWhatIsRun:
     def test_the_command(self, image: str) -> None:
         stage = SERVER[image]
         assert stage.words("ENTRYPOINT") == ["cascade", "serve"]
-        given = serve.make_context("serve", stage.words("CMD"), resilient_parsing=True).params
-        assert (given["host"], str(given["port"])) == ("0.0.0.0", stage.one("EXPOSE"))
-        assert str(given["repository"]) == "/models"
+        assert stage.all("CMD") == []
         assert any(copy.endswith(" /models") for copy in stage.all("COPY"))
+
+    @pytest.mark.parametrize("image", IMAGES)
+    def test_the_settings(self, image: str) -> None:
+        """Those of the file that is copied to where the environment says it is."""
+        stage = SERVER[image]
+        path = Path(stage.environment["CASCADE_CONFIG"])
+        assert f"deploy/{path.name} {path.parent}/" in stage.all("COPY")
+        given = effective({}, {}, ROOT / "deploy" / path.name)
+        assert (given["host"], str(given["port"])) == ("0.0.0.0", stage.one("EXPOSE"))
+        assert given["repository"] == "/models"
 
     def test_the_health_check(self, tmp_path: Path) -> None:
         _, program = SERVER["cpu"].one("HEALTHCHECK").split("CMD")

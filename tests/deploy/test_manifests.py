@@ -14,7 +14,7 @@ import pytest
 import yaml
 from cascade_cli.program import main
 from cascade_client import Client
-from cascade_server.commands import serve as serve_command
+from cascade_server.configuration.sources import effective
 from cascade_server.objectives.objective import load_slo
 from cascade_server.server import SERVICES
 from cascade_server.supervision.supervisor import KILL_AFTER
@@ -34,6 +34,7 @@ from tests.deploy.manifests import (
     one,
     read,
     rendered,
+    settings,
     written,
 )
 from tests.integration.test_processes import Served, serve
@@ -47,7 +48,7 @@ SERVER = written("server")
 DEPLOYMENT = one(SERVER, "Deployment", "cascade")
 POD = DEPLOYMENT["spec"]["template"]
 CONTAINER = container(DEPLOYMENT)
-GIVEN = serve_command.make_context("serve", list(CONTAINER["args"])).params
+GIVEN = settings()
 PORTS = {each["name"]: each["containerPort"] for each in CONTAINER["ports"]}
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 
@@ -64,20 +65,20 @@ def validate(resources: list[Resource], version: str) -> int:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The pod's own command line; folders and ports are those of this machine."""
+    """The pod's own file; folders and ports are those of this machine."""
     folder: Path = tmp_path_factory.mktemp("pod")
     make_release(folder / "models")
     here = {
-        "--host=": "--host=127.0.0.1",
-        "--port=": "--port=0",
-        "--metrics-port=": "--metrics-port=0",
-        "--repository=": f"--repository={folder / 'models'}",
-        "--slo=": f"--slo={FOLDER / 'server' / 'slo.yaml'}",
-        "--state-dir=": f"--state-dir={folder}",
+        "host": "127.0.0.1",
+        "port": "0",
+        "metrics_port": "0",
+        "repository": folder / "models",
+        "slo": FOLDER / "server" / "slo.yaml",
+        "state_dir": folder,
     }
-    arguments = [here.get(re.sub("=.*", "=", argument), argument) for argument in CONTAINER["args"]]
-    assert sum(argument in here.values() for argument in arguments) == len(here)
-    with serve(*arguments) as served:
+    assert all(GIVEN.found[name].source != "default" for name in here)
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in here.items()]
+    with serve(f"--config={FOLDER / 'server' / 'cascade.yaml'}", *options) as served:
         yield served
 
 
@@ -166,9 +167,18 @@ class TestTheServer:
         assert "readOnly" not in mounts["/tmp"]
         volumes = {each["name"]: each for each in POD["spec"]["volumes"]}
         assert {each["name"] for each in mounts.values()} == set(volumes)
-        config = volumes["slo"]["configMap"]["name"]
+        config = volumes["config"]["configMap"]["name"]
         (made,) = read(FOLDER / "server" / "kustomization.yaml")[0]["configMapGenerator"]
-        assert (made["name"], made["files"]) == (config, [GIVEN["slo"].name])
+        assert (made["name"], made["files"]) == (config, ["cascade.yaml", GIVEN["slo"].name])
+
+    def test_its_settings_are_the_servers(self) -> None:
+        """`settings` has read them with the program's own reader; what is there changes something,
+        or is told to stay as Envoy's and the pod's numbers are."""
+        defaults = effective({}, {})
+        given = {name for name, each in GIVEN.found.items() if each.source != "default"}
+        assert len(given) > 8
+        same = {name for name in given if GIVEN[name] == defaults[name]}
+        assert same == {"port", "teacher_threads", "max_concurrent_streams"}
 
     def test_the_image_runs_as_the_pod_does(self) -> None:
         context = {**POD["spec"]["securityContext"], **CONTAINER["securityContext"]}

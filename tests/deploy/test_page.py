@@ -7,7 +7,7 @@ import re
 from cascade_server.commands import serve as serve_command
 
 from tests.deploy.images import ROOT, stages
-from tests.deploy.manifests import FOLDER, container, one, read, written
+from tests.deploy.manifests import FOLDER, one, read, settings, written
 
 PAGE = (ROOT / "docs/deploy.md").read_text()
 DEPLOYMENT = one(written("server"), "Deployment", "cascade")
@@ -33,12 +33,12 @@ def test_targets_and_files_are_there() -> None:
 
 def test_numbers_are_the_manifests() -> None:
     grace = DEPLOYMENT["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
-    arguments = container(DEPLOYMENT)["args"]
+    given = settings()
     assert f"`terminationGracePeriodSeconds` ({grace})" in PAGE
     (drain,) = re.findall(r"--drain-seconds` .(\d+)", PAGE)
-    assert f"--drain-seconds={drain}" in arguments
+    assert given["drain_seconds"] == float(drain)
     assert "`--max-connection-age 300`" in PAGE
-    assert "--max-connection-age=300" in arguments
+    assert given["max_connection_age"] == 300
     (metric,) = one(written("server"), "HorizontalPodAutoscaler", "cascade")["spec"]["metrics"]
     assert f"asks for {metric['pods']['target']['averageValue']} a pod" in PAGE
     (rule,) = read(FOLDER / "monitoring" / "prometheus-adapter.yaml")[0]["rules"]["custom"]

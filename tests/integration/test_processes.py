@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import urllib.request
@@ -20,12 +22,16 @@ from cascade_client import Client, Unavailable
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from cascade_server.config import ServerConfig
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.serving import CASCADE, SOON, Served, serve, until
 from tests.releases import TABLE, make_release
 from tests.server.messages import ask, row
 from tests.server.running import running
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 @pytest.fixture(scope="module")
@@ -301,6 +307,62 @@ def test_a_drain_lets_calls_finish(repository: Path) -> None:
         served.until_said("stopped")
 
 
+def test_a_server_whose_workers_cannot_start_ends_and_lets_go_of_its_port(
+    repository: Path, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "model_repository"
+    shutil.copytree(repository, damaged)
+    with serve("--repository", str(damaged), "--workers", "2", "--pool-mib", "0") as served:
+        (damaged / f"{TABLE}_student" / "1" / "model.onnx").write_bytes(b"not a model")
+        for worker in served.children[:2]:
+            worker.send_signal(signal.SIGKILL)
+        said = served.until_said("Error")
+        assert re.search(r"no worker can start, after \d+ tries in a row: .*model\.onnx", said)
+        assert served.process.wait(SOON) == 1
+        host, _, port = served.target.rpartition(":")
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((host, int(port)), timeout=SOON)
+
+
+@pytest.mark.parametrize("transport", ["http2", "grpcio"])
+def test_an_end_does_not_wait_for_who_watches(repository: Path, transport: str) -> None:
+    """With a grace of an hour, a stream that has no end of its own is ended by the server."""
+    options = ("--repository", str(repository), "--drain-seconds", "3600")
+    with (
+        serve(*options, "--transport", transport) as served,
+        grpc.insecure_channel(served.target) as channel,
+    ):
+        stub = health_pb2_grpc.HealthStub(channel)
+        watches = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(3)]
+        assert [next(each).status for each in watches] == [SERVING] * 3
+        watches.pop().cancel()  # who leaves takes no other with it
+        served.process.terminate()
+        for each in watches:
+            assert next(each).status == NOT_SERVING
+            with pytest.raises(grpc.RpcError) as caught:
+                next(each)
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert served.process.wait(SOON) == 0
+
+
+def test_an_end_while_it_loads_waits_for_nothing(repository: Path, tmp_path: Path) -> None:
+    """The teacher is held, so that the worker would wait for it for ever."""
+    with subprocess.Popen(
+        [*CASCADE, "serve", "--port", "0", "--drain-seconds", "3600", "--repository", repository],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("loading")
+        until(lambda: len(psutil.Process(process.pid).children()) == 2)
+        for child in psutil.Process(process.pid).children():
+            if child.nice() > 0:
+                child.suspend()
+        process.terminate()
+        assert process.wait(SOON) == 0
+
+
 def test_nobody_outlives_a_supervisor_that_is_killed(two: Served) -> None:
     children = two.children
     two.process.kill()
@@ -323,6 +385,25 @@ def test_what_cannot_start_says_so_once(repository: Path, tmp_path: Path) -> Non
     assert done.stderr.count("Error:") == 1
     assert "model.onnx" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff\xfe", b"{}"])
+def test_state_that_is_damaged_does_not_stop_the_start(
+    repository: Path, tmp_path: Path, content: bytes
+) -> None:
+    names = ("ledger.json", "releases.json")
+    for name in names:
+        (tmp_path / name).write_bytes(content)
+    with (
+        serve("--repository", str(repository), "--state-dir", str(tmp_path)) as served,
+        served.client() as client,
+    ):
+        client.wait_ready()
+        assert client.synthesize(TABLE, {"items": 3}).data["items"] == 3
+        for name in names:
+            assert sum(f"{name} is damaged" in line for line in served.lines) == 1
+            assert (tmp_path / f"{name}.damaged-1").read_bytes() == content
+    assert served.process.returncode == 0
 
 
 def test_a_port_that_is_taken_is_named(two: Served, repository: Path) -> None:

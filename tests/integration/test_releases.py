@@ -174,9 +174,7 @@ class TestReloading:
             one.until_said("all goes on as before: payments version 2: .*damaged")
             # What else there is to load does not suffer for it, and what was mended is loaded.
             publish(releases, repository, TABLE, 3)
-            with pytest.raises(
-                InvalidRequest, match=r"model\.onnx is damaged.*; all else is loaded"
-            ):
+            with pytest.raises(InvalidRequest, match=r"onnx is damaged.*; all else is loaded"):
                 client.releases.load()
             assert version_of(client) == 3
             shutil.copy(releases / f"{TABLE}_student/2/model.onnx", path)
@@ -522,9 +520,7 @@ class TestBehindAURL:
             assert states(client)[TABLE, 2] == "refused"
             assert client.releases.load("shops").answering("shops") == 1
             remote.publish(releases, TABLE, 3)
-            with pytest.raises(
-                InvalidRequest, match=r"model\.onnx is damaged.*; all else is loaded"
-            ):
+            with pytest.raises(InvalidRequest, match=r"onnx is damaged.*; all else is loaded"):
                 client.releases.load()
             assert version_of(client) == 3
             with pytest.raises(NotFound, match="no version 9"):

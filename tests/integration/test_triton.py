@@ -20,7 +20,7 @@ from benchmarks.peers.triton_messages import MODEL_INFER
 from benchmarks.peers.triton_server import Triton, installed, triton
 from tests.releases import TABLE, make_release
 from tests.server.messages import ROW
-from tests.server.running import running
+from tests.server.running import DRAWN_ANEW, running
 from tests.server.services.open_inference.conftest import (
     Refused,
     TritonClient,
@@ -73,7 +73,7 @@ def theirs(server: Triton, triton_python: Path) -> Iterator[TritonClient]:
 def ours(triton_python: Path, payments: Path) -> Iterator[TritonClient]:
     """The same of the embedded server, for the bundled tables."""
     with (
-        running(ServerConfig(repository=BUNDLED, port=0)) as found,
+        running(ServerConfig(repository=BUNDLED, port=0, **DRAWN_ANEW)) as found,
         asking(found.target, triton_python) as client,
     ):
         yield client
@@ -82,7 +82,7 @@ def ours(triton_python: Path, payments: Path) -> Iterator[TritonClient]:
 @pytest.fixture(scope="module")
 def ours_payments(triton_python: Path, payments: Path) -> Iterator[TritonClient]:
     with (
-        running(ServerConfig(repository=payments, port=0)) as found,
+        running(ServerConfig(repository=payments, port=0, **DRAWN_ANEW)) as found,
         asking(found.target, triton_python) as client,
     ):
         yield client

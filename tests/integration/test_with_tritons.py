@@ -27,7 +27,7 @@ from benchmarks.peers.triton_messages import LOG_SETTINGS, log_settings
 from benchmarks.peers.triton_server import Triton, installed, triton
 from tests.releases import TABLE, make_release
 from tests.server.messages import ask, read, row
-from tests.server.running import Running, running
+from tests.server.running import DRAWN_ANEW, Running, running
 
 # Longer than anything here takes.
 SOON = 60.0
@@ -65,14 +65,15 @@ def tritons(
 
 @pytest.fixture(scope="module")
 def local(repository: Path) -> Iterator[Running]:
-    with running(ServerConfig(repository=repository, port=0)) as server:
+    with running(ServerConfig(repository=repository, port=0, **DRAWN_ANEW)) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def front(repository: Path, tritons: tuple[Triton, Triton]) -> Iterator[Running]:
     runtime = "triton://" + ",".join(each.target for each in tritons)
-    with running(ServerConfig(repository=repository, port=0, runtime=runtime)) as server:
+    config = ServerConfig(repository=repository, port=0, runtime=runtime, **DRAWN_ANEW)
+    with running(config) as server:
         yield server
 
 

@@ -10,7 +10,7 @@ from cascade_server.config import ServerConfig
 from cascade_tables import ColumnOverride
 
 from tests.releases import make_release
-from tests.server.running import Running, running
+from tests.server.running import DRAWN_ANEW, Running, running
 
 MAX_MESSAGE_BYTES = 64 * 1024
 
@@ -35,6 +35,7 @@ def serving(repository: Path) -> Iterator[Running]:
         max_generate_rows=100_000,
         max_message_bytes=MAX_MESSAGE_BYTES,
         chunk_rows=64,
+        **DRAWN_ANEW,
     )
     with running(config) as server:
         yield server

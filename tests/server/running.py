@@ -17,6 +17,10 @@ from cascade_server.server import Server
 
 T = TypeVar("T")
 
+# Where a test looks at what is drawn: no rows made ahead of time, no answers kept. By default a
+# server has both.
+DRAWN_ANEW = {"pool_bytes": 0, "cache_bytes": 0}
+
 
 @dataclass(frozen=True)
 class Running:

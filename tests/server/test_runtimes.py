@@ -135,4 +135,4 @@ class TestCommands:
     def test_serve(self) -> None:
         done = CliRunner().invoke(serve, ["--runtime", "gpu"])
         assert done.exit_code == 1
-        assert "Error: runtime is 'gpu'; allowed: auto, cpu, cuda" in done.output
+        assert "Error: --runtime is 'gpu'; allowed: auto, cpu, cuda" in done.output

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from cascade_tables import DataError, read_table
+from cascade_tables import Column, DataError, Frame, Kind, Schema, SchemaError, read_table
 
 
 def written(tmp_path: Path, content: str | bytes, name: str = "table.csv") -> Path:
@@ -195,3 +195,37 @@ class TestFiles:
         (tmp_path / "folder.csv").mkdir()
         with pytest.raises(DataError, match=r"folder\.csv cannot be read: Is a directory"):
             read_table(tmp_path / "folder.csv")
+
+
+class TestWideHeaders:
+    """The time that a header takes grows with its columns, not with their square: with that, these
+    would take longer than a test may."""
+
+    NAMES = tuple(f"column_{at}" for at in range(200_000))
+
+    def test_names_that_differ(self, tmp_path: Path) -> None:
+        path = tmp_path / "wide.csv"
+        path.write_text(",".join(self.NAMES) + "\n")
+        with pytest.raises(DataError, match="has a header but no rows"):
+            read_table(path)
+
+    def test_names_that_repeat(self, tmp_path: Path) -> None:
+        path = tmp_path / "wide.csv"
+        path.write_text(",".join(self.NAMES * 2) + "\n")
+        with pytest.raises(DataError) as caught:
+            read_table(path)
+        assert "duplicate column names: 'column_0', 'column_1', " in str(caught.value)
+        assert str(caught.value).endswith("'column_11' and 199,988 more")
+
+    def test_in_arrow_and_pandas(self) -> None:
+        names = [*self.NAMES, "column_7"]
+        table = pa.table([pa.array([1])] * len(names), names=names)
+        with pytest.raises(DataError, match="duplicate column names: 'column_7'"):
+            Frame.from_arrow(table)
+
+    def test_in_a_schema(self) -> None:
+        columns = tuple(Column(name, Kind.BOOLEAN, False, "bool") for name in self.NAMES)
+        schema = Schema(columns)
+        assert [schema[name] for name in self.NAMES] == list(columns)
+        with pytest.raises(SchemaError, match="column names repeat: 'column_7'"):
+            Schema((*columns, columns[7]))

@@ -74,6 +74,19 @@ class TestMeaning:
             "same": {"a": 1, "b": 2},
         }
 
+    def test_keys_are_names_wherever_they_are_merged(self) -> None:
+        """Also into what is read before the mapping that they come from."""
+        text = (
+            "a: &a {x: 1, 2020: y}\n"
+            "deep: {deeper: {b: &b {<<: *a, x: 2}}}\n"
+            "c: {<<: *b, z: 3}\n"
+            "d: {<<: [*a, *b], no: 4}"
+        )
+        found = parse_yaml(text)[0]
+        assert found["deep"]["deeper"]["b"] == {"x": 2, "2020": "y"}
+        assert found["c"] == {"x": 2, "2020": "y", "z": 3}
+        assert found["d"] == {"x": 1, "2020": "y", "no": 4}
+
     def test_lines(self) -> None:
         lines = parse_yaml("a: 1\nb:\n  - x\n  - c: 2\n\nd:\n  e:\n    f: 3\n")[1]
         assert lines[("a",)] == 1
@@ -106,6 +119,8 @@ class TestRefusals:
             ("a: 1\nb: 2\na: 3", " line 3, column 1: the key 'a' stands here again; it stands in"),
             ("t:\n  no: 1\n  'no': 2", " line 3, column 3: the key 'no' stands here again"),
             ("[a, b]: 1", " line 1, column 1: a key is a name"),
+            ("? {a: 1}\n: 1", " line 1, column 3: a key is a name"),
+            ("a: {<<: 3}", " line 1, column 9: expected a mapping"),
             (
                 "b: 0\na: [1, 2\n\n",
                 "not YAML: line 4, column 1: did not find expected ',' or ']', in "

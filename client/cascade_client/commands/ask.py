@@ -18,7 +18,7 @@ from cascade_client.client import Client
 from cascade_client.commands.ask_printing import print_rows
 from cascade_client.commands.connecting import AskFailed, target_option
 from cascade_client.errors import CascadeError
-from cascade_client.wire import Fidelity
+from cascade_client.messages.wire import Fidelity
 
 TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
@@ -34,7 +34,9 @@ TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")
 )
 @click.option("--draws", default=1, show_default=True, help="Answers to draw.")
 @click.option("--generate", type=int, metavar="N", help="Stream N rows from the teacher instead.")
-@click.option("--columns", metavar="A,B,...", help="Return only these columns.")
+@click.option(
+    "--columns", multiple=True, metavar="A,B,...", help="Return only these columns; repeat it."
+)
 @click.option("--seed", type=int, help="The same seed gives the same rows.")
 @click.option("--full", "fidelity", flag_value="full", help="Ask the teacher: slow, faithful.")
 @click.option("--fast", "fidelity", flag_value="fast", help="Ask the student.")
@@ -50,7 +52,7 @@ def ask(
     given: tuple[str, ...],
     draws: int,
     generate: int | None,
-    columns: str | None,
+    columns: tuple[str, ...],
     seed: int | None,
     fidelity: Fidelity | None,
     version: int | None,
@@ -63,7 +65,8 @@ def ask(
 
     Columns that are not given are drawn from their distribution given those that are. The
     server's columns, and what each may hold, are what an unknown name or a bad value is answered
-    with.
+    with. Names and values are taken as they are first, with their blanks, "=" and ","; without
+    surrounding blanks only where there is none of that name, or no such category.
 
     \b
     Examples:
@@ -73,14 +76,12 @@ def ask(
     """
     if generate is not None and (draws != 1 or fidelity == "fast"):
         raise click.UsageError("--generate asks the teacher for rows: leave out --draws and --fast")
-    names = [name.strip() for name in columns.split(",")] if columns else None
     console = Console()
     try:
         with Client(target, timeout=timeout) as client:
             schema = client.describe(table, version=version)
             known = parse_all_given(given, schema)
-            for name in names or ():
-                find_column(name, schema, "--columns")
+            names = [name for text in columns for name in parse_columns(text, schema)] or None
             answer: Synthesis[list[dict[str, Any]]]
             if generate is None:
                 answer = client.synthesize(
@@ -130,40 +131,64 @@ def parse_all_given(given: Sequence[str], schema: TableDescription) -> dict[str,
 
 
 def parse_given(text: str, schema: TableDescription) -> tuple[str, Any]:
-    """Name and typed value of a ``COLUMN=VALUE``.
+    """Name and typed value of a ``COLUMN=VALUE``; of names that fit, the longest is meant.
 
     Raises:
         click.BadParameter: no "=", no such column, or a value that the column cannot hold;
             names what is allowed.
     """
-    name, equals, value = text.partition("=")
-    if not equals:
+    parts = text.split("=")
+    if len(parts) == 1:
         raise click.BadParameter(
             f"{text!r} has no '='; COLUMN=VALUE is wanted", param_hint="--given"
         )
-    column = find_column(name.strip(), schema, "--given")
+    column, value = None, ""
+    for names in range(len(parts) - 1, 0, -1):
+        column = named("=".join(parts[:names]), schema)
+        if column is not None:
+            value = "=".join(parts[names:])
+            break
+    if column is None:
+        raise no_column(parts[0].strip(), schema, "--given")
     try:
-        return column.name, parse_value(value.strip(), column)
+        return column.name, parse_value(value, column)
     except ValueError as exc:
         raise click.BadParameter(
-            f"{column.name} cannot be {value.strip()!r}; allowed: {column.allowed}",
+            f"{column.name} cannot be {value!r}; allowed: {column.allowed}",
             param_hint="--given",
         ) from exc
 
 
-def find_column(name: str, schema: TableDescription, option: str) -> ColumnDescription:
-    """The column of that name.
+def parse_columns(text: str, schema: TableDescription) -> list[str]:
+    """Names of an ``A,B,...``; of names that fit, the longest is meant.
 
     Raises:
-        click.BadParameter: there is none; names those that there are.
+        click.BadParameter: there is no such column; names those that there are.
     """
-    column = schema.column(name)
-    if column is not None:
-        return column
+    parts, found = text.split(","), []
+    while parts:
+        for length in range(len(parts), 0, -1):
+            column = named(",".join(parts[:length]), schema)
+            if column is not None:
+                found.append(column.name)
+                del parts[:length]
+                break
+        else:
+            raise no_column(parts[0].strip(), schema, "--columns")
+    return found
+
+
+def named(name: str, schema: TableDescription) -> ColumnDescription | None:
+    """The column of that very name, or else of the name without surrounding blanks."""
+    return schema.column(name) or schema.column(name.strip())
+
+
+def no_column(name: str, schema: TableDescription, option: str) -> click.BadParameter:
+    """There is no column of that name; those that there are."""
     names = [column.name for column in schema.columns]
     near = get_close_matches(name, names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise click.BadParameter(
+    return click.BadParameter(
         f"{schema.table} has no column {name!r}.{hint} Its columns: {', '.join(names)}",
         param_hint=option,
     )
@@ -172,9 +197,15 @@ def find_column(name: str, schema: TableDescription, option: str) -> ColumnDescr
 def parse_value(text: str, column: ColumnDescription) -> Any:
     """The value that `text` is for this column; None for NULL.
 
+    A category is taken as it is, with its blanks; all else without them.
+
     Raises:
         ValueError: the column cannot hold it.
     """
+    if text not in column.categories:
+        bare = text.strip()
+        if column.other is None or bare in column.categories or bare.lower() == "null":
+            text = bare
     if text.lower() == "null" and text not in column.categories:
         if not column.nullable:
             raise ValueError("not nullable")

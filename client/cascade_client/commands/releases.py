@@ -11,11 +11,11 @@ import click
 from rich.console import Console
 
 from cascade_client.client import Client
-from cascade_client.commands.connecting import AskFailed, target_option
+from cascade_client.commands.connecting import AskFailed, control_options
 from cascade_client.commands.releases_printing import rendered
 from cascade_client.errors import CascadeError
 from cascade_client.release_control import LOAD_TIMEOUT, Releases
-from cascade_client.releases import ReleaseReport
+from cascade_client.releases import ReleaseReport, ReleaseState
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
@@ -32,7 +32,8 @@ def timeout_option(default: float) -> Callable[[Any], Any]:
 
 
 @click.group(short_help="List, load, unload, try and promote a server's releases.")
-def releases() -> None:
+@control_options
+def releases(target: str) -> None:
     """Change what a running server has loaded, and which version answers.
 
     Releases are loaded by new processes while the old ones answer: callers do not notice. Who names
@@ -45,42 +46,50 @@ def releases() -> None:
       cascade releases canary credit --version 2 --share 5%
       cascade releases promote credit
       cascade releases rollback credit
+
+    A server takes no control over the network unless it was told to. Where it runs, ask over the
+    socket in its state folder:
+
+    \b
+      cascade releases --state-dir /var/lib/cascade load credit
     """
 
 
 @releases.command("list")
-@target_option
+@control_options
 @timeout_option(10.0)
 @json_option
 def list_(target: str, timeout: float, as_json: bool) -> None:
     """Show every release: its state, its share of the requests that name no version, its digest."""
-    _do(target, as_json, lambda of: of.list(timeout=timeout))
+    _do(target, as_json, lambda held: held.list(timeout=timeout))
 
 
 @releases.command()
 @click.argument("table", required=False, default="")
 @click.option("--version", default=0, help="What the table's policy says by default.")
-@target_option
+@control_options
 @timeout_option(LOAD_TIMEOUT)
 @json_option
 def load(table: str, version: int, target: str, timeout: float, as_json: bool) -> None:
     """Load a release of TABLE; without a table, whatever has changed in the repository.
 
     Returns when new processes have verified and warmed it and have taken over. One that is damaged
-    is refused, and what was served goes on being served.
+    is refused, which exits with status 1, and what was served goes on being served.
 
     \b
     Examples:
       cascade releases load
       cascade releases load credit --version 2
     """
-    _do(target, as_json, lambda of: of.load(table, version, timeout=timeout))
+    report = _do(target, as_json, lambda held: held.load(table, version, timeout=timeout))
+    if failed := not_loaded(report, table, version):
+        raise click.ClickException(failed)
 
 
 @releases.command()
 @click.argument("table")
 @click.option("--version", default=0, help="All of the table's by default.")
-@target_option
+@control_options
 @timeout_option(LOAD_TIMEOUT)
 @json_option
 def unload(table: str, version: int, target: str, timeout: float, as_json: bool) -> None:
@@ -90,14 +99,14 @@ def unload(table: str, version: int, target: str, timeout: float, as_json: bool)
     Example:
       cascade releases unload credit --version 1
     """
-    _do(target, as_json, lambda of: of.unload(table, version, timeout=timeout))
+    _do(target, as_json, lambda held: held.unload(table, version, timeout=timeout))
 
 
 @releases.command()
 @click.argument("table")
 @click.option("--version", type=click.IntRange(1), required=True, help="The version on trial.")
 @click.option("--share", default="5%", show_default=True, help="Its share, as 5% or 0.05.")
-@target_option
+@control_options
 @timeout_option(10.0)
 @json_option
 def canary(
@@ -112,13 +121,13 @@ def canary(
     Example:
       cascade releases canary credit --version 2 --share 5%
     """
-    _do(target, as_json, lambda of: of.canary(table, version, share_of(share), timeout=timeout))
+    _do(target, as_json, lambda held: held.canary(table, version, share_of(share), timeout=timeout))
 
 
 @releases.command()
 @click.argument("table")
 @click.option("--version", default=0, help="The canary by default.")
-@target_option
+@control_options
 @timeout_option(10.0)
 @json_option
 def promote(table: str, version: int, target: str, timeout: float, as_json: bool) -> None:
@@ -128,12 +137,12 @@ def promote(table: str, version: int, target: str, timeout: float, as_json: bool
     Example:
       cascade releases promote credit --version 2
     """
-    _do(target, as_json, lambda of: of.promote(table, version, timeout=timeout))
+    _do(target, as_json, lambda held: held.promote(table, version, timeout=timeout))
 
 
 @releases.command()
 @click.argument("table")
-@target_option
+@control_options
 @timeout_option(10.0)
 @json_option
 def rollback(table: str, target: str, timeout: float, as_json: bool) -> None:
@@ -143,7 +152,7 @@ def rollback(table: str, target: str, timeout: float, as_json: bool) -> None:
     Example:
       cascade releases rollback credit
     """
-    _do(target, as_json, lambda of: of.roll_back(table, timeout=timeout))
+    _do(target, as_json, lambda held: held.roll_back(table, timeout=timeout))
 
 
 def share_of(text: str) -> float:
@@ -161,7 +170,31 @@ def share_of(text: str) -> float:
         raise click.BadParameter(f"{text!r}; allowed: as in 5% or 0.05") from exc
 
 
-def _do(target: str, as_json: bool, ask: Callable[[Releases], ReleaseReport]) -> None:
+def not_loaded(report: ReleaseReport, table: str, version: int) -> str:
+    """Why what was to be loaded is not; empty where it is.
+
+    Args:
+        report: how things are after the load.
+        table, version: what was to be loaded, as given: empty and 0 where they were left out.
+    """
+    wanted = [
+        each
+        for each in report.releases
+        if table in ("", each.table) and version in (0, each.version)
+    ]
+    refused = [each for each in wanted if each.state is ReleaseState.REFUSED]
+    if refused:
+        return "\n".join(
+            f"{each.table} {each.version} was refused: {each.reason or 'no reason was given'}"
+            for each in refused
+        )
+    if table and not any(each.state is ReleaseState.LOADED for each in wanted):
+        name = f"{table} {version}" if version else f"no release of {table}"
+        return f"{name} is {'not ' if version else ''}loaded"
+    return ""
+
+
+def _do(target: str, as_json: bool, ask: Callable[[Releases], ReleaseReport]) -> ReleaseReport:
     """Ask, and print how things are then."""
     try:
         with Client(target) as client:
@@ -173,6 +206,7 @@ def _do(target: str, as_json: bool, ask: Callable[[Releases], ReleaseReport]) ->
     else:
         console = Console(highlight=False)
         console.print(rendered(report, target))
+    return report
 
 
 def as_document(report: ReleaseReport) -> Mapping[str, Any]:

@@ -56,6 +56,9 @@ def rendered(
     ]
     if level.latencies:
         parts += [Text(""), latencies(level.latencies)]
+    if level.caller_faults:
+        parts += [Text(""), Text("callers' own, in no budget, since the server's start:", "dim")]
+        parts += [Text(f"  {each}", "dim") for each in level.caller_faults]
     if trouble:
         parts += [Text(""), Text(trouble, style="bold red")]
     return Group(*parts)

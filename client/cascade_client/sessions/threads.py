@@ -96,6 +96,7 @@ class _Stream:
 
     def end(self) -> None:
         self._call.cancel()
+        self._queue.put(None)  # there is nothing more to send
 
     def _messages(self) -> Iterator[pb.SynthesizeStreamRequest]:
         """Read by a thread of gRPC's: what has gathered while it sent goes as one message."""

@@ -61,6 +61,9 @@ class Dispatcher:
         student_of = students or partial(
             local_student, executor=self.student_thread, inline_rows=config.inline_rows
         )
+        # All workers ask one process for the teacher; where other servers run all networks, what a
+        # worker has sent them is its own.
+        self._shares_teacher = teachers is not None and students is None
         self.stepping = Stepping(report)
         self._promised = promised(each.objective for each in report().statuses)
         tightest = min(self._promised.values(), default=math.inf)
@@ -94,12 +97,16 @@ class Dispatcher:
         )
         for runtime, engines in self.engines.items():
             manifest = runtime.release.manifest
-            for tier, found in (
-                (pb.TIER_STUDENT, engines.student.statistics()),
-                (pb.TIER_TEACHER, engines.teacher.statistics()),
+            for tier, found, shared in (
+                (pb.TIER_STUDENT, engines.student.statistics(), False),
+                (pb.TIER_TEACHER, engines.teacher.statistics(), self._shares_teacher),
             ):
                 out.engines.add(
-                    table=manifest.table, version=manifest.version, tier=tier, **asdict(found)
+                    table=manifest.table,
+                    version=manifest.version,
+                    tier=tier,
+                    shared=shared,
+                    **asdict(found),
                 )
         return out
 

@@ -11,6 +11,7 @@ from cascade_proto import synthesis_pb2 as pb
 from numpy.typing import NDArray
 
 from cascade_server.counts.call_counts import CallCounts, buckets
+from cascade_server.counts.idle_times import IdleTimes
 from cascade_server.counts.live_versions import LiveVersions
 from cascade_server.counts.merging import counted, merged
 from cascade_server.counts.sketches import Sketches
@@ -32,6 +33,7 @@ class Book:
     Attributes:
         tally, sketches, calls: counters of objectives, of latencies, of calls.
         trial: of objectives, of the two versions of a trial.
+        idle_times: what calls take that have the process to themselves.
         now: statistics of the process, serialized; written now and then.
         before: counts of the processes that had its place before it.
     """
@@ -43,6 +45,7 @@ class Book:
         self.sketches = Sketches(len(books.sketched), memory)
         self.calls = CallCounts(books.tables, buckets(books.objectives), memory)
         self.trial = Trial(len(books.objectives), memory)
+        self.idle_times = IdleTimes(books.tables, memory)
         self.now, self.before = Note(memory, NOTE), Note(memory, NOTE)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from itertools import product
 
 import grpc
@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from cascade_server.counts.calls import UNKNOWN_TABLE
 from cascade_server.memory import Memory
 from cascade_server.objectives import metric_names as slo_names
+from cascade_server.objectives.blame import CallerFault, Ending, caller_fault
 from cascade_server.objectives.objective import Objective
 from cascade_server.terms import ServiceClass, Tier
 
 OK = grpc.StatusCode.OK
-Key = tuple[str, ServiceClass, Tier | None, grpc.StatusCode]
+Key = tuple[str, ServiceClass, Tier | None, Ending]
 RowKey = tuple[str, ServiceClass, Tier]
 
 
@@ -37,7 +38,11 @@ class CallCounts:
     """
 
     def __init__(self, tables: Collection[str], bounds: list[float], memory: Memory) -> None:
-        ends = [*((tier, OK) for tier in Tier), *((None, code) for code in grpc.StatusCode)]
+        ends: list[tuple[Tier | None, Ending]] = [
+            *((tier, OK) for tier in Tier),
+            *((None, code) for code in grpc.StatusCode),
+            (None, CallerFault.DEADLINE_TOO_SHORT),
+        ]
         names = [*sorted(tables), UNKNOWN_TABLE]
         self.keys: list[Key] = [
             (table, service, *end) for table, service, end in product(names, ServiceClass, ends)
@@ -74,3 +79,17 @@ def added(
         np.sum(np.stack(parts), axis=0) for parts in zip(*found, strict=True)
     )
     return durations, seconds, rows
+
+
+def caller_faults(
+    of: Sequence[CallCounts],
+) -> dict[tuple[str, ServiceClass, CallerFault], int]:
+    """Calls that were not answered through their callers' own fault, where there are any."""
+    found: dict[tuple[str, ServiceClass, CallerFault], int] = {}
+    calls = added(of)[0].sum(axis=1).tolist()
+    for (table, service, _, ending), number in zip(of[0].keys, calls, strict=True):
+        fault = caller_fault(ending)
+        if fault is not None and number:
+            key = (table, service, fault)
+            found[key] = found.get(key, 0) + number
+    return found

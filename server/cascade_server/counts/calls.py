@@ -9,25 +9,45 @@ from typing import Protocol
 
 import grpc
 
+from cascade_server.objectives.blame import BLAMED, Ending, ending_of, why_hung_up
 from cascade_server.terms import ServiceClass, Tier
 
 # The table of a request that names none of those there are: a metric's label is one of a few.
 UNKNOWN_TABLE = "(unknown)"
-# A caller whose deadline passes hangs up when its own clock says so. That is before the server's
-# does by as much as gRPC rounded the deadline up: a hundredth at most, and milliseconds of short
-# ones.
-EARLY_SHARE, EARLY_SECONDS = 0.01, 0.005
+OK = grpc.StatusCode.OK
 
 
 class Recorder(Protocol):
-    """Where outcomes go; see `Ledger` for what the arguments are."""
+    """Where outcomes go; see `Sla`, which is one, and `Ledger` for what the arguments are."""
+
+    def begins(self, arrived: float) -> int:
+        """A call that came at `arrived` is taken up; a ticket that `is_over` wants back."""
+
+    def is_over(self, ticket: int, now: float) -> bool:
+        """The call of a ticket has ended; whether there was no other from its arrival on."""
+
+    def reads(self, table: str, service: ServiceClass) -> None:
+        """A call turned out to be for a table, and to count as a class."""
+
+    def whose_unread(self, service: ServiceClass) -> tuple[str, ServiceClass]:
+        """The table and class that a call counts as of which nothing was read.
+
+        Args:
+            service: what calls to its method count as, as far as that is known.
+        """
+
+    def needed(self, table: str, service: ServiceClass, rows: int) -> float:
+        """Seconds that such a call takes a server that does nothing else; 0: not known."""
+
+    def record_alone(self, table: str, service: ServiceClass, rows: int, seconds: float) -> None:
+        """A call was answered while there was no other."""
 
     def record(
         self,
         table: str,
         service: ServiceClass,
         tier: Tier | None,
-        code: grpc.StatusCode,
+        ending: Ending,
         seconds: float,
     ) -> None:
         """The end of a call."""
@@ -40,10 +60,14 @@ class Recorder(Protocol):
         table: str,
         version: int,
         service: ServiceClass,
-        code: grpc.StatusCode,
+        ending: Ending,
         seconds: float,
     ) -> None:
-        """The end of a call that a version answered, or failed to."""
+        """The end of a call that a version answered, or failed to.
+
+        Args:
+            version: 0: the call ended before one was chosen.
+        """
 
     def record_version_rows(
         self, table: str, version: int, service: ServiceClass, tier: Tier, rows: int
@@ -54,6 +78,10 @@ class Recorder(Protocol):
 class Call:
     """Keeps the time that the server takes for a call, and records how it ends, once.
 
+    Whoever takes a call up makes one of these, says what is learnt of it as it is learnt (`asks`,
+    `answers_with`, `sends`), and ends it with `ends` or `hung_up`. A call that ends before `asks`,
+    through the server's fault, counts as what `announces` said, or else as calls of late.
+
     Args:
         recorder: is told.
         tables: names that may be recorded.
@@ -63,15 +91,21 @@ class Call:
     """
 
     __slots__ = (
+        "_arrived",
         "_clock",
         "_deadline",
+        "_is_read",
         "_recorder",
         "_resumed",
+        "_rows",
+        "_rows_sent",
         "_service",
         "_spent",
         "_table",
         "_tables",
+        "_ticket",
         "_tier",
+        "_timeout",
         "_version",
     )
 
@@ -86,22 +120,64 @@ class Call:
         self._recorder, self._tables, self._clock = recorder, tables, clock
         self._table, self._service, self._deadline = UNKNOWN_TABLE, service, math.inf
         self._tier: Tier | None = None
-        self._version = 0
-        self._spent, self._resumed = 0.0, clock() if arrived is None else arrived
+        self._version, self._is_read = 0, False
+        self._rows = self._rows_sent = 0
+        self._timeout = math.inf
+        self._arrived = clock() if arrived is None else arrived
+        self._spent, self._resumed = 0.0, self._arrived
+        self._ticket = recorder.begins(self._arrived)
 
-    def asks(self, table: str, service: ServiceClass, deadline: float) -> None:
-        """The request has been read."""
-        if table in self._tables:
-            self._table = table
+    def announces(self, table: str | None, service: ServiceClass | None, deadline: float) -> None:
+        """What the headers say, which may be all that is ever read of a call.
+
+        Args:
+            table: None: they name none.
+            service: None: they do not say.
+            deadline: on the clock; infinite where there is none.
+        """
+        self._deadline = deadline
+        if table is not None:
+            self._is_read = True
+            self._names(table)
+            self._service = service or self._service
+
+    def asks(
+        self,
+        table: str,
+        service: ServiceClass,
+        deadline: float,
+        rows: int = 0,
+        timeout_microseconds: int = 0,
+    ) -> None:
+        """The request has been read.
+
+        Args:
+            table: as it names it.
+            service: what it counts as.
+            deadline: on the clock; infinite where there is none.
+            rows: that are to be drawn, since many take longer on any server; 0: not known.
+            timeout_microseconds: the request's own; 0: none. What it gave, if that is less than
+                from the arrival to the deadline.
+        """
+        self._is_read, self._rows = True, rows
+        self._names(table)
         self._service, self._deadline = service, deadline
+        if timeout_microseconds:
+            self._timeout = timeout_microseconds / 1e6
+        if self._table is not UNKNOWN_TABLE:
+            self._recorder.reads(table, service)
 
-    def of(self, version: int) -> None:
+    def _names(self, table: str) -> None:
+        self._table = table if table in self._tables else UNKNOWN_TABLE
+
+    def answers_with(self, version: int) -> None:
         """The version that is to answer has been chosen."""
         self._version = version
 
     def sends(self, tier: Tier, rows: int) -> None:
         """Rows have been drawn and are on their way."""
         self._tier = tier
+        self._rows_sent += rows
         self._recorder.record_rows(self._table, self._service, tier, rows)
         if self._version:
             self._recorder.record_version_rows(
@@ -118,29 +194,29 @@ class Call:
         self._resumed = self._clock()
 
     def ends(self, code: grpc.StatusCode) -> None:
-        """The call is over."""
-        seconds = self._spent + self._clock() - self._resumed
-        tier = self._tier if code is grpc.StatusCode.OK else None
-        self._recorder.record(self._table, self._service, tier, code, seconds)
-        if self._version:
-            self._recorder.record_version(self._table, self._version, self._service, code, seconds)
+        """The call is over; what it counts as follows from its status and its deadline."""
+        recorder, now = self._recorder, self._clock()
+        seconds = self._spent + now - self._resumed
+        alone = recorder.is_over(self._ticket, now)
+        if not self._is_read and code in BLAMED:
+            self._table, self._service = recorder.whose_unread(self._service)
+        table, service = self._table, self._service
+        if code is OK:
+            if alone and self._rows_sent:
+                recorder.record_alone(table, service, self._rows_sent, seconds)
+            ending: Ending = code
+        else:
+            # Others may wait beside one that is refused unread.
+            alone = alone and self._is_read
+            idle = recorder.needed(table, service, self._rows)
+            given = min(self._timeout, self._deadline - self._arrived)
+            ending = ending_of(code, given, idle, alone)
+        tier = self._tier if code is OK else None
+        recorder.record(table, service, tier, ending, seconds)
+        recorder.record_version(table, self._version, service, ending, seconds)
 
     def hung_up(self) -> None:
         """The caller is gone, or its deadline has passed, which gRPC tells a server alike."""
         now = self._clock()
         elapsed = self._spent + now - self._resumed
         self.ends(why_hung_up(elapsed, self._deadline - now))
-
-
-def why_hung_up(elapsed: float, remaining: float) -> grpc.StatusCode:
-    """DEADLINE_EXCEEDED if the deadline is as good as over, else CANCELLED.
-
-    Args:
-        elapsed: seconds since the call came.
-        remaining: seconds to its deadline; infinite where there is none.
-    """
-    if math.isinf(remaining):
-        return grpc.StatusCode.CANCELLED
-    early = EARLY_SECONDS + EARLY_SHARE * (elapsed + remaining)
-    over = remaining <= early
-    return grpc.StatusCode.DEADLINE_EXCEEDED if over else grpc.StatusCode.CANCELLED

@@ -13,13 +13,13 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from threading import Lock
 
-import grpc
 import numpy as np
 
 from cascade_server.counts.books import Books
 from cascade_server.counts.sketches import SLOT, quantile
 from cascade_server.counts.state_file import Cells, State, rearranged
 from cascade_server.counts.tally import added
+from cascade_server.objectives.blame import BLAMED, Ending
 from cascade_server.objectives.burn import (
     WINDOWS,
     Events,
@@ -28,7 +28,7 @@ from cascade_server.objectives.burn import (
     burn_rate,
 )
 from cascade_server.objectives.objective import Kind, Objective, SloConfig
-from cascade_server.objectives.report import BLAMED, OK, Latencies, Report, Status
+from cascade_server.objectives.report import OK, Latencies, Report, Status
 from cascade_server.terms import ServiceClass, Tier
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
@@ -84,7 +84,7 @@ class Ledger:
         table: str,
         service: ServiceClass,
         tier: Tier | None,
-        code: grpc.StatusCode,
+        ending: Ending,
         seconds: float,
     ) -> None:
         """Count the end of a call.
@@ -93,13 +93,13 @@ class Ledger:
             table: a table's name; one that has no objectives is counted in no budget.
             service: the class of service.
             tier: who drew; None: nobody did.
-            code: how it ended.
+            ending: how it ended; a caller's fault is counted in no budget.
             seconds: that the server took.
         """
         self.fold_if_due()
         line = self._lines.get((table, service), NOWHERE)
-        count(line, self.tally.open, code, seconds)
-        if code is OK and tier is not None:
+        count(line, self.tally.open, ending, seconds)
+        if ending is OK and tier is not None:
             key = self._sketch.get((table, service, tier))
             if key is not None:
                 self.book.sketches.add(key, seconds)
@@ -109,12 +109,12 @@ class Ledger:
         table: str,
         service: ServiceClass,
         arm: int,
-        code: grpc.StatusCode,
+        ending: Ending,
         seconds: float,
     ) -> None:
         """Count the end of a call of a version on trial (arm 1), or of the stable one (0)."""
         line = self._lines.get((table, service), NOWHERE)
-        count(line, self.book.trial.arms[arm], code, seconds)
+        count(line, self.book.trial.arms[arm], ending, seconds)
 
     def record_rows(self, table: str, service: ServiceClass, tier: Tier, rows: int) -> None:
         """Count rows of an answer, or of a part of one."""
@@ -200,9 +200,9 @@ class Ledger:
         )
 
 
-def count(line: Line, counts: memoryview, code: grpc.StatusCode, seconds: float) -> None:
+def count(line: Line, counts: memoryview, ending: Ending, seconds: float) -> None:
     """Add the end of a call to counters."""
-    if code is OK:
+    if ending is OK:
         for at in line.availability:
             counts[at] += 1
             counts[at + 1] += 1
@@ -210,7 +210,7 @@ def count(line: Line, counts: memoryview, code: grpc.StatusCode, seconds: float)
             counts[at] += 1
             if seconds <= threshold:
                 counts[at + 1] += 1
-    elif code in BLAMED:
+    elif ending in BLAMED:
         for at in line.availability:
             counts[at] += 1
 

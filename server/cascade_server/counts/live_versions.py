@@ -9,7 +9,7 @@ before or will from then on.
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -96,6 +96,18 @@ class LiveVersions:
         if version == self._numbers[at + CANARY]:
             return 1
         return 0 if version == self._numbers[at + STABLE] else None
+
+    def arm_by_lot(self, table: str, lot: Callable[[], float] = random.random) -> int | None:
+        """As `arm`, of a call that ended before a version was chosen.
+
+        Args:
+            table: whose.
+            lot: uniform in [0, 1): which of the two would have answered.
+        """
+        at = self._at.get(table)
+        if at is None or not self._numbers[at + SHARE]:
+            return None
+        return int(lot() * WHOLE < self._numbers[at + SHARE])
 
     def shares(self, table: str) -> dict[int, float]:
         """Of the requests that name no version, by version."""

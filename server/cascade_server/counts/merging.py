@@ -1,61 +1,130 @@
-"""The statistics of several processes as those of one server; pure."""
+"""The statistics of several processes as those of one server; pure.
+
+How each field is merged is said where it is declared, in synthesis.proto, by the option `merge`: a
+new counter needs nothing here, and one that does not say how it merges is an error at the start.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeAlias
 
 from cascade_proto import synthesis_pb2 as pb
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-# Of an engine.
-SUMMED = (
-    *("waiting", "waiting_rows", "runs", "rows", "expired", "late_starts"),
-    *("run_nanoseconds", "queue_nanoseconds"),
-)
+Together: TypeAlias = Callable[[Any, Any], Any]
+# What two processes' values of a field make, by how it merges.
+TOGETHER: Mapping[int, Together] = {
+    pb.MERGE_SUM: lambda one, other: one + other,
+    pb.MERGE_MAX: max,
+    pb.MERGE_HELD_SUM: lambda one, other: one + other,
+    pb.MERGE_HELD_MAX: max,
+    pb.MERGE_HELD_ANY: lambda one, other: one or other,
+    # All that describe what is shared say so.
+    pb.MERGE_SHARED: lambda one, other: one or other,
+}
+# What a process has now is gone when it ends; what it counted stays.
+HELD = (pb.MERGE_HELD_SUM, pb.MERGE_HELD_MAX, pb.MERGE_HELD_ANY)
 
-OF_SERVERS = (
-    *("outstanding_batches", "outstanding_rows", "batches", "rows", "failures"),
-    *("failovers", "hedges", "times_away"),
-)
+
+@dataclass(frozen=True)
+class Fields:
+    """How one type of message is merged; each is a tuple of names.
+
+    Attributes:
+        keys: tell an entry of a list from the others.
+        values: with what two of them make.
+        maps: likewise, of the values of a map.
+        messages: one each, which may be unset.
+        lists: of messages that have keys.
+        counted: values that only grow.
+        held: values and maps that are gone with their process.
+        shared: says that a message describes what all processes share; empty: none does.
+    """
+
+    keys: tuple[str, ...]
+    values: tuple[tuple[str, Together], ...]
+    maps: tuple[tuple[str, Together], ...]
+    messages: tuple[str, ...]
+    lists: tuple[str, ...]
+    counted: tuple[str, ...]
+    held: tuple[str, ...]
+    shared: str
+
+    @property
+    def is_all_held(self) -> bool:
+        """Whether nothing remains of such a message when its process ends."""
+        rest = {name for name, _ in (*self.values, *self.maps)} - set(self.held)
+        return not (rest or self.messages or self.lists)
+
+
+@cache
+def fields_of(message: Descriptor) -> Fields:
+    """What the fields of a type of message say of how they merge.
+
+    Raises:
+        TypeError: one does not say it; names it and what it may say.
+    """
+    keys: list[str] = []
+    messages: list[str] = []
+    lists: list[str] = []
+    grow: list[str] = []
+    held: list[str] = []
+    values: list[tuple[str, Together]] = []
+    maps: list[tuple[str, Together]] = []
+    shared = ""
+    for field in message.fields:
+        inner, name = field.message_type, field.name
+        is_map = inner is not None and inner.GetOptions().map_entry
+        if inner is not None and not is_map:
+            if field.is_repeated and not fields_of(inner).keys:
+                raise TypeError(f"{inner.name} has no key to tell the {field.full_name} apart by")
+            fields_of(inner)
+            (lists if field.is_repeated else messages).append(name)
+            continue
+        how = _merge_of(field)
+        if how == pb.MERGE_KEY:
+            keys.append(name)
+        else:
+            (maps if is_map else values).append((name, TOGETHER[how]))
+        if how in HELD:
+            held.append(name)
+        if how == pb.MERGE_SUM:
+            grow.append(name)
+        if how == pb.MERGE_SHARED:
+            shared = name
+    return Fields(
+        keys=tuple(keys),
+        values=tuple(values),
+        maps=tuple(maps),
+        messages=tuple(messages),
+        lists=tuple(lists),
+        counted=tuple(grow),
+        held=tuple(held),
+        shared=shared,
+    )
+
+
+def _merge_of(field: FieldDescriptor) -> int:
+    how: int = field.GetOptions().Extensions[pb.merge]
+    is_list = field.is_repeated and field.message_type is None
+    if how == pb.MERGE_UNSPECIFIED or is_list:
+        allowed = ", ".join(pb.Merge.keys()[1:])
+        raise TypeError(
+            f"{field.full_name} does not say how the values of several processes become one; give "
+            f"it the option (cascade.v1.merge), one of {allowed}"
+        )
+    return how
 
 
 def merged(parts: Sequence[pb.GetStatisticsResponse]) -> pb.GetStatisticsResponse:
-    """One answer for all.
-
-    Everything is added up but for two: the teacher's engines, which all processes share and each
-    describes alike unless other servers run them, and the steps down, which each takes from the
-    same budgets.
-    """
+    """One answer for all."""
     out = pb.GetStatisticsResponse()
-    engines: dict[tuple[str, int, int], pb.EngineStatistics] = {}
     for part in parts:
-        for engine in part.engines:
-            key = (engine.table, engine.version, engine.tier)
-            have = engines.get(key)
-            if have is None:
-                have = engines[key] = out.engines.add()
-                have.CopyFrom(engine)
-            elif engine.tier == pb.TIER_STUDENT or part.servers:
-                for name in SUMMED:
-                    _add(have, engine, name)
-                have.last_run = max(have.last_run, engine.last_run)
-            elif engine.runs > have.runs:
-                have.CopyFrom(engine)
-        for name in ("inside", "limit", "refused", "overtaken"):
-            _add(out, part, name)
-        for table, steps in part.steps_down.items():
-            out.steps_down[table] = max(out.steps_down[table], steps)
-        out.workers.extend(part.workers)
-        _merge_servers(out, part)
-        if part.HasField("pool"):
-            _merge_pool(out.pool, part.pool)
-        if part.HasField("cache"):
-            for name in (
-                *("hits", "second_level_hits", "joined", "misses", "entries", "bytes", "evicted"),
-            ):
-                _add(out.cache, part.cache, name)
-            for reason, count in part.cache.second_level_failures.items():
-                out.cache.second_level_failures[reason] += count
+        _merge(out, part)
     return out
 
 
@@ -63,55 +132,82 @@ def counted(part: pb.GetStatisticsResponse) -> pb.GetStatisticsResponse:
     """What remains of a process that has ended: what it counted, not what it held."""
     out = pb.GetStatisticsResponse()
     out.CopyFrom(part)
-    del out.engines[:]
-    for engine in part.engines:
-        if engine.tier == pb.TIER_STUDENT or part.servers:
-            kept = out.engines.add()
-            kept.CopyFrom(engine)
-            _clear(kept, "waiting", "waiting_rows")
-    _clear(out, "inside", "limit", "workers", "steps_down")
-    for server in out.servers:
-        _clear(server, "up", "reason", "outstanding_batches", "outstanding_rows")
-    if out.HasField("pool"):
-        _clear(out.pool, "conditions", "bytes")
-        for release in out.pool.releases:
-            _clear(release, "rows")
-    if out.HasField("cache"):
-        _clear(out.cache, "entries", "bytes")
+    _let_go(out)
     return out
 
 
-def _merge_servers(out: pb.GetStatisticsResponse, part: pb.GetStatisticsResponse) -> None:
-    have = {each.target: each for each in out.servers}
-    for server in part.servers:
-        found = have.get(server.target)
-        if found is None:
-            out.servers.add().CopyFrom(server)
-            continue
-        for name in OF_SERVERS:
-            _add(found, server, name)
-        found.up = found.up or server.up
-        found.reason = found.reason or server.reason
+def _merge(out: Message, part: Message) -> None:
+    fields = fields_of(out.DESCRIPTOR)
+    if fields.shared and getattr(part, fields.shared):
+        if _counts(part, fields) > _counts(out, fields):
+            out.CopyFrom(part)
+        return
+    for name, together in fields.values:
+        value = together(getattr(out, name), getattr(part, name))
+        if value != getattr(out, name):
+            setattr(out, name, value)
+    for name, together in fields.maps:
+        _merge_map(getattr(out, name), getattr(part, name), together)
+    for name in fields.messages:
+        if part.HasField(name):
+            own = getattr(out, name)
+            own.SetInParent()
+            _merge(own, getattr(part, name))
+    for name in fields.lists:
+        _merge_list(getattr(out, name), getattr(part, name))
 
 
-def _merge_pool(out: pb.PoolStatistics, part: pb.PoolStatistics) -> None:
-    out.SetInParent()
-    for name in ("conditions", "bytes", "expired_rows", "evicted_rows"):
-        _add(out, part, name)
-    have = {(each.table, each.version): each for each in out.releases}
-    for release in part.releases:
-        found = have.get((release.table, release.version))
+def _merge_map(
+    out: MutableMapping[Any, Any],
+    part: Mapping[Any, Any],
+    together: Together,
+) -> None:
+    for key, value in part.items():
+        out[key] = together(out[key], value) if key in out else value
+
+
+def _merge_list(out: Any, part: Iterable[Message]) -> None:
+    have = {_key(each): each for each in out}
+    for each in part:
+        found = have.get(_key(each))
         if found is None:
-            out.releases.add().CopyFrom(release)
+            have[_key(each)] = found = out.add()
+            found.CopyFrom(each)
         else:
-            for name in ("hits", "misses", "refilled_rows", "rows"):
-                _add(found, release, name)
+            _merge(found, each)
 
 
-def _add(out: Message, part: Message, name: str) -> None:
-    setattr(out, name, getattr(out, name) + getattr(part, name))
-
-
-def _clear(message: Message, *names: str) -> None:
-    for name in names:
+def _let_go(message: Message) -> None:
+    fields = fields_of(message.DESCRIPTOR)
+    for name in fields.held:
         message.ClearField(name)
+    for name in fields.messages:
+        if message.HasField(name):
+            _let_go(getattr(message, name))
+    for name in fields.lists:
+        entries = getattr(message, name)
+        kept = [each for each in entries if not _is_gone(each)]
+        if len(kept) < len(entries):
+            copies = [type(each).FromString(each.SerializeToString()) for each in kept]
+            del entries[:]
+            entries.extend(copies)
+        for each in entries:
+            _let_go(each)
+
+
+def _is_gone(entry: Message) -> bool:
+    """Whether an entry of a list is gone with its process."""
+    fields = fields_of(entry.DESCRIPTOR)
+    return fields.is_all_held or bool(fields.shared and getattr(entry, fields.shared))
+
+
+def _key(message: Message) -> tuple[Any, ...]:
+    return tuple(getattr(message, name) for name in fields_of(message.DESCRIPTOR).keys)
+
+
+def _counts(message: Message, fields: Fields) -> tuple[Any, ...]:
+    return tuple(getattr(message, name) for name in fields.counted)
+
+
+# An error of the declarations is found when a server starts, not when it is asked.
+fields_of(pb.GetStatisticsResponse.DESCRIPTOR)

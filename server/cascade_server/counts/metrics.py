@@ -25,9 +25,10 @@ from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.live_versions import LiveVersions
 from cascade_server.errors import ConfigError
 from cascade_server.objectives import metric_names as slo_names
+from cascade_server.objectives.blame import BLAMED, CallerFault
 from cascade_server.objectives.burn import WINDOWS
 from cascade_server.objectives.metric_names import CAN_ANSWER, NO_TIER
-from cascade_server.objectives.report import BLAMED, OK, Report, Status
+from cascade_server.objectives.report import OK, Report, Status
 from cascade_server.terms import ServiceClass
 
 CANARY = "canary_"
@@ -83,6 +84,7 @@ class CallsCollector(Collector):
             for end in (
                 *((tier, OK) for tier in CAN_ANSWER[service]),
                 *((None, code) for code in BLAMED),
+                (None, CallerFault.DEADLINE_TOO_SHORT),
             )
         }
 

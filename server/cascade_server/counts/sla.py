@@ -8,15 +8,18 @@ import logging
 import time
 from collections.abc import Callable
 
-import grpc
 from cascade_tables import list_releases
 
 from cascade_server.config import ServerConfig
 from cascade_server.counts.books import Books
-from cascade_server.counts.calls import Call
+from cascade_server.counts.call_counts import caller_faults
+from cascade_server.counts.calls import UNKNOWN_TABLE, Call
+from cascade_server.counts.idle_times import OpenCalls
 from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.metrics import Metrics
 from cascade_server.counts.state_file import StateFile
+from cascade_server.counts.unread import RecentlyAsked
+from cascade_server.objectives.blame import BLAMED, CallerFault, Ending
 from cascade_server.objectives.objective import SloConfig, load_slo
 from cascade_server.terms import ServiceClass, Tier
 
@@ -65,10 +68,19 @@ class Sla:
         self._keeps = place == len(self.books.places) - 1
         self.tables = self.books.tables
         self.ledger = Ledger(self.books.config, self.tables, clock, self.books, place)
+        self._open_calls = OpenCalls()
+        # `Generate` is a method of its own; all others are asked in real time.
+        asked = RecentlyAsked(self.tables, ServiceClass.REALTIME)
+        self._recently_asked = dict.fromkeys(ServiceClass, asked)
+        self._recently_asked[ServiceClass.OFFLINE] = RecentlyAsked(
+            self.tables, ServiceClass.OFFLINE
+        )
         self.metrics: Metrics | None = None
         self.metrics_port: int | None = None
         self._config = config
         self._file: StateFile | None = None
+        # Why the last state could not be saved; None: it was.
+        self._unsaved: str | None = None
         self._stopping = asyncio.Event()
         self._saving: asyncio.Task[None] | None = None
 
@@ -81,7 +93,7 @@ class Sla:
         """Go on from what an earlier process counted, keep saving, and answer scrapes.
 
         Raises:
-            ConfigError: the folder is another server's or cannot be written to; the port is taken.
+            ConfigError: the folder is another server's or none; the port is taken.
         """
         if not self._keeps:
             return
@@ -90,6 +102,10 @@ class Sla:
             state = None if self.books.restored else self._file.load()
             if state is not None:
                 self.ledger.restore(state)
+            if self._file.is_read_only:
+                self._file.close()
+                self._file = None
+        if self._file is not None:
             await self.save()
             self._saving = asyncio.create_task(self._keep_saving())
         if self._config.metrics_port is not None:
@@ -115,7 +131,12 @@ class Sla:
         try:
             await loop.run_in_executor(None, self._file.save, state)
         except OSError as exc:
-            log.error("%s cannot be written: %s", self._file.path, exc.strerror)
+            # Once, not every minute for as long as the disk is full.
+            if exc.strerror != self._unsaved:
+                log.error("%s cannot be written: %s", self._file.path, exc.strerror)
+            self._unsaved = exc.strerror
+        else:
+            self._unsaved = None
 
     async def _keep_saving(self) -> None:
         while not self._stopping.is_set():
@@ -127,17 +148,47 @@ class Sla:
         """A call that came at `arrived`, on the monotonic clock; None: now."""
         return Call(self, self.tables, service, arrived=arrived)
 
+    def caller_faults(self) -> dict[tuple[str, ServiceClass, CallerFault], int]:
+        """Calls that were not answered through their callers' own fault, in all processes."""
+        return caller_faults([book.calls for book in self.books.places])
+
+    # What calls say; see `Recorder`.
+
+    def begins(self, arrived: float) -> int:
+        """A call is taken up; see `OpenCalls.begin`."""
+        return self._open_calls.begin(arrived)
+
+    def is_over(self, ticket: int, now: float) -> bool:
+        """A call has ended; see `OpenCalls.end`."""
+        return self._open_calls.end(ticket, now)
+
+    def reads(self, table: str, service: ServiceClass) -> None:
+        """A call has been read, whose like others may be that are not."""
+        self._recently_asked[service].add((table, service))
+
+    def whose_unread(self, service: ServiceClass) -> tuple[str, ServiceClass]:
+        """Whose budget a call spends that was not read; see `RecentlyAsked`."""
+        return self._recently_asked[service].next() or (UNKNOWN_TABLE, service)
+
+    def needed(self, table: str, service: ServiceClass, rows: int) -> float:
+        """Seconds that any server needs for a call; see `IdleTimes.needed`."""
+        return self.ledger.book.idle_times.needed((table, service), rows)
+
+    def record_alone(self, table: str, service: ServiceClass, rows: int, seconds: float) -> None:
+        """What a call took that had the process to itself; see `IdleTimes.observe`."""
+        self.ledger.book.idle_times.observe((table, service), rows, seconds)
+
     def record(
         self,
         table: str,
         service: ServiceClass,
         tier: Tier | None,
-        code: grpc.StatusCode,
+        ending: Ending,
         seconds: float,
     ) -> None:
         """The end of a call; see `Ledger.record`."""
-        self.ledger.record(table, service, tier, code, seconds)
-        self.ledger.book.calls.record((table, service, tier, code), seconds)
+        self.ledger.record(table, service, tier, ending, seconds)
+        self.ledger.book.calls.record((table, service, tier, ending), seconds)
 
     def record_rows(self, table: str, service: ServiceClass, tier: Tier, rows: int) -> None:
         """Rows that are on their way; see `Ledger.record_rows`."""
@@ -149,13 +200,21 @@ class Sla:
         table: str,
         version: int,
         service: ServiceClass,
-        code: grpc.StatusCode,
+        ending: Ending,
         seconds: float,
     ) -> None:
-        """What a trial is judged by, while there is one; see `Ledger.record_trial`."""
-        arm = self.books.live_versions.arm(table, version)
+        """What a trial is judged by, while there is one; see `Ledger.record_trial`.
+
+        A failure before a version was chosen is that of the version which would have been, by lot.
+        """
+        if version:
+            arm = self.books.live_versions.arm(table, version)
+        elif ending in BLAMED:
+            arm = self.books.live_versions.arm_by_lot(table)
+        else:
+            return
         if arm is not None:
-            self.ledger.record_trial(table, service, arm, code, seconds)
+            self.ledger.record_trial(table, service, arm, ending, seconds)
 
     def record_version_rows(
         self, table: str, version: int, service: ServiceClass, tier: Tier, rows: int

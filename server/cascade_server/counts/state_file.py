@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import fcntl
 import json
 import logging
@@ -22,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from cascade_server import state_folder
 from cascade_server.counts.tally import Counts
 from cascade_server.errors import ConfigError
 
@@ -29,6 +31,8 @@ log = logging.getLogger("cascade.server")
 
 FORMAT = 1
 NAME, LOCK = "ledger.json", "ledger.lock"
+# Beyond what any window and resolution come to.
+MOST_STEP, MOST_CELLS = 366 * 86_400, 10**7
 
 
 class StateDamaged(ValueError):
@@ -104,13 +108,27 @@ def decode(content: bytes) -> State:
         raise
     except KeyError as exc:
         raise StateDamaged(f"{exc.args[0]!r} is missing") from exc
+    except RecursionError as exc:
+        raise StateDamaged("it is nested too deeply") from exc
     except (ValueError, TypeError, OverflowError, zlib.error, binascii.Error) as exc:
         raise StateDamaged(str(exc)) from exc
 
 
 def _ring(document: Any, objectives: int) -> Cells:
     step, newest, cells = (int(document[key]) for key in ("step", "newest", "cells"))
-    content = zlib.decompress(base64.b64decode(document["counts"], validate=True))
+    for name, value, most in (
+        ("step", step, MOST_STEP),
+        ("cells", cells, MOST_CELLS),
+        ("newest", newest, 2**53),
+    ):
+        if not 0 <= value <= most:
+            raise StateDamaged(f"{name} of a ring is {value}; allowed: 0 to {most}")
+    # Never more than the counts that were announced, whatever it would inflate to.
+    inflating = zlib.decompressobj()
+    packed = base64.b64decode(document["counts"], validate=True)
+    content = inflating.decompress(packed, 16 * cells * objectives + 1)
+    if not inflating.eof:
+        raise StateDamaged("the counts of a ring are cut off, or more than its cells")
     counts = np.frombuffer(content, "<i8").reshape(cells, 2 * objectives).astype(np.int64)
     if (counts < 0).any() or (counts[:, 1::2] > counts[:, ::2]).any():
         raise StateDamaged("there are more good events than events")
@@ -136,17 +154,26 @@ def rearranged(ring: Cells, names: Sequence[str], wanted: Sequence[str], cells: 
 class StateFile:
     """The state of one server in a folder of its own.
 
+    A folder that takes no files, since it is read-only or full, is read and not written to: error
+    budgets that do not outlive the process are worth less than the answers of a server.
+
+    Attributes:
+        path: the file.
+        is_read_only: whether nothing can be saved, which has been logged.
+
     Raises:
-        ConfigError: the folder cannot be written to, or another server is using it.
+        ConfigError: the folder cannot be one, or another server is using it.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
+        self.is_read_only = False
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+            self._lock = self._opened(folder)
         except OSError as exc:
-            raise ConfigError(f"state_dir {folder} cannot be written to: {exc.strerror}") from exc
+            raise ConfigError(f"state_dir {folder} cannot be used: {exc.strerror}") from exc
+        if self._lock is None:
+            return
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
@@ -155,30 +182,32 @@ class StateFile:
                 f"state_dir {folder} is in use by another server; each needs a folder of its own"
             ) from exc
 
+    def _opened(self, folder: Path) -> int | None:
+        """The lock's file; None: there is none, and none can be made.
+
+        Raises:
+            OSError: the folder is no folder.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o644)
+        except OSError as exc:
+            if exc.errno not in state_folder.READ_ONLY:
+                raise
+            self.is_read_only = True
+            log.error(
+                "state_dir %s cannot be written to (%s): error budgets, and what is asked of the "
+                "releases, are not kept over a restart",
+                folder,
+                exc.strerror,
+            )
+        with contextlib.suppress(OSError):
+            return os.open(folder / LOCK, os.O_RDONLY | os.O_NONBLOCK)
+        return None
+
     def load(self) -> State | None:
         """What was last saved; None: nothing, or nothing whole, which is reported and set aside."""
-        try:
-            return decode(self.path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except OSError as exc:
-            raise ConfigError(f"{self.path} cannot be read: {exc.strerror}") from exc
-        except StateDamaged as exc:
-            aside = self._set_aside()
-            log.warning(
-                "%s is damaged (%s); error budgets start anew, and it is kept as %s",
-                self.path,
-                exc,
-                aside.name,
-            )
-            return None
-
-    def _set_aside(self) -> Path:
-        number = 1
-        while (aside := self.path.with_name(f"{NAME}.damaged-{number}")).exists():
-            number += 1
-        self.path.rename(aside)
-        return aside
+        return state_folder.load(self.path, decode, "error budgets start anew")
 
     def save(self, state: State) -> None:
         """Replace the file; not from the event loop, for it waits for the disk.
@@ -186,18 +215,9 @@ class StateFile:
         Raises:
             OSError: the old file is still there.
         """
-        beside = self.path.with_suffix(".tmp")
-        with beside.open("wb") as file:
-            file.write(encode(state))
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        state_folder.save(self.path, encode(state))
 
     def close(self) -> None:
         """Let another server have the folder."""
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)

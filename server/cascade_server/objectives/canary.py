@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from cascade_server.config import ServerConfig
 from cascade_server.objectives.burn import Events
 from cascade_server.objectives.objective import Objective
 
@@ -37,8 +38,8 @@ class CanaryConfig:
             standard errors above it (Wilson's).
     """
 
-    seconds: float = 60.0
-    calls: int = 500
+    seconds: float = ServerConfig.canary_seconds
+    calls: int = ServerConfig.canary_calls
     chance: float = 1e-4
     stable_z: float = 2.0
 

@@ -16,9 +16,10 @@ from typing import Any
 from prometheus_client.utils import floatToGoString
 
 from cascade_server.objectives import metric_names as slo_names
+from cascade_server.objectives.blame import BLAMED
 from cascade_server.objectives.burn import PAIRS, WINDOWS, Alert
 from cascade_server.objectives.objective import TIERS, Kind, Objective, SloConfig
-from cascade_server.objectives.report import BLAMED, OK
+from cascade_server.objectives.report import OK
 
 # What the ratio of the whole period is made of: events a second, over five minutes.
 ERRORS, EVENTS = "slo:sli_errors:rate5m", "slo:sli_events:rate5m"

@@ -11,16 +11,6 @@ from cascade_server.objectives.burn import Alert, Events
 from cascade_server.objectives.objective import Objective
 from cascade_server.terms import ServiceClass, Tier
 
-# What the server is to blame for. The rest is the caller's: a request that cannot be, a table that
-# is not there, a call it gave up.
-BLAMED = (
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.INTERNAL,
-    grpc.StatusCode.UNKNOWN,
-)
-
 OK = grpc.StatusCode.OK
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 
+from cascade_server import state_folder
 from cascade_server.releases.policy import Desired
 
 log = logging.getLogger("cascade.server")
@@ -26,29 +26,25 @@ class DesiredFile:
 
     def restored(self, desired: Desired) -> Desired:
         """With what an earlier server was asked for; one that is damaged is set aside."""
-        if self._path is None or not self._path.exists():
+        if self._path is None:
             return desired
-        try:
-            content = json.loads(self._path.read_text(encoding="utf-8"))
-            return desired.restored(content["tables"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
-            aside = self._path.with_suffix(".damaged")
-            os.replace(self._path, aside)
-            log.error("%s is damaged and was set aside as %s: %r", self._path, aside.name, exc)
-            return desired
+
+        def decode(content: bytes) -> Desired:
+            document = json.loads(content)
+            if document["format"] != FORMAT:
+                raise ValueError(f"format is {document['format']!r}; {FORMAT} is known")
+            return desired.restored(document["tables"])
+
+        without = "what was asked of the releases is forgotten"
+        return state_folder.load(self._path, decode, without) or desired
 
     def save(self, desired: Desired) -> None:
         """Replace the file, whole; what cannot be written is reported."""
         if self._path is None:
             return
         content = json.dumps({"format": FORMAT, "tables": desired.to_dict()}, indent=2)
-        beside = self._path.with_suffix(".tmp")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with beside.open("w", encoding="utf-8") as file:
-                file.write(content + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, self._path)
+            state_folder.save(self._path, content.encode() + b"\n")
         except OSError as exc:
             log.error("%s cannot be written: %s", self._path, exc.strerror)

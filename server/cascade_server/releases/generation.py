@@ -17,7 +17,7 @@ from cascade_server.supervision.placement import Board
 
 @dataclass(frozen=True)
 class ReleaseConfig:
-    """What is loaded, and how trials are held.
+    """What is loaded, and how trials are held: `ServerConfig`'s settings of releases, as values.
 
     Attributes:
         default, policies: as in `Desired`.
@@ -29,20 +29,44 @@ class ReleaseConfig:
 
     default: Policy = field(default_factory=Policy)
     policies: Mapping[str, Policy] = field(default_factory=dict)
-    poll_seconds: float = 0.0
-    canary_share: float = 0.0
+    poll_seconds: float = ServerConfig.poll_seconds
+    canary_share: float = ServerConfig.canary_share
     canary: CanaryConfig = field(default_factory=CanaryConfig)
-    load_seconds: float = 1800.0
+    load_seconds: float = ServerConfig.load_seconds
 
-    def __post_init__(self) -> None:
-        for name, low, high in (
-            ("poll_seconds", 0, 86_400),
-            ("canary_share", 0, 0.5),
-            ("load_seconds", 1, 86_400),
-        ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ConfigError(f"{name} is {value:g}; allowed: {low} to {high:g}")
+    @classmethod
+    def of(cls, config: ServerConfig) -> ReleaseConfig:
+        """Of a server's settings.
+
+        Raises:
+            ConfigError: a table is named twice, or a policy is none.
+        """
+        default = Policy.parse(config.version_policy)
+        return cls(
+            default=default,
+            policies=policies_of(config.serve, default),
+            poll_seconds=config.poll_seconds,
+            canary_share=config.canary_share,
+            canary=CanaryConfig(seconds=config.canary_seconds, calls=config.canary_calls),
+            load_seconds=config.load_seconds,
+        )
+
+
+def policies_of(serve: Sequence[str], default: Policy) -> dict[str, Policy]:
+    """What the setting `serve` says, by table.
+
+    Raises:
+        ConfigError: a table is named twice, or its policy is none.
+    """
+    policies: dict[str, Policy] = {}
+    for each in serve:
+        table, given, policy = each.partition("=")
+        if not table or table in policies:
+            raise ConfigError(
+                f"serve has {each!r}; allowed: TABLE or TABLE=POLICY, each table once"
+            )
+        policies[table] = Policy.parse(policy) if given else default
+    return policies
 
 
 @dataclass(eq=False)

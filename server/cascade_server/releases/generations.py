@@ -251,6 +251,15 @@ class Generations:
         self._failed_digests = starting.digests
         starting.asked.failed(NotAllowed(f"{why}; {AS_BEFORE}"))
 
+    def hopeless(self, crew: Crew, why: str) -> None:
+        """See `Director`: to listen on is worse than to end, which others notice and act upon."""
+        if self.current is None or crew is not self.current.crew:
+            return
+        if self._starting is not None:
+            log.error("%s; generation %d is awaited", why, self._starting.number)
+            return
+        raise ServerError(why)
+
     def left(self, crew: Crew) -> None:
         """See `Director`."""
         if crew is self._keepers:

@@ -286,14 +286,27 @@ class Desired:
         states = {}
         for table, each in tables.items():
             states[table] = TableState(
-                also=frozenset(map(int, each["also"])),
-                without=frozenset(map(int, each["without"])),
-                stable=int(each["stable"]),
-                previous=int(each["previous"]),
-                canary=int(each["canary"]),
+                also=frozenset(map(_version, each["also"])),
+                without=frozenset(map(_version, each["without"])),
+                stable=_version(each["stable"]),
+                previous=_version(each["previous"]),
+                canary=_version(each["canary"]),
                 share=float(each["share"]),
             )
+            if not 0 <= states[table].share < 1:
+                raise ValueError(f"share of {shown(table)} is {each['share']}; allowed: 0 to 1")
         return replace(self, tables=states)
+
+
+def _version(number: Any) -> int:
+    """A version, or 0: none.
+
+    Raises:
+        ValueError: no release can have it.
+    """
+    if type(number) is not int or not 0 <= number < 2**63:
+        raise ValueError(f"{shown(str(number))} is no version")
+    return number
 
 
 def _check(table: str, version: int, among: Available) -> None:

@@ -22,6 +22,7 @@ from cascade_server.objectives.report import OK
 from cascade_server.services.exchange import Exchange
 from cascade_server.store.answers import Answers
 from cascade_server.terms import Tier
+from cascade_server.wire.synthesis_request import Heading
 
 
 class Serving(NamedTuple):
@@ -109,11 +110,14 @@ class Answering:
         exchange.call.ends(refusal.code)
         exchange.caller.refuse(refusal)
 
+    def asks(self, exchange: Exchange, heading: Heading, deadline: float) -> None:
+        """Say what a request counts as."""
+        exchange.call.asks(heading.table, heading.service, deadline, heading.rows, heading.timeout)
+
     def gave_up(self, exchange: Exchange) -> None:
         """A caller has gone before his turn came."""
         try:
-            heading = exchange.message.heading()
-            exchange.call.asks(heading.table, heading.service, exchange.deadline)
+            self.asks(exchange, exchange.message.heading(), exchange.deadline)
         except Exception as exc:
             exchange.call.ends(refusal_of(exc).code)
         else:
@@ -127,11 +131,10 @@ class Answering:
         began = time.perf_counter()
         heading = exchange.message.heading()
         work = Work.until(exchange.deadline, heading.timeout, self._clock)
-        call = exchange.call
-        call.asks(heading.table, heading.service, work.deadline)
+        self.asks(exchange, heading, work.deadline)
         lot = 1.0 if heading.version else lot_of(heading.seed)
         runtime = self._serving().repository.find(heading.table, heading.version, lot)
-        call.of(runtime.version)
+        exchange.call.answers_with(runtime.version)
         # What comes too late is not read.
         work.check()
         request = exchange.message.read(runtime, work)

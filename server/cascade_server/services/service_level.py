@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cascade_proto import synthesis_pb2 as pb
 
+from cascade_server.objectives.blame import CallerFault
 from cascade_server.objectives.burn import WINDOWS, Alert
 from cascade_server.objectives.objective import Kind as ObjectiveKind
 from cascade_server.objectives.report import Latencies, Report
+from cascade_server.terms import ServiceClass
 from cascade_server.wire.enums import CLASSES, TIERS
 
 OBJECTIVE_KINDS = {
@@ -23,9 +25,25 @@ ALERTS = {
     Alert.PAGE: pb.ALERT_STATE_PAGE,
 }
 
+CALLER_FAULTS = {
+    CallerFault.HUNG_UP: pb.CALLER_FAULT_HUNG_UP,
+    CallerFault.DEADLINE_TOO_SHORT: pb.CALLER_FAULT_DEADLINE_TOO_SHORT,
+    CallerFault.BAD_REQUEST: pb.CALLER_FAULT_BAD_REQUEST,
+}
 
-def service_level(report: Report, latencies: Sequence[Latencies]) -> pb.GetServiceLevelResponse:
-    """How objectives are met."""
+
+def service_level(
+    report: Report,
+    latencies: Sequence[Latencies],
+    caller_faults: Mapping[tuple[str, ServiceClass, CallerFault], int],
+) -> pb.GetServiceLevelResponse:
+    """How objectives are met.
+
+    Args:
+        report: of each objective.
+        latencies: of the last hour's answers.
+        caller_faults: how many calls were not answered through their callers' own fault.
+    """
     response = pb.GetServiceLevelResponse(
         service=report.service, window_seconds=report.window, since=round(1e6 * report.since)
     )
@@ -62,5 +80,12 @@ def service_level(report: Report, latencies: Sequence[Latencies]) -> pb.GetServi
                 pb.Quantile(quantile=quantile, microseconds=round(1e6 * seconds))
                 for quantile, seconds in each.quantiles.items()
             ],
+        )
+    for (table, service, fault), calls in caller_faults.items():
+        response.caller_faults.add(
+            table=table,
+            class_of_service=CLASSES[service],
+            fault=CALLER_FAULTS[fault],
+            calls=calls,
         )
     return response

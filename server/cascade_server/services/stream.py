@@ -194,7 +194,7 @@ class Stream:
             self._turns.admit(self._clock(), exchange.deadline, patient=True)
         except Exception as exc:
             heading = exchange.message.heading()
-            exchange.call.asks(heading.table, heading.service, exchange.deadline)
+            self._answering.asks(exchange, heading, exchange.deadline)
             self._answering.refuse(exchange, exc)
             return
         self._queued += 1

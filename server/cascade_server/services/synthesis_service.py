@@ -240,11 +240,11 @@ class Service:
         try:
             request = pb.GenerateRequest.FromString(message)
             work = Work.within(context.time_remaining())
-            call.asks(request.table, ServiceClass.OFFLINE, work.deadline)
+            call.asks(request.table, ServiceClass.OFFLINE, work.deadline, request.count)
             seed = request.seed if request.HasField("seed") else None
             lot = 1.0 if request.version else lot_of(seed)
             runtime = self.repository.find(request.table, request.version, lot)
-            call.of(runtime.version)
+            call.answers_with(runtime.version)
             job = GenerateJob.check(
                 request,
                 runtime,
@@ -304,7 +304,8 @@ class Service:
         try:
             pb.GetServiceLevelRequest.FromString(message)
             ledger = self._sla.ledger
-            return service_level(ledger.report(), ledger.latencies())
+            faults = self._sla.caller_faults()
+            return service_level(ledger.report(), ledger.latencies(), faults)
         except Exception as exc:
             return await refuse(context, exc)
 

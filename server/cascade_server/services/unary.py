@@ -15,6 +15,8 @@ from cascade_server.services.exchange import Exchange, RequestMessage
 from cascade_server.services.synthesize_message import Sent
 from cascade_server.services.turns import Turns
 from cascade_server.transport import Arrival, Outcome, Status
+from cascade_server.transport.headers import Fields
+from cascade_server.wire.announced import announced
 
 # grpc has no types; what is used of a context is time_remaining, set_trailing_metadata and abort.
 Context: TypeAlias = Any
@@ -39,18 +41,24 @@ class UnaryCalls:
 
     # Over this server's transport, which hands calls over as they come.
 
-    def admit(self, arrived: float, deadline: float) -> Status | None:
+    def admit(self, arrived: float, deadline: float, headers: Fields) -> Status | None:
         """Whether a call of which only the head has come may wait for its turn; else how it ends.
 
         That is decided before there is anything of it but its head: a server that has too much to
         do can refuse nearly ten calls in the time that one takes to be answered.
         """
+        refusal = self._refusal(arrived, deadline, headers)
+        return None if refusal is None else status_of(refusal)
+
+    def _refusal(self, arrived: float, deadline: float, headers: Fields) -> Refusal | None:
         try:
             self._turns.admit(arrived, deadline)
         except Exception as exc:
             refusal = refusal_of(exc)
-            self._call(arrived).ends(refusal.code)
-            return status_of(refusal)
+            call = self._call(arrived)
+            call.announces(*announced(headers), deadline)
+            call.ends(refusal.code)
+            return refusal
         return None
 
     def came(self, arrival: Arrival) -> None:
@@ -65,11 +73,8 @@ class UnaryCalls:
         """Wait for the turn of a call, and for its answer."""
         now, left = time.monotonic(), context.time_remaining()
         deadline = math.inf if left is None else now + left
-        try:
-            self._turns.admit(now, deadline)
-        except Exception as exc:
-            refusal = refusal_of(exc)
-            self._call(now).ends(refusal.code)
+        headers = [(name.encode(), _bytes(value)) for name, value in context.invocation_metadata()]
+        if (refusal := self._refusal(now, deadline, headers)) is not None:
             await end_refused(context, refusal)
         caller = GrpcioCaller()
         asked = self._message(SimpleNamespace(message=message))
@@ -79,6 +84,10 @@ class UnaryCalls:
             await end_refused(context, outcome)
         assert isinstance(outcome, bytes)
         return outcome
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value if isinstance(value, bytes) else value.encode()
 
 
 class TransportCaller:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from cascade_server.addresses import without_password
 from cascade_server.errors import ConfigError
 
 log = logging.getLogger("cascade.server")
@@ -230,10 +230,6 @@ def _name(key: bytes) -> str:
     return PREFIX + key.hex()
 
 
-def _without_password(url: str) -> str:
-    return re.sub(r"//[^@/]*@", "//…@", url)
-
-
 def _client(url: str, config: SecondLevelConfig) -> Any:
     try:
         from redis.asyncio import ConnectionPool, Redis
@@ -254,7 +250,7 @@ def _client(url: str, config: SecondLevelConfig) -> Any:
         )
     except ValueError as exc:
         raise ConfigError(
-            f"cache_url is {_without_password(url)!r}; allowed: redis://HOST:PORT/DATABASE, "
+            f"cache_url is {without_password(url)!r}; allowed: redis://HOST:PORT/DATABASE, "
             "rediss://HOST:PORT/DATABASE (TLS) or unix:///PATH"
         ) from exc
     return Redis.from_pool(pool)

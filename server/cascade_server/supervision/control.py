@@ -13,6 +13,8 @@ from cascade_server.supervision.crews import Post
 # What the supervisor may answer instead; by the name of the class.
 ERRORS = {each.__name__: each for each in (BadRequest, NotAllowed, NotReady, UnknownTable)}
 
+GONE = "the server is stopping: the process that directs it is gone"
+
 
 class Control:
     """Asks the supervisor, and does what it says.
@@ -20,20 +22,27 @@ class Control:
     Args:
         post: the line to it.
         orders: what to do, by what it says.
+        orphaned: what to do when it is gone, once; nobody else will end this process then.
     """
 
-    def __init__(self, post: Post, orders: Mapping[str, Callable[[], None]]) -> None:
-        self._post, self._orders = post, orders
+    def __init__(
+        self, post: Post, orders: Mapping[str, Callable[[], None]], orphaned: Callable[[], None]
+    ) -> None:
+        self._post, self._orders, self._orphaned = post, orders, orphaned
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._is_gone = False
         asyncio.get_running_loop().add_reader(post.fileno(), self._heard)
 
     async def ask(self, what: str, **more: Any) -> dict[str, Any]:
         """Ask for something, and wait until it is done.
 
         Raises:
+            NotReady: the supervisor is gone.
             ServerError: it cannot be, and why.
         """
+        if self._is_gone:
+            raise NotReady(GONE)
         number = next(self._numbers)
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         try:
@@ -47,9 +56,22 @@ class Control:
         return done
 
     def _heard(self) -> None:
-        said = self._post.read()
+        try:
+            said = self._post.read()
+        except ConnectionError:
+            self._lost()
+            return
         for each in said:
             if "do" in each:
                 self._orders[each["do"]]()
             elif (answer := self._waiting.get(each["answer"])) is not None and not answer.done():
                 answer.set_result(each)
+
+    def _lost(self) -> None:
+        # A line whose other end is closed can be read for ever, and says nothing.
+        asyncio.get_running_loop().remove_reader(self._post.fileno())
+        self._is_gone = True
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(NotReady(GONE))
+        self._orphaned()

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
-from cascade_server.supervision.restarts import Restarts
-
 
 class Begin(Enum):
     """How a member is to begin."""
@@ -35,8 +33,15 @@ class Post:
         return self._end.fileno()
 
     def read(self) -> list[dict[str, Any]]:
-        """What it has said; empty where only part of it has come."""
-        *lines, self._unread = (self._unread + self._end.recv(65_536)).split(b"\n")
+        """What it has said; empty where only part of it has come.
+
+        Raises:
+            ConnectionError: there is no supervisor any more.
+        """
+        content = self._end.recv(65_536)
+        if not content:
+            raise ConnectionResetError("the supervisor is gone")
+        *lines, self._unread = (self._unread + content).split(b"\n")
         return [json.loads(line) for line in lines]
 
 
@@ -49,12 +54,66 @@ class Role:
         run: its life, in its own process.
         last: whether it is stopped after all that are not.
         once: whether it is done when it has ended well, rather than to be started again.
+        holds_nothing: whether nobody misses what it has begun, so that it is killed rather than
+            asked to end. A process of the lowest priority may take long to hear that it is asked.
     """
 
     name: str
     run: Callable[[Post, Begin], None]
     last: bool = False
     once: bool = False
+    holds_nothing: bool = False
+
+
+@dataclass(frozen=True)
+class RestartConfig:
+    """When a process that has ended is started again.
+
+    Attributes:
+        first_pause, multiplier, longest_pause: seconds of rest before the second start in a row,
+            how they grow, and what they do not exceed. The first is at once.
+        healthy: seconds after which a process counts as one that works.
+        most_starts: in a row that came to nothing, of every process that answers, after which the
+            server gives up.
+    """
+
+    first_pause: float = 0.1
+    multiplier: float = 2.0
+    longest_pause: float = 10.0
+    healthy: float = 30.0
+    most_starts: int = 6
+
+
+@dataclass(frozen=True)
+class Restarts:
+    """What has become of the processes of one member, as far as it matters to the next.
+
+    Attributes:
+        failures: processes in a row that did not live long enough to count as healthy.
+        unready: processes in a row that were never ready: not one that worked and died, but one
+            that cannot begin.
+    """
+
+    failures: int = 0
+    unready: int = 0
+
+    def ended(self, config: RestartConfig, lived: float, was_ready: bool) -> tuple[Restarts, float]:
+        """After the end of a process.
+
+        Args:
+            config: of starting again.
+            lived: seconds.
+            was_ready: whether it ever said so.
+
+        Returns:
+            The new state, and the seconds to rest before the next start.
+        """
+        before = 0 if lived >= config.healthy else self.failures
+        after = Restarts(before + 1, 0 if was_ready else self.unready + 1)
+        if before == 0:
+            return after, 0.0
+        pause = config.first_pause * config.multiplier ** min(before - 1, 64)
+        return after, min(pause, config.longest_pause)
 
 
 class Phase(Enum):
@@ -68,7 +127,11 @@ class Phase(Enum):
 
 @dataclass(eq=False)
 class Member:
-    """A role and the process that has it now; pid 0: none has."""
+    """A role and the process that has it now; pid 0: none has.
+
+    Attributes:
+        error: why the last process could not go on, as it has said itself.
+    """
 
     role: Role
     crew: Crew
@@ -81,6 +144,7 @@ class Member:
     start_at: float = 0.0
     unread: bytes = b""
     asked_to_end: bool = False
+    error: str = ""
 
     def tell(self, **what: Any) -> bool:
         """Say something to the process; False: there is none any more."""
@@ -110,6 +174,11 @@ class Crew:
     phase: Phase = Phase.STARTING
     asked_at: float = float("inf")
     until: float = float("inf")
+
+    def hopeless(self, config: RestartConfig) -> bool:
+        """Whether none of those that answer, which are not `last`, can be started any more."""
+        answering = [member for member in self.members if not member.role.last]
+        return all(member.restarts.unready >= config.most_starts for member in answering)
 
     @property
     def gone(self) -> bool:

@@ -105,8 +105,12 @@ async def load(do: Callable[[Pause], T], turns: Turns | None) -> T:
             return loaded
 
     loop = asyncio.get_running_loop()
-    with ThreadPoolExecutor(1, "loading", None if turns is None else yield_to_all) as thread:
+    thread = ThreadPoolExecutor(1, "loading", None if turns is None else yield_to_all)
+    try:
         return await loop.run_in_executor(thread, work)
+    finally:
+        # Who is told to stop while it loads does not wait until it has.
+        thread.shutdown(wait=False)
 
 
 def no_pause() -> None:

@@ -24,8 +24,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from cascade_server.supervision.crews import Begin, Crew, Member, Phase, Post, Role
-from cascade_server.supervision.restarts import RestartConfig, ended
+from cascade_server.supervision.crews import (
+    Begin,
+    Crew,
+    Member,
+    Phase,
+    Post,
+    RestartConfig,
+    Role,
+)
 
 log = logging.getLogger("cascade.server")
 
@@ -47,6 +54,13 @@ class Director(Protocol):
 
     def failed(self, crew: Crew, why: str) -> None:
         """A crew cannot become ready; it is being dismissed."""
+
+    def hopeless(self, crew: Crew, why: str) -> None:
+        """Nobody who answers for a crew that serves can be started any more; each is still tried.
+
+        Raises:
+            ServerError: the server gives up.
+        """
 
     def left(self, crew: Crew) -> None:
         """A crew that was dismissed is gone."""
@@ -191,7 +205,8 @@ class Supervisor:
             for member in first or [each for each in crew.members if each.pid]:
                 if not member.asked_to_end and (now >= crew.asked_at or member.role.last):
                     member.asked_to_end = True
-                    os.kill(member.pid, signal.SIGTERM)
+                    ends = signal.SIGKILL if member.role.holds_nothing else signal.SIGTERM
+                    os.kill(member.pid, ends)
                 if now >= crew.until:
                     os.kill(member.pid, signal.SIGKILL)
             return min((at for at in (crew.asked_at, crew.until) if at > now), default=due)
@@ -222,6 +237,7 @@ class Supervisor:
         ours.settimeout(KILL_AFTER)
         member.pid, member.end, member.unread = pid, ours, b""
         member.began, member.ready, member.asked_to_end = time.monotonic(), False, False
+        member.error = ""
         self._selector.register(ours, selectors.EVENT_READ, member)
 
     def _hear(self, member: Member) -> None:
@@ -242,6 +258,7 @@ class Supervisor:
         crew = member.crew
         self._director.said(member, said)
         if "error" in said:
+            member.error = said["error"]
             if crew.phase in (Phase.STARTING, Phase.READY):
                 self._fail(crew, said["error"])
             elif crew.phase is Phase.SERVING:
@@ -277,9 +294,15 @@ class Supervisor:
             return
         member.ended = time.monotonic()
         lived = member.ended - member.began
-        member.restarts, pause = ended(member.restarts, self._config, lived)
+        member.restarts, pause = member.restarts.ended(self._config, lived, member.ready)
         member.start_at = member.ended + pause
         log.warning("%s (process %d) %s; starting it again", member.role.name, pid, how)
+        if not self._stopping and crew.hopeless(self._config):
+            times = member.restarts.unready
+            why = member.error or f"{member.role.name} {how}"
+            self._director.hopeless(
+                crew, f"no worker can start, after {times} tries in a row: {why}"
+            )
 
     def _hang_up(self, member: Member) -> None:
         if member.end is not None:

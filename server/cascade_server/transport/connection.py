@@ -262,9 +262,9 @@ class Connection(asyncio.Protocol):
         self._session.answered(stream)
 
     def _on_data(self, event: DataCame) -> None:
-        rpc = event.stream.call
-        if rpc is not None:
-            self._receive(rpc, event.data, event.last)
+        stream, data, last = event
+        if stream.call is not None:
+            self._receive(stream.call, data, last)
 
     def _receive(self, rpc: Rpc, data: bytes, last: bool) -> None:
         if rpc.ended:
@@ -324,7 +324,17 @@ class Connection(asyncio.Protocol):
         self._put(header_frames(END_STREAM, rpc.stream.number, block, self._outbox.frame_bytes))
         self._session.answered(rpc.stream)
         self._forget(rpc)
-        self._close_if_done()
+        if self._draining:
+            self._close_if_done()
+
+    def answer(self, rpc: Rpc, message: bytes) -> bool:
+        if not self._outbox.send_all(rpc.out, message):
+            return False
+        self._session.answered(rpc.stream)
+        self._forget(rpc)
+        if self._draining:
+            self._close_if_done()
+        return True
 
     def reset(self, rpc: Rpc, code: Code) -> None:
         self._session.reset(rpc.stream, code)
@@ -361,9 +371,11 @@ class Connection(asyncio.Protocol):
 
     def _forget(self, rpc: Rpc) -> None:
         """A call is over, as far as its peer is concerned."""
-        self._outbox.forget(rpc.out)
+        if rpc.out.held:
+            self._outbox.forget(rpc.out)
         self.rpcs.pop(rpc.stream.number, None)
-        rpc.let_go()
+        if rpc.holds or rpc.inbox.extra:
+            rpc.let_go()
         if not self.rpcs:
             self.idle_since = self._clock()
 

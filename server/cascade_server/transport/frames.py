@@ -89,7 +89,8 @@ def frame_head(size: int, kind: int, flags: int, stream: int) -> bytes:
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     """One frame."""
-    return frame_head(len(payload), kind, flags, stream) + payload
+    size = len(payload)
+    return head_of.pack(size >> 8, size & 0xFF, kind, flags, stream) + payload
 
 
 def settings(values: dict[Setting, int]) -> bytes:
@@ -99,8 +100,10 @@ def settings(values: dict[Setting, int]) -> bytes:
 
 def header_frames(flags: int, stream: int, block: bytes, most: int) -> bytes:
     """A header block, in frames of at most `most` bytes."""
-    if len(block) <= most:
-        return frame(HEADERS, END_HEADERS | flags, stream, block)
+    size = len(block)
+    if size <= most:
+        head = head_of.pack(size >> 8, size & 0xFF, HEADERS, END_HEADERS | flags, stream)
+        return head + block
     out = frame(HEADERS, flags, stream, block[:most])
     for start in range(most, len(block), most):
         last = END_HEADERS if start + most >= len(block) else 0

@@ -25,6 +25,7 @@ READ_ALL_THE_SAME = 4
 SIZE_UPDATES = 2
 # What HTTP/2 adds to each header's length (RFC 9113, 6.5.2).
 FIELD_BYTES = 32
+LENGTH_DIGITS = 18
 TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 # Headers that are the protocol's and not the caller's.
@@ -187,9 +188,12 @@ def head_of(headers: Fields, most_bytes: int = TransportLimits.header_list_bytes
             wrong = wrong or 400
         else:
             timeout = int(found[1]) * UNITS[found[2]]
-    length = plain.get(b"content-length")
-    if length is not None and (not length.isdigit() or len(length) > 18):
-        raise _malformed("content-length is no length")
+    length = None
+    if b"content-length" in plain:
+        lengths = {value for name, value in headers if name == b"content-length"}
+        length = lengths.pop()
+        if lengths or not length.isdigit() or len(length) > LENGTH_DIGITS:
+            raise _malformed("content-length is no length")
     if size > most_bytes:
         wrong = 431
     return Head(

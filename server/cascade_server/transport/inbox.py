@@ -95,6 +95,11 @@ class Inbox:
         self.complete = last
         if not self._buffer:
             self._buffer = data
+            body = len(data) - PREFIX_BYTES
+            if 0 <= body <= self._most_bytes and body == int.from_bytes(data[1:5], "big"):
+                # One message, and the whole of it, is what nearly always comes.
+                self._need = len(data)
+                return
         else:
             if isinstance(self._buffer, bytes):
                 self._buffer = bytearray(self._buffer)
@@ -124,13 +129,22 @@ class Inbox:
                 )
         else:
             self._need = PREFIX_BYTES
-        if self.complete and 0 < kept < self._need:
-            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "the last message is cut short")
-        if self.complete and self._single and not kept:
-            raise Refused(
-                grpc.StatusCode.INVALID_ARGUMENT,
-                "the call has no message; exactly 1 is allowed",
-            )
+        if self.complete and kept < self._need:
+            if kept:
+                raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "the last message is cut short")
+            if self._single:
+                raise Refused(
+                    grpc.StatusCode.INVALID_ARGUMENT,
+                    "the call has no message; exactly 1 is allowed",
+                )
+
+    def take_plain(self) -> bytes | None:
+        """The one message of a call, if that is all that has come, small and not compressed."""
+        data = self._buffer
+        if not self._single or not self._need == len(data) <= self._ahead or data[0]:
+            return None
+        self._buffer = b""
+        return bytes(data[PREFIX_BYTES:])
 
     @property
     def compressed(self) -> bool:
@@ -149,6 +163,7 @@ class Inbox:
         self._start = end
         if end == len(self._buffer):
             self._buffer, self._start = b"", 0
+            self._need = PREFIX_BYTES
         elif end > self._ahead:
             # What was taken is let go in large steps, so that each byte is moved once or twice.
             self._buffer, self._start = self._buffer[end:], 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cascade_server.config import ServerConfig
+
 KIB, MIB = 2**10, 2**20
 
 
@@ -57,23 +59,23 @@ class TransportLimits:
         unknown_frames: of kinds that are not known, and others that say nothing.
     """
 
-    streams: int = 16
-    message_bytes: int = 16 * MIB
+    streams: int = ServerConfig.max_concurrent_streams
+    message_bytes: int = ServerConfig.max_message_bytes
     ahead_bytes: int = 256 * KIB
     header_list_bytes: int = 16 * KIB
     continuations: int = 8
     status_bytes: int = 4 * KIB
-    connections: int = 1000
+    connections: int = ServerConfig.max_connections
     preface_seconds: float = 20.0
     headers_seconds: float = 10.0
-    message_seconds: float = 60.0
-    stall_seconds: float = 30.0
-    idle_seconds: float = 600.0
+    message_seconds: float = ServerConfig.message_seconds
+    stall_seconds: float = ServerConfig.stall_seconds
+    idle_seconds: float = ServerConfig.connection_idle_seconds
     turn_seconds: float = 0.001
     backlog_seconds: float = 0.002
     inflated_a_turn: int = MIB
     held_bytes: int = 32 * MIB
-    held_bytes_in_all: int = 512 * MIB
+    held_bytes_in_all: int = ServerConfig.held_bytes
     resets: Rate = Rate(1000, 100)
     faults: Rate = Rate(200, 20)
     refused_streams: Rate = Rate(1000, 100)
@@ -83,3 +85,16 @@ class TransportLimits:
     window_updates: Rate = Rate(1000, 100, per_use=10)
     empty_frames: Rate = Rate(100, 10)
     unknown_frames: Rate = Rate(200, 20)
+
+    @classmethod
+    def of(cls, config: ServerConfig) -> TransportLimits:
+        """Those of a server whose settings say some of them."""
+        return cls(
+            streams=config.max_concurrent_streams,
+            message_bytes=config.max_message_bytes,
+            connections=config.max_connections,
+            message_seconds=config.message_seconds,
+            stall_seconds=config.stall_seconds,
+            idle_seconds=config.connection_idle_seconds,
+            held_bytes_in_all=config.held_bytes,
+        )

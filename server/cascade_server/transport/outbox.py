@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import math
+import struct
 from collections import deque
 from collections.abc import Callable
 
 import grpc
 
+from cascade_server.transport.blocks import INITIAL, OK_TRAILERS
 from cascade_server.transport.budgets import Held
 from cascade_server.transport.frames import (
     DATA,
+    END_HEADERS,
+    END_STREAM,
     FRAME_BYTES,
+    HEADERS,
     LARGEST_WINDOW,
     WINDOW,
     Broken,
@@ -21,8 +26,13 @@ from cascade_server.transport.frames import (
     frame,
     frame_head,
 )
-from cascade_server.transport.inbox import Refused
+from cascade_server.transport.inbox import PREFIX_BYTES, Refused
 
+# A whole answer: the frames around its message.
+FIRST = struct.Struct(f">HBBBI{len(INITIAL)}sHBBBIBI")
+LAST = struct.Struct(f">HBBBI{len(OK_TRAILERS)}s")
+INITIAL_HEAD = (len(INITIAL) >> 8, len(INITIAL) & 0xFF, HEADERS, END_HEADERS)
+TRAILERS_HEAD = (0, len(OK_TRAILERS), HEADERS, END_HEADERS | END_STREAM)
 # What the peer has to take, or else all that is left, for an answer to count as moving.
 MOVES_BYTES = 16 * 1024
 # Parts of answers of this size or more are a sign of use; see `limits.Rate`.
@@ -120,6 +130,28 @@ class Outbox:
         answer.parts.append(memoryview(body))
         self._blocked[answer.stream] = answer
         self.pump()
+
+    def send_all(self, answer: Outgoing, message: bytes) -> bool:
+        """Send headers, one message and trailers, which is what most answers are; False: they do
+        not go out as they are."""
+        size = len(message) + PREFIX_BYTES
+        if (
+            size > self.window
+            or size > answer.window
+            or size > self.frame_bytes
+            or self.paused_since is not None
+        ):
+            return False
+        self.window -= size
+        number = answer.stream
+        self.put(
+            FIRST.pack(
+                *INITIAL_HEAD, number, INITIAL, size >> 8, size & 0xFF, DATA, 0, number, 0, size - 5
+            )
+            + message
+            + LAST.pack(*TRAILERS_HEAD, number, OK_TRAILERS)
+        )
+        return True
 
     def forget(self, answer: Outgoing) -> None:
         """Send nothing more of an answer."""

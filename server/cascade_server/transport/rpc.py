@@ -117,6 +117,9 @@ class Wire(Protocol):
     def end(self, rpc: Rpc, block: bytes) -> None:
         """Send an answer's last headers."""
 
+    def answer(self, rpc: Rpc, message: bytes) -> bool:
+        """Send the whole of a unary call's answer; False: there is no room for it now."""
+
     def reset(self, rpc: Rpc, code: Code) -> None:
         """End a call without another word."""
 
@@ -141,6 +144,7 @@ class Rpc:
         message: a unary call's, once its turn has come.
         stream: of the connection.
         inbox, out: what is received and sent.
+        holds: bytes of the message taken last that are counted.
         ended: whether nothing more is to be sent.
     """
 
@@ -150,7 +154,6 @@ class Rpc:
         "_code",
         "_details",
         "_drained",
-        "_held",
         "_is_cancelled",
         "_is_late",
         "_is_running",
@@ -167,6 +170,7 @@ class Rpc:
         "ended",
         "handler",
         "head",
+        "holds",
         "inbox",
         "message",
         "out",
@@ -190,8 +194,7 @@ class Rpc:
         self.inbox = Inbox(head.encoding, limits.message_bytes, limits.ahead_bytes, single)
         self.out = Outgoing(stream.number, window, self._sent)
         self.message = b""
-        # Bytes of an inflated message that are counted.
-        self._held = 0
+        self.holds = 0
         # Since when a message, or (of a unary call) anything, is awaited; None: nothing is.
         self._awaited: float | None = self.arrived if single else None
         # The block that ends the answer, while parts of it wait.
@@ -245,7 +248,7 @@ class Rpc:
 
     def let_go(self) -> None:
         """Nothing that was kept for the call is kept any longer."""
-        kept, self._held, self.inbox.extra = self._held + self.inbox.extra, 0, 0
+        kept, self.holds, self.inbox.extra = self.holds + self.inbox.extra, 0, 0
         if kept:
             self._wire.release(kept)
 
@@ -288,6 +291,9 @@ class Rpc:
             False: it cannot be, and the call has ended.
         """
         inbox = self.inbox
+        if (plain := inbox.take_plain()) is not None:
+            self.message = plain
+            return True
         if self.handler.request_streaming or not inbox.ready or (self.ended and inbox.compressed):
             return True
         try:
@@ -316,7 +322,7 @@ class Rpc:
                     grpc.StatusCode.RESOURCE_EXHAUSTED,
                     "the server has no memory left for a message of this size",
                 )
-            self._held = size
+            self.holds = size
         return message
 
     def start(self, work: Coroutine[Any, Any, Outcome] | None = None) -> None:
@@ -339,6 +345,10 @@ class Rpc:
         if isinstance(outcome, Status):
             self.finish(outcome)
         elif not self.ended:
+            if not self._began and self._wire.answer(self, outcome):
+                self._began = self.ended = True
+                self._stop_timer()
+                return
             self._begin()
             try:
                 self._wire.send(self, b"\0" + len(outcome).to_bytes(4, "big") + outcome)

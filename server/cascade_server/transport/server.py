@@ -181,8 +181,8 @@ class TransportServer:
             await asyncio.gather(*self._taking, return_exceptions=True)
         for connection in list(self._connections):
             connection.drain()
+        self._end_the_endless()
         if hurry is not None and not hurry.is_set():
-            self._end_the_endless()
             await first_of(self._none_left(), hurry.wait())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._none_left(), grace)

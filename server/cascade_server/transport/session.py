@@ -31,6 +31,7 @@ from cascade_server.transport.frames import (
     END_HEADERS,
     END_STREAM,
     FRAME_BYTES,
+    HAS_PRIORITY,
     HEADER_BYTES,
     LARGEST_STREAM,
     LARGEST_WINDOW,
@@ -54,6 +55,9 @@ from cascade_server.transport.frames import (
 from cascade_server.transport.headers import Heads
 from cascade_server.transport.limits import TransportLimits
 from cascade_server.transport.streams import NEXT, Fault, Input, State, Stream
+
+DATA_IN, DATA_END = Input.DATA, Input.DATA_END
+OPEN, HALF_CLOSED, CLOSED = State.OPEN, State.HALF_CLOSED, State.CLOSED
 
 # Streams whose peer has not yet ended what it sends, though they are over; and gaps in the numbers.
 MOST_CUT, MOST_GAPS = 1024, 16
@@ -195,9 +199,10 @@ class Session:
 
     def _next(self, stream: Stream, what: Input) -> State:
         found = NEXT[stream.state][what]
-        if isinstance(found, Fault):
-            raise _fault_of(found, f"{what.name} on stream {stream.number}, {stream.state.name}")
-        return found
+        if found.__class__ is State:
+            return found
+        assert isinstance(found, Fault)
+        raise _fault_of(found, f"{what.name} on stream {stream.number}, {stream.state.name}")
 
     def fault(self, number: int, fault: StreamFault) -> Event:
         """The peer has made a mistake that costs it one stream."""
@@ -246,20 +251,19 @@ class Session:
         if not payload and not last:
             self._empty.spend(self._clock(), self.use)
         stream = self.streams.get(number)
-        what = Input.DATA_END if last else Input.DATA
+        what = DATA_END if last else DATA_IN
         if stream is None:
             self._over(number, what, "DATA")
             return QUIET
         found = NEXT[stream.state][what]
-        if found.__class__ is Fault:
-            self._next(stream, what)
+        # In a single line what `_next` does: this is the path of every message.
+        stream.state = found if found.__class__ is State else self._next(stream, what)
         stream.window -= size
         if stream.window < 0:
             raise Broken(Code.FLOW_CONTROL_ERROR, f"more DATA on stream {number} than was granted")
         if stream.expected is not None:
             stream.expected -= len(payload)
             self._check_length(stream, bool(last))
-        stream.state = found  # type: ignore[assignment]
         return DataCame(stream, payload, bool(last))
 
     def _check_length(self, stream: Stream, last: bool) -> None:
@@ -270,7 +274,7 @@ class Session:
     def _on_headers(self, number: int, flags: int, payload: bytes) -> Event:
         if number % 2 == 0:
             raise Broken(Code.PROTOCOL_ERROR, f"HEADERS on stream {number}; the odd are a client's")
-        block = block_of(flags, payload)
+        block = block_of(flags, payload) if flags & (PADDED | HAS_PRIORITY) else payload
         if flags & END_HEADERS:
             return self._on_block(number, flags, block)
         self._block, self._continuations = (number, flags, bytearray(block)), 0
@@ -318,7 +322,7 @@ class Session:
             if number <= self.last_taken:
                 self._refused.spend(self._clock(), self.use)
             return QUIET
-        state = State.HALF_CLOSED if last else State.OPEN
+        state = HALF_CLOSED if last else OPEN
         stream = Stream(number, state, self._limits.ahead_bytes, head, self._clock())
         self.streams[number] = stream
         if stream.expected is not None:
@@ -428,7 +432,11 @@ class Session:
     def answered(self, stream: Stream) -> None:
         """The last frame of an answer has been put; what else the caller sends is of no use."""
         self.use += 1
-        self._leave(stream, Input.ANSWERED, Code.NO_ERROR)
+        if stream.state is HALF_CLOSED:
+            del self.streams[stream.number]
+            stream.state = CLOSED
+        else:
+            self._leave(stream, Input.ANSWERED, Code.NO_ERROR)
 
     def reset(self, stream: Stream, code: Code) -> None:
         """End a stream as it is."""

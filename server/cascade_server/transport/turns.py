@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from cascade_server.transport.budgets import Inflation
-from cascade_server.transport.headers import Head
+from cascade_server.transport.headers import Fields, Head
 from cascade_server.transport.rpc import Arrival, Rpc, Status, last_block
 
 # Calls that handlers begin with in a turn of the event loop.
@@ -19,11 +19,12 @@ ALONE_A_TURN = 16
 class Grouped(Protocol):
     """Takes the unary calls of a method as they come, to answer them in turns of its own."""
 
-    def admit(self, arrived: float, deadline: float) -> Status | None:
+    def admit(self, arrived: float, deadline: float, headers: Fields) -> Status | None:
         """Whether a call of which only the head has come may wait for its turn; else how it ends.
 
         Args:
             arrived, deadline: monotonic seconds; infinite where there is no deadline.
+            headers: all, as they came.
         """
 
     def came(self, arrival: Arrival) -> None:
@@ -64,7 +65,7 @@ class CallTurns:
             return None
         arrived = self._clock()
         deadline = math.inf if head.timeout is None else arrived + head.timeout
-        refused = taker.admit(arrived, deadline)
+        refused = taker.admit(arrived, deadline, head.headers)
         return None if refused is None else last_block(refused)
 
     def came(self, rpc: Rpc) -> None:

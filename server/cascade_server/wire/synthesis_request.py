@@ -27,6 +27,7 @@ class Heading(NamedTuple):
         service: what it counts as.
         seed: None where the caller named none.
         timeout: microseconds from when it is taken up; 0: only the call's own deadline holds.
+        rows: that are to be drawn, unchecked: they may be more than are allowed.
     """
 
     table: str
@@ -34,6 +35,7 @@ class Heading(NamedTuple):
     service: ServiceClass
     seed: int | None
     timeout: int
+    rows: int
 
 
 @dataclass(slots=True)
@@ -80,6 +82,7 @@ def heading_of(request: pb.SynthesizeRequest) -> Heading:
         service,
         seed_of(request),
         request.timeout_microseconds,
+        request.rows.count * (request.draws or 1),
     )
 
 

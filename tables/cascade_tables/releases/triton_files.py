@@ -14,6 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from cascade_proto.cells import ABSENT_CELL
+
 from cascade_tables.errors import ReleaseError, listing
 from cascade_tables.releases.release import Release, list_releases, load_release
 from cascade_tables.schema import Kind, Schema
@@ -39,8 +41,6 @@ TEACHER_BATCH = 256
 MAX_QUEUE = 1024
 REALTIME, OFFLINE = 1, 2
 CONFIG, MODEL, WARMUP = "config.pbtxt", "model.py", "warmup/absent"
-# Says of a value that it is not known; see `<column>.state` in docs/protocols.md.
-ABSENT_STATE = b"\2"
 STATE_TYPE = Word("TYPE_UINT8")
 COLUMN_TYPES: Mapping[Kind, Word] = {
     Kind.CATEGORICAL: Word("TYPE_STRING"),
@@ -112,7 +112,7 @@ def write_files(
         (repository / name / version / MODEL).write_text(program, encoding="utf-8")
     sample = repository / table / WARMUP
     sample.parent.mkdir(exist_ok=True)
-    sample.write_bytes(ABSENT_STATE)
+    sample.write_bytes(ABSENT_CELL)
     for name, config in configs(release, runtime, priorities).items():
         (repository / name / CONFIG).write_text(pbtxt(config), encoding="utf-8")
 

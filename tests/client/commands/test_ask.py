@@ -15,10 +15,12 @@ from cascade_client.answers import (
     Provenance,
     Routing,
     Synthesis,
+    TableDescription,
     Tier,
 )
-from cascade_client.commands.ask import ask
+from cascade_client.commands.ask import ask, parse_columns, parse_given
 from cascade_client.commands.ask_printing import explained, fitting, print_rows
+from click import BadParameter
 from click.testing import CliRunner, Result
 from rich.console import Console
 
@@ -88,6 +90,69 @@ class TestAsking:
         document = json.loads(result.stdout)
         assert [row["age"] for row in document["rows"]] == [3, 3, 3]
         assert document["provenance"]["tier"] == "teacher"
+
+
+class TestOddNames:
+    """Names and values are taken as they are, blanks, "=" and "," included."""
+
+    SCHEMA = TableDescription(
+        "n",
+        1,
+        (
+            ColumnDescription("sex", "categorical", False, "s", categories=("Male", "Male ", "F")),
+            ColumnDescription(" lead", "integer", False, "int64", 0, 9),
+            ColumnDescription("x", "categorical", False, "s", categories=("y=3", "1")),
+            ColumnDescription("x=y", "integer", False, "int64", 0, 9),
+            ColumnDescription("p,q", "integer", False, "int64", 0, 9),
+            ColumnDescription("p", "integer", False, "int64", 0, 9),
+            ColumnDescription(
+                "shade", "categorical", True, "s", categories=("1", " dark"), other="rest"
+            ),
+        ),
+    )
+
+    @pytest.mark.parametrize(
+        ("text", "name", "value"),
+        [
+            ("sex=Male", "sex", "Male"),
+            ("sex=Male ", "sex", "Male "),
+            ("sex= F", "sex", "F"),
+            (" sex = F", "sex", "F"),
+            (" lead=3", " lead", 3),
+            (" lead= 3 ", " lead", 3),
+            ("x=y=3", "x=y", 3),
+            ("x=1", "x", "1"),
+            ("p,q=3", "p,q", 3),
+            ("p=3", "p", 3),
+            ("shade= dark", "shade", " dark"),
+            ("shade=1 ", "shade", "1"),
+            ("shade= null", "shade", None),
+            ("shade= new ", "shade", " new "),
+        ],
+    )
+    def test_given(self, text: str, name: str, value: Any) -> None:
+        assert parse_given(text, self.SCHEMA) == (name, value)
+
+    def test_a_name_without_its_blank_is_no_other_column(self) -> None:
+        with pytest.raises(BadParameter, match=r"no column 'lead'\. Did you mean ' lead'\?"):
+            parse_given("lead=3", self.SCHEMA)
+
+    @pytest.mark.parametrize(
+        ("text", "names"),
+        [
+            ("p,q", ["p,q"]),
+            ("p", ["p"]),
+            ("sex, p,q", ["sex", "p,q"]),
+            ("p,q,p, lead", ["p,q", "p", " lead"]),
+            ("x=y,x", ["x=y", "x"]),
+        ],
+    )
+    def test_columns(self, text: str, names: list[str]) -> None:
+        assert parse_columns(text, self.SCHEMA) == names
+
+    def test_columns_may_be_repeated(self, run: Any, service: Any) -> None:
+        assert run("people", "--columns", "age", "--columns", "city, income").exit_code == 0
+        assert list(service.requests[-1].columns) == ["age", "city", "income"]
 
 
 class TestRefusing:

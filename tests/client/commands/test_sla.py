@@ -6,12 +6,21 @@ import io
 import json
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import grpc
 import pytest
 from cascade_cli.program import main
-from cascade_client import CascadeError, Client, ServiceLevel, Unavailable
+from cascade_client import (
+    CallerFault,
+    CallerFaults,
+    CascadeError,
+    Client,
+    ServiceClass,
+    ServiceLevel,
+    Unavailable,
+)
 from cascade_client.commands import sla as sla_commands
 from cascade_client.commands.sla import looks
 from cascade_client.commands.sla_printing import rendered
@@ -66,6 +75,18 @@ class TestTheTable:
         level = client.service_level()
         quiet = ServiceLevel(level.service, level.window, level.since, level.objectives[1:], ())
         assert table(quiet, 80).splitlines()[0] == "scoring at there:8470: no alerts"
+
+    def test_what_is_the_callers_own_is_below(self, client: Client) -> None:
+        faults = (
+            CallerFaults("people", ServiceClass.FULL, CallerFault.DEADLINE_TOO_SHORT, 12),
+            CallerFaults("people", ServiceClass.FULL, CallerFault.HUNG_UP, 1),
+        )
+        level = replace(client.service_level(), caller_faults=faults)
+        assert table(level, 200).splitlines()[-3:] == [
+            "callers' own, in no budget, since the server's start:",
+            "  12 people full calls with less time than an idle server needs",
+            "  1 people full call given up by the caller before the deadline",
+        ]
 
     @pytest.mark.parametrize(
         ("width", "heads"),

@@ -8,33 +8,72 @@ from typing import Any
 
 import grpc
 import pytest
-from cascade_server.counts.calls import UNKNOWN_TABLE, Call, why_hung_up
+from cascade_server.counts.calls import UNKNOWN_TABLE, Call
+from cascade_server.counts.idle_times import OpenCalls
+from cascade_server.objectives.blame import CallerFault
 from cascade_server.terms import ServiceClass, Tier
 
 OK, CANCELLED = grpc.StatusCode.OK, grpc.StatusCode.CANCELLED
-DEADLINE = grpc.StatusCode.DEADLINE_EXCEEDED
+DEADLINE, FULL_UP = grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
+TOO_SHORT = CallerFault.DEADLINE_TOO_SHORT
 REALTIME, FULL, OFFLINE = ServiceClass
 
 
 @dataclass
 class Recorded:
-    """Keeps what it is told, and tells the time."""
+    """Keeps what it is told, and tells the time.
+
+    Attributes:
+        idle: seconds that calls take a server that does nothing else.
+        unread: what calls count as that were not read.
+    """
 
     now: float = 50.0
+    idle: float = 0.0
+    unread: tuple[str, ServiceClass] = ("credit", FULL)
     outcomes: list[Any] = field(default_factory=list)
+    versions: list[Any] = field(default_factory=list)
     rows: list[Any] = field(default_factory=list)
+    read: list[Any] = field(default_factory=list)
+    alone: list[Any] = field(default_factory=list)
+    open_calls: OpenCalls = field(default_factory=OpenCalls)
+
+    def begins(self, arrived: float) -> int:
+        return self.open_calls.begin(arrived)
+
+    def is_over(self, ticket: int, now: float) -> bool:
+        return self.open_calls.end(ticket, now)
+
+    def reads(self, *key: Any) -> None:
+        self.read.append(key)
+
+    def whose_unread(self, service: ServiceClass) -> tuple[str, ServiceClass]:
+        return self.unread
+
+    def needed(self, table: str, service: ServiceClass, rows: int) -> float:
+        return self.idle * max(rows, 1)
+
+    def record_alone(self, *call: Any) -> None:
+        self.alone.append(call)
 
     def record(self, *outcome: Any) -> None:
         self.outcomes.append(outcome)
 
+    def record_version(self, *outcome: Any) -> None:
+        self.versions.append(outcome)
+
     def record_rows(self, *rows: Any) -> None:
         self.rows.append(rows)
+
+    def record_version_rows(self, *rows: Any) -> None:
+        pass
 
     def clock(self) -> float:
         return self.now
 
-    def call(self, service: ServiceClass = REALTIME) -> Call:
-        return Call(self, {"credit"}, service, self.clock)
+    def call(self, service: ServiceClass = REALTIME, arrived: float | None = None) -> Call:
+        return Call(self, {"credit"}, service, self.clock, arrived)
 
 
 def test_an_answer() -> None:
@@ -81,35 +120,136 @@ def test_a_table_that_is_not_there_has_one_name(table: str) -> None:
     assert told.outcomes[0][0] == UNKNOWN_TABLE
 
 
-def test_a_request_that_cannot_be_read() -> None:
+def test_a_request_that_cannot_be_read_is_no_table_s() -> None:
     told = Recorded()
-    told.call(OFFLINE).ends(grpc.StatusCode.INVALID_ARGUMENT)
+    told.call(OFFLINE).ends(INVALID)
     assert told.outcomes[0][:2] == (UNKNOWN_TABLE, OFFLINE)
+    assert told.read == []
 
 
-class TestHangingUp:
-    """gRPC cancels a handler both when the caller gives up and when its deadline passes."""
+class TestRefusedUnread:
+    """A refusal spends a budget, whether or not the call was read."""
+
+    def test_as_calls_of_late_where_nothing_is_known(self) -> None:
+        told = Recorded()
+        for code in (FULL_UP, DEADLINE, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL):
+            told.call().ends(code)
+        assert {outcome[:2] for outcome in told.outcomes} == {("credit", FULL)}
 
     @pytest.mark.parametrize(
-        ("elapsed", "remaining", "code"),
+        ("table", "service", "counted"),
         [
-            (1.0, math.inf, CANCELLED),
-            (1.0, 1.0, CANCELLED),
-            (1.0, -0.001, DEADLINE),
-            (0.047, 0.003, DEADLINE),  # a deadline of 50 ms, rounded up
-            (0.02, 0.03, CANCELLED),
-            (9.95, 0.05, DEADLINE),
-            (9.0, 1.0, CANCELLED),
+            ("credit", FULL, ("credit", FULL)),
+            ("credit", None, ("credit", REALTIME)),
+            ("nope", FULL, (UNKNOWN_TABLE, FULL)),
+            (None, FULL, ("other", OFFLINE)),
         ],
     )
-    def test_why(self, elapsed: float, remaining: float, code: grpc.StatusCode) -> None:
-        assert why_hung_up(elapsed, remaining) is code
+    def test_as_its_headers_say(self, table: Any, service: Any, counted: Any) -> None:
+        told = Recorded(unread=("other", OFFLINE))
+        call = told.call()
+        call.announces(table, service, math.inf)
+        call.ends(FULL_UP)
+        assert told.outcomes == [(*counted, None, FULL_UP, 0.0)]
 
-    def test_is_recorded(self) -> None:
+    def test_a_call_that_is_read_counts_as_its_message_says(self) -> None:
         told = Recorded()
-        for passed in (0.3, 1.0):
+        call = told.call()
+        call.announces("nope", FULL, math.inf)
+        call.asks("credit", REALTIME, math.inf)
+        call.ends(FULL_UP)
+        assert told.outcomes == [("credit", REALTIME, None, FULL_UP, 0.0)]
+        assert told.read == [("credit", REALTIME)]
+
+    def test_a_trial_is_told_of_calls_without_a_version(self) -> None:
+        told = Recorded()
+        told.call().ends(FULL_UP)
+        call = told.call()
+        call.answers_with(3)
+        call.ends(DEADLINE)
+        assert [(table, version) for table, version, *_ in told.versions] == [
+            ("credit", 0),
+            ("credit", 3),
+        ]
+
+
+class TestTooLittleTime:
+    """What no server could have answered is the caller's, whatever it was told."""
+
+    def ending(self, told: Recorded, given: float, code: grpc.StatusCode, rows: int = 1) -> Any:
+        call = told.call()
+        call.asks("credit", REALTIME, told.now + given, rows)
+        call.ends(code)
+        return told.outcomes[-1][3]
+
+    @pytest.mark.parametrize("code", [DEADLINE, FULL_UP])
+    def test_is_too_little_for_an_idle_server(self, code: grpc.StatusCode) -> None:
+        told = Recorded(idle=0.002)
+        busy = told.call()
+        assert self.ending(told, 0.0019, code) is TOO_SHORT
+        assert self.ending(told, 0.0021, code) is code
+        assert self.ending(told, 0.1, code, rows=100) is TOO_SHORT
+        busy.ends(OK)
+
+    def test_is_counted_from_the_arrival(self) -> None:
+        """A call that waited until its deadline had enough."""
+        told = Recorded(idle=0.002)
+        call = told.call(arrived=told.now - 0.1)
+        call.asks("credit", REALTIME, told.now)
+        call.ends(DEADLINE)
+        assert told.outcomes[-1][3] is DEADLINE
+
+    def test_its_own_timeout_may_be_shorter(self) -> None:
+        """Also where the call had waited before that was read."""
+        told = Recorded()
+        call = told.call(arrived=told.now - 0.1)
+        call.asks("credit", REALTIME, told.now, timeout_microseconds=1)
+        call.ends(DEADLINE)
+        assert told.outcomes[-1][3] is TOO_SHORT
+
+    def test_a_deadline_that_passed_before_it_came(self) -> None:
+        assert self.ending(Recorded(), -1.0, DEADLINE) is TOO_SHORT
+
+    def test_a_call_that_nobody_competed_with(self) -> None:
+        """An idle server refuses what is predicted to be late, some time before it would be."""
+        told = Recorded(idle=0.002)
+        assert self.ending(told, 0.003, DEADLINE) is TOO_SHORT
+        assert self.ending(told, 0.0041, DEADLINE) is DEADLINE
+
+    def test_at_the_headers_others_may_wait(self) -> None:
+        told = Recorded(idle=0.002, unread=("credit", REALTIME))
+        for given in (0.001, 0.003):
             call = told.call()
-            call.asks("credit", REALTIME, told.now + 1.0)
-            told.now += passed
-            call.hung_up()
-        assert [outcome[3] for outcome in told.outcomes] == [CANCELLED, DEADLINE]
+            call.announces(None, None, told.now + given)
+            call.ends(FULL_UP)
+        assert [outcome[3] for outcome in told.outcomes] == [TOO_SHORT, FULL_UP]
+
+    def test_what_is_learnt(self) -> None:
+        """Answers alone tell what an idle server needs; those of calls beside others do not."""
+        told = Recorded()
+        first, second = told.call(), told.call()
+        for call in (first, second):
+            call.asks("credit", REALTIME, math.inf)
+            call.ends(OK)
+        waited = told.call(arrived=told.now - 1)
+        waited.asks("credit", REALTIME, math.inf)
+        waited.ends(OK)
+        assert told.alone == []
+        call = told.call()
+        call.asks("credit", FULL, math.inf)
+        told.now += 0.25
+        call.sends(Tier.TEACHER, 3)
+        call.sends(Tier.TEACHER, 2)
+        call.ends(OK)
+        assert told.alone == [("credit", FULL, 5, 0.25)]
+
+
+def test_hanging_up_is_recorded() -> None:
+    """gRPC cancels a handler both when the caller gives up and when its deadline passes."""
+    told = Recorded()
+    for passed in (0.3, 1.0):
+        call = told.call()
+        call.asks("credit", REALTIME, told.now + 1.0)
+        told.now += passed
+        call.hung_up()
+    assert [outcome[3] for outcome in told.outcomes] == [CANCELLED, DEADLINE]

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.sketches import RELATIVE_ACCURACY
+from cascade_server.objectives.blame import BLAMED
 from cascade_server.objectives.burn import Alert, Events
 from cascade_server.objectives.objective import Kind, Objective, SloConfig
-from cascade_server.objectives.report import BLAMED, OK, Report, Status
+from cascade_server.objectives.report import OK, Report, Status
 from cascade_server.terms import ServiceClass, Tier
 
 REALTIME, FULL, OFFLINE = ServiceClass

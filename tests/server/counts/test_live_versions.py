@@ -36,9 +36,17 @@ def test_what_a_process_does_not_have_does_not_answer() -> None:
     assert found.choose("credit", 0.9, (2, 3)) == 3
 
 
+def test_a_call_without_a_version_is_that_of_the_one_that_would_have_answered() -> None:
+    found = live(stable=1, canary=2, share=0.25)
+    lots = (0.0, 0.2499, 0.25, 0.99)
+    assert [found.arm_by_lot("credit", lambda lot=lot: lot) for lot in lots] == [1, 1, 0, 0]  # type: ignore[misc]
+
+
 def test_without_a_trial_nothing_is_judged() -> None:
     found = live(stable=1)
     assert [found.arm("credit", version) for version in LOADED] == [None] * 3
+    assert found.arm_by_lot("credit") is None
+    assert found.arm_by_lot("nope") is None
 
 
 def test_another_process_sees_it_at_once() -> None:

@@ -15,9 +15,10 @@ from cascade_server.config import ServerConfig
 from cascade_server.counts.call_counts import buckets
 from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.metrics import Metrics
-from cascade_server.errors import ConfigError
+from cascade_server.errors import ConfigError, TooMuch
+from cascade_server.objectives.blame import BLAMED
 from cascade_server.objectives.objective import Kind, Objective, SloConfig
-from cascade_server.objectives.report import BLAMED, OK
+from cascade_server.objectives.report import OK
 from cascade_server.terms import ServiceClass, Tier
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -62,6 +63,11 @@ def scrape(server: Running) -> Series:
         return parsed(answer.read().decode())
 
 
+def full(*_: Any) -> None:
+    """Refuses a call at its headers."""
+    raise TooMuch("full", pushback_ms=1)
+
+
 @pytest.fixture
 def config(repository: Path, tmp_path: Path) -> ServerConfig:
     (tmp_path / "slo.yaml").write_text(SLO)
@@ -73,7 +79,7 @@ def config(repository: Path, tmp_path: Path) -> ServerConfig:
 class TestScraping:
     """What Prometheus sees of a server."""
 
-    def test_calls(self, config: ServerConfig) -> None:
+    def test_calls(self, config: ServerConfig, monkeypatch: pytest.MonkeyPatch) -> None:
         with running(config) as server:
             before = scrape(server)
             server.stub.Synthesize(ask(draws=5, fidelity="FIDELITY_FAST"))
@@ -81,24 +87,19 @@ class TestScraping:
             for request in (ask(timeout_microseconds=1), ask(table="nope")):
                 with pytest.raises(grpc.RpcError):
                     server.stub.Synthesize(request)
+            monkeypatch.setattr(server.server.service, "admit", full)
+            with pytest.raises(grpc.RpcError):
+                server.stub.Synthesize(ask())
             after = scrape(server)
         fast: Any = {"table": TABLE, "class_": "realtime", "tier": "student", "code": "OK"}
         bulk: Any = {"table": TABLE, "class_": "offline", "tier": "teacher", "code": "OK"}
-        late: Any = {
-            "table": TABLE,
-            "class_": "realtime",
-            "tier": "none",
-            "code": "DEADLINE_EXCEEDED",
-        }
-        lost: Any = {
-            "table": "(unknown)",
-            "class_": "realtime",
-            "tier": "none",
-            "code": "NOT_FOUND",
-        }
-        for labels in (fast, bulk, late):
+        nobody: Any = {"table": TABLE, "class_": "realtime", "tier": "none"}
+        refused = nobody | {"code": "RESOURCE_EXHAUSTED"}
+        hopeless = nobody | {"code": "DEADLINE_TOO_SHORT"}
+        lost = nobody | {"table": "(unknown)", "code": "NOT_FOUND"}
+        for labels in (fast, bulk, refused, hopeless):
             assert get(before, "cascade_requests_total", **labels) == 0
-        for labels in (fast, bulk, late, lost):
+        for labels in (fast, bulk, refused, hopeless, lost):
             assert get(after, "cascade_requests_total", **labels) == 1
             assert get(after, "cascade_request_duration_seconds_count", **labels) == 1
         for labels, rows in ((fast, 5), (bulk, 150)):
@@ -107,11 +108,12 @@ class TestScraping:
             del labels["code"]
             assert get(after, "cascade_rows_total", **labels) == rows
 
-    def test_objectives(self, config: ServerConfig) -> None:
+    def test_objectives(self, config: ServerConfig, monkeypatch: pytest.MonkeyPatch) -> None:
         with running(config) as server:
             server.stub.Synthesize(ask())
+            monkeypatch.setattr(server.server.service, "admit", full)
             with pytest.raises(grpc.RpcError):
-                server.stub.Synthesize(ask(timeout_microseconds=1))
+                server.stub.Synthesize(ask())
             series = scrape(server)
         labels = {
             "sloth_id": "cascade-payments-realtime-availability",

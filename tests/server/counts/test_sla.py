@@ -14,7 +14,7 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_server.config import ServerConfig
 from cascade_server.counts.state_file import NAME
 from cascade_server.engines.runtime import Runtime
-from cascade_server.errors import ConfigError
+from cascade_server.errors import ConfigError, DeadlinePassed
 from cascade_server.server import Server
 
 from tests.releases import TABLE
@@ -67,6 +67,11 @@ def until(server: Running, name: str, expected: tuple[int, int]) -> None:
         if events(server).get(name) == expected:
             return
     raise AssertionError(f"{name}: {events(server)} and not {expected}")
+
+
+def late(*_: Any) -> None:
+    """Stands for work that took too long."""
+    raise DeadlinePassed("too late")
 
 
 def fails(call: Any, code: grpc.StatusCode) -> None:
@@ -123,9 +128,12 @@ class TestCounting:
             fails(lambda: synthesize(ask(draws=0)), grpc.StatusCode.INVALID_ARGUMENT)
             garbled = server.channel.unary_unary("/cascade.v1.Synthesis/Synthesize")
             fails(lambda: garbled(b"\xff\xff"), grpc.StatusCode.INVALID_ARGUMENT)
+            hopeless = ask(timeout_microseconds=1)
+            fails(lambda: synthesize(hopeless), grpc.StatusCode.DEADLINE_EXCEEDED)
             assert events(server) == {}
-            late = ask(timeout_microseconds=1)
-            fails(lambda: synthesize(late), grpc.StatusCode.DEADLINE_EXCEEDED)
+            with monkeypatch.context() as patch:
+                patch.setattr(server.server.service, "plan", late)
+                fails(lambda: synthesize(ask()), grpc.StatusCode.DEADLINE_EXCEEDED)
             assert events(server) == {name: (0, 1)}
             monkeypatch.setattr(server.server.service.dispatcher.gate, "enter", None)
             fails(lambda: synthesize(ask()), grpc.StatusCode.INTERNAL)

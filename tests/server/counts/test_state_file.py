@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import errno
 import json
 import logging
+import os
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -67,6 +71,11 @@ def changed(edit: Callable[[Any], Any]) -> Callable[[bytes], bytes]:
     return spoil
 
 
+def bomb() -> str:
+    """Of 64 MiB, where 160 bytes are announced."""
+    return base64.b64encode(zlib.compress(bytes(64 * 2**20), 9)).decode()
+
+
 class TestDamage:
     """A file that is not whole is reported and kept under another name; counting starts anew."""
 
@@ -78,6 +87,12 @@ class TestDamage:
             lambda content: b"\xff" + content,
             lambda content: b"[]",
             lambda content: b"null",
+            lambda content: b"[" * 100_000,
+            lambda content: b'{"format": 1' + b"0" * 5000 + b"}",
+            changed(lambda d: d["rings"][0].update(newest=10**30)),
+            changed(lambda d: d["rings"][0].update(step=-10)),
+            changed(lambda d: d["rings"][0].update(cells=10**12)),
+            changed(lambda d: d["rings"][0].update(counts=bomb())),
             changed(lambda d: d.update(format=2)),
             changed(lambda d: d.pop("rings")),
             changed(lambda d: d.update(since="soon")),
@@ -144,5 +159,27 @@ class TestTheFolder:
 
     def test_a_file_in_its_place(self, tmp_path: Path) -> None:
         (tmp_path / "state").write_text("")
-        with pytest.raises(ConfigError, match="state cannot be written to: File exists"):
+        with pytest.raises(ConfigError, match="state cannot be used: File exists"):
             StateFile(tmp_path / "state")
+
+    def test_one_that_takes_no_files_is_read_and_not_written_to(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        before = StateFile(tmp_path)
+        before.save(state_of())
+        before.close()
+        opened = os.open
+
+        def read_only(path: Any, flags: int, *more: Any) -> int:
+            if flags & os.O_ACCMODE != os.O_RDONLY:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+            return opened(path, flags, *more)
+
+        monkeypatch.setattr(os, "open", read_only)
+        file = StateFile(tmp_path)
+        assert file.is_read_only
+        assert caplog.text.count("cannot be written to (Read-only file system)") == 1
+        loaded = file.load()
+        assert loaded is not None
+        assert same(loaded, state_of())
+        file.close()

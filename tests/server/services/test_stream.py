@@ -16,7 +16,7 @@ from cascade_server.server import Server
 
 from tests.releases import TABLE
 from tests.server.messages import ask, column, row
-from tests.server.running import Running, running
+from tests.server.running import DRAWN_ANEW, Running, running
 
 FAST = pb.FIDELITY_FAST
 
@@ -188,7 +188,9 @@ class TestDeadlines:
 
 @pytest.fixture
 async def served(repository: Path) -> AsyncIterator[Server]:
-    server = Server(ServerConfig(repository=repository, port=0, max_stream_in_flight=4))
+    server = Server(
+        ServerConfig(repository=repository, port=0, max_stream_in_flight=4, **DRAWN_ANEW)
+    )
     await server.startup()
     yield server
     await server.shutdown()

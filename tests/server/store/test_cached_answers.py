@@ -36,7 +36,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def alone(models: Path) -> Iterator[Running]:
     """A server of its own with a cache, and no pool."""
-    config = ServerConfig(repository=models, port=0, cache_bytes=2**20, metrics_port=0)
+    config = ServerConfig(
+        repository=models, port=0, pool_bytes=0, cache_bytes=2**20, metrics_port=0
+    )
     with running(config) as server:
         yield server
 
@@ -262,6 +264,7 @@ class TestShared:
             ServerConfig(
                 repository=models,
                 port=0,
+                pool_bytes=0,
                 cache_bytes=2**20,
                 cache_url=url,
                 cache_timeout_seconds=patience,

@@ -13,6 +13,7 @@ import pytest
 from cascade_client import Client, Tier
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.config import ServerConfig
+from cascade_server.errors import TooMuch
 from cascade_server.store.answers import Answers
 from cascade_server.store.refill import Load
 from prometheus_client.parser import text_string_to_metric_families
@@ -26,7 +27,9 @@ from tests.server.running import Running, running
 def alone(tmp_path: Path) -> Iterator[Running]:
     """A server whose pool holds whole rows of `payments`."""
     make_release(tmp_path)
-    config = ServerConfig(repository=tmp_path, port=0, pool_bytes=2**22, metrics_port=0)
+    config = ServerConfig(
+        repository=tmp_path, port=0, pool_bytes=2**22, cache_bytes=0, metrics_port=0
+    )
     with running(config) as server:
         refill(server)
         yield server
@@ -234,7 +237,9 @@ class TestReuse:
 
     def test_twice(self, tmp_path: Path) -> None:
         make_release(tmp_path)
-        config = ServerConfig(repository=tmp_path, port=0, pool_bytes=2**22, pool_max_reuse=2)
+        config = ServerConfig(
+            repository=tmp_path, port=0, pool_bytes=2**22, cache_bytes=0, pool_max_reuse=2
+        )
         with running(config) as server:
             refill(server)
             given = [read(server.stub.Synthesize(ask(draws=64)).rows)["at"] for _ in range(2)]
@@ -249,7 +254,9 @@ class TestWhatHoldsItBack:
     @pytest.fixture
     def server(self, tmp_path: Path) -> Iterator[Running]:
         make_release(tmp_path)
-        with running(ServerConfig(repository=tmp_path, port=0, pool_bytes=2**22)) as server:
+        with running(
+            ServerConfig(repository=tmp_path, port=0, pool_bytes=2**22, cache_bytes=0)
+        ) as server:
             yield server
 
     def load(self, server: Running, busy: float = 0.0) -> Load:
@@ -261,10 +268,14 @@ class TestWhatHoldsItBack:
     def test_an_idle_server(self, server: Running) -> None:
         assert self.load(server, busy=0.25) == Load(0, math.inf, 0.0, 0.25)
 
-    def test_broken_promises(self, server: Running) -> None:
+    def test_broken_promises(self, server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(*_: Any) -> None:
+            raise TooMuch("full", pushback_ms=1)
+
+        monkeypatch.setattr(server.server.service, "admit", full)
         for _ in range(3):
             with pytest.raises(grpc.RpcError):
-                server.stub.Synthesize(ask(timeout_microseconds=1))
+                server.stub.Synthesize(ask())
         # Whatever was looked up before the first of them may hold for a while.
         answers(server).burn_until = 0.0
         assert self.load(server).burn > 1

@@ -14,8 +14,9 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_server.counts.ledger import Ledger
 from cascade_server.engines.runtime import Runtime, Tokens
 from cascade_server.engines.teacher import TeacherInput
+from cascade_server.objectives.blame import BLAMED
 from cascade_server.objectives.objective import Kind, Objective, SloConfig
-from cascade_server.objectives.report import BLAMED, OK
+from cascade_server.objectives.report import OK
 from cascade_server.store.pool import Demand, Key, Pool, PoolConfig, condition_of
 from cascade_server.store.refill import (
     Candidate,

@@ -115,7 +115,9 @@ class Group:
     most: int = 3
     may_wait: int = 100
 
-    def admit(self, arrived: float, deadline: float, waiting: int) -> Status | None:
+    def admit(
+        self, arrived: float, deadline: float, waiting: int, headers: Sequence[tuple[bytes, bytes]]
+    ) -> Status | None:
         if waiting >= self.may_wait:
             return Status(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", (("back", "5"),))
         return None

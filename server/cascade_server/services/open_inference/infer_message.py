@@ -55,7 +55,8 @@ class InferMessage:
             # another's by chance.
             version = repository.find(model.table).version
         service = class_of(model, parameters, self._outputs)
-        return Heading(model.table, version, service, seed, parameters.timeout)
+        rows = parameters.given.get("rows", 0) * parameters.given.get("draws", 1)
+        return Heading(model.table, version, service, seed, parameters.timeout, rows)
 
     def read(self, runtime: Runtime, work: Work) -> SynthesisRequest | TokenDraw:
         """The tensors, and what is asked of them."""

@@ -19,14 +19,14 @@ from cascade_server.counts.answer_metrics import ServersCollector
 
 from tests.releases import TABLE, make_release
 from tests.server.messages import ask, read, row
-from tests.server.running import Running, running
+from tests.server.running import DRAWN_ANEW, Running, running
 
 CASCADE = (sys.executable, "-c", "from cascade_cli.program import main; main()")
 
 
 @pytest.fixture(scope="module")
 def peers(repository: Path) -> Iterator[tuple[Running, Running]]:
-    config = ServerConfig(repository=repository, port=0)
+    config = ServerConfig(repository=repository, port=0, **DRAWN_ANEW)
     with running(config) as first, running(config) as second:
         yield first, second
 
@@ -34,7 +34,8 @@ def peers(repository: Path) -> Iterator[tuple[Running, Running]]:
 @pytest.fixture(scope="module")
 def front(repository: Path, peers: tuple[Running, Running]) -> Iterator[Running]:
     runtime = "triton://" + ",".join(peer.target for peer in peers)
-    with running(ServerConfig(repository=repository, port=0, runtime=runtime)) as server:
+    config = ServerConfig(repository=repository, port=0, runtime=runtime, **DRAWN_ANEW)
+    with running(config) as server:
         yield server
 
 

@@ -18,7 +18,7 @@ from cascade_server.engines.noise import stream
 
 from tests.releases import TABLE
 from tests.server.messages import COLUMNS, ROW, allowed, ask, read, row
-from tests.server.running import Running, running
+from tests.server.running import DRAWN_ANEW, Running, running
 from tests.server.services.open_inference.conftest import Refused, TritonClient
 
 ROOT = Path(__file__).parents[4]
@@ -37,7 +37,9 @@ DATATYPES = {
 
 @pytest.fixture(scope="module")
 def serving_bundled() -> Iterator[Running]:
-    with running(ServerConfig(repository=ROOT / "model_repository", port=0)) as server:
+    with running(
+        ServerConfig(repository=ROOT / "model_repository", port=0, **DRAWN_ANEW)
+    ) as server:
         yield server
 
 

@@ -1,0 +1,1 @@
+"""What happens beyond capacity, as callers of several kinds see it."""

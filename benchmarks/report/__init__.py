@@ -1,0 +1,1 @@
+"""Tables of docs/, written from the figures that benchmarks left in docs/figures."""

@@ -1,0 +1,178 @@
+"""What the two clients share: settings, deadlines, remembered schemas; no I/O."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypedDict
+
+import grpc
+
+from cascade_client.answers import TableDescription
+from cascade_client.calls.resuming import Resumption
+from cascade_client.errors import (
+    CascadeError,
+    DeadlineExceeded,
+    Failure,
+    InvalidRequest,
+    Unavailable,
+)
+from cascade_client.messages import wire
+from cascade_client.messages.cells import Nulls
+from cascade_client.retry import Retry
+from cascade_client.turns.queue import Limits
+
+DEFAULT_TARGET = "127.0.0.1:8470"
+
+# Seconds between two looks at a server that is not ready, and for one look at most.
+POLL_INTERVAL = 0.1
+POLL_TIMEOUT = 1.0
+
+CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
+    # Answers are as large as their caller asked for; gRPC's own limit is 4 MiB.
+    ("grpc.max_receive_message_length", 256 * 1024 * 1024),
+    # gRPC waits a second before it connects again, longer than most callers' whole deadline.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # Calls go in turn to all servers that a name stands for; gRPC's own choice is one of them.
+    ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
+    # A server that asks to be left has often had company since the name was looked up.
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    # A call beyond those that the server lets a connection have comes back at once: who waits,
+    # waits in the client's own queue. gRPC's own retries would have it wait after all.
+    ("grpc.http.max_concurrent_streams_reject_on_client", 1),
+    ("grpc.enable_retries", 0),
+    # Clients of one process do not share a connection, and with it the calls that it may have.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+# Calls of a client that may be in flight at once: what its connection may have is learnt. A channel
+# that was given may have gRPC wait, which tells nothing: there are as many as Cascade's servers let
+# a connection have unless told otherwise.
+LEARNT_LIMITS = Limits()
+GIVEN_LIMITS = Limits(most=Limits.first)
+# Requests of a standing stream; the server reads no more than so many before it has answered.
+STREAM_LIMITS = Limits(first=64, most=256)
+# Of calls that may not wait for others of the same caller.
+NO_LIMITS = Limits(first=1_000_000, most=1_000_000)
+
+
+class SynthesizeOptions(TypedDict, total=False):
+    """The keywords of `synthesize` that do not change the type it returns."""
+
+    columns: Sequence[str] | None
+    seed: int | None
+    fidelity: wire.Fidelity
+    log_likelihood: bool
+    explain: bool
+    version: int | None
+    nulls: Nulls
+    timeout: float | None
+
+
+class GenerateOptions(TypedDict, total=False):
+    """The keywords of `generate` and `stream` that do not change the type they return."""
+
+    given: Any
+    columns: Sequence[str] | None
+    seed: int | None
+    version: int | None
+    timeout: float | None
+
+
+class BaseClient:
+    """Settings, deadlines and remembered schemas of a client."""
+
+    def __init__(
+        self,
+        target: str,
+        timeout: float,
+        retry: Retry | None,
+        clock: Callable[[], float] | None,
+        rng: Callable[[], float],
+    ) -> None:
+        self.target = target
+        self.timeout = _positive(timeout)
+        self.retry = Retry() if retry is None else retry
+        self._clock = time.monotonic if clock is None else clock
+        self._rng = rng
+        self._schemas: dict[tuple[str, int | None], TableDescription] = {}
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.target}{', closed' * self._closed}>"
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError(f"{self!r} answers no more calls")
+
+    def _expiry(self, timeout: float | None) -> float:
+        """The absolute deadline of a call; the client's own timeout where none is given."""
+        self._check_open()
+        return self._clock() + (self.timeout if timeout is None else _positive(timeout))
+
+    def _open_expiry(self, timeout: float | None) -> float:
+        """The same for bulk calls, which may take for ever unless told otherwise."""
+        return self._expiry(math.inf if timeout is None else timeout)
+
+    def _left(self, expiry: float) -> float | None:
+        """Seconds until the deadline, as gRPC wants them: None where there is none."""
+        left = expiry - self._clock()
+        if left <= 0:
+            raise DeadlineExceeded("the deadline passed before the server was asked")
+        return None if math.isinf(left) else left
+
+    def _wait_or_raise(self, exc: grpc.RpcError, attempt: int, expiry: float) -> float:
+        """Seconds until the next attempt; raises the error of this one if there is none."""
+        failure = Failure.of(exc)
+        left = expiry - self._clock()
+        delay = self.retry.delay(failure, attempt, None if math.isinf(left) else left, self._rng())
+        if delay is None:
+            raise self._error(exc) from exc
+        return delay
+
+    def _resume_or_raise(
+        self, rows: Resumption, failure: Failure, cause: Exception | None, expiry: float
+    ) -> float:
+        """Seconds until a stream is resumed; raises why it is not."""
+        left = expiry - self._clock()
+        delay = rows.delay(failure, None if math.isinf(left) else left, self._rng())
+        if delay is None:
+            raise rows.explain(failure.error(self.target)) from cause
+        return delay
+
+    def _error(self, exc: grpc.RpcError) -> CascadeError:
+        return Failure.of(exc).error(self.target)
+
+    def _remember(self, schema: TableDescription, version: int | None) -> TableDescription:
+        self._schemas[schema.table, version] = schema
+        return schema
+
+    def _recall(self, table: str, version: int | None) -> TableDescription | None:
+        return self._schemas.get((table, version))
+
+    def _poll_or_raise(self, expiry: float, timeout: float, said: str) -> float:
+        """Seconds for one look at the server's health; raises when time is up."""
+        left = expiry - self._clock()
+        if left <= 0:
+            raise Unavailable(f"{self.target} is not ready after {timeout:g} s: {said}")
+        return min(left, POLL_TIMEOUT)
+
+    def _why_not_ready(self, exc: grpc.RpcError) -> str:
+        """The reason to go on waiting; raises where waiting cannot help."""
+        failure = Failure.of(exc)
+        if failure.code in (
+            grpc.StatusCode.UNAVAILABLE,
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            grpc.StatusCode.CANCELLED,
+        ):
+            return failure.details
+        raise self._error(exc) from exc
+
+
+def _positive(timeout: float) -> float:
+    if not timeout > 0:
+        raise InvalidRequest(f"timeout is {timeout}; seconds above 0 are allowed")
+    return timeout

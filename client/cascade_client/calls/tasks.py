@@ -1,0 +1,188 @@
+"""How the asyncio client asks: what `calls` is for the blocking one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from functools import cached_property, partial
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from cascade_proto import synthesis_pb2 as pb
+from cascade_proto.synthesis_pb2_grpc import SynthesisStub
+
+from cascade_client.answers import TableDescription
+from cascade_client.calls.base import (
+    CHANNEL_OPTIONS,
+    GIVEN_LIMITS,
+    LEARNT_LIMITS,
+    NO_LIMITS,
+    BaseClient,
+)
+from cascade_client.calls.resuming import Resumption
+from cascade_client.errors import CascadeError, Failure
+from cascade_client.messages import wire
+from cascade_client.retry import Retry
+from cascade_client.turns.outcomes import was_turned_away
+from cascade_client.turns.tasks import TaskTurns
+
+Ask = Callable[[Callable[..., Any], Any, float], Awaitable[Any]]
+
+
+class AsyncCalls(BaseClient):
+    """What `AsyncClient`'s methods are made of; arguments are `AsyncClient`'s."""
+
+    def __init__(
+        self,
+        target: str,
+        timeout: float,
+        retry: Retry | None,
+        credentials: grpc.ChannelCredentials | None,
+        wait_for_turn: bool,
+        channel: grpc.aio.Channel | None,
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[object]],
+        rng: Callable[[], float],
+    ) -> None:
+        super().__init__(target, timeout, retry, clock, rng)
+        self._sleep = sleep
+        self._credentials = credentials
+        self._given_channel = channel
+        self._close: Callable[[], Awaitable[object]] = self._close_channel
+        limits = LEARNT_LIMITS if channel is None else GIVEN_LIMITS
+        self._turns = TaskTurns(limits if wait_for_turn else None, clock, sleep)
+        self._beside = TaskTurns(NO_LIMITS if wait_for_turn else None, clock, sleep)
+        # A session's requests wait for turns of its stream.
+        self._synthesize_turns = self._turns
+
+    @cached_property
+    def _channel(self) -> grpc.aio.Channel:
+        # Made by the first call: a grpc.aio channel binds to the event loop it is made in.
+        if self._given_channel is not None:
+            return self._given_channel
+        if self._credentials is not None:
+            return grpc.aio.secure_channel(self.target, self._credentials, CHANNEL_OPTIONS)
+        return grpc.aio.insecure_channel(self.target, CHANNEL_OPTIONS)
+
+    @cached_property
+    def _stub(self) -> SynthesisStub:
+        return SynthesisStub(self._channel)
+
+    @cached_property
+    def _synthesize(self) -> Callable[..., Awaitable[Any]]:
+        return self._stub.Synthesize
+
+    async def close(self) -> None:
+        """Drop the connection; calls under way are cancelled. Closing twice does no harm."""
+        self._closed = True
+        await self._close()
+
+    async def _close_channel(self) -> None:
+        if "_channel" in vars(self):
+            await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _call(self, method: Callable[..., Any], request: Any, expiry: float) -> Any:
+        """Ask, when it is this call's turn, and again as `retry` says."""
+        return await self._send(self._turns, method, request, expiry, "")
+
+    async def _call_beside(self, method: Callable[..., Any], request: Any, expiry: float) -> Any:
+        """The same while a stream of this very caller holds a turn, which waits for the answer."""
+        return await self._send(self._beside, method, request, min(expiry, self._expiry(None)), "")
+
+    async def _send(
+        self, turns: TaskTurns, method: Callable[..., Any], request: Any, expiry: float, kind: str
+    ) -> Any:
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await turns.send(partial(self._once, method, request, expiry), expiry, kind)
+            except grpc.RpcError as exc:
+                delay = self._wait_or_raise(exc, attempt, expiry)
+            await self._sleep(delay)
+
+    async def _once(self, method: Callable[..., Any], request: Any, expiry: float) -> Any:
+        return await method(request, timeout=self._left(expiry))
+
+    async def _generated(
+        self,
+        table: str,
+        n: int,
+        expiry: float,
+        given: Mapping[str, Any] | None,
+        columns: Sequence[str] | None,
+        seed: int | None,
+        version: int | None,
+    ) -> AsyncGenerator[tuple[pb.GenerateResponse, TableDescription], None]:
+        """The messages of a stream, which goes on if it breaks, and the schema of their rows."""
+        schema = await self._schema(table, version, expiry)
+        request = wire.generate_request(
+            schema, n, given=given, columns=columns, seed=seed, version=version
+        )
+        rows = Resumption(request, self.retry)
+        while not rows.complete:
+            failure, cause = None, None
+            try:
+                async with self._turns.holding(expiry):
+                    call = self._stub.Generate(rows.request(), timeout=self._left(expiry))
+                    try:
+                        async for response in call:
+                            first = not rows.done
+                            if not rows.takes(response):
+                                continue
+                            if first:
+                                made = response.provenance
+                                schema = await self._schema_of(
+                                    made, schema, version, expiry, self._call_beside
+                                )
+                            yield response, schema
+                    finally:
+                        call.cancel()
+            except grpc.RpcError as exc:
+                if self._turns.waits and was_turned_away(exc):
+                    rows.waited()
+                    continue
+                failure, cause = Failure.of(exc), exc
+            except CascadeError as exc:
+                rows.explain(exc)
+                raise
+            if not rows.complete:
+                delay = self._resume_or_raise(rows, failure or rows.ended(), cause, expiry)
+                await self._sleep(delay)
+
+    async def _describe(
+        self, table: str, version: int | None, expiry: float, call: Ask | None = None
+    ) -> TableDescription:
+        request = wire.describe_request(table, version)
+        response = await (call or self._call)(self._stub.DescribeTable, request, expiry)
+        return self._remember(wire.description(response, version), version)
+
+    async def _schema(
+        self, table: str, version: int | None, expiry: float, call: Ask | None = None
+    ) -> TableDescription:
+        return self._recall(table, version) or await self._describe(table, version, expiry, call)
+
+    async def _schema_of(
+        self,
+        made: pb.Provenance,
+        schema: TableDescription,
+        version: int | None,
+        expiry: float,
+        call: Ask | None = None,
+    ) -> TableDescription:
+        """The schema of the release that answered, which may be newer than the one known."""
+        if made.version in (0, schema.version):
+            return schema
+        newer = await self._schema(made.table, made.version, expiry, call)
+        return self._remember(newer, version)

@@ -1,0 +1,173 @@
+"""How the blocking client asks: channel, turns, retries, remembered schemas, resumed streams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from cascade_proto import synthesis_pb2 as pb
+from cascade_proto.synthesis_pb2_grpc import SynthesisStub
+
+from cascade_client.answers import TableDescription
+from cascade_client.calls.base import (
+    CHANNEL_OPTIONS,
+    GIVEN_LIMITS,
+    LEARNT_LIMITS,
+    NO_LIMITS,
+    BaseClient,
+)
+from cascade_client.calls.resuming import Resumption
+from cascade_client.errors import CascadeError, Failure
+from cascade_client.messages import wire
+from cascade_client.retry import Retry
+from cascade_client.turns.outcomes import was_turned_away
+from cascade_client.turns.threads import ThreadTurns
+
+Ask = Callable[[Callable[..., Any], Any, float], Any]
+
+
+class BlockingCalls(BaseClient):
+    """What `Client`'s methods are made of; arguments are `Client`'s."""
+
+    def __init__(
+        self,
+        target: str,
+        timeout: float,
+        retry: Retry | None,
+        credentials: grpc.ChannelCredentials | None,
+        wait_for_turn: bool,
+        channel: grpc.Channel | None,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+        rng: Callable[[], float],
+    ) -> None:
+        super().__init__(target, timeout, retry, clock, rng)
+        self._sleep = sleep
+        if channel is not None:
+            self._channel = channel
+        elif credentials is not None:
+            self._channel = grpc.secure_channel(target, credentials, CHANNEL_OPTIONS)
+        else:
+            self._channel = grpc.insecure_channel(target, CHANNEL_OPTIONS)
+        self._stub = SynthesisStub(self._channel)
+        self._synthesize: Callable[..., Any] = self._stub.Synthesize
+        self._close: Callable[[], None] = self._channel.close
+        limits = LEARNT_LIMITS if channel is None else GIVEN_LIMITS
+        self._turns = ThreadTurns(limits if wait_for_turn else None, clock, sleep)
+        self._beside = ThreadTurns(NO_LIMITS if wait_for_turn else None, clock, sleep)
+        # A session's requests wait for turns of its stream.
+        self._synthesize_turns = self._turns
+
+    def close(self) -> None:
+        """Drop the connection; calls under way are cancelled. Closing twice does no harm."""
+        self._closed = True
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _call(self, method: Callable[..., Any], request: Any, expiry: float) -> Any:
+        """Ask, when it is this call's turn, and again as `retry` says."""
+        return self._send(self._turns, method, request, expiry, "")
+
+    def _call_beside(self, method: Callable[..., Any], request: Any, expiry: float) -> Any:
+        """The same while a stream of this very caller holds a turn, which waits for the answer."""
+        return self._send(self._beside, method, request, min(expiry, self._expiry(None)), "")
+
+    def _send(
+        self, turns: ThreadTurns, method: Callable[..., Any], request: Any, expiry: float, kind: str
+    ) -> Any:
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return turns.send(partial(self._once, method, request, expiry), expiry, kind)
+            except grpc.RpcError as exc:
+                delay = self._wait_or_raise(exc, attempt, expiry)
+            self._sleep(delay)
+
+    def _once(self, method: Callable[..., Any], request: Any, expiry: float) -> Any:
+        return method(request, timeout=self._left(expiry))
+
+    def _generated(
+        self,
+        table: str,
+        n: int,
+        expiry: float,
+        given: Mapping[str, Any] | None,
+        columns: Sequence[str] | None,
+        seed: int | None,
+        version: int | None,
+    ) -> Iterator[tuple[pb.GenerateResponse, TableDescription]]:
+        """The messages of a stream, which goes on if it breaks, and the schema of their rows."""
+        schema = self._schema(table, version, expiry)
+        request = wire.generate_request(
+            schema, n, given=given, columns=columns, seed=seed, version=version
+        )
+        rows = Resumption(request, self.retry)
+        while not rows.complete:
+            failure, cause = None, None
+            try:
+                with self._turns.holding(expiry):
+                    call = self._stub.Generate(rows.request(), timeout=self._left(expiry))
+                    try:
+                        for response in call:
+                            first = not rows.done
+                            if not rows.takes(response):
+                                continue
+                            if first:
+                                made = response.provenance
+                                schema = self._schema_of(
+                                    made, schema, version, expiry, self._call_beside
+                                )
+                            yield response, schema
+                    finally:
+                        call.cancel()
+            except grpc.RpcError as exc:
+                if self._turns.waits and was_turned_away(exc):
+                    rows.waited()
+                    continue
+                failure, cause = Failure.of(exc), exc
+            except CascadeError as exc:
+                rows.explain(exc)
+                raise
+            if not rows.complete:
+                delay = self._resume_or_raise(rows, failure or rows.ended(), cause, expiry)
+                self._sleep(delay)
+
+    def _describe(
+        self, table: str, version: int | None, expiry: float, call: Ask | None = None
+    ) -> TableDescription:
+        request = wire.describe_request(table, version)
+        response = (call or self._call)(self._stub.DescribeTable, request, expiry)
+        return self._remember(wire.description(response, version), version)
+
+    def _schema(
+        self, table: str, version: int | None, expiry: float, call: Ask | None = None
+    ) -> TableDescription:
+        return self._recall(table, version) or self._describe(table, version, expiry, call)
+
+    def _schema_of(
+        self,
+        made: pb.Provenance,
+        schema: TableDescription,
+        version: int | None,
+        expiry: float,
+        call: Ask | None = None,
+    ) -> TableDescription:
+        """The schema of the release that answered, which may be newer than the one known."""
+        if made.version in (0, schema.version):
+            return schema
+        newer = self._schema(made.table, made.version, expiry, call)
+        return self._remember(newer, version)

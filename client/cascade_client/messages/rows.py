@@ -1,0 +1,284 @@
+"""Columns between the caller's forms and the wire: how values are packed and how they come back.
+
+The server is the authority on what a column may hold. The schema is used here only to choose how
+a value travels, by conversions that lose nothing (an int for a continuous column, 25.0 for an
+integer one); whatever does not fit goes as it is, for the server to refuse by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import numpy as np
+from cascade_proto import synthesis_pb2 as pb
+from cascade_proto.cells import FIELDS, PLACEHOLDERS
+from numpy.typing import NDArray
+
+from cascade_client.answers import (
+    ColumnDescription,
+    TableDescription,
+    from_microseconds,
+    to_microseconds,
+)
+from cascade_client.errors import InvalidRequest, MissingDependency
+from cascade_client.messages.cells import NULL, OBSERVED, Cells, Form, Given
+
+DTYPES: Mapping[str, Any] = {
+    "doubles": np.float64,
+    "integers": np.int64,
+    "strings": object,
+    "booleans": np.bool_,
+}
+
+# Arrow's names of the dtypes that hold less than the wire's; the rest come back as they travel.
+NARROW: Mapping[str, Any] = {
+    "int8": np.int8,
+    "int16": np.int16,
+    "int32": np.int32,
+    "uint8": np.uint8,
+    "uint16": np.uint16,
+    "uint32": np.uint32,
+    "float": np.float32,
+    "float32": np.float32,
+}
+
+
+def pack(given: Given, schema: Mapping[str, ColumnDescription], into: pb.Rows) -> None:
+    """Write the request's rows, as they travel, into a message.
+
+    Raises:
+        InvalidRequest: a column mixes types, or a value fits nothing on the wire.
+    """
+    into.count = given.count
+    add = into.columns.add  # in place: protobuf would copy a column made elsewhere
+    for cells in given.cells:
+        _pack_column(cells, schema.get(cells.name), add())
+
+
+def _pack_column(cells: Cells, column: ColumnDescription | None, into: pb.Column) -> None:
+    states = cells.states
+    holed = any(states)
+    into.name = cells.name
+    if holed:
+        into.states = states
+    if not cells.observed:
+        return
+    field, values = _encode(cells, column)
+    if holed:
+        known = iter(values)
+        blank = PLACEHOLDERS[field]
+        values = [next(known) if state == OBSERVED else blank for state in states]
+    try:
+        getattr(into, field).values.extend(values)
+    except ValueError as exc:  # beyond 64 bits; a string that is not Unicode
+        raise InvalidRequest(
+            f"column {cells.name!r} has a value that cannot be sent ({exc}); 64-bit integers "
+            "and Unicode strings are allowed"
+        ) from exc
+
+
+def _encode(cells: Cells, column: ColumnDescription | None) -> tuple[str, list[Any]]:
+    """The field of pb.Column that the values go into, and the values for it."""
+    kind = None if column is None else column.kind
+    values = cells.observed
+    field = _natural_field(cells, kind)
+    if kind == "categorical" and column is not None and field != "strings":
+        return "strings", [_label(value, column.categories) for value in values]
+    if field == "times":
+        if kind == "datetime":
+            return "integers", [to_microseconds(value) for value in values]
+        return "strings", [value.isoformat() for value in values]
+    if kind == "continuous" and field == "integers":
+        try:
+            return "doubles", [float(value) for value in values]
+        except OverflowError:
+            return "integers", values
+    if kind == "integer" and field == "doubles" and all(float(v).is_integer() for v in values):
+        return "integers", [int(value) for value in values]
+    if kind == "boolean" and field in ("integers", "doubles") and set(values) <= {0, 1}:
+        return "booleans", [bool(value) for value in values]
+    if kind == "datetime" and field == "strings":
+        try:
+            return "integers", [to_microseconds(datetime.fromisoformat(v)) for v in values]
+        except ValueError:
+            return field, values
+    return field, values
+
+
+def _natural_field(cells: Cells, kind: str | None) -> str:
+    """Where values go by their Python type alone; "times" stands for date-times."""
+    fields = {_field_of(type_) for type_ in set(map(type, cells.observed))}
+    if len(fields) == 1:
+        return fields.pop()
+    if fields == {"integers", "doubles"}:
+        return "doubles"
+    if kind == "categorical":
+        return "mixed"
+    names = " and ".join(sorted({type(value).__name__ for value in cells.observed}))
+    raise InvalidRequest(f"column {cells.name!r} mixes {names}; values of one type are allowed")
+
+
+@cache
+def _field_of(type_: type) -> str:
+    if issubclass(type_, bool):  # before int, which it is too
+        return "booleans"
+    if issubclass(type_, int):
+        return "integers"
+    if issubclass(type_, float):
+        return "doubles"
+    return "strings" if issubclass(type_, str) else "times"
+
+
+def _label(value: Any, categories: Sequence[str]) -> str:
+    """A category as text; pandas writes 2 as 2.0 in a column with holes."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    text = str(value)
+    if text not in categories and isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return text
+
+
+def unpack(
+    answers: Sequence[pb.Rows],
+    schema: TableDescription,
+    form: Form,
+    index: Any = None,
+) -> Any:
+    """The rows of one or more answers, one after another, in the form asked for.
+
+    Numbers of DataFrames and Arrow tables have the dtype of the column's source. Where a column
+    holds NULL, a DataFrame has pandas' nullable integers and booleans, NaN, NaT or None; dicts
+    have None. Date-times are naive, in UTC.
+
+    Args:
+        answers: with the same columns in the same order; at least one.
+        schema: says which integers are date-times.
+        form: what to return; `Form.ROW` wants a single row.
+        index: labels for a DataFrame's rows; None: 0, 1, 2, ...
+
+    Raises:
+        MissingDependency: pandas or pyarrow is asked for and not installed.
+    """
+    if form is Form.PANDAS:
+        return _to_pandas(answers, schema, index)
+    if form is Form.ARROW:
+        return _to_arrow(answers, schema)
+    rows = [row for answer in answers for row in _to_rows(answer, schema)]
+    return rows[0] if form is Form.ROW else rows
+
+
+def _to_rows(answer: pb.Rows, schema: TableDescription) -> list[dict[str, Any]]:
+    names = [column.name for column in answer.columns]
+    columns = [_to_list(column, answer.count, schema) for column in answer.columns]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _to_list(column: pb.Column, count: int, schema: TableDescription) -> list[Any]:
+    field = column.WhichOneof("values")
+    if field is None:
+        return [None] * count
+    values: list[Any] = list(getattr(column, field).values)
+    if field == "integers" and _is_time(column.name, schema):
+        values = [from_microseconds(value) for value in values]
+    if any(column.states):
+        pairs = zip(values, column.states, strict=True)
+        values = [None if state == NULL else value for value, state in pairs]
+    return values
+
+
+def _is_time(name: str, schema: TableDescription) -> bool:
+    described = schema.column(name)
+    return described is not None and described.kind == "datetime"
+
+
+def _to_arrays(
+    answers: Sequence[pb.Rows], schema: TableDescription
+) -> list[tuple[str, NDArray[Any], NDArray[np.bool_]]]:
+    """Name, values and NULL mask of each column."""
+    columns = []
+    for parts in zip(*(answer.columns for answer in answers), strict=True):
+        name = parts[0].name
+        fields = {part.WhichOneof("values") for part in parts} - {None}
+        field = fields.pop() if fields else _expected_field(schema.column(name))
+        values, masks = [], []
+        for answer, part in zip(answers, parts, strict=True):
+            values.append(_to_array(part, field, answer.count))
+            masks.append(
+                np.frombuffer(part.states, np.uint8) == NULL
+                if part.states
+                else np.zeros(answer.count, np.bool_)
+            )
+        joined = np.concatenate(values)
+        if field == "integers" and _is_time(name, schema):
+            joined = joined.astype("datetime64[us]")
+        else:
+            joined = _narrowed(joined, schema.column(name))
+        columns.append((name, joined, np.concatenate(masks)))
+    return columns
+
+
+def _narrowed(values: NDArray[Any], column: ColumnDescription | None) -> NDArray[Any]:
+    """Numbers in the dtype of the column's source, where it holds them all."""
+    dtype = None if column is None else NARROW.get(column.dtype)
+    if dtype is None or values.dtype.kind != np.dtype(dtype).kind.replace("u", "i"):
+        return values
+    if values.dtype.kind == "i" and len(values):
+        bounds = np.iinfo(dtype)
+        if values.min() < bounds.min or values.max() > bounds.max:
+            return values
+    return values.astype(dtype)
+
+
+def _to_array(part: pb.Column, field: str, count: int) -> NDArray[Any]:
+    if part.WhichOneof("values") is None:
+        return np.full(count, PLACEHOLDERS[field], DTYPES[field])
+    return np.array(list(getattr(part, field).values), DTYPES[field])
+
+
+def _expected_field(column: ColumnDescription | None) -> str:
+    """What a column of nothing but NULL would have held."""
+    kind = "categorical" if column is None else column.kind
+    # A kind that only newer servers have travels as a number, for all that is known here.
+    return FIELDS.get(kind, "integers")
+
+
+def _to_pandas(answers: Sequence[pb.Rows], schema: TableDescription, index: Any) -> Any:
+    try:
+        import pandas as pd
+    except ImportError as exc:
+        raise MissingDependency(
+            "pandas is not installed; pip install pandas, or ask for kind='rows'"
+        ) from exc
+    holed: Mapping[str, Callable[[Any, Any], Any]] = {
+        "i": lambda values, null: pd.arrays.IntegerArray(values, null),
+        "u": lambda values, null: pd.arrays.IntegerArray(values, null),
+        "b": lambda values, null: pd.arrays.BooleanArray(values, null),
+        "f": lambda values, null: np.where(null, np.nan, values),
+        "M": lambda values, null: np.where(null, np.datetime64("NaT", "us"), values),
+        "O": lambda values, null: np.where(null, None, values),
+    }
+    data = {
+        name: holed[values.dtype.kind](values, null) if null.any() else values
+        for name, values, null in _to_arrays(answers, schema)
+    }
+    return pd.DataFrame(data, index=index)
+
+
+def _to_arrow(answers: Sequence[pb.Rows], schema: TableDescription) -> Any:
+    try:
+        import pyarrow as pa
+    except ImportError as exc:
+        raise MissingDependency(
+            "pyarrow is not installed; pip install pyarrow, or ask for kind='rows'"
+        ) from exc
+    strings = {"O": pa.string()}
+    return pa.table(
+        {
+            name: pa.array(values, mask=null, type=strings.get(values.dtype.kind))
+            for name, values, null in _to_arrays(answers, schema)
+        }
+    )

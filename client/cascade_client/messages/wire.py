@@ -1,0 +1,364 @@
+"""Requests and answers as protobuf messages: pure functions that both clients share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from cascade_proto import synthesis_pb2 as pb
+
+from cascade_client.answers import (
+    TIERS,
+    Chunk,
+    ColumnDescription,
+    Considered,
+    DroppedColumn,
+    Provenance,
+    ReleaseDescription,
+    Routing,
+    Synthesis,
+    TableDescription,
+    TableSummary,
+    Tier,
+    Timings,
+    from_microseconds,
+)
+from cascade_client.errors import InvalidRequest
+from cascade_client.messages.cells import Form, Given, read
+from cascade_client.messages.rows import pack, unpack
+from cascade_client.service_level import (
+    Alert,
+    BurnRate,
+    CallerFault,
+    CallerFaults,
+    LatencyQuantiles,
+    ObjectiveKind,
+    ObjectiveStatus,
+    ServiceClass,
+    ServiceLevel,
+)
+
+Fidelity = Literal["auto", "fast", "full"]
+Kind = Literal["pandas", "rows", "arrow"]
+
+FIDELITIES: Mapping[str, pb.Fidelity.ValueType] = {
+    "auto": pb.FIDELITY_AUTO,
+    "fast": pb.FIDELITY_FAST,
+    "full": pb.FIDELITY_FULL,
+}
+
+CLASSES: Mapping[int, ServiceClass] = {
+    pb.CLASS_OF_SERVICE_REALTIME: ServiceClass.REALTIME,
+    pb.CLASS_OF_SERVICE_FULL: ServiceClass.FULL,
+    pb.CLASS_OF_SERVICE_OFFLINE: ServiceClass.OFFLINE,
+}
+
+KINDS: Mapping[int, ObjectiveKind] = {
+    pb.OBJECTIVE_KIND_AVAILABILITY: ObjectiveKind.AVAILABILITY,
+    pb.OBJECTIVE_KIND_LATENCY: ObjectiveKind.LATENCY,
+    pb.OBJECTIVE_KIND_FIDELITY: ObjectiveKind.FIDELITY,
+}
+
+CALLER_FAULTS: Mapping[int, CallerFault] = {
+    pb.CALLER_FAULT_HUNG_UP: CallerFault.HUNG_UP,
+    pb.CALLER_FAULT_DEADLINE_TOO_SHORT: CallerFault.DEADLINE_TOO_SHORT,
+    pb.CALLER_FAULT_BAD_REQUEST: CallerFault.BAD_REQUEST,
+}
+ALERTS: Mapping[int, Alert] = {
+    pb.ALERT_STATE_OK: Alert.OK,
+    pb.ALERT_STATE_TICKET: Alert.TICKET,
+    pb.ALERT_STATE_PAGE: Alert.PAGE,
+}
+
+FORMS: Mapping[str, Form] = {"pandas": Form.PANDAS, "rows": Form.ROWS, "arrow": Form.ARROW}
+
+
+def synthesize_request(
+    schema: TableDescription,
+    given: Given,
+    *,
+    draws: int = 1,
+    columns: Sequence[str] | None = None,
+    seed: int | None = None,
+    fidelity: Fidelity = "auto",
+    log_likelihood: bool = False,
+    explain: bool = False,
+    version: int | None = None,
+    timeout: float | None = None,
+) -> pb.SynthesizeRequest:
+    """The message for `Client.synthesize`.
+
+    The timeout goes along in microseconds, since gRPC rounds its own up, by milliseconds at the
+    short end. A retry that has less time left is held to that by gRPC's.
+
+    Raises:
+        InvalidRequest: an argument outside what the wire can carry, by its name.
+    """
+    if fidelity not in FIDELITIES:
+        raise InvalidRequest(f"fidelity is {fidelity!r}; {_listed(FIDELITIES)} is allowed")
+    request = pb.SynthesizeRequest(
+        table=schema.table,
+        version=version or 0,
+        draws=_within("draws", draws, 1, 2**32 - 1),
+        columns=_names(columns),
+        seed=_seed(seed),
+        fidelity=FIDELITIES[fidelity],
+        log_likelihood=log_likelihood,
+        explain=explain,
+        timeout_microseconds=0 if timeout is None else max(1, round(timeout * 1e6)),
+    )
+    pack(given, schema.by_name, into=request.rows)
+    return request
+
+
+def generate_request(
+    schema: TableDescription,
+    n: int,
+    *,
+    given: Mapping[str, Any] | None = None,
+    columns: Sequence[str] | None = None,
+    seed: int | None = None,
+    version: int | None = None,
+) -> pb.GenerateRequest:
+    """The message for `Client.generate` and `Client.stream`.
+
+    Raises:
+        InvalidRequest: an argument outside what the wire can carry, by its name.
+    """
+    if given is not None and not isinstance(given, Mapping):
+        raise InvalidRequest(f"given is a {type(given).__name__}; a dict or None is allowed")
+    request = pb.GenerateRequest(
+        table=schema.table,
+        version=version or 0,
+        count=_within("n", n, 1, 2**63 - 1),
+        columns=_names(columns),
+        seed=_seed(seed),
+    )
+    if given:
+        pack(read(given), schema.by_name, into=request.given)
+    return request
+
+
+def describe_request(table: str, version: int | None) -> pb.DescribeTableRequest:
+    """The message for `Client.describe`.
+
+    Raises:
+        InvalidRequest: a table that is not a string, or a version below 1.
+    """
+    if not isinstance(table, str):
+        raise InvalidRequest(f"table is a {type(table).__name__}; a str is allowed")
+    if version is not None:
+        _within("version", version, 1, 2**63 - 1)
+    return pb.DescribeTableRequest(table=table, version=version or 0)
+
+
+def form_of(kind: str) -> Form:
+    """The form that `Client.generate`'s `kind` names.
+
+    Raises:
+        InvalidRequest: it names none.
+    """
+    if kind not in FORMS:
+        raise InvalidRequest(f"kind is {kind!r}; {_listed(FORMS)} is allowed")
+    return FORMS[kind]
+
+
+def synthesis(
+    response: pb.SynthesizeResponse, schema: TableDescription, given: Given, draws: int
+) -> Synthesis[Any]:
+    """What `Client.synthesize` returns: rows in the form in which the request's came."""
+    form, index = given.form, given.index
+    if form is Form.ROW and draws > 1:
+        form = Form.ROWS
+    if index is not None and draws > 1:
+        index = index.repeat(draws)
+    scores = np.array(list(response.log_likelihood)) if response.log_likelihood else None
+    return Synthesis(
+        unpack([response.rows], schema, form, index), provenance(response.provenance), scores
+    )
+
+
+def chunk(response: pb.GenerateResponse, schema: TableDescription, form: Form) -> Chunk[Any]:
+    """What `Client.stream` yields for one message of the stream."""
+    rows = unpack([response.rows], schema, form)
+    return Chunk(rows, response.done, response.total, provenance(response.provenance))
+
+
+class Collection:
+    """The messages of a stream, kept packed until `synthesis` makes rows of them all."""
+
+    def __init__(self, form: Form, progress: Callable[[int, int], object] | None) -> None:
+        self._form = form
+        self._progress = progress
+        self._responses: list[pb.GenerateResponse] = []
+        self._schema: TableDescription | None = None
+
+    def add(self, response: pb.GenerateResponse, schema: TableDescription) -> None:
+        """Keep one message, and report how far the stream is."""
+        self._responses.append(response)
+        self._schema = schema
+        if self._progress is not None:
+            self._progress(response.done, response.total)
+
+    def synthesis(self) -> Synthesis[Any]:
+        """What `Client.generate` returns, once all messages have come."""
+        assert self._schema is not None
+        rows = unpack([response.rows for response in self._responses], self._schema, self._form)
+        return Synthesis(rows, provenance(self._responses[-1].provenance))
+
+
+def provenance(message: pb.Provenance) -> Provenance:
+    """The message as a value; times in seconds."""
+    times = message.timings
+    return Provenance(
+        synthetic=message.synthetic,
+        table=message.table,
+        version=message.version,
+        tier=TIERS.get(message.tier, Tier.UNKNOWN),
+        steps=message.steps,
+        seed=message.seed,
+        from_pool=message.from_pool,
+        epsilon=message.epsilon if message.HasField("epsilon") else None,
+        timings=Timings(
+            times.encode / 1e6, times.queue / 1e6, times.compute / 1e6, times.decode / 1e6
+        ),
+        notices=tuple(message.notices),
+        routing=_routing(message.routing) if message.HasField("routing") else None,
+        cached=message.cached,
+    )
+
+
+def _routing(message: pb.Routing) -> Routing:
+    return Routing(
+        reason=message.reason,
+        considered=tuple(
+            Considered(
+                TIERS.get(each.tier, Tier.UNKNOWN),
+                each.steps,
+                each.predicted / 1e6,
+                each.from_pool,
+            )
+            for each in message.considered
+        ),
+    )
+
+
+def tables(response: pb.ListTablesResponse) -> tuple[TableSummary, ...]:
+    """What `Client.tables` returns."""
+    return tuple(TableSummary(t.table, tuple(t.versions), t.columns) for t in response.tables)
+
+
+def description(response: pb.DescribeTableResponse, version: int | None) -> TableDescription:
+    """What `Client.describe` returns; without a version the schema is the latest release's."""
+    releases = tuple(_release(release) for release in response.releases)
+    return TableDescription(
+        table=response.table,
+        version=version or max((release.version for release in releases), default=0),
+        columns=tuple(_column(column) for column in response.columns),
+        dropped=tuple(DroppedColumn(d.name, d.reason) for d in response.dropped),
+        releases=releases,
+    )
+
+
+def service_level(response: pb.GetServiceLevelResponse) -> ServiceLevel:
+    """What `Client.service_level` returns."""
+    return ServiceLevel(
+        service=response.service,
+        window=response.window_seconds,
+        since=from_microseconds(response.since),
+        objectives=tuple(_objective(each) for each in response.objectives),
+        latencies=tuple(
+            LatencyQuantiles(
+                table=each.table,
+                service=CLASSES.get(each.class_of_service, ServiceClass.UNKNOWN),
+                tier=TIERS.get(each.tier, Tier.UNKNOWN),
+                count=each.count,
+                quantiles={q.quantile: q.microseconds / 1e6 for q in each.quantiles},
+            )
+            for each in response.latencies
+        ),
+        caller_faults=tuple(
+            CallerFaults(
+                table=each.table,
+                service=CLASSES.get(each.class_of_service, ServiceClass.UNKNOWN),
+                fault=CALLER_FAULTS.get(each.fault, CallerFault.UNKNOWN),
+                calls=each.calls,
+            )
+            for each in response.caller_faults
+        ),
+    )
+
+
+def _objective(message: pb.ObjectiveStatus) -> ObjectiveStatus:
+    kind = KINDS.get(message.kind, ObjectiveKind.UNKNOWN)
+    latency, fidelity = kind is ObjectiveKind.LATENCY, kind is ObjectiveKind.FIDELITY
+    return ObjectiveStatus(
+        name=message.name,
+        table=message.table,
+        service=CLASSES.get(message.class_of_service, ServiceClass.UNKNOWN),
+        kind=kind,
+        target=message.target,
+        threshold=message.threshold_microseconds / 1e6 if latency else None,
+        tier=TIERS.get(message.tier, Tier.UNKNOWN) if fidelity else None,
+        good=message.good,
+        total=message.total,
+        budget_remaining=message.budget_remaining,
+        burn_rates=tuple(
+            BurnRate(burn.window_seconds, burn.rate, burn.good, burn.total)
+            for burn in message.burn_rates
+        ),
+        alert=ALERTS.get(message.alert, Alert.UNKNOWN),
+    )
+
+
+def _column(message: pb.ColumnDescription) -> ColumnDescription:
+    return ColumnDescription(
+        name=message.name,
+        kind=message.kind,
+        nullable=message.nullable,
+        dtype=message.dtype,
+        minimum=message.minimum if message.HasField("minimum") else None,
+        maximum=message.maximum if message.HasField("maximum") else None,
+        categories=tuple(message.categories),
+        other=message.other or None,
+    )
+
+
+def _release(message: pb.ReleaseDescription) -> ReleaseDescription:
+    return ReleaseDescription(
+        version=message.version,
+        created=message.created,
+        schema_fingerprint=message.schema_fingerprint,
+        epsilon=message.epsilon if message.HasField("epsilon") else None,
+        fidelity={f.tier: dict(f.figures) for f in message.fidelity},
+        libraries=dict(message.libraries),
+    )
+
+
+def _names(columns: Sequence[str] | None) -> list[str]:
+    if isinstance(columns, str):  # a sequence of letters, which nobody means
+        raise InvalidRequest(f"columns is the string {columns!r}; a list of names is allowed")
+    if columns is not None and not columns:
+        raise InvalidRequest("columns is empty; None asks for all of them")
+    names = list(columns or ())
+    for name in names:
+        if not isinstance(name, str):
+            raise InvalidRequest(f"columns holds {name!r}; names of columns are allowed")
+    return names
+
+
+def _seed(seed: int | None) -> int | None:
+    return None if seed is None else _within("seed", seed, 0, 2**64 - 1)
+
+
+def _within(name: str, value: int, least: int, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise InvalidRequest(f"{name} is {value!r}; an integer is allowed")
+    if not least <= value <= most:
+        raise InvalidRequest(f"{name} is {value}; an integer from {least} to {most} is allowed")
+    return int(value)
+
+
+def _listed(allowed: Mapping[str, Any]) -> str:
+    return " or ".join(repr(name) for name in allowed)

@@ -1,0 +1,375 @@
+"""A server that is a Python object; see `cascade_client.testing`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import grpc
+from cascade_proto import synthesis_pb2 as pb
+
+from cascade_client.answers import TableDescription
+from cascade_client.async_client import AsyncClient
+from cascade_client.calls import health
+from cascade_client.client import Client
+from cascade_client.errors import (
+    Cancelled,
+    CascadeError,
+    DeadlineExceeded,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    PermissionDenied,
+    ServerError,
+    Unauthenticated,
+    Unavailable,
+)
+from cascade_client.messages.cells import read
+from cascade_client.messages.rows import pack
+from cascade_client.messages.wire import FIDELITIES, Fidelity
+from cascade_client.sessions.messages import StreamedError
+from cascade_client.testing.channels import AsyncFakeChannel, FakeChannel
+from cascade_client.testing.tables import Asked, FakeTable, read_rows
+
+SYNTHESIS, RELEASES = (
+    pb.DESCRIPTOR.services_by_name[name].full_name for name in ("Synthesis", "Releases")
+)
+TARGET = "fake server"
+AS_ASKED = "refused, as the test asked for"
+LATE = "the answer took longer than the timeout"
+FIDELITY_NAMES: Mapping[int, Fidelity] = {value: name for name, value in FIDELITIES.items()}  # type: ignore[misc]
+# What a server would have said for the client to raise the error; a test holds it to that.
+CODES: Mapping[type[CascadeError], grpc.StatusCode] = {
+    InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    NotFound: grpc.StatusCode.NOT_FOUND,
+    DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Unavailable: grpc.StatusCode.UNAVAILABLE,
+    Cancelled: grpc.StatusCode.CANCELLED,
+    Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
+    ServerError: grpc.StatusCode.INTERNAL,
+}
+
+
+class FakeServer:
+    """Answers clients of its own from tables that a test gives it.
+
+    >>> server = FakeServer({"credit": [{"age": 25, "income": 1800.0}]})
+    >>> server.refuse(Overloaded("busy", retry_after=0.5), times=2)
+    >>> with server.client() as client:
+    ...     client.synthesize("credit", {"age": 30})
+
+    Time is pretended: what is slow, what is waited for between two tries and what is slept passes
+    at once, on `clock`. Calls that are made at one time run beside each other.
+
+    Args:
+        tables: by name: a list of dicts or a DataFrame, whose rows are the answers; a
+            `TableDescription`, within which values are drawn at random; or a `FakeTable`, for a
+            function and for all else.
+        chunk_rows: rows of one message of a stream, >= 1.
+
+    Attributes:
+        asked: every `Synthesize` and `Generate` that came, also those that were refused.
+        is_ready: whether `wait_ready` is told so.
+
+    Raises:
+        TypeError: names the table and what is allowed.
+    """
+
+    def __init__(self, tables: Mapping[str, Any], *, chunk_rows: int = 100) -> None:
+        self.asked: list[Asked] = []
+        self.is_ready = True
+        self._tables = {name: _table(name, table) for name, table in tables.items()}
+        self._chunk_rows = chunk_rows
+        self._lock = threading.Lock()
+        self._now = 0.0
+        self._refusals: list[tuple[StreamedError, int]] = []
+        self._refuses_on: tuple[StreamedError, int] | None = None
+        self._delays: list[float] = []
+        self._delay = 0.0
+        self._answered = 0
+
+    # What a test asks for.
+
+    def client(self, **options: Any) -> Client:
+        """A client of this server; its time is `clock`. Options are `Client`'s."""
+        return Client(
+            TARGET,
+            channel=self.channel(),
+            **{"clock": self.clock, "sleep": self.sleep, "rng": lambda: 0.5, **options},
+        )
+
+    def async_client(self, **options: Any) -> AsyncClient:
+        """The same for asyncio. Options are `AsyncClient`'s."""
+        return AsyncClient(
+            TARGET,
+            channel=self.async_channel(),
+            **{"clock": self.clock, "sleep": self.sleep_async, "rng": lambda: 0.5, **options},
+        )
+
+    def channel(self) -> grpc.Channel:
+        """For code that makes its own client: ``Client(channel=server.channel())``."""
+        return FakeChannel(self)
+
+    def async_channel(self) -> grpc.aio.Channel:
+        """The same for `AsyncClient`."""
+        return AsyncFakeChannel(self)
+
+    def refuse(
+        self, error: CascadeError | type[CascadeError], times: int | None = 1, *, after: int = 0
+    ) -> None:
+        """Answer the next requests with an error; the client retries as it always does.
+
+        Args:
+            error: what the client is to raise in the end, such as ``Overloaded("busy",
+                retry_after=0.5)`` or `DeadlineExceeded`.
+            times: requests; None: all, until `recover`.
+            after: rows of a stream that come before it breaks; 0: it is refused at once.
+        """
+        refusal = _as_rpc_error(error)
+        with self._lock:
+            if times is None:
+                self._refuses_on = refusal, after
+            else:
+                self._refusals += [(refusal, after)] * times
+
+    def slow(self, seconds: float, times: int | None = None) -> None:
+        """Have the next answers take so long, in pretended time; None: all, until `recover`."""
+        with self._lock:
+            if times is None:
+                self._delay = seconds
+            else:
+                self._delays += [seconds] * times
+
+    def recover(self) -> None:
+        """Answer at once and refuse nothing, whatever was asked for before."""
+        with self._lock:
+            self._refusals, self._refuses_on, self._delays, self._delay = [], None, [], 0.0
+
+    def clock(self) -> float:
+        """Seconds of pretended time, from 0."""
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        """Let pretended time pass."""
+        with self._lock:
+            self._now += seconds
+
+    async def sleep_async(self, seconds: float) -> None:
+        """Let pretended time pass, for `AsyncClient`."""
+        self.sleep(seconds)
+
+    # What the channels ask for.
+
+    def unary(self, path: str, body: bytes, timeout: float | None) -> tuple[bytes, float]:
+        """The answer to a call, and the pretended time at which it is there.
+
+        Raises:
+            StreamedError: the call fails.
+        """
+        service, _, method = path.rpartition("/")
+        if path == health.CHECK:
+            return (b"\x08\x01" if self.is_ready else b"\x08\x02"), self._now
+        if service == f"/{SYNTHESIS}" and method == "Synthesize":
+            request = pb.SynthesizeRequest.FromString(body)
+            response, there = self.synthesize(request, timeout)
+            return response.SerializeToString(), there
+        answer: Callable[[bytes], Any] | None = {
+            f"/{SYNTHESIS}/ListTables": self._list_tables,
+            f"/{SYNTHESIS}/DescribeTable": self._describe,
+            f"/{SYNTHESIS}/GetStatistics": lambda _: pb.GetStatisticsResponse(),
+            f"/{SYNTHESIS}/GetServiceLevel": lambda _: pb.GetServiceLevelResponse(service=TARGET),
+            f"/{RELEASES}/ListReleases": self._list_releases,
+        }.get(path)
+        if answer is None:
+            raise StreamedError(
+                grpc.StatusCode.UNIMPLEMENTED, f"a FakeServer does not know {method}"
+            )
+        return answer(body).SerializeToString(), self._now
+
+    def synthesize(
+        self, request: pb.SynthesizeRequest, timeout: float | None
+    ) -> tuple[pb.SynthesizeResponse, float]:
+        """The answer to a request, of a call or a session's; as `unary`."""
+        limits = [seconds for seconds in (timeout, request.timeout_microseconds / 1e6) if seconds]
+        table, described = self._find(request.table, request.version)
+        asked = Asked(
+            method="synthesize",
+            table=request.table,
+            rows=read_rows(request.rows, described),
+            draws=request.draws or 1,
+            columns=tuple(request.columns) or None,
+            seed=request.seed if request.HasField("seed") else None,
+            fidelity=FIDELITY_NAMES[request.fidelity],
+            version=request.version or None,
+            log_likelihood=request.log_likelihood,
+            explain=request.explain,
+            timeout=min(limits, default=None),
+        )
+        seed, there, refusal = self._take(asked)
+        if refusal is not None:
+            raise refusal[0]
+        _check(asked, described)
+        response = pb.SynthesizeResponse(provenance=self._provenance(asked, table, seed))
+        if request.explain:
+            response.provenance.routing.reason = "a FakeServer answers what it is asked"
+        pack(read(table.answer(asked, seed)), described.by_name, into=response.rows)
+        if request.log_likelihood:
+            response.log_likelihood.extend([table.log_likelihood] * len(asked.rows))
+        return response, there
+
+    def generate(
+        self, body: bytes, timeout: float | None
+    ) -> Iterator[tuple[pb.GenerateResponse, float]]:
+        """The messages of a stream; as `unary`."""
+        request = pb.GenerateRequest.FromString(body)
+        table, described = self._find(request.table, request.version)
+        given = read_rows(request.given, described) if request.HasField("given") else ({},)
+        asked = Asked(
+            method="generate",
+            table=request.table,
+            rows=given,
+            draws=request.count,
+            columns=tuple(request.columns) or None,
+            seed=request.seed if request.HasField("seed") else None,
+            version=request.version or None,
+            done=request.done,
+            timeout=timeout,
+        )
+        seed, there, refusal = self._take(asked)
+        if refusal is not None and not refusal[1]:
+            raise refusal[0]
+        _check(asked, described)
+        rows = table.answer(asked, seed)
+        for start in range(request.done, request.count, self._chunk_rows):
+            if refusal is not None and start - request.done >= refusal[1]:
+                raise refusal[0]
+            part = rows[start : start + self._chunk_rows]
+            response = pb.GenerateResponse(done=start + len(part), total=request.count)
+            response.provenance.CopyFrom(self._provenance(asked, table, seed))
+            pack(read(part), described.by_name, into=response.rows)
+            yield response, there
+
+    def passes(self, there: float) -> None:
+        """Pretended time is at least so far."""
+        with self._lock:
+            self._now = max(self._now, there)
+
+    def _take(self, asked: Asked) -> tuple[int, float, tuple[StreamedError, int] | None]:
+        """Note a request: its seed, when its answer is there, and how it is refused."""
+        with self._lock:
+            self.asked.append(asked)
+            seed = self._answered if asked.seed is None else asked.seed
+            self._answered += 1
+            delay = self._delays.pop(0) if self._delays else self._delay
+            refusal = self._refusals.pop(0) if self._refusals else self._refuses_on
+            if asked.timeout is not None and delay >= asked.timeout:
+                late = StreamedError(grpc.StatusCode.DEADLINE_EXCEEDED, LATE)
+                self._now += asked.timeout
+                return seed, self._now, (late, 0)
+            return seed, self._now + delay, refusal
+
+    def _find(self, name: str, version: int) -> tuple[FakeTable, TableDescription]:
+        table = self._tables.get(name)
+        if table is None:
+            known = ", ".join(self._tables)
+            raise StreamedError(grpc.StatusCode.NOT_FOUND, f"no table {name!r}: {known}")
+        if version and version not in table.versions:
+            known = ", ".join(map(str, table.versions))
+            raise StreamedError(
+                grpc.StatusCode.NOT_FOUND, f"no version {version} of {name!r}: {known}"
+            )
+        return table, table.description(name)
+
+    def _provenance(self, asked: Asked, table: FakeTable, seed: int) -> pb.Provenance:
+        by_teacher = asked.method == "generate" or asked.fidelity == "full" or asked.log_likelihood
+        return pb.Provenance(
+            synthetic=True,
+            table=asked.table,
+            version=asked.version or max(table.versions),
+            tier=pb.TIER_TEACHER if by_teacher else pb.TIER_STUDENT,
+            steps=len(table.columns) if by_teacher else 1,
+            seed=seed,
+        )
+
+    def _list_tables(self, body: bytes) -> pb.ListTablesResponse:
+        return pb.ListTablesResponse(
+            tables=[
+                pb.TableSummary(table=name, versions=table.versions, columns=len(table.columns))
+                for name, table in self._tables.items()
+            ]
+        )
+
+    def _describe(self, body: bytes) -> pb.DescribeTableResponse:
+        request = pb.DescribeTableRequest.FromString(body)
+        table, described = self._find(request.table, request.version)
+        return pb.DescribeTableResponse(
+            table=request.table,
+            columns=[
+                pb.ColumnDescription(
+                    name=column.name,
+                    kind=column.kind,
+                    nullable=column.nullable,
+                    dtype=column.dtype,
+                    minimum=column.minimum,
+                    maximum=column.maximum,
+                    categories=column.categories,
+                    other=column.other or "",
+                )
+                for column in described.columns
+            ],
+            releases=[
+                pb.ReleaseDescription(version=version)
+                for version in table.versions
+                if request.version in (0, version)
+            ],
+        )
+
+    def _list_releases(self, body: bytes) -> pb.ReleasesResponse:
+        return pb.ReleasesResponse(
+            releases=[
+                pb.ReleaseStatus(
+                    table=name,
+                    version=version,
+                    state=pb.RELEASE_STATE_LOADED,
+                    share=float(version == max(table.versions)),
+                )
+                for name, table in self._tables.items()
+                for version in sorted(table.versions)
+            ],
+            generation=1,
+        )
+
+
+def _table(name: str, table: Any) -> FakeTable:
+    try:
+        if isinstance(table, FakeTable):
+            return table
+        if isinstance(table, TableDescription):
+            return FakeTable(columns=table.columns, versions=(table.version,))
+        return FakeTable(table)
+    except TypeError as exc:
+        raise TypeError(f"table {name!r}: {exc}") from exc
+
+
+def _check(asked: Asked, table: TableDescription) -> None:
+    """Refuse columns that there are none of, as a server does."""
+    names = [name for row in asked.rows for name in row] + list(asked.columns or ())
+    for name in names:
+        if table.column(name) is None:
+            known = ", ".join(column.name for column in table.columns)
+            raise StreamedError(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"{table.table} has no column {name!r}; its columns: {known}",
+            )
+
+
+def _as_rpc_error(error: CascadeError | type[CascadeError]) -> StreamedError:
+    if isinstance(error, type):
+        error = error(AS_ASKED)
+    pushback = None
+    if isinstance(error, Overloaded) and error.retry_after is not None:
+        pushback = round(1000 * error.retry_after)
+    return StreamedError(error.code or CODES[type(error)], str(error), pushback)

@@ -1,0 +1,51 @@
+"""Whose budget a call spends that was refused before its message was read.
+
+A server that has too much to do refuses calls at their headers, and the table is in the message.
+Who sends it in a header too is counted exactly. All others count as what was asked lately: each as
+one of the last calls that were read, which take their turns. So every refusal is counted, once; on
+a server of one table they are all that table's; and of several tables each has its share to within
+a call for every turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from cascade_server.terms import ServiceClass
+
+# Calls that are remembered: at thousands a second, what was asked in the last fraction of one.
+LAST = 256
+
+Key = tuple[str, ServiceClass]
+
+
+class RecentlyAsked:
+    """The tables and classes of the last calls that were read, for calls that were not.
+
+    Args:
+        tables: those that are served: until the first call has been read they take turns.
+        service: what their calls count as until then.
+    """
+
+    def __init__(self, tables: Collection[str], service: ServiceClass) -> None:
+        self._asked: list[Key] = [(table, service) for table in sorted(tables)]
+        self._is_guess = True
+        self._newest = self._turn = -1
+
+    def add(self, key: Key) -> None:
+        """A call has been read."""
+        if self._is_guess:
+            self._is_guess = False
+            self._asked.clear()
+        if len(self._asked) < LAST:
+            self._asked.append(key)
+            return
+        self._newest = (self._newest + 1) % LAST
+        self._asked[self._newest] = key
+
+    def next(self) -> Key | None:
+        """What a call counts as that was not read; None: there is no table."""
+        if not self._asked:
+            return None
+        self._turn = (self._turn + 1) % len(self._asked)
+        return self._asked[self._turn]

@@ -1,0 +1,26 @@
+"""What the headers of a `Synthesize` say of its message; see `cascade_proto.headers`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cascade_proto import headers as names
+
+from cascade_server.terms import ServiceClass
+
+TABLE, CLASS = names.TABLE.encode(), names.CLASS.encode()
+# `Generate` is a method of its own: what is announced is asked in real time.
+CLASSES = {str(each).encode(): each for each in (ServiceClass.REALTIME, ServiceClass.FULL)}
+
+
+def announced(
+    headers: Sequence[tuple[bytes, bytes]],
+) -> tuple[str | None, ServiceClass | None]:
+    """The table and the class that headers name; None: they name none that there is."""
+    table = service = None
+    for name, value in headers:
+        if name == TABLE:
+            table = value.decode("utf-8", "replace")
+        elif name == CLASS:
+            service = CLASSES.get(value)
+    return table, service

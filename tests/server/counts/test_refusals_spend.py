@@ -1,0 +1,162 @@
+"""Every refusal of a real server spends an error budget; what callers bring upon themselves does
+not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from cascade_proto import headers as names
+from cascade_proto import synthesis_pb2 as pb
+from cascade_server.config import ServerConfig
+from cascade_server.counts.idle_times import ENOUGH
+from cascade_server.errors import DeadlinePassed, TooMuch
+
+from tests.releases import TABLE
+from tests.server.messages import ask
+from tests.server.running import Running, running
+
+OTHER = "shops"
+EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.fixture
+def server(repository: Path) -> Iterator[Running]:
+    with running(ServerConfig(repository=repository, port=0)) as server:
+        yield server
+
+
+@pytest.fixture
+def refusing(server: Running, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From when it is called on, calls are refused at their headers."""
+
+    def full(*_: Any) -> None:
+        raise TooMuch("full", pushback_ms=1)
+
+    return lambda: monkeypatch.setattr(server.server.service, "admit", full)
+
+
+def level(server: Running) -> pb.GetServiceLevelResponse:
+    return server.stub.GetServiceLevel(pb.GetServiceLevelRequest())
+
+
+def bad(server: Running) -> dict[str, int]:
+    """Events that were not good, of the objectives that have any."""
+    found = {each.name: each.total - each.good for each in level(server).objectives}
+    return {name: number for name, number in found.items() if number}
+
+
+def faults(server: Running) -> dict[tuple[str, str], int]:
+    """Callers' own, by table and fault."""
+    return {
+        (each.table, pb.CallerFault.Name(each.fault).removeprefix("CALLER_FAULT_")): each.calls
+        for each in level(server).caller_faults
+    }
+
+
+def refused(server: Running, times: int, *metadata: tuple[str, str], **given: Any) -> None:
+    for _ in range(times):
+        with pytest.raises(grpc.RpcError) as caught:
+            server.stub.Synthesize(ask(**given), metadata=metadata)
+        error: Any = caught.value
+        assert error.code() is EXHAUSTED
+
+
+class TestAtTheHeaders:
+    """The message, which names the table, is never read."""
+
+    def test_a_thousand_refusals(self, server: Running, refusing: Callable[[], None]) -> None:
+        server.stub.Synthesize(ask())
+        refusing()
+        refused(server, 1000)
+        (found,) = (e for e in level(server).objectives if e.total - e.good)
+        assert (found.name, found.good, found.total) == (f"{TABLE}-realtime-availability", 1, 1001)
+        # All but one failed where a thousandth may.
+        assert found.budget_remaining == pytest.approx(1 - 1000 / 1001 / 0.001)
+        assert found.alert == pb.ALERT_STATE_PAGE
+
+    def test_each_table_has_its_share(self, server: Running, refusing: Callable[[], None]) -> None:
+        for _ in range(3):
+            server.stub.Synthesize(ask())
+        server.stub.Synthesize(ask(table=OTHER))
+        refusing()
+        refused(server, 100)
+        assert bad(server) == {
+            f"{TABLE}-realtime-availability": 75,
+            f"{OTHER}-realtime-availability": 25,
+        }
+
+    def test_a_caller_who_says_which(self, server: Running, refusing: Callable[[], None]) -> None:
+        server.stub.Synthesize(ask())
+        refusing()
+        refused(server, 3, (names.TABLE, OTHER))
+        refused(server, 5, (names.TABLE, OTHER), (names.CLASS, "full"))
+        assert bad(server) == {
+            f"{OTHER}-realtime-availability": 3,
+            f"{OTHER}-full-availability": 5,
+        }
+
+    def test_a_server_that_has_answered_nothing_yet(
+        self, server: Running, refusing: Callable[[], None]
+    ) -> None:
+        refusing()
+        refused(server, 10)
+        assert bad(server) == {
+            f"{TABLE}-realtime-availability": 5,
+            f"{OTHER}-realtime-availability": 5,
+        }
+
+    def test_auto_steps_down(self, server: Running, refusing: Callable[[], None]) -> None:
+        server.stub.Synthesize(ask())
+        refusing()
+        refused(server, 20)
+        stepping = server.server.service.dispatcher.stepping
+        stepping.look()
+        assert stepping.down(TABLE) == 1
+
+
+class TestCallersOwn:
+    """Counted apart, and in no budget."""
+
+    def test_each_fault(self, server: Running) -> None:
+        for request in (ask(timeout_microseconds=1), ask(table="nope"), ask(draws=0)):
+            with pytest.raises(grpc.RpcError):
+                server.stub.Synthesize(request)
+        assert faults(server) == {
+            (TABLE, "DEADLINE_TOO_SHORT"): 1,
+            ("(unknown)", "BAD_REQUEST"): 1,
+            (TABLE, "BAD_REQUEST"): 1,
+        }
+        assert bad(server) == {}
+
+    def test_what_an_idle_server_needs_is_learnt(
+        self, server: Running, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A deadline that is long enough, and one that never was, on a server that is late."""
+        for _ in range(2 * ENOUGH):
+            server.stub.Synthesize(ask(fidelity="FIDELITY_FAST"))
+        needed = server.server.sla.needed(TABLE, "realtime", 1)  # type: ignore[arg-type]
+        assert needed > 0
+
+        def late(*_: Any) -> None:
+            raise DeadlinePassed("too late")
+
+        monkeypatch.setattr(server.server.service, "plan", late)
+        for share in (0.5, 100):
+            timeout = round(1e6 * share * needed)
+            with pytest.raises(grpc.RpcError):
+                server.stub.Synthesize(ask(timeout_microseconds=timeout))
+        assert faults(server) == {(TABLE, "DEADLINE_TOO_SHORT"): 1}
+        assert bad(server)[f"{TABLE}-realtime-availability"] == 1
+
+    def test_hopeless_callers_do_not_step_others_down(self, server: Running) -> None:
+        server.stub.Synthesize(ask())
+        for _ in range(20):
+            with pytest.raises(grpc.RpcError):
+                server.stub.Synthesize(ask(timeout_microseconds=1))
+        stepping = server.server.service.dispatcher.stepping
+        stepping.look()
+        assert stepping.down(TABLE) == 0
