@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -23,6 +24,8 @@ from cascade_server.services.exchange import Exchange
 from cascade_server.store.answers import Answers
 from cascade_server.terms import Tier
 from cascade_server.wire.synthesis_request import Heading
+
+log = logging.getLogger("cascade.server")
 
 
 class Serving(NamedTuple):
@@ -84,7 +87,12 @@ class Answering:
         if not requests:
             return started
         serving = self._serving()
-        found = serving.answers.answer_now(requests)
+        try:
+            found = serving.answers.answer_now(requests)
+        except Exception as exc:
+            for exchange in asked:
+                self.refuse(exchange, exc)
+            return started
         for exchange, request, outcome in zip(asked, requests, found, strict=True):
             if outcome is None:
                 exchange.caller.wait_for(self._answer_later(exchange, request))
@@ -108,7 +116,10 @@ class Answering:
         """Tell a caller what is wrong, and count that."""
         refusal = refusal_of(error)
         exchange.call.ends(refusal.code)
-        exchange.caller.refuse(refusal)
+        try:
+            exchange.caller.refuse(refusal)
+        except Exception:
+            log.exception("a caller could not be told %s", refusal.code.name)
 
     def asks(self, exchange: Exchange, heading: Heading, deadline: float) -> None:
         """Say what a request counts as."""

@@ -272,7 +272,7 @@ class TestWhatHoldsItBack:
         def full(*_: Any) -> None:
             raise TooMuch("full", pushback_ms=1)
 
-        monkeypatch.setattr(server.server.service, "admit", full)
+        monkeypatch.setattr(server.server.service.dispatcher.gate, "admit", full)
         for _ in range(3):
             with pytest.raises(grpc.RpcError):
                 server.stub.Synthesize(ask())
