@@ -95,7 +95,10 @@ class ServerConfig:
         high=86_400,
     )
     release_control: bool = setting(
-        True, "Whether callers may have releases loaded, unloaded, promoted and rolled back."
+        False,
+        "Whether callers over the network, who are not asked who they are, may have releases "
+        "loaded, unloaded, promoted and rolled back. Who may open `control.sock` in `state_dir` "
+        "may in any case.",
     )
 
     host: str = setting("127.0.0.1", "Address to listen on.", section="Calls")

@@ -9,6 +9,7 @@ ServerError
 ├── DeadlinePassed      DEADLINE_EXCEEDED
 ├── TooMuch             RESOURCE_EXHAUSTED
 ├── NotReady            UNAVAILABLE
+├── NotPermitted        PERMISSION_DENIED
 └── NotAllowed          FAILED_PRECONDITION
     └── ReleaseRefused  a release is damaged or cannot be run
 """
@@ -88,6 +89,10 @@ class NotReady(ServerError):
     """Releases are still being loaded, or the server is draining."""
 
 
+class NotPermitted(ServerError):
+    """The server would do it, but not for who asks from there; says from where it would."""
+
+
 class NotAllowed(ServerError):
     """The server is not run in a way that allows it; says in which way it would be."""
 
@@ -120,6 +125,7 @@ STATUS: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (DeadlinePassed, grpc.StatusCode.DEADLINE_EXCEEDED),
     (TooMuch, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (NotReady, grpc.StatusCode.UNAVAILABLE),
+    (NotPermitted, grpc.StatusCode.PERMISSION_DENIED),
     (NotAllowed, grpc.StatusCode.FAILED_PRECONDITION),
 )
 

@@ -8,8 +8,8 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,12 @@ from cascade_server.server import Server
 from cascade_server.supervision import loading
 from cascade_server.supervision.control import Control
 from cascade_server.supervision.crews import Begin, Post, Role
-from cascade_server.supervision.listening import listen, reserve
+from cascade_server.supervision.listening import (
+    leave_locally,
+    listen,
+    listen_locally,
+    reserve,
+)
 from cascade_server.supervision.placement import Placement
 from cascade_server.supervision.supervisor import KILL_AFTER
 from cascade_server.terms import Tier
@@ -69,6 +74,7 @@ def serve_in_processes(
     with (
         tempfile.TemporaryDirectory(prefix="cascade-") as folder,
         closing(take(config.host, config.port)) as port_of_all,
+        _local(config) as local,
     ):
         port = port_of_all.getsockname()[1]
         listener = port_of_all if shares else None
@@ -80,7 +86,10 @@ def serve_in_processes(
 
         def roles(generation: Generation) -> Sequence[Role]:
             of_workers = [
-                Role(f"worker {number}", partial(worker, generation, workers, number, listener))
+                Role(
+                    f"worker {number}",
+                    partial(worker, generation, workers, number, listener, local),
+                )
                 for number in range(workers)
             ]
             if servers_of(config.runtime):
@@ -120,6 +129,23 @@ def serve_in_processes(
 
 
 METRICS = "metrics on "
+# In the state folder: who may open it may have releases changed.
+SOCKET = "control.sock"
+
+
+@contextmanager
+def _local(config: ServerConfig) -> Iterator[socket.socket | None]:
+    """The Unix socket of a server that has a state folder."""
+    if config.state_dir is None:
+        yield None
+        return
+    path = config.state_dir / SOCKET
+    made = listen_locally(path)
+    try:
+        yield made
+    finally:
+        if made is not None:
+            leave_locally(path, made)
 
 
 def worker(
@@ -127,6 +153,7 @@ def worker(
     workers: int,
     number: int,
     listener: socket.socket | None,
+    local: socket.socket | None,
     post: Post,
     begin: Begin,
 ) -> None:
@@ -156,7 +183,7 @@ def worker(
 
         control = Control(post, orders, orphaned)
         sla = Sla(config, books=books, place=place)
-        server = Server(config, report, sla, placement, listener, control)
+        server = Server(config, report, sla, placement, listener, control, local)
 
         def retire() -> None:
             server.retire()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -28,6 +29,7 @@ from cascade_server.services.releases_service import NAME as RELEASES
 from cascade_server.services.releases_service import ReleasesService
 from cascade_server.services.synthesis_service import NAME as SYNTHESIS
 from cascade_server.services.synthesis_service import Service
+from cascade_server.services.unread_calls import UnreadCalls
 from cascade_server.supervision import loading
 from cascade_server.supervision.control import Control
 from cascade_server.supervision.loading import Turns
@@ -36,7 +38,8 @@ from cascade_server.terms import Tier
 from cascade_server.transport import LingerConfig, TransportLimits, TransportServer, first_of
 from cascade_server.transport.grpcio_server import GrpcioServer
 
-SECONDS_BETWEEN_NOTES = 0.5
+# While calls are answered, and while nothing happens; see `books.STALE`.
+SECONDS_BETWEEN_NOTES, QUIET_NOTES = 0.5, 4
 SERVICES = (SYNTHESIS, RELEASES, INFERENCE)
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -63,6 +66,8 @@ class Server:
         placement: this process's part among workers that share connections; None: it has none.
         listener: takes connections for this process and others; None: it has its own.
         control: who is asked to load and unload; None: nobody can be.
+        local: takes connections of who may open it, and so may have releases changed; None: there
+            is no such socket.
 
     Raises:
         ConfigError: `slo.yaml` is not what it should be.
@@ -77,8 +82,10 @@ class Server:
         placement: Placement | None = None,
         listener: socket.socket | None = None,
         control: Control | None = None,
+        local: socket.socket | None = None,
     ) -> None:
         self.config = config
+        self._local = local
         self.port = 0
         self._report, self._placement, self._listener = report, placement, listener
         self._telling: asyncio.Task[None] | None = None
@@ -99,15 +106,32 @@ class Server:
                 TransportLimits.of(config),
                 linger=LingerConfig(config.linger_seconds),
                 max_age=config.max_connection_age,
+                refusing=UnreadCalls(self.sla).refused,
             )
-        self.releases = ReleasesService(config, control)
-        self._transport.add_generic_rpc_handlers(
-            (self.service.handlers(), self.inference.handlers(), self.releases.handlers())
+        self._local_transport = TransportServer(
+            {}, TransportLimits.of(config), linger=LingerConfig(0)
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._transport)
+        self._add_services(self._transport, self.inference, config.release_control, control)
+        local = InferenceService(
+            self.service, self.sla, replace(config, release_control=True), control
+        )
+        self._add_services(self._local_transport, local, True, control)
+
+    def _add_services(
+        self,
+        transport: GrpcioServer | TransportServer,
+        inference: InferenceService,
+        release_control: bool,
+        control: Control | None,
+    ) -> None:
+        releases = ReleasesService(release_control, control)
+        transport.add_generic_rpc_handlers(
+            (self.service.handlers(), inference.handlers(), releases.handlers())
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, transport)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
-            reflection.aio.ReflectionServicer(names), self._transport
+            reflection.aio.ReflectionServicer(names), transport
         )
 
     async def startup(self) -> None:
@@ -175,6 +199,8 @@ class Server:
             )
         except OSError as exc:
             raise ConfigError(f"cannot listen on {address}: is the port taken?") from exc
+        if self._local is not None:
+            await self._local_transport.start("", 0, False, listener=self._local)
 
     async def _load(self, turns: Turns | None) -> None:
         tiers: tuple[Tier, ...] = tuple(Tier)
@@ -233,6 +259,7 @@ class Server:
         if self._placement is not None:
             self._placement.says_ready(False)
         self._transport.stop_accepting()
+        self._local_transport.stop_accepting()
 
     def leave(self) -> None:
         """Have callers go to who has taken over, and end once none is left; `stop` hurries it."""
@@ -251,7 +278,11 @@ class Server:
         if self._placement is not None:
             self._placement.says_ready(False)
         self.service.drain()
-        await self._transport.stop(self.config.drain_seconds, self._hurry)
+        grace = self.config.drain_seconds
+        await asyncio.gather(
+            self._transport.stop(grace, self._hurry, self.sla.give_up),
+            self._local_transport.stop(grace, self._hurry),
+        )
         if self._telling is not None:
             self._telling.cancel()
             self.sla.books.leave(self.sla.place, self.service.own_statistics())
@@ -264,9 +295,13 @@ class Server:
 
     async def _keep_telling(self) -> None:
         """Let the other processes know how this one is doing."""
-        note = self.sla.ledger.book.now
+        note, before, quiet = self.sla.ledger.book.now, (-1, 0), 0
         while True:
-            note.write(self.service.own_statistics().SerializeToString())
+            now = self.service.counted()
+            quiet = quiet + 1 if now == before and not now[1] else 0
+            if quiet % QUIET_NOTES == 0:
+                note.write(self.service.own_statistics().SerializeToString())
+            before = now
             await asyncio.sleep(SECONDS_BETWEEN_NOTES)
 
     def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:

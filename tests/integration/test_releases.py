@@ -6,10 +6,12 @@ import json
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +24,21 @@ from cascade_client import Client, InvalidRequest, NotFound
 from cascade_proto import inference_pb2 as oip
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.inference_pb2_grpc import GRPCInferenceServiceStub
-from cascade_proto.synthesis_pb2_grpc import SynthesisStub
+from cascade_proto.synthesis_pb2_grpc import ReleasesStub, SynthesisStub
 from cascade_tables import load_release, write_release
 from cascade_tables.releases.remote import RemoteRepository
 from onnx import helper, numpy_helper
 
-from tests.integration.serving import CASCADE, SOON, Served, serve, until
+from tests.integration import serving
+from tests.integration.serving import CASCADE, SOON, Served, until
 from tests.releases import TABLE, make_release
 from tests.server.messages import ask, row
+
+
+# Callers over the network may, but where the test is of whether they may.
+def serve(*options: str) -> AbstractContextManager[Served]:
+    return serving.serve("--release-control", *options)
+
 
 # Of the models of a table.
 ENDS = ("", "_student", "_teacher")
@@ -439,11 +448,79 @@ class TestTheCommands:
             assert said in done.stderr.replace("\n", " ")
             assert "Traceback" not in done.stderr
 
-    def test_a_server_may_forbid_it(self, repository: Path) -> None:
-        with serve("--repository", str(repository), "--no-release-control") as served:
-            assert command(served.target, "list").returncode == 0
-            done = command(served.target, "load")
-            assert "--no-release-control" in done.stderr
+
+class TestWhoMayAsk:
+    """Over the network nobody is asked who they are, and so nobody may, unless it is said."""
+
+    CHANGES = (
+        ("LoadRelease", pb.LoadReleaseRequest(table=TABLE)),
+        ("UnloadRelease", pb.UnloadReleaseRequest(table=TABLE)),
+        ("StartCanary", pb.StartCanaryRequest(table=TABLE, version=1, share=0.1)),
+        ("PromoteRelease", pb.PromoteReleaseRequest(table=TABLE)),
+        ("RollBackRelease", pb.RollBackReleaseRequest(table=TABLE)),
+    )
+
+    @staticmethod
+    def refusal(call: Any, request: object) -> str:
+        with pytest.raises(grpc.RpcError) as caught:
+            call(request, timeout=SOON)
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        return str(caught.value.details())
+
+    @pytest.mark.parametrize("options", [(), ("--no-release-control",)])
+    def test_over_the_network(self, repository: Path, options: tuple[str, ...]) -> None:
+        with (
+            serving.serve("--repository", str(repository), *options) as served,
+            grpc.insecure_channel(served.target) as channel,
+        ):
+            stub: Any = ReleasesStub(channel)  # type: ignore[no-untyped-call]
+            assert len(stub.ListReleases(pb.ListReleasesRequest(), timeout=SOON).releases) == 1
+            for name, request in self.CHANGES:
+                said = self.refusal(getattr(stub, name), request)
+                assert "control.sock" in said
+                assert "--release-control" in said
+            models: Any = GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
+            load = oip.RepositoryModelLoadRequest(model_name=TABLE)
+            assert "control.sock" in self.refusal(models.RepositoryModelLoad, load)
+            unload = oip.RepositoryModelUnloadRequest(model_name=TABLE)
+            assert "control.sock" in self.refusal(models.RepositoryModelUnload, unload)
+            assert command(served.target, "load").returncode == 1
+
+    @pytest.mark.parametrize("transport", ["http2", "grpcio"])
+    def test_by_the_socket_of_the_state_folder(
+        self, repository: Path, releases: Path, tmp_path: Path, transport: str
+    ) -> None:
+        path = tmp_path / "state" / "control.sock"
+        path.parent.mkdir()
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(str(path))  # by a server that was killed
+        options = ("--repository", str(repository), "--transport", transport)
+        options = (*options, "--state-dir", str(path.parent), "--pool-mib", "0")
+        with serving.serve(*options) as served:
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            with grpc.insecure_channel(f"unix:{path}") as channel:
+                stub: Any = ReleasesStub(channel)  # type: ignore[no-untyped-call]
+                for version in (2, 3):
+                    publish(releases, repository, TABLE, version)
+                    told = stub.LoadRelease(pb.LoadReleaseRequest(), timeout=SOON)
+                    assert told.generation == version
+                stub.RollBackRelease(pb.RollBackReleaseRequest(table=TABLE), timeout=SOON)
+                models: Any = GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
+                load = oip.RepositoryModelLoadRequest(model_name=TABLE)
+                models.RepositoryModelLoad(load, timeout=SOON)
+            with served.client() as client:
+                assert version_of(client) == 2
+            done = subprocess.run(
+                [*CASCADE, "serve", "--port", "0", *options],
+                capture_output=True,
+                text=True,
+                timeout=SOON,
+                check=False,
+            )
+            assert done.returncode == 1
+            assert "is in use by another server" in done.stderr
+            assert path.exists()
+        assert not path.exists()
 
 
 class TestOpenInference:

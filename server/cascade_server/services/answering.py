@@ -16,6 +16,7 @@ from cascade_server.cascade.repository import Repository
 from cascade_server.cascade.request import CheckedRequest, check
 from cascade_server.cascade.token_draw import TokenDraw
 from cascade_server.config import ServerConfig
+from cascade_server.counts.calls import Call
 from cascade_server.counts.live_versions import lot_of
 from cascade_server.deadline import Work
 from cascade_server.errors import refusal_of
@@ -46,6 +47,7 @@ class Answering:
 
     Args:
         serving: what answers; raises `NotReady` while releases are being loaded.
+        call: begins to count what came at a moment, on the monotonic clock.
         config: how many rows a request may ask for, and how many are packed in the event loop.
         clock: monotonic seconds.
     """
@@ -53,10 +55,11 @@ class Answering:
     def __init__(
         self,
         serving: Callable[[], Serving],
+        call: Callable[[float], Call],
         config: ServerConfig,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._serving, self._config, self._clock = serving, config, clock
+        self._serving, self._call, self._config, self._clock = serving, call, config, clock
 
     def answer(self, exchanges: Sequence[Exchange], waiting: int = 0) -> int:
         """Answer exchanges that came together; what goes wrong with one is told to its caller and
@@ -73,6 +76,7 @@ class Answering:
         asked: list[Exchange] = []
         requests: list[CheckedRequest] = []
         for exchange in exchanges:
+            exchange.call = self._call(exchange.arrived)
             try:
                 request = self._read(exchange)
             except Exception as exc:
@@ -121,14 +125,24 @@ class Answering:
         except Exception:
             log.exception("a caller could not be told %s", refusal.code.name)
 
-    def asks(self, exchange: Exchange, heading: Heading, deadline: float) -> None:
+    def _asks(self, exchange: Exchange, heading: Heading, deadline: float) -> None:
         """Say what a request counts as."""
         exchange.call.asks(heading.table, heading.service, deadline, heading.rows, heading.timeout)
 
     def gave_up(self, exchange: Exchange) -> None:
-        """A caller has gone before his turn came."""
+        """Count one whose caller has gone before its turn came."""
+        exchange.call = self._call(exchange.arrived)
+        self._hung_up(exchange)
+
+    def refuse_unread(self, exchange: Exchange, error: Exception) -> None:
+        """Tell a caller that his request may not wait for its turn, and count that."""
+        exchange.call = self._call(exchange.arrived)
+        self._asks(exchange, exchange.message.heading(), exchange.deadline)
+        self.refuse(exchange, error)
+
+    def _hung_up(self, exchange: Exchange) -> None:
         try:
-            self.asks(exchange, exchange.message.heading(), exchange.deadline)
+            self._asks(exchange, exchange.message.heading(), exchange.deadline)
         except Exception as exc:
             exchange.call.ends(refusal_of(exc).code)
         else:
@@ -137,12 +151,12 @@ class Answering:
     def _read(self, exchange: Exchange) -> CheckedRequest | TokenDraw | None:
         """What is asked; None: nobody waits for it any more."""
         if exchange.caller.gone:
-            self.gave_up(exchange)
+            self._hung_up(exchange)
             return None
         began = time.perf_counter()
         heading = exchange.message.heading()
         work = Work.until(exchange.deadline, heading.timeout, self._clock)
-        self.asks(exchange, heading, work.deadline)
+        self._asks(exchange, heading, work.deadline)
         lot = 1.0 if heading.version else lot_of(heading.seed)
         runtime = self._serving().repository.find(heading.table, heading.version, lot)
         exchange.call.answers_with(runtime.version)

@@ -6,9 +6,8 @@ or grpcio's, is two small adapters. What lies between them is the same for all; 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from cascade_server.cascade.answer import Answer
@@ -78,12 +77,12 @@ class Exchange:
 
     Attributes:
         message, caller: as above.
-        call: where it is counted.
         arrived, deadline: monotonic seconds; infinite where there is no deadline.
+        call: where it is counted, from its turn on.
     """
 
     message: RequestMessage
     caller: Caller
-    call: Call
     arrived: float
-    deadline: float = math.inf
+    deadline: float
+    call: Call = field(init=False)

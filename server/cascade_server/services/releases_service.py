@@ -8,8 +8,7 @@ from typing import Any
 import grpc
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_server.config import ServerConfig
-from cascade_server.errors import NotAllowed
+from cascade_server.errors import NotAllowed, NotPermitted
 from cascade_server.services.synthesis_service import refuse
 from cascade_server.services.unary import Context
 from cascade_server.supervision.control import Control
@@ -19,22 +18,32 @@ ALONE = (
     "this server is a process by itself, which loads nothing while it answers; `cascade serve` "
     "starts one that replaces its processes"
 )
-FORBIDDEN = "this server was started with --no-release-control"
+OVER_THE_NETWORK = (
+    "releases are not changed over the network, where nobody is asked who they are: ask on the "
+    "server's machine, at the Unix socket control.sock of its --state-dir (`cascade releases "
+    "... --state-dir FOLDER`), or start the server with --release-control"
+)
 
 
 async def asked(
-    control: Control | None, config: ServerConfig, what: str, **more: Any
+    control: Control | None, may_change: bool, what: str, **more: Any
 ) -> Mapping[str, Any]:
     """Have the supervisor do something; its answer.
 
+    Args:
+        control: the line to it; None: there is none.
+        may_change: whether who asks may do more than look.
+        what, more: as for `Control.ask`.
+
     Raises:
-        NotAllowed: there is none, or callers may not.
+        NotAllowed: there is no supervisor.
+        NotPermitted: who asks may only look.
         ServerError: it cannot be done, and why.
     """
     if control is None:
         raise NotAllowed(ALONE)
-    if what != "list" and not config.release_control:
-        raise NotAllowed(FORBIDDEN)
+    if what != "list" and not may_change:
+        raise NotPermitted(OVER_THE_NETWORK)
     return await control.ask(what, **more)
 
 
@@ -42,12 +51,12 @@ class ReleasesService:
     """Answers calls with what the supervisor says.
 
     Args:
-        config: of the server.
+        may_change: whether who asks here may do more than look.
         control: the line to the supervisor; None: there is none.
     """
 
-    def __init__(self, config: ServerConfig, control: Control | None) -> None:
-        self._config, self._control = config, control
+    def __init__(self, may_change: bool, control: Control | None) -> None:
+        self._may_change, self._control = may_change, control
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """What gRPC needs to route calls here."""
@@ -86,7 +95,7 @@ class ReleasesService:
         try:
             request = kind.FromString(message)
             given = {field.name: getattr(request, field.name) for field in kind.DESCRIPTOR.fields}
-            return response(await asked(self._control, self._config, what, **given))
+            return response(await asked(self._control, self._may_change, what, **given))
         except Exception as exc:
             return await refuse(context, exc)
 

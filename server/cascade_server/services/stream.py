@@ -17,7 +17,6 @@ from typing import Any, TypeAlias
 import grpc
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_server.counts.calls import Call
 from cascade_server.errors import NotReady, Refusal
 from cascade_server.services.answering import Answering
 from cascade_server.services.exchange import Exchange
@@ -79,7 +78,6 @@ class Stream:
 
     Args:
         answering, turns: of all edges.
-        call: begins to count a request.
         context: of the stream's call.
         most: requests in flight, from read to written; beyond it nothing is read.
         clock: monotonic seconds.
@@ -92,12 +90,11 @@ class Stream:
         self,
         answering: Answering,
         turns: Turns,
-        call: Callable[[], Call],
         context: Context,
         most: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._answering, self._turns, self._call = answering, turns, call
+        self._answering, self._turns = answering, turns
         self._context, self._most, self._clock = context, most, clock
         self._read_ready = getattr(context, "read_ready", list)
         self._write_now = getattr(context, "write_now", lambda _: False)
@@ -184,7 +181,7 @@ class Stream:
         if timeout := streamed.request.timeout_microseconds:
             ends = min(ends, now + timeout / 1e6)
         caller = StreamCaller(self, streamed.id)
-        exchange = Exchange(StreamedMessage(streamed), caller, self._call(), now, ends)
+        exchange = Exchange(StreamedMessage(streamed), caller, now, ends)
         caller.exchange = exchange
         return exchange
 
@@ -193,9 +190,7 @@ class Stream:
         try:
             self._turns.admit(self._clock(), exchange.deadline, patient=True)
         except Exception as exc:
-            heading = exchange.message.heading()
-            self._answering.asks(exchange, heading, exchange.deadline)
-            self._answering.refuse(exchange, exc)
+            self._answering.refuse_unread(exchange, exc)
             return
         self._queued += 1
         self._turns.add(exchange)

@@ -81,7 +81,8 @@ class Service:
         self._hurried = hurried or asyncio.Event()
         # Offline answers are packed here: on the student's thread real-time ones would wait for it.
         self._packing = ThreadPoolExecutor(1, "packing")
-        self._answering = Answering(self.loaded, config)
+        call = partial(sla.call, ServiceClass.REALTIME)
+        self._answering = Answering(self.loaded, call, config)
         self._turns = Turns(self._answering, self._gate)
         self._calls = self.unary(SynthesizeMessage)
 
@@ -208,8 +209,15 @@ class Service:
         out.workers.add(pid=os.getpid(), inside=out.inside, limit=out.limit, calls=calls)
         return out
 
+    def counted(self) -> tuple[int, int]:
+        """Calls that have ended and that are inside: while neither changes, and none is inside,
+        there is little news in `own_statistics`."""
+        ended = int(self._sla.ledger.book.calls.durations.sum())
+        return ended, sum(self.dispatcher.gate.inside.values())
+
     def statistics(self) -> pb.GetStatisticsResponse:
-        """Of all processes of the server; those of the others half a second old at most."""
+        """Of all processes of the server; those of the others half a second old at most, or
+        two while they have nothing to do."""
         return self._sla.books.statistics(self.own_statistics(), self._sla.place)
 
     async def Synthesize(self, message: bytes, context: Context) -> bytes:
@@ -225,7 +233,6 @@ class Service:
             stream = Stream(
                 self._answering,
                 self._turns,
-                partial(self._sla.call, ServiceClass.REALTIME),
                 context,
                 self._config.max_stream_in_flight,
             )

@@ -63,9 +63,8 @@ class UnaryCalls:
 
     def came(self, arrival: Arrival) -> None:
         """A call's message is there."""
-        call = self._call(arrival.arrived)
         message, caller = self._message(arrival), TransportCaller(arrival)
-        self._turns.add(Exchange(message, caller, call, arrival.arrived, arrival.deadline))
+        self._turns.add(Exchange(message, caller, arrival.arrived, arrival.deadline))
 
     # Over grpcio's, which makes a task of each call.
 
@@ -78,7 +77,7 @@ class UnaryCalls:
             await end_refused(context, refusal)
         caller = GrpcioCaller()
         asked = self._message(SimpleNamespace(message=message))
-        self._turns.add(Exchange(asked, caller, self._call(now), now, deadline))
+        self._turns.add(Exchange(asked, caller, now, deadline))
         outcome = await caller.outcome()
         if isinstance(outcome, Refusal):
             await end_refused(context, outcome)

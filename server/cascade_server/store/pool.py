@@ -288,6 +288,9 @@ class Demand:
     A count fades by half in `half_life` seconds, by making new ones weigh more (Cormode et al.,
     "Forward Decay", ICDE 2009). There is room for `most` keys: a new one takes the place of the
     least wanted of the next few, and so never that of one which is wanted often.
+
+    Attributes:
+        noted: how often anything was asked for; who finds it as it was need not look again.
     """
 
     def __init__(self, half_life: float, most: int = 1024, now: float = 0.0) -> None:
@@ -297,12 +300,14 @@ class Demand:
         self._counts: list[float] = []
         self._slots: dict[Key, int] = {}
         self._hand = 0
+        self.noted = 0
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def note(self, key: Key, rows: int, now: float) -> None:
         """Rows were asked for."""
+        self.noted += 1
         weight = self._weight(now)
         if weight > 1e100:
             self._counts = [count / weight for count in self._counts]

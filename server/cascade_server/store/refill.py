@@ -53,6 +53,8 @@ class RefillConfig:
         most_burn: burn rate over 5 minutes of a real-time objective above which nothing is made.
         after_offline: seconds that nothing is made for after `Generate` has drawn.
         tick: seconds until the next look where nothing was made.
+        longest_tick: what that grows to, twofold each time, while nobody asks for anything: all
+            that may happen then is that rows grow old.
         report_seconds: how long a look at the error budgets holds.
     """
 
@@ -65,6 +67,7 @@ class RefillConfig:
     most_burn: float = 1.0
     after_offline: float = 1.0
     tick: float = 0.1
+    longest_tick: float = 2.0
     report_seconds: float = 2.0
 
 
@@ -219,8 +222,9 @@ class Refill:
 
     async def run(self) -> None:
         """Until cancelled."""
-        pause = self.config.tick
+        pause = quiet = self.config.tick
         while True:
+            noted = self.demand.noted
             busy = await self._pause(pause)
             began, made = self._clock(), 0
             try:
@@ -231,7 +235,14 @@ class Refill:
                 log.exception("the pool was not refilled")
                 pause = AFTER_FAILURE
                 continue
-            pause = rest(self._clock() - began if made else 0.0, allowed, self.config)
+            if made:
+                pause = rest(self._clock() - began, allowed, self.config)
+                quiet = self.config.tick
+                continue
+            # Whether it may make rows is decided anew soon; that there are none to make is not.
+            is_quiet = allowed and noted == self.demand.noted
+            quiet = min(2 * quiet, self.config.longest_tick) if is_quiet else self.config.tick
+            pause = quiet
 
     async def fill(self) -> int:
         """Make one batch; returns its rows."""

@@ -1,10 +1,18 @@
-"""The port, which outlives the processes that answer on it."""
+"""The port and the local socket, which outlive the processes that answer on them."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import logging
+import os
 import socket
+import stat
+from pathlib import Path
 
 from cascade_server.errors import ConfigError
+
+log = logging.getLogger("cascade.server")
 
 BACKLOG = 1024
 
@@ -56,6 +64,75 @@ def reserve(host: str, port: int) -> socket.socket:
     except OSError as exc:
         raise _taken(host, port) from exc
     return kept
+
+
+def listen_locally(path: Path) -> socket.socket | None:
+    """Listen on a Unix socket that only this user may open.
+
+    What a server that was killed has left there is replaced.
+
+    Returns:
+        The socket; None: there can be none, which is logged. A server answers without.
+
+    Raises:
+        ConfigError: another server listens there.
+    """
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _clear(path)
+        # The mode is right from the first moment on, not only once it has been changed.
+        mask = os.umask(0o177)
+        try:
+            made.bind(str(path))
+        finally:
+            os.umask(mask)
+        made.listen(BACKLOG)
+        made.setblocking(False)
+    except OSError as exc:
+        made.close()
+        why = exc.strerror or str(exc)
+        log.error("%s cannot be listened on, so nobody is served there: %s", path, why)
+        return None
+    except ConfigError:
+        made.close()
+        raise
+    return made
+
+
+def _clear(path: Path) -> None:
+    """Remove a socket that nobody listens on.
+
+    Raises:
+        ConfigError: somebody does.
+        OSError: it is no socket.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise OSError(errno.ENOTSOCK, "there is something else that is no socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+        caller.setblocking(False)
+        try:
+            caller.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+        except BlockingIOError:
+            pass  # its queue is full: somebody listens
+    raise ConfigError(
+        f"state_dir {path.parent} is in use by another server, which listens on {path.name} there; "
+        "each needs a folder of its own"
+    )
+
+
+def leave_locally(path: Path, made: socket.socket) -> None:
+    """Stop listening on a Unix socket, and remove it."""
+    made.close()
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def _family(host: str, port: int) -> int:

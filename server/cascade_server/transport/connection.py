@@ -39,7 +39,7 @@ from cascade_server.transport.frames import (
     window_update,
 )
 from cascade_server.transport.headers import Head
-from cascade_server.transport.inbox import Refused
+from cascade_server.transport.inbox import NoRoom, Refused
 from cascade_server.transport.limits import TransportLimits
 from cascade_server.transport.outbox import Outbox
 from cascade_server.transport.rpc import Rpc, Status
@@ -73,6 +73,9 @@ class Calls(Protocol):
 
     def came(self, rpc: Rpc) -> None:
         """A unary call has sent all; a streaming one has begun."""
+
+    def refused(self, rpc: Rpc, code: grpc.StatusCode) -> None:
+        """A call has been ended that nobody was told of, for no fault of its caller's."""
 
     def gives_away(self, connection: int) -> bool:
         """Whether a connection, by its file descriptor, is another process's now."""
@@ -273,8 +276,7 @@ class Connection(asyncio.Protocol):
         try:
             rpc.received(data, last)
         except Refused as exc:
-            rpc.cancel()
-            rpc.finish(Status(exc.code, str(exc)))
+            rpc.refuse(exc)
             return
         if last and not rpc.handler.request_streaming:
             self._calls.came(rpc)
@@ -349,14 +351,14 @@ class Connection(asyncio.Protocol):
             if self._held.take(more):
                 inbox.extra += more
             elif not self._held.size:
-                raise Refused(
-                    grpc.StatusCode.RESOURCE_EXHAUSTED,
-                    "the server has no memory left for a message of this size",
-                )
+                raise NoRoom
             else:
                 self._is_starved = True
         if (size := inbox.to_grant(stream.window)) > 0:
             self._session.grant(stream, size)
+
+    def refused(self, rpc: Rpc, code: grpc.StatusCode) -> None:
+        self._calls.refused(rpc, code)
 
     def hold(self, size: int) -> bool:
         return not self._closing and self._held.take(size)

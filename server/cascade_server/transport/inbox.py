@@ -23,6 +23,16 @@ class Refused(Exception):
         self.code = code
 
 
+class NoRoom(Refused):
+    """A call cannot go on because of all that the server keeps for others: no fault of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "the server has no memory left for a message of this size",
+        )
+
+
 class Inbox:
     """Of one call: bytes that have come, of which messages are made when they are taken.
 

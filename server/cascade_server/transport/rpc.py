@@ -16,7 +16,7 @@ from cascade_server.transport import blocks
 from cascade_server.transport.budgets import Inflation
 from cascade_server.transport.frames import Code
 from cascade_server.transport.headers import Head, Metadata
-from cascade_server.transport.inbox import Inbox, Refused
+from cascade_server.transport.inbox import Inbox, NoRoom, Refused
 from cascade_server.transport.limits import TransportLimits
 from cascade_server.transport.outbox import Outgoing
 from cascade_server.transport.streams import Stream
@@ -129,6 +129,9 @@ class Wire(Protocol):
         Raises:
             Refused: there will be none.
         """
+
+    def refused(self, rpc: Rpc, code: grpc.StatusCode) -> None:
+        """A call has been ended that nobody was told of, for no fault of its caller's."""
 
     def hold(self, size: int) -> bool:
         """Count bytes that are kept for a call; False: there may be no more."""
@@ -299,7 +302,7 @@ class Rpc:
         try:
             self.message = self._next()
         except Refused as exc:
-            self.finish(Status(exc.code, str(exc)))
+            self.refuse(exc)
             return False
         return True
 
@@ -309,20 +312,19 @@ class Rpc:
         Raises:
             Refused: as `Inbox.take`; or there is no room for what was inflated.
         """
-        self.let_go()
-        message = self.inbox.take()
+        inbox, before = self.inbox, self.holds + self.inbox.extra
+        message = inbox.take()
         size = len(message)
-        if self.inbox.inflated:
+        if inbox.inflated:
             self._wire.inflation.spent(size)
-        elif size <= self._limits.ahead_bytes:
+        kept = size if inbox.inflated or size > self._limits.ahead_bytes else 0
+        if self.ended:
             return message
-        if not self.ended:
-            if not self._wire.hold(size):
-                raise Refused(
-                    grpc.StatusCode.RESOURCE_EXHAUSTED,
-                    "the server has no memory left for a message of this size",
-                )
-            self.holds = size
+        if kept > before and not self._wire.hold(kept - before):
+            raise NoRoom
+        self.holds, inbox.extra = kept, 0
+        if kept < before:
+            self._wire.release(before - kept)
         return message
 
     def start(self, work: Coroutine[Any, Any, Outcome] | None = None) -> None:
@@ -377,6 +379,13 @@ class Rpc:
         else:
             self._stop_timer()
             self._wire.end(self, block)
+
+    def refuse(self, why: Refused) -> None:
+        """End the call for what has come of it, or for what there is no room for."""
+        self.cancel()
+        self.finish(Status(why.code, str(why)))
+        if self._task is None and isinstance(why, NoRoom):
+            self._wire.refused(self, why.code)
 
     def give_up(self) -> None:
         """The server stops: end the call as it is."""

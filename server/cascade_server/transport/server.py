@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import grpc
 
@@ -58,6 +58,11 @@ def lifetime(seconds: float, uniform: float) -> float:
     return seconds * (0.9 + 0.2 * uniform)
 
 
+# Is told of a call that has been ended before any handler was, for no fault of its caller's: its
+# head, when it came, its deadline (monotonic seconds; infinite: there is none), and its status.
+Refusing: TypeAlias = Callable[[Head, float, float, grpc.StatusCode], None]
+
+
 class TransportServer:
     """A gRPC server, to which generated code adds servicers as to one of grpc's own.
 
@@ -68,6 +73,7 @@ class TransportServer:
         max_age: seconds after which a connection is drained; None: never.
         rng: uniform numbers in [0, 1), one for each connection's age.
         clock: monotonic seconds.
+        refusing: is told of calls that are ended here, for what there is no room for; None: nobody.
 
     Attributes:
         limits: as given.
@@ -83,7 +89,9 @@ class TransportServer:
         max_age: float | None = None,
         rng: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
+        refusing: Refusing | None = None,
     ) -> None:
+        self._refusing = refusing
         self.limits = limits or TransportLimits()
         self.held = Held(self.limits.held_bytes_in_all)
         self._clock = clock
@@ -130,7 +138,7 @@ class TransportServer:
                 socket of this process's own does.
 
         Returns:
-            The port, where any was asked for.
+            The port, where any was asked for; 0: it is a Unix socket.
 
         Raises:
             OSError: the address cannot be listened on.
@@ -139,9 +147,9 @@ class TransportServer:
         self._loop = asyncio.get_running_loop()
         self._linger = Linger(self._lingering)
         if listener is not None:
-            self._listener = await self._loop.create_server(
-                make, sock=listener.dup(), backlog=BACKLOG
-            )
+            is_local = listener.family == socket.AF_UNIX
+            create = self._loop.create_unix_server if is_local else self._loop.create_server
+            self._listener = await create(make, sock=listener.dup(), backlog=BACKLOG)
         else:
             self._listener = await self._loop.create_server(
                 make, host.strip("[]"), port, reuse_port=reuse_port, backlog=BACKLOG
@@ -149,6 +157,8 @@ class TransportServer:
         self._sharing = sharing
         if sharing is not None:
             self._loop.add_reader(sharing.fileno(), self._take_over, sharing)
+        if listener is not None and listener.family == socket.AF_UNIX:
+            return 0
         bound: int = self._listener.sockets[0].getsockname()[1]
         return bound
 
@@ -165,12 +175,18 @@ class TransportServer:
         if self._listener is not None:
             self._listener.close()
 
-    async def stop(self, grace: float, hurry: asyncio.Event | None = None) -> None:
+    async def stop(
+        self,
+        grace: float,
+        hurry: asyncio.Event | None = None,
+        gives_up: Callable[[], None] = lambda: None,
+    ) -> None:
         """Take no new calls, and end once those there are have ended.
 
         Args:
             grace: seconds that they get.
             hurry: from when on; None: from now on.
+            gives_up: is told before calls are ended as they are.
         """
         if self._listener is None:
             return
@@ -186,6 +202,7 @@ class TransportServer:
             await first_of(self._none_left(), hurry.wait())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._none_left(), grace)
+        gives_up()
         for connection in list(self._connections):
             tasks = [rpc.task for rpc in connection.rpcs.values() if rpc.task is not None]
             for rpc in list(connection.rpcs.values()):
@@ -272,6 +289,11 @@ class TransportServer:
     def came(self, rpc: Rpc) -> None:
         """A unary call has sent all; a streaming one has begun."""
         self._turns.came(rpc)
+
+    def refused(self, rpc: Rpc, code: grpc.StatusCode) -> None:
+        """A call has been ended that nobody was told of, for no fault of its caller's."""
+        if self._refusing is not None:
+            self._refusing(rpc.head, rpc.arrived, rpc.deadline, code)
 
     def behind(self, connection: Connection) -> None:
         """A connection has more to go through than a turn allows."""

@@ -3,6 +3,8 @@ not."""
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,11 @@ from cascade_proto import headers as names
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.config import ServerConfig
 from cascade_server.counts.idle_times import ENOUGH
+from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import DeadlinePassed, TooMuch
+from cascade_server.objectives.burn import Events
+from cascade_server.services.unread_calls import UnreadCalls
+from cascade_server.transport.headers import head_of
 
 from tests.releases import TABLE
 from tests.server.messages import ask
@@ -116,6 +122,52 @@ class TestAtTheHeaders:
         stepping = server.server.service.dispatcher.stepping
         stepping.look()
         assert stepping.down(TABLE) == 1
+
+
+class TestCutShort:
+    """Calls that the server ends, not their callers."""
+
+    def test_a_server_that_has_no_time_left(
+        self, repository: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        config = ServerConfig(repository=repository, port=0, drain_seconds=0.0)
+        inside, go_on = threading.Event(), threading.Event()
+        denoise = Runtime.denoise
+
+        def held(self: Runtime, *args: Any) -> Any:
+            inside.set()
+            assert go_on.wait(30)
+            return denoise(self, *args)
+
+        with running(config) as server:
+            monkeypatch.setattr(Runtime, "denoise", held)
+            call = server.stub.Generate(pb.GenerateRequest(table=TABLE, count=64))
+            assert inside.wait(30)
+            server.loop.call_soon_threadsafe(server.server.stop)
+            assert call.code() is grpc.StatusCode.UNAVAILABLE
+            go_on.set()
+        found = {s.objective.name: s.events for s in server.server.sla.ledger.report().statuses}
+        assert found[f"{TABLE}-offline-availability"] == Events(good=0, total=1)
+
+    def test_a_transport_that_has_no_room(self, server: Running) -> None:
+        """For a message, which therefore nobody has read."""
+        refused = UnreadCalls(server.server.sla).refused
+        paths = ("Synthesis/Synthesize", "Synthesis/Generate", "Synthesis/ListTables")
+        for path in paths:
+            head = head_of(
+                [
+                    (b":method", b"POST"),
+                    (b":scheme", b"http"),
+                    (b":path", f"/cascade.v1.{path}".encode()),
+                    (b"content-type", b"application/grpc"),
+                    (b"cascade-table", OTHER.encode()),
+                ]
+            )
+            refused(head, 0.0, math.inf, EXHAUSTED)
+        assert bad(server) == {
+            f"{OTHER}-realtime-availability": 1,
+            f"{OTHER}-offline-availability": 1,
+        }
 
 
 class TestCallersOwn:

@@ -264,6 +264,40 @@ class TestFilling:
         assert bench.submitted == []
         assert bench.pauses == [CONFIG.tick] * 4
 
+    async def test_while_nobody_asks_it_looks_ever_less_often(self, runtime: Runtime) -> None:
+        bench = Bench(runtime, base_rows=0, tick=0.1, longest_tick=0.3)
+        with pytest.raises(Stopped):
+            await bench.refill.run()
+        assert bench.pauses == pytest.approx([0.1, 0.2, 0.3, 0.3])
+
+    async def test_as_soon_as_somebody_asks_it_looks_as_often_as_before(
+        self, runtime: Runtime
+    ) -> None:
+        bench = Bench(runtime, base_rows=0, tick=0.1)
+        pause = bench.pause
+
+        async def asked_in_the_second(seconds: float) -> float:
+            busy = await pause(seconds)
+            if len(bench.pauses) == 2:
+                bench.demand.note(bench.key(items=3), 1, bench.now)
+                bench.load = replace(IDLE, inside=1)
+            return busy
+
+        bench.refill = Refill(
+            bench.pool,
+            bench.demand,
+            {runtime.identity: runtime},
+            [],
+            bench.draw,
+            lambda busy: replace(bench.load, busy=busy),
+            RefillConfig(base_rows=0, tick=0.1),
+            clock=lambda: bench.now,
+            pause=asked_in_the_second,
+        )
+        with pytest.raises(Stopped):
+            await bench.refill.run()
+        assert bench.pauses == pytest.approx([0.1, 0.2, 0.1, 0.1])
+
     async def test_a_teacher_that_fails_is_left_alone_for_a_while(
         self, runtime: Runtime, caplog: pytest.LogCaptureFixture
     ) -> None:

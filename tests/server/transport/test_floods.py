@@ -173,6 +173,9 @@ class TestWhatIsKept:
                 peer.send(stream, bomb)
             peer.until(lambda: len(peer.ended) == 2)
             assert [peer.answers[stream].status for stream in sorted(peer.ended)] == ["8", "8"]
+            # Their callers have done nothing that is not allowed: it is known whose fault it is.
+            full = ("/test.Service/Wait", grpc.StatusCode.RESOURCE_EXHAUSTED)
+            assert transport.refused == [full] * 2
             assert transport.server.held.size == 2 * (4 << 20)
             for stream in set(streams) - peer.ended:
                 peer.h2.reset_stream(stream)

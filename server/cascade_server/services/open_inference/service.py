@@ -148,11 +148,11 @@ class InferenceService:
         try:
             request = pb.RepositoryModelLoadRequest.FromString(message)
             index.check_parameters(request.parameters, ())
-            known = await asked(self._control, self._config, "list")
+            known = await asked(self._control, self._config.release_control, "list")
             table = request.model_name
             with contextlib.suppress(UnknownTable):  # it may have come since that was looked at
                 table, _ = index.table_of(request.model_name, known)
-            await asked(self._control, self._config, "load", table=table, version=0)
+            await asked(self._control, self._config.release_control, "load", table=table, version=0)
             return pb.RepositoryModelLoadResponse()
         except Exception as exc:
             return await refuse(context, exc)
@@ -163,13 +163,15 @@ class InferenceService:
         try:
             request = pb.RepositoryModelUnloadRequest.FromString(message)
             index.check_parameters(request.parameters, ("unload_dependents",))
-            known = await asked(self._control, self._config, "list")
+            known = await asked(self._control, self._config.release_control, "list")
             table, is_network = index.table_of(request.model_name, known)
             if is_network:
                 raise NotAllowed(
                     f"{request.model_name} is part of the releases of {table}; unload {table}"
                 )
-            await asked(self._control, self._config, "unload", table=table, version=0)
+            await asked(
+                self._control, self._config.release_control, "unload", table=table, version=0
+            )
             return pb.RepositoryModelUnloadResponse()
         except Exception as exc:
             return await refuse(context, exc)
