@@ -112,10 +112,10 @@ class Server:
             {}, TransportLimits.of(config), linger=LingerConfig(0)
         )
         self._add_services(self._transport, self.inference, config.release_control, control)
-        local = InferenceService(
+        local_inference = InferenceService(
             self.service, self.sla, replace(config, release_control=True), control
         )
-        self._add_services(self._local_transport, local, True, control)
+        self._add_services(self._local_transport, local_inference, True, control)
 
     def _add_services(
         self,

@@ -39,6 +39,9 @@ from cascade_server.wire.model_tensors import LOG_LIKELIHOOD
 class Dispatcher:
     """Draws what requests ask for, from the engines of a repository's releases.
 
+    Attributes:
+        promised: seconds within which AUTO is to be answered, by table; of others nothing is.
+
     Args:
         repository, config: what is served, and how.
         report: how the objectives are doing.
@@ -65,8 +68,8 @@ class Dispatcher:
         # worker has sent them is its own.
         self._shares_teacher = teachers is not None and students is None
         self.stepping = Stepping(report)
-        self._promised = promised(each.objective for each in report().statuses)
-        tightest = min(self._promised.values(), default=math.inf)
+        self.promised = promised(each.objective for each in report().statuses)
+        tightest = min(self.promised.values(), default=math.inf)
         self.gate = Gate(LimitConfig(promised=tightest))
         # Requests that the teacher was too slow for, against its own prediction.
         self.overtaken = 0
@@ -132,7 +135,7 @@ class Dispatcher:
             request.work.remaining(),
             request.wanted,
             self.stepping.down(table),
-            self._promised.get(table, math.inf),
+            self.promised.get(table, math.inf),
         )
 
     async def draw(self, request: CheckedRequest, route: Route | None = None) -> Drawn:

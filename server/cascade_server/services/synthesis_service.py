@@ -82,8 +82,8 @@ class Service:
         # Offline answers are packed here: on the student's thread real-time ones would wait for it.
         self._packing = ThreadPoolExecutor(1, "packing")
         call = partial(sla.call, ServiceClass.REALTIME)
-        self._answering = Answering(self.loaded, call, config)
-        self._turns = Turns(self._answering, self._gate)
+        self.answering = Answering(self.loaded, call, config)
+        self._turns = Turns(self.answering, self._gate)
         self._calls = self.unary(SynthesizeMessage)
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -231,7 +231,7 @@ class Service:
                 await context.read()
             self.loaded()
             stream = Stream(
-                self._answering,
+                self.answering,
                 self._turns,
                 context,
                 self._config.max_stream_in_flight,

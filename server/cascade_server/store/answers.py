@@ -9,6 +9,7 @@ the teacher, for an equal request that is underway or for another server, is lef
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -60,7 +61,7 @@ class Answers:
     ) -> None:
         self._dispatcher, self._config, self._ledger = dispatcher, config, ledger
         self._clock = time.monotonic
-        self._burn, self.burn_until = 0.0, 0.0
+        self._burn, self.burn_until, self._last_call = 0.0, 0.0, -math.inf
         self._refill = RefillConfig()
         self.pooled: PooledAnswers | None = None
         self.cached: CachedAnswers | None = None
@@ -99,6 +100,7 @@ class Answers:
             By request, an `Outcome`; where it is None, `answer` is to be awaited.
         """
         self._dispatcher.gate.turn_begins(len(requests))
+        self._last_call = self._clock()
         out: list[Outcome] = [None] * len(requests)
         turn = _Turn()
         for place, request in enumerate(requests):
@@ -221,6 +223,7 @@ class Answers:
             since_offline=now - self._dispatcher.last_offline,
             burn=self._burn,
             busy=busy,
+            since_call=now - self._last_call,
         )
 
 

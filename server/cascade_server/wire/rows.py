@@ -16,6 +16,7 @@ from cascade_proto.cells import (
     PLACEHOLDERS,
 )
 from cascade_tables import ABSENT, ColumnData, Kind, Schema
+from cascade_tables.errors import shown
 
 from cascade_server.errors import BadRequest
 
@@ -46,7 +47,7 @@ def read_rows(rows: pb.Rows, fields: Mapping[str, str]) -> dict[str, list[Any]]:
     for column in rows.columns:
         name = column.name
         if name in out:
-            raise BadRequest(f"rows: column {name!r} is listed twice")
+            raise BadRequest(f"rows: column {shown(name)} is listed twice")
         # Known values of the right type, by far the most frequent, are read without asking which
         # type they have.
         field = fields.get(name)
@@ -76,11 +77,11 @@ def with_states(name: str, values: list[Any] | None, states: bytes, count: int) 
     known, out = values is not None, [None] * count if values is None else values
     if len(out) != count or (states and len(states) != count):
         raise BadRequest(
-            f"rows: column {name!r} has {len(out)} values and {len(states)} states; "
+            f"rows: column {shown(name)} has {len(out)} values and {len(states)} states; "
             f"expected {count} of each (or no states: all observed)"
         )
     if not known and not states:
-        raise BadRequest(f"rows: column {name!r} has neither values nor states")
+        raise BadRequest(f"rows: column {shown(name)} has neither values nor states")
     for row, state in enumerate(states):
         if state == NULL_STATE:
             out[row] = None
@@ -88,11 +89,11 @@ def with_states(name: str, values: list[Any] | None, states: bytes, count: int) 
             out[row] = ABSENT
         elif state != OBSERVED_STATE:
             raise BadRequest(
-                f"rows: column {name!r} has state {state} in row {row}; allowed: 0 observed, "
+                f"rows: column {shown(name)} has state {state} in row {row}; allowed: 0 observed, "
                 "1 NULL, 2 absent"
             )
         elif not known:
-            raise BadRequest(f"rows: column {name!r} is observed in row {row} without a value")
+            raise BadRequest(f"rows: column {shown(name)} is observed in row {row} without a value")
     return out
 
 
@@ -181,5 +182,5 @@ def check_names(schema: Schema, names: Sequence[str]) -> tuple[str, ...]:
             raise schema.unknown(name)
     if len(set(names)) < len(names):
         twice = next(name for at, name in enumerate(names) if name in names[:at])
-        raise BadRequest(f"columns: {twice!r} is named twice")
+        raise BadRequest(f"columns: {shown(twice)} is named twice")
     return tuple(names)

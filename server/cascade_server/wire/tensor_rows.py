@@ -9,6 +9,7 @@ import numpy as np
 from cascade_proto import inference_pb2, synthesis_pb2
 from cascade_proto.cells import FIELDS, NULL_STATE
 from cascade_tables import Column, Kind, Schema
+from cascade_tables.errors import shown
 
 from cascade_server.errors import BadRequest
 from cascade_server.terms import Wanted
@@ -77,11 +78,13 @@ def _rows(inputs: Mapping[str, Tensor], asked: int | None) -> int:
     for name, tensor in inputs.items():
         shape = tensor.shape
         if len(shape) not in (1, 2) or shape[1:] not in ((), (1,)):
-            raise BadRequest(f"input {name!r} has shape {list(shape)}; allowed: [n, 1] and [n]")
+            raise BadRequest(
+                f"input {shown(name)} has shape {list(shape)}; allowed: [n, 1] and [n]"
+            )
         if count is None:
             count = shape[0]
         elif shape[0] != count:
-            raise BadRequest(f"input {name!r} has {shape[0]:,} rows; there are {count:,}")
+            raise BadRequest(f"input {shown(name)} has {shape[0]:,} rows; there are {count:,}")
     return 1 if count is None else count
 
 
@@ -94,7 +97,8 @@ def _wanted(outputs: Sequence[str], columns: Mapping[str, Column]) -> list[str]:
         of = name if name in columns else name.removesuffix(STATE)
         if of not in columns:
             raise BadRequest(
-                f"output {name!r} is unknown; allowed: a column, a column's name and {STATE!r}, "
+                f"output {shown(name)} is unknown; "
+                f"allowed: a column, a column's name and {STATE!r}, "
                 f"and {LOG_LIKELIHOOD!r}; the columns are: {', '.join(columns)}"
             )
         out[of] = None
@@ -104,7 +108,8 @@ def _wanted(outputs: Sequence[str], columns: Mapping[str, Column]) -> list[str]:
 def _check_type(tensor: Tensor, allowed: Sequence[str]) -> None:
     if tensor.datatype not in allowed:
         raise BadRequest(
-            f"input {tensor.name!r} has datatype {tensor.datatype}; allowed: {', '.join(allowed)}"
+            f"input {shown(tensor.name)} has datatype {tensor.datatype}; "
+            f"allowed: {', '.join(allowed)}"
         )
 
 
@@ -119,7 +124,7 @@ def _plain(kind: Kind, tensor: Tensor) -> list[Any]:
         return [value.decode() for value in values]
     except UnicodeDecodeError as exc:
         raise BadRequest(
-            f"input {tensor.name!r} has an element that is no UTF-8: {exc.object[:32]!r}"
+            f"input {shown(tensor.name)} has an element that is no UTF-8: {exc.object[:32]!r}"
         ) from exc
 
 
