@@ -78,7 +78,9 @@ class TestAtTheHeaders:
         server.stub.Synthesize(ask())
         refusing()
         refused(server, 1000)
-        (found,) = (e for e in level(server).objectives if e.total - e.good)
+        bad_ones = (e for e in level(server).objectives if e.total - e.good)
+        # The first call may have been slow.
+        (found,) = (e for e in bad_ones if e.name.endswith("availability"))
         assert (found.name, found.good, found.total) == (f"{TABLE}-realtime-availability", 1, 1001)
         # All but one failed where a thousandth may.
         assert found.budget_remaining == pytest.approx(1 - 1000 / 1001 / 0.001)
