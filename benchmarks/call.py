@@ -33,7 +33,7 @@ import psutil
 from cascade_loadtest.errors import LoadFailed
 from cascade_loadtest.h2load import IN_FLIGHT, load, warm
 from cascade_loadtest.requests import LATE, SYNTHESIZE, late_features
-from cascade_loadtest.servers import Served, default_server, serving
+from cascade_loadtest.servers import DEFAULT, Served, default_server, serving
 from cascade_proto import inference_pb2 as oip
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.inference_pb2_grpc import GRPCInferenceServiceStub
@@ -206,7 +206,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
                 rounds.keep(triton_cpu_ms=theirs.cpu_ms(options.calls))
     warm_parts = parts(options.repository, options.table, message)
     warm_keys = {f"warm_{key}": value for key, value in warm_parts.items()}
-    return {"table": options.table, **rounds.medians(), **warm_keys}
+    return {"table": options.table, "server": DEFAULT, **rounds.medians(), **warm_keys}
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ from cascade_loadtest.errors import LoadFailed
 from cascade_loadtest.h2load import IN_FLIGHT, load
 from cascade_loadtest.open_loop import End, offer, poisson
 from cascade_loadtest.requests import SYNTHESIZE, late_features
-from cascade_loadtest.servers import default_server, serving
+from cascade_loadtest.servers import DEFAULT, default_server, serving
 from cascade_proto import synthesis_pb2 as pb
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--repository", type=Path, default=ROOT / "model_repository")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each load")
     options = parser.parse_args()
-    figures: dict[str, Any] = {"table": options.table}
+    figures: dict[str, Any] = {"table": options.table, "server": DEFAULT}
     try:
         # A server each: what one load cost the error budget would decide the tiers of the next.
         for kind in ("fast", "auto"):

@@ -24,7 +24,7 @@ import grpc
 from cascade_loadtest.errors import LoadFailed
 from cascade_loadtest.h2load import IN_FLIGHT, load, warm
 from cascade_loadtest.requests import SYNTHESIZE, late_features
-from cascade_loadtest.servers import default_server, serving
+from cascade_loadtest.servers import DEFAULT, default_server, serving
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from rich.console import Console
@@ -132,6 +132,7 @@ def main() -> None:
         sys.exit(f"error: {exc}")
     result = {
         "table": options.table,
+        "server": DEFAULT,
         "p50_ratio": rounds.ratio("own_process_p50_ms", "in_process_p50_ms"),
         "p99_ratio": rounds.ratio("own_process_p99_ms", "in_process_p99_ms"),
         "throughput_ratio": rounds.ratio("two_workers_calls_per_s", "one_worker_calls_per_s"),

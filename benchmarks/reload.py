@@ -37,7 +37,7 @@ from cascade_loadtest.errors import LoadFailed
 from cascade_loadtest.frames import GOAWAY, grpc_headers, grpc_message, literals
 from cascade_loadtest.open_loop import Connection, End
 from cascade_loadtest.requests import SYNTHESIZE, late_features
-from cascade_loadtest.servers import default_server
+from cascade_loadtest.servers import DEFAULT, default_server
 from cascade_tables import list_releases, load_release, write_release
 from numpy.typing import NDArray
 from rich.console import Console
@@ -221,6 +221,7 @@ async def measure(folder: Path, options: argparse.Namespace) -> dict[str, object
         await load
     ratios = [with_ / without for with_, without in pairs]
     return {
+        "server": f"{DEFAULT} --workers 2",
         "p99_ratio": round(float(np.median(ratios)), 3),
         "failed_requests": sum(end is not End.OK for end in steady.ends),
         "rss_growth_ratio": round(after / before, 3),

@@ -54,7 +54,7 @@ from cascade_loadtest.errors import LoadFailed
 from cascade_loadtest.h2load import IN_FLIGHT, WARM_CALLS, load, warm
 from cascade_loadtest.open_loop import Outcomes, offer, poisson
 from cascade_loadtest.requests import LATE, SYNTHESIZE, late_features
-from cascade_loadtest.servers import default_server, serving
+from cascade_loadtest.servers import DEFAULT, default_server, serving
 from cascade_proto import synthesis_pb2 as pb
 from numpy.typing import NDArray
 from rich.console import Console
@@ -246,7 +246,7 @@ def figures_of(
     options: argparse.Namespace, found: dict[str, tuple[list[Outcome], list[Stretch]]]
 ) -> dict[str, Any]:
     """What a run prints, of the parts that it measured."""
-    figures: dict[str, Any] = {"table": options.table}
+    figures: dict[str, Any] = {"table": options.table, "server": DEFAULT}
     for part in PARTS:
         if part.name in found and part.ratio is not None:
             figures[part.ratio] = round(goodput_ratio(found[part.name][0]), 3)

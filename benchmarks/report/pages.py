@@ -14,6 +14,11 @@ from benchmarks.tables import ROOT
 
 DOCS = ROOT / "docs"
 NOT_MEASURED = "(no figures are kept of this)"
+# Of figures of servers that do not say which; they are from before it was the default one.
+FORMER = (
+    "*Kept before the default server was measured by itself: without a pool, and with the servers "
+    "that are compared up at once. `make load-figures` replaces them.*"
+)
 FIDELITY = {
     "shape_err_pct": "Shape, error %",
     "trend_err_pct": "Trend, error %",
@@ -283,12 +288,29 @@ def taken_apart(figures: Mapping[str, Any], what: str) -> str:
     return markdown(OURS if what == "ours" else TRITONS, {"µs": more})
 
 
+def former(kind: str, name: str, folder: Path) -> bool:
+    """Whether the figures of a table are from before servers were measured as they ship."""
+    files = {
+        "latency": f"latency-{name}",
+        "triton": f"triton-{name}",
+        "call": "call-credit",
+        "overload": "overload-credit",
+        "in_flight": "in-flight-credit",
+        "processes": "processes-credit",
+        "reload": f"reload-{name}",
+    }
+    figures = kept(folder, files[kind]) if kind in files else None
+    return figures is not None and "server" not in figures
+
+
 def filled(page: str, folder: Path) -> str:
     """A page with its tables made anew."""
 
-    def table(match: re.Match[str]) -> str:
+    def block(match: re.Match[str]) -> str:
         kind, name = match[1], match[2] or ""
         marker = f"<!-- {kind}{' ' * bool(name)}{name} -->"
-        return f"{marker}\n\n{table_of(kind, name, folder)}\n\n<!-- end -->"
+        table = table_of(kind, name, folder)
+        note = f"{FORMER}\n\n" if former(kind, name, folder) and table != NOT_MEASURED else ""
+        return f"{marker}\n\n{note}{table}\n\n<!-- end -->"
 
-    return BLOCK.sub(table, page)
+    return BLOCK.sub(block, page)

@@ -15,7 +15,7 @@ import numpy as np
 from cascade_loadtest import stream_loop
 from cascade_loadtest.h2load import IN_FLIGHT, Measured, load
 from cascade_loadtest.requests import LATE, SYNTHESIZE, late_features
-from cascade_loadtest.servers import default_server, serving
+from cascade_loadtest.servers import DEFAULT, default_server, serving
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from cascade_tables import Release, list_releases, load_release
@@ -166,6 +166,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     median, ratio = rounds.median, rounds.ratio
     return {
         "table": options.table,
+        "server": DEFAULT,
         "workers_16": options.workers,
         "p50_ratio_1": ratio("one_p50_ms", "triton_one_p50_ms"),
         "p99_ratio_1": ratio("one_p99_ms", "triton_one_p99_ms"),

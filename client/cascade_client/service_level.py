@@ -10,7 +10,7 @@ from cascade_client.answers import Tier
 
 
 class ServiceClass(StrEnum):
-    """Classes of service: what was asked for."""
+    """What a call counts as: objectives and error budgets are kept apart by it."""
 
     REALTIME = "realtime"  # synthesize, fidelity "auto" or "fast"
     FULL = "full"  # synthesize, fidelity "full" or with the log-likelihood
@@ -19,7 +19,7 @@ class ServiceClass(StrEnum):
 
 
 class ObjectiveKind(StrEnum):
-    """What an objective is about."""
+    """What the good events of an objective have in common."""
 
     AVAILABILITY = "availability"
     LATENCY = "latency"

@@ -173,7 +173,7 @@ class ServerStatistics:
 
 
 def server_statistics(response: pb.GetStatisticsResponse) -> ServerStatistics:
-    """What `Client.statistics` returns."""
+    """The answer of `Client.statistics` as values; times in seconds."""
     return ServerStatistics(
         engines=tuple(_engine(each) for each in response.engines),
         inside=response.inside,

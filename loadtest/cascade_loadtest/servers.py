@@ -9,6 +9,7 @@ model repository is and that any free port will do. Who needs another one says s
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from pathlib import Path
 
 from cascade_loadtest.errors import LoadFailed
 
+# What figures of the default server say that they are of.
+DEFAULT = "cascade serve"
 # Seconds that a server may take to end; its own grace for calls in flight is ten.
 END_SECONDS = 30.0
 
@@ -43,6 +46,11 @@ def default_server(repository: Path, *options: str) -> tuple[str, ...]:
     return (sys.executable, "-c", program, *serve, *options)
 
 
+def _environment() -> dict[str, str]:
+    """This process's, without settings of a server: those would make it another one."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("CASCADE_")}
+
+
 @contextmanager
 def serving(command: Sequence[str]) -> Iterator[Served]:
     """Run a server until the block ends; it is gone by then, not merely idle.
@@ -53,7 +61,7 @@ def serving(command: Sequence[str]) -> Iterator[Served]:
     Raises:
         LoadFailed: it ended without serving.
     """
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_environment()) as server:
         try:
             assert server.stdout is not None
             for line in server.stdout:

@@ -29,6 +29,7 @@ from cascade_server.services.releases_service import NAME as RELEASES
 from cascade_server.services.releases_service import ReleasesService
 from cascade_server.services.synthesis_service import NAME as SYNTHESIS
 from cascade_server.services.synthesis_service import Service
+from cascade_server.services.unread_calls import UnreadCalls
 from cascade_server.supervision import loading
 from cascade_server.supervision.control import Control
 from cascade_server.supervision.loading import Turns
@@ -104,6 +105,7 @@ class Server:
                 TransportLimits.of(config),
                 linger=LingerConfig(config.linger_seconds),
                 max_age=config.max_connection_age,
+                refusing=UnreadCalls(self.sla).refused,
             )
         self._local_transport = TransportServer(
             {}, TransportLimits.of(config), linger=LingerConfig(0)
@@ -275,7 +277,7 @@ class Server:
         self.service.drain()
         grace = self.config.drain_seconds
         await asyncio.gather(
-            self._transport.stop(grace, self._hurry),
+            self._transport.stop(grace, self._hurry, self.sla.give_up),
             self._local_transport.stop(grace, self._hurry),
         )
         if self._telling is not None:

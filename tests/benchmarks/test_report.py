@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks.report.pages import DOCS, filled
+from benchmarks.report.pages import DOCS, FORMER, NOT_MEASURED, filled
 
 
 def keep(folder: Path, name: str, **figures: object) -> None:
@@ -33,6 +33,20 @@ def test_one_column_a_table_for_the_student(tmp_path: Path) -> None:
     found = filled("<!-- student -->\n<!-- end -->", tmp_path)
     assert "|  | adult | credit |" in found
     assert "| rows/s in batches of 1,024 | 118,351 |  |" in found
+
+
+def test_figures_that_do_not_say_of_which_server_are_named_as_such(tmp_path: Path) -> None:
+    page = "<!-- latency credit -->\n<!-- end -->"
+    keep(tmp_path, "latency-credit", p50_ratio=1.1)
+    assert FORMER in filled(page, tmp_path)
+    keep(tmp_path, "latency-credit", p50_ratio=1.1, server="cascade serve")
+    assert FORMER not in filled(page, tmp_path)
+    assert FORMER not in filled("<!-- student -->\n<!-- end -->", tmp_path)
+
+
+def test_a_load_that_was_not_measured_says_so(tmp_path: Path) -> None:
+    keep(tmp_path, "overload-credit", alone=[])
+    assert NOT_MEASURED in filled("<!-- overload waiting -->\n<!-- end -->", tmp_path)
 
 
 def test_the_pages_are_up_to_date() -> None:

@@ -38,12 +38,12 @@ class Resumption:
 
     @property
     def done(self) -> int:
-        """Rows that have come."""
+        """Rows of the request that have come, whatever number of streams they took."""
         return self._next.done
 
     @property
     def complete(self) -> bool:
-        """Whether all have."""
+        """Whether all rows of the request have come."""
         return self._next.done >= self._next.count
 
     def request(self) -> pb.GenerateRequest:

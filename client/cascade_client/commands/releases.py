@@ -210,5 +210,5 @@ def _do(target: str, as_json: bool, ask: Callable[[Releases], ReleaseReport]) ->
 
 
 def as_document(report: ReleaseReport) -> Mapping[str, Any]:
-    """What `--json` prints."""
+    """The report as what `--json` prints; times in ISO 8601, UTC."""
     return {**asdict(report), "since": report.since.isoformat() + "Z"}

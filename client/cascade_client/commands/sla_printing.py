@@ -111,7 +111,7 @@ def objectives(
 
 
 def latencies(quantiles: Collection[LatencyQuantiles]) -> Table:
-    """Quantiles in milliseconds."""
+    """How long answers took over the last hour: a line a table, class and tier, in milliseconds."""
     table = _table()
     for name in ("last hour", "class", "tier"):
         table.add_column(name, no_wrap=True)

@@ -245,7 +245,7 @@ def _routing(message: pb.Routing) -> Routing:
 
 
 def tables(response: pb.ListTablesResponse) -> tuple[TableSummary, ...]:
-    """What `Client.tables` returns."""
+    """The answer of `Client.tables` as values, in the order in which the server lists them."""
     return tuple(TableSummary(t.table, tuple(t.versions), t.columns) for t in response.tables)
 
 
@@ -262,7 +262,7 @@ def description(response: pb.DescribeTableResponse, version: int | None) -> Tabl
 
 
 def service_level(response: pb.GetServiceLevelResponse) -> ServiceLevel:
-    """What `Client.service_level` returns."""
+    """The answer of `Client.service_level` as values; times in seconds."""
     return ServiceLevel(
         service=response.service,
         window=response.window_seconds,

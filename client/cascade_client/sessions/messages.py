@@ -29,11 +29,11 @@ class StreamedError(grpc.RpcError):
         self._code, self._details, self._pushback_ms = code, details, pushback_ms
 
     def code(self) -> grpc.StatusCode:
-        """The gRPC status."""
+        """The gRPC status that the request would have ended with as a call."""
         return self._code
 
     def details(self) -> str:
-        """The server's message."""
+        """What the server said of it, in words."""
         return self._details
 
     def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
@@ -50,10 +50,10 @@ class Future(Protocol):
         """Whether nobody waits any more."""
 
     def set_result(self, result: pb.SynthesizeResponse, /) -> None:
-        """It was answered."""
+        """Hand the answer to who waits for it."""
 
     def set_exception(self, exception: BaseException, /) -> None:
-        """It has failed."""
+        """Have the failure raised where it is waited for."""
 
 
 @dataclass(frozen=True, eq=False)

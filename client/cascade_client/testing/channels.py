@@ -19,7 +19,7 @@ CANCELLED = "the call was cancelled"
 
 
 class FakeChannel(grpc.Channel):
-    """For `Client`."""
+    """What `Client` uses of a `grpc.Channel`; every call is answered in the caller's thread."""
 
     def __init__(self, server: FakeServer) -> None:
         self._server = server
@@ -60,7 +60,7 @@ class FakeChannel(grpc.Channel):
         """There is no connection whose state could change."""
 
     def unsubscribe(self, callback: Any) -> None:
-        """As `subscribe`."""
+        """As `subscribe`: there is nothing to forget."""
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -104,13 +104,13 @@ class BlockingStream:
 
 
 class AsyncFakeChannel:
-    """For `AsyncClient`."""
+    """What `AsyncClient` uses of a `grpc.aio.Channel`."""
 
     def __init__(self, server: FakeServer) -> None:
         self._server = server
 
     def unary_unary(self, method: str, *codec: Any, **named: Any) -> Callable[..., Any]:
-        """As `FakeChannel.unary_unary`."""
+        """A method that answers once, to be awaited."""
         to_bytes, from_bytes = _codec(*codec, **named)
 
         async def call(request: Any, timeout: float | None = None, **_: Any) -> Any:
@@ -123,7 +123,7 @@ class AsyncFakeChannel:
         return call
 
     def unary_stream(self, method: str, *codec: Any, **named: Any) -> Callable[..., Any]:
-        """As `FakeChannel.unary_stream`."""
+        """A method that answers with a stream: `Generate`."""
         to_bytes, _ = _codec(*codec, **named)
 
         def call(request: Any, timeout: float | None = None, **_: Any) -> AsyncStream:
@@ -132,7 +132,7 @@ class AsyncFakeChannel:
         return call
 
     def stream_stream(self, method: str, *codec: Any, **named: Any) -> Callable[..., Any]:
-        """As `FakeChannel.stream_stream`."""
+        """A stream of requests and one of answers: a session's."""
 
         def call(**_: Any) -> AsyncStream:
             return AsyncStream(self._server, None)

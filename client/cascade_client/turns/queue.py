@@ -178,7 +178,7 @@ class TurnQueue:
         return bool(self._waiting)
 
     def statistics(self) -> TurnStatistics:
-        """How things stand."""
+        """A snapshot for people who watch a client, and for tests."""
         return TurnStatistics(self.in_flight, int(self.limit), len(self._waiting), self.refused)
 
     def lateness(self, now: float, expiry: float, kind: str) -> float:

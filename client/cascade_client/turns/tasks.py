@@ -40,16 +40,19 @@ class TaskTurns:
         return self._queue is not None
 
     def statistics(self) -> TurnStatistics | None:
-        """How things stand; None: nothing waits here."""
+        """A snapshot of the queue; None where calls do not wait here at all."""
         return None if self._queue is None else self._queue.statistics()
 
     def check(self, expiry: float, kind: str) -> None:
-        """As `ThreadTurns.check`."""
+        """Refuse a call before any work is put into it; see `ThreadTurns.check`."""
         if self._queue is not None and self._queue.has_waiting:
             self._check(self._queue, expiry, kind)
 
     async def send(self, call: Callable[[], Awaitable[T]], expiry: float, kind: str) -> T:
-        """As `ThreadTurns.send`; a task that is cancelled gives its turn up."""
+        """Make a call when its turn has come; see `ThreadTurns.send`.
+
+        A task that is cancelled gives its turn up, to whoever is next.
+        """
         if self._queue is None:
             return await call()
         while True:
@@ -70,7 +73,7 @@ class TaskTurns:
 
     @asynccontextmanager
     async def holding(self, expiry: float) -> AsyncIterator[None]:
-        """As `ThreadTurns.holding`."""
+        """A turn for as long as a stream is open; see `ThreadTurns.holding`."""
         if self._queue is None:
             yield
             return

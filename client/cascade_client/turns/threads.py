@@ -38,7 +38,7 @@ class ThreadTurns:
         return self._queue is not None
 
     def statistics(self) -> TurnStatistics | None:
-        """How things stand; None: nothing waits here."""
+        """A snapshot of the queue; None where calls do not wait here at all."""
         if self._queue is None:
             return None
         with self._lock:

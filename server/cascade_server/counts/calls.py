@@ -26,6 +26,9 @@ class Recorder(Protocol):
     def is_over(self, ticket: int, now: float) -> bool:
         """The call of a ticket has ended; whether there was no other from its arrival on."""
 
+    def has_given_up(self) -> bool:
+        """Whether calls are cut short because the server stops."""
+
     def reads(self, table: str, service: ServiceClass) -> None:
         """A call turned out to be for a table, and to count as a class."""
 
@@ -72,7 +75,7 @@ class Recorder(Protocol):
     def record_version_rows(
         self, table: str, version: int, service: ServiceClass, tier: Tier, rows: int
     ) -> None:
-        """Rows of a version."""
+        """Rows that a version drew, which are on their way to the caller."""
 
 
 class Call:
@@ -190,7 +193,7 @@ class Call:
         self._spent, self._resumed = self._spent + now - self._resumed, now
 
     def resume(self) -> None:
-        """The server's time again."""
+        """The server's time again, after `pause`."""
         self._resumed = self._clock()
 
     def ends(self, code: grpc.StatusCode) -> None:
@@ -216,7 +219,11 @@ class Call:
         recorder.record_version(table, self._version, service, ending, seconds)
 
     def hung_up(self) -> None:
-        """The caller is gone, or its deadline has passed, which gRPC tells a server alike."""
+        """The call was cut short: the caller is gone, or its deadline has passed, or the server
+        stops, which gRPC tells a handler all alike."""
+        if self._recorder.has_given_up():
+            self.ends(grpc.StatusCode.UNAVAILABLE)
+            return
         now = self._clock()
         elapsed = self._spent + now - self._resumed
         self.ends(why_hung_up(elapsed, self._deadline - now))

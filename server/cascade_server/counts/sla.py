@@ -68,7 +68,7 @@ class Sla:
         self._keeps = place == len(self.books.places) - 1
         self.tables = self.books.tables
         self.ledger = Ledger(self.books.config, self.tables, clock, self.books, place)
-        self._open_calls = OpenCalls()
+        self._open_calls, self._has_given_up = OpenCalls(), False
         # `Generate` is a method of its own; all others are asked in real time.
         asked = RecentlyAsked(self.tables, ServiceClass.REALTIME)
         self._recently_asked = dict.fromkeys(ServiceClass, asked)
@@ -152,7 +152,15 @@ class Sla:
         """Calls that were not answered through their callers' own fault, in all processes."""
         return caller_faults([book.calls for book in self.books.places])
 
+    def give_up(self) -> None:
+        """From now on the server ends calls as they are: nobody has hung up."""
+        self._has_given_up = True
+
     # What calls say; see `Recorder`.
+
+    def has_given_up(self) -> bool:
+        """Whether calls are cut short because the server stops."""
+        return self._has_given_up
 
     def begins(self, arrived: float) -> int:
         """A call is taken up; see `OpenCalls.begin`."""
@@ -219,7 +227,7 @@ class Sla:
     def record_version_rows(
         self, table: str, version: int, service: ServiceClass, tier: Tier, rows: int
     ) -> None:
-        """Likewise of rows."""
+        """Rows that a trial is judged by, while there is one; see `Ledger.record_trial_rows`."""
         arm = self.books.live_versions.arm(table, version)
         if arm is not None:
             self.ledger.record_trial_rows(table, service, arm, tier, rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -70,14 +70,21 @@ class GrpcioServer:
     def stop_accepting(self) -> None:
         """What grpcio cannot do alone: it is done with `stop`."""
 
-    async def stop(self, grace: float, hurry: asyncio.Event | None = None) -> None:
+    async def stop(
+        self,
+        grace: float,
+        hurry: asyncio.Event | None = None,
+        gives_up: Callable[[], None] = lambda: None,
+    ) -> None:
         """Take no new calls, and end once those there are have ended; as `TransportServer`'s."""
         if hurry is not None and not hurry.is_set():
             ended = asyncio.create_task(self._server.stop(LONGEST_STAY))
             await first_of(asyncio.shield(ended), hurry.wait())
             if ended.done():
                 return
+        timer = asyncio.get_running_loop().call_later(grace, gives_up)
         await self._server.stop(grace)
+        timer.cancel()
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -11,11 +11,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import grpc
 
 from cascade_server.transport.budgets import Held, Inflation
+from cascade_server.transport.call import Call
 from cascade_server.transport.connection import Connection
 from cascade_server.transport.frames import Broken, Code
 from cascade_server.transport.headers import Head
@@ -58,6 +59,11 @@ def lifetime(seconds: float, uniform: float) -> float:
     return seconds * (0.9 + 0.2 * uniform)
 
 
+# Is told of a call that has been ended before any handler was, for no fault of its caller's: its
+# head, when it came, its deadline (monotonic seconds; infinite: there is none), and its status.
+Refusing: TypeAlias = Callable[[Head, float, float, grpc.StatusCode], None]
+
+
 class TransportServer:
     """A gRPC server, to which generated code adds servicers as to one of grpc's own.
 
@@ -68,6 +74,7 @@ class TransportServer:
         max_age: seconds after which a connection is drained; None: never.
         rng: uniform numbers in [0, 1), one for each connection's age.
         clock: monotonic seconds.
+        refusing: is told of calls that are ended here, for what there is no room for; None: nobody.
 
     Attributes:
         limits: as given.
@@ -83,7 +90,9 @@ class TransportServer:
         max_age: float | None = None,
         rng: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
+        refusing: Refusing | None = None,
     ) -> None:
+        self._refusing = refusing
         self.limits = limits or TransportLimits()
         self.held = Held(self.limits.held_bytes_in_all)
         self._clock = clock
@@ -167,12 +176,18 @@ class TransportServer:
         if self._listener is not None:
             self._listener.close()
 
-    async def stop(self, grace: float, hurry: asyncio.Event | None = None) -> None:
+    async def stop(
+        self,
+        grace: float,
+        hurry: asyncio.Event | None = None,
+        gives_up: Callable[[], None] = lambda: None,
+    ) -> None:
         """Take no new calls, and end once those there are have ended.
 
         Args:
             grace: seconds that they get.
             hurry: from when on; None: from now on.
+            gives_up: is told before calls are ended as they are.
         """
         if self._listener is None:
             return
@@ -188,6 +203,7 @@ class TransportServer:
             await first_of(self._none_left(), hurry.wait())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._none_left(), grace)
+        gives_up()
         for connection in list(self._connections):
             tasks = [rpc.task for rpc in connection.rpcs.values() if rpc.task is not None]
             for rpc in list(connection.rpcs.values()):
@@ -222,7 +238,7 @@ class TransportServer:
             self._make_room()
         self._connections.add(connection)
         if self._checking is None:
-            self._checking = self._loop.call_later(CHECK_SECONDS, self._check)
+            self._checking = self._loop.call_later(CHECK_SECONDS, self.check)
         if self._max_age is not None:
             after = lifetime(self._max_age, self._rng())
             self._ages[connection] = self._loop.call_later(after, connection.drain)
@@ -234,9 +250,7 @@ class TransportServer:
         idle = [each for each in self._connections if each.idle_since is not None]
         if not idle:
             most = self.limits.connections
-            raise Broken(
-                Code.ENHANCE_YOUR_CALM, f"there are {most} connections, and all are in use"
-            )
+            raise Broken(Code.ENHANCE_YOUR_CALM, f"all of {most} connections are in use")
         longest = min(idle, key=lambda each: each.idle_since or 0.0)
         self._connections.discard(longest)
         longest.leave("others need the connection more")
@@ -275,6 +289,11 @@ class TransportServer:
         """A unary call has sent all; a streaming one has begun."""
         self._turns.came(rpc)
 
+    def refused(self, call: Call, code: grpc.StatusCode) -> None:
+        """A call has been ended that nobody was told of, for no fault of its caller's."""
+        if self._refusing is not None:
+            self._refusing(call.head, call.arrived, call.deadline, code)
+
     def behind(self, connection: Connection) -> None:
         """A connection has more to go through than a turn allows."""
         self._behind.append(connection)
@@ -294,12 +313,14 @@ class TransportServer:
         if behind:
             self._loop.call_soon(self._catch_up)
 
-    def _check(self) -> None:
-        """End what takes too long; the next time is a second later, as long as anyone is there."""
+    def check(self) -> None:
+        """End what takes too long; done every second, as long as anyone is connected."""
         now = self._clock()
         for connection in list(self._connections):
             connection.check(now)
-        self._checking = self._loop.call_later(CHECK_SECONDS, self._check)
+        if self._checking is not None:
+            self._checking.cancel()
+            self._checking = self._loop.call_later(CHECK_SECONDS, self.check)
 
 
 async def first_of(*work: Awaitable[Any]) -> None:

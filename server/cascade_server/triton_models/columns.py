@@ -15,15 +15,12 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
-from cascade_tables import Column, Kind
+from cascade_tables import Kind
 from numpy.typing import NDArray
 
 from cascade_server.triton_models.asked import PROVENANCE
 from cascade_server.triton_models.row_tensor import RowTensor, States, Values
 from cascade_server.wire.model_tensors import LOG_LIKELIHOOD, STATE
-
-# Whole numbers below it are told apart by a float64.
-EXACT = 2**53
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +70,7 @@ class Columns:
             for at, column in enumerate(row.columns)
             if f"{column.name}{STATE}" not in self._at
         }
-        self._inexact = {at for at, column in enumerate(row.columns) if not _is_exact(column)}
+        self._inexact = set(np.flatnonzero(~row.codec.rows.exact).tolist())
         # Outputs of these names mean more than the column.
         self._hidden = {LOG_LIKELIHOOD, PROVENANCE} & set(names)
         self._labels: list[NDArray[Any] | None] = []
@@ -179,11 +176,3 @@ class Columns:
         if labels is not None:
             return labels.take(whole)
         return whole.astype(np.bool_) if kind is Kind.BOOLEAN else whole
-
-
-def _is_exact(column: Column) -> bool:
-    """Whether a float64 holds all that a column may."""
-    if column.kind not in (Kind.INTEGER, Kind.DATETIME):
-        return True
-    bounds = (column.minimum, column.maximum)
-    return all(bound is not None and -EXACT < bound < EXACT for bound in bounds)

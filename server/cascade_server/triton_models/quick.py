@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
-from cascade_proto.cells import ABSENT_STATE, NULL_STATE
+from cascade_proto.cells import ABSENT_STATE, NULL_STATE, OBSERVED_STATE
 from numpy.typing import NDArray
 
 from cascade_server.cascade.synthesis import fill_provenance
@@ -18,7 +18,6 @@ from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.terms import Wanted
 from cascade_server.triton_models.asked import PROVENANCE, Outputs, provenance
 from cascade_server.triton_models.columns import Cells, Columns
-from cascade_server.triton_models.row_lookup import RowLookup
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor, States, Values
 from cascade_server.triton_models.unseeded import Unseeded
 from cascade_server.wire.parameters import Parameters
@@ -111,7 +110,7 @@ class Quick:
 
     def __init__(self, row: RowTensor, runtime: Runtime) -> None:
         self._row, self._runtime = row, runtime
-        self._lookup, self._columns, self._outputs = RowLookup(row), Columns(row), Outputs(row)
+        self._numbers, self._columns, self._outputs = row.codec.rows, Columns(row), Outputs(row)
         self._unseeded = Unseeded(runtime)
         # A column of that very name is not hidden.
         self._of_all = OF_ALL.difference(row.codec.schema.names)
@@ -186,12 +185,24 @@ class Quick:
                 of = ask.states
                 every.append(self._row.states(values[begin:end], None) if of is None else of)
             states = self._row.states(values, np.concatenate(every))
-        found, noticed = self._lookup.encode(values, states), False
+        found, noticed = self._looked_up(values, states), False
         if found is None:  # a value is wrong, or not quite one of the column's
             stated = self._row.states(values, states)
             encoded = self._row.codec.encode_partial(self._row.given(values, stated), len(values))
             found, noticed = (encoded.tokens, encoded.observed), bool(encoded.notices)
         return Rows(values, states, *found, noticed)
+
+    def _looked_up(self, values: Values, states: States | None) -> tuple[Tokens, Mask] | None:
+        """Tokens of `row`, and which of them are observed; None: the codec is to say what some
+        value is."""
+        known = values == values
+        if states is not None:
+            if ((states == NULL_STATE) > self._numbers.nullable).any():
+                return None
+            known = states != ABSENT_STATE
+            values = np.where(states == OBSERVED_STATE, values, np.nan)
+        tokens, unknown = self._numbers.encode(values)
+        return None if np.count_nonzero(unknown) else (tokens, self._numbers.observed(known))
 
     def _values(self, asks: Sequence[Ask]) -> Values:
         """`row` of some requests."""
@@ -258,26 +269,33 @@ class Quick:
             if ask.how.only is not None:
                 absent[parts[-1]] &= ask.how.only
 
-        def uniform(at: int) -> NDArray[np.float64]:
-            if rngs is None:
-                return self._unseeded.inside(len(values))
-            # Of those of a request's columns that are to be drawn, as when it is alone.
-            out = np.zeros(len(values))
+        columns = np.flatnonzero(absent.any(axis=0))
+        binned = columns[self._numbers.binned[columns]]
+        if rngs is None:
+            uniform = self._unseeded.inside(len(binned), len(values))
+        else:
+            uniform = np.zeros((len(binned), len(values)))
             for rng, part in zip(rngs, parts, strict=True):
-                if absent[part, at].any():
-                    out[part] = rng.random(part.stop - part.start)
-            return out
-
-        self._lookup.decode(drawn, values, states, absent, uniform)
+                # Of those of a request's columns that are to be drawn, as when it is alone.
+                which = absent[part][:, binned].any(axis=0)
+                shape = np.count_nonzero(which), part.stop - part.start
+                uniform[which, part] = rng.random(shape)
+        if len(columns):
+            found, null = self._numbers.decode(drawn, columns, uniform)
+            here = absent[:, columns]
+            values[:, columns] = np.where(here, found, values[:, columns])
+            if states is not None:
+                drawn_states = null * np.uint8(NULL_STATE)
+                states[:, columns] = np.where(here, drawn_states, states[:, columns])
         for rng in rngs or ():
             recycle(rng)
-        found = self._columns.tensors(wanted - self._of_all, values, states)
+        tensors = self._columns.tensors(wanted - self._of_all, values, states)
         for name, array in ((ROW, values), (ROW_STATE, states)):
             if name in wanted and array is not None:
-                found[name] = array
+                tensors[name] = array
         out = []
         for ask, part in zip(asks, parts, strict=True):
-            answer = {name: found[name][part] for name in ask.how.outputs if name != PROVENANCE}
+            answer = {name: tensors[name][part] for name in ask.how.outputs if name != PROVENANCE}
             if ask.how.told:
                 answer[PROVENANCE] = self._provenance(ask)
             out.append(answer)

@@ -27,11 +27,13 @@ class Recorded:
     Attributes:
         idle: seconds that calls take a server that does nothing else.
         unread: what calls count as that were not read.
+        given_up: whether the server ends calls as they are.
     """
 
     now: float = 50.0
     idle: float = 0.0
     unread: tuple[str, ServiceClass] = ("credit", FULL)
+    given_up: bool = False
     outcomes: list[Any] = field(default_factory=list)
     versions: list[Any] = field(default_factory=list)
     rows: list[Any] = field(default_factory=list)
@@ -44,6 +46,9 @@ class Recorded:
 
     def is_over(self, ticket: int, now: float) -> bool:
         return self.open_calls.end(ticket, now)
+
+    def has_given_up(self) -> bool:
+        return self.given_up
 
     def reads(self, *key: Any) -> None:
         self.read.append(key)
@@ -253,3 +258,11 @@ def test_hanging_up_is_recorded() -> None:
         told.now += passed
         call.hung_up()
     assert [outcome[3] for outcome in told.outcomes] == [CANCELLED, DEADLINE]
+
+
+def test_a_server_that_gives_up_is_to_blame() -> None:
+    told = Recorded(given_up=True)
+    call = told.call()
+    call.asks("credit", REALTIME, math.inf)
+    call.hung_up()
+    assert told.outcomes[0][3] is grpc.StatusCode.UNAVAILABLE

@@ -3,7 +3,10 @@ not."""
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,14 @@ import grpc
 import pytest
 from cascade_proto import headers as names
 from cascade_proto import synthesis_pb2 as pb
+from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from cascade_server.config import ServerConfig
 from cascade_server.counts.idle_times import ENOUGH
+from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import DeadlinePassed, TooMuch
+from cascade_server.objectives.burn import Events
+from cascade_server.services.unread_calls import UnreadCalls
+from cascade_server.transport.headers import head_of
 
 from tests.releases import TABLE
 from tests.server.messages import ask
@@ -43,9 +51,18 @@ def level(server: Running) -> pb.GetServiceLevelResponse:
     return server.stub.GetServiceLevel(pb.GetServiceLevelRequest())
 
 
+def availability(server: Running) -> dict[str, pb.ObjectiveStatus]:
+    """Objectives that have counted anything, by name; how long answers took is none of them."""
+    return {
+        each.name: each
+        for each in level(server).objectives
+        if each.kind == pb.OBJECTIVE_KIND_AVAILABILITY and each.total
+    }
+
+
 def bad(server: Running) -> dict[str, int]:
-    """Events that were not good, of the objectives that have any."""
-    found = {each.name: each.total - each.good for each in level(server).objectives}
+    """Calls that were not answered, of the objectives that have any."""
+    found = {name: each.total - each.good for name, each in availability(server).items()}
     return {name: number for name, number in found.items() if number}
 
 
@@ -72,7 +89,7 @@ class TestAtTheHeaders:
         server.stub.Synthesize(ask())
         refusing()
         refused(server, 1000)
-        (found,) = (e for e in level(server).objectives if e.total - e.good)
+        (found,) = availability(server).values()
         assert (found.name, found.good, found.total) == (f"{TABLE}-realtime-availability", 1, 1001)
         # All but one failed where a thousandth may.
         assert found.budget_remaining == pytest.approx(1 - 1000 / 1001 / 0.001)
@@ -116,6 +133,55 @@ class TestAtTheHeaders:
         stepping = server.server.service.dispatcher.stepping
         stepping.look()
         assert stepping.down(TABLE) == 1
+
+
+class TestCutShort:
+    """Calls that the server ends, not their callers."""
+
+    def test_a_server_that_has_no_time_left(
+        self, repository: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        config = ServerConfig(repository=repository, port=0, drain_seconds=0.0)
+        inside, go_on = threading.Event(), threading.Event()
+        denoise = Runtime.denoise
+
+        def held(self: Runtime, *args: Any) -> Any:
+            inside.set()
+            assert go_on.wait(30)
+            return denoise(self, *args)
+
+        with ExitStack() as stack:
+            # A channel that outlives the server, else it would hang up first.
+            with running(config) as server:
+                monkeypatch.setattr(Runtime, "denoise", held)
+                channel = stack.enter_context(grpc.insecure_channel(server.target))
+                stub: Any = SynthesisStub(channel)  # type: ignore[no-untyped-call]
+                call = stub.Generate(pb.GenerateRequest(table=TABLE, count=64))
+                assert inside.wait(30)
+            assert call.code() is grpc.StatusCode.UNAVAILABLE
+        go_on.set()
+        found = {s.objective.name: s.events for s in server.server.sla.ledger.report().statuses}
+        assert found[f"{TABLE}-offline-availability"] == Events(good=0, total=1)
+
+    def test_a_transport_that_has_no_room(self, server: Running) -> None:
+        """For a message, which therefore nobody has read."""
+        refused = UnreadCalls(server.server.sla).refused
+        paths = ("Synthesis/Synthesize", "Synthesis/Generate", "Synthesis/ListTables")
+        for path in paths:
+            head = head_of(
+                [
+                    (b":method", b"POST"),
+                    (b":scheme", b"http"),
+                    (b":path", f"/cascade.v1.{path}".encode()),
+                    (b"content-type", b"application/grpc"),
+                    (b"cascade-table", OTHER.encode()),
+                ]
+            )
+            refused(head, 0.0, math.inf, EXHAUSTED)
+        assert bad(server) == {
+            f"{OTHER}-realtime-availability": 1,
+            f"{OTHER}-offline-availability": 1,
+        }
 
 
 class TestCallersOwn:

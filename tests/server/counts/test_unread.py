@@ -61,7 +61,7 @@ def test_whatever_the_order_and_the_pace(credit: int, adult: int, refusals: int)
     """Calls that are read in a pattern, with some refused after each: shares are the pattern's."""
     asked = RecentlyAsked({"credit", "adult"}, REALTIME)
     found: Counter[object] = Counter()
-    for key in ([CREDIT] * credit + [ADULT] * adult) * (20 * LAST // (credit + adult)):
+    for key in ([CREDIT] * credit + [ADULT] * adult) * (4 * LAST // (credit + adult)):
         asked.add(key)
         found += counted(asked, refusals)
     share = found[CREDIT] / found.total()

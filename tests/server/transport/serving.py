@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import grpc
 import uvloop
 from cascade_server.transport import TransportLimits, TransportServer
-from cascade_server.transport.rpc import Arrival, Outcome, Status
+from cascade_server.transport.outcomes import Arrival, Outcome, Status
 from cascade_server.transport.turns import Grouped
 
 T = TypeVar("T")
@@ -142,13 +142,18 @@ class Group:
 
 @dataclass(frozen=True)
 class Serving:
-    """A transport that listens."""
+    """A transport that listens.
+
+    Attributes:
+        refused: paths and codes of the calls that it has ended for want of room.
+    """
 
     port: int
     server: TransportServer
     service: Service
     group: Group
     loop: asyncio.AbstractEventLoop
+    refused: list[tuple[str, grpc.StatusCode]]
 
     @property
     def target(self) -> str:
@@ -173,11 +178,19 @@ def serving(
         service, group = Service(), Group()
         groups: Mapping[str, Grouped] = {f"/{SERVICE}/Grouped": group}
         given = {"streams": MOST_STREAMS, "message_bytes": MOST_BYTES, **limits}
-        server = TransportServer(groups, TransportLimits(**given), max_age=max_age, clock=clock)
+        refused: list[tuple[str, grpc.StatusCode]] = []
+        server = TransportServer(
+            groups,
+            TransportLimits(**given),
+            max_age=max_age,
+            clock=clock,
+            refusing=lambda head, _arrived, _deadline, code: refused.append((head.path, code)),
+        )
         server.add_generic_rpc_handlers((service.handlers(),))
         port = await server.start("127.0.0.1", 0, False)
         stop = box["stop"] = asyncio.Event()
-        box["serving"] = Serving(port, server, service, group, asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        box["serving"] = Serving(port, server, service, group, loop, refused)
         started.set()
         await stop.wait()
         await server.stop(0)

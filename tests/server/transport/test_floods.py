@@ -167,12 +167,15 @@ class TestWhatIsKept:
     def test_bombs_are_counted_and_let_go(self) -> None:
         """Each inflates to 4 MiB; two may be kept."""
         bomb = message(gzip.compress(bytes(4 << 20)), flag=1)
-        with serving(held_bytes=9 << 20) as transport, Peer(transport.port) as peer:
+        with serving(held_bytes=9 << 20, inflation=2000) as transport, Peer(transport.port) as peer:
             streams = [peer.begin(request("Wait", ("grpc-encoding", "gzip"))) for _ in range(4)]
             for stream in streams:
                 peer.send(stream, bomb)
             peer.until(lambda: len(peer.ended) == 2)
             assert [peer.answers[stream].status for stream in sorted(peer.ended)] == ["8", "8"]
+            # Their callers have done nothing that is not allowed: it is known whose fault it is.
+            full = ("/test.Service/Wait", grpc.StatusCode.RESOURCE_EXHAUSTED)
+            assert transport.refused == [full] * 2
             assert transport.server.held.size == 2 * (4 << 20)
             for stream in set(streams) - peer.ended:
                 peer.h2.reset_stream(stream)
@@ -181,7 +184,7 @@ class TestWhatIsKept:
 
     def test_bombs_of_a_stream_are_inflated_one_at_a_time(self) -> None:
         bomb = message(gzip.compress(b" " * (2 << 20) + b"1"), flag=1)
-        with serving(held_bytes=3 << 20) as transport, Peer(transport.port) as peer:
+        with serving(held_bytes=3 << 20, inflation=2000) as transport, Peer(transport.port) as peer:
             stream = peer.begin(request("Sum", ("grpc-encoding", "gzip")))
             peer.send(stream, bomb * 20)
             assert peer.answer(stream).messages == [b"20"]

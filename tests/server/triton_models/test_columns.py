@@ -164,7 +164,9 @@ def any_request(of: Table, rng: np.random.Generator) -> Sent:
     names = [name for name in schema.names if name != "big"]
     known = [name for name in names if rng.random() < 0.6 and not frame[name].null.any()]
     if rng.random() < 0.2 or not known:
-        values = np.stack([of.row.numbers(at, frame[n]) for at, n in enumerate(schema.names)], 1)
+        values = np.stack(
+            [of.row.codec.rows.to_numbers(at, frame[n]) for at, n in enumerate(schema.names)], 1
+        )
         values[rng.random(values.shape) < 0.5] = NAN
         if "big" in schema.names:
             values[:, schema.names.index("big")] = NAN

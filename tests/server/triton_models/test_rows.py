@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cascade_proto.cells import ABSENT_STATE, NULL_STATE
 from cascade_server.cascade import synthesis
 from cascade_server.cascade.router import Route
 from cascade_server.deadline import Work
@@ -22,13 +21,12 @@ from cascade_server.triton_models import asked
 from cascade_server.triton_models.joined import calls, drawn_together
 from cascade_server.triton_models.outlook import GAP_SECONDS, Outlooks, Turn, waited
 from cascade_server.triton_models.quick import Ask, Quick
-from cascade_server.triton_models.row_lookup import RowLookup
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor
 from cascade_server.wire.parameters import check_parameters
-from cascade_tables import Codec, ColumnData, Frame, ValueNotAllowed, infer_schema, load_release
+from cascade_tables import ValueNotAllowed, load_release
 from numpy.typing import NDArray
 
-from tests.releases import TABLE, make_release
+from tests.releases import TABLE, every_kind, make_release
 from tests.server.triton_models.backend_utils import install
 
 ALLOWED = ("seed", "draws", "fidelity", "timeout", "explain", "log_likelihood")
@@ -144,103 +142,8 @@ def bundled(table: str) -> RowTensor:
 
 
 def wide() -> RowTensor:
-    """A column of every kind: listed and binned, NULLs, point masses, whole and not, categories
-    that fold, numbers that floats do not tell apart."""
-    rng = np.random.default_rng(3)
-    n = 3000
-    none, some = np.zeros(n, bool), rng.random(n) < 0.2
-    mass = np.where(rng.random(n) < 0.4, 0.0, rng.normal(0, 1e3, n))
-    big = 2**60 + rng.integers(0, 2**20, n)
-    start = np.datetime64("2026-01-01", "us")
-    labels = np.array(["a", "b", "c", "rare"], object)[rng.choice(4, n, p=[0.5, 0.3, 0.199, 0.001])]
-    frame = Frame(
-        {
-            "real": ColumnData(np.round(mass, 2), some),
-            "real_listed": ColumnData(rng.choice([0.5, 1.25, -3.0], n), none),
-            "whole": ColumnData(rng.integers(-5000, 5000, n), some, "int32"),
-            "whole_listed": ColumnData(rng.integers(0, 5, n), some, "int8"),
-            "big": ColumnData(big, none, "int64"),
-            "at": ColumnData(start + rng.integers(0, 10**15, n).astype("timedelta64[us]"), some),
-            "flag": ColumnData(rng.random(n) < 0.5, some),
-            "label": ColumnData(labels, some),
-        }
-    )
-    return RowTensor(Codec.fit(infer_schema(frame), frame))
-
-
-@pytest.mark.parametrize("table", ["wide", "credit", "adult"])
-class TestLookup:
-    """What one look-up gives is what each column's codec gives, or it gives nothing."""
-
-    @pytest.fixture
-    def tensor(self, table: str) -> RowTensor:
-        return wide() if table == "wide" else bundled(table)
-
-    def probes(self, tensor: RowTensor, at: int) -> NDArray[np.float64]:
-        """Numbers at a column's edges, beside them, between them, and beyond."""
-        column, codec = tensor.columns[at], tensor.codec.columns[at]
-        known = [float(number) for number in getattr(codec, "edges", [])]
-        known += [float(mass) for mass in column.point_masses]
-        listed = codec.listed or ()
-        known += [float(v) for v in listed if isinstance(v, int | float) and v is not None]
-        known += [*map(float, range(len(tensor.labels(at))))]
-        known += [float(b) for b in (column.minimum, column.maximum) if b is not None]
-        points = np.array(known)
-        near = [points + d for d in (0, 1, -1, 0.5, 1e-3)]
-        near += [np.nextafter(points, math.inf), np.nextafter(points, -math.inf)]
-        near.append(np.array([math.inf, -math.inf, 1e300, -1e300, -0.0]))
-        return np.unique(np.concatenate(near))
-
-    def test_of_every_number_of_a_column(self, tensor: RowTensor, table: str) -> None:
-        lookup = RowLookup(tensor)
-        refused = 0
-        for at, column in enumerate(tensor.columns):
-            slots = slice(*np.searchsorted(tensor.codec.layout.column, [at, at + 1]).tolist())
-            looked_up = 0
-            for number in self.probes(tensor, at).tolist():
-                values = np.full((1, len(tensor.columns)), NAN)
-                values[0, at] = number
-                found = lookup.encode(values, None)
-                try:
-                    given = tensor.given(values, tensor.states(values, None))
-                    encoded = tensor.codec.encode_partial(given, 1)
-                except (BadRequest, ValueNotAllowed):
-                    assert found is None, (column.name, number)
-                    refused += 1
-                    continue
-                if found is None:  # not one of those that are listed
-                    continue
-                looked_up += 1
-                np.testing.assert_array_equal(found[0], encoded.tokens, f"{column.name} {number}")
-                np.testing.assert_array_equal(found[1], encoded.observed)
-                assert found[1][0, slots].all()
-            assert looked_up > 1 or column.name == "big", column.name
-        assert refused > 100
-
-    def test_of_null_and_what_is_not_known(self, tensor: RowTensor, table: str) -> None:
-        lookup, columns = RowLookup(tensor), tensor.columns
-        for at, column in enumerate(columns):
-            for number in (NAN, 0.0):
-                values = np.full((2, len(columns)), number)
-                states = np.full(values.shape, ABSENT_STATE, np.uint8)
-                states[1, at] = NULL_STATE
-                found = lookup.encode(values, states)
-                if not column.nullable:
-                    assert found is None
-                    continue
-                assert found is not None
-                encoded = tensor.codec.encode_partial(tensor.given(values, states), 2)
-                np.testing.assert_array_equal(found[0], encoded.tokens)
-                np.testing.assert_array_equal(found[1], encoded.observed)
-
-    def test_a_wrong_value_in_a_batch_is_seen(self, tensor: RowTensor, table: str) -> None:
-        lookup = RowLookup(tensor)
-        values = np.full((7, len(tensor.columns)), NAN)
-        found = lookup.encode(values, None)
-        assert found is not None
-        assert not found[1].any()
-        values[5, 0] = math.inf
-        assert lookup.encode(values, None) is None
+    """A column of every kind; see `every_kind`."""
+    return RowTensor(every_kind())
 
 
 def test_requests_without_a_seed_get_rows_of_their_own(runtime: Runtime, row: RowTensor) -> None:

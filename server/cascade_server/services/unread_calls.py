@@ -1,0 +1,40 @@
+"""Calls that the transport ends before any service is told of them, counted all the same."""
+
+from __future__ import annotations
+
+import grpc
+from cascade_proto import inference_pb2, synthesis_pb2
+
+from cascade_server.counts.sla import Sla
+from cascade_server.terms import ServiceClass
+from cascade_server.transport.headers import Head
+from cascade_server.wire.announced import announced
+
+SYNTHESIS = synthesis_pb2.DESCRIPTOR.services_by_name["Synthesis"].full_name
+INFERENCE = inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+# What a call counts as by its path alone; those of other paths are in no objective. Of a stream it
+# is the requests that are counted.
+COUNTED = {
+    f"/{SYNTHESIS}/Synthesize": ServiceClass.REALTIME,
+    f"/{SYNTHESIS}/Generate": ServiceClass.OFFLINE,
+    f"/{INFERENCE}/ModelInfer": ServiceClass.REALTIME,
+}
+
+
+class UnreadCalls:
+    """Counts them; see `RecentlyAsked` for whose they are.
+
+    Args:
+        sla: where calls are counted.
+    """
+
+    def __init__(self, sla: Sla) -> None:
+        self._sla = sla
+
+    def refused(self, head: Head, arrived: float, deadline: float, code: grpc.StatusCode) -> None:
+        """A call has been ended for no fault of its caller's; as `TransportServer` tells it."""
+        service = COUNTED.get(head.path)
+        if service is not None:
+            call = self._sla.call(service, arrived)
+            call.announces(*announced(head.headers), deadline)
+            call.ends(code)
