@@ -76,7 +76,6 @@ class Supervisor:
     """Starts crews, starts again who dies, stops them all.
 
     Args:
-        director: decides.
         draining: is told when all are asked to stop.
         grace: seconds that they may take to drain.
         config: of starting again.
@@ -84,12 +83,12 @@ class Supervisor:
 
     def __init__(
         self,
-        director: Director,
         draining: Callable[[], None],
         grace: float,
         config: RestartConfig | None = None,
     ) -> None:
-        self._director, self._draining, self._grace = director, draining, grace
+        self._draining, self._grace = draining, grace
+        self._director: Director
         self._config = config or RestartConfig()
         self._crews: list[Crew] = []
         self._selector = selectors.DefaultSelector()
@@ -126,16 +125,20 @@ class Supervisor:
 
     # Its own life.
 
-    def run(self, begin: Callable[[], None], last: Callable[[Crew], bool]) -> None:
+    def run(
+        self, director: Director, begin: Callable[[], None], last: Callable[[Crew], bool]
+    ) -> None:
         """Until SIGTERM or SIGINT; returns when all processes have ended.
 
         Args:
+            director: decides.
             begin: starts the first crews.
             last: whether a crew is stopped after those that are not.
 
         Raises:
             ServerError: what the director raises.
         """
+        self._director = director
         wakeup, signals = os.pipe()
         os.set_blocking(wakeup, False)
         os.set_blocking(signals, False)
