@@ -100,8 +100,9 @@ def decoded(request: CheckedRequest, tokens: Tokens) -> dict[str, Values]:
     if given:
         missing = tuple(name for name in missing if name not in given or _has_absent(given[name]))
     # One row, what a payment waits for, needs no arrays.
-    cells = codec.decode_listed(tokens[0].tolist(), missing) if request.total == 1 else {}
-    drawn = codec.decode_columns(tokens, request.rng, [n for n in missing if n not in cells])
+    alone = request.total == 1
+    cells = codec.decode_row(tokens[0].tolist(), request.rng, missing) if alone else {}
+    drawn = {} if alone else codec.decode_columns(tokens, request.rng, missing)
     out: dict[str, Values] = {}
     for name in request.names:
         if name in cells:

@@ -142,10 +142,11 @@ class Turns:
         held: list[Exchange] = []
         for number, exchange in enumerate(waiting):
             caller = exchange.caller
-            if len(taken) == most or caller.paused:
+            if len(taken) == most:
                 held += waiting[number:]
                 break
-            if len(taken) >= room and caller.patient:
+            # What has to be inflated waits until it may be, and keeps nobody else waiting.
+            if caller.paused or (len(taken) >= room and caller.patient):
                 held.append(exchange)
             elif caller.open():
                 taken.append(exchange)

@@ -8,12 +8,12 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from cascade_server.transport.budgets import Inflation
 from cascade_server.transport.headers import Fields, Head
-from cascade_server.transport.rpc import Arrival, Rpc, Status, last_block
+from cascade_server.transport.outcomes import Arrival, Status, last_block
+from cascade_server.transport.rpc import Rpc
 
 # Calls that handlers begin with in a turn of the event loop.
-ALONE_A_TURN = 16
+ALONE_A_TURN = 4
 
 
 class Grouped(Protocol):
@@ -37,7 +37,6 @@ class CallTurns:
 
     Args:
         grouped: who takes the calls of a method together; by path.
-        inflation: paces the inflating of messages.
         soon: has something called once all that the system has for us now is read.
         clock: monotonic seconds.
     """
@@ -45,13 +44,12 @@ class CallTurns:
     def __init__(
         self,
         grouped: Mapping[str, Grouped],
-        inflation: Inflation,
         soon: Callable[[Callable[[], None]], None],
         clock: Callable[[], float],
     ) -> None:
         self._grouped = dict(grouped)
         self._alone: deque[Rpc] = deque()
-        self._inflation, self._soon, self._clock = inflation, soon, clock
+        self._soon, self._clock = soon, clock
         self._is_due = False
 
     def refuses(self, head: Head) -> bytes | None:
@@ -85,12 +83,14 @@ class CallTurns:
     def _turn(self) -> None:
         """Take what has come."""
         self._is_due = False
-        begun = 0
-        while self._alone and begun < ALONE_A_TURN and not self._inflation.pauses:
+        for _ in range(min(ALONE_A_TURN, len(self._alone))):
             rpc = self._alone.popleft()
             # Of who has gone before the turn came there is nothing to be done.
-            if not rpc.ended and rpc.open():
+            if rpc.ended:
+                continue
+            if rpc.is_unary and rpc.paused:
+                self._alone.append(rpc)
+            elif rpc.open():
                 rpc.start()
-                begun += 1
         if self._alone:
             self._come_round()

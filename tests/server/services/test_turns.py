@@ -107,15 +107,15 @@ class TestOrder:
         bench.turn()
         assert bench.answered == [(["whole"], 0)]
 
-    def test_what_is_not_to_be_opened_yet_waits_and_those_behind_it_too(self) -> None:
+    def test_what_is_not_to_be_opened_yet_waits_and_keeps_nobody_waiting(self) -> None:
         bench, inflated = Bench(), Caller()
         inflated.paused = True
-        bench.add("first")
         bench.add("large", caller=inflated)
+        bench.add("small")
         bench.turn()
         inflated.paused = False
         bench.turn()
-        assert bench.answered == [(["first"], 1), (["large"], 0)]
+        assert bench.answered == [(["small"], 1), (["large"], 0)]
 
 
 class TestRoom:

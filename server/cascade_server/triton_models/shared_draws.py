@@ -12,7 +12,7 @@ from cascade_server.engines.runtime import Mask, Noise, Tokens
 Draw = Callable[[Tokens, Mask, Noise], Tokens]
 
 
-def drawn_together(
+def draw_together(
     requests: Sequence[CheckedRequest], width: int, most: int, draw: Draw
 ) -> list[Tokens]:
     """Draw the rows of some requests.

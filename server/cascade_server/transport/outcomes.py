@@ -1,0 +1,78 @@
+"""How a unary call comes, and how a call ends: what whoever takes calls together deals in."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import grpc
+
+from cascade_server.transport import blocks
+from cascade_server.transport.headers import Metadata
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a call ends.
+
+    Attributes:
+        code: gRPC's.
+        message: for the caller.
+        metadata: sent after the answer.
+    """
+
+    code: grpc.StatusCode
+    message: str = ""
+    metadata: Metadata = ()
+
+
+OK = Status(grpc.StatusCode.OK)
+
+
+def trailers(status: Status) -> bytes:
+    """The block after an answer's messages."""
+    metadata = tuple((name, value) for name, value in status.metadata)
+    return blocks.trailers(status.code.value[0], status.message, metadata)
+
+
+def last_block(status: Status) -> bytes:
+    """The block of an answer that has no messages."""
+    return blocks.INITIAL + trailers(status)
+
+
+# Of a unary call: its message, or how it failed.
+Outcome: TypeAlias = bytes | Status
+
+
+class Arrival(Protocol):
+    """A unary call that has sent all, before anything was done about it.
+
+    Attributes:
+        message: as it was sent, once it is opened.
+        arrived, deadline: monotonic seconds; infinite where there is no deadline.
+    """
+
+    message: bytes
+    arrived: float
+    deadline: float
+
+    @property
+    def gone(self) -> bool:
+        """Whether an answer would go nowhere."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether its message is not to be inflated in this turn: enough has been."""
+
+    def open(self) -> bool:
+        """Have the message be there; False: it cannot be, and the call has ended."""
+
+    def ends(self, outcome: Outcome) -> None:
+        """End the call with its one message, or a status."""
+
+    def start(self, work: Coroutine[Any, Any, Outcome]) -> None:
+        """Run what says how the call ends in a task of its own, which ends with the call."""
+
+    def time_remaining(self) -> float | None:
+        """Seconds to the deadline, 0 if it has passed; None: there is none."""
