@@ -44,7 +44,7 @@ def refusing(server: Running, monkeypatch: pytest.MonkeyPatch) -> Callable[[], N
     def full(*_: Any) -> None:
         raise TooMuch("full", pushback_ms=1)
 
-    return lambda: monkeypatch.setattr(server.server.service, "admit", full)
+    return lambda: monkeypatch.setattr(server.server.service.dispatcher.gate, "admit", full)
 
 
 def level(server: Running) -> pb.GetServiceLevelResponse:
@@ -210,7 +210,7 @@ class TestCallersOwn:
         def late(*_: Any) -> None:
             raise DeadlinePassed("too late")
 
-        monkeypatch.setattr(server.server.service, "plan", late)
+        monkeypatch.setattr("cascade_server.services.answering.check", late)
         for share in (0.5, 100):
             timeout = round(1e6 * share * needed)
             with pytest.raises(grpc.RpcError):
