@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeAlias
 import grpc
 
 from cascade_server.transport.budgets import Held, Inflation
+from cascade_server.transport.call import Call
 from cascade_server.transport.connection import Connection
 from cascade_server.transport.frames import Broken, Code
 from cascade_server.transport.headers import Head
@@ -288,10 +289,10 @@ class TransportServer:
         """A unary call has sent all; a streaming one has begun."""
         self._turns.came(rpc)
 
-    def refused(self, rpc: Rpc, code: grpc.StatusCode) -> None:
+    def refused(self, call: Call, code: grpc.StatusCode) -> None:
         """A call has been ended that nobody was told of, for no fault of its caller's."""
         if self._refusing is not None:
-            self._refusing(rpc.head, rpc.arrived, rpc.deadline, code)
+            self._refusing(call.head, call.arrived, call.deadline, code)
 
     def behind(self, connection: Connection) -> None:
         """A connection has more to go through than a turn allows."""

@@ -13,7 +13,8 @@ import grpc
 
 from cascade_server.transport.budgets import Inflation
 from cascade_server.transport.headers import Fields, Head
-from cascade_server.transport.rpc import Arrival, Outcome, Rpc, Status, last_block
+from cascade_server.transport.outcomes import Arrival, Outcome, Status, last_block
+from cascade_server.transport.rpc import Rpc
 
 log = logging.getLogger("cascade.server")
 
