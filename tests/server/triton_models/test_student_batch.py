@@ -17,11 +17,11 @@ from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import BadRequest
 from cascade_server.terms import Tier, Wanted
-from cascade_server.triton_models import asked
-from cascade_server.triton_models.joined import calls, drawn_together
+from cascade_server.triton_models import table_requests
 from cascade_server.triton_models.outlook import GAP_SECONDS, Outlooks, Turn, waited
-from cascade_server.triton_models.quick import Ask, Quick
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor
+from cascade_server.triton_models.shared_draws import calls, draw_plans
+from cascade_server.triton_models.student_batch import BatchRequest, StudentBatch
 from cascade_server.wire.parameters import check_parameters
 from cascade_tables import ValueNotAllowed, load_release
 from numpy.typing import NDArray
@@ -49,8 +49,8 @@ def row(runtime: Runtime) -> RowTensor:
 def plan(runtime: Runtime, row: RowTensor, given: dict[str, NDArray[Any]], **how: Any) -> Any:
     """A request, the way of all."""
     parameters = check_parameters(how, ALLOWED)
-    columns = asked.as_columns(*asked.checked_row(given, row), row)
-    request = asked.to_request(columns, (ROW,), parameters, row, 1, TABLE)
+    columns = table_requests.as_columns(*table_requests.checked_row(given, row), row)
+    request = table_requests.to_request(columns, (ROW,), parameters, row, 1, TABLE)
     return synthesis.plan(request, runtime, Work(math.inf), 4096)
 
 
@@ -59,10 +59,10 @@ def alone(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """What the embedded server answers, as `row` and its states."""
     job = plan(runtime, row, given, **how)
-    (tokens,) = drawn_together([job], runtime.student_noise, 1024, runtime.draw_student)
+    (tokens,) = draw_plans([job], runtime.student_noise, 1024, runtime.draw_student)
     option = Outlooks().options(1, 1, Wanted.FAST, 0, 0.0)[1]
     answer = synthesis.pack(job, synthesis.Drawn(tokens, option, None, None, 0.0, 0.0))  # type: ignore[arg-type]
-    return asked.as_row(answer, row)
+    return table_requests.as_row(answer, row)
 
 
 async def test_a_teacher_that_comes_late_takes_no_number_of_the_students(
@@ -75,7 +75,7 @@ async def test_a_teacher_that_comes_late_takes_no_number_of_the_students(
     given = {ROW: np.full((1, 6), NAN)}
     plans = [plan(runtime, row, given, seed=7, draws=4) for _ in range(2)]
     first, shared = plans
-    (expected,) = drawn_together([first], runtime.student_noise, 1024, runtime.draw_student)
+    (expected,) = draw_plans([first], runtime.student_noise, 1024, runtime.draw_student)
     inside_bins = first.rng.random(4)
 
     def student(*inputs: Any) -> NDArray[np.int32]:
@@ -90,7 +90,7 @@ async def test_a_teacher_that_comes_late_takes_no_number_of_the_students(
     with ThreadPoolExecutor(1) as threads:
         model._threads = threads
         never = asyncio.get_running_loop().create_future()
-        tokens, bins, overtaken = await model._slowly(Job(shared, (), route), never, 0)
+        tokens, bins, overtaken = await model._answer_later(Job(shared, (), route), never, 0)
     assert overtaken
     np.testing.assert_array_equal(tokens, expected)
     np.testing.assert_array_equal(bins, inside_bins)
@@ -116,7 +116,7 @@ def test_a_batch_gives_each_request_what_it_gets_alone(
     rng = np.random.default_rng(seed)
     given = requests(row, rng)
     how = [{"seed": seed + at, "draws": 1 + at % 3} for at in range(len(given))]
-    quick, asks = Quick(row, runtime), []
+    quick, asks = StudentBatch(row, runtime), []
     for each, parameters in zip(given, how, strict=True):
         asks.append(_ask(quick, each, (ROW, ROW_STATE), **parameters))
     rows = quick.encode(asks)
@@ -125,7 +125,7 @@ def test_a_batch_gives_each_request_what_it_gets_alone(
         at
         for end, ask in zip(ends, asks, strict=True)
         for at in range(end - ask.rows, end)
-        for _ in range(ask.how.draws)
+        for _ in range(ask.options.draws)
     ]
     rows = rows.take(places)
     noise, rngs = quick.noise(asks, rows.observed)
@@ -148,7 +148,7 @@ def wide() -> RowTensor:
 
 def test_requests_without_a_seed_get_rows_of_their_own(runtime: Runtime, row: RowTensor) -> None:
     nothing = np.full((1, 6), NAN)
-    quick = Quick(row, runtime)
+    quick = StudentBatch(row, runtime)
     asks = [_ask(quick, {ROW: nothing}) for _ in range(16)]
     rows = quick.encode(asks)
     noise, rngs = quick.noise(asks, rows.observed)
@@ -158,9 +158,9 @@ def test_requests_without_a_seed_get_rows_of_their_own(runtime: Runtime, row: Ro
 
 
 def _ask(
-    quick: Quick, given: dict[str, NDArray[Any]], outputs: Sequence[str] = (ROW,), **how: Any
-) -> Ask:
-    wanted = quick.how(check_parameters(how, ALLOWED), outputs, as_row=True)
+    quick: StudentBatch, given: dict[str, NDArray[Any]], outputs: Sequence[str] = (ROW,), **how: Any
+) -> BatchRequest:
+    wanted = quick.options(check_parameters(how, ALLOWED), outputs, as_row=True)
     assert wanted is not None
     ask = quick.read(given, wanted)
     assert ask is not None
@@ -185,8 +185,8 @@ def test_what_asks_for_more_goes_the_way_of_all(
     how: dict[str, Any],
 ) -> None:
     arrays = {name: np.full((1, 6 if name == ROW else 1), NAN) for name in given}
-    quick = Quick(row, runtime)
-    wanted = quick.how(check_parameters(how, ALLOWED), outputs, as_row=True)
+    quick = StudentBatch(row, runtime)
+    wanted = quick.options(check_parameters(how, ALLOWED), outputs, as_row=True)
     assert wanted is None or quick.read(arrays, wanted) is None
 
 
@@ -230,14 +230,14 @@ def test_rows_are_cut_into_calls_and_put_together_again(runtime: Runtime, row: R
 
     def draw(most: int) -> list[NDArray[np.int32]]:
         jobs = [plan(runtime, row, nothing, seed=at, draws=5) for at in range(3)]
-        return drawn_together(jobs, runtime.student_noise, most, runtime.draw_student)
+        return draw_plans(jobs, runtime.student_noise, most, runtime.draw_student)
 
     for few, many in zip(draw(4), draw(1024), strict=True):
         np.testing.assert_array_equal(few, many)
 
 
 class TestOutlook:
-    """How long a request has waited, and what it may expect."""
+    """BatchOptions long a request has waited, and what it may expect."""
 
     def test_of_a_busy_model_as_long_as_the_batch_before(self) -> None:
         assert waited(Turn(began=10.0, ended=10.02), 10.02 + GAP_SECONDS / 2) == pytest.approx(
