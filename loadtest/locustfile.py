@@ -13,9 +13,11 @@ import json
 import random
 import time
 from argparse import ArgumentParser
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import gevent
 import grpc.experimental.gevent
 from cascade_client import CascadeError, Client
 from cascade_loadtest.outcomes import Recorder
@@ -49,11 +51,37 @@ def _options(parser: ArgumentParser) -> None:
         help="The bundled table whose rows are scored",
     )
     parser.add_argument(
+        "--load-seconds",
+        type=float,
+        default=0.0,
+        help="End so long after the first user is ready to ask, however long that took; 0: never",
+    )
+    parser.add_argument(
         "--outcomes",
         default="",
         include_in_web_ui=False,
         help="Write what every call was given there, as JSON, for `make loadtest` to judge",
     )
+
+
+@cache
+def rows(table: str) -> list[dict[str, Any]]:
+    """Of a bundled table: those that its release has learnt, for it refuses what is beyond."""
+    return read_table(EXAMPLES / table / "train.parquet").to_rows()
+
+
+@events.init.add_listener
+def _read_rows(environment: Environment, **_: Any) -> None:
+    # Before there are users: they would all wait for it.
+    if environment.parsed_options is not None:
+        rows(environment.parsed_options.table)
+
+
+@cache
+def _end_after(environment: Environment, seconds: float) -> None:
+    """Once, by the first user that is ready."""
+    if seconds > 0 and environment.runner is not None:
+        gevent.spawn_later(seconds, environment.runner.quit)
 
 
 @events.quitting.add_listener
@@ -77,13 +105,15 @@ class FraudScoring(User):
     def on_start(self) -> None:
         options = self.environment.parsed_options
         self._table = options.table if options is not None else "credit"
-        rows = read_table(EXAMPLES / self._table / "test.parquet").to_rows()
-        self._transactions = Transactions(rows, TARGETS[self._table], random.Random())
+        target_column = TARGETS[self._table]
+        self._transactions = Transactions(rows(self._table), target_column, random.Random())
         target = (self.host or "").removeprefix("http://").rstrip("/")
         self._client = Client(target)
         self._client.wait_ready(30)
         # What the table looks like is known before the first transaction comes.
         self._client.describe(self._table, timeout=10)
+        if options is not None:
+            _end_after(self.environment, options.load_seconds)
 
     def on_stop(self) -> None:
         self._client.close()

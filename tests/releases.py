@@ -47,6 +47,31 @@ def payments(rows: int = 800, seed: int = 0) -> Frame:
     )
 
 
+def every_kind() -> Codec:
+    """A made-up table's codec: listed and binned columns of every kind, NULLs, point masses, whole
+    numbers and not, categories that fold, numbers that floats do not tell apart."""
+    rng = np.random.default_rng(3)
+    n = 3000
+    none, some = np.zeros(n, bool), rng.random(n) < 0.2
+    mass = np.where(rng.random(n) < 0.4, 0.0, rng.normal(0, 1e3, n))
+    big = 2**60 + rng.integers(0, 2**20, n)
+    start = np.datetime64("2026-01-01", "us")
+    labels = np.array(["a", "b", "c", "rare"], object)[rng.choice(4, n, p=[0.5, 0.3, 0.199, 0.001])]
+    frame = Frame(
+        {
+            "real": ColumnData(np.round(mass, 2), some),
+            "real_listed": ColumnData(rng.choice([0.5, 1.25, -3.0], n), none),
+            "whole": ColumnData(rng.integers(-5000, 5000, n), some, "int32"),
+            "whole_listed": ColumnData(rng.integers(0, 5, n), some, "int8"),
+            "big": ColumnData(big, none, "int64"),
+            "at": ColumnData(start + rng.integers(0, 10**15, n).astype("timedelta64[us]"), some),
+            "flag": ColumnData(rng.random(n) < 0.5, some),
+            "label": ColumnData(labels, some),
+        }
+    )
+    return Codec.fit(infer_schema(frame), frame)
+
+
 def make_release(
     repository: Path,
     table: str = TABLE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cascade_proto import synthesis_pb2 as pb
 
 from benchmarks.attacks.attacker import Attack, Script
-from benchmarks.attacks.floods import by_stream, flood, trickle
+from benchmarks.attacks.floods import by_stream, flood, nothing, trickle
 from benchmarks.attacks.wire import (
     DATA,
     END_HEADERS,
@@ -106,12 +106,6 @@ def half_open() -> Script:
         yield 0.5
 
 
-def idle() -> Script:
-    """Nothing."""
-    while True:
-        yield 0.5
-
-
 BODIES = (
     bombs_of(SYNTHESIZE, 16),
     bombs_of(STREAM, 16),
@@ -202,8 +196,8 @@ BODIES = (
         connections=100,
     ),
     Attack("half_open_calls", "calls that stand", half_open, connections=50),
-    Attack("idle_connections", "connections that stand", idle, connections=500),
-    Attack("silent_connections", "connections that stand", idle, connections=500, preface=b""),
+    Attack("idle_connections", "connections that stand", nothing, connections=500),
+    Attack("silent_connections", "connections that stand", nothing, connections=500, preface=b""),
     Attack(
         "connections_that_come_and_go",
         "connections",

@@ -75,6 +75,12 @@ def trickle(parts: bytes, seconds: float, first: bytes = b"") -> Callable[[], Sc
     return script
 
 
+def nothing() -> Script:
+    """Nothing at all."""
+    while True:
+        yield 0.5
+
+
 def one_byte_continuations(stream: int) -> bytes:
     """A block of 15 kB, a byte a frame."""
     block = head(SYNTHESIZE, *((b"x-%d" % number, b"v" * 900) for number in range(15)))
@@ -89,6 +95,7 @@ SIXTEEN = b"".join(begin(1 + 2 * number, STREAM) for number in range(16))
 AN_END = begin(1, HEALTH, end=True)
 
 FLOODS = (
+    Attack("nothing", "none: how far this machine's own noise goes", nothing, connections=1),
     Attack("empty_data", "work for no bytes", flood(frame(DATA, 0, 1), first=UNFINISHED)),
     Attack(
         "empty_data_many_streams",

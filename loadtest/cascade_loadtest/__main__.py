@@ -24,6 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from cascade_client import CascadeError, Client
 from rich.console import Console
 from rich.table import Table
 
@@ -36,8 +37,10 @@ from cascade_loadtest.sla import Verdict, judge, load
 # Beside the package in a checkout.
 FOLDER = Path(__file__).resolve().parents[1]
 LONGEST_SECONDS, MOST_USERS = 3600.0, 10_000
-# That Locust may take to start its users and to end, beside the time of the load.
-MORE_SECONDS = 120.0
+# Seconds that Locust's users may take to be ready, and that it may then take to end.
+START_SECONDS, END_SECONDS = 60.0, 60.0
+# That a server may take to be ready, where it is there already.
+READY_SECONDS = 5.0
 console = Console(highlight=False)
 
 
@@ -86,16 +89,23 @@ def locust(options: argparse.Namespace, target: str) -> Any:
     """Run Locust without its page; what `outcomes.Recorder` kept of every call.
 
     Raises:
-        LoadFailed: it is not installed, or did not end as it should; says what it wrote last.
+        LoadFailed: it is not installed, the server is not ready, or Locust did not end as it
+            should; says what it wrote last.
     """
     if find_spec("locust") is None:
         raise LoadFailed("Locust is not installed; pip install 'cascade-synthesis[loadtest]'")
+    try:
+        with Client(target) as client:
+            client.wait_ready(READY_SECONDS)
+    except CascadeError as exc:
+        raise LoadFailed(str(exc)) from exc
     with tempfile.TemporaryDirectory(prefix="loadtest-") as folder:
         outcomes = Path(folder) / "outcomes.json"
         command = [sys.executable, "-m", "locust", "-f", str(FOLDER / "locustfile.py")]
         command += ["--headless", "--only-summary", "--host", target]
         command += ["--users", str(options.users), "--spawn-rate", str(options.users)]
-        command += ["--run-time", f"{max(1, round(options.seconds))}s"]
+        command += ["--load-seconds", str(options.seconds)]
+        command += ["--run-time", f"{round(options.seconds + START_SECONDS)}s"]
         command += ["--exit-code-on-error", "0", "--table", options.table]
         command += ["--outcomes", str(outcomes)]
         try:
@@ -105,7 +115,7 @@ def locust(options: argparse.Namespace, target: str) -> Any:
                 text=True,
                 check=False,
                 env=_environment(),
-                timeout=options.seconds + MORE_SECONDS,
+                timeout=options.seconds + START_SECONDS + END_SECONDS,
             )
         except subprocess.TimeoutExpired as exc:
             raise LoadFailed(f"Locust did not end within {exc.timeout:.0f} s") from exc

@@ -42,7 +42,7 @@ from cascade_server.supervision.listening import (
     reserve,
 )
 from cascade_server.supervision.placement import Placement
-from cascade_server.supervision.supervisor import KILL_AFTER
+from cascade_server.supervision.supervisor import KILL_AFTER, Supervisor
 from cascade_server.terms import Tier
 
 # The teacher has what the workers leave of the processors.
@@ -114,17 +114,19 @@ def serve_in_processes(
             of = "" if workers == 1 else f" with {workers} workers"
             say(f"serving on {config.host}:{port}{of} (Ctrl-C stops)")
 
+        supervisor = Supervisor(lambda: say("draining"), config.drain_seconds)
         director = Generations(
             shared,
             releases or ReleaseConfig(),
             source or Folder(config.repository),
             workers,
+            supervisor,
             roles,
             keeper_of,
             told,
             serving,
         )
-        director.supervisor.run(director.begin, director.is_last)
+        supervisor.run(director, director.begin, director.is_last)
         say("stopped")
 
 

@@ -228,8 +228,9 @@ def pack_rows(job: Plan, tokens: NDArray[np.int32], out: pb.Rows) -> None:
         if name not in sent_by_name or ABSENT_STATE in sent_by_name[name].states
     ]
     # One row, what a payment waits for, needs no arrays.
-    cells = codec.decode_listed(tokens[0].tolist(), missing) if job.total == 1 else {}
-    drawn = codec.decode_columns(tokens, job.rng, [name for name in missing if name not in cells])
+    alone = job.total == 1
+    cells = codec.decode_row(tokens[0].tolist(), job.rng, missing) if alone else {}
+    drawn = {} if alone else codec.decode_columns(tokens, job.rng, missing)
     out.count = len(tokens)
     for name in job.names:
         kind = codec.kinds[name]

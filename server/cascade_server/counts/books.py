@@ -68,7 +68,7 @@ class Books:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.config, self.tables, self.clock = config, frozenset(tables), clock
-        self.objectives = config.of(tables)
+        self.objectives = config.for_tables(tables)
         self.sketched = list(product(sorted(tables), ServiceClass, Tier))
         memory = Memory(shared=workers > 0)
         self._since = memory.floats(1)

@@ -49,8 +49,8 @@ class CallCounts:
         ]
         self.row_keys: list[RowKey] = list(product(names, ServiceClass, Tier))
         self.bounds, self._width = bounds, len(bounds) + 1
-        self._at = {key: place for place, key in enumerate(self.keys)}
-        self._row_at = {key: place for place, key in enumerate(self.row_keys)}
+        self._places = {key: place for place, key in enumerate(self.keys)}
+        self._row_places = {key: place for place, key in enumerate(self.row_keys)}
         self.durations = memory.integers(len(self.keys) * self._width).reshape(-1, self._width)
         self.seconds = memory.floats(len(self.keys))
         self.rows = memory.integers(len(self.row_keys))
@@ -60,21 +60,21 @@ class CallCounts:
         self._rows = self.rows.data
 
     def record(self, key: Key, seconds: float) -> None:
-        """The end of a call."""
-        at = self._at[key]
-        self._durations[at * self._width + bisect_left(self.bounds, seconds)] += 1
-        self._seconds[at] += seconds
+        """Add the end of a call, and the seconds that the server took for it."""
+        place = self._places[key]
+        self._durations[place * self._width + bisect_left(self.bounds, seconds)] += 1
+        self._seconds[place] += seconds
 
     def record_rows(self, key: RowKey, rows: int) -> None:
-        """Rows that are on their way."""
-        self._rows[self._row_at[key]] += rows
+        """Add rows of an answer, by who drew them."""
+        self._rows[self._row_places[key]] += rows
 
 
 def added(
-    of: Iterable[CallCounts],
+    parts: Iterable[CallCounts],
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
     """Durations [keys, bounds + 1], seconds [keys] and rows of all together."""
-    found = [(each.durations, each.seconds, each.rows) for each in of]
+    found = [(each.durations, each.seconds, each.rows) for each in parts]
     durations, seconds, rows = (
         np.sum(np.stack(parts), axis=0) for parts in zip(*found, strict=True)
     )
@@ -82,12 +82,12 @@ def added(
 
 
 def caller_faults(
-    of: Sequence[CallCounts],
+    parts: Sequence[CallCounts],
 ) -> dict[tuple[str, ServiceClass, CallerFault], int]:
     """Calls that were not answered through their callers' own fault, where there are any."""
     found: dict[tuple[str, ServiceClass, CallerFault], int] = {}
-    calls = added(of)[0].sum(axis=1).tolist()
-    for (table, service, _, ending), number in zip(of[0].keys, calls, strict=True):
+    calls = added(parts)[0].sum(axis=1).tolist()
+    for (table, service, _, ending), number in zip(parts[0].keys, calls, strict=True):
         fault = caller_fault(ending)
         if fault is not None and number:
             key = (table, service, fault)

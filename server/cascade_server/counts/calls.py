@@ -75,7 +75,7 @@ class Recorder(Protocol):
     def record_version_rows(
         self, table: str, version: int, service: ServiceClass, tier: Tier, rows: int
     ) -> None:
-        """Rows of a version."""
+        """Rows that a version drew, which are on their way to the caller."""
 
 
 class Call:
@@ -193,7 +193,7 @@ class Call:
         self._spent, self._resumed = self._spent + now - self._resumed, now
 
     def resume(self) -> None:
-        """The server's time again."""
+        """The server's time again, after `pause`."""
         self._resumed = self._clock()
 
     def ends(self, code: grpc.StatusCode) -> None:

@@ -126,7 +126,7 @@ class Ledger:
     def record_trial_rows(
         self, table: str, service: ServiceClass, arm: int, tier: Tier, rows: int
     ) -> None:
-        """Likewise, of a trial."""
+        """Count rows of a version on trial (arm 1), or of the stable one (0)."""
         line = self._lines.get((table, service), NOWHERE)
         count_rows(line, self.book.trial.arms[arm], tier, rows)
 
@@ -158,9 +158,9 @@ class Ledger:
         saved = {ring.step: ring for ring in state.rings}
         for ring in self.tally.rings:
             if ring.step in saved:
-                of = saved[ring.step]
-                ring.newest = of.newest
-                ring.cells[:] = rearranged(of, state.names, names, len(ring.cells))
+                found = saved[ring.step]
+                ring.newest = found.newest
+                ring.cells[:] = rearranged(found, state.names, names, len(ring.cells))
         self.books.since = min(self.books.since, state.since)
         self.books.restored = True
 
@@ -192,52 +192,52 @@ class Ledger:
         return tuple(
             Latencies(
                 *key,
-                count=int(of.sum()),
-                quantiles={q: quantile(of, q) for q in QUANTILES},
+                count=int(found.sum()),
+                quantiles={q: quantile(found, q) for q in QUANTILES},
             )
-            for key, of in zip(self.books.sketched, counts, strict=True)
-            if of.any()
+            for key, found in zip(self.books.sketched, counts, strict=True)
+            if found.any()
         )
 
 
 def count(line: Line, counts: memoryview, ending: Ending, seconds: float) -> None:
-    """Add the end of a call to counters."""
+    """Add the end of a call to the counters of availability and latency."""
     if ending is OK:
-        for at in line.availability:
-            counts[at] += 1
-            counts[at + 1] += 1
-        for threshold, at in line.latency:
-            counts[at] += 1
+        for place in line.availability:
+            counts[place] += 1
+            counts[place + 1] += 1
+        for threshold, place in line.latency:
+            counts[place] += 1
             if seconds <= threshold:
-                counts[at + 1] += 1
+                counts[place + 1] += 1
     elif ending in BLAMED:
-        for at in line.availability:
-            counts[at] += 1
+        for place in line.availability:
+            counts[place] += 1
 
 
 def count_rows(line: Line, counts: memoryview, tier: Tier, rows: int) -> None:
-    """Add rows to counters."""
-    for good, at in line.fidelity:
-        counts[at] += rows
+    """Add rows of an answer to the counters of fidelity."""
+    for good, place in line.fidelity:
+        counts[place] += rows
         if tier in good:
-            counts[at + 1] += rows
+            counts[place + 1] += rows
 
 
 def lines(objectives: Collection[Objective]) -> dict[tuple[str, ServiceClass], Line]:
     """Where outcomes are counted, by table and class."""
     found: dict[tuple[str, ServiceClass], Line] = {}
     for number, each in enumerate(objectives):
-        key, at = (each.table, each.service), 2 * number
+        key, place = (each.table, each.service), 2 * number
         line = found.get(key, NOWHERE)
         availability, latency, fidelity = line.availability, line.latency, line.fidelity
         if each.kind is Kind.AVAILABILITY:
-            availability = (*availability, at)
+            availability = (*availability, place)
         elif each.kind is Kind.LATENCY:
             assert each.threshold is not None
-            latency = (*latency, (each.threshold, at))
+            latency = (*latency, (each.threshold, place))
         else:
             good = frozenset(tier for tier in Tier if each.satisfied_by(tier))
-            fidelity = (*fidelity, (good, at))
+            fidelity = (*fidelity, (good, place))
         found[key] = Line(availability, latency, fidelity)
     return found
 

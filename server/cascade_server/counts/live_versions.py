@@ -46,9 +46,9 @@ class LiveVersions:
 
     def __init__(self, tables: Collection[str], memory: Memory) -> None:
         self.tables = frozenset(tables)
-        self._at = {table: FIELDS * number for number, table in enumerate(sorted(tables))}
+        self._rows = {table: FIELDS * number for number, table in enumerate(sorted(tables))}
         # An element of a memoryview is read in a third of the time that NumPy takes.
-        self._numbers = memory.integers(FIELDS * max(1, len(self._at))).data
+        self._numbers = memory.integers(FIELDS * max(1, len(self._rows))).data
         self.events = memory.integers(len(EVENTS))
 
     def put(self, table: str, stable: int, canary: int = 0, share: float = 0.0) -> None:
@@ -60,11 +60,11 @@ class LiveVersions:
             canary: the version on trial; 0: there is none.
             share: of these requests, in [0, 1], that the canary answers.
         """
-        at, numbers = self._at[table], self._numbers
-        numbers[at + SHARE] = 0
-        numbers[at + STABLE] = stable
-        numbers[at + CANARY] = canary
-        numbers[at + SHARE] = round(share * WHOLE)
+        row, numbers = self._rows[table], self._numbers
+        numbers[row + SHARE] = 0
+        numbers[row + STABLE] = stable
+        numbers[row + CANARY] = canary
+        numbers[row + SHARE] = round(share * WHOLE)
 
     def count(self, event: str) -> None:
         """One of `EVENTS` has happened."""
@@ -79,23 +79,23 @@ class LiveVersions:
             loaded: versions that this process has, in increasing order; of others it does not
                 know yet, or not any more.
         """
-        at = self._at.get(table)
-        if at is not None:
+        row = self._rows.get(table)
+        if row is not None:
             numbers = self._numbers
-            if lot * WHOLE < numbers[at + SHARE] and numbers[at + CANARY] in loaded:
-                return numbers[at + CANARY]
-            if numbers[at + STABLE] in loaded:
-                return numbers[at + STABLE]
+            if lot * WHOLE < numbers[row + SHARE] and numbers[row + CANARY] in loaded:
+                return numbers[row + CANARY]
+            if numbers[row + STABLE] in loaded:
+                return numbers[row + STABLE]
         return max(loaded)
 
     def arm(self, table: str, version: int) -> int | None:
         """Of a trial: 0 is the stable version, 1 the canary; None: neither, or there is none."""
-        at = self._at.get(table)
-        if at is None or not self._numbers[at + SHARE]:
+        row = self._rows.get(table)
+        if row is None or not self._numbers[row + SHARE]:
             return None
-        if version == self._numbers[at + CANARY]:
+        if version == self._numbers[row + CANARY]:
             return 1
-        return 0 if version == self._numbers[at + STABLE] else None
+        return 0 if version == self._numbers[row + STABLE] else None
 
     def arm_by_lot(self, table: str, lot: Callable[[], float] = random.random) -> int | None:
         """As `arm`, of a call that ended before a version was chosen.
@@ -104,20 +104,20 @@ class LiveVersions:
             table: whose.
             lot: uniform in [0, 1): which of the two would have answered.
         """
-        at = self._at.get(table)
-        if at is None or not self._numbers[at + SHARE]:
+        row = self._rows.get(table)
+        if row is None or not self._numbers[row + SHARE]:
             return None
-        return int(lot() * WHOLE < self._numbers[at + SHARE])
+        return int(lot() * WHOLE < self._numbers[row + SHARE])
 
     def shares(self, table: str) -> dict[int, float]:
         """Of the requests that name no version, by version."""
-        at = self._at.get(table)
-        if at is None or not self._numbers[at + STABLE]:
+        row = self._rows.get(table)
+        if row is None or not self._numbers[row + STABLE]:
             return {}
-        share = self._numbers[at + SHARE] / WHOLE
-        out = {self._numbers[at + STABLE]: 1 - share}
+        share = self._numbers[row + SHARE] / WHOLE
+        out = {self._numbers[row + STABLE]: 1 - share}
         if share:
-            out[self._numbers[at + CANARY]] = share
+            out[self._numbers[row + CANARY]] = share
         return out
 
     def totals(self) -> dict[str, int]:

@@ -121,7 +121,7 @@ def _merge_of(field: FieldDescriptor) -> int:
 
 
 def merged(parts: Sequence[pb.GetStatisticsResponse]) -> pb.GetStatisticsResponse:
-    """One answer for all."""
+    """What `GetStatistics` says of a server, from what its processes say of themselves."""
     out = pb.GetStatisticsResponse()
     for part in parts:
         _merge(out, part)

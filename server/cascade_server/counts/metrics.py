@@ -89,7 +89,7 @@ class CallsCollector(Collector):
         }
 
     def collect(self) -> Iterator[Metric]:
-        """Two counters and a histogram."""
+        """Calls by how they ended, how long they took, and rows by who drew them."""
         durations, seconds, rows = added(self._counts)
         first = self._counts[0]
         bounds = [floatToGoString(bound) for bound in (*first.bounds, math.inf)]
@@ -124,7 +124,7 @@ class SloCollector(Collector):
         self._ledger = ledger
 
     def collect(self) -> Iterator[Metric]:
-        """A metric for each of Sloth's names."""
+        """Targets, error ratios, burn rates and budgets; see `families`."""
         yield from families(self._ledger.report())
 
 
@@ -157,7 +157,7 @@ class ReleasesCollector(Collector):
         self._live_versions = live_versions
 
     def collect(self) -> Iterator[Metric]:
-        """Two counters and a gauge."""
+        """Reloads and trials by how they went, and each version's share of the requests."""
         totals = self._live_versions.totals()
         reloads = CounterMetricFamily(
             "cascade_reloads",
@@ -184,7 +184,7 @@ class ReleasesCollector(Collector):
 
 
 def families(report: Report) -> Iterator[Metric]:
-    """A report in Sloth's names."""
+    """A report in the names of Sloth (https://sloth.dev): a gauge each, a sample an objective."""
     days = report.window // 86_400
     identities = {
         status.objective: {

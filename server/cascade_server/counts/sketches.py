@@ -38,8 +38,8 @@ def quantile(counts: NDArray[np.int64], q: float) -> float:
     if total == 0:
         return 0.0
     rank = q * (total - 1)
-    at = int(np.searchsorted(np.cumsum(counts), rank, side="right"))
-    return float(2 * GAMMA ** (at - OFFSET) / (1 + GAMMA))
+    place = int(np.searchsorted(np.cumsum(counts), rank, side="right"))
+    return float(2 * GAMMA ** (place - OFFSET) / (1 + GAMMA))
 
 
 class Sketches:
@@ -66,7 +66,7 @@ class Sketches:
         self._row = row * self._keys * BINS
 
     def add(self, key: int, seconds: float) -> None:
-        """Count a latency."""
+        """Count a latency, in seconds, of one of the keys."""
         self._flat[self._row + key * BINS + bin_of(seconds)] += 1
 
     def recent(self, slot: int) -> NDArray[np.int64]:

@@ -227,7 +227,7 @@ class Sla:
     def record_version_rows(
         self, table: str, version: int, service: ServiceClass, tier: Tier, rows: int
     ) -> None:
-        """Likewise of rows."""
+        """Rows that a trial is judged by, while there is one; see `Ledger.record_trial_rows`."""
         arm = self.books.live_versions.arm(table, version)
         if arm is not None:
             self.ledger.record_trial_rows(table, service, arm, tier, rows)

@@ -70,7 +70,7 @@ class State:
 
 
 def encode(state: State) -> bytes:
-    """The file's content."""
+    """The content of a state file: what `decode` reads."""
     document = {
         "format": FORMAT,
         "since": state.since,
@@ -143,10 +143,10 @@ def rearranged(ring: Cells, names: Sequence[str], wanted: Sequence[str], cells: 
     """
     out = np.zeros((cells, 2 * len(wanted)), np.int64)
     kept = min(cells, len(ring.counts))
-    at = {name: number for number, name in enumerate(names)}
+    places = {name: number for number, name in enumerate(names)}
     for number, name in enumerate(wanted):
-        if name in at:
-            columns = slice(2 * at[name], 2 * at[name] + 2)
+        if name in places:
+            columns = slice(2 * places[name], 2 * places[name] + 2)
             out[cells - kept :, 2 * number : 2 * number + 2] = ring.counts[-kept:, columns]
     return out
 

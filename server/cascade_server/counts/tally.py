@@ -54,13 +54,13 @@ class Ring:
         """How many cells ago the newest one was; 0 where the clock was set back."""
         return max(0, math.floor(now / self.step) - self.newest)
 
-    def add(self, at: float, counts: Counts | Sequence[int]) -> None:
+    def add(self, moment: float, counts: Counts | Sequence[int]) -> None:
         """Add counts to the cell of a moment, which is the newest from now on."""
-        older = min(self.age(at), len(self.cells))
+        older = min(self.age(moment), len(self.cells))
         if older:
             self.cells[:-older] = self.cells[older:]
             self.cells[-older:] = 0
-        self.newest = math.floor(at / self.step)
+        self.newest = math.floor(moment / self.step)
         self.cells[-1] += np.asarray(counts, np.int64)
 
     def set_back(self, now: float) -> None:

@@ -59,6 +59,7 @@ class Runtime:
             digest of all that it is made of.
         slots: T, tokens of a row.
         first_slot: of each column.
+        rows: what encodes and decodes several rows at once.
         fields: of the wire's `Column`, which one holds each column's values.
         student_noise, teacher_noise: uniform numbers a row.
         steps: the teacher's passes for full fidelity; a row takes no more than it has columns
@@ -84,6 +85,8 @@ class Runtime:
         self.slots = len(self.layout.sizes)
         self.columns = len(release.codec.schema.columns)
         self.version = release.manifest.version
+        # Made now, so that no request waits for it.
+        self.rows = release.codec.rows
         self.fields = {name: FIELDS[kind] for name, kind in release.codec.kinds.items()}
         manifest = release.manifest
         self.identity = f"{manifest.table}/{manifest.version}/{manifest.digest}"

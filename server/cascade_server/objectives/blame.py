@@ -63,8 +63,8 @@ def why_hung_up(elapsed: float, remaining: float) -> grpc.StatusCode:
     if math.isinf(remaining):
         return grpc.StatusCode.CANCELLED
     early = EARLY_SECONDS + EARLY_SHARE * (elapsed + remaining)
-    over = remaining <= early
-    return grpc.StatusCode.DEADLINE_EXCEEDED if over else grpc.StatusCode.CANCELLED
+    is_over = remaining <= early
+    return grpc.StatusCode.DEADLINE_EXCEEDED if is_over else grpc.StatusCode.CANCELLED
 
 
 def ending_of(code: grpc.StatusCode, given: float, idle: float, alone: bool) -> Ending:

@@ -50,7 +50,7 @@ class Objective:
     """One promise, and so one error budget.
 
     Attributes:
-        table: its name; `EVERY` until `SloConfig.of` puts a table's name in its place.
+        table: its name; `EVERY` until `SloConfig.for_tables` puts a table's name in its place.
         service: the class of service.
         kind: what it is about.
         target: the share of events that is to be good, in (0, 1).
@@ -110,7 +110,7 @@ class SloConfig:
         """Seconds of an error budget."""
         return self.window_days * 86_400
 
-    def of(self, tables: Collection[str]) -> tuple[Objective, ...]:
+    def for_tables(self, tables: Collection[str]) -> tuple[Objective, ...]:
         """The objectives of these tables, by name of the table, then in the order of the file.
 
         Raises:
@@ -212,18 +212,18 @@ def _entry(entry: Any, where: str) -> Iterable[Objective]:
         if not values:
             raise _not_allowed(f"{where}.{kind}", values, "a mapping, or a list of mappings")
         for number, value in enumerate(values):
-            at = f"{where}.{kind}" + (f"[{number}]" if isinstance(keys[kind], list) else "")
-            yield _objective(value, at, Objective(table, service, kind, 0.0))
+            key = f"{where}.{kind}" + (f"[{number}]" if isinstance(keys[kind], list) else "")
+            yield _objective(value, key, Objective(table, service, kind, 0.0))
 
 
-def _objective(value: Any, where: str, of: Objective) -> Objective:
-    own = {Kind.LATENCY: ("threshold_ms",), Kind.FIDELITY: ("tier",)}.get(of.kind, ())
+def _objective(value: Any, where: str, bare: Objective) -> Objective:
+    own = {Kind.LATENCY: ("threshold_ms",), Kind.FIDELITY: ("tier",)}.get(bare.kind, ())
     keys = _mapping(value, where, (*own, "target"), (*own, "target"))
     target = keys["target"]
     if not _is_number(target) or not 0 < target < 1:
         raise _not_allowed(f"{where}.target", target, "a share above 0 and below 1, such as 0.999")
-    objective = replace(of, target=float(target))
-    if of.kind is Kind.LATENCY:
+    objective = replace(bare, target=float(target))
+    if bare.kind is Kind.LATENCY:
         threshold = keys["threshold_ms"]
         if not _is_number(threshold) or not 0 < threshold <= LONGEST_THRESHOLD_MS:
             most = f"{LONGEST_THRESHOLD_MS:,}"
@@ -232,7 +232,7 @@ def _objective(value: Any, where: str, of: Objective) -> Objective:
             )
         # 0.05 rather than 0.050000000000000003: it is the name of a bucket.
         objective = replace(objective, threshold=float(f"{threshold / 1e3:.12g}"))
-    if of.kind is Kind.FIDELITY:
+    if bare.kind is Kind.FIDELITY:
         if keys["tier"] not in TIERS:
             raise _not_allowed(f"{where}.tier", keys["tier"], listing(TIERS))
         objective = replace(objective, tier=Tier(keys["tier"]))

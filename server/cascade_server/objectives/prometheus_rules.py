@@ -31,7 +31,7 @@ Rule = dict[str, Any]
 def rules(config: SloConfig, tables: Collection[str]) -> dict[str, Any]:
     """The content of a rules file for the objectives of some tables."""
     groups = []
-    for objective in config.of(tables):
+    for objective in config.for_tables(tables):
         labels = slo_names.identity(config.service, objective) | slo_names.descriptive(objective)
         identifier = labels["sloth_id"]
         groups += [
@@ -65,12 +65,12 @@ def sli_rules(config: SloConfig, objective: Objective, labels: Mapping[str, str]
         )
     bad, all_ = rates(objective, "5m")
     found += [_record(ERRORS, bad, labels), _record(EVENTS, all_, labels)]
-    period, of = f"{config.window_days}d", selector(config, objective)
+    period, chosen = f"{config.window_days}d", selector(config, objective)
     found.append(
         _record(
             slo_names.ERROR_RATIO.format(window=period),
-            f"sum_over_time({ERRORS}{of}[{period}])\n/\n"
-            f"(sum_over_time({EVENTS}{of}[{period}]) > 0)",
+            f"sum_over_time({ERRORS}{chosen}[{period}])\n/\n"
+            f"(sum_over_time({EVENTS}{chosen}[{period}]) > 0)",
             {**labels, "sloth_window": period},
         )
     )
@@ -79,39 +79,39 @@ def sli_rules(config: SloConfig, objective: Objective, labels: Mapping[str, str]
 
 def rates(objective: Objective, window: str) -> tuple[str, str]:
     """Bad events and all events a second, in PromQL."""
-    of = {"table": objective.table, "class": str(objective.service)}
+    labels = {"table": objective.table, "class": str(objective.service)}
     if objective.kind is Kind.AVAILABILITY:
         blamed = "|".join(code.name for code in BLAMED)
         return (
-            _rate(slo_names.REQUESTS, of, window, f'code=~"{blamed}"'),
-            _rate(slo_names.REQUESTS, of, window, f'code=~"{OK.name}|{blamed}"'),
+            _rate(slo_names.REQUESTS, labels, window, f'code=~"{blamed}"'),
+            _rate(slo_names.REQUESTS, labels, window, f'code=~"{OK.name}|{blamed}"'),
         )
     if objective.kind is Kind.LATENCY:
         assert objective.threshold is not None
         answered, bound = f'code="{OK.name}"', floatToGoString(objective.threshold)
-        count = _rate(f"{slo_names.DURATION}_count", of, window, answered)
-        good = _rate(f"{slo_names.DURATION}_bucket", of, window, answered, f'le="{bound}"')
+        count = _rate(f"{slo_names.DURATION}_count", labels, window, answered)
+        good = _rate(f"{slo_names.DURATION}_bucket", labels, window, answered, f'le="{bound}"')
         return f"({count} - {good})", count
     bad_tiers = "|".join(tier for tier in TIERS if not objective.satisfied_by(tier))
-    rows = _rate(slo_names.ROWS, of, window)
+    rows = _rate(slo_names.ROWS, labels, window)
     if not bad_tiers:
         return f"(0 * {rows})", rows
-    return _rate(slo_names.ROWS, of, window, f'tier=~"{bad_tiers}"'), rows
+    return _rate(slo_names.ROWS, labels, window, f'tier=~"{bad_tiers}"'), rows
 
 
 def meta_rules(config: SloConfig, objective: Objective, labels: Mapping[str, str]) -> list[Rule]:
     """What is promised, and how the budget fares."""
-    of, period = selector(config, objective), f"{config.window_days}d"
+    chosen, period = selector(config, objective), f"{config.window_days}d"
     current = slo_names.ERROR_RATIO.format(window="5m")
     whole = slo_names.ERROR_RATIO.format(window=period)
-    budget = f"{slo_names.ERROR_BUDGET}{of}"
+    budget = f"{slo_names.ERROR_BUDGET}{chosen}"
     return [
         _record(slo_names.OBJECTIVE, f"vector({objective.target!r})", labels),
         _record(slo_names.ERROR_BUDGET, f"vector(1 - {objective.target!r})", labels),
         _record(slo_names.PERIOD_DAYS, f"vector({config.window_days})", labels),
-        _record(slo_names.CURRENT_BURN_RATE, f"{current}{of}\n/ {ON}\n{budget}", labels),
-        _record(slo_names.PERIOD_BURN_RATE, f"{whole}{of}\n/ {ON}\n{budget}", labels),
-        _record(slo_names.BUDGET_REMAINING, f"1 - {slo_names.PERIOD_BURN_RATE}{of}", labels),
+        _record(slo_names.CURRENT_BURN_RATE, f"{current}{chosen}\n/ {ON}\n{budget}", labels),
+        _record(slo_names.PERIOD_BURN_RATE, f"{whole}{chosen}\n/ {ON}\n{budget}", labels),
+        _record(slo_names.BUDGET_REMAINING, f"1 - {slo_names.PERIOD_BURN_RATE}{chosen}", labels),
         _record(
             slo_names.INFO,
             "vector(1)",
@@ -128,13 +128,13 @@ def meta_rules(config: SloConfig, objective: Objective, labels: Mapping[str, str
 
 def alert_rules(config: SloConfig, objective: Objective, labels: Mapping[str, str]) -> list[Rule]:
     """A page and a ticket."""
-    of = selector(config, objective)
+    chosen = selector(config, objective)
     found = []
     for alert in (Alert.PAGE, Alert.TICKET):
         conditions = [
             "(\n"
             + "\n    and ignoring (sloth_window)\n".join(
-                f"    ({slo_names.ERROR_RATIO.format(window=window)}{of}"
+                f"    ({slo_names.ERROR_RATIO.format(window=window)}{chosen}"
                 f" > ({pair.factor:g} * (1 - {objective.target!r})))"
                 for window in (pair.short, pair.long)
             )
@@ -160,17 +160,17 @@ def alert_rules(config: SloConfig, objective: Objective, labels: Mapping[str, st
 
 
 def promise(objective: Objective) -> str:
-    """An objective in words."""
-    share, of = f"{100 * objective.target:.10g} %", f"of {objective.table}'s {objective.service}"
+    """An objective in words, for the people whom an alert wakes."""
+    share, whose = f"{100 * objective.target:.10g} %", f"of {objective.table}'s {objective.service}"
     if objective.kind is Kind.AVAILABILITY:
-        return f"{share} {of} calls are answered"
+        return f"{share} {whose} calls are answered"
     if objective.kind is Kind.LATENCY:
-        return f"{share} {of} answers take at most {1e3 * (objective.threshold or 0):.10g} ms"
-    return f"{share} {of} rows come from the {objective.tier} or better"
+        return f"{share} {whose} answers take at most {1e3 * (objective.threshold or 0):.10g} ms"
+    return f"{share} {whose} rows come from the {objective.tier} or better"
 
 
 def selector(config: SloConfig, objective: Objective) -> str:
-    """An objective's recorded series."""
+    """The PromQL braces that choose an objective's recorded series, and none that is scraped."""
     return _braces({**slo_names.identity(config.service, objective), "instance": ""})
 
 
@@ -178,8 +178,8 @@ def _record(name: str, expression: str, labels: Mapping[str, str]) -> Rule:
     return {"record": name, "expr": expression + "\n", "labels": dict(labels)}
 
 
-def _rate(metric: str, of: Mapping[str, str], window: str, *matchers: str) -> str:
-    return f"sum(rate({metric}{_braces(of, *matchers)}[{window}]))"
+def _rate(metric: str, labels: Mapping[str, str], window: str, *matchers: str) -> str:
+    return f"sum(rate({metric}{_braces(labels, *matchers)}[{window}]))"
 
 
 def _braces(labels: Mapping[str, str], *matchers: str) -> str:

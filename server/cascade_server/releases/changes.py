@@ -13,8 +13,8 @@ from cascade_server.supervision.crews import Member
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
-    """Something that was asked for: by a worker's caller, or by nobody in particular.
+class Change:
+    """Something that was asked of the releases: by a worker's caller, or by nobody in particular.
 
     Attributes:
         what: "load", "unload", "canary", "promote", "roll_back" or "list"; "poll" and "begin" are

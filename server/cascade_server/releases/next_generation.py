@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from cascade_server.config import ServerConfig
@@ -11,7 +11,7 @@ from cascade_server.counts.books import Books
 from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.sla import open_books
 from cascade_server.memory import Memory
-from cascade_server.releases.changes import Asked
+from cascade_server.releases.changes import Change
 from cascade_server.releases.found import Found, Key
 from cascade_server.releases.generation import Generation, ReleaseConfig
 from cascade_server.releases.policy import Desired
@@ -25,15 +25,23 @@ class Planner:
         config: of the server.
         releases: what is loaded.
         workers: of a generation.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, config: ServerConfig, releases: ReleaseConfig, workers: int) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        releases: ReleaseConfig,
+        workers: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._config, self._releases, self._workers = config, releases, workers
+        self._clock = clock
 
     def plan(
         self,
         desired: Desired,
-        asked: Asked,
+        change: Change,
         found: Found,
         bad: Collection[Key],
         before: Generation | None,
@@ -42,7 +50,7 @@ class Planner:
 
         Args:
             desired: what is to be loaded, and who is to answer.
-            asked: who waits for it.
+            change: who waits for it.
             found: what there is.
             bad: what of it cannot be loaded.
             before: the generation that it follows.
@@ -71,8 +79,8 @@ class Planner:
             desired=desired.after(
                 loaded, wanted, self._releases.canary_share, first=before is None
             ),
-            asked=asked,
-            began=time.monotonic(),
+            change=change,
+            began=self._clock(),
             first=before is None,
         )
 

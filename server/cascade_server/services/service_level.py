@@ -48,15 +48,17 @@ def service_level(
         service=report.service, window_seconds=report.window, since=round(1e6 * report.since)
     )
     for status in report.statuses:
-        of = status.objective
+        objective = status.objective
         out = response.objectives.add(
-            name=of.name,
-            table=of.table,
-            class_of_service=CLASSES[of.service],
-            kind=OBJECTIVE_KINDS[of.kind],
-            target=of.target,
-            threshold_microseconds=0 if of.threshold is None else round(1e6 * of.threshold),
-            tier=pb.TIER_UNSPECIFIED if of.tier is None else TIERS[of.tier],
+            name=objective.name,
+            table=objective.table,
+            class_of_service=CLASSES[objective.service],
+            kind=OBJECTIVE_KINDS[objective.kind],
+            target=objective.target,
+            threshold_microseconds=0
+            if objective.threshold is None
+            else round(1e6 * objective.threshold),
+            tier=pb.TIER_UNSPECIFIED if objective.tier is None else TIERS[objective.tier],
             good=status.events.good,
             total=status.events.total,
             budget_remaining=status.budget_remaining,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Protocol
 
 
 class Begin(Enum):
@@ -184,3 +184,16 @@ class Crew:
     def gone(self) -> bool:
         """Whether no process is left."""
         return not any(member.pid for member in self.members)
+
+
+class Crews(Protocol):
+    """Who starts and ends processes; see `Supervisor`."""
+
+    def start(self, name: str, roles: Sequence[Role], begin: Begin) -> Crew:
+        """Start a crew; it is told of when it is ready, or has failed."""
+
+    def serves(self, crew: Crew) -> None:
+        """From now on, who of the crew dies is started again."""
+
+    def dismiss(self, crew: Crew, grace: float, after: float = 0.0) -> None:
+        """Have a crew end what is inside and leave."""

@@ -2,7 +2,8 @@
 
 from cascade_server.transport.limits import Rate, TransportLimits
 from cascade_server.transport.linger import LingerConfig
-from cascade_server.transport.rpc import Arrival, Outcome, Rpc, Status
+from cascade_server.transport.outcomes import Arrival, Outcome, Status
+from cascade_server.transport.rpc import Rpc
 from cascade_server.transport.server import TransportServer, first_of
 from cascade_server.transport.turns import Grouped
 

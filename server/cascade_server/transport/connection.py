@@ -13,6 +13,7 @@ import grpc
 
 from cascade_server.transport import blocks
 from cascade_server.transport.budgets import Held, Inflation
+from cascade_server.transport.call import Call
 from cascade_server.transport.events import (
     CallBegan,
     CallEnded,
@@ -42,7 +43,8 @@ from cascade_server.transport.headers import Head
 from cascade_server.transport.inbox import NoRoom, Refused
 from cascade_server.transport.limits import TransportLimits
 from cascade_server.transport.outbox import Outbox
-from cascade_server.transport.rpc import Rpc, Status
+from cascade_server.transport.outcomes import Status
+from cascade_server.transport.rpc import Rpc
 from cascade_server.transport.session import Session
 
 log = logging.getLogger("cascade.server")
@@ -74,7 +76,7 @@ class Calls(Protocol):
     def came(self, rpc: Rpc) -> None:
         """A unary call has sent all; a streaming one has begun."""
 
-    def refused(self, rpc: Rpc, code: grpc.StatusCode) -> None:
+    def refused(self, call: Call, code: grpc.StatusCode) -> None:
         """A call has been ended that nobody was told of, for no fault of its caller's."""
 
     def gives_away(self, connection: int) -> bool:
@@ -113,7 +115,7 @@ class Connection(asyncio.Protocol):
     def __init__(
         self, calls: Calls, stays: bool = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._calls, self._limits, self._clock = calls, calls.limits, clock
+        self._calls, self._limits, self.clock = calls, calls.limits, clock
         self._stays = stays
         self._patience: asyncio.TimerHandle | None = None
         self.rpcs: dict[int, Rpc] = {}
@@ -144,9 +146,9 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             return
         self._transport.set_write_buffer_limits(UNSENT_BYTES)
-        self._outbox = Outbox(self._transport, self._held, self._clock)
+        self._outbox = Outbox(self._transport, self._held, self.clock)
         self._put = self._outbox.put
-        self._session = Session(self._limits, self._put, self._clock)
+        self._session = Session(self._limits, self._put, self.clock)
         # A peer that has vanished without a word is found out by the system.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         loop = asyncio.get_running_loop()
@@ -177,7 +179,7 @@ class Connection(asyncio.Protocol):
         self._calls.closed(self)
 
     def pause_writing(self) -> None:
-        self._outbox.paused_since = self._clock()
+        self._outbox.paused_since = self.clock()
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
@@ -207,7 +209,7 @@ class Connection(asyncio.Protocol):
 
     def work(self) -> bool:
         """Go through what has come, for as long as a turn is; whether there is more."""
-        clock, session = self._clock, self._session
+        clock, session = self.clock, self._session
         ends = clock() + self._limits.turn_seconds
         try:
             while not self._closing and (event := session.step()) is not None:
@@ -316,37 +318,37 @@ class Connection(asyncio.Protocol):
 
     # Frames out; what a call asks for.
 
-    def begin(self, rpc: Rpc, block: bytes) -> None:
-        self._put(header_frames(0, rpc.stream.number, block, self._outbox.frame_bytes))
+    def begin(self, call: Call, block: bytes) -> None:
+        self._put(header_frames(0, call.stream.number, block, self._outbox.frame_bytes))
 
-    def send(self, rpc: Rpc, body: bytes) -> None:
-        self._outbox.send(rpc.out, body)
+    def send(self, call: Call, body: bytes) -> None:
+        self._outbox.send(call.out, body)
 
-    def end(self, rpc: Rpc, block: bytes) -> None:
-        self._put(header_frames(END_STREAM, rpc.stream.number, block, self._outbox.frame_bytes))
-        self._session.answered(rpc.stream)
-        self._forget(rpc)
+    def end(self, call: Call, block: bytes) -> None:
+        self._put(header_frames(END_STREAM, call.stream.number, block, self._outbox.frame_bytes))
+        self._session.answered(call.stream)
+        self._forget(call)
         if self._draining:
             self._close_if_done()
 
-    def answer(self, rpc: Rpc, message: bytes) -> bool:
-        if not self._outbox.send_all(rpc.out, message):
+    def answer(self, call: Call, message: bytes) -> bool:
+        if not self._outbox.send_all(call.out, message):
             return False
-        self._session.answered(rpc.stream)
-        self._forget(rpc)
+        self._session.answered(call.stream)
+        self._forget(call)
         if self._draining:
             self._close_if_done()
         return True
 
-    def reset(self, rpc: Rpc, code: Code) -> None:
-        self._session.reset(rpc.stream, code)
-        self._forget(rpc)
+    def reset(self, call: Call, code: Code) -> None:
+        self._session.reset(call.stream, code)
+        self._forget(call)
         self._close_if_done()
 
-    def grant(self, rpc: Rpc) -> None:
+    def grant(self, call: Call) -> None:
         if self._closing:
             return
-        inbox, stream = rpc.inbox, rpc.stream
+        inbox, stream = call.inbox, call.stream
         if (more := inbox.beyond - inbox.extra) > 0:
             if self._held.take(more):
                 inbox.extra += more
@@ -357,8 +359,8 @@ class Connection(asyncio.Protocol):
         if (size := inbox.to_grant(stream.window)) > 0:
             self._session.grant(stream, size)
 
-    def refused(self, rpc: Rpc, code: grpc.StatusCode) -> None:
-        self._calls.refused(rpc, code)
+    def refused(self, call: Call, code: grpc.StatusCode) -> None:
+        self._calls.refused(call, code)
 
     def hold(self, size: int) -> bool:
         return not self._closing and self._held.take(size)
@@ -367,19 +369,19 @@ class Connection(asyncio.Protocol):
         self._held.give(size)
         if self._is_starved:
             self._is_starved = False
-            for rpc in list(self.rpcs.values()):
-                if not rpc.ended:
-                    self.grant(rpc)
+            for call in list(self.rpcs.values()):
+                if not call.ended:
+                    self.grant(call)
 
-    def _forget(self, rpc: Rpc) -> None:
+    def _forget(self, call: Call) -> None:
         """A call is over, as far as its peer is concerned."""
-        if rpc.out.held:
-            self._outbox.forget(rpc.out)
-        self.rpcs.pop(rpc.stream.number, None)
-        if rpc.holds or rpc.inbox.extra:
-            rpc.let_go()
+        if call.out.held:
+            self._outbox.forget(call.out)
+        self.rpcs.pop(call.stream.number, None)
+        if call.holds or call.inbox.extra:
+            call.let_go()
         if not self.rpcs:
-            self.idle_since = self._clock()
+            self.idle_since = self.clock()
 
     # The end.
 

@@ -6,9 +6,13 @@ import zlib
 
 import grpc
 
+from cascade_server.transport.limits import TransportLimits
+
 # What wbits tells zlib to expect.
 ZLIB = {"gzip": 31, "deflate": 15}
 PREFIX_BYTES = 5
+# Messages up to here may be as small as they like while they are compressed.
+SMALL_BYTES = 2**20
 
 
 class Refused(Exception):
@@ -42,12 +46,11 @@ class Inbox:
         complete: whether the peer has sent all.
         inflated: bytes of the message that was taken last, if it was compressed: they count as if
             they had been sent, until the next is taken.
-        extra: bytes beyond `ahead` that the peer may send, for the sake of a large message.
+        extra: bytes beyond `ahead_bytes` that the peer may send, for the sake of a large message.
 
     Args:
         encoding: of messages that say they are compressed.
-        most_bytes: of a message.
-        ahead: bytes that the peer may send before they are taken.
+        limits: of messages.
         single: whether there may be one message only.
     """
 
@@ -55,6 +58,7 @@ class Inbox:
         "_ahead",
         "_buffer",
         "_encoding",
+        "_inflation",
         "_most_bytes",
         "_need",
         "_single",
@@ -64,9 +68,10 @@ class Inbox:
         "inflated",
     )
 
-    def __init__(self, encoding: str, most_bytes: int, ahead: int, single: bool) -> None:
-        self._encoding, self._most_bytes, self._ahead = encoding, most_bytes, ahead
-        self._single = single
+    def __init__(self, encoding: str, limits: TransportLimits, single: bool) -> None:
+        self._encoding, self._single = encoding, single
+        self._most_bytes, self._ahead = limits.message_bytes, limits.ahead_bytes
+        self._inflation = limits.inflation
         # What has come and was not taken: `_buffer` from `_start` on.
         self._buffer: bytes | bytearray = b""
         self._start = 0
@@ -158,8 +163,8 @@ class Inbox:
 
     @property
     def compressed(self) -> bool:
-        """Whether the next message, of which a whole one is there, says that it is compressed."""
-        return self._buffer[self._start] != 0
+        """Whether there is a message that says it is compressed."""
+        return len(self._buffer) > self._start and self._buffer[self._start] != 0
 
     def take(self) -> bytes:
         """The next message; a whole one is there.
@@ -202,7 +207,7 @@ class Inbox:
                 grpc.StatusCode.UNIMPLEMENTED,
                 f"grpc-encoding is {self._encoding[:40]!r}; allowed: identity, deflate, gzip",
             )
-        most = self._most_bytes
+        most = min(self._most_bytes, max(SMALL_BYTES, self._inflation * len(message)))
         inflater = zlib.decompressobj(wbits)
         try:
             out = inflater.decompress(message, most + 1)

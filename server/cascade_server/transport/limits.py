@@ -48,6 +48,8 @@ class TransportLimits:
         idle_seconds: without a call, after which a connection is asked to end.
         turn_seconds: that a connection's frames may take before others have their turn.
         backlog_seconds: that all frames which have waited may take, before new ones are read.
+        inflation: times as large as it is sent that a compressed message may be, above a mebibyte;
+            what compresses better than that is made to do harm.
         inflated_a_turn: bytes of inflated messages, after which calls wait for the next turn.
         held_bytes: of large messages, inflated messages and unsent answers, of a connection.
         held_bytes_in_all: of all connections.
@@ -73,6 +75,7 @@ class TransportLimits:
     idle_seconds: float = ServerConfig.connection_idle_seconds
     turn_seconds: float = 0.001
     backlog_seconds: float = 0.002
+    inflation: int = 100
     inflated_a_turn: int = MIB
     held_bytes: int = 32 * MIB
     held_bytes_in_all: int = ServerConfig.held_bytes

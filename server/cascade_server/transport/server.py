@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeAlias
 import grpc
 
 from cascade_server.transport.budgets import Held, Inflation
+from cascade_server.transport.call import Call
 from cascade_server.transport.connection import Connection
 from cascade_server.transport.frames import Broken, Code
 from cascade_server.transport.headers import Head
@@ -237,7 +238,7 @@ class TransportServer:
             self._make_room()
         self._connections.add(connection)
         if self._checking is None:
-            self._checking = self._loop.call_later(CHECK_SECONDS, self._check)
+            self._checking = self._loop.call_later(CHECK_SECONDS, self.check)
         if self._max_age is not None:
             after = lifetime(self._max_age, self._rng())
             self._ages[connection] = self._loop.call_later(after, connection.drain)
@@ -249,9 +250,7 @@ class TransportServer:
         idle = [each for each in self._connections if each.idle_since is not None]
         if not idle:
             most = self.limits.connections
-            raise Broken(
-                Code.ENHANCE_YOUR_CALM, f"there are {most} connections, and all are in use"
-            )
+            raise Broken(Code.ENHANCE_YOUR_CALM, f"all of {most} connections are in use")
         longest = min(idle, key=lambda each: each.idle_since or 0.0)
         self._connections.discard(longest)
         longest.leave("others need the connection more")
@@ -290,10 +289,10 @@ class TransportServer:
         """A unary call has sent all; a streaming one has begun."""
         self._turns.came(rpc)
 
-    def refused(self, rpc: Rpc, code: grpc.StatusCode) -> None:
+    def refused(self, call: Call, code: grpc.StatusCode) -> None:
         """A call has been ended that nobody was told of, for no fault of its caller's."""
         if self._refusing is not None:
-            self._refusing(rpc.head, rpc.arrived, rpc.deadline, code)
+            self._refusing(call.head, call.arrived, call.deadline, code)
 
     def behind(self, connection: Connection) -> None:
         """A connection has more to go through than a turn allows."""
@@ -314,12 +313,14 @@ class TransportServer:
         if behind:
             self._loop.call_soon(self._catch_up)
 
-    def _check(self) -> None:
-        """End what takes too long; the next time is a second later, as long as anyone is there."""
+    def check(self) -> None:
+        """End what takes too long; done every second, as long as anyone is connected."""
         now = self._clock()
         for connection in list(self._connections):
             connection.check(now)
-        self._checking = self._loop.call_later(CHECK_SECONDS, self._check)
+        if self._checking is not None:
+            self._checking.cancel()
+            self._checking = self._loop.call_later(CHECK_SECONDS, self.check)
 
 
 async def first_of(*work: Awaitable[Any]) -> None:

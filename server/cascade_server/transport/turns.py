@@ -13,13 +13,14 @@ import grpc
 
 from cascade_server.transport.budgets import Inflation
 from cascade_server.transport.headers import Fields, Head
-from cascade_server.transport.rpc import Arrival, Outcome, Rpc, Status, last_block
+from cascade_server.transport.outcomes import Arrival, Outcome, Status, last_block
+from cascade_server.transport.rpc import Rpc
 
 log = logging.getLogger("cascade.server")
 
 # Calls of methods that nobody takes together which are begun in a turn, and calls whose callers
 # have gone that are told of in one, beside those that are taken.
-ALONE_A_TURN, GONE_A_TURN = 16, 64
+ALONE_A_TURN, GONE_A_TURN = 4, 64
 
 
 class Grouped(Protocol):
@@ -108,13 +109,15 @@ class Turns:
         for group in self._groups.values():
             if group.waiting:
                 self._take(group)
-        begun = 0
-        while self._alone and begun < ALONE_A_TURN and not self._inflation.pauses:
+        for _ in range(min(ALONE_A_TURN, len(self._alone))):
             rpc = self._alone.popleft()
             # Of who has gone before the turn came there is nothing to be done.
-            if not rpc.ended and rpc.open():
+            if rpc.ended:
+                continue
+            if rpc.is_unary and rpc.inbox.compressed and self._inflation.pauses:
+                self._alone.append(rpc)
+            elif rpc.open():
                 rpc.start()
-                begun += 1
         if self._alone:
             self._come_round()
 
@@ -129,13 +132,15 @@ class Turns:
             here = [rpc for rpc in taken if not rpc.ended] if gone else taken
             taken = here[:most] + gone[:GONE_A_TURN]
             group.waiting = here[most:] + gone[GONE_A_TURN:]
-        ready = []
-        for number, rpc in enumerate(taken):
-            if self._inflation.pauses:
-                group.waiting[:0] = taken[number:]
-                break
-            if rpc.open():
+        ready, pauses = [], []
+        for rpc in taken:
+            # What has to be inflated waits for its turn, and keeps nobody else waiting.
+            if rpc.inbox.compressed and self._inflation.pauses:
+                pauses.append(rpc)
+            elif rpc.open():
                 ready.append(rpc)
+        if pauses:
+            group.waiting[:0] = pauses
         if group.waiting:
             # Between turns the system is asked for more: who hangs up meanwhile costs no work.
             self._come_round()

@@ -150,7 +150,7 @@ def call(
     parameters: Mapping[str, Any] | None = None,
     timeout: int = 0,
 ) -> list[NDArray[Any]]:
-    """Ask another model of this Triton, and wait ("business logic scripting").
+    """BatchRequest another model of this Triton, and wait ("business logic scripting").
 
     Args:
         model, version: which.

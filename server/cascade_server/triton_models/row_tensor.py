@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from cascade_proto.cells import ABSENT_STATE, NULL_STATE
-from cascade_tables import ABSENT, Codec, Column, ColumnData, Kind
+from cascade_tables import ABSENT, Codec, ColumnData, Kind
 from numpy.typing import NDArray
 
 from cascade_server.errors import BadRequest
@@ -36,14 +36,13 @@ class RowTensor:
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
         self.columns = codec.schema.columns
-        self._labels = [_labels(column) for column in self.columns]
-        self._places = [{label: at for at, label in enumerate(each)} for each in self._labels]
+        self._labels = codec.rows.labels
         # A column of that very name is not hidden.
         self.offered = {ROW, ROW_STATE}.isdisjoint(codec.schema.names)
         self.nullable = any(column.nullable for column in self.columns)
 
     def labels(self, at: int) -> Sequence[Any]:
-        """A column's values that are told by their place; none: they are numbers."""
+        """A column's values that are told by their places; empty: its numbers tell themselves."""
         return self._labels[at]
 
     def states(self, values: Values, states: States | None) -> States:
@@ -116,30 +115,8 @@ class RowTensor:
             "where it is not known"
         )
 
-    def numbers(self, at: int, data: ColumnData) -> Values:
-        """A column's values as the tensor has them; NULL is not a number."""
-        places = self._places[at]
-        if places:
-            # A value that was given may be a category that folded, whose label is the last.
-            last = len(places) - 1
-            out = np.array([places.get(cell, last) for cell in data.values.tolist()], np.float64)
-        else:
-            whole = data.values.dtype.kind == "M"
-            out = data.values.astype(np.int64 if whole else np.float64).astype(np.float64)
-        out[data.null] = np.nan
-        return out
-
     def put(self, name: str, data: ColumnData, values: Values, states: States) -> None:
         """Write a column's values."""
         at = self.codec.schema.names.index(name)
-        values[:, at] = self.numbers(at, data)
+        values[:, at] = self.codec.rows.to_numbers(at, data)
         states[:, at] = np.where(data.null, NULL_STATE, 0)
-
-
-def _labels(column: Column) -> list[Any]:
-    """Values that are told by their place; none: they are numbers."""
-    if column.kind is Kind.BOOLEAN:
-        return [False, True]
-    if column.kind is Kind.CATEGORICAL:
-        return [*column.categories, *([] if column.other is None else [column.other])]
-    return []

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cascade_server.engines.runtime import Mask, Noise, Runtime
 
@@ -45,9 +46,9 @@ class Unseeded:
             noise[:, part] = self._rng.random((rows, part.stop - part.start), np.float32)
         return noise
 
-    def inside(self, count: int) -> np.ndarray:
-        """Places inside bins: `count` numbers."""
-        return self._rng.random(count)
+    def inside(self, columns: int, rows: int) -> NDArray[np.float64]:
+        """Places inside bins, [columns, rows]."""
+        return self._rng.random((columns, rows))
 
 
 def runs(places: Iterable[int]) -> Iterator[tuple[int, int]]:

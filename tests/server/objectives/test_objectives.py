@@ -145,7 +145,7 @@ class TestTables:
         self, tmp_path: Path
     ) -> None:
         config = load_slo(write(tmp_path, WHOLE))
-        assert [each.name for each in config.of(["credit", "adult"])] == [
+        assert [each.name for each in config.for_tables(["credit", "adult"])] == [
             "adult-realtime-availability",
             "adult-realtime-latency-5ms",
             "adult-realtime-latency-50ms",
@@ -157,11 +157,11 @@ class TestTables:
     def test_an_unknown_table_is_named(self, tmp_path: Path) -> None:
         config = load_slo(write(tmp_path, WHOLE))
         with pytest.raises(ConfigError, match=r"'credit'; allowed: '\*' or one of adult, credits"):
-            config.of(["credits", "adult"])
+            config.for_tables(["credits", "adult"])
 
     def test_the_defaults_promise_something_of_every_class(self) -> None:
         assert SloConfig().objectives == DEFAULTS
-        assert {each.service for each in SloConfig().of(["credit"])} == set(ServiceClass)
+        assert {each.service for each in SloConfig().for_tables(["credit"])} == set(ServiceClass)
 
 
 def test_a_tier_is_good_enough_from_its_own_upwards() -> None:

@@ -76,7 +76,7 @@ class TestStructure:
 
     def test_three_groups_an_objective(self, document: dict[str, Any]) -> None:
         names = [group["name"] for group in document["groups"]]
-        assert len(set(names)) == len(names) == 3 * len(CONFIG.of(TABLES))
+        assert len(set(names)) == len(names) == 3 * len(CONFIG.for_tables(TABLES))
         assert names[-3:] == [
             "sloth-slo-sli-recordings-cascade-credit-offline-availability",
             "sloth-slo-meta-recordings-cascade-credit-offline-availability",

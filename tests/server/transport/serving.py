@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import grpc
 import uvloop
 from cascade_server.transport import TransportLimits, TransportServer
-from cascade_server.transport.rpc import Arrival, Outcome, Status
+from cascade_server.transport.outcomes import Arrival, Outcome, Status
 from cascade_server.transport.turns import Grouped
 
 T = TypeVar("T")

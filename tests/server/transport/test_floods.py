@@ -167,7 +167,7 @@ class TestWhatIsKept:
     def test_bombs_are_counted_and_let_go(self) -> None:
         """Each inflates to 4 MiB; two may be kept."""
         bomb = message(gzip.compress(bytes(4 << 20)), flag=1)
-        with serving(held_bytes=9 << 20) as transport, Peer(transport.port) as peer:
+        with serving(held_bytes=9 << 20, inflation=2000) as transport, Peer(transport.port) as peer:
             streams = [peer.begin(request("Wait", ("grpc-encoding", "gzip"))) for _ in range(4)]
             for stream in streams:
                 peer.send(stream, bomb)
@@ -184,7 +184,7 @@ class TestWhatIsKept:
 
     def test_bombs_of_a_stream_are_inflated_one_at_a_time(self) -> None:
         bomb = message(gzip.compress(b" " * (2 << 20) + b"1"), flag=1)
-        with serving(held_bytes=3 << 20) as transport, Peer(transport.port) as peer:
+        with serving(held_bytes=3 << 20, inflation=2000) as transport, Peer(transport.port) as peer:
             stream = peer.begin(request("Sum", ("grpc-encoding", "gzip")))
             peer.send(stream, bomb * 20)
             assert peer.answer(stream).messages == [b"20"]

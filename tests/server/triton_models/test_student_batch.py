@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from cascade_proto.cells import ABSENT_STATE, NULL_STATE
 from cascade_server.cascade import synthesis
+from cascade_server.cascade.router import Route
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import BadRequest
 from cascade_server.terms import Tier, Wanted
-from cascade_server.triton_models import asked
-from cascade_server.triton_models.joined import calls, drawn_together
+from cascade_server.triton_models import table_requests
 from cascade_server.triton_models.outlook import GAP_SECONDS, Outlooks, Turn, waited
-from cascade_server.triton_models.quick import Ask, Quick
-from cascade_server.triton_models.row_lookup import RowLookup
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor
+from cascade_server.triton_models.shared_draws import calls, draw_plans
+from cascade_server.triton_models.student_batch import BatchRequest, StudentBatch
 from cascade_server.wire.parameters import check_parameters
-from cascade_tables import Codec, ColumnData, Frame, ValueNotAllowed, infer_schema, load_release
+from cascade_tables import ValueNotAllowed, load_release
 from numpy.typing import NDArray
 
-from tests.releases import TABLE, make_release
+from tests.releases import TABLE, every_kind, make_release
+from tests.server.triton_models.backend_utils import install
 
 ALLOWED = ("seed", "draws", "fidelity", "timeout", "explain", "log_likelihood")
 NAN = math.nan
@@ -47,8 +49,8 @@ def row(runtime: Runtime) -> RowTensor:
 def plan(runtime: Runtime, row: RowTensor, given: dict[str, NDArray[Any]], **how: Any) -> Any:
     """A request, the way of all."""
     parameters = check_parameters(how, ALLOWED)
-    columns = asked.as_columns(*asked.checked_row(given, row), row)
-    request = asked.to_request(columns, (ROW,), parameters, row, 1, TABLE)
+    columns = table_requests.as_columns(*table_requests.checked_row(given, row), row)
+    request = table_requests.to_request(columns, (ROW,), parameters, row, 1, TABLE)
     return synthesis.plan(request, runtime, Work(math.inf), 4096)
 
 
@@ -57,10 +59,41 @@ def alone(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """What the embedded server answers, as `row` and its states."""
     job = plan(runtime, row, given, **how)
-    (tokens,) = drawn_together([job], runtime.student_noise, 1024, runtime.draw_student)
+    (tokens,) = draw_plans([job], runtime.student_noise, 1024, runtime.draw_student)
     option = Outlooks().options(1, 1, Wanted.FAST, 0, 0.0)[1]
     answer = synthesis.pack(job, synthesis.Drawn(tokens, option, None, None, 0.0, 0.0))  # type: ignore[arg-type]
-    return asked.as_row(answer, row)
+    return table_requests.as_row(answer, row)
+
+
+async def test_a_teacher_that_comes_late_takes_no_number_of_the_students(
+    runtime: Runtime, row: RowTensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the same plan, and may draw its noise at any time: a seed gives the same rows."""
+    install(monkeypatch)
+    from cascade_server.triton_models.cascade import Job, TritonPythonModel
+
+    given = {ROW: np.full((1, 6), NAN)}
+    plans = [plan(runtime, row, given, seed=7, draws=4) for _ in range(2)]
+    first, shared = plans
+    (expected,) = draw_plans([first], runtime.student_noise, 1024, runtime.draw_student)
+    inside_bins = first.rng.random(4)
+
+    def student(*inputs: Any) -> NDArray[np.int32]:
+        shared.rng.random(5)  # the teacher's thread, at its next call
+        return runtime.draw_student(*inputs)
+
+    options = Outlooks().options(4, 1, Wanted.AUTO, 0, 0.0)
+    route = Route(options[0], tuple(options), tuple(options), 1.0, Wanted.AUTO, 0, within=0.0)
+    model: Any = object.__new__(TritonPythonModel)
+    model._runtime, model._student = runtime, student
+    model._packed = lambda job, tokens, _: (tokens, job.plan.rng.random(4), job.route.overtaken)
+    with ThreadPoolExecutor(1) as threads:
+        model._threads = threads
+        never = asyncio.get_running_loop().create_future()
+        tokens, bins, overtaken = await model._answer_later(Job(shared, (), route), never, 0)
+    assert overtaken
+    np.testing.assert_array_equal(tokens, expected)
+    np.testing.assert_array_equal(bins, inside_bins)
 
 
 def requests(row: RowTensor, rng: np.random.Generator) -> list[dict[str, NDArray[Any]]]:
@@ -83,7 +116,7 @@ def test_a_batch_gives_each_request_what_it_gets_alone(
     rng = np.random.default_rng(seed)
     given = requests(row, rng)
     how = [{"seed": seed + at, "draws": 1 + at % 3} for at in range(len(given))]
-    quick, asks = Quick(row, runtime), []
+    quick, asks = StudentBatch(row, runtime), []
     for each, parameters in zip(given, how, strict=True):
         asks.append(_ask(quick, each, (ROW, ROW_STATE), **parameters))
     rows = quick.encode(asks)
@@ -92,7 +125,7 @@ def test_a_batch_gives_each_request_what_it_gets_alone(
         at
         for end, ask in zip(ends, asks, strict=True)
         for at in range(end - ask.rows, end)
-        for _ in range(ask.how.draws)
+        for _ in range(ask.options.draws)
     ]
     rows = rows.take(places)
     noise, rngs = quick.noise(asks, rows.observed)
@@ -109,108 +142,13 @@ def bundled(table: str) -> RowTensor:
 
 
 def wide() -> RowTensor:
-    """A column of every kind: listed and binned, NULLs, point masses, whole and not, categories
-    that fold, numbers that floats do not tell apart."""
-    rng = np.random.default_rng(3)
-    n = 3000
-    none, some = np.zeros(n, bool), rng.random(n) < 0.2
-    mass = np.where(rng.random(n) < 0.4, 0.0, rng.normal(0, 1e3, n))
-    big = 2**60 + rng.integers(0, 2**20, n)
-    start = np.datetime64("2026-01-01", "us")
-    labels = np.array(["a", "b", "c", "rare"], object)[rng.choice(4, n, p=[0.5, 0.3, 0.199, 0.001])]
-    frame = Frame(
-        {
-            "real": ColumnData(np.round(mass, 2), some),
-            "real_listed": ColumnData(rng.choice([0.5, 1.25, -3.0], n), none),
-            "whole": ColumnData(rng.integers(-5000, 5000, n), some, "int32"),
-            "whole_listed": ColumnData(rng.integers(0, 5, n), some, "int8"),
-            "big": ColumnData(big, none, "int64"),
-            "at": ColumnData(start + rng.integers(0, 10**15, n).astype("timedelta64[us]"), some),
-            "flag": ColumnData(rng.random(n) < 0.5, some),
-            "label": ColumnData(labels, some),
-        }
-    )
-    return RowTensor(Codec.fit(infer_schema(frame), frame))
-
-
-@pytest.mark.parametrize("table", ["wide", "credit", "adult"])
-class TestLookup:
-    """What one look-up gives is what each column's codec gives, or it gives nothing."""
-
-    @pytest.fixture
-    def tensor(self, table: str) -> RowTensor:
-        return wide() if table == "wide" else bundled(table)
-
-    def probes(self, tensor: RowTensor, at: int) -> NDArray[np.float64]:
-        """Numbers at a column's edges, beside them, between them, and beyond."""
-        column, codec = tensor.columns[at], tensor.codec.columns[at]
-        known = [float(number) for number in getattr(codec, "edges", [])]
-        known += [float(mass) for mass in column.point_masses]
-        listed = codec.listed or ()
-        known += [float(v) for v in listed if isinstance(v, int | float) and v is not None]
-        known += [*map(float, range(len(tensor.labels(at))))]
-        known += [float(b) for b in (column.minimum, column.maximum) if b is not None]
-        points = np.array(known)
-        near = [points + d for d in (0, 1, -1, 0.5, 1e-3)]
-        near += [np.nextafter(points, math.inf), np.nextafter(points, -math.inf)]
-        near.append(np.array([math.inf, -math.inf, 1e300, -1e300, -0.0]))
-        return np.unique(np.concatenate(near))
-
-    def test_of_every_number_of_a_column(self, tensor: RowTensor, table: str) -> None:
-        lookup = RowLookup(tensor)
-        refused = 0
-        for at, column in enumerate(tensor.columns):
-            slots = slice(*np.searchsorted(tensor.codec.layout.column, [at, at + 1]).tolist())
-            looked_up = 0
-            for number in self.probes(tensor, at).tolist():
-                values = np.full((1, len(tensor.columns)), NAN)
-                values[0, at] = number
-                found = lookup.encode(values, None)
-                try:
-                    given = tensor.given(values, tensor.states(values, None))
-                    encoded = tensor.codec.encode_partial(given, 1)
-                except (BadRequest, ValueNotAllowed):
-                    assert found is None, (column.name, number)
-                    refused += 1
-                    continue
-                if found is None:  # not one of those that are listed
-                    continue
-                looked_up += 1
-                np.testing.assert_array_equal(found[0], encoded.tokens, f"{column.name} {number}")
-                np.testing.assert_array_equal(found[1], encoded.observed)
-                assert found[1][0, slots].all()
-            assert looked_up > 1 or column.name == "big", column.name
-        assert refused > 100
-
-    def test_of_null_and_what_is_not_known(self, tensor: RowTensor, table: str) -> None:
-        lookup, columns = RowLookup(tensor), tensor.columns
-        for at, column in enumerate(columns):
-            for number in (NAN, 0.0):
-                values = np.full((2, len(columns)), number)
-                states = np.full(values.shape, ABSENT_STATE, np.uint8)
-                states[1, at] = NULL_STATE
-                found = lookup.encode(values, states)
-                if not column.nullable:
-                    assert found is None
-                    continue
-                assert found is not None
-                encoded = tensor.codec.encode_partial(tensor.given(values, states), 2)
-                np.testing.assert_array_equal(found[0], encoded.tokens)
-                np.testing.assert_array_equal(found[1], encoded.observed)
-
-    def test_a_wrong_value_in_a_batch_is_seen(self, tensor: RowTensor, table: str) -> None:
-        lookup = RowLookup(tensor)
-        values = np.full((7, len(tensor.columns)), NAN)
-        found = lookup.encode(values, None)
-        assert found is not None
-        assert not found[1].any()
-        values[5, 0] = math.inf
-        assert lookup.encode(values, None) is None
+    """A column of every kind; see `every_kind`."""
+    return RowTensor(every_kind())
 
 
 def test_requests_without_a_seed_get_rows_of_their_own(runtime: Runtime, row: RowTensor) -> None:
     nothing = np.full((1, 6), NAN)
-    quick = Quick(row, runtime)
+    quick = StudentBatch(row, runtime)
     asks = [_ask(quick, {ROW: nothing}) for _ in range(16)]
     rows = quick.encode(asks)
     noise, rngs = quick.noise(asks, rows.observed)
@@ -220,9 +158,9 @@ def test_requests_without_a_seed_get_rows_of_their_own(runtime: Runtime, row: Ro
 
 
 def _ask(
-    quick: Quick, given: dict[str, NDArray[Any]], outputs: Sequence[str] = (ROW,), **how: Any
-) -> Ask:
-    wanted = quick.how(check_parameters(how, ALLOWED), outputs, as_row=True)
+    quick: StudentBatch, given: dict[str, NDArray[Any]], outputs: Sequence[str] = (ROW,), **how: Any
+) -> BatchRequest:
+    wanted = quick.options(check_parameters(how, ALLOWED), outputs, as_row=True)
     assert wanted is not None
     ask = quick.read(given, wanted)
     assert ask is not None
@@ -247,8 +185,8 @@ def test_what_asks_for_more_goes_the_way_of_all(
     how: dict[str, Any],
 ) -> None:
     arrays = {name: np.full((1, 6 if name == ROW else 1), NAN) for name in given}
-    quick = Quick(row, runtime)
-    wanted = quick.how(check_parameters(how, ALLOWED), outputs, as_row=True)
+    quick = StudentBatch(row, runtime)
+    wanted = quick.options(check_parameters(how, ALLOWED), outputs, as_row=True)
     assert wanted is None or quick.read(arrays, wanted) is None
 
 
@@ -292,14 +230,14 @@ def test_rows_are_cut_into_calls_and_put_together_again(runtime: Runtime, row: R
 
     def draw(most: int) -> list[NDArray[np.int32]]:
         jobs = [plan(runtime, row, nothing, seed=at, draws=5) for at in range(3)]
-        return drawn_together(jobs, runtime.student_noise, most, runtime.draw_student)
+        return draw_plans(jobs, runtime.student_noise, most, runtime.draw_student)
 
     for few, many in zip(draw(4), draw(1024), strict=True):
         np.testing.assert_array_equal(few, many)
 
 
 class TestOutlook:
-    """How long a request has waited, and what it may expect."""
+    """BatchOptions long a request has waited, and what it may expect."""
 
     def test_of_a_busy_model_as_long_as_the_batch_before(self) -> None:
         assert waited(Turn(began=10.0, ended=10.02), 10.02 + GAP_SECONDS / 2) == pytest.approx(

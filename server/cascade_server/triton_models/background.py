@@ -14,7 +14,7 @@ from cascade_server.triton_models.backend import Response, Sender
 log = logging.getLogger("cascade.server")
 
 
-class Beside:
+class Background:
     """An event loop in a thread of its own, for what `execute` does not wait for."""
 
     def __init__(self, name: str) -> None:

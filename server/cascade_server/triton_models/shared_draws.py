@@ -12,7 +12,7 @@ from cascade_server.engines.runtime import Mask, Noise, Tokens
 Draw = Callable[[Tokens, Mask, Noise], Tokens]
 
 
-def drawn_together(plans: Sequence[Plan], width: int, most: int, draw: Draw) -> list[Tokens]:
+def draw_plans(plans: Sequence[Plan], width: int, most: int, draw: Draw) -> list[Tokens]:
     """Draw the rows of some plans.
 
     Noise is taken from each plan's own seed, a call at a time: what comes out does not depend on

@@ -1,0 +1,143 @@
+"""What there is of releases, what is wanted of it, and what of that was refused."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from cascade_tables import CascadeTablesError, ReleaseError
+from cascade_tables.errors import listing as listing_of
+
+from cascade_server.errors import UnknownTable
+from cascade_server.releases.changes import Change
+from cascade_server.releases.desired_file import DesiredFile
+from cascade_server.releases.found import Found, Key, Source
+from cascade_server.releases.generation import Generation, ReleaseConfig
+from cascade_server.releases.next_generation import Planner
+from cascade_server.releases.policy import Desired
+from cascade_server.releases.refusals import Refusals
+
+log = logging.getLogger("cascade.server")
+
+
+class Catalogue:
+    """Says what the next generation is to be.
+
+    Attributes:
+        source: the repository.
+        found: what it held when it was looked at last.
+        desired: what is wanted of it.
+        refusals: what could not be loaded.
+
+    Args:
+        source: the repository.
+        releases: what is loaded, as the settings say.
+        planner: makes generations.
+        folder: the state directory, where what was asked for is kept; None: it is not.
+    """
+
+    def __init__(
+        self, source: Source, releases: ReleaseConfig, planner: Planner, folder: Path | None
+    ) -> None:
+        self.source, self._releases, self._planner = source, releases, planner
+        self._file = DesiredFile(folder)
+        self.found = Found({}, {})
+        self.desired = Desired(releases.default, releases.policies)
+        self.refusals = Refusals()
+
+    def restore(self) -> None:
+        """Want what an earlier server was asked for."""
+        self.desired = self._file.restored(self.desired)
+
+    def keep(self, desired: Desired) -> None:
+        """Want this, from now on and over a restart."""
+        self.desired = desired
+        self._file.save(desired)
+
+    def look_again(self) -> None:
+        """See what there is; where that cannot be, it is as it was."""
+        try:
+            self.found = self.source.look()
+        except CascadeTablesError as exc:
+            log.error("the repository cannot be looked at: %s", exc)
+
+    def first(self, change: Change) -> Generation:
+        """The first generation.
+
+        Raises:
+            ReleaseError: there is nothing to serve.
+            UnknownTable: a table that is to be served is not there.
+        """
+        self.found = self.source.look()
+        self._check_policies()
+        generation = self._planner.plan(
+            self.desired, change, self.found, self._without(change, None), None
+        )
+        if not generation.versions:
+            served = " that is to be served" if self.found.releases else ""
+            raise ReleaseError(
+                f"model repository {self.source.name} holds no release{served}; "
+                "`cascade release` writes one"
+            )
+        return generation
+
+    def _check_policies(self) -> None:
+        """A table that is to be served and is not there is a mistake; a version may come yet."""
+        for table, policy in self._releases.policies.items():
+            versions = self.found.versions.get(table)
+            if versions is None:
+                raise UnknownTable.table(table, self.found.versions)
+            if missing := sorted(policy.versions - set(versions)):
+                log.warning("%s has no version %s yet", table, listing_of(missing))
+
+    def following(self, change: Change, before: Generation) -> Generation:
+        """The generation that makes a change.
+
+        Raises:
+            ServerError, CascadeTablesError: it cannot be made.
+        """
+        self.found = self.source.look()
+        desired = self._changed(change, before)
+        bad = self._without(change, before)
+        return self._planner.plan(desired, change, self.found, bad, before)
+
+    def to_fetch(
+        self, change: Change, before: Generation | None
+    ) -> Callable[[Found], Mapping[str, Sequence[int]]]:
+        """Says what is to be brought to this machine for a change; for the process that does so."""
+
+        def wanted(found: Found) -> Mapping[str, Sequence[int]]:
+            self.found = found
+            loaded = {} if before is None else before.versions
+            desired = self.desired if before is None else self._changed(change, before)
+            return desired.wanted(found.without(self._without(change, before)), loaded)
+
+        return wanted
+
+    def has_news(self, change: Change, current: Generation) -> bool:
+        """Whether there is something to load that neither is loaded nor was tried."""
+        self.look_again()
+        available = self.found.without(self._without(change, current))
+        digests = self.found.digests(self.desired.wanted(available, current.versions))
+        return digests != current.digests and not self.refusals.was_tried(digests)
+
+    def policies(self) -> dict[str, str]:
+        """By table that is served, which of its versions are loaded."""
+        return {
+            table: str(self._releases.policies.get(table, self._releases.default))
+            for table in sorted(self.found.versions)
+            if self.desired.served(table)
+        }
+
+    def _without(self, change: Change, before: Generation | None) -> set[Key]:
+        served = {} if before is None else before.digests
+        return self.refusals.not_to_be_tried(change, self.found, served)
+
+    def _changed(self, change: Change, before: Generation) -> Desired:
+        given = change.given
+        if change.what == "unload":
+            return self.desired.unload(given["table"], given["version"], before.versions)
+        if change.what == "load":
+            return self.desired.load(given["table"], given["version"], self.found.versions)
+        return self.desired

@@ -1,0 +1,225 @@
+"""Numbers of many distinct values: a bin among quantiles, and the place inside it."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade_tables.column_codec import (
+    Tokens,
+    check_nulls,
+    check_number,
+    numbers,
+    refuse_null,
+    typed,
+)
+from cascade_tables.errors import SchemaError
+from cascade_tables.frame import ColumnData
+from cascade_tables.layout import Role
+from cascade_tables.schema import Column, Kind
+
+COARSE, FINE = 64, 16
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """What the tokens of a binned column stand for, by cell: a cell is coarse * FINE + fine.
+
+    Those of NULL and of point masses are one number each, whatever the fine token is. Bins of real
+    numbers reach from `low` to `high`; bins of whole ones have `count` of them, `step` apart.
+
+    Attributes:
+        low: float64 or int64 [cells].
+        high: float64 [cells]; of whole numbers as `low`.
+        count: uint64 [cells]; of real numbers 1.
+        scale: 10 to the number of digits behind the decimal point; not a number: not limited.
+        step: see above; of real numbers 1.
+    """
+
+    low: NDArray[Any]
+    high: NDArray[Any]
+    count: NDArray[np.uint64]
+    scale: float
+    step: np.uint64
+
+    @classmethod
+    def of(cls, column: Column, edges: Sequence[float | int]) -> Cells:
+        """Those of a column whose bins have these edges."""
+        real = column.kind is Kind.CONTINUOUS
+        edge = np.array(edges, np.float64 if real else np.int64)
+        single = [edges[0]] * column.nullable + list(column.point_masses)
+        points = np.array(single, edge.dtype).repeat(FINE)
+        step, count = np.uint64(1), np.ones(len(edges) - 1, np.uint64)
+        if not real:
+            # Those below the next edge, which is the next bin's; the last edge is the last bin's.
+            # In uint64, where differences of int64 do not overflow.
+            step, unsigned = np.uint64(column.step or 1), edge.astype(np.uint64)
+            count = (unsigned[1:] - unsigned[:-1]) // step
+            count[-1:] += np.uint64(1)
+            count = np.maximum(count, np.uint64(1))
+        return cls(
+            np.concatenate([points, edge[:-1]]),
+            np.concatenate([points, edge[1:] if real else edge[:-1]]),
+            np.concatenate([np.ones(len(points), np.uint64), count]),
+            math.nan if column.decimals is None else 10.0**column.decimals,
+            step,
+        )
+
+
+def real_numbers(
+    low: NDArray[np.float64], high: NDArray[np.float64], scale: Any, uniform: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Numbers inside of bins, of any shape.
+
+    Args:
+        low, high: of each number's bin.
+        scale: see `Cells`; for all, or of a shape that broadcasts.
+        uniform: [0, 1), where in the bin.
+    """
+    # Not low + u * (high - low), which overflows where the bounds are far apart.
+    values = low * (1 - uniform) + high * uniform
+    limited = scale == scale
+    if np.any(limited):
+        values = np.where(limited, np.rint(values * scale) / scale, values)
+    return np.minimum(np.maximum(values, low), high)
+
+
+def whole_numbers(
+    low: NDArray[np.int64], count: NDArray[np.uint64], step: Any, uniform: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Whole numbers inside of bins, of any shape.
+
+    Args:
+        low, count: of each number's bin: its first number, and how many it has.
+        step: uint64, between them; for all, or of a shape that broadcasts.
+        uniform: [0, 1), where in the bin.
+    """
+    above = np.minimum((uniform * count).astype(np.uint64), count - np.uint64(1))
+    return (low.astype(np.uint64) + above * step).astype(np.int64)
+
+
+class BinnedCodec:
+    """Two tokens a number: NULL, a point mass or a quantile bin; then the place inside the bin.
+
+    `edges` are COARSE * FINE + 1 order statistics of the values that are not point masses. Tied
+    edges leave bins of no width, which `encode` never chooses.
+    """
+
+    roles: tuple[Role, ...] = ("coarse", "fine")
+    listed: Sequence[Any] | None = None
+
+    def __init__(
+        self, column: Column, edges: Sequence[float | int], ranks: Sequence[float]
+    ) -> None:
+        self.column = column
+        self.edges = list(edges)
+        self.ranks = [float(rank) for rank in ranks]
+        self._null = int(column.nullable)
+        self._masses = list(column.point_masses)
+        self._mass_token = {value: i + self._null for i, value in enumerate(self._masses)}
+        self._bins_from = self._null + len(self._masses)
+        self._edges = np.array(self.edges)
+        self.cells = Cells.of(column, self.edges)
+        self._cells_low = self.cells.low.tolist()
+        self._cells_high, self._cells_count = self.cells.high.tolist(), self.cells.count.tolist()
+        self.sizes: tuple[int, ...] = (self._bins_from + COARSE, FINE)
+        # Of values of this very type, those within the bounds need no other check.
+        self._plain = float if column.kind is Kind.CONTINUOUS else int
+        self._low = math.inf if column.minimum is None else column.minimum
+        self._high = -math.inf if column.maximum is None else column.maximum
+        # By how many edges a value is not below.
+        last = COARSE * FINE - 1
+        places = [min(max(count - 1, 0), last) for count in range(len(self.edges) + 1)]
+        self._tokens = [(self._bins_from + p // FINE, p % FINE) for p in places]
+        coarse = np.array([*[np.nan] * self._null, *self.ranks], np.float32)
+        fine = ((np.arange(FINE) + 0.5) / FINE).astype(np.float32)
+        self.positions: tuple[NDArray[np.float32] | None, ...] = (coarse, fine)
+
+    @classmethod
+    def fit(cls, column: Column, data: ColumnData) -> BinnedCodec:
+        """The codec of a column, with bins that as many of the table's rows fall into each."""
+        values = np.sort(numbers(column, data))
+        masses = np.array(column.point_masses, values.dtype)
+        rest = values[~np.isin(values, masses)]
+        if len(rest) == 0:
+            rest = values
+        at = np.round(np.linspace(0, len(rest) - 1, COARSE * FINE + 1)).astype(int)
+        edges = rest[at]
+        middles = edges[FINE // 2 :: FINE][:COARSE]
+        spots = np.concatenate([masses, middles])
+        left, right = np.searchsorted(values, spots), np.searchsorted(values, spots, "right")
+        return cls(column, edges.tolist(), ((left + right) / 2 / len(values)).tolist())
+
+    def encode(self, data: ColumnData) -> Tokens:
+        check_nulls(self.column, data)
+        values = numbers(self.column, data, present_only=False)
+        place = (np.searchsorted(self._edges, values, "right") - 1).clip(0, COARSE * FINE - 1)
+        coarse, fine = self._bins_from + place // FINE, place % FINE
+        if self._masses:
+            masses = np.array(self._masses)
+            nearest = np.searchsorted(masses, values).clip(0, len(masses) - 1)
+            is_mass = masses[nearest] == values
+            coarse = np.where(is_mass, nearest + self._null, coarse)
+            fine = np.where(is_mass, 0, fine)
+        coarse, fine = np.where(data.null, 0, coarse), np.where(data.null, 0, fine)
+        return np.stack([coarse, fine], axis=1).astype(np.int32)
+
+    def encode_value(self, value: Any, notices: list[str]) -> tuple[int, ...]:
+        if value is None:
+            if not self._null:
+                raise refuse_null(self.column)
+            return (0, 0)
+        plain = type(value) is self._plain and self._low <= value <= self._high
+        number = value if plain else check_number(self.column, value)
+        token = self._mass_token.get(number)
+        if token is not None:
+            return (token, 0)
+        return self._tokens[bisect_right(self.edges, number)]
+
+    def decode(self, tokens: Tokens, uniform: NDArray[np.float64] | None) -> ColumnData:
+        assert uniform is not None
+        coarse, cells, column = tokens[:, 0], self.cells, self.column
+        cell = coarse * FINE + tokens[:, 1]
+        values: NDArray[Any]
+        if column.kind is Kind.CONTINUOUS:
+            values = real_numbers(cells.low[cell], cells.high[cell], cells.scale, uniform)
+        else:
+            values = whole_numbers(cells.low[cell], cells.count[cell], cells.step, uniform)
+        return ColumnData(typed(column.kind, values), coarse < self._null, column.dtype)
+
+    def decode_value(self, coarse: int, fine: int, uniform: float) -> float | int | None:
+        """What `decode` makes of one value, in Python's own numbers: None for NULL, microseconds
+        since 1970-01-01 UTC for date-times."""
+        if coarse < self._null:
+            return None
+        cell, cells = coarse * FINE + fine, self.cells
+        low = self._cells_low[cell]
+        if self.column.kind is not Kind.CONTINUOUS:
+            count = self._cells_count[cell]
+            return int(low + min(int(uniform * count), count - 1) * int(cells.step))
+        high = self._cells_high[cell]
+        value = low * (1 - uniform) + high * uniform
+        if cells.scale == cells.scale:
+            scaled = value * cells.scale
+            value = (round(scaled) if abs(scaled) < 2**52 else scaled) / cells.scale
+        return float(min(max(value, low), high))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"codec": "binned", "edges": self.edges, "ranks": self.ranks}
+
+    @classmethod
+    def from_dict(cls, column: Column, content: dict[str, Any]) -> BinnedCodec:
+        edges, ranks = content["edges"], content["ranks"]
+        wanted = COARSE * FINE + 1, len(column.point_masses) + COARSE
+        if not column.kind.is_number or (len(edges), len(ranks)) != wanted:
+            raise SchemaError(
+                f"column {column.name!r} ({column.kind.value}): {len(edges)} edges and "
+                f"{len(ranks)} ranks do not fit it"
+            )
+        return cls(column, edges, ranks)

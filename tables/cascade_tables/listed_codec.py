@@ -1,0 +1,170 @@
+"""Columns of few values: categories, booleans, and numbers with few distinct values; a token a
+value."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade_tables.column_codec import (
+    Tokens,
+    allowed_values,
+    check_nulls,
+    check_number,
+    numbers,
+    refuse_null,
+    typed,
+)
+from cascade_tables.errors import SchemaError, ValueNotAllowed
+from cascade_tables.frame import ColumnData
+from cascade_tables.infer import as_text
+from cascade_tables.layout import Role
+from cascade_tables.schema import Column, Kind, bound_text
+
+
+class ListedCodec:
+    """A token a value; NULL has the first, the label that unseen categories fold into the last."""
+
+    roles: tuple[Role, ...] = ("value",)
+
+    def __init__(self, column: Column, values: Sequence[Any], ranks: Sequence[float]) -> None:
+        self.column = column
+        self.values = list(values)
+        self._offset = int(column.nullable)
+        self._token = {value: i + self._offset for i, value in enumerate(self.values)}
+        # Of values of these very types, those that are listed need no other check.
+        plain = {Kind.CATEGORICAL: (str,), Kind.BOOLEAN: (bool,)}
+        self._plain = frozenset(plain.get(column.kind, (int, float)))
+        self._other = None
+        if column.other is not None:
+            self._other = len(self.values) + self._offset
+        self.sizes: tuple[int, ...] = (self._offset + len(self.values) + (self._other is not None),)
+        self.ranks = [float(rank) for rank in ranks]
+        self.positions: tuple[NDArray[np.float32] | None, ...] = (None,)
+        if column.kind.is_number:
+            null = [np.nan] * self._offset
+            self.positions = (np.array([*null, *self.ranks], np.float32),)
+        self._table = self._decoded()
+        whole = self._table.astype(np.int64) if column.kind is Kind.DATETIME else self._table
+        self.listed: Sequence[Any] | None = [
+            *[None] * self._offset,
+            *whole[self._offset :].tolist(),
+        ]
+
+    @classmethod
+    def fit(cls, column: Column, data: ColumnData) -> ListedCodec:
+        """The codec of a column, with the ranks of its values among the table's rows."""
+        if column.kind is Kind.BOOLEAN:
+            return cls(column, [False, True], [])
+        if column.kind is Kind.CATEGORICAL:
+            return cls(column, column.categories, [])
+        values, counts = np.unique(numbers(column, data), return_counts=True)
+        upto = np.cumsum(counts)
+        return cls(column, values.tolist(), ((upto - counts / 2) / upto[-1]).tolist())
+
+    def _decoded(self) -> NDArray[Any]:
+        """Values by token; NULL's is a placeholder."""
+        kind = self.column.kind
+        null: list[Any]
+        if kind is Kind.CATEGORICAL:
+            extra = [] if self._other is None else [self.column.other]
+            out = np.empty(self.sizes[0], object)
+            out[:] = [""] * self._offset + self.values + extra
+            return out
+        null = [self.values[0]] * self._offset
+        return typed(kind, np.array(null + self.values))
+
+    def encode(self, data: ColumnData) -> Tokens:
+        check_nulls(self.column, data)
+        kind = self.column.kind
+        if kind is Kind.CATEGORICAL:
+            fallback = -1 if self._other is None else self._other
+            get = self._token.get
+            tokens = np.fromiter(
+                (get(v, fallback) for v in as_text(data.values)), np.int32, len(data)
+            )
+        elif kind is Kind.BOOLEAN:
+            tokens = data.values.astype(np.int32) + self._offset
+        else:
+            known = np.array(self.values)
+            values = numbers(self.column, data, present_only=False)
+            tokens = np.searchsorted(known, values).clip(0, len(known) - 1).astype(np.int32)
+            unseen = known[tokens] != values
+            tokens += self._offset
+            for row in np.flatnonzero(unseen & ~data.null).tolist():
+                tokens[row] = self._nearest(values[row].item())
+        tokens = np.where(data.null, 0, tokens).astype(np.int32)
+        if (tokens < 0).any():
+            bad = data.values[int(np.flatnonzero(tokens < 0)[0])]
+            raise ValueNotAllowed(self.column.name, bad, allowed_values(self.column))
+        return tokens[:, None]
+
+    def encode_value(self, value: Any, notices: list[str]) -> tuple[int, ...]:
+        if type(value) in self._plain:
+            token = self._token.get(value)
+            if token is not None:
+                return (token,)
+        column = self.column
+        if value is None:
+            if not column.nullable:
+                raise refuse_null(column)
+            return (0,)
+        if column.kind.is_number:
+            number = check_number(column, value)
+            token = self._token.get(number)
+            if token is None:
+                token = self._nearest(number)
+                nearest = bound_text(column, self.values[token - self._offset])
+                notices.append(
+                    f"column {column.name!r}: {bound_text(column, number)} was not seen in "
+                    f"training; conditioned on the nearest value, {nearest}"
+                )
+            return (token,)
+        wanted = bool if column.kind is Kind.BOOLEAN else str
+        if isinstance(value, np.bool_):
+            value = bool(value)
+        if not isinstance(value, wanted):
+            raise ValueNotAllowed(column.name, value, allowed_values(column))
+        token = self._token.get(value)
+        if token is None:
+            if self._other is None:
+                raise ValueNotAllowed(column.name, value, allowed_values(column))
+            token = self._other
+            if value != column.other:
+                notices.append(
+                    f"column {column.name!r}: {value!r} is not one of its "
+                    f"{len(self.values)} categories; conditioned on {column.other!r}"
+                )
+        return (token,)
+
+    def _nearest(self, number: float | int) -> int:
+        after = bisect_right(self.values, number)
+        around = [i for i in (after - 1, after) if 0 <= i < len(self.values)]
+        return min(around, key=lambda i: abs(self.values[i] - number)) + self._offset
+
+    def decode(self, tokens: Tokens, uniform: NDArray[np.float64] | None = None) -> ColumnData:
+        token = tokens[:, 0]
+        null = token == 0 if self._offset else np.zeros(len(token), bool)
+        return ColumnData(self._table[token], null, self.column.dtype)
+
+    def to_dict(self) -> dict[str, Any]:
+        if not self.column.kind.is_number:
+            return {"codec": "listed"}
+        return {"codec": "listed", "values": self.values, "ranks": self.ranks}
+
+    @classmethod
+    def from_dict(cls, column: Column, content: dict[str, Any]) -> ListedCodec:
+        if column.kind is Kind.BOOLEAN:
+            return cls(column, [False, True], [])
+        if column.kind is Kind.CATEGORICAL:
+            return cls(column, column.categories, [])
+        values, ranks = content["values"], content["ranks"]
+        if not 0 < len(values) == len(ranks):
+            raise SchemaError(
+                f"column {column.name!r}: {len(values)} values have {len(ranks)} ranks"
+            )
+        return cls(column, values, ranks)
