@@ -198,12 +198,12 @@ class TritonPythonModel:
             return 0
         kept = list(taken.values())
         if len(kept) < len(candidates) or total > end:
-            drawn_of = zip(kept, places, strict=True)
+            # Each row as often as it is drawn.
             rows = rows.take(
                 [
-                    at
-                    for candidate, of in drawn_of
-                    for at in of
+                    place
+                    for candidate, own in zip(kept, places, strict=True)
+                    for place in own
                     for _ in range(candidate.options.draws)
                 ]
             )
