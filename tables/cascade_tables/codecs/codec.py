@@ -11,15 +11,15 @@ from typing import Any, Final, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_tables.binned_codec import BinnedCodec
-from cascade_tables.binned_columns import BinnedColumns
-from cascade_tables.column_codec import ColumnCodec, Tokens, typed
+from cascade_tables.codecs.binned_codec import BinnedCodec
+from cascade_tables.codecs.binned_columns import BinnedColumns
+from cascade_tables.codecs.column_codec import ColumnCodec, Tokens, typed
+from cascade_tables.codecs.layout import TokenLayout
+from cascade_tables.codecs.listed_codec import ListedCodec
+from cascade_tables.codecs.number_rows import NumberRows
 from cascade_tables.errors import DataError, SchemaError
 from cascade_tables.frame import ColumnData, Frame
 from cascade_tables.infer import MAX_EXACT
-from cascade_tables.layout import TokenLayout
-from cascade_tables.listed_codec import ListedCodec
-from cascade_tables.number_rows import NumberRows
 from cascade_tables.schema import Column, Kind, Schema
 
 
