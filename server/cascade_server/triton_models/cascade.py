@@ -73,7 +73,7 @@ class Job:
 
     @property
     def tier(self) -> Tier:
-        """Who is to draw."""
+        """Who is to draw, by the route; a request without one has been refused."""
         assert self.route.option is not None
         return self.route.option.tier
 

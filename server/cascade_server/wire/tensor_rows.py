@@ -110,7 +110,11 @@ def _check_type(tensor: Tensor, allowed: Sequence[str]) -> None:
 
 
 def _fill(out: synthesis_pb2.Column, kind: Kind, tensor: Tensor) -> None:
-    """Set a column's values."""
+    """Set a column's values from its tensor.
+
+    Raises:
+        BadRequest: the tensor is of another type, or has text that is no UTF-8.
+    """
     _check_type(tensor, DATATYPES[kind])
     values: Any = tensor.values
     if isinstance(values, list):

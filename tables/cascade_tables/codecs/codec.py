@@ -24,7 +24,7 @@ from cascade_tables.schema import Column, Kind, Schema
 
 
 class _Absent:
-    """The type of `ABSENT`."""
+    """The type of `ABSENT`, so that it is told from every value, and prints its name."""
 
     def __repr__(self) -> str:
         return "ABSENT"
@@ -337,7 +337,7 @@ class Codec:
         return out
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-safe; `from_dict` restores it."""
+        """What a release's codec.json holds; `from_dict` restores it."""
         return {
             "schema": self.schema.to_dict(),
             "columns": [codec.to_dict() for codec in self.columns],
