@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from cascade_tables import ABSENT
 
 from cascade_server.cascade.synthesis import Plan
+from cascade_server.config import ServerConfig
 from cascade_server.errors import DeadlinePassed
 from cascade_server.terms import Tier
 
@@ -58,7 +59,7 @@ class CacheConfig:
     """
 
     max_bytes: int
-    max_age: float = 3600.0
+    max_age: float = ServerConfig.cache_age_seconds
     most_rows: int = 1024
 
 
