@@ -8,8 +8,8 @@ from when each call was due, all the time and without a pause. Stretches without
 stretches of reloads one after another, with two seconds of rest between them, take turns; a reload
 replaces every process of the server. The last line is one JSON object: p99_ratio (the median over
 pairs of stretches, p99 with reloads over p99 without), failed_requests (calls that did not end with
-grpc-status 0, of all), rss_growth_ratio (memory of all processes after the last reload over before
-the first) and what they are made of.
+grpc-status 0, of all), lost_requests (those whose connection broke), rss_growth_ratio (memory of
+all processes after the last reload over before the first) and what they are made of.
 """
 
 from __future__ import annotations
@@ -224,6 +224,7 @@ async def measure(folder: Path, options: argparse.Namespace) -> dict[str, object
         "server": f"{DEFAULT} --workers 2",
         "p99_ratio": round(float(np.median(ratios)), 3),
         "failed_requests": sum(end is not End.OK for end in steady.ends),
+        "lost_requests": sum(end is End.FAILED for end in steady.ends),
         "rss_growth_ratio": round(after / before, 3),
         "requests": len(steady.ends),
         "reloads": len(server.seconds),

@@ -22,9 +22,9 @@ Who offers them (`--only` takes some of these):
 The last line is one JSON object: min_goodput_ratio (the worst goodput where at least as much is
 offered as goodput's peak, over the peak), and likewise _40, _waiting, _waiting_40, _sdk, _sdk_40;
 late_executions, over all parts; refused_seen_ratio (of alone and over_many: events that the
-table's real-time availability objective counted as bad, less calls that were given up by their
-callers, over the refusals that callers saw of the server: RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED and
-refused streams; also refusals_seen, refusals_counted, given_up); realtime_p99_ms (of answers,
+table's real-time availability objective counted as bad, over the calls that callers saw refused by
+the server, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED and refused streams, or gave up at their deadline;
+also refusals_seen, refusals_counted, given_up); realtime_p99_ms (of answers,
 beside the flood, at half of capacity), realtime_objective_ms; and one entry a load, with how late
 the generator was (lag_ms: where it is more than a few milliseconds, the client is what was
 measured) and how fast the cores were.

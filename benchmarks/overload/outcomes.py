@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -42,11 +43,11 @@ class Outcome:
         offered_per_s, goodput_per_s: calls a second that were due, and answers in their deadline.
         refused, late, failed: shares of the calls: refused, by the server or on this side; past
             their deadline; anything else.
-        p50_ms, p99_ms: of the answers in time, from when the call was due.
+        p50_ms, p99_ms: of the answers in time, from when the call was due; None: there was none.
         lag_ms: the .99 quantile of how late this client was, which p50 and p99 include.
         teacher: share of the answers that the teacher gave.
         flood_rows_per_s: offline rows made beside it.
-        speed: of the cores meanwhile, over what it usually was.
+        speed: of the cores meanwhile, over what it usually was; None: too busy to be sampled.
     """
 
     load: float
@@ -55,12 +56,12 @@ class Outcome:
     refused: float
     late: float
     failed: float
-    p50_ms: float
-    p99_ms: float
+    p50_ms: float | None
+    p99_ms: float | None
     lag_ms: float
     teacher: float
     flood_rows_per_s: float
-    speed: float
+    speed: float | None
 
 
 def outcome(
@@ -75,7 +76,15 @@ def outcome(
     seconds *= len(stretches)
     calls = sum(len(each.found.ends) for each in stretches)
     took = np.concatenate([each.found.in_time(deadline) for each in stretches])
-    p50, p99 = np.quantile(took, [0.5, 0.99]) if len(took) else (np.nan, np.nan)
+    p50, p99 = (
+        (round(1e3 * float(each), 3) for each in np.quantile(took, [0.5, 0.99]))
+        if len(took)
+        else (None, None)
+    )
+    speeds = []
+    for each in stretches:
+        with suppress(ValueError):  # no sample of it
+            speeds.append(speed.between(each.began, each.ended))
 
     def share(*ends: End) -> float:
         return sum(each.found.count(*ends) for each in stretches) / calls
@@ -88,14 +97,14 @@ def outcome(
         refused=round(share(End.REFUSED, End.REFUSED_HERE), 4),
         late=round(share(End.OK, End.LATE, End.GAVE_UP) - len(took) / calls, 4),
         failed=round(share(End.FAILED), 4),
-        p50_ms=round(1e3 * float(p50), 3),
-        p99_ms=round(1e3 * float(p99), 3),
+        p50_ms=p50,
+        p99_ms=p99,
         lag_ms=round(1e3 * max(each.found.lag for each in stretches), 3),
         teacher=round(sum(each.counts.by_teacher for each in stretches) / max(1, answers), 4),
         flood_rows_per_s=round(
             sum(each.made for each in stretches) / sum(each.making for each in stretches), 1
         ),
-        speed=round(fmean(speed.between(each.began, each.ended) for each in stretches), 3),
+        speed=round(fmean(speeds), 3) if speeds else None,
     )
 
 
@@ -108,14 +117,15 @@ def goodput_ratio(outcomes: Sequence[Outcome]) -> float:
 
 @dataclass(frozen=True)
 class Refusals:
-    """Refusals that callers saw of the server, and those that its objectives counted.
+    """Calls that callers saw the server refuse or let lapse, and those that its objectives counted.
 
     Attributes:
         seen: calls that the server ended with RESOURCE_EXHAUSTED or DEADLINE_EXCEEDED, or whose
             stream it refused.
-        given_up: calls whose deadline passed at their caller's.
-        spent: events of the availability objective that were not good. The objective also counts
-            what the server itself saw end late, so up to `given_up` of them are no refusals.
+        given_up: calls whose deadline passed at their caller's. The server may have seen some of
+            them end late too, so that they are among the counted: without them here, they would
+            make up for refusals that were not counted.
+        spent: events of the availability objective that were not good.
     """
 
     seen: int
@@ -133,5 +143,6 @@ class Refusals:
 
     @property
     def ratio(self) -> float | None:
-        """Counted to seen, at the least; None: none were seen."""
-        return max(0, self.spent - self.given_up) / self.seen if self.seen else None
+        """Counted to seen, given-up calls among the seen; None: none were seen."""
+        seen = self.seen + self.given_up
+        return self.spent / seen if seen else None

@@ -46,7 +46,14 @@ class TestOutcome:
     def test_nobody_was_answered(self) -> None:
         found = outcome(1.0, [stretch([End.REFUSED], [0.0])], 1.0, 0.1, speed())
         assert (found.goodput_per_s, found.refused, found.late) == (0.0, 1.0, 0.0)
+        assert (found.p50_ms, found.p99_ms) == (None, None)
         assert goodput_ratio([found]) == 0.0
+
+    def test_a_machine_too_busy_to_say_how_fast_it_is(self) -> None:
+        nothing = Speed()
+        nothing.add([(5.0, 100.0)])
+        found = outcome(1.0, [stretch([End.OK], [0.01])], 1.0, 0.1, nothing)
+        assert found.speed is None
 
 
 class TestGoodputRatio:
@@ -68,7 +75,7 @@ class TestRefusals:
     def test_what_nobody_was_refused_may_not_make_up_for_what_was_not_counted(self) -> None:
         ends = [End.REFUSED, End.REFUSED, End.GAVE_UP]
         found = Refusals.in_stretches([stretch(ends, [0.0] * 3, replace(NOTHING, spent=2))])
-        assert found.ratio == 0.5
+        assert found.ratio == pytest.approx(2 / 3)
 
     def test_nobody_was_refused(self) -> None:
         assert Refusals.in_stretches([stretch([End.OK], [0.0])]).ratio is None

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade_server.config import ServerConfig
+
 # Bytes that a row and a condition take beside their content: objects and their places in tables.
 ROW_OVERHEAD, STOCK_OVERHEAD = 160, 1400
 # Of how many the least useful is dropped: looking at all would take longer than a real-time answer.
@@ -63,8 +65,8 @@ class PoolConfig:
     """
 
     max_bytes: int
-    max_age: float = 3600.0
-    max_reuse: int = 1
+    max_age: float = ServerConfig.pool_age_seconds
+    max_reuse: int = ServerConfig.pool_max_reuse
     most_rows: int = 64
 
 

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 from cascade_server.addresses import without_password
+from cascade_server.config import ServerConfig
 from cascade_server.errors import ConfigError
 
 log = logging.getLogger("cascade.server")
@@ -61,7 +62,7 @@ class SecondLevelConfig:
         pause, longest_pause: seconds of that while, at first and at most; each failure doubles it.
     """
 
-    timeout: float = 0.005
+    timeout: float = ServerConfig.cache_timeout_seconds
     share: float = 0.2
     limit: float = 1.0
     most: int = 16

@@ -12,15 +12,11 @@ supervisor is gone, and drain.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import os
 import selectors
 import signal
-import socket
-import sys
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -29,14 +25,13 @@ from cascade_server.supervision.crews import (
     Crew,
     Member,
     Phase,
-    Post,
     RestartConfig,
     Role,
 )
+from cascade_server.supervision.system import System, describe
 
 log = logging.getLogger("cascade.server")
 
-PR_SET_PDEATHSIG = 1
 # Seconds beyond the drain that a member gets before it is killed.
 KILL_AFTER = 5.0
 # Seconds between the starts of members beside whom others answer: a fork takes milliseconds.
@@ -79,6 +74,7 @@ class Supervisor:
         draining: is told when all are asked to stop.
         grace: seconds that they may take to drain.
         config: of starting again.
+        system: processes and a clock.
     """
 
     def __init__(
@@ -86,13 +82,20 @@ class Supervisor:
         draining: Callable[[], None],
         grace: float,
         config: RestartConfig | None = None,
+        system: System | None = None,
     ) -> None:
         self._draining, self._grace = draining, grace
         self._director: Director
         self._config = config or RestartConfig()
         self._crews: list[Crew] = []
-        self._selector = selectors.DefaultSelector()
+        self._system = system or System()
+        self._selector, self._clock = self._system.selector, self._system.clock
+        self._wakeup = -1
         self._stopping = self._hung_up = False
+
+    def directed_by(self, director: Director) -> None:
+        """Tell this one of all that happens."""
+        self._director = director
 
     # What the director asks for.
 
@@ -100,7 +103,7 @@ class Supervisor:
         """Start a crew; it is told of when it is ready, or has failed."""
         crew = Crew(name, begin)
         pause = BETWEEN_FORKS if begin is Begin.NEXT else 0.0
-        now = time.monotonic()
+        now = self._clock()
         crew.members = [
             Member(role, crew, start_at=now + pause * number) for number, role in enumerate(roles)
         ]
@@ -120,7 +123,7 @@ class Supervisor:
             after: seconds in which they may leave by themselves before that.
         """
         crew.phase = Phase.LEAVING
-        crew.asked_at = min(crew.asked_at, time.monotonic() + after)
+        crew.asked_at = min(crew.asked_at, self._clock() + after)
         crew.until = min(crew.until, crew.asked_at + grace + KILL_AFTER)
 
     # Its own life.
@@ -138,7 +141,7 @@ class Supervisor:
         Raises:
             ServerError: what the director raises.
         """
-        self._director = director
+        self.directed_by(director)
         wakeup, signals = os.pipe()
         os.set_blocking(wakeup, False)
         os.set_blocking(signals, False)
@@ -146,13 +149,14 @@ class Supervisor:
         numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP)
         handlers = {number: signal.signal(number, self._on_signal) for number in numbers}
         self._selector.register(wakeup, selectors.EVENT_READ)
+        self._wakeup = wakeup
         try:
             begin()
             while not self._stopping:
-                self._step(wakeup)
+                self.step()
             self._draining()
         finally:
-            self._end_all(wakeup, last)
+            self._end_all(last)
             signal.set_wakeup_fd(before)
             for number, handler in handlers.items():
                 signal.signal(number, handler)
@@ -166,18 +170,18 @@ class Supervisor:
         elif number != signal.SIGCHLD:
             self._stopping = True
 
-    def _end_all(self, wakeup: int, last: Callable[[Crew], bool]) -> None:
+    def _end_all(self, last: Callable[[Crew], bool]) -> None:
         self._stopping = True
         for now in (False, True):
             for crew in self._crews:
                 if last(crew) is now:
                     self.dismiss(crew, self._grace)
             while any(last(crew) is now for crew in self._crews):
-                self._step(wakeup)
+                self.step()
 
-    def _step(self, wakeup: int) -> None:
+    def step(self) -> None:
         """Do what is due, then wait for what comes next."""
-        now = time.monotonic()
+        now = self._clock()
         due = [float("inf")]
         if not self._stopping:
             if self._hung_up:
@@ -187,10 +191,10 @@ class Supervisor:
         for crew in list(self._crews):
             due.append(self._tend(crew, now))
         soonest = min(due)
-        timeout = None if soonest == float("inf") else max(0.0, soonest - time.monotonic())
+        timeout = None if soonest == float("inf") else max(0.0, soonest - self._clock())
         for key, _ in self._selector.select(timeout):
-            if key.fd == wakeup:
-                os.read(wakeup, 4096)
+            if key.fd == self._wakeup:
+                os.read(self._wakeup, 4096)
             else:
                 self._hear(key.data)
         self._reap()
@@ -209,10 +213,10 @@ class Supervisor:
                 if not member.asked_to_end and (now >= crew.asked_at or member.role.last):
                     member.asked_to_end = True
                     ends = signal.SIGKILL if member.role.holds_nothing else signal.SIGTERM
-                    os.kill(member.pid, ends)
+                    self._system.kill(member.pid, ends)
                 if now >= crew.until:
-                    os.kill(member.pid, signal.SIGKILL)
-            return min((at for at in (crew.asked_at, crew.until) if at > now), default=due)
+                    self._system.kill(member.pid, signal.SIGKILL)
+            return min((each for each in (crew.asked_at, crew.until) if each > now), default=due)
         for member in crew.members:
             if member.pid or (member.role.once and member.ready):
                 continue
@@ -227,21 +231,12 @@ class Supervisor:
         return due
 
     def _start(self, member: Member) -> None:
-        ours, theirs = socket.socketpair()
-        supervisor = os.getpid()
         begin = Begin.AGAIN if member.crew.phase is Phase.SERVING else member.crew.begin
-        sys.stdout.flush()
-        sys.stderr.flush()
-        pid = os.fork()
-        if pid == 0:
-            ours.close()
-            _live(member.role, theirs, supervisor, begin)
-        theirs.close()
-        ours.settimeout(KILL_AFTER)
-        member.pid, member.end, member.unread = pid, ours, b""
-        member.began, member.ready, member.asked_to_end = time.monotonic(), False, False
+        member.pid, member.end = self._system.start(member.role, begin)
+        member.unread = b""
+        member.began, member.ready, member.asked_to_end = self._clock(), False, False
         member.error = ""
-        self._selector.register(ours, selectors.EVENT_READ, member)
+        self._selector.register(member.end, selectors.EVENT_READ, member)
 
     def _hear(self, member: Member) -> None:
         if member.end is None:
@@ -269,7 +264,7 @@ class Supervisor:
         if "ready" in said:
             member.ready = True
             if crew.phase is Phase.SERVING:
-                away = time.monotonic() - member.ended
+                away = self._clock() - member.ended
                 log.warning("%s is ready again, after %.2f s", member.role.name, away)
 
     def _fail(self, crew: Crew, why: str) -> None:
@@ -281,8 +276,8 @@ class Supervisor:
         for crew in list(self._crews):
             for member in crew.members:
                 if member.pid:
-                    pid, status = os.waitpid(member.pid, os.WNOHANG)
-                    if pid:
+                    status = self._system.ended(member.pid)
+                    if status is not None:
                         self._ended(member, status)
 
     def _ended(self, member: Member, status: int) -> None:
@@ -295,7 +290,7 @@ class Supervisor:
         if crew.phase is not Phase.SERVING:
             self._fail(crew, f"{member.role.name} {how} before it was ready")
             return
-        member.ended = time.monotonic()
+        member.ended = self._clock()
         lived = member.ended - member.began
         member.restarts, pause = member.restarts.ended(self._config, lived, member.ready)
         member.start_at = member.ended + pause
@@ -312,36 +307,3 @@ class Supervisor:
             self._selector.unregister(member.end)
             member.end.close()
             member.end = None
-
-
-def _live(role: Role, end: socket.socket, supervisor: int, begin: Begin) -> None:
-    """A member's life; does not return."""
-    code = 1
-    try:
-        # Ctrl-C is sent to the whole group; the supervisor passes it on as SIGTERM.
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() == supervisor:
-            role.run(Post(end), begin)
-            code = 0
-    except SystemExit:
-        pass  # it has said why
-    except BaseException:
-        log.exception("%s failed", role.name)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # Not sys.exit: what the supervisor has open is not this process's to clean up.
-        os._exit(code)
-
-
-def describe(status: int) -> str:
-    """How a process ended, in words."""
-    code = os.waitstatus_to_exitcode(status)
-    if code < 0:
-        return f"was ended by {signal.Signals(-code).name}"
-    return f"ended with status {code}"

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cascade_server.config import ServerConfig
+
 
 @dataclass(frozen=True)
 class LingerConfig:
@@ -25,7 +27,7 @@ class LingerConfig:
         keep: of the share so far, at each new gap.
     """
 
-    most: float = 200e-6
+    most: float = ServerConfig.linger_seconds
     share: float = 0.8
     keep: float = 15 / 16
 

@@ -118,7 +118,7 @@ def checked(text: str, timeout: int, allowed: tuple[str, ...]) -> Parameters:
 
 
 def reply(outputs: Mapping[str, NDArray[Any]]) -> Response:
-    """A response."""
+    """A response with these outputs, by name."""
     return pb_utils.InferenceResponse(
         [pb_utils.Tensor(name, array) for name, array in outputs.items()]
     )
@@ -150,7 +150,7 @@ def call(
     parameters: Mapping[str, Any] | None = None,
     timeout: int = 0,
 ) -> list[NDArray[Any]]:
-    """Ask another model of this Triton, and wait ("business logic scripting").
+    """BatchRequest another model of this Triton, and wait ("business logic scripting").
 
     Args:
         model, version: which.

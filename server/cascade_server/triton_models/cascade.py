@@ -24,9 +24,10 @@ import numpy as np
 from cascade_tables.releases.triton_files import MAX_BATCH, TEACHER_BATCH
 from numpy.typing import NDArray
 
-from cascade_server.cascade import synthesis
+from cascade_server.cascade.answer import Drawn, drawn_answer
+from cascade_server.cascade.packing import message_of
+from cascade_server.cascade.request import CheckedRequest, check
 from cascade_server.cascade.router import Route, choose, patience
-from cascade_server.cascade.synthesis import Drawn, Plan
 from cascade_server.config import ServerConfig
 from cascade_server.deadline import Work
 from cascade_server.engines.noise import recycle, stream
@@ -34,14 +35,19 @@ from cascade_server.engines.runtime import Mask, Tokens
 from cascade_server.errors import DeadlinePassed, NotReady
 from cascade_server.objectives.objective import DEFAULTS, EVERY, promised
 from cascade_server.terms import Tier, Wanted
-from cascade_server.triton_models import asked, backend
+from cascade_server.triton_models import backend, table_requests
 from cascade_server.triton_models.backend import Request, Response, Sender
-from cascade_server.triton_models.beside import Beside, answer
-from cascade_server.triton_models.joined import drawn_together
+from cascade_server.triton_models.background import Background, answer
 from cascade_server.triton_models.networks import Networks
 from cascade_server.triton_models.outlook import Outlooks, Turn, waited
-from cascade_server.triton_models.quick import Ask, How, Quick, Rows
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor
+from cascade_server.triton_models.shared_draws import draw_together
+from cascade_server.triton_models.student_batch import (
+    BatchOptions,
+    BatchRequest,
+    BatchRows,
+    StudentBatch,
+)
 from cascade_server.wire.model_tensors import PARAMETERS
 
 T = TypeVar("T")
@@ -57,25 +63,25 @@ class Job:
     """A request that has been read, and routed.
 
     Attributes:
-        plan: what to draw.
+        request: what to draw.
         wanted: outputs.
         route: who is to draw.
     """
 
-    plan: Plan
+    request: CheckedRequest
     wanted: tuple[str, ...]
     route: Route
 
     @property
     def tier(self) -> Tier:
-        """Who is to draw."""
+        """Who is to draw, by the route; a request without one has been refused."""
         assert self.route.option is not None
         return self.route.option.tier
 
     @property
     def beside(self) -> bool:
         """Whether the teacher has a part in it."""
-        return self.tier is Tier.TEACHER or self.plan.log_likelihood
+        return self.tier is Tier.TEACHER or self.request.log_likelihood
 
 
 class TritonPythonModel:
@@ -86,9 +92,10 @@ class TritonPythonModel:
         is_here = backend.setting(args, "student", WHERE) == HERE
         self._runtime = backend.load(args, (Tier.STUDENT,) if is_here else ())
         self._row = RowTensor(self._runtime.release.codec)
-        self._outputs, self._quick = asked.Outputs(self._row), Quick(self._row, self._runtime)
+        self._outputs = table_requests.Outputs(self._row)
+        self._batch = StudentBatch(self._row, self._runtime)
         # As `backend.checked`.
-        self._how = lru_cache(1024)(self._how_of)
+        self._options = lru_cache(1024)(self._read_options)
         self._networks = Networks(self._runtime)
         self._student = self._networks.student
         if is_here:
@@ -97,7 +104,7 @@ class TritonPythonModel:
         self._outlooks, self._turn = Outlooks(), Turn()
         self._promised = promised(DEFAULTS)[EVERY]
         self._max_rows = ServerConfig().max_rows
-        self._beside = Beside("beside")
+        self._background = Background("beside")
         self._threads = ThreadPoolExecutor(TEACHER_CALLS, "teacher")
         self._stop = threading.Event()
         # Triton's warm-up comes before any other request, when the networks may not be there yet:
@@ -108,13 +115,13 @@ class TritonPythonModel:
     def finalize(self) -> None:
         """Triton lets go of the model."""
         self._stop.set()
-        self._beside.close()
+        self._background.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _learn(self) -> None:
         """See how long the networks take, beside the first requests."""
         try:
-            found = await self._elsewhere(self._networks.learn, self._stop, self._student)
+            found = await self._in_thread(self._networks.learn, self._stop, self._student)
         except NotReady:
             # To be tried again with the next batch.
             self._learnt = False
@@ -127,7 +134,7 @@ class TritonPythonModel:
         began = time.monotonic()
         arrived = began - waited(self._turn, began)
         out: list[Response | None] = [None] * len(requests)
-        rows = 0 if self._warming else self._quickly(requests, out, arrived)
+        rows = 0 if self._warming else self._answer_together(requests, out, arrived)
         jobs: dict[int, Job] = {}
         slow: list[tuple[Sender, Job]] = []
         for at, request in enumerate(requests):
@@ -142,11 +149,12 @@ class TritonPythonModel:
                 slow.append((request.get_response_sender(), job))
             else:
                 jobs[at] = job
-                rows += job.plan.total
+                rows += job.request.total
         if slow:
-            self._beside.start(self._slow(slow))
+            self._background.start(self._answer_by_teacher(slow))
         if jobs:
-            for at, response in zip(jobs, self._now(list(jobs.values())), strict=True):
+            responses = self._answer_by_student(list(jobs.values()))
+            for at, response in zip(jobs, responses, strict=True):
                 out[at] = response
         self._turn = Turn(began, time.monotonic())
         if rows and not self._warming:
@@ -154,48 +162,56 @@ class TritonPythonModel:
         self._warmed(len(requests))
         return out
 
-    def _quickly(
+    def _answer_together(
         self, requests: Sequence[Request], out: list[Response | None], arrived: float
     ) -> int:
-        """Answer those that need no more than a batch gives; returns how many rows that were.
+        """Answer requests that a `StudentBatch` is for, all in one call of the student.
+
+        Returns:
+            How many rows those were.
 
         Whatever is wrong, or the teacher's, is left for `_job`.
         """
-        asks: dict[int, Ask] = {}
+        candidates: dict[int, BatchRequest] = {}
         total = 0
         for at, request in enumerate(requests if self._row.offered else ()):
             # What is wrong with one is not to slow the others down.
             with contextlib.suppress(Exception):
-                ask = self._ask(request)
-                if ask is not None and total + ask.total <= MAX_BATCH:
-                    asks[at] = ask
-                    total += ask.total
-        rows = self._encoded(asks)
+                candidate = self._batch_request(request)
+                if candidate is not None and total + candidate.total <= MAX_BATCH:
+                    candidates[at] = candidate
+                    total += candidate.total
+        rows = self._encoded(candidates)
         if rows is None:
             return 0
-        total = sum(ask.total for ask in asks.values())
-        taken: dict[int, Ask] = {}
+        total = sum(candidate.total for candidate in candidates.values())
+        taken: dict[int, BatchRequest] = {}
         places: list[range] = []
         end = 0
-        for at, ask in asks.items():
-            begin, end = end, end + ask.rows
-            if rows.noticed and ask.how.told:
+        for at, candidate in candidates.items():
+            begin, end = end, end + candidate.rows
+            if rows.noticed and candidate.options.told:
                 continue
-            if self._is_quick(ask, rows.observed[begin:end], arrived, total):
-                taken[at] = ask
+            if self._is_for_batch(candidate, rows.observed[begin:end], arrived, total):
+                taken[at] = candidate
                 places.append(range(begin, end))
         if not taken:
             return 0
         kept = list(taken.values())
-        if len(kept) < len(asks) or total > end:
-            drawn_of = zip(kept, places, strict=True)
+        if len(kept) < len(candidates) or total > end:
+            # Each row as often as it is drawn.
             rows = rows.take(
-                [at for ask, of in drawn_of for at in of for _ in range(ask.how.draws)]
+                [
+                    place
+                    for candidate, own in zip(kept, places, strict=True)
+                    for place in own
+                    for _ in range(candidate.options.draws)
+                ]
             )
         try:
-            noise, rngs = self._quick.noise(kept, rows.observed)
+            noise, rngs = self._batch.noise(kept, rows.observed)
             drawn = self._student(rows.tokens, rows.observed, noise)
-            answers = self._quick.decode(kept, rows, drawn, rngs)
+            answers = self._batch.decode(kept, rows, drawn, rngs)
             for at, answered in zip(taken, answers, strict=True):
                 out[at] = backend.reply(answered)
         except Exception as exc:
@@ -203,48 +219,50 @@ class TritonPythonModel:
                 out[at] = backend.refused(exc)
         return len(rows.values)
 
-    def _ask(self, request: Request) -> Ask | None:
+    def _batch_request(self, request: Request) -> BatchRequest | None:
         """A request that may be answered with others; None: it may not."""
         given, outputs = backend.arrays(request), tuple(request.requested_output_names())
-        how = self._how(request.parameters(), request.timeout(), outputs, ROW in given)
-        return None if how is None else self._quick.read(given, how)
+        options = self._options(request.parameters(), request.timeout(), outputs, ROW in given)
+        return None if options is None else self._batch.read(given, options)
 
-    def _encoded(self, asks: dict[int, Ask]) -> Rows | None:
+    def _encoded(self, candidates: dict[int, BatchRequest]) -> BatchRows | None:
         """Rows of some requests; those that have a wrong value are taken out."""
         with contextlib.suppress(Exception):
-            return self._quick.encode(list(asks.values())) if asks else None
-        for at, ask in list(asks.items()):
+            return self._batch.encode(list(candidates.values())) if candidates else None
+        for at, candidate in list(candidates.items()):
             try:
-                self._quick.encode([ask])
+                self._batch.encode([candidate])
             except Exception:
-                del asks[at]
-        return self._quick.encode(list(asks.values())) if asks else None
+                del candidates[at]
+        return self._batch.encode(list(candidates.values())) if candidates else None
 
-    def _how_of(
+    def _read_options(
         self, text: str, timeout: int, outputs: tuple[str, ...], as_row: bool
-    ) -> How | None:
+    ) -> BatchOptions | None:
         parameters = backend.checked(text, timeout, PARAMETERS[None])
-        return self._quick.how(parameters, outputs, as_row)
+        return self._batch.options(parameters, outputs, as_row)
 
-    def _is_quick(self, ask: Ask, observed: Mask, arrived: float, rows: int) -> bool:
+    def _is_for_batch(
+        self, candidate: BatchRequest, observed: Mask, arrived: float, rows: int
+    ) -> bool:
         """Whether the student is to answer, and would be in time."""
-        how = ask.how
-        if not how.timeout and how.wanted is Wanted.FAST:
+        wanted, timeout = candidate.options.wanted, candidate.options.timeout
+        if not timeout and wanted is Wanted.FAST:
             return True
         passes = max(1, self._runtime.passes(observed))
         now = time.monotonic()
-        options = self._outlooks.options(ask.total, passes, how.wanted, rows - ask.total, now)
-        remaining = arrived + how.timeout - now if how.timeout else math.inf
-        route = choose(options, remaining, how.wanted, promised=self._promised)
+        ways = self._outlooks.options(candidate.total, passes, wanted, rows - candidate.total, now)
+        remaining = arrived + timeout - now if timeout else math.inf
+        route = choose(ways, remaining, wanted, promised=self._promised)
         return route.option is not None and route.option.tier is Tier.STUDENT
 
-    def _now(self, jobs: Sequence[Job]) -> list[Response]:
+    def _answer_by_student(self, jobs: Sequence[Job]) -> list[Response]:
         """Have the student draw, and pack."""
-        plans = [job.plan for job in jobs]
+        requests = [job.request for job in jobs]
         try:
-            drawn = [plan.completed()[0] for plan in plans]
+            drawn = [request.completed()[0] for request in requests]
             if not self._warming:
-                drawn = self._by_student(plans)
+                drawn = self._draw_by_student(requests)
         except Exception as exc:
             return [backend.refused(exc) for _ in jobs]
         out = []
@@ -260,7 +278,7 @@ class TritonPythonModel:
             self._warming = max(0, self._warming - requests)
         elif not self._learnt:
             self._learnt = True
-            self._beside.start(self._learn())
+            self._background.start(self._learn())
 
     def _job(self, request: Request, arrived: float, beside: int) -> Job:
         """Read, check and route a request.
@@ -275,104 +293,102 @@ class TritonPythonModel:
         as_row = self._row.offered and (ROW in given or ROW_STATE in given)
         wanted = self._outputs.wanted(request.requested_output_names(), as_row)
         if as_row:
-            inputs = asked.as_columns(*asked.checked_row(given, self._row), self._row)
+            values, states = table_requests.checked_row(given, self._row)
+            inputs = table_requests.as_columns(values, states, self._row)
         else:
             inputs = backend.tensors(given)
-        manifest = self._runtime.release.manifest
-        of = asked.to_request(
-            inputs, wanted, parameters, self._row, manifest.version, manifest.table
-        )
+        read = table_requests.to_request(inputs, wanted, parameters, self._row)
         timeout = parameters.timeout / 1e6 or math.inf
-        plan = synthesis.plan(of, self._runtime, Work(arrived + timeout), self._max_rows)
-        return Job(plan, wanted, self._route(plan, beside))
+        checked = check(read, self._runtime, Work(arrived + timeout), self._max_rows)
+        return Job(checked, wanted, self._route(checked, beside))
 
-    def _route(self, plan: Plan, beside: int) -> Route:
-        passes = max(1, self._runtime.passes(plan.encoded.observed))
+    def _route(self, request: CheckedRequest, beside: int) -> Route:
+        passes = max(1, self._runtime.passes(request.encoded.observed))
         now = time.monotonic()
-        options = self._outlooks.options(plan.total, passes, plan.wanted, beside, now)
-        route = choose(options, plan.work.remaining(), plan.wanted, promised=self._promised)
+        options = self._outlooks.options(request.total, passes, request.wanted, beside, now)
+        route = choose(options, request.work.remaining(), request.wanted, promised=self._promised)
         if route.option is None:
             raise DeadlinePassed(f"refused before it was late: {route.reason}")
         return route
 
-    def _by_student(self, plans: Sequence[Plan]) -> list[Tokens]:
-        """Draw plans in one call of the student."""
-        return drawn_together(plans, self._runtime.student_noise, MAX_BATCH, self._student)
+    def _draw_by_student(self, requests: Sequence[CheckedRequest]) -> list[Tokens]:
+        """Draw requests in one call of the student."""
+        return draw_together(requests, self._runtime.student_noise, MAX_BATCH, self._student)
 
-    def _by_teacher(self, plans: Sequence[Plan]) -> list[Tokens]:
-        """Draw plans in one call of the teacher; it joins others at its next pass."""
-        left = max(plan.work.remaining() for plan in plans)
-        ask = partial(
+    def _draw_by_teacher(self, requests: Sequence[CheckedRequest]) -> list[Tokens]:
+        """Draw requests in one call of the teacher; it joins others at its next pass."""
+        left = max(request.work.remaining() for request in requests)
+        candidate = partial(
             self._networks.teacher,
             steps=self._runtime.steps,
             timeout=0 if math.isinf(left) else max(1, round(1e6 * left)),
         )
-        return drawn_together(plans, self._runtime.teacher_noise, TEACHER_BATCH, ask)
+        return draw_together(requests, self._runtime.teacher_noise, TEACHER_BATCH, candidate)
 
     def _packed(self, job: Job, tokens: Tokens, likelihood: NDArray[np.float64] | None) -> Response:
         option = job.route.option
         assert option is not None
         drawn = Drawn(tokens, option, job.route, likelihood, 0.0, time.perf_counter())
-        response = synthesis.pack(job.plan, drawn)
-        recycle(job.plan.rng)
-        found = asked.to_outputs(response, job.wanted, self._row)
+        response = message_of(drawn_answer(job.request, drawn))
+        recycle(job.request.rng)
+        found = table_requests.to_outputs(response, job.wanted, self._row)
         return backend.reply({name: backend.array_of(each) for name, each in found.items()})
 
-    async def _slow(self, slow: Sequence[tuple[Sender, Job]]) -> None:
+    async def _answer_by_teacher(self, slow: Sequence[tuple[Sender, Job]]) -> None:
         """Answer requests of one batch that the teacher has a part in."""
-        plans = [job.plan for _, job in slow if job.tier is Tier.TEACHER]
-        drawing = asyncio.ensure_future(self._teach(plans))
+        requests = [job.request for _, job in slow if job.tier is Tier.TEACHER]
+        drawing = asyncio.ensure_future(self._drawn_by_teacher(requests))
         # Whoever is too late for it has been told so.
         drawing.add_done_callback(lambda done: done.cancelled() or done.exception())
-        at = iter(range(len(plans)))
+        at = iter(range(len(requests)))
         answers = []
         for sender, job in slow:
             place = next(at) if job.tier is Tier.TEACHER else None
-            answers.append(answer(sender, self._slowly(job, drawing, place)))
+            answers.append(answer(sender, self._answer_later(job, drawing, place)))
         await asyncio.gather(*answers)
 
-    async def _teach(self, plans: Sequence[Plan]) -> list[Tokens]:
-        """What the teacher draws for plans; learns how long that takes."""
-        if not plans:
+    async def _drawn_by_teacher(self, requests: Sequence[CheckedRequest]) -> list[Tokens]:
+        """What the teacher draws for requests; learns how long that takes."""
+        if not requests:
             return []
-        outlooks, rows = self._outlooks, sum(plan.total for plan in plans)
-        passes = max(1, *(self._runtime.passes(plan.encoded.observed) for plan in plans))
+        outlooks, rows = self._outlooks, sum(request.total for request in requests)
+        passes = max(1, *(self._runtime.passes(request.encoded.observed) for request in requests))
         outlooks.underway += rows
         together = min(outlooks.underway, TEACHER_BATCH)
         began = time.monotonic()
         try:
-            drawn = await self._elsewhere(self._by_teacher, plans)
+            drawn = await self._in_thread(self._draw_by_teacher, requests)
         finally:
             outlooks.underway -= rows
         calls = -(-rows // TEACHER_BATCH)
         outlooks.teacher.observe(together, (time.monotonic() - began) / (calls * passes))
         return drawn
 
-    async def _slowly(
+    async def _answer_later(
         self, job: Job, drawing: asyncio.Future[list[Tokens]], place: int | None
     ) -> Response:
-        plan, likelihood = job.plan, None
-        if plan.log_likelihood:
-            likelihood = await self._elsewhere(
-                self._networks.log_likelihood, plan.encoded.tokens, plan.encoded.observed
+        request, likelihood = job.request, None
+        if request.log_likelihood:
+            likelihood = await self._in_thread(
+                self._networks.log_likelihood, request.encoded.tokens, request.encoded.observed
             )
         if place is None:
-            (tokens,) = await self._elsewhere(self._by_student, [plan])
+            (tokens,) = await self._in_thread(self._draw_by_student, [request])
             return self._packed(job, tokens, likelihood)
-        until = min(patience(job.route), plan.work.remaining())
+        until = min(patience(job.route), request.work.remaining())
         try:
             async with asyncio.timeout(None if math.isinf(until) else until):
                 tokens = (await asyncio.shield(drawing))[place]
         except TimeoutError:
-            plan.work.check()
+            request.work.check()
             # As if it had been routed there: the same rows for a seed. The teacher's thread may
-            # come to its noise only now, and draws it from the plan that it was given.
-            plan = job.plan = copy(plan)
-            plan.rng = stream(plan.seed)
+            # come to its noise only now, and draws it from the request that it was given.
+            request = job.request = copy(request)
+            request.rng = stream(request.seed)
             job.route = job.route._replace(option=job.route.allowed[-1], overtaken=True)
-            (tokens,) = await self._elsewhere(self._by_student, [plan])
+            (tokens,) = await self._in_thread(self._draw_by_student, [request])
         return self._packed(job, tokens, likelihood)
 
-    async def _elsewhere(self, work: Callable[..., T], *args: Any) -> T:
+    async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
         """What blocks, in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)

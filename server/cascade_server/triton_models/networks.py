@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.terms import Tier
 from cascade_server.triton_models import backend
-from cascade_server.triton_models.joined import Draw
 from cascade_server.triton_models.outlook import Outlooks
+from cascade_server.triton_models.shared_draws import Draw
 from cascade_server.wire.model_tensors import DRAWN, LOG_LIKELIHOOD, NOISE, OBSERVED, TOKENS
 
 # Batch sizes that are tried before the first request is routed.

@@ -21,7 +21,7 @@ from cascade_server.engines.teacher import LocalTeacher, TeacherInput
 from cascade_server.terms import Tier
 from cascade_server.triton_models import backend
 from cascade_server.triton_models.backend import Request, Response
-from cascade_server.triton_models.beside import Beside, answer
+from cascade_server.triton_models.background import Background, answer
 from cascade_server.wire.model_tensors import DRAWN, LOG_LIKELIHOOD, PARAMETERS, Model
 
 
@@ -35,7 +35,7 @@ class TritonPythonModel:
         self._model = Model(args["model_name"], self._runtime.release.manifest.table, Tier.TEACHER)
         self._thread = ThreadPoolExecutor(1, "teacher")
         self._teacher = LocalTeacher(self._runtime, self._thread)
-        self._beside = Beside("passes")
+        self._background = Background("passes")
 
     def execute(self, requests: Sequence[Request]) -> None:
         """Take requests up; they are answered when they are done."""
@@ -48,7 +48,7 @@ class TritonPythonModel:
             except Exception as exc:
                 backend.send(sender, backend.refused(exc))
                 continue
-            self._beside.start(answer(sender, of))
+            self._background.start(answer(sender, of))
 
     def _read(self, request: Request, work: Work) -> Coroutine[Any, Any, Response]:
         runtime = self._runtime
@@ -76,5 +76,5 @@ class TritonPythonModel:
 
     def finalize(self) -> None:
         """Triton lets go of the model."""
-        self._beside.close()
+        self._background.close()
         self._thread.shutdown(wait=False, cancel_futures=True)

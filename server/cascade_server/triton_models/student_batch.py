@@ -1,5 +1,9 @@
-"""Requests of `row` or of columns that the student answers: encoded and decoded a batch at a time,
-not one by one. Whatever else is asked for, or is wrong, goes the way of all requests."""
+"""The requests of a batch that the student can answer together: encoded at once, drawn in one call,
+decoded at once.
+
+Most requests are such: some columns known, others wanted, nothing to explain or to score. Whatever
+else is asked for, or is wrong, is planned and packed by itself, as the embedded server does it.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +16,23 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.cells import ABSENT_STATE, NULL_STATE, OBSERVED_STATE
 from numpy.typing import NDArray
 
-from cascade_server.cascade.synthesis import fill_provenance
+from cascade_server.cascade.packing import fill_provenance
 from cascade_server.engines.noise import new_seed, recycle, stream
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.terms import Wanted
-from cascade_server.triton_models.asked import PROVENANCE, Outputs, provenance
-from cascade_server.triton_models.columns import Cells, Columns
+from cascade_server.triton_models.column_tensors import ColumnInputs, ColumnTensors
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor, States, Values
+from cascade_server.triton_models.table_requests import PROVENANCE, Outputs, provenance
 from cascade_server.triton_models.unseeded import Unseeded
 from cascade_server.wire.parameters import Parameters
 
 # Outputs that are not a column's.
-OF_ALL = frozenset((ROW, ROW_STATE, PROVENANCE))
-# Rows of one request that are worth it.
+OF_ROWS = frozenset((ROW, ROW_STATE, PROVENANCE))
+# Rows of a request; more of them are as fast by themselves.
 MOST_ROWS = 64
 
 
-class How(NamedTuple):
+class BatchOptions(NamedTuple):
     """What is wanted of a request's rows.
 
     Attributes:
@@ -55,26 +59,26 @@ class How(NamedTuple):
         return PROVENANCE in self.outputs
 
 
-class Ask(NamedTuple):
-    """One request.
+class BatchRequest(NamedTuple):
+    """One request of a batch, read but not encoded.
 
     Attributes:
         values: `row`, [n, C], or columns.
         states: what is said of each value of `row`, likewise; None: nothing.
-        how: what is wanted.
+        options: what is wanted.
         seed: None: any, and nobody is told.
         rows, total: n, and how many that is with all draws.
     """
 
-    values: Values | Cells
+    values: Values | ColumnInputs
     states: States | None
-    how: How
+    options: BatchOptions
     seed: int | None
     rows: int
     total: int
 
 
-class Rows(NamedTuple):
+class BatchRows(NamedTuple):
     """Rows of several requests, one after the other.
 
     Attributes:
@@ -90,9 +94,9 @@ class Rows(NamedTuple):
     observed: Mask
     noticed: bool
 
-    def take(self, rows: Sequence[int]) -> Rows:
+    def take(self, rows: Sequence[int]) -> BatchRows:
         """Some of them, in some order."""
-        return Rows(
+        return BatchRows(
             self.values.take(rows, axis=0),
             None if self.states is None else self.states.take(rows, axis=0),
             self.tokens.take(rows, axis=0),
@@ -101,23 +105,32 @@ class Rows(NamedTuple):
         )
 
 
-class Quick:
-    """Encodes and decodes batches of them.
+class StudentBatch:
+    """Reads, encodes and decodes requests that are answered together; see the module's docstring.
+
+    >>> rows = batch.encode(requests)
+    >>> noise, rngs = batch.noise(requests, rows.observed)
+    >>> drawn = student(rows.tokens, rows.observed, noise)
+    >>> answers = batch.decode(requests, rows, drawn, rngs)
 
     Args:
-        row, runtime: of the table.
+        row: the table's columns as numbers.
+        runtime: whose student draws.
     """
 
     def __init__(self, row: RowTensor, runtime: Runtime) -> None:
         self._row, self._runtime = row, runtime
-        self._numbers, self._columns, self._outputs = row.codec.rows, Columns(row), Outputs(row)
+        self._numbers = row.codec.rows
+        self._columns, self._outputs = ColumnTensors(row), Outputs(row)
         self._unseeded = Unseeded(runtime)
         # A column of that very name is not hidden.
-        self._of_all = OF_ALL.difference(row.codec.schema.names)
+        self._of_rows = OF_ROWS.difference(row.codec.schema.names)
         # Callers want the same outputs again and again.
-        self._answer = lru_cache(1024)(self._answer_of)
+        self._answer = lru_cache(1024)(self._read_outputs)
 
-    def how(self, parameters: Parameters, named: Sequence[str], as_row: bool) -> How | None:
+    def options(
+        self, parameters: Parameters, named: Sequence[str], as_row: bool
+    ) -> BatchOptions | None:
         """What a request wants; None: more than goes this way.
 
         Args:
@@ -129,7 +142,7 @@ class Quick:
         if given.get("log_likelihood") or given.get("explain") or given.get("fidelity") == "full":
             return None
         answer = self._answer(tuple(named), as_row)
-        return answer and How(
+        return answer and BatchOptions(
             given.get("draws", 1),
             given.get("rows"),
             given.get("seed"),
@@ -138,12 +151,12 @@ class Quick:
             *answer,
         )
 
-    def _answer_of(
+    def _read_outputs(
         self, named: tuple[str, ...], as_row: bool
     ) -> tuple[tuple[str, ...], Mask | None] | None:
-        """`How.outputs` and `How.only`; None: they are not of this way."""
+        """`BatchOptions.outputs` and `only`; None: they are not of this way."""
         outputs = self._outputs.wanted(named, as_row)
-        drawn = self._columns.drawn([name for name in outputs if name not in self._of_all])
+        drawn = self._columns.drawn([name for name in outputs if name not in self._of_rows])
         # Places inside bins are drawn in the schema's order here.
         if drawn is None or drawn != sorted(drawn):
             return None
@@ -153,9 +166,9 @@ class Quick:
         only[drawn] = True
         return outputs, only
 
-    def read(self, given: Mapping[str, NDArray[Any]], how: How) -> Ask | None:
+    def read(self, given: Mapping[str, NDArray[Any]], options: BatchOptions) -> BatchRequest | None:
         """A request that this way is for; None: it is for the other."""
-        values: Values | Cells | None = given.get(ROW)
+        values: Values | ColumnInputs | None = given.get(ROW)
         if values is None:
             values = self._columns.read(given)
             if values is None:
@@ -165,24 +178,24 @@ class Quick:
             return None
         else:
             rows = len(values)
-        total = rows * how.draws
-        if not 0 < total <= MOST_ROWS or how.rows not in (None, rows):
+        total = rows * options.draws
+        if not 0 < total <= MOST_ROWS or options.rows not in (None, rows):
             return None
-        seed = new_seed() if how.seed is None and how.told else how.seed
-        return Ask(values, given.get(ROW_STATE), how, seed, rows, total)
+        seed = new_seed() if options.seed is None and options.told else options.seed
+        return BatchRequest(values, given.get(ROW_STATE), options, seed, rows, total)
 
-    def encode(self, asks: Sequence[Ask]) -> Rows:
-        """The rows of some requests.
+    def encode(self, requests: Sequence[BatchRequest]) -> BatchRows:
+        """Tokens of the rows of some requests, one after the other.
 
         Raises:
             BadRequest, ValueNotAllowed: a value of one of them is not allowed.
         """
-        values, states = self._values(asks), None
-        if any(ask.states is not None for ask in asks):
+        values, states = self._values(requests), None
+        if any(request.states is not None for request in requests):
             every, end = [], 0
-            for ask in asks:
-                begin, end = end, end + ask.rows
-                of = ask.states
+            for request in requests:
+                begin, end = end, end + request.rows
+                of = request.states
                 every.append(self._row.states(values[begin:end], None) if of is None else of)
             states = self._row.states(values, np.concatenate(every))
         found, noticed = self._looked_up(values, states), False
@@ -190,7 +203,7 @@ class Quick:
             stated = self._row.states(values, states)
             encoded = self._row.codec.encode_partial(self._row.given(values, stated), len(values))
             found, noticed = (encoded.tokens, encoded.observed), bool(encoded.notices)
-        return Rows(values, states, *found, noticed)
+        return BatchRows(values, states, *found, noticed)
 
     def _looked_up(self, values: Values, states: States | None) -> tuple[Tokens, Mask] | None:
         """Tokens of `row`, and which of them are observed; None: the codec is to say what some
@@ -204,59 +217,64 @@ class Quick:
         tokens, unknown = self._numbers.encode(values)
         return None if np.count_nonzero(unknown) else (tokens, self._numbers.observed(known))
 
-    def _values(self, asks: Sequence[Ask]) -> Values:
-        """`row` of some requests."""
-        arrays = [ask.values for ask in asks if not isinstance(ask.values, Cells)]
-        if len(arrays) == len(asks):
+    def _values(self, requests: Sequence[BatchRequest]) -> Values:
+        """Values of some requests as numbers, [n, C], whichever way each was sent."""
+        arrays = [
+            request.values for request in requests if not isinstance(request.values, ColumnInputs)
+        ]
+        if len(arrays) == len(requests):
             return np.concatenate(arrays)
-        cells: list[tuple[int, Cells]] = []
-        out = np.full((sum(ask.rows for ask in asks), len(self._row.columns)), np.nan)
+        cells: list[tuple[int, ColumnInputs]] = []
+        out = np.full((sum(request.rows for request in requests), len(self._row.columns)), np.nan)
         end = 0
-        for ask in asks:
-            begin, end = end, end + ask.rows
-            if isinstance(ask.values, Cells):
-                cells.append((begin, ask.values))
+        for request in requests:
+            begin, end = end, end + request.rows
+            if isinstance(request.values, ColumnInputs):
+                cells.append((begin, request.values))
             else:
-                out[begin:end] = ask.values
+                out[begin:end] = request.values
         self._columns.write(cells, out)
         return out
 
     def noise(
-        self, asks: Sequence[Ask], observed: Mask
+        self, requests: Sequence[BatchRequest], observed: Mask
     ) -> tuple[Noise, list[np.random.Generator] | None]:
         """Uniform numbers for the student, and what each request's further ones come from; None:
         nobody named a seed.
 
         Args:
-            asks: requests.
+            requests: in the order of their rows.
             observed: bool [n, T] of their rows, each as often as it is drawn.
         """
-        if all(ask.seed is None for ask in asks):
+        if all(request.seed is None for request in requests):
             return self._unseeded.student(observed), None
         width = self._runtime.student_noise
-        rngs = [stream(new_seed() if ask.seed is None else ask.seed) for ask in asks]
+        rngs = [
+            stream(new_seed() if request.seed is None else request.seed) for request in requests
+        ]
         parts = [
-            rng.random((ask.total, width), np.float32) for ask, rng in zip(asks, rngs, strict=True)
+            rng.random((request.total, width), np.float32)
+            for request, rng in zip(requests, rngs, strict=True)
         ]
         return np.concatenate(parts), rngs
 
     def decode(
         self,
-        asks: Sequence[Ask],
-        rows: Rows,
+        requests: Sequence[BatchRequest],
+        rows: BatchRows,
         drawn: Tokens,
         rngs: Sequence[np.random.Generator] | None,
     ) -> list[dict[str, NDArray[Any]]]:
         """Each request's outputs.
 
         Args:
-            asks: requests.
+            requests: in the order of their rows.
             rows: theirs, each as often as it is drawn; written over.
             drawn: int32 [n, T], what was drawn for them.
             rngs: as `noise` gave them.
         """
         values, states = rows.values, rows.states
-        wanted = frozenset[str]().union(*(ask.how.outputs for ask in asks))
+        wanted = frozenset[str]().union(*(request.options.outputs for request in requests))
         absent = np.isnan(values) if states is None else states == ABSENT_STATE
         if states is not None:
             # What a NULL's place held is nobody's value.
@@ -264,10 +282,10 @@ class Quick:
         elif ROW_STATE in wanted or not wanted.isdisjoint(self._columns.states):
             states = np.zeros(values.shape, np.uint8)
         parts, end = [], 0
-        for ask in asks:
-            parts.append(slice(end, end := end + ask.total))
-            if ask.how.only is not None:
-                absent[parts[-1]] &= ask.how.only
+        for request in requests:
+            parts.append(slice(end, end := end + request.total))
+            if request.options.only is not None:
+                absent[parts[-1]] &= request.options.only
 
         columns = np.flatnonzero(absent.any(axis=0))
         binned = columns[self._numbers.binned[columns]]
@@ -289,21 +307,23 @@ class Quick:
                 states[:, columns] = np.where(here, drawn_states, states[:, columns])
         for rng in rngs or ():
             recycle(rng)
-        tensors = self._columns.tensors(wanted - self._of_all, values, states)
+        tensors = self._columns.tensors(wanted - self._of_rows, values, states)
         for name, array in ((ROW, values), (ROW_STATE, states)):
             if name in wanted and array is not None:
                 tensors[name] = array
         out = []
-        for ask, part in zip(asks, parts, strict=True):
-            answer = {name: tensors[name][part] for name in ask.how.outputs if name != PROVENANCE}
-            if ask.how.told:
-                answer[PROVENANCE] = self._provenance(ask)
+        for request, part in zip(requests, parts, strict=True):
+            answer = {
+                name: tensors[name][part] for name in request.options.outputs if name != PROVENANCE
+            }
+            if request.options.told:
+                answer[PROVENANCE] = self._provenance(request)
             out.append(answer)
         return out
 
-    def _provenance(self, ask: Ask) -> NDArray[Any]:
+    def _provenance(self, request: BatchRequest) -> NDArray[Any]:
         """Where a request's rows come from."""
-        assert ask.seed is not None
+        assert request.seed is not None
         said = pb.Provenance()
-        fill_provenance(said, self._runtime, False, 1, ask.seed)
+        fill_provenance(said, self._runtime, False, 1, request.seed)
         return np.array([[provenance(said)]], object)

@@ -14,7 +14,7 @@ from cascade_server.triton_models.backend import Response, Sender
 log = logging.getLogger("cascade.server")
 
 
-class Beside:
+class Background:
     """An event loop in a thread of its own, for what `execute` does not wait for."""
 
     def __init__(self, name: str) -> None:
@@ -27,7 +27,7 @@ class Beside:
         asyncio.run_coroutine_threadsafe(_logged(work), self._loop)
 
     def close(self) -> None:
-        """Drop what is underway."""
+        """Stop the loop, and wait for its thread; what is underway is not finished."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 

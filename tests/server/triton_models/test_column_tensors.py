@@ -10,16 +10,18 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import pytest
 from cascade_proto.cells import FIELDS
-from cascade_server.cascade import synthesis
+from cascade_server.cascade.answer import Drawn, drawn_answer
+from cascade_server.cascade.packing import message_of
+from cascade_server.cascade.request import check
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.terms import Wanted
-from cascade_server.triton_models import asked
-from cascade_server.triton_models.asked import PROVENANCE, Outputs
-from cascade_server.triton_models.joined import drawn_together
+from cascade_server.triton_models import table_requests
 from cascade_server.triton_models.outlook import Outlooks
-from cascade_server.triton_models.quick import Quick, Rows
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor
+from cascade_server.triton_models.shared_draws import draw_together
+from cascade_server.triton_models.student_batch import BatchRows, StudentBatch
+from cascade_server.triton_models.table_requests import PROVENANCE, Outputs
 from cascade_server.wire.model_tensors import DATATYPES
 from cascade_server.wire.parameters import check_parameters
 from cascade_server.wire.tensors import BYTES, DTYPES, Tensor
@@ -27,7 +29,7 @@ from cascade_tables import Codec, ColumnData, Frame, Kind, ValueNotAllowed, infe
 from numpy.typing import NDArray
 
 from tests.releases import payments
-from tests.server.triton_models.test_rows import ALLOWED, NAN, bundled, wide
+from tests.server.triton_models.test_student_batch import ALLOWED, NAN, bundled, wide
 
 Arrays = dict[str, NDArray[Any]]
 TABLE_NAMES = ("wide", "payments", "credit", "adult")
@@ -38,7 +40,7 @@ class Table(NamedTuple):
 
     row: RowTensor
     runtime: Runtime
-    quick: Quick
+    quick: StudentBatch
 
 
 def table_of(row: RowTensor) -> Table:
@@ -60,7 +62,7 @@ def table_of(row: RowTensor) -> Table:
         draw_student=draw,
     )
     runtime = cast(Runtime, fake)
-    return Table(row, runtime, Quick(row, runtime))
+    return Table(row, runtime, StudentBatch(row, runtime))
 
 
 @pytest.fixture(scope="module")
@@ -91,13 +93,14 @@ def alone(of: Table, sent: Sent) -> dict[str, tuple[tuple[int, ...], list[Any]]]
         values = flat.tolist() if datatype == BYTES else flat
         inputs[name] = Tensor(name, datatype, array.shape, values)
     if as_row:
-        inputs = asked.as_columns(*asked.checked_row(sent.given, of.row), of.row)
-    request = asked.to_request(inputs, wanted, parameters, of.row, 1, "wide")
-    plan = synthesis.plan(request, of.runtime, Work(math.inf), 4096)
-    (tokens,) = drawn_together([plan], of.runtime.student_noise, 1024, of.runtime.draw_student)
+        inputs = table_requests.as_columns(*table_requests.checked_row(sent.given, of.row), of.row)
+    read = table_requests.to_request(inputs, wanted, parameters, of.row)
+    request = check(read, of.runtime, Work(math.inf), 4096)
+    (tokens,) = draw_together([request], of.runtime.student_noise, 1024, of.runtime.draw_student)
     option = Outlooks().options(1, 1, Wanted.FAST, 0, 0.0)[1]
-    drawn = synthesis.Drawn(tokens, option, None, None, 0.0, 0.0)  # type: ignore[arg-type]
-    found = asked.to_outputs(synthesis.pack(plan, drawn), wanted, of.row)
+    drawn = Drawn(tokens, option, None, None, 0.0, 0.0)  # type: ignore[arg-type]
+    answer = message_of(drawn_answer(request, drawn))
+    found = table_requests.to_outputs(answer, wanted, of.row)
     out = {}
     for name, each in found.items():
         values = each.values if isinstance(each.values, list) else each.values.tolist()
@@ -109,12 +112,12 @@ def _name_of(dtype: np.dtype[Any]) -> str:
     return next(name for name, of in DTYPES.items() if of == dtype)
 
 
-def together(of: Table, batch: Sequence[Sent]) -> tuple[list[Arrays], Rows]:
+def together(of: Table, batch: Sequence[Sent]) -> tuple[list[Arrays], BatchRows]:
     """What a batch is answered, and its rows."""
     quick, asks = of.quick, []
     for each in batch:
         parameters = check_parameters(each.how, ALLOWED)
-        how = quick.how(parameters, each.named, ROW in each.given)
+        how = quick.options(parameters, each.named, ROW in each.given)
         assert how is not None, each.named
         ask = quick.read(each.given, how)
         assert ask is not None, each.given
@@ -126,7 +129,7 @@ def together(of: Table, batch: Sequence[Sent]) -> tuple[list[Arrays], Rows]:
             at
             for end, ask in zip(ends, asks, strict=True)
             for at in range(end - ask.rows, end)
-            for _ in range(ask.how.draws)
+            for _ in range(ask.options.draws)
         ]
     )
     noise, rngs = quick.noise(asks, rows.observed)
@@ -134,8 +137,8 @@ def together(of: Table, batch: Sequence[Sent]) -> tuple[list[Arrays], Rows]:
     return quick.decode(asks, rows, drawn, rngs), rows
 
 
-def is_quick(of: Table, given: Arrays, named: Sequence[str], **how: Any) -> bool:
-    wanted = of.quick.how(check_parameters(how, ALLOWED), named, ROW in given)
+def is_for_batch(of: Table, given: Arrays, named: Sequence[str], **how: Any) -> bool:
+    wanted = of.quick.options(check_parameters(how, ALLOWED), named, ROW in given)
     return wanted is not None and of.quick.read(given, wanted) is not None
 
 
@@ -297,8 +300,8 @@ def test_what_is_unusual_goes_the_way_of_all(
     tables: dict[str, Table], given: Arrays, named: list[str]
 ) -> None:
     of = tables["wide"]
-    assert is_quick(of, {"whole": ONE}, ["flag"])
-    assert not is_quick(of, given, named)
+    assert is_for_batch(of, {"whole": ONE}, ["flag"])
+    assert not is_for_batch(of, given, named)
 
 
 @pytest.mark.parametrize(
@@ -336,5 +339,5 @@ def test_a_column_named_like_a_state_is_a_column() -> None:
 @pytest.mark.parametrize("name", ["log_likelihood", PROVENANCE])
 def test_outputs_that_mean_more_than_a_column_go_the_way_of_all(name: str) -> None:
     of = named_like("a", name)
-    assert not is_quick(of, {"a": ONE}, [name])
-    assert is_quick(of, {name: ONE}, ["a"])
+    assert not is_for_batch(of, {"a": ONE}, [name])
+    assert is_for_batch(of, {name: ONE}, ["a"])

@@ -18,13 +18,13 @@ import numpy as np
 from cascade_tables import Kind
 from numpy.typing import NDArray
 
-from cascade_server.triton_models.asked import PROVENANCE
 from cascade_server.triton_models.row_tensor import RowTensor, States, Values
+from cascade_server.triton_models.table_requests import PROVENANCE
 from cascade_server.wire.model_tensors import LOG_LIKELIHOOD, STATE
 
 
 @dataclass(frozen=True, eq=False)
-class Names:
+class InputNames:
     """Inputs that a request has.
 
     Attributes:
@@ -37,7 +37,7 @@ class Names:
     labels: tuple[tuple[int, Mapping[bytes, int]], ...]
 
 
-class Cells(NamedTuple):
+class ColumnInputs(NamedTuple):
     """A request's inputs.
 
     Attributes:
@@ -46,12 +46,12 @@ class Cells(NamedTuple):
         numbers: as `row` has them, row by row, n x inputs.
     """
 
-    names: Names
+    names: InputNames
     rows: int
     numbers: Sequence[float]
 
 
-class Columns:
+class ColumnTensors:
     """A table's columns as tensors.
 
     Args:
@@ -87,15 +87,15 @@ class Columns:
         # Callers send the same columns again and again.
         self._names = lru_cache(1024)(self._names_of)
 
-    def _names_of(self, given: tuple[str, ...]) -> Names | None:
+    def _names_of(self, given: tuple[str, ...]) -> InputNames | None:
         at = [self._at.get(name, -1) for name in given]
         if -1 in at or not self._inexact.isdisjoint(at):
             return None
         places = [self._places[each] for each in at]
         labels = tuple((place, of) for place, of in enumerate(places) if of is not None)
-        return Names(np.array(at, np.intp), labels)
+        return InputNames(np.array(at, np.intp), labels)
 
-    def read(self, given: Mapping[str, NDArray[Any]]) -> Cells | None:
+    def read(self, given: Mapping[str, NDArray[Any]]) -> ColumnInputs | None:
         """A request's inputs; None: the codec is to say what they are.
 
         Args:
@@ -119,16 +119,16 @@ class Columns:
             return None
         numbers = table[0] if rows == 1 else list(chain.from_iterable(table))
         # In `row` what is no number is not known; here it is wrong.
-        return Cells(names, rows, numbers) if math.isfinite(sum(numbers)) else None
+        return ColumnInputs(names, rows, numbers) if math.isfinite(sum(numbers)) else None
 
-    def write(self, cells: Sequence[tuple[int, Cells]], values: Values) -> None:
+    def write(self, cells: Sequence[tuple[int, ColumnInputs]], values: Values) -> None:
         """Inputs of several requests into `row`.
 
         Args:
             cells: the first row and the inputs of each.
             values: [n, C], written to.
         """
-        together: dict[Names, tuple[list[int], list[float]]] = {}
+        together: dict[InputNames, tuple[list[int], list[float]]] = {}
         for begin, each in cells:
             rows, numbers = together.setdefault(each.names, ([], []))
             rows.extend(range(begin, begin + each.rows))

@@ -1,0 +1,341 @@
+"""Processes that are started, started again, asked to end and killed: with none of them there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import selectors
+import signal
+from collections import deque
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from cascade_server.supervision.crews import Begin, Crew, Member, Phase, RestartConfig, Role
+from cascade_server.supervision.supervisor import BETWEEN_FORKS, KILL_AFTER, Supervisor
+from cascade_server.supervision.system import System
+
+GRACE = 10.0
+CONFIG = RestartConfig(most_starts=3)
+SIGKILLED, FAILED, WELL = signal.SIGKILL.value, 1 << 8, 0
+
+
+class End:
+    """This end of the line to a process."""
+
+    def __init__(self) -> None:
+        self.unread: deque[bytes] = deque()
+        self.closed = False
+
+    def recv(self, _: int) -> bytes:
+        return self.unread.popleft() if self.unread else b""
+
+    def sendall(self, content: bytes) -> None:
+        """Nobody is there."""
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Machine:
+    """A clock that goes on when somebody waits, and processes that are only numbers."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.pids = 100
+        self.begun: list[tuple[float, str, Begin]] = []
+        self.kills: list[tuple[float, str, signal.Signals]] = []
+        self.names: dict[int, str] = {}
+        self.ends: dict[int, End] = {}
+        self.statuses: dict[int, int] = {}
+        self.lines: dict[Any, Any] = {}
+        # Whether who is asked to end does.
+        self.obeys = False
+
+    def system(self) -> System:
+        selector: Any = SimpleNamespace(
+            register=self.register, unregister=self.unregister, select=self.select
+        )
+        start: Any = self.start
+        return System(lambda: self.now, start, self.kill, self.ended, selector)
+
+    def start(self, role: Role, begin: Begin) -> tuple[int, End]:
+        self.pids += 1
+        self.begun.append((self.now, role.name, begin))
+        self.names[self.pids], end = role.name, End()
+        self.ends[self.pids] = end
+        return self.pids, end
+
+    def kill(self, pid: int, number: int) -> None:
+        self.kills.append((self.now, self.names[pid], signal.Signals(number)))
+        if number == signal.SIGKILL:
+            self.statuses[pid] = SIGKILLED
+        elif self.obeys:
+            self.statuses[pid] = WELL
+
+    def ended(self, pid: int) -> int | None:
+        return self.statuses.pop(pid, None)
+
+    def register(self, end: End, events: int, member: Member) -> None:
+        assert events == selectors.EVENT_READ
+        self.lines[end] = member
+
+    def unregister(self, end: End) -> None:
+        del self.lines[end]
+
+    def select(self, timeout: float | None) -> list[Any]:
+        heard = [
+            (SimpleNamespace(fd=None, data=member), selectors.EVENT_READ)
+            for end, member in self.lines.items()
+            if end.unread
+        ]
+        if not heard and not self.statuses and timeout is not None:
+            self.now += timeout
+        return heard
+
+    def pid(self, name: str) -> int:
+        """The process that has a role now."""
+        return max(pid for pid, each in self.names.items() if each == name)
+
+    def says(self, name: str, **what: Any) -> None:
+        self.ends[self.pid(name)].unread.append(json.dumps(what).encode() + b"\n")
+
+    def ends_with(self, name: str, status: int) -> None:
+        self.statuses[self.pid(name)] = status
+
+
+class Told:
+    """A director that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, dict[str, Any]]] = []
+        self.crews: list[tuple[str, str]] = []
+
+    def said(self, member: Member, what: dict[str, Any]) -> None:
+        self.heard.append((member.role.name, what))
+
+    def ready(self, crew: Crew) -> None:
+        self.crews.append((crew.name, "ready"))
+
+    def failed(self, crew: Crew, why: str) -> None:
+        self.crews.append((crew.name, why))
+
+    def hopeless(self, crew: Crew, why: str) -> None:
+        self.crews.append((crew.name, f"hopeless: {why}"))
+
+    def left(self, crew: Crew) -> None:
+        self.crews.append((crew.name, "left"))
+
+    def hung_up(self) -> None:
+        """Nobody does."""
+
+    def look(self, now: float) -> float:
+        return math.inf
+
+
+def life(*_: object) -> None:
+    raise AssertionError("no process is started here")
+
+
+WORKERS = [Role("a", life), Role("b", life)]
+TEACHER = Role("teacher", life, last=True, holds_nothing=True)
+
+
+class Supervised:
+    """A supervisor on such a machine."""
+
+    def __init__(self) -> None:
+        self.machine, self.told = Machine(), Told()
+        self.supervisor = Supervisor(lambda: None, GRACE, CONFIG, self.machine.system())
+        self.supervisor.directed_by(self.told)
+
+    def serving(self, *roles: Role) -> Crew:
+        crew = self.supervisor.start("crew", roles, Begin.FIRST)
+        self.steps(2)
+        for role in roles:
+            self.machine.says(role.name, ready=True)
+        self.steps(2)
+        assert self.told.crews == [("crew", "ready")]
+        self.supervisor.serves(crew)
+        self.told.crews.clear()
+        self.machine.begun.clear()
+        return crew
+
+    def steps(self, count: int) -> None:
+        for _ in range(count):
+            self.supervisor.step()
+
+
+@pytest.fixture
+def supervised() -> Supervised:
+    return Supervised()
+
+
+class TestStarting:
+    """A crew is ready when each of its members is."""
+
+    def test_all_are_started_and_it_is_ready_when_all_are(self, supervised: Supervised) -> None:
+        supervised.supervisor.start("crew", WORKERS, Begin.FIRST)
+        supervised.steps(1)
+        begun = [(name, begin) for _, name, begin in supervised.machine.begun]
+        assert begun == [("a", Begin.FIRST), ("b", Begin.FIRST)]
+        supervised.machine.says("a", ready=True)
+        supervised.steps(2)
+        assert supervised.told.crews == []
+        supervised.machine.says("b", ready=True)
+        supervised.steps(2)
+        assert supervised.told.crews == [("crew", "ready")]
+
+    def test_beside_who_answers_they_are_started_one_after_another(
+        self, supervised: Supervised
+    ) -> None:
+        supervised.supervisor.start("crew", WORKERS, Begin.NEXT)
+        supervised.steps(3)
+        assert [when for when, _, _ in supervised.machine.begun] == [0.0, BETWEEN_FORKS]
+
+    @pytest.mark.parametrize(
+        ("status", "words"),
+        [(FAILED, "ended with status 1"), (SIGKILLED, "was ended by SIGKILL")],
+    )
+    def test_who_dies_before_that_has_it_fail(
+        self, supervised: Supervised, status: int, words: str
+    ) -> None:
+        supervised.supervisor.start("crew", WORKERS, Begin.FIRST)
+        supervised.steps(1)
+        supervised.machine.ends_with("a", status)
+        supervised.steps(1)
+        assert supervised.told.crews == [("crew", f"a {words} before it was ready")]
+        # The others are asked to end, and it is told of when they have.
+        supervised.steps(1)
+        assert [each[1:] for each in supervised.machine.kills] == [("b", signal.SIGTERM)]
+        supervised.machine.ends_with("b", WELL)
+        supervised.steps(2)
+        assert supervised.told.crews[1:] == [("crew", "left")]
+
+    def test_who_cannot_go_on_says_why(self, supervised: Supervised) -> None:
+        supervised.supervisor.start("crew", WORKERS, Begin.FIRST)
+        supervised.steps(1)
+        supervised.machine.says("a", error="no such file")
+        supervised.steps(1)
+        assert supervised.told.crews == [("crew", "no such file")]
+
+    def test_what_was_said_last_is_heard(self, supervised: Supervised) -> None:
+        supervised.supervisor.start("crew", WORKERS, Begin.FIRST)
+        supervised.steps(1)
+        supervised.machine.says("a", error="no such file")
+        supervised.machine.ends_with("a", FAILED)
+        supervised.steps(1)
+        assert supervised.told.crews == [("crew", "no such file")]
+
+
+class TestDying:
+    """Who of a crew that serves dies is started again."""
+
+    def test_at_once_and_then_after_ever_longer_rests(
+        self, supervised: Supervised, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        supervised.serving(*WORKERS)
+        for _ in range(4):
+            supervised.machine.ends_with("a", SIGKILLED)
+            while "a" not in [name for _, name, _ in supervised.machine.begun]:
+                supervised.steps(1)
+            supervised.machine.says("a", ready=True)
+            supervised.steps(1)
+            supervised.machine.begun.clear()
+        assert supervised.machine.now == pytest.approx(0.0 + 0.1 + 0.2 + 0.4)
+        assert caplog.text.count("was ended by SIGKILL; starting it again") == 4
+        assert caplog.text.count("a is ready again") == 4
+        assert supervised.told.crews == []
+
+    def test_it_begins_as_one_that_takes_anothers_place(self, supervised: Supervised) -> None:
+        supervised.serving(*WORKERS)
+        supervised.machine.ends_with("b", SIGKILLED)
+        supervised.steps(2)
+        assert [each[1:] for each in supervised.machine.begun] == [("b", Begin.AGAIN)]
+
+    def test_the_director_is_told_when_nobody_can_be_started(
+        self, supervised: Supervised, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        supervised.serving(*WORKERS, TEACHER)
+        for name in ("a", "b"):
+            supervised.machine.ends_with(name, SIGKILLED)
+        supervised.steps(2)
+        for _ in range(CONFIG.most_starts):
+            assert supervised.told.crews == []
+            for name in ("a", "b"):
+                supervised.machine.says(name, error="model.onnx is damaged")
+                supervised.machine.ends_with(name, FAILED)
+            supervised.steps(4)
+        (told, *_) = supervised.told.crews
+        assert told == (
+            "crew",
+            "hopeless: no worker can start, after 3 tries in a row: model.onnx is damaged",
+        )
+        assert "a cannot start: model.onnx is damaged" in caplog.text
+
+
+class TestEnding:
+    """Who is dismissed finishes what is inside, and is killed when its time is over."""
+
+    def test_who_holds_something_is_asked_and_who_holds_nothing_is_killed_last(
+        self, supervised: Supervised
+    ) -> None:
+        crew = supervised.serving(*WORKERS, TEACHER)
+        supervised.machine.obeys = True
+        supervised.supervisor.dismiss(crew, GRACE)
+        supervised.steps(4)
+        assert [each[1:] for each in supervised.machine.kills] == [
+            ("a", signal.SIGTERM),
+            ("b", signal.SIGTERM),
+            ("teacher", signal.SIGKILL),
+        ]
+        assert supervised.told.crews == [("crew", "left")]
+        assert all(end.closed for end in supervised.machine.ends.values())
+
+    def test_who_does_not_end_is_killed(self, supervised: Supervised) -> None:
+        crew = supervised.serving(*WORKERS)
+        supervised.supervisor.dismiss(crew, GRACE)
+        supervised.steps(3)
+        killed = [each for each in supervised.machine.kills if each[2] is signal.SIGKILL]
+        assert [name for _, name, _ in killed] == ["a", "b"]
+        assert killed[0][0] == pytest.approx(GRACE + KILL_AFTER)
+
+    def test_who_may_leave_by_itself_is_asked_later_unless_it_is_hurried(
+        self, supervised: Supervised
+    ) -> None:
+        crew = supervised.serving(*WORKERS)
+        supervised.supervisor.dismiss(crew, GRACE, after=50.0)
+        supervised.steps(1)
+        assert supervised.machine.kills == []
+        supervised.machine.now = 20.0
+        supervised.supervisor.dismiss(crew, GRACE)
+        supervised.steps(1)
+        assert [each[0] for each in supervised.machine.kills] == [20.0, 20.0]
+
+    def test_who_dies_meanwhile_is_not_started_again(self, supervised: Supervised) -> None:
+        crew = supervised.serving(*WORKERS)
+        supervised.supervisor.dismiss(crew, GRACE, after=50.0)
+        supervised.machine.ends_with("a", SIGKILLED)
+        supervised.steps(2)
+        assert supervised.machine.begun == []
+        assert crew.phase is Phase.LEAVING
+
+    def test_one_that_is_done_once_it_has_ended_well(self, supervised: Supervised) -> None:
+        fetcher = Role("fetcher", life, once=True)
+        supervised.supervisor.start("fetching", [fetcher], Begin.NEXT)
+        supervised.steps(1)
+        supervised.machine.says("fetcher", ready=True)
+        supervised.machine.ends_with("fetcher", WELL)
+        supervised.steps(2)
+        assert supervised.told.crews == [("fetching", "ready")]
+        assert len(supervised.machine.begun) == 1
+
+
+def test_nothing_is_logged_of_who_says_nothing(
+    supervised: Supervised, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        supervised.serving(*WORKERS)
+        supervised.steps(5)
+    assert caplog.text == ""
