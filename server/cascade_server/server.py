@@ -227,7 +227,9 @@ class Server:
                 await self._teachers.connected.wait()
             teachers = self._teachers.teacher
         if self._fleet is not None:
-            runtimes = (each for of in repository.tables.values() for each in of.values())
+            runtimes = (
+                runtime for versions in repository.tables.values() for runtime in versions.values()
+            )
             await self._fleet.start(runtimes, self.config.await_teacher)
         self.service.ready(repository, teachers, self._fleet)
         if self.sla.metrics is not None:

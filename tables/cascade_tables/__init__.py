@@ -1,6 +1,7 @@
 """Tables: schema, codec and release format. NumPy only; every other package may import it."""
 
-from cascade_tables.codec import ABSENT, Codec, Encoded
+from cascade_tables.codecs.codec import ABSENT, Codec, Encoded
+from cascade_tables.codecs.layout import TokenLayout
 from cascade_tables.errors import (
     CascadeTablesError,
     DataError,
@@ -12,7 +13,6 @@ from cascade_tables.errors import (
 )
 from cascade_tables.frame import ColumnData, Frame
 from cascade_tables.infer import infer_schema
-from cascade_tables.layout import TokenLayout
 from cascade_tables.overrides import ColumnOverride, load_overrides
 from cascade_tables.readers import read_table
 from cascade_tables.releases.release import (

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from cascade_tables.errors import DataError
+from cascade_tables.errors import DataError, shown
 from cascade_tables.frame import ColumnData, Frame, check_unique
 
 # What stands for NULL in a CSV file.
 NULLS = frozenset({"", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"})
+# What separates the columns of files that are no CSV files as they are read here.
+OTHER_DELIMITERS = (";", "\t")
 TRUE, FALSE = frozenset({"true", "True", "TRUE"}), frozenset({"false", "False", "FALSE"})
 
 
@@ -78,7 +80,7 @@ def read_csv(path: Path) -> Frame:
                     )
                 rows.append(row)
     except UnicodeDecodeError as exc:
-        raise DataError(f"{path} is not UTF-8 text: {exc}") from exc
+        raise DataError(f"{path} is not UTF-8 text: {_first_bad_byte(path) or exc}") from exc
     except csv.Error as exc:
         raise DataError(f"{path}, line {reader.line_num}: {exc}") from exc
     except OSError as exc:
@@ -89,7 +91,24 @@ def read_csv(path: Path) -> Frame:
     return Frame({name: _column(cells) for name, cells in zip(header, columns, strict=True)})
 
 
+def _first_bad_byte(path: Path) -> str:
+    """Where a file stops being UTF-8, as an editor counts; Python's own message counts from the
+    beginning of whatever it had read last."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as exc:
+                return f"line {number:,}, byte {exc.start + 1:,} is 0x{line[exc.start]:02x}"
+    return ""
+
+
 def _check_header(path: Path, header: list[str]) -> None:
+    if len(header) == 1 and any(mark in header[0] for mark in OTHER_DELIMITERS):
+        raise DataError(
+            f"{path}: the header is a single name, {shown(header[0])}; allowed: columns that are "
+            "separated by commas"
+        )
     check_unique(header, f"{path}: ")
     for at, name in enumerate(header, start=1):
         if not name.strip():

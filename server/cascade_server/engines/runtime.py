@@ -41,6 +41,19 @@ def _session(model: bytes, threads: int, name: str) -> ort.InferenceSession:
         raise ReleaseError(f"{name} cannot be run by ONNX Runtime: {exc}") from exc
 
 
+def _check_noise(session: ort.InferenceSession, width: int, name: str) -> None:
+    """Refuse a graph that takes other noise than its release says, before any is made.
+
+    Raises:
+        ReleaseError: names the network and both widths.
+    """
+    takes = next((each.shape[-1] for each in session.get_inputs() if each.name == "noise"), "no")
+    if takes != width:
+        raise ReleaseError(
+            f"{name} takes {takes} numbers of noise a row, but release.json says {width}"
+        )
+
+
 def _in_parts(
     run: Callable[[Tokens, Mask, Noise], Tokens], tokens: Tokens, observed: Mask, noise: Noise
 ) -> Tokens:
@@ -103,6 +116,12 @@ class Runtime:
         self._sessions = {
             tier: _session(*models[tier], f"{manifest.table}'s {tier}") for tier in tiers
         }
+        widths = {
+            Tier.STUDENT: self.student_noise,
+            Tier.TEACHER: self.teacher_noise - self.columns,
+        }
+        for tier, session in self._sessions.items():
+            _check_noise(session, widths[tier], f"{manifest.table}'s {tier}")
 
     def warm(self, pause: Callable[[], None] = lambda: None) -> None:
         """Run every batch size, so that no request pays for a first time; fills `profile`.

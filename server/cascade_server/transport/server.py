@@ -28,6 +28,9 @@ from cascade_server.transport.turns import CallTurns, Grouped
 BACKLOG = 1024
 # How often connections are looked at for what takes too long.
 CHECK_SECONDS = 1.0
+# In which a peer without a call is to answer the ping of a server that stops. Only who has a call
+# is waited for any longer: a connection that says nothing would else take all of the grace.
+SILENCE_SECONDS = 0.5
 # Streams that have no end of their own, and say nothing that their callers could not ask for again.
 ENDLESS = (
     "/grpc.health.v1.Health/Watch",
@@ -201,8 +204,14 @@ class TransportServer:
         self._end_the_endless()
         if hurry is not None and not hurry.is_set():
             await first_of(self._none_left(), hurry.wait())
+        silence = min(grace, SILENCE_SECONDS)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._none_left(), grace)
+            await asyncio.wait_for(self._none_left(), silence)
+        for connection in list(self._connections):
+            if not connection.rpcs:
+                connection.leave("the server stops")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._none_left(), grace - silence)
         gives_up()
         for connection in list(self._connections):
             tasks = [rpc.task for rpc in connection.rpcs.values() if rpc.task is not None]

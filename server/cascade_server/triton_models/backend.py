@@ -118,7 +118,7 @@ def checked(text: str, timeout: int, allowed: tuple[str, ...]) -> Parameters:
 
 
 def reply(outputs: Mapping[str, NDArray[Any]]) -> Response:
-    """A response."""
+    """A response with these outputs, by name."""
     return pb_utils.InferenceResponse(
         [pb_utils.Tensor(name, array) for name, array in outputs.items()]
     )

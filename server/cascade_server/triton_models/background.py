@@ -27,7 +27,7 @@ class Background:
         asyncio.run_coroutine_threadsafe(_logged(work), self._loop)
 
     def close(self) -> None:
-        """Drop what is underway."""
+        """Stop the loop, and wait for its thread; what is underway is not finished."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 

@@ -74,7 +74,7 @@ class Job:
 
     @property
     def tier(self) -> Tier:
-        """Who is to draw."""
+        """Who is to draw, by the route; a request without one has been refused."""
         assert self.route.option is not None
         return self.route.option.tier
 
@@ -199,12 +199,12 @@ class TritonPythonModel:
             return 0
         kept = list(taken.values())
         if len(kept) < len(candidates) or total > end:
-            drawn_of = zip(kept, places, strict=True)
+            # Each row as often as it is drawn.
             rows = rows.take(
                 [
-                    at
-                    for candidate, of in drawn_of
-                    for at in of
+                    place
+                    for candidate, own in zip(kept, places, strict=True)
+                    for place in own
                     for _ in range(candidate.options.draws)
                 ]
             )

@@ -116,7 +116,12 @@ class RowTensor:
         )
 
     def put(self, name: str, data: ColumnData, values: Values, states: States) -> None:
-        """Write a column's values."""
+        """Write a column of decoded values into `row` and its states.
+
+        Args:
+            name, data: the column, [n].
+            values, states: [n, C], written to.
+        """
         at = self.codec.schema.names.index(name)
         values[:, at] = self.codec.rows.to_numbers(at, data)
         states[:, at] = np.where(data.null, NULL_STATE, 0)

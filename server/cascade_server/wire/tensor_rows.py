@@ -114,7 +114,11 @@ def _check_type(tensor: Tensor, allowed: Sequence[str]) -> None:
 
 
 def _plain(kind: Kind, tensor: Tensor) -> list[Any]:
-    """A column's values as Python's own."""
+    """A column's values as Python's own.
+
+    Raises:
+        BadRequest: the tensor is of another type, or has text that is no UTF-8.
+    """
     _check_type(tensor, DATATYPES[kind])
     values: Any = tensor.values
     if not isinstance(values, list):

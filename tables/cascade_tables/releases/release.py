@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cascade_tables.codec import Codec
+from cascade_tables.codecs.codec import Codec
 from cascade_tables.errors import ReleaseError, SchemaError, listing, shown
 from cascade_tables.releases.external_data import Malformed, external_data
 from cascade_tables.releases.reading import read_file

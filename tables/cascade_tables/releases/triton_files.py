@@ -167,7 +167,13 @@ def _scheduling(priorities: bool = False) -> dict[str, Any]:
 
 
 def _network(slots: int, noise: int, runtime: TritonRuntime) -> dict[str, Any]:
-    """Tokens in, tokens out."""
+    """What Triton is told of a network: tokens in, tokens out.
+
+    Args:
+        slots: tokens of a row.
+        noise: uniform numbers of a row.
+        runtime: what runs it.
+    """
     python = runtime is TritonRuntime.PYTHON
     # A graph has no optional inputs; in Python it is made of a seed where there is none.
     given = {"optional": True} if python else {}
@@ -206,7 +212,8 @@ def _network(slots: int, noise: int, runtime: TritonRuntime) -> dict[str, Any]:
 
 
 def _cascade(schema: Schema, runtime: TritonRuntime, priorities: bool) -> dict[str, Any]:
-    """Values in, values out."""
+    """What Triton is told of the table's model, which takes and gives values: a tensor a column and
+    its states, or all of a row in one."""
     # A call of another model costs the server more than a run of the student; only what Python runs
     # can be run by the cascade itself.
     where = "here" if runtime is TritonRuntime.PYTHON else "called"

@@ -39,3 +39,15 @@ def test_observed_tokens_come_back_untouched_beyond_a_batch(repository: Path) ->
         assert (drawn[observed] == tokens[observed]).all()
         assert ((drawn >= 0) & (drawn < sizes)).all()
         assert (drawn != tokens)[~observed].any()
+
+
+@pytest.mark.parametrize(("tier", "other"), [("student", 2**24), ("teacher", 7)])
+def test_noise_that_the_graph_does_not_take_is_refused(
+    repository: Path, tier: str, other: int
+) -> None:
+    """Before a batch of it is made, which may be more than there is memory for."""
+    release = load_release(repository, TABLE, 1)
+    said = {**getattr(release.manifest, tier), "noise_width": other}
+    manifest = replace(release.manifest, **{tier: said})
+    with pytest.raises(ReleaseError, match=rf"{tier} takes \d+ numbers of noise a row, but "):
+        Runtime(replace(release, manifest=manifest))

@@ -239,7 +239,7 @@ def test_rows_are_cut_into_calls_and_put_together_again(runtime: Runtime, row: R
 
 
 class TestOutlook:
-    """BatchOptions long a request has waited, and what it may expect."""
+    """How long a request has waited, and what it may expect."""
 
     def test_of_a_busy_model_as_long_as_the_batch_before(self) -> None:
         assert waited(Turn(began=10.0, ended=10.02), 10.02 + GAP_SECONDS / 2) == pytest.approx(

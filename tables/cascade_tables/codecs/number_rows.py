@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_tables.binned_codec import BinnedCodec
-from cascade_tables.binned_columns import BinnedColumns
-from cascade_tables.column_codec import ColumnCodec, Tokens
+from cascade_tables.codecs.binned_codec import BinnedCodec
+from cascade_tables.codecs.binned_columns import BinnedColumns
+from cascade_tables.codecs.column_codec import ColumnCodec, Tokens
 from cascade_tables.frame import ColumnData
 from cascade_tables.schema import Column, Kind
 

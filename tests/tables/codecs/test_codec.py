@@ -20,7 +20,7 @@ from cascade_tables import (
     ValueNotAllowed,
     infer_schema,
 )
-from cascade_tables.binned_codec import COARSE, FINE
+from cascade_tables.codecs.binned_codec import COARSE, FINE
 from cascade_tables.infer import MAX_EXACT
 
 from tests.releases import payments

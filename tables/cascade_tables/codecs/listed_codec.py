@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_tables.column_codec import (
+from cascade_tables.codecs.column_codec import (
     Tokens,
     allowed_values,
     check_nulls,
@@ -19,10 +19,10 @@ from cascade_tables.column_codec import (
     refuse_null,
     typed,
 )
+from cascade_tables.codecs.layout import Role
 from cascade_tables.errors import SchemaError, ValueNotAllowed
 from cascade_tables.frame import ColumnData
 from cascade_tables.infer import as_text
-from cascade_tables.layout import Role
 from cascade_tables.schema import Column, Kind, bound_text
 
 

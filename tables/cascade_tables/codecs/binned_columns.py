@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_tables.binned_codec import FINE, BinnedCodec, real_numbers, whole_numbers
-from cascade_tables.column_codec import ColumnCodec, Tokens
+from cascade_tables.codecs.binned_codec import FINE, BinnedCodec, real_numbers, whole_numbers
+from cascade_tables.codecs.column_codec import ColumnCodec, Tokens
 from cascade_tables.schema import Kind
 
 

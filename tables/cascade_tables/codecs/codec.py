@@ -11,20 +11,20 @@ from typing import Any, Final, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_tables.binned_codec import BinnedCodec
-from cascade_tables.binned_columns import BinnedColumns
-from cascade_tables.column_codec import ColumnCodec, Tokens, typed
+from cascade_tables.codecs.binned_codec import BinnedCodec
+from cascade_tables.codecs.binned_columns import BinnedColumns
+from cascade_tables.codecs.column_codec import ColumnCodec, Tokens, typed
+from cascade_tables.codecs.layout import TokenLayout
+from cascade_tables.codecs.listed_codec import ListedCodec
+from cascade_tables.codecs.number_rows import NumberRows
 from cascade_tables.errors import DataError, SchemaError
 from cascade_tables.frame import ColumnData, Frame
 from cascade_tables.infer import MAX_EXACT
-from cascade_tables.layout import TokenLayout
-from cascade_tables.listed_codec import ListedCodec
-from cascade_tables.number_rows import NumberRows
 from cascade_tables.schema import Column, Kind, Schema
 
 
 class _Absent:
-    """The type of `ABSENT`."""
+    """The type of `ABSENT`, so that it is told from every value, and prints its name."""
 
     def __repr__(self) -> str:
         return "ABSENT"
@@ -337,7 +337,7 @@ class Codec:
         return out
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-safe; `from_dict` restores it."""
+        """What a release's codec.json holds; `from_dict` restores it."""
         return {
             "schema": self.schema.to_dict(),
             "columns": [codec.to_dict() for codec in self.columns],

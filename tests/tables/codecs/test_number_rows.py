@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cascade_tables import ABSENT, Codec, Kind, ValueNotAllowed, load_release
-from cascade_tables.number_rows import MANY_ROWS
+from cascade_tables.codecs.number_rows import MANY_ROWS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tests.releases import every_kind
 
 NAN = math.nan
-BUNDLED = Path(__file__).parents[2] / "model_repository"
+BUNDLED = Path(__file__).parents[3] / "model_repository"
 TABLES = ("every kind", "credit", "adult")
 
 

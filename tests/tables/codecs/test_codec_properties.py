@@ -22,7 +22,7 @@ from cascade_tables import (
     ValueNotAllowed,
     infer_schema,
 )
-from cascade_tables.binned_codec import FINE
+from cascade_tables.codecs.binned_codec import FINE
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 

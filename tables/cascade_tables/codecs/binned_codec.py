@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_tables.column_codec import (
+from cascade_tables.codecs.column_codec import (
     Tokens,
     check_nulls,
     check_number,
@@ -19,9 +19,9 @@ from cascade_tables.column_codec import (
     refuse_null,
     typed,
 )
+from cascade_tables.codecs.layout import Role
 from cascade_tables.errors import SchemaError
 from cascade_tables.frame import ColumnData
-from cascade_tables.layout import Role
 from cascade_tables.schema import Column, Kind
 
 COARSE, FINE = 64, 16

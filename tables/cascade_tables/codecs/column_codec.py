@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade_tables.codecs.layout import Role
 from cascade_tables.errors import ValueNotAllowed, listing
 from cascade_tables.frame import ColumnData
-from cascade_tables.layout import Role
 from cascade_tables.schema import Column, Kind, bound_text
 
 Tokens = NDArray[np.int32]

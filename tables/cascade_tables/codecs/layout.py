@@ -33,7 +33,7 @@ class TokenLayout:
     positions: tuple[NDArray[np.float32] | None, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-safe."""
+        """What a training run keeps of it as JSON; `from_dict` restores it."""
         return {
             "sizes": list(self.sizes),
             "column": list(self.column),
@@ -46,7 +46,7 @@ class TokenLayout:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> TokenLayout:
-        """What `to_dict` gave."""
+        """The layout of which `to_dict` gave the content."""
         positions = tuple(
             None
             if p is None
