@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -41,9 +40,7 @@ class Echo(grpc.GenericRpcHandler):
 
 
 class Same:
-    """Answers calls that came together with the same bytes."""
-
-    most = 16
+    """Answers calls with the same bytes, as they come."""
 
     def __init__(self, answer: bytes) -> None:
         self._answer = answer
@@ -51,9 +48,10 @@ class Same:
     def admit(self, *_: Any) -> None:
         """All may wait."""
 
-    def take(self, arrivals: Sequence[Arrival], _waiting: int) -> Sequence[bytes]:
+    def came(self, arrival: Arrival) -> None:
         """See `Grouped`."""
-        return [self._answer] * len(arrivals)
+        if arrival.open():
+            arrival.ends(self._answer)
 
 
 async def serve_own(answer: bytes) -> None:

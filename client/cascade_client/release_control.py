@@ -27,7 +27,7 @@ OFF = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNIMPLEMENTED)
 
 def explained(error: CascadeError, target: str) -> CascadeError:
     """The error of a call that changes releases, with the way that is open where one is closed."""
-    if target.startswith("unix:"):
+    if target.startswith("unix:") or SOCKET in str(error):  # the server has said so
         return error
     if error.code not in OFF and not re.search("release.control", str(error)):
         return error

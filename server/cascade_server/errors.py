@@ -20,15 +20,17 @@ import logging
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 
 import grpc
 from cascade_tables import CascadeTablesError, ReleaseError, UnknownColumn, ValueNotAllowed
-from cascade_tables.errors import listing
+from cascade_tables.errors import did_you_mean, listing, shown
 from google.protobuf.message import DecodeError
 
 log = logging.getLogger("cascade.server")
+
+# Characters of what a caller is told.
+LONGEST_MESSAGE = 2000
 
 
 class ServerError(Exception):
@@ -57,14 +59,14 @@ class UnknownTable(ServerError):
     @classmethod
     def table(cls, name: str, known: Iterable[str]) -> UnknownTable:
         known = list(known)
-        close = get_close_matches(name, known, n=1)
-        hint = f". Did you mean {close[0]!r}?" if close else ""
-        return cls(f"unknown table {name!r}; the tables are: {listing(known) or 'none'}{hint}")
+        hint = did_you_mean(name, known)
+        hint = f".{hint}" if hint else ""
+        return cls(f"unknown table {shown(name)}; the tables are: {listing(known) or 'none'}{hint}")
 
     @classmethod
     def version(cls, name: str, version: int, known: Iterable[int]) -> UnknownTable:
         return cls(
-            f"table {name!r} has no version {version}; its versions are: {listing(known)} "
+            f"table {shown(name)} has no version {version}; its versions are: {listing(known)} "
             "(0: the latest)"
         )
 
@@ -164,4 +166,12 @@ def refusal_of(error: Exception) -> Refusal:
         message = f"internal error; the server's log has it as {reference}"
         return Refusal(grpc.StatusCode.INTERNAL, message)
     pushback = error.pushback_ms if isinstance(error, TooMuch) else None
-    return Refusal(code, str(error), pushback)
+    return Refusal(code, shortened(str(error)), pushback)
+
+
+def shortened(message: str) -> str:
+    """A message that fits where it is sent: many clients accept 8 KiB of headers and trailers, and
+    end a call with more as if the server were full. What is wrong stands first, and is kept."""
+    if len(message) <= LONGEST_MESSAGE:
+        return message
+    return f"{message[:LONGEST_MESSAGE]}... (cut; it has {len(message):,} characters)"

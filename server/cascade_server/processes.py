@@ -111,8 +111,8 @@ def serve_in_processes(
             say(what)
 
         def serving() -> None:
-            of = "" if workers == 1 else f" with {workers} workers"
-            say(f"serving on {config.host}:{port}{of} (Ctrl-C stops)")
+            those = "" if workers == 1 else f" with {workers} workers"
+            say(f"serving on {config.host}:{port}{those} (Ctrl-C stops)")
 
         supervisor = Supervisor(lambda: say("draining"), config.drain_seconds)
         director = Generations(

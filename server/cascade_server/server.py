@@ -95,13 +95,14 @@ class Server:
         self._hands_over = False
         self.sla = sla or Sla(config)
         self.service = Service(config, self.sla, self._hurry)
+        self.inference = InferenceService(self.service, self.sla, config, control)
         self._health = Health(("", *SERVICES))
         self._transport: GrpcioServer | TransportServer
         if config.transport == "grpcio":
             self._transport = GrpcioServer(config)
         else:
             self._transport = TransportServer(
-                self.service.grouped(),
+                {**self.service.grouped(), **self.inference.grouped()},
                 TransportLimits.of(config),
                 linger=LingerConfig(config.linger_seconds),
                 max_age=config.max_connection_age,
@@ -110,17 +111,20 @@ class Server:
         self._local_transport = TransportServer(
             {}, TransportLimits.of(config), linger=LingerConfig(0)
         )
-        self.inference = self._add_services(self._transport, config, control)
-        self._add_services(self._local_transport, replace(config, release_control=True), control)
+        self._add_services(self._transport, self.inference, config.release_control, control)
+        local_inference = InferenceService(
+            self.service, self.sla, replace(config, release_control=True), control
+        )
+        self._add_services(self._local_transport, local_inference, True, control)
 
     def _add_services(
         self,
         transport: GrpcioServer | TransportServer,
-        config: ServerConfig,
+        inference: InferenceService,
+        release_control: bool,
         control: Control | None,
-    ) -> InferenceService:
-        inference = InferenceService(self.service, self.sla, config, control)
-        releases = ReleasesService(config.release_control, control)
+    ) -> None:
+        releases = ReleasesService(release_control, control)
         transport.add_generic_rpc_handlers(
             (self.service.handlers(), inference.handlers(), releases.handlers())
         )
@@ -129,7 +133,6 @@ class Server:
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
             reflection.aio.ReflectionServicer(names), transport
         )
-        return inference
 
     async def startup(self) -> None:
         """Listen, load and warm every release, then say SERVING; unless `stop` comes first.
@@ -224,7 +227,9 @@ class Server:
                 await self._teachers.connected.wait()
             teachers = self._teachers.teacher
         if self._fleet is not None:
-            runtimes = (each for of in repository.tables.values() for each in of.values())
+            runtimes = (
+                runtime for versions in repository.tables.values() for runtime in versions.values()
+            )
             await self._fleet.start(runtimes, self.config.await_teacher)
         self.service.ready(repository, teachers, self._fleet)
         if self.sla.metrics is not None:

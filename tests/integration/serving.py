@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import psutil
@@ -53,7 +53,11 @@ class Served:
     @property
     def children(self) -> list[psutil.Process]:
         """Workers first, the teacher last."""
-        return sorted(psutil.Process(self.process.pid).children(), key=lambda each: each.nice())
+        niceness: dict[psutil.Process, int] = {}
+        for each in psutil.Process(self.process.pid).children():
+            with suppress(psutil.NoSuchProcess):  # it has ended since
+                niceness[each] = each.nice()
+        return sorted(niceness, key=niceness.__getitem__)
 
     def client(self, timeout: float = SOON) -> Client:
         return Client(self.target, timeout=timeout)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ from typing import Any, TypeVar
 import grpc
 import uvloop
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
+from cascade_server.cascade.admission import LimitConfig
 from cascade_server.config import ServerConfig
 from cascade_server.server import Server
 
@@ -40,6 +43,16 @@ class Running:
         return f"{self.server.config.host}:{self.server.port}"
 
 
+def unhurried(server: Server) -> None:
+    """What a server answers does not depend on this machine's speed: AUTO takes the teacher where
+    it is in time, since no latency is promised that it would have to fit, and none that was missed
+    has it step down; and as many are let in however long they take."""
+    dispatcher = server.service.dispatcher
+    dispatcher.promised.clear()
+    dispatcher.stepping.stop()
+    dispatcher.gate.config = LimitConfig(tolerance=math.inf)
+
+
 @contextmanager
 def running(config: ServerConfig) -> Iterator[Running]:
     """Start, hand out, drain and stop; an error of the server's is raised here."""
@@ -51,6 +64,7 @@ def running(config: ServerConfig) -> Iterator[Running]:
         box["loop"] = asyncio.get_running_loop()
         try:
             await server.startup()
+            unhurried(server)
             box["server"] = server
             started.set()
             await server.main_loop()
@@ -77,7 +91,9 @@ def running(config: ServerConfig) -> Iterator[Running]:
             yield Running(server, channel, SynthesisStub(channel), box["loop"])
     finally:
         if "server" in box:
-            box["loop"].call_soon_threadsafe(box["server"].stop)
+            # A test may have stopped it already, and its loop may be gone.
+            with contextlib.suppress(RuntimeError):
+                box["loop"].call_soon_threadsafe(box["server"].stop)
         thread.join()
     if "error" in box:
         raise box["error"]

@@ -136,8 +136,12 @@ class Seconds:
     def add(self, value: float) -> None:
         """Take in a new value."""
         self.count += 1
-        self.mean += max(NEWEST, 1 / self.count) * (value - self.mean)
-        self.best = value if value < self.best else self.best + (value - self.best) * FORGETTING
+        weight = NEWEST if self.count * NEWEST > 1 else 1 / self.count
+        self.mean += weight * (value - self.mean)
+        if value < self.best:
+            self.best = value
+        else:
+            self.best += FORGETTING * (value - self.best)
 
 
 @dataclass(slots=True)
@@ -200,7 +204,7 @@ class TurnQueue:
 
         Ask for its `lateness` before; a call that was let in is not refused here.
         """
-        if not self._waiting and self.in_flight < int(self.limit):
+        if not self._waiting and self.in_flight + 1 <= self.limit:
             self._sends(now)
             return None
         self._entered += 1
@@ -237,11 +241,11 @@ class TurnQueue:
 
     def _sends(self, now: float) -> None:
         self.in_flight += 1
-        if self.in_flight == int(self.limit):
+        if self.in_flight + 1 > self.limit:
             self._full_since = now
 
     def _learn(self, now: float, sent: float, kind: str, end: End) -> None:
-        full = self.in_flight >= int(self.limit)
+        full = self.in_flight + 1 > self.limit
         if end is End.TURNED_AWAY:
             self._allowed = self.limit = max(1.0, min(self.limit, self.in_flight - 1.0))
             self._full_since = now
@@ -272,7 +276,7 @@ class TurnQueue:
     def _pass_on(self, now: float) -> list[Waiting]:
         """Give turns to those with the earliest deadlines, and drop who will be late."""
         told = self._sweep(now) if now >= self._swept + SWEEP else []
-        while self._waiting and self.in_flight < int(self.limit):
+        while self._waiting and self.in_flight + 1 <= self.limit:
             first = self._waiting.pop(0)
             late = first.expiry - now < PLAINLY_LATE * self._takes(first.kind)
             if late and self.in_flight:

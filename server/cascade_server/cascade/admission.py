@@ -58,7 +58,13 @@ class LimitConfig:
         Args:
             remaining: seconds to its deadline.
         """
-        return min(self.promised / 4, remaining * (1 - MARGIN))
+        return min(self.promised / 4, in_time(remaining))
+
+
+def in_time(remaining: float) -> float:
+    """Seconds that may pass of what is left to a deadline, without the margin that routing keeps
+    back as well."""
+    return remaining * (1 - MARGIN)
 
 
 @dataclass(frozen=True)

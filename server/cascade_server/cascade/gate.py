@@ -1,10 +1,11 @@
-"""The server's gate: who is inside, and how many may be."""
+"""The server's gate: who is inside, how many may be, and whether calls pile up in front of it."""
 
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -13,6 +14,7 @@ from cascade_server.cascade.admission import (
     LimitConfig,
     admits,
     crowded,
+    in_time,
     pushback_ms,
     room,
     updated,
@@ -20,29 +22,60 @@ from cascade_server.cascade.admission import (
 from cascade_server.errors import TooMuch
 from cascade_server.terms import Priority
 
-# Of one turn in `Gate.pace`.
+# Of one turn in `Gate.seconds_a_call`.
 PACE_WEIGHT = 0.1
+# Calls that come by chance while the loop is at work. A turn of the student for as many takes about
+# half as long as they would one by one.
+PILE = 4
 # Who may wait for a place at once; a stream that has begun always may.
 MOST_WAITING = 64
 
 
-class Gate:
-    """Counts who is inside, and learns how many may be."""
+def times_slept() -> int:
+    """How often this thread has waited for something: for an event loop, until there is work."""
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
 
-    def __init__(self, config: LimitConfig | None = None) -> None:
+
+class Gate:
+    """Counts who is inside, and learns how many may be.
+
+    Attributes:
+        limit: how many may be inside.
+        inside: who is, by class.
+        at_teacher: of those inside in real time, who wait for the teacher.
+        refused: calls that were, so far.
+        seconds_a_call: that pass for each call that is answered in its turn, while others wait.
+
+    Args:
+        config: of the limit.
+        slept: counts how often the loop has had nothing to do.
+    """
+
+    def __init__(
+        self, config: LimitConfig | None = None, slept: Callable[[], int] = times_slept
+    ) -> None:
         self.config = config or LimitConfig()
         self.limit = Limit(self.config.initial)
         self.inside = dict.fromkeys(Priority, 0)
         self._waiting: dict[Priority, deque[asyncio.Future[None]]] = {
             priority: deque() for priority in Priority
         }
-        # Of those inside in real time, who wait for the teacher.
-        self.at_teacher = 0
-        # Calls pile up; see `Pace`.
-        self.behind = False
-        self.refused = 0
-        # Seconds that pass for each call that is answered in its turn, while others wait.
-        self.pace = 0.0
+        self.at_teacher = self.refused = 0
+        self.seconds_a_call = 0.0
+        self._slept, self._last_slept = slept, slept()
+        self._behind = False
+
+    def turn_begins(self, calls: int) -> None:
+        """So many calls are about to be answered together; to be told once a turn.
+
+        Those that piled up while the loop was at work are told from those that just came at once,
+        to a loop that had been asleep. The loop keeps up by answering from the student together
+        what has piled up. A call that waits for the teacher costs it as much as one that comes
+        alone, however many there are: AUTO is not to spend that when there is a pile, but a caller
+        with an idle server to himself may send as many together as he likes.
+        """
+        last, self._last_slept = self._last_slept, self._slept()
+        self._behind = calls > PILE and self._last_slept == last
 
     def enter(self, service: Priority) -> None:
         """Be inside, until `leave`.
@@ -96,7 +129,7 @@ class Gate:
 
     def crowded(self) -> bool:
         """Whether AUTO lets no more wait for the teacher."""
-        return self.behind or crowded(self.limit, self.config, self.at_teacher)
+        return self._behind or crowded(self.limit, self.config, self.at_teacher)
 
     @contextmanager
     def waits_for_teacher(self, service: Priority) -> Iterator[None]:
@@ -108,24 +141,36 @@ class Gate:
         finally:
             self.at_teacher -= counted
 
-    def admit(self, waiting: int, remaining: float) -> None:
-        """Let one more wait at the gate, behind others that do, with so many seconds left.
+    def admit(self, waiting: int, remaining: float, patient: bool = False) -> None:
+        """Let one more wait at the gate, behind others that do.
+
+        Args:
+            waiting: how many do.
+            remaining: seconds to its deadline.
+            patient: whether it rather waits than is refused, as long as it can be answered in time;
+                others are not to wait for longer than a part of what is promised.
 
         Raises:
             TooMuch: as many wait as the limit is, or too many for it to be answered in time; says
                 when to come back.
         """
-        if waiting >= self.limit.value:
+        if patient:
+            patience = in_time(remaining)
+        elif waiting >= self.limit.value:
             self._refuse(waiting)
-        # Who is the first is taken in any case: what was learnt in a bad moment is forgotten so.
-        if waiting and (waiting + 1) * self.pace > self.config.patience(remaining):
+        else:
+            patience = self.config.patience(remaining)
+        # The first waiter is always admitted, so that what was learnt in a bad moment is forgotten.
+        if waiting and (waiting + 1) * self.seconds_a_call > patience:
             self._refuse(waiting, waiting)
 
     def turned(self, seconds: float, left: int) -> None:
         """A turn took so long for each of its calls, and `left` more were waiting meanwhile; where
         none were, it tells no more than that calls are answered at least as fast."""
-        if left or seconds < self.pace:
-            self.pace += PACE_WEIGHT * (seconds - self.pace) if self.pace else seconds
+        if left or seconds < self.seconds_a_call:
+            self.seconds_a_call += (
+                PACE_WEIGHT * (seconds - self.seconds_a_call) if self.seconds_a_call else seconds
+            )
 
     def learn(self, seconds: float, waiting: int) -> None:
         """A request took so long that did not enter: it was answered in its turn at the gate,

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
-from cascade_tables import ABSENT, ColumnData, Encoded
+from cascade_tables import ABSENT, Encoded
 from numpy.typing import NDArray
 
-from cascade_server.cascade.synthesis import fill_provenance, microseconds
+from cascade_server.cascade.packing import fill_provenance, microseconds
 from cascade_server.deadline import Work
 from cascade_server.engines.noise import new_seed
 from cascade_server.engines.runtime import Mask, Runtime, Tokens
@@ -139,7 +139,7 @@ class GenerateJob:
         response.rows.count = rows
         for name in self.names:
             kind = self.runtime.release.codec.kinds[name]
-            wire.write_column(response.rows.columns.add(name=name), kind, self._column(chunk, name))
+            wire.write_values(response.rows.columns.add(name=name), kind, self._column(chunk, name))
             time.sleep(0)
         fill_provenance(response.provenance, self.runtime, True, chunk.steps, self.seed)
         response.provenance.notices.extend(self.encoded.notices)
@@ -147,8 +147,8 @@ class GenerateJob:
         response.provenance.timings.decode = microseconds(began, time.perf_counter())
         return response
 
-    def _column(self, chunk: Chunk, name: str) -> ColumnData:
+    def _column(self, chunk: Chunk, name: str) -> wire.Values:
         codec = self.runtime.release.codec
         if name in self.given:
-            return wire.given_column(self.given[name], codec.kinds[name], len(chunk.tokens))
+            return wire.given_values(self.given[name], codec.kinds[name], len(chunk.tokens))
         return codec.decode_columns(chunk.tokens, chunk.rng, [name])[name]

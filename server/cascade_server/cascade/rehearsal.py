@@ -11,11 +11,14 @@ import math
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_server.cascade import synthesis
+from cascade_server.cascade.answer import Drawn, drawn_answer
+from cascade_server.cascade.packing import message_of
+from cascade_server.cascade.request import check
 from cascade_server.cascade.router import Option, Route
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
 from cascade_server.terms import Tier, Wanted
+from cascade_server.wire.synthesis_request import read_request
 
 # Enough for Python's interpreter to have specialised what is run for each of them.
 TIMES = 24
@@ -41,8 +44,9 @@ def rehearse(runtime: Runtime, times: int = TIMES) -> None:
 
 def answered(request: pb.SynthesizeRequest, runtime: Runtime) -> pb.SynthesizeResponse:
     """The student's answer to a request for one row."""
-    job = synthesis.plan(request, runtime, Work.within(None), max_rows=1)
-    tokens, observed = job.completed()
-    noise = job.rng.random((1, runtime.student_noise), dtype=np.float32)
+    asked = read_request(request, runtime.fields)
+    checked = check(asked, runtime, Work.within(None), max_rows=1)
+    tokens, observed = checked.completed()
+    noise = checked.rng.random((1, runtime.student_noise), dtype=np.float32)
     drawn = runtime.draw_student(tokens, observed, noise)
-    return synthesis.pack(job, synthesis.Drawn(drawn, OPTION, ROUTE, None, 0.0, 0.0))
+    return message_of(drawn_answer(checked, Drawn(drawn, OPTION, ROUTE, None, 0.0, 0.0)))

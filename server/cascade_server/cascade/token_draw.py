@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from cascade_server.deadline import Work
 from cascade_server.engines.noise import NoiseSource
 from cascade_server.engines.runtime import Mask, Runtime, Tokens
 from cascade_server.terms import Tier
+from cascade_server.wire.model_tensors import DRAWN
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +23,7 @@ class TokenDraw:
         noise: for it.
         steps: the teacher's passes at most.
         work: until when.
+        outputs: what is wanted: `DRAWN` tokens, or `LOG_LIKELIHOOD`.
         offline: nobody waits for it.
     """
 
@@ -30,4 +34,13 @@ class TokenDraw:
     noise: NoiseSource
     steps: int
     work: Work
+    outputs: tuple[str, ...] = (DRAWN,)
     offline: bool = False
+
+
+class TokenAnswer(NamedTuple):
+    """What a network made of it: int32 [n, T] tokens, or float64 [n] log-likelihoods in nats, by
+    output and in the order in which they are wanted."""
+
+    draw: TokenDraw
+    values: Mapping[str, Any]

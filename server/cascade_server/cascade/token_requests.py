@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from cascade_tables.errors import shown
 from numpy.typing import NDArray
 
 from cascade_server.cascade.token_draw import TokenDraw
@@ -27,6 +28,7 @@ def to_draw(
     runtime: Runtime,
     work: Work,
     max_rows: int,
+    outputs: tuple[str, ...] = (DRAWN,),
 ) -> TokenDraw:
     """What the dispatcher is to draw.
 
@@ -37,7 +39,7 @@ def to_draw(
     for name in inputs:
         if name not in (TOKENS, OBSERVED, NOISE):
             raise BadRequest(
-                f"input {name!r} is unknown; allowed: {TOKENS}, {OBSERVED} and {NOISE}"
+                f"input {shown(name)} is unknown; allowed: {TOKENS}, {OBSERVED} and {NOISE}"
             )
     slots, student = runtime.slots, model.tier is Tier.STUDENT
     tokens = _matrix(inputs, TOKENS, "INT32", slots)
@@ -62,6 +64,7 @@ def to_draw(
         noise=noise,
         steps=parameters.given.get("steps", 1 if student else runtime.passes(observed)),
         work=work,
+        outputs=outputs,
         offline=parameters.offline,
     )
 
@@ -69,11 +72,12 @@ def to_draw(
 def _matrix(inputs: Mapping[str, Tensor], name: str, datatype: str, width: int) -> Any:
     tensor = inputs.get(name)
     if tensor is None:
-        raise BadRequest(f"input {name!r} is missing; it is {datatype} [n, {width}]")
+        raise BadRequest(f"input {shown(name)} is missing; it is {datatype} [n, {width}]")
     shape = tensor.shape
     if tensor.datatype != datatype or len(shape) != 2 or shape[1] != width:
         raise BadRequest(
-            f"input {name!r} is {tensor.datatype} {list(shape)}; allowed: {datatype} [n, {width}]"
+            f"input {shown(name)} is {tensor.datatype} {list(shape)}; "
+            f"allowed: {datatype} [n, {width}]"
         )
     assert isinstance(tensor.values, np.ndarray)
     return tensor.values.reshape(shape)
@@ -137,7 +141,7 @@ def wanted_of(outputs: Sequence[str], model: Model) -> tuple[str, ...]:
     allowed = (DRAWN, LOG_LIKELIHOOD) if model.tier is Tier.TEACHER else (DRAWN,)
     for name in outputs:
         if name not in allowed:
-            raise BadRequest(f"output {name!r} is unknown; allowed: {' and '.join(allowed)}")
+            raise BadRequest(f"output {shown(name)} is unknown; allowed: {' and '.join(allowed)}")
     return tuple(dict.fromkeys(outputs)) or (DRAWN,)
 
 

@@ -9,7 +9,8 @@ import grpc
 from cascade_proto import synthesis_pb2 as pb
 
 from cascade_server.errors import NotAllowed, NotPermitted
-from cascade_server.services.synthesis_service import Context, refuse
+from cascade_server.services.synthesis_service import refuse
+from cascade_server.services.unary import Context
 from cascade_server.supervision.control import Control
 
 NAME = pb.DESCRIPTOR.services_by_name["Releases"].full_name

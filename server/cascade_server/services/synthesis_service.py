@@ -1,4 +1,4 @@
-"""The gRPC service: a thin shell of asyncio around `synthesis`.
+"""The gRPC service `cascade.v1.Synthesis`: its methods, and what they answer from.
 
 Requests arrive as bytes and are parsed inside the call: what gRPC cannot parse by itself it answers
 with UNKNOWN, which tells the caller nothing.
@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from typing import Any, TypeAlias, TypeVar
+from functools import partial
+from typing import Any
 
 import grpc
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_server.cascade import synthesis
 from cascade_server.cascade.dispatch import Dispatcher
+from cascade_server.cascade.gate import Gate
 from cascade_server.cascade.generate_job import GenerateJob
 from cascade_server.cascade.repository import Repository
-from cascade_server.cascade.synthesis import Drawn, Plan
 from cascade_server.config import ServerConfig
 from cascade_server.counts.calls import Call
 from cascade_server.counts.live_versions import lot_of
@@ -31,21 +31,21 @@ from cascade_server.engines.teacher import Teacher
 from cascade_server.engines.triton.fleet import Fleet
 from cascade_server.errors import NotReady, refusal_of
 from cascade_server.objectives.report import OK
+from cascade_server.services.answering import Answering, Serving
+from cascade_server.services.exchange import RequestMessage
 from cascade_server.services.generate import Ending, GenerateStream
 from cascade_server.services.service_level import service_level
-from cascade_server.services.stream import Stream, Turns
+from cascade_server.services.stream import Stream
+from cascade_server.services.synthesize_message import Sent, SynthesizeMessage
 from cascade_server.services.table_description import describe
-from cascade_server.services.together import CALLS_A_TURN, Together
+from cascade_server.services.turns import Turns
+from cascade_server.services.unary import Context, UnaryCalls, end_refused
 from cascade_server.store.answers import Answers
 from cascade_server.store.second_level import SecondLevel, SecondLevelConfig
 from cascade_server.terms import ServiceClass, Tier
 
 LOADING = "releases are still being loaded; ask the health service when they are"
 NAME = pb.DESCRIPTOR.services_by_name["Synthesis"].full_name
-
-T = TypeVar("T")
-# grpc has no types; what is used of a context is time_remaining and abort.
-Context: TypeAlias = Any
 
 
 class Service:
@@ -67,9 +67,7 @@ class Service:
     ) -> None:
         self._config = config
         self._sla = sla
-        self._repository: Repository | None = None
-        self._dispatcher: Dispatcher | None = None
-        self._answers: Answers | None = None
+        self._serving: Serving | None = None
         self._fleet: Fleet | None = None
         self._second_level = None
         if config.cache_url is not None:
@@ -83,16 +81,17 @@ class Service:
         self._hurried = hurried or asyncio.Event()
         # Offline answers are packed here: on the student's thread real-time ones would wait for it.
         self._packing = ThreadPoolExecutor(1, "packing")
-        self._turns = Turns(self, CALLS_A_TURN)
+        call = partial(sla.call, ServiceClass.REALTIME)
+        self.answering = Answering(self.loaded, call, config)
+        self._turns = Turns(self.answering, self._gate)
+        self._calls = self.unary(SynthesizeMessage)
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """What gRPC needs to route calls here."""
         return grpc.method_handlers_generic_handler(
             NAME,
             {
-                "Synthesize": grpc.unary_unary_rpc_method_handler(
-                    self.Synthesize, response_serializer=pb.SynthesizeResponse.SerializeToString
-                ),
+                "Synthesize": grpc.unary_unary_rpc_method_handler(self.Synthesize),
                 "SynthesizeStream": grpc.stream_stream_rpc_method_handler(self.SynthesizeStream),
                 "Generate": grpc.unary_stream_rpc_method_handler(
                     self.Generate, response_serializer=pb.GenerateResponse.SerializeToString
@@ -128,16 +127,17 @@ class Service:
             teachers: as for `Dispatcher`.
             fleet: runs all networks; None: they run on this machine.
         """
-        self._repository, self._fleet = repository, fleet
+        self._fleet = fleet
         report, students = self._sla.ledger.report, None
         if fleet is not None:
             students, teachers = fleet.student, fleet.teacher
-        self._dispatcher = Dispatcher(repository, self._config, report, teachers, students)
-        self._dispatcher.stepping.start()
-        self._answers = Answers(
-            self._dispatcher, repository, self._config, self._sla.ledger, self._second_level
+        dispatcher = Dispatcher(repository, self._config, report, teachers, students)
+        dispatcher.stepping.start()
+        answers = Answers(
+            dispatcher, repository, self._config, self._sla.ledger, self._second_level
         )
-        self._answers.start()
+        answers.start()
+        self._serving = Serving(repository, dispatcher, answers)
 
     def drain(self) -> None:
         """End standing streams once they have answered what they have read."""
@@ -145,49 +145,55 @@ class Service:
 
     async def close(self) -> None:
         """Let go of the threads; work that has not started is dropped."""
-        if self._answers is not None:
-            await self._answers.stop()
-        if self._dispatcher is not None:
-            self._dispatcher.close()
+        if self._serving is not None:
+            await self._serving.answers.stop()
+            self._serving.dispatcher.close()
         self._packing.shutdown(wait=False, cancel_futures=True)
 
     @property
     def serving(self) -> bool:
         """Whether new calls are answered: releases are loaded, and it does not drain."""
-        return self._repository is not None and not self._draining.is_set()
+        return self._serving is not None and not self._draining.is_set()
+
+    def loaded(self) -> Serving:
+        """What answers.
+
+        Raises:
+            NotReady: releases are still being loaded.
+        """
+        if self._serving is None:
+            raise NotReady(LOADING)
+        return self._serving
 
     @property
     def repository(self) -> Repository:
-        """The loaded releases.
-
-        Raises:
-            NotReady: they are still being loaded.
-        """
-        if self._repository is None:
-            raise NotReady(LOADING)
-        return self._repository
+        """The loaded releases; raises as `loaded`."""
+        return self.loaded().repository
 
     @property
     def dispatcher(self) -> Dispatcher:
-        """Who draws.
-
-        Raises:
-            NotReady: releases are still being loaded.
-        """
-        if self._dispatcher is None:
-            raise NotReady(LOADING)
-        return self._dispatcher
+        """Who draws; raises as `loaded`."""
+        return self.loaded().dispatcher
 
     @property
     def answers(self) -> Answers:
-        """Where answers come from.
+        """Where answers come from; raises as `loaded`."""
+        return self.loaded().answers
 
-        Raises:
-            NotReady: releases are still being loaded.
+    def _gate(self) -> Gate | None:
+        return None if self._serving is None else self._serving.gate
+
+    def unary(self, message: Callable[[Sent], RequestMessage]) -> UnaryCalls:
+        """Has the calls of a method answered in the turns that all requests share.
+
+        Args:
+            message: how what is sent is read and answered.
         """
-        if self._answers is None:
-            raise NotReady(LOADING)
-        return self._answers
+        return UnaryCalls(self._turns, partial(self._sla.call, ServiceClass.REALTIME), message)
+
+    def grouped(self) -> dict[str, UnaryCalls]:
+        """Who takes calls that are answered in turns, by path."""
+        return {f"/{NAME}/Synthesize": self._calls}
 
     def own_statistics(self) -> pb.GetStatisticsResponse:
         """Of this process.
@@ -214,74 +220,25 @@ class Service:
         two while they have nothing to do."""
         return self._sla.books.statistics(self.own_statistics(), self._sla.place)
 
-    async def Synthesize(self, message: bytes, context: Context) -> pb.SynthesizeResponse:
-        call = self._sla.call(ServiceClass.REALTIME)
-        try:
-            request = pb.SynthesizeRequest.FromString(message)
-            work = Work.within(context.time_remaining(), request.timeout_microseconds)
-            call.asks(*synthesis.counted_as(request, work.deadline))
-            job = self.plan(request, work)
-            call.answers_with(job.version)
-            response, tier = await self.answers.to(job)
-            call.sends(tier, job.total)
-            call.ends(OK)
-            return response
-        except asyncio.CancelledError:
-            call.hung_up()
-            raise
-        except Exception as exc:
-            return await refuse(context, exc, call)
+    async def Synthesize(self, message: bytes, context: Context) -> bytes:
+        return await self._calls.handle(message, context)
 
     async def SynthesizeStream(self, _: Any, context: Context) -> None:
         try:
-            if self._answers is None:
+            if self._serving is None:
                 # A client of grpc.aio whose first message meets a call that has ended says
                 # INTERNAL, whatever the call ended with.
                 await context.read()
-            _ = self.answers
-            stream = Stream(self, self._turns, context, self._config.max_stream_in_flight)
+            self.loaded()
+            stream = Stream(
+                self.answering,
+                self._turns,
+                context,
+                self._config.max_stream_in_flight,
+            )
             await stream.run(self._draining)
         except Exception as exc:
             await refuse(context, exc)
-
-    def call(self, arrived: float | None = None) -> Call:
-        """A real-time call, or a request of a stream, that is to be counted."""
-        return self._sla.call(ServiceClass.REALTIME, arrived)
-
-    def grouped(self) -> dict[str, Together]:
-        """Who takes calls that came together, by path."""
-        return {f"/{NAME}/Synthesize": Together(self)}
-
-    def plan(self, request: pb.SynthesizeRequest, work: Work, offline: bool = False) -> Plan:
-        """Check a request and encode what it gives; see `synthesis.plan`."""
-        runtime = self.repository.find(request.table, request.version, lot(request))
-        return synthesis.plan(request, runtime, work, self._config.max_rows, offline)
-
-    def room(self) -> int:
-        """How many more real-time requests would be admitted now."""
-        return self.dispatcher.gate.room()
-
-    def admit(self, waiting: int, remaining: float) -> None:
-        """See `Gate.admit`; while releases are being loaded all may wait, to be told so."""
-        if self._dispatcher is not None:
-            self._dispatcher.gate.admit(waiting, remaining)
-
-    def turned(self, seconds: float, left: int) -> None:
-        """See `Gate.turned`."""
-        if self._dispatcher is not None:
-            self._dispatcher.gate.turned(seconds, left)
-
-    def took(self, seconds: float, waiting: int) -> None:
-        """See `Gate.learn`."""
-        self.dispatcher.gate.learn(seconds, waiting)
-
-    def draw_now(self, jobs: Sequence[Plan]) -> list[Drawn | None]:
-        """See `Answers.draw_now`."""
-        return self.answers.draw_now(jobs)
-
-    async def answer(self, job: Plan) -> tuple[pb.SynthesizeResponse, Tier]:
-        """See `Answers.to`."""
-        return await self.answers.to(job)
 
     async def Generate(
         self, message: bytes, context: Context
@@ -291,7 +248,9 @@ class Service:
             request = pb.GenerateRequest.FromString(message)
             work = Work.within(context.time_remaining())
             call.asks(request.table, ServiceClass.OFFLINE, work.deadline, request.count)
-            runtime = self.repository.find(request.table, request.version, lot(request))
+            seed = request.seed if request.HasField("seed") else None
+            lot = 1.0 if request.version else lot_of(seed)
+            runtime = self.repository.find(request.table, request.version, lot)
             call.answers_with(runtime.version)
             job = GenerateJob.check(
                 request,
@@ -357,18 +316,6 @@ class Service:
         except Exception as exc:
             return await refuse(context, exc)
 
-    async def elsewhere(self, do: Callable[[], T]) -> T:
-        """Pack a large answer on the student's thread, out of the event loop's way."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.dispatcher.student_thread, do)
-
-
-def lot(request: pb.SynthesizeRequest | pb.GenerateRequest) -> float:
-    """Decides between a stable version and a canary, where none is named."""
-    if request.version:
-        return 1.0
-    return lot_of(request.seed if request.HasField("seed") else None)
-
 
 async def refuse(context: Context, error: Exception, call: Call | None = None) -> Any:
     """End a call with the status its error stands for; never a stack trace on the wire."""
@@ -377,7 +324,4 @@ async def refuse(context: Context, error: Exception, call: Call | None = None) -
     refusal = refusal_of(error)
     if call is not None:
         call.ends(refusal.code)
-    if refusal.pushback_ms is not None:
-        pushback = ("grpc-retry-pushback-ms", str(refusal.pushback_ms))
-        context.set_trailing_metadata((pushback,))
-    await context.abort(refusal.code, refusal.message)
+    await end_refused(context, refusal)

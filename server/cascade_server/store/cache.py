@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 from cascade_tables import ABSENT
 
-from cascade_server.cascade.synthesis import Plan
+from cascade_server.cascade.request import CheckedRequest
 from cascade_server.config import ServerConfig
 from cascade_server.errors import DeadlinePassed
 from cascade_server.terms import Tier
 
 # Part of every key: raise it when equal requests no longer give the rows they gave.
-DEFINITION = 1
+DEFINITION = 2
 # Bytes that an entry takes beside its content.
 ENTRY_OVERHEAD = 300
 TOO_LATE = "the deadline passed while an equal request was drawn"
@@ -29,23 +29,32 @@ TOO_LATE = "the deadline passed while an equal request was drawn"
 LARGEST_SHARE = 0.125
 
 
-def key_of(job: Plan, tier: Tier, steps: int) -> bytes:
-    """What names an answer, the same in every process: 32 bytes.
+class Keys:
+    """Names the answers that there may be to a request: one for each way to draw it.
 
-    Columns are in the order of their names, and one that is absent from every row is not there at
-    all, however the request was written.
+    A key is 32 bytes, the same in every process. Columns are in the order of their names, and one
+    that is absent from every row is not there at all, however the request was written.
     """
-    known = sorted(
-        (name, values)
-        for name, values in job.given.items()
-        if any(value is not ABSENT for value in values)
-    )
-    canonical = (
-        *(DEFINITION, job.runtime.identity, str(tier), steps),
-        *(job.names, job.rows, job.draws, job.seed, job.log_likelihood, known),
-    )
-    # A float's repr is exact, and a string's is quoted: no two requests share one.
-    return hashlib.blake2b(repr(canonical).encode(), digest_size=32).digest()
+
+    def __init__(self, request: CheckedRequest) -> None:
+        known = sorted(
+            (name, values)
+            for name, values in request.given.items()
+            if any(value is not ABSENT for value in values)
+        )
+        canonical = (
+            *(DEFINITION, request.runtime.identity),
+            *(request.names, request.rows, request.draws, request.seed),
+            *(request.log_likelihood, known),
+        )
+        # A float's repr is exact, and a string's is quoted: no two requests share one.
+        self._asked = hashlib.blake2b(repr(canonical).encode(), digest_size=32)
+
+    def drawn_by(self, tier: Tier, steps: int) -> bytes:
+        """The key of the answer that a tier draws in so many passes."""
+        whole = self._asked.copy()
+        whole.update(f"{tier}/{steps}".encode())
+        return whole.digest()
 
 
 @dataclass(frozen=True)
@@ -118,6 +127,10 @@ class Flights:
     def __init__(self) -> None:
         self.waiting = 0
         self._flights: dict[bytes, asyncio.Future[bytes | None]] = {}
+
+    def underway(self, key: bytes) -> bool:
+        """Whether somebody makes what a key stands for."""
+        return key in self._flights
 
     async def once(
         self, key: bytes, make: Callable[[], Awaitable[bytes]], remaining: Callable[[], float]

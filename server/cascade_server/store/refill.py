@@ -52,6 +52,10 @@ class RefillConfig:
         least_share: below this, nothing is made.
         most_burn: burn rate over 5 minutes of a real-time objective above which nothing is made.
         after_offline: seconds that nothing is made for after `Generate` has drawn.
+        after_call: seconds that nothing is begun for after a real-time call: rows are made in the
+            gaps between calls. Who asks as fast as answers come has the machine to himself, which
+            the teacher would share with him, its caches and its clock; at a hundred calls a second
+            that come by chance, three of five looks still find a gap.
         tick: seconds until the next look where nothing was made.
         longest_tick: what that grows to, twofold each time, while nobody asks for anything: all
             that may happen then is that rows grow old.
@@ -66,6 +70,7 @@ class RefillConfig:
     least_share: float = 0.05
     most_burn: float = 1.0
     after_offline: float = 1.0
+    after_call: float = 0.005
     tick: float = 0.1
     longest_tick: float = 2.0
     report_seconds: float = 2.0
@@ -92,17 +97,21 @@ class Load:
         since_offline: seconds since `Generate` last drew.
         burn: the highest burn rate of a real-time objective.
         busy: cores that the process used while nothing was made.
+        since_call: seconds since real-time calls were last answered.
     """
 
     inside: int
     since_offline: float
     burn: float
     busy: float
+    since_call: float = math.inf
 
 
 def share(load: Load, config: RefillConfig) -> float:
     """The share of the time in which rows may be made; 0: none now."""
     if load.inside or load.since_offline < config.after_offline or load.burn > config.most_burn:
+        return 0.0
+    if load.since_call < config.after_call:
         return 0.0
     found = config.most_share * max(0.0, 1.0 - load.busy)
     return found if found >= config.least_share else 0.0

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from cascade_server.memory import Memory
 
 
-def choose(own: int, connections: Sequence[int], ready: Sequence[bool]) -> int:
+def least_connections(own: int, connections: Sequence[int], ready: Sequence[bool]) -> int:
     """The worker that is to have a new connection.
 
     Args:
@@ -75,14 +75,15 @@ class Placement:
         """
         board, own = self._board, self._place
         underway = (board.sent - board.taken).sum(axis=1)
-        to = choose(own, (board.open + underway).tolist(), board.ready.astype(bool).tolist())
-        if to == own:
+        connections = (board.open + underway).tolist()
+        other = least_connections(own, connections, board.ready.astype(bool).tolist())
+        if other == own:
             return False
         try:
-            socket.send_fds(board.pairs[to][0], [bytes([own])], [connection])
+            socket.send_fds(board.pairs[other][0], [bytes([own])], [connection])
         except OSError:
             return False  # it is behind with what it was handed
-        board.sent[to, own] += 1
+        board.sent[other, own] += 1
         return True
 
     def opened(self) -> None:

@@ -216,7 +216,7 @@ class Supervisor:
                     self._system.kill(member.pid, ends)
                 if now >= crew.until:
                     self._system.kill(member.pid, signal.SIGKILL)
-            return min((at for at in (crew.asked_at, crew.until) if at > now), default=due)
+            return min((each for each in (crew.asked_at, crew.until) if each > now), default=due)
         for member in crew.members:
             if member.pid or (member.role.once and member.ready):
                 continue

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from cascade_server.transport.frames import Broken, Code
-from cascade_server.transport.limits import Rate
+from cascade_server.transport.limits import Rate, TransportLimits
 
 
 class Bucket:
@@ -44,6 +44,38 @@ class Bucket:
                 f"too many {self._what}: {rate.burst:g} at once and {rate.per_second:g} a second "
                 "are allowed",
             )
+
+
+class Budgets:
+    """All buckets of one connection; see `TransportLimits` for what each is of.
+
+    Args:
+        limits: how much they hold.
+        now: monotonic seconds.
+    """
+
+    __slots__ = (
+        "empty",
+        "faults",
+        "pings",
+        "priorities",
+        "refused",
+        "resets",
+        "settings",
+        "unknown",
+        "updates",
+    )
+
+    def __init__(self, limits: TransportLimits, now: float) -> None:
+        self.resets = Bucket("calls taken back", limits.resets, now)
+        self.faults = Bucket("faulty calls", limits.faults, now)
+        self.refused = Bucket("calls beyond the limit", limits.refused_streams, now)
+        self.settings = Bucket("SETTINGS", limits.settings, now)
+        self.pings = Bucket("PINGs", limits.pings, now)
+        self.priorities = Bucket("PRIORITYs", limits.priorities, now)
+        self.updates = Bucket("WINDOW_UPDATEs", limits.window_updates, now)
+        self.empty = Bucket("DATA frames without data", limits.empty_frames, now)
+        self.unknown = Bucket("frames that say nothing", limits.unknown_frames, now)
 
 
 class Held:

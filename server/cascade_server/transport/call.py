@@ -215,6 +215,11 @@ class Call:
         """Runs the handler; None: it was not started."""
         return self._task
 
+    @property
+    def paused(self) -> bool:
+        """Whether its message is not to be inflated in this turn: enough has been."""
+        return self._wire.inflation.pauses and self.inbox.compressed
+
     def open(self) -> bool:
         """Have a unary call's message be there, inflated if it has to be.
 

@@ -7,13 +7,14 @@ import logging
 import socket
 import time
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import grpc
 
 from cascade_server.transport import blocks
-from cascade_server.transport.budgets import Held, Inflation
+from cascade_server.transport.budgets import Held
 from cascade_server.transport.call import Call
+from cascade_server.transport.calls import Calls
 from cascade_server.transport.events import (
     CallBegan,
     CallEnded,
@@ -39,9 +40,7 @@ from cascade_server.transport.frames import (
     settings,
     window_update,
 )
-from cascade_server.transport.headers import Head
 from cascade_server.transport.inbox import NoRoom, Refused
-from cascade_server.transport.limits import TransportLimits
 from cascade_server.transport.outbox import Outbox
 from cascade_server.transport.outcomes import Status
 from cascade_server.transport.rpc import Rpc
@@ -52,51 +51,6 @@ log = logging.getLogger("cascade.server")
 # Unsent bytes above which nothing more is read or sent.
 UNSENT_BYTES = 256 * 1024
 LAST_PING = b"cascade!"
-
-
-class Calls(Protocol):
-    """Who is told of calls.
-
-    Attributes:
-        limits: of everything.
-        held: bytes that are kept for all connections together.
-        inflation: paces the inflating of messages.
-    """
-
-    limits: TransportLimits
-    held: Held
-    inflation: Inflation
-
-    def handler(self, path: str) -> Any:
-        """Handles a method; None: nobody does."""
-
-    def refuses(self, head: Head) -> bytes | None:
-        """The block that ends a call of which nothing but its head has come; None: it may go on."""
-
-    def came(self, rpc: Rpc) -> None:
-        """A unary call has sent all; a streaming one has begun."""
-
-    def refused(self, call: Call, code: grpc.StatusCode) -> None:
-        """A call has been ended that nobody was told of, for no fault of its caller's."""
-
-    def gives_away(self, connection: int) -> bool:
-        """Whether a connection, by its file descriptor, is another process's now."""
-
-    def opened(self, connection: Connection) -> None:
-        """A connection has been made.
-
-        Raises:
-            Broken: there are too many.
-        """
-
-    def closed(self, connection: Connection) -> None:
-        """A connection is no more."""
-
-    def heard(self) -> None:
-        """A connection has read what has come."""
-
-    def behind(self, connection: Connection) -> None:
-        """A connection has more to go through than a turn allows; its `work` is to be called."""
 
 
 class Connection(asyncio.Protocol):
@@ -370,8 +324,12 @@ class Connection(asyncio.Protocol):
         if self._is_starved:
             self._is_starved = False
             for call in list(self.rpcs.values()):
-                if not call.ended:
+                if call.ended:
+                    continue
+                try:
                     self.grant(call)
+                except Refused as exc:
+                    call.refuse(exc)
 
     def _forget(self, call: Call) -> None:
         """A call is over, as far as its peer is concerned."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import grpc
 
@@ -45,12 +46,11 @@ Outcome: TypeAlias = bytes | Status
 
 
 class Arrival(Protocol):
-    """A unary call whose message is there, before anything was done about it.
+    """A unary call that has sent all, before anything was done about it.
 
     Attributes:
-        message: as it was sent.
+        message: as it was sent, once it is opened.
         arrived, deadline: monotonic seconds; infinite where there is no deadline.
-        gone: whether the caller has given up.
     """
 
     message: bytes
@@ -60,6 +60,19 @@ class Arrival(Protocol):
     @property
     def gone(self) -> bool:
         """Whether an answer would go nowhere."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether its message is not to be inflated in this turn: enough has been."""
+
+    def open(self) -> bool:
+        """Have the message be there; False: it cannot be, and the call has ended."""
+
+    def ends(self, outcome: Outcome) -> None:
+        """End the call with its one message, or a status."""
+
+    def start(self, work: Coroutine[Any, Any, Outcome]) -> None:
+        """Run what says how the call ends in a task of its own, which ends with the call."""
 
     def time_remaining(self) -> float | None:
         """Seconds to the deadline, 0 if it has passed; None: there is none."""

@@ -23,11 +23,14 @@ from cascade_server.transport.headers import Head
 from cascade_server.transport.limits import TransportLimits
 from cascade_server.transport.linger import Linger, LingerConfig
 from cascade_server.transport.rpc import Rpc
-from cascade_server.transport.turns import Grouped, Turns
+from cascade_server.transport.turns import CallTurns, Grouped
 
 BACKLOG = 1024
 # How often connections are looked at for what takes too long.
 CHECK_SECONDS = 1.0
+# In which a peer without a call is to answer the ping of a server that stops. Only who has a call
+# is waited for any longer: a connection that says nothing would else take all of the grace.
+SILENCE_SECONDS = 0.5
 # Streams that have no end of their own, and say nothing that their callers could not ask for again.
 ENDLESS = (
     "/grpc.health.v1.Health/Watch",
@@ -97,7 +100,7 @@ class TransportServer:
         self.held = Held(self.limits.held_bytes_in_all)
         self._clock = clock
         self.inflation = Inflation(self.limits.inflated_a_turn, self._soon)
-        self._turns = Turns(grouped, self.inflation, self._soon, clock)
+        self._turns = CallTurns(grouped, self._soon, clock)
         self._lingering = linger or LingerConfig()
         self._behind: deque[Connection] = deque()
         self._checking: asyncio.TimerHandle | None = None
@@ -201,8 +204,14 @@ class TransportServer:
         self._end_the_endless()
         if hurry is not None and not hurry.is_set():
             await first_of(self._none_left(), hurry.wait())
+        silence = min(grace, SILENCE_SECONDS)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._none_left(), grace)
+            await asyncio.wait_for(self._none_left(), silence)
+        for connection in list(self._connections):
+            if not connection.rpcs:
+                connection.leave("the server stops")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._none_left(), grace - silence)
         gives_up()
         for connection in list(self._connections):
             tasks = [rpc.task for rpc in connection.rpcs.values() if rpc.task is not None]

@@ -11,10 +11,9 @@ what time it is but by the clock that is given.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable
 
-from cascade_server.transport.budgets import Bucket
+from cascade_server.transport.budgets import Bucket, Budgets
 from cascade_server.transport.events import (
     QUIET,
     CallBegan,
@@ -54,13 +53,11 @@ from cascade_server.transport.frames import (
 )
 from cascade_server.transport.headers import Heads
 from cascade_server.transport.limits import TransportLimits
-from cascade_server.transport.streams import NEXT, Fault, Input, State, Stream
+from cascade_server.transport.streams import NEXT, Fault, Input, Over, State, Stream
 
 DATA_IN, DATA_END = Input.DATA, Input.DATA_END
 OPEN, HALF_CLOSED, CLOSED = State.OPEN, State.HALF_CLOSED, State.CLOSED
 
-# Streams whose peer has not yet ended what it sends, though they are over; and gaps in the numbers.
-MOST_CUT, MOST_GAPS = 1024, 16
 # Times as many bytes as a list of headers may have that its block may have.
 BLOCK_SHARE = 2
 
@@ -96,21 +93,11 @@ class Session:
         # Of a header block that goes on in CONTINUATION frames: stream, flags, and what is there.
         self._block: tuple[int, int, bytearray] | None = None
         self._continuations = 0
-        self._cut: dict[int, None] = {}
-        self._gaps: deque[tuple[int, int]] = deque(maxlen=MOST_GAPS)
+        self._ended = Over()
         self._settings = PeerSettings()
         # Bytes received since the last WINDOW_UPDATE of the whole connection.
         self._received = 0
-        now = clock()
-        self._resets = Bucket("calls taken back", limits.resets, now)
-        self._faults = Bucket("faulty calls", limits.faults, now)
-        self._refused = Bucket("calls beyond the limit", limits.refused_streams, now)
-        self._told = Bucket("SETTINGS", limits.settings, now)
-        self._pings = Bucket("PINGs", limits.pings, now)
-        self._priorities = Bucket("PRIORITYs", limits.priorities, now)
-        self._updates = Bucket("WINDOW_UPDATEs", limits.window_updates, now)
-        self._empty = Bucket("DATA frames without data", limits.empty_frames, now)
-        self._unknown = Bucket("frames that say nothing", limits.unknown_frames, now)
+        self._budgets = Budgets(limits, clock())
         # By kind, which is the index.
         self._react: tuple[Callable[[int, int, bytes], Event], ...] = (
             self._on_data,
@@ -176,7 +163,7 @@ class Session:
                 if self._block is not None and kind != CONTINUATION:
                     raise Broken(Code.PROTOCOL_ERROR, "headers are interrupted by another frame")
                 if kind > CONTINUATION:
-                    self._unknown.spend(self._clock(), self.use)
+                    self._spend(self._budgets.unknown)
                     return QUIET
                 number &= LARGEST_STREAM
                 try:
@@ -197,6 +184,9 @@ class Session:
         self.begun, self._start = True, len(PREFACE)
         return True
 
+    def _spend(self, bucket: Bucket) -> None:
+        bucket.spend(self._clock(), self.use)
+
     def _next(self, stream: Stream, what: Input) -> State:
         found = NEXT[stream.state][what]
         if found.__class__ is State:
@@ -206,36 +196,25 @@ class Session:
 
     def fault(self, number: int, fault: StreamFault) -> Event:
         """The peer has made a mistake that costs it one stream."""
-        self._faults.spend(self._clock(), self.use)
+        self._spend(self._budgets.faults)
         self._put(reset(number, fault.code))
         stream = self.streams.pop(number, None)
         if stream is None:
             return QUIET
         if stream.state is State.OPEN:
-            self._cuts(number)
+            self._ended.cut(number)
         stream.state = State.CLOSED
         return CallEnded(stream)
 
-    def _cuts(self, number: int) -> None:
-        self._cut[number] = None
-        if len(self._cut) > MOST_CUT:
-            del self._cut[next(iter(self._cut))]
-
-    def _over(self, number: int, what: Input, name: str) -> bool:
+    def _of_none(self, number: int, what: Input, name: str) -> bool:
         """Whether a stream that is not there was cut; a mistake where it was not and may not be."""
-        cut = number in self._cut
-        if number == 0 or number > self.last_stream:
-            state = State.IDLE
-        elif cut:
-            state = State.CUT
-        else:
-            state = State.CLOSED
+        state = self._ended.state(number, self.last_stream)
         found = NEXT[state][what]
         if isinstance(found, Fault):
             raise _fault_of(found, f"{name} on stream {number}, {state.name}")
         if found is State.CLOSED:
-            self._cut.pop(number, None)
-        return cut
+            self._ended.close(number)
+        return state is State.CUT
 
     # Frames, by kind.
 
@@ -249,11 +228,11 @@ class Session:
             payload = unpadded(flags, payload)
         last = flags & END_STREAM
         if not payload and not last:
-            self._empty.spend(self._clock(), self.use)
+            self._spend(self._budgets.empty)
         stream = self.streams.get(number)
         what = DATA_END if last else DATA_IN
         if stream is None:
-            self._over(number, what, "DATA")
+            self._of_none(number, what, "DATA")
             return QUIET
         found = NEXT[stream.state][what]
         # In a single line what `_next` does: this is the path of every message.
@@ -306,21 +285,20 @@ class Session:
         last = bool(flags & END_STREAM)
         if number <= self.last_stream:
             return self._on_trailers(number, last, block)
-        if number > self.last_stream + 2:
-            self._gaps.append((self.last_stream, number))
+        self._ended.used(number, self.last_stream)
         self.last_stream = number
         try:
             head = self._heads.read(block)
         except StreamFault:
             if not last:
-                self._cuts(number)
+                self._ended.cut(number)
             raise
         if len(self.streams) >= self._limits.streams or number > self.last_taken:
             self._put(reset(number, Code.REFUSED_STREAM))
             if not last:
-                self._cuts(number)
+                self._ended.cut(number)
             if number <= self.last_taken:
-                self._refused.spend(self._clock(), self.use)
+                self._spend(self._budgets.refused)
             return QUIET
         state = HALF_CLOSED if last else OPEN
         stream = Stream(number, state, self._limits.ahead_bytes, head, self._clock())
@@ -333,13 +311,13 @@ class Session:
         """A second block of a call's headers ends what the caller sends."""
         what = Input.HEADERS_END if last else Input.HEADERS
         stream = self.streams.get(number)
-        if stream is None and any(low < number < high for low, high in self._gaps):
+        if stream is None and self._ended.left_out(number):
             raise Broken(
                 Code.PROTOCOL_ERROR, f"stream {number} after {self.last_stream} had been begun"
             )
         self._heads.trailers(block)
         if stream is None:
-            self._over(number, what, "HEADERS")
+            self._of_none(number, what, "HEADERS")
             return QUIET
         stream.state = self._next(stream, what)
         self._check_length(stream, last)
@@ -348,7 +326,7 @@ class Session:
     def _on_priority(self, number: int, flags: int, payload: bytes) -> Event:
         if number == 0:
             raise Broken(Code.PROTOCOL_ERROR, "PRIORITY on stream 0")
-        self._priorities.spend(self._clock(), self.use)
+        self._spend(self._budgets.priorities)
         if len(payload) != 5:
             raise StreamFault(
                 Code.FRAME_SIZE_ERROR, f"PRIORITY of {len(payload)} bytes; 5 are allowed"
@@ -366,13 +344,13 @@ class Session:
         stream = self.streams.pop(number, None)
         now = self._clock()
         if stream is None:
-            if not self._over(number, Input.RST_STREAM, "RST_STREAM"):
-                self._unknown.spend(now, self.use)
+            if not self._of_none(number, Input.RST_STREAM, "RST_STREAM"):
+                self._spend(self._budgets.unknown)
             return QUIET
         stream.state = State.CLOSED
         # Who has waited for half of what there was has had a reason to go.
         if stream.timeout is None or now - stream.since < stream.timeout / 2:
-            self._resets.spend(now, self.use)
+            self._spend(self._budgets.resets)
         return CallEnded(stream)
 
     def _on_settings(self, number: int, flags: int, payload: bytes) -> Event:
@@ -381,9 +359,9 @@ class Session:
         if flags & ACK:
             if payload:
                 raise Broken(Code.FRAME_SIZE_ERROR, "an acknowledgement of SETTINGS with values")
-            self._unknown.spend(self._clock(), self.use)
+            self._spend(self._budgets.unknown)
             return QUIET
-        self._told.spend(self._clock(), self.use)
+        self._spend(self._budgets.settings)
         before, self._settings = self._settings, changed(payload, self._settings)
         self._put(frame(SETTINGS, ACK, 0))
         return SettingsChanged(self._settings, self._settings.window - before.window)
@@ -393,7 +371,7 @@ class Session:
             raise Broken(Code.PROTOCOL_ERROR, f"PING on stream {number}; allowed: 0")
         if len(payload) != 8:
             raise Broken(Code.FRAME_SIZE_ERROR, f"PING of {len(payload)} bytes; 8 are allowed")
-        self._pings.spend(self._clock(), self.use)
+        self._spend(self._budgets.pings)
         if flags & ACK:
             return PingAnswered(payload)
         self._put(frame(PING, ACK, 0, payload))
@@ -404,19 +382,19 @@ class Session:
             raise Broken(Code.PROTOCOL_ERROR, f"GOAWAY on stream {number}; allowed: 0")
         if len(payload) < 8:
             raise Broken(Code.FRAME_SIZE_ERROR, f"GOAWAY of {len(payload)} bytes; at least 8")
-        self._unknown.spend(self._clock(), self.use)
+        self._spend(self._budgets.unknown)
         return QUIET
 
     def _on_window(self, number: int, flags: int, payload: bytes) -> Event:
         size = increment(payload)
-        self._updates.spend(self._clock(), self.use)
+        self._spend(self._budgets.updates)
         if number == 0:
             if size == 0:
                 raise Broken(Code.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
             return WindowOpened(None, size)
         stream = self.streams.get(number)
         if stream is None:
-            self._over(number, Input.WINDOW_UPDATE, "WINDOW_UPDATE")
+            self._of_none(number, Input.WINDOW_UPDATE, "WINDOW_UPDATE")
             return QUIET
         if size == 0:
             raise StreamFault(Code.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
@@ -450,7 +428,7 @@ class Session:
         if state is State.CUT:
             if code is not None:
                 self._put(reset(stream.number, code))
-            self._cuts(stream.number)
+            self._ended.cut(stream.number)
         stream.state = State.CLOSED
 
 

@@ -8,11 +8,15 @@
 
 from __future__ import annotations
 
+from collections import deque
 from enum import IntEnum
 from typing import Any, NamedTuple
 
 from cascade_server.transport.frames import Code
 from cascade_server.transport.headers import Head
+
+# Streams that are cut, and gaps in the numbers, which are remembered of a connection.
+MOST_CUT, MOST_GAPS = 1024, 16
 
 
 class State(IntEnum):
@@ -90,6 +94,43 @@ def printed() -> str:
         ]
         lines.append("".join(cell.ljust(width) for cell in (state.name, *cells)).rstrip())
     return "\n".join(lines)
+
+
+class Over:
+    """What is remembered of streams that are over, which is not much.
+
+    A stream that is CUT is remembered, since its peer may go on sending for a while. So are numbers
+    that were left out: to use one later is another mistake than to use one again (5.1.1).
+    """
+
+    def __init__(self) -> None:
+        self._cut: dict[int, None] = {}
+        self._gaps: deque[tuple[int, int]] = deque(maxlen=MOST_GAPS)
+
+    def cut(self, number: int) -> None:
+        """A stream is over, and its peer has not yet ended what it sends."""
+        self._cut[number] = None
+        if len(self._cut) > MOST_CUT:
+            del self._cut[next(iter(self._cut))]
+
+    def close(self, number: int) -> None:
+        """The peer has ended it too."""
+        self._cut.pop(number, None)
+
+    def used(self, number: int, last: int) -> None:
+        """A stream is begun; `last` is the largest number before it."""
+        if number > last + 2:
+            self._gaps.append((last, number))
+
+    def left_out(self, number: int) -> bool:
+        """Whether a number below the last has never been used."""
+        return any(low < number < high for low, high in self._gaps)
+
+    def state(self, number: int, last: int) -> State:
+        """Of a stream that is not open; `last` is the largest number that was used."""
+        if number == 0 or number > last:
+            return IDLE
+        return CUT if number in self._cut else CLOSED
 
 
 class Stream:

@@ -24,9 +24,10 @@ import numpy as np
 from cascade_tables.releases.triton_files import MAX_BATCH, TEACHER_BATCH
 from numpy.typing import NDArray
 
-from cascade_server.cascade import synthesis
+from cascade_server.cascade.answer import Drawn, drawn_answer
+from cascade_server.cascade.packing import message_of
+from cascade_server.cascade.request import CheckedRequest, check
 from cascade_server.cascade.router import Route, choose, patience
-from cascade_server.cascade.synthesis import Drawn, Plan
 from cascade_server.config import ServerConfig
 from cascade_server.deadline import Work
 from cascade_server.engines.noise import recycle, stream
@@ -40,7 +41,7 @@ from cascade_server.triton_models.background import Background, answer
 from cascade_server.triton_models.networks import Networks
 from cascade_server.triton_models.outlook import Outlooks, Turn, waited
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor
-from cascade_server.triton_models.shared_draws import draw_plans
+from cascade_server.triton_models.shared_draws import draw_together
 from cascade_server.triton_models.student_batch import (
     BatchOptions,
     BatchRequest,
@@ -62,12 +63,12 @@ class Job:
     """A request that has been read, and routed.
 
     Attributes:
-        plan: what to draw.
+        request: what to draw.
         wanted: outputs.
         route: who is to draw.
     """
 
-    plan: Plan
+    request: CheckedRequest
     wanted: tuple[str, ...]
     route: Route
 
@@ -80,7 +81,7 @@ class Job:
     @property
     def beside(self) -> bool:
         """Whether the teacher has a part in it."""
-        return self.tier is Tier.TEACHER or self.plan.log_likelihood
+        return self.tier is Tier.TEACHER or self.request.log_likelihood
 
 
 class TritonPythonModel:
@@ -148,7 +149,7 @@ class TritonPythonModel:
                 slow.append((request.get_response_sender(), job))
             else:
                 jobs[at] = job
-                rows += job.plan.total
+                rows += job.request.total
         if slow:
             self._background.start(self._answer_by_teacher(slow))
         if jobs:
@@ -257,11 +258,11 @@ class TritonPythonModel:
 
     def _answer_by_student(self, jobs: Sequence[Job]) -> list[Response]:
         """Have the student draw, and pack."""
-        plans = [job.plan for job in jobs]
+        requests = [job.request for job in jobs]
         try:
-            drawn = [plan.completed()[0] for plan in plans]
+            drawn = [request.completed()[0] for request in requests]
             if not self._warming:
-                drawn = self._draw_by_student(plans)
+                drawn = self._draw_by_student(requests)
         except Exception as exc:
             return [backend.refused(exc) for _ in jobs]
         out = []
@@ -296,70 +297,67 @@ class TritonPythonModel:
             inputs = table_requests.as_columns(values, states, self._row)
         else:
             inputs = backend.tensors(given)
-        manifest = self._runtime.release.manifest
-        of = table_requests.to_request(
-            inputs, wanted, parameters, self._row, manifest.version, manifest.table
-        )
+        read = table_requests.to_request(inputs, wanted, parameters, self._row)
         timeout = parameters.timeout / 1e6 or math.inf
-        plan = synthesis.plan(of, self._runtime, Work(arrived + timeout), self._max_rows)
-        return Job(plan, wanted, self._route(plan, beside))
+        checked = check(read, self._runtime, Work(arrived + timeout), self._max_rows)
+        return Job(checked, wanted, self._route(checked, beside))
 
-    def _route(self, plan: Plan, beside: int) -> Route:
-        passes = max(1, self._runtime.passes(plan.encoded.observed))
+    def _route(self, request: CheckedRequest, beside: int) -> Route:
+        passes = max(1, self._runtime.passes(request.encoded.observed))
         now = time.monotonic()
-        options = self._outlooks.options(plan.total, passes, plan.wanted, beside, now)
-        route = choose(options, plan.work.remaining(), plan.wanted, promised=self._promised)
+        options = self._outlooks.options(request.total, passes, request.wanted, beside, now)
+        route = choose(options, request.work.remaining(), request.wanted, promised=self._promised)
         if route.option is None:
             raise DeadlinePassed(f"refused before it was late: {route.reason}")
         return route
 
-    def _draw_by_student(self, plans: Sequence[Plan]) -> list[Tokens]:
-        """Draw plans in one call of the student."""
-        return draw_plans(plans, self._runtime.student_noise, MAX_BATCH, self._student)
+    def _draw_by_student(self, requests: Sequence[CheckedRequest]) -> list[Tokens]:
+        """Draw requests in one call of the student."""
+        return draw_together(requests, self._runtime.student_noise, MAX_BATCH, self._student)
 
-    def _draw_by_teacher(self, plans: Sequence[Plan]) -> list[Tokens]:
-        """Draw plans in one call of the teacher; it joins others at its next pass."""
-        left = max(plan.work.remaining() for plan in plans)
+    def _draw_by_teacher(self, requests: Sequence[CheckedRequest]) -> list[Tokens]:
+        """Draw requests in one call of the teacher; it joins others at its next pass."""
+        left = max(request.work.remaining() for request in requests)
         candidate = partial(
             self._networks.teacher,
             steps=self._runtime.steps,
             timeout=0 if math.isinf(left) else max(1, round(1e6 * left)),
         )
-        return draw_plans(plans, self._runtime.teacher_noise, TEACHER_BATCH, candidate)
+        return draw_together(requests, self._runtime.teacher_noise, TEACHER_BATCH, candidate)
 
     def _packed(self, job: Job, tokens: Tokens, likelihood: NDArray[np.float64] | None) -> Response:
         option = job.route.option
         assert option is not None
         drawn = Drawn(tokens, option, job.route, likelihood, 0.0, time.perf_counter())
-        response = synthesis.pack(job.plan, drawn)
-        recycle(job.plan.rng)
+        response = message_of(drawn_answer(job.request, drawn))
+        recycle(job.request.rng)
         found = table_requests.to_outputs(response, job.wanted, self._row)
         return backend.reply({name: backend.array_of(each) for name, each in found.items()})
 
     async def _answer_by_teacher(self, slow: Sequence[tuple[Sender, Job]]) -> None:
         """Answer requests of one batch that the teacher has a part in."""
-        plans = [job.plan for _, job in slow if job.tier is Tier.TEACHER]
-        drawing = asyncio.ensure_future(self._drawn_by_teacher(plans))
+        requests = [job.request for _, job in slow if job.tier is Tier.TEACHER]
+        drawing = asyncio.ensure_future(self._drawn_by_teacher(requests))
         # Whoever is too late for it has been told so.
         drawing.add_done_callback(lambda done: done.cancelled() or done.exception())
-        at = iter(range(len(plans)))
+        at = iter(range(len(requests)))
         answers = []
         for sender, job in slow:
             place = next(at) if job.tier is Tier.TEACHER else None
             answers.append(answer(sender, self._answer_later(job, drawing, place)))
         await asyncio.gather(*answers)
 
-    async def _drawn_by_teacher(self, plans: Sequence[Plan]) -> list[Tokens]:
-        """What the teacher draws for plans; learns how long that takes."""
-        if not plans:
+    async def _drawn_by_teacher(self, requests: Sequence[CheckedRequest]) -> list[Tokens]:
+        """What the teacher draws for requests; learns how long that takes."""
+        if not requests:
             return []
-        outlooks, rows = self._outlooks, sum(plan.total for plan in plans)
-        passes = max(1, *(self._runtime.passes(plan.encoded.observed) for plan in plans))
+        outlooks, rows = self._outlooks, sum(request.total for request in requests)
+        passes = max(1, *(self._runtime.passes(request.encoded.observed) for request in requests))
         outlooks.underway += rows
         together = min(outlooks.underway, TEACHER_BATCH)
         began = time.monotonic()
         try:
-            drawn = await self._in_thread(self._draw_by_teacher, plans)
+            drawn = await self._in_thread(self._draw_by_teacher, requests)
         finally:
             outlooks.underway -= rows
         calls = -(-rows // TEACHER_BATCH)
@@ -369,26 +367,26 @@ class TritonPythonModel:
     async def _answer_later(
         self, job: Job, drawing: asyncio.Future[list[Tokens]], place: int | None
     ) -> Response:
-        plan, likelihood = job.plan, None
-        if plan.log_likelihood:
+        request, likelihood = job.request, None
+        if request.log_likelihood:
             likelihood = await self._in_thread(
-                self._networks.log_likelihood, plan.encoded.tokens, plan.encoded.observed
+                self._networks.log_likelihood, request.encoded.tokens, request.encoded.observed
             )
         if place is None:
-            (tokens,) = await self._in_thread(self._draw_by_student, [plan])
+            (tokens,) = await self._in_thread(self._draw_by_student, [request])
             return self._packed(job, tokens, likelihood)
-        until = min(patience(job.route), plan.work.remaining())
+        until = min(patience(job.route), request.work.remaining())
         try:
             async with asyncio.timeout(None if math.isinf(until) else until):
                 tokens = (await asyncio.shield(drawing))[place]
         except TimeoutError:
-            plan.work.check()
+            request.work.check()
             # As if it had been routed there: the same rows for a seed. The teacher's thread may
-            # come to its noise only now, and draws it from the plan that it was given.
-            plan = job.plan = copy(plan)
-            plan.rng = stream(plan.seed)
+            # come to its noise only now, and draws it from the request that it was given.
+            request = job.request = copy(request)
+            request.rng = stream(request.seed)
             job.route = job.route._replace(option=job.route.allowed[-1], overtaken=True)
-            (tokens,) = await self._in_thread(self._draw_by_student, [plan])
+            (tokens,) = await self._in_thread(self._draw_by_student, [request])
         return self._packed(job, tokens, likelihood)
 
     async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:

@@ -1,4 +1,4 @@
-"""Plans drawn together: as few calls of a network as their rows take; pure but for the calls."""
+"""Requests drawn together: as few calls of a network as their rows take; pure but for the calls."""
 
 from __future__ import annotations
 
@@ -6,34 +6,36 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from cascade_server.cascade.synthesis import Plan
+from cascade_server.cascade.request import CheckedRequest
 from cascade_server.engines.runtime import Mask, Noise, Tokens
 
 Draw = Callable[[Tokens, Mask, Noise], Tokens]
 
 
-def draw_plans(plans: Sequence[Plan], width: int, most: int, draw: Draw) -> list[Tokens]:
-    """Draw the rows of some plans.
+def draw_together(
+    requests: Sequence[CheckedRequest], width: int, most: int, draw: Draw
+) -> list[Tokens]:
+    """Draw the rows of some requests.
 
-    Noise is taken from each plan's own seed, a call at a time: what comes out does not depend on
+    Noise is taken from each request's own seed, a call at a time: what comes out does not depend on
     who shares the call, and memory is bounded.
 
     Args:
-        plans: with their generators as `stream` gave them.
+        requests: with their generators as `stream` gave them.
         width: uniform numbers a row.
         most: rows of one call.
         draw: one call of the network.
 
     Returns:
-        int32 [total, T] of each plan.
+        int32 [total, T] of each request.
     """
-    found: list[list[Tokens]] = [[] for _ in plans]
-    given = [plan.completed() for plan in plans]
-    for call in calls([plan.total for plan in plans], most):
+    found: list[list[Tokens]] = [[] for _ in requests]
+    given = [request.completed() for request in requests]
+    for call in calls([request.total for request in requests], most):
         tokens = [given[at][0][rows] for at, rows in call]
         observed = [given[at][1][rows] for at, rows in call]
         noise = [
-            plans[at].rng.random((len(part), width), np.float32)
+            requests[at].rng.random((len(part), width), np.float32)
             for (at, _), part in zip(call, tokens, strict=True)
         ]
         drawn = draw(_joined(tokens), _joined(observed), _joined(noise))
@@ -45,7 +47,7 @@ def draw_plans(plans: Sequence[Plan], width: int, most: int, draw: Draw) -> list
 
 
 def calls(totals: Sequence[int], most: int) -> list[list[tuple[int, slice]]]:
-    """Which rows of which plan go into each call, in order."""
+    """Which rows of which request go into each call, in order."""
     out: list[list[tuple[int, slice]]] = []
     room = 0
     for at, total in enumerate(totals):

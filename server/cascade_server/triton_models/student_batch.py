@@ -16,7 +16,7 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.cells import ABSENT_STATE, NULL_STATE, OBSERVED_STATE
 from numpy.typing import NDArray
 
-from cascade_server.cascade.synthesis import fill_provenance
+from cascade_server.cascade.packing import fill_provenance
 from cascade_server.engines.noise import new_seed, recycle, stream
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.terms import Wanted

@@ -18,6 +18,7 @@ from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor, S
 from cascade_server.wire import tensor_rows as rows
 from cascade_server.wire.model_tensors import DATATYPES, LOG_LIKELIHOOD, STATE, STATE_TYPE
 from cascade_server.wire.parameters import Parameters
+from cascade_server.wire.synthesis_request import SynthesisRequest
 from cascade_server.wire.tensors import BYTES, Tensor
 
 PROVENANCE = "provenance"
@@ -103,10 +104,8 @@ def to_request(
     wanted: Sequence[str],
     parameters: Parameters,
     row: RowTensor,
-    version: int,
-    table: str,
-) -> pb.SynthesizeRequest:
-    """What `Synthesize` would be asked.
+) -> SynthesisRequest:
+    """What is asked.
 
     Raises:
         BadRequest, UnknownColumn: names the tensor, and what is allowed.
@@ -118,7 +117,7 @@ def to_request(
         given["log_likelihood"] = given.get("log_likelihood", False) or LOG_LIKELIHOOD in wanted
         wanted = ()
     of = replace(parameters, given=given)
-    return rows.to_request(inputs, wanted, of, row.codec.schema, version, table)
+    return rows.read_request(inputs, wanted, of, row.codec.schema)
 
 
 def to_outputs(

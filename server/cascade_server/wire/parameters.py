@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cascade_proto import inference_pb2 as pb
+from cascade_tables.errors import shown
 
 from cascade_server.errors import BadRequest
 
@@ -69,17 +70,19 @@ def check_parameters(values: Mapping[str, Any], allowed: Collection[str]) -> Par
     for name, value in values.items():
         if name not in allowed:
             listed = ", ".join(sorted(allowed))
-            raise BadRequest(f"parameter {name!r} is unknown; allowed: {listed}")
+            raise BadRequest(f"parameter {shown(name)} is unknown; allowed: {listed}")
         if name in NUMBERS:
             given[name] = _number(name, value)
         elif name in SWITCHES:
             if not isinstance(value, bool):
-                raise BadRequest(f"parameter {name!r} is {value!r}; allowed: true and false")
+                raise BadRequest(
+                    f"parameter {shown(name)} is {shown(value)}; allowed: true and false"
+                )
             given[name] = value
         else:
             if value not in FIDELITIES:
                 listed = ", ".join(FIDELITIES)
-                raise BadRequest(f"parameter {name!r} is {value!r}; allowed: {listed}")
+                raise BadRequest(f"parameter {shown(name)} is {shown(value)}; allowed: {listed}")
             given[name] = value
     return Parameters(given.get("priority", 0), given.get("timeout", 0), given)
 
@@ -90,7 +93,7 @@ def _number(name: str, value: Any) -> int:
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise BadRequest(f"parameter {name!r} is {value!r}; allowed: {low:,} to {high:,}")
+        raise BadRequest(f"parameter {shown(name)} is {shown(value)}; allowed: {low:,} to {high:,}")
     return value
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
@@ -16,9 +16,20 @@ from cascade_proto.cells import (
     PLACEHOLDERS,
 )
 from cascade_tables import ABSENT, ColumnData, Kind, Schema
-from numpy.typing import NDArray
+from cascade_tables.errors import shown
 
 from cascade_server.errors import BadRequest
+
+# Values of a column: arrays, or a list in which None is NULL.
+Values: TypeAlias = ColumnData | list[Any]
+# What Python calls a kind's values.
+PYTHON: Mapping[Kind, type] = {
+    Kind.BOOLEAN: bool,
+    Kind.INTEGER: int,
+    Kind.CONTINUOUS: float,
+    Kind.DATETIME: int,
+    Kind.CATEGORICAL: str,
+}
 
 
 def read_rows(rows: pb.Rows, fields: Mapping[str, str]) -> dict[str, list[Any]]:
@@ -36,7 +47,7 @@ def read_rows(rows: pb.Rows, fields: Mapping[str, str]) -> dict[str, list[Any]]:
     for column in rows.columns:
         name = column.name
         if name in out:
-            raise BadRequest(f"rows: column {name!r} is listed twice")
+            raise BadRequest(f"rows: column {shown(name)} is listed twice")
         # Known values of the right type, by far the most frequent, are read without asking which
         # type they have.
         field = fields.get(name)
@@ -46,28 +57,43 @@ def read_rows(rows: pb.Rows, fields: Mapping[str, str]) -> dict[str, list[Any]]:
                 out[name] = values
                 continue
         which = column.WhichOneof("values")
-        values = list(getattr(column, which).values) if which else [None] * count
-        states = column.states
-        if len(values) != count or (states and len(states) != count):
+        values = list(getattr(column, which).values) if which else None
+        out[name] = with_states(name, values, column.states, count)
+    return out
+
+
+def with_states(name: str, values: list[Any] | None, states: bytes, count: int) -> list[Any]:
+    """A column's values, None where its states say NULL, and `ABSENT` where they say so.
+
+    Args:
+        name: of the column.
+        values: None: there are none, all of it is NULL or absent.
+        states: a byte a row; none: all values are observed.
+        count: rows.
+
+    Raises:
+        BadRequest: there are not so many of either, or a state is none.
+    """
+    known, out = values is not None, [None] * count if values is None else values
+    if len(out) != count or (states and len(states) != count):
+        raise BadRequest(
+            f"rows: column {shown(name)} has {len(out)} values and {len(states)} states; "
+            f"expected {count} of each (or no states: all observed)"
+        )
+    if not known and not states:
+        raise BadRequest(f"rows: column {shown(name)} has neither values nor states")
+    for row, state in enumerate(states):
+        if state == NULL_STATE:
+            out[row] = None
+        elif state == ABSENT_STATE:
+            out[row] = ABSENT
+        elif state != OBSERVED_STATE:
             raise BadRequest(
-                f"rows: column {name!r} has {len(values)} values and {len(states)} states; "
-                f"expected {count} of each (or no states: all observed)"
+                f"rows: column {shown(name)} has state {state} in row {row}; allowed: 0 observed, "
+                "1 NULL, 2 absent"
             )
-        if which is None and not states:
-            raise BadRequest(f"rows: column {name!r} has neither values nor states")
-        for row, state in enumerate(states):
-            if state == NULL_STATE:
-                values[row] = None
-            elif state == ABSENT_STATE:
-                values[row] = ABSENT
-            elif state != OBSERVED_STATE:
-                raise BadRequest(
-                    f"rows: column {name!r} has state {state} in row {row}; allowed: 0 observed, "
-                    "1 NULL, 2 absent"
-                )
-            elif which is None:
-                raise BadRequest(f"rows: column {name!r} is observed in row {row} without a value")
-        out[name] = values
+        elif not known:
+            raise BadRequest(f"rows: column {shown(name)} is observed in row {row} without a value")
     return out
 
 
@@ -79,6 +105,19 @@ def write_column(column: pb.Column, kind: Kind, data: ColumnData) -> None:
         column.states = (data.null * np.uint8(NULL_STATE)).tobytes()
         values = np.where(data.null, PLACEHOLDERS[field], values)
     getattr(column, field).values.extend(values.tolist())
+
+
+def write_values(column: pb.Column, kind: Kind, values: Values) -> None:
+    """Fill a message from a column of values."""
+    if not isinstance(values, list):
+        write_column(column, kind, values)
+        return
+    field = FIELDS[kind]
+    if None in values:
+        column.states = bytes([NULL_STATE if value is None else OBSERVED_STATE for value in values])
+        placeholder = PLACEHOLDERS[field]
+        values = [placeholder if value is None else value for value in values]
+    getattr(column, field).values.extend(values)
 
 
 def write_cell(column: pb.Column, kind: Kind, value: Any) -> None:
@@ -115,19 +154,17 @@ def keep_given(data: ColumnData, given: Sequence[Any], kind: Kind, draws: int) -
     return ColumnData(values, null, data.dtype)
 
 
-def given_column(given: Sequence[Any], kind: Kind, draws: int) -> ColumnData:
-    """A column that is known in every row, as rows * draws values."""
-    null = np.array([value is None for value in given])
-    placeholder = PLACEHOLDERS[FIELDS[kind]]
-    filled = [placeholder if value is None else value for value in given]
-    values: NDArray[Any]
-    if kind is Kind.CATEGORICAL:
-        values = np.empty(len(filled), object)
-        values[:] = filled
+def given_values(given: Sequence[Any], kind: Kind, draws: int) -> list[Any]:
+    """A column as it was given, each value `draws` times; None stays None, `ABSENT` itself.
+
+    A caller may have written numbers as another type than the column's, 3 for 3.0.
+    """
+    python = PYTHON[kind]
+    if all(type(value) is python for value in given):
+        values = list(given)
     else:
-        dtype = {Kind.BOOLEAN: np.bool_, Kind.CONTINUOUS: np.float64}.get(kind, np.int64)
-        values = np.array(filled, dtype)
-    return ColumnData(values.repeat(draws), null.repeat(draws))
+        values = [value if value is None or value is ABSENT else python(value) for value in given]
+    return values if draws == 1 else [value for value in values for _ in range(draws)]
 
 
 def check_names(schema: Schema, names: Sequence[str]) -> tuple[str, ...]:
@@ -145,5 +182,5 @@ def check_names(schema: Schema, names: Sequence[str]) -> tuple[str, ...]:
             raise schema.unknown(name)
     if len(set(names)) < len(names):
         twice = next(name for at, name in enumerate(names) if name in names[:at])
-        raise BadRequest(f"columns: {twice!r} is named twice")
+        raise BadRequest(f"columns: {shown(twice)} is named twice")
     return tuple(names)

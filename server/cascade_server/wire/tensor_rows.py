@@ -1,4 +1,4 @@
-"""A table's model: tensors to a `SynthesizeRequest`, and its answer to tensors; pure."""
+"""A table's model: tensors to a `SynthesisRequest`, and its answer to tensors; pure."""
 
 from __future__ import annotations
 
@@ -9,67 +9,67 @@ import numpy as np
 from cascade_proto import inference_pb2, synthesis_pb2
 from cascade_proto.cells import FIELDS, NULL_STATE
 from cascade_tables import Column, Kind, Schema
+from cascade_tables.errors import shown
 
 from cascade_server.errors import BadRequest
+from cascade_server.terms import Wanted
 from cascade_server.wire.model_tensors import DATATYPES, LOG_LIKELIHOOD, STATE, STATE_TYPE
 from cascade_server.wire.parameters import Parameters, put
+from cascade_server.wire.rows import PYTHON, with_states
+from cascade_server.wire.synthesis_request import SynthesisRequest
 from cascade_server.wire.tensors import DTYPES, Tensor
 
-FIDELITIES = {
-    "auto": synthesis_pb2.FIDELITY_AUTO,
-    "fast": synthesis_pb2.FIDELITY_FAST,
-    "full": synthesis_pb2.FIDELITY_FULL,
-}
 TIERS = {synthesis_pb2.TIER_STUDENT: "student", synthesis_pb2.TIER_TEACHER: "teacher"}
 
 
-def to_request(
+def read_request(
     inputs: Mapping[str, Tensor],
     outputs: Sequence[str],
     parameters: Parameters,
     schema: Schema,
-    version: int,
-    table: str,
-) -> synthesis_pb2.SynthesizeRequest:
-    """What `Synthesize` would be asked.
+) -> SynthesisRequest:
+    """What is asked.
 
     Args:
         inputs: columns that are known, and states; the others are absent.
         outputs: tensors that are wanted; none: all.
-        parameters, schema, version, table: of the request, and of what it asks.
+        parameters, schema: of the request, and of the table that it asks.
 
     Raises:
         BadRequest, UnknownColumn: names the input or the output, and what is allowed.
     """
     given = parameters.given
     columns = {column.name: column for column in schema.columns}
-    request = synthesis_pb2.SynthesizeRequest(
-        table=table,
-        version=version,
-        columns=_wanted(outputs, columns),
-        fidelity=FIDELITIES[given.get("fidelity", "auto")],
-        log_likelihood=given.get("log_likelihood", False) or LOG_LIKELIHOOD in outputs,
-        timeout_microseconds=parameters.timeout,
-        explain=given.get("explain", False),
-    )
-    for name in ("draws", "seed"):
-        if name in given:
-            setattr(request, name, given[name])
-    request.rows.count = _rows(inputs, given.get("rows"))
-    out: dict[str, synthesis_pb2.Column] = {}
+    names = _wanted(outputs, columns)
+    count = _rows(inputs, given.get("rows"))
+    values: dict[str, list[Any]] = {}
+    # In the order in which they came first, whether that was by values or by states.
+    states: dict[str, bytes] = {}
     for name, tensor in inputs.items():
-        of = name if name in columns else name.removesuffix(STATE)
-        if of not in columns:
-            raise schema.unknown(of)
-        column = out.setdefault(of, synthesis_pb2.Column(name=of))
-        if of == name:
-            _fill(column, columns[name].kind, tensor)
+        column = name if name in columns else name.removesuffix(STATE)
+        if column not in columns:
+            raise schema.unknown(column)
+        states.setdefault(column, b"")
+        if column == name:
+            values[column] = _plain(columns[name].kind, tensor)
         else:
             _check_type(tensor, (STATE_TYPE,))
             assert isinstance(tensor.values, np.ndarray)
-            column.states = tensor.values.tobytes()
-    request.rows.columns.extend(out.values())
-    return request
+            states[column] = tensor.values.tobytes()
+    return SynthesisRequest(
+        rows=count,
+        given={
+            column: with_states(column, values.get(column), said, count)
+            for column, said in states.items()
+        },
+        names=names,
+        draws=given.get("draws", 1),
+        seed=given.get("seed"),
+        wanted=Wanted(given.get("fidelity", "auto")),
+        log_likelihood=given.get("log_likelihood", False) or LOG_LIKELIHOOD in outputs,
+        explain=given.get("explain", False),
+        offline=parameters.offline,
+    )
 
 
 def _rows(inputs: Mapping[str, Tensor], asked: int | None) -> int:
@@ -78,11 +78,13 @@ def _rows(inputs: Mapping[str, Tensor], asked: int | None) -> int:
     for name, tensor in inputs.items():
         shape = tensor.shape
         if len(shape) not in (1, 2) or shape[1:] not in ((), (1,)):
-            raise BadRequest(f"input {name!r} has shape {list(shape)}; allowed: [n, 1] and [n]")
+            raise BadRequest(
+                f"input {shown(name)} has shape {list(shape)}; allowed: [n, 1] and [n]"
+            )
         if count is None:
             count = shape[0]
         elif shape[0] != count:
-            raise BadRequest(f"input {name!r} has {shape[0]:,} rows; there are {count:,}")
+            raise BadRequest(f"input {shown(name)} has {shape[0]:,} rows; there are {count:,}")
     return 1 if count is None else count
 
 
@@ -95,7 +97,8 @@ def _wanted(outputs: Sequence[str], columns: Mapping[str, Column]) -> list[str]:
         of = name if name in columns else name.removesuffix(STATE)
         if of not in columns:
             raise BadRequest(
-                f"output {name!r} is unknown; allowed: a column, a column's name and {STATE!r}, "
+                f"output {shown(name)} is unknown; "
+                f"allowed: a column, a column's name and {STATE!r}, "
                 f"and {LOG_LIKELIHOOD!r}; the columns are: {', '.join(columns)}"
             )
         out[of] = None
@@ -105,30 +108,28 @@ def _wanted(outputs: Sequence[str], columns: Mapping[str, Column]) -> list[str]:
 def _check_type(tensor: Tensor, allowed: Sequence[str]) -> None:
     if tensor.datatype not in allowed:
         raise BadRequest(
-            f"input {tensor.name!r} has datatype {tensor.datatype}; allowed: {', '.join(allowed)}"
+            f"input {shown(tensor.name)} has datatype {tensor.datatype}; "
+            f"allowed: {', '.join(allowed)}"
         )
 
 
-def _fill(out: synthesis_pb2.Column, kind: Kind, tensor: Tensor) -> None:
-    """Set a column's values from its tensor.
+def _plain(kind: Kind, tensor: Tensor) -> list[Any]:
+    """A column's values as Python's own.
 
     Raises:
         BadRequest: the tensor is of another type, or has text that is no UTF-8.
     """
     _check_type(tensor, DATATYPES[kind])
     values: Any = tensor.values
-    if isinstance(values, list):
-        try:
-            values = [value.decode() for value in values]
-        except UnicodeDecodeError as exc:
-            raise BadRequest(
-                f"input {tensor.name!r} has an element that is no UTF-8: {exc.object[:32]!r}"
-            ) from exc
-    else:
-        values = values.tolist()
-    field = getattr(out, FIELDS[kind])
-    field.SetInParent()
-    field.values.extend(values)
+    if not isinstance(values, list):
+        # Numbers of another type than the column's are what they are as the column's.
+        return [PYTHON[kind](value) for value in values.tolist()]
+    try:
+        return [value.decode() for value in values]
+    except UnicodeDecodeError as exc:
+        raise BadRequest(
+            f"input {shown(tensor.name)} has an element that is no UTF-8: {exc.object[:32]!r}"
+        ) from exc
 
 
 def to_tensors(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from cascade_proto import inference_pb2 as pb
+from cascade_tables.errors import shown
 from numpy.typing import NDArray
 
 from cascade_server.errors import BadRequest
@@ -81,20 +82,24 @@ def read_inputs(request: pb.ModelInferRequest) -> dict[str, Tensor]:
     for at, each in enumerate(request.inputs):
         name = each.name
         if name in out:
-            raise BadRequest(f"input {name!r} is listed twice")
+            raise BadRequest(f"input {shown(name)} is listed twice")
         if each.parameters:
             listed = ", ".join(sorted(each.parameters))
             raise BadRequest(
-                f"input {name!r} has parameters that are not served: {listed}; shared memory, "
+                f"input {shown(name)} has parameters that are not served: {listed}; shared memory, "
                 "which they may be of, is not either"
             )
         if each.datatype not in CONTENTS:
             allowed = ", ".join(CONTENTS)
-            raise BadRequest(f"input {name!r} has datatype {each.datatype!r}; allowed: {allowed}")
+            raise BadRequest(
+                f"input {shown(name)} has datatype {each.datatype!r}; allowed: {allowed}"
+            )
         if raw and each.HasField("contents"):
-            raise BadRequest(f"input {name!r} has contents beside raw_input_contents")
+            raise BadRequest(f"input {shown(name)} has contents beside raw_input_contents")
         if any(length < 0 for length in each.shape):
-            raise BadRequest(f"input {name!r} has shape {list(each.shape)}; no length is negative")
+            raise BadRequest(
+                f"input {shown(name)} has shape {list(each.shape)}; no length is negative"
+            )
         size = math.prod(each.shape)
         values = (
             _of_raw(name, each.datatype, size, raw[at])
@@ -111,12 +116,13 @@ def _of_raw(name: str, datatype: str, size: int, raw: bytes) -> Values:
     dtype = DTYPES[datatype]
     if len(raw) != size * dtype.itemsize:
         raise BadRequest(
-            f"input {name!r} has {len(raw):,} raw bytes; its shape and datatype {datatype} take "
+            f"input {shown(name)} has {len(raw):,} raw bytes; "
+            f"its shape and datatype {datatype} take "
             f"{size * dtype.itemsize:,}"
         )
     values: NDArray[Any] = np.frombuffer(raw, dtype)
     if datatype == "BOOL" and values.view(np.uint8).max(initial=0) > 1:
-        raise BadRequest(f"input {name!r} has a byte that is neither 0 nor 1")
+        raise BadRequest(f"input {shown(name)} has a byte that is neither 0 nor 1")
     return values
 
 
@@ -135,9 +141,10 @@ def _elements(name: str, size: int, raw: bytes) -> list[bytes]:
     else:
         if len(out) == size:
             return out
-        raise BadRequest(f"input {name!r} has {len(out):,} elements; its shape takes {size:,}")
+        raise BadRequest(f"input {shown(name)} has {len(out):,} elements; its shape takes {size:,}")
     raise BadRequest(
-        f"input {name!r} ends inside an element; each is its length in four little-endian bytes, "
+        f"input {shown(name)} ends inside an element; "
+        f"each is its length in four little-endian bytes, "
         "then so many bytes"
     )
 
@@ -147,7 +154,8 @@ def _of_contents(name: str, datatype: str, size: int, contents: pb.InferTensorCo
     elements = getattr(contents, field)
     if len(elements) != size:
         raise BadRequest(
-            f"input {name!r} has {len(elements):,} elements in {field}, where datatype {datatype} "
+            f"input {shown(name)} has {len(elements):,} elements in {field}, where "
+            f"datatype {datatype} "
             f"has them; its shape takes {size:,}"
         )
     if datatype == BYTES:
@@ -158,7 +166,7 @@ def _of_contents(name: str, datatype: str, size: int, contents: pb.InferTensorCo
     wide: NDArray[Any] = np.array(elements, np.int64 if narrow else dtype)
     values = wide.astype(dtype)
     if narrow and not np.array_equal(values, wide):
-        raise BadRequest(f"input {name!r} has an element that {datatype} does not hold")
+        raise BadRequest(f"input {shown(name)} has an element that {datatype} does not hold")
     return values
 
 

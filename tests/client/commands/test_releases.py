@@ -222,6 +222,15 @@ class TestOffOverTheNetwork:
         assert raised.value.code is error[0]
         assert "--state-dir STATE_DIR" in run("load", "credit").output
 
+    def test_not_twice_where_the_server_says_it(
+        self, addresses: tuple[str, Path], scripted: Scripted
+    ) -> None:
+        said = "not over the network: ask at the Unix socket control.sock"
+        scripted.error = grpc.StatusCode.PERMISSION_DENIED, said
+        with Client(addresses[0], timeout=10) as client, pytest.raises(PermissionDenied) as raised:
+            client.releases.load("credit")
+        assert str(raised.value) == said
+
     async def test_for_tasks(self, addresses: tuple[str, Path], scripted: Scripted) -> None:
         scripted.error = grpc.StatusCode.PERMISSION_DENIED, "not over the network"
         async with AsyncClient(addresses[0], timeout=10) as client:

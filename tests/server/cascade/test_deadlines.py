@@ -9,10 +9,11 @@ from typing import Any
 import grpc
 import pytest
 from cascade_proto import synthesis_pb2 as pb
-from cascade_server.cascade import synthesis
+from cascade_server.cascade.request import check
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import DeadlinePassed
+from cascade_server.wire.synthesis_request import SynthesisRequest
 from cascade_tables import load_release
 
 from tests.releases import TABLE
@@ -63,12 +64,12 @@ class TestWork:
             work.check()
 
 
-def test_a_request_that_comes_too_late_is_not_read(runtime: Runtime) -> None:
+def test_a_request_that_comes_too_late_is_not_checked(runtime: Runtime) -> None:
     clock = Clock()
     work = Work.within(1.0, clock=clock)
     clock.now += 1
     with pytest.raises(DeadlinePassed):
-        synthesis.plan(ask(), runtime, work, 100)
+        check(SynthesisRequest(rows=1), runtime, work, 100)
 
 
 class TestOverGrpc:

@@ -15,16 +15,19 @@ import grpc
 import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.cascade.admission import Limit, LimitConfig
-from cascade_server.cascade.dispatch import Dispatcher, Engines
+from cascade_server.cascade.answer import Answer
+from cascade_server.cascade.dispatch import Dispatcher
 from cascade_server.cascade.gate import Gate
-from cascade_server.cascade.pace import Pace
+from cascade_server.cascade.release_engines import ReleaseEngines
+from cascade_server.cascade.request import check
 from cascade_server.config import ServerConfig
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import TooMuch
 from cascade_server.terms import Priority, Tier
+from cascade_server.wire.synthesis_request import SynthesisRequest
 
-from tests.releases import make_release
+from tests.releases import TABLE, make_release
 from tests.server.messages import COLUMNS, ask, read, row
 from tests.server.running import Running, running
 
@@ -41,7 +44,7 @@ def dispatcher(server: Running) -> Dispatcher:
     return server.server.service.dispatcher
 
 
-def engines(server: Running) -> Engines:
+def engines(server: Running) -> ReleaseEngines:
     (found,) = dispatcher(server).engines.values()
     return found
 
@@ -174,17 +177,17 @@ class TestAdmission:
         gate = Gate()
         for seconds in (1e-3, 2e-3):
             gate.turned(seconds, 1)
-        assert gate.pace == pytest.approx(1.1e-3)
+        assert gate.seconds_a_call == pytest.approx(1.1e-3)
 
     def test_a_turn_that_left_nobody_waiting_only_shows_that_it_can_be_faster(self) -> None:
         gate = Gate()
         gate.turned(1e-3, 0)
-        assert gate.pace == 0
+        assert gate.seconds_a_call == 0
         gate.turned(1e-3, 1)
         gate.turned(2e-3, 0)
-        assert gate.pace == 1e-3
+        assert gate.seconds_a_call == 1e-3
         gate.turned(0.5e-3, 0)
-        assert gate.pace == pytest.approx(0.95e-3)
+        assert gate.seconds_a_call == pytest.approx(0.95e-3)
 
     def test_a_bad_moment_is_forgotten(self) -> None:
         """Of a machine that stood still for a minute, say."""
@@ -232,12 +235,15 @@ class TestAdmission:
     def test_a_pile_is_left_to_the_student(self, alone: Running) -> None:
         """The first calls that come together are none, whoever comes while they are drawn is."""
         service, found = alone.server.service, dispatcher(alone)
-        found.pace = Pace(iter([0, 1, 1, 2]).__next__)
+        found.gate = Gate(slept=iter([0, 1, 1, 2]).__next__)
+        runtime = service.repository.find(TABLE)
 
         async def turn() -> tuple[bool, set[Tier]]:
-            jobs = [service.plan(ask(), Work(math.inf)) for _ in range(16)]
-            drawn = [each for each in found.draw_now(jobs) if each is not None]
-            return found.gate.crowded(), {each.option.tier for each in drawn}
+            asked = SynthesisRequest(rows=1)
+            requests = [check(asked, runtime, Work(math.inf), 1) for _ in range(16)]
+            answers = [each for each in service.answers.answer_now(requests) if each is not None]
+            assert all(isinstance(each, Answer) for each in answers)
+            return found.gate.crowded(), {each.tier for each in answers}
 
         came, piled_up, came_again = (alone.run(turn()) for _ in range(3))
         assert piled_up == (True, {Tier.STUDENT})

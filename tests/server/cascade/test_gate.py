@@ -1,93 +1,36 @@
-"""Who waits for a place, and in which order they are let in."""
+"""Whether calls pile up in front of the gate while the event loop works."""
 
 from __future__ import annotations
 
-import asyncio
+import select
+from collections.abc import Iterator
+from itertools import count, repeat
 
-import pytest
-from cascade_server.cascade.admission import LimitConfig
-from cascade_server.cascade.gate import MOST_WAITING, Gate
-from cascade_server.errors import TooMuch
-from cascade_server.terms import Priority
-
-# Of eight, four are kept for real-time work.
-CONFIG = LimitConfig(initial=8)
-OFFLINE_PLACES = 4
+from cascade_server.cascade.gate import PILE, Gate, times_slept
 
 
-def full() -> Gate:
-    gate = Gate(CONFIG)
-    for _ in range(OFFLINE_PLACES):
-        gate.enter(Priority.OFFLINE)
-    return gate
+def behind(slept: Iterator[int], turns: list[int]) -> list[bool]:
+    """Whether AUTO leaves the teacher out in each of some turns."""
+    gate, found = Gate(slept=lambda: next(slept)), []
+    for calls in turns:
+        gate.turn_begins(calls)
+        found.append(gate.crowded())
+    return found
 
 
-async def begun(gate: Gate, is_new: bool = False) -> asyncio.Task[None]:
-    task = asyncio.create_task(gate.wait_to_enter(Priority.OFFLINE, is_new))
-    await asyncio.sleep(0)
-    return task
+def test_calls_that_came_while_the_loop_worked_are_a_pile() -> None:
+    assert behind(repeat(7), [1, PILE, PILE + 1, 16]) == [False, False, True, True]
 
 
-async def test_at_once_where_there_is_a_place() -> None:
-    gate = Gate(CONFIG)
-    await gate.wait_to_enter(Priority.OFFLINE, is_new=True)
-    assert gate.inside[Priority.OFFLINE] == 1
+def test_calls_that_woke_the_loop_are_none() -> None:
+    assert behind(count(), [1, PILE + 1, 16]) == [False, False, False]
 
 
-async def test_by_turns_as_places_become_free() -> None:
-    gate = full()
-    first, second = await begun(gate), await begun(gate)
-    gate.leave(Priority.OFFLINE)
-    await first
-    assert not second.done()
-    gate.leave(Priority.OFFLINE)
-    await second
-    assert gate.inside[Priority.OFFLINE] == OFFLINE_PLACES
+def test_only_the_time_since_the_last_turn_counts() -> None:
+    assert behind(iter([0, 0, 1, 1]), [16, 16, 16]) == [True, False, True]
 
 
-async def test_nobody_passes_those_who_wait() -> None:
-    gate = full()
-    waiting = await begun(gate)
-    gate.leave(Priority.OFFLINE)  # The place is the waiting one's from this moment on.
-    late = await begun(gate)
-    await waiting
-    assert not late.done()
-    late.cancel()
-
-
-async def test_real_time_is_not_held_up() -> None:
-    gate = full()
-    waiting = await begun(gate)
-    gate.enter(Priority.REALTIME)
-    assert gate.inside[Priority.REALTIME] == 1
-    waiting.cancel()
-
-
-async def test_who_gives_up_leaves_the_queue() -> None:
-    gate = full()
-    first, second = await begun(gate), await begun(gate)
-    first.cancel()
-    await asyncio.gather(first, return_exceptions=True)
-    gate.leave(Priority.OFFLINE)
-    await second
-    assert gate.inside[Priority.OFFLINE] == OFFLINE_PLACES
-
-
-async def test_who_gives_up_in_the_moment_of_entering_gives_the_place_back() -> None:
-    gate = full()
-    waiting = await begun(gate)
-    gate.leave(Priority.OFFLINE)
-    waiting.cancel()
-    await asyncio.gather(waiting, return_exceptions=True)
-    assert gate.inside[Priority.OFFLINE] == OFFLINE_PLACES - 1
-
-
-async def test_new_work_is_refused_behind_too_many_and_begun_work_is_not() -> None:
-    gate = full()
-    tasks = [await begun(gate) for _ in range(MOST_WAITING)]
-    with pytest.raises(TooMuch):
-        await gate.wait_to_enter(Priority.OFFLINE, is_new=True)
-    tasks.append(await begun(gate, is_new=False))
-    assert not tasks[-1].done()
-    for task in tasks:
-        task.cancel()
+def test_a_thread_that_waits_has_slept() -> None:
+    before = times_slept()
+    select.select([], [], [], 0.001)
+    assert times_slept() > before

@@ -6,8 +6,8 @@ import math
 
 import pytest
 from cascade_proto import synthesis_pb2 as pb
+from cascade_server.cascade.packing import explain
 from cascade_server.cascade.router import MARGIN, Option, choose
-from cascade_server.cascade.synthesis import explain
 from cascade_server.terms import Tier, Wanted
 
 FULL = Option(Tier.TEACHER, 24, 20e-3)

@@ -17,9 +17,11 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from cascade_server.config import ServerConfig
 from cascade_server.counts.idle_times import ENOUGH
+from cascade_server.counts.trial import outcomes
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import DeadlinePassed, TooMuch
 from cascade_server.objectives.burn import Events
+from cascade_server.objectives.canary import CanaryConfig, Verdict, judge
 from cascade_server.services.unread_calls import UnreadCalls
 from cascade_server.transport.headers import head_of
 
@@ -44,7 +46,7 @@ def refusing(server: Running, monkeypatch: pytest.MonkeyPatch) -> Callable[[], N
     def full(*_: Any) -> None:
         raise TooMuch("full", pushback_ms=1)
 
-    return lambda: monkeypatch.setattr(server.server.service, "admit", full)
+    return lambda: monkeypatch.setattr(server.server.service.dispatcher.gate, "admit", full)
 
 
 def level(server: Running) -> pb.GetServiceLevelResponse:
@@ -135,6 +137,26 @@ class TestAtTheHeaders:
         assert stepping.down(TABLE) == 1
 
 
+class TestTrials:
+    """What is refused before a version was chosen is told of both."""
+
+    def test_a_canary_is_not_blamed_for_it_nor_kept_from_it(
+        self, server: Running, refusing: Callable[[], None]
+    ) -> None:
+        sla = server.server.sla
+        sla.books.live_versions.put(TABLE, stable=1, canary=3, share=0.5)
+        refusing()
+        refused(server, 200, (names.TABLE, TABLE))
+        found = outcomes(sla.ledger.objectives, TABLE, sla.books.trial())
+        (each,) = (e for e in found if e.stable.total or e.canary.total)
+        assert (each.objective.kind, each.objective.service) == ("availability", "realtime")
+        assert each.stable.total + each.canary.total == 200
+        # By chance it has fewer than 60 of them, or more than 140, once in 10^8 times.
+        assert 60 <= each.canary.total <= 140
+        assert each.stable.good == each.canary.good == 0
+        assert judge(found, 60.0, CanaryConfig()).verdict is Verdict.WAIT
+
+
 class TestCutShort:
     """Calls that the server ends, not their callers."""
 
@@ -210,7 +232,7 @@ class TestCallersOwn:
         def late(*_: Any) -> None:
             raise DeadlinePassed("too late")
 
-        monkeypatch.setattr(server.server.service, "plan", late)
+        monkeypatch.setattr("cascade_server.services.answering.check", late)
         for share in (0.5, 100):
             timeout = round(1e6 * share * needed)
             with pytest.raises(grpc.RpcError):

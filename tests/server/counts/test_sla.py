@@ -132,7 +132,7 @@ class TestCounting:
             fails(lambda: synthesize(hopeless), grpc.StatusCode.DEADLINE_EXCEEDED)
             assert events(server) == {}
             with monkeypatch.context() as patch:
-                patch.setattr(server.server.service, "plan", late)
+                patch.setattr("cascade_server.services.answering.check", late)
                 fails(lambda: synthesize(ask()), grpc.StatusCode.DEADLINE_EXCEEDED)
             assert events(server) == {name: (0, 1)}
             monkeypatch.setattr(server.server.service.dispatcher.gate, "enter", None)

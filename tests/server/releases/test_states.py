@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from cascade_server.releases.states import TABLE, Action, Event, Impossible, State, follows, printed
 
@@ -44,7 +46,9 @@ def test_who_answers_is_replaced_only_by_who_takes_connections() -> None:
             assert state in (State.ACCEPTING, State.RETIRING)
 
 
-def test_it_can_be_printed() -> None:
+def test_it_can_be_printed_and_the_page_has_it() -> None:
+    page = Path(__file__).parents[3] / "docs" / "releases.md"
+    assert f"```\n{printed()}\n```" in page.read_text(encoding="utf-8")
     lines = printed().splitlines()
     assert len(lines) == len(TABLE)
     assert lines[0].split() == ["NEW", "WANTED", "LOADING_FIRST", "LOAD"]

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from cascade_proto import synthesis_pb2 as pb
-from cascade_server.cascade.synthesis import plan
+from cascade_server.cascade.request import check
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import DeadlinePassed, TooMuch
-from cascade_server.store.cache import ENTRY_OVERHEAD, Cache, CacheConfig, Flights, key_of
+from cascade_server.store.cache import ENTRY_OVERHEAD, Cache, CacheConfig, Flights, Keys
 from cascade_server.terms import Tier
+from cascade_server.wire.synthesis_request import read_request
 from cascade_tables import load_release
 
 from tests.releases import TABLE, make_release
@@ -88,7 +89,9 @@ class TestKeys:
         self, request: Any, tier: Tier = Tier.STUDENT, steps: int = 1, other: bool = False
     ) -> bytes:
         runtime = self.other if other else self.runtime
-        return key_of(plan(request, runtime, Work.within(None), 1000), tier, steps)
+        read = read_request(request, runtime.fields)
+        checked = check(read, runtime, Work.within(None), 1000)
+        return Keys(checked).drawn_by(tier, steps)
 
     def test_of_equal_requests(self) -> None:
         one = self.key(ask(row(items=3, channel=None), seed=1))

@@ -214,7 +214,9 @@ class TestACrowd:
         """Until so many have begun to draw, and so many wait for them."""
 
         async def wait() -> None:
-            flights = alone.server.service.answers.flights
+            cached = alone.server.service.answers.cached
+            assert cached is not None
+            flights = cached.flights
             while (self.drawing, flights.waiting) != (drawing, waiting):
                 await asyncio.sleep(0)
 
@@ -271,7 +273,9 @@ class TestShared:
 
     def written(self, server: Running) -> Any:
         """Its second level, once nothing is underway."""
-        level = server.server.service.answers.second_level
+        cached = server.server.service.answers.cached
+        assert cached is not None
+        level = cached.second_level
         assert level is not None
 
         async def wait() -> None:

@@ -54,6 +54,7 @@ class TestWhether:
             replace(IDLE, inside=1),
             replace(IDLE, since_offline=0.5 * CONFIG.after_offline),
             replace(IDLE, burn=1.01),
+            replace(IDLE, since_call=0.5 * CONFIG.after_call),
             replace(IDLE, busy=1.0),
             replace(IDLE, busy=1.9),
         ],

@@ -7,27 +7,27 @@ from collections.abc import Iterator
 
 import pytest
 from cascade_server.memory import Memory
-from cascade_server.supervision.placement import Board, Placement, choose
+from cascade_server.supervision.placement import Board, Placement, least_connections
 
 
 class TestChoice:
     """Who is to have a new connection."""
 
     def test_who_has_the_fewest(self) -> None:
-        assert choose(0, [3, 1, 2], [True] * 3) == 1
+        assert least_connections(0, [3, 1, 2], [True] * 3) == 1
 
     def test_who_was_given_it_where_nobody_has_fewer(self) -> None:
-        assert choose(2, [1, 1, 1], [True] * 3) == 2
-        assert choose(0, [2, 3, 2], [True] * 3) == 0
+        assert least_connections(2, [1, 1, 1], [True] * 3) == 2
+        assert least_connections(0, [2, 3, 2], [True] * 3) == 0
 
     def test_nobody_who_does_not_answer_yet(self) -> None:
-        assert choose(0, [5, 0, 6], [True, False, True]) == 0
+        assert least_connections(0, [5, 0, 6], [True, False, True]) == 0
 
     def test_whoever_answers_if_oneself_does_not(self) -> None:
-        assert choose(0, [0, 5, 6], [False, True, True]) == 1
+        assert least_connections(0, [0, 5, 6], [False, True, True]) == 1
 
     def test_oneself_while_nobody_answers(self) -> None:
-        assert choose(1, [4, 5], [False, False]) == 1
+        assert least_connections(1, [4, 5], [False, False]) == 1
 
 
 @pytest.fixture

@@ -106,27 +106,40 @@ class Group:
     """Takes calls together, and writes down which.
 
     Attributes:
-        turns: messages of each turn, and how many more were waiting.
-        most: at once.
+        turns: messages of each turn.
         may_wait: more are refused.
     """
 
-    turns: list[tuple[list[bytes], int]] = field(default_factory=list)
-    most: int = 3
+    turns: list[list[bytes]] = field(default_factory=list)
     may_wait: int = 100
+    waiting: list[Arrival] = field(default_factory=list)
 
     def admit(
-        self, arrived: float, deadline: float, waiting: int, headers: Sequence[tuple[bytes, bytes]]
+        self, arrived: float, deadline: float, headers: Sequence[tuple[bytes, bytes]]
     ) -> Status | None:
-        if waiting >= self.may_wait:
+        if len(self.waiting) >= self.may_wait:
             return Status(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", (("back", "5"),))
         return None
 
-    def take(
-        self, arrivals: Sequence[Arrival], waiting: int
-    ) -> Sequence[Outcome | Coroutine[Any, Any, Outcome]]:
-        self.turns.append(([each.message for each in arrivals], waiting))
-        return [self.outcome(each) for each in arrivals]
+    def came(self, arrival: Arrival) -> None:
+        if not self.waiting:
+            asyncio.get_running_loop().call_soon(self.turn)
+        self.waiting.append(arrival)
+
+    def turn(self) -> None:
+        held = [each for each in self.waiting if each.paused]
+        taken = [each for each in self.waiting if not each.paused and each.open()]
+        self.waiting = held
+        if held:
+            asyncio.get_running_loop().call_soon(self.turn)
+        if taken:
+            self.turns.append([each.message for each in taken])
+        for each in taken:
+            outcome = self.outcome(each)
+            if isinstance(outcome, Coroutine):
+                each.start(outcome)
+            else:
+                each.ends(outcome)
 
     def outcome(self, arrival: Arrival) -> Outcome | Coroutine[Any, Any, Outcome]:
         if arrival.message.startswith(b"later"):

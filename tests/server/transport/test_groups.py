@@ -47,18 +47,7 @@ def test_calls_of_one_read_are_taken_in_one_turn(transport: Serving) -> None:
             ([], "5"),
             ([b"later"], "0"),
         ]
-        assert transport.group.turns == [([b"a", b"no", b"later"], 0)]
-
-
-def test_the_nearest_deadlines_come_first_and_the_others_wait(transport: Serving) -> None:
-    with Peer(transport.port) as peer:
-        batch = Batch(peer)
-        for body, timeout in ((b"never", ""), (b"30", "30S"), (b"10", "10S"), (b"20", "20S")):
-            batch.add(body, timeout)
-        batch.go()
-        for stream in batch.streams:
-            assert peer.answer(stream).messages == [b"here"]
-    assert transport.group.turns == [([b"10", b"20", b"30"], 1), ([b"never"], 0)]
+        assert transport.group.turns == [[b"a", b"no", b"later"]]
 
 
 def test_who_may_not_wait_is_told_when_to_come_back(transport: Serving) -> None:
@@ -85,7 +74,7 @@ def test_nothing_but_the_head_of_a_refused_call_is_waited_for(transport: Serving
         peer.raw(frame(DATA, END_STREAM, stream, message(b"late")))
         transport.group.may_wait = 100
         assert peer.call("Grouped", b"next").messages == [b"here"]
-    assert transport.group.turns == [([b"next"], 0)]
+    assert transport.group.turns == [[b"next"]]
 
 
 def test_who_has_hung_up_meanwhile_is_known_to_be_gone(transport: Serving) -> None:
@@ -101,7 +90,7 @@ def test_who_has_hung_up_meanwhile_is_known_to_be_gone(transport: Serving) -> No
         data = b""
         while b"here" not in data:
             data += peer.socket.recv(65_536)
-    assert transport.group.turns == [([b"first", b"second", b"later"], 0)]
+    assert transport.group.turns == [[b"first", b"second", b"later"]]
     assert b"gone" not in data
 
 
@@ -112,6 +101,6 @@ def test_a_call_that_is_not_complete_is_not_taken(transport: Serving) -> None:
         batch.add(b"whole")
         batch.go()
         assert peer.answer(batch.streams[1]).messages == [b"here"]
-        assert transport.group.turns == [([b"whole"], 0)]
+        assert transport.group.turns == [[b"whole"]]
         peer.send(open_, b"")
         assert peer.answer(open_).messages == [b"here"]

@@ -10,14 +10,16 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import pytest
 from cascade_proto.cells import FIELDS
-from cascade_server.cascade import synthesis
+from cascade_server.cascade.answer import Drawn, drawn_answer
+from cascade_server.cascade.packing import message_of
+from cascade_server.cascade.request import check
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.terms import Wanted
 from cascade_server.triton_models import table_requests
 from cascade_server.triton_models.outlook import Outlooks
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor
-from cascade_server.triton_models.shared_draws import draw_plans
+from cascade_server.triton_models.shared_draws import draw_together
 from cascade_server.triton_models.student_batch import BatchRows, StudentBatch
 from cascade_server.triton_models.table_requests import PROVENANCE, Outputs
 from cascade_server.wire.model_tensors import DATATYPES
@@ -92,12 +94,13 @@ def alone(of: Table, sent: Sent) -> dict[str, tuple[tuple[int, ...], list[Any]]]
         inputs[name] = Tensor(name, datatype, array.shape, values)
     if as_row:
         inputs = table_requests.as_columns(*table_requests.checked_row(sent.given, of.row), of.row)
-    request = table_requests.to_request(inputs, wanted, parameters, of.row, 1, "wide")
-    plan = synthesis.plan(request, of.runtime, Work(math.inf), 4096)
-    (tokens,) = draw_plans([plan], of.runtime.student_noise, 1024, of.runtime.draw_student)
+    read = table_requests.to_request(inputs, wanted, parameters, of.row)
+    request = check(read, of.runtime, Work(math.inf), 4096)
+    (tokens,) = draw_together([request], of.runtime.student_noise, 1024, of.runtime.draw_student)
     option = Outlooks().options(1, 1, Wanted.FAST, 0, 0.0)[1]
-    drawn = synthesis.Drawn(tokens, option, None, None, 0.0, 0.0)  # type: ignore[arg-type]
-    found = table_requests.to_outputs(synthesis.pack(plan, drawn), wanted, of.row)
+    drawn = Drawn(tokens, option, None, None, 0.0, 0.0)  # type: ignore[arg-type]
+    answer = message_of(drawn_answer(request, drawn))
+    found = table_requests.to_outputs(answer, wanted, of.row)
     out = {}
     for name, each in found.items():
         values = each.values if isinstance(each.values, list) else each.values.tolist()

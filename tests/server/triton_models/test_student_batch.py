@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cascade_server.cascade import synthesis
+from cascade_server.cascade.answer import Drawn, drawn_answer
+from cascade_server.cascade.packing import message_of
+from cascade_server.cascade.request import check
 from cascade_server.cascade.router import Route
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
@@ -20,7 +22,7 @@ from cascade_server.terms import Tier, Wanted
 from cascade_server.triton_models import table_requests
 from cascade_server.triton_models.outlook import GAP_SECONDS, Outlooks, Turn, waited
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor
-from cascade_server.triton_models.shared_draws import calls, draw_plans
+from cascade_server.triton_models.shared_draws import calls, draw_together
 from cascade_server.triton_models.student_batch import BatchRequest, StudentBatch
 from cascade_server.wire.parameters import check_parameters
 from cascade_tables import ValueNotAllowed, load_release
@@ -46,36 +48,36 @@ def row(runtime: Runtime) -> RowTensor:
     return RowTensor(runtime.release.codec)
 
 
-def plan(runtime: Runtime, row: RowTensor, given: dict[str, NDArray[Any]], **how: Any) -> Any:
+def checked(runtime: Runtime, row: RowTensor, given: dict[str, NDArray[Any]], **how: Any) -> Any:
     """A request, the way of all."""
     parameters = check_parameters(how, ALLOWED)
     columns = table_requests.as_columns(*table_requests.checked_row(given, row), row)
-    request = table_requests.to_request(columns, (ROW,), parameters, row, 1, TABLE)
-    return synthesis.plan(request, runtime, Work(math.inf), 4096)
+    read = table_requests.to_request(columns, (ROW,), parameters, row)
+    return check(read, runtime, Work(math.inf), 4096)
 
 
 def alone(
     runtime: Runtime, row: RowTensor, given: dict[str, NDArray[Any]], **how: Any
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """What the embedded server answers, as `row` and its states."""
-    job = plan(runtime, row, given, **how)
-    (tokens,) = draw_plans([job], runtime.student_noise, 1024, runtime.draw_student)
+    job = checked(runtime, row, given, **how)
+    (tokens,) = draw_together([job], runtime.student_noise, 1024, runtime.draw_student)
     option = Outlooks().options(1, 1, Wanted.FAST, 0, 0.0)[1]
-    answer = synthesis.pack(job, synthesis.Drawn(tokens, option, None, None, 0.0, 0.0))  # type: ignore[arg-type]
-    return table_requests.as_row(answer, row)
+    drawn = Drawn(tokens, option, None, None, 0.0, 0.0)  # type: ignore[arg-type]
+    return table_requests.as_row(message_of(drawn_answer(job, drawn)), row)
 
 
 async def test_a_teacher_that_comes_late_takes_no_number_of_the_students(
     runtime: Runtime, row: RowTensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has the same plan, and may draw its noise at any time: a seed gives the same rows."""
+    """It has the same request, and may draw its noise at any time: a seed gives the same rows."""
     install(monkeypatch)
     from cascade_server.triton_models.cascade import Job, TritonPythonModel
 
     given = {ROW: np.full((1, 6), NAN)}
-    plans = [plan(runtime, row, given, seed=7, draws=4) for _ in range(2)]
-    first, shared = plans
-    (expected,) = draw_plans([first], runtime.student_noise, 1024, runtime.draw_student)
+    both = [checked(runtime, row, given, seed=7, draws=4) for _ in range(2)]
+    first, shared = both
+    (expected,) = draw_together([first], runtime.student_noise, 1024, runtime.draw_student)
     inside_bins = first.rng.random(4)
 
     def student(*inputs: Any) -> NDArray[np.int32]:
@@ -86,7 +88,7 @@ async def test_a_teacher_that_comes_late_takes_no_number_of_the_students(
     route = Route(options[0], tuple(options), tuple(options), 1.0, Wanted.AUTO, 0, within=0.0)
     model: Any = object.__new__(TritonPythonModel)
     model._runtime, model._student = runtime, student
-    model._packed = lambda job, tokens, _: (tokens, job.plan.rng.random(4), job.route.overtaken)
+    model._packed = lambda job, tokens, _: (tokens, job.request.rng.random(4), job.route.overtaken)
     with ThreadPoolExecutor(1) as threads:
         model._threads = threads
         never = asyncio.get_running_loop().create_future()
@@ -212,11 +214,11 @@ def test_what_is_wrong_is_named(
     if states is not None:
         given[ROW_STATE] = np.array([states], np.uint8)
     with pytest.raises((BadRequest, ValueNotAllowed), match=error):
-        plan(runtime, row, given)
+        checked(runtime, row, given)
 
 
 def test_nothing_known_is_a_request_too(runtime: Runtime, row: RowTensor) -> None:
-    job = plan(runtime, row, {ROW: np.full((3, 6), NAN)})
+    job = checked(runtime, row, {ROW: np.full((3, 6), NAN)})
     assert (job.rows, job.encoded.observed.any()) == (3, False)
 
 
@@ -229,8 +231,8 @@ def test_rows_are_cut_into_calls_and_put_together_again(runtime: Runtime, row: R
     nothing = {ROW: np.full((1, 6), NAN)}
 
     def draw(most: int) -> list[NDArray[np.int32]]:
-        jobs = [plan(runtime, row, nothing, seed=at, draws=5) for at in range(3)]
-        return draw_plans(jobs, runtime.student_noise, most, runtime.draw_student)
+        jobs = [checked(runtime, row, nothing, seed=at, draws=5) for at in range(3)]
+        return draw_together(jobs, runtime.student_noise, most, runtime.draw_student)
 
     for few, many in zip(draw(4), draw(1024), strict=True):
         np.testing.assert_array_equal(few, many)

@@ -7,11 +7,10 @@ networks take tokens and give tokens, as the files of the model repository do.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 
 from cascade_proto import inference_pb2 as pb
 from cascade_tables import Schema
-from cascade_tables.errors import listing
+from cascade_tables.errors import did_you_mean, listing, shown
 
 from cascade_server.cascade.repository import Repository
 from cascade_server.engines.runtime import Runtime
@@ -60,9 +59,11 @@ def named(repository: Repository, name: str) -> Model:
     known = {model.name: model for model in models(repository)}
     model = known.get(name)
     if model is None:
-        close = get_close_matches(name, known, n=1)
-        hint = f". Did you mean {close[0]!r}?" if close else ""
-        raise UnknownTable(f"unknown model {name!r}; the models are: {listing(list(known))}{hint}")
+        hint = did_you_mean(name, known)
+        hint = f".{hint}" if hint else ""
+        raise UnknownTable(
+            f"unknown model {shown(name)}; the models are: {listing(list(known))}{hint}"
+        )
     return model
 
 
@@ -91,7 +92,9 @@ def version_number(version: str) -> int:
     if not version:
         return 0
     if not (version.isascii() and version.isdigit() and len(version) < 19 and int(version)):
-        raise BadRequest(f"version is {version!r}; allowed: a number, or nothing for the latest")
+        raise BadRequest(
+            f"version is {shown(version)}; allowed: a number, or nothing for the latest"
+        )
     return int(version)
 
 

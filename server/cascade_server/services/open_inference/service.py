@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version as version_of
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import grpc
 from cascade_proto import inference_pb2 as pb
 from google.protobuf.message import Message
 
-from cascade_server.cascade import token_requests as networks
+from cascade_server.cascade.repository import Repository
 from cascade_server.config import ServerConfig
-from cascade_server.counts.live_versions import lot_of
 from cascade_server.counts.sla import Sla
-from cascade_server.deadline import Work
-from cascade_server.engines.noise import new_seed
-from cascade_server.engines.runtime import Runtime
-from cascade_server.errors import BadRequest, NotAllowed, UnknownTable
-from cascade_server.objectives.report import OK
+from cascade_server.errors import NotAllowed, UnknownTable
 from cascade_server.services.open_inference import index, models, statistics
+from cascade_server.services.open_inference.infer_message import InferMessage
 from cascade_server.services.releases_service import asked
-from cascade_server.services.synthesis_service import Context, Service, refuse
+from cascade_server.services.synthesis_service import Service, refuse
+from cascade_server.services.unary import Context, UnaryCalls
 from cascade_server.supervision.control import Control
-from cascade_server.terms import ServiceClass, Tier
-from cascade_server.wire import tensor_rows as rows
-from cascade_server.wire.model_tensors import LOG_LIKELIHOOD, PARAMETERS, Model
-from cascade_server.wire.parameters import Parameters, put, read_parameters
-from cascade_server.wire.tensors import read_inputs, write_outputs
 
 NAME = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 SERVER = "cascade"
@@ -38,29 +30,6 @@ METHODS = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
 
 
 Answer = TypeVar("Answer", bound=Message)
-
-
-class Asked(NamedTuple):
-    """A `ModelInfer` whose parameters have been read.
-
-    Attributes:
-        request: as it came.
-        model, runtime: what it asks.
-        parameters, work: how, and until when.
-        outputs: names of those that are wanted; none: all.
-    """
-
-    request: pb.ModelInferRequest
-    model: Model
-    runtime: Runtime
-    parameters: Parameters
-    work: Work
-    outputs: tuple[str, ...]
-
-    @property
-    def raw(self) -> bool:
-        """Whether tensors are answered as raw bytes: as they came, and where none came."""
-        return bool(self.request.raw_input_contents or not self.request.inputs)
 
 
 class InferenceService:
@@ -75,6 +44,14 @@ class InferenceService:
     ) -> None:
         self._service, self._sla, self._config = service, sla, config
         self._control = control
+        self._calls = service.unary(partial(InferMessage, self._repository, config.max_rows))
+
+    def _repository(self) -> Repository:
+        return self._service.repository
+
+    def grouped(self) -> dict[str, UnaryCalls]:
+        """Who takes calls that are answered in turns, by path."""
+        return {f"/{NAME}/ModelInfer": self._calls}
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """What gRPC needs to route calls here."""
@@ -83,7 +60,7 @@ class InferenceService:
             {
                 method.name: grpc.unary_unary_rpc_method_handler(
                     getattr(self, method.name),
-                    response_serializer=lambda message: message.SerializeToString(),
+                    response_serializer=_serialized,
                 )
                 for method in METHODS
             },
@@ -199,112 +176,8 @@ class InferenceService:
         except Exception as exc:
             return await refuse(context, exc)
 
-    async def ModelInfer(self, message: bytes, context: Context) -> pb.ModelInferResponse:
-        call = self._sla.call(ServiceClass.REALTIME)
-        try:
-            request = pb.ModelInferRequest.FromString(message)
-            repository = self._service.repository
-            model = models.named(repository, request.model_name)
-            parameters = read_parameters(request, PARAMETERS[model.tier])
-            lot = lot_of(parameters.given.get("seed"))
-            runtime = models.release_of(repository, model, request.model_version, lot)
-            work = Work.within(context.time_remaining(), parameters.timeout)
-            of = Asked(request, model, runtime, parameters, work, _outputs(request))
-            timeout = parameters.timeout
-            call.asks(model.table, class_of(of), work.deadline, timeout_microseconds=timeout)
-            call.answers_with(runtime.version)
-            work.check()
-            answer = self._from_rows if model.tier is None else self._from_tokens
-            out, tier, drawn = await answer(of)
-            call.sends(tier, drawn)
-            call.ends(OK)
-            return out
-        except asyncio.CancelledError:
-            call.hung_up()
-            raise
-        except Exception as exc:
-            return await refuse(context, exc, call)
-
-    async def _from_rows(self, asked: Asked) -> tuple[pb.ModelInferResponse, Tier, int]:
-        """Values in, values out, through the whole cascade."""
-        request, schema = asked.request, asked.runtime.release.codec.schema
-        version = asked.runtime.release.manifest.version
-        of = rows.to_request(
-            read_inputs(request),
-            asked.outputs,
-            asked.parameters,
-            schema,
-            version,
-            asked.model.table,
-        )
-        job = self._service.plan(of, asked.work, asked.parameters.offline)
-        answer, tier = await self._service.answer(job)
-
-        def packed() -> pb.ModelInferResponse:
-            out = rows.answered(request, answer)
-            write_outputs(out, rows.to_tensors(answer, asked.outputs, schema), asked.raw)
-            return out
-
-        # A large answer is packed out of the event loop's way.
-        inline = job.total <= self._config.inline_rows
-        out = packed() if inline else await self._service.elsewhere(packed)
-        return out, tier, job.total
-
-    async def _from_tokens(self, asked: Asked) -> tuple[pb.ModelInferResponse, Tier, int]:
-        """Tokens in, tokens out, by the network that is named."""
-        request, model, runtime = asked.request, asked.model, asked.runtime
-        assert model.tier is not None
-        wanted = networks.wanted_of(asked.outputs, model)
-        seed = asked.parameters.given.get("seed", new_seed())
-        draw = networks.to_draw(
-            model,
-            read_inputs(request),
-            asked.parameters,
-            seed,
-            runtime,
-            asked.work,
-            self._config.max_rows,
-        )
-        dispatcher = self._service.dispatcher
-        tensors = []
-        for name in wanted:
-            score = name == LOG_LIKELIHOOD
-            values = await (dispatcher.score_tokens if score else dispatcher.draw_tokens)(draw)
-            tensors.append(networks.to_tensor(name, values))
-        out = pb.ModelInferResponse(
-            model_name=request.model_name,
-            model_version=str(runtime.release.manifest.version),
-            id=request.id,
-        )
-        put(out.parameters, "synthetic", True)
-        write_outputs(out, tensors, asked.raw)
-        return out, model.tier, len(draw.tokens)
-
-
-def class_of(asked: Asked) -> ServiceClass:
-    """What was asked for, as objectives know it."""
-    if asked.parameters.offline:
-        return ServiceClass.OFFLINE
-    given = asked.parameters.given
-    scored = given.get("log_likelihood", False) or LOG_LIKELIHOOD in asked.outputs
-    full = asked.model.tier is Tier.TEACHER or given.get("fidelity") == "full" or scored
-    return ServiceClass.FULL if full else ServiceClass.REALTIME
-
-
-def _outputs(request: pb.ModelInferRequest) -> tuple[str, ...]:
-    """Names of the outputs that are wanted; none: all.
-
-    Raises:
-        BadRequest: one is wanted in a form that is not served.
-    """
-    for output in request.outputs:
-        if output.parameters:
-            listed = ", ".join(sorted(output.parameters))
-            raise BadRequest(
-                f"output {output.name!r} has parameters that are not served: {listed}; neither "
-                "classification nor shared memory, which they may be of, is"
-            )
-    return tuple(output.name for output in request.outputs)
+    async def ModelInfer(self, message: bytes, context: Context) -> bytes:
+        return await self._calls.handle(message, context)
 
 
 async def _answered(context: Context, of: Callable[[], Answer]) -> Answer:
@@ -313,3 +186,7 @@ async def _answered(context: Context, of: Callable[[], Answer]) -> Answer:
         return of()
     except Exception as exc:
         return await refuse(context, exc)
+
+
+def _serialized(response: Message | bytes) -> bytes:
+    return response if isinstance(response, bytes) else response.SerializeToString()

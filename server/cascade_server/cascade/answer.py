@@ -1,0 +1,122 @@
+"""What a request is answered with, as plain values, whoever drew them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from cascade_proto import synthesis_pb2 as pb
+from cascade_tables import ABSENT
+from numpy.typing import NDArray
+
+from cascade_server.cascade.request import CheckedRequest
+from cascade_server.cascade.router import Option, Route
+from cascade_server.engines.runtime import Tokens
+from cascade_server.terms import Tier
+from cascade_server.wire import rows as wire
+from cascade_server.wire.rows import Values
+
+# Columns by name, in the order in which they are returned; or `pb.Rows`, serialized.
+AnsweredRows: TypeAlias = Mapping[str, Values] | bytes
+
+
+class Drawn(NamedTuple):
+    """What an engine made of a request.
+
+    Attributes:
+        tokens: int32 [total, T].
+        option: who drew, in how many passes.
+        route: why.
+        log_likelihood: float64 [rows], where asked for.
+        queued, finished: seconds waited in queues; when it was done (`time.perf_counter`).
+    """
+
+    tokens: Tokens
+    option: Option
+    route: Route
+    log_likelihood: NDArray[np.float64] | None
+    queued: float
+    finished: float
+
+
+@dataclass(slots=True)
+class Answer:
+    """Rows, and where they come from.
+
+    Attributes:
+        request: what was asked.
+        tier, steps: who drew, in how many passes.
+        rows: what is returned: values, or, where they lie ready as the wire has them, those bytes.
+        finished: when the rows were there (`time.perf_counter`).
+        queued: seconds waited in queues.
+        route: why this tier, where that was asked for.
+        reason: in place of the route's.
+        log_likelihood: of each row of the request, where asked for.
+        from_pool, cached: whether they were drawn ahead of time, or for an equal request.
+    """
+
+    request: CheckedRequest
+    tier: Tier
+    steps: int
+    rows: AnsweredRows
+    finished: float
+    queued: float = 0.0
+    route: Route | None = None
+    reason: str | None = None
+    log_likelihood: Sequence[float] = ()
+    from_pool: bool = False
+    cached: bool = False
+
+    @property
+    def values(self) -> Mapping[str, Values]:
+        """The columns, by name and in their order."""
+        if isinstance(self.rows, bytes):
+            return wire.read_rows(pb.Rows.FromString(self.rows), self.request.runtime.fields)
+        return self.rows
+
+
+def drawn_answer(request: CheckedRequest, drawn: Drawn) -> Answer:
+    """The answer made of what an engine has drawn; to be called once, since it goes on drawing
+    from the request's random numbers."""
+    scored = drawn.log_likelihood
+    return Answer(
+        request,
+        drawn.option.tier,
+        drawn.option.steps,
+        decoded(request, drawn.tokens),
+        drawn.finished,
+        drawn.queued,
+        drawn.route if request.explain else None,
+        log_likelihood=() if scored is None else scored.tolist(),
+    )
+
+
+def decoded(request: CheckedRequest, tokens: Tokens) -> dict[str, Values]:
+    """The columns that are returned: drawn values where none were given, else the given ones."""
+    codec, given, draws = request.runtime.release.codec, request.given, request.draws
+    missing = request.names
+    if given:
+        missing = tuple(name for name in missing if name not in given or _has_absent(given[name]))
+    # One row, what a payment waits for, needs no arrays.
+    alone = request.total == 1
+    cells = codec.decode_row(tokens[0].tolist(), request.rng, missing) if alone else {}
+    drawn = {} if alone else codec.decode_columns(tokens, request.rng, missing)
+    out: dict[str, Values] = {}
+    for name in request.names:
+        if name in cells:
+            out[name] = [cells[name]]
+            continue
+        data = drawn.get(name)
+        if data is None:
+            out[name] = wire.given_values(given[name], codec.kinds[name], draws)
+        elif name in given:
+            out[name] = wire.keep_given(data, given[name], codec.kinds[name], draws)
+        else:
+            out[name] = data
+    return out
+
+
+def _has_absent(values: Sequence[object]) -> bool:
+    return any(value is ABSENT for value in values)

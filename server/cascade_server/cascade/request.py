@@ -1,0 +1,130 @@
+"""A request that has been checked and encoded: what is to be drawn, and for whom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from cascade_tables import Encoded
+
+from cascade_server.deadline import Work
+from cascade_server.engines.noise import new_seed, stream
+from cascade_server.engines.runtime import Mask, Runtime, Tokens
+from cascade_server.errors import BadRequest
+from cascade_server.terms import Wanted
+from cascade_server.wire import rows as wire
+from cascade_server.wire.synthesis_request import SynthesisRequest
+
+
+@dataclass
+class CheckedRequest:
+    """A `SynthesisRequest` that can be answered.
+
+    Attributes:
+        runtime: of the release that is to answer.
+        work: until when.
+        names: columns to return, in their order.
+        given: as in the request.
+        encoded: the same as tokens.
+        rows: rows of the request, n.
+        draws: completions of each.
+        seed, seeded: of its random numbers, and whether the caller named it.
+        wanted, log_likelihood, explain, offline: as in the request.
+        began, encoded_at: when reading began and when all was encoded (`time.perf_counter`).
+    """
+
+    runtime: Runtime
+    work: Work
+    names: tuple[str, ...]
+    given: Mapping[str, Sequence[Any]]
+    encoded: Encoded
+    rows: int
+    draws: int
+    seed: int
+    seeded: bool
+    wanted: Wanted
+    log_likelihood: bool
+    explain: bool
+    offline: bool
+    began: float
+    encoded_at: float
+
+    @property
+    def total(self) -> int:
+        """Rows of the answer: rows x draws."""
+        return self.rows * self.draws
+
+    @property
+    def version(self) -> int:
+        """Of the release that is to answer."""
+        return self.runtime.version
+
+    @cached_property
+    def rng(self) -> np.random.Generator:
+        """`stream` of the seed, made when something is drawn from it."""
+        return stream(self.seed)
+
+    def completed(self) -> tuple[Tokens, Mask]:
+        """Tokens and what is known of them, a row a draw: [total, T]."""
+        tokens, observed = self.encoded.tokens, self.encoded.observed
+        if self.draws == 1:
+            return tokens, observed
+        return tokens.repeat(self.draws, axis=0), observed.repeat(self.draws, axis=0)
+
+
+def check(
+    request: SynthesisRequest,
+    runtime: Runtime,
+    work: Work,
+    max_rows: int,
+    began: float | None = None,
+) -> CheckedRequest:
+    """Check a request, and encode what it gives.
+
+    Args:
+        request: what is asked.
+        runtime: of the release that is to answer.
+        work: until when.
+        max_rows: rows x draws at most.
+        began: when reading it began (`time.perf_counter`); None: now.
+
+    Raises:
+        BadRequest, UnknownColumn, ValueNotAllowed: names what is wrong and what is allowed.
+        DeadlinePassed: it came too late.
+    """
+    if began is None:
+        began = time.perf_counter()
+    work.check()
+    rows, draws = request.rows, request.draws
+    if rows < 1:
+        raise BadRequest("rows.count is 0; at least 1 row is needed")
+    if not 1 <= draws <= max_rows // rows:
+        allowed = f"1 to {max_rows // rows:,}" if rows <= max_rows else "none: too many rows"
+        raise BadRequest(
+            f"draws is {draws:,} for {rows:,} row{'s' * (rows > 1)}; allowed draws: {allowed} "
+            f"(rows x draws is at most {max_rows:,})"
+        )
+    codec, seed = runtime.release.codec, request.seed
+    names = wire.check_names(codec.schema, request.names)
+    encoded = codec.encode_partial(request.given, rows)
+    return CheckedRequest(
+        runtime=runtime,
+        work=work,
+        names=names,
+        given=request.given,
+        encoded=encoded,
+        rows=rows,
+        draws=draws,
+        seed=new_seed() if seed is None else seed,
+        seeded=seed is not None,
+        wanted=request.wanted,
+        log_likelihood=request.log_likelihood,
+        explain=request.explain,
+        offline=request.offline,
+        began=began,
+        encoded_at=time.perf_counter(),
+    )

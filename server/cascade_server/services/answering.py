@@ -1,0 +1,211 @@
+"""The life of a request: read, checked, answered, packed, counted. All edges go this way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from cascade_server.cascade.answer import Answer
+from cascade_server.cascade.dispatch import Dispatcher
+from cascade_server.cascade.gate import Gate
+from cascade_server.cascade.repository import Repository
+from cascade_server.cascade.request import CheckedRequest, check
+from cascade_server.cascade.token_draw import TokenDraw
+from cascade_server.config import ServerConfig
+from cascade_server.counts.calls import Call
+from cascade_server.counts.live_versions import lot_of
+from cascade_server.deadline import Work
+from cascade_server.errors import refusal_of
+from cascade_server.objectives.report import OK
+from cascade_server.services.exchange import Exchange
+from cascade_server.store.answers import Answers
+from cascade_server.terms import Tier
+from cascade_server.wire.synthesis_request import Heading
+
+log = logging.getLogger("cascade.server")
+
+
+class Serving(NamedTuple):
+    """What answers, once it is loaded."""
+
+    repository: Repository
+    dispatcher: Dispatcher
+    answers: Answers
+
+    @property
+    def gate(self) -> Gate:
+        """Says who may enter."""
+        return self.dispatcher.gate
+
+
+class Answering:
+    """Answers exchanges, some at a time.
+
+    Args:
+        serving: what answers; raises `NotReady` while releases are being loaded.
+        call: begins to count what came at a moment, on the monotonic clock.
+        config: how many rows a request may ask for, and how many are packed in the event loop.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        serving: Callable[[], Serving],
+        call: Callable[[float], Call],
+        config: ServerConfig,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._serving, self._call, self._config, self._clock = serving, call, config, clock
+
+    def answer(self, exchanges: Sequence[Exchange], waiting: int = 0) -> int:
+        """Answer exchanges that came together; what goes wrong with one is told to its caller and
+        changes nothing for the others.
+
+        Args:
+            exchanges: in the order in which they are let in.
+            waiting: how many more wait for their turn.
+
+        Returns:
+            How many have to wait for their answer, each in a task that has yet to begin.
+        """
+        started = 0
+        asked: list[Exchange] = []
+        requests: list[CheckedRequest] = []
+        for exchange in exchanges:
+            exchange.call = self._call(exchange.arrived)
+            try:
+                request = self._read(exchange)
+            except Exception as exc:
+                self.refuse(exchange, exc)
+                continue
+            if isinstance(request, TokenDraw):
+                exchange.caller.wait_for(self._complete_tokens(exchange, request))
+                started += 1
+            elif request is not None:
+                asked.append(exchange)
+                requests.append(request)
+        if not requests:
+            return started
+        serving = self._serving()
+        try:
+            found = serving.answers.answer_now(requests)
+        except Exception as exc:
+            for exchange in asked:
+                self.refuse(exchange, exc)
+            return started
+        for exchange, request, outcome in zip(asked, requests, found, strict=True):
+            if outcome is None:
+                exchange.caller.wait_for(self._answer_later(exchange, request))
+                started += 1
+                continue
+            if isinstance(outcome, Exception):
+                self.refuse(exchange, outcome)
+                continue
+            try:
+                exchange.caller.send(exchange.message.pack(outcome))
+            except Exception as exc:
+                self.refuse(exchange, exc)
+                continue
+            self._sent(exchange, outcome.tier, request.total)
+            if request.total == 1 and not (outcome.from_pool or outcome.cached):
+                seconds = self._clock() - exchange.arrived
+                serving.gate.learn(seconds, waiting + len(exchanges))
+        return started
+
+    def refuse(self, exchange: Exchange, error: Exception) -> None:
+        """Tell a caller what is wrong, and count that."""
+        refusal = refusal_of(error)
+        exchange.call.ends(refusal.code)
+        try:
+            exchange.caller.refuse(refusal)
+        except Exception:
+            log.exception("a caller could not be told %s", refusal.code.name)
+
+    def _asks(self, exchange: Exchange, heading: Heading, deadline: float) -> None:
+        """Say what a request counts as."""
+        exchange.call.asks(heading.table, heading.service, deadline, heading.rows, heading.timeout)
+
+    def gave_up(self, exchange: Exchange) -> None:
+        """Count one whose caller has gone before its turn came."""
+        exchange.call = self._call(exchange.arrived)
+        self._hung_up(exchange)
+
+    def refuse_unread(self, exchange: Exchange, error: Exception) -> None:
+        """Tell a caller that his request may not wait for its turn, and count that."""
+        exchange.call = self._call(exchange.arrived)
+        self._asks(exchange, exchange.message.heading(), exchange.deadline)
+        self.refuse(exchange, error)
+
+    def _hung_up(self, exchange: Exchange) -> None:
+        try:
+            self._asks(exchange, exchange.message.heading(), exchange.deadline)
+        except Exception as exc:
+            exchange.call.ends(refusal_of(exc).code)
+        else:
+            exchange.call.hung_up()
+
+    def _read(self, exchange: Exchange) -> CheckedRequest | TokenDraw | None:
+        """What is asked; None: nobody waits for it any more."""
+        if exchange.caller.gone:
+            self._hung_up(exchange)
+            return None
+        began = time.perf_counter()
+        heading = exchange.message.heading()
+        work = Work.until(exchange.deadline, heading.timeout, self._clock)
+        self._asks(exchange, heading, work.deadline)
+        lot = 1.0 if heading.version else lot_of(heading.seed)
+        runtime = self._serving().repository.find(heading.table, heading.version, lot)
+        exchange.call.answers_with(runtime.version)
+        # What comes too late is not read.
+        work.check()
+        request = exchange.message.read(runtime, work)
+        if isinstance(request, TokenDraw):
+            return request
+        return check(request, runtime, work, self._config.max_rows, began)
+
+    def _sent(self, exchange: Exchange, tier: Tier, rows: int) -> None:
+        exchange.call.sends(tier, rows)
+        exchange.call.ends(OK)
+
+    async def _answer_later(self, exchange: Exchange, request: CheckedRequest) -> None:
+        try:
+            if exchange.caller.gone:
+                raise asyncio.CancelledError
+            answer = await self._serving().answers.answer(request)
+            if request.total <= self._config.inline_rows:
+                message = exchange.message.pack(answer)
+            else:
+                message = await self._packed_elsewhere(exchange, answer)
+            exchange.caller.send(message)
+        except asyncio.CancelledError:
+            exchange.call.hung_up()
+            raise
+        except Exception as exc:
+            self.refuse(exchange, exc)
+        else:
+            self._sent(exchange, answer.tier, request.total)
+
+    async def _packed_elsewhere(self, exchange: Exchange, answer: Answer) -> bytes:
+        """Pack a large answer out of the event loop's way."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._serving().dispatcher.student_thread, partial(exchange.message.pack, answer)
+        )
+
+    async def _complete_tokens(self, exchange: Exchange, draw: TokenDraw) -> None:
+        """Have one network complete tokens, with no cascade in between."""
+        try:
+            if exchange.caller.gone:
+                raise asyncio.CancelledError
+            answer = await self._serving().dispatcher.complete_tokens(draw)
+            exchange.caller.send(exchange.message.pack(answer))
+        except asyncio.CancelledError:
+            exchange.call.hung_up()
+            raise
+        except Exception as exc:
+            self.refuse(exchange, exc)
+        else:
+            self._sent(exchange, draw.tier, len(draw.tokens))

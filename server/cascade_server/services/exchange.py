@@ -1,0 +1,88 @@
+"""One request at an edge of the server: the message that it came in, and the caller who waits.
+
+Each edge, a unary call, a request of a stream, an Open Inference call, over this server's transport
+or grpcio's, is two small adapters. What lies between them is the same for all; see `answering`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from cascade_server.cascade.answer import Answer
+from cascade_server.cascade.token_draw import TokenAnswer, TokenDraw
+from cascade_server.counts.calls import Call
+from cascade_server.deadline import Work
+from cascade_server.engines.runtime import Runtime
+from cascade_server.errors import Refusal
+from cascade_server.wire.synthesis_request import Heading, SynthesisRequest
+
+
+class RequestMessage(Protocol):
+    """What was sent, and how its answer is written. It is read in two steps: who is to answer
+    decides how the rest is read."""
+
+    def heading(self) -> Heading:
+        """Who is to answer, and until when; to be called first, and once.
+
+        Raises:
+            DecodeError, BadRequest, UnknownTable: it cannot be read, or asks for what is not there.
+        """
+
+    def read(self, runtime: Runtime, work: Work) -> SynthesisRequest | TokenDraw:
+        """What is asked of a release.
+
+        Raises:
+            BadRequest, UnknownColumn: names what is wrong and what is allowed.
+        """
+
+    def pack(self, answer: Answer | TokenAnswer) -> bytes:
+        """The message that answers it; large ones are made in a thread."""
+
+
+class Caller(Protocol):
+    """Who waits for an answer.
+
+    Attributes:
+        patient: whether the request is rather left waiting than refused for want of room.
+    """
+
+    patient: bool
+
+    @property
+    def gone(self) -> bool:
+        """Whether an answer would go nowhere."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether the message is not to be opened in this turn."""
+
+    def open(self) -> bool:
+        """Have the message be there; False: it cannot be, and the caller has been told."""
+
+    def send(self, message: bytes) -> None:
+        """Send the answer."""
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Say what is wrong instead."""
+
+    def wait_for(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run what ends with `send` or `refuse`, until the caller is gone."""
+
+
+@dataclass(slots=True, eq=False)
+class Exchange:
+    """A request and its answer.
+
+    Attributes:
+        message, caller: as above.
+        arrived, deadline: monotonic seconds; infinite where there is no deadline.
+        call: where it is counted, from its turn on.
+    """
+
+    message: RequestMessage
+    caller: Caller
+    arrived: float
+    deadline: float
+    call: Call = field(init=False)

@@ -1,0 +1,126 @@
+"""`ModelInferRequest` and its answer: a table's values, or a network's tokens, as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cascade_proto import inference_pb2 as pb
+
+from cascade_server.cascade import token_requests as networks
+from cascade_server.cascade.answer import Answer
+from cascade_server.cascade.packing import message_of
+from cascade_server.cascade.repository import Repository
+from cascade_server.cascade.token_draw import TokenAnswer, TokenDraw
+from cascade_server.deadline import Work
+from cascade_server.engines.noise import new_seed
+from cascade_server.engines.runtime import Runtime
+from cascade_server.errors import BadRequest
+from cascade_server.services.open_inference import models
+from cascade_server.services.synthesize_message import Sent
+from cascade_server.terms import ServiceClass, Tier
+from cascade_server.wire import tensor_rows as rows
+from cascade_server.wire.model_tensors import LOG_LIKELIHOOD, PARAMETERS, Model
+from cascade_server.wire.parameters import Parameters, put, read_parameters
+from cascade_server.wire.synthesis_request import Heading, SynthesisRequest
+from cascade_server.wire.tensors import read_inputs, write_outputs
+
+
+class InferMessage:
+    """The message of a call; a `RequestMessage`.
+
+    Args:
+        repository: the releases, once they are loaded.
+        max_rows: that a network is given at once.
+        sent: the call.
+    """
+
+    _model: Model
+    _parameters: Parameters
+
+    def __init__(self, repository: Callable[[], Repository], max_rows: int, sent: Sent) -> None:
+        self._repository, self._max_rows, self._sent = repository, max_rows, sent
+        self._request = pb.ModelInferRequest()
+        self._outputs: tuple[str, ...] = ()
+
+    def heading(self) -> Heading:
+        """Which model is asked, and how."""
+        request = self._request = pb.ModelInferRequest.FromString(self._sent.message)
+        repository = self._repository()
+        model = self._model = models.named(repository, request.model_name)
+        parameters = self._parameters = read_parameters(request, PARAMETERS[model.tier])
+        self._outputs = outputs_of(request)
+        seed, version = parameters.given.get("seed"), models.version_number(request.model_version)
+        if model.tier is not None and not version:
+            # The tokens of a network are those of one version, whose callers are not given
+            # another's by chance.
+            version = repository.find(model.table).version
+        service = class_of(model, parameters, self._outputs)
+        rows = parameters.given.get("rows", 0) * parameters.given.get("draws", 1)
+        return Heading(model.table, version, service, seed, parameters.timeout, rows)
+
+    def read(self, runtime: Runtime, work: Work) -> SynthesisRequest | TokenDraw:
+        """The tensors, and what is asked of them."""
+        inputs, model, parameters = read_inputs(self._request), self._model, self._parameters
+        if model.tier is None:
+            schema = runtime.release.codec.schema
+            return rows.read_request(inputs, self._outputs, parameters, schema)
+        outputs = networks.wanted_of(self._outputs, model)
+        seed = parameters.given.get("seed", new_seed())
+        return networks.to_draw(
+            model, inputs, parameters, seed, runtime, work, self._max_rows, outputs
+        )
+
+    def pack(self, answer: Answer | TokenAnswer) -> bytes:
+        """A `ModelInferResponse`."""
+        if isinstance(answer, Answer):
+            return self._values(answer).SerializeToString()
+        return self._tokens(answer).SerializeToString()
+
+    def _values(self, answer: Answer) -> pb.ModelInferResponse:
+        message = message_of(answer)
+        schema = answer.request.runtime.release.codec.schema
+        out = rows.answered(self._request, message)
+        write_outputs(out, rows.to_tensors(message, self._outputs, schema), self._is_raw)
+        return out
+
+    def _tokens(self, answer: TokenAnswer) -> pb.ModelInferResponse:
+        out = pb.ModelInferResponse(
+            model_name=self._request.model_name,
+            model_version=str(answer.draw.runtime.version),
+            id=self._request.id,
+        )
+        put(out.parameters, "synthetic", True)
+        tensors = [networks.to_tensor(name, values) for name, values in answer.values.items()]
+        write_outputs(out, tensors, self._is_raw)
+        return out
+
+    @property
+    def _is_raw(self) -> bool:
+        """Whether tensors are answered as raw bytes: as they came, and where none came."""
+        return bool(self._request.raw_input_contents or not self._request.inputs)
+
+
+def class_of(model: Model, parameters: Parameters, outputs: tuple[str, ...]) -> ServiceClass:
+    """What was asked for, as objectives know it."""
+    if parameters.offline:
+        return ServiceClass.OFFLINE
+    given = parameters.given
+    scored = given.get("log_likelihood", False) or LOG_LIKELIHOOD in outputs
+    full = model.tier is Tier.TEACHER or given.get("fidelity") == "full" or scored
+    return ServiceClass.FULL if full else ServiceClass.REALTIME
+
+
+def outputs_of(request: pb.ModelInferRequest) -> tuple[str, ...]:
+    """Names of the outputs that are wanted; none: all.
+
+    Raises:
+        BadRequest: one is wanted in a form that is not served.
+    """
+    for output in request.outputs:
+        if output.parameters:
+            listed = ", ".join(sorted(output.parameters))
+            raise BadRequest(
+                f"output {output.name!r} has parameters that are not served: {listed}; neither "
+                "classification nor shared memory, which they may be of, is"
+            )
+    return tuple(output.name for output in request.outputs)

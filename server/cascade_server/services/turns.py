@@ -1,0 +1,171 @@
+"""The turns in which requests of all edges are answered, the nearest deadlines first."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+
+from cascade_server.cascade.gate import Gate
+from cascade_server.services.answering import Answering
+from cascade_server.services.exchange import Exchange
+
+# Between turns the event loop looks at what else there is: a turn of so many calls of one row takes
+# about a millisecond.
+REQUESTS_A_TURN = 16
+# Requests whose callers have gone that are counted in a turn, beside those that are answered.
+GONE_A_TURN = 64
+
+
+class Turns:
+    """Everything that waits for its turn.
+
+    What comes together is answered together. Where more has come than one turn takes, the nearest
+    deadlines go first, and in between the system is asked for more: who hangs up meanwhile costs
+    no work.
+
+    Args:
+        answering: answers exchanges that are taken together.
+        gate: says who may enter, and learns how fast turns are; None: releases are being loaded,
+            and all may wait to be told so.
+        most: requests of a turn.
+        clock: monotonic seconds.
+        soon: has something called once all that the system has for us now is read; None: the
+            running event loop's `call_soon`.
+    """
+
+    def __init__(
+        self,
+        answering: Answering,
+        gate: Callable[[], Gate | None],
+        most: int = REQUESTS_A_TURN,
+        clock: Callable[[], float] = time.monotonic,
+        soon: Callable[[Callable[[], None]], object] | None = None,
+    ) -> None:
+        self._answering, self._gate = answering, gate
+        self._most, self._clock, self._call_soon = most, clock, soon
+        self._waiting: list[Exchange] = []
+        self._is_due = self._in_turn = False
+        self._last_of_turn: list[Callable[[], None]] = []
+        # Tasks that have not begun, and so are not yet inside.
+        self._starting = 0
+        # Of the last turn: when it began, its requests, and how many it left waiting.
+        self._last = (0.0, 1, 0)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def admit(self, now: float, deadline: float, patient: bool = False) -> None:
+        """Decide at the door, before a request is read, whether it may wait for its turn.
+
+        Args:
+            now, deadline: monotonic seconds.
+            patient: as for `Gate.admit`.
+
+        Raises:
+            TooMuch: as many wait as may, or its turn would come too late.
+        """
+        gate = self._gate()
+        if gate is not None:
+            gate.admit(len(self._waiting), deadline - now, patient)
+
+    def room(self) -> float:
+        """How many more patient requests may be added without one of them being refused."""
+        gate = self._gate()
+        if gate is None:
+            return math.inf
+        return gate.room() - len(self._waiting) - self._starting
+
+    def add(self, exchange: Exchange) -> None:
+        """Have a request answered in its turn."""
+        self._waiting.append(exchange)
+        self._come_round()
+
+    def then(self, work: Callable[[], None]) -> None:
+        """Have something done once the turn that is underway is over; outside of one, now."""
+        if self._in_turn:
+            self._last_of_turn.append(work)
+        else:
+            work()
+
+    def _soon(self, work: Callable[[], None]) -> None:
+        soon = self._call_soon or asyncio.get_running_loop().call_soon
+        soon(work)
+
+    def _come_round(self) -> None:
+        if not self._is_due:
+            self._is_due = True
+            self._soon(self._turn)
+
+    def _turn(self) -> None:
+        """Answer what has come."""
+        self._is_due = False
+        taken = self._take()
+        if self._waiting:
+            self._come_round()
+        if not taken:
+            return
+        gate, now, waiting = self._gate(), self._clock(), len(self._waiting)
+        began, calls, left = self._last
+        if gate is not None and left:
+            # What the others were told in between is part of it.
+            gate.turned((now - began) / calls, left)
+        self._last = (now, len(taken), waiting)
+        self._in_turn = True
+        try:
+            started = self._answering.answer(taken, waiting)
+        finally:
+            self._in_turn = False
+            last, self._last_of_turn = self._last_of_turn, []
+            for work in last:
+                work()
+        if started:
+            self._starting += started
+            # After the tasks' first step, or after they were cancelled before that.
+            self._soon(lambda: self._begun(started))
+        if gate is not None and not waiting:
+            gate.turned((self._clock() - now) / len(taken), 0)
+
+    def _begun(self, started: int) -> None:
+        self._starting -= started
+
+    def _take(self) -> list[Exchange]:
+        """Those whose turn it is, opened; the others wait on."""
+        waiting, most = self._waiting, self._most
+        if len(waiting) > most:
+            waiting.sort(key=_deadline)
+            waiting = self._without_gone(waiting)
+        gate = self._gate()
+        room = math.inf if gate is None else max(1, gate.room() - self._starting)
+        taken: list[Exchange] = []
+        held: list[Exchange] = []
+        for number, exchange in enumerate(waiting):
+            caller = exchange.caller
+            if len(taken) == most:
+                held += waiting[number:]
+                break
+            # What has to be inflated waits until it may be, and keeps nobody else waiting.
+            if caller.paused or (len(taken) >= room and caller.patient):
+                held.append(exchange)
+            elif caller.open():
+                taken.append(exchange)
+        self._waiting = held
+        return taken
+
+    def _without_gone(self, waiting: list[Exchange]) -> list[Exchange]:
+        """Those whose callers are still there: who has gone takes nobody's place."""
+        here: list[Exchange] = []
+        gone = 0
+        for exchange in waiting:
+            if gone < GONE_A_TURN and exchange.caller.gone:
+                gone += 1
+                if exchange.caller.open():
+                    self._answering.gave_up(exchange)
+            else:
+                here.append(exchange)
+        return here
+
+
+def _deadline(exchange: Exchange) -> float:
+    return exchange.deadline

@@ -1,0 +1,215 @@
+"""Unary calls, over this server's transport or over grpcio's."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
+from typing import Any, TypeAlias
+
+from cascade_server.counts.calls import Call
+from cascade_server.errors import Refusal, refusal_of
+from cascade_server.services.exchange import Exchange, RequestMessage
+from cascade_server.services.synthesize_message import Sent
+from cascade_server.services.turns import Turns
+from cascade_server.transport import Arrival, Outcome, Status
+from cascade_server.transport.headers import Fields
+from cascade_server.wire.announced import announced
+
+# grpc has no types; what is used of a context is time_remaining, set_trailing_metadata and abort.
+Context: TypeAlias = Any
+
+
+class UnaryCalls:
+    """Has the calls of a method answered in their turns.
+
+    Args:
+        turns: of all edges.
+        call: begins to count a call that came at a moment, on the monotonic clock.
+        message: how what is sent is read and answered.
+    """
+
+    def __init__(
+        self,
+        turns: Turns,
+        call: Callable[[float], Call],
+        message: Callable[[Sent], RequestMessage],
+    ) -> None:
+        self._turns, self._call, self._message = turns, call, message
+
+    # Over this server's transport, which hands calls over as they come.
+
+    def admit(self, arrived: float, deadline: float, headers: Fields) -> Status | None:
+        """Whether a call of which only the head has come may wait for its turn; else how it ends.
+
+        That is decided before there is anything of it but its head: a server that has too much to
+        do can refuse nearly ten calls in the time that one takes to be answered.
+        """
+        refusal = self._refusal(arrived, deadline, headers)
+        return None if refusal is None else status_of(refusal)
+
+    def _refusal(self, arrived: float, deadline: float, headers: Fields) -> Refusal | None:
+        try:
+            self._turns.admit(arrived, deadline)
+        except Exception as exc:
+            refusal = refusal_of(exc)
+            call = self._call(arrived)
+            call.announces(*announced(headers), deadline)
+            call.ends(refusal.code)
+            return refusal
+        return None
+
+    def came(self, arrival: Arrival) -> None:
+        """A call's message is there."""
+        message, caller = self._message(arrival), TransportCaller(arrival)
+        self._turns.add(Exchange(message, caller, arrival.arrived, arrival.deadline))
+
+    # Over grpcio's, which makes a task of each call.
+
+    async def handle(self, message: bytes, context: Context) -> bytes:
+        """Wait for the turn of a call, and for its answer."""
+        now, left = time.monotonic(), context.time_remaining()
+        deadline = math.inf if left is None else now + left
+        headers = [(name.encode(), _bytes(value)) for name, value in context.invocation_metadata()]
+        if (refusal := self._refusal(now, deadline, headers)) is not None:
+            await end_refused(context, refusal)
+        caller = GrpcioCaller()
+        asked = self._message(SimpleNamespace(message=message))
+        self._turns.add(Exchange(asked, caller, now, deadline))
+        outcome = await caller.outcome()
+        if isinstance(outcome, Refusal):
+            await end_refused(context, outcome)
+        assert isinstance(outcome, bytes)
+        return outcome
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value if isinstance(value, bytes) else value.encode()
+
+
+class TransportCaller:
+    """The caller of a unary call over this server's transport; a `Caller`."""
+
+    __slots__ = ("_arrival", "_is_waited_for", "_outcome")
+
+    patient = False
+
+    def __init__(self, arrival: Arrival) -> None:
+        self._arrival = arrival
+        self._is_waited_for = False
+        self._outcome: Outcome = b""
+
+    @property
+    def gone(self) -> bool:
+        """Whether an answer would go nowhere."""
+        return self._arrival.gone
+
+    @property
+    def paused(self) -> bool:
+        """Whether enough has been inflated in this turn."""
+        return self._arrival.paused
+
+    def open(self) -> bool:
+        """Have the message be there, inflated if it has to be."""
+        return self._arrival.open()
+
+    def send(self, message: bytes) -> None:
+        """Send the answer, once; after `wait_for`, when the work is done."""
+        self._end(message)
+
+    def refuse(self, refusal: Refusal) -> None:
+        """End the call with a status."""
+        self._end(status_of(refusal))
+
+    def _end(self, outcome: Outcome) -> None:
+        if self._is_waited_for:
+            self._outcome = outcome
+        else:
+            self._arrival.ends(outcome)
+
+    def wait_for(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run work in the call's own task, which ends with the call."""
+        self._is_waited_for = True
+        self._arrival.start(self._run(work))
+
+    async def _run(self, work: Coroutine[Any, Any, None]) -> Outcome:
+        await work
+        return self._outcome
+
+
+class GrpcioCaller:
+    """The caller of a unary call whose handler, a task of grpcio's, waits for its turn."""
+
+    patient = False
+    paused = False
+
+    def __init__(self) -> None:
+        self._work: Coroutine[Any, Any, None] | None = None
+        self._turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._outcome: bytes | Refusal = b""
+        self._is_gone = False
+
+    @property
+    def gone(self) -> bool:
+        """Whether an answer would go nowhere."""
+        return self._is_gone
+
+    def open(self) -> bool:
+        """It is there."""
+        return True
+
+    def send(self, message: bytes) -> None:
+        """Have the handler return the answer."""
+        self._ends(message)
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Have the handler end the call with a status."""
+        self._ends(refusal)
+
+    def _ends(self, outcome: bytes | Refusal) -> None:
+        self._outcome = outcome
+        self._go_on()
+
+    def wait_for(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have the handler run work."""
+        self._work = work
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if not self._turn.done():
+            self._turn.set_result(None)
+
+    async def outcome(self) -> bytes | Refusal:
+        """Wait for the turn, and for what is to be waited for then."""
+        try:
+            await self._turn
+        except asyncio.CancelledError:
+            self._is_gone = True
+            if self._work is not None:
+                # Its turn came at the same moment: the work sees that nobody waits, and counts it.
+                await self._work
+            raise
+        if self._work is not None:
+            await self._work
+        return self._outcome
+
+
+def status_of(refusal: Refusal) -> Status:
+    """How a refused call ends."""
+    if refusal.pushback_ms is None:
+        return Status(refusal.code, refusal.message)
+    return Status(refusal.code, refusal.message, (pushback(refusal.pushback_ms),))
+
+
+def pushback(milliseconds: int) -> tuple[str, str]:
+    """The metadata that tells a refused caller when to come back."""
+    return "grpc-retry-pushback-ms", str(milliseconds)
+
+
+async def end_refused(context: Any, refusal: Refusal) -> Any:
+    """End a call of either transport with the status that says what is wrong."""
+    if refusal.pushback_ms is not None:
+        context.set_trailing_metadata((pushback(refusal.pushback_ms),))
+    await context.abort(refusal.code, refusal.message)

@@ -1,0 +1,244 @@
+"""Answers to requests with a seed: kept ones, and one draw for all equal ones that are underway."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+from cascade_proto import synthesis_pb2 as pb
+from google.protobuf.message import DecodeError
+
+from cascade_server.cascade.answer import Answer
+from cascade_server.cascade.dispatch import Dispatcher
+from cascade_server.cascade.packing import message_of
+from cascade_server.cascade.request import CheckedRequest
+from cascade_server.cascade.router import Route, choose
+from cascade_server.store.cache import Cache, CacheConfig, Flights, Keys
+from cascade_server.store.second_level import SecondLevel
+from cascade_server.terms import Tier, Wanted
+
+AGAIN = "an equal request with this seed was answered before"
+
+
+@dataclass(frozen=True)
+class CacheStatistics:
+    """A snapshot of the cache; see `CacheStatistics` of the wire."""
+
+    hits: int
+    second_level_hits: int
+    joined: int
+    misses: int
+    entries: int
+    bytes: int
+    evicted: int
+    second_level_failures: Mapping[str, int]
+
+
+@dataclass
+class _Counts:
+    hits: int = 0
+    second_level_hits: int = 0
+    joined: int = 0
+    misses: int = 0
+
+
+class Looked(NamedTuple):
+    """What was found for a request.
+
+    Attributes:
+        key: of its answer, as it is to be drawn.
+        tier: that is to draw it.
+        student: the key of the student's answer.
+        route: None: it was not needed.
+        content: the answer; None: there is none.
+    """
+
+    key: bytes
+    tier: Tier
+    student: bytes
+    route: Route | None
+    content: bytes | None
+
+
+class _OvertakenError(Exception):
+    """The student has answered in the teacher's place; not what waits for the teacher wants."""
+
+
+class CachedAnswers:
+    """Answers that may be given again.
+
+    Attributes:
+        cache, second_level: where they are kept; no second level: None.
+        flights: equal requests that wait for each other.
+
+    Args:
+        config: of the cache.
+        dispatcher: says who would draw.
+        inline_rows: answers of more are written in a thread.
+        second_level: that servers share.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        config: CacheConfig,
+        dispatcher: Dispatcher,
+        inline_rows: int,
+        second_level: SecondLevel | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._dispatcher, self._clock, self._inline_rows = dispatcher, clock, inline_rows
+        self.cache, self.second_level = Cache(config), second_level
+        self.flights, self._counts = Flights(), _Counts()
+
+    def may_have(self, request: CheckedRequest) -> bool:
+        """Whether an answer would be kept: it has a seed, and is not too large."""
+        return request.seeded and request.total <= self.cache.config.most_rows
+
+    def look(self, request: CheckedRequest) -> Looked:
+        """Look for an answer that is here.
+
+        AUTO is given the teacher's answer where there is one: nothing is of higher fidelity, and
+        nothing faster. Else the deadline decides who draws, and the answer is kept as theirs.
+        """
+        keys, now = Keys(request), self._clock()
+        student = keys.drawn_by(Tier.STUDENT, 1)
+        if request.wanted is Wanted.FAST:
+            return Looked(student, Tier.STUDENT, student, None, self.cache.get(student, now))
+        passes = max(1, request.runtime.passes(request.encoded.observed))
+        key = keys.drawn_by(Tier.TEACHER, passes)
+        content = self.cache.get(key, now)
+        if content is not None:
+            return Looked(key, Tier.TEACHER, student, None, content)
+        route = self._dispatcher.route(request)
+        if route.option is not None and route.option.tier is Tier.STUDENT:
+            return Looked(student, Tier.STUDENT, student, route, self.cache.get(student, now))
+        return Looked(key, Tier.TEACHER, student, route, None)
+
+    def must_wait(self, key: bytes) -> bool:
+        """Whether more than this process's cache has to be asked before anything is drawn: an
+        equal request that is underway, or the second level."""
+        return self.second_level is not None or self.flights.underway(key)
+
+    def hit(self, request: CheckedRequest, content: bytes) -> Answer:
+        """An answer that was here."""
+        self._counts.hits += 1
+        return self._again(request, content)
+
+    def joins(self, request: CheckedRequest, content: bytes) -> Answer:
+        """An answer that was drawn for an equal request of the same turn."""
+        self._counts.joined += 1
+        return self._again(request, content)
+
+    def made(self, key: bytes, answer: Answer) -> bytes:
+        """Keep an answer that was drawn; returns what is kept of it."""
+        self._counts.misses += 1
+        content = content_of(answer)
+        self._keep(key, content)
+        return content
+
+    async def answer(
+        self,
+        request: CheckedRequest,
+        draw: Callable[[CheckedRequest, Route | None], Awaitable[Answer]],
+    ) -> Answer:
+        """Wait for an answer: an equal request's, the second level's, or one that is drawn."""
+        found = self.look(request)
+        if found.content is not None:
+            return self.hit(request, found.content)
+        key = found.key
+        answers: list[Answer] = []
+
+        async def make() -> bytes:
+            if (elsewhere := await self._look_elsewhere(request, key)) is not None:
+                self.cache.put(key, elsewhere, self._clock())
+                return elsewhere
+            self._counts.misses += 1
+            answer = await draw(request, found.route)
+            answers.append(answer)
+            if request.total <= self._inline_rows:
+                content = content_of(answer)
+            else:
+                # Many rows are written out of the event loop's way.
+                content = await asyncio.get_running_loop().run_in_executor(
+                    self._dispatcher.student_thread, content_of, answer
+                )
+            overtaken = answer.tier is not found.tier
+            self._keep(found.student if overtaken else key, content)
+            if overtaken:
+                raise _OvertakenError
+            return content
+
+        try:
+            content, of_another = await self.flights.once(key, make, request.work.remaining)
+        except _OvertakenError:
+            return answers[0]
+        if answers:
+            return answers[0]
+        self._counts.joined += of_another
+        return self._again(request, content)
+
+    def statistics(self) -> CacheStatistics:
+        """What it has answered, and what it holds."""
+        return CacheStatistics(
+            **asdict(self._counts),
+            entries=len(self.cache),
+            bytes=self.cache.bytes,
+            evicted=self.cache.evicted,
+            second_level_failures={} if self.second_level is None else self.second_level.failures,
+        )
+
+    def _keep(self, key: bytes, content: bytes) -> None:
+        self.cache.put(key, content, self._clock())
+        if self.second_level is not None:
+            self.second_level.put(key, content)
+
+    async def _look_elsewhere(self, request: CheckedRequest, key: bytes) -> bytes | None:
+        if self.second_level is None:
+            return None
+        found = await self.second_level.get(key, request.work.remaining())
+        if found is None:
+            return None
+        try:
+            pb.SynthesizeResponse.FromString(found)
+        except DecodeError:
+            # Whole, but not what this version of the server writes.
+            self.second_level.corrupt()
+            return None
+        self._counts.second_level_hits += 1
+        return found
+
+    def _again(self, request: CheckedRequest, content: bytes) -> Answer:
+        """An answer that was given before, with this one's own timings."""
+        found = time.perf_counter()
+        kept = pb.SynthesizeResponse.FromString(content)
+        teacher = kept.provenance.tier == pb.TIER_TEACHER
+        route = None
+        if request.explain:
+            options = self._dispatcher.options(request)
+            route = choose(options, request.work.remaining(), request.wanted)
+        return Answer(
+            request,
+            Tier.TEACHER if teacher else Tier.STUDENT,
+            kept.provenance.steps,
+            kept.rows.SerializeToString(),
+            found,
+            route=route,
+            reason=AGAIN,
+            log_likelihood=kept.log_likelihood,
+            cached=True,
+        )
+
+
+def content_of(answer: Answer) -> bytes:
+    """What is kept of an answer; its rows are as the wire has them from now on, to be written no
+    second time."""
+    message = message_of(answer)
+    # What is only this one's: the moment, and the reasons.
+    message.provenance.ClearField("timings")
+    message.provenance.ClearField("routing")
+    answer.rows = message.rows.SerializeToString()
+    return message.SerializeToString()

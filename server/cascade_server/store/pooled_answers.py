@@ -1,0 +1,147 @@
+"""Answers made of pooled rows: what was drawn ahead of time, and what the caller gave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from cascade_proto import synthesis_pb2 as pb
+from cascade_tables import ABSENT
+
+from cascade_server.cascade.answer import Answer, AnsweredRows
+from cascade_server.cascade.dispatch import Dispatcher
+from cascade_server.cascade.request import CheckedRequest
+from cascade_server.cascade.router import Option, choose, fits
+from cascade_server.engines.latency_model import LatencyModel
+from cascade_server.engines.runtime import Runtime
+from cascade_server.store.pool import Demand, Key, Pool, PoolConfig, PoolStatistics, condition_of
+from cascade_server.store.refill import Load, Refill, RefillConfig
+from cascade_server.terms import Tier
+from cascade_server.wire import rows as wire
+from cascade_server.wire.rows import Values
+
+
+class PooledAnswers:
+    """Gives out the rows of a pool, and has it refilled.
+
+    Args:
+        config: of the pool.
+        dispatcher: draws ahead of time.
+        latest: `Runtime.identity` of the releases that rows are made of before anybody has asked.
+        load: what the server does beside it, as for `Refill`.
+        clock: monotonic seconds.
+
+    Attributes:
+        pool, refill: what there is, and who makes it.
+        model: seconds that it takes to give out so many rows.
+    """
+
+    def __init__(
+        self,
+        config: PoolConfig,
+        dispatcher: Dispatcher,
+        latest: Sequence[str],
+        load: Callable[[float], Load],
+        clock: Callable[[], float] = time.monotonic,
+        refill: RefillConfig | None = None,
+    ) -> None:
+        self._dispatcher, self._clock = dispatcher, clock
+        self._refilling: asyncio.Task[None] | None = None
+        refill = refill or RefillConfig()
+        runtimes = {runtime.identity: runtime for runtime in dispatcher.engines}
+        self.pool = Pool(config, list(runtimes))
+        self.model = LatencyModel()
+        self._demand = Demand(refill.half_life, now=clock())
+        self.refill = Refill(
+            self.pool, self._demand, runtimes, latest, dispatcher.draw_ahead, load, refill
+        )
+
+    def start(self) -> None:
+        """Begin to refill the pool; inside an event loop."""
+        self._refilling = asyncio.create_task(self.refill.run())
+
+    async def stop(self) -> None:
+        """Make no more rows."""
+        if self._refilling is not None:
+            self._refilling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._refilling
+
+    def may_have(self, request: CheckedRequest) -> bool:
+        """Whether pooled rows can answer a request: of one with a seed never; only the teacher
+        itself scores what is given; and nothing is to be drawn of what is known."""
+        return (
+            not request.seeded
+            and not request.log_likelihood
+            and request.total <= self.pool.config.most_rows
+            and (len(request.given) < request.runtime.columns or not request.encoded.observed.all())
+        )
+
+    def answer(self, request: CheckedRequest) -> Answer | None:
+        """An answer of pooled rows; None: there are too few, or it would be late."""
+        keys, now = keys_of(request), self._clock()
+        for key in keys:
+            self._demand.note(key, request.draws, now)
+        seconds, remaining = self.model.tail(request.total), request.work.remaining()
+        if not fits(seconds, remaining):
+            return None
+        taken = self.pool.take(keys, request.draws, now)
+        if taken is None:
+            return None
+        found = time.perf_counter()
+        route = None
+        if request.explain:
+            option = Option(Tier.TEACHER, taken.steps, seconds, from_pool=True)
+            options = (option, *self._dispatcher.options(request))
+            route = choose(options, remaining, request.wanted)
+        rows = pooled_rows(request, taken.contents)
+        answer = Answer(
+            request, Tier.TEACHER, taken.steps, rows, found, route=route, from_pool=True
+        )
+        self.model.observe(request.total, time.perf_counter() - request.encoded_at)
+        return answer
+
+    def statistics(self) -> PoolStatistics:
+        """Of the pool."""
+        return self.pool.statistics()
+
+
+def keys_of(request: CheckedRequest) -> list[Key]:
+    """What each row of a request needs of the pool."""
+    release, encoded = request.runtime.identity, request.encoded
+    if request.rows == 1:
+        return [Key(release, condition_of(encoded.tokens, encoded.observed))]
+    rows = zip(encoded.tokens, encoded.observed, strict=True)
+    return [Key(release, condition_of(*row)) for row in rows]
+
+
+def pooled_rows(request: CheckedRequest, contents: Sequence[bytes]) -> AnsweredRows:
+    """The columns that were asked for, of pooled rows: `request.total` serialized `pb.Rows`."""
+    names, runtime = request.names, request.runtime
+    kinds, every_name = runtime.release.codec.kinds, runtime.release.codec.schema.names
+    if len(contents) == 1 and not request.given and names == every_name:
+        return contents[0]
+    pooled = [_cells(content, runtime) for content in contents]
+    out: dict[str, Values] = {}
+    for name in names:
+        given = request.given.get(name)
+        if given is None:
+            out[name] = [row[name] for row in pooled]
+            continue
+        every = wire.given_values(given, kinds[name], request.draws)
+        out[name] = [
+            row[name] if value is ABSENT else value
+            for row, value in zip(pooled, every, strict=True)
+        ]
+    return out
+
+
+def _cells(content: bytes, runtime: Runtime) -> Mapping[str, object]:
+    """The drawn values of one row; None for NULL."""
+    fields, out = runtime.fields, {}
+    for column in pb.Rows.FromString(content).columns:
+        name = column.name
+        out[name] = None if column.states else getattr(column, fields[name]).values[0]
+    return out

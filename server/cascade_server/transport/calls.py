@@ -1,0 +1,61 @@
+"""What a connection asks of the server that it belongs to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import grpc
+
+from cascade_server.transport.budgets import Held, Inflation
+from cascade_server.transport.call import Call
+from cascade_server.transport.headers import Head
+from cascade_server.transport.limits import TransportLimits
+from cascade_server.transport.rpc import Rpc
+
+if TYPE_CHECKING:
+    from cascade_server.transport.connection import Connection
+
+
+class Calls(Protocol):
+    """Who is told of calls.
+
+    Attributes:
+        limits: of everything.
+        held: bytes that are kept for all connections together.
+        inflation: paces the inflating of messages.
+    """
+
+    limits: TransportLimits
+    held: Held
+    inflation: Inflation
+
+    def handler(self, path: str) -> Any:
+        """Handles a method; None: nobody does."""
+
+    def refuses(self, head: Head) -> bytes | None:
+        """The block that ends a call of which nothing but its head has come; None: it may go on."""
+
+    def came(self, rpc: Rpc) -> None:
+        """A unary call has sent all; a streaming one has begun."""
+
+    def refused(self, call: Call, code: grpc.StatusCode) -> None:
+        """A call has been ended that nobody was told of, for no fault of its caller's."""
+
+    def gives_away(self, connection: int) -> bool:
+        """Whether a connection, by its file descriptor, is another process's now."""
+
+    def opened(self, connection: Connection) -> None:
+        """A connection has been made.
+
+        Raises:
+            Broken: there are too many.
+        """
+
+    def closed(self, connection: Connection) -> None:
+        """A connection is no more."""
+
+    def heard(self) -> None:
+        """A connection has read what has come."""
+
+    def behind(self, connection: Connection) -> None:
+        """A connection has more to go through than a turn allows; its `work` is to be called."""

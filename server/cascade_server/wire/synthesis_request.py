@@ -1,0 +1,113 @@
+"""A request for rows as plain values, whatever message it came in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from cascade_proto import synthesis_pb2 as pb
+
+from cascade_server.errors import BadRequest
+from cascade_server.terms import ServiceClass, Wanted
+from cascade_server.wire.rows import read_rows
+
+WANTED = {
+    pb.FIDELITY_AUTO: Wanted.AUTO,
+    pb.FIDELITY_FAST: Wanted.FAST,
+    pb.FIDELITY_FULL: Wanted.FULL,
+}
+
+
+class Heading(NamedTuple):
+    """What is known of a request before its rows are read: who is to answer, and until when.
+
+    Attributes:
+        table, version: of the release; version 0: whichever answers who names none.
+        service: what it counts as.
+        seed: None where the caller named none.
+        timeout: microseconds from when it is taken up; 0: only the call's own deadline holds.
+        rows: that are to be drawn, unchecked: they may be more than are allowed.
+    """
+
+    table: str
+    version: int
+    service: ServiceClass
+    seed: int | None
+    timeout: int
+    rows: int
+
+
+@dataclass(slots=True)
+class SynthesisRequest:
+    """Rows that are to be completed.
+
+    Attributes:
+        rows: how many, n.
+        given: n values of each column that is known in some row, by name: numbers, booleans and
+            text as they are, a datetime as microseconds since 1970-01-01 UTC; None is NULL, and
+            `cascade_tables.ABSENT` a value that is to be drawn.
+        names: columns to return, in their order; none: all.
+        draws: completions of each row.
+        seed: None: any.
+        wanted: the fidelity.
+        log_likelihood: whether ln p(given) is wanted of each row.
+        explain: whether the answer is to say why it was drawn as it was.
+        offline: nobody waits for it, and it yields to those that somebody waits for.
+    """
+
+    rows: int
+    given: Mapping[str, list[Any]] = field(default_factory=dict)
+    names: Sequence[str] = ()
+    draws: int = 1
+    seed: int | None = None
+    wanted: Wanted = Wanted.AUTO
+    log_likelihood: bool = False
+    explain: bool = False
+    offline: bool = False
+
+
+def seed_of(request: pb.SynthesizeRequest) -> int | None:
+    """The seed that the caller named; None: none."""
+    return request.seed if request.HasField("seed") else None
+
+
+def heading_of(request: pb.SynthesizeRequest) -> Heading:
+    """Read no more of a message than who is to answer it."""
+    full = request.fidelity == pb.FIDELITY_FULL or request.log_likelihood
+    service = ServiceClass.FULL if full else ServiceClass.REALTIME
+    return Heading(
+        request.table,
+        request.version,
+        service,
+        seed_of(request),
+        request.timeout_microseconds,
+        request.rows.count * (request.draws or 1),
+    )
+
+
+def read_request(request: pb.SynthesizeRequest, fields: Mapping[str, str]) -> SynthesisRequest:
+    """Read the rest of a message.
+
+    Args:
+        request: as it came.
+        fields: of `Column`, which one holds the values of each of the table's columns.
+
+    Raises:
+        BadRequest: names the field, its value and what is allowed.
+    """
+    wanted = WANTED.get(request.fidelity)
+    if wanted is None:
+        raise BadRequest(
+            f"fidelity is {request.fidelity}; allowed: {', '.join(pb.Fidelity.keys())}"
+        )
+    return SynthesisRequest(
+        request.rows.count,
+        read_rows(request.rows, fields),
+        request.columns,
+        request.draws if request.HasField("draws") else 1,
+        seed_of(request),
+        wanted,
+        request.log_likelihood,
+        request.explain,
+    )

@@ -1,0 +1,205 @@
+"""The turns that requests of all edges share, without a server."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+from cascade_server.cascade.admission import LimitConfig
+from cascade_server.cascade.gate import Gate
+from cascade_server.errors import TooMuch
+from cascade_server.services.exchange import Exchange
+from cascade_server.services.turns import Turns
+
+
+class Clock:
+    """Goes on by as much as it is told at each look."""
+
+    def __init__(self, *steps: float) -> None:
+        self.now, self._steps = 0.0, list(steps)
+
+    def __call__(self) -> float:
+        if self._steps:
+            self.now += self._steps.pop(0)
+        return self.now
+
+
+class Caller:
+    """Somebody who may be patient, or gone."""
+
+    paused = False
+
+    def __init__(self, patient: bool = False, gone: bool = False) -> None:
+        self.patient, self.gone = patient, gone
+        self.opens = True
+
+    def open(self) -> bool:
+        return self.opens
+
+    def wait_for(self, work: Coroutine[Any, Any, None]) -> None:
+        work.close()
+
+
+class Bench:
+    """Turns whose event loop is a list, and what they have had answered."""
+
+    def __init__(self, most: int = 2, clock: Clock | None = None, room: int | None = None) -> None:
+        self.gate = Gate(LimitConfig(promised=50e-3))
+        if room is not None:
+            self.gate.room = lambda: room  # type: ignore[method-assign]
+        self.soon: list[Callable[[], None]] = []
+        self.answered: list[tuple[list[str], int]] = []
+        self.gone: list[str] = []
+        self.started = 0
+        answering = Mock(answer=self.answer, gave_up=lambda each: self.gone.append(each.message))
+        self.turns = Turns(answering, lambda: self.gate, most, clock or Clock(), self.soon.append)
+
+    def answer(self, exchanges: Sequence[Any], waiting: int) -> int:
+        self.answered.append(([each.message for each in exchanges], waiting))
+        return self.started
+
+    def add(self, name: Any, deadline: float = math.inf, caller: Any = None) -> None:
+        self.turns.add(Exchange(name, caller or Caller(), 0.0, deadline))
+
+    def turn(self) -> None:
+        """One turn of the event loop."""
+        due, self.soon[:] = list(self.soon), []
+        for each in due:
+            each()
+
+
+class TestOrder:
+    """What comes together is answered together."""
+
+    def test_all_that_has_come_before_the_turn(self) -> None:
+        bench = Bench(most=16)
+        for name in "abc":
+            bench.add(name)
+        assert not bench.answered
+        bench.turn()
+        assert bench.answered == [(["a", "b", "c"], 0)]
+
+    def test_the_nearest_deadlines_come_first_and_the_others_wait(self) -> None:
+        bench = Bench(most=3)
+        for name, deadline in (("never", math.inf), ("30", 30.0), ("10", 10.0), ("20", 20.0)):
+            bench.add(name, deadline)
+        bench.turn()
+        bench.turn()
+        assert bench.answered == [(["10", "20", "30"], 1), (["never"], 0)]
+
+    def test_who_has_gone_takes_nobodys_place(self) -> None:
+        bench = Bench(most=2)
+        bench.add("gone", 1.0, Caller(gone=True))
+        for name in "abc":
+            bench.add(name, 5.0)
+        bench.turn()
+        assert bench.gone == ["gone"]
+        assert bench.answered == [(["a", "b"], 1)]
+
+    def test_what_cannot_be_opened_is_not_answered(self) -> None:
+        bench, damaged = Bench(), Caller()
+        damaged.opens = False
+        bench.add("damaged", caller=damaged)
+        bench.add("whole")
+        bench.turn()
+        assert bench.answered == [(["whole"], 0)]
+
+    def test_what_is_not_to_be_opened_yet_waits_and_keeps_nobody_waiting(self) -> None:
+        bench, inflated = Bench(), Caller()
+        inflated.paused = True
+        bench.add("large", caller=inflated)
+        bench.add("small")
+        bench.turn()
+        inflated.paused = False
+        bench.turn()
+        assert bench.answered == [(["small"], 1), (["large"], 0)]
+
+
+class TestRoom:
+    """The patient wait for room; others are told that there is none."""
+
+    def test_the_patient_are_not_taken_where_there_is_no_room(self) -> None:
+        bench = Bench(most=16, room=1)
+        bench.add("unary")
+        bench.add("streamed", caller=Caller(patient=True))
+        bench.add("other unary")
+        bench.turn()
+        assert bench.answered == [(["unary", "other unary"], 1)]
+        bench.turn()
+        assert bench.answered[1:] == [(["streamed"], 0)]
+
+    def test_tasks_that_have_not_begun_take_room(self) -> None:
+        bench = Bench(room=8)
+        bench.started = 3
+        bench.add("a")
+        bench.turn()
+        assert bench.turns.room() == 8 - 3
+        bench.turn()
+        assert bench.turns.room() == 8
+
+    def test_while_nothing_is_loaded_all_may_wait_to_be_told_so(self) -> None:
+        turns = Turns(Mock(), lambda: None, soon=lambda _: None)
+        assert turns.room() == math.inf
+        turns.admit(0.0, 1e-9)
+
+
+class TestTheDoor:
+    """A request whose turn would come too late is refused before it is read."""
+
+    @pytest.fixture
+    def bench(self) -> Bench:
+        """Eight wait, at a millisecond each."""
+        bench = Bench()
+        bench.gate.turned(1e-3, 1)
+        for number in range(8):
+            bench.add(number)
+        return bench
+
+    def test_by_what_is_left_to_it(self, bench: Bench) -> None:
+        bench.turns.admit(10.0, 10.0 + 12e-3)
+        with pytest.raises(TooMuch):
+            bench.turns.admit(10.0, 10.0 + 10e-3)
+
+    def test_by_what_is_promised_unless_it_is_patient(self, bench: Bench) -> None:
+        for number in range(8, 12):
+            bench.add(number)
+        with pytest.raises(TooMuch):
+            bench.turns.admit(0.0, math.inf)
+        bench.turns.admit(0.0, math.inf, patient=True)
+        with pytest.raises(TooMuch):
+            bench.turns.admit(0.0, 14e-3, patient=True)
+
+
+class TestPace:
+    """Turns tell the gate how fast requests are answered."""
+
+    def test_where_others_wait_from_one_to_the_next(self) -> None:
+        """To refuse calls in between takes time too."""
+        told: list[tuple[float, int]] = []
+        bench = Bench(most=2, clock=Clock(10.0, 0.25, 0.5, 0.25))
+        bench.gate.turned = lambda seconds, left: told.append((seconds, left))  # type: ignore[method-assign]
+        for name in "abc":
+            bench.add(name)
+        bench.turn()  # at 10.0, leaves one
+        bench.turn()  # begins at 10.25, ends at 10.75
+        assert told == [(0.25 / 2, 1), (0.5, 0)]
+
+    def test_what_is_to_be_done_after_a_turn(self) -> None:
+        """So that answers of one turn leave together."""
+        bench, done = Bench(), list[str]()
+        bench.turns.then(lambda: done.append("at once"))
+        assert done == ["at once"]
+        answer = bench.answer
+
+        def answering(exchanges: Sequence[Any], waiting: int) -> int:
+            bench.turns.then(lambda: done.append("after"))
+            done.append("in the turn")
+            return answer(exchanges, waiting)
+
+        bench.turns._answering.answer = answering  # type: ignore[method-assign]
+        bench.add("a")
+        bench.turn()
+        assert done == ["at once", "in the turn", "after"]
