@@ -205,7 +205,7 @@ class Codec:
             name for name, values in columns.items() if not self._put(name, values, numbers, known)
         }
         tokens, unknown = self.rows.encode(numbers.T)
-        if np.count_nonzero(unknown):
+        if unknown is not None:
             by_value |= {
                 self.schema.names[at] for at in np.flatnonzero(unknown.any(axis=0)).tolist()
             }
