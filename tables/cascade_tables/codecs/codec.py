@@ -287,16 +287,19 @@ class Codec:
         places = [self._places[name] for name in names]
         binned = [place.column for place in places if place.codec.listed is None]
         found: Iterator[tuple[NDArray[Any], NDArray[np.bool_]]] = iter(())
-        if binned:
+        together = len(binned) > 1
+        if together:
             found = self._decode_binned(tokens, binned, rng)
         out = {}
         for name, place in zip(names, places, strict=True):
             column = place.codec.column
-            if place.codec.listed is None:
+            if place.codec.listed is not None:
+                out[name] = place.codec.decode(tokens[:, place.slots], None)
+            elif together:
                 values, null = next(found)
                 out[name] = ColumnData(typed(column.kind, values), null, column.dtype)
             else:
-                out[name] = place.codec.decode(tokens[:, place.slots], None)
+                out[name] = place.codec.decode(tokens[:, place.slots], rng.random(len(tokens)))
         return out
 
     def _decode_binned(
