@@ -7,7 +7,6 @@ from typing import Any
 import grpc
 import pytest
 from cascade_proto import inference_pb2 as pb
-from cascade_proto import synthesis_pb2
 from cascade_proto.inference_pb2_grpc import GRPCInferenceServiceStub
 from cascade_server.config import ServerConfig
 from cascade_server.server import Server
@@ -131,10 +130,7 @@ async def test_it_is_live_before_it_is_ready(repository: Any) -> None:
 
 
 def test_a_number_that_is_null_is_not_a_number() -> None:
-    column = synthesis_pb2.Column(name="amount", states=bytes([0, NULL]))
-    column.doubles.values.extend([1.5, 0.0])
-    answer = synthesis_pb2.SynthesizeResponse(rows=synthesis_pb2.Rows(count=2, columns=[column]))
     schema = Schema((Column("amount", Kind.CONTINUOUS, True, "double"),), ())
-    amount, state = to_tensors(answer, (), schema)
+    amount, state = to_tensors({"amount": [1.5, None]}, (), (), schema)
     assert str(amount.values) == "[1.5 nan]"
     assert (state.name, list(state.values)) == ("amount.state", [0, NULL])
