@@ -195,6 +195,6 @@ def check_names(schema: Schema, names: Sequence[str]) -> tuple[str, ...]:
         if name not in every:
             raise schema.unknown(name)
     if len(set(names)) < len(names):
-        twice = next(name for at, name in enumerate(names) if name in names[:at])
+        twice = next(name for place, name in enumerate(names) if name in names[:place])
         raise BadRequest(f"columns: {shown(twice)} is named twice")
     return tuple(names)

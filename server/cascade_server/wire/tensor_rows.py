@@ -91,14 +91,14 @@ def _wanted(outputs: Sequence[str], columns: Mapping[str, Column]) -> list[str]:
     for name in outputs:
         if name == LOG_LIKELIHOOD and name not in columns:
             continue
-        of = name if name in columns else name.removesuffix(STATE)
-        if of not in columns:
+        column = name if name in columns else name.removesuffix(STATE)
+        if column not in columns:
             raise BadRequest(
                 f"output {shown(name)} is unknown; "
                 f"allowed: a column, a column's name and {STATE!r}, "
                 f"and {LOG_LIKELIHOOD!r}; the columns are: {', '.join(columns)}"
             )
-        out[of] = None
+        out[column] = None
     return list(out)
 
 
