@@ -246,10 +246,12 @@ class Call:
             Refused: as `Inbox.take`; or there is no room for what was inflated.
         """
         inbox, before = self.inbox, self.holds + self.inbox.extra
-        message = inbox.take()
+        try:
+            message = inbox.take()
+        finally:
+            if inbox.inflated:
+                self._wire.inflation.spent(inbox.inflated)
         size = len(message)
-        if inbox.inflated:
-            self._wire.inflation.spent(size)
         kept = size if inbox.inflated or size > self._limits.ahead_bytes else 0
         if self.ended:
             return message

@@ -57,5 +57,8 @@ class Calls(Protocol):
     def heard(self) -> None:
         """A connection has read what has come."""
 
+    def has_time(self) -> bool:
+        """Whether there is time left in this turn for what has just been read."""
+
     def behind(self, connection: Connection) -> None:
         """A connection has more to go through than a turn allows; its `work` is to be called."""

@@ -50,6 +50,8 @@ log = logging.getLogger("cascade.server")
 
 # Unsent bytes above which nothing more is read or sent.
 UNSENT_BYTES = 256 * 1024
+# Bytes of a read after which others are read first.
+MUCH_BYTES = 64 * 1024
 LAST_PING = b"cascade!"
 
 
@@ -153,7 +155,11 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         self._session.receive(data)
-        if not self._is_behind and self.work():
+        if self._is_behind:
+            return
+        more = not self._calls.has_time() or self.work()
+        # Who fills the system's buffers would else be read again and again in this turn.
+        if (more or len(data) >= MUCH_BYTES) and not self._closing:
             self._is_behind = True
             self._transport.pause_reading()
             self._calls.behind(self)

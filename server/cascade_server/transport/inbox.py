@@ -182,9 +182,9 @@ class Inbox:
         elif end > self._ahead:
             # What was taken is let go in large steps, so that each byte is moved once or twice.
             self._buffer, self._start = self._buffer[end:], 0
+        self.inflated = 0
         if flag:
             body = self._inflate(body)
-        self.inflated = len(body) if flag else 0
         if not self._single:
             self._look()
         return body
@@ -215,6 +215,7 @@ class Inbox:
             raise Refused(
                 grpc.StatusCode.INVALID_ARGUMENT, f"a message that is no {self._encoding}"
             ) from exc
+        self.inflated = len(out)
         if not inflater.eof and len(out) <= most:
             raise Refused(
                 grpc.StatusCode.INVALID_ARGUMENT, f"a message whose {self._encoding} is cut short"

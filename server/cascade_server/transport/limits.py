@@ -47,6 +47,8 @@ class TransportLimits:
         stall_seconds: in which the peer is to take 16 KiB of an answer, or all that is left of it.
         idle_seconds: without a call, after which a connection is asked to end.
         turn_seconds: that a connection's frames may take before others have their turn.
+        reading_seconds: that the frames of all connections may take as they are read, in a turn of
+            the event loop.
         backlog_seconds: that all frames which have waited may take, before new ones are read.
         inflation: times as large as it is sent that a compressed message may be, above a mebibyte;
             what compresses better than that is made to do harm.
@@ -74,6 +76,7 @@ class TransportLimits:
     stall_seconds: float = ServerConfig.stall_seconds
     idle_seconds: float = ServerConfig.connection_idle_seconds
     turn_seconds: float = 0.001
+    reading_seconds: float = 0.004
     backlog_seconds: float = 0.002
     inflation: int = 100
     inflated_a_turn: int = MIB

@@ -103,6 +103,8 @@ class TransportServer:
         self._turns = CallTurns(grouped, self._soon, clock)
         self._lingering = linger or LingerConfig()
         self._behind: deque[Connection] = deque()
+        # Until when what is read in this turn of the event loop is gone through at once.
+        self._reads_until: float | None = None
         self._checking: asyncio.TimerHandle | None = None
         self._max_age, self._rng = max_age, rng
         self._ages: dict[Connection, asyncio.TimerHandle] = {}
@@ -304,10 +306,22 @@ class TransportServer:
             self._refusing(call.head, call.arrived, call.deadline, code)
 
     def behind(self, connection: Connection) -> None:
-        """A connection has more to go through than a turn allows."""
-        self._behind.append(connection)
+        """A connection has more to go through than a turn allows; it is before those that have
+        had a turn since they came here, for who sends little is to wait little."""
+        self._behind.appendleft(connection)
         if len(self._behind) == 1:
             self._loop.call_soon(self._catch_up)
+
+    def has_time(self) -> bool:
+        """Whether there is time left in this turn for what has just been read."""
+        now = self._clock()
+        if self._reads_until is None:
+            self._reads_until = now + self.limits.reading_seconds
+            self._loop.call_soon(self._read_anew)
+        return now <= self._reads_until
+
+    def _read_anew(self) -> None:
+        self._reads_until = None
 
     def _catch_up(self) -> None:
         """Go through what has waited, a connection at a time, and leave time for the others."""

@@ -286,24 +286,17 @@ class StudentBatch:
             if request.options.only is not None:
                 absent[parts[-1]] &= request.options.only
 
-        columns = np.flatnonzero(absent.any(axis=0))
-        binned = columns[self._numbers.binned[columns]]
-        if rngs is None:
-            uniform = self._unseeded.inside(len(binned), len(values))
-        else:
-            uniform = np.zeros((len(binned), len(values)))
+        def uniform(columns: NDArray[np.intp]) -> NDArray[np.float64]:
+            if rngs is None:
+                return self._unseeded.inside(len(columns), len(values))
+            out = np.zeros((len(columns), len(values)))
             for rng, part in zip(rngs, parts, strict=True):
                 # Of those of a request's columns that are to be drawn, as when it is alone.
-                which = absent[part][:, binned].any(axis=0)
-                shape = np.count_nonzero(which), part.stop - part.start
-                uniform[which, part] = rng.random(shape)
-        if len(columns):
-            found, null = self._numbers.decode(drawn, columns, uniform)
-            here = absent[:, columns]
-            values[:, columns] = np.where(here, found, values[:, columns])
-            if states is not None:
-                drawn_states = null * np.uint8(NULL_STATE)
-                states[:, columns] = np.where(here, drawn_states, states[:, columns])
+                which = absent[part][:, columns].any(axis=0)
+                out[which, part] = rng.random((np.count_nonzero(which), part.stop - part.start))
+            return out
+
+        self._numbers.decode(drawn, values, states, absent, uniform)
         for rng in rngs or ():
             recycle(rng)
         tensors = self._columns.tensors(wanted - self._of_rows, values, states)

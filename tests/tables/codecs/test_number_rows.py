@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cascade_proto.cells import ABSENT_STATE, NULL_STATE
 from cascade_tables import ABSENT, Codec, Kind, ValueNotAllowed, load_release
 from cascade_tables.codecs.number_rows import MANY_ROWS
 from hypothesis import given, settings
@@ -162,14 +163,25 @@ def test_numbers_are_the_columns(case: tuple[Codec, NDArray[np.int32], list[str]
     codec, tokens, names, seed = case
     columns = np.array(sorted(codec.schema.names.index(name) for name in names), np.intp)
     ordered = [codec.schema.names[column] for column in columns.tolist()]
-    binned = int(codec.rows.binned[columns].sum())
-    uniform = np.random.default_rng(seed).random((binned, len(tokens)))
-    numbers, null = codec.rows.decode(tokens, columns, uniform)
+    binned = columns[codec.rows.binned[columns]].tolist()
+    rng = np.random.default_rng(seed)
+
+    def uniform(asked: NDArray[np.intp]) -> NDArray[np.float64]:
+        assert asked.tolist() == binned
+        return rng.random((len(asked), len(tokens)))
+
+    shape = len(tokens), len(codec.columns)
+    where = np.zeros(shape, np.bool_)
+    where[:, columns] = True
+    numbers, states = np.full(shape, 0.25), np.full(shape, ABSENT_STATE, np.uint8)
+    codec.rows.decode(tokens, numbers, states, where, uniform)
+    assert (numbers[~where] == 0.25).all()
+    assert (states[~where] == ABSENT_STATE).all()
     table = codec.decode_columns(tokens, np.random.default_rng(seed), ordered)
-    for place, name in enumerate(ordered):
+    for place, name in zip(columns.tolist(), ordered, strict=True):
         expected = codec.rows.to_numbers(codec.schema.names.index(name), table[name])
         np.testing.assert_array_equal(numbers[:, place], expected)
-        np.testing.assert_array_equal(null[:, place], table[name].null)
+        np.testing.assert_array_equal(states[:, place] == NULL_STATE, table[name].null)
 
 
 @settings(deadline=None)
