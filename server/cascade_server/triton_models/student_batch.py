@@ -12,14 +12,13 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.cells import ABSENT_STATE, NULL_STATE, OBSERVED_STATE
 from numpy.typing import NDArray
 
-from cascade_server.cascade.packing import fill_provenance
+from cascade_server.cascade.answer import provenance_of
 from cascade_server.engines.noise import new_seed, recycle, stream
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
-from cascade_server.terms import Wanted
+from cascade_server.terms import Tier, Wanted
 from cascade_server.triton_models.column_tensors import ColumnInputs, ColumnTensors
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor, States, Values
 from cascade_server.triton_models.table_requests import PROVENANCE, Outputs, provenance
@@ -317,6 +316,5 @@ class StudentBatch:
     def _provenance(self, request: BatchRequest) -> NDArray[Any]:
         """Where a request's rows come from."""
         assert request.seed is not None
-        said = pb.Provenance()
-        fill_provenance(said, self._runtime, False, 1, request.seed)
-        return np.array([[provenance(said)]], object)
+        said = provenance_of(self._runtime, Tier.STUDENT, 1, request.seed)
+        return np.array([[provenance(self._runtime, said)]], object)
