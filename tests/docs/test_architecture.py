@@ -159,3 +159,24 @@ def test_a_room_is_no_hall(tree: Tree) -> None:
             and not path.endswith("__init__.py")
         ]
         assert len(own) <= 18, f"{room.name} has {len(own)} files"
+
+
+def test_the_walks_pass_files_that_are_there() -> None:
+    """A path begins at the repository's root, or in the server; a name alone is some file's."""
+    walks = MAP.split("\n## Four walks\n", 1)[1]
+    names = {
+        path.name
+        for folder, package in PACKAGES.items()
+        for path in (ROOT / folder / package).rglob("*.py")
+    }
+    for step in re.findall(r"`([\w/]+\.py|[\w/]+/)`", walks):
+        here = [ROOT / step, ROOT / "server/cascade_server" / step]
+        assert any(path.exists() for path in here) or step in names, step
+
+
+def test_a_walk_is_short() -> None:
+    walks = MAP.split("\n## Four walks\n", 1)[1].split("\n### ")[1:]
+    assert len(walks) == 4
+    for walk in walks:
+        lines = [line for line in walk.strip().split("\n")[1:] if line]
+        assert len(lines) <= 12, walk.split("\n")[0]

@@ -27,7 +27,7 @@ from operator import attrgetter
 # the rest is for what the prediction does not know.
 MARGIN = 0.8
 # A call whose turn has come is dropped if less is left than this share of what answers take.
-PLAINLY_LATE = 0.5
+PLAINLY_LATE = 0.8
 # Weight of the newest answer in what is known of the pace and of how long answers take.
 NEWEST = 1 / 32
 # How much of the way to a newer, longer time the best one goes.
@@ -261,13 +261,16 @@ class TurnQueue:
             if full and self._waiting:
                 probing = PROBING if self.limit >= self._allowed else 1
                 self.limit = min(self.limits.most, self.limit + 1 / (probing * self.limit))
-        elif sent > self._shrunk:
+            return
+        answers = self._answers.get(kind)
+        if end is End.LATE and answers is not None:
+            # It would have taken longer still.
+            answers.mean += NEWEST * max(0.0, now - sent - answers.mean)
+        if sent > self._shrunk:
             if end is End.REFUSED:
                 self._shrink(now, REFUSED)
-            elif end is End.LATE:
-                answers = self._answers.get(kind)
-                if answers is not None and now - sent > ENOUGH * answers.best:
-                    self._shrink(now, LATE)
+            elif end is End.LATE and answers is not None and now - sent > ENOUGH * answers.best:
+                self._shrink(now, LATE)
 
     def _shrink(self, now: float, share: float) -> None:
         self.limit = max(1.0, share * self.limit)

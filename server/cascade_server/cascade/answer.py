@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 
 from cascade_server.cascade.request import CheckedRequest
 from cascade_server.cascade.router import Option, Route
-from cascade_server.engines.runtime import Tokens
+from cascade_server.engines.runtime import Runtime, Tokens
 from cascade_server.terms import Tier
 from cascade_server.wire import rows as wire
 from cascade_server.wire.rows import Values
 
 # Columns by name, in the order in which they are returned; or `pb.Rows`, serialized.
 AnsweredRows: TypeAlias = Mapping[str, Values] | bytes
+# A parameter of a response.
+Told: TypeAlias = bool | int | float | str
 
 
 class Drawn(NamedTuple):
@@ -75,6 +77,29 @@ class Answer:
         if isinstance(self.rows, bytes):
             return wire.read_rows(pb.Rows.FromString(self.rows), self.request.runtime.fields)
         return self.rows
+
+    def provenance(self) -> dict[str, Told]:
+        """Where the rows come from, as parameters of a response; see `Provenance` of the wire."""
+        request = self.request
+        out = provenance_of(request.runtime, self.tier, self.steps, request.seed)
+        if self.from_pool:
+            del out["seed"]
+            out["from_pool"] = True
+        if self.cached:
+            out["cached"] = True
+        if request.encoded.notices:
+            out["notices"] = "\n".join(request.encoded.notices)
+        if self.route is not None:
+            out["reason"] = self.reason or self.route.reason
+        return out
+
+
+def provenance_of(runtime: Runtime, tier: Tier, steps: int, seed: int) -> dict[str, Told]:
+    """What there is to say of rows that a tier has just drawn with a seed."""
+    out: dict[str, Told] = {"synthetic": True, "tier": str(tier), "steps": steps, "seed": seed}
+    if (epsilon := runtime.release.manifest.epsilon) is not None:
+        out["epsilon"] = epsilon
+    return out
 
 
 def drawn_answer(request: CheckedRequest, drawn: Drawn) -> Answer:

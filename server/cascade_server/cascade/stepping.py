@@ -75,12 +75,13 @@ def burns(report: Report) -> dict[str, Burn]:
     """
     found: dict[str, Burn] = {}
     for status in report.statuses:
-        of = status.objective
-        if of.service is not ServiceClass.REALTIME or of.kind is Kind.FIDELITY:
+        objective = status.objective
+        if objective.service is not ServiceClass.REALTIME or objective.kind is Kind.FIDELITY:
             continue
         events = status.windows[WINDOW]
         burn = Burn(status.burn_rates[WINDOW], events.total - events.good)
-        found[of.table] = max(found.get(of.table, Burn()), burn, key=lambda each: each.rate)
+        before = found.get(objective.table, Burn())
+        found[objective.table] = max(before, burn, key=lambda each: each.rate)
     return found
 
 

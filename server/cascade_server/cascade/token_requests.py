@@ -93,12 +93,12 @@ def _noise(noise: Noise, rows: int) -> Noise:
 
 def handed(noise: Noise) -> NoiseSource:
     """Noise that the caller sent, a part after another."""
-    at = 0
+    taken = 0
 
     def part(shape: tuple[int, int]) -> Noise:
-        nonlocal at
-        at += shape[0]
-        return noise[at - shape[0] : at]
+        nonlocal taken
+        taken += shape[0]
+        return noise[taken - shape[0] : taken]
 
     return part
 

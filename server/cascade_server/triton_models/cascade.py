@@ -25,7 +25,6 @@ from cascade_tables.releases.triton_files import MAX_BATCH, TEACHER_BATCH
 from numpy.typing import NDArray
 
 from cascade_server.cascade.answer import Drawn, drawn_answer
-from cascade_server.cascade.packing import message_of
 from cascade_server.cascade.request import CheckedRequest, check
 from cascade_server.cascade.router import Route, choose, patience
 from cascade_server.config import ServerConfig
@@ -329,9 +328,9 @@ class TritonPythonModel:
         option = job.route.option
         assert option is not None
         drawn = Drawn(tokens, option, job.route, likelihood, 0.0, time.perf_counter())
-        response = message_of(drawn_answer(job.request, drawn))
+        answered = drawn_answer(job.request, drawn)
         recycle(job.request.rng)
-        found = table_requests.to_outputs(response, job.wanted, self._row)
+        found = table_requests.to_outputs(answered, job.wanted, self._row)
         return backend.reply({name: backend.array_of(each) for name, each in found.items()})
 
     async def _answer_by_teacher(self, slow: Sequence[tuple[Sender, Job]]) -> None:

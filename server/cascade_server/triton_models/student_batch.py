@@ -12,14 +12,13 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.cells import ABSENT_STATE, NULL_STATE, OBSERVED_STATE
 from numpy.typing import NDArray
 
-from cascade_server.cascade.packing import fill_provenance
+from cascade_server.cascade.answer import provenance_of
 from cascade_server.engines.noise import new_seed, recycle, stream
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
-from cascade_server.terms import Wanted
+from cascade_server.terms import Tier, Wanted
 from cascade_server.triton_models.column_tensors import ColumnInputs, ColumnTensors
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor, States, Values
 from cascade_server.triton_models.table_requests import PROVENANCE, Outputs, provenance
@@ -215,7 +214,7 @@ class StudentBatch:
             known = states != ABSENT_STATE
             values = np.where(states == OBSERVED_STATE, values, np.nan)
         tokens, unknown = self._numbers.encode(values)
-        return None if np.count_nonzero(unknown) else (tokens, self._numbers.observed(known))
+        return None if unknown is not None else (tokens, self._numbers.observed(known))
 
     def _values(self, requests: Sequence[BatchRequest]) -> Values:
         """Values of some requests as numbers, [n, C], whichever way each was sent."""
@@ -287,24 +286,17 @@ class StudentBatch:
             if request.options.only is not None:
                 absent[parts[-1]] &= request.options.only
 
-        columns = np.flatnonzero(absent.any(axis=0))
-        binned = columns[self._numbers.binned[columns]]
-        if rngs is None:
-            uniform = self._unseeded.inside(len(binned), len(values))
-        else:
-            uniform = np.zeros((len(binned), len(values)))
+        def uniform(columns: NDArray[np.intp]) -> NDArray[np.float64]:
+            if rngs is None:
+                return self._unseeded.inside(len(columns), len(values))
+            out = np.zeros((len(columns), len(values)))
             for rng, part in zip(rngs, parts, strict=True):
                 # Of those of a request's columns that are to be drawn, as when it is alone.
-                which = absent[part][:, binned].any(axis=0)
-                shape = np.count_nonzero(which), part.stop - part.start
-                uniform[which, part] = rng.random(shape)
-        if len(columns):
-            found, null = self._numbers.decode(drawn, columns, uniform)
-            here = absent[:, columns]
-            values[:, columns] = np.where(here, found, values[:, columns])
-            if states is not None:
-                drawn_states = null * np.uint8(NULL_STATE)
-                states[:, columns] = np.where(here, drawn_states, states[:, columns])
+                which = absent[part][:, columns].any(axis=0)
+                out[which, part] = rng.random((np.count_nonzero(which), part.stop - part.start))
+            return out
+
+        self._numbers.decode(drawn, values, states, absent, uniform)
         for rng in rngs or ():
             recycle(rng)
         tensors = self._columns.tensors(wanted - self._of_rows, values, states)
@@ -324,6 +316,5 @@ class StudentBatch:
     def _provenance(self, request: BatchRequest) -> NDArray[Any]:
         """Where a request's rows come from."""
         assert request.seed is not None
-        said = pb.Provenance()
-        fill_provenance(said, self._runtime, False, 1, request.seed)
-        return np.array([[provenance(said)]], object)
+        said = provenance_of(self._runtime, Tier.STUDENT, 1, request.seed)
+        return np.array([[provenance(self._runtime, said)]], object)

@@ -8,13 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from cascade_proto import synthesis_pb2 as pb
-from cascade_proto.cells import ABSENT_STATE, FIELDS, NULL_STATE
-from cascade_tables import ColumnData, Kind
+from cascade_proto.cells import ABSENT_STATE
 from numpy.typing import NDArray
 
+from cascade_server.cascade.answer import Answer, Told
+from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import BadRequest
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor, States, Values
+from cascade_server.wire import rows as wire
 from cascade_server.wire import tensor_rows as rows
 from cascade_server.wire.model_tensors import DATATYPES, LOG_LIKELIHOOD, STATE, STATE_TYPE
 from cascade_server.wire.parameters import Parameters
@@ -120,29 +121,24 @@ def to_request(
     return rows.read_request(inputs, wanted, of, row.codec.schema)
 
 
-def to_outputs(
-    answer: pb.SynthesizeResponse, wanted: Sequence[str], row: RowTensor
-) -> dict[str, Tensor]:
+def to_outputs(answer: Answer, wanted: Sequence[str], row: RowTensor) -> dict[str, Tensor]:
     """An answer as those tensors of it that are wanted."""
-    schema = row.codec.schema
+    schema, columns = row.codec.schema, answer.values
     every = [*schema.names, *(f"{name}{STATE}" for name in schema.names)]
     listed = [name for name in wanted if name in every]
     if answer.log_likelihood:
         listed.append(LOG_LIKELIHOOD)
-    out = (
-        {tensor.name: tensor for tensor in rows.to_tensors(answer, listed, schema)}
-        if listed
-        else {}
-    )
+    found = rows.to_tensors(columns, answer.log_likelihood, listed, schema) if listed else []
+    out = {tensor.name: tensor for tensor in found}
     if is_wanted(wanted, row):
-        values, states = as_row(answer, row)
+        values, states = as_row(columns, answer.request.total, row)
         for name, array in ((ROW, values), (ROW_STATE, states)):
             datatype = "FP64" if name == ROW else STATE_TYPE
             tensor = Tensor(name, datatype, array.shape, array.reshape(-1))
             if name in wanted:
                 out.setdefault(name, tensor)
     if PROVENANCE in wanted:
-        said = provenance(answer.provenance)
+        said = provenance(answer.request.runtime, answer.provenance())
         out.setdefault(PROVENANCE, Tensor(PROVENANCE, BYTES, (1, 1), [said]))
     return out
 
@@ -152,25 +148,17 @@ def is_wanted(wanted: Collection[str], row: RowTensor) -> bool:
     return row.offered and (ROW in wanted or ROW_STATE in wanted)
 
 
-def as_row(answer: pb.SynthesizeResponse, row: RowTensor) -> tuple[Values, States]:
-    """An answer that has every column, as the tensor `row` and its states."""
-    values = np.empty((answer.rows.count, len(row.columns)))
+def as_row(columns: Mapping[str, wire.Values], total: int, row: RowTensor) -> tuple[Values, States]:
+    """Every column of an answer, as the tensor `row` and its states."""
+    values = np.empty((total, len(row.columns)))
     states = np.zeros(values.shape, np.uint8)
-    for column in answer.rows.columns:
-        kind = row.codec.kinds[column.name]
-        cells = np.array(getattr(column, FIELDS[kind]).values, _element(kind))
-        null = np.frombuffer(column.states or bytes(len(cells)), np.uint8) == NULL_STATE
-        row.put(column.name, ColumnData(cells, null), values, states)
+    for name, column in columns.items():
+        row.put(name, wire.as_arrays(column, row.codec.kinds[name]), values, states)
     return values, states
 
 
-def _element(kind: Kind) -> Any:
-    if kind is Kind.CATEGORICAL:
-        return object
-    return {Kind.BOOLEAN: np.bool_, Kind.CONTINUOUS: np.float64}.get(kind, np.int64)
-
-
-def provenance(of: pb.Provenance) -> bytes:
+def provenance(runtime: Runtime, said: Mapping[str, Told]) -> bytes:
     """Where rows come from, as JSON: Triton's models cannot set a response's parameters."""
-    said = {"table": of.table, "version": of.version, **rows.provenance(of)}
-    return json.dumps(said, ensure_ascii=False).encode()
+    manifest = runtime.release.manifest
+    whole = {"table": manifest.table, "version": manifest.version, **said}
+    return json.dumps(whole, ensure_ascii=False).encode()

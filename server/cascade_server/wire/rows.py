@@ -107,6 +107,20 @@ def write_column(column: pb.Column, kind: Kind, data: ColumnData) -> None:
     getattr(column, field).values.extend(values.tolist())
 
 
+def as_arrays(values: Values, kind: Kind) -> ColumnData:
+    """A column as arrays: date-times in microseconds, and in NULL's place what stands for it."""
+    dtype = {Kind.BOOLEAN: np.bool_, Kind.CONTINUOUS: np.float64, Kind.CATEGORICAL: np.object_}
+    placeholder = PLACEHOLDERS[FIELDS[kind]]
+    if isinstance(values, list):
+        null = np.array([value is None for value in values], np.bool_)
+        filled = [placeholder if value is None else value for value in values]
+        return ColumnData(np.array(filled, dtype.get(kind, np.int64)), null)
+    array = values.values.astype(np.int64) if kind is Kind.DATETIME else values.values
+    if values.null.any():
+        array = np.where(values.null, placeholder, array)
+    return ColumnData(array, values.null)
+
+
 def write_values(column: pb.Column, kind: Kind, values: Values) -> None:
     """Fill a message from a column of values."""
     if not isinstance(values, list):
@@ -181,6 +195,6 @@ def check_names(schema: Schema, names: Sequence[str]) -> tuple[str, ...]:
         if name not in every:
             raise schema.unknown(name)
     if len(set(names)) < len(names):
-        twice = next(name for at, name in enumerate(names) if name in names[:at])
+        twice = next(name for place, name in enumerate(names) if name in names[:place])
         raise BadRequest(f"columns: {shown(twice)} is named twice")
     return tuple(names)

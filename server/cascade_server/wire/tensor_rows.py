@@ -6,20 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from cascade_proto import inference_pb2, synthesis_pb2
-from cascade_proto.cells import FIELDS, NULL_STATE
-from cascade_tables import Column, Kind, Schema
+from cascade_proto.cells import NULL_STATE
+from cascade_tables import Column, ColumnData, Kind, Schema
 from cascade_tables.errors import shown
 
 from cascade_server.errors import BadRequest
 from cascade_server.terms import Wanted
 from cascade_server.wire.model_tensors import DATATYPES, LOG_LIKELIHOOD, STATE, STATE_TYPE
-from cascade_server.wire.parameters import Parameters, put
-from cascade_server.wire.rows import PYTHON, with_states
+from cascade_server.wire.parameters import Parameters
+from cascade_server.wire.rows import PYTHON, Values, as_arrays, with_states
 from cascade_server.wire.synthesis_request import SynthesisRequest
 from cascade_server.wire.tensors import DTYPES, Tensor
-
-TIERS = {synthesis_pb2.TIER_STUDENT: "student", synthesis_pb2.TIER_TEACHER: "teacher"}
 
 
 def read_request(
@@ -94,14 +91,14 @@ def _wanted(outputs: Sequence[str], columns: Mapping[str, Column]) -> list[str]:
     for name in outputs:
         if name == LOG_LIKELIHOOD and name not in columns:
             continue
-        of = name if name in columns else name.removesuffix(STATE)
-        if of not in columns:
+        column = name if name in columns else name.removesuffix(STATE)
+        if column not in columns:
             raise BadRequest(
                 f"output {shown(name)} is unknown; "
                 f"allowed: a column, a column's name and {STATE!r}, "
                 f"and {LOG_LIKELIHOOD!r}; the columns are: {', '.join(columns)}"
             )
-        out[of] = None
+        out[column] = None
     return list(out)
 
 
@@ -133,67 +130,43 @@ def _plain(kind: Kind, tensor: Tensor) -> list[Any]:
 
 
 def to_tensors(
-    answer: synthesis_pb2.SynthesizeResponse, outputs: Sequence[str], schema: Schema
+    columns: Mapping[str, Values],
+    log_likelihood: Sequence[float],
+    outputs: Sequence[str],
+    schema: Schema,
 ) -> list[Tensor]:
     """An answer's tensors: those that are wanted in their order, or all, with the states of
-    columns that may be NULL. A NULL's place is empty, 0, false or not a number."""
+    columns that may be NULL. A NULL's place is empty, 0, false or not a number.
+
+    Args:
+        columns: values by name, in the order of the answer.
+        log_likelihood: of each row that was asked for; empty: it was not.
+        outputs: names of the tensors; none: all.
+        schema: of the table.
+    """
     found: dict[str, Tensor] = {}
-    nullable = {column.name: column.nullable for column in schema.columns}
-    kinds = {column.name: column.kind for column in schema.columns}
-    rows = answer.rows.count
-    for column in answer.rows.columns:
-        name, kind = column.name, kinds[column.name]
-        states = np.frombuffer(column.states or bytes(rows), np.uint8)
-        found[name] = Tensor(name, DATATYPES[kind][0], (rows, 1), _values(column, kind, states))
-        if nullable[name] or f"{name}{STATE}" in outputs:
-            state = f"{name}{STATE}"
+    schema_columns = {column.name: column for column in schema.columns}
+    for name, values in columns.items():
+        column = schema_columns[name]
+        data = as_arrays(values, column.kind)
+        shape = (len(data.values), 1)
+        found[name] = Tensor(name, DATATYPES[column.kind][0], shape, _elements(data, column.kind))
+        state = f"{name}{STATE}"
+        if column.nullable or state in outputs:
+            states = data.null * np.uint8(NULL_STATE)
             # A column of that very name is not hidden.
-            found.setdefault(state, Tensor(state, STATE_TYPE, (rows, 1), states))
-    if answer.log_likelihood:
-        values = np.array(answer.log_likelihood, np.float64)
-        found.setdefault(LOG_LIKELIHOOD, Tensor(LOG_LIKELIHOOD, "FP64", (len(values), 1), values))
+            found.setdefault(state, Tensor(state, STATE_TYPE, shape, states))
+    if log_likelihood:
+        scores = np.array(log_likelihood, np.float64)
+        found.setdefault(LOG_LIKELIHOOD, Tensor(LOG_LIKELIHOOD, "FP64", (len(scores), 1), scores))
     return [found[name] for name in outputs] if outputs else list(found.values())
 
 
-def _values(column: synthesis_pb2.Column, kind: Kind, states: Any) -> Any:
-    values = getattr(column, FIELDS[kind]).values
+def _elements(data: ColumnData, kind: Kind) -> Any:
+    """A column's values as a tensor has them."""
     if kind is Kind.CATEGORICAL:
-        return [value.encode() for value in values]
-    out = np.array(values, DTYPES[DATATYPES[kind][0]])
+        return [value.encode() for value in data.values.tolist()]
+    out = data.values.astype(DTYPES[DATATYPES[kind][0]])
     if kind is Kind.CONTINUOUS:
-        out[states == NULL_STATE] = np.nan
-    return out
-
-
-def provenance(of: synthesis_pb2.Provenance) -> dict[str, bool | int | float | str]:
-    """Where rows come from, as parameters of a response; see `Provenance` of the wire."""
-    out: dict[str, bool | int | float | str] = {"synthetic": True, "tier": TIERS[of.tier]}
-    out["steps"] = of.steps
-    if of.from_pool:
-        out["from_pool"] = True
-    else:
-        out["seed"] = of.seed
-    if of.cached:
-        out["cached"] = True
-    if of.HasField("epsilon"):
-        out["epsilon"] = of.epsilon
-    if of.notices:
-        out["notices"] = "\n".join(of.notices)
-    if of.HasField("routing"):
-        out["reason"] = of.routing.reason
-    return out
-
-
-def answered(
-    request: inference_pb2.ModelInferRequest,
-    answer: synthesis_pb2.SynthesizeResponse,
-) -> inference_pb2.ModelInferResponse:
-    """The response's head, without tensors."""
-    out = inference_pb2.ModelInferResponse(
-        model_name=request.model_name,
-        model_version=str(answer.provenance.version),
-        id=request.id,
-    )
-    for name, value in provenance(answer.provenance).items():
-        put(out.parameters, name, value)
+        out[data.null] = np.nan
     return out

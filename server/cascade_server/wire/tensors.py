@@ -79,7 +79,7 @@ def read_inputs(request: pb.ModelInferRequest) -> dict[str, Tensor]:
             "one for each input, or none"
         )
     out: dict[str, Tensor] = {}
-    for at, each in enumerate(request.inputs):
+    for place, each in enumerate(request.inputs):
         name = each.name
         if name in out:
             raise BadRequest(f"input {shown(name)} is listed twice")
@@ -102,7 +102,7 @@ def read_inputs(request: pb.ModelInferRequest) -> dict[str, Tensor]:
             )
         size = math.prod(each.shape)
         values = (
-            _of_raw(name, each.datatype, size, raw[at])
+            _of_raw(name, each.datatype, size, raw[place])
             if raw
             else _of_contents(name, each.datatype, size, each.contents)
         )
@@ -128,16 +128,16 @@ def _of_raw(name: str, datatype: str, size: int, raw: bytes) -> Values:
 
 def _elements(name: str, size: int, raw: bytes) -> list[bytes]:
     out: list[bytes] = []
-    at = 0
-    while at < len(raw):
-        if at + LENGTH.size > len(raw):
+    start = 0
+    while start < len(raw):
+        if start + LENGTH.size > len(raw):
             break
-        (length,) = LENGTH.unpack_from(raw, at)
-        at += LENGTH.size
-        if at + length > len(raw):
+        (length,) = LENGTH.unpack_from(raw, start)
+        start += LENGTH.size
+        if start + length > len(raw):
             break
-        out.append(raw[at : at + length])
-        at += length
+        out.append(raw[start : start + length])
+        start += length
     else:
         if len(out) == size:
             return out

@@ -9,10 +9,11 @@ of a batch, where Python would ask each column's codec for each.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from cascade_proto.cells import NULL_STATE
 from numpy.typing import NDArray
 
 from cascade_tables.codecs.binned_codec import BinnedCodec
@@ -133,7 +134,7 @@ class NumberRows:
         self._pairs = np.ascontiguousarray(pairs, np.int32).view(np.int64)[:, 0]
 
     def _list_cells(self) -> None:
-        """The number, and whether it is NULL, of each token of the columns that are listed."""
+        """The number and the state of each token of the columns that are listed."""
         cells, nulls, begin, end = [np.zeros(1)], [np.zeros(1, np.bool_)], [], 1
         for at, codec in enumerate(self._codecs):
             begin.append(end)
@@ -142,7 +143,8 @@ class NumberRows:
                 cells.append(self.to_numbers(at, data))
                 nulls.append(data.null)
                 end += len(data)
-        self._cells, self._nulls = np.concatenate(cells), np.concatenate(nulls)
+        self._cells = np.concatenate(cells)
+        self._states = np.concatenate(nulls) * np.uint8(NULL_STATE)
         self._begin = np.array(begin, np.int32)
 
     def to_numbers(self, column: int, data: ColumnData) -> Numbers:
@@ -162,7 +164,7 @@ class NumberRows:
         out[data.null] = np.nan
         return out
 
-    def encode(self, numbers: Numbers) -> tuple[Tokens, Mask]:
+    def encode(self, numbers: Numbers) -> tuple[Tokens, Mask | None]:
         """Tokens int32 [n, T]; 0 where there is no number, which is right for NULL too.
 
         Args:
@@ -170,7 +172,7 @@ class NumberRows:
 
         Returns:
             Also, bool [n, C], which numbers are unknown: their column cannot have them, or its
-            codec is to say what they stand for. Their tokens mean nothing.
+            codec is to say what they stand for. Their tokens mean nothing. None: there are none.
         """
         if len(numbers) < MANY_ROWS:
             keys = np.empty(numbers.shape, np.complex128)
@@ -183,11 +185,12 @@ class NumberRows:
             at += self._step_of_column
             at[np.isnan(numbers)] = len(self._keys)
         pairs = self._pairs.take(at).view(np.int32)
-        unknown = pairs[:, ::2] < 0
         fraction = np.floor(numbers) < numbers
         if self._whole is not None:
             fraction &= self._whole
-        unknown |= fraction
+        unknown = None
+        if np.count_nonzero(pairs < 0) or np.count_nonzero(fraction):
+            unknown = (pairs[:, ::2] < 0) | fraction
         return pairs.take(self._token_of_slot, axis=1), unknown
 
     def observed(self, known: Mask) -> Mask:
@@ -195,24 +198,36 @@ class NumberRows:
         return known.take(self._column_of_slot, axis=1)
 
     def decode(
-        self, tokens: Tokens, columns: NDArray[np.intp], uniform: Numbers
-    ) -> tuple[Numbers, Mask]:
-        """Numbers of some columns, [n, k], and where they are NULL and no numbers, bool [n, k].
+        self,
+        tokens: Tokens,
+        numbers: Numbers,
+        states: NDArray[np.uint8] | None,
+        where: Mask,
+        uniform: Callable[[NDArray[np.intp]], Numbers],
+    ) -> None:
+        """Write what tokens stand for over some of a batch's numbers.
 
         Args:
             tokens: int32 [n, T].
-            columns: k places in the schema.
-            uniform: [b, n], for the b binned columns among them in their order: where inside of
-                its bin each number is.
+            numbers: [n, C], written to; not a number where NULL.
+            states: [n, C], written to: `NULL_STATE` or `OBSERVED_STATE`; None: nobody asks.
+            where: bool [n, C], what is to be written.
+            uniform: gives [b, n] uniform numbers for b binned columns, by their places in the
+                schema: where inside of its bin each number is. Asked once, if there are any.
         """
-        at = tokens.take(self._first[columns], axis=1) + self._begin[columns]
+        at = tokens.take(self._first, axis=1)
+        at += self._begin
         # What this takes of binned columns is nothing; they are written over below.
-        numbers, null = self._cells.take(at, mode="clip"), self._nulls.take(at, mode="clip")
-        binned = np.flatnonzero(self.binned[columns])
-        if len(binned):
-            found, nulls = self._bins.decode(tokens, columns[binned].tolist(), uniform)
-            for place, values, is_null in zip(binned.tolist(), found, nulls, strict=True):
-                numbers[:, place] = values
-                null[:, place] = is_null
-            numbers[null] = np.nan
-        return numbers, null
+        np.copyto(numbers, self._cells.take(at, mode="clip"), where=where)
+        if states is not None:
+            np.copyto(states, self._states.take(at, mode="clip"), where=where)
+        in_bins = where & self.binned
+        if not np.count_nonzero(in_bins):
+            return
+        columns = np.flatnonzero(in_bins.any(axis=0))
+        found, nulls = self._bins.decode(tokens, columns.tolist(), uniform(columns))
+        for column, values, null in zip(columns.tolist(), found, nulls, strict=True):
+            here = where[:, column]
+            np.copyto(numbers[:, column], np.where(null, np.nan, values), where=here)
+            if states is not None:
+                np.copyto(states[:, column], null * np.uint8(NULL_STATE), where=here)

@@ -111,6 +111,17 @@ class TestLateness:
         fast, full = (queue.lateness(10, 11.5, kind) for kind in ("fast", "full"))
         assert full - fast == pytest.approx(4 - 0.1)
 
+    def test_answers_that_never_came_count_for_as_long_as_they_were_waited_for(self) -> None:
+        queue = paced(takes=0.1)
+        before = queue.lateness(10, 12, "fast")
+        waits(queue, 10, 11)
+        waits(queue, 10, 11)
+        queue.leave(10.1, 6.9, "fast", End.LATE)  # 3.2 s, of which one in 32 counts
+        waits(queue, 10.1, 11.1)
+        assert before == 0
+        pace, takes = 0.1, 0.1 + (3.2 - 0.1) / 32
+        assert queue.lateness(10.1, 12.1, "fast") == pytest.approx(3 * pace + takes - 0.8 * 2)
+
     def test_nobody_is_refused_before_the_pace_is_known(self) -> None:
         queue = TurnQueue(ONE)
         queue.enter(0, 1, "fast")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from cascade_proto import synthesis_pb2 as pb
+from cascade_server.config import ServerConfig
+from cascade_server.errors import BadRequest, refusal_of
 
 from tests.releases import TABLE
 from tests.server.conftest import MAX_MESSAGE_BYTES
 from tests.server.messages import ask, column, read, row, rows
-from tests.server.running import Running
+from tests.server.running import Running, running
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
@@ -194,6 +197,43 @@ def test_a_long_value_is_cut_in_the_message(serving: Running) -> None:
         serving.stub.Synthesize(ask(row(channel="x" * 10_000)))
     error: Any = caught.value
     assert len(error.details()) < 300
+
+
+LONG = "x" * 50_000
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "begins"),
+    [
+        (ask(table=LONG), grpc.StatusCode.NOT_FOUND, "unknown table 'xxx"),
+        (ask(columns=[LONG]), grpc.StatusCode.INVALID_ARGUMENT, "unknown column 'xxx"),
+        (ask(row(**{LONG: 1.0})), grpc.StatusCode.INVALID_ARGUMENT, "unknown column 'xxx"),
+        (
+            ask(pb.Rows(count=1, columns=[pb.Column(name=LONG)])),
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "rows: column 'xxx",
+        ),
+    ],
+)
+def test_a_long_name_leaves_a_refusal_its_status(
+    repository: Path, request_: Any, code: grpc.StatusCode, begins: str
+) -> None:
+    """Callers accept some 8 KiB of trailers, and take more for a server that is full."""
+    config = ServerConfig(repository=repository, port=0, max_message_bytes=2**20)
+    with running(config) as server, pytest.raises(grpc.RpcError) as caught:
+        server.stub.Synthesize(request_)
+    error: Any = caught.value
+    assert error.code() is code
+    assert error.details().startswith(begins)
+    assert len(error.details()) < 3000
+
+
+def test_whatever_is_said_is_short_and_begins_with_the_reason() -> None:
+    refusal = refusal_of(BadRequest("draws is 0; allowed: " + "1, " * 10_000))
+    assert refusal.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert refusal.message.startswith("draws is 0; allowed: 1, ")
+    assert refusal.message.endswith("(cut; it has 30,021 characters)")
+    assert len(refusal.message) < 2100
 
 
 def test_what_nobody_foresaw_is_internal_without_its_trace(

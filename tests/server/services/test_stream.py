@@ -168,6 +168,21 @@ class TestDeadlines:
         assert found[0].failure.code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
         assert found[1].HasField("response")
 
+    def test_one_whose_turn_would_come_too_late_is_not_even_read(self, repository: Path) -> None:
+        """A turn is expected to take a minute for each request; the first is always taken."""
+        with running(ServerConfig(repository=repository, port=0)) as slow:
+            gate = slow.server.service.dispatcher.gate
+            gate.turned(60.0, 1)
+            timeout = 30_000_000
+            hurried = [ask(timeout_microseconds=timeout, fidelity=FAST) for _ in range(3)]
+            found = answers(slow.stub, [message(*hurried, ask(fidelity=FAST))])
+            refused = gate.refused
+        assert [found[i].HasField("response") for i in range(4)] == [True, False, False, True]
+        full = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+        assert [found[i].failure.code for i in (1, 2)] == [full, full]
+        assert found[1].failure.pushback_milliseconds > 0
+        assert refused == 2
+
     def test_one_that_cannot_be_kept_is_refused_at_once(self, serving: Running) -> None:
         hopeless = ask(draws=4000, fidelity=pb.FIDELITY_FULL, timeout_microseconds=2000)
         failure = answers(serving.stub, [message(hopeless)])[0].failure

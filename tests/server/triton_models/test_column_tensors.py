@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from cascade_proto.cells import FIELDS
 from cascade_server.cascade.answer import Drawn, drawn_answer
-from cascade_server.cascade.packing import message_of
 from cascade_server.cascade.request import check
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
@@ -99,7 +98,7 @@ def alone(of: Table, sent: Sent) -> dict[str, tuple[tuple[int, ...], list[Any]]]
     (tokens,) = draw_together([request], of.runtime.student_noise, 1024, of.runtime.draw_student)
     option = Outlooks().options(1, 1, Wanted.FAST, 0, 0.0)[1]
     drawn = Drawn(tokens, option, None, None, 0.0, 0.0)  # type: ignore[arg-type]
-    answer = message_of(drawn_answer(request, drawn))
+    answer = drawn_answer(request, drawn)
     found = table_requests.to_outputs(answer, wanted, of.row)
     out = {}
     for name, each in found.items():

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 from cascade_server.cascade.answer import Drawn, drawn_answer
-from cascade_server.cascade.packing import message_of
 from cascade_server.cascade.request import check
 from cascade_server.cascade.router import Route
 from cascade_server.deadline import Work
@@ -64,7 +63,8 @@ def alone(
     (tokens,) = draw_together([job], runtime.student_noise, 1024, runtime.draw_student)
     option = Outlooks().options(1, 1, Wanted.FAST, 0, 0.0)[1]
     drawn = Drawn(tokens, option, None, None, 0.0, 0.0)  # type: ignore[arg-type]
-    return table_requests.as_row(message_of(drawn_answer(job, drawn)), row)
+    answer = drawn_answer(job, drawn)
+    return table_requests.as_row(answer.values, job.total, row)
 
 
 async def test_a_teacher_that_comes_late_takes_no_number_of_the_students(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cascade_proto.cells import ABSENT_STATE, NULL_STATE
 from cascade_tables import ABSENT, Codec, Kind, ValueNotAllowed, load_release
 from cascade_tables.codecs.number_rows import MANY_ROWS
 from hypothesis import given, settings
@@ -71,7 +72,8 @@ class TestEncode:
                 batch = numbers[begin : begin + rows]
                 values = np.full((len(batch), len(codec.columns)), NAN)
                 values[:, at] = batch
-                tokens, unknown = codec.rows.encode(values)
+                tokens, found = codec.rows.encode(values)
+                unknown = np.zeros(values.shape, np.bool_) if found is None else found
                 assert not unknown[:, np.arange(len(codec.columns)) != at].any()
                 for row, number in enumerate(batch.tolist()):
                     notices: list[str] = []
@@ -93,7 +95,7 @@ class TestEncode:
         codec = codec_of(table)
         tokens, unknown = codec.rows.encode(np.full((rows, len(codec.columns)), NAN))
         assert not tokens.any()
-        assert not unknown.any()
+        assert unknown is None
 
     def test_known_columns_are_known_in_all_of_their_slots(self, table: str, rows: int) -> None:
         codec = codec_of(table)
@@ -162,14 +164,25 @@ def test_numbers_are_the_columns(case: tuple[Codec, NDArray[np.int32], list[str]
     codec, tokens, names, seed = case
     columns = np.array(sorted(codec.schema.names.index(name) for name in names), np.intp)
     ordered = [codec.schema.names[column] for column in columns.tolist()]
-    binned = int(codec.rows.binned[columns].sum())
-    uniform = np.random.default_rng(seed).random((binned, len(tokens)))
-    numbers, null = codec.rows.decode(tokens, columns, uniform)
+    binned = columns[codec.rows.binned[columns]].tolist()
+    rng = np.random.default_rng(seed)
+
+    def uniform(asked: NDArray[np.intp]) -> NDArray[np.float64]:
+        assert asked.tolist() == binned
+        return rng.random((len(asked), len(tokens)))
+
+    shape = len(tokens), len(codec.columns)
+    where = np.zeros(shape, np.bool_)
+    where[:, columns] = True
+    numbers, states = np.full(shape, 0.25), np.full(shape, ABSENT_STATE, np.uint8)
+    codec.rows.decode(tokens, numbers, states, where, uniform)
+    assert (numbers[~where] == 0.25).all()
+    assert (states[~where] == ABSENT_STATE).all()
     table = codec.decode_columns(tokens, np.random.default_rng(seed), ordered)
-    for place, name in enumerate(ordered):
+    for place, name in zip(columns.tolist(), ordered, strict=True):
         expected = codec.rows.to_numbers(codec.schema.names.index(name), table[name])
         np.testing.assert_array_equal(numbers[:, place], expected)
-        np.testing.assert_array_equal(null[:, place], table[name].null)
+        np.testing.assert_array_equal(states[:, place] == NULL_STATE, table[name].null)
 
 
 @settings(deadline=None)

@@ -8,7 +8,6 @@ from cascade_proto import inference_pb2 as pb
 
 from cascade_server.cascade import token_requests as networks
 from cascade_server.cascade.answer import Answer
-from cascade_server.cascade.packing import message_of
 from cascade_server.cascade.repository import Repository
 from cascade_server.cascade.token_draw import TokenAnswer, TokenDraw
 from cascade_server.deadline import Work
@@ -77,22 +76,30 @@ class InferMessage:
         return self._tokens(answer).SerializeToString()
 
     def _values(self, answer: Answer) -> pb.ModelInferResponse:
-        message = message_of(answer)
-        schema = answer.request.runtime.release.codec.schema
-        out = rows.answered(self._request, message)
-        write_outputs(out, rows.to_tensors(message, self._outputs, schema), self._is_raw)
+        runtime = answer.request.runtime
+        out = self._response(runtime)
+        for name, value in answer.provenance().items():
+            put(out.parameters, name, value)
+        tensors = rows.to_tensors(
+            answer.values, answer.log_likelihood, self._outputs, runtime.release.codec.schema
+        )
+        write_outputs(out, tensors, self._is_raw)
         return out
 
     def _tokens(self, answer: TokenAnswer) -> pb.ModelInferResponse:
-        out = pb.ModelInferResponse(
-            model_name=self._request.model_name,
-            model_version=str(answer.draw.runtime.version),
-            id=self._request.id,
-        )
+        out = self._response(answer.draw.runtime)
         put(out.parameters, "synthetic", True)
         tensors = [networks.to_tensor(name, values) for name, values in answer.values.items()]
         write_outputs(out, tensors, self._is_raw)
         return out
+
+    def _response(self, runtime: Runtime) -> pb.ModelInferResponse:
+        """A response's head."""
+        return pb.ModelInferResponse(
+            model_name=self._request.model_name,
+            model_version=str(runtime.version),
+            id=self._request.id,
+        )
 
     @property
     def _is_raw(self) -> bool:

@@ -180,10 +180,10 @@ class InferenceService:
         return await self._calls.handle(message, context)
 
 
-async def _answered(context: Context, of: Callable[[], Answer]) -> Answer:
+async def _answered(context: Context, what: Callable[[], Answer]) -> Answer:
     """What a call without waiting answers, or the status of what is wrong."""
     try:
-        return of()
+        return what()
     except Exception as exc:
         return await refuse(context, exc)
 

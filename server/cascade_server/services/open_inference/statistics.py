@@ -76,7 +76,7 @@ def fill(
         stats.inference_count = ran[0].rows
         return
     if version == latest:
-        of = calls.get(model.table, Calls())
-        stats.inference_count = of.rows
-        spent.success.count, spent.success.ns = of.good, round(1e9 * of.good_seconds)
-        spent.fail.count, spent.fail.ns = of.bad, round(1e9 * of.bad_seconds)
+        counted = calls.get(model.table, Calls())
+        stats.inference_count = counted.rows
+        spent.success.count, spent.success.ns = counted.good, round(1e9 * counted.good_seconds)
+        spent.fail.count, spent.fail.ns = counted.bad, round(1e9 * counted.bad_seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import grpc
@@ -11,12 +12,15 @@ from cascade_proto import synthesis_pb2
 from cascade_proto.inference_pb2_grpc import GRPCInferenceServiceStub
 from cascade_server.config import ServerConfig
 from cascade_server.server import Server
+from cascade_server.services.exchange import Exchange
+from cascade_server.services.open_inference.infer_message import InferMessage
+from cascade_server.services.synthesize_message import SynthesizeMessage
 from cascade_server.wire.tensor_rows import to_tensors
 from cascade_tables import Column, Kind, Schema
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.releases import TABLE
-from tests.server.messages import NULL
+from tests.server.messages import NULL, ask
 from tests.server.running import Running
 
 
@@ -43,6 +47,51 @@ def test_typed_contents_are_answered_as_typed_contents(inference: Any) -> None:
     assert list(found["items"].int64_contents) == [3, 5]
     assert list(found["channel"].bytes_contents) == [b"web", b"app"]
     assert len(found["amount"].fp64_contents) == len(found["member"].bool_contents) == 2
+
+
+def test_calls_that_come_together_are_drawn_together(serving: Running) -> None:
+    """With those of the other protocol, in one run of the student."""
+
+    class Sent:
+        def __init__(self, request: Any) -> None:
+            self.message = request.SerializeToString()
+
+    class Caller:
+        patient = paused = gone = False
+        answer = b""
+
+        def open(self) -> bool:
+            return True
+
+        def send(self, message: bytes) -> None:
+            self.answer = message
+
+    request = pb.ModelInferRequest(model_name=TABLE)
+    request.parameters["fidelity"].string_param = "fast"
+    service, repository = serving.server.service, serving.server.service.repository
+    messages = [InferMessage(lambda: repository, 1, Sent(request)) for _ in range(3)]
+    others = [SynthesizeMessage(Sent(ask(fidelity=synthesis_pb2.FIDELITY_FAST))) for _ in range(2)]
+    callers = [Caller() for _ in range(5)]
+
+    async def turn() -> int:
+        exchanges = [
+            Exchange(message, caller, 0.0, math.inf)  # type: ignore[arg-type]
+            for message, caller in zip([*messages, *others], callers, strict=True)
+        ]
+        before = runs()
+        assert service.answering.answer(exchanges) == 0
+        return runs() - before
+
+    def runs() -> int:
+        return sum(
+            engines.student.statistics().runs for engines in service.dispatcher.engines.values()
+        )
+
+    assert serving.run(turn()) == 1
+    for caller in callers[:3]:
+        assert pb.ModelInferResponse.FromString(caller.answer).parameters["tier"].string_param
+    for caller in callers[3:]:
+        assert synthesis_pb2.SynthesizeResponse.FromString(caller.answer).rows.count == 1
 
 
 def test_text_is_utf_8(inference: Any) -> None:
@@ -131,10 +180,7 @@ async def test_it_is_live_before_it_is_ready(repository: Any) -> None:
 
 
 def test_a_number_that_is_null_is_not_a_number() -> None:
-    column = synthesis_pb2.Column(name="amount", states=bytes([0, NULL]))
-    column.doubles.values.extend([1.5, 0.0])
-    answer = synthesis_pb2.SynthesizeResponse(rows=synthesis_pb2.Rows(count=2, columns=[column]))
     schema = Schema((Column("amount", Kind.CONTINUOUS, True, "double"),), ())
-    amount, state = to_tensors(answer, (), schema)
+    amount, state = to_tensors({"amount": [1.5, None]}, (), (), schema)
     assert str(amount.values) == "[1.5 nan]"
     assert (state.name, list(state.values)) == ("amount.state", [0, NULL])
