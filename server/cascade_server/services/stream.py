@@ -139,7 +139,12 @@ class Stream:
             self._wake_writer.set()
             await writer
             if isinstance(ended, Exception):
-                raise ended
+                try:
+                    raise ended
+                finally:
+                    # Its traceback keeps this frame, which is to keep neither it nor its task: else
+                    # the message that was none would stay until garbage is looked for.
+                    del ended
             if drained.done():
                 raise NotReady(DRAINING)
         finally:
@@ -148,6 +153,7 @@ class Stream:
             self.ended = True
             for task in (drained, reader, writer, *self._begun):
                 task.cancel()
+            del task, reader
             for exchange in self._unadmitted:
                 self._answering.gave_up(exchange)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -102,11 +103,11 @@ class Rpc(Call):
         deserializer = self.handler.request_deserializer
         if deserializer is None:
             return message
-        try:
+        with contextlib.suppress(Exception):
             return deserializer(message)
-        except Exception as exc:
-            what = f"a message that {self.head.path} cannot read"
-            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, what) from exc
+        # Not within the handling of what went wrong: its traceback would keep the message.
+        what = f"a message that {self.head.path} cannot read"
+        raise Refused(grpc.StatusCode.INVALID_ARGUMENT, what)
 
     # What a handler may ask.
 
@@ -211,6 +212,7 @@ class Rpc(Call):
         """Up to so many messages; of compressed ones, one."""
         inbox = self.inbox
         taken: list[Any] = []
+        why: Refused | None = None
         try:
             while inbox.ready and len(taken) < most:
                 if inbox.compressed:
@@ -220,11 +222,13 @@ class Rpc(Call):
                 taken.append(self._read_as(self._next()))
             self._wire.grant(self)
         except Refused as exc:
-            self._fail(exc)
+            why = exc.with_traceback(None)  # which keeps what was taken
+        if why is not None:
+            self._fail(why)
         return taken
 
     def _fail(self, why: Refused) -> None:
         """End the call from within its handler."""
         self.cancel()
         self.finish(Status(why.code, str(why)))
-        raise asyncio.CancelledError from why
+        raise asyncio.CancelledError
