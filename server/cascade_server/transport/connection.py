@@ -41,7 +41,7 @@ from cascade_server.transport.frames import (
     window_update,
 )
 from cascade_server.transport.inbox import NoRoom, Refused
-from cascade_server.transport.outbox import Outbox
+from cascade_server.transport.outbox import Outbox, nothing
 from cascade_server.transport.outcomes import Status
 from cascade_server.transport.rpc import Rpc
 from cascade_server.transport.session import Session
@@ -343,6 +343,8 @@ class Connection(asyncio.Protocol):
         if call.out.held:
             self._outbox.forget(call.out)
         self.rpcs.pop(call.stream.number, None)
+        # So that it is gone when its handler is, and not when garbage is looked for.
+        call.stream.call, call.out.sent = None, nothing
         if call.holds or call.inbox.extra:
             call.let_go()
         if not self.rpcs:

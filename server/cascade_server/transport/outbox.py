@@ -39,6 +39,10 @@ MOVES_BYTES = 16 * 1024
 USEFUL_BYTES = 1024
 
 
+def nothing() -> None:
+    """What is done once an answer is sent of which nobody wants to know."""
+
+
 class Outgoing:
     """The messages of one call's answer.
 
