@@ -19,9 +19,9 @@ ALONE = (
     "starts one that replaces its processes"
 )
 OVER_THE_NETWORK = (
-    "releases are not changed over the network, where nobody is asked who they are: ask on the "
-    "server's machine, at the Unix socket control.sock of its --state-dir (`cascade releases "
-    "... --state-dir FOLDER`), or start the server with --release-control"
+    "releases are not changed over the network, where nobody is asked who they are; the Unix "
+    "socket control.sock in the server's --state-dir takes changes, and so does this port of a "
+    "server that is started with --release-control"
 )
 
 

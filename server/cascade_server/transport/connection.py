@@ -16,11 +16,11 @@ from cascade_server.transport.budgets import Held
 from cascade_server.transport.call import Call
 from cascade_server.transport.calls import Calls
 from cascade_server.transport.events import (
+    QUIET,
     CallBegan,
     CallEnded,
     DataCame,
     PingAnswered,
-    Quiet,
     SettingsChanged,
     WindowOpened,
 )
@@ -169,18 +169,19 @@ class Connection(asyncio.Protocol):
 
     def work(self) -> bool:
         """Go through what has come, for as long as a turn is; whether there is more."""
-        clock, session = self.clock, self._session
+        clock, session, outbox, react = self.clock, self._session, self._outbox, self._react
+        step = session.step
         ends = clock() + self._limits.turn_seconds
         try:
-            while not self._closing and (event := session.step()) is not None:
-                if event.__class__ is not Quiet:
+            while (event := step()) is not None:
+                if event is not QUIET:
                     try:
-                        self._react[event.__class__](event)
+                        react[event.__class__](event)
                     except StreamFault as fault:
                         self._on_ended(session.fault(event.stream.number, fault))  # type: ignore[union-attr]
-                if clock() >= ends and session.has_frame:
-                    return True
-                if self._outbox.paused_since is not None:
+                    if self._closing:
+                        return False
+                if outbox.paused_since is not None or (clock() >= ends and session.has_frame):
                     return session.has_frame
         except Broken as exc:
             self._break(exc)

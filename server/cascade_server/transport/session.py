@@ -82,6 +82,7 @@ class Session:
         self, limits: TransportLimits, put: Callable[[bytes], None], clock: Callable[[], float]
     ) -> None:
         self._limits, self._put, self._clock = limits, put, clock
+        self._most_streams, self._ahead_bytes = limits.streams, limits.ahead_bytes
         self.streams: dict[int, Stream] = {}
         self.last_stream, self.last_taken = 0, LARGEST_STREAM
         self.use = 0
@@ -285,7 +286,8 @@ class Session:
         last = bool(flags & END_STREAM)
         if number <= self.last_stream:
             return self._on_trailers(number, last, block)
-        self._ended.used(number, self.last_stream)
+        if number > self.last_stream + 2:
+            self._ended.leave_out(self.last_stream, number)
         self.last_stream = number
         try:
             head = self._heads.read(block)
@@ -293,7 +295,7 @@ class Session:
             if not last:
                 self._ended.cut(number)
             raise
-        if len(self.streams) >= self._limits.streams or number > self.last_taken:
+        if len(self.streams) >= self._most_streams or number > self.last_taken:
             self._put(reset(number, Code.REFUSED_STREAM))
             if not last:
                 self._ended.cut(number)
@@ -301,7 +303,7 @@ class Session:
                 self._spend(self._budgets.refused)
             return QUIET
         state = HALF_CLOSED if last else OPEN
-        stream = Stream(number, state, self._limits.ahead_bytes, head, self._clock())
+        stream = Stream(number, state, self._ahead_bytes, head, self._clock())
         self.streams[number] = stream
         if stream.expected is not None:
             self._check_length(stream, last)

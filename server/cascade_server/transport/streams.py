@@ -117,10 +117,9 @@ class Over:
         """The peer has ended it too."""
         self._cut.pop(number, None)
 
-    def used(self, number: int, last: int) -> None:
-        """A stream is begun; `last` is the largest number before it."""
-        if number > last + 2:
-            self._gaps.append((last, number))
+    def leave_out(self, last: int, number: int) -> None:
+        """No number between these two has been used, and none may be."""
+        self._gaps.append((last, number))
 
     def left_out(self, number: int) -> bool:
         """Whether a number below the last has never been used."""

@@ -214,7 +214,7 @@ class StudentBatch:
             known = states != ABSENT_STATE
             values = np.where(states == OBSERVED_STATE, values, np.nan)
         tokens, unknown = self._numbers.encode(values)
-        return None if np.count_nonzero(unknown) else (tokens, self._numbers.observed(known))
+        return None if unknown is not None else (tokens, self._numbers.observed(known))
 
     def _values(self, requests: Sequence[BatchRequest]) -> Values:
         """Values of some requests as numbers, [n, C], whichever way each was sent."""

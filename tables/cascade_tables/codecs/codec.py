@@ -205,7 +205,7 @@ class Codec:
             name for name, values in columns.items() if not self._put(name, values, numbers, known)
         }
         tokens, unknown = self.rows.encode(numbers.T)
-        if np.count_nonzero(unknown):
+        if unknown is not None:
             by_value |= {
                 self.schema.names[at] for at in np.flatnonzero(unknown.any(axis=0)).tolist()
             }
@@ -287,16 +287,19 @@ class Codec:
         places = [self._places[name] for name in names]
         binned = [place.column for place in places if place.codec.listed is None]
         found: Iterator[tuple[NDArray[Any], NDArray[np.bool_]]] = iter(())
-        if binned:
+        together = len(binned) > 1
+        if together:
             found = self._decode_binned(tokens, binned, rng)
         out = {}
         for name, place in zip(names, places, strict=True):
             column = place.codec.column
-            if place.codec.listed is None:
+            if place.codec.listed is not None:
+                out[name] = place.codec.decode(tokens[:, place.slots], None)
+            elif together:
                 values, null = next(found)
                 out[name] = ColumnData(typed(column.kind, values), null, column.dtype)
             else:
-                out[name] = place.codec.decode(tokens[:, place.slots], None)
+                out[name] = place.codec.decode(tokens[:, place.slots], rng.random(len(tokens)))
         return out
 
     def _decode_binned(

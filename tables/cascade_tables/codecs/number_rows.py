@@ -164,7 +164,7 @@ class NumberRows:
         out[data.null] = np.nan
         return out
 
-    def encode(self, numbers: Numbers) -> tuple[Tokens, Mask]:
+    def encode(self, numbers: Numbers) -> tuple[Tokens, Mask | None]:
         """Tokens int32 [n, T]; 0 where there is no number, which is right for NULL too.
 
         Args:
@@ -172,7 +172,7 @@ class NumberRows:
 
         Returns:
             Also, bool [n, C], which numbers are unknown: their column cannot have them, or its
-            codec is to say what they stand for. Their tokens mean nothing.
+            codec is to say what they stand for. Their tokens mean nothing. None: there are none.
         """
         if len(numbers) < MANY_ROWS:
             keys = np.empty(numbers.shape, np.complex128)
@@ -185,11 +185,12 @@ class NumberRows:
             at += self._step_of_column
             at[np.isnan(numbers)] = len(self._keys)
         pairs = self._pairs.take(at).view(np.int32)
-        unknown = pairs[:, ::2] < 0
         fraction = np.floor(numbers) < numbers
         if self._whole is not None:
             fraction &= self._whole
-        unknown |= fraction
+        unknown = None
+        if np.count_nonzero(pairs < 0) or np.count_nonzero(fraction):
+            unknown = (pairs[:, ::2] < 0) | fraction
         return pairs.take(self._token_of_slot, axis=1), unknown
 
     def observed(self, known: Mask) -> Mask:

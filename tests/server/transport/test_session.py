@@ -216,7 +216,7 @@ class TestStates:
 
     def test_numbers_that_were_left_out(self) -> None:
         over = Over()
-        over.used(7, 1)
+        over.leave_out(1, 7)
         assert [number for number in range(1, 9, 2) if over.left_out(number)] == [3, 5]
 
 
