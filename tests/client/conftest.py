@@ -126,8 +126,8 @@ class ScriptedService(SynthesisServicer):
 
     `breaks` does the same to whole streams, which `streams` counts.
     `headers` holds those of the last `Synthesize`, `requests` every request but those for a
-    schema, `described` counts these; `arrived` is set by a request, which then waits while `hold` is clear; `ended` is set when a
-    stream ends, however it does.
+    schema, `described` counts these; `arrived` is set by a request, which then waits while `hold`
+    is clear; `ended` is set when a stream ends, however it does.
 
     Rows that `Generate` makes are told apart by their age, which is their place in the stream.
     `ends` says of each of its streams to come after how many messages it ends, and how; None: it
