@@ -57,6 +57,7 @@ class Budgets:
     __slots__ = (
         "empty",
         "faults",
+        "late_resets",
         "pings",
         "priorities",
         "refused",
@@ -68,6 +69,7 @@ class Budgets:
 
     def __init__(self, limits: TransportLimits, now: float) -> None:
         self.resets = Bucket("calls taken back", limits.resets, now)
+        self.late_resets = Bucket("resets of calls that are over", limits.late_resets, now)
         self.faults = Bucket("faulty calls", limits.faults, now)
         self.refused = Bucket("calls beyond the limit", limits.refused_streams, now)
         self.settings = Bucket("SETTINGS", limits.settings, now)

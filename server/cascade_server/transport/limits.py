@@ -56,6 +56,8 @@ class TransportLimits:
         held_bytes: of large messages, inflated messages and unsent answers, of a connection.
         held_bytes_in_all: of all connections.
         resets: that the peer sends for calls which had more than half of their time left.
+        late_resets: that the peer sends for calls which are over: it gave up in the moment in which
+            the answer was sent, as callers beyond a server's capacity do at every other call.
         faults: calls that the server has to reset since the peer has made a mistake.
         refused_streams: calls beyond `streams`.
         settings, pings, priorities, window_updates: such frames.
@@ -82,7 +84,8 @@ class TransportLimits:
     inflated_a_turn: int = MIB
     held_bytes: int = 32 * MIB
     held_bytes_in_all: int = ServerConfig.held_bytes
-    resets: Rate = Rate(1000, 100)
+    resets: Rate = Rate(1000, 100, per_use=1)
+    late_resets: Rate = Rate(1000, 100, per_use=1)
     faults: Rate = Rate(200, 20)
     refused_streams: Rate = Rate(1000, 100)
     settings: Rate = Rate(100, 10)

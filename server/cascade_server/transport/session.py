@@ -347,7 +347,7 @@ class Session:
         now = self._clock()
         if stream is None:
             if not self._of_none(number, Input.RST_STREAM, "RST_STREAM"):
-                self._spend(self._budgets.unknown)
+                self._spend(self._budgets.late_resets)
             return QUIET
         stream.state = State.CLOSED
         # Who has waited for half of what there was has had a reason to go.

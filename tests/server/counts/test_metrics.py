@@ -87,7 +87,7 @@ class TestScraping:
             for request in (ask(timeout_microseconds=1), ask(table="nope")):
                 with pytest.raises(grpc.RpcError):
                     server.stub.Synthesize(request)
-            monkeypatch.setattr(server.server.service, "admit", full)
+            monkeypatch.setattr(server.server.service.dispatcher.gate, "admit", full)
             with pytest.raises(grpc.RpcError):
                 server.stub.Synthesize(ask())
             after = scrape(server)
@@ -111,7 +111,7 @@ class TestScraping:
     def test_objectives(self, config: ServerConfig, monkeypatch: pytest.MonkeyPatch) -> None:
         with running(config) as server:
             server.stub.Synthesize(ask())
-            monkeypatch.setattr(server.server.service, "admit", full)
+            monkeypatch.setattr(server.server.service.dispatcher.gate, "admit", full)
             with pytest.raises(grpc.RpcError):
                 server.stub.Synthesize(ask())
             series = scrape(server)

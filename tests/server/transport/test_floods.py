@@ -80,6 +80,8 @@ FLOODS = {
     "calls taken back": one_by_one(
         WAITING + frame(RST_STREAM, 0, 1, CANCEL), more_than(LIMITS.resets.burst)
     ),
+    "resets of calls that are over": call()
+    + frame(RST_STREAM, 0, 1, CANCEL) * more_than(LIMITS.late_resets.burst),
     "calls that the server resets": one_by_one(
         WAITING + frame(WINDOW_UPDATE, 0, 1, bytes(4)), more_than(LIMITS.faults.burst)
     ),
@@ -135,6 +137,16 @@ class TestFloods:
                     peer.h2.ping(b"%08d" % number)
                 for _ in range(10):
                     assert peer.call("Echo", b"x").messages == [b"x"]
+            assert not peer.goaway
+
+    def test_who_gives_up_as_the_answer_comes_may_go_on_asking(self) -> None:
+        """As callers do whose deadlines are about as long as a busy server takes."""
+        calls = more_than(LIMITS.late_resets.burst)
+        with serving(clock=lambda: 1000.0) as transport, Peer(transport.port) as peer:
+            for number in range(calls):
+                assert peer.call("Echo", b"x").messages == [b"x"]
+                peer.raw(frame(RST_STREAM, 0, 1 + 2 * number, CANCEL))
+            assert peer.call("Echo", b"x").messages == [b"x"]
             assert not peer.goaway
 
     def test_who_has_waited_may_go(self) -> None:
