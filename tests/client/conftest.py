@@ -125,9 +125,9 @@ class ScriptedService(SynthesisServicer):
     """Fills absent cells with `SYNTHETIC`; fails as `faults` say, first come first served.
 
     `breaks` does the same to whole streams, which `streams` counts.
-    `requests` holds every request but those for a schema, `described` counts these;
-    `arrived` is set by a request, which then waits while `hold` is clear; `ended` is set when a
-    stream ends, however it does.
+    `headers` holds those of the last `Synthesize`, `requests` every request but those for a
+    schema, `described` counts these; `arrived` is set by a request, which then waits while `hold`
+    is clear; `ended` is set when a stream ends, however it does.
 
     Rows that `Generate` makes are told apart by their age, which is their place in the stream.
     `ends` says of each of its streams to come after how many messages it ends, and how; None: it
@@ -137,6 +137,7 @@ class ScriptedService(SynthesisServicer):
     faults: list[Fault] = field(default_factory=list)
     requests: list[Any] = field(default_factory=list)
     deadlines: list[float] = field(default_factory=list)
+    headers: dict[str, Any] = field(default_factory=dict)
     breaks: list[Fault] = field(default_factory=list)
     streams: int = 0
     described: int = 0
@@ -153,6 +154,7 @@ class ScriptedService(SynthesisServicer):
         self.hold.set()
 
     def Synthesize(self, request: Any, context: Any) -> Any:
+        self.headers = dict(context.invocation_metadata())
         self._take(request, context)
         return self._synthesized(request)
 

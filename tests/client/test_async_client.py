@@ -43,6 +43,12 @@ class TestAnswers:
         frame = await client.synthesize("people", pd.DataFrame({"age": [1]}, index=["a"]))
         assert frame.data.loc["a", "age"] == 1
 
+    async def test_says_whose_budget_its_refusal_would_spend(
+        self, client: AsyncClient, service: Any
+    ) -> None:
+        await client.synthesize("people", {"age": 30}, fidelity="full")
+        assert service.headers.items() >= {("cascade-table", "people"), ("cascade-class", "full")}
+
     async def test_many_at_once(self, client: AsyncClient) -> None:
         asked = [client.synthesize("people", {"age": age}) for age in range(50)]
         assert [a.data["age"] for a in await asyncio.gather(*asked)] == list(range(50))

@@ -30,6 +30,12 @@ UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 FULL = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+def test_says_whose_budget_its_refusal_would_spend(client: Client, service: Any) -> None:
+    client.synthesize("people", {"age": 30})
+    assert service.headers["cascade-table"] == "people"
+    assert "cascade-class" not in service.headers
+
+
 class TestSynthesize:
     """Rows come back complete, in the form they went out in."""
 

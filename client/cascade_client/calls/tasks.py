@@ -70,7 +70,13 @@ class AsyncCalls(BaseClient):
 
     @cached_property
     def _synthesize(self) -> Callable[..., Awaitable[Any]]:
-        return self._stub.Synthesize
+        synthesize = self._stub.Synthesize
+
+        def announced(request: pb.SynthesizeRequest, timeout: float) -> Awaitable[Any]:
+            announcement = wire.announcement(request)
+            return synthesize(request, timeout=timeout, metadata=announcement)
+
+        return announced
 
     async def close(self) -> None:
         """Drop the connection; calls under way are cancelled. Closing twice does no harm."""

@@ -53,7 +53,7 @@ class BlockingCalls(BaseClient):
         else:
             self._channel = grpc.insecure_channel(target, CHANNEL_OPTIONS)
         self._stub = SynthesisStub(self._channel)
-        self._synthesize: Callable[..., Any] = self._stub.Synthesize
+        self._synthesize: Callable[..., Any] = self._announced
         self._close: Callable[[], None] = self._channel.close
         limits = LEARNT_LIMITS if channel is None else GIVEN_LIMITS
         self._turns = ThreadTurns(limits if wait_for_turn else None, clock, sleep)
@@ -99,6 +99,10 @@ class BlockingCalls(BaseClient):
 
     def _once(self, method: Callable[..., Any], request: Any, expiry: float) -> Any:
         return method(request, timeout=self._left(expiry))
+
+    def _announced(self, request: pb.SynthesizeRequest, timeout: float) -> Any:
+        announced = wire.announcement(request)
+        return self._stub.Synthesize(request, timeout=timeout, metadata=announced)
 
     def _generated(
         self,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+from cascade_proto import headers
 from cascade_proto import synthesis_pb2 as pb
 
 from cascade_client.answers import (
@@ -110,6 +112,24 @@ def synthesize_request(
     )
     pack(given, schema.by_name, into=request.rows)
     return request
+
+
+# Visible ASCII, as headers have it.
+ANNOUNCED = re.compile(r"[!-~]{1,128}")
+
+
+def announcement(request: pb.SynthesizeRequest) -> tuple[tuple[str, str], ...]:
+    """The headers that say what a request will ask for, before a server has read it.
+
+    A server that has too much to do refuses calls at their headers; these say whose error budget
+    the refusal spends. A name that no header may have is not announced.
+    """
+    if not ANNOUNCED.fullmatch(request.table):
+        return ()
+    table = (headers.TABLE, request.table)
+    if request.fidelity == pb.FIDELITY_FULL or request.log_likelihood:
+        return table, (headers.CLASS, "full")
+    return (table,)
 
 
 def generate_request(

@@ -83,7 +83,7 @@ NEXT: tuple[tuple[State | Fault, ...], ...] = (
 
 def printed() -> str:
     """The table, a line a state."""
-    width = 24
+    width = 28
     lines = ["".join(name.ljust(width) for name in ("", *Input.__members__))]
     for state in State:
         cells = [

@@ -49,6 +49,12 @@ class Service:
                 "Count": grpc.unary_stream_rpc_method_handler(self.count),
                 "Sum": grpc.stream_unary_rpc_method_handler(self.sum),
                 "Chat": grpc.stream_stream_rpc_method_handler(self.chat),
+                "Number": grpc.unary_unary_rpc_method_handler(
+                    self.number, request_deserializer=int
+                ),
+                "Numbers": grpc.stream_stream_rpc_method_handler(
+                    self.numbers, request_deserializer=int
+                ),
                 "Grouped": grpc.unary_unary_rpc_method_handler(self.echo),
             },
         )
@@ -95,6 +101,13 @@ class Service:
 
     async def sum(self, messages: AsyncIterator[bytes], context: Any) -> bytes:
         return str(sum([int(each) async for each in messages])).encode()
+
+    async def number(self, number: int, context: Any) -> bytes:
+        return str(number).encode()
+
+    async def numbers(self, numbers: AsyncIterator[int], context: Any) -> AsyncIterator[bytes]:
+        async for each in numbers:
+            yield str(each).encode()
 
     async def chat(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
         async for each in messages:

@@ -186,6 +186,28 @@ class TestMessages:
             assert details in answer.details
 
 
+class TestGarbage:
+    """Messages that a method cannot read are the caller's fault, and nothing is written down."""
+
+    @pytest.mark.parametrize("method", ["Number", "Numbers"])
+    def test_they_are_refused(
+        self, transport: Serving, caplog: pytest.LogCaptureFixture, method: str
+    ) -> None:
+        with Peer(transport.port) as peer:
+            answer = peer.call(method, b"\xff\xff")
+            assert answer.status == "3"
+            assert answer.details == f"a message that {path(method)} cannot read"
+            assert peer.call(method, b"7").messages == [b"7"]
+        assert caplog.records == []
+
+    def test_what_came_before_is_answered(self, transport: Serving) -> None:
+        with Peer(transport.port) as peer:
+            stream = peer.begin(request("Numbers"))
+            peer.send(stream, message(b"1") + message(b"2") + message(b"x") + message(b"4"))
+            answer = peer.answer(stream)
+            assert (answer.messages, answer.status) == ([b"1", b"2"], "3")
+
+
 class TestMetadata:
     """What is said beside messages."""
 
