@@ -33,7 +33,7 @@ class Recorder(Protocol):
         """A call turned out to be for a table, and to count as a class."""
 
     def whose_unread(self, service: ServiceClass) -> tuple[str, ServiceClass]:
-        """The table and class that a call counts as of which nothing was read.
+        """The table and class to charge for a call that was never read.
 
         Args:
             service: what calls to its method count as, as far as that is known.
@@ -82,8 +82,9 @@ class Call:
     """Keeps the time that the server takes for a call, and records how it ends, once.
 
     Whoever takes a call up makes one of these, says what is learnt of it as it is learnt (`asks`,
-    `answers_with`, `sends`), and ends it with `ends` or `hung_up`. A call that ends before `asks`,
-    through the server's fault, counts as what `announces` said, or else as calls of late.
+    `answers_with`, `sends`), and ends it with `ends` or `hung_up`. A call that fails
+    through the server's fault before it is read counts for the table and class that its headers
+    named (`announces`); where they named none, for those of a call that was read lately.
 
     Args:
         recorder: is told.

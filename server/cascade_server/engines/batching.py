@@ -65,7 +65,7 @@ def next_batch(
     take: list[int] = []
     rows = 0
     most = buckets[-1]
-    # The first deadline of the batch that can still be met.
+    # The nearest deadline that the batch, as it is now, would meet; one more must not break it.
     earliest = float("inf")
     for index in order:
         each = waiting[index]

@@ -14,7 +14,8 @@ from cascade_server.services.exchange import Exchange
 # Between turns the event loop looks at what else there is: a turn of so many calls of one row takes
 # about a millisecond.
 REQUESTS_A_TURN = 16
-# Requests whose callers have gone that are counted in a turn, beside those that are answered.
+# At most so many requests whose callers have hung up are cleared in a turn, beside those that are
+# answered.
 GONE_A_TURN = 64
 
 
@@ -61,7 +62,8 @@ class Turns:
 
         Args:
             now, deadline: monotonic seconds.
-            patient: as for `Gate.admit`.
+            patient: whether the caller would rather wait than be refused, as a stream that is
+                read no further meanwhile.
 
         Raises:
             TooMuch: as many wait as may, or its turn would come too late.
@@ -109,7 +111,7 @@ class Turns:
         gate, now, waiting = self._gate(), self._clock(), len(self._waiting)
         began, calls, left = self._last
         if gate is not None and left:
-            # What the others were told in between is part of it.
+            # The time between turns, in which others were refused, is part of what a turn costs.
             gate.turned((now - began) / calls, left)
         self._last = (now, len(taken), waiting)
         self._in_turn = True
@@ -131,7 +133,8 @@ class Turns:
         self._starting -= started
 
     def _take(self) -> list[Exchange]:
-        """Those whose turn it is, opened; the others wait on."""
+        """Close the turn: take as many as it may have, the nearest deadlines first where more
+        wait, and open their messages; the others wait on."""
         waiting, most = self._waiting, self._most
         if len(waiting) > most:
             waiting.sort(key=_deadline)

@@ -47,10 +47,10 @@ class UnaryCalls:
         That is decided before there is anything of it but its head: a server that has too much to
         do can refuse nearly ten calls in the time that one takes to be answered.
         """
-        refusal = self._refusal(arrived, deadline, headers)
+        refusal = self._refuse_and_count(arrived, deadline, headers)
         return None if refusal is None else status_of(refusal)
 
-    def _refusal(self, arrived: float, deadline: float, headers: Fields) -> Refusal | None:
+    def _refuse_and_count(self, arrived: float, deadline: float, headers: Fields) -> Refusal | None:
         try:
             self._turns.admit(arrived, deadline)
         except Exception as exc:
@@ -73,7 +73,7 @@ class UnaryCalls:
         now, left = time.monotonic(), context.time_remaining()
         deadline = math.inf if left is None else now + left
         headers = [(name.encode(), _bytes(value)) for name, value in context.invocation_metadata()]
-        if (refusal := self._refusal(now, deadline, headers)) is not None:
+        if (refusal := self._refuse_and_count(now, deadline, headers)) is not None:
             await end_refused(context, refusal)
         caller = GrpcioCaller()
         asked = self._message(SimpleNamespace(message=message))

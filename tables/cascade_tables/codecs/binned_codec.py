@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade_tables.codecs.column_codec import (
+    NULL_TOKEN,
     Tokens,
     check_nulls,
     check_number,
@@ -28,16 +29,16 @@ COARSE, FINE = 64, 16
 
 
 @dataclass(frozen=True, eq=False)
-class Cells:
-    """What the tokens of a binned column stand for, by cell: a cell is coarse * FINE + fine.
+class TokenPairs:
+    """What the tokens of a binned column stand for, by pair: a pair is coarse * FINE + fine.
 
     Those of NULL and of point masses are one number each, whatever the fine token is. Bins of real
     numbers reach from `low` to `high`; bins of whole ones have `count` of them, `step` apart.
 
     Attributes:
-        low: float64 or int64 [cells].
-        high: float64 [cells]; of whole numbers as `low`.
-        count: uint64 [cells]; of real numbers 1.
+        low: float64 or int64 [pairs].
+        high: float64 [pairs]; of whole numbers as `low`.
+        count: uint64 [pairs]; of real numbers 1.
         scale: 10 to the number of digits behind the decimal point; not a number: not limited.
         step: see above; of real numbers 1.
     """
@@ -49,7 +50,7 @@ class Cells:
     step: np.uint64
 
     @classmethod
-    def of(cls, column: Column, edges: Sequence[float | int]) -> Cells:
+    def between(cls, column: Column, edges: Sequence[float | int]) -> TokenPairs:
         """Those of a column whose bins have these edges."""
         real = column.kind is Kind.CONTINUOUS
         edge = np.array(edges, np.float64 if real else np.int64)
@@ -79,7 +80,7 @@ def real_numbers(
 
     Args:
         low, high: of each number's bin.
-        scale: see `Cells`; for all, or of a shape that broadcasts.
+        scale: see `TokenPairs`; for all, or of a shape that broadcasts.
         uniform: [0, 1), where in the bin.
     """
     # Not low + u * (high - low), which overflows where the bounds are far apart.
@@ -120,14 +121,14 @@ class BinnedCodec:
         self.column = column
         self.edges = list(edges)
         self.ranks = [float(rank) for rank in ranks]
-        self._null = int(column.nullable)
+        self._null_tokens = int(column.nullable)
         self._masses = list(column.point_masses)
-        self._mass_token = {value: i + self._null for i, value in enumerate(self._masses)}
-        self._bins_from = self._null + len(self._masses)
+        self._mass_token = {value: i + self._null_tokens for i, value in enumerate(self._masses)}
+        self._bins_from = self._null_tokens + len(self._masses)
         self._edges = np.array(self.edges)
-        self.cells = Cells.of(column, self.edges)
-        self._cells_low = self.cells.low.tolist()
-        self._cells_high, self._cells_count = self.cells.high.tolist(), self.cells.count.tolist()
+        self.pairs = TokenPairs.between(column, self.edges)
+        self._pairs_low = self.pairs.low.tolist()
+        self._pairs_high, self._pairs_count = self.pairs.high.tolist(), self.pairs.count.tolist()
         self.sizes: tuple[int, ...] = (self._bins_from + COARSE, FINE)
         # Of values of this very type, those within the bounds need no other check.
         self._plain = float if column.kind is Kind.CONTINUOUS else int
@@ -137,7 +138,7 @@ class BinnedCodec:
         last = COARSE * FINE - 1
         places = [min(max(count - 1, 0), last) for count in range(len(self.edges) + 1)]
         self._tokens = [(self._bins_from + p // FINE, p % FINE) for p in places]
-        coarse = np.array([*[np.nan] * self._null, *self.ranks], np.float32)
+        coarse = np.array([*[np.nan] * self._null_tokens, *self.ranks], np.float32)
         fine = ((np.arange(FINE) + 0.5) / FINE).astype(np.float32)
         self.positions: tuple[NDArray[np.float32] | None, ...] = (coarse, fine)
 
@@ -165,16 +166,17 @@ class BinnedCodec:
             masses = np.array(self._masses)
             nearest = np.searchsorted(masses, values).clip(0, len(masses) - 1)
             is_mass = masses[nearest] == values
-            coarse = np.where(is_mass, nearest + self._null, coarse)
+            coarse = np.where(is_mass, nearest + self._null_tokens, coarse)
             fine = np.where(is_mass, 0, fine)
-        coarse, fine = np.where(data.null, 0, coarse), np.where(data.null, 0, fine)
+        coarse = np.where(data.null, NULL_TOKEN, coarse)
+        fine = np.where(data.null, NULL_TOKEN, fine)
         return np.stack([coarse, fine], axis=1).astype(np.int32)
 
     def encode_value(self, value: Any, notices: list[str]) -> tuple[int, ...]:
         if value is None:
-            if not self._null:
+            if not self._null_tokens:
                 raise refuse_null(self.column)
-            return (0, 0)
+            return (NULL_TOKEN, NULL_TOKEN)
         plain = type(value) is self._plain and self._low <= value <= self._high
         number = value if plain else check_number(self.column, value)
         token = self._mass_token.get(number)
@@ -184,30 +186,30 @@ class BinnedCodec:
 
     def decode(self, tokens: Tokens, uniform: NDArray[np.float64] | None) -> ColumnData:
         assert uniform is not None
-        coarse, cells, column = tokens[:, 0], self.cells, self.column
-        cell = coarse * FINE + tokens[:, 1]
+        coarse, pairs, column = tokens[:, 0], self.pairs, self.column
+        pair = coarse * FINE + tokens[:, 1]
         values: NDArray[Any]
         if column.kind is Kind.CONTINUOUS:
-            values = real_numbers(cells.low[cell], cells.high[cell], cells.scale, uniform)
+            values = real_numbers(pairs.low[pair], pairs.high[pair], pairs.scale, uniform)
         else:
-            values = whole_numbers(cells.low[cell], cells.count[cell], cells.step, uniform)
-        return ColumnData(typed(column.kind, values), coarse < self._null, column.dtype)
+            values = whole_numbers(pairs.low[pair], pairs.count[pair], pairs.step, uniform)
+        return ColumnData(typed(column.kind, values), coarse < self._null_tokens, column.dtype)
 
     def decode_value(self, coarse: int, fine: int, uniform: float) -> float | int | None:
         """What `decode` makes of one value, in Python's own numbers: None for NULL, microseconds
         since 1970-01-01 UTC for date-times."""
-        if coarse < self._null:
+        if coarse < self._null_tokens:
             return None
-        cell, cells = coarse * FINE + fine, self.cells
-        low = self._cells_low[cell]
+        pair, pairs = coarse * FINE + fine, self.pairs
+        low = self._pairs_low[pair]
         if self.column.kind is not Kind.CONTINUOUS:
-            count = self._cells_count[cell]
-            return int(low + min(int(uniform * count), count - 1) * int(cells.step))
-        high = self._cells_high[cell]
+            count = self._pairs_count[pair]
+            return int(low + min(int(uniform * count), count - 1) * int(pairs.step))
+        high = self._pairs_high[pair]
         value = low * (1 - uniform) + high * uniform
-        if cells.scale == cells.scale:
-            scaled = value * cells.scale
-            value = (round(scaled) if abs(scaled) < 2**52 else scaled) / cells.scale
+        if pairs.scale == pairs.scale:
+            scaled = value * pairs.scale
+            value = (round(scaled) if abs(scaled) < 2**52 else scaled) / pairs.scale
         return float(min(max(value, low), high))
 
     def to_dict(self) -> dict[str, Any]:

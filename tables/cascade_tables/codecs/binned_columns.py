@@ -21,7 +21,7 @@ class _Sort:
     """The columns of real, or of whole, numbers among those of a table."""
 
     def __init__(self, real: bool, codecs: Sequence[BinnedCodec]) -> None:
-        every = [codec.cells for codec in codecs]
+        every = [codec.pairs for codec in codecs]
         dtype = np.float64 if real else np.int64
         nothing = np.zeros(0, dtype)
         self.low = np.concatenate([nothing, *(cells.low for cells in every)])

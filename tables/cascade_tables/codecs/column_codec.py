@@ -104,6 +104,10 @@ def _as_number(kind: Kind, value: Any) -> Any:
     return int(np.datetime64(value, "us").astype(np.int64)) - ahead // timedelta(microseconds=1)
 
 
+# NULL's token, where a column may be NULL; a binned column has it twice.
+NULL_TOKEN = 0
+
+
 def refuse_null(column: Column) -> ValueNotAllowed:
     """The error for a NULL that the column cannot have."""
     return ValueNotAllowed(column.name, None, allowed_values(column))

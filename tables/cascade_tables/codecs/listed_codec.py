@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade_tables.codecs.column_codec import (
+    NULL_TOKEN,
     Tokens,
     allowed_values,
     check_nulls,
@@ -34,25 +35,27 @@ class ListedCodec:
     def __init__(self, column: Column, values: Sequence[Any], ranks: Sequence[float]) -> None:
         self.column = column
         self.values = list(values)
-        self._offset = int(column.nullable)
-        self._token = {value: i + self._offset for i, value in enumerate(self.values)}
+        self._null_tokens = int(column.nullable)
+        self._token = {value: i + self._null_tokens for i, value in enumerate(self.values)}
         # Of values of these very types, those that are listed need no other check.
         plain = {Kind.CATEGORICAL: (str,), Kind.BOOLEAN: (bool,)}
         self._plain = frozenset(plain.get(column.kind, (int, float)))
         self._other = None
         if column.other is not None:
-            self._other = len(self.values) + self._offset
-        self.sizes: tuple[int, ...] = (self._offset + len(self.values) + (self._other is not None),)
+            self._other = len(self.values) + self._null_tokens
+        self.sizes: tuple[int, ...] = (
+            self._null_tokens + len(self.values) + (self._other is not None),
+        )
         self.ranks = [float(rank) for rank in ranks]
         self.positions: tuple[NDArray[np.float32] | None, ...] = (None,)
         if column.kind.is_number:
-            null = [np.nan] * self._offset
+            null = [np.nan] * self._null_tokens
             self.positions = (np.array([*null, *self.ranks], np.float32),)
         self._table = self._decoded()
         whole = self._table.astype(np.int64) if column.kind is Kind.DATETIME else self._table
         self.listed: Sequence[Any] | None = [
-            *[None] * self._offset,
-            *whole[self._offset :].tolist(),
+            *[None] * self._null_tokens,
+            *whole[self._null_tokens :].tolist(),
         ]
 
     @classmethod
@@ -73,9 +76,9 @@ class ListedCodec:
         if kind is Kind.CATEGORICAL:
             extra = [] if self._other is None else [self.column.other]
             out = np.empty(self.sizes[0], object)
-            out[:] = [""] * self._offset + self.values + extra
+            out[:] = [""] * self._null_tokens + self.values + extra
             return out
-        null = [self.values[0]] * self._offset
+        null = [self.values[0]] * self._null_tokens
         return typed(kind, np.array(null + self.values))
 
     def encode(self, data: ColumnData) -> Tokens:
@@ -88,16 +91,16 @@ class ListedCodec:
                 (get(v, fallback) for v in as_text(data.values)), np.int32, len(data)
             )
         elif kind is Kind.BOOLEAN:
-            tokens = data.values.astype(np.int32) + self._offset
+            tokens = data.values.astype(np.int32) + self._null_tokens
         else:
             known = np.array(self.values)
             values = numbers(self.column, data, present_only=False)
             tokens = np.searchsorted(known, values).clip(0, len(known) - 1).astype(np.int32)
             unseen = known[tokens] != values
-            tokens += self._offset
+            tokens += self._null_tokens
             for row in np.flatnonzero(unseen & ~data.null).tolist():
                 tokens[row] = self._nearest(values[row].item())
-        tokens = np.where(data.null, 0, tokens).astype(np.int32)
+        tokens = np.where(data.null, NULL_TOKEN, tokens).astype(np.int32)
         if (tokens < 0).any():
             bad = data.values[int(np.flatnonzero(tokens < 0)[0])]
             raise ValueNotAllowed(self.column.name, bad, allowed_values(self.column))
@@ -112,13 +115,13 @@ class ListedCodec:
         if value is None:
             if not column.nullable:
                 raise refuse_null(column)
-            return (0,)
+            return (NULL_TOKEN,)
         if column.kind.is_number:
             number = check_number(column, value)
             token = self._token.get(number)
             if token is None:
                 token = self._nearest(number)
-                nearest = bound_text(column, self.values[token - self._offset])
+                nearest = bound_text(column, self.values[token - self._null_tokens])
                 notices.append(
                     f"column {column.name!r}: {bound_text(column, number)} was not seen in "
                     f"training; conditioned on the nearest value, {nearest}"
@@ -144,11 +147,11 @@ class ListedCodec:
     def _nearest(self, number: float | int) -> int:
         after = bisect_right(self.values, number)
         around = [i for i in (after - 1, after) if 0 <= i < len(self.values)]
-        return min(around, key=lambda i: abs(self.values[i] - number)) + self._offset
+        return min(around, key=lambda i: abs(self.values[i] - number)) + self._null_tokens
 
     def decode(self, tokens: Tokens, uniform: NDArray[np.float64] | None = None) -> ColumnData:
         token = tokens[:, 0]
-        null = token == 0 if self._offset else np.zeros(len(token), bool)
+        null = token == NULL_TOKEN if self._null_tokens else np.zeros(len(token), bool)
         return ColumnData(self._table[token], null, self.column.dtype)
 
     def to_dict(self) -> dict[str, Any]:
