@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol, TypeAlias
 
 import grpc
@@ -36,8 +37,11 @@ def trailers(status: Status) -> bytes:
     return blocks.trailers(status.code.value[0], status.message, metadata)
 
 
-def last_block(status: Status) -> bytes:
-    """The block of an answer that has no messages."""
+@lru_cache(maxsize=1024)
+def refusal_block(status: Status) -> bytes:
+    """The block of a refusal at the headers, which has no messages; kept, since a server that has
+    too much to do says the same thousands of times a second. A status that holds a caller's text
+    is not to be kept: use `trailers`."""
     return blocks.INITIAL + trailers(status)
 
 
