@@ -46,7 +46,7 @@ def rooms(heading: str, below: str = "") -> list[Room]:
     """The rows of the table under a heading, whose paths begin `below`."""
     section = MAP.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
     out = []
-    for row in re.findall(r"^\| ([a-z_]+: .*) \|$", section, flags=re.MULTILINE):
+    for row in re.findall(r"^\| ([a-z0-9_]+: .*) \|$", section, flags=re.MULTILINE):
         room, purpose, may = row.split(" | ")
         name, _, listed = room.partition(": ")
         assert len(purpose.split()) >= 4, f"{name}: its purpose is no sentence"

@@ -16,7 +16,7 @@ from cascade_server.services.synthesize_message import Sent
 from cascade_server.services.turns import Turns
 from cascade_server.terms import ServiceClass
 from cascade_server.transport import Arrival, Outcome, Status
-from cascade_server.transport.headers import Fields
+from cascade_server.transport.http2.headers import Fields
 from cascade_server.wire.announced import announced
 
 # grpc has no types; what is used of a context is time_remaining, set_trailing_metadata and abort.

@@ -9,15 +9,15 @@ from typing import Any, Protocol
 
 import grpc
 
-from cascade_server.transport import blocks
-from cascade_server.transport.budgets import Inflation
-from cascade_server.transport.frames import Code
-from cascade_server.transport.headers import Head, Metadata
+from cascade_server.transport.http2 import blocks
+from cascade_server.transport.http2.budgets import Inflation
+from cascade_server.transport.http2.frames import Code
+from cascade_server.transport.http2.headers import Head, Metadata
+from cascade_server.transport.http2.limits import TransportLimits
+from cascade_server.transport.http2.streams import Stream
 from cascade_server.transport.inbox import Inbox, NoRoom, Refused
-from cascade_server.transport.limits import TransportLimits
 from cascade_server.transport.outbox import Outgoing
 from cascade_server.transport.outcomes import OK, Outcome, Status, trailers
-from cascade_server.transport.streams import Stream
 
 
 class Wire(Protocol):

@@ -9,8 +9,8 @@ from typing import Any, Protocol, TypeAlias
 
 import grpc
 
-from cascade_server.transport import blocks
-from cascade_server.transport.headers import Metadata
+from cascade_server.transport.http2 import blocks
+from cascade_server.transport.http2.headers import Metadata
 
 
 @dataclass(frozen=True)

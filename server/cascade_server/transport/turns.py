@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from cascade_server.transport.headers import Fields, Head
+from cascade_server.transport.http2.headers import Fields, Head
 from cascade_server.transport.outcomes import Arrival, Status, refusal_block
 from cascade_server.transport.rpc import Rpc
 

@@ -43,6 +43,12 @@ class Caller:
         work.close()
 
 
+class Compressed(Caller):
+    """Somebody whose message is not to be inflated yet."""
+
+    paused = True
+
+
 class Bench:
     """Turns whose event loop is a list, and what they have had answered."""
 
@@ -115,7 +121,42 @@ class TestOrder:
         bench.turn()
         inflated.paused = False
         bench.turn()
-        assert bench.answered == [(["small"], 1), (["large"], 0)]
+        assert bench.answered == [(["small"], 0), (["large"], 0)]
+
+    def test_what_is_to_be_inflated_is_no_reason_to_refuse_others(self) -> None:
+        bench = Bench(clock=Clock(1.0, 1.0, 1.0))
+        for number in range(100):
+            bench.add(number, caller=Compressed())
+        for name in ("first", "second"):
+            bench.add(name)
+            bench.turn()
+            bench.turns.admit(0.0, math.inf)
+        assert [names for names, _ in bench.answered] == [["first"], ["second"]]
+
+    def test_compressed_messages_are_opened_in_their_order_though_others_keep_coming(self) -> None:
+        bench, compressed = Bench(most=4), [Compressed() for _ in range(3)]
+        for number, caller in enumerate(compressed):
+            bench.add(number, caller=caller)
+        bench.turn()
+        for caller in compressed:
+            caller.paused = False
+        for _ in range(3):
+            for name in "abcdefgh":
+                bench.add(name)
+            bench.turn()
+        assert [names[0] for names, _ in bench.answered] == [0, 1, 2]
+
+    def test_one_that_cannot_be_opened_is_gone(self) -> None:
+        bench, damaged, whole = Bench(most=8), Compressed(), Compressed()
+        damaged.opens = False
+        bench.add("damaged", caller=damaged)
+        bench.add("whole", caller=whole)
+        bench.turn()
+        damaged.paused = whole.paused = False
+        bench.turn()
+        assert bench.answered == [(["whole"], 0)]
+        bench.turn()
+        assert not bench.soon
 
 
 class TestRoom:
