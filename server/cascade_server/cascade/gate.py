@@ -112,7 +112,8 @@ class Gate:
             await place
         except asyncio.CancelledError:
             if place.cancelled():
-                waiting.remove(place)
+                if place in waiting:
+                    waiting.remove(place)
             else:  # It was let in at the same moment.
                 self.leave(priority)
             raise
@@ -120,8 +121,11 @@ class Gate:
     def _let_in(self) -> None:
         for priority, waiting in self._waiting.items():
             while waiting and admits(self.limit, self.config, self.inside, priority):
-                self.inside[priority] += 1
-                waiting.popleft().set_result(None)
+                place = waiting.popleft()
+                # Whoever is cancelled learns of it only when its task runs next.
+                if not place.cancelled():
+                    self.inside[priority] += 1
+                    place.set_result(None)
 
     def room(self) -> int:
         """How many more real-time requests may enter."""

@@ -1,12 +1,15 @@
-"""Whether calls pile up in front of the gate while the event loop works."""
+"""Whether calls pile up in front of the gate while the event loop works, and who waits there."""
 
 from __future__ import annotations
 
+import asyncio
 import select
 from collections.abc import Iterator
 from itertools import count, repeat
 
+from cascade_server.cascade.admission import LimitConfig
 from cascade_server.cascade.gate import PILE, Gate, times_slept
+from cascade_server.terms import Priority
 
 
 def behind(slept: Iterator[int], turns: list[int]) -> list[bool]:
@@ -34,3 +37,35 @@ def test_a_thread_that_waits_has_slept() -> None:
     before = times_slept()
     select.select([], [], [], 0.001)
     assert times_slept() > before
+
+
+async def full_gate_with_two_waiting() -> tuple[Gate, int, list[asyncio.Task[None]]]:
+    """A gate that is full for offline work, how many are inside, and two who wait."""
+    gate = Gate(LimitConfig(initial=8), slept=lambda: 0)
+    while gate.inside[Priority.OFFLINE] < 4:
+        gate.enter(Priority.OFFLINE)
+    waiting = [
+        asyncio.create_task(gate.wait_to_enter(Priority.OFFLINE, is_new=True)) for _ in range(2)
+    ]
+    await asyncio.sleep(0)
+    return gate, gate.inside[Priority.OFFLINE], waiting
+
+
+async def test_a_place_given_back_beside_one_that_hangs_up_goes_to_the_next() -> None:
+    gate, inside, (gone, other) = await full_gate_with_two_waiting()
+    gone.cancel()
+    gate.leave(Priority.OFFLINE)  # before the cancelled task has run
+    ended = await asyncio.gather(gone, other, return_exceptions=True)
+    assert isinstance(ended[0], asyncio.CancelledError)
+    assert ended[1] is None
+    assert gate.inside[Priority.OFFLINE] == inside
+
+
+async def test_who_hangs_up_when_let_in_gives_the_place_to_the_next() -> None:
+    gate, inside, (gone, other) = await full_gate_with_two_waiting()
+    gate.leave(Priority.OFFLINE)
+    gone.cancel()
+    ended = await asyncio.gather(gone, other, return_exceptions=True)
+    assert isinstance(ended[0], asyncio.CancelledError)
+    assert ended[1] is None
+    assert gate.inside[Priority.OFFLINE] == inside
