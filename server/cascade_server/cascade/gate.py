@@ -123,7 +123,8 @@ class Gate:
         for priority, waiting in self._waiting.items():
             while waiting and admits(self.limit, self.config, self.inside, priority):
                 place = waiting.popleft()
-                if not place.done():
+                # Whoever is cancelled learns of it only when its task runs next.
+                if not place.cancelled():
                     self.inside[priority] += 1
                     place.set_result(None)
 

@@ -64,7 +64,7 @@ class Repository:
             wanted: versions by table; None: all.
             live_versions: as for the repository.
             pause: called after each piece of work.
-            runtime: what is to run them, one of `local_runtime.RUNTIMES`.
+            runtime: what is to run them, one of `runtimes.RUNTIMES`.
 
         Raises:
             ReleaseRefused: one is not whole, or cannot be run; names the file.

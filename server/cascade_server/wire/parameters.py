@@ -14,6 +14,8 @@ from cascade_server.errors import BadRequest
 # Triton's: 0 is the model's default, 1 the highest. Ours: nobody waits for 2 and beyond.
 OFFLINE_PRIORITY = 2
 MOST = 2**64 - 1
+# Digits of a number that comes as text; Python refuses to read some thousands.
+DIGITS = len(str(MOST))
 # Allowed values of those that are numbers.
 NUMBERS = {
     "priority": (0, 2**32 - 1),
@@ -90,7 +92,7 @@ def check_parameters(values: Mapping[str, Any], allowed: Collection[str]) -> Par
 def _number(name: str, value: Any) -> int:
     low, high = NUMBERS[name]
     # A number that its client has no type for comes as text.
-    if isinstance(value, str) and value.isascii() and value.isdigit():
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= DIGITS:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise BadRequest(f"parameter {shown(name)} is {shown(value)}; allowed: {low:,} to {high:,}")

@@ -66,3 +66,35 @@ async def test_those_who_hang_up_together_keep_no_places() -> None:
     tasks[3].cancel()
     await asyncio.gather(tasks[3], return_exceptions=True)
     assert gate.inside[Priority.OFFLINE] == 0
+
+
+async def full_gate_with_two_waiting() -> tuple[Gate, int, list[asyncio.Task[None]]]:
+    """A gate that is full for offline work, how many are inside, and two who wait."""
+    gate = Gate(LimitConfig(initial=8), slept=lambda: 0)
+    while gate.inside[Priority.OFFLINE] < 4:
+        gate.enter(Priority.OFFLINE)
+    waiting = [
+        asyncio.create_task(gate.wait_to_enter(Priority.OFFLINE, is_new=True)) for _ in range(2)
+    ]
+    await asyncio.sleep(0)
+    return gate, gate.inside[Priority.OFFLINE], waiting
+
+
+async def test_a_place_given_back_beside_one_that_hangs_up_goes_to_the_next() -> None:
+    gate, inside, (gone, other) = await full_gate_with_two_waiting()
+    gone.cancel()
+    gate.leave(Priority.OFFLINE)  # before the cancelled task has run
+    ended = await asyncio.gather(gone, other, return_exceptions=True)
+    assert isinstance(ended[0], asyncio.CancelledError)
+    assert ended[1] is None
+    assert gate.inside[Priority.OFFLINE] == inside
+
+
+async def test_who_hangs_up_when_let_in_gives_the_place_to_the_next() -> None:
+    gate, inside, (gone, other) = await full_gate_with_two_waiting()
+    gate.leave(Priority.OFFLINE)
+    gone.cancel()
+    ended = await asyncio.gather(gone, other, return_exceptions=True)
+    assert isinstance(ended[0], asyncio.CancelledError)
+    assert ended[1] is None
+    assert gate.inside[Priority.OFFLINE] == inside

@@ -109,7 +109,7 @@ def opened(
     teacher_threads: int,
     tiers: Collection[Tier],
 ) -> Runtime:
-    """A release on the GPU; `runtime` is one that `local_runtime.choose` found to be there.
+    """A release on the GPU; `runtime` is one that `choose_runtime` found to be there.
 
     Raises:
         GpuError: it cannot be run there after all; says why.

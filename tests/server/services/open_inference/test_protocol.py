@@ -108,6 +108,15 @@ def test_a_number_may_come_as_text(inference: Any) -> None:
     assert answer.parameters["seed"].uint64_param == 2**64 - 1
 
 
+def test_a_number_of_thousands_of_digits_is_the_callers_fault(inference: Any) -> None:
+    request = pb.ModelInferRequest(model_name=TABLE)
+    request.parameters["seed"].string_param = "9" * 5000  # more than Python reads as a number
+    with pytest.raises(grpc.RpcError) as caught:
+        inference.ModelInfer(request, timeout=10)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "parameter 'seed'" in caught.value.details()
+
+
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [
