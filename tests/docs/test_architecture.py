@@ -135,6 +135,8 @@ def test_rooms_import_what_they_may(tree: Tree, among: list[Room]) -> None:
         here, there = room_of(importer, among), room_of(imported, among)
         if here is None or there is None or here is there or is_face(importer):
             continue
+        if among is OTHERS_MAP and importer.split("/")[0] != imported.split("/")[0]:
+            continue  # The map of the packages says whether it may.
         if "every room" not in here.may_import and there.name not in here.may_import:
             wrong.add(f"{importer} imports {imported}: {here.name} may not import {there.name}")
     assert not sorted(wrong)
