@@ -107,7 +107,7 @@ def measure(
     threads: int,
     passes: int | None = None,
 ) -> dict[str, Any]:
-    """The JSON object."""
+    """Draw, compare and collect the figures that the last line prints."""
     layout = learnt.codec.layout
     sampler: StudentSampler | TeacherSampler
     if tier == "student":

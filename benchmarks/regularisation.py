@@ -71,7 +71,7 @@ def learn(recipe: TeacherRecipe, tokens: Tensor, codec: Codec, name: str) -> Den
 
 
 def main() -> None:
-    """Train, measure, print."""
+    """Train with each setting, measure, and print how they compare."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.regularisation", description=(__doc__ or "").partition("\n")[0]
     )

@@ -102,12 +102,12 @@ class Setting:
 
     @property
     def flag(self) -> str:
-        """Of `cascade serve`."""
+        """The setting's name as an option of `cascade serve`."""
         return "--" + self.name.replace("_", "-")
 
     @property
     def variable(self) -> str:
-        """Of the environment."""
+        """The setting's name as an environment variable."""
         return "CASCADE_" + self.name.upper()
 
     @property

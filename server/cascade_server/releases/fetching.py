@@ -42,7 +42,7 @@ class Fetching:
 
 
 def fetch(source: Source, wanted: Callable[[Found], Wanted], post: Post, _begin: Begin) -> None:
-    """Its life."""
+    """The life of the process that brings releases: fetch what is asked, say what came of it."""
     seen = Found({}, {})
 
     def chosen(found: Found) -> Wanted:

@@ -160,7 +160,7 @@ class GrpcioCaller:
         return self._is_gone
 
     def open(self) -> bool:
-        """It is there."""
+        """grpcio has read the message already: there is nothing to wait for."""
         return True
 
     def send(self, message: bytes) -> None:
