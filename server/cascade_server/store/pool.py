@@ -22,6 +22,8 @@ from cascade_server.config import ServerConfig
 ROW_OVERHEAD, STOCK_OVERHEAD = 160, 1400
 # Of how many the least useful is dropped: looking at all would take longer than a real-time answer.
 LOOKED_AT = 16
+# After so many half-lives counts begin anew with small weights, long before they overflow.
+MOST_HALF_LIVES = 300
 
 
 class Key(NamedTuple):
@@ -310,10 +312,11 @@ class Demand:
     def note(self, key: Key, rows: int, now: float) -> None:
         """Rows were asked for."""
         self.noted += 1
-        weight = self._weight(now)
-        if weight > 1e100:
-            self._counts = [count / weight for count in self._counts]
-            self._since, weight = now, 1.0
+        if self._half_lives(now) > MOST_HALF_LIVES:
+            faded = self._faded(now)
+            self._counts = [count * faded for count in self._counts]
+            self._since = now
+        weight = 2.0 ** self._half_lives(now)
         slot = self._slots.get(key)
         if slot is not None:
             self._counts[slot] += rows * weight
@@ -345,7 +348,11 @@ class Demand:
 
     def _rate(self, slot: int, now: float) -> float:
         # A steady rate r gives a count of r · half_life / ln 2.
-        return self._counts[slot] / self._weight(now) * 0.6931471805599453 / self.half_life
+        return self._counts[slot] * self._faded(now) * 0.6931471805599453 / self.half_life
 
-    def _weight(self, now: float) -> float:
-        return float(2.0 ** ((now - self._since) / self.half_life))
+    def _half_lives(self, now: float) -> float:
+        return (now - self._since) / self.half_life
+
+    def _faded(self, now: float) -> float:
+        """What is left of a count of weight 1: 0 in the end, however long nobody has asked."""
+        return float(0.5 ** self._half_lives(now))

@@ -176,6 +176,16 @@ class TestDemand:
         assert demand.rate(B, now=4900.0) == pytest.approx(math.log(2))
         assert demand.rate(A, now=4900.0) == pytest.approx(0.0)
 
+    @pytest.mark.parametrize("half_lives", [299, 301, 1023, 1025, 1e6])
+    def test_nobody_may_have_asked_for_any_time(self, half_lives: float) -> None:
+        demand = Demand(half_life=2.0)
+        demand.note(A, 1, now=0.0)
+        now = 2.0 * half_lives
+        assert demand.rate(A, now) == pytest.approx(0.0)
+        assert demand.rates(0, 1, now) == [(A, pytest.approx(0.0))]
+        demand.note(B, 1, now)
+        assert demand.rate(B, now) == pytest.approx(math.log(2) / 2.0)
+
     def test_keys_are_bounded_and_the_wanted_ones_stay(self) -> None:
         demand = Demand(half_life=1e9, most=64)
         for _ in range(100):
