@@ -51,6 +51,8 @@ class Turns:
         self._waiting: list[Exchange] = []
         # Those whose messages are to be inflated, once that may be; in their order.
         self._compressed: deque[Exchange] = deque()
+        # Of those that wait, whose callers have hung up: they are in nobody's way either.
+        self._gone = 0
         self._is_due = self._in_turn = False
         self._last_of_turn: list[Callable[[], None]] = []
         # Tasks that have not begun, and so are not yet inside.
@@ -74,14 +76,22 @@ class Turns:
         """
         gate = self._gate()
         if gate is not None:
-            gate.admit(len(self._waiting), deadline - now, patient)
+            gate.admit(self._ahead(), deadline - now, patient)
 
     def room(self) -> float:
         """How many more patient requests may be added without one of them being refused."""
         gate = self._gate()
         if gate is None:
             return math.inf
-        return gate.room() - len(self._waiting) - self._starting
+        return gate.room() - self._ahead() - self._starting
+
+    def _ahead(self) -> int:
+        """How many are to be answered before one that comes now."""
+        return max(0, len(self._waiting) - self._gone)
+
+    def one_gone(self) -> None:
+        """The caller of one that waits has hung up."""
+        self._gone += 1
 
     def add(self, exchange: Exchange) -> None:
         """Have a request answered in its turn."""
@@ -112,7 +122,7 @@ class Turns:
             self._come_round()
         if not taken:
             return
-        gate, now, waiting = self._gate(), self._clock(), len(self._waiting)
+        gate, now, waiting = self._gate(), self._clock(), self._ahead()
         began, calls, left = self._last
         if gate is not None and left:
             # The time between turns, in which others were refused, is part of what a turn costs.
@@ -165,6 +175,8 @@ class Turns:
             elif caller.open():
                 taken.append(exchange)
         self._waiting = held
+        if self._gone:
+            self._gone = sum(each.caller.gone for each in held)
         return taken
 
     def _without_gone(self, waiting: list[Exchange]) -> list[Exchange]:

@@ -67,6 +67,7 @@ class UnaryCalls:
     def came(self, arrival: Arrival) -> None:
         """A call's message is there."""
         message, caller = self._message(arrival), TransportCaller(arrival)
+        arrival.when_gone = self._turns.one_gone
         self._turns.add(Exchange(message, caller, arrival.arrived, arrival.deadline))
 
     # Over grpcio's, which makes a task of each call.
@@ -116,6 +117,7 @@ class TransportCaller:
 
     def open(self) -> bool:
         """Have the message be there, inflated if it has to be."""
+        self._arrival.when_gone = None
         return self._arrival.open()
 
     def send(self, message: bytes) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol, TypeAlias
@@ -55,11 +55,13 @@ class Arrival(Protocol):
     Attributes:
         message: as it was sent, once it is opened.
         arrived, deadline: monotonic seconds; infinite where there is no deadline.
+        when_gone: called if the caller hangs up; None: nobody wants to know.
     """
 
     message: bytes
     arrived: float
     deadline: float
+    when_gone: Callable[[], None] | None
 
     @property
     def gone(self) -> bool:

@@ -12,7 +12,7 @@ from cascade_server.cascade.admission import LimitConfig
 from cascade_server.cascade.gate import Gate
 from cascade_server.errors import TooMuch
 from cascade_server.services.exchange import Exchange
-from cascade_server.services.turns import Turns
+from cascade_server.services.turns import GONE_A_TURN, Turns
 
 
 class Clock:
@@ -144,7 +144,7 @@ class TestOrder:
             for name in "abcdefgh":
                 bench.add(name)
             bench.turn()
-        assert [names[0] for names, _ in bench.answered] == [0, 1, 2]
+        assert [names[:1] for names, _ in bench.answered] == [[0], [1], [2]]
 
     def test_one_that_cannot_be_opened_is_gone(self) -> None:
         bench, damaged, whole = Bench(most=8), Compressed(), Compressed()
@@ -212,6 +212,29 @@ class TestTheDoor:
         bench.turns.admit(0.0, math.inf, patient=True)
         with pytest.raises(TooMuch):
             bench.turns.admit(0.0, 14e-3, patient=True)
+
+    def test_those_who_have_hung_up_are_in_nobodys_way(self, bench: Bench) -> None:
+        """As many as may wait came, and took their calls back."""
+        callers = [Caller() for _ in range(64)]
+        for caller in callers:
+            bench.add("reset", 1.0, caller)
+        with pytest.raises(TooMuch):
+            bench.turns.admit(0.0, math.inf)
+        for caller in callers:
+            caller.gone = True
+            bench.turns.one_gone()
+        bench.turns.admit(0.0, math.inf)
+        bench.turn()  # They are cleared, and no longer counted: two are answered, six are left.
+        assert bench.turns.room() == 64 - 6
+
+    def test_some_who_are_gone_wait_on(self, bench: Bench) -> None:
+        callers = [Caller() for _ in range(GONE_A_TURN + 5)]
+        for caller in callers:
+            bench.add("reset", 1.0, caller)
+            caller.gone = True
+            bench.turns.one_gone()
+        bench.turn()
+        assert bench.turns.room() == 64 - 8  # Two of the five are opened; the others are cleared.
 
 
 class TestPace:
