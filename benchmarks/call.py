@@ -38,15 +38,18 @@ from cascade_proto import inference_pb2 as oip
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.inference_pb2_grpc import GRPCInferenceServiceStub
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
-from cascade_server.cascade import synthesis
+from cascade_server.cascade.answer import Drawn, drawn_answer
 from cascade_server.cascade.dispatch import Dispatcher
+from cascade_server.cascade.packing import message_of
 from cascade_server.cascade.repository import Repository
+from cascade_server.cascade.request import check
 from cascade_server.config import ServerConfig
 from cascade_server.counts.sla import Sla
 from cascade_server.deadline import Work
 from cascade_server.engines.noise import recycle
 from cascade_server.objectives.report import OK
 from cascade_server.terms import Tier
+from cascade_server.wire.synthesis_request import heading_of, read_request
 from cascade_tables import list_releases, load_release
 
 from benchmarks.peers import echo, triton_messages, triton_student
@@ -120,31 +123,31 @@ def parts(repository: Path, table: str, message: bytes) -> dict[str, float]:
     loaded = Repository.load(repository, 1, lambda _: None, (Tier.STUDENT,))
     dispatcher = Dispatcher(loaded, config, sla.ledger.report, teachers=lambda _: _Away())
     runtime = loaded.find(table)
-    noise = dispatcher.engines[runtime].noise[:1]
+    noise = np.empty((1, runtime.student_noise), np.float32)
     found: dict[str, list[float]] = {part: [] for part in PARTS}
     for _ in range(PART_CALLS):
         marks = [time.perf_counter()]
         mark = partial(_mark, marks)
         asked = pb.SynthesizeRequest.FromString(message)
+        heading, read = heading_of(asked), read_request(asked, runtime.fields)
         mark()
-        job = synthesis.plan(asked, runtime, Work.within(None), config.max_rows)
+        request = check(read, runtime, Work.within(None), config.max_rows)
         mark()
-        route = dispatcher.route(job)
+        route = dispatcher.route(request)
         mark()
-        job.rng.random(dtype=np.float32, out=noise)
+        request.rng.random(dtype=np.float32, out=noise)
         mark()
-        tokens = runtime.draw_student(*job.completed(), noise)
+        tokens = runtime.draw_student(*request.completed(), noise)
         mark()
         assert route.option is not None
-        now = time.perf_counter()
-        drawn = synthesis.Drawn(tokens, route.option, route, None, 0.0, now)
-        response = synthesis.pack(job, drawn)
+        drawn = Drawn(tokens, route.option, route, None, 0.0, time.perf_counter())
+        answer = drawn_answer(request, drawn)
         mark()
-        response.SerializeToString()
+        message_of(answer).SerializeToString()
         mark()
-        recycle(job.rng)
-        call = sla.call(synthesis.class_of(asked))
-        call.asks(table, synthesis.class_of(asked), job.work.deadline)
+        recycle(request.rng)
+        call = sla.call(heading.service)
+        call.asks(table, heading.service, request.work.deadline, heading.rows)
         call.sends(Tier.STUDENT, 1)
         call.ends(OK)
         mark()
@@ -160,6 +163,8 @@ def _mark(marks: list[float]) -> None:
 
 class _Away:
     """No teacher: what it would take is not asked here."""
+
+    most_rows = 1
 
     def predict(self, _rows: int, _passes: int) -> float:
         return float("inf")
