@@ -102,12 +102,12 @@ class Setting:
 
     @property
     def flag(self) -> str:
-        """Of `cascade serve`."""
+        """The option of `cascade serve` that sets it, with its dashes."""
         return "--" + self.name.replace("_", "-")
 
     @property
     def variable(self) -> str:
-        """Of the environment."""
+        """The variable of the environment that sets it."""
         return "CASCADE_" + self.name.upper()
 
     @property

@@ -54,12 +54,12 @@ class Change:
             self.done(told)
 
     def done(self, told: Mapping[str, Any]) -> None:
-        """It is."""
+        """Tell who asked that the change is made, and how things are since."""
         if self.member is not None:
             self.member.tell(answer=self.number, done=told)
 
     def failed(self, error: ServerError) -> None:
-        """It cannot be."""
+        """Tell who asked why the change is not made."""
         if self.member is not None:
             self.member.tell(answer=self.number, error=str(error), kind=kind_of(error))
 

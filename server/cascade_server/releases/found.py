@@ -43,12 +43,12 @@ class Found:
         return self.releases.get((table, version), Seen()).digest
 
     def to_list(self) -> list[list[Any]]:
-        """What `of_list` takes."""
+        """As plain lists, which go over a line between processes; `of_list` reads them."""
         return [[*key, seen.digest, seen.created] for key, seen in self.releases.items()]
 
     @classmethod
     def of_list(cls, releases: list[list[Any]]) -> Found:
-        """What `to_list` gave."""
+        """What another process found, as its `to_list` wrote it."""
         versions: dict[str, list[int]] = {}
         for table, version, _, _ in releases:
             versions.setdefault(table, []).append(version)
@@ -56,7 +56,7 @@ class Found:
         return cls(versions, found)
 
     def digests(self, wanted: Wanted) -> dict[Key, str]:
-        """Of some releases."""
+        """The digests of some releases, which tell one that was replaced from one that was not."""
         return {
             (table, version): self.digest(table, version)
             for table, versions in wanted.items()

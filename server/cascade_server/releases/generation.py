@@ -99,7 +99,7 @@ class Generation:
 
     @property
     def versions(self) -> Mapping[str, Sequence[int]]:
-        """What they load."""
+        """The versions that its processes load, by table."""
         assert self.config.versions is not None
         return self.config.versions
 

@@ -114,4 +114,4 @@ async def load(do: Callable[[Pause], T], turns: Turns | None) -> T:
 
 
 def no_pause() -> None:
-    """Go on."""
+    """Do not wait between two pieces of work: nobody else wants the time."""
