@@ -210,7 +210,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure what a call costs, stage by stage, and print it."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.call", description=(__doc__ or "").partition("\n")[0]
     )

@@ -6,7 +6,7 @@
 Learns the table in runs/NAME (resuming what is there) unless model_repository has a release of it
 that was learnt from the same rows. The last line is one JSON object: shape_err_pct, trend_err_pct,
 xgb_auc, xgb_c2st, xgb_auc_heldout, xgb_c2st_heldout, lr_c2st, mle_auc, dcr_share, train_seconds,
-and the same keys under "floor"; see `cascade_distill.evaluation` for what each is.
+and the same keys under "floor"; see `cascade_distill.fidelity.evaluation` for what each is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from cascade_distill import pipeline
-from cascade_distill.evaluation import cached_floor, evaluate
+from cascade_distill.fidelity.evaluation import cached_floor, evaluate
 from cascade_distill.measure import draw_samples
 from cascade_distill.progress import bar
 from cascade_distill.run import Run
@@ -107,7 +107,7 @@ def measure(
     threads: int,
     passes: int | None = None,
 ) -> dict[str, Any]:
-    """The JSON object."""
+    """Draw, compare and collect the figures that the last line prints."""
     layout = learnt.codec.layout
     sampler: StudentSampler | TeacherSampler
     if tier == "student":

@@ -43,7 +43,7 @@ def messages(fast: bytes) -> list[bytes]:
 
 
 def main() -> None:
-    """Serve, load, print."""
+    """Serve, load in turns, and print by how much the server has grown."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.memory", description=(__doc__ or "").partition("\n")[0]
     )

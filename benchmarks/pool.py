@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from cascade_client import Client, Provenance
-from cascade_distill.metrics import c2st, xgb_auc
+from cascade_distill.fidelity.metrics import c2st, xgb_auc
 from cascade_loadtest.servers import default_server, serving
 from cascade_tables import Schema, list_releases, load_release
 from rich.console import Console

@@ -15,9 +15,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from cascade_distill.models.teacher import Denoiser, random_observed
 from cascade_distill.pipeline import TeacherRecipe
 from cascade_distill.progress import bar
-from cascade_distill.teacher import Denoiser, random_observed
 from cascade_distill.training import fingerprint, train
 from cascade_tables import Codec, infer_schema
 from rich.console import Console
@@ -71,7 +71,7 @@ def learn(recipe: TeacherRecipe, tokens: Tensor, codec: Codec, name: str) -> Den
 
 
 def main() -> None:
-    """Train, measure, print."""
+    """Train with each setting, measure, and print how they compare."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.regularisation", description=(__doc__ or "").partition("\n")[0]
     )

@@ -22,11 +22,11 @@ class Rounds:
             self._figures.setdefault(key, []).append(value)
 
     def median(self, key: str) -> float:
-        """Of all rounds."""
+        """The median of a figure over all rounds."""
         return round(median(self._figures[key]), 3)
 
     def medians(self) -> dict[str, float]:
-        """By key."""
+        """The medians of all figures over the rounds, by key."""
         return {key: self.median(key) for key in self._figures}
 
     def ratio(self, over: str, under: str) -> float:

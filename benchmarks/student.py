@@ -59,7 +59,7 @@ def rows_per_s(sampler: StudentSampler | TeacherSampler, batches: int) -> float:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure the student's graph alone, and print."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.student", description=(__doc__ or "").partition("\n")[0]
     )

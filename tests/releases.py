@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from cascade_distill.export_student import export_student, student_noise_width
-from cascade_distill.export_teacher import export_teacher
-from cascade_distill.student import Student, StudentConfig
-from cascade_distill.teacher import Denoiser, TeacherConfig
+from cascade_distill.export.student_graph import export_student, student_noise_width
+from cascade_distill.export.teacher_graph import export_teacher
+from cascade_distill.models.student import Student, StudentConfig
+from cascade_distill.models.teacher import Denoiser, TeacherConfig
 from cascade_distill.training import round_weights
 from cascade_tables import (
     Codec,

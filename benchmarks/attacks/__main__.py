@@ -86,7 +86,7 @@ class GoodCaller:
         self._channel.close()
 
     def ask(self) -> None:
-        """One call."""
+        """One call of the good caller's, which raises whatever it was told."""
         began = time.monotonic()
         try:
             self._ask(self._message, timeout=DEADLINE_S)

@@ -76,7 +76,7 @@ def trickle(parts: bytes, seconds: float, first: bytes = b"") -> Callable[[], Sc
 
 
 def nothing() -> Script:
-    """Nothing at all."""
+    """The attack that is none: what the good caller sees of the machine itself."""
     while True:
         yield 0.5
 

@@ -71,7 +71,7 @@ def begin(stream: int, path: str, *more: tuple[bytes, bytes], end: bool = False)
 
 
 def message(body: bytes, flag: int = 0) -> bytes:
-    """gRPC's length-prefixed message."""
+    """A message as gRPC sends it: a flag, its length, its bytes."""
     return bytes((flag,)) + len(body).to_bytes(4, "big") + body
 
 

@@ -46,7 +46,7 @@ WAYS = (
 
 
 def measure(problem: Problem, way: str, device: str, budget: float) -> dict[str, Any]:
-    """One way's figures."""
+    """The figures of one way to run a network on the GPU."""
     problem.load()
     name, _, precision = way.partition(":")
     if name == "cpu":

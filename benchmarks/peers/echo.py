@@ -46,10 +46,9 @@ class Same:
         self._answer = answer
 
     def admit(self, *_: Any) -> None:
-        """All may wait."""
+        """Let every call wait for its turn: an echo is never behind."""
 
     def came(self, arrival: Arrival) -> None:
-        """See `Grouped`."""
         if arrival.open():
             arrival.ends(self._answer)
 

@@ -53,7 +53,7 @@ class OnnxModule(torch.nn.Module):
                 self.steps.append(step)
 
     def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
-        """Outputs for inputs."""
+        """The student's outputs for its inputs, as one torch module."""
         known = dict(self.known)
         known.update(zip(self.inputs, values, strict=True))
         for step in self.steps:

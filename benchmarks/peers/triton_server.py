@@ -71,7 +71,7 @@ class Triton:
 
     @property
     def pid(self) -> int:
-        """Of its process."""
+        """The process id of the Triton that is running."""
         assert self.process is not None
         return self.process.pid
 

@@ -40,7 +40,7 @@ console = Console(stderr=True, highlight=False)
 
 
 def infer(channel: grpc.Channel, message: bytes) -> pb.ModelInferResponse:
-    """One call."""
+    """One inference call, of which only the time matters."""
     try:
         answer = channel.unary_unary(MODEL_INFER)(message)
     except grpc.RpcError as exc:

@@ -47,7 +47,7 @@ class Load:
     in_flight: int
 
     def ask(self, target: str, calls: int) -> Measured:
-        """So many calls."""
+        """Ask one server so many calls, and keep what they took."""
         if self.method == stream_loop.METHOD:
             return stream_loop.load(target, self.message, calls, self.in_flight, STREAMS)
         # Several connections, or all calls would be with one worker.
@@ -98,7 +98,7 @@ class Messages:
         )
 
     def tritons(self) -> tuple[Load, ...]:
-        """Of Triton."""
+        """The requests as Triton's models have them."""
         return (
             Load("triton_one", triton_messages.MODEL_INFER, self.tokens, 1),
             Load("triton_many", triton_messages.MODEL_INFER, self.tokens, IN_FLIGHT),

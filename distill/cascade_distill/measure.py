@@ -10,7 +10,7 @@ from cascade_tables import Codec, Frame
 from rich.console import Console
 from rich.table import Table
 
-from cascade_distill.evaluation import cached_floor, evaluate
+from cascade_distill.fidelity.evaluation import cached_floor, evaluate
 from cascade_distill.run import Run
 from cascade_distill.runtime import StudentSampler, TeacherSampler, sample_tokens
 
@@ -51,7 +51,7 @@ def measure_run(
         report: told what is being done.
 
     Returns:
-        Figures of "student", "teacher" and "floor" by name; see `cascade_distill.evaluation`.
+        Figures of "student", "teacher" and "floor" by name; see `fidelity.evaluation`.
     """
     codec = run.codec()
     real_train, real_test = train.to_pandas(), test.to_pandas()

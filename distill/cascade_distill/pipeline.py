@@ -18,12 +18,12 @@ from cascade_tables import Codec, Frame, Schema
 from torch import Tensor
 
 from cascade_distill.checkpoint import load_tensors, save_tensors, write_atomic
-from cascade_distill.export_student import export_student
-from cascade_distill.export_teacher import export_teacher
+from cascade_distill.export.student_graph import export_student
+from cascade_distill.export.teacher_graph import export_teacher
+from cascade_distill.models.student import Student, StudentConfig, random_suffix
+from cascade_distill.models.teacher import Denoiser, TeacherConfig, random_observed
 from cascade_distill.run import Run
 from cascade_distill.runtime import TeacherSampler, sample_tokens
-from cascade_distill.student import Student, StudentConfig, random_suffix
-from cascade_distill.teacher import Denoiser, TeacherConfig, random_observed
 from cascade_distill.training import (
     Progress,
     TrainConfig,

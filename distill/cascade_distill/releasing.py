@@ -12,7 +12,7 @@ from cascade_tables.releases.remote import RemoteRepository, is_url, versions_of
 from cascade_tables.releases.triton_files import TritonRuntime, configure
 from cascade_tables.sampling import teacher_noise_width
 
-from cascade_distill.export_student import student_noise_width
+from cascade_distill.export.student_graph import student_noise_width
 from cascade_distill.run import Run
 
 LIBRARIES = ("cascade-synthesis", "torch", "onnx", "onnxruntime", "numpy")

@@ -10,7 +10,7 @@ from cascade_tables import TokenLayout
 from cascade_tables.sampling import sample_teacher, teacher_noise_width
 from numpy.typing import NDArray
 
-from cascade_distill.export_student import student_noise_width
+from cascade_distill.export.student_graph import student_noise_width
 
 # Rows a batch: large enough for full arithmetic speed, small enough to stay in cache.
 BATCH = 1024

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from cascade_distill.checkpoint import load_tensors, save_tensors
 from cascade_distill.errors import CheckpointMismatch, TrainingDiverged, TrainingStopped
-from cascade_distill.graph import LARGE
+from cascade_distill.export.graph import LARGE
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ def _environment() -> dict[str, str]:
 
 
 def table(verdicts: Sequence[Verdict]) -> Table:
-    """Verdicts, for people."""
+    """What was promised and what was measured, as a table for people."""
     found = Table("calls", "objective", "promised", "measured", "", title="What was promised")
     for each in verdicts:
         kept = "[green]kept[/green]" if each.kept else "[bold red]MISSED[/bold red]"

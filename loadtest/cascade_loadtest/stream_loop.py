@@ -39,7 +39,7 @@ ID, REQUEST, FAILURE = 1 << 3, 2 << 3 | 2, 3 << 3 | 2
 
 
 def varint(number: int) -> bytes:
-    """Protobuf's."""
+    """A number as protobuf writes lengths."""
     out = b""
     while number > 127:
         out += bytes([number & 127 | 128])

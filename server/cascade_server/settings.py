@@ -102,12 +102,12 @@ class Setting:
 
     @property
     def flag(self) -> str:
-        """The option of `cascade serve` that sets it, with its dashes."""
+        """The setting's name as an option of `cascade serve`."""
         return "--" + self.name.replace("_", "-")
 
     @property
     def variable(self) -> str:
-        """The variable of the environment that sets it."""
+        """The setting's name as an environment variable."""
         return "CASCADE_" + self.name.upper()
 
     @property

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from cascade_distill import evaluation
 from cascade_distill.errors import DistillError
+from cascade_distill.fidelity import evaluation
 
 from tests.distill.made_up import payments, schema_of
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from cascade_distill import metrics
+from cascade_distill.fidelity import metrics
 from cascade_tables import UnknownColumn, infer_schema
 from cascade_tables.frame import Frame
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from cascade_distill import pipeline
 from cascade_distill.errors import TrainingStopped
+from cascade_distill.models.student import Student, StudentConfig, random_suffix
+from cascade_distill.models.teacher import Denoiser, TeacherConfig
 from cascade_distill.run import Run
-from cascade_distill.student import Student, StudentConfig, random_suffix
-from cascade_distill.teacher import Denoiser, TeacherConfig
 from cascade_tables import Codec, infer_schema
 
 from tests.releases import payments

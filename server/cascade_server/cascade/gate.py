@@ -112,6 +112,7 @@ class Gate:
             await place
         except asyncio.CancelledError:
             if place.cancelled():
+                # Unless it has been passed over already, by others who left at the same moment.
                 if place in waiting:
                     waiting.remove(place)
             else:  # It was let in at the same moment.
@@ -161,12 +162,12 @@ class Gate:
         if patient:
             patience = in_time(remaining)
         elif waiting >= self.limit.value:
-            self._refuse(waiting)
+            self._refuse(waiting, "as many calls wait as the server takes now")
         else:
             patience = self.config.patience(remaining)
         # The first waiter is always admitted, so that what was learnt in a bad moment is forgotten.
         if waiting and (waiting + 1) * self.seconds_a_call > patience:
-            self._refuse(waiting, waiting)
+            self._refuse(waiting, "more calls wait than can be answered in time")
 
     def turned(self, seconds: float, left: int) -> None:
         """A turn took so long for each of its calls, and `left` more were waiting meanwhile; where
@@ -182,14 +183,20 @@ class Gate:
         inside = sum(self.inside.values()) + waiting
         self.limit = updated(self.limit, self.config, max(seconds, 1e-6), inside)
 
-    def _refuse(self, waiting: int, takes: int | None = None) -> NoReturn:
+    def _refuse(self, waiting: int, why: str | None = None) -> NoReturn:
+        """Refuse one more.
+
+        Args:
+            waiting: for their turn.
+            why: the same words for all who are refused at the door, which are thousands a second:
+                an answer that was written before is not written again.
+        """
         self.refused += 1
         inside = sum(self.inside.values()) + waiting
-        takes = int(self.limit.value) if takes is None else takes
-        raise TooMuch(
-            f"{inside} requests are inside, and the server takes {takes} now",
-            pushback_ms=pushback_ms(self.limit, inside),
-        )
+        if why is None:
+            takes = int(self.limit.value)
+            why = f"{inside} requests are inside, and the server takes {takes} now"
+        raise TooMuch(why, pushback_ms=pushback_ms(self.limit, inside))
 
     def leave(self, service: Priority, seconds: float | None = None) -> None:
         """Be outside again.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from itertools import accumulate
 
 import numpy as np
@@ -17,6 +20,64 @@ from cascade_server.engines.teacher import Teacher, TeacherInput
 
 # Rows of one task: larger requests go in parts, so that memory is bounded and others get a turn.
 STUDENT_PART = 1024
+# Parts for the teacher that offline work of one process may have made at once. A part with its
+# noise is several megabytes; more of them than keep the teacher busy only wait.
+OFFLINE_PARTS = 6
+
+
+class Underway:
+    """Rows that are inputs of the teacher already, no more than so many at once.
+
+    Who would be one too many waits, behind those who came before.
+
+    Args:
+        most: rows.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._rows = most, 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @asynccontextmanager
+    async def rows(self, count: int) -> AsyncIterator[None]:
+        """Have so many under way until the block ends; alone, they may be as many as they are."""
+        if self._waiting or not self._fit(count):
+            await self._wait(count)
+        else:
+            self._rows += count
+        try:
+            yield
+        finally:
+            self._end(count)
+
+    def _fit(self, count: int) -> bool:
+        return not self._rows or self._rows + count <= self._most
+
+    async def _wait(self, count: int) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append((count, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                # Unless it has been passed over already, by others who ended at the same moment.
+                if (count, turn) in self._waiting:
+                    self._waiting.remove((count, turn))
+                self._let_in()
+            else:  # It was let in at the same moment.
+                self._end(count)
+            raise
+
+    def _end(self, count: int) -> None:
+        self._rows -= count
+        self._let_in()
+
+    def _let_in(self) -> None:
+        while self._waiting and self._fit(self._waiting[0][0]):
+            count, turn = self._waiting.popleft()
+            if not turn.done():
+                self._rows += count
+                turn.set_result(None)
 
 
 class ReleaseEngines:
@@ -33,6 +94,7 @@ class ReleaseEngines:
     ) -> None:
         self.student, self.teacher = student, teacher
         self._runtime = runtime
+        self._offline = Underway(OFFLINE_PARTS * teacher.most_rows)
         self._noise = np.empty((inline_rows, runtime.student_noise), np.float32)
 
     def draw_now(self, requests: Sequence[CheckedRequest]) -> list[Tokens]:
@@ -87,21 +149,36 @@ class ReleaseEngines:
         offline: bool,
     ) -> tuple[Tokens, float]:
         """Likewise, with the teacher in `steps` passes at most."""
-        teacher, runtime = self.teacher, self._runtime
         parts, queued = [], 0.0
-        for first in range(0, len(tokens), teacher.most_rows):
-            part = slice(first, first + teacher.most_rows)
-            shape = (len(tokens[part]), runtime.teacher_noise)
-            mine: Noise | Uniform
-            if runtime.makes_noise and isinstance(noise, StreamNoise):
-                mine = noise.later(shape)
+        for first in range(0, len(tokens), self.teacher.most_rows):
+            part = slice(first, first + self.teacher.most_rows)
+            given = tokens[part], observed[part]
+            if offline:
+                async with self._offline.rows(len(given[0])):
+                    drawn, waited = await self._draw_part(*given, noise, steps, deadline, offline)
             else:
-                mine = noise(shape)
-            given = TeacherInput(tokens[part], observed[part], mine, max(1, steps))
-            drawn, waited = await teacher.draw(given, deadline, offline)
+                drawn, waited = await self._draw_part(*given, noise, steps, deadline, offline)
             queued += waited
             parts.append(drawn)
         return _joined(parts), queued
+
+    async def _draw_part(
+        self,
+        tokens: Tokens,
+        observed: Mask,
+        noise: NoiseSource,
+        steps: int,
+        deadline: float,
+        offline: bool,
+    ) -> tuple[Tokens, float]:
+        runtime, shape = self._runtime, (len(tokens), self._runtime.teacher_noise)
+        mine: Noise | Uniform
+        if runtime.makes_noise and isinstance(noise, StreamNoise):
+            mine = noise.later(shape)
+        else:
+            mine = noise(shape)
+        given = TeacherInput(tokens, observed, mine, max(1, steps))
+        return await self.teacher.draw(given, deadline, offline)
 
 
 def _joined(parts: list[Tokens]) -> Tokens:

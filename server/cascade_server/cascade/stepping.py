@@ -133,11 +133,11 @@ class Stepping:
             )
 
     def start(self) -> None:
-        """Look every second."""
+        """Begin to look, once a second, at how fast budgets burn."""
         self._task = asyncio.create_task(self._keep_looking())
 
     def stop(self) -> None:
-        """Look no more."""
+        """Look no more; whatever was stepped down stays so."""
         if self._task is not None:
             self._task.cancel()
 

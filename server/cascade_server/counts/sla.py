@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 
+import grpc
 from cascade_tables import list_releases
 
 from cascade_server.config import ServerConfig
@@ -19,7 +20,7 @@ from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.metrics import Metrics
 from cascade_server.counts.state_file import StateFile
 from cascade_server.counts.unread import RecentlyAsked
-from cascade_server.objectives.blame import BLAMED, CallerFault, Ending
+from cascade_server.objectives.blame import BLAMED, CallerFault, Ending, ending_of
 from cascade_server.objectives.objective import SloConfig, load_slo
 from cascade_server.terms import ServiceClass, Tier
 
@@ -147,6 +148,35 @@ class Sla:
     def call(self, service: ServiceClass, arrived: float | None = None) -> Call:
         """A call that came at `arrived`, on the monotonic clock; None: now."""
         return Call(self, self.tables, service, arrived=arrived)
+
+    def refused_unread(
+        self,
+        table: str | None,
+        service: ServiceClass,
+        code: grpc.StatusCode,
+        arrived: float,
+        deadline: float,
+    ) -> None:
+        """Count a call that was refused before anything but its headers was read.
+
+        What `Call` does for a call that lives longer; under overload most calls end here.
+
+        Args:
+            table: that the headers name; None: they name none, and it counts as one read lately.
+            service: what it counts as.
+            code: its status.
+            arrived, deadline: monotonic seconds; infinite where there is no deadline.
+        """
+        # Whoever is being answered meanwhile is not alone.
+        self._open_calls.end(self._open_calls.begin(arrived), arrived)
+        if table is None:
+            table, service = self.whose_unread(service)
+        elif table not in self.tables:
+            table = UNKNOWN_TABLE
+        idle = self.needed(table, service, 0)
+        ending = ending_of(code, deadline - arrived, idle, alone=False)
+        self.record(table, service, None, ending, 0.0)
+        self.record_version(table, 0, service, ending, 0.0)
 
     def caller_faults(self) -> dict[tuple[str, ServiceClass, CallerFault], int]:
         """Calls that were not answered through their callers' own fault, in all processes."""

@@ -65,13 +65,21 @@ class TeacherLink:
         """What the process said last of a release; None while it is away."""
         return self._outlooks.get(identity)
 
-    async def call(self, said: Said, content: bytes) -> Frame:
+    async def call(self, said: Said, content: bytes, patient: bool = False) -> Frame:
         """Send a request and wait for its answer; cancelling cancels it there too.
+
+        Args:
+            said, content: the request.
+            patient: whether it is not sent before the process has read what was sent earlier. What
+                is cancelled meanwhile then leaves nothing behind that waits to be read.
 
         Raises:
             NotReady: the process is away, or went away.
             DeadlinePassed: it says so.
         """
+        if patient and self._writer is not None:
+            with contextlib.suppress(ConnectionError):
+                await self._writer.drain()
         writer = self._writer
         if writer is None:
             raise NotReady(AWAY)
@@ -146,7 +154,7 @@ class RemoteTeacher:
         self._underway += rows
         try:
             content = pack_draw(self._identity, given, deadline, offline)
-            return unpack_drawn((await self._link.call(Said.DRAW, content)).content)
+            return unpack_drawn((await self._link.call(Said.DRAW, content, offline)).content)
         finally:
             self._underway -= rows
             if rows:

@@ -54,12 +54,12 @@ class Change:
             self.done(told)
 
     def done(self, told: Mapping[str, Any]) -> None:
-        """Tell who asked that the change is made, and how things are since."""
+        """The change is made: whoever waits for it is told so."""
         if self.member is not None:
             self.member.tell(answer=self.number, done=told)
 
     def failed(self, error: ServerError) -> None:
-        """Tell who asked why the change is not made."""
+        """The change cannot be made: whoever waits for it is told why."""
         if self.member is not None:
             self.member.tell(answer=self.number, error=str(error), kind=kind_of(error))
 

@@ -42,7 +42,7 @@ class Fetching:
 
 
 def fetch(source: Source, wanted: Callable[[Found], Wanted], post: Post, _begin: Begin) -> None:
-    """The process that fetches: look, tell what there is, fetch what is wanted of it, and end."""
+    """The life of the process that brings releases: fetch what is asked, say what came of it."""
     seen = Found({}, {})
 
     def chosen(found: Found) -> Wanted:

@@ -43,12 +43,12 @@ class Found:
         return self.releases.get((table, version), Seen()).digest
 
     def to_list(self) -> list[list[Any]]:
-        """As plain lists, which go over a line between processes; `of_list` reads them."""
+        """As JSON has it, for `of_list`."""
         return [[*key, seen.digest, seen.created] for key, seen in self.releases.items()]
 
     @classmethod
     def of_list(cls, releases: list[list[Any]]) -> Found:
-        """What another process found, as its `to_list` wrote it."""
+        """What `to_list` was made of."""
         versions: dict[str, list[int]] = {}
         for table, version, _, _ in releases:
             versions.setdefault(table, []).append(version)
@@ -56,7 +56,7 @@ class Found:
         return cls(versions, found)
 
     def digests(self, wanted: Wanted) -> dict[Key, str]:
-        """The digests of some releases, which tell one that was replaced from one that was not."""
+        """The digests of some releases' manifests, which tell whether they have changed."""
         return {
             (table, version): self.digest(table, version)
             for table, versions in wanted.items()
@@ -111,7 +111,6 @@ class Folder:
         self.path, self.name = path, str(path)
 
     def look(self) -> Found:
-        """See `Source`."""
         versions = list_releases(self.path)
         releases = {}
         for table, numbers in versions.items():
@@ -153,7 +152,6 @@ class Remote:
         return self._found
 
     def fetch(self, wanted: Callable[[Found], Wanted]) -> Found:
-        """See `Source`."""
         versions = self._repository.releases()
         releases = {}
         for table, numbers in versions.items():
@@ -174,7 +172,6 @@ class Remote:
         return found
 
     def knows(self, found: Found) -> None:
-        """See `Source`."""
         self._found = found
 
 

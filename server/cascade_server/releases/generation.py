@@ -99,7 +99,7 @@ class Generation:
 
     @property
     def versions(self) -> Mapping[str, Sequence[int]]:
-        """The versions that its processes load, by table."""
+        """The versions that the generation's processes load, by table."""
         assert self.config.versions is not None
         return self.config.versions
 

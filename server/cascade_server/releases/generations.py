@@ -146,7 +146,6 @@ class Generations:
     # What the supervisor says.
 
     def said(self, member: Member, what: dict[str, Any]) -> None:
-        """See `Director`."""
         is_first = member.crew.begin is Begin.FIRST and self.current is None
         if "loaded" in what and member.role.name == "worker 0" and is_first:
             self._say(what["loaded"])
@@ -164,7 +163,6 @@ class Generations:
             self._ask(Change(kind, what, member, number))
 
     def ready(self, crew: Crew) -> None:
-        """See `Director`."""
         if self._fetching is not None and crew is self._fetching.crew:
             self._crews.dismiss(crew, self._config.drain_seconds)
             self._fetching = None
@@ -181,7 +179,6 @@ class Generations:
                 self._serving()
 
     def failed(self, crew: Crew, why: str) -> None:
-        """See `Director`."""
         if not self._said_serving:
             # Of the first generation, or of who keeps the books.
             self._error = ServerError(why)
@@ -233,7 +230,6 @@ class Generations:
         raise ServerError(why)
 
     def left(self, crew: Crew) -> None:
-        """See `Director`."""
         if crew is self._keepers:
             assert self.current is not None
             roles = self._keeper(self.current.books)
@@ -253,7 +249,6 @@ class Generations:
         self._queue.append(Change("load", {"table": "", "version": 0}))
 
     def look(self, now: float) -> float:
-        """See `Director`."""
         if not self._said_serving:
             return math.inf
         due = [self._look_after_next(now)]

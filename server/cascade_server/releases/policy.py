@@ -265,7 +265,7 @@ class Desired:
     # What outlives a restart.
 
     def to_dict(self) -> dict[str, Any]:
-        """What `restored` takes."""
+        """As JSON has it, for `restored`."""
         return {
             table: {
                 **{name: sorted(getattr(state, name)) for name in ("also", "without")},

@@ -26,7 +26,7 @@ class State(Enum):
 
 
 class Event(Enum):
-    """What happens to a server, and may have its generations change their state."""
+    """What happens to a generation, as its processes and the clock tell it."""
 
     WANTED = "a change is to be made, with what is on this machine"
     WANTED_FAR = "a change is to be made, with what is behind a URL"

@@ -62,7 +62,7 @@ class Caller(Protocol):
         """Have the message be there; False: it cannot be, and the caller has been told."""
 
     def send(self, message: bytes) -> None:
-        """Send the answer."""
+        """Send the answer, which ends the exchange."""
 
     def refuse(self, refusal: Refusal) -> None:
         """Say what is wrong instead."""

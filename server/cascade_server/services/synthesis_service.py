@@ -189,7 +189,7 @@ class Service:
         Args:
             message: how what is sent is read and answered.
         """
-        return UnaryCalls(self._turns, partial(self._sla.call, ServiceClass.REALTIME), message)
+        return UnaryCalls(self._turns, self._sla, message)
 
     def grouped(self) -> dict[str, UnaryCalls]:
         """Who takes calls that are answered in turns, by path."""

@@ -45,7 +45,7 @@ class SynthesizeMessage:
         return read_request(self._request, runtime.fields)
 
     def pack(self, answer: Answer | TokenAnswer) -> bytes:
-        """A `SynthesizeResponse`."""
+        """The answer as a `SynthesizeResponse`, serialized."""
         assert isinstance(answer, Answer)
         return message_of(answer).SerializeToString()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 
 from cascade_server.cascade.gate import Gate
@@ -24,7 +25,8 @@ class Turns:
 
     What comes together is answered together. Where more has come than one turn takes, the nearest
     deadlines go first, and in between the system is asked for more: who hangs up meanwhile costs
-    no work.
+    no work. A message that has to be inflated, once enough has been in a turn, waits apart, where
+    it is in nobody's way: who sends many of them makes no others be refused.
 
     Args:
         answering: answers exchanges that are taken together.
@@ -47,6 +49,10 @@ class Turns:
         self._answering, self._gate = answering, gate
         self._most, self._clock, self._call_soon = most, clock, soon
         self._waiting: list[Exchange] = []
+        # Those whose messages are to be inflated, once that may be; in their order.
+        self._compressed: deque[Exchange] = deque()
+        # Of those that wait, whose callers have hung up: they are in nobody's way either.
+        self._gone = 0
         self._is_due = self._in_turn = False
         self._last_of_turn: list[Callable[[], None]] = []
         # Tasks that have not begun, and so are not yet inside.
@@ -70,14 +76,22 @@ class Turns:
         """
         gate = self._gate()
         if gate is not None:
-            gate.admit(len(self._waiting), deadline - now, patient)
+            gate.admit(self._ahead(), deadline - now, patient)
 
     def room(self) -> float:
         """How many more patient requests may be added without one of them being refused."""
         gate = self._gate()
         if gate is None:
             return math.inf
-        return gate.room() - len(self._waiting) - self._starting
+        return gate.room() - self._ahead() - self._starting
+
+    def _ahead(self) -> int:
+        """How many are to be answered before one that comes now."""
+        return max(0, len(self._waiting) - self._gone)
+
+    def one_gone(self) -> None:
+        """The caller of one that waits has hung up."""
+        self._gone += 1
 
     def add(self, exchange: Exchange) -> None:
         """Have a request answered in its turn."""
@@ -104,11 +118,11 @@ class Turns:
         """Answer what has come."""
         self._is_due = False
         taken = self._take()
-        if self._waiting:
+        if self._waiting or self._compressed:
             self._come_round()
         if not taken:
             return
-        gate, now, waiting = self._gate(), self._clock(), len(self._waiting)
+        gate, now, waiting = self._gate(), self._clock(), self._ahead()
         began, calls, left = self._last
         if gate is not None and left:
             # The time between turns, in which others were refused, is part of what a turn costs.
@@ -134,8 +148,9 @@ class Turns:
 
     def _take(self) -> list[Exchange]:
         """Close the turn: take as many as it may have, the nearest deadlines first where more
-        wait, and open their messages; the others wait on."""
-        waiting, most = self._waiting, self._most
+        wait, and open their messages; the others wait on. Compressed messages that have waited for
+        that come first, up to a quarter of the turn."""
+        waiting, compressed, most = self._waiting, self._compressed, self._most
         if len(waiting) > most:
             waiting.sort(key=_deadline)
             waiting = self._without_gone(waiting)
@@ -143,17 +158,25 @@ class Turns:
         room = math.inf if gate is None else max(1, gate.room() - self._starting)
         taken: list[Exchange] = []
         held: list[Exchange] = []
+        share = max(1, most // 4)
+        while compressed and len(taken) < share and not compressed[0].caller.paused:
+            exchange = compressed.popleft()
+            if exchange.caller.open():
+                taken.append(exchange)
         for number, exchange in enumerate(waiting):
             caller = exchange.caller
             if len(taken) == most:
                 held += waiting[number:]
                 break
-            # What has to be inflated waits until it may be, and keeps nobody else waiting.
-            if caller.paused or (len(taken) >= room and caller.patient):
+            if caller.paused:
+                compressed.append(exchange)
+            elif len(taken) >= room and caller.patient:
                 held.append(exchange)
             elif caller.open():
                 taken.append(exchange)
         self._waiting = held
+        if self._gone:
+            self._gone = sum(each.caller.gone for each in held)
         return taken
 
     def _without_gone(self, waiting: list[Exchange]) -> list[Exchange]:

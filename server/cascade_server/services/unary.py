@@ -9,13 +9,14 @@ from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 
-from cascade_server.counts.calls import Call
+from cascade_server.counts.sla import Sla
 from cascade_server.errors import Refusal, refusal_of
 from cascade_server.services.exchange import Exchange, RequestMessage
 from cascade_server.services.synthesize_message import Sent
 from cascade_server.services.turns import Turns
+from cascade_server.terms import ServiceClass
 from cascade_server.transport import Arrival, Outcome, Status
-from cascade_server.transport.headers import Fields
+from cascade_server.transport.http2.headers import Fields
 from cascade_server.wire.announced import announced
 
 # grpc has no types; what is used of a context is time_remaining, set_trailing_metadata and abort.
@@ -27,17 +28,17 @@ class UnaryCalls:
 
     Args:
         turns: of all edges.
-        call: begins to count a call that came at a moment, on the monotonic clock.
+        sla: where what is refused at the headers is counted.
         message: how what is sent is read and answered.
     """
 
     def __init__(
         self,
         turns: Turns,
-        call: Callable[[float], Call],
+        sla: Sla,
         message: Callable[[Sent], RequestMessage],
     ) -> None:
-        self._turns, self._call, self._message = turns, call, message
+        self._turns, self._sla, self._message = turns, sla, message
 
     # Over this server's transport, which hands calls over as they come.
 
@@ -51,19 +52,22 @@ class UnaryCalls:
         return None if refusal is None else status_of(refusal)
 
     def _refuse_and_count(self, arrived: float, deadline: float, headers: Fields) -> Refusal | None:
+        """Ask the gate; if it refuses, count the call as ended and return why."""
         try:
             self._turns.admit(arrived, deadline)
         except Exception as exc:
             refusal = refusal_of(exc)
-            call = self._call(arrived)
-            call.announces(*announced(headers), deadline)
-            call.ends(refusal.code)
+            table, service = announced(headers)
+            self._sla.refused_unread(
+                table, service or ServiceClass.REALTIME, refusal.code, arrived, deadline
+            )
             return refusal
         return None
 
     def came(self, arrival: Arrival) -> None:
         """A call's message is there."""
         message, caller = self._message(arrival), TransportCaller(arrival)
+        arrival.when_gone = self._turns.one_gone
         self._turns.add(Exchange(message, caller, arrival.arrived, arrival.deadline))
 
     # Over grpcio's, which makes a task of each call.
@@ -113,6 +117,7 @@ class TransportCaller:
 
     def open(self) -> bool:
         """Have the message be there, inflated if it has to be."""
+        self._arrival.when_gone = None
         return self._arrival.open()
 
     def send(self, message: bytes) -> None:
@@ -157,7 +162,7 @@ class GrpcioCaller:
         return self._is_gone
 
     def open(self) -> bool:
-        """It is there."""
+        """grpcio has read the message already: there is nothing to wait for."""
         return True
 
     def send(self, message: bytes) -> None:

@@ -7,7 +7,7 @@ from cascade_proto import inference_pb2, synthesis_pb2
 
 from cascade_server.counts.sla import Sla
 from cascade_server.terms import ServiceClass
-from cascade_server.transport.headers import Head
+from cascade_server.transport.http2.headers import Head
 from cascade_server.wire.announced import announced
 
 SYNTHESIS = synthesis_pb2.DESCRIPTOR.services_by_name["Synthesis"].full_name

@@ -104,7 +104,7 @@ class PooledAnswers:
         return answer
 
     def statistics(self) -> PoolStatistics:
-        """Of the pool."""
+        """What the pool holds and how often it answered."""
         return self.pool.statistics()
 
 

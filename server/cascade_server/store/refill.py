@@ -230,7 +230,7 @@ class Refill:
         ]
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Make rows whenever there is room and time for it, until cancelled."""
         pause = quiet = self.config.tick
         while True:
             noted = self.demand.noted

@@ -114,4 +114,4 @@ async def load(do: Callable[[Pause], T], turns: Turns | None) -> T:
 
 
 def no_pause() -> None:
-    """Do not wait between two pieces of work: nobody else wants the time."""
+    """Go on at once: nobody answers beside who loads."""

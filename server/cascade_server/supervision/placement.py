@@ -57,7 +57,7 @@ class Board:
 
 
 class Placement:
-    """One worker's part."""
+    """One worker's part in sharing out connections among all workers."""
 
     def __init__(self, board: Board, place: int) -> None:
         self._board, self._place = board, place

@@ -61,7 +61,7 @@ class Director(Protocol):
         """A crew that was dismissed is gone."""
 
     def hung_up(self) -> None:
-        """SIGHUP has come: whoever sent it wants the repository looked at now."""
+        """SIGHUP has come: look at the repository now."""
 
     def look(self, now: float) -> float:
         """Do what is due; returns when to look again."""

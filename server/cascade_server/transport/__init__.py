@@ -1,6 +1,6 @@
 """gRPC over HTTP/2 in the server's own event loop; see docs/adr/0007."""
 
-from cascade_server.transport.limits import Rate, TransportLimits
+from cascade_server.transport.http2.limits import Rate, TransportLimits
 from cascade_server.transport.linger import LingerConfig
 from cascade_server.transport.outcomes import Arrival, Outcome, Status
 from cascade_server.transport.rpc import Rpc

@@ -9,15 +9,15 @@ from typing import Any, Protocol
 
 import grpc
 
-from cascade_server.transport import blocks
-from cascade_server.transport.budgets import Inflation
-from cascade_server.transport.frames import Code
-from cascade_server.transport.headers import Head, Metadata
+from cascade_server.transport.http2 import blocks
+from cascade_server.transport.http2.budgets import Inflation
+from cascade_server.transport.http2.frames import Code
+from cascade_server.transport.http2.headers import Head, Metadata
+from cascade_server.transport.http2.limits import TransportLimits
+from cascade_server.transport.http2.streams import Stream
 from cascade_server.transport.inbox import Inbox, NoRoom, Refused
-from cascade_server.transport.limits import TransportLimits
 from cascade_server.transport.outbox import Outgoing
 from cascade_server.transport.outcomes import OK, Outcome, Status, trailers
-from cascade_server.transport.streams import Stream
 
 
 class Wire(Protocol):
@@ -78,6 +78,7 @@ class Call:
         inbox, out: what is received and sent.
         holds: bytes of the message taken last that are counted.
         ended: whether nothing more is to be sent.
+        when_gone: called if the caller hangs up; None: nobody wants to know.
     """
 
     __slots__ = (
@@ -107,6 +108,7 @@ class Call:
         "message",
         "out",
         "stream",
+        "when_gone",
     )
 
     def __init__(
@@ -127,6 +129,7 @@ class Call:
         self.out = Outgoing(stream.number, window, self._sent)
         self.message = b""
         self.holds = 0
+        self.when_gone: Callable[[], None] | None = None
         # Since when a message, or (of a unary call) anything, is awaited; None: nothing is.
         self._awaited: float | None = self.arrived if single else None
         # The block that ends the answer, while parts of it wait.
@@ -187,6 +190,9 @@ class Call:
     def lost(self) -> None:
         """The caller has hung up."""
         self.ended = True
+        if self.when_gone is not None:
+            self.when_gone()
+            self.when_gone = None
         self.cancel()
         self._stop_timer()
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
 
-from cascade_server.transport.budgets import Held, Inflation
 from cascade_server.transport.call import Call
-from cascade_server.transport.headers import Head
-from cascade_server.transport.limits import TransportLimits
+from cascade_server.transport.http2.budgets import Held, Inflation
+from cascade_server.transport.http2.headers import Head
+from cascade_server.transport.http2.limits import TransportLimits
 from cascade_server.transport.rpc import Rpc
 
 if TYPE_CHECKING:

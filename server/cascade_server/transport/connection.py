@@ -11,11 +11,11 @@ from typing import Any, cast
 
 import grpc
 
-from cascade_server.transport import blocks
-from cascade_server.transport.budgets import Held
 from cascade_server.transport.call import Call
 from cascade_server.transport.calls import Calls
-from cascade_server.transport.events import (
+from cascade_server.transport.http2 import blocks
+from cascade_server.transport.http2.budgets import Held
+from cascade_server.transport.http2.events import (
     QUIET,
     CallBegan,
     CallEnded,
@@ -24,7 +24,7 @@ from cascade_server.transport.events import (
     SettingsChanged,
     WindowOpened,
 )
-from cascade_server.transport.frames import (
+from cascade_server.transport.http2.frames import (
     END_STREAM,
     LARGEST_STREAM,
     LARGEST_WINDOW,
@@ -40,11 +40,11 @@ from cascade_server.transport.frames import (
     settings,
     window_update,
 )
+from cascade_server.transport.http2.session import Session
 from cascade_server.transport.inbox import NoRoom, Refused
 from cascade_server.transport.outbox import Outbox, nothing
 from cascade_server.transport.outcomes import Status
 from cascade_server.transport.rpc import Rpc
-from cascade_server.transport.session import Session
 
 log = logging.getLogger("cascade.server")
 

@@ -6,7 +6,7 @@ import zlib
 
 import grpc
 
-from cascade_server.transport.limits import TransportLimits
+from cascade_server.transport.http2.limits import TransportLimits
 
 # What wbits tells zlib to expect.
 ZLIB = {"gzip": 31, "deflate": 15}

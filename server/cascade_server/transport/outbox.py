@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import grpc
 
-from cascade_server.transport.blocks import INITIAL, OK_TRAILERS
-from cascade_server.transport.budgets import Held
-from cascade_server.transport.frames import (
+from cascade_server.transport.http2.blocks import INITIAL, OK_TRAILERS
+from cascade_server.transport.http2.budgets import Held
+from cascade_server.transport.http2.frames import (
     DATA,
     END_HEADERS,
     END_STREAM,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol, TypeAlias
 
 import grpc
 
-from cascade_server.transport import blocks
-from cascade_server.transport.headers import Metadata
+from cascade_server.transport.http2 import blocks
+from cascade_server.transport.http2.headers import Metadata
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,11 @@ def trailers(status: Status) -> bytes:
     return blocks.trailers(status.code.value[0], status.message, metadata)
 
 
-def last_block(status: Status) -> bytes:
-    """The block of an answer that has no messages."""
+@lru_cache(maxsize=1024)
+def refusal_block(status: Status) -> bytes:
+    """The block of a refusal at the headers, which has no messages; kept, since a server that has
+    too much to do says the same thousands of times a second. A status that holds a caller's text
+    is not to be kept: use `trailers`."""
     return blocks.INITIAL + trailers(status)
 
 
@@ -51,11 +55,13 @@ class Arrival(Protocol):
     Attributes:
         message: as it was sent, once it is opened.
         arrived, deadline: monotonic seconds; infinite where there is no deadline.
+        when_gone: called if the caller hangs up; None: nobody wants to know.
     """
 
     message: bytes
     arrived: float
     deadline: float
+    when_gone: Callable[[], None] | None
 
     @property
     def gone(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 
 from cascade_server.transport.call import Call
-from cascade_server.transport.headers import Metadata
+from cascade_server.transport.http2.headers import Metadata
 from cascade_server.transport.inbox import Refused
 from cascade_server.transport.outcomes import Outcome, Status
 

@@ -15,12 +15,12 @@ from typing import Any, Protocol, TypeAlias
 
 import grpc
 
-from cascade_server.transport.budgets import Held, Inflation
 from cascade_server.transport.call import Call
 from cascade_server.transport.connection import Connection
-from cascade_server.transport.frames import Broken, Code
-from cascade_server.transport.headers import Head
-from cascade_server.transport.limits import TransportLimits
+from cascade_server.transport.http2.budgets import Held, Inflation
+from cascade_server.transport.http2.frames import Broken, Code
+from cascade_server.transport.http2.headers import Head
+from cascade_server.transport.http2.limits import TransportLimits
 from cascade_server.transport.linger import Linger, LingerConfig
 from cascade_server.transport.rpc import Rpc
 from cascade_server.transport.turns import CallTurns, Grouped

@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from cascade_server.transport.headers import Fields, Head
-from cascade_server.transport.outcomes import Arrival, Status, last_block
+from cascade_server.transport.http2.headers import Fields, Head
+from cascade_server.transport.outcomes import Arrival, Status, refusal_block
 from cascade_server.transport.rpc import Rpc
 
 # Calls that handlers begin with in a turn of the event loop.
@@ -64,7 +64,7 @@ class CallTurns:
         arrived = self._clock()
         deadline = math.inf if head.timeout is None else arrived + head.timeout
         refused = taker.admit(arrived, deadline, head.headers)
-        return None if refused is None else last_block(refused)
+        return None if refused is None else refusal_block(refused)
 
     def came(self, rpc: Rpc) -> None:
         """A unary call has sent all; a streaming one has begun."""

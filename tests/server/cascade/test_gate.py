@@ -1,4 +1,4 @@
-"""Whether calls pile up in front of the gate while the event loop works, and who waits there."""
+"""Whether calls pile up in front of the gate while the loop works, and who waits for a place."""
 
 from __future__ import annotations
 
@@ -37,6 +37,35 @@ def test_a_thread_that_waits_has_slept() -> None:
     before = times_slept()
     select.select([], [], [], 0.001)
     assert times_slept() > before
+
+
+async def settled() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_those_who_hang_up_together_keep_no_places() -> None:
+    """One who is inside and some who wait, on a connection that is lost."""
+    gate = Gate(LimitConfig(initial=2, least=2))
+
+    async def stay() -> None:
+        await gate.wait_to_enter(Priority.OFFLINE, is_new=True)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            gate.leave(Priority.OFFLINE)
+
+    tasks = [asyncio.create_task(stay()) for _ in range(4)]
+    await settled()
+    for task in tasks[:3]:
+        task.cancel()
+    found = await asyncio.gather(*tasks[:3], return_exceptions=True)
+    assert [type(each) for each in found] == [asyncio.CancelledError] * 3
+    await settled()
+    assert gate.inside[Priority.OFFLINE] == 1  # The fourth has been let in.
+    tasks[3].cancel()
+    await asyncio.gather(tasks[3], return_exceptions=True)
+    assert gate.inside[Priority.OFFLINE] == 0
 
 
 async def full_gate_with_two_waiting() -> tuple[Gate, int, list[asyncio.Task[None]]]:

@@ -23,7 +23,7 @@ from cascade_server.errors import DeadlinePassed, TooMuch
 from cascade_server.objectives.burn import Events
 from cascade_server.objectives.canary import CanaryConfig, Verdict, judge
 from cascade_server.services.unread_calls import UnreadCalls
-from cascade_server.transport.headers import head_of
+from cascade_server.transport.http2.headers import head_of
 
 from tests.releases import TABLE
 from tests.server.messages import ask

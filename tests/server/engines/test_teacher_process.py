@@ -21,6 +21,8 @@ from cascade_server.engines.teacher import LocalTeacher, TeacherInput
 from cascade_server.engines.teacher_link import RemoteTeacher, TeacherLink
 from cascade_server.engines.teacher_process import TeacherServer
 from cascade_server.engines.teacher_wire import (
+    Frame,
+    Said,
     pack_draw,
     pack_drawn,
     pack_outlook,
@@ -242,3 +244,38 @@ async def test_a_release_that_it_does_not_have_is_not_ready(
         with pytest.raises(NotReady):
             await newer.log_likelihood(given.tokens, given.observed, math.inf)
         await both.teacher.draw(given, math.inf)
+
+
+async def test_what_is_cancelled_does_not_pile_up_before_a_process_that_is_slow(
+    tmp_path: Path,
+) -> None:
+    """Callers of `Generate` who come and hang up, while it has no time to read."""
+    hung_up = asyncio.Event()
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await hung_up.wait()
+        writer.close()
+
+    path = tmp_path / "s"
+    server, link = await asyncio.start_unix_server(slow, path), TeacherLink(path)
+    link.start()
+    try:
+        async with asyncio.timeout(SOON):
+            while link._writer is None:
+                await asyncio.sleep(0.001)
+            writer, calls = link._writer, list[asyncio.Task[Frame]]()
+            for _ in range(20):
+                calls.append(asyncio.create_task(link.call(Said.DRAW, bytes(2**20), patient=True)))
+                await asyncio.sleep(0.001)
+                if len(calls) > 1:
+                    calls[-1].cancel()
+            assert writer.transport.get_write_buffer_size() < 2**21
+            waits = asyncio.create_task(link.call(Said.DRAW, b"", patient=True))
+            await asyncio.sleep(0.001)
+            hung_up.set()
+            for each in (calls[0], waits):
+                with pytest.raises(NotReady):
+                    await each
+    finally:
+        link.stop()
+        server.close()

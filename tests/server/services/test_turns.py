@@ -12,7 +12,7 @@ from cascade_server.cascade.admission import LimitConfig
 from cascade_server.cascade.gate import Gate
 from cascade_server.errors import TooMuch
 from cascade_server.services.exchange import Exchange
-from cascade_server.services.turns import Turns
+from cascade_server.services.turns import GONE_A_TURN, Turns
 
 
 class Clock:
@@ -41,6 +41,12 @@ class Caller:
 
     def wait_for(self, work: Coroutine[Any, Any, None]) -> None:
         work.close()
+
+
+class Compressed(Caller):
+    """Somebody whose message is not to be inflated yet."""
+
+    paused = True
 
 
 class Bench:
@@ -115,7 +121,42 @@ class TestOrder:
         bench.turn()
         inflated.paused = False
         bench.turn()
-        assert bench.answered == [(["small"], 1), (["large"], 0)]
+        assert bench.answered == [(["small"], 0), (["large"], 0)]
+
+    def test_what_is_to_be_inflated_is_no_reason_to_refuse_others(self) -> None:
+        bench = Bench(clock=Clock(1.0, 1.0, 1.0))
+        for number in range(100):
+            bench.add(number, caller=Compressed())
+        for name in ("first", "second"):
+            bench.add(name)
+            bench.turn()
+            bench.turns.admit(0.0, math.inf)
+        assert [names for names, _ in bench.answered] == [["first"], ["second"]]
+
+    def test_compressed_messages_are_opened_in_their_order_though_others_keep_coming(self) -> None:
+        bench, compressed = Bench(most=4), [Compressed() for _ in range(3)]
+        for number, caller in enumerate(compressed):
+            bench.add(number, caller=caller)
+        bench.turn()
+        for caller in compressed:
+            caller.paused = False
+        for _ in range(3):
+            for name in "abcdefgh":
+                bench.add(name)
+            bench.turn()
+        assert [names[:1] for names, _ in bench.answered] == [[0], [1], [2]]
+
+    def test_one_that_cannot_be_opened_is_gone(self) -> None:
+        bench, damaged, whole = Bench(most=8), Compressed(), Compressed()
+        damaged.opens = False
+        bench.add("damaged", caller=damaged)
+        bench.add("whole", caller=whole)
+        bench.turn()
+        damaged.paused = whole.paused = False
+        bench.turn()
+        assert bench.answered == [(["whole"], 0)]
+        bench.turn()
+        assert not bench.soon
 
 
 class TestRoom:
@@ -171,6 +212,29 @@ class TestTheDoor:
         bench.turns.admit(0.0, math.inf, patient=True)
         with pytest.raises(TooMuch):
             bench.turns.admit(0.0, 14e-3, patient=True)
+
+    def test_those_who_have_hung_up_are_in_nobodys_way(self, bench: Bench) -> None:
+        """As many as may wait came, and took their calls back."""
+        callers = [Caller() for _ in range(64)]
+        for caller in callers:
+            bench.add("reset", 1.0, caller)
+        with pytest.raises(TooMuch):
+            bench.turns.admit(0.0, math.inf)
+        for caller in callers:
+            caller.gone = True
+            bench.turns.one_gone()
+        bench.turns.admit(0.0, math.inf)
+        bench.turn()  # They are cleared, and no longer counted: two are answered, six are left.
+        assert bench.turns.room() == 64 - 6
+
+    def test_some_who_are_gone_wait_on(self, bench: Bench) -> None:
+        callers = [Caller() for _ in range(GONE_A_TURN + 5)]
+        for caller in callers:
+            bench.add("reset", 1.0, caller)
+            caller.gone = True
+            bench.turns.one_gone()
+        bench.turn()
+        assert bench.turns.room() == 64 - 8  # Two of the five are opened; the others are cleared.
 
 
 class TestPace:

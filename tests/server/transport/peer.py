@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import h2.config
 import h2.connection
 import h2.events as events
-from cascade_server.transport.frames import PREFACE, settings
+from cascade_server.transport.http2.frames import PREFACE, settings
 
 from tests.server.transport.serving import SERVICE
 

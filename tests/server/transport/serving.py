@@ -126,6 +126,7 @@ class Group:
     turns: list[list[bytes]] = field(default_factory=list)
     may_wait: int = 100
     waiting: list[Arrival] = field(default_factory=list)
+    hung_up: int = 0
 
     def admit(
         self, arrived: float, deadline: float, headers: Sequence[tuple[bytes, bytes]]
@@ -138,6 +139,10 @@ class Group:
         if not self.waiting:
             asyncio.get_running_loop().call_soon(self.turn)
         self.waiting.append(arrival)
+        arrival.when_gone = self.one_gone
+
+    def one_gone(self) -> None:
+        self.hung_up += 1
 
     def turn(self) -> None:
         held = [each for each in self.waiting if each.paused]

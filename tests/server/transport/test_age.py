@@ -8,7 +8,7 @@ from contextlib import closing
 
 import grpc
 import pytest
-from cascade_server.transport.frames import (
+from cascade_server.transport.http2.frames import (
     ACK,
     DATA,
     END_HEADERS,

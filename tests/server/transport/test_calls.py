@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
-from cascade_server.transport.frames import (
+from cascade_server.transport.http2.frames import (
     ACK,
     DATA,
     END_HEADERS,

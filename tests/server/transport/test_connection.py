@@ -7,7 +7,7 @@ import struct
 
 import pytest
 from cascade_server.transport import TransportLimits
-from cascade_server.transport.frames import (
+from cascade_server.transport.http2.frames import (
     ACK,
     CONTINUATION,
     DATA,

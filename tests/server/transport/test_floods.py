@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import grpc
 import pytest
 from cascade_server.transport import TransportLimits
-from cascade_server.transport.frames import (
+from cascade_server.transport.http2.frames import (
     ACK,
     CONTINUATION,
     DATA,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cascade_server.transport.frames import (
+from cascade_server.transport.http2.frames import (
     DATA,
     END_HEADERS,
     END_STREAM,
@@ -92,6 +92,7 @@ def test_who_has_hung_up_meanwhile_is_known_to_be_gone(transport: Serving) -> No
             data += peer.socket.recv(65_536)
     assert transport.group.turns == [[b"first", b"second", b"later"]]
     assert b"gone" not in data
+    assert transport.group.hung_up == 2
 
 
 def test_a_call_that_is_not_complete_is_not_taken(transport: Serving) -> None:

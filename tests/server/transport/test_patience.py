@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 from cascade_server.transport import TransportLimits
-from cascade_server.transport.frames import (
+from cascade_server.transport.http2.frames import (
     DATA,
     GOAWAY,
     HEADERS,

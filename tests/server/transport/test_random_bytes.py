@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from cascade_server.transport.frames import PREFACE, frame, settings
+from cascade_server.transport.http2.frames import PREFACE, frame, settings
 from hpack import Encoder
 from hypothesis import HealthCheck, given
 from hypothesis import settings as how

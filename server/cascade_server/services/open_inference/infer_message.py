@@ -70,7 +70,7 @@ class InferMessage:
         )
 
     def pack(self, answer: Answer | TokenAnswer) -> bytes:
-        """A `ModelInferResponse`."""
+        """The answer as a `ModelInferResponse`, serialized."""
         if isinstance(answer, Answer):
             return self._values(answer).SerializeToString()
         return self._tokens(answer).SerializeToString()
@@ -94,7 +94,7 @@ class InferMessage:
         return out
 
     def _response(self, runtime: Runtime) -> pb.ModelInferResponse:
-        """A response's head."""
+        """A response with all but its tensors filled in."""
         return pb.ModelInferResponse(
             model_name=self._request.model_name,
             model_version=str(runtime.version),

@@ -31,7 +31,7 @@ class Calls(NamedTuple):
 
 
 def calls_by_table(counts: list[CallCounts]) -> dict[str, Calls]:
-    """Of all processes."""
+    """Calls that all processes have counted, by table."""
     durations, seconds, rows = added(counts)
     out: dict[str, Calls] = {}
     for (table, _, _, code), of, took in zip(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import pytest
-from cascade_server.transport.frames import (
+from cascade_server.transport.http2.frames import (
     ACK,
     DATA,
     END_HEADERS,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cascade_server.transport.frames import (
+from cascade_server.transport.http2.frames import (
     END_HEADERS,
     END_STREAM,
     Code,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from cascade_server.transport.frames import (
+from cascade_server.transport.http2.frames import (
     ACK,
     CONTINUATION,
     DATA,

@@ -12,8 +12,8 @@ from collections import deque
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from cascade_server.transport.frames import Code
-from cascade_server.transport.headers import Head
+from cascade_server.transport.http2.frames import Code
+from cascade_server.transport.http2.headers import Head
 
 # Streams that are cut, and gaps in the numbers, which are remembered of a connection.
 MOST_CUT, MOST_GAPS = 1024, 16

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from cascade_server.transport.frames import Broken, Code
-from cascade_server.transport.limits import Rate, TransportLimits
+from cascade_server.transport.http2.frames import Broken, Code
+from cascade_server.transport.http2.limits import Rate, TransportLimits
 
 
 class Bucket:

@@ -6,9 +6,9 @@ import contextlib
 from urllib.parse import unquote
 
 import pytest
-from cascade_server.transport.blocks import initial, trailers
-from cascade_server.transport.frames import Broken, StreamFault
-from cascade_server.transport.headers import MOST_KNOWN, Heads, head_of
+from cascade_server.transport.http2.blocks import initial, trailers
+from cascade_server.transport.http2.frames import Broken, StreamFault
+from cascade_server.transport.http2.headers import MOST_KNOWN, Heads, head_of
 from hpack import Decoder, Encoder, HPACKError
 from hypothesis import given
 from hypothesis import strategies as st

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 from urllib.parse import quote, unquote_to_bytes
 
-from cascade_server.transport.headers import Metadata
-from cascade_server.transport.limits import TransportLimits
+from cascade_server.transport.http2.headers import Metadata
+from cascade_server.transport.http2.limits import TransportLimits
 
 PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 CUT = "..."

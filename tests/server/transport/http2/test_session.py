@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 
 import pytest
-from cascade_server.transport.budgets import Bucket, Held
-from cascade_server.transport.events import (
+from cascade_server.transport.http2.budgets import Bucket, Held
+from cascade_server.transport.http2.events import (
     CallBegan,
     CallEnded,
     DataCame,
@@ -16,7 +16,7 @@ from cascade_server.transport.events import (
     SettingsChanged,
     WindowOpened,
 )
-from cascade_server.transport.frames import (
+from cascade_server.transport.http2.frames import (
     ACK,
     CONTINUATION,
     DATA,
@@ -34,9 +34,9 @@ from cascade_server.transport.frames import (
     settings,
     window_update,
 )
-from cascade_server.transport.limits import Rate, TransportLimits
-from cascade_server.transport.session import Session
-from cascade_server.transport.streams import (
+from cascade_server.transport.http2.limits import Rate, TransportLimits
+from cascade_server.transport.http2.session import Session
+from cascade_server.transport.http2.streams import (
     MOST_CUT,
     NEXT,
     Fault,

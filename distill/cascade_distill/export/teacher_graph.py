@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cascade_distill.features import WIDTH, feature_table, fine_slot_of
-from cascade_distill.graph import BOOL, FLOAT, INT32, INT64, Graph
-from cascade_distill.teacher import Denoiser
+from cascade_distill.export.graph import BOOL, FLOAT, INT32, INT64, Graph
+from cascade_distill.models.features import WIDTH, feature_table, fine_slot_of
+from cascade_distill.models.teacher import Denoiser
 
 CLIP = 60.0
 

@@ -20,7 +20,15 @@ from cascade_tables import Schema
 
 from cascade_distill.checkpoint import write_atomic
 from cascade_distill.errors import DistillError
-from cascade_distill.metrics import c2st, dcr_share, lr_c2st, mle, mle_key, quality, xgb_auc
+from cascade_distill.fidelity.metrics import (
+    c2st,
+    dcr_share,
+    lr_c2st,
+    mle,
+    mle_key,
+    quality,
+    xgb_auc,
+)
 
 # Part of a kept floor's name: raise it when a figure's definition changes.
 DEFINITION = 1

@@ -14,7 +14,7 @@ import pandas as pd
 from cascade_tables import Schema
 from numpy.typing import NDArray
 
-from cascade_distill.metric_arrays import Matrix, is_discrete, one_hot, to_matrix
+from cascade_distill.fidelity.metric_arrays import Matrix, is_discrete, one_hot, to_matrix
 
 # The XGBoost of the detectors and of the predictor, beside its defaults. Categories are codes in
 # order of frequency, NULL goes down a branch of its own.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
-from cascade_server.transport.frames import PeerSettings
-from cascade_server.transport.headers import Head
-from cascade_server.transport.streams import Stream
+from cascade_server.transport.http2.frames import PeerSettings
+from cascade_server.transport.http2.headers import Head
+from cascade_server.transport.http2.streams import Stream
 
 
 class CallBegan(NamedTuple):

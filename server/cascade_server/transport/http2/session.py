@@ -13,8 +13,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from cascade_server.transport.budgets import Bucket, Budgets
-from cascade_server.transport.events import (
+from cascade_server.transport.http2.budgets import Bucket, Budgets
+from cascade_server.transport.http2.events import (
     QUIET,
     CallBegan,
     CallEnded,
@@ -24,7 +24,7 @@ from cascade_server.transport.events import (
     SettingsChanged,
     WindowOpened,
 )
-from cascade_server.transport.frames import (
+from cascade_server.transport.http2.frames import (
     ACK,
     CONTINUATION,
     END_HEADERS,
@@ -51,9 +51,9 @@ from cascade_server.transport.frames import (
     unpadded,
     window_update,
 )
-from cascade_server.transport.headers import Heads
-from cascade_server.transport.limits import TransportLimits
-from cascade_server.transport.streams import NEXT, Fault, Input, Over, State, Stream
+from cascade_server.transport.http2.headers import Heads
+from cascade_server.transport.http2.limits import TransportLimits
+from cascade_server.transport.http2.streams import NEXT, Fault, Input, Over, State, Stream
 
 DATA_IN, DATA_END = Input.DATA, Input.DATA_END
 OPEN, HALF_CLOSED, CLOSED = State.OPEN, State.HALF_CLOSED, State.CLOSED

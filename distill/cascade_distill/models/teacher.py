@@ -16,7 +16,7 @@ from cascade_tables import TokenLayout
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cascade_distill.features import (
+from cascade_distill.models.features import (
     WIDTH,
     embedding_rows,
     feature_table,

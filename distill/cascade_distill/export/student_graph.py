@@ -17,8 +17,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from cascade_distill.graph import BOOL, FLOAT, INT32, INT64, Graph
-from cascade_distill.student import Student
+from cascade_distill.export.graph import BOOL, FLOAT, INT32, INT64, Graph
+from cascade_distill.models.student import Student
 
 # Larger than any logit plus Gumbel noise, and far from overflow.
 FORCED = 1e30

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from hpack import Decoder, HPACKError, OversizedHeaderListError
 
-from cascade_server.transport.frames import Broken, Code, StreamFault
-from cascade_server.transport.limits import TransportLimits
+from cascade_server.transport.http2.frames import Broken, Code, StreamFault
+from cascade_server.transport.http2.limits import TransportLimits
 
 Metadata = Sequence[tuple[str, str | bytes]]
 Fields = Sequence[tuple[bytes, bytes]]
