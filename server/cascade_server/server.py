@@ -21,7 +21,6 @@ from cascade_server.counts.metrics import SteppingCollector
 from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_link import TeacherLink
 from cascade_server.engines.triton.fleet import Fleet
-from cascade_server.errors import ConfigError
 from cascade_server.services.health import Health
 from cascade_server.services.open_inference.service import NAME as INFERENCE
 from cascade_server.services.open_inference.service import InferenceService
@@ -32,6 +31,7 @@ from cascade_server.services.synthesis_service import Service
 from cascade_server.services.unread_calls import UnreadCalls
 from cascade_server.supervision import loading
 from cascade_server.supervision.control import Control
+from cascade_server.supervision.listening import not_listening
 from cascade_server.supervision.loading import Turns
 from cascade_server.supervision.placement import Placement
 from cascade_server.terms import Tier
@@ -188,7 +188,6 @@ class Server:
         await self._listen()
 
     async def _listen(self) -> None:
-        address = f"{self.config.host}:{self.config.port}"
         try:
             self.port = await self._transport.start(
                 self.config.host,
@@ -198,7 +197,7 @@ class Server:
                 self._listener,
             )
         except OSError as exc:
-            raise ConfigError(f"cannot listen on {address}: is the port taken?") from exc
+            raise not_listening(self.config.host, self.config.port, exc) from exc
         if self._local is not None:
             await self._local_transport.start("", 0, False, listener=self._local)
 

@@ -57,9 +57,10 @@ def sla(target: str, watch: bool, every: float, timeout: float, as_json: bool) -
             if as_json:
                 for level, trouble in seen:
                     print_json(level, trouble)
-            elif not watch:
-                for level, _ in seen:
-                    console.print(rendered(level, target, console))
+            elif not watch or not console.is_terminal:
+                # A file or a log, where nothing is drawn over, has a table a look.
+                for level, trouble in seen:
+                    console.print(rendered(level, target, console, trouble))
             else:
                 with Live(console=console, auto_refresh=False) as live:
                     for level, trouble in seen:

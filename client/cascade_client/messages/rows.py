@@ -46,6 +46,11 @@ NARROW: Mapping[str, Any] = {
 }
 
 
+def no_text(what: str, name: str, why: UnicodeEncodeError) -> InvalidRequest:
+    """The error of a name that cannot be sent, as half of a surrogate pair cannot."""
+    return InvalidRequest(f"{what} {name!r} cannot be sent ({why.reason}); Unicode is allowed")
+
+
 def pack(given: Given, schema: Mapping[str, ColumnDescription], into: pb.Rows) -> None:
     """Write the request's rows, as they travel, into a message.
 
@@ -61,7 +66,10 @@ def pack(given: Given, schema: Mapping[str, ColumnDescription], into: pb.Rows) -
 def _pack_column(cells: Cells, column: ColumnDescription | None, into: pb.Column) -> None:
     states = cells.states
     holed = any(states)
-    into.name = cells.name
+    try:
+        into.name = cells.name
+    except UnicodeEncodeError as exc:
+        raise no_text("column", cells.name, exc) from exc
     if holed:
         into.states = states
     if not cells.observed:

@@ -28,7 +28,7 @@ from cascade_client.answers import (
 )
 from cascade_client.errors import InvalidRequest
 from cascade_client.messages.cells import Form, Given, read
-from cascade_client.messages.rows import pack, unpack
+from cascade_client.messages.rows import no_text, pack, unpack
 from cascade_client.service_level import (
     Alert,
     BurnRate,
@@ -164,13 +164,16 @@ def describe_request(table: str, version: int | None) -> pb.DescribeTableRequest
     """The message for `Client.describe`.
 
     Raises:
-        InvalidRequest: a table that is not a string, or a version below 1.
+        InvalidRequest: a table that is no string of Unicode, or a version below 1.
     """
     if not isinstance(table, str):
         raise InvalidRequest(f"table is a {type(table).__name__}; a str is allowed")
     if version is not None:
         _within("version", version, 1, 2**63 - 1)
-    return pb.DescribeTableRequest(table=table, version=version or 0)
+    try:
+        return pb.DescribeTableRequest(table=table, version=version or 0)
+    except UnicodeEncodeError as exc:
+        raise no_text("table", table, exc) from exc
 
 
 def form_of(kind: str) -> Form:
@@ -365,6 +368,10 @@ def _names(columns: Sequence[str] | None) -> list[str]:
     for name in names:
         if not isinstance(name, str):
             raise InvalidRequest(f"columns holds {name!r}; names of columns are allowed")
+        try:
+            name.encode()
+        except UnicodeEncodeError as exc:
+            raise no_text("column", name, exc) from exc
     return names
 
 

@@ -24,7 +24,7 @@ def listen(host: str, port: int) -> socket.socket:
     what waits in its queue when one stops is the next one's, and nobody is turned away.
 
     Raises:
-        ConfigError: another server has it.
+        ConfigError: another server has it, or the host is not this machine's.
     """
     made = None
     try:
@@ -37,7 +37,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as exc:
         if made is not None:
             made.close()
-        raise _taken(host, port) from exc
+        raise not_listening(host, port, exc) from exc
     return made
 
 
@@ -62,7 +62,7 @@ def reserve(host: str, port: int) -> socket.socket:
         kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         kept.bind(address)
     except OSError as exc:
-        raise _taken(host, port) from exc
+        raise not_listening(host, port, exc) from exc
     return kept
 
 
@@ -139,5 +139,9 @@ def _family(host: str, port: int) -> int:
     return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
 
 
-def _taken(host: str, port: int) -> ConfigError:
-    return ConfigError(f"cannot listen on {host}:{port}: is the port taken?")
+def not_listening(host: str, port: int, error: OSError) -> ConfigError:
+    """The error of an address that cannot be listened on, which says why."""
+    # grpcio's server does not say why.
+    taken = error.errno in (None, errno.EADDRINUSE)
+    why = "is the port taken?" if taken else error.strerror or str(error)
+    return ConfigError(f"cannot listen on {host}:{port}: {why}")

@@ -147,6 +147,13 @@ class TestWatching:
         assert result.exit_code == 0, result.output
         assert "99 % within 50 ms" in result.output
 
+    def test_a_table_a_look_where_there_is_no_terminal(
+        self, run: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        stop_after(3, monkeypatch)
+        result = run("--watch")  # into a file or a log, where nothing can be drawn over
+        assert result.output.count("budgets of 30d") == 3
+
     def test_trouble_is_shown_beside_what_was_known(self, client: Client) -> None:
         level = client.service_level()
         answers: list[ServiceLevel | CascadeError] = [level, Unavailable("it is gone"), level]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
@@ -367,3 +368,25 @@ class TestChannels:
             await client.wait_ready()
             with pytest.raises(PermissionDenied):
                 await client.releases.promote("people")
+
+
+LONE = "\ud800"  # half of a surrogate pair, which is no Unicode
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client: client.describe(LONE),
+        lambda client: client.synthesize(LONE, {}),
+        lambda client: client.synthesize("people", {LONE: 1}),
+        lambda client: client.synthesize("people", {"city": LONE}),
+        lambda client: client.synthesize("people", {}, columns=[LONE]),
+        lambda client: client.generate("people", 1, given={LONE: 1}),
+        lambda client: client.generate("people", 1, columns=[LONE]),
+    ],
+)
+def test_what_is_no_unicode_is_an_invalid_request(
+    server: FakeServer, ask: Callable[[Client], object]
+) -> None:
+    with server.client() as client, pytest.raises(InvalidRequest, match=r"'\\ud800'|'city'"):
+        ask(client)

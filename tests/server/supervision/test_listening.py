@@ -1,14 +1,15 @@
-"""The local socket: whose it is, and what may lie in its place."""
+"""The port: why it cannot be had; the local socket: whose it is, and what lies in its place."""
 
 from __future__ import annotations
 
 import socket
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cascade_server.errors import ConfigError
-from cascade_server.supervision.listening import leave_locally, listen_locally
+from cascade_server.supervision.listening import leave_locally, listen, listen_locally, reserve
 
 
 def test_only_this_user_may_open_it_and_it_is_gone_afterwards(tmp_path: Path) -> None:
@@ -54,3 +55,18 @@ def test_where_there_can_be_none_a_server_goes_without(
     assert listen_locally(path) is None
     assert f"{path} cannot be listened on, so nobody is served there" in caplog.text
     assert path.exists() is (kind != "long")
+
+
+@pytest.mark.parametrize("begin", [listen, reserve])
+def test_a_port_that_another_has_is_said_to_be_taken(begin: Callable[..., socket.socket]) -> None:
+    with listen("127.0.0.1", 0) as other, pytest.raises(ConfigError, match="is the port taken"):
+        begin("127.0.0.1", other.getsockname()[1])
+
+
+@pytest.mark.parametrize("begin", [listen, reserve])
+def test_a_host_that_is_not_this_machines_is_not_called_a_port_that_is_taken(
+    begin: Callable[..., socket.socket],
+) -> None:
+    with pytest.raises(ConfigError, match=r"cannot listen on 192\.0\.2\.1:0: ") as caught:
+        begin("192.0.2.1", 0)  # of documentation alone (RFC 5737)
+    assert "taken" not in str(caught.value)
