@@ -27,6 +27,8 @@ PACE_WEIGHT = 0.1
 # Calls that come by chance while the loop is at work. A turn of the student for as many takes about
 # half as long as they would one by one.
 PILE = 4
+# Times the patience that all who wait may take together where those with nearer deadlines go first.
+OVERTAKING = 2.0
 # Who may wait for a place at once; a stream that has begun always may.
 MOST_WAITING = 64
 
@@ -146,14 +148,22 @@ class Gate:
         finally:
             self.at_teacher -= counted
 
-    def admit(self, waiting: int, remaining: float, patient: bool = False) -> None:
-        """Let one more wait at the gate, behind others that do.
+    def admit(
+        self,
+        waiting: int,
+        remaining: float,
+        patient: bool = False,
+        before: Callable[[], int] | None = None,
+    ) -> None:
+        """Let one more wait at the gate, with others that do.
 
         Args:
             waiting: how many do.
             remaining: seconds to its deadline.
             patient: whether it rather waits than is refused, as long as it can be answered in time;
                 others are not to wait for longer than a part of what is promised.
+            before: counts those of them whose turn comes before its own; None: all of them. Who has
+                a deadline is not refused for a pile of calls that have none, or far ones.
 
         Raises:
             TooMuch: as many wait as the limit is, or too many for it to be answered in time; says
@@ -166,7 +176,14 @@ class Gate:
         else:
             patience = self.config.patience(remaining)
         # The first waiter is always admitted, so that what was learnt in a bad moment is forgotten.
-        if waiting and (waiting + 1) * self.seconds_a_call > patience:
+        takes = (waiting + 1) * self.seconds_a_call
+        if not waiting or takes <= patience:
+            return
+        if (
+            before is None
+            or takes > OVERTAKING * patience
+            or (before() + 1) * self.seconds_a_call > patience
+        ):
             self._refuse(waiting, "more calls wait than can be answered in time")
 
     def turned(self, seconds: float, left: int) -> None:

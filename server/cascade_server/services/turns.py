@@ -7,6 +7,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from cascade_server.cascade.gate import Gate
 from cascade_server.services.answering import Answering
@@ -51,6 +52,8 @@ class Turns:
         self._waiting: list[Exchange] = []
         # Those whose messages are to be inflated, once that may be; in their order.
         self._compressed: deque[Exchange] = deque()
+        # The farthest deadline of those that wait: of calls that all have as much time, the newest.
+        self._farthest = -math.inf
         # Of those that wait, whose callers have hung up: they are in nobody's way either.
         self._gone = 0
         self._is_due = self._in_turn = False
@@ -76,7 +79,7 @@ class Turns:
         """
         gate = self._gate()
         if gate is not None:
-            gate.admit(self._ahead(), deadline - now, patient)
+            gate.admit(self._ahead(), deadline - now, patient, partial(self._before, deadline))
 
     def room(self) -> float:
         """How many more patient requests may be added without one of them being refused."""
@@ -89,6 +92,12 @@ class Turns:
         """How many are to be answered before one that comes now."""
         return max(0, len(self._waiting) - self._gone)
 
+    def _before(self, deadline: float) -> int:
+        """How many of those that wait have no later deadline."""
+        if deadline >= self._farthest:
+            return self._ahead()
+        return sum(each.deadline <= deadline for each in self._waiting)
+
     def one_gone(self) -> None:
         """The caller of one that waits has hung up."""
         self._gone += 1
@@ -96,6 +105,7 @@ class Turns:
     def add(self, exchange: Exchange) -> None:
         """Have a request answered in its turn."""
         self._waiting.append(exchange)
+        self._farthest = max(self._farthest, exchange.deadline)
         self._come_round()
 
     def then(self, work: Callable[[], None]) -> None:
@@ -175,6 +185,8 @@ class Turns:
             elif caller.open():
                 taken.append(exchange)
         self._waiting = held
+        if not held:
+            self._farthest = -math.inf
         if self._gone:
             self._gone = sum(each.caller.gone for each in held)
         return taken

@@ -192,11 +192,11 @@ class TestTheDoor:
 
     @pytest.fixture
     def bench(self) -> Bench:
-        """Eight wait, at a millisecond each."""
+        """Eight wait, at a millisecond each, and are nearly late."""
         bench = Bench()
         bench.gate.turned(1e-3, 1)
         for number in range(8):
-            bench.add(number)
+            bench.add(number, 1e-3)
         return bench
 
     def test_by_what_is_left_to_it(self, bench: Bench) -> None:
@@ -206,12 +206,32 @@ class TestTheDoor:
 
     def test_by_what_is_promised_unless_it_is_patient(self, bench: Bench) -> None:
         for number in range(8, 12):
-            bench.add(number)
+            bench.add(number, 1e-3)
         with pytest.raises(TooMuch):
             bench.turns.admit(0.0, math.inf)
         bench.turns.admit(0.0, math.inf, patient=True)
         with pytest.raises(TooMuch):
             bench.turns.admit(0.0, 14e-3, patient=True)
+
+    def test_by_those_whose_deadlines_are_nearer(self, bench: Bench) -> None:
+        """A pile of calls that are in no hurry is no reason to refuse one that is."""
+        for number in range(8, 19):
+            bench.add(number)
+        bench.turns.admit(0.0, 5.0)
+        with pytest.raises(TooMuch):
+            bench.turns.admit(0.0, math.inf)
+        for number in range(4):
+            bench.add(number, 4.0)
+        with pytest.raises(TooMuch):
+            bench.turns.admit(0.0, 5.0)
+
+    def test_but_those_who_wait_are_not_overtaken_without_end(self, bench: Bench) -> None:
+        for number in range(8, 24):
+            bench.add(number)
+        bench.turns.admit(0.0, 5.0)
+        bench.add(24)
+        with pytest.raises(TooMuch):
+            bench.turns.admit(0.0, 5.0)
 
     def test_those_who_have_hung_up_are_in_nobodys_way(self, bench: Bench) -> None:
         """As many as may wait came, and took their calls back."""
@@ -234,7 +254,8 @@ class TestTheDoor:
             caller.gone = True
             bench.turns.one_gone()
         bench.turn()
-        assert bench.turns.room() == 64 - 8  # Two of the five are opened; the others are cleared.
+        # Two of the eight are answered; five who are gone wait on, and are not counted.
+        assert bench.turns.room() == 64 - 6
 
 
 class TestPace:
