@@ -75,7 +75,7 @@ class TestRealTime:
         assert answer.provenance.tier is Tier.STUDENT
 
     def test_the_seed_in_the_provenance_repeats_the_answer(self, client: Client) -> None:
-        """From the same tier; and nobody has asked for five items, so no row of theirs is pooled."""
+        """From the same tier; and nobody has asked for five items, so that none is pooled."""
         first = client.synthesize(TABLE, {"items": 5}, draws=5, fidelity="fast")
         again = client.synthesize(
             TABLE, {"items": 5}, draws=5, fidelity="fast", seed=first.provenance.seed
