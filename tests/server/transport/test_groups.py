@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
 from cascade_server.transport.http2.frames import (
     DATA,
     END_HEADERS,
@@ -13,7 +16,14 @@ from cascade_server.transport.http2.frames import (
 from hpack import Encoder
 
 from tests.server.transport.peer import Peer, message, request
-from tests.server.transport.serving import Serving
+from tests.server.transport.serving import Serving, serving
+
+
+@pytest.fixture
+def transport() -> Iterator[Serving]:
+    """One whose turns last as long as they have to, however slow the machine is."""
+    with serving(turn_seconds=60.0, reading_seconds=60.0, backlog_seconds=60.0) as found:
+        yield found
 
 
 class Batch:
