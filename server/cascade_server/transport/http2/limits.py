@@ -78,8 +78,8 @@ class TransportLimits:
     stall_seconds: float = ServerConfig.stall_seconds
     idle_seconds: float = ServerConfig.connection_idle_seconds
     turn_seconds: float = 0.001
-    reading_seconds: float = 0.004
-    backlog_seconds: float = 0.002
+    reading_seconds: float = 0.02
+    backlog_seconds: float = 0.01
     inflation: int = 100
     inflated_a_turn: int = MIB
     held_bytes: int = 32 * MIB
