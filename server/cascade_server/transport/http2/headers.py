@@ -5,19 +5,23 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
 
-from hpack import Decoder, HPACKError, OversizedHeaderListError
+from hpack import HPACKError, OversizedHeaderListError
 
+from cascade_server.transport.http2.decoder import BlockDecoder
 from cascade_server.transport.http2.frames import Broken, Code, StreamFault
 from cascade_server.transport.http2.limits import TransportLimits
 
+Key = TypeVar("Key")
 Metadata = Sequence[tuple[str, str | bytes]]
-Fields = Sequence[tuple[bytes, bytes]]
+Field = tuple[bytes, bytes]
+Fields = Sequence[Field]
 
-# Blocks whose meaning is remembered, of one connection, and how long one may be for it.
-MOST_KNOWN, KNOWN_BYTES = 64, 512
+# Blocks whose meaning is remembered, of one connection, and how long one, or the list of headers that
+# it stands for, may be for it.
+MOST_KNOWN, KNOWN_BYTES = 64, 1024
 # A list of headers that is larger than is allowed by up to this much costs its call alone: it is
 # still read, so that the table of headers stays what the peer thinks it is.
 READ_ALL_THE_SAME = 4
@@ -26,10 +30,11 @@ SIZE_UPDATES = 2
 # What HTTP/2 adds to each header's length (RFC 9113, 6.5.2).
 FIELD_BYTES = 32
 LENGTH_DIGITS = 18
+TIMEOUT_NAME = b"grpc-timeout"
 TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 # Headers that are the protocol's and not the caller's.
-RESERVED = frozenset((b"te", b"content-type", b"grpc-timeout", b"grpc-encoding", b"user-agent"))
+RESERVED = frozenset((b"te", b"content-type", TIMEOUT_NAME, b"grpc-encoding", b"user-agent"))
 PSEUDO = frozenset((b":method", b":scheme", b":path", b":authority"))
 # What belongs to a connection and not to a request (RFC 9113, 8.2.2).
 OF_CONNECTIONS = frozenset(
@@ -39,8 +44,7 @@ TOKENS = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]*")
 NOT_IN_VALUES = re.compile(rb"[\0\r\n]")
 
 
-@dataclass(frozen=True)
-class Head:
+class Head(NamedTuple):
     """What the headers of a call say.
 
     Attributes:
@@ -48,7 +52,7 @@ class Head:
         wrong: the HTTP status of what is no gRPC call at all; 0: it is one.
         timeout: seconds; None: as long as it takes.
         encoding: of compressed messages.
-        headers: all, as they came.
+        headers: all but a timeout that can be read, in their order.
         content_length: bytes of DATA that are announced; None: none are.
     """
 
@@ -72,7 +76,8 @@ class Heads:
     """Reads the header blocks of one connection.
 
     After a connection's first calls most blocks refer to the table of headers and leave it as it
-    is: such a block means what it meant before, and is looked up.
+    is: such a block means what it meant before, and is looked up. Others differ from one that came
+    before in what is left of the deadline alone: then that is all that is looked at.
 
     Args:
         most_bytes: of a list of headers.
@@ -80,8 +85,10 @@ class Heads:
 
     def __init__(self, most_bytes: int = TransportLimits.header_list_bytes) -> None:
         self._most_bytes = most_bytes
-        self._decoder = Decoder(max_header_list_size=READ_ALL_THE_SAME * most_bytes)
+        self._decoder = BlockDecoder(READ_ALL_THE_SAME * most_bytes)
         self._known: dict[bytes, Head] = {}
+        # Of lists of headers with a timeout in some place, by that place and the others.
+        self._timed: dict[tuple[int, tuple[Field, ...]], Head] = {}
         self._newest: object = None
 
     def read(self, block: bytes) -> Head:
@@ -96,9 +103,30 @@ class Heads:
             return known
         fields = self._fields(block)
         moved = self._has_moved(block)
-        head = head_of(fields, self._most_bytes)
-        if not moved and len(block) <= KNOWN_BYTES and len(self._known) < MOST_KNOWN:
-            self._known[block] = head
+        head = self._head(fields)
+        if not moved and len(block) <= KNOWN_BYTES:
+            _remember(self._known, block, head)
+        return head
+
+    def _head(self, fields: list[Field]) -> Head:
+        places = [place for place, field in enumerate(fields) if field[0] == TIMEOUT_NAME]
+        if len(places) != 1:
+            return head_of(fields, self._most_bytes)
+        place = places[0]
+        timeout = _timeout(fields[place][1])
+        if timeout is None:
+            return head_of(fields, self._most_bytes)
+        others = (place, (*fields[:place], *fields[place + 1 :]))
+        like = self._timed.get(others)
+        if like is not None:
+            return Head(
+                like.path, like.wrong, timeout, like.encoding, like.headers, like.content_length
+            )
+        head = head_of(fields, self._most_bytes)._replace(headers=others[1])
+        size = sum(len(name) + len(value) + FIELD_BYTES for name, value in fields)
+        # One that is close to what is allowed may be beyond it with a longer timeout.
+        if size <= min(KNOWN_BYTES, self._most_bytes // 2):
+            _remember(self._timed, others, head)
         return head
 
     def trailers(self, block: bytes) -> None:
@@ -115,22 +143,21 @@ class Heads:
                 raise _malformed(f"{name.decode('latin1')} after a request's messages")
         _check([name for name, _ in fields], [value for _, value in fields])
 
-    def _fields(self, block: bytes) -> Fields:
+    def _fields(self, block: bytes) -> list[Field]:
         if _updates_size(block):
             _check_size_updates(block)
         try:
-            fields: Iterable[tuple[bytes, bytes]] = self._decoder.decode(block, raw=True)
+            return self._decoder.decode(block)
         except OversizedHeaderListError as exc:
             allowed = f"{self._most_bytes} bytes are allowed"
             raise Broken(Code.ENHANCE_YOUR_CALM, f"too many headers; {allowed}") from exc
-        except (HPACKError, UnicodeError) as exc:
+        except HPACKError as exc:
             said = str(exc)[:80]
             raise Broken(Code.COMPRESSION_ERROR, f"a header block that is none: {said}") from exc
-        return [(bytes(name), bytes(value)) for name, value in fields]
 
     def _has_moved(self, block: bytes) -> bool:
         """Whether the block has changed what others mean, so that none is known any more."""
-        entries = self._decoder.header_table.dynamic_entries
+        entries = self._decoder.table.dynamic_entries
         newest = entries[0] if entries else None
         # A block that changes the table's size says so first. An entry is told by its identity, for
         # an equal one may come again.
@@ -139,6 +166,12 @@ class Heads:
         self._newest = newest
         self._known.clear()
         return True
+
+
+def _remember(known: dict[Key, Head], key: Key, head: Head) -> None:
+    if len(known) >= MOST_KNOWN:
+        known.clear()
+    known[key] = head
 
 
 def _updates_size(block: bytes, start: int = 0) -> bool:
@@ -182,12 +215,10 @@ def head_of(headers: Fields, most_bytes: int = TransportLimits.header_list_bytes
     plain = dict(zip(reversed(names), reversed(values[len(pseudo) :]), strict=True))
     wrong = _wrong(pseudo, plain)
     timeout = None
-    if (sent := plain.get(b"grpc-timeout")) is not None:
-        found = TIMEOUT.fullmatch(sent)
-        if found is None:
+    if (sent := plain.get(TIMEOUT_NAME)) is not None:
+        timeout = _timeout(sent)
+        if timeout is None:
             wrong = wrong or 400
-        else:
-            timeout = int(found[1]) * UNITS[found[2]]
     length = None
     if b"content-length" in plain:
         lengths = {value for name, value in headers if name == b"content-length"}
@@ -204,6 +235,12 @@ def head_of(headers: Fields, most_bytes: int = TransportLimits.header_list_bytes
         headers=headers,
         content_length=None if length is None else int(length),
     )
+
+
+def _timeout(sent: bytes) -> float | None:
+    """Seconds that are left; None: that is none."""
+    found = TIMEOUT.fullmatch(sent)
+    return None if found is None else int(found[1]) * UNITS[found[2]]
 
 
 def _wrong(pseudo: dict[bytes, bytes], plain: dict[bytes, bytes]) -> int:
