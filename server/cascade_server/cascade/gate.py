@@ -29,6 +29,9 @@ PACE_WEIGHT = 0.1
 PILE = 4
 # Times the patience that all who wait may take together where those with nearer deadlines go first.
 OVERTAKING = 2.0
+# Why a call is refused at the door.
+FULL = "as many calls wait as the server takes now"
+LATE = "more calls wait than can be answered in time"
 # Who may wait for a place at once; a stream that has begun always may.
 MOST_WAITING = 64
 
@@ -51,10 +54,14 @@ class Gate:
     Args:
         config: of the limit.
         slept: counts how often the loop has had nothing to do.
+        queued: seconds of work that waits inside, in front of the engines that all calls need.
     """
 
     def __init__(
-        self, config: LimitConfig | None = None, slept: Callable[[], int] = times_slept
+        self,
+        config: LimitConfig | None = None,
+        slept: Callable[[], int] = times_slept,
+        queued: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.config = config or LimitConfig()
         self.limit = Limit(self.config.initial)
@@ -64,7 +71,7 @@ class Gate:
         }
         self.at_teacher = self.refused = 0
         self.seconds_a_call = 0.0
-        self._slept, self._last_slept = slept, slept()
+        self._slept, self._last_slept, self._queued = slept, slept(), queued
         self._behind = False
 
     def turn_begins(self, calls: int) -> None:
@@ -155,7 +162,24 @@ class Gate:
         patient: bool = False,
         before: Callable[[], int] | None = None,
     ) -> None:
-        """Let one more wait at the gate, with others that do.
+        """Let one more wait at the gate, with others that do; as `objection`.
+
+        Raises:
+            TooMuch: as many wait as the limit is, or too many for it to be answered in time; says
+                when to come back.
+        """
+        why = self.objection(waiting, remaining, patient, before)
+        if why is not None:
+            raise TooMuch(why, self.refuses(waiting))
+
+    def objection(
+        self,
+        waiting: int,
+        remaining: float,
+        patient: bool = False,
+        before: Callable[[], int] | None = None,
+    ) -> str | None:
+        """Why one more may not wait at the gate, with others that do; None: it may.
 
         Args:
             waiting: how many do.
@@ -164,27 +188,39 @@ class Gate:
                 others are not to wait for longer than a part of what is promised.
             before: counts those of them whose turn comes before its own; None: all of them. Who has
                 a deadline is not refused for a pile of calls that have none, or far ones.
-
-        Raises:
-            TooMuch: as many wait as the limit is, or too many for it to be answered in time; says
-                when to come back.
         """
         if patient:
             patience = in_time(remaining)
         elif waiting >= self.limit.value:
-            self._refuse(waiting, "as many calls wait as the server takes now")
+            return FULL
         else:
             patience = self.config.patience(remaining)
         # The first waiter is always admitted, so that what was learnt in a bad moment is forgotten.
-        takes = (waiting + 1) * self.seconds_a_call
-        if not waiting or takes <= patience:
-            return
+        queued = self._queued()
+        takes = (waiting + 1) * self.seconds_a_call + queued
+        if takes <= patience or not (waiting or queued):
+            return None
         if (
-            before is None
-            or takes > OVERTAKING * patience
-            or (before() + 1) * self.seconds_a_call > patience
+            before is not None
+            and takes <= OVERTAKING * patience
+            and (before() + 1) * self.seconds_a_call + queued <= patience
         ):
-            self._refuse(waiting, "more calls wait than can be answered in time")
+            return None
+        return LATE
+
+    def admit_to_queue(self, seconds: float, remaining: float) -> None:
+        """Let one that is inside wait in front of an engine; others may have gone there since it
+        was admitted.
+
+        Args:
+            seconds: that it would wait.
+            remaining: seconds to its deadline.
+
+        Raises:
+            TooMuch: that is more than a call may wait; says when to come back.
+        """
+        if seconds > self.config.patience(remaining):
+            raise TooMuch(LATE, self.refuses(0))
 
     def turned(self, seconds: float, left: int) -> None:
         """A turn took so long for each of its calls, and `left` more were waiting meanwhile; where
@@ -200,20 +236,22 @@ class Gate:
         inside = sum(self.inside.values()) + waiting
         self.limit = updated(self.limit, self.config, max(seconds, 1e-6), inside)
 
-    def _refuse(self, waiting: int, why: str | None = None) -> NoReturn:
-        """Refuse one more.
+    def refuses(self, waiting: int) -> int:
+        """One more has been refused.
 
         Args:
             waiting: for their turn.
-            why: the same words for all who are refused at the door, which are thousands a second:
-                an answer that was written before is not written again.
+
+        Returns:
+            Milliseconds after which to come back.
         """
         self.refused += 1
-        inside = sum(self.inside.values()) + waiting
-        if why is None:
-            takes = int(self.limit.value)
-            why = f"{inside} requests are inside, and the server takes {takes} now"
-        raise TooMuch(why, pushback_ms=pushback_ms(self.limit, inside))
+        return pushback_ms(self.limit, sum(self.inside.values()) + waiting)
+
+    def _refuse(self, waiting: int) -> NoReturn:
+        inside, takes = sum(self.inside.values()) + waiting, int(self.limit.value)
+        why = f"{inside} requests are inside, and the server takes {takes} now"
+        raise TooMuch(why, self.refuses(waiting))
 
     def leave(self, service: Priority, seconds: float | None = None) -> None:
         """Be outside again.

@@ -59,11 +59,11 @@ class CallCounts:
         self._seconds = self.seconds.data.cast("B").cast("d")
         self._rows = self.rows.data
 
-    def record(self, key: Key, seconds: float) -> None:
-        """Add the end of a call, and the seconds that the server took for it."""
+    def record(self, key: Key, seconds: float, calls: int = 1) -> None:
+        """Add the end of a call, and the seconds that the server took for it; or of several."""
         place = self._places[key]
-        self._durations[place * self._width + bisect_left(self.bounds, seconds)] += 1
-        self._seconds[place] += seconds
+        self._durations[place * self._width + bisect_left(self.bounds, seconds)] += calls
+        self._seconds[place] += calls * seconds
 
     def record_rows(self, key: RowKey, rows: int) -> None:
         """Add rows of an answer, by who drew them."""

@@ -43,6 +43,11 @@ class OpenCalls:
         self._open += 1
         return self._begun if self._open == 1 and arrived >= self._last_end else 0
 
+    def passes(self, now: float) -> None:
+        """A call has come and gone; whoever is being answered meanwhile is not alone."""
+        self._begun += 1
+        self._last_end = now
+
     def end(self, ticket: int, now: float) -> bool:
         """A call is over; whether there was no other all the while."""
         self._open -= 1

@@ -86,6 +86,7 @@ class Ledger:
         tier: Tier | None,
         ending: Ending,
         seconds: float,
+        calls: int = 1,
     ) -> None:
         """Count the end of a call.
 
@@ -95,10 +96,11 @@ class Ledger:
             tier: who drew; None: nobody did.
             ending: how it ended; a caller's fault is counted in no budget.
             seconds: that the server took.
+            calls: that ended so; more than one only where nobody was answered.
         """
         self.fold_if_due()
         line = self._lines.get((table, service), NOWHERE)
-        count(line, self.tally.open, ending, seconds)
+        count(line, self.tally.open, ending, seconds, calls)
         if ending is OK and tier is not None:
             key = self._sketch.get((table, service, tier))
             if key is not None:
@@ -200,19 +202,19 @@ class Ledger:
         )
 
 
-def count(line: Line, counts: memoryview, ending: Ending, seconds: float) -> None:
-    """Add the end of a call to the counters of availability and latency."""
+def count(line: Line, counts: memoryview, ending: Ending, seconds: float, calls: int = 1) -> None:
+    """Add the end of calls to the counters of availability and latency."""
     if ending is OK:
         for place in line.availability:
-            counts[place] += 1
-            counts[place + 1] += 1
+            counts[place] += calls
+            counts[place + 1] += calls
         for threshold, place in line.latency:
-            counts[place] += 1
+            counts[place] += calls
             if seconds <= threshold:
-                counts[place + 1] += 1
+                counts[place + 1] += calls
     elif ending in BLAMED:
         for place in line.availability:
-            counts[place] += 1
+            counts[place] += calls
 
 
 def count_rows(line: Line, counts: memoryview, tier: Tier, rows: int) -> None:

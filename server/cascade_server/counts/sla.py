@@ -79,6 +79,8 @@ class Sla:
         self.metrics: Metrics | None = None
         self.metrics_port: int | None = None
         self._config = config
+        # Calls that were refused unread and are yet to be written down.
+        self._unread: dict[tuple[str, ServiceClass, Ending], int] = {}
         self._file: StateFile | None = None
         # Why the last state could not be saved; None: it was.
         self._unsaved: str | None = None
@@ -159,7 +161,8 @@ class Sla:
     ) -> None:
         """Count a call that was refused before anything but its headers was read.
 
-        What `Call` does for a call that lives longer; under overload most calls end here.
+        What `Call` does for a call that lives longer. Under overload most calls end here, so that
+        all of a turn of the event loop are written down together.
 
         Args:
             table: that the headers name; None: they name none, and it counts as one read lately.
@@ -167,16 +170,25 @@ class Sla:
             code: its status.
             arrived, deadline: monotonic seconds; infinite where there is no deadline.
         """
-        # Whoever is being answered meanwhile is not alone.
-        self._open_calls.end(self._open_calls.begin(arrived), arrived)
+        self._open_calls.passes(arrived)
         if table is None:
             table, service = self.whose_unread(service)
         elif table not in self.tables:
             table = UNKNOWN_TABLE
         idle = self.needed(table, service, 0)
         ending = ending_of(code, deadline - arrived, idle, alone=False)
-        self.record(table, service, None, ending, 0.0)
-        self.record_version(table, 0, service, ending, 0.0)
+        key = (table, service, ending)
+        if not self._unread:
+            asyncio.get_running_loop().call_soon(self.record_unread)
+        self._unread[key] = self._unread.get(key, 0) + 1
+
+    def record_unread(self) -> None:
+        """Write down what `refused_unread` was told since this was last done."""
+        unread, self._unread = self._unread, {}
+        for (table, service, ending), calls in unread.items():
+            self.record(table, service, None, ending, 0.0, calls)
+            for _ in range(calls):
+                self.record_version(table, 0, service, ending, 0.0)
 
     def caller_faults(self) -> dict[tuple[str, ServiceClass, CallerFault], int]:
         """Calls that were not answered through their callers' own fault, in all processes."""
@@ -223,10 +235,11 @@ class Sla:
         tier: Tier | None,
         ending: Ending,
         seconds: float,
+        calls: int = 1,
     ) -> None:
-        """The end of a call; see `Ledger.record`."""
-        self.ledger.record(table, service, tier, ending, seconds)
-        self.ledger.book.calls.record((table, service, tier, ending), seconds)
+        """The end of a call, or of several; see `Ledger.record`."""
+        self.ledger.record(table, service, tier, ending, seconds, calls)
+        self.ledger.book.calls.record((table, service, tier, ending), seconds, calls)
 
     def record_rows(self, table: str, service: ServiceClass, tier: Tier, rows: int) -> None:
         """Rows that are on their way; see `Ledger.record_rows`."""

@@ -177,6 +177,10 @@ class Engine(Generic[TaskT]):
         """The .99 quantile of the seconds until a task that came now would be done."""
         return self.outlook().predict(self.clock(), rows, passes)
 
+    def queued(self) -> float:
+        """Seconds that a task which came now would wait behind others that do; 0: none do."""
+        return self.outlook().queued(self.clock()) if self._queue else 0.0
+
     def outlook(self) -> Outlook:
         """What its predictions are made of."""
         ahead = sum(e.waiting.rows for e in self._queue if not e.waiting.offline)

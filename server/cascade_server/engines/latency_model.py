@@ -78,11 +78,19 @@ class Outlook(NamedTuple):
 
     def predict(self, now: float, rows: int, passes: int = 1) -> float:
         """The .99 quantile of the seconds until rows that came now would be done."""
-        rest = max(0.0, self.busy_until - now)
+        rest = self._rest(now)
         together = min(self.ahead + rows, max(rows, self.most))
         before = self.ahead + rows - together
         wait = self.line.mean(before) if before > 0 else 0.0
         return rest + wait + self.line.tail(together, passes)
+
+    def queued(self, now: float) -> float:
+        """Seconds until all rows in the queue are expected to be done; 0: there are none."""
+        return self._rest(now) + self.line.mean(self.ahead) if self.ahead else 0.0
+
+    def _rest(self, now: float) -> float:
+        """Seconds that the batch which runs is still expected to take."""
+        return max(0.0, self.busy_until - now)
 
 
 class LatencyModel:

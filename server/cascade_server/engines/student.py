@@ -37,6 +37,10 @@ class Student(Protocol):
     def predict(self, rows: int) -> float:
         """The .99 quantile of the seconds that rows would take now; infinite while it is away."""
 
+    def queued(self) -> float:
+        """Seconds that rows which came now would wait behind others that wait for this process;
+        0: none do."""
+
     def statistics(self) -> EngineStatistics:
         """What has been run and what waits."""
 

@@ -7,15 +7,18 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 from cascade_server.cascade.gate import Gate
+from cascade_server.errors import Refusal, TooMuch, refusal_of
 from cascade_server.services.answering import Answering
 from cascade_server.services.exchange import Exchange
 
-# Between turns the event loop looks at what else there is: a turn of so many calls of one row takes
-# about a millisecond.
-REQUESTS_A_TURN = 16
+# Between turns the event loop looks at what else there is. A turn of so many calls of one row takes
+# a few milliseconds; of calls that take longer, fewer are taken, so that no turn takes much longer.
+REQUESTS_A_TURN, TURN_SECONDS = 16, 0.01
+# Times as long that a turn takes before the next one is made smaller: the machine may have paused.
+TOO_LONG = 2.0
 # At most so many requests whose callers have hung up are cleared in a turn, beside those that are
 # answered.
 GONE_A_TURN = 64
@@ -29,11 +32,14 @@ class Turns:
     no work. A message that has to be inflated, once enough has been in a turn, waits apart, where
     it is in nobody's way: who sends many of them makes no others be refused.
 
+    Attributes:
+        size: requests that the next turn takes.
+
     Args:
         answering: answers exchanges that are taken together.
         gate: says who may enter, and learns how fast turns are; None: releases are being loaded,
             and all may wait to be told so.
-        most: requests of a turn.
+        most: requests of a turn, where they do not take long.
         clock: monotonic seconds.
         soon: has something called once all that the system has for us now is read; None: the
             running event loop's `call_soon`.
@@ -48,7 +54,8 @@ class Turns:
         soon: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         self._answering, self._gate = answering, gate
-        self._most, self._clock, self._call_soon = most, clock, soon
+        self.size = self._most = most
+        self._clock, self._call_soon = clock, soon
         self._waiting: list[Exchange] = []
         # Those whose messages are to be inflated, once that may be; in their order.
         self._compressed: deque[Exchange] = deque()
@@ -77,9 +84,22 @@ class Turns:
         Raises:
             TooMuch: as many wait as may, or its turn would come too late.
         """
+        refusal = self.refusal(now, deadline, patient)
+        if refusal is not None:
+            assert refusal.pushback_ms is not None
+            raise TooMuch(refusal.message, refusal.pushback_ms)
+
+    def refusal(self, now: float, deadline: float, patient: bool = False) -> Refusal | None:
+        """What to tell who may not wait for its turn, and is counted as refused; None: it may.
+
+        As `admit`, for callers who come by the thousand.
+        """
         gate = self._gate()
-        if gate is not None:
-            gate.admit(self._ahead(), deadline - now, patient, partial(self._before, deadline))
+        if gate is None:
+            return None
+        ahead = self._ahead()
+        why = gate.objection(ahead, deadline - now, patient, partial(self._before, deadline))
+        return None if why is None else _too_much(why, gate.refuses(ahead))
 
     def room(self) -> float:
         """How many more patient requests may be added without one of them being refused."""
@@ -150,8 +170,10 @@ class Turns:
             self._starting += started
             # After the tasks' first step, or after they were cancelled before that.
             self._soon(lambda: self._begun(started))
+        seconds = self._clock() - now
+        self.size = next_size(self.size, len(taken), seconds, self._most)
         if gate is not None and not waiting:
-            gate.turned((self._clock() - now) / len(taken), 0)
+            gate.turned(seconds / len(taken), 0)
 
     def _begun(self, started: int) -> None:
         self._starting -= started
@@ -160,11 +182,11 @@ class Turns:
         """Close the turn: take as many as it may have, the nearest deadlines first where more
         wait, and open their messages; the others wait on. Compressed messages that have waited for
         that come first, up to a quarter of the turn."""
-        waiting, compressed, most = self._waiting, self._compressed, self._most
+        waiting, compressed, gate = self._waiting, self._compressed, self._gate()
+        most = self.size
         if len(waiting) > most:
             waiting.sort(key=_deadline)
             waiting = self._without_gone(waiting)
-        gate = self._gate()
         room = math.inf if gate is None else max(1, gate.room() - self._starting)
         taken: list[Exchange] = []
         held: list[Exchange] = []
@@ -203,6 +225,28 @@ class Turns:
             else:
                 here.append(exchange)
         return here
+
+
+@lru_cache(maxsize=1024)
+def _too_much(why: str, pushback_ms: int) -> Refusal:
+    """Kept, for the same is said thousands of times a second."""
+    return refusal_of(TooMuch(why, pushback_ms))
+
+
+def next_size(size: int, calls: int, seconds: float, most: int) -> int:
+    """How many requests the next turn takes.
+
+    What is refused between turns does not count: with that, turns would become smaller the more
+    there is to refuse, and that more by it.
+
+    Args:
+        size: what the last turn might have taken.
+        calls, seconds: that it did take.
+        most: that any may.
+    """
+    if seconds > TOO_LONG * TURN_SECONDS:
+        return max(1, int(calls * TURN_SECONDS / seconds))
+    return min(most, 2 * size) if calls == size and seconds < TURN_SECONDS else size
 
 
 def _deadline(exchange: Exchange) -> float:

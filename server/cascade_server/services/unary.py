@@ -6,11 +6,14 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Coroutine
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 
+import grpc
+
 from cascade_server.counts.sla import Sla
-from cascade_server.errors import Refusal, refusal_of
+from cascade_server.errors import Refusal
 from cascade_server.services.exchange import Exchange, RequestMessage
 from cascade_server.services.synthesize_message import Sent
 from cascade_server.services.turns import Turns
@@ -49,20 +52,17 @@ class UnaryCalls:
         do can refuse nearly ten calls in the time that one takes to be answered.
         """
         refusal = self._refuse_and_count(arrived, deadline, headers)
-        return None if refusal is None else status_of(refusal)
+        return None if refusal is None else _door_status(refusal.message, refusal.pushback_ms)
 
     def _refuse_and_count(self, arrived: float, deadline: float, headers: Fields) -> Refusal | None:
         """Ask the gate; if it refuses, count the call as ended and return why."""
-        try:
-            self._turns.admit(arrived, deadline)
-        except Exception as exc:
-            refusal = refusal_of(exc)
+        refusal = self._turns.refusal(arrived, deadline)
+        if refusal is not None:
             table, service = announced(headers)
             self._sla.refused_unread(
                 table, service or ServiceClass.REALTIME, refusal.code, arrived, deadline
             )
-            return refusal
-        return None
+        return refusal
 
     def came(self, arrival: Arrival) -> None:
         """A call's message is there."""
@@ -206,6 +206,12 @@ def status_of(refusal: Refusal) -> Status:
     if refusal.pushback_ms is None:
         return Status(refusal.code, refusal.message)
     return Status(refusal.code, refusal.message, (pushback(refusal.pushback_ms),))
+
+
+@lru_cache(maxsize=1024)
+def _door_status(message: str, pushback_ms: int | None) -> Status:
+    """What is said at the door, which is one of a few things, thousands of times a second."""
+    return status_of(Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, message, pushback_ms))
 
 
 def pushback(milliseconds: int) -> tuple[str, str]:

@@ -111,13 +111,11 @@ class Answers:
         if not turn.places:
             return out
         asked = [requests[place] for place in turn.places]
-        try:
-            found = self._dispatcher.draw_now(asked, turn.routes)
-        except Exception as exc:
-            for place in turn.places:
-                out[place] = exc
-            return out
+        found = self._dispatcher.draw_now(asked, turn.routes)
         for place, request, drawn in zip(turn.places, asked, found, strict=True):
+            if isinstance(drawn, Exception):
+                out[place] = drawn
+                continue
             if drawn is None:
                 continue
             try:

@@ -16,7 +16,7 @@ import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.cascade.admission import Limit, LimitConfig
 from cascade_server.cascade.answer import Answer
-from cascade_server.cascade.dispatch import Dispatcher
+from cascade_server.cascade.dispatch import Dispatcher, in_groups
 from cascade_server.cascade.gate import Gate
 from cascade_server.cascade.release_engines import ReleaseEngines
 from cascade_server.cascade.request import check
@@ -24,7 +24,7 @@ from cascade_server.config import ServerConfig
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import TooMuch
-from cascade_server.terms import Priority, Tier
+from cascade_server.terms import Priority, Tier, Wanted
 from cascade_server.wire.synthesis_request import SynthesisRequest
 
 from tests.releases import TABLE, make_release
@@ -173,6 +173,30 @@ class TestAdmission:
             gate.admit(waiting, remaining)
         assert gate.refused == (not expected)
 
+    @pytest.mark.parametrize(("queued", "expected"), [(0.0, True), (4e-3, True), (6e-3, False)])
+    def test_what_waits_for_the_engines_is_waited_for_too(
+        self, queued: float, expected: bool
+    ) -> None:
+        gate = Gate(LimitConfig(promised=50e-3), queued=lambda: queued)
+        gate.turned(1e-3, 1)
+        with contextlib.nullcontext() if expected else pytest.raises(TooMuch):
+            gate.admit(7, math.inf)
+
+    def test_a_queue_in_front_of_the_engines_is_no_bad_memory(self) -> None:
+        """Nobody is at the door, and yet there is something to wait for."""
+        gate = Gate(LimitConfig(promised=50e-3), queued=lambda: 20e-3)
+        with pytest.raises(TooMuch):
+            gate.admit(0, math.inf)
+
+    def test_nobody_waits_inside_for_longer_than_at_the_door(self) -> None:
+        gate = Gate(LimitConfig(promised=50e-3))
+        gate.admit_to_queue(12e-3, math.inf)
+        gate.admit_to_queue(0.0, 1e-9)
+        with pytest.raises(TooMuch, match="more calls wait"):
+            gate.admit_to_queue(13e-3, math.inf)
+        with pytest.raises(TooMuch):
+            gate.admit_to_queue(9e-3, 10e-3)
+
     def test_how_fast_calls_are_answered_is_an_average(self) -> None:
         gate = Gate()
         for seconds in (1e-3, 2e-3):
@@ -276,3 +300,47 @@ def test_statistics_count_what_is_run(alone: Running) -> None:
     assert {(e.waiting, e.expired, e.late_starts) for e in found.engines} == {(0, 0, 0)}
     assert (found.inside, found.refused) == (0, 0)
     assert found.limit > 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([], []),
+        ([1, 1, 1], [[1, 1, 1]]),
+        ([2, 2, 1], [[2, 2], [1]]),
+        ([3, 3], [[3], [3]]),
+        ([1, 9, 1], [[1], [9], [1]]),
+        ([9], [[9]]),
+    ],
+)
+def test_groups_are_full_and_in_order(rows: list[int], expected: list[list[int]]) -> None:
+    assert [rows[group] for group in in_groups(rows, 4)] == expected
+
+
+def test_many_rows_that_come_together_are_all_drawn_in_the_turn(alone: Running) -> None:
+    """In several runs of the student; none has to wait in a task of its own."""
+    (runtime,) = dispatcher(alone).engines
+    most, wanted = ServerConfig.inline_rows, Wanted.FAST
+    asked = SynthesisRequest(rows=most, wanted=wanted)
+    requests = [check(asked, runtime, Work(math.inf), most) for _ in range(3)]
+
+    async def drawn() -> list[Any]:
+        return dispatcher(alone).draw_now(requests, [None] * 3)
+
+    found = alone.run(drawn())
+    assert [len(each.tokens) for each in found] == [most] * 3
+
+
+class TestBeyondCapacity:
+    """What is asked for takes long, and is drawn in a thread."""
+
+    def test_what_would_wait_too_long_for_the_student_is_refused_unless_it_is_the_first(
+        self, alone: Running
+    ) -> None:
+        engines(alone).student.queued = lambda: 60.0
+        asked = ask(pb.Rows(count=2 * ServerConfig.inline_rows), fidelity=pb.FIDELITY_FAST)
+        exc = failure(lambda: alone.stub.Synthesize(asked, timeout=30))
+        assert exc.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "more calls wait" in exc.details()
+        engines(alone).student.queued = lambda: 0.0
+        assert alone.stub.Synthesize(asked, timeout=30).rows.count == 2 * ServerConfig.inline_rows

@@ -15,7 +15,7 @@ from cascade_server.config import ServerConfig
 from cascade_server.counts.call_counts import buckets
 from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.metrics import Metrics
-from cascade_server.errors import ConfigError, TooMuch
+from cascade_server.errors import ConfigError
 from cascade_server.objectives.blame import BLAMED
 from cascade_server.objectives.objective import Kind, Objective, SloConfig
 from cascade_server.objectives.report import OK
@@ -63,9 +63,9 @@ def scrape(server: Running) -> Series:
         return parsed(answer.read().decode())
 
 
-def full(*_: Any) -> None:
+def full(*_: Any) -> str:
     """Refuses a call at its headers."""
-    raise TooMuch("full", pushback_ms=1)
+    return "full"
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ class TestScraping:
             for request in (ask(timeout_microseconds=1), ask(table="nope")):
                 with pytest.raises(grpc.RpcError):
                     server.stub.Synthesize(request)
-            monkeypatch.setattr(server.server.service.dispatcher.gate, "admit", full)
+            monkeypatch.setattr(server.server.service.dispatcher.gate, "objection", full)
             with pytest.raises(grpc.RpcError):
                 server.stub.Synthesize(ask())
             after = scrape(server)
@@ -111,7 +111,7 @@ class TestScraping:
     def test_objectives(self, config: ServerConfig, monkeypatch: pytest.MonkeyPatch) -> None:
         with running(config) as server:
             server.stub.Synthesize(ask())
-            monkeypatch.setattr(server.server.service.dispatcher.gate, "admit", full)
+            monkeypatch.setattr(server.server.service.dispatcher.gate, "objection", full)
             with pytest.raises(grpc.RpcError):
                 server.stub.Synthesize(ask())
             series = scrape(server)

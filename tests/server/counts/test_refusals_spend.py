@@ -19,7 +19,7 @@ from cascade_server.config import ServerConfig
 from cascade_server.counts.idle_times import ENOUGH
 from cascade_server.counts.trial import outcomes
 from cascade_server.engines.runtime import Runtime
-from cascade_server.errors import DeadlinePassed, TooMuch
+from cascade_server.errors import DeadlinePassed
 from cascade_server.objectives.burn import Events
 from cascade_server.objectives.canary import CanaryConfig, Verdict, judge
 from cascade_server.services.unread_calls import UnreadCalls
@@ -43,10 +43,10 @@ def server(repository: Path) -> Iterator[Running]:
 def refusing(server: Running, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """From when it is called on, calls are refused at their headers."""
 
-    def full(*_: Any) -> None:
-        raise TooMuch("full", pushback_ms=1)
+    def full(*_: Any) -> str:
+        return "full"
 
-    return lambda: monkeypatch.setattr(server.server.service.dispatcher.gate, "admit", full)
+    return lambda: monkeypatch.setattr(server.server.service.dispatcher.gate, "objection", full)
 
 
 def level(server: Running) -> pb.GetServiceLevelResponse:

@@ -287,11 +287,13 @@ async def test_a_prediction_counts_what_is_ahead() -> None:
     idle = bench.engine.predict(1)
     first = bench.submit("first")
     await bench.held()
+    assert bench.engine.queued() == 0.0  # One that is alone waits for nobody but the run itself.
     assert bench.engine.predict(1) == pytest.approx(idle + 0.11, rel=0.01)
     waiting = bench.submit("waiting", rows=4)
     await settle()
     assert bench.engine.predict(1) > idle + 0.11
     assert bench.engine.statistics().waiting_rows == 4
+    assert bench.engine.queued() == pytest.approx(0.11 + 0.14, rel=0.01)
     for _ in range(2):
         bench.executor.release()
         await settle()

@@ -16,7 +16,7 @@ from cascade_server.errors import Refusal
 from cascade_server.services.exchange import Exchange
 from cascade_server.services.synthesize_message import SynthesizeMessage
 
-from tests.releases import make_release
+from tests.releases import TABLE, make_release
 from tests.server.messages import ask, row
 from tests.server.running import Running, running
 
@@ -66,9 +66,9 @@ class Bench:
         self.codes: list[Any] = []
         record = server.server.sla.record
 
-        def note(table: str, service: Any, tier: Any, ending: Any, seconds: float) -> None:
-            self.codes.append(ending)
-            record(table, service, tier, ending, seconds)
+        def note(*outcome: Any) -> None:
+            self.codes.append(outcome[3])
+            record(*outcome)
 
         server.server.sla.record = note  # type: ignore[method-assign]
 
@@ -103,6 +103,7 @@ class Bench:
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("models")
     make_release(folder)
+    make_release(folder, table="shops")
     return folder
 
 
@@ -257,7 +258,27 @@ class TestFailures:
         def broken(*_: Any) -> Any:
             raise RuntimeError("no memory")
 
-        monkeypatch.setattr(bench.service.dispatcher, "draw_now", broken)
-        callers = bench.together(ask(), ask(row(items=3)), ask(row(items=4), seed=1))
+        for runtime, engines in bench.service.dispatcher.engines.items():
+            if runtime.release.manifest.table == TABLE:
+                monkeypatch.setattr(engines, "draw_now", broken)
+        other = ask(table="shops", fidelity=FAST, seed=1)
+        fast = [ask(row(items=items), fidelity=FAST, seed=2) for items in (3, 4)]
+        callers = bench.together(ask(), *fast, other)
         internal = grpc.StatusCode.INTERNAL
-        assert [each.code for each in callers] == [OK, internal, internal]
+        assert [each.code for each in callers] == [OK, internal, internal, OK]
+
+    def test_a_request_that_cannot_be_routed_fails_alone(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        route = bench.service.dispatcher.route
+
+        def fails_once(request: Any) -> Any:
+            if request.seed == 7:
+                raise RuntimeError("no way")
+            return route(request)
+
+        monkeypatch.setattr(bench.service.dispatcher, "route", fails_once)
+        callers = bench.together(
+            *[ask(row(items=3), fidelity=FAST, seed=seed) for seed in (6, 7, 8)]
+        )
+        assert [each.code for each in callers] == [OK, grpc.StatusCode.INTERNAL, OK]

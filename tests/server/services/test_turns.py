@@ -12,7 +12,7 @@ from cascade_server.cascade.admission import LimitConfig
 from cascade_server.cascade.gate import Gate
 from cascade_server.errors import TooMuch
 from cascade_server.services.exchange import Exchange
-from cascade_server.services.turns import GONE_A_TURN, Turns
+from cascade_server.services.turns import GONE_A_TURN, TURN_SECONDS, Turns, next_size
 
 
 class Clock:
@@ -95,6 +95,34 @@ class TestOrder:
         bench.turn()
         bench.turn()
         assert bench.answered == [(["10", "20", "30"], 1), (["never"], 0)]
+
+    def test_of_calls_that_take_long_a_turn_takes_few(self) -> None:
+        """So that the loop looks at what else there is as often as with others."""
+        bench = Bench(most=4, clock=Clock(0.0, 2.1 * TURN_SECONDS))
+        for name in range(10):
+            bench.add(name)
+        for _ in range(4):
+            bench.turn()
+        taken = [len(names) for names, _ in bench.answered]
+        assert taken == [4, 1, 2, 3]  # Then they take no time at all.
+
+    @pytest.mark.parametrize(
+        ("size", "calls", "turns", "expected"),
+        [
+            (16, 16, 0.9, 16),
+            (16, 16, 1.9, 16),
+            (16, 16, 4.0, 4),
+            (16, 1, 4.0, 1),
+            (4, 4, 1.5, 4),
+            (4, 4, 0.9, 8),
+            (12, 12, 0.9, 16),
+            (4, 3, 0.9, 4),
+        ],
+    )
+    def test_what_the_next_turn_takes(
+        self, size: int, calls: int, turns: float, expected: int
+    ) -> None:
+        assert next_size(size, calls, turns * TURN_SECONDS, 16) == expected
 
     def test_who_has_gone_takes_nobodys_place(self) -> None:
         bench = Bench(most=2)
@@ -264,11 +292,11 @@ class TestPace:
     def test_where_others_wait_from_one_to_the_next(self) -> None:
         """To refuse calls in between takes time too."""
         told: list[tuple[float, int]] = []
-        bench = Bench(most=2, clock=Clock(10.0, 0.25, 0.5, 0.25))
+        bench = Bench(most=2, clock=Clock(10.0, 0.1, 0.15, 0.5))
         bench.gate.turned = lambda seconds, left: told.append((seconds, left))  # type: ignore[method-assign]
         for name in "abc":
             bench.add(name)
-        bench.turn()  # at 10.0, leaves one
+        bench.turn()  # from 10.0 to 10.1, leaves one
         bench.turn()  # begins at 10.25, ends at 10.75
         assert told == [(0.25 / 2, 1), (0.5, 0)]
 

@@ -15,7 +15,6 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.inference_pb2_grpc import GRPCInferenceServiceStub
 from cascade_server.config import ServerConfig
 from cascade_server.engines.runtime import Runtime
-from cascade_server.errors import TooMuch
 
 from tests.releases import TABLE
 from tests.server.messages import ask, row
@@ -34,9 +33,9 @@ def codes(server: Running) -> list[Any]:
     told: list[Any] = []
     record = server.server.sla.record
 
-    def note(table: str, service: Any, tier: Any, ending: Any, seconds: float) -> None:
-        told.append(ending)
-        record(table, service, tier, ending, seconds)
+    def note(*outcome: Any) -> None:
+        told.append(outcome[3])
+        record(*outcome)
 
     server.server.sla.record = note  # type: ignore[method-assign]
     return told
@@ -67,10 +66,12 @@ def test_what_is_wrong_is_said_and_counted(server: Running) -> None:
 def test_who_would_wait_too_long_is_refused_at_the_door(
     server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any) -> None:
-        raise TooMuch("full", pushback_ms=7)
+    def full(*_: Any) -> str:
+        return "full"
 
-    monkeypatch.setattr(server.server.service.dispatcher.gate, "admit", full)
+    gate = server.server.service.dispatcher.gate
+    monkeypatch.setattr(gate, "objection", full)
+    monkeypatch.setattr(gate, "refuses", lambda waiting: 7)
     told = codes(server)
     error = refusal(lambda: server.stub.Synthesize(ask()))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -13,7 +13,6 @@ import pytest
 from cascade_client import Client, Tier
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.config import ServerConfig
-from cascade_server.errors import TooMuch
 from cascade_server.store.answers import Answers
 from cascade_server.store.refill import Load
 from prometheus_client.parser import text_string_to_metric_families
@@ -274,10 +273,10 @@ class TestWhatHoldsItBack:
         assert self.load(server, busy=0.25) == Load(0, math.inf, 0.0, 0.25)
 
     def test_broken_promises(self, server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-        def full(*_: Any) -> None:
-            raise TooMuch("full", pushback_ms=1)
+        def full(*_: Any) -> str:
+            return "full"
 
-        monkeypatch.setattr(server.server.service.dispatcher.gate, "admit", full)
+        monkeypatch.setattr(server.server.service.dispatcher.gate, "objection", full)
         for _ in range(3):
             with pytest.raises(grpc.RpcError):
                 server.stub.Synthesize(ask())

@@ -19,8 +19,8 @@ Metadata = Sequence[tuple[str, str | bytes]]
 Field = tuple[bytes, bytes]
 Fields = Sequence[Field]
 
-# Blocks whose meaning is remembered, of one connection, and how long one, or the list of headers that
-# it stands for, may be for it.
+# Blocks whose meaning is remembered, of one connection; and how long one, or the headers that it
+# stands for, may be for that.
 MOST_KNOWN, KNOWN_BYTES = 64, 1024
 # A list of headers that is larger than is allowed by up to this much costs its call alone: it is
 # still read, so that the table of headers stays what the peer thinks it is.

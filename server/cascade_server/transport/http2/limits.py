@@ -77,7 +77,7 @@ class TransportLimits:
     message_seconds: float = ServerConfig.message_seconds
     stall_seconds: float = ServerConfig.stall_seconds
     idle_seconds: float = ServerConfig.connection_idle_seconds
-    turn_seconds: float = 0.001
+    turn_seconds: float = 0.005
     reading_seconds: float = 0.02
     backlog_seconds: float = 0.01
     inflation: int = 100
