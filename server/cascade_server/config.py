@@ -109,9 +109,9 @@ class ServerConfig:
         choices=TRANSPORTS,
     )
     max_concurrent_streams: int = setting(
-        16,
+        64,
         "Calls that one connection may have in the server at once; more wait at the caller's, "
-        "where they cost the server nothing.",
+        "where they cost the server nothing, but plain gRPC callers then wait too long.",
         low=1,
         high=2**31 - 1,
     )
