@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import resource
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -178,6 +179,7 @@ class Gate:
         remaining: float,
         patient: bool = False,
         before: Callable[[], int] | None = None,
+        crowd: float = math.inf,
     ) -> str | None:
         """Why one more may not wait at the gate, with others that do; None: it may.
 
@@ -188,10 +190,14 @@ class Gate:
                 others are not to wait for longer than a part of what is promised.
             before: counts those of them whose turn comes before its own; None: all of them. Who has
                 a deadline is not refused for a pile of calls that have none, or far ones.
+            crowd: calls that would wait, this one among them, if all who ask had as many as who
+                asks now; infinite: that is not known. Who asks for little is let in beside others
+                who have filled the place, as long as its turn comes in time.
         """
+        asks_little = crowd <= self.limit.value
         if patient:
             patience = in_time(remaining)
-        elif waiting >= self.limit.value:
+        elif waiting >= self.limit.value and not asks_little:
             return FULL
         else:
             patience = self.config.patience(remaining)
@@ -200,11 +206,12 @@ class Gate:
         takes = (waiting + 1) * self.seconds_a_call + queued
         if takes <= patience or not (waiting or queued):
             return None
-        if (
-            before is not None
-            and takes <= OVERTAKING * patience
-            and (before() + 1) * self.seconds_a_call + queued <= patience
-        ):
+        if before is None:
+            return LATE
+        turn_comes_after = (before() + 1) * self.seconds_a_call + queued
+        if asks_little and crowd * self.seconds_a_call <= patience:
+            return None if turn_comes_after <= in_time(remaining) else LATE
+        if takes <= OVERTAKING * patience and turn_comes_after <= patience:
             return None
         return LATE
 

@@ -89,16 +89,23 @@ class Turns:
             assert refusal.pushback_ms is not None
             raise TooMuch(refusal.message, refusal.pushback_ms)
 
-    def refusal(self, now: float, deadline: float, patient: bool = False) -> Refusal | None:
+    def refusal(
+        self, now: float, deadline: float, patient: bool = False, crowd: float = math.inf
+    ) -> Refusal | None:
         """What to tell who may not wait for its turn, and is counted as refused; None: it may.
 
         As `admit`, for callers who come by the thousand.
+
+        Args:
+            now, deadline, patient: as for `admit`.
+            crowd: see `Gate.objection`.
         """
         gate = self._gate()
         if gate is None:
             return None
         ahead = self._ahead()
-        why = gate.objection(ahead, deadline - now, patient, partial(self._before, deadline))
+        before = partial(self._before, deadline)
+        why = gate.objection(ahead, deadline - now, patient, before, crowd)
         return None if why is None else _too_much(why, gate.refuses(ahead))
 
     def room(self) -> float:

@@ -45,18 +45,21 @@ class UnaryCalls:
 
     # Over this server's transport, which hands calls over as they come.
 
-    def admit(self, arrived: float, deadline: float, headers: Fields) -> Status | None:
+    def admit(self, arrived: float, deadline: float, headers: Fields, crowd: int) -> Status | None:
         """Whether a call of which only the head has come may wait for its turn; else how it ends.
+        See `transport.turns.Grouped`.
 
         That is decided before there is anything of it but its head: a server that has too much to
         do can refuse nearly ten calls in the time that one takes to be answered.
         """
-        refusal = self._refuse_and_count(arrived, deadline, headers)
+        refusal = self._refuse_and_count(arrived, deadline, headers, crowd)
         return None if refusal is None else _door_status(refusal.message, refusal.pushback_ms)
 
-    def _refuse_and_count(self, arrived: float, deadline: float, headers: Fields) -> Refusal | None:
+    def _refuse_and_count(
+        self, arrived: float, deadline: float, headers: Fields, crowd: float = math.inf
+    ) -> Refusal | None:
         """Ask the gate; if it refuses, count the call as ended and return why."""
-        refusal = self._turns.refusal(arrived, deadline)
+        refusal = self._turns.refusal(arrived, deadline, crowd=crowd)
         if refusal is not None:
             table, service = announced(headers)
             self._sla.refused_unread(

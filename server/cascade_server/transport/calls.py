@@ -23,17 +23,24 @@ class Calls(Protocol):
         limits: of everything.
         held: bytes that are kept for all connections together.
         inflation: paces the inflating of messages.
+        busy: connections that have calls.
     """
 
     limits: TransportLimits
     held: Held
     inflation: Inflation
+    busy: int
 
     def handler(self, path: str) -> Any:
         """Handles a method; None: nobody does."""
 
-    def refuses(self, head: Head) -> bytes | None:
-        """The block that ends a call of which nothing but its head has come; None: it may go on."""
+    def refuses(self, head: Head, others: int) -> bytes | None:
+        """The block that ends a call of which nothing but its head has come; None: it may go on.
+
+        Args:
+            head: of the call.
+            others: calls that its connection has.
+        """
 
     def came(self, rpc: Rpc) -> None:
         """A unary call has sent all; a streaming one has begun."""

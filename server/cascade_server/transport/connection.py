@@ -205,14 +205,16 @@ class Connection(asyncio.Protocol):
         if head.wrong:
             self._answer(stream, blocks.http_status(head.wrong))
             return
-        refusal = self._calls.refuses(head)
+        refusal = self._calls.refuses(head, len(self.rpcs))
         if refusal is not None:
             self._answer(stream, refusal)
             return
         handler = self._calls.handler(head.path)
         rpc = Rpc(self, stream, head, handler, self._window, self._limits)
         stream.call = self.rpcs[stream.number] = rpc
-        self.idle_since = None
+        if self.idle_since is not None:
+            self.idle_since = None
+            self._calls.busy += 1
         if handler is None:
             message = f"there is no method {head.path[: self._limits.status_bytes]}"
             rpc.finish(Status(grpc.StatusCode.UNIMPLEMENTED, message))
@@ -347,8 +349,9 @@ class Connection(asyncio.Protocol):
         call.stream.call, call.out.sent = None, nothing
         if call.holds or call.inbox.extra:
             call.let_go()
-        if not self.rpcs:
+        if not self.rpcs and self.idle_since is None:
             self.idle_since = self.clock()
+            self._calls.busy -= 1
 
     # The end.
 

@@ -83,6 +83,7 @@ class TransportServer:
         limits: as given.
         held: bytes that are kept for all connections together.
         inflation: paces the inflating of messages.
+        busy: connections that have calls.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class TransportServer:
         self.held = Held(self.limits.held_bytes_in_all)
         self._clock = clock
         self.inflation = Inflation(self.limits.inflated_a_turn, self._soon)
+        self.busy = 0
         self._turns = CallTurns(grouped, self._soon, clock)
         self._lingering = linger or LingerConfig()
         self._behind: deque[Connection] = deque()
@@ -292,9 +294,10 @@ class TransportServer:
                 self._handlers[path] = found
         return found
 
-    def refuses(self, head: Head) -> bytes | None:
-        """How a call ends that may not wait for its turn; None: it may."""
-        return self._turns.refuses(head)
+    def refuses(self, head: Head, others: int) -> bytes | None:
+        """How a call ends that may not wait for its turn, whose connection has so many others;
+        None: it may."""
+        return self._turns.refuses(head, (others + 1) * (self.busy + (not others)))
 
     def came(self, rpc: Rpc) -> None:
         """A unary call has sent all; a streaming one has begun."""

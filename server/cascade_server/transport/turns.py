@@ -19,12 +19,14 @@ ALONE_A_TURN = 4
 class Grouped(Protocol):
     """Takes the unary calls of a method as they come, to answer them in turns of its own."""
 
-    def admit(self, arrived: float, deadline: float, headers: Fields) -> Status | None:
+    def admit(self, arrived: float, deadline: float, headers: Fields, crowd: int) -> Status | None:
         """Whether a call of which only the head has come may wait for its turn; else how it ends.
 
         Args:
             arrived, deadline: monotonic seconds; infinite where there is no deadline.
-            headers: all, as they came.
+            headers: as `Head.headers`.
+            crowd: calls that there would be, this one among them, if every connection that has any
+                had as many as its own: who asks for little is not to be kept out by who floods.
         """
 
     def came(self, arrival: Arrival) -> None:
@@ -52,8 +54,8 @@ class CallTurns:
         self._soon, self._clock = soon, clock
         self._is_due = False
 
-    def refuses(self, head: Head) -> bytes | None:
-        """How a call ends that may not wait for its turn; None: it may.
+    def refuses(self, head: Head, crowd: int) -> bytes | None:
+        """How a call ends that may not wait for its turn; None: it may. See `Grouped.admit`.
 
         That is decided before there is anything of it but its head: a server that has too much to
         do can refuse nearly ten calls in the time that one takes to be answered.
@@ -63,7 +65,7 @@ class CallTurns:
             return None
         arrived = self._clock()
         deadline = math.inf if head.timeout is None else arrived + head.timeout
-        refused = taker.admit(arrived, deadline, head.headers)
+        refused = taker.admit(arrived, deadline, head.headers, crowd)
         return None if refused is None else refusal_block(refused)
 
     def came(self, rpc: Rpc) -> None:

@@ -182,6 +182,26 @@ class TestAdmission:
         with contextlib.nullcontext() if expected else pytest.raises(TooMuch):
             gate.admit(7, math.inf)
 
+    @pytest.mark.parametrize(
+        ("waiting", "crowd", "remaining", "before", "expected"),
+        [
+            (100, 3, math.inf, 0, True),  # beside who floods
+            (100, 12, math.inf, 0, True),
+            (100, 13, math.inf, 0, False),  # as many of all would be too many
+            (100, 65, math.inf, 0, False),
+            (100, 3, 0.1, 70, True),  # its turn comes in time
+            (100, 3, 0.1, 90, False),
+            (100, math.inf, math.inf, 0, False),
+        ],
+    )
+    def test_who_asks_for_little_is_let_in_beside_who_floods(
+        self, waiting: int, crowd: float, remaining: float, before: int, expected: bool
+    ) -> None:
+        gate = Gate(LimitConfig(promised=50e-3))
+        gate.turned(1e-3, 1)
+        why = gate.objection(waiting, remaining, before=lambda: before, crowd=crowd)
+        assert (why is None) == expected
+
     def test_a_queue_in_front_of_the_engines_is_no_bad_memory(self) -> None:
         """Nobody is at the door, and yet there is something to wait for."""
         gate = Gate(LimitConfig(promised=50e-3), queued=lambda: 20e-3)

@@ -121,16 +121,19 @@ class Group:
     Attributes:
         turns: messages of each turn.
         may_wait: more are refused.
+        crowds: as they were told.
     """
 
     turns: list[list[bytes]] = field(default_factory=list)
     may_wait: int = 100
     waiting: list[Arrival] = field(default_factory=list)
     hung_up: int = 0
+    crowds: list[int] = field(default_factory=list)
 
     def admit(
-        self, arrived: float, deadline: float, headers: Sequence[tuple[bytes, bytes]]
+        self, arrived: float, deadline: float, headers: Sequence[tuple[bytes, bytes]], crowd: int
     ) -> Status | None:
+        self.crowds.append(crowd)
         if len(self.waiting) >= self.may_wait:
             return Status(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", (("back", "5"),))
         return None

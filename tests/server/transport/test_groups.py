@@ -87,6 +87,19 @@ def test_nothing_but_the_head_of_a_refused_call_is_waited_for(transport: Serving
     assert transport.group.turns == [[b"next"]]
 
 
+def test_the_door_is_told_how_much_a_connection_asks_for(transport: Serving) -> None:
+    """Calls that there would be if all connections that have any had as many."""
+    with Peer(transport.port) as flood, Peer(transport.port) as other:
+        for _ in range(3):  # Heads alone: these calls wait for their messages.
+            flood.begin(request("Grouped"))
+        flood.flush()
+        flood.call("Echo", b"so that all have come")
+        other.call("Grouped", b"one")
+        other.call("Grouped", b"one more")
+        flood.call("Grouped", b"the fourth")
+    assert transport.group.crowds == [1, 2, 3, 2, 2, 4]
+
+
 def test_who_has_hung_up_meanwhile_is_known_to_be_gone(transport: Serving) -> None:
     encoder = Encoder()
     with Peer(transport.port) as peer:
