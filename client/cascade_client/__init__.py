@@ -9,7 +9,7 @@
 
 Rows go in as a dict, a list of dicts, a pandas DataFrame or a pyarrow Table, and come back as the
 same. A column that is absent is synthesised; one that is None is observed to be NULL, which is
-something to condition on. `AsyncClient` has the same methods for asyncio. Errors are the tree in
+something to condition on, where NULL was there to learn, and synthesised elsewhere. `AsyncClient` has the same methods for asyncio. Errors are the tree in
 `cascade_client.errors`, all of them `CascadeError`.
 
 Needs grpcio and NumPy; pandas and pyarrow only for rows that come or go in them.
@@ -20,6 +20,9 @@ from cascade_client.answers import (
     ColumnDescription,
     Considered,
     DroppedColumn,
+    OutsideKind,
+    OutsideTotal,
+    OutsideValue,
     Provenance,
     ReleaseDescription,
     Routing,
@@ -79,6 +82,9 @@ __all__ = [
     "NotFound",
     "ObjectiveKind",
     "ObjectiveStatus",
+    "OutsideKind",
+    "OutsideTotal",
+    "OutsideValue",
     "Overloaded",
     "PermissionDenied",
     "Provenance",

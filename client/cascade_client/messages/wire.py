@@ -11,11 +11,15 @@ from cascade_proto import headers
 from cascade_proto import synthesis_pb2 as pb
 
 from cascade_client.answers import (
+    OUTSIDE_KINDS,
     TIERS,
     Chunk,
     ColumnDescription,
     Considered,
     DroppedColumn,
+    OutsideKind,
+    OutsideTotal,
+    OutsideValue,
     Provenance,
     ReleaseDescription,
     Routing,
@@ -27,7 +31,7 @@ from cascade_client.answers import (
     from_microseconds,
 )
 from cascade_client.errors import InvalidRequest
-from cascade_client.messages.cells import Form, Given, read
+from cascade_client.messages.cells import NULLS, Form, Given, Nulls, read
 from cascade_client.messages.rows import no_text, pack, unpack
 from cascade_client.service_level import (
     Alert,
@@ -86,7 +90,9 @@ def synthesize_request(
     fidelity: Fidelity = "auto",
     log_likelihood: bool = False,
     explain: bool = False,
+    strict: bool = False,
     version: int | None = None,
+    nulls: Nulls = "observed",
     timeout: float | None = None,
 ) -> pb.SynthesizeRequest:
     """The message for `Client.synthesize`.
@@ -99,6 +105,8 @@ def synthesize_request(
     """
     if fidelity not in FIDELITIES:
         raise InvalidRequest(f"fidelity is {fidelity!r}; {_listed(FIDELITIES)} is allowed")
+    if nulls not in NULLS:
+        raise InvalidRequest(f"nulls is {nulls!r}; {' or '.join(map(repr, NULLS))} is allowed")
     request = pb.SynthesizeRequest(
         table=schema.table,
         version=version or 0,
@@ -108,9 +116,10 @@ def synthesize_request(
         fidelity=FIDELITIES[fidelity],
         log_likelihood=log_likelihood,
         explain=explain,
+        strict=strict,
         timeout_microseconds=0 if timeout is None else max(1, round(timeout * 1e6)),
     )
-    pack(given, schema.by_name, into=request.rows)
+    pack(given, schema.by_name, request.rows, nulls)
     return request
 
 
@@ -156,7 +165,7 @@ def generate_request(
         seed=_seed(seed),
     )
     if given:
-        pack(read(given), schema.by_name, into=request.given)
+        pack(read(given), schema.by_name, request.given, "observed")
     return request
 
 
@@ -249,6 +258,21 @@ def provenance(message: pb.Provenance) -> Provenance:
         notices=tuple(message.notices),
         routing=_routing(message.routing) if message.HasField("routing") else None,
         cached=message.cached,
+        outside_values=tuple(
+            OutsideValue(
+                each.column,
+                each.row,
+                OUTSIDE_KINDS.get(each.kind, OutsideKind.UNKNOWN),
+                each.conditioned_on if each.HasField("conditioned_on") else None,
+            )
+            for each in message.outside_values
+        ),
+        outside_totals=tuple(
+            OutsideTotal(
+                each.column, OUTSIDE_KINDS.get(each.kind, OutsideKind.UNKNOWN), each.values
+            )
+            for each in message.outside_totals
+        ),
     )
 
 

@@ -176,7 +176,10 @@ def _notice(found: Outside, value: Any, number: int) -> str:
         named = "1 value"
     subject = f"{named if number == 1 else f'{number:,} values'} {what}"
     if found.conditioned_on is None:
-        return f"column {column.name!r}: {subject}; counted as not known"
+        known = ""
+        if found.kind is OutsideKind.CATEGORY:
+            known = f"; they are {listing(column.categories)}"
+        return f"column {column.name!r}: {subject}; counted as not known{known}"
     if column.kind is Kind.CATEGORICAL:
         return f"column {column.name!r}: {subject}; conditioned on {found.conditioned_on!r}"
     nearest = bound_text(column, found.conditioned_on)

@@ -444,7 +444,8 @@ class TestNeverLearnt:
              "known"),
             ("member", [None, None], "2 values are NULL, which it never was in training; counted "
              "as not known"),
-            ("channel", ["fax"], "'fax' is not one of its 3 categories; counted as not known"),
+            ("channel", ["fax"], "'fax' is not one of its 3 categories; counted as not known; they "
+                "are app, web, shop"),
             ("size", [NAN, 0.0], "nan is not a number; counted as not known"),
             ("size", [1.0, 3.0], "2 values were not seen in training; conditioned on the nearest "
              "value that was"),
