@@ -155,9 +155,9 @@ class Client(BlockingCalls):
             log_likelihood: also ask for ln p(observed columns) of each row, from the teacher.
             explain: also ask, in the provenance, why this tier answered.
             strict: refuse values that were never learnt (numbers beyond the bounds, categories of
-                a column without a label for others), all of which the error names. Otherwise they are answered: given back as they are, the rest of the row drawn for the
-                nearest value that was learnt or as if they were not known, and named in the
-                provenance.
+                a column without a label for others), all of which the error names. Otherwise they
+                are answered: given back as they are, the rest of the row drawn for the nearest
+                value that was learnt or as if they were not known, and named in the provenance.
             version: the release; None: the latest.
             nulls: what an empty cell is: None, NaN, NaT, NA or a null of Arrow. In a column that
                 had no NULL to learn it is a hole, and synthesised. In the others it is observed to
