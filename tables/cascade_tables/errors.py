@@ -118,11 +118,13 @@ class ValueNotAllowed(CascadeTablesError):
         column: the column's name.
         value: the value that was given.
         allowed: what is allowed, in words.
+        row: of several rows the one that it is in, from 0; None: it is not said.
     """
 
-    def __init__(self, column: str, value: Any, allowed: str) -> None:
-        self.column, self.value, self.allowed = column, value, allowed
-        super().__init__(f"column {column!r}: {shown(value)} is not allowed; allowed: {allowed}")
+    def __init__(self, column: str, value: Any, allowed: str, row: int | None = None) -> None:
+        self.column, self.value, self.allowed, self.row = column, value, allowed, row
+        place = f"column {column!r}" + (f", row {row}" if row is not None else "")
+        super().__init__(f"{place}: {shown(value)} is not allowed; allowed: {allowed}")
 
 
 class BadCell(NamedTuple):
@@ -141,7 +143,7 @@ class BadCell(NamedTuple):
 
 
 class ValuesNotAllowed(ValueNotAllowed):
-    """Values their columns cannot have; `column`, `value` and `allowed` are those of the first.
+    """Values their columns cannot have; `column` and all else of one value are those of the first.
 
     Attributes:
         cells: the first of them.
@@ -149,7 +151,8 @@ class ValuesNotAllowed(ValueNotAllowed):
     """
 
     def __init__(self, cells: Sequence[BadCell], number: int) -> None:
-        super().__init__(cells[0].column, cells[0].value, cells[0].allowed)
+        first = cells[0]
+        super().__init__(first.column, first.value, first.allowed, first.row)
         self.cells, self.number = tuple(cells), number
         named = [f"{cell.column!r} row {cell.row} {shown(cell.value)}" for cell in cells]
         rest = f" and {number - len(named):,} more" if number > len(named) else ""

@@ -177,7 +177,7 @@ class Codec:
                     observed[slots] = ones
         outside = None
         if odd:
-            outside = OutsideValues(strict)
+            outside = OutsideValues(1, strict)
             for each in odd:
                 outside.add(each, columns[each.column.name], (0,))
             outside.refuse()
@@ -199,7 +199,7 @@ class Codec:
                 found = odd[self.schema.names[at]]
                 rows = np.union1d(found.rows, np.flatnonzero(unknown[:, at]))
                 odd[self.schema.names[at]] = found._replace(rows=rows)
-        outside = OutsideValues(strict)
+        outside = OutsideValues(n, strict)
         for name, (rows, is_by_value) in odd.items():
             if not len(rows):
                 continue

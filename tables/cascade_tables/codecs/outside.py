@@ -106,13 +106,14 @@ class OutsideValues:
         totals: how many there are, by column and kind.
 
     Args:
+        rows: how many there are.
         strict: whether a value that is unexpected (see `Outside`) is to be refused.
     """
 
-    def __init__(self, strict: bool) -> None:
+    def __init__(self, rows: int, strict: bool) -> None:
         self.first: list[OutsideValue] = []
         self.totals: dict[tuple[str, OutsideKind], int] = {}
-        self._strict = strict
+        self._rows, self._strict = rows, strict
         # One of each of the totals, and its value, to tell of.
         self._samples: dict[tuple[str, OutsideKind], tuple[Outside, Any]] = {}
         self._bad: list[BadCell] = []
@@ -147,7 +148,8 @@ class OutsideValues:
                 refused; names them all, the first of many.
         """
         if self._bad_values == 1:
-            raise ValueNotAllowed(self._bad[0].column, self._bad[0].value, self._bad[0].allowed)
+            column, row, value, allowed = self._bad[0]
+            raise ValueNotAllowed(column, value, allowed, row if self._rows > 1 else None)
         if self._bad:
             raise ValuesNotAllowed(self._bad, self._bad_values)
 

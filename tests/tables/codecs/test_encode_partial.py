@@ -242,7 +242,7 @@ class TestRefused:
             "'channel': one of app, web, shop or NULL"
         )
         # Not strictly, only what is no whole number.
-        with pytest.raises(ValueNotAllowed, match=r"^column 'items': 3\.5 is not allowed; "):
+        with pytest.raises(ValueNotAllowed, match=r"^column 'items', row 2: 3\.5 is not"):
             codec.encode_partial(given, 3)
 
     def test_of_many_bad_cells_the_first_are_named_and_all_counted(self, codec: Codec) -> None:
