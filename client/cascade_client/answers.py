@@ -225,7 +225,7 @@ class ColumnDescription:
             UTC); None for the other kinds.
         categories: what a categorical column may hold, most frequent first.
         other: the label that rare and unseen categories fold into; None: none do, and an unseen
-            one is an error.
+            one counts as not known.
     """
 
     name: str

@@ -213,7 +213,7 @@ class Codec:
                 tokens[group, place.slots] = value_tokens or 0
                 known[place.column, group] = bool(value_tokens)
                 for each in said:
-                    outside.add(each, values, group.tolist())
+                    outside.add(each, values, group)
         outside.refuse()
         return Encoded(tokens, self.rows.observed(known.T), outside if outside.totals else None)
 

@@ -7,9 +7,12 @@ at all, such as text for a number, is refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cascade_tables.errors import (
     SHOWN,
@@ -119,7 +122,9 @@ class OutsideValues:
         self._bad: list[BadCell] = []
         self._bad_values = 0
 
-    def add(self, found: Outside, values: Sequence[Any], rows: Sequence[int]) -> None:
+    def add(
+        self, found: Outside, values: Sequence[Any], rows: Sequence[int] | NDArray[np.intp]
+    ) -> None:
         """Add some values of a column, of which the same was made.
 
         Args:
@@ -188,8 +193,3 @@ def _notice(found: Outside, value: Any, number: int) -> str:
     if number > 1 and found.kind is OutsideKind.BETWEEN:
         return f"column {column.name!r}: {subject}; conditioned on the nearest value that was"
     return f"column {column.name!r}: {subject}; conditioned on the nearest value, {nearest}"
-
-
-def totals_of(outside: OutsideValues | None) -> Mapping[tuple[str, OutsideKind], int]:
-    """How many values are outside, by column and kind."""
-    return {} if outside is None else outside.totals
