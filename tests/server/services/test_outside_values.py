@@ -40,7 +40,9 @@ OUTSIDE: list[tuple[str, Any, int, str | None]] = [
 ]
 
 
-def named(answer: pb.SynthesizeResponse) -> list[tuple[str, int, int, str | None]]:
+def named(
+    answer: pb.SynthesizeResponse | pb.GenerateResponse,
+) -> list[tuple[str, int, int, str | None]]:
     return [
         (each.column, each.row, each.kind, each.conditioned_on if _is_set(each) else None)
         for each in answer.provenance.outside_values
@@ -194,3 +196,12 @@ def test_they_are_counted_by_table_column_and_kind(repository: Path) -> None:
         ("payments", "channel", CATEGORY): 1,
         ("shops", "channel", CATEGORY): 1,
     }
+
+
+def test_each_message_of_generate_names_what_folds(serving: Running) -> None:
+    request = pb.GenerateRequest(table="shops", count=100, given=row(channel="fax"))
+    messages = list(serving.stub.Generate(request))
+    assert len(messages) > 1
+    for message in messages:
+        assert set(read(message.rows)["channel"]) == {"fax"}
+        assert named(message) == [("channel", 0, CATEGORY, "(other)")]
