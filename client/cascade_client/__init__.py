@@ -8,9 +8,10 @@
 ...     frame = client.generate("credit", 1000, given={"default_payment_next_month": 1}).data
 
 Rows go in as a dict, a list of dicts, a pandas DataFrame or a pyarrow Table, and come back as the
-same. A column that is absent is synthesised; one that is None is observed to be NULL, which is
-something to condition on. `AsyncClient` has the same methods for asyncio. Errors are the tree in
-`cascade_client.errors`, all of them `CascadeError`.
+same. A column that is absent is synthesised; one that is None, or NaN, is observed to be NULL,
+which is something to condition on, where there was NULL to learn, and synthesised elsewhere.
+`AsyncClient` has the same methods for asyncio. Errors are the tree in `cascade_client.errors`, all
+of them `CascadeError`.
 
 Needs grpcio and NumPy; pandas and pyarrow only for rows that come or go in them.
 """
@@ -20,6 +21,9 @@ from cascade_client.answers import (
     ColumnDescription,
     Considered,
     DroppedColumn,
+    OutsideKind,
+    OutsideTotal,
+    OutsideValue,
     Provenance,
     ReleaseDescription,
     Routing,
@@ -79,6 +83,9 @@ __all__ = [
     "NotFound",
     "ObjectiveKind",
     "ObjectiveStatus",
+    "OutsideKind",
+    "OutsideTotal",
+    "OutsideValue",
     "Overloaded",
     "PermissionDenied",
     "Provenance",

@@ -68,6 +68,51 @@ class Routing:
     considered: tuple[Considered, ...]
 
 
+class OutsideKind(StrEnum):
+    """How a value is outside of what was learnt."""
+
+    BELOW = "below"  # a number or date-time below the lowest
+    ABOVE = "above"  # one above the highest
+    BETWEEN = "between"  # a number between those of a column with few
+    CATEGORY = "category"  # a category that is none of the column's
+    NULL = "null"  # NULL in a column that had none
+    NOT_A_NUMBER = "not_a_number"  # NaN
+    UNKNOWN = "unknown"  # a kind that this version of the client has no name for
+
+
+OUTSIDE_KINDS: Mapping[int, OutsideKind] = {
+    pb.OutsideKind.Value(f"OUTSIDE_KIND_{kind.name}"): kind
+    for kind in OutsideKind
+    if kind is not OutsideKind.UNKNOWN
+}
+
+
+@dataclass(frozen=True)
+class OutsideValue:
+    """A value of the request that was never learnt; it comes back as it was given.
+
+    Attributes:
+        column, row: where, rows of the request from 0.
+        kind: how it is outside of what was learnt.
+        conditioned_on: the value that stood for it while the rest of its row was drawn, as text;
+            None: it counted as not known.
+    """
+
+    column: str
+    row: int
+    kind: OutsideKind
+    conditioned_on: str | None
+
+
+@dataclass(frozen=True)
+class OutsideTotal:
+    """How many such values of one kind a column of the request has."""
+
+    column: str
+    kind: OutsideKind
+    values: int
+
+
 @dataclass(frozen=True)
 class Provenance:
     """Where rows come from; every answer carries it.
@@ -83,9 +128,11 @@ class Provenance:
         from_pool: the teacher made the rows ahead of time.
         epsilon: the release's differential-privacy budget; None: it was trained without.
         timings: where the server's time went.
-        notices: what was changed on the way in, such as an unseen category that was folded.
+        notices: what was made of the values that were never learnt, in words.
         routing: why this tier answered; None unless `explain` asked for it.
         cached: the rows were drawn for an equal request with the same seed.
+        outside_values: values of the request that were never learnt, the first hundred.
+        outside_totals: how many there are of all, by column and kind.
     """
 
     synthetic: bool
@@ -100,8 +147,11 @@ class Provenance:
     notices: tuple[str, ...] = ()
     routing: Routing | None = None
     cached: bool = False
+    outside_values: tuple[OutsideValue, ...] = ()
+    outside_totals: tuple[OutsideTotal, ...] = ()
 
     def __str__(self) -> str:
+        outside = sum(total.values for total in self.outside_totals)
         parts = [
             f"{self.table} v{self.version}",
             f"{self.tier}, {self.steps} step{'s' * (self.steps != 1)}",
@@ -109,6 +159,7 @@ class Provenance:
             *([f"ε = {self.epsilon:g}"] if self.epsilon is not None else []),
             *([] if self.from_pool else [f"seed {self.seed}"]),
             *(["cached"] if self.cached else []),
+            *([f"{outside:,} value{'s' * (outside > 1)} never learnt"] if outside else []),
             f"{self.timings.total * 1000:.2f} ms in the server",
         ]
         return " · ".join(parts)
@@ -174,7 +225,7 @@ class ColumnDescription:
             UTC); None for the other kinds.
         categories: what a categorical column may hold, most frequent first.
         other: the label that rare and unseen categories fold into; None: none do, and an unseen
-            one is an error.
+            one counts as not known.
     """
 
     name: str

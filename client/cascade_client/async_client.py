@@ -109,15 +109,16 @@ class AsyncClient(AsyncCalls):
         fidelity: wire.Fidelity = "auto",
         log_likelihood: bool = False,
         explain: bool = False,
+        strict: bool = False,
         version: int | None = None,
-        nulls: Nulls = "missing",
+        nulls: Nulls = "observed",
         timeout: float | None = None,
     ) -> Synthesis[Any]:
         """Complete rows; see `Client.synthesize`."""
         expiry = self._expiry(timeout)
         kind = "full" if log_likelihood else fidelity
         self._synthesize_turns.check(expiry, kind)
-        given = read(data, nulls)
+        given = read(data)
         schema = await self._schema(table, version, expiry)
         request = wire.synthesize_request(
             schema,
@@ -128,7 +129,9 @@ class AsyncClient(AsyncCalls):
             fidelity=fidelity,
             log_likelihood=log_likelihood,
             explain=explain,
+            strict=strict,
             version=version,
+            nulls=nulls,
             timeout=self._left(expiry),
         )
         turns, method = self._synthesize_turns, self._synthesize

@@ -132,8 +132,9 @@ class Client(BlockingCalls):
         fidelity: wire.Fidelity = "auto",
         log_likelihood: bool = False,
         explain: bool = False,
+        strict: bool = False,
         version: int | None = None,
-        nulls: Nulls = "missing",
+        nulls: Nulls = "observed",
         timeout: float | None = None,
     ) -> Synthesis[Any]:
         """Complete rows: draw what is missing of each from p(missing | observed).
@@ -141,10 +142,9 @@ class Client(BlockingCalls):
         Args:
             table: the table's name.
             data: a dict, a list of dicts, a pandas DataFrame or a pyarrow Table; the answer's
-                `data` is of the same kind (one dict with several draws gives a list). In dicts a
-                key left out, or `MISSING`, is absent (to be synthesised) and None is observed to
-                be NULL. In DataFrames and Tables a column left out is absent. `nulls` says what
-                empty cells are. Date-times without a zone are UTC.
+                `data` is of the same kind (one dict with several draws gives a list). A column, in
+                dicts a key, that is left out is absent: it is synthesised; so is `MISSING`. `nulls`
+                says what empty cells are. Date-times without a zone are UTC.
             draws: answers a row, >= 1.
             columns: columns to return; None: all of the schema's.
             seed: equal seeds and requests give equal rows from the same tier (with "auto" that
@@ -154,9 +154,14 @@ class Client(BlockingCalls):
                 fit the deadline.
             log_likelihood: also ask for ln p(observed columns) of each row, from the teacher.
             explain: also ask, in the provenance, why this tier answered.
+            strict: refuse values that were never learnt (numbers beyond the bounds, categories of
+                a column without a label for others), all of which the error names. Otherwise they
+                are answered: given back as they are, the rest of the row drawn for the nearest
+                value that was learnt or as if they were not known, and named in the provenance.
             version: the release; None: the latest.
-            nulls: whether an empty cell is absent ("missing") or observed to be NULL ("null"):
-                NaN, NaT or NA, in a dict too, or null in a DataFrame or Table.
+            nulls: what an empty cell is: None, NaN, NaT, NA or a null of Arrow. In a column that
+                had no NULL to learn it is a hole, and synthesised. In the others it is observed to
+                be NULL ("observed"), or a hole there too ("fill").
             timeout: seconds for the call, retries included; None: the client's.
 
         Raises:
@@ -167,7 +172,7 @@ class Client(BlockingCalls):
         expiry = self._expiry(timeout)
         kind = "full" if log_likelihood else fidelity
         self._synthesize_turns.check(expiry, kind)
-        given = read(data, nulls)
+        given = read(data)
         schema = self._schema(table, version, expiry)
         request = wire.synthesize_request(
             schema,
@@ -178,7 +183,9 @@ class Client(BlockingCalls):
             fidelity=fidelity,
             log_likelihood=log_likelihood,
             explain=explain,
+            strict=strict,
             version=version,
+            nulls=nulls,
             timeout=self._left(expiry),
         )
         turns, method = self._synthesize_turns, self._synthesize
@@ -238,7 +245,8 @@ class Client(BlockingCalls):
         Args:
             table: the table's name.
             n: rows, >= 1.
-            given: columns whose values every row shares, as a dict; None in it is NULL.
+            given: columns whose values every row shares, as a dict; None in it is NULL. Values
+                that were never learnt are refused.
             columns: columns to return; None: all of the schema's.
             seed: equal seeds and requests give equal rows; None: the server draws one.
             version: the release; None: the latest.

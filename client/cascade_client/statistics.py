@@ -8,7 +8,13 @@ from datetime import datetime
 
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_client.answers import TIERS, Tier, from_microseconds
+from cascade_client.answers import (
+    OUTSIDE_KINDS,
+    TIERS,
+    OutsideKind,
+    Tier,
+    from_microseconds,
+)
 
 
 @dataclass(frozen=True)
@@ -144,6 +150,16 @@ class RemoteServerStatistics:
 
 
 @dataclass(frozen=True)
+class OutsideStatistics:
+    """How many values of a column were outside of what was learnt, in one way."""
+
+    table: str
+    column: str
+    kind: OutsideKind
+    values: int
+
+
+@dataclass(frozen=True)
 class ServerStatistics:
     """All of a server: of all its processes together but for `workers`.
 
@@ -158,6 +174,7 @@ class ServerStatistics:
         pool, cache: None where there is none.
         workers: the processes that answer.
         servers: those that run the networks; none: they run in this one.
+        outside: values that were never learnt, of the rows that were answered.
     """
 
     engines: tuple[EngineStatistics, ...]
@@ -170,6 +187,7 @@ class ServerStatistics:
     cache: CacheStatistics | None
     workers: tuple[WorkerStatistics, ...]
     servers: tuple[RemoteServerStatistics, ...]
+    outside: tuple[OutsideStatistics, ...]
 
 
 def server_statistics(response: pb.GetStatisticsResponse) -> ServerStatistics:
@@ -188,6 +206,15 @@ def server_statistics(response: pb.GetStatisticsResponse) -> ServerStatistics:
             for each in response.workers
         ),
         servers=tuple(_remote(each) for each in response.servers),
+        outside=tuple(
+            OutsideStatistics(
+                each.table,
+                each.column,
+                OUTSIDE_KINDS.get(each.kind, OutsideKind.UNKNOWN),
+                each.values,
+            )
+            for each in response.outside
+        ),
     )
 
 

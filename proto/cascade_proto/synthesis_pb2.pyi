@@ -66,6 +66,44 @@ TIER_STUDENT: Tier.ValueType  # 1
 TIER_TEACHER: Tier.ValueType  # 2
 Global___Tier: _TypeAlias = Tier  # noqa: Y015
 
+class _OutsideKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OutsideKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OutsideKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OUTSIDE_KIND_UNSPECIFIED: _OutsideKind.ValueType  # 0
+    OUTSIDE_KIND_BELOW: _OutsideKind.ValueType  # 1
+    """a number or date-time below the lowest: for the lowest"""
+    OUTSIDE_KIND_ABOVE: _OutsideKind.ValueType  # 2
+    """one above the highest: for the highest"""
+    OUTSIDE_KIND_BETWEEN: _OutsideKind.ValueType  # 3
+    """a number between those of a column with few: for the nearest"""
+    OUTSIDE_KIND_CATEGORY: _OutsideKind.ValueType  # 4
+    """no category of the column: for the label of others, or as not known"""
+    OUTSIDE_KIND_NULL: _OutsideKind.ValueType  # 5
+    """NULL in a column that had none: as not known"""
+    OUTSIDE_KIND_NOT_A_NUMBER: _OutsideKind.ValueType  # 6
+    """NaN: as not known"""
+
+class OutsideKind(_OutsideKind, metaclass=_OutsideKindEnumTypeWrapper):
+    """How a value is outside of what was learnt, and what the rest of its row is drawn for."""
+
+OUTSIDE_KIND_UNSPECIFIED: OutsideKind.ValueType  # 0
+OUTSIDE_KIND_BELOW: OutsideKind.ValueType  # 1
+"""a number or date-time below the lowest: for the lowest"""
+OUTSIDE_KIND_ABOVE: OutsideKind.ValueType  # 2
+"""one above the highest: for the highest"""
+OUTSIDE_KIND_BETWEEN: OutsideKind.ValueType  # 3
+"""a number between those of a column with few: for the nearest"""
+OUTSIDE_KIND_CATEGORY: OutsideKind.ValueType  # 4
+"""no category of the column: for the label of others, or as not known"""
+OUTSIDE_KIND_NULL: OutsideKind.ValueType  # 5
+"""NULL in a column that had none: as not known"""
+OUTSIDE_KIND_NOT_A_NUMBER: OutsideKind.ValueType  # 6
+"""NaN: as not known"""
+Global___OutsideKind: _TypeAlias = OutsideKind  # noqa: Y015
+
 class _Merge:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -411,6 +449,7 @@ class SynthesizeRequest(_message.Message):
     LOG_LIKELIHOOD_FIELD_NUMBER: _builtins.int
     TIMEOUT_MICROSECONDS_FIELD_NUMBER: _builtins.int
     EXPLAIN_FIELD_NUMBER: _builtins.int
+    STRICT_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     version: _builtins.int
     """0: the latest release."""
@@ -425,6 +464,11 @@ class SynthesizeRequest(_message.Message):
     """Beside the gRPC deadline; the earlier one holds. 0: none."""
     explain: _builtins.bool
     """Asks for the tiers that were considered and the reason, in the provenance."""
+    strict: _builtins.bool
+    """Refuses values that were never learnt (see OutsideKind), all of which it names, where they are
+    otherwise answered: numbers and date-times beyond the bounds, NaN, categories in a column
+    without a label for others, and NULL in a column that had none.
+    """
     @_builtins.property
     def rows(self) -> Global___Rows: ...
     @_builtins.property
@@ -444,10 +488,11 @@ class SynthesizeRequest(_message.Message):
         log_likelihood: _builtins.bool = ...,
         timeout_microseconds: _builtins.int = ...,
         explain: _builtins.bool = ...,
+        strict: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_draws", b"_draws", "_seed", b"_seed", "draws", b"draws", "rows", b"rows", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_draws", b"_draws", "_seed", b"_seed", "columns", b"columns", "draws", b"draws", "explain", b"explain", "fidelity", b"fidelity", "log_likelihood", b"log_likelihood", "rows", b"rows", "seed", b"seed", "table", b"table", "timeout_microseconds", b"timeout_microseconds", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_draws", b"_draws", "_seed", b"_seed", "columns", b"columns", "draws", b"draws", "explain", b"explain", "fidelity", b"fidelity", "log_likelihood", b"log_likelihood", "rows", b"rows", "seed", b"seed", "strict", b"strict", "table", b"table", "timeout_microseconds", b"timeout_microseconds", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__draws: _TypeAlias = _typing.Literal["draws"]  # noqa: Y015
     _WhichOneofArgType__draws: _TypeAlias = _typing.Literal["_draws", b"_draws"]  # noqa: Y015
@@ -634,6 +679,8 @@ class Provenance(_message.Message):
     NOTICES_FIELD_NUMBER: _builtins.int
     ROUTING_FIELD_NUMBER: _builtins.int
     CACHED_FIELD_NUMBER: _builtins.int
+    OUTSIDE_VALUES_FIELD_NUMBER: _builtins.int
+    OUTSIDE_TOTALS_FIELD_NUMBER: _builtins.int
     synthetic: _builtins.bool
     table: _builtins.str
     version: _builtins.int
@@ -652,12 +699,22 @@ class Provenance(_message.Message):
     def timings(self) -> Global___Timings: ...
     @_builtins.property
     def notices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What was changed on the way in, such as an unseen category that was folded."""
+        """What was made of the values that are outside of what was learnt, for people: a sentence for each
+        column and kind.
+        """
 
     @_builtins.property
     def routing(self) -> Global___Routing:
         """Where asked for."""
 
+    @_builtins.property
+    def outside_values(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutsideValue]:
+        """Values of the request that are outside of what was learnt, which come back as they were given:
+        the first hundred, and how many there are of all.
+        """
+
+    @_builtins.property
+    def outside_totals(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutsideTotal]: ...
     def __init__(
         self,
         *,
@@ -673,16 +730,75 @@ class Provenance(_message.Message):
         notices: _abc.Iterable[_builtins.str] | None = ...,
         routing: Global___Routing | None = ...,
         cached: _builtins.bool = ...,
+        outside_values: _abc.Iterable[Global___OutsideValue] | None = ...,
+        outside_totals: _abc.Iterable[Global___OutsideTotal] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "epsilon", b"epsilon", "routing", b"routing", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "cached", b"cached", "epsilon", b"epsilon", "from_pool", b"from_pool", "notices", b"notices", "routing", b"routing", "seed", b"seed", "steps", b"steps", "synthetic", b"synthetic", "table", b"table", "tier", b"tier", "timings", b"timings", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "cached", b"cached", "epsilon", b"epsilon", "from_pool", b"from_pool", "notices", b"notices", "outside_totals", b"outside_totals", "outside_values", b"outside_values", "routing", b"routing", "seed", b"seed", "steps", b"steps", "synthetic", b"synthetic", "table", b"table", "tier", b"tier", "timings", b"timings", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__epsilon: _TypeAlias = _typing.Literal["epsilon"]  # noqa: Y015
     _WhichOneofArgType__epsilon: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__epsilon) -> _WhichOneofReturnType__epsilon | None: ...
 
 Global___Provenance: _TypeAlias = Provenance  # noqa: Y015
+
+@_typing.final
+class OutsideValue(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLUMN_FIELD_NUMBER: _builtins.int
+    ROW_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    CONDITIONED_ON_FIELD_NUMBER: _builtins.int
+    column: _builtins.str
+    row: _builtins.int
+    """Of the request, from 0."""
+    kind: Global___OutsideKind.ValueType
+    conditioned_on: _builtins.str
+    """The value that stood for it, as text: a date-time in ISO form. Unset: it counted as not known."""
+    def __init__(
+        self,
+        *,
+        column: _builtins.str = ...,
+        row: _builtins.int = ...,
+        kind: Global___OutsideKind.ValueType = ...,
+        conditioned_on: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_conditioned_on", b"_conditioned_on", "conditioned_on", b"conditioned_on"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_conditioned_on", b"_conditioned_on", "column", b"column", "conditioned_on", b"conditioned_on", "kind", b"kind", "row", b"row"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__conditioned_on: _TypeAlias = _typing.Literal["conditioned_on"]  # noqa: Y015
+    _WhichOneofArgType__conditioned_on: _TypeAlias = _typing.Literal["_conditioned_on", b"_conditioned_on"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__conditioned_on) -> _WhichOneofReturnType__conditioned_on | None: ...
+
+Global___OutsideValue: _TypeAlias = OutsideValue  # noqa: Y015
+
+@_typing.final
+class OutsideTotal(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLUMN_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    column: _builtins.str
+    kind: Global___OutsideKind.ValueType
+    values: _builtins.int
+    def __init__(
+        self,
+        *,
+        column: _builtins.str = ...,
+        kind: Global___OutsideKind.ValueType = ...,
+        values: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "kind", b"kind", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutsideTotal: _TypeAlias = OutsideTotal  # noqa: Y015
 
 @_typing.final
 class Routing(_message.Message):
@@ -1262,6 +1378,7 @@ class GetStatisticsResponse(_message.Message):
     OVERTAKEN_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
     SERVERS_FIELD_NUMBER: _builtins.int
+    OUTSIDE_FIELD_NUMBER: _builtins.int
     inside: _builtins.int
     """Requests inside now, and how many may be."""
     limit: _builtins.int
@@ -1293,6 +1410,10 @@ class GetStatisticsResponse(_message.Message):
     def servers(self) -> _containers.RepeatedCompositeFieldContainer[Global___RemoteServerStatistics]:
         """The servers that run the networks; none: they run in this one."""
 
+    @_builtins.property
+    def outside(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutsideStatistics]:
+        """Values that were outside of what was learnt, of the rows that were answered."""
+
     def __init__(
         self,
         *,
@@ -1306,14 +1427,43 @@ class GetStatisticsResponse(_message.Message):
         overtaken: _builtins.int = ...,
         workers: _abc.Iterable[Global___WorkerStatistics] | None = ...,
         servers: _abc.Iterable[Global___RemoteServerStatistics] | None = ...,
+        outside: _abc.Iterable[Global___OutsideStatistics] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "pool", b"pool"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "engines", b"engines", "inside", b"inside", "limit", b"limit", "overtaken", b"overtaken", "pool", b"pool", "refused", b"refused", "servers", b"servers", "steps_down", b"steps_down", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "engines", b"engines", "inside", b"inside", "limit", b"limit", "outside", b"outside", "overtaken", b"overtaken", "pool", b"pool", "refused", b"refused", "servers", b"servers", "steps_down", b"steps_down", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatisticsResponse: _TypeAlias = GetStatisticsResponse  # noqa: Y015
+
+@_typing.final
+class OutsideStatistics(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    COLUMN_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    column: _builtins.str
+    kind: Global___OutsideKind.ValueType
+    values: _builtins.int
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        column: _builtins.str = ...,
+        kind: Global___OutsideKind.ValueType = ...,
+        values: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "kind", b"kind", "table", b"table", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutsideStatistics: _TypeAlias = OutsideStatistics  # noqa: Y015
 
 @_typing.final
 class RemoteServerStatistics(_message.Message):

@@ -1,7 +1,9 @@
 """Tables: schema, codec and release format. NumPy only; every other package may import it."""
 
-from cascade_tables.codecs.codec import ABSENT, Codec, Encoded
+from cascade_tables.codecs.absent import ABSENT
+from cascade_tables.codecs.codec import Codec, Encoded
 from cascade_tables.codecs.layout import TokenLayout
+from cascade_tables.codecs.outside import OutsideKind, OutsideValue, OutsideValues
 from cascade_tables.errors import (
     CascadeTablesError,
     DataError,
@@ -10,6 +12,7 @@ from cascade_tables.errors import (
     SchemaError,
     UnknownColumn,
     ValueNotAllowed,
+    ValuesNotAllowed,
 )
 from cascade_tables.frame import ColumnData, Frame
 from cascade_tables.infer import infer_schema
@@ -38,6 +41,9 @@ __all__ = [
     "FileRefused",
     "Frame",
     "Kind",
+    "OutsideKind",
+    "OutsideValue",
+    "OutsideValues",
     "Release",
     "ReleaseError",
     "ReleaseManifest",
@@ -46,6 +52,7 @@ __all__ = [
     "TokenLayout",
     "UnknownColumn",
     "ValueNotAllowed",
+    "ValuesNotAllowed",
     "infer_schema",
     "list_releases",
     "load_overrides",

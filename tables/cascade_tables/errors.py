@@ -5,6 +5,7 @@ CascadeTablesError
 ├── SchemaError         a schema, or an override of one, does not hold together
 ├── UnknownColumn       a column the schema does not have
 ├── ValueNotAllowed     a value its column cannot have
+│   └── ValuesNotAllowed    several of them
 ├── FileRefused         a file that a person wrote cannot be read, or is beyond all bounds
 └── ReleaseError        a release is incomplete, damaged or tampered with
 """
@@ -12,10 +13,10 @@ CascadeTablesError
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from reprlib import Repr
-from typing import Any
+from typing import Any, NamedTuple
 
 # Beyond this many, a message names some of the choices and counts the rest.
 SHOWN = 12
@@ -117,11 +118,49 @@ class ValueNotAllowed(CascadeTablesError):
         column: the column's name.
         value: the value that was given.
         allowed: what is allowed, in words.
+        row: of several rows the one that it is in, from 0; None: it is not said.
     """
 
-    def __init__(self, column: str, value: Any, allowed: str) -> None:
-        self.column, self.value, self.allowed = column, value, allowed
-        super().__init__(f"column {column!r}: {shown(value)} is not allowed; allowed: {allowed}")
+    def __init__(self, column: str, value: Any, allowed: str, row: int | None = None) -> None:
+        self.column, self.value, self.allowed, self.row = column, value, allowed, row
+        place = f"column {column!r}" + (f", row {row}" if row is not None else "")
+        super().__init__(f"{place}: {shown(value)} is not allowed; allowed: {allowed}")
+
+
+class BadCell(NamedTuple):
+    """A value that its column cannot have, and where it is.
+
+    Attributes:
+        column, row: its place, rows from 0.
+        value: that was given.
+        allowed: what is allowed, in words.
+    """
+
+    column: str
+    row: int
+    value: Any
+    allowed: str
+
+
+class ValuesNotAllowed(ValueNotAllowed):
+    """Values their columns cannot have; `column` and all else of one value are those of the first.
+
+    Attributes:
+        cells: the first of them.
+        number: how many there are.
+    """
+
+    def __init__(self, cells: Sequence[BadCell], number: int) -> None:
+        first = cells[0]
+        super().__init__(first.column, first.value, first.allowed, first.row)
+        self.cells, self.number = tuple(cells), number
+        named = [f"{cell.column!r} row {cell.row} {shown(cell.value)}" for cell in cells]
+        rest = f" and {number - len(named):,} more" if number > len(named) else ""
+        allowed = {cell.column: cell.allowed for cell in cells}
+        wanted = "; ".join(f"{column!r}: {words}" for column, words in allowed.items())
+        self.args = (
+            f"{number:,} values are not allowed: {', '.join(named)}{rest}; allowed: {wanted}",
+        )
 
 
 class ReleaseError(CascadeTablesError):

@@ -42,7 +42,8 @@ class Column:
         minimum, maximum: bounds of a number, both allowed; microseconds since 1970-01-01 UTC for
             date-times.
         categories: what a categorical column may hold, most frequent first.
-        other: the label that rare and unseen categories fold into; None: unseen ones are refused.
+        other: the label that rare and unseen categories fold into; None: unseen ones count as
+            not known.
         point_masses: single values of a number that many rows share, such as zero.
         step: numbers are whole multiples of it above the minimum; None: no such step.
         decimals: digits behind the decimal point of a continuous column; None: not limited.

@@ -132,6 +132,14 @@ def test_pool() -> None:
     assert found["teacher_c2st"] > 0.5
 
 
+def test_outside() -> None:
+    found = last_line(benchmark("outside", "--table", "credit"))
+    assert found["answered_share"] == 1
+    assert found["refused"] == 0
+    assert found["tables"]["credit"]["rows"] == 6000
+    assert found["tables"]["credit"]["strictly_refused"]
+
+
 def test_pool_names_a_table_without_a_release(tmp_path: Path) -> None:
     make_release(tmp_path)
     done = benchmark("pool", "--table", "credit", "--repository", str(tmp_path))

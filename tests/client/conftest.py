@@ -162,6 +162,13 @@ class ScriptedService(SynthesisServicer):
         rows = complete(request.rows, request.draws, list(request.columns))
         scores = [-1.5] * request.rows.count if request.log_likelihood else []
         made = self._provenance(request, pb.TIER_STUDENT)
+        for column in request.rows.columns:
+            for row, value in enumerate(column.integers.values):
+                if column.name == "age" and value > 100:
+                    above = {"column": "age", "kind": pb.OUTSIDE_KIND_ABOVE}
+                    made.outside_values.add(row=row, conditioned_on="100", **above)
+                    made.outside_totals.add(values=1, **above)
+                    made.notices.append(f"column 'age': {value} is above all that was learnt")
         return pb.SynthesizeResponse(rows=rows, log_likelihood=scores, provenance=made)
 
     def SynthesizeStream(self, messages: Any, context: Any) -> Iterator[Any]:

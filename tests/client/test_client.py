@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
 import grpc
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -18,6 +20,9 @@ from cascade_client import (
     DeadlineExceeded,
     InvalidRequest,
     NotFound,
+    OutsideKind,
+    OutsideTotal,
+    OutsideValue,
     Overloaded,
     Retry,
     ServerError,
@@ -61,16 +66,44 @@ class TestSynthesize:
 
     def test_a_frame_for_a_frame_with_its_index(self, client: Client) -> None:
         frame = pd.DataFrame({"age": [1, 2], "city": ["Oslo", None]}, index=["a", "b"])
-        data = client.synthesize("people", frame, draws=2, columns=["age", "city"]).data
+        asked = ["age", "city"]
+        data = client.synthesize("people", frame, draws=2, columns=asked, nulls="fill").data
         expected = pd.DataFrame(
             {"age": [1, 1, 2, 2], "city": ["Oslo", "Oslo", "Rome", "Rome"]}, index=list("aabb")
         )
         pd.testing.assert_frame_equal(data, expected)
 
-    def test_empty_cells_of_a_frame_may_be_observed_null(self, client: Client) -> None:
-        frame = pd.DataFrame({"city": ["Oslo", None]})
-        data = client.synthesize("people", frame, nulls="null").data
+    @pytest.mark.parametrize("hole", [None, math.nan, np.float64("nan"), pd.NA, pd.NaT])
+    def test_an_empty_cell_is_null_where_that_was_learnt_and_else_a_hole(
+        self, client: Client, hole: Any
+    ) -> None:
+        for rows in ([{"age": hole, "city": hole}], [{"age": 1, "city": "Oslo"}, {"age": hole}]):
+            rows[-1]["city"] = hole
+            last = client.synthesize("people", rows, columns=["age", "city"]).data[-1]
+            assert last == {"age": 40, "city": None}
+            last = client.synthesize("people", rows, columns=["age", "city"], nulls="fill").data[-1]
+            assert last == {"age": 40, "city": "Rome"}
+
+    def test_holes_of_a_frame(self, client: Client) -> None:
+        frame = pd.DataFrame({"age": [1.0, np.nan], "city": ["Oslo", None]})
+        data = client.synthesize("people", frame, columns=["age", "city"]).data
+        assert data["age"].to_list() == [1, 40]
         assert data["city"].isna().to_list() == [False, True]
+        data = client.synthesize("people", frame, columns=["age", "city"], nulls="fill").data
+        assert data["city"].to_list() == ["Oslo", "Rome"]
+
+    def test_nulls_takes_two_words(self, client: Client) -> None:
+        with pytest.raises(InvalidRequest, match="nulls is 'missing'; 'observed' or 'fill'"):
+            client.synthesize("people", {}, nulls="missing")  # type: ignore[call-overload]
+
+    def test_what_was_never_learnt_is_told(self, client: Client, service: Any) -> None:
+        made = client.synthesize("people", [{"age": 3}, {"age": 900}]).provenance
+        assert made.outside_values == (OutsideValue("age", 1, OutsideKind.ABOVE, "100"),)
+        assert made.outside_totals == (OutsideTotal("age", OutsideKind.ABOVE, 1),)
+        assert "1 value never learnt" in str(made)
+        assert not service.requests[-1].strict
+        client.synthesize("people", {"age": 900}, strict=True)
+        assert service.requests[-1].strict
 
     def test_a_table_for_a_table(self, client: Client) -> None:
         table = pa.table({"age": [1, None]})

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -128,7 +129,7 @@ class TestSessions:
         with client.session() as session:
             for asked in (session, client):
                 with pytest.raises(InvalidRequest, match="items") as refused:
-                    asked.synthesize(TABLE, {"items": 999})
+                    asked.synthesize(TABLE, {"items": 999}, strict=True)
                 assert refused.value.code is not None
                 with pytest.raises(NotFound, match="its versions are"):
                     asked.synthesize(TABLE, {}, version=9)
@@ -169,6 +170,57 @@ class TestBulk:
             assert sum(rows) == 1500
 
 
+class TestNeverLearnt:
+    """Values that were never learnt are answered; holes are filled."""
+
+    def test_a_frame_with_all_of_it(self, client: Client) -> None:
+        frame = pd.DataFrame(
+            {
+                "amount": [-5.0, np.nan, 12.5],
+                "channel": ["fax", None, "web"],
+                "items": pd.array([99, None, 3], dtype="Int64"),
+                "at": pd.to_datetime(["1999-01-01", None, "2026-01-05"]),
+                "member": pd.array([None, True, False], dtype="boolean"),
+            },
+            index=[7, 8, 9],
+        )
+        answer = client.synthesize(TABLE, frame)
+        data = answer.data
+        assert data.index.to_list() == [7, 8, 9]
+        assert data["amount"].notna().all()
+        assert data["amount"][[7, 9]].to_list() == [-5.0, 12.5]
+        # It may be NULL, and so it is.
+        assert data["channel"][[7, 9]].to_list() == ["fax", "web"]
+        assert data["channel"].isna().to_list() == [False, True, False]
+        assert data["items"][[7, 9]].to_list() == [99, 3]
+        assert data["at"][[7, 9]].to_list() == frame["at"][[7, 9]].to_list()
+        assert data.drop(columns="channel").notna().all(axis=None)
+        outside = {(each.column, each.row, each.kind) for each in answer.provenance.outside_values}
+        assert outside == {
+            ("amount", 0, "below"),
+            ("channel", 0, "category"),
+            ("items", 0, "above"),
+            ("at", 0, "below"),
+        }
+        filled = client.synthesize(TABLE, frame, nulls="fill", seed=1, draws=20).data
+        assert filled["channel"][[8]].notna().any()
+        with pytest.raises(
+            InvalidRequest, match=r"4 values are not allowed: 'amount' row 0 -5\.0, "
+        ):
+            client.synthesize(TABLE, frame, strict=True)
+
+    def test_it_is_counted(self, client: Client) -> None:
+        def counted() -> int:
+            found = client.statistics().outside
+            return sum(e.values for e in found if (e.column, e.kind) == ("items", "above"))
+
+        before = counted()
+        client.synthesize(TABLE, [{"items": 9}, {"items": 10}], draws=3)
+        with client.session() as session:
+            session.synthesize(TABLE, {"items": 11})
+        assert counted() == before + 3
+
+
 class TestRefusals:
     """The server names the culprit and what is allowed, and the client says it as an error."""
 
@@ -180,7 +232,6 @@ class TestRefusals:
             ({"amount": -1}, ["'amount'", "-1", "from 0"]),
             ({"amount": "much"}, ["'amount'", "'much'"]),
             ({"items": 2.5}, ["'items'", "2.5", "from 1 to 8"]),
-            ({"items": None}, ["'items'", "NULL"]),
             ({"channel": "fax"}, ["'channel'", "'fax'", "web"]),
             ({"member": 2}, ["'member'", "2", "true or false"]),
             ({"at": "soon"}, ["'at'", "'soon'", "2026-01-01"]),
@@ -188,7 +239,7 @@ class TestRefusals:
     )
     def test_bad_values(self, client: Client, row: dict[str, Any], words: list[str]) -> None:
         with pytest.raises(InvalidRequest) as caught:
-            client.synthesize(TABLE, row)
+            client.synthesize(TABLE, row, strict=True)
         assert [word for word in words if word not in str(caught.value)] == []
 
     def test_too_many_draws(self, client: Client) -> None:

@@ -311,14 +311,39 @@ class TestDeadline:
         assert refused.value.status == "StatusCode.UNAVAILABLE"
 
 
+class TestOutsideValues:
+    """Values that were never learnt are answered as the embedded server answers them."""
+
+    @pytest.mark.parametrize(
+        "inputs",
+        [
+            {"amount": ("FP64", [[1e9]])},
+            {"channel": ("BYTES", [["fax"]]), "items": ("INT64", [[3]])},
+            {"items": ("INT64", [[3], [99]]), "member": ("BOOL", [[True], [False]])},
+        ],
+    )
+    def test_of_a_table(
+        self, theirs: TritonClient, ours_payments: TritonClient, inputs: dict[str, Any]
+    ) -> None:
+        how = {"seed": 7, "fidelity": "fast"}
+        outputs = ["amount", "channel", "items", "at", "member", "fraud", "provenance"]
+        found = theirs.infer(TABLE, inputs, parameters=how, outputs=outputs)
+        expected = ours_payments.infer(TABLE, inputs, parameters=how, outputs=outputs[:-1])
+        for name in outputs[:-1]:
+            assert found["outputs"][name] == expected["outputs"][name], name
+        for name, (_, given) in inputs.items():
+            assert found["outputs"][name][1] == given
+        assert json.loads(said(found)["outside"])["totals"]
+
+
 class TestRefusals:
     """In the words of the embedded server."""
 
     @pytest.mark.parametrize(
         ("inputs", "how"),
         [
-            ({"amount": ("FP64", [[1e9]])}, {}),
-            ({"channel": ("BYTES", [["fax"]])}, {}),
+            ({"amount": ("FP64", [[1e9]])}, {"strict": True}),
+            ({"channel": ("BYTES", [["fax"]])}, {"strict": True}),
             ({"items": ("INT64", [[3]])}, {"draws": 0}),
             ({"items": ("INT64", [[3]])}, {"colour": 1}),
         ],
@@ -339,7 +364,8 @@ class TestRefusals:
         assert messages[0] == messages[1]
 
     def test_a_bad_request_takes_none_with_it(self, theirs: TritonClient) -> None:
+        bad = {"amount": ("FP64", [[12.34], [-1e9]])}
         with pytest.raises(Refused):
-            theirs.infer(TABLE, {"amount": ("FP64", [[12.34], [-1e9]])})
+            theirs.infer(TABLE, bad, parameters={"strict": True})
         good = theirs.infer(TABLE, {"amount": ("FP64", [[ROW["amount"]]])})
         assert good["outputs"]["amount"][1] == [[ROW["amount"]]]

@@ -66,6 +66,7 @@ class SynthesizeOptions(TypedDict, total=False):
     fidelity: wire.Fidelity
     log_likelihood: bool
     explain: bool
+    strict: bool
     version: int | None
     nulls: Nulls
     timeout: float | None

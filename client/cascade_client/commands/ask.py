@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from cascade_client.answers import ColumnDescription, Synthesis, TableDescription, to_microseconds
+from cascade_client.answers import ColumnDescription, Synthesis, TableDescription
 from cascade_client.client import Client
 from cascade_client.commands.ask_printing import print_rows
 from cascade_client.commands.connecting import AskFailed, target_option
@@ -46,6 +46,7 @@ TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")
     "--timeout", default=10.0, show_default=True, metavar="SECONDS", help="Patience with --draws."
 )
 @click.option("--explain", is_flag=True, help="Say which tiers were considered, and why.")
+@click.option("--strict", is_flag=True, help="Refuse values that were never learnt.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def ask(
     table: str,
@@ -59,6 +60,7 @@ def ask(
     target: str,
     timeout: float,
     explain: bool,
+    strict: bool,
     as_json: bool,
 ) -> None:
     """Ask a running server for rows of TABLE.
@@ -67,6 +69,9 @@ def ask(
     server's columns, and what each may hold, are what an unknown name or a bad value is answered
     with. Names and values are taken as they are first, with their blanks, "=" and ","; without
     surrounding blanks only where there is none of that name, or no such category.
+
+    A value that was never learnt is answered, and noted; with --strict and with --generate it is
+    refused.
 
     \b
     Examples:
@@ -92,6 +97,7 @@ def ask(
                     seed=seed,
                     fidelity=fidelity or "auto",
                     explain=explain,
+                    strict=strict,
                     version=version,
                 )
             else:
@@ -197,7 +203,8 @@ def no_column(name: str, schema: TableDescription, option: str) -> click.BadPara
 def parse_value(text: str, column: ColumnDescription) -> Any:
     """The value that `text` is for this column; None for NULL.
 
-    A category is taken as it is, with its blanks; all else without them.
+    A category is taken as it is, with its blanks; all else without them. Whether a value is one
+    that was learnt, the server says.
 
     Raises:
         ValueError: the column cannot hold it.
@@ -211,25 +218,16 @@ def parse_value(text: str, column: ColumnDescription) -> Any:
             raise ValueError("not nullable")
         return None
     if column.kind == "categorical":
-        if text not in column.categories and column.other is None:
-            raise ValueError("not a category")
         return text
     if column.kind == "boolean":
         if text.lower() not in TRUE + FALSE:
             raise ValueError("not a boolean")
         return text.lower() in TRUE
     if column.kind == "datetime":
-        moment = datetime.fromisoformat(text)
-        _within(to_microseconds(moment), column)
-        return moment
-    return _within(int(text) if column.kind == "integer" else float(text), column)
-
-
-def _within(number: float, column: ColumnDescription) -> float:
-    low, high = column.minimum, column.maximum
-    # Written so that NaN, which no comparison holds for, is out of bounds.
-    if not (low is None or number >= low) or not (high is None or number <= high):
-        raise ValueError("out of bounds")
+        return datetime.fromisoformat(text)
+    number = int(text) if column.kind == "integer" else float(text)
+    if number != number:
+        raise ValueError("not a number")
     return number
 
 
@@ -251,6 +249,8 @@ def as_document(answer: Synthesis[list[dict[str, Any]]]) -> Mapping[str, Any]:
             "epsilon": made.epsilon,
             "server_seconds": made.timings.total,
             "notices": made.notices,
+            "outside_values": [asdict(each) for each in made.outside_values],
+            "outside_totals": [asdict(each) for each in made.outside_totals],
             **({"routing": asdict(made.routing)} if made.routing is not None else {}),
         },
     }

@@ -28,7 +28,8 @@ from cascade_client.errors import InvalidRequest
 
 OBSERVED, NULL, ABSENT = OBSERVED_STATE, NULL_STATE, ABSENT_STATE
 
-Nulls = Literal["missing", "null"]
+Nulls = Literal["observed", "fill"]
+NULLS: tuple[Nulls, ...] = ("observed", "fill")
 
 PLAIN_TYPES = frozenset({bool, int, float, str, datetime})
 
@@ -91,31 +92,28 @@ class Given:
     index: Any = None
 
 
-def read(data: object, nulls: Nulls = "missing") -> Given:
+def read(data: object) -> Given:
     """Read a dict, a list of dicts, a pandas DataFrame or a pyarrow Table.
 
+    What an empty cell means, its column decides; see `pack`.
+
     Args:
-        data: the rows. In dicts a key left out, or `MISSING`, is absent, and None is observed to
-            be NULL. In DataFrames and Tables a column left out is absent.
-        nulls: what an empty cell means, which is NaN, NaT or NA, or null in a DataFrame or Table:
-            absent ("missing") or observed to be NULL ("null").
+        data: the rows. In dicts a key left out, or `MISSING`, is absent. In DataFrames and Tables
+            a column left out is absent. None, NaN, NaT, NA and a null of Arrow are NULL.
 
     Raises:
         InvalidRequest: another type; no rows; a column name that is not a string or comes
             twice; a value that has no place in a table.
     """
-    if nulls not in ("missing", "null"):
-        raise InvalidRequest(f"nulls is {nulls!r}; 'missing' or 'null' is allowed")
-    hole = ABSENT if nulls == "missing" else NULL
     if isinstance(data, Mapping):
-        return Given(_from_rows([data], hole), 1, Form.ROW)
+        return Given(_from_rows([data]), 1, Form.ROW)
     pandas, pyarrow = sys.modules.get("pandas"), sys.modules.get("pyarrow")
     if pandas is not None and isinstance(data, pandas.DataFrame):
-        given = Given(_from_pandas(data, hole), len(data), Form.PANDAS, data.index)
+        given = Given(_from_pandas(data), len(data), Form.PANDAS, data.index)
     elif pyarrow is not None and isinstance(data, pyarrow.Table):
-        given = Given(_from_arrow(data, hole), data.num_rows, Form.ARROW)
+        given = Given(_from_arrow(data), data.num_rows, Form.ARROW)
     elif isinstance(data, Sequence) and all(isinstance(row, Mapping) for row in data):
-        given = Given(_from_rows(data, hole), len(data), Form.ROWS)
+        given = Given(_from_rows(data), len(data), Form.ROWS)
     else:
         raise InvalidRequest(
             f"data is a {type(data).__name__}; a dict, a list of dicts, a pandas DataFrame or "
@@ -130,14 +128,14 @@ def read(data: object, nulls: Nulls = "missing") -> Given:
     return given
 
 
-def _from_rows(rows: Sequence[Mapping[str, Any]], hole: int) -> tuple[Cells, ...]:
+def _from_rows(rows: Sequence[Mapping[str, Any]]) -> tuple[Cells, ...]:
     if len(rows) == 1:
-        return tuple([_cell(name, value, hole) for name, value in rows[0].items()])
+        return tuple([_cell(name, value) for name, value in rows[0].items()])
     names = dict.fromkeys(name for row in rows for name in row)
-    return tuple(_cells(name, [row.get(name, MISSING) for row in rows], hole) for name in names)
+    return tuple(_cells(name, [row.get(name, MISSING) for row in rows]) for name in names)
 
 
-def _from_pandas(frame: Any, hole: int) -> tuple[Cells, ...]:
+def _from_pandas(frame: Any) -> tuple[Cells, ...]:
     columns = []
     for position, name in enumerate(frame.columns):
         series = frame.iloc[:, position]
@@ -149,11 +147,11 @@ def _from_pandas(frame: Any, hole: int) -> tuple[Cells, ...]:
             values = utc.to_numpy(dtype="datetime64[us]").tolist()
         else:
             values = known.tolist()
-        columns.append(_with_holes(name, values, empty, hole))
+        columns.append(_with_holes(name, values, empty))
     return tuple(columns)
 
 
-def _from_arrow(table: Any, hole: int) -> tuple[Cells, ...]:
+def _from_arrow(table: Any) -> tuple[Cells, ...]:
     columns = []
     for name, column in zip(table.column_names, table.columns, strict=True):
         empty = column.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
@@ -162,38 +160,33 @@ def _from_arrow(table: Any, hole: int) -> tuple[Cells, ...]:
         if str(known.type).startswith("timestamp[ns"):
             known = known.cast(str(known.type).replace("ns", "us", 1), safe=False)
         values = [value for value in known.to_pylist() if value == value]  # without NaN
-        columns.append(_with_holes(name, values, empty, hole))
+        columns.append(_with_holes(name, values, empty))
     return tuple(columns)
 
 
-def _with_holes(name: Any, values: list[Any], empty: Any, hole: int) -> Cells:
-    states = np.where(empty, np.uint8(hole), np.uint8(OBSERVED)).tobytes()
+def _with_holes(name: Any, values: list[Any], empty: Any) -> Cells:
+    states = np.where(empty, np.uint8(NULL), np.uint8(OBSERVED)).tobytes()
     return Cells(_name(name), [_plain(name, value) for value in values], states)
 
 
-def _cells(name: str, values: list[Any], hole: int) -> Cells:
+def _cells(name: str, values: list[Any]) -> Cells:
     states = bytearray(len(values))
     observed = []
     for row, value in enumerate(values):
         if value is MISSING:
             states[row] = ABSENT
-        elif value is None:
+        elif value is None or (plain := _plain(name, value)) is EMPTY:
             states[row] = NULL
-        elif (plain := _plain(name, value)) is EMPTY:
-            states[row] = hole
         else:
             observed.append(plain)
     return Cells(_name(name), observed, bytes(states))
 
 
-def _cell(name: str, value: Any, hole: int) -> Cells:
+def _cell(name: str, value: Any) -> Cells:
     if value is MISSING:
         return Cells(_name(name), [], ABSENT_CELL)
-    if value is None:
+    if value is None or (plain := _plain(name, value)) is EMPTY:
         return Cells(_name(name), [], NULL_CELL)
-    plain = _plain(name, value)
-    if plain is EMPTY:
-        return Cells(_name(name), [], bytes([hole]))
     return Cells(_name(name), [plain], OBSERVED_CELL)
 
 
@@ -224,5 +217,5 @@ def _plain(name: str, value: Any) -> Any:
         return EMPTY if value.is_nan() else float(value)
     raise InvalidRequest(
         f"column {name!r}: {value!r} is a {type(value).__name__}; a number, a string, a boolean, "
-        "a date-time, None (observed to be NULL) or cascade_client.MISSING is allowed"
+        "a date-time, None (NULL) or cascade_client.MISSING is allowed"
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
-from cascade_proto.cells import FIELDS, PLACEHOLDERS
+from cascade_proto.cells import ABSENT_CELL, FIELDS, NULL_CELL, PLACEHOLDERS
 from numpy.typing import NDArray
 
 from cascade_client.answers import (
@@ -24,7 +24,7 @@ from cascade_client.answers import (
     to_microseconds,
 )
 from cascade_client.errors import InvalidRequest, MissingDependency
-from cascade_client.messages.cells import NULL, OBSERVED, Cells, Form, Given
+from cascade_client.messages.cells import NULL, OBSERVED, Cells, Form, Given, Nulls
 
 DTYPES: Mapping[str, Any] = {
     "doubles": np.float64,
@@ -51,8 +51,20 @@ def no_text(what: str, name: str, why: UnicodeEncodeError) -> InvalidRequest:
     return InvalidRequest(f"{what} {name!r} cannot be sent ({why.reason}); Unicode is allowed")
 
 
-def pack(given: Given, schema: Mapping[str, ColumnDescription], into: pb.Rows) -> None:
-    """Write the request's rows, as they travel, into a message.
+def pack(
+    given: Given,
+    schema: Mapping[str, ColumnDescription],
+    into: pb.Rows,
+    nulls: Nulls | None = None,
+) -> None:
+    """Write rows, as they travel, into a message.
+
+    Args:
+        given: the rows.
+        schema: the table's columns.
+        into: an empty message.
+        nulls: whether NULL is observed where its column has NULLs to learn, and absent elsewhere
+            ("observed"), or absent everywhere ("fill"); None: it is observed everywhere.
 
     Raises:
         InvalidRequest: a column mixes types, or a value fits nothing on the wire.
@@ -60,12 +72,18 @@ def pack(given: Given, schema: Mapping[str, ColumnDescription], into: pb.Rows) -
     into.count = given.count
     add = into.columns.add  # in place: protobuf would copy a column made elsewhere
     for cells in given.cells:
-        _pack_column(cells, schema.get(cells.name), add())
+        _pack_column(cells, schema.get(cells.name), add(), nulls)
 
 
-def _pack_column(cells: Cells, column: ColumnDescription | None, into: pb.Column) -> None:
+def _pack_column(
+    cells: Cells, column: ColumnDescription | None, into: pb.Column, nulls: Nulls | None
+) -> None:
     states = cells.states
     holed = any(states)
+    if holed and nulls is not None:
+        never_null = column is not None and not column.nullable
+        if never_null or nulls == "fill":
+            states = states.replace(NULL_CELL, ABSENT_CELL)
     try:
         into.name = cells.name
     except UnicodeEncodeError as exc:
@@ -108,12 +126,25 @@ def _encode(cells: Cells, column: ColumnDescription | None) -> tuple[str, list[A
         return "integers", [int(value) for value in values]
     if kind == "boolean" and field in ("integers", "doubles") and set(values) <= {0, 1}:
         return "booleans", [bool(value) for value in values]
+    if kind == "datetime" and field == "integers":
+        _check_times(cells.name, values)
     if kind == "datetime" and field == "strings":
         try:
             return "integers", [to_microseconds(datetime.fromisoformat(v)) for v in values]
         except ValueError:
             return field, values
     return field, values
+
+
+def _check_times(name: str, values: Sequence[int]) -> None:
+    """Microseconds that are a date-time: what is given comes back as one."""
+    least, most = to_microseconds(datetime.min), to_microseconds(datetime.max)
+    for value in values:
+        if not least <= value <= most:
+            raise InvalidRequest(
+                f"column {name!r}: {value} is no date-time; microseconds since 1970-01-01 UTC "
+                f"from {least} to {most} are allowed"
+            )
 
 
 def _natural_field(cells: Cells, kind: str | None) -> str:
@@ -237,6 +268,11 @@ def _narrowed(values: NDArray[Any], column: ColumnDescription | None) -> NDArray
     if values.dtype.kind == "i" and len(values):
         bounds = np.iinfo(dtype)
         if values.min() < bounds.min or values.max() > bounds.max:
+            return values
+    if values.dtype.kind == "f":
+        # A value that a caller gave may be beyond all that the column ever had.
+        known = values[np.isfinite(values)]
+        if len(known) and np.abs(known).max() > np.finfo(dtype).max:
             return values
     return values.astype(dtype)
 

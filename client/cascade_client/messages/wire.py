@@ -14,20 +14,17 @@ from cascade_client.answers import (
     TIERS,
     Chunk,
     ColumnDescription,
-    Considered,
     DroppedColumn,
-    Provenance,
     ReleaseDescription,
-    Routing,
     Synthesis,
     TableDescription,
     TableSummary,
     Tier,
-    Timings,
     from_microseconds,
 )
 from cascade_client.errors import InvalidRequest
-from cascade_client.messages.cells import Form, Given, read
+from cascade_client.messages.cells import NULLS, Form, Given, Nulls, read
+from cascade_client.messages.provenance import provenance
 from cascade_client.messages.rows import no_text, pack, unpack
 from cascade_client.service_level import (
     Alert,
@@ -86,7 +83,9 @@ def synthesize_request(
     fidelity: Fidelity = "auto",
     log_likelihood: bool = False,
     explain: bool = False,
+    strict: bool = False,
     version: int | None = None,
+    nulls: Nulls = "observed",
     timeout: float | None = None,
 ) -> pb.SynthesizeRequest:
     """The message for `Client.synthesize`.
@@ -99,6 +98,8 @@ def synthesize_request(
     """
     if fidelity not in FIDELITIES:
         raise InvalidRequest(f"fidelity is {fidelity!r}; {_listed(FIDELITIES)} is allowed")
+    if nulls not in NULLS:
+        raise InvalidRequest(f"nulls is {nulls!r}; {' or '.join(map(repr, NULLS))} is allowed")
     request = pb.SynthesizeRequest(
         table=schema.table,
         version=version or 0,
@@ -108,9 +109,10 @@ def synthesize_request(
         fidelity=FIDELITIES[fidelity],
         log_likelihood=log_likelihood,
         explain=explain,
+        strict=strict,
         timeout_microseconds=0 if timeout is None else max(1, round(timeout * 1e6)),
     )
-    pack(given, schema.by_name, into=request.rows)
+    pack(given, schema.by_name, request.rows, nulls)
     return request
 
 
@@ -156,7 +158,7 @@ def generate_request(
         seed=_seed(seed),
     )
     if given:
-        pack(read(given), schema.by_name, into=request.given)
+        pack(read(given), schema.by_name, request.given, "observed")
     return request
 
 
@@ -229,42 +231,6 @@ class Collection:
         assert self._schema is not None
         rows = unpack([response.rows for response in self._responses], self._schema, self._form)
         return Synthesis(rows, provenance(self._responses[-1].provenance))
-
-
-def provenance(message: pb.Provenance) -> Provenance:
-    """The message as a value; times in seconds."""
-    times = message.timings
-    return Provenance(
-        synthetic=message.synthetic,
-        table=message.table,
-        version=message.version,
-        tier=TIERS.get(message.tier, Tier.UNKNOWN),
-        steps=message.steps,
-        seed=message.seed,
-        from_pool=message.from_pool,
-        epsilon=message.epsilon if message.HasField("epsilon") else None,
-        timings=Timings(
-            times.encode / 1e6, times.queue / 1e6, times.compute / 1e6, times.decode / 1e6
-        ),
-        notices=tuple(message.notices),
-        routing=_routing(message.routing) if message.HasField("routing") else None,
-        cached=message.cached,
-    )
-
-
-def _routing(message: pb.Routing) -> Routing:
-    return Routing(
-        reason=message.reason,
-        considered=tuple(
-            Considered(
-                TIERS.get(each.tier, Tier.UNKNOWN),
-                each.steps,
-                each.predicted / 1e6,
-                each.from_pool,
-            )
-            for each in message.considered
-        ),
-    )
 
 
 def tables(response: pb.ListTablesResponse) -> tuple[TableSummary, ...]:

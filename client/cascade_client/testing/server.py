@@ -206,6 +206,7 @@ class FakeServer:
             version=request.version or None,
             log_likelihood=request.log_likelihood,
             explain=request.explain,
+            strict=request.strict,
             timeout=min(limits, default=None),
         )
         seed, there, refusal = self._take(asked)

@@ -38,7 +38,7 @@ class Asked:
         seed: None: the caller left it to the server.
         fidelity: what was asked for.
         version: the release; None: the latest.
-        log_likelihood, explain: whether they were asked for.
+        log_likelihood, explain, strict: whether they were asked for.
         done: of `generate`, rows that the caller had already: it resumes a stream that broke.
         timeout: seconds that the caller waits; None: for ever.
     """
@@ -53,6 +53,7 @@ class Asked:
     version: int | None = None
     log_likelihood: bool = False
     explain: bool = False
+    strict: bool = False
     done: int = 0
     timeout: float | None = None
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
-from cascade_tables import ABSENT
+from cascade_tables import ABSENT, OutsideValues
 from numpy.typing import NDArray
 
 from cascade_server.cascade.request import CheckedRequest
@@ -87,11 +88,22 @@ class Answer:
             out["from_pool"] = True
         if self.cached:
             out["cached"] = True
-        if request.encoded.notices:
+        if request.encoded.outside is not None:
             out["notices"] = "\n".join(request.encoded.notices)
+            out["outside"] = outside_as_json(request.encoded.outside)
         if self.route is not None:
             out["reason"] = self.reason or self.route.reason
         return out
+
+
+def outside_as_json(outside: OutsideValues) -> str:
+    """Values that are outside of what was learnt, for who has no message for them."""
+    named = [found._asdict() for found in outside.first]
+    totals = [
+        {"column": column, "kind": kind, "values": values}
+        for (column, kind), values in outside.totals.items()
+    ]
+    return json.dumps({"values": named, "totals": totals}, ensure_ascii=False)
 
 
 def provenance_of(runtime: Runtime, tier: Tier, steps: int, seed: int) -> dict[str, Told]:

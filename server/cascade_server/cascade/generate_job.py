@@ -15,7 +15,7 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_tables import ABSENT, Encoded
 from numpy.typing import NDArray
 
-from cascade_server.cascade.packing import fill_provenance, microseconds
+from cascade_server.cascade.packing import fill_provenance, microseconds, name_outside_values
 from cascade_server.deadline import Work
 from cascade_server.engines.noise import new_seed
 from cascade_server.engines.runtime import Mask, Runtime, Tokens
@@ -109,7 +109,8 @@ class GenerateJob:
             work=work,
             names=wire.check_names(codec.schema, request.columns),
             given=given,
-            encoded=codec.encode_partial(given, 1),
+            # A value that stands in a million rows is to be one that there is.
+            encoded=codec.encode_partial(given, 1, strict=True),
             count=request.count,
             done=request.done,
             seed=request.seed if request.HasField("seed") else new_seed(),
@@ -142,7 +143,8 @@ class GenerateJob:
             wire.write_values(response.rows.columns.add(name=name), kind, self._column(chunk, name))
             time.sleep(0)
         fill_provenance(response.provenance, self.runtime, True, chunk.steps, self.seed)
-        response.provenance.notices.extend(self.encoded.notices)
+        if self.encoded.outside is not None:
+            name_outside_values(self.encoded.outside, response.provenance)
         response.provenance.timings.compute = microseconds(0, chunk.seconds)
         response.provenance.timings.decode = microseconds(began, time.perf_counter())
         return response

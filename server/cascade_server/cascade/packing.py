@@ -6,6 +6,7 @@ import math
 import time
 
 from cascade_proto import synthesis_pb2 as pb
+from cascade_tables import OutsideValues
 
 from cascade_server.cascade.answer import Answer
 from cascade_server.cascade.request import CheckedRequest
@@ -13,6 +14,7 @@ from cascade_server.cascade.router import Route
 from cascade_server.engines.runtime import Runtime
 from cascade_server.terms import Tier
 from cascade_server.wire import rows as wire
+from cascade_server.wire.enums import OUTSIDE_KINDS
 
 
 def write_answer(answer: Answer, out: pb.SynthesizeResponse) -> None:
@@ -28,13 +30,25 @@ def write_answer(answer: Answer, out: pb.SynthesizeResponse) -> None:
         provenance.from_pool = True
     if answer.cached:
         provenance.cached = True
-    if request.encoded.notices:
-        provenance.notices.extend(request.encoded.notices)
+    if request.encoded.outside is not None:
+        name_outside_values(request.encoded.outside, provenance)
     if answer.route is not None:
         explain(answer.route, provenance.routing)
         if answer.reason is not None:
             provenance.routing.reason = answer.reason
     fill_timings(request, provenance.timings, answer.queued, answer.finished)
+
+
+def name_outside_values(outside: OutsideValues, out: pb.Provenance) -> None:
+    """Say which values are outside of what was learnt, and what was made of them."""
+    out.notices.extend(outside.notices)
+    for found in outside.first:
+        kind = OUTSIDE_KINDS[found.kind]
+        out.outside_values.add(
+            column=found.column, row=found.row, kind=kind, conditioned_on=found.conditioned_on
+        )
+    for (column, of_kind), values in outside.totals.items():
+        out.outside_totals.add(column=column, kind=OUTSIDE_KINDS[of_kind], values=values)
 
 
 def message_of(answer: Answer) -> pb.SynthesizeResponse:

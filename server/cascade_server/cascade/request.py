@@ -110,7 +110,7 @@ def check(
         )
     codec, seed = runtime.release.codec, request.seed
     names = wire.check_names(codec.schema, request.names)
-    encoded = codec.encode_partial(request.given, rows)
+    encoded = codec.encode_partial(request.given, rows, request.strict)
     return CheckedRequest(
         runtime=runtime,
         work=work,

@@ -1,8 +1,9 @@
-"""Prometheus metrics of the pool, the cache and the servers that run the networks."""
+"""Prometheus metrics of what was asked for, of pool and cache, and of the servers that run the
+networks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from cascade_proto import synthesis_pb2 as pb
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -10,7 +11,8 @@ from prometheus_client.registry import Collector
 
 
 class AnswersCollector(Collector):
-    """Counters and gauges of where answers come from; none for what there is not."""
+    """Counters and gauges of what was asked for and where answers come from; none for what there
+    is not."""
 
     def __init__(self, statistics: Callable[[], pb.GetStatisticsResponse]) -> None:
         self._statistics = statistics
@@ -22,6 +24,7 @@ class AnswersCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """A metric for each count of the statistics."""
         found = self._statistics()
+        yield of_outside(found.outside)
         if found.HasField("pool"):
             yield from of_pool(found.pool)
         if found.HasField("cache"):
@@ -99,6 +102,19 @@ SERVERS = (
         "times_away",
     ),
 )
+
+
+def of_outside(counts: Iterable[pb.OutsideStatistics]) -> Metric:
+    """Values that were never learnt, by what they were."""
+    metric = CounterMetricFamily(
+        "cascade_outside_values_total",
+        "Values of answered rows that are outside of what was learnt, by how they are.",
+        labels=("table", "column", "kind"),
+    )
+    for each in counts:
+        kind = pb.OutsideKind.Name(each.kind).removeprefix("OUTSIDE_KIND_").lower()
+        metric.add_metric([each.table, each.column, kind], each.values)
+    return metric
 
 
 def of_pool(pool: pb.PoolStatistics) -> Iterator[Metric]:

@@ -18,12 +18,14 @@ from cascade_server.cascade.token_draw import TokenDraw
 from cascade_server.config import ServerConfig
 from cascade_server.counts.calls import Call
 from cascade_server.counts.live_versions import lot_of
+from cascade_server.counts.outside_counts import OutsideCounts
 from cascade_server.deadline import Work
 from cascade_server.errors import refusal_of
 from cascade_server.objectives.report import OK
 from cascade_server.services.exchange import Exchange
 from cascade_server.store.answers import Answers
 from cascade_server.terms import Tier
+from cascade_server.wire.enums import OUTSIDE_KINDS
 from cascade_server.wire.synthesis_request import Heading
 
 log = logging.getLogger("cascade.server")
@@ -49,6 +51,7 @@ class Answering:
         serving: what answers; raises `NotReady` while releases are being loaded.
         call: begins to count what came at a moment, on the monotonic clock.
         config: how many rows a request may ask for, and how many are packed in the event loop.
+        outside: counts values that were never learnt.
         clock: monotonic seconds.
     """
 
@@ -57,9 +60,11 @@ class Answering:
         serving: Callable[[], Serving],
         call: Callable[[float], Call],
         config: ServerConfig,
+        outside: OutsideCounts,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._serving, self._call, self._config, self._clock = serving, call, config, clock
+        self._outside = outside
 
     def answer(self, exchanges: Sequence[Exchange], waiting: int = 0) -> int:
         """Answer exchanges that came together; what goes wrong with one is told to its caller and
@@ -110,7 +115,7 @@ class Answering:
             except Exception as exc:
                 self.refuse(exchange, exc)
                 continue
-            self._sent(exchange, outcome.tier, request.total)
+            self._sent_rows(exchange, outcome)
             if request.total == 1 and not (outcome.from_pool or outcome.cached):
                 seconds = self._clock() - exchange.arrived
                 serving.gate.learn(seconds, waiting + len(exchanges))
@@ -167,6 +172,19 @@ class Answering:
             return request
         return check(request, runtime, work, self._config.max_rows, began)
 
+    def _sent_rows(self, exchange: Exchange, answer: Answer) -> None:
+        request = answer.request
+        self._sent(exchange, answer.tier, request.total)
+        if (outside := request.encoded.outside) is not None:
+            table = request.runtime.release.manifest.table
+            self._outside.add(
+                table,
+                (
+                    (column, OUTSIDE_KINDS[kind], values)
+                    for (column, kind), values in outside.totals.items()
+                ),
+            )
+
     def _sent(self, exchange: Exchange, tier: Tier, rows: int) -> None:
         exchange.call.sends(tier, rows)
         exchange.call.ends(OK)
@@ -187,7 +205,7 @@ class Answering:
         except Exception as exc:
             self.refuse(exchange, exc)
         else:
-            self._sent(exchange, answer.tier, request.total)
+            self._sent_rows(exchange, answer)
 
     async def _packed_elsewhere(self, exchange: Exchange, answer: Answer) -> bytes:
         """Pack a large answer out of the event loop's way."""

@@ -24,6 +24,7 @@ from cascade_server.cascade.repository import Repository
 from cascade_server.config import ServerConfig
 from cascade_server.counts.calls import Call
 from cascade_server.counts.live_versions import lot_of
+from cascade_server.counts.outside_counts import OutsideCounts
 from cascade_server.counts.sla import Sla
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
@@ -82,7 +83,8 @@ class Service:
         # Offline answers are packed here: on the student's thread real-time ones would wait for it.
         self._packing = ThreadPoolExecutor(1, "packing")
         call = partial(sla.call, ServiceClass.REALTIME)
-        self.answering = Answering(self.loaded, call, config)
+        self._outside = OutsideCounts()
+        self.answering = Answering(self.loaded, call, config, self._outside)
         self._turns = Turns(self.answering, self._gate)
         self._calls = self.unary(SynthesizeMessage)
 
@@ -203,6 +205,7 @@ class Service:
         """
         out = self.dispatcher.statistics()
         self.answers.describe(out)
+        self._outside.describe(out)
         if self._fleet is not None:
             self._fleet.describe(out)
         calls = int(self._sla.ledger.book.calls.durations.sum())

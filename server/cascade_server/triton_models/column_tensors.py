@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from cascade_tables import Kind
+from cascade_tables.codecs.number_rows import EXACT
 from numpy.typing import NDArray
 
 from cascade_server.triton_models.row_tensor import RowTensor, States, Values
@@ -118,8 +119,14 @@ class ColumnTensors:
         except (KeyError, ValueError):  # a label that is not listed; rows that are not equally many
             return None
         numbers = table[0] if rows == 1 else list(chain.from_iterable(table))
-        # In `row` what is no number is not known; here it is wrong.
-        return ColumnInputs(names, rows, numbers) if math.isfinite(sum(numbers)) else None
+        # In `row` what is no number is not known; here it is told of.
+        if not math.isfinite(sum(numbers)):
+            return None
+        # A whole number that no float tells from its neighbours would not come back as it came.
+        if -EXACT < min(numbers, default=0) <= max(numbers, default=0) < EXACT:
+            return ColumnInputs(names, rows, numbers)
+        is_exact = all(type(number) is float or -EXACT < number < EXACT for number in numbers)
+        return ColumnInputs(names, rows, numbers) if is_exact else None
 
     def write(self, cells: Sequence[tuple[int, ColumnInputs]], values: Values) -> None:
         """Inputs of several requests into `row`.

@@ -123,5 +123,8 @@ class RowTensor:
             values, states: [n, C], written to.
         """
         at = self.codec.schema.names.index(name)
-        values[:, at] = self.codec.rows.to_numbers(at, data)
+        numbers = values[:, at] = self.codec.rows.to_numbers(at, data)
         states[:, at] = np.where(data.null, NULL_STATE, 0)
+        if self._labels[at]:
+            # A category that a caller gave and that is none has no place to be told by.
+            states[np.isnan(numbers) & ~data.null, at] = ABSENT_STATE

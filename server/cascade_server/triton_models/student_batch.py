@@ -23,7 +23,7 @@ from cascade_server.triton_models.column_tensors import ColumnInputs, ColumnTens
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor, States, Values
 from cascade_server.triton_models.table_requests import PROVENANCE, Outputs, provenance
 from cascade_server.triton_models.unseeded import Unseeded
-from cascade_server.wire.parameters import Parameters
+from cascade_server.wire.parameters import SWITCHES, Parameters
 
 # Outputs that are not a column's.
 OF_ROWS = frozenset((ROW, ROW_STATE, PROVENANCE))
@@ -138,7 +138,7 @@ class StudentBatch:
             as_row: whether the request has `row`.
         """
         given = parameters.given
-        if given.get("log_likelihood") or given.get("explain") or given.get("fidelity") == "full":
+        if given.get("fidelity") == "full" or any(given.get(name) for name in SWITCHES):
             return None
         answer = self._answer(tuple(named), as_row)
         return answer and BatchOptions(
@@ -201,7 +201,7 @@ class StudentBatch:
         if found is None:  # a value is wrong, or not quite one of the column's
             stated = self._row.states(values, states)
             encoded = self._row.codec.encode_partial(self._row.given(values, stated), len(values))
-            found, noticed = (encoded.tokens, encoded.observed), bool(encoded.notices)
+            found, noticed = (encoded.tokens, encoded.observed), encoded.outside is not None
         return BatchRows(values, states, *found, noticed)
 
     def _looked_up(self, values: Values, states: States | None) -> tuple[Tokens, Mask] | None:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from cascade_proto import synthesis_pb2 as pb
+from cascade_tables import OutsideKind
 
 from cascade_server.terms import ServiceClass, Tier
 
 TIERS = {Tier.STUDENT: pb.TIER_STUDENT, Tier.TEACHER: pb.TIER_TEACHER}
+
+# What is refused is never told of in an answer.
+OUTSIDE_KINDS: Mapping[OutsideKind, pb.OutsideKind.ValueType] = {
+    kind: pb.OutsideKind.Value(f"OUTSIDE_KIND_{kind.name}")
+    for kind in OutsideKind
+    if kind is not OutsideKind.WRONG
+}
 
 CLASSES = {
     ServiceClass.REALTIME: pb.CLASS_OF_SERVICE_REALTIME,

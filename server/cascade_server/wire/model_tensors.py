@@ -14,7 +14,7 @@ COMMON = ("priority", "seed", "timeout")
 
 # Parameters that a model allows, by who draws; None: the cascade.
 PARAMETERS: Mapping[Tier | None, tuple[str, ...]] = {
-    None: (*COMMON, "draws", "rows", "fidelity", "log_likelihood", "explain"),
+    None: (*COMMON, "draws", "rows", "fidelity", "log_likelihood", "explain", "strict"),
     Tier.STUDENT: COMMON,
     Tier.TEACHER: (*COMMON, "steps"),
 }

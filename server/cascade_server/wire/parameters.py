@@ -25,7 +25,7 @@ NUMBERS = {
     "rows": (1, 2**32 - 1),
     "steps": (1, 2**16 - 1),
 }
-SWITCHES = ("log_likelihood", "explain")
+SWITCHES = ("log_likelihood", "explain", "strict")
 FIDELITIES = ("auto", "fast", "full")
 
 

@@ -54,6 +54,7 @@ class SynthesisRequest:
         log_likelihood: whether ln p(given) is wanted of each row.
         explain: whether the answer is to say why it was drawn as it was.
         offline: nobody waits for it, and it yields to those that somebody waits for.
+        strict: whether values that were never learnt are to be refused.
     """
 
     rows: int
@@ -65,6 +66,7 @@ class SynthesisRequest:
     log_likelihood: bool = False
     explain: bool = False
     offline: bool = False
+    strict: bool = False
 
 
 def seed_of(request: pb.SynthesizeRequest) -> int | None:
@@ -110,4 +112,5 @@ def read_request(request: pb.SynthesizeRequest, fields: Mapping[str, str]) -> Sy
         wanted,
         request.log_likelihood,
         request.explain,
+        strict=request.strict,
     )

@@ -66,6 +66,7 @@ def read_request(
         log_likelihood=given.get("log_likelihood", False) or LOG_LIKELIHOOD in outputs,
         explain=given.get("explain", False),
         offline=parameters.offline,
+        strict=given.get("strict", False),
     )
 
 
@@ -152,7 +153,8 @@ def to_tensors(
         shape = (len(data.values), 1)
         found[name] = Tensor(name, DATATYPES[column.kind][0], shape, _elements(data, column.kind))
         state = f"{name}{STATE}"
-        if column.nullable or state in outputs:
+        # Also of a NULL that the caller gave where there was none to learn.
+        if column.nullable or state in outputs or data.null.any():
             states = data.null * np.uint8(NULL_STATE)
             # A column of that very name is not hidden.
             found.setdefault(state, Tensor(state, STATE_TYPE, shape, states))

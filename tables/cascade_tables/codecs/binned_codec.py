@@ -15,12 +15,12 @@ from cascade_tables.codecs.column_codec import (
     NULL_TOKEN,
     Tokens,
     check_nulls,
-    check_number,
     numbers,
-    refuse_null,
     typed,
+    within_bounds,
 )
 from cascade_tables.codecs.layout import Role
+from cascade_tables.codecs.outside import Outside, OutsideKind
 from cascade_tables.errors import SchemaError
 from cascade_tables.frame import ColumnData
 from cascade_tables.schema import Column, Kind
@@ -172,13 +172,19 @@ class BinnedCodec:
         fine = np.where(data.null, NULL_TOKEN, fine)
         return np.stack([coarse, fine], axis=1).astype(np.int32)
 
-    def encode_value(self, value: Any, notices: list[str]) -> tuple[int, ...]:
-        if value is None:
-            if not self._null_tokens:
-                raise refuse_null(self.column)
-            return (NULL_TOKEN, NULL_TOKEN)
-        plain = type(value) is self._plain and self._low <= value <= self._high
-        number = value if plain else check_number(self.column, value)
+    def encode_value(self, value: Any, outside: list[Outside]) -> tuple[int, ...]:
+        if type(value) is self._plain and self._low <= value <= self._high:
+            number = value
+        elif value is None:
+            if self._null_tokens:
+                return (NULL_TOKEN, NULL_TOKEN)
+            outside.append(Outside(self.column, OutsideKind.NULL))
+            return ()
+        else:
+            bounded = within_bounds(self.column, value, outside)
+            if bounded is None:
+                return ()
+            number = bounded
         token = self._mass_token.get(number)
         if token is not None:
             return (token, 0)

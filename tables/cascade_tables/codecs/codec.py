@@ -6,38 +6,27 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade_tables.codecs.absent import ABSENT, ABSENT_ONLY, HOLES
 from cascade_tables.codecs.binned_codec import BinnedCodec
 from cascade_tables.codecs.binned_columns import BinnedColumns
 from cascade_tables.codecs.column_codec import ColumnCodec, Tokens, typed
 from cascade_tables.codecs.layout import TokenLayout
 from cascade_tables.codecs.listed_codec import ListedCodec
 from cascade_tables.codecs.number_rows import NumberRows
+from cascade_tables.codecs.odd_values import NONE_ODD, Odd, alike, all_odd, equal
+from cascade_tables.codecs.outside import Outside, OutsideValues
 from cascade_tables.errors import DataError, SchemaError
 from cascade_tables.frame import ColumnData, Frame
 from cascade_tables.infer import MAX_EXACT
 from cascade_tables.schema import Column, Kind, Schema
 
-
-class _Absent:
-    """The type of `ABSENT`, so that it is told from every value, and prints its name."""
-
-    def __repr__(self) -> str:
-        return "ABSENT"
-
-
-# Stands for a value that is not known, and is to be synthesised. NULL (None) is a value.
-ABSENT: Final = _Absent()
-
-
 # Types of values that need no conversion, by kind; numbers have Python's two.
 PLAIN = {Kind.CATEGORICAL: frozenset((str,)), Kind.BOOLEAN: frozenset((bool,))}
-# Of what stands where there is no value.
-HOLES = frozenset((_Absent, type(None)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +36,18 @@ class Encoded:
     Attributes:
         tokens: int32 [n, T]; 0 where not observed.
         observed: bool [n, T].
-        notices: what was changed on the way, such as an unseen category that was folded.
+        outside: values that are outside of what was learnt, and what was made of them; None:
+            there are none.
     """
 
     tokens: Tokens
     observed: NDArray[np.bool_]
-    notices: tuple[str, ...]
+    outside: OutsideValues | None = None
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What to tell a person of how the values were read."""
+        return () if self.outside is None else self.outside.notices
 
 
 class _Place(NamedTuple):
@@ -87,27 +82,6 @@ class _Places(dict[str, _Place]):
 
 def _uneven(name: str, values: Sequence[Any], n: int) -> DataError:
     return DataError(f"column {name!r} has {len(values)} values; expected {n}, one a row")
-
-
-def _looked_up(
-    codec: ColumnCodec, values: Sequence[Any], notices: list[str]
-) -> list[tuple[int, ...]]:
-    """Tokens of a column's values, each distinct one asked for once; zeros for `ABSENT`."""
-    kinds = set(map(type, values))
-    # 1, 1.0 and True are distinct.
-    keys = values if len(kinds) == 1 else list(zip(map(type, values), values, strict=True))
-    try:
-        found: dict[Any, tuple[int, ...]] = dict.fromkeys(keys, ())
-    except TypeError:  # not hashable, and so not allowed either
-        nothing = (0,) * len(codec.sizes)
-        return [
-            nothing if value is ABSENT else codec.encode_value(value, notices) for value in values
-        ]
-    for key in found:
-        value = key if keys is values else key[1]
-        absent = value is ABSENT
-        found[key] = (0,) * len(codec.sizes) if absent else codec.encode_value(value, notices)
-    return list(map(found.__getitem__, keys))
 
 
 class Codec:
@@ -161,63 +135,87 @@ class Codec:
         ]
         return np.concatenate(parts, axis=1)
 
-    def encode_partial(self, columns: Mapping[str, Sequence[Any]], n: int) -> Encoded:
+    def encode_partial(
+        self, columns: Mapping[str, Sequence[Any]], n: int, strict: bool = False
+    ) -> Encoded:
         """Rows from outside, checked value by value.
+
+        A value that was never learnt is no reason to refuse its row. A number beyond the bounds is
+        encoded as the bound, and a category that is none of the column's as the label that such
+        fold into; where there is none, and where NULL or NaN was never learnt, it counts as not
+        known.
 
         Args:
             columns: n Python values a column: None is NULL, `ABSENT` is not known. Date-times are
                 microseconds since 1970-01-01 UTC, datetime (UTC where it has no zone) or
                 datetime64. A column not named is absent.
             n: rows.
+            strict: whether to refuse values that were never learnt and do not fold.
 
         Raises:
             UnknownColumn: the schema has no such column.
             DataError: a column does not have n values.
-            ValueNotAllowed: names the column, the value and what is allowed.
+            ValueNotAllowed: names the column, the value and what is allowed, or, of several, the
+                first of them; they are of a type that their columns cannot hold, or `strict`.
         """
         if n != 1:
-            return self._encode_rows(columns, n)
+            return self._encode_rows(columns, n, strict)
         # What a payment waits for. Filled as Python's own sequences, which take single values
         # several times faster.
         width = len(self.layout.sizes)
         tokens, observed = [0] * width, bytearray(width)
-        notices: list[str] = []
+        odd: list[Outside] = []
         for name, values in columns.items():
             _, slots, codec, ones, _, _ = self._places[name]
             if len(values) != 1:
                 raise _uneven(name, values, 1)
             value = values[0]
             if value is not ABSENT:
-                tokens[slots] = codec.encode_value(value, notices)
-                observed[slots] = ones
+                found = codec.encode_value(value, odd)
+                if found:
+                    tokens[slots] = found
+                    observed[slots] = ones
+        outside = None
+        if odd:
+            outside = OutsideValues(1, strict)
+            for each in odd:
+                outside.add(each, columns[each.column.name], (0,))
+            outside.refuse()
         return Encoded(
             np.array(tokens, np.int32)[None],
             np.frombuffer(observed, np.bool_)[None],
-            tuple(notices),
+            outside,
         )
 
-    def _encode_rows(self, columns: Mapping[str, Sequence[Any]], n: int) -> Encoded:
-        """`encode_partial` of several rows: all columns in one look-up, but for those that have a
-        value which only their own codec knows what to do with."""
+    def _encode_rows(self, columns: Mapping[str, Sequence[Any]], n: int, strict: bool) -> Encoded:
+        """`encode_partial` of several rows: all columns in one look-up, but for values which only
+        their own codec knows what to do with."""
         numbers = np.full((len(self.columns), n), np.nan)
         known = np.zeros(numbers.shape, np.bool_)
-        by_value = {
-            name for name, values in columns.items() if not self._put(name, values, numbers, known)
-        }
+        odd = {name: self._put(name, values, numbers, known) for name, values in columns.items()}
         tokens, unknown = self.rows.encode(numbers.T)
         if unknown is not None:
-            by_value |= {
-                self.schema.names[at] for at in np.flatnonzero(unknown.any(axis=0)).tolist()
-            }
-        notices: list[str] = []
-        # In the order of the columns, in which mistakes are told.
-        for name in columns if by_value else ():
-            if name in by_value:
-                place = self._places[name]
-                found = _looked_up(place.codec, columns[name], notices)
-                tokens[:, place.slots] = found
-                known[place.column] = [value is not ABSENT for value in columns[name]]
-        return Encoded(tokens, self.rows.observed(known.T), tuple(notices))
+            for at in np.flatnonzero(unknown.any(axis=0)).tolist():
+                found = odd[self.schema.names[at]]
+                rows = np.union1d(found.rows, np.flatnonzero(unknown[:, at]))
+                odd[self.schema.names[at]] = found._replace(rows=rows)
+        outside = OutsideValues(n, strict)
+        for name, (rows, is_by_value) in odd.items():
+            if not len(rows):
+                continue
+            place, values = self._places[name], columns[name]
+            column = place.codec.column
+            of = numbers[place.column]
+            groups = equal(values, rows) if is_by_value else alike(column, values, rows, of)
+            for group in groups:
+                said: list[Outside] = []
+                value_tokens = place.codec.encode_value(values[group[0]], said)
+                tokens[group, place.slots] = value_tokens or 0
+                known[place.column, group] = bool(value_tokens)
+                for each in said:
+                    outside.add(each, values, group)
+        outside.refuse()
+        return Encoded(tokens, self.rows.observed(known.T), outside if outside.totals else None)
 
     def _put(
         self,
@@ -225,11 +223,11 @@ class Codec:
         values: Sequence[Any],
         numbers: NDArray[np.float64],
         known: NDArray[np.bool_],
-    ) -> bool:
+    ) -> Odd:
         """Write a column's values as numbers, [C, n] of all columns, and which of them are known.
 
         Returns:
-            Whether that says all of them; otherwise the column's codec is to take each value.
+            The rows whose values the column's codec is to take one by one.
 
         Raises:
             UnknownColumn, DataError: see `encode_partial`.
@@ -240,11 +238,9 @@ class Codec:
             raise _uneven(name, values, n)
         kinds = set(map(type, values))
         holes = kinds & HOLES
-        if not kinds <= place.plain | holes or (type(None) in holes and not place.nullable):
-            return False
         rows = self.rows
-        if not rows.exact[column]:
-            return kinds <= {_Absent}
+        if not kinds <= place.plain | holes or not rows.exact[column]:
+            return all_odd(values)
         labels = rows.places[column]
         if labels and place.codec.column.kind is Kind.CATEGORICAL:
             get = labels.get
@@ -259,7 +255,7 @@ class Codec:
             numbers[column] = as_numbers
         except OverflowError:
             numbers[column] = np.nan
-            return False
+            return all_odd(values)
         missing = 0
         if holes:
             known[column] = [value is not ABSENT for value in values]
@@ -267,10 +263,15 @@ class Codec:
         else:
             known[column] = True
         # What was no number before, or is none of the labels, is not missing.
-        if np.count_nonzero(np.isnan(numbers[column])) == missing:
-            return True
-        numbers[column] = np.nan
-        return False
+        nothing = np.isnan(numbers[column])
+        nulls_are_odd = type(None) in holes and not place.nullable
+        if np.count_nonzero(nothing) == missing and not nulls_are_odd:
+            return NONE_ODD
+        at = np.flatnonzero(nothing)
+        if holes:
+            hole = HOLES if place.nullable else ABSENT_ONLY
+            at = at[[type(values[row]) not in hole for row in at.tolist()]]
+        return Odd(at, False)
 
     def decode(self, tokens: Tokens, rng: np.random.Generator) -> Frame:
         """Tokens int32 [n, T] to rows, the source's columns, order and types."""

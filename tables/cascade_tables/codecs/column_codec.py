@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade_tables.codecs.layout import Role
-from cascade_tables.errors import ValueNotAllowed, listing
+from cascade_tables.codecs.outside import Outside, OutsideKind, allowed_values
+from cascade_tables.errors import ValueNotAllowed
 from cascade_tables.frame import ColumnData
-from cascade_tables.schema import Column, Kind, bound_text
+from cascade_tables.schema import Column, Kind
 
 Tokens = NDArray[np.int32]
 
@@ -35,11 +36,15 @@ class ColumnCodec(Protocol):
             ValueNotAllowed: NULL, or a category, that the column does not have.
         """
 
-    def encode_value(self, value: Any, notices: list[str]) -> tuple[int, ...]:
-        """One value from outside (None: NULL), checked, to its tokens.
+    def encode_value(self, value: Any, outside: list[Outside]) -> tuple[int, ...]:
+        """One value that a caller gave (None: NULL) to its tokens.
 
-        Raises:
-            ValueNotAllowed: the column cannot have it.
+        Args:
+            value: of any type.
+            outside: what was made of it is added, where it is outside of what was learnt.
+
+        Returns:
+            No tokens where it counts as not known, or is nothing that the column can hold.
         """
 
     def decode(self, tokens: Tokens, uniform: NDArray[np.float64] | None) -> ColumnData:
@@ -54,40 +59,50 @@ class ColumnCodec(Protocol):
         """JSON-safe state, without the schema's."""
 
 
-def allowed_values(column: Column) -> str:
-    """What a column may hold, in words, for an error."""
-    if column.kind is Kind.CATEGORICAL:
-        allowed = "one of " + listing(column.categories)
-    elif column.kind is Kind.BOOLEAN:
-        allowed = "true or false"
-    else:
-        noun = {
-            Kind.INTEGER: "whole numbers",
-            Kind.CONTINUOUS: "numbers",
-            Kind.DATETIME: "date-times",
-        }[column.kind]
-        low, high = bound_text(column, column.minimum), bound_text(column, column.maximum)
-        allowed = f"{noun} from {low} to {high}"
-    return allowed + (" or NULL" if column.nullable else "; not NULL")
+def within_bounds(column: Column, value: Any, outside: list[Outside]) -> float | int | None:
+    """A number that a caller gave, as the column stores it; of one beyond the bounds, the bound.
 
+    Args:
+        column: of numbers.
+        value: of any type but None.
+        outside: what was made of it is added, unless it is within the bounds.
 
-def check_number(column: Column, value: Any) -> float | int:
-    """A number within the column's bounds, as the column stores it.
-
-    Raises:
-        ValueNotAllowed: not a number, not whole where it must be, not finite, out of bounds.
+    Returns:
+        None where it is none that the column can hold, or not a number.
     """
+    number = stored(column.kind, value)
+    if number is None:
+        outside.append(Outside(column, OutsideKind.WRONG))
+        return None
+    low, high = column.minimum, column.maximum
+    assert low is not None
+    assert high is not None
+    if low <= number <= high:
+        return number
+    if number != number:
+        outside.append(Outside(column, OutsideKind.NOT_A_NUMBER))
+        return None
+    below = number < low
+    kind, bound = (OutsideKind.BELOW, low) if below else (OutsideKind.ABOVE, high)
+    outside.append(Outside(column, kind, bound))
+    return bound
+
+
+def stored(kind: Kind, value: Any) -> float | int | None:
+    """A number as a column of this kind stores it: real, or whole and of 64 bits; None: the column
+    cannot hold it, as text, 2.5 where numbers are whole, or what no float can be."""
     plain = type(value) is int or type(value) is float
-    number = value if plain else _as_number(column.kind, value)
-    assert column.minimum is not None
-    assert column.maximum is not None
-    # NaN fails both comparisons.
-    allowed = number is not None and column.minimum <= number <= column.maximum
-    if column.kind is Kind.CONTINUOUS and allowed:
-        return float(number)
-    if not allowed or number != int(number):
-        raise ValueNotAllowed(column.name, value, allowed_values(column))
-    return int(number)
+    number = value if plain else _as_number(kind, value)
+    if number is None:
+        return None
+    if kind is Kind.CONTINUOUS:
+        try:
+            return float(number)
+        except OverflowError:
+            return None
+    if isinstance(number, float) and not number.is_integer():
+        return None
+    return int(number) if -(2**63) <= number < 2**63 else None
 
 
 def _as_number(kind: Kind, value: Any) -> Any:
@@ -97,6 +112,8 @@ def _as_number(kind: Kind, value: Any) -> Any:
     if numeric and not isinstance(value, bool | np.timedelta64):
         return value.item() if isinstance(value, np.generic) else value
     if kind is not Kind.DATETIME or not isinstance(value, datetime | np.datetime64):
+        return None
+    if value != value:  # NaT
         return None
     ahead = timedelta(0)
     if isinstance(value, datetime) and value.tzinfo is not None:
@@ -108,11 +125,6 @@ def _as_number(kind: Kind, value: Any) -> Any:
 NULL_TOKEN = 0
 
 
-def refuse_null(column: Column) -> ValueNotAllowed:
-    """The error for a NULL that the column cannot have."""
-    return ValueNotAllowed(column.name, None, allowed_values(column))
-
-
 def check_nulls(column: Column, data: ColumnData) -> None:
     """Refuse values of which some are NULL, where the column cannot be.
 
@@ -120,7 +132,7 @@ def check_nulls(column: Column, data: ColumnData) -> None:
         ValueNotAllowed: they are.
     """
     if not column.nullable and data.null.any():
-        raise refuse_null(column)
+        raise ValueNotAllowed(column.name, None, allowed_values(column))
 
 
 def numbers(column: Column, data: ColumnData, present_only: bool = True) -> NDArray[Any]:

@@ -13,18 +13,17 @@ from numpy.typing import NDArray
 from cascade_tables.codecs.column_codec import (
     NULL_TOKEN,
     Tokens,
-    allowed_values,
     check_nulls,
-    check_number,
     numbers,
-    refuse_null,
     typed,
+    within_bounds,
 )
 from cascade_tables.codecs.layout import Role
+from cascade_tables.codecs.outside import Outside, OutsideKind, allowed_values
 from cascade_tables.errors import SchemaError, ValueNotAllowed
 from cascade_tables.frame import ColumnData
 from cascade_tables.infer import as_text
-from cascade_tables.schema import Column, Kind, bound_text
+from cascade_tables.schema import Column, Kind
 
 
 class ListedCodec:
@@ -106,42 +105,42 @@ class ListedCodec:
             raise ValueNotAllowed(self.column.name, bad, allowed_values(self.column))
         return tokens[:, None]
 
-    def encode_value(self, value: Any, notices: list[str]) -> tuple[int, ...]:
+    def encode_value(self, value: Any, outside: list[Outside]) -> tuple[int, ...]:
         if type(value) in self._plain:
             token = self._token.get(value)
             if token is not None:
                 return (token,)
         column = self.column
         if value is None:
-            if not column.nullable:
-                raise refuse_null(column)
-            return (NULL_TOKEN,)
+            if column.nullable:
+                return (NULL_TOKEN,)
+            outside.append(Outside(column, OutsideKind.NULL))
+            return ()
         if column.kind.is_number:
-            number = check_number(column, value)
-            token = self._token.get(number)
-            if token is None:
-                token = self._nearest(number)
-                nearest = bound_text(column, self.values[token - self._null_tokens])
-                notices.append(
-                    f"column {column.name!r}: {bound_text(column, number)} was not seen in "
-                    f"training; conditioned on the nearest value, {nearest}"
-                )
-            return (token,)
-        wanted = bool if column.kind is Kind.BOOLEAN else str
+            return self._encode_number(value, outside)
         if isinstance(value, np.bool_):
             value = bool(value)
-        if not isinstance(value, wanted):
-            raise ValueNotAllowed(column.name, value, allowed_values(column))
-        token = self._token.get(value)
+        if not isinstance(value, bool if column.kind is Kind.BOOLEAN else str):
+            outside.append(Outside(column, OutsideKind.WRONG))
+            return ()
+        token = self._token.get(value, self._other)
+        if token is None or (token == self._other and value != column.other):
+            outside.append(Outside(column, OutsideKind.CATEGORY, column.other))
+        return () if token is None else (token,)
+
+    def _encode_number(self, value: Any, outside: list[Outside]) -> tuple[int, ...]:
+        column, beyond = self.column, len(outside)
+        number = within_bounds(column, value, outside)
+        if number is None:
+            return ()
+        token = self._token.get(number)
         if token is None:
-            if self._other is None:
-                raise ValueNotAllowed(column.name, value, allowed_values(column))
-            token = self._other
-            if value != column.other:
-                notices.append(
-                    f"column {column.name!r}: {value!r} is not one of its "
-                    f"{len(self.values)} categories; conditioned on {column.other!r}"
-                )
+            token = self._nearest(number)
+        nearest = self.values[token - self._null_tokens]
+        if len(outside) > beyond:
+            outside[-1] = outside[-1]._replace(conditioned_on=nearest)
+        elif nearest != number:
+            outside.append(Outside(column, OutsideKind.BETWEEN, nearest))
         return (token,)
 
     def _nearest(self, number: float | int) -> int:

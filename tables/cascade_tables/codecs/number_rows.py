@@ -152,12 +152,14 @@ class NumberRows:
 
         Args:
             column: its place in the schema.
-            data: a category that is none of the labels counts as the last of them.
+            data: a category that is none of the labels counts as the one that such fold into;
+                where there is none, it is not a number either.
         """
         places = self.places[column]
         if places:
-            last = len(places) - 1
-            out = np.array([places.get(cell, last) for cell in data.values.tolist()], np.float64)
+            folds = self._codecs[column].column.other is not None
+            unseen = len(places) - 1 if folds else math.nan
+            out = np.array([places.get(cell, unseen) for cell in data.values.tolist()], np.float64)
         else:
             whole = data.values.dtype.kind == "M"
             out = data.values.astype(np.int64 if whole else np.float64).astype(np.float64)

@@ -13,8 +13,6 @@ import pytest
 from cascade_client import MISSING, InvalidRequest
 from cascade_client.messages.cells import ABSENT, NULL, OBSERVED, Cells, Form, Given, read
 
-HOLES = [("missing", ABSENT), ("null", NULL)]
-
 
 def column(given: Given, name: str) -> Cells:
     return next(cells for cells in given.cells if cells.name == name)
@@ -68,11 +66,10 @@ class TestDicts:
     )
     def test_what_stands_for_no_value_is_an_empty_cell(self, value: Any) -> None:
         """As in a DataFrame, and not the category "nan"."""
-        for nulls, state in (("missing", ABSENT), ("null", NULL)):
-            [one] = read({"x": value}, nulls).cells  # type: ignore[arg-type]
-            assert one == Cells("x", [], bytes([state]))
-            [two] = read([{"x": "shop1"}, {"x": value}], nulls).cells  # type: ignore[arg-type]
-            assert two == Cells("x", ["shop1"], bytes([OBSERVED, state]))
+        [one] = read({"x": value}).cells
+        assert one == Cells("x", [], bytes([NULL]))
+        [two] = read([{"x": "shop1"}, {"x": value}]).cells
+        assert two == Cells("x", ["shop1"], bytes([OBSERVED, NULL]))
 
     def test_a_frame_and_its_records_are_the_same_request(self) -> None:
         frame = pd.DataFrame({"shop": ["shop1", np.nan], "items": [1.0, np.nan]})
@@ -85,10 +82,9 @@ class TestDicts:
 
 
 class TestFrames:
-    """A column left out is absent; empty cells are what `nulls` says."""
+    """A column left out is absent; empty cells are NULL."""
 
-    @pytest.mark.parametrize(("nulls", "hole"), HOLES)
-    def test_pandas_holes(self, nulls: Any, hole: int) -> None:
+    def test_pandas_holes(self) -> None:
         frame = pd.DataFrame(
             {
                 "number": [1.5, np.nan],
@@ -100,15 +96,14 @@ class TestFrames:
             },
             index=[7, 9],
         )
-        given = read(frame, nulls)
+        given = read(frame)
         assert given.form is Form.PANDAS
         assert list(given.index) == [7, 9]
         first = [1.5, 3, "x", "a", datetime(2026, 1, 2), True]
         assert [c.observed for c in given.cells] == [[value] for value in first]
-        assert {c.states for c in given.cells} == {bytes([OBSERVED, hole])}
+        assert {c.states for c in given.cells} == {bytes([OBSERVED, NULL])}
 
-    @pytest.mark.parametrize(("nulls", "hole"), HOLES)
-    def test_arrow_holes(self, nulls: Any, hole: int) -> None:
+    def test_arrow_holes(self) -> None:
         table = pa.table(
             {
                 "number": pa.array([1.5, float("nan"), None]),
@@ -118,20 +113,16 @@ class TestFrames:
                 "zoned": pa.array([datetime(2026, 1, 2, tzinfo=UTC), None, None]),
             }
         )
-        given = read(table, nulls)
+        given = read(table)
         assert (given.form, given.count) == (Form.ARROW, 3)
         first = [1.5, 3, "x", datetime(2026, 1, 2), datetime(2026, 1, 2, tzinfo=UTC)]
         assert [c.observed for c in given.cells] == [[value] for value in first]
-        assert {c.states for c in given.cells} == {bytes([OBSERVED, hole, hole])}
+        assert {c.states for c in given.cells} == {bytes([OBSERVED, NULL, NULL])}
 
     def test_zones_become_utc(self) -> None:
         noon = datetime(2026, 1, 2, 12, tzinfo=timezone(timedelta(hours=2)))
         [cells] = read(pd.DataFrame({"time": [noon]})).cells
         assert cells.observed == [datetime(2026, 1, 2, 10)]
-
-    def test_nulls_takes_two_words(self) -> None:
-        with pytest.raises(InvalidRequest, match="nulls is 'drop'; 'missing' or 'null'"):
-            read(pd.DataFrame({"a": [1]}), "drop")  # type: ignore[arg-type]
 
 
 class TestRefusals:

@@ -164,8 +164,29 @@ class TestRoundTrips:
         described, held = table
         packed = pack(read(held), described.by_name)
         frame = unpack([packed], described, Form.PANDAS)
-        again = pack(read(frame, nulls="null"), described.by_name)
+        again = pack(read(frame), described.by_name)
         assert again == packed
+
+
+class TestNeverLearnt:
+    """What a caller gave comes back as it was, however far it is from what was learnt."""
+
+    def test_a_number_beyond_its_dtype(self) -> None:
+        described = narrow("float")
+        packed = pack(read([{"a": 1e300}, {"a": 0.5}]), described.by_name)
+        assert unpack([packed], described, Form.PANDAS)["a"].to_list() == [1e300, 0.5]
+        packed = pack(read([{"a": float("inf")}, {"a": 0.5}]), described.by_name)
+        assert str(unpack([packed], described, Form.PANDAS)["a"].dtype) == "float32"
+
+    @pytest.mark.parametrize("value", [-(2**63), 2**62])
+    def test_microseconds_that_no_date_time_has(self, value: int) -> None:
+        with pytest.raises(InvalidRequest, match=f"column 't': {value} is no date-time; micro"):
+            pack(read({"t": value}), schema(t="datetime").by_name)
+
+
+def narrow(dtype: str) -> TableDescription:
+    """A table whose only column had this dtype in its source."""
+    return TableDescription("t", 1, (ColumnDescription("a", "continuous", False, dtype),))
 
 
 class TestDtypes:

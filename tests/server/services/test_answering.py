@@ -189,7 +189,7 @@ class TestFailures:
         )
         some = [ask(row(items=5), seed=i, fidelity=FAST) for i in range(20, 24)]
         callers = bench.together(
-            b"\xff", ask(table="nope"), ask(row(items=99)), *some, good, change=change
+            b"\xff", ask(table="nope"), ask(row(items=99), strict=True), *some, good, change=change
         )
         codes = [each.code for each in callers]
         assert codes[:3] == [

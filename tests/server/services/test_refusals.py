@@ -36,13 +36,60 @@ SYNTHESIZE: dict[str, tuple[Any, grpc.StatusCode, list[str]]] = {
         INVALID,
         ["'member'", "left out: asked for in the overrides"],
     ),
-    "unknown category": (ask(row(channel="fax")), INVALID, ["'channel'", "'fax'", "web", "NULL"]),
-    "below": (ask(row(amount=-0.01)), INVALID, ["'amount'", "-0.01", "numbers from 0 to"]),
-    "above": (ask(row(items=9)), INVALID, ["'items'", "9", "whole numbers from 1 to 8"]),
-    "NaN": (ask(row(amount=math.nan)), INVALID, ["'amount'", "nan", "numbers from 0 to"]),
-    "infinity": (ask(row(amount=math.inf)), INVALID, ["'amount'", "inf", "numbers from 0 to"]),
-    "time out of range": (ask(row(at=0)), INVALID, ["'at'", "date-times from 2026-01-01"]),
-    "NULL where there is none": (ask(row(items=None)), INVALID, ["'items'", "None", "not NULL"]),
+    "unknown category": (
+        ask(row(channel="fax"), strict=True),
+        INVALID,
+        ["'channel'", "'fax'", "web", "NULL"],
+    ),
+    "below": (
+        ask(row(amount=-0.01), strict=True),
+        INVALID,
+        ["'amount'", "-0.01", "numbers from 0 to"],
+    ),
+    "above": (
+        ask(row(items=9), strict=True),
+        INVALID,
+        ["'items'", "9", "whole numbers from 1 to 8"],
+    ),
+    "NaN": (
+        ask(row(amount=math.nan), strict=True),
+        INVALID,
+        ["'amount'", "nan", "numbers from 0 to"],
+    ),
+    "infinity": (
+        ask(row(amount=math.inf), strict=True),
+        INVALID,
+        ["'amount'", "inf", "numbers from 0 to"],
+    ),
+    "time out of range": (
+        ask(row(at=0), strict=True),
+        INVALID,
+        ["'at'", "date-times from 2026-01-01"],
+    ),
+    "NULL where there is none": (
+        ask(row(items=None), strict=True),
+        INVALID,
+        ["'items'", "None", "not NULL"],
+    ),
+    "several, strictly": (
+        ask(rows(3, items=[0, 3, 9], channel=["web", "fax", None]), strict=True),
+        INVALID,
+        [
+            "3 values are not allowed: 'items' row 0 0, 'items' row 2 9, 'channel' row 1 'fax'; ",
+            "'items': whole numbers from 1 to 8",
+            "'channel': one of",
+        ],
+    ),
+    "what no whole number can be": (
+        ask(one(column("items", [math.inf], kind="doubles"))),
+        INVALID,
+        ["'items'", "inf", "whole numbers"],
+    ),
+    "beyond 64 bits": (
+        ask(one(column("items", [1e300], kind="doubles"))),
+        INVALID,
+        ["'items'", "1e+300", "whole numbers"],
+    ),
     "text for a number": (
         ask(one(column("amount", ["12"], kind="strings"))),
         INVALID,
@@ -126,6 +173,11 @@ GENERATE: dict[str, tuple[Any, grpc.StatusCode, list[str]]] = {
         INVALID,
         ["'channel'", "'fax'", "web"],
     ),
+    "a number beyond the bounds given": (
+        pb.GenerateRequest(table=TABLE, count=1, given=row(items=9)),
+        INVALID,
+        ["'items'", "9", "whole numbers from 1 to 8"],
+    ),
     "unknown column wanted": (
         pb.GenerateRequest(table=TABLE, count=1, columns=["nope"]),
         INVALID,
@@ -194,7 +246,7 @@ def test_a_message_that_is_too_large(serving: Running) -> None:
 
 def test_a_long_value_is_cut_in_the_message(serving: Running) -> None:
     with pytest.raises(grpc.RpcError) as caught:
-        serving.stub.Synthesize(ask(row(channel="x" * 10_000)))
+        serving.stub.Synthesize(ask(row(channel="x" * 10_000), strict=True))
     error: Any = caught.value
     assert len(error.details()) < 300
 

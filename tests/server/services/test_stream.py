@@ -123,7 +123,7 @@ class TestErrors:
             ask(table="payment"),
             ask(version=2),
             ask(pb.Rows(count=0)),
-            ask(row(items=9)),
+            ask(row(items=9), strict=True),
             ask(draws=5000),
             ask(columns=["colour"]),
             ask(pb.Rows(count=1, columns=[column("channel", ["web"], states=[7])])),
@@ -347,7 +347,9 @@ class TestLedger:
 
     async def test_answers_and_failures(self, served: Server) -> None:
         quick = [ask(draws=3, fidelity=FAST)] * 5
-        told = await self.of(served, [*quick, *slow(2), ask(row(items=99)), ask(draws=0)])
+        told = await self.of(
+            served, [*quick, *slow(2), ask(row(items=99), strict=True), ask(draws=0)]
+        )
         assert told.count() == {"OK": 7, "INVALID_ARGUMENT": 2}
         assert told.rows == 5 * 3 + 2 * 300
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pytest
-from cascade_proto.cells import FIELDS
+from cascade_proto.cells import ABSENT_STATE, FIELDS
 from cascade_server.cascade.answer import Drawn, drawn_answer
 from cascade_server.cascade.request import check
 from cascade_server.deadline import Work
@@ -24,7 +24,7 @@ from cascade_server.triton_models.table_requests import PROVENANCE, Outputs
 from cascade_server.wire.model_tensors import DATATYPES
 from cascade_server.wire.parameters import check_parameters
 from cascade_server.wire.tensors import BYTES, DTYPES, Tensor
-from cascade_tables import Codec, ColumnData, Frame, Kind, ValueNotAllowed, infer_schema
+from cascade_tables import Codec, ColumnData, ColumnOverride, Frame, Kind, infer_schema
 from numpy.typing import NDArray
 
 from tests.releases import payments
@@ -307,14 +307,61 @@ def test_what_is_unusual_goes_the_way_of_all(
     "given",
     [
         {"whole": np.array([[10**6]])},
-        {"whole": np.array([[2**53 + 1]])},
+        {"whole": np.array([[-(2**53) + 1]]), "flag": np.array([[True]])},
         {"real": np.array([[1e9]])},
+        {"real": np.array([[1.0], [-1e9]]), "whole": np.array([[3], [-(10**9)]])},
     ],
 )
-def test_a_number_out_of_bounds_is_seen(tables: dict[str, Table], given: Arrays) -> None:
+def test_a_number_that_was_never_learnt_changes_no_other_request(
+    tables: dict[str, Table], given: Arrays
+) -> None:
     of = tables["wide"]
-    with pytest.raises(ValueNotAllowed):
-        together(of, [Sent({"whole": ONE}, ["flag"], {}), Sent(given, ["flag"], {})])
+    named = ["flag", "label", "whole", "real"]
+    batch = [
+        Sent(each, named, {"seed": 4}) for each in ({"whole": ONE}, given, {"real": ONE * 1.0})
+    ]
+    answers, rows = together(of, batch)
+    assert rows.noticed
+    for sent, answer in zip(batch, answers, strict=True):
+        assert {name: (array.shape, decoded(array)) for name, array in answer.items()} == alone(
+            of, sent
+        )
+    for name, array in given.items():
+        if name in named:
+            np.testing.assert_array_equal(answers[1][name], array)
+
+
+def test_a_number_that_no_float_tells_apart_goes_the_way_of_all(tables: dict[str, Table]) -> None:
+    """It is to come back as it came."""
+    of = tables["wide"]
+    for number in (2**53 + 1, -(2**53) - 1):
+        assert not is_for_batch(of, {"whole": np.array([[number]])}, ["flag"])
+    assert is_for_batch(of, {"whole": np.array([[2**53 - 1]])}, ["flag"])
+    assert is_for_batch(of, {"real": np.array([[1e300]])}, ["flag"])
+
+
+def decoded(array: NDArray[Any]) -> list[Any]:
+    """A tensor's elements, one after the other."""
+    flat: list[Any] = array.ravel().tolist()
+    return flat
+
+
+@pytest.mark.parametrize(
+    ("other", "place", "state"), [(None, NAN, ABSENT_STATE), ("(other)", 3.0, 0)]
+)
+def test_a_category_that_is_none_has_a_place_in_row_only_where_it_folds(
+    other: str | None, place: float, state: int
+) -> None:
+    frame = payments()
+    schema = infer_schema(frame, {"channel": ColumnOverride(other=other)})
+    of, column = table_of(RowTensor(Codec.fit(schema, frame))), "channel"
+    given = np.empty((1, 1), object)
+    given[0, 0] = b"never seen"
+    found = alone(of, Sent({column: given}, [ROW, ROW_STATE, column], {"seed": 1}))
+    at = of.row.codec.schema.names.index(column)
+    np.testing.assert_array_equal(found[ROW][1][at], place)
+    assert found[ROW_STATE][1][at] == state
+    assert found[column][1] == [b"never seen"]
 
 
 def named_like(*names: str) -> Table:

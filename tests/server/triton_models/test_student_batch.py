@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from tests.releases import TABLE, every_kind, make_release
 from tests.server.triton_models.backend_utils import install
 
-ALLOWED = ("seed", "draws", "fidelity", "timeout", "explain", "log_likelihood")
+ALLOWED = ("seed", "draws", "fidelity", "timeout", "explain", "log_likelihood", "strict")
 NAN = math.nan
 BUNDLED = Path(__file__).parents[3] / "model_repository"
 
@@ -176,6 +176,7 @@ def _ask(
         ((ROW,), [ROW, "log_likelihood"], {}),
         ((ROW,), [ROW], {"fidelity": "full"}),
         ((ROW,), [ROW], {"explain": True}),
+        ((ROW,), [ROW], {"strict": True}),
         ((ROW,), [ROW], {"draws": 1000}),
     ],
 )
@@ -198,7 +199,6 @@ def test_what_asks_for_more_goes_the_way_of_all(
         ([NAN, 7.0, NAN, NAN, NAN, NAN], None, "'row' has 7 for column 'channel'; allowed: 0 to 2"),
         ([NAN, NAN, 2.5, NAN, NAN, NAN], None, "'row' has 2.5 for column 'items'; allowed: whole"),
         ([NAN, NAN, math.inf, NAN, NAN, NAN], None, "'row' has inf for column 'items'"),
-        ([NAN, NAN, 99.0, NAN, NAN, NAN], None, "99"),
         ([NAN] * 6, [0] * 6, "in row 0 for column 'amount', whose value is nan; allowed: 0"),
         ([0.0] * 6, [3] * 6, "has 3 in row 0"),
     ],

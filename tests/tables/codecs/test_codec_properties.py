@@ -20,6 +20,7 @@ from cascade_tables import (
     Frame,
     Kind,
     ValueNotAllowed,
+    ValuesNotAllowed,
     infer_schema,
 )
 from cascade_tables.codecs.binned_codec import FINE
@@ -268,6 +269,8 @@ def from_outside(draw: st.DrawFn) -> tuple[dict[str, list[Any]], int]:
     odd: list[Any] = [ABSENT]
     if draw(st.booleans()):
         odd += [None, 9, "fax", True, float("nan"), [3]]
+    if draw(st.booleans()):
+        odd += [None, 9]
     columns = {
         name: draw(
             st.lists(
@@ -281,25 +284,38 @@ def from_outside(draw: st.DrawFn) -> tuple[dict[str, list[Any]], int]:
 
 
 @checked
-@given(from_outside())
-def test_rows_are_encoded_together_as_one_by_one(outside: tuple[dict[str, Any], int]) -> None:
+@given(from_outside(), st.booleans())
+def test_rows_are_encoded_together_as_one_by_one(
+    outside: tuple[dict[str, Any], int], strict: bool
+) -> None:
     columns, rows = outside
     codec = fitted_payments()
 
     def attempt(given: dict[str, list[Any]], n: int) -> Any:
         try:
-            return codec.encode_partial(given, n)
+            return codec.encode_partial(given, n, strict)
         except ValueNotAllowed as exc:
-            return str(exc)
+            return exc
 
     one_by_one = [
         attempt({name: [values[row]] for name, values in columns.items()}, 1) for row in range(rows)
     ]
     together = attempt(columns, rows)
-    refused = [found for found in one_by_one if isinstance(found, str)]
+    refused = [found for found in one_by_one if isinstance(found, ValueNotAllowed)]
     if refused:
-        assert together in refused
+        assert isinstance(together, ValueNotAllowed)
+        assert number_of(together) == sum(map(number_of, refused))
         return
     assert np.array_equal(together.tokens, np.concatenate([e.tokens for e in one_by_one]))
     assert np.array_equal(together.observed, np.concatenate([e.observed for e in one_by_one]))
-    assert set(together.notices) == {notice for each in one_by_one for notice in each.notices}
+    named = [
+        found._replace(row=row)
+        for row, each in enumerate(one_by_one)
+        for found in (each.outside.first if each.outside else ())
+    ]
+    assert sorted(named) == sorted(together.outside.first if together.outside else ())
+
+
+def number_of(refusal: ValueNotAllowed) -> int:
+    """How many values it refuses."""
+    return refusal.number if isinstance(refusal, ValuesNotAllowed) else 1

@@ -12,6 +12,7 @@ import pytest
 from cascade_proto.cells import ABSENT_STATE, NULL_STATE
 from cascade_tables import ABSENT, Codec, Kind, ValueNotAllowed, load_release
 from cascade_tables.codecs.number_rows import MANY_ROWS
+from cascade_tables.codecs.outside import Outside
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -61,7 +62,7 @@ class TestEncode:
     """Tokens of a number are its codec's, or are said to be unknown."""
 
     def test_of_every_number_of_a_column(self, table: str, rows: int) -> None:
-        codec, refused = codec_of(table), 0
+        codec, odd = codec_of(table), 0
         for at, own in enumerate(codec.columns):
             slots = np.flatnonzero(np.array(codec.layout.column) == at)
             looked_up = 0
@@ -76,20 +77,17 @@ class TestEncode:
                 unknown = np.zeros(values.shape, np.bool_) if found is None else found
                 assert not unknown[:, np.arange(len(codec.columns)) != at].any()
                 for row, number in enumerate(batch.tolist()):
-                    notices: list[str] = []
-                    try:
-                        expected = own.encode_value(value_of(codec, at, number), notices)
-                    except ValueNotAllowed:
-                        assert unknown[row, at], (own.column.name, number)
-                        refused += 1
-                        continue
+                    outside: list[Outside] = []
+                    expected = own.encode_value(value_of(codec, at, number), outside)
                     if unknown[row, at]:
-                        assert notices or not codec.rows.exact[at]
+                        assert outside or not codec.rows.exact[at]
+                        odd += 1
                         continue
+                    assert not outside, (own.column.name, number)
                     looked_up += 1
                     assert tokens[row, slots].tolist() == list(expected), (own.column.name, number)
             assert looked_up > 1 or own.column.name == "big", own.column.name
-        assert refused > 100
+        assert odd > 100
 
     def test_where_there_is_no_number(self, table: str, rows: int) -> None:
         codec = codec_of(table)
@@ -212,14 +210,23 @@ def test_rows_from_outside_are_encoded_together_as_one_by_one(data: st.DataObjec
         try:
             return codec.encode_partial(given, n)
         except ValueNotAllowed as exc:
-            return str(exc)
+            return exc
 
     alone = [attempt({n: [v[row]] for n, v in columns.items()}, 1) for row in range(rows)]
     together = attempt(columns, rows)
-    if isinstance(together, str):
-        assert together in alone
+    refused = [each for each in alone if isinstance(each, ValueNotAllowed)]
+    if refused:
+        assert isinstance(together, ValueNotAllowed)
+        assert {(each.column, each.allowed) for each in refused} >= {
+            (together.column, together.allowed)
+        }
         return
     for row, expected in enumerate(alone):
         np.testing.assert_array_equal(together.tokens[row : row + 1], expected.tokens)
         np.testing.assert_array_equal(together.observed[row : row + 1], expected.observed)
-    assert set(together.notices) == {notice for each in alone for notice in each.notices}
+    named = [
+        found._replace(row=row)
+        for row, each in enumerate(alone)
+        for found in (each.outside.first if each.outside else ())
+    ]
+    assert sorted(named) == sorted(together.outside.first if together.outside else ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -209,6 +210,28 @@ class TestRows:
         assert states[50:100] == [1] * 50
         assert len(set(values[100:])) > 1
 
+    def test_values_that_were_never_learnt_come_back_and_are_named(
+        self, triton_client: TritonClient
+    ) -> None:
+        inputs = tensors(items=99, channel="fax", member=True)
+        answer = triton_client.infer(TABLE, inputs | {"member.state": ("UINT8", [[1]])})
+        assert (column(answer, "items"), column(answer, "channel")) == ([99], ["fax"])
+        # The state of what is never NULL is told where it is.
+        assert column(answer, "member.state") == [1]
+        told = json.loads(answer["parameters"]["outside"])
+        assert [(each["column"], each["kind"], each["values"]) for each in told["totals"]] == [
+            ("items", "above", 1),
+            ("channel", "category", 1),
+            ("member", "null", 1),
+        ]
+        assert told["values"][0] == {
+            "column": "items",
+            "row": 0,
+            "kind": "above",
+            "conditioned_on": "8",
+        }
+        assert answer["parameters"]["notices"].count("\n") == 2
+
     def test_only_outputs_that_are_wanted_in_their_order(self, triton_client: TritonClient) -> None:
         wanted = ["items", "log_likelihood", "amount.state"]
         answer = triton_client.infer(TABLE, tensors(items=4), outputs=wanted)
@@ -307,7 +330,13 @@ class TestRefusals:
             ("paymets", {}, {}, "NOT_FOUND", "Did you mean 'payments'"),
             (TABLE, {}, {"model_version": "2"}, "NOT_FOUND", "its versions are: 1, 3"),
             (TABLE, {}, {"model_version": "new"}, "INVALID_ARGUMENT", "version is 'new'"),
-            (TABLE, tensors(items=99), {}, "INVALID_ARGUMENT", "'items'"),
+            (
+                TABLE,
+                tensors(items=99),
+                {"parameters": {"strict": True}},
+                "INVALID_ARGUMENT",
+                "'items': 99 is not allowed",
+            ),
             (TABLE, {"item": ("INT64", [[1]])}, {}, "INVALID_ARGUMENT", "Did you mean 'items'"),
             (TABLE, {"items": ("FP64", [[1]])}, {}, "INVALID_ARGUMENT", "allowed: INT64"),
             (TABLE, {"items": ("INT64", [[1, 2]])}, {}, "INVALID_ARGUMENT", "allowed: [n, 1]"),
