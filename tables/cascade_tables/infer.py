@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -29,15 +30,27 @@ IDENTIFIER_SHARE = 0.95
 # Whole numbers that never repeat identify a row where as many independent draws would have
 # repeated with a probability above 1 − e^−20.
 IDENTIFIER_EXPONENT = 20
+# ... or where they are called so.
+IDENTIFIER_WORDS = re.compile(
+    "ids?|uids?|uuid|guid|identifier|key|pk|index|idx|row|no|nr|num|number|serial|ref|reference"
+    "|account|(?:account|claim|client|customer|device|employee|loan|member|order|patient|policy"
+    "|product|record|row|session|student|transaction|user)id",
+    re.IGNORECASE,
+)
 MAX_DECIMALS = 6
 
 
-def infer_schema(frame: Frame, overrides: Mapping[str, ColumnOverride] | None = None) -> Schema:
+def infer_schema(
+    frame: Frame,
+    overrides: Mapping[str, ColumnOverride] | None = None,
+    left_out: Mapping[str, str] | None = None,
+) -> Schema:
     """The schema of a table.
 
     Args:
         frame: the data, at least two rows.
         overrides: by column name, what to decide otherwise; see `load_overrides`.
+        left_out: columns of the source that are not in the frame, and why.
 
     Raises:
         DataError: fewer than two rows, values that are infinite or not a number, or text that
@@ -48,11 +61,13 @@ def infer_schema(frame: Frame, overrides: Mapping[str, ColumnOverride] | None = 
     overrides = overrides or {}
     for name in overrides:
         if name not in frame.columns:
-            raise UnknownColumn(name, frame.columns, "named in the schema overrides")
+            known = [*frame.columns, *(left_out or {})]
+            raise UnknownColumn(name, known, "named in the schema overrides")
     if len(frame) < 2:
         plural = "row" if len(frame) == 1 else "rows"
         raise DataError(f"the table has {len(frame)} {plural}; at least 2 are needed to learn from")
-    columns, dropped = [], []
+    columns: list[Column] = []
+    dropped = [Dropped(name, reason) for name, reason in (left_out or {}).items()]
     for name, data in frame.columns.items():
         _check_text(name, [name])
         override = overrides.get(name, ColumnOverride())
@@ -60,12 +75,24 @@ def infer_schema(frame: Frame, overrides: Mapping[str, ColumnOverride] | None = 
         if not reason:
             reason = _nothing_to_learn(data)
         if not reason and override.kind is None:
-            reason = _identifier(data)
+            reason = _identifier(name, data)
         if reason:
             dropped.append(Dropped(name, reason))
         else:
             columns.append(_column(name, data, override))
     return Schema(tuple(columns), tuple(dropped))
+
+
+def folded_shares(schema: Schema, frame: Frame) -> dict[str, float]:
+    """By column with a label for rare categories, the share of all rows that it stands for."""
+    shares = {}
+    for column in schema.columns:
+        if column.other is not None:
+            data = frame[column.name]
+            known = frozenset(column.categories)
+            folded = sum(text not in known for text in as_text(data.present()))
+            shares[column.name] = folded / len(data)
+    return shares
 
 
 def _nothing_to_learn(data: ColumnData) -> str:
@@ -78,7 +105,7 @@ def _nothing_to_learn(data: ColumnData) -> str:
     return ""
 
 
-def _identifier(data: ColumnData) -> str:
+def _identifier(name: str, data: ColumnData) -> str:
     present = data.present()
     if len(present) < IDENTIFIER_ROWS:
         return ""
@@ -90,8 +117,17 @@ def _identifier(data: ColumnData) -> str:
         if distinct >= IDENTIFIER_SHARE * len(present) and distinct > MAX_CATEGORIES:
             return f"identifier: {distinct:,} of {len(present):,} values differ"
     if kind is Kind.INTEGER:
-        return _row_label(present.astype(np.int64))
+        return _row_label(present.astype(np.int64)) or _called_so(name, present)
     return ""
+
+
+def _called_so(name: str, values: NDArray[Any]) -> str:
+    """Why whole numbers identify rows, if they do: all differ, and their name says so."""
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
+    called = next((word for word in words if IDENTIFIER_WORDS.fullmatch(word)), "")
+    if not called or len(np.unique(values)) < len(values):
+        return ""
+    return f"identifier: named {called!r}, and all {len(values):,} values differ"
 
 
 def _row_label(values: NDArray[np.int64]) -> str:

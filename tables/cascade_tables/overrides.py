@@ -31,6 +31,8 @@ class ColumnOverride:
         point_masses: single values to model on their own.
         max_categories: how many categories to keep before rare ones fold.
         other: the label they fold into.
+        null_values: cells of a text file that stand for NULL besides the usual ones.
+        dates: what comes first in dates of a text file, "day_first" or "month_first".
     """
 
     kind: Kind | None = None
@@ -41,6 +43,8 @@ class ColumnOverride:
     point_masses: tuple[float | int, ...] | None = None
     max_categories: int | None = None
     other: str | None = None
+    null_values: tuple[str, ...] | None = None
+    dates: str | None = None
 
 
 def load_overrides(path: Path) -> dict[str, ColumnOverride]:
@@ -89,6 +93,11 @@ ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
         "a list of finite numbers",
     ),
     "max_categories": (lambda v: type(v) is int and v >= 2, "a whole number, at least 2"),
+    "null_values": (
+        lambda v: isinstance(v, list) and all(isinstance(each, str) for each in v),
+        "a list of texts, such as ['?', '-999']",
+    ),
+    "dates": (lambda v: v in ("day_first", "month_first"), "day_first or month_first"),
     "other": (lambda v: isinstance(v, str) and v != "", "a label that is not empty"),
 }
 
@@ -109,6 +118,7 @@ def _override(where: str, entry: Any) -> ColumnOverride:
         if not is_allowed(value):
             raise SchemaError(f"{where}: {key} is {shown(value)}; allowed: {allowed}")
         values[key] = Kind(value) if key == "kind" else value
-    if "point_masses" in values:
-        values["point_masses"] = tuple(values["point_masses"])
+    for key in ("point_masses", "null_values"):
+        if key in values:
+            values[key] = tuple(values[key])
     return ColumnOverride(**values)
