@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -270,7 +271,7 @@ def _number(
         present = present.astype(np.int64)
     values, counts = np.unique(present, return_counts=True)
     low, high = values[0].item(), values[-1].item()
-    low, high = _bounds(name, low, high, override)
+    low, high = _bounds(name, kind, low, high, override)
     masses: tuple[float | int, ...] = ()
     if len(values) > MAX_EXACT:
         often = np.argsort(-counts, kind="stable")[:MAX_POINT_MASSES]
@@ -338,27 +339,50 @@ def _point_masses(
 
 
 def _bounds(
-    name: str, low: float | int, high: float | int, override: ColumnOverride
+    name: str, kind: Kind, low: float | int, high: float | int, override: ColumnOverride
 ) -> tuple[float | int, float | int]:
     """Bounds may be widened, for what has not been seen yet, but not cut through the data."""
-    for key, bound in (("minimum", override.minimum), ("maximum", override.maximum)):
-        if bound is not None and isinstance(low, int) and not -(2**63) <= bound < 2**63:
-            raise SchemaError(f"column {name!r}: {key} {bound} in the overrides exceeds 64 bits")
-    if override.minimum is not None:
-        if override.minimum > low:
+
+    def written(value: float | int) -> str:
+        return str(np.datetime64(int(value), "us")) if kind is Kind.DATETIME else str(value)
+
+    minimum, maximum = (
+        _bound(name, kind, key, getattr(override, key)) for key in ("minimum", "maximum")
+    )
+    if minimum is not None and minimum > low:
+        raise SchemaError(
+            f"column {name!r}: minimum {written(minimum)} in the overrides is above the "
+            f"smallest value, {written(low)}"
+        )
+    if maximum is not None and maximum < high:
+        raise SchemaError(
+            f"column {name!r}: maximum {written(maximum)} in the overrides is below the "
+            f"largest value, {written(high)}"
+        )
+    number = type(low)
+    return (
+        low if minimum is None else number(minimum),
+        high if maximum is None else number(maximum),
+    )
+
+
+def _bound(
+    name: str, kind: Kind, key: str, bound: float | int | datetime | None
+) -> float | int | None:
+    """A bound that a person gave as a number of the column."""
+    if isinstance(bound, datetime):
+        if kind is not Kind.DATETIME:
             raise SchemaError(
-                f"column {name!r}: minimum {override.minimum} in the overrides is above the "
-                f"smallest value, {low}"
+                f"column {name!r}: {key} in the overrides is a date, but the column is of kind "
+                f"{kind.value}"
             )
-        low = type(low)(override.minimum)
-    if override.maximum is not None:
-        if override.maximum < high:
-            raise SchemaError(
-                f"column {name!r}: maximum {override.maximum} in the overrides is below the "
-                f"largest value, {high}"
-            )
-        high = type(high)(override.maximum)
-    return low, high
+        if bound.tzinfo is not None:
+            bound = bound.astimezone(UTC).replace(tzinfo=None)
+        return int(np.datetime64(bound, "us").astype(np.int64))
+    whole = kind is not Kind.CONTINUOUS
+    if bound is not None and whole and not -(2**63) <= bound < 2**63:
+        raise SchemaError(f"column {name!r}: {key} {bound} in the overrides exceeds 64 bits")
+    return bound
 
 
 def _decimals(values: NDArray[Any], dtype: str) -> int | None:

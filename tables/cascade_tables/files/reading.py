@@ -18,7 +18,7 @@ from cascade_tables.files.csv_files import CsvFile, Noticed, load, look
 from cascade_tables.files.dates import Order
 from cascade_tables.files.dialect import dialect_of, same_columns
 from cascade_tables.files.findings import Findings, Misfits, misfits_of
-from cascade_tables.files.forms import Form
+from cascade_tables.files.forms import Form, Type
 from cascade_tables.files.opening import STDIN, Source, is_parquet, source_of
 from cascade_tables.files.parquet_files import read_parquet, together
 from cascade_tables.files.table import Table
@@ -219,6 +219,10 @@ def _load(
             raise SchemaError(
                 f"column {name!r}: kind {override.kind} in the overrides, but none of its "
                 f"{seen.counts[name].typed:,} cells in {files[0].source.name} can be read so"
+            )
+        if override.dates and choice.form.type is not Type.DATE:
+            raise SchemaError(
+                f"column {name!r}: dates in the overrides has no effect on {choice.form.describe()}"
             )
         choices[name] = choice
     forms = {name: known[name] if name in known else choices[name].form for name in names}

@@ -182,6 +182,10 @@ class TestForms:
         assert read.frame["a"].to_list() == [datetime(2024, 2, 1), datetime(2024, 4, 3)]
         assert "nothing shows" not in read.findings.describe()
 
+    def test_an_order_of_days_is_for_dates(self, table: Read) -> None:
+        with pytest.raises(SchemaError, match="'a': dates in the overrides has no effect on whole"):
+            table(["1", "2"], ColumnOverride(dates="day_first"))
+
     def test_codes_that_begin_with_zeros_are_text(self, table: Read) -> None:
         read = table([*NUMBERS, "007"])
         assert read.frame["a"].to_list() == [*NUMBERS, "007"]
