@@ -114,7 +114,7 @@ class TestFitFiles:
             "income: 8 of 400 cells (2 %): '?' (line 9, line 59, line 109, …)",
             "born: dates, day first",
             "salary: numbers, written as '1.234,5'",
-            "account_id: identifier: named 'id', and all 400 values differ",
+            "account_id: identifier: named 'account', and all 400 values differ",
             "row: row number: 0 to 399, each once",
             "to keep one, name its kind in the file of --schema",
         ):

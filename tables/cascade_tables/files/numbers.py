@@ -54,7 +54,7 @@ class Style(IntEnum):
 GROUPED = "[1-9][0-9]{0,2}"
 # In this order, each for what none before it has taken.
 STYLES = (
-    (Style.PADDED, "^0[0-9]"),
+    (Style.PADDED, "^0[0-9]+(?:[.,][0-9]*)?$"),
     (Style.WHOLE, "^[0-9]+$"),
     (Style.POINT_TRIPLE, rf"^{GROUPED}\.[0-9]{{3}}$"),
     (Style.POINT, r"^(?:[0-9]+\.[0-9]*|\.[0-9]+)$"),

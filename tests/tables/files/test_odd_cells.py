@@ -142,7 +142,7 @@ class TestForms:
             (["12.5%", "3%"], [12.5, 3.0], "'%' taken off"),
             (["13:45:00", "00:00"], [49_500, 0], "seconds since midnight"),
             (
-                ["31/12/2024", "1/2/2024"],
+                ["31.12.2024", "01.02.2024"],
                 [datetime(2024, 12, 31), datetime(2024, 2, 1)],
                 "day first",
             ),
@@ -152,7 +152,7 @@ class TestForms:
                 "month first",
             ),
             (
-                ["31.12.2024", "1.2.2024"],
+                ["31.12.2024", "01.02.2024"],
                 [datetime(2024, 12, 31), datetime(2024, 2, 1)],
                 "day first",
             ),
@@ -207,7 +207,7 @@ class TestForms:
         assert (set(column.categories), column.dtype) == (set(cells), "string")
 
     def test_they_come_back_from_json(self, table: Read) -> None:
-        forms = table(["31.12.2024", "1.2.2024"]).findings.forms
+        forms = table(["31.12.2024", "01.02.2024"]).findings.forms
         assert Form.from_dict(forms["a"].to_dict()) == forms["a"]
         with pytest.raises(SchemaError, match="does not say how cells are written"):
             Form.from_dict({"type": "nothing"})
