@@ -32,6 +32,8 @@ MONTH_OF = {
     for number, name in enumerate(MONTHS, start=1)
     for text in (name, name[:3], *(["sept"] if number == 9 else []))
 }
+# Microseconds since 1970 of the years 1 and 10,000.
+EARLIEST, LATEST = (int(np.datetime64(year, "us").astype(np.int64)) for year in ("0001", "10000"))
 # A year of two digits is the one from 1969 to 2068, as in POSIX's strptime.
 PIVOT = 69
 
@@ -115,6 +117,8 @@ def _calendar(parts: pa.Array, order: Order) -> tuple[NDArray[Any], NDArray[np.b
         + (np.where(valid, day, 1) - 1) * 86_400_000_000
     )
     at += np.where(valid, micros - _ahead(parts), 0)
+    # A zone may lead out of what Python's date-times hold.
+    valid &= (at >= EARLIEST) & (at < LATEST)
     return at.astype("datetime64[us]"), valid
 
 

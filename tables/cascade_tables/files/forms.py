@@ -184,4 +184,5 @@ def _read(form: Form, cells: pa.Array) -> tuple[NDArray[Any], NDArray[np.bool_]]
     if form.type is Type.WHOLE:
         fits &= numbers.is_whole(form.mark)
         return numbers.whole(form.mark, fits), fits
-    return numbers.real(form.mark, fits), fits
+    values = numbers.real(form.mark, fits)
+    return values, fits & np.isfinite(values)

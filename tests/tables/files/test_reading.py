@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,21 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from cascade_tables import Column, DataError, Frame, Kind, Schema, SchemaError, read_table
+from cascade_tables import (
+    Column,
+    ColumnOverride,
+    DataError,
+    Frame,
+    Kind,
+    Schema,
+    SchemaError,
+    read_table,
+)
 from cascade_tables.files.csv_files import BLOCK
+from cascade_tables.files.forms import NULLS
+from cascade_tables.files.reading import read_files
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 def written(tmp_path: Path, content: str | bytes, name: str = "table.csv") -> Path:
@@ -134,6 +148,55 @@ class TestBadCsv:
             read_table(path)
         for part in [str(path), *parts]:
             assert part in str(caught.value)
+
+
+FRAGMENTS = st.sampled_from(
+    [
+        *("a", "1", "2.5", ",", ";", "\t", "|", '"', '""', "\n", "\r\n", "\r", " ", "?", "1,234"),
+        *("31/12/2024", "12:30", "%", "$5", "", "é", "\0", '"x\ny"', "-", "007", "NaN", "inf"),
+        *("1e999", "9" * 25, "(5)", "Jan 5, 2024", "\ufeff", "0001-01-01 00:00+05:00", "\x1f\x8b"),
+    ]
+)
+CELLS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+
+
+class TestAnyText:
+    """Whatever is in a file, it is read or refused, and what was read is as long as its rows."""
+
+    @settings(max_examples=150, deadline=None)
+    @given(st.lists(FRAGMENTS).map("".join), st.sampled_from(["", "a,b\n"]))
+    def test_of_fragments(
+        self, tmp_path_factory: pytest.TempPathFactory, text: str, header: str
+    ) -> None:
+        path = written(tmp_path_factory.getbasetemp(), header + text, "fragments.csv")
+        try:
+            read = read_files([path])
+        except DataError:
+            return
+        assert len(read.frame.to_rows()) == len(read.frame) > 0
+        assert all(0 < each.count <= each.present for each in read.findings.odd)
+
+    @settings(max_examples=60, deadline=None)
+    @given(
+        st.lists(
+            st.lists(
+                st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
+                min_size=2,
+                max_size=2,
+            ),
+            min_size=1,
+        )
+    )
+    def test_what_was_written_as_categories_is_read(
+        self, tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]]
+    ) -> None:
+        path = tmp_path_factory.getbasetemp() / "written.csv"
+        with path.open("w", newline="") as file:
+            csv.writer(file, quoting=csv.QUOTE_ALL).writerows([["a", "b"], *rows])
+        kinds = {name: ColumnOverride(kind=Kind.CATEGORICAL) for name in "ab"}
+        frame = read_files([path], kinds).frame
+        found = [[row["a"], row["b"]] for row in frame.to_rows()]
+        assert found == [[None if cell in NULLS else cell for cell in row] for row in rows]
 
 
 class TestParquet:
