@@ -132,7 +132,7 @@ class Converted:
     """Cells that were read in a form.
 
     Attributes:
-        values: [n], placeholders where `null` or `odd`; whole numbers of text are Python's str.
+        values: [n], of the element type of `NUMPY_TYPES`; placeholders where `null` or `odd`.
         null: bool [n], cells that stand for NULL.
         odd: bool [n], cells that are not written in this form.
     """

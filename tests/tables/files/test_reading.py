@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -269,6 +271,17 @@ class TestFiles:
         (tmp_path / "folder.csv").mkdir()
         with pytest.raises(DataError, match=r"folder\.csv cannot be read: Is a directory"):
             read_table(tmp_path / "folder.csv")
+
+
+def test_where_there_is_no_pyarrow_it_is_said_what_to_install(tmp_path: Path) -> None:
+    """As where the server is installed and nothing else."""
+    program = (
+        "import sys; sys.modules['pyarrow'] = None\n"
+        "from pathlib import Path; from cascade_tables import DataError, read_table\n"
+        "try:\n    read_table(Path('x.csv'))\nexcept DataError as exc:\n    print(exc)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert said.stdout == "reading x.csv needs pyarrow: pip install 'cascade-synthesis[distill]'\n"
 
 
 class TestWideHeaders:
