@@ -11,7 +11,10 @@ from typing import Any
 
 import click
 import torch
-from cascade_tables import CascadeTablesError, infer_schema, load_overrides, read_table
+from cascade_tables import CascadeTablesError, infer_schema, load_overrides
+from cascade_tables.files.reading import read_by_schema, read_files
+from cascade_tables.files.table import Table
+from cascade_tables.infer import folded_shares
 from cascade_tables.releases.triton_files import TritonRuntime
 from rich.console import Console
 
@@ -23,6 +26,8 @@ from cascade_distill.tracking import Tracker
 
 EXISTING = click.Path(exists=True, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
+# A file to read, or "-", standard input.
+READ = click.Path(exists=True, allow_dash=True, path_type=Path)
 
 
 def _friendly(command: Callable[..., None]) -> Callable[..., None]:
@@ -44,54 +49,84 @@ def _threads(threads: int | None) -> int:
     return torch.get_num_threads()
 
 
+def _text_files(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that say how text files are written, where they do not say it themselves."""
+    for option, metavar, says in (
+        ("--delimiter", "CHARACTER", "What separates columns of CSV files; found by default."),
+        ("--encoding", "NAME", "Of CSV files, such as cp1252; UTF-8 by default."),
+    ):
+        command = click.option(option, metavar=metavar, help=says)(command)
+    return command
+
+
+def _say(console: Console, text: str) -> None:
+    """Print text as it is, however long its lines are."""
+    if text:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 @click.command()
-@click.argument("table", type=EXISTING)
+@click.argument("tables", metavar="TABLE...", type=READ, nargs=-1, required=True)
 @click.option("--out", type=FOLDER, help="Run folder; runs/TABLE by default.")
 @click.option("--schema", "overrides", type=EXISTING, help="YAML or TOML with schema overrides.")
 @click.option("--steps", type=click.IntRange(1), help="Training steps of 1,024 rows.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores by default.")
-@click.option("--dry-run", is_flag=True, help="Show the schema and stop.")
+@click.option("--dry-run", is_flag=True, help="Show the schema and what was found odd, and stop.")
+@_text_files
 @_friendly
 def fit(
-    table: Path,
+    tables: tuple[Path, ...],
     out: Path | None,
     overrides: Path | None,
+    encoding: str | None,
+    delimiter: str | None,
     steps: int | None,
     seed: int,
     threads: int | None,
     dry_run: bool,
 ) -> None:
-    """Learn a teacher from TABLE, a CSV or Parquet file.
+    """Learn a teacher from TABLE, CSV (gzipped or not) or Parquet files; - is standard input.
 
-    Infers the schema, shows it, encodes the rows and trains a masked diffusion on them. Ctrl-C
-    saves; the same command resumes.
+    Infers the schema, shows it with what was found odd and what is left out, encodes the rows and
+    trains a masked diffusion on them. Ctrl-C saves; the same command resumes.
 
     \b
-    Example:
+    Examples:
+      cascade fit payments.csv --dry-run
       cascade fit payments.csv --schema payments.yaml --out runs/payments
+      cascade fit 2024.csv.gz 2025.csv.gz --out runs/payments
+      psql -c 'copy payments to stdout csv header' | cascade fit - --out runs/payments
     """
     console = Console()
-    frame = read_table(table)
-    schema = infer_schema(frame, load_overrides(overrides) if overrides else None)
-    console.print(schema.describe(), markup=False, highlight=False, soft_wrap=True)
+    read = read_files(tables, load_overrides(overrides) if overrides else None, encoding, delimiter)
+    frame = read.frame
+    schema = infer_schema(frame, read.overrides, read.findings.left_out)
+    _say(console, schema.describe(folded_shares(schema, frame)))
+    _say(console, read.findings.describe())
     if dry_run:
         return
-    run = Run(out or Path("runs") / table.stem)
+    table = tables[0]
+    run = Run(out or Path("runs") / _table_name(table))
     _threads(threads)
     recipe = pipeline.TeacherRecipe()
     train = replace(recipe.train, seed=seed, steps=steps or recipe.train.steps)
-    pipeline.prepare(run, schema, frame, source=table.name)
+    source = ", ".join(each.name for each in tables)
+    pipeline.prepare(run, schema, frame, source=source)
+    run.save_forms(read.findings.forms)
     tracker = Tracker(run, "fit")
     recipe = replace(recipe, train=train)
-    tracker.parameters(
-        **asdict(recipe), table=table.name, rows=len(frame), schema=schema.fingerprint
-    )
+    tracker.parameters(**asdict(recipe), table=source, rows=len(frame), schema=schema.fingerprint)
     with bar("teacher", "steps", console) as progress:
         pipeline.fit_teacher(run, recipe, tracker.losses(progress))
     tracker.artefact(run.path("codec.json"))
     tracker.done()
     console.print(f"teacher in {run.folder}; next: cascade distill {run.folder}")
+
+
+def _table_name(path: Path) -> str:
+    """What to call a table by default: its file's name without what follows the first point."""
+    return "stdin" if str(path) == "-" else path.name.removesuffix(".gz").rsplit(".", 1)[0]
 
 
 @click.command()
@@ -130,11 +165,12 @@ def distill(
 
 @click.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--train", "train_file", type=EXISTING, required=True, help="The table learnt from.")
-@click.option("--test", "test_file", type=EXISTING, required=True, help="Real rows held out.")
+@click.option("--train", "train_file", type=READ, required=True, help="The table learnt from.")
+@click.option("--test", "test_file", type=READ, required=True, help="Real rows held out.")
 @click.option("--target", help="Column to predict for mle_auc.")
 @click.option("--samples", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores by default.")
+@_text_files
 @_friendly
 def evaluate(
     folder: Path,
@@ -143,11 +179,14 @@ def evaluate(
     target: str | None,
     samples: int,
     threads: int | None,
+    encoding: str | None,
+    delimiter: str | None,
 ) -> None:
     """Measure how close the rows of run folder FOLDER's models are to real ones.
 
     Prints each figure for student and teacher beside its noise floor, real held-out rows in the
-    place of synthetic ones, and keeps them for the release.
+    place of synthetic ones, and keeps them for the release. Both files are read as the one that
+    was learnt from; cells that do not fit are named.
 
     \b
     Example:
@@ -158,7 +197,13 @@ def evaluate(
     console = Console()
     run = Run(folder)
     tracker = Tracker(run, "evaluate")
-    train, test = read_table(train_file), read_table(test_file)
+    schema, forms = run.codec().schema, run.forms()
+    read = [
+        read_by_schema(file, schema, forms, encoding, delimiter) for file in (train_file, test_file)
+    ]
+    for file, table in zip((train_file, test_file), read, strict=True):
+        _say_misfits(console, file, table)
+    train, test = (table.frame for table in read)
     threads = _threads(threads)
     figures = measure_run(run, train, test, target, samples, threads, console.print)
     tracker.parameters(train=train_file.name, test=test_file.name, target=target, samples=samples)
@@ -168,6 +213,15 @@ def evaluate(
     tracker.artefact(run.path("fidelity.json"))
     tracker.done()
     print_figures(figures, console)
+
+
+def _say_misfits(console: Console, file: Path, table: Table) -> None:
+    """What does not fit of a file that was read by a schema."""
+    for each in table.findings.odd:
+        _say(
+            console,
+            f"{file}: {each.column}: {each.describe()} do not fit {each.form}; they count as NULL",
+        )
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 run.json                          source, rows, seed, configurations, seconds spent
 codec.json                        schema and codec
+forms.json                        how cells were written in the text files that were learnt from
 tokens.safetensors                the encoded training rows
 teacher.checkpoint.safetensors    resumable training state
 teacher.safetensors, teacher.onnx the finished teacher, as a network and as a graph
@@ -14,12 +15,14 @@ fidelity.json                     what `cascade evaluate` measured
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from cascade_tables import Codec
+from cascade_tables.files.forms import Form
 from torch import Tensor
 
 from cascade_distill.checkpoint import load_tensors, save_tensors, write_atomic
@@ -64,6 +67,14 @@ class Run:
     def codec(self) -> Codec:
         path = self.require("codec.json", f"cascade fit TABLE --out {self.folder}")
         return Codec.from_dict(json.loads(path.read_text()))
+
+    def forms(self) -> dict[str, Form]:
+        """How cells are written in files of this table, by column; see `save_forms`."""
+        return {name: Form.from_dict(form) for name, form in self.read_json("forms.json").items()}
+
+    def save_forms(self, forms: Mapping[str, Form]) -> None:
+        """Keep how cells were written, so that later files are read as the first was."""
+        self.write_json("forms.json", {name: form.to_dict() for name, form in forms.items()})
 
     def tokens(self, file: str, command: str) -> Tensor:
         """int64 [n, T] as `save_tokens` wrote them."""

@@ -14,10 +14,10 @@ from cascade_tables.errors import (
     ValueNotAllowed,
     ValuesNotAllowed,
 )
+from cascade_tables.files import read_table
 from cascade_tables.frame import ColumnData, Frame
 from cascade_tables.infer import infer_schema
 from cascade_tables.overrides import ColumnOverride, load_overrides
-from cascade_tables.readers import read_table
 from cascade_tables.releases.release import (
     Release,
     ReleaseManifest,

@@ -112,7 +112,7 @@ class Frame:
         """
         names = table.column_names
         check_unique(names)
-        return cls({name: _from_arrow(name, table[name]) for name in names})
+        return cls({name: column_from_arrow(name, table[name]) for name in names})
 
     @classmethod
     def from_pandas(cls, frame: pd.DataFrame) -> Frame:
@@ -196,10 +196,15 @@ def _from_python(name: str, values: Any) -> ColumnData:
         array = pa.array(values, from_pandas=True)
     except (pa.ArrowException, OverflowError, UnicodeError) as exc:
         raise DataError(f"column {name!r} mixes types or cannot be read: {exc}") from exc
-    return _from_arrow(name, array)
+    return column_from_arrow(name, array)
 
 
-def _from_arrow(name: str, array: Any) -> ColumnData:
+def column_from_arrow(name: str, array: Any) -> ColumnData:
+    """A column of a pyarrow Table.
+
+    Raises:
+        DataError: its type cannot be modelled, or its values cannot be read.
+    """
     import pyarrow as pa
 
     try:
@@ -249,9 +254,19 @@ def _converted(array: Any) -> ColumnData | None:
         whole = _numpy(micros.cast(pa.int64()).fill_null(0))
         return ColumnData(whole.astype("datetime64[us]"), null, dtype)
     if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
-        text = np.array(["" if value is None else value for value in array.to_pylist()], object)
-        return ColumnData(text, null, "string")
+        return ColumnData(_texts(array), null, "string")
     return None
+
+
+def _texts(array: Any) -> NDArray[Any]:
+    """Text as Python's, "" for NULL; a text that repeats is one object, not as many as rows."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    encoded = pc.dictionary_encode(pc.fill_null(array.cast(pa.large_string()), ""))
+    distinct = np.array([*encoded.dictionary.to_pylist(), None], object)
+    texts: NDArray[Any] = distinct[_numpy(encoded.indices)]
+    return texts
 
 
 def _numpy(array: Any) -> NDArray[Any]:

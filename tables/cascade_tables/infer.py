@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -29,15 +31,27 @@ IDENTIFIER_SHARE = 0.95
 # Whole numbers that never repeat identify a row where as many independent draws would have
 # repeated with a probability above 1 − e^−20.
 IDENTIFIER_EXPONENT = 20
+# ... or where they are called so.
+IDENTIFIER_WORDS = re.compile(
+    "ids?|uids?|uuid|guid|identifier|key|pk|index|idx|row|no|nr|num|number|serial|ref|reference"
+    "|account|(?:account|claim|client|customer|device|employee|loan|member|order|patient|policy"
+    "|product|record|row|session|student|transaction|user)id",
+    re.IGNORECASE,
+)
 MAX_DECIMALS = 6
 
 
-def infer_schema(frame: Frame, overrides: Mapping[str, ColumnOverride] | None = None) -> Schema:
+def infer_schema(
+    frame: Frame,
+    overrides: Mapping[str, ColumnOverride] | None = None,
+    left_out: Mapping[str, str] | None = None,
+) -> Schema:
     """The schema of a table.
 
     Args:
         frame: the data, at least two rows.
         overrides: by column name, what to decide otherwise; see `load_overrides`.
+        left_out: columns of the source that are not in the frame, and why.
 
     Raises:
         DataError: fewer than two rows, values that are infinite or not a number, or text that
@@ -48,11 +62,13 @@ def infer_schema(frame: Frame, overrides: Mapping[str, ColumnOverride] | None = 
     overrides = overrides or {}
     for name in overrides:
         if name not in frame.columns:
-            raise UnknownColumn(name, frame.columns, "named in the schema overrides")
+            known = [*frame.columns, *(left_out or {})]
+            raise UnknownColumn(name, known, "named in the schema overrides")
     if len(frame) < 2:
         plural = "row" if len(frame) == 1 else "rows"
         raise DataError(f"the table has {len(frame)} {plural}; at least 2 are needed to learn from")
-    columns, dropped = [], []
+    columns: list[Column] = []
+    dropped = [Dropped(name, reason) for name, reason in (left_out or {}).items()]
     for name, data in frame.columns.items():
         _check_text(name, [name])
         override = overrides.get(name, ColumnOverride())
@@ -60,12 +76,24 @@ def infer_schema(frame: Frame, overrides: Mapping[str, ColumnOverride] | None = 
         if not reason:
             reason = _nothing_to_learn(data)
         if not reason and override.kind is None:
-            reason = _identifier(data)
+            reason = _identifier(name, data)
         if reason:
             dropped.append(Dropped(name, reason))
         else:
             columns.append(_column(name, data, override))
     return Schema(tuple(columns), tuple(dropped))
+
+
+def folded_shares(schema: Schema, frame: Frame) -> dict[str, float]:
+    """By column with a label for rare categories, the share of all rows that it stands for."""
+    shares = {}
+    for column in schema.columns:
+        if column.other is not None:
+            data = frame[column.name]
+            known = frozenset(column.categories)
+            folded = sum(text not in known for text in as_text(data.present()))
+            shares[column.name] = folded / len(data)
+    return shares
 
 
 def _nothing_to_learn(data: ColumnData) -> str:
@@ -78,7 +106,7 @@ def _nothing_to_learn(data: ColumnData) -> str:
     return ""
 
 
-def _identifier(data: ColumnData) -> str:
+def _identifier(name: str, data: ColumnData) -> str:
     present = data.present()
     if len(present) < IDENTIFIER_ROWS:
         return ""
@@ -90,8 +118,17 @@ def _identifier(data: ColumnData) -> str:
         if distinct >= IDENTIFIER_SHARE * len(present) and distinct > MAX_CATEGORIES:
             return f"identifier: {distinct:,} of {len(present):,} values differ"
     if kind is Kind.INTEGER:
-        return _row_label(present.astype(np.int64))
+        return _row_label(present.astype(np.int64)) or _called_so(name, present)
     return ""
+
+
+def _called_so(name: str, values: NDArray[Any]) -> str:
+    """Why whole numbers identify rows, if they do: all differ, and their name says so."""
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
+    called = next((word for word in words if IDENTIFIER_WORDS.fullmatch(word)), "")
+    if not called or len(np.unique(values)) < len(values):
+        return ""
+    return f"identifier: named {called!r}, and all {len(values):,} values differ"
 
 
 def _row_label(values: NDArray[np.int64]) -> str:
@@ -234,7 +271,7 @@ def _number(
         present = present.astype(np.int64)
     values, counts = np.unique(present, return_counts=True)
     low, high = values[0].item(), values[-1].item()
-    low, high = _bounds(name, low, high, override)
+    low, high = _bounds(name, kind, low, high, override)
     masses: tuple[float | int, ...] = ()
     if len(values) > MAX_EXACT:
         often = np.argsort(-counts, kind="stable")[:MAX_POINT_MASSES]
@@ -302,27 +339,50 @@ def _point_masses(
 
 
 def _bounds(
-    name: str, low: float | int, high: float | int, override: ColumnOverride
+    name: str, kind: Kind, low: float | int, high: float | int, override: ColumnOverride
 ) -> tuple[float | int, float | int]:
     """Bounds may be widened, for what has not been seen yet, but not cut through the data."""
-    for key, bound in (("minimum", override.minimum), ("maximum", override.maximum)):
-        if bound is not None and isinstance(low, int) and not -(2**63) <= bound < 2**63:
-            raise SchemaError(f"column {name!r}: {key} {bound} in the overrides exceeds 64 bits")
-    if override.minimum is not None:
-        if override.minimum > low:
+
+    def written(value: float | int) -> str:
+        return str(np.datetime64(int(value), "us")) if kind is Kind.DATETIME else str(value)
+
+    minimum, maximum = (
+        _bound(name, kind, key, getattr(override, key)) for key in ("minimum", "maximum")
+    )
+    if minimum is not None and minimum > low:
+        raise SchemaError(
+            f"column {name!r}: minimum {written(minimum)} in the overrides is above the "
+            f"smallest value, {written(low)}"
+        )
+    if maximum is not None and maximum < high:
+        raise SchemaError(
+            f"column {name!r}: maximum {written(maximum)} in the overrides is below the "
+            f"largest value, {written(high)}"
+        )
+    number = type(low)
+    return (
+        low if minimum is None else number(minimum),
+        high if maximum is None else number(maximum),
+    )
+
+
+def _bound(
+    name: str, kind: Kind, key: str, bound: float | int | datetime | None
+) -> float | int | None:
+    """A bound that a person gave as a number of the column."""
+    if isinstance(bound, datetime):
+        if kind is not Kind.DATETIME:
             raise SchemaError(
-                f"column {name!r}: minimum {override.minimum} in the overrides is above the "
-                f"smallest value, {low}"
+                f"column {name!r}: {key} in the overrides is a date, but the column is of kind "
+                f"{kind.value}"
             )
-        low = type(low)(override.minimum)
-    if override.maximum is not None:
-        if override.maximum < high:
-            raise SchemaError(
-                f"column {name!r}: maximum {override.maximum} in the overrides is below the "
-                f"largest value, {high}"
-            )
-        high = type(high)(override.maximum)
-    return low, high
+        if bound.tzinfo is not None:
+            bound = bound.astimezone(UTC).replace(tzinfo=None)
+        return int(np.datetime64(bound, "us").astype(np.int64))
+    whole = kind is not Kind.CONTINUOUS
+    if bound is not None and whole and not -(2**63) <= bound < 2**63:
+        raise SchemaError(f"column {name!r}: {key} {bound} in the overrides exceeds 64 bits")
+    return bound
 
 
 def _decimals(values: NDArray[Any], dtype: str) -> int | None:

@@ -12,6 +12,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +28,25 @@ class ColumnOverride:
         kind: how to model it; naming one also keeps a column that looks like an identifier.
         drop: leave it out.
         nullable: whether it may be NULL.
-        minimum, maximum: wider bounds than the data's (date-times: microseconds since 1970).
+        minimum, maximum: wider bounds than the data's; of date-times a date, a date-time or
+            microseconds since 1970.
         point_masses: single values to model on their own.
         max_categories: how many categories to keep before rare ones fold.
         other: the label they fold into.
+        null_values: cells of a text file that stand for NULL besides the usual ones.
+        dates: what comes first in dates of a text file, "day_first" or "month_first".
     """
 
     kind: Kind | None = None
     drop: bool = False
     nullable: bool | None = None
-    minimum: float | int | None = None
-    maximum: float | int | None = None
+    minimum: float | int | datetime | None = None
+    maximum: float | int | datetime | None = None
     point_masses: tuple[float | int, ...] | None = None
     max_categories: int | None = None
     other: str | None = None
+    null_values: tuple[str, ...] | None = None
+    dates: str | None = None
 
 
 def load_overrides(path: Path) -> dict[str, ColumnOverride]:
@@ -77,18 +83,27 @@ def _is_number(value: Any) -> bool:
     return number and abs(value) <= sys.float_info.max
 
 
+def _is_bound(value: Any) -> bool:
+    return _is_number(value) or isinstance(value, date)
+
+
 # What a key's value must satisfy, and how a message says it.
 ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "kind": (lambda v: isinstance(v, str) and v in set(Kind), "one of " + ", ".join(Kind)),
     "drop": (lambda v: isinstance(v, bool), "true or false"),
     "nullable": (lambda v: isinstance(v, bool), "true or false"),
-    "minimum": (_is_number, "a finite number"),
-    "maximum": (_is_number, "a finite number"),
+    "minimum": (_is_bound, "a finite number, or a date"),
+    "maximum": (_is_bound, "a finite number, or a date"),
     "point_masses": (
         lambda v: isinstance(v, list) and all(map(_is_number, v)),
         "a list of finite numbers",
     ),
     "max_categories": (lambda v: type(v) is int and v >= 2, "a whole number, at least 2"),
+    "null_values": (
+        lambda v: isinstance(v, list) and all(type(each) in (str, int) for each in v),
+        "a list of texts and whole numbers, such as ['?', -999]",
+    ),
+    "dates": (lambda v: v in ("day_first", "month_first"), "day_first or month_first"),
     "other": (lambda v: isinstance(v, str) and v != "", "a label that is not empty"),
 }
 
@@ -108,7 +123,11 @@ def _override(where: str, entry: Any) -> ColumnOverride:
         is_allowed, allowed = ALLOWED[key]
         if not is_allowed(value):
             raise SchemaError(f"{where}: {key} is {shown(value)}; allowed: {allowed}")
+        if isinstance(value, date) and not isinstance(value, datetime):
+            value = datetime(value.year, value.month, value.day)
         values[key] = Kind(value) if key == "kind" else value
     if "point_masses" in values:
         values["point_masses"] = tuple(values["point_masses"])
+    if "null_values" in values:
+        values["null_values"] = tuple(map(str, values["null_values"]))
     return ColumnOverride(**values)

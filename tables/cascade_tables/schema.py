@@ -142,11 +142,21 @@ class Schema:
         except (KeyError, TypeError, ValueError) as exc:
             raise SchemaError(f"this is not a schema: {exc!r}") from exc
 
-    def describe(self) -> str:
-        """The schema as an aligned table of text."""
+    def describe(self, folded: Mapping[str, float] | None = None) -> str:
+        """The schema as an aligned table of text.
+
+        Args:
+            folded: by column, the share of rows whose category folds; where it is known.
+        """
+        folded = folded or {}
         rows = [("column", "kind", "null", "values")]
         rows += [
-            (_label(c.name), c.kind.value, "yes" if c.nullable else "", _values(c))
+            (
+                _label(c.name),
+                c.kind.value,
+                "yes" if c.nullable else "",
+                _values(c) + (f", {folded[c.name]:.1%} of rows" if folded.get(c.name) else ""),
+            )
             for c in self.columns
         ]
         widths = [max(len(row[i]) for row in rows) for i in range(3)]
@@ -158,6 +168,8 @@ class Schema:
         if self.dropped:
             lines += ["", "left out:"]
             lines += [f"  {_label(d.name)}: {d.reason}" for d in self.dropped]
+            if any(d.reason.startswith(("identifier", "row number")) for d in self.dropped):
+                lines.append("to keep one, name its kind in the file of --schema")
         return "\n".join(line.rstrip() for line in lines)
 
 

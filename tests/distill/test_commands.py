@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -84,6 +85,70 @@ class TestFit:
         assert not (tmp_path / "run").exists()
 
 
+class TestFitFiles:
+    """What is shown of files as people have them."""
+
+    def odd(self, tmp_path: Path) -> Path:
+        rng = np.random.default_rng(0)
+        path = tmp_path / "odd.csv"
+        lines = ["account_id;income;born;shop;row;salary"]
+        for i in range(400):
+            income = "?" if i % 50 == 7 else str(rng.integers(1000, 90_000))
+            born = f"{rng.integers(1, 29):02}.{rng.integers(1, 13):02}.{rng.integers(1950, 2005)}"
+            shop = f"shop{rng.integers(0, 3)}" if i % 4 else f"rare{i}"
+            salary = f"{rng.integers(1000, 9000):,}".replace(",", ".") + ",50"
+            account = rng.integers(10**9, 10**10)
+            lines.append(f"{account};{income};{born};{shop};{i};{salary}")
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+    def test_a_dry_run_says_what_was_odd_what_folds_and_what_is_left_out(
+        self, tmp_path: Path
+    ) -> None:
+        schema = tmp_path / "schema.yaml"
+        schema.write_text("columns:\n  shop: {max_categories: 10}\n")
+        result = cascade("fit", self.odd(tmp_path), "--dry-run", "--schema", schema)
+        assert result.exit_code == 0, result.output
+        for said in (
+            "rare ones as '(other)', 25.0% of rows",
+            "income: 8 of 400 cells (2 %): '?' (line 9, line 59, line 109, …)",
+            "born: dates, day first",
+            "salary: numbers, written as '1.234,5'",
+            "account_id: identifier: named 'account', and all 400 values differ",
+            "row: row number: 0 to 399, each once",
+            "to keep one, name its kind in the file of --schema",
+        ):
+            assert said in result.output
+
+    def test_standard_input_and_gzip(self, tmp_path: Path) -> None:
+        path = self.odd(tmp_path)
+        plain = cascade("fit", path, "--dry-run").output
+        packed = tmp_path / "odd.csv.gz"
+        packed.write_bytes(gzip.compress(path.read_bytes()))
+        assert cascade("fit", packed, "--dry-run").output == plain
+        piped = CliRunner().invoke(main, ["fit", "-", "--dry-run"], input=path.read_bytes())
+        assert piped.output == plain
+
+    def test_an_encoding_and_a_delimiter_are_named(self, tmp_path: Path) -> None:
+        path = tmp_path / "table.csv"
+        path.write_bytes("größe:k\n1:é\n2:b\n".encode("cp1252"))
+        refused = cascade("fit", path, "--dry-run")
+        assert refused.exit_code == 1
+        assert "line 1, byte 3 is 0xf6; --encoding names another one" in refused.output
+        options = ("--encoding", "cp1252", "--delimiter", ":")
+        result = cascade("fit", path, "--dry-run", *options)
+        assert result.exit_code == 0, result.output
+        assert "größe" in result.output
+
+    def test_a_kind_that_no_cell_fits_says_why(self, tmp_path: Path) -> None:
+        path, schema = tmp_path / "table.csv", tmp_path / "schema.yaml"
+        path.write_text("a,b\nx,1\ny,2\n")
+        schema.write_text("columns:\n  a: {kind: integer}\n")
+        result = cascade("fit", path, "--dry-run", "--schema", schema)
+        assert result.exit_code == 1
+        assert "column 'a': kind integer in the overrides" in result.output
+
+
 class TestDistill:
     def test_without_a_teacher_it_names_the_command_to_run_first(self, tmp_path: Path) -> None:
         result = cascade("distill", tmp_path / "nothing")
@@ -161,3 +226,64 @@ class TestEvaluate:
         assert result.exit_code == 1
         assert "'froud'" in result.output
         assert "fraud" in result.output
+
+
+class TestEvaluateFiles:
+    """Both files are read by the run's schema, whatever they alone would say."""
+
+    @pytest.fixture(scope="class")
+    def learnt(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """A folder with a run, and the file that it learnt from."""
+        folder = tmp_path_factory.mktemp("learnt")
+        lines = self.lines(("true", "false", "unknown"), ("1.50", "2.25", "n.a."), 300, 0)
+        (folder / "train.csv").write_text(lines)
+        fitted = cascade(
+            "fit", folder / "train.csv", "--out", folder / "run", "--steps", "2", "--threads", "1"
+        )
+        assert fitted.exit_code == 0, fitted.output
+        small = ("--steps", "2", "--rows", "1500", "--threads", "1")
+        assert cascade("distill", folder / "run", *small).exit_code == 0
+        return folder
+
+    def lines(
+        self,
+        member: tuple[str, ...],
+        ratio: tuple[str, ...],
+        rows: int,
+        seed: int,
+        refund: str = "",
+    ) -> str:
+        rng = np.random.default_rng(seed)
+        out = ["member,ratio,refund,amount"]
+        for row in range(rows):
+            known = rng.choice(["", "", "", "12.5", "7.25"]) if seed == 0 else refund * (row == 3)
+            cells = (rng.choice(member), rng.choice(ratio), known, rng.integers(1, 99))
+            out.append(",".join(map(str, cells)))
+        return "\n".join(out) + "\n"
+
+    def evaluate(self, learnt: Path, test: str, monkeypatch: pytest.MonkeyPatch) -> Result:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(learnt))
+        (learnt / "test.csv").write_text(test)
+        files = ("--train", learnt / "train.csv", "--test", learnt / "test.csv")
+        return cascade("evaluate", learnt / "run", *files, "--samples", "1", "--threads", "1")
+
+    def test_types_are_those_of_the_run(
+        self, learnt: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        test = self.lines(("true", "false"), ("1.50", "2.25"), 120, 1, refund="?")
+        result = self.evaluate(learnt, test, monkeypatch)
+        assert result.exit_code == 0, result.output
+        assert "refund: 1 of 1 cells (100 %): '?' (line 5) do not fit numbers" in result.output
+        figures = json.loads((learnt / "run" / "fidelity.json").read_text())
+        # As text both files have the same values; as booleans and numbers they had none in common,
+        # a shape error of 50 % and more.
+        assert figures["floor"]["shape_err_pct"] < 40
+
+    def test_what_does_not_fit_is_refused_with_file_column_and_lines(
+        self, learnt: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        test = self.lines(("true", "false"), ("1.50",), 60, 1).replace(",,", ",x,", 20)
+        result = self.evaluate(learnt, test, monkeypatch)
+        assert result.exit_code == 1
+        for part in ("test.csv: column 'refund' does not fit", "20 of 20 cells", "'x'", "line 2"):
+            assert part in result.output

@@ -337,6 +337,7 @@ class TestDescribe:
             "",
             "left out:",
             "  id: identifier: all 20 values differ",
+            "to keep one, name its kind in the file of --schema",
         ]
 
     def test_point_masses_are_named(self) -> None:

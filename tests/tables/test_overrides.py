@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,21 @@ class TestFile:
             "2020": ColumnOverride(drop=True),
         }
 
+    def test_how_cells_are_written(self, tmp_path: Path) -> None:
+        text = "columns:\n  a: {null_values: ['?', -999]}\n  b: {dates: day_first}\n"
+        assert load(tmp_path, text) == {
+            "a": ColumnOverride(null_values=("?", "-999")),
+            "b": ColumnOverride(dates="day_first"),
+        }
+
+    @pytest.mark.parametrize(
+        "bound", ["2024-01-01", "2024-01-01T00:00:00", "2024-01-01 02:00:00+02:00"]
+    )
+    def test_bounds_of_dates_are_dates(self, tmp_path: Path, bound: str) -> None:
+        overrides = load(tmp_path, f"columns:\n  a: {{minimum: {bound}}}\n")
+        table = frame(a=[date(2024, 2, 1), date(2024, 3, 1)])
+        assert infer_schema(table, overrides)["a"].minimum == 1_704_067_200_000_000
+
     @pytest.mark.parametrize(
         ("content", "name"), [("columns:\n", "a.yaml"), ("columns = {}", "a.toml")]
     )
@@ -114,11 +129,14 @@ class TestFile:
             ("{minimum: true}", ["minimum is True", "allowed: a finite number"]),
             ("{minimum: -.inf}", ["minimum is -inf", "allowed: a finite number"]),
             ("{maximum: .nan}", ["maximum is nan", "allowed: a finite number"]),
-            ("{maximum: 2024-01-01}", ["maximum is datetime.date", "allowed: a finite number"]),
+            ("{maximum: [2024-01-01]}", ["maximum is [datetime.date", "number, or a date"]),
             ("{maximum: 1" + "0" * 309 + "}", ["maximum is 1000", "allowed: a finite number"]),
             ("{point_masses: 0}", ["point_masses is 0", "allowed: a list of finite numbers"]),
             ("{point_masses: [0, x]}", ["[0, 'x']", "allowed: a list of finite numbers"]),
             ("{point_masses: [.inf]}", ["[inf]", "allowed: a list of finite numbers"]),
+            ("{null_values: '?'}", ["null_values is '?'", "a list of texts and whole numbers"]),
+            ("{null_values: [1.5]}", ["null_values is [1.5]", "such as ['?', -999]"]),
+            ("{dates: dmy}", ["dates is 'dmy'", "allowed: day_first or month_first"]),
             ("{max_categories: 1}", ["max_categories is 1", "a whole number, at least 2"]),
             ("{max_categories: 9.5}", ["max_categories is 9.5", "a whole number, at least 2"]),
             ("{other: 0}", ["other is 0", "allowed: a label that is not empty"]),
@@ -140,6 +158,16 @@ class TestAgainstTheData:
     @pytest.mark.parametrize(
         ("values", "override", "parts"),
         [
+            (
+                [3, 9],
+                ColumnOverride(minimum=datetime(2024, 1, 1)),
+                ["minimum in the overrides is a date", "of kind integer"],
+            ),
+            (
+                [date(2024, 2, 1), date(2024, 3, 1)],
+                ColumnOverride(minimum=datetime(2024, 2, 2)),
+                ["minimum 2024-02-02T", "above the smallest value, 2024-02-01T"],
+            ),
             ([3, 9, 5], ColumnOverride(minimum=4), ["minimum 4", "above the smallest value, 3"]),
             ([3, 9, 5], ColumnOverride(maximum=8.5), ["maximum 8.5", "below the largest value, 9"]),
             ([3, 9], ColumnOverride(maximum=2e19), ["maximum 2e+19", "64 bits"]),

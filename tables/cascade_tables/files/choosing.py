@@ -1,0 +1,208 @@
+"""What a column's cells are, decided from how often each way of writing stands in it.
+
+`Counts` is what a first look at the whole column gives; `choose` is a pure function of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from cascade_tables.files.dates import Order, read_dates, read_times
+from cascade_tables.files.forms import FALSE, OF_KIND, TRUE, Form, Type, is_null
+from cascade_tables.files.numbers import STYLES_OF, Mark, Style, read_numbers
+from cascade_tables.schema import Kind
+
+# Cells that are not written as the others count as NULL where they are no more than this share.
+ODD_SHARE = 0.05
+# A column of which more than this share can be read in a form, and not all, is worth a word.
+WORTH_A_WORD = 0.5
+
+
+@dataclass
+class Counts:
+    """How often each way of writing stands in a column; each cell counts for all that fit it.
+
+    Attributes:
+        text: cells that are not NULL in a column of text.
+        typed: cells that are not NULL in a column of anything else.
+        numbers: cells by style and affix.
+        dates: by order.
+        slashed: dates of which it cannot be seen whether day or month comes first, with slashes.
+        times, booleans: cells that are such.
+    """
+
+    text: int = 0
+    typed: int = 0
+    numbers: Counter[tuple[Style, str]] = field(default_factory=Counter)
+    dates: Counter[Order] = field(default_factory=Counter)
+    slashed: int = 0
+    times: int = 0
+    booleans: int = 0
+
+    def add(
+        self, cells: pa.Array, weights: NDArray[np.int64], null_values: tuple[str, ...] = ()
+    ) -> None:
+        """Count cells.
+
+        Args:
+            cells: distinct text [n].
+            weights: [n], how often each stands there.
+            null_values: cells that stand for NULL besides the usual ones.
+        """
+        self.text += int(weights[~is_null(cells, Type.TEXT, null_values)].sum())
+        present = ~is_null(cells, Type.REAL, null_values)
+        self.typed += int(weights[present].sum())
+        rest = pc.utf8_trim_whitespace(cells.filter(pa.array(present)))
+        weights = weights[present]
+        boolean = np.asarray(pc.is_in(rest, pa.array([*TRUE, *FALSE]))).astype(bool)
+        self.booleans += int(weights[boolean].sum())
+        # All else has a digit, and is short.
+        digits = np.asarray(pc.match_substring_regex(rest, "[0-9]")).astype(bool)
+        digits &= np.asarray(pc.utf8_length(rest)) <= 48
+        rest, weights = rest.filter(pa.array(digits)), weights[digits]
+        if not len(rest):
+            return
+        numbers = read_numbers(rest)
+        for style, affix, weight in (
+            zip(numbers.style.tolist(), numbers.affix.tolist(), weights.tolist(), strict=True)
+            if (numbers.affix != "").any()
+            else _by_style(numbers.style, weights)
+        ):
+            if style:
+                self.numbers[Style(style), affix] += weight
+        others = numbers.style == Style.NONE
+        if others.any():
+            self._add_dates(rest.filter(pa.array(others)), weights[others])
+
+    def _add_dates(self, cells: pa.Array, weights: NDArray[np.int64]) -> None:
+        fits = {order: read_dates(cells, order)[1] for order in Order}
+        for order, mask in fits.items():
+            self.dates[order] += int(weights[mask].sum())
+        slash = np.asarray(pc.match_substring(cells, "/")).astype(bool)
+        self.slashed += int(weights[fits[Order.MONTH_FIRST] & slash].sum())
+        self.times += int(weights[read_times(cells)[1]].sum())
+
+    @property
+    def padded(self) -> int:
+        """Numbers that begin with zeros."""
+        return sum(n for (style, _), n in self.numbers.items() if style is Style.PADDED)
+
+
+def _by_style(
+    style: NDArray[np.int8], weights: NDArray[np.int64]
+) -> Iterator[tuple[int, str, int]]:
+    sums = np.bincount(style, weights, minlength=len(Style)).astype(int).tolist()
+    return ((each, "", n) for each, n in enumerate(sums) if n)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a column's cells are.
+
+    Attributes:
+        form: how they are read.
+        odd: cells that are not written so, and count as NULL.
+        present: cells that are not NULL in this form, the odd ones too.
+        nearly: the form that most cells of a column of text have, where that is worth a word.
+        unlike: cells that do not have it.
+        ambiguous: the column holds dates of which none shows whether its day or month is first.
+    """
+
+    form: Form
+    odd: int
+    present: int
+    nearly: Form | None = None
+    unlike: int = 0
+    ambiguous: bool = False
+
+
+def choose(
+    counts: Counts,
+    kind: Kind | None = None,
+    order: Order | None = None,
+    null_values: tuple[str, ...] = (),
+    commas_are_decimal: bool = False,
+    odd_share: float = ODD_SHARE,
+) -> Choice | None:
+    """Decide what a column's cells are.
+
+    A column has the form that most cells fit, if all others are few; else it is text.
+    Numbers of which some begin with zeros are codes, and so text.
+
+    Args:
+        counts: of the whole column.
+        kind: what a person says the column is; then the form is one of that kind's, whatever the
+            share of cells that do not fit it.
+        order: what a person says comes first in its dates.
+        null_values: cells that stand for NULL besides the usual ones.
+        commas_are_decimal: what "1,234" is where no other cell of the column says.
+        odd_share: how many cells are few, as a share of those that are not NULL.
+
+    Returns:
+        None: a kind is asked for that no cell fits.
+    """
+    text = Form(Type.TEXT, null_values=null_values)
+    found = [
+        (form, fits)
+        for form, fits in _candidates(counts, kind is not None, order, commas_are_decimal)
+        if fits and (kind is None or form.type in OF_KIND[kind])
+    ]
+    if kind is Kind.CATEGORICAL or (not found and (kind is None or counts.typed == 0)):
+        return Choice(text, 0, counts.text)
+    if not found:
+        return None
+    # Of those that fit as many cells, the first, which is the simplest.
+    form, fits = max(found, key=lambda pair: pair[1])
+    odd = counts.typed - fits
+    form = Form(form.type, form.mark, form.affix, form.padded, form.order, null_values)
+    codes = kind is None and form.type in (Type.WHOLE, Type.REAL) and counts.padded > 0
+    if codes or (kind is None and odd > odd_share * counts.typed):
+        if fits < WORTH_A_WORD * counts.typed:
+            return Choice(text, 0, counts.text)
+        return Choice(text, 0, counts.text, form, odd)
+    ambiguous = (
+        form.type is Type.DATE
+        and order is None
+        and form.order is not Order.YEAR_FIRST
+        and counts.dates[Order.DAY_FIRST] == counts.dates[Order.MONTH_FIRST]
+    )
+    return Choice(form, odd, counts.typed, ambiguous=ambiguous)
+
+
+def _candidates(
+    counts: Counts, padded: bool, order: Order | None, commas_are_decimal: bool
+) -> Iterator[tuple[Form, int]]:
+    """Forms, simplest first, and how many cells each fits."""
+    yield Form(Type.BOOLEAN), counts.booleans
+    marks = list(Mark)
+    if commas_are_decimal:
+        marks.sort(key=lambda mark: mark.decimal == "." and mark is not Mark.POINT)
+    affixes = dict.fromkeys(["", *(affix for _, affix in counts.numbers)])
+    for affix in affixes:
+        for mark in marks:
+            whole, real = (
+                sum(counts.numbers[style, each] for style in styles for each in {"", affix})
+                for styles in STYLES_OF[mark]
+            )
+            zeros = sum(counts.numbers[Style.PADDED, each] for each in {"", affix}) * padded
+            type_ = Type.REAL if real else Type.WHOLE
+            yield Form(type_, mark, affix, padded=bool(zeros)), whole + real + zeros
+    yield from (
+        (Form(Type.DATE, order=each), counts.dates[each]) for each in _orders(counts, order)
+    )
+    yield Form(Type.TIME), counts.times
+
+
+def _orders(counts: Counts, order: Order | None) -> tuple[Order, ...]:
+    if order is not None:
+        return (order,)
+    last = (Order.DAY_FIRST, Order.MONTH_FIRST)
+    # As Americans write it, who are most of those that write slashes.
+    return (Order.YEAR_FIRST, *(reversed(last) if counts.slashed else last))

@@ -1,0 +1,283 @@
+"""CSV files, in blocks: a first look that counts, and a second that converts.
+
+pyarrow cuts lines into cells; see docs/adr/0014 for why it and no other. It reads on where a quote
+is missing or text follows one, and does not know lines: where it fails, or quotes look wrong,
+Python's own reader goes through the file and says the line.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+from numpy.typing import NDArray
+
+from cascade_tables.errors import DataError
+from cascade_tables.files.choosing import Counts
+from cascade_tables.files.dialect import Dialect
+from cascade_tables.files.findings import NAMED
+from cascade_tables.files.forms import NUMPY_TYPES, Form, Type, convert
+from cascade_tables.files.opening import Source
+from cascade_tables.frame import ColumnData
+
+# Bytes of a file that are text in memory at once; a line may be as long.
+BLOCK = 8 << 20
+# Distinct texts of a column that are looked up, so that those which repeat are kept once.
+INTERNED = 200_000
+
+
+@dataclass(frozen=True)
+class CsvFile:
+    """A CSV file whose columns are known."""
+
+    source: Source
+    dialect: Dialect
+
+    def blocks(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Cells of some columns as text, in order.
+
+        Raises:
+            DataError: a line has too few fields or too many, a quote is not closed, or bytes are no
+                text in the file's encoding; names the line.
+        """
+        dialect = self.dialect
+        with self.source.open() as file:
+            watched = _Watched(file, dialect.delimiter)
+            try:
+                yield from pa.csv.open_csv(
+                    watched,
+                    pa.csv.ReadOptions(
+                        use_threads=False,
+                        block_size=BLOCK,
+                        column_names=dialect.names,
+                        skip_rows=dialect.blank_lines,
+                        skip_rows_after_names=1,
+                        encoding="utf-8" if self.source.is_utf8 else self.source.encoding,
+                    ),
+                    pa.csv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True),
+                    pa.csv.ConvertOptions(
+                        column_types=dict.fromkeys(dialect.names, pa.string()),
+                        strings_can_be_null=False,
+                        include_columns=list(names),
+                    ),
+                )
+            except pa.ArrowInvalid as exc:
+                self._check()
+                if "UTF8" in str(exc):
+                    raise self.source.not_text(exc) from exc
+                if "straddling" in str(exc) or "block" in str(exc):
+                    raise DataError(
+                        f"{self.source.name}: a line is longer than {BLOCK:,} bytes"
+                    ) from exc
+                raise DataError(f"{self.source.name}: {exc}") from exc
+            except UnicodeError as exc:
+                raise self.source.not_text(exc) from exc
+            if watched.is_doubtful:
+                self._check()
+
+    def _check(self) -> None:
+        """Go through the file line by line.
+
+        Raises:
+            DataError: names the first line that does not fit.
+        """
+        wanted = len(self.dialect.names)
+        name = self.source.name
+        with self.source.text() as text:
+            reader = csv.reader(text, delimiter=self.dialect.delimiter, strict=True)
+            try:
+                for row in reader:
+                    if row and len(row) != wanted:
+                        raise DataError(
+                            f"{name}, line {reader.line_num}: {_counted(len(row), 'field')}, "
+                            f"but the header names {_counted(wanted, 'column')}"
+                        )
+            except csv.Error as exc:
+                if "field limit" in str(exc):  # a cell that only pyarrow's reader takes
+                    return
+                raise DataError(f"{name}, line {reader.line_num}: {exc}") from exc
+
+    def lines(self, rows: Sequence[int]) -> dict[int, int]:
+        """The lines at which rows begin, as an editor counts; of ascending rows, the first 0."""
+        wanted, found = set(rows), {}
+        if not wanted:
+            return {}
+        with self.source.text() as text:
+            reader = csv.reader(text, delimiter=self.dialect.delimiter)
+            row, line, last = -1, 1, max(wanted)  # the header is row -1
+            try:
+                for record in reader:
+                    if record:
+                        if row in wanted:
+                            found[row] = line
+                        row += 1
+                    if row > last:
+                        break
+                    line = reader.line_num + 1
+            except csv.Error:  # a cell that is longer than Python's reader takes
+                pass
+        return found
+
+
+class _Watched(io.RawIOBase):
+    """A file of whose quotes it is noticed, while it is read, that they may be wrong."""
+
+    def __init__(self, file: BinaryIO, delimiter: str) -> None:
+        super().__init__()
+        self._file = file
+        around = re.escape(delimiter.encode()) + rb'\r\n"'
+        # A quote that neither begins a cell nor ends one.
+        self._stray = re.compile(rb"[^" + around + rb']"[^' + around + rb"]")
+        self._quotes, self._strays, self._rest = 0, False, b""
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether a quote is not closed, or text follows one; or so it seems, since text may have
+        quotes that mean nothing."""
+        return self._strays or self._quotes % 2 == 1
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        content = self._file.read(size)
+        quotes = content.count(b'"')
+        if quotes and not self._strays:
+            single = (self._rest + content).replace(b'""', b"")
+            self._strays = self._stray.search(single) is not None
+        self._quotes, self._rest = self._quotes + quotes, content[-2:]
+        return content
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+@dataclass
+class Look:
+    """What a first look at files gives: counts by column, and rows by file."""
+
+    counts: dict[str, Counts]
+    rows: list[int] = field(default_factory=list)
+
+
+def look(files: Sequence[CsvFile], null_values: Mapping[str, tuple[str, ...]]) -> Look:
+    """Count how the cells of some columns are written.
+
+    Args:
+        files: of equal columns.
+        null_values: by column that is to be counted, what stands for NULL besides the usual.
+
+    Raises:
+        DataError: see `CsvFile.blocks`; or there are no rows.
+    """
+    found = Look({name: Counts() for name in null_values})
+    for file in files:
+        rows = 0
+        for block in file.blocks(list(null_values) or file.dialect.names[:1]):
+            rows += block.num_rows
+            for name, also_null in null_values.items():
+                cells = block.column(name).dictionary_encode()
+                weights = np.bincount(np.asarray(cells.indices), minlength=len(cells.dictionary))
+                found.counts[name].add(cells.dictionary, weights, also_null)
+        if not rows:
+            raise DataError(f"{file.source.name} has a header but no rows")
+        found.rows.append(rows)
+    return found
+
+
+@dataclass
+class Noticed:
+    """Cells of a column that do not fit a form: how many, and the first of them.
+
+    Attributes:
+        count: all of them.
+        cells: file, row and text of the first.
+    """
+
+    count: int = 0
+    cells: list[tuple[int, int, str]] = field(default_factory=list)
+
+    def add(self, file: int, row: int, cells: pa.Array, odd: NDArray[np.bool_]) -> None:
+        """More cells of a file, from a row on; `odd` [n] of them do not fit."""
+        self.count += int(odd.sum())
+        for at in np.flatnonzero(odd)[: NAMED - len(self.cells)].tolist():
+            self.cells.append((file, row + at, cells[at].as_py()))
+
+
+class _Filled:
+    """A column that is being read."""
+
+    def __init__(self, form: Form, nearly: Form | None, rows: int) -> None:
+        self.form, self.nearly = form, nearly
+        self.values = np.empty(rows, NUMPY_TYPES[form.type])
+        self.null = np.empty(rows, bool)
+        self.noticed = Noticed()
+        self._texts: dict[str, str] = {}
+
+    def put(self, begin: int, file: int, row: int, cells: pa.Array) -> None:
+        """A block's cells, to rows from `begin` on; in the file, from `row` on."""
+        encoded = cells.dictionary_encode()
+        index, distinct = np.asarray(encoded.indices), encoded.dictionary
+        read = convert(self.form, distinct)
+        part = slice(begin, begin + len(cells))
+        self.values[part] = self._shared(read.values)[index]
+        self.null[part] = (read.null | read.odd)[index]
+        odd = read.odd if self.nearly is None else convert(self.nearly, distinct).odd
+        if odd.any():
+            self.noticed.add(file, row, cells, odd[index])
+
+    def _shared(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Texts that repeat from block to block, as one object each."""
+        if self.form.type is Type.TEXT and len(self._texts) < INTERNED:
+            texts = self._texts
+            values[:] = [texts.setdefault(text, text) for text in values.tolist()]
+        return values
+
+    def column(self) -> ColumnData:
+        """All of it."""
+        values, null = self.values, self.null
+        if self.form.type is not Type.TEXT:
+            values[null] = np.zeros(1, values.dtype)[0]
+        if self.form.type is Type.TIME and bool((values == np.floor(values)).all()):
+            values = values.astype(np.int64)
+        return ColumnData(values, null)
+
+
+def load(
+    files: Sequence[CsvFile],
+    rows: Sequence[int],
+    forms: Mapping[str, Form],
+    nearly: Mapping[str, Form],
+) -> tuple[dict[str, ColumnData], dict[str, Noticed]]:
+    """Read columns in their forms.
+
+    Args:
+        files: of equal columns.
+        rows: of each.
+        forms: by column that is to be read.
+        nearly: forms of text columns of which it is to be said which cells do not fit them.
+
+    Returns:
+        The columns, NULL where a cell does not fit its form; and what does not fit.
+    """
+    filled = {name: _Filled(form, nearly.get(name), sum(rows)) for name, form in forms.items()}
+    begin = 0
+    for number, file in enumerate(files):
+        row = 0
+        for block in file.blocks(list(forms)):
+            for name, column in filled.items():
+                column.put(begin, number, row, block.column(name))
+            row += block.num_rows
+            begin += block.num_rows
+    return (
+        {name: column.column() for name, column in filled.items()},
+        {name: column.noticed for name, column in filled.items()},
+    )

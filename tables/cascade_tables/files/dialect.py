@@ -1,0 +1,120 @@
+"""What separates a file's columns, and what they are called.
+
+Sniffers of libraries guess until something fits: of a file with one short line, or one whose text
+has commas, they make a table of another shape without a word. Here the header decides which
+delimiters are possible, and the lines below it which of them it is; a line that does not fit then
+is an error with its number.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from cascade_tables.errors import DataError, listing, shown
+from cascade_tables.files.opening import Source
+from cascade_tables.frame import check_unique
+
+DELIMITERS = (",", ";", "\t", "|")
+LOOKED_AT = 200
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a file's lines become rows.
+
+    Attributes:
+        delimiter: what separates columns.
+        names: of the columns; those without one are called by their place.
+        nameless: names that were made so.
+        blank_lines: above the header.
+    """
+
+    delimiter: str
+    names: tuple[str, ...]
+    nameless: tuple[str, ...]
+    blank_lines: int = 0
+
+
+def dialect_of(source: Source, delimiter: str | None = None) -> Dialect:
+    """Look at a file's beginning.
+
+    Args:
+        source: the file.
+        delimiter: what separates its columns; None: what suits its header and the lines below it.
+
+    Raises:
+        DataError: it is empty, has no text in its encoding, or two columns share a name.
+    """
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
+        raise DataError(f"{shown(delimiter)} cannot separate columns; allowed: one character")
+    chosen = delimiter or max(DELIMITERS, key=lambda each: _suits(source, each))
+    blank_lines, header = 0, None
+    for record in _records(source, chosen):
+        if record:
+            header = record
+            break
+        blank_lines += 1
+    if header is None:
+        raise DataError(f"{source.name} is empty; expected a header line and rows")
+    if any("\0" in name for name in header):
+        raise source.not_text(ValueError("its first line has zero bytes"))
+    names, nameless = _named(source, header)
+    check_unique(names, f"{source.name}: ")
+    return Dialect(chosen, names, nameless, blank_lines)
+
+
+def _suits(source: Source, delimiter: str) -> tuple[float, int]:
+    """The share of the first lines that have as many fields as the header, and how many."""
+    rows = filter(None, _records(source, delimiter))
+    lengths = [len(row) for row in islice(rows, LOOKED_AT)]
+    if not lengths or lengths[0] < 2:
+        return (0.0, 0)
+    # One line in two may be wrong: that is for whoever reads it to say.
+    share = sum(length == lengths[0] for length in lengths) / len(lengths)
+    return (share, lengths[0])
+
+
+def _records(source: Source, delimiter: str) -> Iterator[list[str]]:
+    """Lines of a file as lists of fields, as far as they are well-formed; blank lines as none."""
+    with source.text() as text:
+        try:
+            yield from csv.reader(text, delimiter=delimiter)
+        except csv.Error:
+            return
+
+
+def _named(source: Source, header: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of all columns, and those that had none."""
+    taken, names, made = set(header), [], []
+    for place, name in enumerate(header, start=1):
+        if not name.strip():
+            name = f"column_{place}"
+            while name in taken:
+                name += "_"
+            made.append(name)
+        names.append(name)
+    if len(made) == len(header):
+        raise DataError(
+            f"{source.name}: none of its {len(header)} columns has a name; the first line must be "
+            "a header"
+        )
+    return tuple(names), tuple(made)
+
+
+def same_columns(first: Source, dialect: Dialect, other: Source, found: Dialect) -> None:
+    """Refuse a file whose columns are not those of another, in whatever order.
+
+    Raises:
+        DataError: names those that are missing and those that are too many.
+    """
+    missing = [name for name in dialect.names if name not in set(found.names)]
+    extra = [name for name in found.names if name not in set(dialect.names)]
+    if missing or extra:
+        parts = [f"lacks {listing(map(shown, missing))}"] * bool(missing)
+        parts += [f"has {listing(map(shown, extra))} besides"] * bool(extra)
+        raise DataError(
+            f"{other.name} does not have the columns of {first.name}: it {' and '.join(parts)}"
+        )

@@ -1,0 +1,296 @@
+"""Read tables from files: CSV, gzipped or from standard input, and Parquet.
+
+- `read_table`: the rows of one file that a program knows; nothing is left out, no cell is lost.
+- `read_files`: what a person has, of which most is to be learnt from; says what was odd.
+- `read_by_schema`: another file of a table whose schema is known, such as held-out rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cascade_tables.errors import DataError, SchemaError, listing, shown
+from cascade_tables.files.by_schema import fitted, kind_to_read
+from cascade_tables.files.choosing import ODD_SHARE, Choice, choose
+from cascade_tables.files.csv_files import CsvFile, Noticed, load, look
+from cascade_tables.files.dates import Order
+from cascade_tables.files.dialect import dialect_of, same_columns
+from cascade_tables.files.findings import Findings, Misfits, misfits_of
+from cascade_tables.files.forms import Form, Type
+from cascade_tables.files.opening import STDIN, Source, is_parquet, source_of
+from cascade_tables.files.parquet_files import read_parquet, together
+from cascade_tables.files.table import Table
+from cascade_tables.frame import Frame
+from cascade_tables.overrides import ColumnOverride
+from cascade_tables.schema import Schema
+
+CSV_SUFFIXES, PARQUET_SUFFIXES = (".csv", ".tsv", ".txt"), (".parquet", ".pq")
+
+
+def read_table(path: Path) -> Frame:
+    """Read a CSV file (.csv, .tsv, .txt, or with .gz), a Parquet file (.parquet, .pq), or a folder
+    of Parquet files of one such name.
+
+    A column has another type than text where all its cells can be read so.
+
+    Raises:
+        DataError: it cannot be read as a table; names the file and, for CSV, the line.
+    """
+    source = _source(path, None)
+    if source is None:
+        frame, unreadable = read_parquet(path)
+        if unreadable:
+            raise DataError(f"{path}: {listing(unreadable.values())}")
+        return frame
+    return _read_csv([source], {}, None, odd_share=0.0).frame
+
+
+def read_files(
+    paths: Sequence[Path],
+    overrides: Mapping[str, ColumnOverride] | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+) -> Table:
+    """Read files as people have them; several are one table, one below the other.
+
+    Cells that are not written as their column's others are count as NULL where they are few
+    (`ODD_SHARE`), or where the overrides name a kind; else the column is text. Columns that cannot
+    be read, or that the overrides drop, are left out. The findings name all of this.
+
+    Args:
+        paths: files of equal columns; "-" is standard input.
+        overrides: by column, what to decide otherwise; "" is the one that has no name.
+        encoding: of text files; None: what their byte-order mark says, else UTF-8.
+        delimiter: of text files; None: what their first lines say.
+
+    Raises:
+        DataError: a file cannot be read as a table; names it and, for CSV, the line.
+        SchemaError: an override names a kind that no cell of its column fits.
+    """
+    overrides = overrides or {}
+    sources = [_source(path, encoding) for path in paths]
+    text = [source for source in sources if source is not None]
+    if not text:
+        return _parquet_table(paths, overrides)
+    if len(text) < len(sources):
+        raise DataError("CSV and Parquet files cannot be one table; name files of one kind")
+    return _read_csv(text, overrides, delimiter, ODD_SHARE)
+
+
+def read_by_schema(
+    path: Path,
+    schema: Schema,
+    forms: Mapping[str, Form],
+    encoding: str | None = None,
+    delimiter: str | None = None,
+) -> Table:
+    """Read another file of a table: its columns have the types of the schema, whatever is in them.
+
+    Columns that the schema does not have are left aside. Cells that do not fit count as NULL where
+    they are few, and are named.
+
+    Args:
+        path: the file; "-" is standard input.
+        schema: of the table.
+        forms: how cells were written in the file that the schema is of; see `Findings`.
+        encoding, delimiter: see `read_files`.
+
+    Raises:
+        DataError: it cannot be read, lacks a column, or more than a few cells of one do not fit.
+    """
+    source = _source(path, encoding)
+    if source is None:
+        frame, _ = read_parquet(path)
+        table = Table(frame)
+    else:
+        file = CsvFile(source, dialect_of(source, delimiter))
+        names = [name for name in schema.names if name in file.dialect.names]
+        asked = {
+            name: ColumnOverride(kind=kind_to_read(schema[name]))
+            for name in names
+            if name not in forms
+        }
+        table = _load(
+            [file], names, asked, {name: forms[name] for name in names if name in forms}, 1.0
+        )
+    called = source.name if source is not None else str(path)
+    return fitted(table, schema, called)
+
+
+def _source(path: Path, encoding: str | None) -> Source | None:
+    """A text file; None: it is Parquet.
+
+    Raises:
+        DataError: it is neither, or is not there.
+    """
+    if str(path) != STDIN:
+        if not path.exists():
+            raise DataError(f"{path} does not exist")
+        suffixes = [suffix.lower() for suffix in path.suffixes]
+        last = next((s for s in reversed(suffixes) if s != ".gz"), "")
+        if last in PARQUET_SUFFIXES:
+            return None
+        if last not in CSV_SUFFIXES:
+            raise DataError(
+                f"{path}: cannot tell what this is; allowed: {', '.join(CSV_SUFFIXES)}, each also "
+                f"with .gz, {', '.join(PARQUET_SUFFIXES)}"
+            )
+    source = source_of(path, encoding)
+    if is_parquet(source):
+        raise DataError(f"{source.name} is a Parquet file; call it .parquet")
+    return source
+
+
+def _parquet_table(paths: Sequence[Path], overrides: Mapping[str, ColumnOverride]) -> Table:
+    frame, unreadable = together(paths)
+    dropped = {
+        name: "asked for in the overrides"
+        for name in unreadable
+        if overrides.get(name, ColumnOverride()).drop
+    }
+    left = {name: override for name, override in overrides.items() if name not in unreadable}
+    for name, override in left.items():
+        if override.null_values or override.dates:
+            raise SchemaError(
+                f"column {name!r}: null_values and dates in the overrides are for files of text; "
+                "Parquet files have types"
+            )
+    return Table(frame, Findings(left_out={**unreadable, **dropped}), left)
+
+
+def _read_csv(
+    sources: Sequence[Source],
+    overrides: Mapping[str, ColumnOverride],
+    delimiter: str | None,
+    odd_share: float,
+) -> Table:
+    files = [CsvFile(source, dialect_of(source, delimiter)) for source in sources]
+    first = files[0]
+    for file in files[1:]:
+        same_columns(first.source, first.dialect, file.source, file.dialect)
+    nameless = first.dialect.nameless
+    if "" in overrides and nameless:
+        if len(nameless) > 1:
+            raise SchemaError(
+                f"{len(nameless)} columns have no name; the overrides may call them "
+                f"{listing(map(shown, nameless))}"
+            )
+        overrides = {nameless[0] if name == "" else name: o for name, o in overrides.items()}
+    dropped = {
+        name: "asked for in the overrides"
+        for name in first.dialect.names
+        if overrides.get(name, ColumnOverride()).drop
+    }
+    names = [name for name in first.dialect.names if name not in dropped]
+    table = _load(files, names, overrides, {}, odd_share)
+    findings = table.findings
+    notes = [f"{name}: the column has no name in {first.source.name}" for name in nameless]
+    return replace(
+        table,
+        findings=replace(findings, left_out=dropped, notes=(*notes, *findings.notes)),
+        overrides={name: each for name, each in overrides.items() if name not in dropped},
+    )
+
+
+def _load(
+    files: Sequence[CsvFile],
+    names: Sequence[str],
+    overrides: Mapping[str, ColumnOverride],
+    known: Mapping[str, Form],
+    odd_share: float,
+) -> Table:
+    """Columns in the forms that are known, or that suit them."""
+    nothing = ColumnOverride()
+    asked = {name: overrides.get(name, nothing) for name in names if name not in known}
+    seen = look(files, {name: override.null_values or () for name, override in asked.items()})
+    choices: dict[str, Choice] = {}
+    for name, override in asked.items():
+        choice = choose(
+            seen.counts[name],
+            override.kind,
+            Order(override.dates) if override.dates else None,
+            override.null_values or (),
+            commas_are_decimal=files[0].dialect.delimiter == ";",
+            odd_share=odd_share,
+        )
+        if choice is None:
+            raise SchemaError(
+                f"column {name!r}: kind {override.kind} in the overrides, but none of its "
+                f"{seen.counts[name].typed:,} cells in {files[0].source.name} can be read so"
+            )
+        if override.dates and choice.form.type is not Type.DATE:
+            raise SchemaError(
+                f"column {name!r}: dates in the overrides has no effect on {choice.form.describe()}"
+            )
+        choices[name] = choice
+    forms = {name: known[name] if name in known else choices[name].form for name in names}
+    nearly = {name: c.nearly for name, c in choices.items() if c.nearly is not None}
+    columns, noticed = load(files, seen.rows, forms, nearly)
+    places = _places(files, noticed)
+
+    def misfits(name: str, form: Form, present: int) -> Misfits:
+        found = noticed[name]
+        cells = [cell for _, _, cell in found.cells]
+        return misfits_of(name, form, found.count, present, cells, places[name])
+
+    odd = [
+        misfits(
+            name,
+            forms[name],
+            choices[name].present
+            if name in choices
+            else int((~columns[name].null).sum()) + noticed[name].count,
+        )
+        for name in names
+        if noticed[name].count and name not in nearly
+    ]
+    as_text = [misfits(name, form, seen.counts[name].typed) for name, form in nearly.items()]
+    notes = [
+        f"{name}: nothing shows whether days or months come first; read as "
+        f"{choice.form.order.describe()}, which dates: day_first or dates: month_first in the file "
+        "of --schema decides"
+        for name, choice in choices.items()
+        if choice.ambiguous
+    ]
+    rows = seen.rows
+    return Table(
+        Frame(columns),
+        Findings(forms, tuple(odd), tuple(as_text), notes=tuple(notes)),
+        places=lambda wanted: _lines_of(files, _split(rows, wanted)),
+    )
+
+
+def _split(rows: Sequence[int], wanted: Sequence[int]) -> list[tuple[int, int]]:
+    """Rows of all files together as pairs of file and row."""
+    out = []
+    for row in wanted:
+        file = 0
+        while row >= rows[file]:
+            row -= rows[file]
+            file += 1
+        out.append((file, row))
+    return out
+
+
+def _places(files: Sequence[CsvFile], noticed: Mapping[str, Noticed]) -> dict[str, list[str]]:
+    """Where the odd cells are, each file read once."""
+    pairs = [(file, row) for found in noticed.values() for file, row, _ in found.cells]
+    where = dict(zip(pairs, _lines_of(files, pairs), strict=True))
+    return {
+        name: [where[file, row] for file, row, _ in found.cells] for name, found in noticed.items()
+    }
+
+
+def _lines_of(files: Sequence[CsvFile], pairs: Sequence[tuple[int, int]]) -> list[str]:
+    lines = {
+        number: file.lines([row for each, row in pairs if each == number])
+        for number, file in enumerate(files)
+    }
+    out = []
+    for file, row in pairs:
+        line = lines[file].get(row)
+        place = f"line {line:,}" if line is not None else f"row {row + 1:,}"
+        out.append(f"{files[file].source.name}, {place}" if len(files) > 1 else place)
+    return out
