@@ -15,14 +15,16 @@ from cascade_tables import CascadeTablesError, infer_schema, load_overrides, rea
 from cascade_tables.releases.triton_files import TritonRuntime
 from rich.console import Console
 
-from cascade_distill import pipeline
+from cascade_distill import pipeline, recipes
 from cascade_distill.errors import DistillError
+from cascade_distill.fidelity.memorisation import beyond_floor
 from cascade_distill.progress import bar
 from cascade_distill.run import Run
 from cascade_distill.tracking import Tracker
 
 EXISTING = click.Path(exists=True, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
+MINUTES = click.FloatRange(min=0, min_open=True)
 
 
 def _friendly(command: Callable[..., None]) -> Callable[..., None]:
@@ -48,56 +50,94 @@ def _threads(threads: int | None) -> int:
 @click.argument("table", type=EXISTING)
 @click.option("--out", type=FOLDER, help="Run folder; runs/TABLE by default.")
 @click.option("--schema", "overrides", type=EXISTING, help="YAML or TOML with schema overrides.")
-@click.option("--steps", type=click.IntRange(1), help="Training steps of 1,024 rows.")
+@click.option(
+    "--validation",
+    type=EXISTING,
+    help="Rows that tell when training should end; some of TABLE's by default.",
+)
+@click.option(
+    "--steps", type=click.IntRange(1), help="Training steps at most; by the table's size."
+)
+@click.option("--minutes", type=MINUTES, help="Minutes of training at most.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores by default.")
-@click.option("--dry-run", is_flag=True, help="Show the schema and stop.")
+@click.option("--dry-run", is_flag=True, help="Show the schema and what would be trained; stop.")
 @_friendly
 def fit(
     table: Path,
     out: Path | None,
     overrides: Path | None,
+    validation: Path | None,
     steps: int | None,
+    minutes: float | None,
     seed: int,
     threads: int | None,
     dry_run: bool,
 ) -> None:
     """Learn a teacher from TABLE, a CSV or Parquet file.
 
-    Infers the schema, shows it, encodes the rows and trains a masked diffusion on them. Ctrl-C
-    saves; the same command resumes.
+    Infers the schema, shows it, encodes the rows and trains a masked diffusion on them, as large
+    and as long as the table's rows and columns say. Some rows are held out: training ends when it
+    no longer makes them likelier, and its best state is kept. Ctrl-C saves; the same command
+    resumes.
 
     \b
     Example:
       cascade fit payments.csv --schema payments.yaml --out runs/payments
+      cascade fit payments.csv --validation next_month.csv --minutes 10
     """
     console = Console()
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     frame = read_table(table)
     schema = infer_schema(frame, load_overrides(overrides) if overrides else None)
-    console.print(schema.describe(), markup=False, highlight=False, soft_wrap=True)
+    others = None if validation is None else read_table(validation)
+    say(schema.describe())
+    rows, columns = len(frame), len(schema.columns)
+    held_out = recipes.rows_to_hold_out(rows)
+    if others is not None:
+        held_out = min(len(others), recipes.MOST_HELD_OUT)
+    learnt = rows if others is not None else rows - held_out
+    recipe = recipes.teacher_recipe(learnt, columns, held_out=held_out > 0)
+    train = replace(recipe.train, seed=seed, steps=steps or recipe.train.steps)
+    recipe = replace(recipe, train=train)
+    for warning in recipes.warnings(rows, columns):
+        say(f"warning: {warning}")
     if dry_run:
+        say(recipes.described(recipe, learnt, columns, held_out))
         return
     run = Run(out or Path("runs") / table.stem)
-    _threads(threads)
-    recipe = pipeline.TeacherRecipe()
-    train = replace(recipe.train, seed=seed, steps=steps or recipe.train.steps)
-    pipeline.prepare(run, schema, frame, source=table.name)
+    workers = _threads(threads)
+    left_out = pipeline.prepare(run, schema, frame, table.name, seed, others)
+    if left_out:
+        say(f"warning: {left_out:,} rows of {validation} have values that {table.name} lacks")
+    if minutes is not None:
+        recipe = pipeline.bounded(run, recipe, minutes)
+    say(recipes.described(recipe, learnt, columns, held_out - left_out))
+    if not run.path("teacher.checkpoint.safetensors").exists():
+        fitting = recipe.train.steps * pipeline.pace(run, recipe)
+        student = recipes.student_recipe(learnt, columns)
+        distilling = pipeline.distilling_seconds(run, recipe, student, workers)
+        say(
+            f"fit takes {recipes.duration(fitting)} at most, cascade distill "
+            f"{recipes.duration(distilling)} after it"
+        )
     tracker = Tracker(run, "fit")
-    recipe = replace(recipe, train=train)
-    tracker.parameters(
-        **asdict(recipe), table=table.name, rows=len(frame), schema=schema.fingerprint
-    )
+    tracker.parameters(**asdict(recipe), table=table.name, rows=rows, schema=schema.fingerprint)
     with bar("teacher", "steps", console) as progress:
-        pipeline.fit_teacher(run, recipe, tracker.losses(progress))
+        outcome = pipeline.fit_teacher(run, recipe, tracker.losses(progress))
     tracker.artefact(run.path("codec.json"))
     tracker.done()
+    say(outcome.described())
     console.print(f"teacher in {run.folder}; next: cascade distill {run.folder}")
 
 
 @click.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--steps", type=click.IntRange(1), help="Training steps of 1,024 rows.")
-@click.option("--rows", type=click.IntRange(1), help="Teacher rows to learn from.")
+@click.option("--steps", type=click.IntRange(1), help="Training steps; by the table's size.")
+@click.option("--rows", type=click.IntRange(1), help="Teacher rows to learn from; likewise.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores by default.")
 @_friendly
@@ -115,7 +155,7 @@ def distill(
     console = Console()
     run = Run(folder)
     workers = _threads(threads)
-    recipe = pipeline.StudentRecipe()
+    recipe = recipes.student_recipe(*pipeline.learnt_size(run))
     train = replace(recipe.train, seed=seed, steps=steps or recipe.train.steps)
     recipe = replace(recipe, train=train, rows=rows or recipe.rows)
     tracker = Tracker(run, "distill")
@@ -131,7 +171,12 @@ def distill(
 @click.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--train", "train_file", type=EXISTING, required=True, help="The table learnt from.")
-@click.option("--test", "test_file", type=EXISTING, required=True, help="Real rows held out.")
+@click.option(
+    "--test",
+    "test_file",
+    type=EXISTING,
+    help="Other real rows; those of the table that fit held out by default.",
+)
 @click.option("--target", help="Column to predict for mle_auc.")
 @click.option("--samples", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores by default.")
@@ -139,7 +184,7 @@ def distill(
 def evaluate(
     folder: Path,
     train_file: Path,
-    test_file: Path,
+    test_file: Path | None,
     target: str | None,
     samples: int,
     threads: int | None,
@@ -147,27 +192,34 @@ def evaluate(
     """Measure how close the rows of run folder FOLDER's models are to real ones.
 
     Prints each figure for student and teacher beside its noise floor, real held-out rows in the
-    place of synthetic ones, and keeps them for the release.
+    place of synthetic ones, and keeps them for the release. Shows the rows that have most in common
+    with a row learnt from, and says where they have more than real held-out rows do.
 
     \b
     Example:
+      cascade evaluate runs/payments --train payments.csv
       cascade evaluate runs/payments --train train.csv --test test.csv --target fraud
     """
-    from cascade_distill.measure import measure_run, print_figures
+    from cascade_distill.measure import measure_run, print_copies, print_figures
 
     console = Console()
     run = Run(folder)
     tracker = Tracker(run, "evaluate")
-    train, test = read_table(train_file), read_table(test_file)
+    train = read_table(train_file)
+    test = None if test_file is None else read_table(test_file)
     threads = _threads(threads)
-    figures = measure_run(run, train, test, target, samples, threads, console.print)
-    tracker.parameters(train=train_file.name, test=test_file.name, target=target, samples=samples)
+    figures, copies = measure_run(run, train, test, target, samples, threads, console.print)
+    test_name = "held out by fit" if test_file is None else test_file.name
+    tracker.parameters(train=train_file.name, test=test_name, target=target, samples=samples)
     tracker.metrics(
         {f"{tier}.{name}": v for tier, found in figures.items() for name, v in found.items()}
     )
     tracker.artefact(run.path("fidelity.json"))
     tracker.done()
     print_figures(figures, console)
+    print_copies(copies, console)
+    for sentence in beyond_floor(figures) or ():
+        console.print(f"warning: {sentence}", markup=False, highlight=False, soft_wrap=True)
 
 
 @click.command()
@@ -188,13 +240,24 @@ def evaluate(
     show_default=True,
     help="What runs the student where Triton serves the repository.",
 )
+@click.option(
+    "--accept-memorisation",
+    is_flag=True,
+    help="Release rows that are closer to those learnt from than real ones are.",
+)
 @_friendly
 def release(
-    folder: Path, table: str | None, repository: str, number: int | None, runtime: str
+    folder: Path,
+    table: str | None,
+    repository: str,
+    number: int | None,
+    runtime: str,
+    accept_memorisation: bool,
 ) -> None:
     """Write the models of run folder FOLDER into a model repository.
 
-    With them come the files that Triton needs; `cascade configure` writes those anew.
+    With them come the files that Triton needs; `cascade configure` writes those anew. Models whose
+    rows lean on the rows learnt from, as `cascade evaluate` has found, are refused.
 
     \b
     Example:
@@ -202,12 +265,20 @@ def release(
       cascade release runs/payments --runtime onnxruntime
       cascade release runs/payments --repository s3://bucket/models
     """
-    from cascade_distill.releasing import release_run
+    from cascade_distill.releasing import NOT_MEASURED, release_run
 
     run = Run(folder)
     tracker = Tracker(run, "release")
-    manifest = release_run(run, repository, table or run.name, number, TritonRuntime(runtime))
+    manifest = release_run(
+        run, repository, table or run.name, number, TritonRuntime(runtime), accept_memorisation
+    )
     tracker.parameters(repository=repository)
     tracker.released(manifest, json.dumps(asdict(manifest), indent=2) + "\n")
     tracker.done()
-    Console().print(f"released {manifest.table} version {manifest.version} in {repository}")
+    console = Console()
+    console.print(f"released {manifest.table} version {manifest.version} in {repository}")
+    about = manifest.training["memorisation"]
+    for sentence in about.get("found", ()):
+        console.print(f"accepted: {sentence}", markup=False, highlight=False, soft_wrap=True)
+    if about["verdict"] == NOT_MEASURED:
+        console.print(f"whether it memorised rows was not measured; see cascade evaluate {folder}")
