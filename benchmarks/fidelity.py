@@ -86,8 +86,8 @@ def learn(
     size = pipeline.learnt_size(run)
     teacher, recipe = recipes.teacher_recipe(*size), recipes.student_recipe(*size)
     if steps is not None:
-        teacher = replace(teacher, train=replace(teacher.train, steps=steps))
-        recipe = replace(recipe, train=replace(recipe.train, steps=steps))
+        teacher = replace(teacher, train=recipes.with_steps(teacher.train, steps))
+        recipe = replace(recipe, train=recipes.with_steps(recipe.train, steps))
     recipe = replace(recipe, rows=rows or recipe.rows)
     with bar("teacher", "steps", console) as progress:
         pipeline.fit_teacher(run, teacher, progress)

@@ -101,8 +101,8 @@ def fit(
         held_out = min(len(others), recipes.MOST_HELD_OUT)
     learnt = rows if others is not None else rows - held_out
     recipe = recipes.teacher_recipe(learnt, columns, held_out=held_out > 0)
-    train = replace(recipe.train, seed=seed, steps=steps or recipe.train.steps)
-    recipe = replace(recipe, train=train)
+    train = recipes.with_steps(recipe.train, steps or recipe.train.steps)
+    recipe = replace(recipe, train=replace(train, seed=seed))
     for warning in recipes.warnings(rows, columns):
         say(f"warning: {warning}")
     if dry_run:
@@ -156,8 +156,8 @@ def distill(
     run = Run(folder)
     workers = _threads(threads)
     recipe = recipes.student_recipe(*pipeline.learnt_size(run))
-    train = replace(recipe.train, seed=seed, steps=steps or recipe.train.steps)
-    recipe = replace(recipe, train=train, rows=rows or recipe.rows)
+    train = recipes.with_steps(recipe.train, steps or recipe.train.steps)
+    recipe = replace(recipe, train=replace(train, seed=seed), rows=rows or recipe.rows)
     tracker = Tracker(run, "distill")
     tracker.parameters(**asdict(recipe))
     with bar("teacher rows", "rows", console) as progress:

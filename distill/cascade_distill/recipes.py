@@ -118,22 +118,31 @@ def teacher_recipe(rows: int, columns: int, held_out: bool = True) -> TeacherRec
     steps = size.steps if held_out else min(size.steps, max(250, size.steps // 4))
     train = replace(
         plain.train,
-        steps=steps,
         batch_rows=size.batch_rows,
-        warmup_steps=min(plain.train.warmup_steps, steps // 10),
         evaluate_every=max(20, size.steps // 80),
         patience=16,
     )
-    return TeacherRecipe(model, train)
+    return TeacherRecipe(model, with_steps(train, steps))
 
 
 def student_recipe(rows: int, columns: int) -> StudentRecipe:
     """The student for a table that the teacher learnt from `rows` rows of."""
     size, _ = _size(rows, columns)
     plain = StudentRecipe()
-    steps = size.student_steps
-    train = replace(plain.train, steps=steps, warmup_steps=min(200, steps // 10))
+    train = with_steps(plain.train, size.student_steps)
     return replace(plain, train=train, rows=size.teacher_rows)
+
+
+def with_steps(train: TrainConfig, steps: int) -> TrainConfig:
+    """The same training over another number of steps: few of them still have a warm-up that ends,
+    and are looked at ten times."""
+    part = max(1, steps // 10)
+    return replace(
+        train,
+        steps=steps,
+        warmup_steps=min(train.warmup_steps, part),
+        evaluate_every=min(train.evaluate_every, part),
+    )
 
 
 def within(recipe: TeacherRecipe, minutes: float, seconds_a_step: float) -> TeacherRecipe:
@@ -149,15 +158,8 @@ def within(recipe: TeacherRecipe, minutes: float, seconds_a_step: float) -> Teac
     """
     # A twentieth is left for looking at the held-out rows, and for checkpoints.
     fit = max(1, math.floor(0.95 * 60 * minutes / seconds_a_step))
-    steps = min(recipe.train.steps, fit)
-    train = replace(
-        recipe.train,
-        steps=steps,
-        warmup_steps=min(recipe.train.warmup_steps, max(1, steps // 10)),
-        evaluate_every=min(recipe.train.evaluate_every, max(1, steps // 10)),
-        most_seconds=60 * minutes,
-    )
-    return replace(recipe, train=train)
+    train = with_steps(recipe.train, min(recipe.train.steps, fit))
+    return replace(recipe, train=replace(train, most_seconds=60 * minutes))
 
 
 def rows_to_hold_out(rows: int) -> int:

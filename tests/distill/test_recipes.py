@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from cascade_distill.recipes import (
+    SIZES,
     StudentRecipe,
     TeacherRecipe,
     described,
@@ -60,6 +63,18 @@ class TestSize:
         train = teacher_recipe(rows, 20).train
         assert train.patience * train.evaluate_every < train.steps / 2
         assert train.warmup_steps <= train.steps / 10
+
+
+def test_the_page_says_what_is_chosen() -> None:
+    page = (Path(__file__).parents[2] / "docs/training.md").read_text()
+    rows = re.findall(r"^\| ([\d,]+) \|(.*)\|$", page, re.MULTILINE)
+    found = [
+        [float(cell.replace(",", "")) for cell in (first, *rest.split("|"))] for first, rest in rows
+    ]
+    assert found == [
+        [s.rows, s.width, s.dropout, s.steps, s.batch_rows, s.student_steps, s.teacher_rows]
+        for s in SIZES
+    ]
 
 
 class TestMinutes:

@@ -144,11 +144,13 @@ def floor(
     """
     _check_rows(train=real_train, test=real_test)
     rows = min(len(real_train), len(real_test))
-    best = (
+    fixed = (
         {}
         if target is None
         else {mle_key(schema, target): mle(real_train, real_test, schema, target, threads)}
     )
+    fixed |= {EQUALITY: nearest_equality(real_train, real_test, schema)}
+    fixed |= margins(len(schema.columns), len(real_train), len(real_test))
     samples = []
     for seed in range(FLOOR_SAMPLES):
         rng = np.random.default_rng(seed)
@@ -162,11 +164,9 @@ def floor(
         figures |= {"xgb_auc": auc, "xgb_c2st": c2st(auc)}
         figures |= {"xgb_auc_heldout": heldout, "xgb_c2st_heldout": c2st(heldout)}
         figures["lr_c2st"] = lr_c2st(train, test, schema, seed)
-        figures |= best
+        figures |= fixed
         half = rows // 2
         figures["dcr_share"] = dcr_share(train, test.iloc[:half], test.iloc[half:], schema, seed)
-        figures[EQUALITY] = nearest_equality(real_train, real_test, schema, seed)
-        figures |= margins(len(schema.columns), len(real_train), len(real_test))
         samples.append(figures)
     return Report.of_samples(samples)
 

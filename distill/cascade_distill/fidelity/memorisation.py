@@ -122,8 +122,8 @@ def margins(columns: int, learnt: int, held_out: int) -> dict[str, float]:
     """What a table's figures may be beyond their floors.
 
     The median share of equal cells moves in steps of a cell, so that it may be a cell more. Which
-    of two sets of rows is closer depends on the luck of the smaller: 1/√n is two standard errors of
-    a share of n rows.
+    of two sets of rows is closer depends on the luck of the smaller: 1/√n of its n rows is some
+    three standard deviations of what real rows show (docs/training.md).
     """
     return {
         f"{EQUALITY}_margin": round(max(EQUALITY_MARGIN, 1 / columns), 4),
