@@ -2,7 +2,7 @@
 
 A table of few rows is learnt by heart by a network of many weights, whatever the number of steps;
 one of many rows is not learnt at all by a small one. So the size grows with the rows and what keeps
-it from learning by heart (dropout, few steps) shrinks. Between 10,000 and 100,000 rows all is the
+it from learning by heart (dropout, few steps) shrinks. Between 8,000 and 100,000 rows all is the
 same; docs/training.md has the figures and the reasons.
 """
 
@@ -83,17 +83,21 @@ SIZES = (
     _Size(0, 32, 16, 0.4, 1_000, 256, 1_500, 50_000),
     _Size(500, 64, 16, 0.4, 2_000, 256, 2_000, 50_000),
     _Size(2_000, 128, 32, 0.3, 4_000, 512, 3_000, 100_000),
-    _Size(10_000, 256, 48, 0.2, 8_000, 1024, 6_000, 400_000),
+    _Size(8_000, 256, 48, 0.2, 8_000, 1024, 6_000, 400_000),
     _Size(100_000, 256, 48, 0.1, 12_000, 1024, 6_000, 400_000),
     _Size(1_000_000, 384, 64, 0.05, 20_000, 2048, 8_000, 800_000),
 )
 
 
+# Of which a table of many columns gets the one after that of its rows.
+WIDTHS = (32, 64, 128, 256, 384, 512)
+
+
 def _size(rows: int, columns: int) -> tuple[_Size, int]:
     """What is chosen for the rows, and the width, which the columns have a say in too."""
-    at = max(i for i, size in enumerate(SIZES) if rows >= size.rows)
-    wider = at + (columns >= MANY_COLUMNS)
-    return SIZES[at], SIZES[min(wider, len(SIZES) - 1)].width
+    size = max((each for each in SIZES if rows >= each.rows), key=lambda each: each.rows)
+    at = WIDTHS.index(size.width) + (columns >= MANY_COLUMNS)
+    return size, WIDTHS[at]
 
 
 def teacher_recipe(rows: int, columns: int, held_out: bool = True) -> TeacherRecipe:

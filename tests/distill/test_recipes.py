@@ -24,11 +24,11 @@ ROWS = [200, 800, 3_000, 12_000, 30_000, 300_000, 3_000_000]
 
 
 class TestSize:
-    @pytest.mark.parametrize(("rows", "columns"), [(29_305, 15), (21_600, 24), (13_878, 32)])
+    @pytest.mark.parametrize(("rows", "columns"), [(29_305, 15), (21_600, 24), (11_102, 32), (8_878, 18)])
     def test_tables_of_tens_of_thousands_of_rows_get_the_defaults(
         self, rows: int, columns: int
     ) -> None:
-        """Those that the defaults were found with: adult, credit, vehicle claims."""
+        """Those that the defaults were found with: adult, credit, vehicle claims, shoppers."""
         found, plain = teacher_recipe(rows, columns), TeacherRecipe()
         assert found.model == plain.model
         patient = replace(plain.train, evaluate_every=100, patience=found.train.patience)
@@ -47,8 +47,9 @@ class TestSize:
         assert shares == sorted(shares, reverse=True)
         assert shares[0] > shares[-1]
 
-    def test_many_columns_widen_the_network_and_nothing_else(self) -> None:
-        narrow, wide = teacher_recipe(800, 20), teacher_recipe(800, 300)
+    @pytest.mark.parametrize("rows", ROWS)
+    def test_many_columns_widen_the_network_and_nothing_else(self, rows: int) -> None:
+        narrow, wide = teacher_recipe(rows, 20), teacher_recipe(rows, 300)
         assert wide.model.width > narrow.model.width
         assert wide.train == narrow.train
         assert wide.model.dropout == narrow.model.dropout
