@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cascade_distill import pipeline
+from cascade_distill import pipeline, recipes
 from cascade_distill.fidelity.evaluation import cached_floor, evaluate
 from cascade_distill.measure import draw_samples
 from cascade_distill.progress import bar
@@ -83,10 +83,11 @@ def learn(
     schema = infer_schema(table.train, table.overrides)
     console.print(schema.describe(), markup=False, highlight=False, soft_wrap=True)
     pipeline.prepare(run, schema, table.train, source=table.name)
-    teacher, recipe = pipeline.TeacherRecipe(), pipeline.StudentRecipe()
+    size = pipeline.learnt_size(run)
+    teacher, recipe = recipes.teacher_recipe(*size), recipes.student_recipe(*size)
     if steps is not None:
-        teacher = replace(teacher, train=replace(teacher.train, steps=steps))
-        recipe = replace(recipe, train=replace(recipe.train, steps=steps))
+        teacher = replace(teacher, train=recipes.with_steps(teacher.train, steps))
+        recipe = replace(recipe, train=recipes.with_steps(recipe.train, steps))
     recipe = replace(recipe, rows=rows or recipe.rows)
     with bar("teacher", "steps", console) as progress:
         pipeline.fit_teacher(run, teacher, progress)

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 from cascade_distill.models.teacher import Denoiser, random_observed
-from cascade_distill.pipeline import TeacherRecipe
 from cascade_distill.progress import bar
+from cascade_distill.recipes import TeacherRecipe
 from cascade_distill.training import fingerprint, train
 from cascade_tables import Codec, infer_schema
 from rich.console import Console

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from cascade_cli.program import main
-from cascade_distill import pipeline
+from cascade_distill import recipes
 from cascade_server.config import ServerConfig
 from cascade_tables import load_overrides
 from click.testing import CliRunner
@@ -76,12 +76,13 @@ def test_learning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     payments(600, 0).to_csv("payments.csv", index=False)
     payments(300, 1).to_csv("held_out.csv", index=False)
     Path("payments.yaml").write_text("columns:\n  at: {drop: true}\n")
-    for name in ("TeacherRecipe", "StudentRecipe"):
-        recipe = getattr(pipeline, name)()
+    for name in ("teacher_recipe", "student_recipe"):
+        recipe = getattr(recipes, name)(540, 6)
         short: dict[str, Any] = {"train": replace(recipe.train, steps=20)}
-        if name == "StudentRecipe":
+        if name == "student_recipe":
             short["rows"] = 2000
-        monkeypatch.setattr(pipeline, name, lambda r=recipe, s=short: replace(r, **s))
+        short_recipe = replace(recipe, **short)
+        monkeypatch.setattr(recipes, name, lambda *_, r=short_recipe, **__: r)
     learning = [
         command
         for command in commands()

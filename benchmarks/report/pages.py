@@ -30,6 +30,7 @@ FIDELITY = {
     "lr_c2st": "logistic detector, C2ST",
     "mle_auc": "train on synthetic, AUC on real test",
     "dcr_share": "closer to a train than a test row, share",
+    "nearest_equality": "cells equal to the closest train row's, share",
     "train_seconds": "training, s",
 }
 STUDENT = {

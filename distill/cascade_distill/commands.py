@@ -18,8 +18,9 @@ from cascade_tables.infer import folded_shares
 from cascade_tables.releases.triton_files import TritonRuntime
 from rich.console import Console
 
-from cascade_distill import pipeline
+from cascade_distill import pipeline, recipes
 from cascade_distill.errors import DistillError
+from cascade_distill.fidelity.memorisation import beyond_floor
 from cascade_distill.progress import bar
 from cascade_distill.run import Run
 from cascade_distill.tracking import Tracker
@@ -28,6 +29,7 @@ EXISTING = click.Path(exists=True, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 # A file to read, or "-", standard input.
 READ = click.Path(exists=True, allow_dash=True, path_type=Path)
+MINUTES = click.FloatRange(min=0, min_open=True)
 
 
 def _friendly(command: Callable[..., None]) -> Callable[..., None]:
@@ -69,10 +71,22 @@ def _say(console: Console, text: str) -> None:
 @click.argument("tables", metavar="TABLE...", type=READ, nargs=-1, required=True)
 @click.option("--out", type=FOLDER, help="Run folder; runs/TABLE by default.")
 @click.option("--schema", "overrides", type=EXISTING, help="YAML or TOML with schema overrides.")
-@click.option("--steps", type=click.IntRange(1), help="Training steps of 1,024 rows.")
+@click.option(
+    "--validation",
+    type=EXISTING,
+    help="Rows that tell when training should end; some of TABLE's by default.",
+)
+@click.option(
+    "--steps", type=click.IntRange(1), help="Training steps at most; by the table's size."
+)
+@click.option("--minutes", type=MINUTES, help="Minutes of training at most.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores by default.")
-@click.option("--dry-run", is_flag=True, help="Show the schema and what was found odd, and stop.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Show the schema, what was found odd and what would be trained; stop.",
+)
 @_text_files
 @_friendly
 def fit(
@@ -81,7 +95,9 @@ def fit(
     overrides: Path | None,
     encoding: str | None,
     delimiter: str | None,
+    validation: Path | None,
     steps: int | None,
+    minutes: float | None,
     seed: int,
     threads: int | None,
     dry_run: bool,
@@ -89,13 +105,16 @@ def fit(
     """Learn a teacher from TABLE, CSV (gzipped or not) or Parquet files; - is standard input.
 
     Infers the schema, shows it with what was found odd and what is left out, encodes the rows and
-    trains a masked diffusion on them. Ctrl-C saves; the same command resumes.
+    trains a masked diffusion on them, as large and as long as the table's rows and columns say. Some
+    rows are held out: training ends when it no longer makes them likelier, and its best state is
+    kept. Ctrl-C saves; the same command resumes.
 
     \b
     Examples:
       cascade fit payments.csv --dry-run
       cascade fit payments.csv --schema payments.yaml --out runs/payments
       cascade fit 2024.csv.gz 2025.csv.gz --out runs/payments
+      cascade fit payments.csv --validation next_month.csv --minutes 10
       psql -c 'copy payments to stdout csv header' | cascade fit - --out runs/payments
     """
     console = Console()
@@ -104,23 +123,50 @@ def fit(
     schema = infer_schema(frame, read.overrides, read.findings.left_out)
     _say(console, schema.describe(folded_shares(schema, frame)))
     _say(console, read.findings.describe())
+    others = None
+    if validation is not None:
+        table = read_by_schema(validation, schema, read.findings.forms, encoding, delimiter)
+        _say_misfits(console, validation, table)
+        others = table.frame
+    rows, columns = len(frame), len(schema.columns)
+    held_out = recipes.rows_to_hold_out(rows)
+    if others is not None:
+        held_out = min(len(others), recipes.MOST_HELD_OUT)
+    learnt = rows if others is not None else rows - held_out
+    recipe = recipes.teacher_recipe(learnt, columns, held_out=held_out > 0)
+    train = recipes.with_steps(recipe.train, steps or recipe.train.steps)
+    recipe = replace(recipe, train=replace(train, seed=seed))
+    for warning in recipes.warnings(rows, columns):
+        _say(console, f"warning: {warning}")
     if dry_run:
+        _say(console, recipes.described(recipe, learnt, columns, held_out))
         return
-    table = tables[0]
-    run = Run(out or Path("runs") / _table_name(table))
-    _threads(threads)
-    recipe = pipeline.TeacherRecipe()
-    train = replace(recipe.train, seed=seed, steps=steps or recipe.train.steps)
+    run = Run(out or Path("runs") / _table_name(tables[0]))
+    workers = _threads(threads)
     source = ", ".join(each.name for each in tables)
-    pipeline.prepare(run, schema, frame, source=source)
+    left_out = pipeline.prepare(run, schema, frame, source, seed, others)
     run.save_forms(read.findings.forms)
+    if left_out:
+        _say(console, f"warning: {left_out:,} rows of {validation} have values that {source} lacks")
+    if minutes is not None:
+        recipe = pipeline.bounded(run, recipe, minutes)
+    _say(console, recipes.described(recipe, learnt, columns, held_out - left_out))
+    if not run.path("teacher.checkpoint.safetensors").exists():
+        fitting = recipe.train.steps * pipeline.pace(run, recipe)
+        student = recipes.student_recipe(learnt, columns)
+        distilling = pipeline.distilling_seconds(run, recipe, student, workers)
+        _say(
+            console,
+            f"fit takes {recipes.duration(fitting)} at most, cascade distill "
+            f"{recipes.duration(distilling)} after it",
+        )
     tracker = Tracker(run, "fit")
-    recipe = replace(recipe, train=train)
-    tracker.parameters(**asdict(recipe), table=source, rows=len(frame), schema=schema.fingerprint)
+    tracker.parameters(**asdict(recipe), table=source, rows=rows, schema=schema.fingerprint)
     with bar("teacher", "steps", console) as progress:
-        pipeline.fit_teacher(run, recipe, tracker.losses(progress))
+        outcome = pipeline.fit_teacher(run, recipe, tracker.losses(progress))
     tracker.artefact(run.path("codec.json"))
     tracker.done()
+    _say(console, outcome.described())
     console.print(f"teacher in {run.folder}; next: cascade distill {run.folder}")
 
 
@@ -131,8 +177,8 @@ def _table_name(path: Path) -> str:
 
 @click.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--steps", type=click.IntRange(1), help="Training steps of 1,024 rows.")
-@click.option("--rows", type=click.IntRange(1), help="Teacher rows to learn from.")
+@click.option("--steps", type=click.IntRange(1), help="Training steps; by the table's size.")
+@click.option("--rows", type=click.IntRange(1), help="Teacher rows to learn from; likewise.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores by default.")
 @_friendly
@@ -150,9 +196,9 @@ def distill(
     console = Console()
     run = Run(folder)
     workers = _threads(threads)
-    recipe = pipeline.StudentRecipe()
-    train = replace(recipe.train, seed=seed, steps=steps or recipe.train.steps)
-    recipe = replace(recipe, train=train, rows=rows or recipe.rows)
+    recipe = recipes.student_recipe(*pipeline.learnt_size(run))
+    train = recipes.with_steps(recipe.train, steps or recipe.train.steps)
+    recipe = replace(recipe, train=replace(train, seed=seed), rows=rows or recipe.rows)
     tracker = Tracker(run, "distill")
     tracker.parameters(**asdict(recipe))
     with bar("teacher rows", "rows", console) as progress:
@@ -166,7 +212,12 @@ def distill(
 @click.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--train", "train_file", type=READ, required=True, help="The table learnt from.")
-@click.option("--test", "test_file", type=READ, required=True, help="Real rows held out.")
+@click.option(
+    "--test",
+    "test_file",
+    type=READ,
+    help="Other real rows; those of the table that fit held out by default.",
+)
 @click.option("--target", help="Column to predict for mle_auc.")
 @click.option("--samples", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores by default.")
@@ -175,7 +226,7 @@ def distill(
 def evaluate(
     folder: Path,
     train_file: Path,
-    test_file: Path,
+    test_file: Path | None,
     target: str | None,
     samples: int,
     threads: int | None,
@@ -185,34 +236,40 @@ def evaluate(
     """Measure how close the rows of run folder FOLDER's models are to real ones.
 
     Prints each figure for student and teacher beside its noise floor, real held-out rows in the
-    place of synthetic ones, and keeps them for the release. Both files are read as the one that
-    was learnt from; cells that do not fit are named.
+    place of synthetic ones, and keeps them for the release. Shows the rows that have most in common
+    with a row learnt from, and says where they have more than real held-out rows do. Both files are
+    read as the one that was learnt from; cells that do not fit are named.
 
     \b
     Example:
+      cascade evaluate runs/payments --train payments.csv
       cascade evaluate runs/payments --train train.csv --test test.csv --target fraud
     """
-    from cascade_distill.measure import measure_run, print_figures
+    from cascade_distill.measure import measure_run, print_copies, print_figures
 
     console = Console()
     run = Run(folder)
     tracker = Tracker(run, "evaluate")
     schema, forms = run.codec().schema, run.forms()
-    read = [
-        read_by_schema(file, schema, forms, encoding, delimiter) for file in (train_file, test_file)
-    ]
-    for file, table in zip((train_file, test_file), read, strict=True):
+    files = [file for file in (train_file, test_file) if file is not None]
+    read = [read_by_schema(file, schema, forms, encoding, delimiter) for file in files]
+    for file, table in zip(files, read, strict=True):
         _say_misfits(console, file, table)
-    train, test = (table.frame for table in read)
+    train = read[0].frame
+    test = None if test_file is None else read[1].frame
     threads = _threads(threads)
-    figures = measure_run(run, train, test, target, samples, threads, console.print)
-    tracker.parameters(train=train_file.name, test=test_file.name, target=target, samples=samples)
+    figures, copies = measure_run(run, train, test, target, samples, threads, console.print)
+    test_name = "held out by fit" if test_file is None else test_file.name
+    tracker.parameters(train=train_file.name, test=test_name, target=target, samples=samples)
     tracker.metrics(
         {f"{tier}.{name}": v for tier, found in figures.items() for name, v in found.items()}
     )
     tracker.artefact(run.path("fidelity.json"))
     tracker.done()
     print_figures(figures, console)
+    print_copies(copies, console)
+    for sentence in beyond_floor(figures) or ():
+        console.print(f"warning: {sentence}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _say_misfits(console: Console, file: Path, table: Table) -> None:
@@ -242,13 +299,24 @@ def _say_misfits(console: Console, file: Path, table: Table) -> None:
     show_default=True,
     help="What runs the student where Triton serves the repository.",
 )
+@click.option(
+    "--accept-memorisation",
+    is_flag=True,
+    help="Release rows that are closer to those learnt from than real ones are.",
+)
 @_friendly
 def release(
-    folder: Path, table: str | None, repository: str, number: int | None, runtime: str
+    folder: Path,
+    table: str | None,
+    repository: str,
+    number: int | None,
+    runtime: str,
+    accept_memorisation: bool,
 ) -> None:
     """Write the models of run folder FOLDER into a model repository.
 
-    With them come the files that Triton needs; `cascade configure` writes those anew.
+    With them come the files that Triton needs; `cascade configure` writes those anew. Models whose
+    rows lean on the rows learnt from, as `cascade evaluate` has found, are refused.
 
     \b
     Example:
@@ -256,12 +324,20 @@ def release(
       cascade release runs/payments --runtime onnxruntime
       cascade release runs/payments --repository s3://bucket/models
     """
-    from cascade_distill.releasing import release_run
+    from cascade_distill.releasing import NOT_MEASURED, release_run
 
     run = Run(folder)
     tracker = Tracker(run, "release")
-    manifest = release_run(run, repository, table or run.name, number, TritonRuntime(runtime))
+    manifest = release_run(
+        run, repository, table or run.name, number, TritonRuntime(runtime), accept_memorisation
+    )
     tracker.parameters(repository=repository)
     tracker.released(manifest, json.dumps(asdict(manifest), indent=2) + "\n")
     tracker.done()
-    Console().print(f"released {manifest.table} version {manifest.version} in {repository}")
+    console = Console()
+    console.print(f"released {manifest.table} version {manifest.version} in {repository}")
+    about = manifest.training["memorisation"]
+    for sentence in about.get("found", ()):
+        console.print(f"accepted: {sentence}", markup=False, highlight=False, soft_wrap=True)
+    if about["verdict"] == NOT_MEASURED:
+        console.print(f"whether it memorised rows was not measured; see cascade evaluate {folder}")

@@ -6,6 +6,10 @@ DistillError
 ├── TrainingStopped     Ctrl-C; the run resumes from here
 ├── TrainingDiverged    the loss is no longer a number
 ├── RunIncomplete       a step before this one has not been done
+├── HeldOutRefused      the rows to validate by cannot be used
+├── NothingHeldOut      there are no real rows to compare with
+├── OtherTable          a file is not the one that a run has learnt from
+├── LeansOnItsRows      synthetic rows are closer to the rows learnt from than real ones are
 ├── ParityError         an exported graph does not say what its network says
 └── TrackingError       MLflow is to be told, and cannot be
 """
@@ -62,6 +66,22 @@ class TrainingDiverged(DistillError):
 
 class RunIncomplete(DistillError):
     """A run folder lacks what this command starts from."""
+
+
+class HeldOutRefused(DistillError):
+    """The rows that are to tell when training should end lack columns, or are all unknown."""
+
+
+class NothingHeldOut(DistillError):
+    """A run held none of its table's rows out, and was given no others to compare with."""
+
+
+class OtherTable(DistillError):
+    """A file that is said to be the one that was learnt from is another."""
+
+
+class LeansOnItsRows(DistillError):
+    """A release's rows are closer to the rows that were learnt from than held-out rows are."""
 
 
 class ParityError(DistillError):

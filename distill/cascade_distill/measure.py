@@ -10,13 +10,20 @@ from cascade_tables import Codec, Frame
 from rich.console import Console
 from rich.table import Table
 
+from cascade_distill.errors import NothingHeldOut
 from cascade_distill.fidelity.evaluation import cached_floor, evaluate
+from cascade_distill.fidelity.memorisation import Copy, worst_copies
+from cascade_distill.pipeline import parts_of
 from cascade_distill.run import Run
 from cascade_distill.runtime import StudentSampler, TeacherSampler, sample_tokens
 
 TIERS = ("student", "teacher")
 
+# Copies that are shown of each tier.
+SHOWN = 3
+
 Figures = dict[str, dict[str, float]]
+Copies = dict[str, list[Copy]]
 
 
 def draw_samples(
@@ -33,28 +40,44 @@ def draw_samples(
 def measure_run(
     run: Run,
     train: Frame,
-    test: Frame,
+    test: Frame | None,
     target: str | None,
     samples: int = 3,
     threads: int = 1,
     report: Callable[[str], None] = lambda _: None,
-) -> Figures:
+) -> tuple[Figures, Copies]:
     """Measure a run's student and teacher, and keep the figures in its fidelity.json.
 
     Args:
         run: a run folder with a finished student.
-        train: the rows that were learnt from.
-        test: real rows held out.
+        train: the table that `cascade fit` was given. Rows of it that were held out do not count as
+            learnt from.
+        test: other real rows; None: those of `train` that were held out.
         target: column to predict for mle_auc; None: left out.
-        samples: synthetic tables a tier, each of as many rows as `train`; figures are means.
+        samples: synthetic tables a tier, each of as many rows as were learnt from; figures are
+            means.
         threads: of ONNX Runtime and XGBoost.
         report: told what is being done.
 
     Returns:
-        Figures of "student", "teacher" and "floor" by name; see `fidelity.evaluation`.
+        Figures of "student", "teacher" and "floor" by name, see `fidelity.evaluation`; and by tier,
+        the rows of its first sample that have most cells in common with a row learnt from.
+
+    Raises:
+        OtherTable: `train` is not what was learnt from.
+        NothingHeldOut: there is no `test`, and no row of `train` was held out.
     """
     codec = run.codec()
-    real_train, real_test = train.to_pandas(), test.to_pandas()
+    learnt, held_out = parts_of(run, train)
+    if test is None:
+        if not len(held_out):
+            raise NothingHeldOut(
+                f"no rows of the table were held out of {run.folder}; give some with --test"
+            )
+        test = train.take(held_out)
+        report(f"test: the {len(test):,} rows of the table that were held out")
+    real_train, real_test = train.take(learnt).to_pandas(), test.to_pandas()
+    real_train.index = pd.Index(learnt)
     make: Mapping[str, Callable[[], StudentSampler | TeacherSampler]] = {
         "student": lambda: StudentSampler(
             str(run.require("student.onnx", f"cascade distill {run.folder}")),
@@ -68,17 +91,22 @@ def measure_run(
         ),
     }
     figures: Figures = {}
+    copies: Copies = {}
+    samplers = {tier: make[tier]() for tier in TIERS}
+    graphs = {tier: run.digest(f"{tier}.onnx") for tier in TIERS}
     for tier in TIERS:
-        report(f"{tier}: drawing {samples} samples of {len(train):,} rows")
-        drawn = draw_samples(make[tier](), codec, len(train), samples)
+        report(f"{tier}: drawing {samples} samples of {len(learnt):,} rows")
+        drawn = draw_samples(samplers[tier], codec, len(learnt), samples)
         report(f"{tier}: comparing them with real rows")
         result = evaluate(real_train, real_test, drawn, codec.schema, target, threads)
         figures[tier] = result.rounded()
+        copies[tier] = worst_copies(real_train, drawn[0], codec.schema, SHOWN)
     report("floor: comparing real rows with real rows")
     floor = cached_floor(real_train, real_test, codec.schema, target, threads)
     figures["floor"] = floor.rounded()
     run.write_json("fidelity.json", figures)
-    return figures
+    run.update(measured=graphs)
+    return figures, copies
 
 
 def print_figures(figures: Figures, console: Console) -> None:
@@ -89,3 +117,21 @@ def print_figures(figures: Figures, console: Console) -> None:
         table.add_row(name, *("" if value is None else f"{value:.3f}" for value in values))
     console.print(table)
     console.print("floor: real held-out rows in the place of synthetic ones")
+
+
+def print_copies(copies: Copies, console: Console) -> None:
+    """The worst of each tier: what a synthetic row has in common with one learnt from."""
+    for tier, worst in copies.items():
+        console.print(f"{tier}: its rows that have most in common with a row learnt from")
+        for each in worst:
+            others = ", ".join(
+                f"{name} {each.values[name]!s} (there {value!s})"
+                for name, value in each.differs.items()
+            )
+            console.print(
+                f"  {each.equal} of {each.columns} cells of the table's row {each.learnt_row + 1:,}"
+                + (f"; not {others}" if others else ": a copy"),
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )

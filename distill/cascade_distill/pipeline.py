@@ -9,101 +9,259 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
-from cascade_tables import Codec, Frame, Schema
-from torch import Tensor
+from cascade_tables import CascadeTablesError, Codec, Frame, Schema
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from cascade_distill import held_out
 from cascade_distill.checkpoint import load_tensors, save_tensors, write_atomic
+from cascade_distill.errors import CheckpointMismatch, OtherTable
 from cascade_distill.export.student_graph import export_student
 from cascade_distill.export.teacher_graph import export_teacher
-from cascade_distill.models.student import Student, StudentConfig, random_suffix
+from cascade_distill.models.student import Student, random_suffix
 from cascade_distill.models.teacher import Denoiser, TeacherConfig, random_observed
+from cascade_distill.recipes import StudentRecipe, TeacherRecipe, rows_to_hold_out, within
 from cascade_distill.run import Run
-from cascade_distill.runtime import TeacherSampler, sample_tokens
+from cascade_distill.runtime import BATCH, TeacherSampler, sample_tokens
 from cascade_distill.training import (
+    Outcome,
     Progress,
-    TrainConfig,
     best_device,
     fingerprint,
+    seconds_a_step,
     train,
 )
 
 
-@dataclass(frozen=True)
-class TeacherRecipe:
-    """How `cascade fit` learns: the network's size and its training.
+def prepare(
+    run: Run,
+    schema: Schema,
+    frame: Frame,
+    source: str,
+    seed: int = 0,
+    validation: Frame | None = None,
+) -> int:
+    """Fit the codec, hold rows out and encode both parts.
 
-    A table of tens of thousands of rows is small: dropout and weight decay are what keeps the
-    network from learning its rows by heart; see docs/adr/0003.
+    Args:
+        run: the folder to write to.
+        schema: of the table.
+        frame: the table.
+        source: its name.
+        seed: of which rows are held out.
+        validation: rows of a file of their own to hold out; None: some of the table's.
+
+    Returns:
+        How many rows of `validation` were left out, since they have values that are not in the
+        table.
+
+    Raises:
+        HeldOutRefused: `validation` cannot be used.
+        CheckpointMismatch: the folder holds what was learnt of other rows; it is left as it is.
     """
-
-    model: TeacherConfig = field(default_factory=TeacherConfig)
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=8000, weight_decay=0.3))
-
-
-@dataclass(frozen=True)
-class StudentRecipe:
-    """How `cascade distill` learns.
-
-    Attributes:
-        model: the student's size.
-        train: its training.
-        rows: teacher rows to learn from; more rows, less to memorise.
-        conditionals: columns a step, drawn at random, that are learnt from the teacher's
-            distribution rather than from the one draw of it that a row holds.
-    """
-
-    model: StudentConfig = field(default_factory=StudentConfig)
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=6000, learning_rate=3e-3))
-    rows: int = 400_000
-    conditionals: int = 4
-
-
-def prepare(run: Run, schema: Schema, frame: Frame, source: str) -> None:
-    """Fit the codec and encode the training rows, unless the folder holds this very table."""
     codec = Codec.fit(schema, frame)
-    tokens = torch.from_numpy(codec.encode(frame))
+    codec_file = (json.dumps(codec.to_dict()) + "\n").encode()
+    tokens = codec.encode(frame)
+    left_out = 0
+    if validation is None:
+        learnt, kept = held_out.split(len(tokens), rows_to_hold_out(len(tokens)), seed)
+        tokens, others = tokens[learnt], tokens[kept]
+    else:
+        others, left_out = held_out.encode_file(codec, validation, seed)
+    parts = codec_file, tokens.tobytes(), others.tobytes()
+    data = fingerprint(*(hashlib.sha256(part).hexdigest() for part in parts))
+    before, checkpoint = run.read_json("run.json").get("data", data), run.path(TEACHER_CHECKPOINT)
+    if checkpoint.exists() and before != data:
+        raise CheckpointMismatch(checkpoint, before, data)
     run.folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(run.path("codec.json"), (json.dumps(codec.to_dict()) + "\n").encode())
-    run.save_tokens("tokens.safetensors", tokens, schema.fingerprint)
-    run.update(source=source, rows=len(tokens), slots=len(codec.layout.sizes))
+    write_atomic(run.path("codec.json"), codec_file)
+    run.save_tokens("tokens.safetensors", torch.from_numpy(tokens), schema.fingerprint)
+    if len(others):
+        run.save_tokens("held_out.safetensors", torch.from_numpy(others), schema.fingerprint)
+    else:
+        run.path("held_out.safetensors").unlink(missing_ok=True)
+    run.update(
+        source=source,
+        data=data,
+        rows=len(tokens),
+        slots=len(codec.layout.sizes),
+        held_out={"rows": len(others), "of_the_table": validation is None, "seed": seed},
+    )
+    return left_out
 
 
-def identity_of(run: Run, file: str, *recipe: object) -> str:
-    """What a checkpoint must match: the rows it learns from and how."""
-    data = hashlib.sha256(run.path(file).read_bytes()).hexdigest()
+def learnt_size(run: Run) -> tuple[int, int]:
+    """Rows that the run's teacher learnt from, and columns.
+
+    Raises:
+        RunIncomplete: nothing was learnt there.
+    """
+    columns = len(run.codec().schema.columns)
+    return int(run.read_json("run.json")["rows"]), columns
+
+
+def parts_of(run: Run, table: Frame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which rows of a table a run has learnt from, and which of them it held out.
+
+    Args:
+        run: a run folder.
+        table: the one that `cascade fit` was given.
+
+    Returns:
+        Indices of rows; the second are none where a file of its own was held out, or nothing.
+
+    Raises:
+        OtherTable: the run has learnt from another table.
+    """
+    about = run.read_json("run.json").get("held_out", {})
+    count = int(about.get("rows", 0)) if about.get("of_the_table", False) else 0
+    seen = run.tokens("tokens.safetensors", f"cascade fit TABLE --out {run.folder}")
+    if len(table) != len(seen) + count:
+        raise OtherTable(
+            f"the table has {len(table):,} rows, but {run.folder} learnt from one of "
+            f"{len(seen) + count:,}; give the file that was learnt from"
+        )
+    learnt, others = held_out.split(len(table), count, int(about.get("seed", 0)))
+    try:
+        is_same = np.array_equal(run.codec().encode(table.take(learnt)), seen.numpy())
+    except CascadeTablesError as exc:
+        raise OtherTable(f"this is not the table that {run.folder} learnt from: {exc}") from exc
+    if not is_same:
+        raise OtherTable(
+            f"the table's rows are not those that {run.folder} learnt from, though as many; give "
+            "the file that was learnt from"
+        )
+    return learnt, others
+
+
+def identity_of(run: Run, files: Sequence[str], *recipe: object) -> str:
+    """What a checkpoint must match: the rows it learns from (of files that are there) and how."""
+    data = {file: run.digest(file) for file in files if run.path(file).exists()}
     return fingerprint(data, *recipe)
 
 
-def fit_teacher(run: Run, recipe: TeacherRecipe, progress: Progress | None = None) -> Path:
-    """Train the teacher on the run's rows and export it; returns teacher.onnx's path."""
-    command = f"cascade fit TABLE --out {run.folder}"
-    tokens = run.tokens("tokens.safetensors", command)
-    layout = run.codec().layout
-    device = best_device()
-    torch.manual_seed(recipe.train.seed)
-    model = Denoiser(layout, recipe.model).to(device)
-    tokens = tokens.to(device)
-    rows = recipe.train.batch_rows
+TEACHER_CHECKPOINT = "teacher.checkpoint.safetensors"
+TEACHER_FILES = ("tokens.safetensors", "held_out.safetensors")
 
-    def loss(generator: torch.Generator) -> torch.Tensor:
-        picked = torch.randint(len(tokens), (rows,), generator=generator).to(device)
-        observed = random_observed(rows, layout, generator).to(device)
-        return model.loss(tokens[picked], observed, generator)
 
+class _Teaching:
+    """A freshly initialised teacher and the rows that it is to learn."""
+
+    def __init__(self, run: Run, recipe: TeacherRecipe) -> None:
+        command = f"cascade fit TABLE --out {run.folder}"
+        device = best_device()
+        self._layout = run.codec().layout
+        self._rows, self._device = recipe.train.batch_rows, device
+        self._tokens = run.tokens("tokens.safetensors", command).to(device)
+        torch.manual_seed(recipe.train.seed)
+        self.model = Denoiser(self._layout, recipe.model).to(device)
+        self.held_out: Callable[[], Tensor] | None = None
+        if run.path("held_out.safetensors").exists():
+            others = run.tokens("held_out.safetensors", command).to(device)
+            self.held_out = held_out.held_out_loss(self.model, others, recipe.train.seed)
+
+    def loss(self, model: nn.Module, generator: torch.Generator) -> Tensor:
+        """Of one batch, with a model that may be a copy of this one."""
+        assert isinstance(model, Denoiser)
+        picked = torch.randint(len(self._tokens), (self._rows,), generator=generator)
+        observed = random_observed(self._rows, self._layout, generator).to(self._device)
+        return model.loss(self._tokens[picked.to(self._device)], observed, generator)
+
+
+class _Distilling:
+    """A freshly initialised student, the rows that it is to learn, and its teacher."""
+
+    def __init__(self, run: Run, recipe: StudentRecipe, tokens: Tensor, teacher: Denoiser) -> None:
+        device = best_device()
+        self._recipe, self._device = recipe, device
+        self._layout = run.codec().layout
+        self._tokens, self._teacher = tokens.to(device), teacher.to(device)
+        torch.manual_seed(recipe.train.seed)
+        self.model = Student(self._layout, recipe.model).to(device)
+
+    def loss(self, model: nn.Module, generator: torch.Generator) -> Tensor:
+        """Of one batch, with a model that may be a copy of this one."""
+        assert isinstance(model, Student)
+        recipe, layout = self._recipe, self._layout
+        rows, columns = recipe.train.batch_rows, max(layout.column) + 1
+        picked = torch.randint(len(self._tokens), (rows,), generator=generator).to(self._device)
+        observed = random_suffix(rows, layout, recipe.model, generator).to(self._device)
+        asked = torch.randperm(columns, generator=generator)[: recipe.conditionals].tolist()
+        tokens = self._tokens[picked]
+        with torch.no_grad():
+            known = conditionals(self._teacher, tokens, observed, asked)
+        return model.loss(tokens, observed, known)
+
+
+def pace(run: Run, recipe: TeacherRecipe) -> float:
+    """Seconds that a step of this teacher takes here; a few are timed, and nothing is kept."""
+    teaching = _Teaching(run, recipe)
+    return seconds_a_step(teaching.model, teaching.loss, recipe.train)
+
+
+def distilling_seconds(
+    run: Run, teacher: TeacherRecipe, student: StudentRecipe, threads: int
+) -> float:
+    """About how long `cascade distill` will take here: a batch of rows of a teacher that has learnt
+    nothing and a few steps of its student are timed, and nothing is kept."""
+    untaught = _Teaching(run, teacher).model.eval().requires_grad_(False)
+    tokens = run.tokens("tokens.safetensors", f"cascade fit TABLE --out {run.folder}")
+    distilling = _Distilling(run, student, tokens, untaught)
+    steps = student.train.steps * seconds_a_step(distilling.model, distilling.loss, student.train)
+    sampler = TeacherSampler(export_teacher(untaught.cpu()), run.codec().layout, threads)
+    # The first runs make room.
+    sample_tokens(sampler, 8, seed=0)
+    began = time.perf_counter()
+    rows = min(student.rows, BATCH // 4)
+    sample_tokens(sampler, rows, seed=0)
+    return steps + (time.perf_counter() - began) * student.rows / rows
+
+
+def bounded(run: Run, recipe: TeacherRecipe, minutes: float) -> TeacherRecipe:
+    """The recipe that trains for no longer than some minutes on this machine.
+
+    It is chosen once: a run that is resumed goes on with the steps that it began with, though the
+    machine may be faster or slower by then.
+    """
+    key = identity_of(run, TEACHER_FILES, asdict(recipe), minutes)
+    kept = run.read_json("run.json").get("bound", {})
+    if kept.get("identity") == key:
+        seconds = float(kept["seconds_a_step"])
+    else:
+        seconds = pace(run, recipe)
+        run.update(bound={"identity": key, "minutes": minutes, "seconds_a_step": seconds})
+    return within(recipe, minutes, seconds)
+
+
+def fit_teacher(run: Run, recipe: TeacherRecipe, progress: Progress | None = None) -> Outcome:
+    """Train the teacher on the run's rows and export it to teacher.onnx; says how that ended."""
+    teaching = _Teaching(run, recipe)
+    model = teaching.model
     started = time.monotonic()
-    identity = identity_of(run, "tokens.safetensors", asdict(recipe))
-    checkpoint = run.path("teacher.checkpoint.safetensors")
-    train(model, loss, recipe.train, checkpoint, identity, progress, finish=model.centre_head)
+    identity = identity_of(run, TEACHER_FILES, asdict(recipe))
+    checkpoint = run.path(TEACHER_CHECKPOINT)
+    outcome = train(
+        model,
+        partial(teaching.loss, model),
+        recipe.train,
+        checkpoint,
+        identity,
+        progress,
+        finish=model.centre_head,
+        held_out=teaching.held_out,
+    )
     _add_seconds(run, "teacher", time.monotonic() - started)
-    run.update(teacher=asdict(recipe))
+    run.update(teacher=asdict(recipe) | {"outcome": asdict(outcome)})
     save_tensors(run.path("teacher.safetensors"), model.cpu().state_dict(), {"identity": identity})
     write_atomic(run.path("teacher.onnx"), export_teacher(model))
-    return run.path("teacher.onnx")
+    return outcome
 
 
 def load_teacher(run: Run) -> Denoiser:
@@ -147,7 +305,7 @@ def draw_teacher_rows(
 ) -> None:
     """Make the rows that the student learns from, unless they are there."""
     teacher = run.require("teacher.onnx", f"cascade fit TABLE --out {run.folder}")
-    identity = identity_of(run, "teacher.onnx", rows, seed)
+    identity = identity_of(run, ["teacher.onnx"], rows, seed)
     path = run.path("teacher_rows.safetensors")
     if path.exists() and load_tensors(path)[1].get("identity") == identity:
         return
@@ -161,25 +319,12 @@ def draw_teacher_rows(
 def distill_student(run: Run, recipe: StudentRecipe, progress: Progress | None = None) -> Path:
     """Train the student on the teacher's rows and export it; returns student.onnx's path."""
     tokens = run.tokens("teacher_rows.safetensors", f"cascade distill {run.folder}")
-    layout = run.codec().layout
-    device = best_device()
-    torch.manual_seed(recipe.train.seed)
-    model = Student(layout, recipe.model).to(device)
-    tokens = tokens.to(device)
-    teacher = load_teacher(run).to(device)
-    rows, columns = recipe.train.batch_rows, max(layout.column) + 1
-
-    def loss(generator: torch.Generator) -> torch.Tensor:
-        picked = torch.randint(len(tokens), (rows,), generator=generator).to(device)
-        observed = random_suffix(rows, layout, recipe.model, generator).to(device)
-        asked = torch.randperm(columns, generator=generator)[: recipe.conditionals].tolist()
-        with torch.no_grad():
-            known = conditionals(teacher, tokens[picked], observed, asked)
-        return model.loss(tokens[picked], observed, known)
-
+    distilling = _Distilling(run, recipe, tokens, load_teacher(run))
+    model = distilling.model
     started = time.monotonic()
-    identity = identity_of(run, "teacher_rows.safetensors", asdict(recipe))
-    train(model, loss, recipe.train, run.path("student.checkpoint.safetensors"), identity, progress)
+    identity = identity_of(run, ["teacher_rows.safetensors"], asdict(recipe))
+    checkpoint = run.path("student.checkpoint.safetensors")
+    train(model, partial(distilling.loss, model), recipe.train, checkpoint, identity, progress)
     _add_seconds(run, "student", time.monotonic() - started)
     write_atomic(run.path("student.onnx"), export_student(model.cpu()))
     run.update(student=asdict(recipe))

@@ -17,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from cascade_distill.early_stopping import HeldOutLosses
+
 # Seconds between lines where the output is a file or a pipe.
 LINE_SECONDS = 15.0
 
@@ -40,11 +42,21 @@ class Bar:
         )
         self._task = self._bar.add_task(title, total=None, detail="")
         self._first: tuple[float, int] | None = None
+        self._held_out = ""
         self._line_at = float("-inf")
 
     def update(self, step: int, steps: int, loss: float) -> None:
         """A training run has done `step` of `steps`; `loss` is in nats a row."""
-        self._show(step, steps, f"loss {loss:.3f}")
+        self._show(step, steps, f"loss {loss:.3f}{self._held_out}")
+
+    def held_out(self, losses: HeldOutLosses) -> None:
+        """A training run has looked at its held-out rows."""
+        if losses.best is not None:
+            last = losses.evaluations[-1]
+            self._held_out = (
+                f", held out {last.loss:.3f} (best {losses.best.loss:.3f}, "
+                f"step {losses.best.step:,})"
+            )
 
     def rows(self, done: int, total: int) -> None:
         """A sampling run has made `done` of `total` rows."""

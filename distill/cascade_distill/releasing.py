@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -12,9 +13,13 @@ from cascade_tables.releases.remote import RemoteRepository, is_url, versions_of
 from cascade_tables.releases.triton_files import TritonRuntime, configure
 from cascade_tables.sampling import teacher_noise_width
 
+from cascade_distill.errors import LeansOnItsRows, RunIncomplete
 from cascade_distill.export.student_graph import student_noise_width
+from cascade_distill.fidelity.memorisation import beyond_floor
 from cascade_distill.run import Run
 
+# What a manifest says of memorisation.
+NOT_MEASURED, WITHIN, ACCEPTED = "not measured", "within the floor", "accepted"
 LIBRARIES = ("cascade-synthesis", "torch", "onnx", "onnxruntime", "numpy")
 
 
@@ -24,6 +29,7 @@ def release_run(
     table: str,
     version: int | None = None,
     runtime: TritonRuntime = TritonRuntime.PYTHON,
+    accept_memorisation: bool = False,
 ) -> ReleaseManifest:
     """Write a run's models and figures as a release; returns what it says of itself.
 
@@ -33,9 +39,12 @@ def release_run(
         table: the name to serve it under.
         version: None: one more than the highest there is.
         runtime: what is to run the student where Triton serves the repository.
+        accept_memorisation: release it although its rows are closer to those learnt from than
+            held-out rows are; the manifest says so, under "memorisation" in `training`.
 
     Raises:
-        RunIncomplete: teacher or student is not finished.
+        LeansOnItsRows: they are, and that was not accepted.
+        RunIncomplete: teacher or student is not finished, or was trained since it was evaluated.
         ReleaseError: that version exists, or the name is not allowed.
     """
     teacher = run.require("teacher.onnx", f"cascade fit TABLE --out {run.folder}")
@@ -48,6 +57,8 @@ def release_run(
     # Which run it is may be told to everybody; the address of the server may hold a password.
     if tracked := about.pop("mlflow", None):
         about["mlflow_run_id"] = tracked["run_id"]
+    fidelity = run.read_json("fidelity.json")
+    about["memorisation"] = memorisation(run, fidelity, accept_memorisation)
     manifest = ReleaseManifest(
         table=table,
         version=version,
@@ -61,7 +72,7 @@ def release_run(
         },
         training=about,
         libraries={name: installed(name) for name in LIBRARIES},
-        fidelity=run.read_json("fidelity.json"),
+        fidelity=fidelity,
     )
     models = codec, student.read_bytes(), teacher.read_bytes()
     if not is_url(str(repository)):
@@ -74,3 +85,43 @@ def release_run(
         configure(Path(folder), runtime, table)
         remote.publish(Path(folder), table, version)
     return manifest
+
+
+def memorisation(
+    run: Run, figures: Mapping[str, Mapping[str, float]], accepted: bool
+) -> dict[str, str | list[str]]:
+    """What a release says of how close its rows are to those that were learnt from.
+
+    Args:
+        run: a run folder with a finished student.
+        figures: what its fidelity.json holds; empty where it was not evaluated.
+        accepted: whether rows that are too close may be released.
+
+    Returns:
+        A "verdict": "not measured", "within the floor" or "accepted"; and where they are too close,
+        "found", a sentence for each way.
+
+    Raises:
+        RunIncomplete: the figures are of models that were trained anew since.
+        LeansOnItsRows: they are too close, and that was not accepted.
+    """
+    command = f"cascade evaluate {run.folder} --train TABLE"
+    measured = run.read_json("run.json").get("measured", {})
+    trained = [tier for tier, digest in measured.items() if run.digest(f"{tier}.onnx") != digest]
+    if figures and trained:
+        raise RunIncomplete(
+            f"the {' and '.join(trained)} of {run.folder} was trained since it was evaluated; run "
+            f"first: {command}"
+        )
+    found = beyond_floor(figures)
+    if found is None:
+        return {"verdict": NOT_MEASURED}
+    if not found:
+        return {"verdict": WITHIN}
+    if not accepted:
+        raise LeansOnItsRows(
+            f"the rows of {run.folder} lean on those that were learnt from: {'; '.join(found)}. "
+            "Fewer steps or more rows to learn from help; cascade evaluate shows the worst copies; "
+            "--accept-memorisation releases it as it is, and its manifest says so"
+        )
+    return {"verdict": ACCEPTED, "found": found}

@@ -1,9 +1,10 @@
 """A run folder: everything between a table and a release, each file whole or absent.
 
-run.json                          source, rows, seed, configurations, seconds spent
+run.json                          source, rows, what was held out, configurations, seconds spent
 codec.json                        schema and codec
 forms.json                        how cells were written in the text files that were learnt from
-tokens.safetensors                the encoded training rows
+tokens.safetensors                the encoded rows to learn from
+held_out.safetensors              those that tell when training should end; absent where none do
 teacher.checkpoint.safetensors    resumable training state
 teacher.safetensors, teacher.onnx the finished teacher, as a network and as a graph
 teacher_rows.safetensors          what the student learns from
@@ -14,6 +15,7 @@ fidelity.json                     what `cascade evaluate` measured
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,6 +61,10 @@ class Run:
 
     def write_json(self, file: str, content: dict[str, Any]) -> None:
         write_atomic(self.path(file), (json.dumps(content, indent=2) + "\n").encode())
+
+    def digest(self, file: str) -> str:
+        """SHA-256 in hex of a file that is there."""
+        return hashlib.sha256(self.path(file).read_bytes()).hexdigest()
 
     def update(self, **entries: Any) -> None:
         """Add entries to run.json."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from cascade_tables import ReleaseManifest
 
+from cascade_distill.early_stopping import HeldOutLosses
 from cascade_distill.errors import TrackingError
 from cascade_distill.run import Run
 from cascade_distill.training import Progress
@@ -149,6 +150,13 @@ class _Losses:
         if step >= self._next or step == steps:
             self._next = step + EVERY
             self._tracker.metrics({f"{self._tracker._step}.loss": loss}, step)
+
+    def held_out(self, losses: HeldOutLosses) -> None:
+        """Log the held-out rows' loss; see `training.Progress`."""
+        if self._inner is not None:
+            self._inner.held_out(losses)
+        last = losses.evaluations[-1]
+        self._tracker.metrics({f"{self._tracker._step}.held_out_loss": last.loss}, last.step)
 
 
 class _said:  # noqa: N801 -- reads as a word where it is used

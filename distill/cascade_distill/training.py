@@ -1,12 +1,14 @@
-"""The training loop that teacher and student share: EMA, checkpoints, resume, progress.
+"""The training loop that teacher and student share: EMA, early stopping, checkpoints, resume.
 
 Each step's randomness comes from a generator seeded by (seed, step) alone, and a checkpoint holds
-parameters, their average and the optimiser's state. A run that was killed and resumed therefore
-ends with the same weights, bit for bit, as one that was not (same machine, same thread count).
+parameters, their average, the best average so far with the losses that say so, and the optimiser's
+state. A run that was killed and resumed therefore ends with the same weights, bit for bit, as one
+that was not (same machine, same thread count); one that runs out of time depends on the clock.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -23,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from cascade_distill.checkpoint import load_tensors, save_tensors
+from cascade_distill.early_stopping import Ending, Evaluation, HeldOutLosses, ending
 from cascade_distill.errors import CheckpointMismatch, TrainingDiverged, TrainingStopped
 from cascade_distill.export.graph import LARGE
 
@@ -43,6 +46,10 @@ class TrainConfig:
             stay float32. Three times as fast on CPUs with AVX-512 BF16 and on GPUs.
         seed: of initialisation, batches and masks.
         checkpoint_seconds: a checkpoint at least this often.
+        evaluate_every: steps between two looks at the held-out rows, where there are any.
+        patience: looks in a row that may be no better than the best before training ends; 0: any
+            number.
+        most_seconds: training ends after as many seconds of it; None: when its steps are done.
     """
 
     steps: int
@@ -55,6 +62,9 @@ class TrainConfig:
     bfloat16: bool = True
     seed: int = 0
     checkpoint_seconds: float = 60.0
+    evaluate_every: int = 100
+    patience: int = 0
+    most_seconds: float | None = None
 
 
 class Progress(Protocol):
@@ -63,9 +73,41 @@ class Progress(Protocol):
     def update(self, step: int, steps: int, loss: float) -> None:
         """`step` of `steps` are done; `loss` is a running mean, in nats a row."""
 
+    def held_out(self, losses: HeldOutLosses) -> None:
+        """The held-out rows have been looked at once more."""
 
-# (model, generator of this step) -> loss of one batch
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training run ended.
+
+    Attributes:
+        steps: that were done.
+        ending: why no more were.
+        best: the state that was kept; None where there were no held-out rows, and it is the last.
+    """
+
+    steps: int
+    ending: Ending
+    best: Evaluation | None
+
+    def described(self) -> str:
+        """In a sentence, for the person at the terminal."""
+        said = f"ended after {self.steps:,} steps: {self.ending.value}"
+        if self.best is None:
+            return f"{said}; the last state was kept, since no rows are held out"
+        return (
+            f"{said}; the state of step {self.best.step:,} was kept, where the held-out loss was "
+            f"lowest, {self.best.loss:.3f} nats a row"
+        )
+
+
+# generator of this step -> loss of one batch
 BatchLoss = Callable[[torch.Generator], Tensor]
+# Mean loss of the held-out rows, the same rows and masks at every call.
+HeldOutLoss = Callable[[], Tensor]
+# Steps that are timed before a run, after those that warm up.
+TIMED_STEPS, WARM_STEPS = 5, 2
 
 
 def best_device() -> torch.device:
@@ -97,9 +139,12 @@ class _Run:
 
     def __init__(self, model: nn.Module, config: TrainConfig) -> None:
         self.model, self.config, self.step = model, config, 0
+        self.seconds = 0.0
+        self.losses = HeldOutLosses()
         self.names = [name for name, _ in model.named_parameters()]
         self.parameters = [p for _, p in model.named_parameters()]
         self.average = [p.detach().clone() for p in self.parameters]
+        self.best: list[Tensor] = []
         decay = [p for p in self.parameters if p.ndim >= 2]
         rest = [p for p in self.parameters if p.ndim < 2]
         self.optimizer = torch.optim.AdamW(
@@ -123,6 +168,26 @@ class _Run:
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
 
+    @torch.no_grad()
+    def evaluate(self, loss: HeldOutLoss) -> None:
+        """Look at the held-out rows with the averaged parameters, and keep the best of those."""
+        trained = [parameter.data for parameter in self.parameters]
+        self.use(self.average)
+        value = float(loss())
+        for parameter, data in zip(self.parameters, trained, strict=True):
+            parameter.data = data
+        if not math.isfinite(value):
+            raise TrainingDiverged(self.step, learning_rate_at(self.step, self.config))
+        self.losses = self.losses.with_one_more(self.step, value)
+        if self.losses.last_is_best:
+            self.best = [average.clone() for average in self.average]
+
+    def ending(self, seconds: float) -> Ending | None:
+        config = self.config
+        return ending(
+            self.step, config.steps, self.losses, config.patience, seconds, config.most_seconds
+        )
+
     def tensors(self) -> dict[str, Tensor]:
         out: dict[str, Tensor] = {}
         for name, parameter, average in zip(self.names, self.parameters, self.average, strict=True):
@@ -132,10 +197,26 @@ class _Run:
             for key in ("exp_avg", "exp_avg_sq", "step"):
                 if key in state:
                     out[f"{key}/{name}"] = state[key]
+        for name, best in zip(self.names, self.best, strict=bool(self.best)):
+            out[f"best/{name}"] = best
         return out
 
-    def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
-        self.step = step
+    def metadata(self) -> dict[str, str]:
+        return {
+            "step": str(self.step),
+            "seconds": repr(self.seconds),
+            "held_out": self.losses.to_text(),
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+        self.step = int(metadata["step"])
+        self.seconds = float(metadata["seconds"])
+        self.losses = HeldOutLosses.from_text(metadata["held_out"])
+        if self.losses.best is not None:
+            self.best = [
+                tensors[f"best/{name}"].to(average.device)
+                for name, average in zip(self.names, self.average, strict=True)
+            ]
         for name, parameter, average in zip(self.names, self.parameters, self.average, strict=True):
             parameter.data.copy_(tensors[f"parameter/{name}"])
             average.copy_(tensors[f"average/{name}"])
@@ -144,9 +225,10 @@ class _Run:
                 key: tensors[f"{key}/{name}"].to(parameter.device) for key in keys
             }
 
-    def use_average(self) -> None:
-        for parameter, average in zip(self.parameters, self.average, strict=True):
-            parameter.data.copy_(average)
+    def use(self, values: list[Tensor]) -> None:
+        """Make these the model's parameters; nothing is copied."""
+        for parameter, value in zip(self.parameters, values, strict=True):
+            parameter.data = value
 
 
 @contextmanager
@@ -174,6 +256,34 @@ def round_weights(model: nn.Module) -> None:
             parameter.copy_(parameter.half().float())
 
 
+def seconds_a_step(
+    model: nn.Module,
+    batch_loss: Callable[[nn.Module, torch.Generator], Tensor],
+    config: TrainConfig,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """How long a step takes here, by a few of them on a copy of the model, which is thrown away.
+
+    Args:
+        model: as it is before training; it stays so.
+        batch_loss: the loss of one batch with the given model.
+        config: of the run to come.
+        clock: seconds.
+    """
+    run = _Run(copy.deepcopy(model).train(), config)
+    device = next(run.model.parameters()).device.type
+    began = 0.0
+    for step in range(WARM_STEPS + TIMED_STEPS):
+        if step == WARM_STEPS:
+            began = clock()
+        with torch.autocast(device, torch.bfloat16, enabled=config.bfloat16):
+            loss = batch_loss(run.model, step_generator(config.seed, step))
+        run.advance(loss)
+    # What runs beside the CPU is done when its result is there.
+    loss.item()
+    return (clock() - began) / TIMED_STEPS
+
+
 def train(
     model: nn.Module,
     batch_loss: BatchLoss,
@@ -182,12 +292,14 @@ def train(
     identity: str,
     progress: Progress | None = None,
     finish: Callable[[], None] | None = None,
+    held_out: HeldOutLoss | None = None,
     clock: Callable[[], float] = time.monotonic,
-) -> None:
-    """Train `model` in place, to the end, resuming from `checkpoint` if it is there.
+) -> Outcome:
+    """Train `model` in place, to its end, resuming from `checkpoint` if it is there.
 
-    Afterwards the model holds the averaged parameters (see `round_weights`), and `checkpoint` the
-    finished run, so that calling again returns at once.
+    Afterwards the model holds the averaged parameters (see `round_weights`): those of the lowest
+    loss of the held-out rows, or where there are none, the last. `checkpoint` holds the finished
+    run, so that calling again returns at once.
 
     Args:
         model: moved to its device, freshly initialised from the run's seed.
@@ -197,7 +309,8 @@ def train(
         identity: fingerprint of data and configuration, kept in the checkpoint.
         progress: told now and then.
         finish: called on the averaged parameters before they are rounded.
-        clock: seconds, for the pace of checkpoints.
+        held_out: the mean loss of rows that are not learnt from, the same at every call.
+        clock: seconds, for the pace of checkpoints and `config.most_seconds`.
 
     Raises:
         CheckpointMismatch: `checkpoint` belongs to another run.
@@ -210,24 +323,33 @@ def train(
         tensors, metadata = load_tensors(checkpoint)
         if metadata.get("identity") != identity:
             raise CheckpointMismatch(checkpoint, metadata.get("identity", "unknown"), identity)
-        run.restore(tensors, int(metadata["step"]))
+        run.restore(tensors, metadata)
+    before = run.seconds
+    began = clock()
 
     def save() -> None:
-        metadata = {
-            "identity": identity,
-            "step": str(run.step),
-            "train": json.dumps(asdict(config)),
-        }
-        save_tensors(checkpoint, run.tensors(), metadata)
+        metadata = {"identity": identity, "train": json.dumps(asdict(config))}
+        save_tensors(checkpoint, run.tensors(), metadata | run.metadata())
 
     model.train()
     device = next(model.parameters()).device.type
-    saved_at, mean = clock(), None
+
+    def look() -> None:
+        if held_out is None:
+            return
+        with torch.autocast(device, torch.bfloat16, enabled=config.bfloat16):
+            run.evaluate(held_out)
+        if progress is not None:
+            progress.held_out(run.losses)
+
+    saved_at, mean = began, None
     with _interrupt_asked() as interrupt:
-        while run.step < config.steps:
+        while (ended := run.ending(run.seconds)) is None:
             with torch.autocast(device, torch.bfloat16, enabled=config.bfloat16):
                 loss = batch_loss(step_generator(config.seed, run.step))
             run.advance(loss)
+            now = clock()
+            run.seconds = before + now - began
             if run.step % 20 == 0 or run.step == config.steps:
                 value = loss.item()
                 if not math.isfinite(value):
@@ -235,15 +357,19 @@ def train(
                 mean = value if mean is None else 0.9 * mean + 0.1 * value
                 if progress is not None:
                     progress.update(run.step, config.steps, mean)
+            # Whatever ends a run, its last state is looked at before.
+            if run.step % config.evaluate_every == 0 or run.ending(run.seconds) is not None:
+                look()
             if interrupt.is_set():
                 save()
                 raise TrainingStopped(run.step, config.steps, checkpoint)
-            if clock() - saved_at >= config.checkpoint_seconds:
+            if now - saved_at >= config.checkpoint_seconds:
                 save()
-                saved_at = clock()
+                saved_at = now
     save()
-    run.use_average()
+    run.use(run.best or run.average)
     if finish is not None:
         finish()
     round_weights(model)
     model.eval()
+    return Outcome(run.step, ended, run.losses.best)

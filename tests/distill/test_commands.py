@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cascade_cli.program import main
+from cascade_distill.run import Run
 from cascade_distill.runtime import StudentSampler, TeacherSampler, sample_tokens
 from cascade_tables import Frame, load_release
 from click.testing import CliRunner, Result
@@ -49,6 +52,60 @@ class TestFit:
         assert result.exit_code == 0
         assert "channel" in result.output
         assert "categorical" in result.output
+        assert not (tmp_path / "run").exists()
+
+    def test_a_dry_run_says_what_would_be_trained(self, table: Path, tmp_path: Path) -> None:
+        result = cascade("fit", table, "--dry-run", "--out", tmp_path / "run")
+        assert "teacher for 500 rows of 6 columns: width 64" in result.output
+        assert "held out: 100 rows" in result.output
+        assert "warning: 600 rows are few" in result.output
+
+    def test_it_says_how_long_it_takes_and_why_it_ended(self, table: Path, tmp_path: Path) -> None:
+        result = cascade("fit", table, "--out", tmp_path, "--steps", "20", "--threads", "1")
+        said = r"fit takes about .* at most, cascade distill about .* after it"
+        assert re.search(said, result.output)
+        assert "ended after 20 steps: all steps done" in result.output
+        assert "the state of step 20 was kept, where the held-out loss was lowest" in result.output
+
+    def test_minutes_bound_it(self, table: Path, tmp_path: Path) -> None:
+        fit = ("fit", table, "--out", tmp_path, "--minutes", "0.001", "--threads", "1")
+        result = cascade(*fit)
+        assert result.exit_code == 0, result.output
+        (steps,) = re.findall(r"training: at most ([\d,]+) steps", result.output)
+        assert int(steps.replace(",", "")) < 2000
+        about = json.loads((tmp_path / "run.json").read_text())
+        assert about["teacher"]["train"]["most_seconds"] == pytest.approx(0.06)
+        graph = (tmp_path / "teacher.onnx").read_bytes()
+        again = cascade(*fit)
+        assert again.exit_code == 0, again.output
+        assert (tmp_path / "teacher.onnx").read_bytes() == graph
+
+    @pytest.mark.parametrize("minutes", ["0", "-1", "soon"])
+    def test_minutes_that_are_none_are_refused(self, table: Path, minutes: str) -> None:
+        result = cascade("fit", table, "--minutes", minutes)
+        assert result.exit_code == 2
+        assert minutes in result.output
+
+    def test_rows_to_validate_by_may_be_a_file(self, table: Path, tmp_path: Path) -> None:
+        """One of its rows has a value that the table lacks: it is left out, and said."""
+        others = payments(200, seed=5).to_pandas()
+        others.loc[3, "channel"] = "carrier pigeon"
+        others.to_csv(tmp_path / "next.csv", index=False)
+        short = ("--steps", "5", "--threads", "1", "--out", tmp_path / "run")
+        result = cascade("fit", table, "--validation", tmp_path / "next.csv", *short)
+        assert result.exit_code == 0, result.output
+        assert "have values that payments.csv lacks" in result.output
+        about = json.loads((tmp_path / "run" / "run.json").read_text())
+        assert about["rows"] == 600
+        assert not about["held_out"]["of_the_table"]
+        assert 0 < about["held_out"]["rows"] < 200
+
+    def test_rows_to_validate_by_need_the_tables_columns(self, table: Path, tmp_path: Path) -> None:
+        (tmp_path / "next.csv").write_text("amount,channel\n1.5,web\n2.5,app\n")
+        others = ("--validation", tmp_path / "next.csv", "--out", tmp_path / "run")
+        result = cascade("fit", table, *others)
+        assert result.exit_code == 1
+        assert "lack columns: items" in result.output
         assert not (tmp_path / "run").exists()
 
     def test_the_same_command_again_trains_nothing(self, run: Path, table: Path) -> None:
@@ -191,6 +248,60 @@ class TestRelease:
         assert "exists; choose another version" in again.output
 
 
+class TestMemorisation:
+    """A release whose rows lean on the rows learnt from has to be asked for by name."""
+
+    @pytest.fixture
+    def leaning(self, run: Path, tmp_path: Path) -> Path:
+        """A run whose student was found to copy."""
+        folder = tmp_path / "leaning"
+        shutil.copytree(run, folder)
+        tier = {"nearest_equality": 0.4, "dcr_share": 0.5}
+        floor = {**tier, "nearest_equality_margin": 0.05, "dcr_share_margin": 0.05}
+        student = {"nearest_equality": 0.84, "dcr_share": 0.65}
+        figures = {"student": student, "teacher": tier, "floor": floor}
+        Run(folder).write_json("fidelity.json", figures)
+        return folder
+
+    def test_it_is_refused_and_nothing_is_written(self, leaning: Path, tmp_path: Path) -> None:
+        result = cascade("release", leaning, "--repository", tmp_path / "models")
+        assert result.exit_code == 1
+        assert "the student's has 84% of its cells in common" in result.output
+        assert "--accept-memorisation" in result.output
+        assert not (tmp_path / "models").exists()
+
+    def test_accepted_its_manifest_says_so(self, leaning: Path, tmp_path: Path) -> None:
+        accepted = ("--repository", tmp_path / "models", "--accept-memorisation")
+        result = cascade("release", leaning, *accepted)
+        assert result.exit_code == 0, result.output
+        assert "accepted: " in result.output
+        about = load_release(tmp_path / "models", "leaning", 1).manifest.training["memorisation"]
+        assert about["verdict"] == "accepted"
+        assert len(about["found"]) == 2
+
+    def test_within_the_floor_or_not_measured_it_says_which(
+        self, leaning: Path, tmp_path: Path
+    ) -> None:
+        folder = Run(leaning)
+        figures = folder.read_json("fidelity.json")
+        folder.write_json("fidelity.json", {**figures, "student": figures["teacher"]})
+        for version, verdict in ((1, "within the floor"), (2, "not measured")):
+            result = cascade("release", leaning, "--repository", tmp_path / "models")
+            assert result.exit_code == 0, result.output
+            release = load_release(tmp_path / "models", "leaning", version)
+            assert release.manifest.training["memorisation"] == {"verdict": verdict}
+            folder.path("fidelity.json").unlink(missing_ok=True)
+
+    def test_figures_of_models_that_were_trained_since_are_refused(
+        self, leaning: Path, tmp_path: Path
+    ) -> None:
+        Run(leaning).update(measured={"student": "0" * 64})
+        result = cascade("release", leaning, "--repository", tmp_path / "models")
+        assert result.exit_code == 1
+        assert "the student of" in result.output
+        assert "trained since it was evaluated" in result.output
+
+
 @pytest.mark.parametrize("command", ["fit", "distill", "evaluate", "release", "serve", "ask"])
 def test_help_says_what_it_does_with_an_example(command: str) -> None:
     result = cascade(command, "--help")
@@ -219,6 +330,22 @@ class TestEvaluate:
         fidelity = load_release(tmp_path / "models", "payments", 1).manifest.fidelity
         assert fidelity.keys() == {"student", "teacher", "floor"}
         assert fidelity == json.loads((run / "fidelity.json").read_text())
+
+    def test_rows_that_fit_held_out_are_the_test_by_default(
+        self, run: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        result = cascade("evaluate", run, "--train", table, "--samples", "1", "--threads", "1")
+        assert result.exit_code == 0, result.output
+        assert "test: the 100 rows of the table that were held out" in result.output
+        assert "nearest_equality" in result.output
+        assert re.search(r"\d of 6 cells of the table's row \d+", result.output)
+
+    def test_another_table_than_was_learnt_from_is_refused(self, run: Path, tmp_path: Path) -> None:
+        write_csv(payments(600, seed=9), tmp_path / "other.csv")
+        result = cascade("evaluate", run, "--train", tmp_path / "other.csv")
+        assert result.exit_code == 1
+        assert "learnt from" in result.output
 
     def test_a_column_to_predict_that_is_not_there_is_named(self, run: Path, table: Path) -> None:
         files = ("--train", table, "--test", table, "--target", "froud")

@@ -22,7 +22,9 @@ KEYS = {
     "lr_c2st",
     "mle_auc",
     "dcr_share",
+    "nearest_equality",
 }
+MARGINS = {"nearest_equality_margin", "dcr_share_margin"}
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,8 @@ class TestEvaluate:
         """Tolerances: three standard errors at 400 rows."""
         assert report.figures["xgb_auc_heldout"] == pytest.approx(0.5, abs=0.06)
         assert report.figures["dcr_share"] == pytest.approx(0.5, abs=0.06)
+        same = floor.figures["nearest_equality"]
+        assert report.figures["nearest_equality"] == pytest.approx(same, abs=0.01)
         assert report.figures["shape_err_pct"] < 1.5 * floor.figures["shape_err_pct"]
 
     def test_copies_win_against_train_and_show_elsewhere(self):
@@ -55,6 +59,7 @@ class TestEvaluate:
         assert found["xgb_c2st"] == 1
         assert found["shape_err_pct"] == pytest.approx(0, abs=1e-9)
         assert found["dcr_share"] == 1
+        assert found["nearest_equality"] == 1
 
     def test_without_a_target_there_is_no_efficacy(self):
         found = evaluation.evaluate(TRAIN, TEST, SAMPLES[:1], SCHEMA, None).figures
@@ -71,7 +76,7 @@ class TestEvaluate:
 
 class TestFloor:
     def test_has_the_same_figures(self, floor):
-        assert floor.figures.keys() == KEYS
+        assert floor.figures.keys() == KEYS | MARGINS
 
     def test_real_rows_cannot_be_told_from_real_rows(self, floor):
         for key in ("xgb_auc", "xgb_auc_heldout", "dcr_share"):

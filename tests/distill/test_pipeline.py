@@ -6,13 +6,16 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from cascade_distill import pipeline
+from cascade_distill.early_stopping import Ending, HeldOutLosses
 from cascade_distill.errors import TrainingStopped
 from cascade_distill.models.student import Student, StudentConfig, random_suffix
 from cascade_distill.models.teacher import Denoiser, TeacherConfig
+from cascade_distill.recipes import StudentRecipe, TeacherRecipe
 from cascade_distill.run import Run
 from cascade_tables import Codec, infer_schema
 
@@ -22,15 +25,18 @@ SMALL = TeacherConfig(width=32, hidden=32, blocks=1, fine_width=8)
 
 
 class StopOnce:
-    """Ctrl-C at the first report of progress."""
+    """Ctrl-C at the first report of progress from a step on."""
 
-    def __init__(self) -> None:
-        self.stopped_at = 0
+    def __init__(self, step: int = 0) -> None:
+        self.stopped_at, self.after = 0, step
 
     def update(self, step: int, steps: int, loss: float) -> None:
-        if not self.stopped_at and step < steps:
+        if not self.stopped_at and self.after <= step < steps:
             self.stopped_at = step
             os.kill(os.getpid(), signal.SIGINT)
+
+    def held_out(self, losses: HeldOutLosses) -> None:
+        """It stops by the steps alone."""
 
 
 def run_in(folder: Path) -> Run:
@@ -40,26 +46,77 @@ def run_in(folder: Path) -> Run:
     return run
 
 
+def small(**train: Any) -> TeacherRecipe:
+    recipe = TeacherRecipe(model=SMALL)
+    return replace(recipe, train=replace(recipe.train, **{"batch_rows": 64, **train}))
+
+
+def learn(run: Run, recipe: TeacherRecipe) -> bytes:
+    """The graph of a finished teacher."""
+    pipeline.fit_teacher(run, recipe)
+    return run.path("teacher.onnx").read_bytes()
+
+
 def test_a_teacher_that_was_stopped_resumes_to_the_unbroken_one(tmp_path: Path) -> None:
     """Rows, masks and dropout are drawn anew from the step's number, whatever went before."""
-    recipe = pipeline.TeacherRecipe(model=SMALL)
-    recipe = replace(recipe, train=replace(recipe.train, steps=60, batch_rows=64))
-    unbroken = pipeline.fit_teacher(run_in(tmp_path / "unbroken"), recipe).read_bytes()
+    recipe = small(steps=60)
+    unbroken = learn(run_in(tmp_path / "unbroken"), recipe)
 
     broken, stop = run_in(tmp_path / "broken"), StopOnce()
     with pytest.raises(TrainingStopped):
         pipeline.fit_teacher(broken, recipe, stop)
     assert 0 < stop.stopped_at < 60
     assert not broken.path("teacher.onnx").exists()
-    assert pipeline.fit_teacher(broken, recipe).read_bytes() == unbroken
+    assert learn(broken, recipe) == unbroken
+
+
+def test_what_was_held_out_ends_training_and_is_resumed(tmp_path: Path) -> None:
+    """Rates at which a table of 240 rows is learnt by heart: the best state comes early."""
+    recipe = small(steps=300, learning_rate=0.03, weight_decay=0.0, evaluate_every=10, patience=4)
+    run = run_in(tmp_path / "unbroken")
+    outcome = pipeline.fit_teacher(run, recipe)
+    assert outcome.ending is Ending.NO_BETTER
+    assert outcome.best is not None
+    assert outcome.steps == outcome.best.step + 40
+    assert run.read_json("run.json")["teacher"]["outcome"]["best"]["step"] == outcome.best.step
+
+    broken, stop = run_in(tmp_path / "broken"), StopOnce(outcome.best.step + 10)
+    with pytest.raises(TrainingStopped):
+        pipeline.fit_teacher(broken, recipe, stop)
+    assert stop.stopped_at > outcome.best.step
+    assert pipeline.fit_teacher(broken, recipe) == outcome
+    assert broken.path("teacher.onnx").read_bytes() == run.path("teacher.onnx").read_bytes()
+
+
+def test_minutes_are_turned_into_steps_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is resumed on a machine that is slower by then goes on as it began."""
+    run = run_in(tmp_path)
+    paces = iter([0.5, 5.0])
+    monkeypatch.setattr(pipeline, "pace", lambda *_: next(paces))
+    first = pipeline.bounded(run, small(steps=1000), minutes=2)
+    assert first.train.steps == 228
+    assert pipeline.bounded(run, small(steps=1000), minutes=2) == first
+    other = pipeline.bounded(run, small(steps=1000), minutes=4)
+    assert other.train.steps == 45
+
+
+def test_the_pace_leaves_nothing_behind(tmp_path: Path) -> None:
+    run = run_in(tmp_path / "timed")
+    before = sorted(path.name for path in run.folder.iterdir())
+    assert pipeline.pace(run, small(steps=30)) > 0
+    student = StudentRecipe(model=StudentConfig(width=16, head_width=16), rows=100)
+    assert pipeline.distilling_seconds(run, small(steps=30), student, threads=1) > 0
+    assert sorted(path.name for path in run.folder.iterdir()) == before
+    assert learn(run, small(steps=30)) == learn(run_in(tmp_path / "plain"), small(steps=30))
 
 
 def test_dropout_is_part_of_training(tmp_path: Path) -> None:
     graphs = []
     for share in (0.0, 0.5):
-        recipe = pipeline.TeacherRecipe(model=replace(SMALL, dropout=share))
-        recipe = replace(recipe, train=replace(recipe.train, steps=5, batch_rows=64))
-        graphs.append(pipeline.fit_teacher(run_in(tmp_path / str(share)), recipe).read_bytes())
+        recipe = replace(small(steps=5), model=replace(SMALL, dropout=share))
+        graphs.append(learn(run_in(tmp_path / str(share)), recipe))
     assert graphs[0] != graphs[1]
 
 

@@ -90,6 +90,7 @@ def test_a_release_from_its_table_on(
     assert metrics["student.trend_err_pct"] == figures["student"]["trend_err_pct"]
     assert metrics["floor.xgb_auc"] == figures["floor"]["xgb_auc"]
     assert metrics["fit.loss"] > 0
+    assert metrics["fit.held_out_loss"] > 0
     assert metrics["distill.loss"] > 0
     tags = {each["key"]: each["value"] for each in found["data"]["tags"]}
     manifest = read_manifest(repository, "payments", 1)

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from cascade_distill.checkpoint import load_tensors, save_tensors, write_atomic
+from cascade_distill.early_stopping import Ending
 from cascade_distill.errors import (
     CheckpointMismatch,
     DiskFull,
     TrainingDiverged,
     TrainingStopped,
 )
-from cascade_distill.training import TrainConfig, learning_rate_at, round_weights, train
+from cascade_distill.training import (
+    TIMED_STEPS,
+    Outcome,
+    TrainConfig,
+    learning_rate_at,
+    round_weights,
+    seconds_a_step,
+    train,
+)
 from torch import nn
 
 CONFIG = TrainConfig(steps=60, batch_rows=8, warmup_steps=5, checkpoint_seconds=1e9)
@@ -109,6 +121,138 @@ class TestResume:
         with pytest.raises(CheckpointMismatch, match=r"run\.safetensors"):
             train(net, loss_of(net), CONFIG, path, "another")
         assert load_tensors(path)[1]["identity"] == "run"
+
+
+def overfitting(net: nn.Module):  # type: ignore[no-untyped-def]
+    """A held-out loss that is lowest where the first weight's norm is what it was after some steps
+    of training."""
+    weight = next(net.parameters())
+
+    def loss() -> torch.Tensor:
+        return (weight.norm() - 3.0).abs()
+
+    return loss
+
+
+def watched(path: Path, stop_at: int | None = None, **changes: Any) -> tuple[nn.Module, Outcome]:
+    net = model()
+    config = replace(CONFIG, evaluate_every=5, learning_rate=0.05, **changes)
+    outcome = train(net, loss_of(net, stop_at), config, path, "run", held_out=overfitting(net))
+    return net, outcome
+
+
+class TestHeldOutRows:
+    """The state that held-out rows like best is kept, and they say when to end."""
+
+    def test_the_best_state_is_kept_not_the_last(self, tmp_path: Path) -> None:
+        net, outcome = watched(tmp_path / "run.safetensors")
+        assert outcome.ending is Ending.ALL_STEPS
+        assert outcome.best is not None
+        assert outcome.best.step < CONFIG.steps
+        assert overfitting(net)().item() == pytest.approx(outcome.best.loss, abs=1e-3)
+
+    def test_training_ends_when_they_no_longer_improve(self, tmp_path: Path) -> None:
+        _, plain = watched(tmp_path / "plain.safetensors")
+        _, outcome = watched(tmp_path / "run.safetensors", patience=2)
+        assert plain.best is not None
+        assert outcome.ending is Ending.NO_BETTER
+        assert outcome.best == plain.best
+        assert outcome.steps == plain.best.step + 10
+        assert f"step {outcome.best.step}" in outcome.described()
+
+    @pytest.mark.parametrize("stop_at", [3, 12, 20, 23, 31])
+    def test_a_run_that_was_stopped_ends_as_one_that_was_not(
+        self, tmp_path: Path, stop_at: int
+    ) -> None:
+        """Also one that was stopped between its best state and its end."""
+        expected, unbroken = watched(tmp_path / "unbroken.safetensors", patience=3)
+        path = tmp_path / "broken.safetensors"
+        with pytest.raises(TrainingStopped, match=f"step {stop_at} of 60"):
+            watched(path, stop_at, patience=3)
+        resumed, outcome = watched(path, patience=3)
+        assert outcome == unbroken
+        for name, value in expected.state_dict().items():
+            assert torch.equal(value, resumed.state_dict()[name]), name
+
+    def test_a_run_that_they_ended_returns_at_once(self, tmp_path: Path) -> None:
+        path = tmp_path / "run.safetensors"
+        expected, outcome = watched(path, patience=2)
+        again, same = watched(path, stop_at=1, patience=2)
+        assert same == outcome
+        assert torch.equal(next(expected.parameters()), next(again.parameters()))
+
+    def test_looking_changes_nothing_of_training(self, tmp_path: Path) -> None:
+        states = []
+        for every in (1, 7, 1000):
+            path = tmp_path / f"{every}.safetensors"
+            net = model()
+            config = replace(CONFIG, evaluate_every=every)
+            train(net, loss_of(net), config, path, "run", held_out=overfitting(net))
+            states.append(load_tensors(path)[0])
+        for state in states[1:]:
+            for name, value in state.items():
+                if name.startswith("parameter/"):
+                    assert torch.equal(value, states[0][name])
+
+    def test_a_held_out_loss_that_is_not_finite_names_the_step(self, tmp_path: Path) -> None:
+        net = model()
+        config = replace(CONFIG, evaluate_every=5)
+
+        def nothing() -> torch.Tensor:
+            return torch.tensor(float("nan"))
+
+        with pytest.raises(TrainingDiverged, match="step 5"):
+            train(net, loss_of(net), config, tmp_path / "x", "run", held_out=nothing)
+
+
+class TestTime:
+    """A run that is given seconds ends by the clock, with what it has."""
+
+    def test_it_ends_and_keeps_its_best_state(self, tmp_path: Path) -> None:
+        ticks = itertools.count()
+        net = model()
+        config = replace(CONFIG, most_seconds=13.0)
+        path = tmp_path / "run.safetensors"
+
+        def again(net: nn.Module) -> Outcome:
+            loss, look = loss_of(net), overfitting(net)
+            return train(
+                net, loss, config, path, "run", held_out=look, clock=lambda: float(next(ticks))
+            )
+
+        outcome = again(net)
+        assert (outcome.steps, outcome.ending) == (13, Ending.OUT_OF_TIME)
+        # There was no look before the last step's.
+        assert outcome.best is not None
+        assert outcome.best.step == 13
+        assert again(model()) == outcome
+
+    def test_seconds_count_over_all_the_times_it_was_stopped(self, tmp_path: Path) -> None:
+        ticks = itertools.count()
+        config = replace(CONFIG, most_seconds=20.0)
+        path = tmp_path / "run.safetensors"
+        net = model()
+        with pytest.raises(TrainingStopped):
+            train(net, loss_of(net, 8), config, path, "run", clock=lambda: float(next(ticks)))
+        net = model()
+        outcome = train(net, loss_of(net), config, path, "run", clock=lambda: float(next(ticks)))
+        assert (outcome.steps, outcome.ending) == (20, Ending.OUT_OF_TIME)
+
+    def test_timing_a_few_steps_leaves_the_model_and_the_random_state(self) -> None:
+        net = model()
+        before = {name: value.clone() for name, value in net.state_dict().items()}
+        state = torch.get_rng_state()
+        ticks = itertools.count()
+
+        def loss(other: nn.Module, generator: torch.Generator) -> torch.Tensor:
+            return loss_of(other)(generator)
+
+        seconds = seconds_a_step(net, loss, CONFIG, clock=lambda: 10.0 * next(ticks))
+        # One tick of ten seconds between the first timed step and the last.
+        assert seconds == 10.0 / TIMED_STEPS
+        assert torch.equal(torch.get_rng_state(), state)
+        for name, value in net.state_dict().items():
+            assert torch.equal(value, before[name])
 
 
 class TestFailure:

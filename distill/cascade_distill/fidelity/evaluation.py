@@ -20,6 +20,7 @@ from cascade_tables import Schema
 
 from cascade_distill.checkpoint import write_atomic
 from cascade_distill.errors import DistillError
+from cascade_distill.fidelity.memorisation import EQUALITY, margins, nearest_equality
 from cascade_distill.fidelity.metrics import (
     c2st,
     dcr_share,
@@ -31,7 +32,7 @@ from cascade_distill.fidelity.metrics import (
 )
 
 # Part of a kept floor's name: raise it when a figure's definition changes.
-DEFINITION = 1
+DEFINITION = 2
 # Random parts of the train split that a floor is averaged over.
 FLOOR_SAMPLES = 3
 
@@ -43,7 +44,8 @@ class Report:
     Attributes:
         figures: means over the samples: shape_err_pct, trend_err_pct, trend_all_err_pct, xgb_auc,
             xgb_c2st, xgb_auc_heldout, xgb_c2st_heldout, lr_c2st, mle_auc or mle_r2 (with a
-            target), dcr_share; see `metrics`.
+            target), dcr_share; see `metrics`; and nearest_equality, see `memorisation`. A floor
+            also has nearest_equality_margin and dcr_share_margin.
         samples: the same figures of each sample; a C2ST's mean is taken over the samples' scores.
     """
 
@@ -115,6 +117,7 @@ def _figures(
     if target is not None:
         figures[mle_key(schema, target)] = mle(sample, test, schema, target, threads)
     figures["dcr_share"] = dcr_share(train, test, sample, schema, seed)
+    figures[EQUALITY] = nearest_equality(train, sample, schema, seed)
     return figures
 
 
@@ -131,7 +134,9 @@ def floor(
     smaller train split with as many of the test split). Detection against held-out rows sets other
     random train rows against the test split. mle_auc is that of learning from the real train split:
     what perfect synthetic rows would give. dcr_share takes half of the test split as the
-    synthetic rows and the other half as the rows never seen.
+    synthetic rows and the other half as the rows never seen. nearest_equality looks for the rows of
+    the test split among all rows of the train split, as `evaluate` does for synthetic ones. The
+    margins are what figures may be beyond their floors; see `memorisation.margins`.
 
     Raises:
         DistillError: a table too small to compare.
@@ -139,11 +144,13 @@ def floor(
     """
     _check_rows(train=real_train, test=real_test)
     rows = min(len(real_train), len(real_test))
-    best = (
+    fixed = (
         {}
         if target is None
         else {mle_key(schema, target): mle(real_train, real_test, schema, target, threads)}
     )
+    fixed |= {EQUALITY: nearest_equality(real_train, real_test, schema)}
+    fixed |= margins(len(schema.columns), len(real_train), len(real_test))
     samples = []
     for seed in range(FLOOR_SAMPLES):
         rng = np.random.default_rng(seed)
@@ -157,7 +164,7 @@ def floor(
         figures |= {"xgb_auc": auc, "xgb_c2st": c2st(auc)}
         figures |= {"xgb_auc_heldout": heldout, "xgb_c2st_heldout": c2st(heldout)}
         figures["lr_c2st"] = lr_c2st(train, test, schema, seed)
-        figures |= best
+        figures |= fixed
         half = rows // 2
         figures["dcr_share"] = dcr_share(train, test.iloc[:half], test.iloc[half:], schema, seed)
         samples.append(figures)

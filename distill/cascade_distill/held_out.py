@@ -1,0 +1,97 @@
+"""Rows that are not learnt from: which they are, and what a network says of them.
+
+They are a random part of the table, or a file of their own. Which rows of a table they are follows
+from its length and a seed alone, so that whoever has the table can find them again: `cascade
+evaluate` compares synthetic rows with those that were learnt from, and with those that were not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from cascade_tables import CascadeTablesError, Codec, ColumnData, Frame
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cascade_distill.errors import HeldOutRefused
+from cascade_distill.models.teacher import Denoiser, random_observed
+from cascade_distill.recipes import MOST_HELD_OUT
+
+# Rows with their masks that one look takes: few rows are looked at under several masks.
+LOOKED_AT = 4_096
+# Rows a pass.
+PART = 1_024
+# Apart from the streams of batches and of initialisation.
+SPLIT, MASKS = 0x5EED, 0x3A5C
+
+
+def split(rows: int, held_out: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which rows are learnt from and which are held out: indices, each in the table's order."""
+    order = np.random.default_rng([SPLIT, seed]).permutation(rows)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def encode_file(codec: Codec, frame: Frame, seed: int) -> tuple[NDArray[np.int32], int]:
+    """Rows of a file of their own as tokens; those with a value that was never learnt are left out.
+
+    Args:
+        codec: of the rows that are learnt from.
+        frame: the file; of many rows, some are taken at random.
+        seed: of which.
+
+    Returns:
+        int32 [n, T], and how many rows were left out.
+
+    Raises:
+        HeldOutRefused: the file lacks columns, or no row is left.
+    """
+    if lacking := [name for name in codec.schema.names if name not in frame.columns]:
+        raise HeldOutRefused(f"the rows to validate by lack columns: {', '.join(lacking)}")
+    if len(frame) > MOST_HELD_OUT:
+        frame = frame.take(split(len(frame), MOST_HELD_OUT, seed)[1])
+    known = np.ones(len(frame), bool)
+    first: CascadeTablesError | None = None
+    for name, column in zip(codec.schema.names, codec.columns, strict=True):
+        data = frame[name]
+        try:
+            column.encode(data)
+        except CascadeTablesError as exc:
+            first = first or exc
+            known &= [_is_known(column.encode, data, row) for row in range(len(frame))]
+    if not known.any():
+        raise HeldOutRefused(f"none of the {len(frame):,} rows to validate by can be used: {first}")
+    return codec.encode(frame.take(np.flatnonzero(known))), int((~known).sum())
+
+
+def _is_known(encode: Callable[[ColumnData], object], data: ColumnData, row: int) -> bool:
+    part = slice(row, row + 1)
+    try:
+        encode(ColumnData(data.values[part], data.null[part], data.dtype))
+    except CascadeTablesError:
+        return False
+    return True
+
+
+def held_out_loss(model: Denoiser, tokens: Tensor, seed: int) -> Callable[[], Tensor]:
+    """A function that gives the model's mean loss of held-out rows, under the same masks each time.
+
+    Args:
+        model: that is being trained.
+        tokens: int64 [n, T] on the model's device.
+        seed: of the masks.
+    """
+    index = torch.arange(max(len(tokens), LOOKED_AT)) % len(tokens)
+    generator = torch.Generator().manual_seed(MASKS + seed)
+    observed = random_observed(len(index), model.layout, generator).to(tokens.device)
+    index = index.to(tokens.device)
+
+    def loss() -> Tensor:
+        parts = [
+            model.loss(tokens[rows], known) * len(rows)
+            for rows, known in zip(index.split(PART), observed.split(PART), strict=True)
+        ]
+        return torch.stack(parts).sum() / len(index)
+
+    return loss

@@ -1,0 +1,228 @@
+"""How large a network a table gets and how long it learns: pure functions of rows and columns.
+
+A table of few rows is learnt by heart by a network of many weights, whatever the number of steps;
+one of many rows is not learnt at all by a small one. So the size grows with the rows and what keeps
+it from learning by heart (dropout, few steps) shrinks. Between 8,000 and 100,000 rows all is the
+same; docs/training.md has the figures and the reasons.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+from cascade_distill.models.student import StudentConfig
+from cascade_distill.models.teacher import TeacherConfig
+from cascade_distill.training import TrainConfig
+
+# Columns from which each row says so much more that the network is a size larger.
+MANY_COLUMNS = 100
+# What this project has been measured with; beyond it a run is warned of.
+MOST_COLUMNS, FEWEST_ROWS, ROWS_A_COLUMN = 200, 1_000, 20
+# Rows to hold out: a tenth, but at least these, and never more than a fifth.
+FEWEST_HELD_OUT, MOST_HELD_OUT = 100, 4_096
+# With fewer rows none are held out: what they would say is noise.
+TOO_FEW_TO_HOLD_OUT = 50
+
+
+@dataclass(frozen=True)
+class TeacherRecipe:
+    """How `cascade fit` learns: the network's size and its training; see `teacher_recipe`.
+
+    The defaults are those of a table of tens of thousands of rows, which is small: dropout and
+    weight decay are what keeps the network from learning its rows by heart; see docs/adr/0003.
+    """
+
+    model: TeacherConfig = field(default_factory=TeacherConfig)
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=8000, weight_decay=0.3))
+
+
+@dataclass(frozen=True)
+class StudentRecipe:
+    """How `cascade distill` learns; see `student_recipe`.
+
+    Attributes:
+        model: the student's size.
+        train: its training.
+        rows: teacher rows to learn from; more rows, less to memorise.
+        conditionals: columns a step, drawn at random, that are learnt from the teacher's
+            distribution rather than from the one draw of it that a row holds.
+    """
+
+    model: StudentConfig = field(default_factory=StudentConfig)
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=6000, learning_rate=3e-3))
+    rows: int = 400_000
+    conditionals: int = 4
+
+
+@dataclass(frozen=True)
+class _Size:
+    """What is chosen for tables of at least `rows` rows.
+
+    Attributes:
+        rows: to learn from.
+        width: of the teacher's stream; its blocks are twice as wide.
+        fine_width: see `TeacherConfig`.
+        dropout: of the teacher's blocks; its input's is half of that.
+        steps: of the teacher at most.
+        batch_rows: a step.
+        student_steps, teacher_rows: of the student.
+    """
+
+    rows: int
+    width: int
+    fine_width: int
+    dropout: float
+    steps: int
+    batch_rows: int
+    student_steps: int
+    teacher_rows: int
+
+
+SIZES = (
+    _Size(0, 32, 16, 0.4, 1_000, 256, 1_500, 50_000),
+    _Size(500, 64, 16, 0.4, 2_000, 256, 2_000, 50_000),
+    _Size(2_000, 128, 32, 0.3, 4_000, 512, 3_000, 100_000),
+    _Size(8_000, 256, 48, 0.2, 8_000, 1024, 6_000, 400_000),
+    _Size(100_000, 256, 48, 0.1, 12_000, 1024, 6_000, 400_000),
+    _Size(1_000_000, 384, 64, 0.05, 20_000, 2048, 8_000, 800_000),
+)
+
+
+# Of which a table of many columns gets the one after that of its rows.
+WIDTHS = (32, 64, 128, 256, 384, 512)
+
+
+def _size(rows: int, columns: int) -> tuple[_Size, int]:
+    """What is chosen for the rows, and the width, which the columns have a say in too."""
+    size = max((each for each in SIZES if rows >= each.rows), key=lambda each: each.rows)
+    at = WIDTHS.index(size.width) + (columns >= MANY_COLUMNS)
+    return size, WIDTHS[at]
+
+
+def teacher_recipe(rows: int, columns: int, held_out: bool = True) -> TeacherRecipe:
+    """The teacher for a table.
+
+    Args:
+        rows: to learn from.
+        columns: of the schema.
+        held_out: whether there are rows by which to see that training should end; without them a
+            table of few rows gets a quarter of the steps.
+    """
+    size, width = _size(rows, columns)
+    plain = TeacherRecipe()
+    model = replace(
+        plain.model,
+        width=width,
+        hidden=2 * width,
+        fine_width=size.fine_width,
+        dropout=size.dropout,
+        input_dropout=size.dropout / 2,
+    )
+    steps = size.steps if held_out else min(size.steps, max(250, size.steps // 4))
+    train = replace(
+        plain.train,
+        batch_rows=size.batch_rows,
+        evaluate_every=max(20, size.steps // 80),
+        patience=16,
+    )
+    return TeacherRecipe(model, with_steps(train, steps))
+
+
+def student_recipe(rows: int, columns: int) -> StudentRecipe:
+    """The student for a table that the teacher learnt from `rows` rows of."""
+    size, _ = _size(rows, columns)
+    plain = StudentRecipe()
+    train = with_steps(plain.train, size.student_steps)
+    return replace(plain, train=train, rows=size.teacher_rows)
+
+
+def with_steps(train: TrainConfig, steps: int) -> TrainConfig:
+    """The same training over another number of steps: few of them still have a warm-up that ends,
+    and are looked at ten times."""
+    part = max(1, steps // 10)
+    return replace(
+        train,
+        steps=steps,
+        warmup_steps=min(train.warmup_steps, part),
+        evaluate_every=min(train.evaluate_every, part),
+    )
+
+
+def within(recipe: TeacherRecipe, minutes: float, seconds_a_step: float) -> TeacherRecipe:
+    """The recipe with no more steps than fit into the minutes, which also end it by the clock.
+
+    The learning rate falls to nothing over the steps that fit, so that a run that is given less
+    time ends well rather than half-way.
+
+    Args:
+        recipe: what the table would get.
+        minutes: for its training.
+        seconds_a_step: as measured here.
+    """
+    # A twentieth is left for looking at the held-out rows, and for checkpoints.
+    fit = max(1, math.floor(0.95 * 60 * minutes / seconds_a_step))
+    train = with_steps(recipe.train, min(recipe.train.steps, fit))
+    return replace(recipe, train=replace(train, most_seconds=60 * minutes))
+
+
+def rows_to_hold_out(rows: int) -> int:
+    """How many of a table's rows are not learnt from, so that they tell when training should end:
+    a tenth, a larger part of a small table."""
+    if rows < TOO_FEW_TO_HOLD_OUT:
+        return 0
+    return min(MOST_HELD_OUT, max(rows // 10, min(FEWEST_HELD_OUT, rows // 5)))
+
+
+def warnings(rows: int, columns: int) -> list[str]:
+    """What to expect of a table that is too small or too wide, in sentences."""
+    said = []
+    if rows < TOO_FEW_TO_HOLD_OUT:
+        said.append(
+            f"{rows:,} rows are too few to hold any out: nothing tells when training should end, "
+            "and nothing that is learnt of them can be checked"
+        )
+    elif rows < FEWEST_ROWS:
+        said.append(
+            f"{rows:,} rows are few: expect the shape of single columns and the strongest "
+            "relations between them, not more; see what `cascade evaluate` says of copies"
+        )
+    elif rows < ROWS_A_COLUMN * columns:
+        said.append(
+            f"{rows:,} rows are few for {columns:,} columns: leave out columns that nobody will "
+            "ask for ({drop: true} in the schema file)"
+        )
+    if columns > MOST_COLUMNS:
+        said.append(
+            f"{columns:,} columns are many (this was made with up to {MOST_COLUMNS}): the student "
+            "draws one after the other and the teacher takes a pass a column, so that both get "
+            "slower with each; leave out columns that nobody will ask for"
+        )
+    return said
+
+
+def described(recipe: TeacherRecipe, rows: int, columns: int, held_out: int) -> str:
+    """What was chosen, in a few lines for the person at the terminal."""
+    model, train = recipe.model, recipe.train
+    lines = [
+        f"teacher for {rows:,} rows of {columns:,} columns: width {model.width}, "
+        f"{model.blocks} blocks of {model.hidden}, dropout {model.dropout:g}, "
+        f"weight decay {train.weight_decay:g}",
+        f"training: at most {train.steps:,} steps of {train.batch_rows:,} rows",
+    ]
+    if held_out and train.patience:
+        lines.append(
+            f"held out: {held_out:,} rows, looked at every {train.evaluate_every:,} steps; when "
+            f"{train.patience} looks in a row are no better it ends, and the best state is kept"
+        )
+    return "\n".join(lines)
+
+
+def duration(seconds: float) -> str:
+    """A length of time as a person says it: "about 40 seconds", "about 6 minutes"."""
+    for size, unit in ((3600.0, "hour"), (60.0, "minute")):
+        if seconds >= 1.5 * size:
+            count = seconds / size
+            return f"about {count:.1f} {unit}s" if count < 10 else f"about {count:.0f} {unit}s"
+    count = max(1, round(seconds))
+    return f"about {count} second{'s' * (count != 1)}"

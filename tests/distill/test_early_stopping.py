@@ -1,0 +1,59 @@
+"""When training ends, and which state is kept."""
+
+from __future__ import annotations
+
+import pytest
+from cascade_distill.early_stopping import Ending, HeldOutLosses, ending
+
+
+def losses(*values: float) -> HeldOutLosses:
+    found = HeldOutLosses()
+    for at, value in enumerate(values, start=1):
+        found = found.with_one_more(10 * at, value)
+    return found
+
+
+class TestHeldOutLosses:
+    def test_before_the_first_look_there_is_no_best(self) -> None:
+        assert HeldOutLosses().best is None
+        assert HeldOutLosses().since_best == 0
+        assert not HeldOutLosses().last_is_best
+
+    def test_the_best_is_the_lowest_and_the_earliest_of_equals(self) -> None:
+        found = losses(3.0, 2.0, 2.5, 2.0)
+        assert found.best is not None
+        assert found.best.step == 20
+        assert found.since_best == 2
+        assert not found.last_is_best
+        assert found.with_one_more(50, 1.9).last_is_best
+
+    def test_a_checkpoint_keeps_them_exactly(self) -> None:
+        found = losses(0.1 + 0.2, 1 / 3, 2e-17)
+        assert HeldOutLosses.from_text(found.to_text()) == found
+
+
+class TestEnding:
+    @pytest.mark.parametrize(
+        ("step", "seen", "patience", "seconds", "expected"),
+        [
+            (50, losses(3.0, 2.0), 2, 0.0, None),
+            (50, losses(3.0, 2.0, 2.1), 2, 0.0, None),
+            (50, losses(3.0, 2.0, 2.1, 2.2), 2, 0.0, Ending.NO_BETTER),
+            (50, losses(3.0, 2.0, 2.1, 2.2), 0, 0.0, None),
+            (50, HeldOutLosses(), 2, 60.0, Ending.OUT_OF_TIME),
+            (50, HeldOutLosses(), 2, 59.9, None),
+            (100, losses(3.0, 2.0, 2.1, 2.2), 2, 60.0, Ending.ALL_STEPS),
+        ],
+    )
+    def test_cases(
+        self,
+        step: int,
+        seen: HeldOutLosses,
+        patience: int,
+        seconds: float,
+        expected: Ending | None,
+    ) -> None:
+        assert ending(step, 100, seen, patience, seconds, 60.0) == expected
+
+    def test_without_a_bound_time_does_not_matter(self) -> None:
+        assert ending(1, 100, HeldOutLosses(), 0, 1e9, None) is None
