@@ -105,9 +105,9 @@ def fit(
     """Learn a teacher from TABLE, CSV (gzipped or not) or Parquet files; - is standard input.
 
     Infers the schema, shows it with what was found odd and what is left out, encodes the rows and
-    trains a masked diffusion on them, as large and as long as the table's rows and columns say. Some
-    rows are held out: training ends when it no longer makes them likelier, and its best state is
-    kept. Ctrl-C saves; the same command resumes.
+    trains a masked diffusion on them, as large and as long as the table's rows and columns say.
+    Some rows are held out: training ends when it no longer makes them likelier, and its best state
+    is kept. Ctrl-C saves; the same command resumes.
 
     \b
     Examples:
