@@ -250,7 +250,7 @@ class TestTogether:
 
     def requests(self) -> list[bytes]:
         """Of columns, of `row` and of both, with other columns known and wanted in each; some whose
-        category folds, or is none, and some of the teacher."""
+        category folds, or is none, which some refuse, and some of the teacher."""
         schema, rng = load_release(BUNDLED, "adult", 1).codec.schema, np.random.default_rng(0)
         out = []
         for seed in range(48):
@@ -267,6 +267,7 @@ class TestTogether:
                 request.inputs.add(name="age", datatype="INT64", shape=[1, 1])
                 request.raw_input_contents.append(np.int64(row[0]).tobytes())
                 sex = [b"Female", b"Male", b"nobody"][seed % 7 % 3]
+                request.parameters["strict"].bool_param = sex == b"nobody" and seed % 2 == 1
                 request.inputs.add(name="sex", datatype="BYTES", shape=[1, 1])
                 request.raw_input_contents.append(len(sex).to_bytes(4, "little") + sex)
             wanted = rng.permutation(schema.names)[: 1 + seed % 5].tolist()

@@ -179,11 +179,11 @@ class BinnedCodec:
             if self._null_tokens:
                 return (NULL_TOKEN, NULL_TOKEN)
             outside.append(Outside(self.column, OutsideKind.NULL))
-            return ()
+            return (0, 0)
         else:
             bounded = within_bounds(self.column, value, outside)
             if bounded is None:
-                return ()
+                return (0, 0)
             number = bounded
         token = self._mass_token.get(number)
         if token is not None:

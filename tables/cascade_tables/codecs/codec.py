@@ -171,15 +171,17 @@ class Codec:
                 raise _uneven(name, values, 1)
             value = values[0]
             if value is not ABSENT:
-                found = codec.encode_value(value, odd)
-                if found:
-                    tokens[slots] = found
-                    observed[slots] = ones
+                tokens[slots] = codec.encode_value(value, odd)
+                observed[slots] = ones
         outside = None
         if odd:
             outside = OutsideValues(1, strict)
             for each in odd:
-                outside.add(each, columns[each.column.name], (0,))
+                name = each.column.name
+                outside.add(each, columns[name], (0,))
+                if not each.is_known:
+                    place = self._places[name]
+                    observed[place.slots] = bytes(len(place.ones))
             outside.refuse()
         return Encoded(
             np.array(tokens, np.int32)[None],
@@ -192,30 +194,52 @@ class Codec:
         their own codec knows what to do with."""
         numbers = np.full((len(self.columns), n), np.nan)
         known = np.zeros(numbers.shape, np.bool_)
-        odd = {name: self._put(name, values, numbers, known) for name, values in columns.items()}
+        odd: dict[str, Odd] = {}
+        for name, values in columns.items():
+            found = self._put(name, values, numbers, known)
+            if found is not NONE_ODD:
+                odd[name] = found
         tokens, unknown = self.rows.encode(numbers.T)
         if unknown is not None:
             for at in np.flatnonzero(unknown.any(axis=0)).tolist():
-                found = odd[self.schema.names[at]]
+                name = self.schema.names[at]
+                found = odd.get(name, NONE_ODD)
                 rows = np.union1d(found.rows, np.flatnonzero(unknown[:, at]))
-                odd[self.schema.names[at]] = found._replace(rows=rows)
-        outside = OutsideValues(n, strict)
-        for name, (rows, is_by_value) in odd.items():
-            if not len(rows):
-                continue
-            place, values = self._places[name], columns[name]
-            column = place.codec.column
-            of = numbers[place.column]
-            groups = equal(values, rows) if is_by_value else alike(column, values, rows, of)
-            for group in groups:
-                said: list[Outside] = []
-                value_tokens = place.codec.encode_value(values[group[0]], said)
-                tokens[group, place.slots] = value_tokens or 0
-                known[place.column, group] = bool(value_tokens)
-                for each in said:
-                    outside.add(each, values, group)
-        outside.refuse()
-        return Encoded(tokens, self.rows.observed(known.T), outside if outside.totals else None)
+                odd[name] = found._replace(rows=rows)
+        outside = OutsideValues(n, strict) if odd else None
+        if outside is not None:
+            # In the order of the columns, in which they are told of.
+            for name in columns:
+                if name in odd:
+                    found, of = odd[name], numbers[self._places[name].column]
+                    self._encode_odd(name, columns[name], of, found, tokens, known, outside)
+            outside.refuse()
+            outside = outside if outside.totals else None
+        return Encoded(tokens, self.rows.observed(known.T), outside)
+
+    def _encode_odd(
+        self,
+        name: str,
+        values: Sequence[Any],
+        numbers: NDArray[np.float64],
+        odd: Odd,
+        tokens: Tokens,
+        known: NDArray[np.bool_],
+        outside: OutsideValues,
+    ) -> None:
+        """Write tokens [n, T] of a column's odd values, and which are known, [C, n] of all columns;
+        note those that are outside."""
+        place = self._places[name]
+        column = place.codec.column
+        groups = alike(column, values, odd.rows, numbers)
+        if odd.is_by_value:
+            groups = equal(values, odd.rows)
+        for group in groups:
+            said: list[Outside] = []
+            tokens[group, place.slots] = place.codec.encode_value(values[group[0]], said)
+            known[place.column, group] = all(each.is_known for each in said)
+            for each in said:
+                outside.add(each, values, group)
 
     def _put(
         self,

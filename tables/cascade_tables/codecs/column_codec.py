@@ -44,7 +44,8 @@ class ColumnCodec(Protocol):
             outside: what was made of it is added, where it is outside of what was learnt.
 
         Returns:
-            No tokens where it counts as not known, or is nothing that the column can hold.
+            Zeros where it counts as not known, as `outside` says, or is nothing that the column
+            can hold.
         """
 
     def decode(self, tokens: Tokens, uniform: NDArray[np.float64] | None) -> ColumnData:

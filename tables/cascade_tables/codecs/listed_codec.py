@@ -115,24 +115,24 @@ class ListedCodec:
             if column.nullable:
                 return (NULL_TOKEN,)
             outside.append(Outside(column, OutsideKind.NULL))
-            return ()
+            return (0,)
         if column.kind.is_number:
             return self._encode_number(value, outside)
         if isinstance(value, np.bool_):
             value = bool(value)
         if not isinstance(value, bool if column.kind is Kind.BOOLEAN else str):
             outside.append(Outside(column, OutsideKind.WRONG))
-            return ()
+            return (0,)
         token = self._token.get(value, self._other)
         if token is None or (token == self._other and value != column.other):
             outside.append(Outside(column, OutsideKind.CATEGORY, column.other))
-        return () if token is None else (token,)
+        return (token or 0,)
 
     def _encode_number(self, value: Any, outside: list[Outside]) -> tuple[int, ...]:
         column, beyond = self.column, len(outside)
         number = within_bounds(column, value, outside)
         if number is None:
-            return ()
+            return (0,)
         token = self._token.get(number)
         if token is None:
             token = self._nearest(number)

@@ -71,10 +71,15 @@ class Outside(NamedTuple):
     conditioned_on: Any = None
 
     @property
+    def is_known(self) -> bool:
+        """Whether it is conditioned on."""
+        return self.conditioned_on is not None
+
+    @property
     def is_unexpected(self) -> bool:
         """Whether `strict` refuses it: not what falls between learnt numbers, nor what folds into
         a label that was learnt for this."""
-        folds = self.kind is OutsideKind.CATEGORY and self.conditioned_on is not None
+        folds = self.kind is OutsideKind.CATEGORY and self.is_known
         return self.kind is not OutsideKind.BETWEEN and not folds
 
     @property
