@@ -100,7 +100,9 @@ def fit(
     if others is not None:
         held_out = min(len(others), recipes.MOST_HELD_OUT)
     learnt = rows if others is not None else rows - held_out
-    recipe = recipes.teacher_recipe(learnt, columns, held_out=held_out > 0)
+    run = Run(out or Path("runs") / table.stem)
+    bfloat16 = pipeline.has_bfloat16(run)
+    recipe = recipes.teacher_recipe(learnt, columns, held_out > 0, bfloat16)
     train = recipes.with_steps(recipe.train, steps or recipe.train.steps)
     recipe = replace(recipe, train=replace(train, seed=seed))
     for warning in recipes.warnings(rows, columns):
@@ -108,7 +110,6 @@ def fit(
     if dry_run:
         say(recipes.described(recipe, learnt, columns, held_out))
         return
-    run = Run(out or Path("runs") / table.stem)
     workers = _threads(threads)
     left_out = pipeline.prepare(run, schema, frame, table.name, seed, others)
     if left_out:
@@ -118,7 +119,7 @@ def fit(
     say(recipes.described(recipe, learnt, columns, held_out - left_out))
     if not run.path("teacher.checkpoint.safetensors").exists():
         fitting = recipe.train.steps * pipeline.pace(run, recipe)
-        student = recipes.student_recipe(learnt, columns)
+        student = recipes.student_recipe(learnt, columns, bfloat16)
         distilling = pipeline.distilling_seconds(run, recipe, student, workers)
         say(
             f"fit takes {recipes.duration(fitting)} at most, cascade distill "
@@ -155,7 +156,7 @@ def distill(
     console = Console()
     run = Run(folder)
     workers = _threads(threads)
-    recipe = recipes.student_recipe(*pipeline.learnt_size(run))
+    recipe = recipes.student_recipe(*pipeline.learnt_size(run), pipeline.has_bfloat16(run))
     train = recipes.with_steps(recipe.train, steps or recipe.train.steps)
     recipe = replace(recipe, train=replace(train, seed=seed), rows=rows or recipe.rows)
     tracker = Tracker(run, "distill")

@@ -24,7 +24,9 @@ ROWS = [200, 800, 3_000, 12_000, 30_000, 300_000, 3_000_000]
 
 
 class TestSize:
-    @pytest.mark.parametrize(("rows", "columns"), [(29_305, 15), (21_600, 24), (11_102, 32), (8_878, 18)])
+    @pytest.mark.parametrize(
+        ("rows", "columns"), [(29_305, 15), (21_600, 24), (11_102, 32), (8_878, 18)]
+    )
     def test_tables_of_tens_of_thousands_of_rows_get_the_defaults(
         self, rows: int, columns: int
     ) -> None:
@@ -34,6 +36,14 @@ class TestSize:
         patient = replace(plain.train, evaluate_every=100, patience=found.train.patience)
         assert found.train == patient
         assert student_recipe(rows, columns) == StudentRecipe()
+
+    @pytest.mark.parametrize("rows", ROWS)
+    def test_a_machine_without_bfloat16_does_not_emulate_it(self, rows: int) -> None:
+        for recipe in (
+            teacher_recipe(rows, 20, bfloat16=False),
+            student_recipe(rows, 20, bfloat16=False),
+        ):
+            assert not recipe.train.bfloat16
 
     def test_more_rows_are_given_more(self) -> None:
         found = [teacher_recipe(rows, 20) for rows in ROWS]
@@ -49,7 +59,7 @@ class TestSize:
 
     @pytest.mark.parametrize("rows", ROWS)
     def test_many_columns_widen_the_network_and_nothing_else(self, rows: int) -> None:
-        narrow, wide = teacher_recipe(rows, 20), teacher_recipe(rows, 300)
+        narrow, wide = (teacher_recipe(rows, columns, bfloat16=False) for columns in (20, 300))
         assert wide.model.width > narrow.model.width
         assert wide.train == narrow.train
         assert wide.model.dropout == narrow.model.dropout
