@@ -84,7 +84,9 @@ def learn(
     console.print(schema.describe(), markup=False, highlight=False, soft_wrap=True)
     pipeline.prepare(run, schema, table.train, source=table.name)
     size = pipeline.learnt_size(run)
-    teacher, recipe = recipes.teacher_recipe(*size), recipes.student_recipe(*size)
+    bfloat16 = pipeline.has_bfloat16(run)
+    teacher = recipes.teacher_recipe(*size, bfloat16=bfloat16)
+    recipe = recipes.student_recipe(*size, bfloat16=bfloat16)
     if steps is not None:
         teacher = replace(teacher, train=recipes.with_steps(teacher.train, steps))
         recipe = replace(recipe, train=recipes.with_steps(recipe.train, steps))

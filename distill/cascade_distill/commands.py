@@ -133,7 +133,9 @@ def fit(
     if others is not None:
         held_out = min(len(others), recipes.MOST_HELD_OUT)
     learnt = rows if others is not None else rows - held_out
-    recipe = recipes.teacher_recipe(learnt, columns, held_out=held_out > 0)
+    run = Run(out or Path("runs") / _table_name(tables[0]))
+    bfloat16 = pipeline.has_bfloat16(run)
+    recipe = recipes.teacher_recipe(learnt, columns, held_out > 0, bfloat16)
     train = recipes.with_steps(recipe.train, steps or recipe.train.steps)
     recipe = replace(recipe, train=replace(train, seed=seed))
     for warning in recipes.warnings(rows, columns):
@@ -141,7 +143,6 @@ def fit(
     if dry_run:
         _say(console, recipes.described(recipe, learnt, columns, held_out))
         return
-    run = Run(out or Path("runs") / _table_name(tables[0]))
     workers = _threads(threads)
     source = ", ".join(each.name for each in tables)
     left_out = pipeline.prepare(run, schema, frame, source, seed, others)
@@ -153,7 +154,7 @@ def fit(
     _say(console, recipes.described(recipe, learnt, columns, held_out - left_out))
     if not run.path("teacher.checkpoint.safetensors").exists():
         fitting = recipe.train.steps * pipeline.pace(run, recipe)
-        student = recipes.student_recipe(learnt, columns)
+        student = recipes.student_recipe(learnt, columns, bfloat16)
         distilling = pipeline.distilling_seconds(run, recipe, student, workers)
         _say(
             console,
@@ -196,7 +197,7 @@ def distill(
     console = Console()
     run = Run(folder)
     workers = _threads(threads)
-    recipe = recipes.student_recipe(*pipeline.learnt_size(run))
+    recipe = recipes.student_recipe(*pipeline.learnt_size(run), pipeline.has_bfloat16(run))
     train = recipes.with_steps(recipe.train, steps or recipe.train.steps)
     recipe = replace(recipe, train=replace(train, seed=seed), rows=rows or recipe.rows)
     tracker = Tracker(run, "distill")

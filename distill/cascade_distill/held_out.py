@@ -20,7 +20,7 @@ from cascade_distill.models.teacher import Denoiser, random_observed
 from cascade_distill.recipes import MOST_HELD_OUT
 
 # Rows with their masks that one look takes: few rows are looked at under several masks.
-LOOKED_AT = 4_096
+LOOKED_AT = 2_048
 # Rows a pass.
 PART = 1_024
 # Apart from the streams of batches and of initialisation.

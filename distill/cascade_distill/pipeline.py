@@ -34,6 +34,7 @@ from cascade_distill.training import (
     Outcome,
     Progress,
     best_device,
+    fast_bfloat16,
     fingerprint,
     seconds_a_step,
     train,
@@ -92,9 +93,16 @@ def prepare(
         data=data,
         rows=len(tokens),
         slots=len(codec.layout.sizes),
+        bfloat16=has_bfloat16(run),
         held_out={"rows": len(others), "of_the_table": validation is None, "seed": seed},
     )
     return left_out
+
+
+def has_bfloat16(run: Run) -> bool:
+    """Whether a run's matrix products are in bfloat16 where that pays: what the machine that it
+    began on has, so that it is resumed as it began."""
+    return bool(run.read_json("run.json").get("bfloat16", fast_bfloat16()))
 
 
 def learnt_size(run: Run) -> tuple[int, int]:

@@ -65,7 +65,7 @@ class _Size:
         fine_width: see `TeacherConfig`.
         dropout: of the teacher's blocks; its input's is half of that.
         steps: of the teacher at most.
-        batch_rows: a step.
+        batch_rows: a step, also of the student up to 1,024.
         student_steps, teacher_rows: of the student.
     """
 
@@ -81,7 +81,7 @@ class _Size:
 
 SIZES = (
     _Size(0, 32, 16, 0.4, 1_000, 256, 1_500, 50_000),
-    _Size(500, 64, 16, 0.4, 2_000, 256, 2_000, 50_000),
+    _Size(500, 64, 16, 0.4, 2_000, 256, 1_500, 50_000),
     _Size(2_000, 128, 32, 0.3, 4_000, 512, 3_000, 100_000),
     _Size(8_000, 256, 48, 0.2, 8_000, 1024, 6_000, 400_000),
     _Size(100_000, 256, 48, 0.1, 12_000, 1024, 6_000, 400_000),
@@ -89,6 +89,8 @@ SIZES = (
 )
 
 
+# Below it, casting to bfloat16 takes longer than it saves.
+WORTH_CASTING = 256
 # Of which a table of many columns gets the one after that of its rows.
 WIDTHS = (32, 64, 128, 256, 384, 512)
 
@@ -100,7 +102,9 @@ def _size(rows: int, columns: int) -> tuple[_Size, int]:
     return size, WIDTHS[at]
 
 
-def teacher_recipe(rows: int, columns: int, held_out: bool = True) -> TeacherRecipe:
+def teacher_recipe(
+    rows: int, columns: int, held_out: bool = True, bfloat16: bool = True
+) -> TeacherRecipe:
     """The teacher for a table.
 
     Args:
@@ -108,6 +112,7 @@ def teacher_recipe(rows: int, columns: int, held_out: bool = True) -> TeacherRec
         columns: of the schema.
         held_out: whether there are rows by which to see that training should end; without them a
             table of few rows gets a quarter of the steps.
+        bfloat16: whether the machine has it; see `training.fast_bfloat16`.
     """
     size, width = _size(rows, columns)
     plain = TeacherRecipe()
@@ -123,18 +128,24 @@ def teacher_recipe(rows: int, columns: int, held_out: bool = True) -> TeacherRec
     train = replace(
         plain.train,
         batch_rows=size.batch_rows,
+        bfloat16=bfloat16 and width >= WORTH_CASTING,
         evaluate_every=max(20, size.steps // 80),
-        patience=16,
+        patience=10,
     )
     return TeacherRecipe(model, with_steps(train, steps))
 
 
-def student_recipe(rows: int, columns: int) -> StudentRecipe:
-    """The student for a table that the teacher learnt from `rows` rows of."""
+def student_recipe(rows: int, columns: int, bfloat16: bool = True) -> StudentRecipe:
+    """The student for a table that the teacher learnt from `rows` rows of; the arguments are those
+    of `teacher_recipe`."""
     size, _ = _size(rows, columns)
     plain = StudentRecipe()
-    train = with_steps(plain.train, size.student_steps)
-    return replace(plain, train=train, rows=size.teacher_rows)
+    train = replace(
+        plain.train,
+        batch_rows=min(size.batch_rows, plain.train.batch_rows),
+        bfloat16=bfloat16 and size.width >= WORTH_CASTING,
+    )
+    return replace(plain, train=with_steps(train, size.student_steps), rows=size.teacher_rows)
 
 
 def with_steps(train: TrainConfig, steps: int) -> TrainConfig:

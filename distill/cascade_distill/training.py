@@ -102,6 +102,9 @@ class Outcome:
         )
 
 
+# What processors call having bfloat16, in torch's words.
+FAST_BFLOAT16 = ("avx512_bf16", "amx_tile")
+
 # generator of this step -> loss of one batch
 BatchLoss = Callable[[torch.Generator], Tensor]
 # Mean loss of the held-out rows, the same rows and masks at every call.
@@ -113,6 +116,15 @@ TIMED_STEPS, WARM_STEPS = 5, 2
 def best_device() -> torch.device:
     """The GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def fast_bfloat16() -> bool:
+    """Whether this machine multiplies bfloat16 matrices itself. Where it does not, they are
+    emulated, and take several times as long as float32 ones."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    known = (getattr(torch.cpu, f"_is_{name}_supported", bool) for name in FAST_BFLOAT16)
+    return any(has() for has in known)
 
 
 def fingerprint(*parts: Any) -> str:

@@ -102,6 +102,18 @@ def test_minutes_are_turned_into_steps_once(
     assert other.train.steps == 45
 
 
+def test_a_run_keeps_the_arithmetic_that_it_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on a machine of another kind, where it is resumed."""
+    for has in (True, False):
+        monkeypatch.setattr(pipeline, "fast_bfloat16", lambda has=has: has)
+        run = run_in(tmp_path / str(has))
+        monkeypatch.setattr(pipeline, "fast_bfloat16", lambda has=has: not has)
+        assert pipeline.has_bfloat16(run) is has
+        assert pipeline.has_bfloat16(run_in(tmp_path / str(has))) is has
+
+
 def test_the_pace_leaves_nothing_behind(tmp_path: Path) -> None:
     run = run_in(tmp_path / "timed")
     before = sorted(path.name for path in run.folder.iterdir())

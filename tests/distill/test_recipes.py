@@ -37,6 +37,14 @@ class TestSize:
         assert found.train == patient
         assert student_recipe(rows, columns) == StudentRecipe()
 
+    @pytest.mark.parametrize("rows", ROWS)
+    def test_a_machine_without_bfloat16_does_not_emulate_it(self, rows: int) -> None:
+        for recipe in (
+            teacher_recipe(rows, 20, bfloat16=False),
+            student_recipe(rows, 20, bfloat16=False),
+        ):
+            assert not recipe.train.bfloat16
+
     def test_more_rows_are_given_more(self) -> None:
         found = [teacher_recipe(rows, 20) for rows in ROWS]
         for name in ("width", "hidden", "fine_width"):
@@ -51,7 +59,7 @@ class TestSize:
 
     @pytest.mark.parametrize("rows", ROWS)
     def test_many_columns_widen_the_network_and_nothing_else(self, rows: int) -> None:
-        narrow, wide = teacher_recipe(rows, 20), teacher_recipe(rows, 300)
+        narrow, wide = (teacher_recipe(rows, columns, bfloat16=False) for columns in (20, 300))
         assert wide.model.width > narrow.model.width
         assert wide.train == narrow.train
         assert wide.model.dropout == narrow.model.dropout
