@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import wraps
 from pathlib import Path
@@ -111,7 +111,7 @@ def fit(
     _threads(threads)
     recipe = pipeline.TeacherRecipe()
     train = replace(recipe.train, seed=seed, steps=steps or recipe.train.steps)
-    source = ", ".join(each.name for each in tables)
+    source = _names(tables)
     pipeline.prepare(run, schema, frame, source=source)
     run.save_forms(read.findings.forms)
     tracker = Tracker(run, "fit")
@@ -165,8 +165,12 @@ def distill(
 
 @click.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--train", "train_file", type=READ, required=True, help="The table learnt from.")
-@click.option("--test", "test_file", type=READ, required=True, help="Real rows held out.")
+@click.option(
+    "--train", type=READ, required=True, multiple=True, help="The table learnt from; repeat it."
+)
+@click.option(
+    "--test", type=READ, required=True, multiple=True, help="Real rows held out; repeat it."
+)
 @click.option("--target", help="Column to predict for mle_auc.")
 @click.option("--samples", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores by default.")
@@ -174,8 +178,8 @@ def distill(
 @_friendly
 def evaluate(
     folder: Path,
-    train_file: Path,
-    test_file: Path,
+    train: tuple[Path, ...],
+    test: tuple[Path, ...],
     target: str | None,
     samples: int,
     threads: int | None,
@@ -185,8 +189,8 @@ def evaluate(
     """Measure how close the rows of run folder FOLDER's models are to real ones.
 
     Prints each figure for student and teacher beside its noise floor, real held-out rows in the
-    place of synthetic ones, and keeps them for the release. Both files are read as the one that
-    was learnt from; cells that do not fit are named.
+    place of synthetic ones, and keeps them for the release. Files are read as those that were
+    learnt from; cells that do not fit are named.
 
     \b
     Example:
@@ -198,15 +202,16 @@ def evaluate(
     run = Run(folder)
     tracker = Tracker(run, "evaluate")
     schema, forms = run.codec().schema, run.forms()
-    read = [
-        read_by_schema(file, schema, forms, encoding, delimiter) for file in (train_file, test_file)
-    ]
-    for file, table in zip((train_file, test_file), read, strict=True):
-        _say_misfits(console, file, table)
-    train, test = (table.frame for table in read)
+    learnt, held_out = (
+        read_by_schema(files, schema, forms, encoding, delimiter) for files in (train, test)
+    )
+    _say(console, _misfits(_names(train), learnt))
+    _say(console, _misfits(_names(test), held_out))
     threads = _threads(threads)
-    figures = measure_run(run, train, test, target, samples, threads, console.print)
-    tracker.parameters(train=train_file.name, test=test_file.name, target=target, samples=samples)
+    figures = measure_run(
+        run, learnt.frame, held_out.frame, target, samples, threads, console.print
+    )
+    tracker.parameters(train=_names(train), test=_names(test), target=target, samples=samples)
     tracker.metrics(
         {f"{tier}.{name}": v for tier, found in figures.items() for name, v in found.items()}
     )
@@ -215,13 +220,16 @@ def evaluate(
     print_figures(figures, console)
 
 
-def _say_misfits(console: Console, file: Path, table: Table) -> None:
-    """What does not fit of a file that was read by a schema."""
-    for each in table.findings.odd:
-        _say(
-            console,
-            f"{file}: {each.column}: {each.describe()} do not fit {each.form}; they count as NULL",
-        )
+def _names(files: Sequence[Path]) -> str:
+    return ", ".join(file.name for file in files)
+
+
+def _misfits(files: str, table: Table) -> str:
+    """What does not fit in files that were read by a schema, a line a column."""
+    return "\n".join(
+        f"{files}: {each.column}: {each.describe()} do not fit {each.form}; they count as NULL"
+        for each in table.findings.odd
+    )
 
 
 @click.command()

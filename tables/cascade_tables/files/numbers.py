@@ -194,9 +194,9 @@ def read_numbers(cells: pa.Array) -> Numbers:
             break
     if len(rest):
         apart = _taken_apart(left)
-        found = _styles(apart.digits)
-        found[apart.exponent & np.isin(found, EXACT)] = Style.POINT
-        style[rest], affix[rest] = found, apart.affix
+        styles = _styles(apart.digits)
+        styles[apart.exponent & np.isin(styles, EXACT)] = Style.POINT
+        style[rest], affix[rest] = styles, apart.affix
         places = np.arange(n)
         places[rest] = n + np.arange(len(rest))
         text = pa.concat_arrays([cells, apart.signed]).take(pa.array(places))
