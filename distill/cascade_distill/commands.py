@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import wraps
 from pathlib import Path
@@ -125,8 +125,8 @@ def fit(
     _say(console, read.findings.describe())
     others = None
     if validation is not None:
-        table = read_by_schema(validation, schema, read.findings.forms, encoding, delimiter)
-        _say_misfits(console, validation, table)
+        table = read_by_schema((validation,), schema, read.findings.forms, encoding, delimiter)
+        _say(console, _misfits(str(validation), table))
         others = table.frame
     rows, columns = len(frame), len(schema.columns)
     held_out = recipes.rows_to_hold_out(rows)
@@ -144,7 +144,7 @@ def fit(
         _say(console, recipes.described(recipe, learnt, columns, held_out))
         return
     workers = _threads(threads)
-    source = ", ".join(each.name for each in tables)
+    source = _names(tables)
     left_out = pipeline.prepare(run, schema, frame, source, seed, others)
     run.save_forms(read.findings.forms)
     if left_out:
@@ -212,12 +212,14 @@ def distill(
 
 @click.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--train", "train_file", type=READ, required=True, help="The table learnt from.")
+@click.option(
+    "--train", type=READ, required=True, multiple=True, help="The table learnt from; repeat it."
+)
 @click.option(
     "--test",
-    "test_file",
     type=READ,
-    help="Other real rows; those of the table that fit held out by default.",
+    multiple=True,
+    help="Other real rows, repeat it; those of the table that fit held out by default.",
 )
 @click.option("--target", help="Column to predict for mle_auc.")
 @click.option("--samples", type=click.IntRange(1), default=3, show_default=True)
@@ -226,8 +228,8 @@ def distill(
 @_friendly
 def evaluate(
     folder: Path,
-    train_file: Path,
-    test_file: Path | None,
+    train: tuple[Path, ...],
+    test: tuple[Path, ...],
     target: str | None,
     samples: int,
     threads: int | None,
@@ -238,8 +240,8 @@ def evaluate(
 
     Prints each figure for student and teacher beside its noise floor, real held-out rows in the
     place of synthetic ones, and keeps them for the release. Shows the rows that have most in common
-    with a row learnt from, and says where they have more than real held-out rows do. Both files are
-    read as the one that was learnt from; cells that do not fit are named.
+    with a row learnt from, and says where they have more than real held-out rows do. Files are read
+    as those that were learnt from; cells that do not fit are named.
 
     \b
     Example:
@@ -252,16 +254,19 @@ def evaluate(
     run = Run(folder)
     tracker = Tracker(run, "evaluate")
     schema, forms = run.codec().schema, run.forms()
-    files = [file for file in (train_file, test_file) if file is not None]
-    read = [read_by_schema(file, schema, forms, encoding, delimiter) for file in files]
-    for file, table in zip(files, read, strict=True):
-        _say_misfits(console, file, table)
-    train = read[0].frame
-    test = None if test_file is None else read[1].frame
+    learnt = read_by_schema(train, schema, forms, encoding, delimiter)
+    _say(console, _misfits(_names(train), learnt))
+    others = None
+    if test:
+        table = read_by_schema(test, schema, forms, encoding, delimiter)
+        _say(console, _misfits(_names(test), table))
+        others = table.frame
     threads = _threads(threads)
-    figures, copies = measure_run(run, train, test, target, samples, threads, console.print)
-    test_name = "held out by fit" if test_file is None else test_file.name
-    tracker.parameters(train=train_file.name, test=test_name, target=target, samples=samples)
+    figures, copies = measure_run(
+        run, learnt.frame, others, target, samples, threads, console.print
+    )
+    test_name = _names(test) if test else "held out by fit"
+    tracker.parameters(train=_names(train), test=test_name, target=target, samples=samples)
     tracker.metrics(
         {f"{tier}.{name}": v for tier, found in figures.items() for name, v in found.items()}
     )
@@ -273,13 +278,16 @@ def evaluate(
         console.print(f"warning: {sentence}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _say_misfits(console: Console, file: Path, table: Table) -> None:
-    """What does not fit of a file that was read by a schema."""
-    for each in table.findings.odd:
-        _say(
-            console,
-            f"{file}: {each.column}: {each.describe()} do not fit {each.form}; they count as NULL",
-        )
+def _names(files: Sequence[Path]) -> str:
+    return ", ".join(file.name for file in files)
+
+
+def _misfits(files: str, table: Table) -> str:
+    """What does not fit in files that were read by a schema, a line a column."""
+    return "\n".join(
+        f"{files}: {each.column}: {each.describe()} do not fit {each.form}; they count as NULL"
+        for each in table.findings.odd
+    )
 
 
 @click.command()

@@ -355,38 +355,39 @@ class TestEvaluate:
         assert "fraud" in result.output
 
 
+def sparse_lines(
+    member: tuple[str, ...],
+    ratio: tuple[str, ...],
+    rows: int,
+    seed: int,
+    refund: str = "",
+) -> str:
+    rng = np.random.default_rng(seed)
+    out = ["member,ratio,refund,amount"]
+    for row in range(rows):
+        known = rng.choice(["", "", "", "12.5", "7.25"]) if seed == 0 else refund * (row == 3)
+        cells = (rng.choice(member), rng.choice(ratio), known, rng.integers(1, 99))
+        out.append(",".join(map(str, cells)))
+    return "\n".join(out) + "\n"
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run, and the file that it learnt from."""
+    folder = tmp_path_factory.mktemp("learnt")
+    lines = sparse_lines(("true", "false", "unknown"), ("1.50", "2.25", "n.a."), 300, 0)
+    (folder / "train.csv").write_text(lines)
+    fitted = cascade(
+        "fit", folder / "train.csv", "--out", folder / "run", "--steps", "2", "--threads", "1"
+    )
+    assert fitted.exit_code == 0, fitted.output
+    small = ("--steps", "2", "--rows", "1500", "--threads", "1")
+    assert cascade("distill", folder / "run", *small).exit_code == 0
+    return folder
+
+
 class TestEvaluateFiles:
     """Both files are read by the run's schema, whatever they alone would say."""
-
-    @pytest.fixture(scope="class")
-    def learnt(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        """A folder with a run, and the file that it learnt from."""
-        folder = tmp_path_factory.mktemp("learnt")
-        lines = self.lines(("true", "false", "unknown"), ("1.50", "2.25", "n.a."), 300, 0)
-        (folder / "train.csv").write_text(lines)
-        fitted = cascade(
-            "fit", folder / "train.csv", "--out", folder / "run", "--steps", "2", "--threads", "1"
-        )
-        assert fitted.exit_code == 0, fitted.output
-        small = ("--steps", "2", "--rows", "1500", "--threads", "1")
-        assert cascade("distill", folder / "run", *small).exit_code == 0
-        return folder
-
-    def lines(
-        self,
-        member: tuple[str, ...],
-        ratio: tuple[str, ...],
-        rows: int,
-        seed: int,
-        refund: str = "",
-    ) -> str:
-        rng = np.random.default_rng(seed)
-        out = ["member,ratio,refund,amount"]
-        for row in range(rows):
-            known = rng.choice(["", "", "", "12.5", "7.25"]) if seed == 0 else refund * (row == 3)
-            cells = (rng.choice(member), rng.choice(ratio), known, rng.integers(1, 99))
-            out.append(",".join(map(str, cells)))
-        return "\n".join(out) + "\n"
 
     def evaluate(self, learnt: Path, test: str, monkeypatch: pytest.MonkeyPatch) -> Result:
         monkeypatch.setenv("XDG_CACHE_HOME", str(learnt))
@@ -397,19 +398,20 @@ class TestEvaluateFiles:
     def test_types_are_those_of_the_run(
         self, learnt: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        test = self.lines(("true", "false"), ("1.50", "2.25"), 120, 1, refund="?")
+        test = sparse_lines(("true", "false"), ("1.50", "2.25"), 120, 1, refund="?")
         result = self.evaluate(learnt, test, monkeypatch)
         assert result.exit_code == 0, result.output
         assert "refund: 1 of 1 cells (100 %): '?' (line 5) do not fit numbers" in result.output
         figures = json.loads((learnt / "run" / "fidelity.json").read_text())
-        # As text both files have the same values; as booleans and numbers they had none in common,
-        # a shape error of 50 % and more.
-        assert figures["floor"]["shape_err_pct"] < 40
+        # Of two columns a third of the values is missing among the held-out rows, of one all. If
+        # `true` and `1.50` were read as other than the text that they are in the run, the two
+        # would have nothing in common, and the mean error of four columns would be above 75 %.
+        assert figures["floor"]["shape_err_pct"] < 55
 
     def test_what_does_not_fit_is_refused_with_file_column_and_lines(
         self, learnt: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        test = self.lines(("true", "false"), ("1.50",), 60, 1).replace(",,", ",x,", 20)
+        test = sparse_lines(("true", "false"), ("1.50",), 60, 1).replace(",,", ",x,", 20)
         result = self.evaluate(learnt, test, monkeypatch)
         assert result.exit_code == 1
         for part in ("test.csv: column 'refund' does not fit", "20 of 20 cells", "'x'", "line 2"):

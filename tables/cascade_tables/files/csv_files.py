@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -132,9 +131,9 @@ class _Watched(io.RawIOBase):
     def __init__(self, file: BinaryIO, delimiter: str) -> None:
         super().__init__()
         self._file = file
-        around = re.escape(delimiter.encode()) + rb'\r\n"'
-        # A quote that neither begins a cell nor ends one.
-        self._stray = re.compile(rb"[^" + around + rb']"[^' + around + rb"]")
+        mark = delimiter.encode()
+        # Where a quote begins a cell or ends one.
+        self._usual = (mark + b'"', b'"' + mark, b'\n"', b'"\n', b'\r"', b'"\r')
         self._quotes, self._strays, self._rest = 0, False, b""
 
     @property
@@ -150,8 +149,11 @@ class _Watched(io.RawIOBase):
         content = self._file.read(size)
         quotes = content.count(b'"')
         if quotes and not self._strays:
-            single = (self._rest + content).replace(b'""', b"")
-            self._strays = self._stray.search(single) is not None
+            left = (self._rest + content).replace(b'""', b"")
+            for usual in self._usual:
+                left = left.replace(usual, usual.replace(b'"', b""))
+            # Of the first and the last it cannot be seen here what they are.
+            self._strays = b'"' in left[1:-1]
         self._quotes, self._rest = self._quotes + quotes, content[-2:]
         return content
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,6 @@ CURRENCIES = (
     "|USD|EUR|GBP|JPY|CNY|INR|CHF|CAD|AUD|NZD|BRL|KRW|RUB|SEK|NOK|DKK|PLN|CZK|HUF|TRY|MXN|ZAR"
 )
 GAPS = "[ '\u00a0\u2009\u202f’]"
-PLAIN = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
 WRITTEN = (
     r"^(?P<open>\()?\s?(?P<sign>[-+−])?\s?"
     rf"(?P<before>{CURRENCIES})?\s?(?P<inner>[-+−])?"
@@ -51,6 +50,15 @@ class Style(IntEnum):
     GAPS_COMMA = 14  # 1 234,5
 
 
+# Not a triple: that is for `STYLES` to say.
+PLAIN = (
+    (Style.WHOLE, "^[+-]?(?:0|[1-9][0-9]*)$"),
+    (
+        Style.POINT,
+        r"^[+-]?(?:(?:0|[1-9][0-9]{3,})\.[0-9]*|[1-9][0-9]{0,2}\.(?:[0-9]{0,2}|[0-9]{4,})"
+        r"|\.[0-9]+)$",
+    ),
+)
 GROUPED = "[1-9][0-9]{0,2}"
 # In this order, each for what none before it has taken.
 STYLES = (
@@ -114,6 +122,10 @@ STYLES_OF: dict[Mark, tuple[frozenset[Style], frozenset[Style]]] = {
 }
 
 
+# The styles that numbers with an exponent may have without it.
+EXACT = (Style.WHOLE, Style.POINT_TRIPLE)
+
+
 @dataclass(frozen=True, eq=False)
 class Numbers:
     """Cells, as far as they are numbers.
@@ -171,19 +183,23 @@ def read_numbers(cells: pa.Array) -> Numbers:
         cells: text [n], without blanks around it.
     """
     n = len(cells)
-    style, affix = np.zeros(n, np.int8), np.full(n, "", object)
-    plain = _matches(cells, PLAIN)
-    rest = np.flatnonzero(~plain)
-    text = cells
+    style, affix, text = np.zeros(n, np.int8), np.full(n, "", object), cells
+    rest, left = np.arange(n), cells
+    # What programs write, and nearly every file has no other numbers: one look at each cell.
+    for each, pattern in PLAIN:
+        found = _matches(left, pattern)
+        style[rest[found]] = each
+        rest, left = rest[~found], left.filter(pa.array(~found)) if found.any() else left
+        if not len(rest):
+            break
     if len(rest):
-        digits, signed, fixed = _taken_apart(cells.take(pa.array(rest)))
-        style[rest] = _styles(digits)
-        affix[rest] = fixed
+        apart = _taken_apart(left)
+        styles = _styles(apart.digits)
+        styles[apart.exponent & np.isin(styles, EXACT)] = Style.POINT
+        style[rest], affix[rest] = styles, apart.affix
         places = np.arange(n)
         places[rest] = n + np.arange(len(rest))
-        text = pa.concat_arrays([cells, signed]).take(pa.array(places))
-    if plain.any():
-        style[plain] = _plain_styles(cells.filter(pa.array(plain)))
+        text = pa.concat_arrays([cells, apart.signed]).take(pa.array(places))
     long = np.flatnonzero((style == Style.WHOLE) & (np.asarray(pc.utf8_length(text)) >= 19))
     for at in long.tolist():
         if not -(2**63) <= int(text[at].as_py()) < 2**63:
@@ -193,15 +209,6 @@ def read_numbers(cells: pa.Array) -> Numbers:
 
 def _matches(cells: pa.Array, pattern: str) -> NDArray[np.bool_]:
     return np.asarray(pc.match_substring_regex(cells, pattern)).astype(bool)
-
-
-def _plain_styles(cells: pa.Array) -> NDArray[np.int8]:
-    """Styles of numbers that programs write."""
-    digits = pc.utf8_ltrim(cells, characters="+-")
-    exponent = _matches(cells, "[eE]")
-    style = _styles(digits)
-    style[exponent & (style == Style.NONE)] = Style.POINT
-    return style
 
 
 def _styles(digits: pa.Array) -> NDArray[np.int8]:
@@ -217,39 +224,42 @@ def _styles(digits: pa.Array) -> NDArray[np.int8]:
     return style
 
 
-def _taken_apart(cells: pa.Array) -> tuple[pa.Array, pa.Array, NDArray[Any]]:
-    """Digits ("" where a cell is no number), digits with sign and exponent, and affixes."""
+class _Apart(NamedTuple):
+    """Numbers in their parts, each [n].
+
+    Attributes:
+        digits: with their marks; "" where a cell is no number.
+        signed: with sign and exponent too.
+        affix: what stands before or after.
+        exponent: whether there is one.
+    """
+
+    digits: pa.Array
+    signed: pa.Array
+    affix: NDArray[Any]
+    exponent: NDArray[np.bool_]
+
+
+def _taken_apart(cells: pa.Array) -> _Apart:
     parts = pc.extract_regex(cells, WRITTEN)
-    fields = {
+    text = {
         name: pc.fill_null(pc.struct_field(parts, name), "")
         for name in ("open", "sign", "before", "inner", "digits", "exponent", "after", "close")
     }
-    affixes = [
-        "" if before and after else before or after
-        for before, after in zip(
-            fields["before"].to_pylist(), fields["after"].to_pylist(), strict=True
-        )
-    ]
-    odd = np.array(
-        [
-            bool(before and after) or bool(sign and inner) or bool(open_) != bool(close)
-            for before, after, sign, inner, open_, close in zip(
-                *(
-                    fields[name].to_pylist()
-                    for name in ("before", "after", "sign", "inner", "open", "close")
-                ),
-                strict=True,
-            )
-        ],
-        bool,
-    )
-    digits = pc.if_else(pa.array(odd), "", fields["digits"])
-    signs = pc.binary_join_element_wise(fields["open"], fields["sign"], fields["inner"], "")
-    minus = np.asarray(pc.match_substring_regex(signs, r"[(−-]")).astype(bool)
-    signed = pc.binary_join_element_wise(
-        pc.if_else(pa.array(minus), "-", ""), digits, fields["exponent"], ""
-    )
+    has = {name: np.asarray(pc.not_equal(part, "")).astype(bool) for name, part in text.items()}
+    exponent = has["exponent"]
     # What "1,2e3" means nobody can tell.
-    exponent = np.asarray(pc.not_equal(fields["exponent"], "")).astype(bool)
-    plain = ~exponent | _matches(digits, r"^[0-9]+(?:\.[0-9]*)?$")
-    return pc.if_else(pa.array(plain), digits, ""), signed, np.array([*affixes, None], object)[:-1]
+    odd = exponent & ~_matches(text["digits"], r"^(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)$")
+    odd |= (has["before"] & has["after"]) | (has["sign"] & has["inner"])
+    odd |= has["open"] != has["close"]
+    digits = pc.if_else(pa.array(odd), "", text["digits"])
+    signs = pc.binary_join_element_wise(text["open"], text["sign"], text["inner"], "")
+    minus = pc.if_else(pc.match_substring_regex(signs, r"[(−-]"), "-", "")
+    affixes = pc.binary_join_element_wise(text["before"], text["after"], "").dictionary_encode()
+    distinct = np.array([*affixes.dictionary.to_pylist(), None], object)
+    return _Apart(
+        digits,
+        pc.binary_join_element_wise(minus, digits, text["exponent"], ""),
+        distinct[np.asarray(affixes.indices)],
+        exponent,
+    )

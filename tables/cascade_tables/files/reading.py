@@ -2,7 +2,7 @@
 
 - `read_table`: the rows of one file that a program knows; nothing is left out, no cell is lost.
 - `read_files`: what a person has, of which most is to be learnt from; says what was odd.
-- `read_by_schema`: another file of a table whose schema is known, such as held-out rows.
+- `read_by_schema`: other files of a table whose schema is known, such as held-out rows.
 """
 
 from __future__ import annotations
@@ -70,53 +70,69 @@ def read_files(
         SchemaError: an override names a kind that no cell of its column fits.
     """
     overrides = overrides or {}
-    sources = [_source(path, encoding) for path in paths]
-    text = [source for source in sources if source is not None]
-    if not text:
+    sources = _sources(paths, encoding)
+    if not sources:
         return _parquet_table(paths, overrides)
-    if len(text) < len(sources):
-        raise DataError("CSV and Parquet files cannot be one table; name files of one kind")
-    return _read_csv(text, overrides, delimiter, ODD_SHARE)
+    return _read_csv(sources, overrides, delimiter, ODD_SHARE)
 
 
 def read_by_schema(
-    path: Path,
+    paths: Sequence[Path],
     schema: Schema,
     forms: Mapping[str, Form],
     encoding: str | None = None,
     delimiter: str | None = None,
 ) -> Table:
-    """Read another file of a table: its columns have the types of the schema, whatever is in them.
+    """Read other files of a table: its columns have the types of the schema, whatever is in them.
 
     Columns that the schema does not have are left aside. Cells that do not fit count as NULL where
     they are few, and are named.
 
     Args:
-        path: the file; "-" is standard input.
+        paths: files of equal columns; "-" is standard input.
         schema: of the table.
-        forms: how cells were written in the file that the schema is of; see `Findings`.
+        forms: how cells were written in the files that the schema is of; see `Findings`.
         encoding, delimiter: see `read_files`.
 
     Raises:
-        DataError: it cannot be read, lacks a column, or more than a few cells of one do not fit.
+        DataError: one cannot be read, lacks a column, or more than a few cells of one do not fit.
     """
-    source = _source(path, encoding)
-    if source is None:
-        frame, _ = read_parquet(path)
-        table = Table(frame)
-    else:
-        file = CsvFile(source, dialect_of(source, delimiter))
-        names = [name for name in schema.names if name in file.dialect.names]
-        asked = {
-            name: ColumnOverride(kind=kind_to_read(schema[name]))
-            for name in names
-            if name not in forms
-        }
-        table = _load(
-            [file], names, asked, {name: forms[name] for name in names if name in forms}, 1.0
-        )
-    called = source.name if source is not None else str(path)
-    return fitted(table, schema, called)
+    sources = _sources(paths, encoding)
+    if not sources:
+        return fitted(Table(together(paths)[0]), schema, listing(paths))
+    files = _csv_files(sources, delimiter)
+    names = [name for name in schema.names if name in files[0].dialect.names]
+    asked = {
+        name: ColumnOverride(kind=kind_to_read(schema[name])) for name in names if name not in forms
+    }
+    known = {name: forms[name] for name in names if name in forms}
+    table = _load(files, names, asked, known, odd_share=1.0)
+    return fitted(table, schema, listing(source.name for source in sources))
+
+
+def _sources(paths: Sequence[Path], encoding: str | None) -> list[Source]:
+    """Text files; none: all are Parquet.
+
+    Raises:
+        DataError: one is neither, or is not there, or they are of both kinds.
+    """
+    found = [_source(path, encoding) for path in paths]
+    text = [source for source in found if source is not None]
+    if text and len(text) < len(found):
+        raise DataError("CSV and Parquet files cannot be one table; name files of one kind")
+    return text
+
+
+def _csv_files(sources: Sequence[Source], delimiter: str | None) -> list[CsvFile]:
+    """Files of equal columns, each with the delimiter that it has.
+
+    Raises:
+        DataError: one is empty, or lacks a column of the first or has another besides.
+    """
+    files = [CsvFile(source, dialect_of(source, delimiter)) for source in sources]
+    for file in files[1:]:
+        same_columns(files[0].source, files[0].dialect, file.source, file.dialect)
+    return files
 
 
 def _source(path: Path, encoding: str | None) -> Source | None:
@@ -166,10 +182,8 @@ def _read_csv(
     delimiter: str | None,
     odd_share: float,
 ) -> Table:
-    files = [CsvFile(source, dialect_of(source, delimiter)) for source in sources]
+    files = _csv_files(sources, delimiter)
     first = files[0]
-    for file in files[1:]:
-        same_columns(first.source, first.dialect, file.source, file.dialect)
     nameless = first.dialect.nameless
     if "" in overrides and nameless:
         if len(nameless) > 1:

@@ -21,7 +21,7 @@ def again(tmp_path: Path, first: str, second: str, **overrides: ColumnOverride) 
     other.write_text(second)
     read = read_files([learnt], overrides)
     schema = infer_schema(read.frame, read.overrides, read.findings.left_out)
-    return read_by_schema(other, schema, read.findings.forms)
+    return read_by_schema([other], schema, read.findings.forms)
 
 
 def lines(*cells: str) -> str:
@@ -71,6 +71,16 @@ class TestTypes:
         read = again(tmp_path, lines("1", "2"), "a;b\n1;0\n2;1\n")
         assert read.frame["a"].to_list() == [1, 2]
 
+    def test_several_files_are_one_table(self, tmp_path: Path) -> None:
+        learnt, second, third = (tmp_path / f"{n}.csv" for n in (1, 2, 3))
+        learnt.write_text(lines("1", "2"))
+        second.write_text("a,b\n" + "1,0\n" * 30)
+        third.write_text("b,a\n0,?\n")
+        read = read_files([learnt])
+        again = read_by_schema([second, third], infer_schema(read.frame), read.findings.forms)
+        assert again.frame["a"].to_list() == [1] * 30 + [None]
+        assert again.findings.odd[0].places == (f"{third}, line 2",)
+
 
 class TestMisfits:
     @pytest.mark.parametrize("odd", ["?", "1.5", "x"])
@@ -109,7 +119,7 @@ class TestParquet:
         path = tmp_path / "other.parquet"
         near = {"i": [2.0, None], "x": [1, 2], "code": [404, 200], "at": pa.nulls(2)}
         pq.write_table(pa.table(near), path)
-        frame = read_by_schema(path, schema, {}).frame
+        frame = read_by_schema([path], schema, {}).frame
         assert frame.to_rows() == [
             {"i": 2, "x": 1.0, "code": "404", "at": None},
             {"i": None, "x": 2.0, "code": "200", "at": None},
@@ -121,7 +131,7 @@ class TestParquet:
         path = tmp_path / "other.parquet"
         pq.write_table(pa.table({"i": ["x", "y"]}), path)
         with pytest.raises(DataError, match="column 'i' has type string, but integer was learnt"):
-            read_by_schema(path, schema, {})
+            read_by_schema([path], schema, {})
 
     def test_a_csv_file_of_a_table_learnt_from_parquet(self, tmp_path: Path) -> None:
         learnt = Frame.from_arrow(
@@ -130,7 +140,7 @@ class TestParquet:
         schema = infer_schema(learnt, {"code": ColumnOverride(kind=Kind.CATEGORICAL)})
         path = tmp_path / "other.csv"
         path.write_text("code,x,ok\n404,1,true\n404,2,true\n")
-        assert read_by_schema(path, schema, {}).frame.to_rows() == [
+        assert read_by_schema([path], schema, {}).frame.to_rows() == [
             {"code": "404", "x": 1.0, "ok": True},
             {"code": "404", "x": 2.0, "ok": True},
         ]
