@@ -108,7 +108,7 @@ def of_outside(counts: Iterable[pb.OutsideStatistics]) -> Metric:
     """Values that were never learnt, by what they were."""
     metric = CounterMetricFamily(
         "cascade_outside_values_total",
-        "Values of answered rows that are outside of what was learnt, by how they are.",
+        "Values of answered rows that were never learnt, by column and kind.",
         labels=("table", "column", "kind"),
     )
     for each in counts:

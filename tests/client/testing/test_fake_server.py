@@ -188,6 +188,7 @@ class TestWhatWasAsked:
                 columns=["age"],
                 version=1,
                 explain=True,
+                strict=True,
                 timeout=0.25,
             )
             client.synthesize("people", {})
@@ -201,6 +202,7 @@ class TestWhatWasAsked:
             fidelity="full",
             version=1,
             explain=True,
+            strict=True,
             timeout=0.25,
         )
         assert (server.asked[1].seed, server.asked[1].columns, server.asked[1].version) == (
