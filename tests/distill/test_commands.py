@@ -105,7 +105,7 @@ class TestFit:
         others = ("--validation", tmp_path / "next.csv", "--out", tmp_path / "run")
         result = cascade("fit", table, *others)
         assert result.exit_code == 1
-        assert "lack columns: items" in result.output
+        assert "lacks 'items'" in result.output
         assert not (tmp_path / "run").exists()
 
     def test_the_same_command_again_trains_nothing(self, run: Path, table: Path) -> None:

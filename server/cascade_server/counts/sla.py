@@ -79,8 +79,9 @@ class Sla:
         self.metrics: Metrics | None = None
         self.metrics_port: int | None = None
         self._config = config
-        # Calls that were refused unread and are yet to be written down.
-        self._unread: dict[tuple[str, ServiceClass, Ending], int] = {}
+        # Calls of this turn that were refused unread and are yet to be written down; None: there
+        # was no such call in it.
+        self._unread: dict[tuple[str, ServiceClass, Ending], int] | None = None
         self._file: StateFile | None = None
         # Why the last state could not be saved; None: it was.
         self._unsaved: str | None = None
@@ -162,7 +163,7 @@ class Sla:
         """Count a call that was refused before anything but its headers was read.
 
         What `Call` does for a call that lives longer. Under overload most calls end here, so that
-        all of a turn of the event loop are written down together.
+        all but the first of a turn of the event loop are written down together.
 
         Args:
             table: that the headers name; None: they name none, and it counts as one read lately.
@@ -178,13 +179,18 @@ class Sla:
         idle = self.needed(table, service, 0)
         ending = ending_of(code, deadline - arrived, idle, alone=False)
         key = (table, service, ending)
-        if not self._unread:
-            asyncio.get_running_loop().call_soon(self.record_unread)
-        self._unread[key] = self._unread.get(key, 0) + 1
+        if self._unread is None:
+            self._unread = {}
+            asyncio.get_running_loop().call_soon(self._record_unread)
+            self._record_all({key: 1})
+        else:
+            self._unread[key] = self._unread.get(key, 0) + 1
 
-    def record_unread(self) -> None:
-        """Write down what `refused_unread` was told since this was last done."""
-        unread, self._unread = self._unread, {}
+    def _record_unread(self) -> None:
+        unread, self._unread = self._unread, None
+        self._record_all(unread or {})
+
+    def _record_all(self, unread: dict[tuple[str, ServiceClass, Ending], int]) -> None:
         for (table, service, ending), calls in unread.items():
             self.record(table, service, None, ending, 0.0, calls)
             for _ in range(calls):

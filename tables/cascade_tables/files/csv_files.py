@@ -1,6 +1,6 @@
 """CSV files, in blocks: a first look that counts, and a second that converts.
 
-pyarrow cuts lines into cells; see docs/adr/0014 for why it and no other. It reads on where a quote
+pyarrow cuts lines into cells; see docs/adr/0015 for why it and no other. It reads on where a quote
 is missing or text follows one, and does not know lines: where it fails, or quotes look wrong,
 Python's own reader goes through the file and says the line.
 """
