@@ -11,11 +11,20 @@ from typing import Any
 
 import click
 import torch
-from cascade_tables import CascadeTablesError, infer_schema, load_overrides, read_table
+from cascade_tables import (
+    CascadeTablesError,
+    find_relations,
+    infer_schema,
+    load_overrides,
+    load_relation_overrides,
+    read_table,
+    schema_file,
+)
 from cascade_tables.releases.triton_files import TritonRuntime
 from rich.console import Console
 
 from cascade_distill import pipeline
+from cascade_distill.checkpoint import write_atomic
 from cascade_distill.errors import DistillError
 from cascade_distill.progress import bar
 from cascade_distill.run import Run
@@ -64,8 +73,9 @@ def fit(
 ) -> None:
     """Learn a teacher from TABLE, a CSV or Parquet file.
 
-    Infers the schema, shows it, encodes the rows and trains a masked diffusion on them. Ctrl-C
-    saves; the same command resumes.
+    Infers the schema, finds exact relations between numbers, shows both, encodes the rows and
+    trains a masked diffusion on them. Ctrl-C saves; the same command resumes. What was decided is
+    in the run folder's schema.yaml, which may be changed and given back with --schema.
 
     \b
     Example:
@@ -73,7 +83,10 @@ def fit(
     """
     console = Console()
     frame = read_table(table)
-    schema = infer_schema(frame, load_overrides(overrides) if overrides else None)
+    columns = load_overrides(overrides) if overrides else {}
+    relations = load_relation_overrides(overrides) if overrides else ()
+    schema = infer_schema(frame, columns)
+    schema = replace(schema, relations=find_relations(frame, schema, relations))
     console.print(schema.describe(), markup=False, highlight=False, soft_wrap=True)
     if dry_run:
         return
@@ -82,6 +95,8 @@ def fit(
     recipe = pipeline.TeacherRecipe()
     train = replace(recipe.train, seed=seed, steps=steps or recipe.train.steps)
     pipeline.prepare(run, schema, frame, source=table.name)
+    text = schema_file(schema, table.name, columns, relations)
+    write_atomic(run.path("schema.yaml"), text.encode())
     tracker = Tracker(run, "fit")
     recipe = replace(recipe, train=train)
     tracker.parameters(

@@ -2,6 +2,7 @@
 
 run.json                          source, rows, seed, configurations, seconds spent
 codec.json                        schema and codec
+schema.yaml                       the schema for people, to change and to give back
 tokens.safetensors                the encoded training rows
 teacher.checkpoint.safetensors    resumable training state
 teacher.safetensors, teacher.onnx the finished teacher, as a network and as a graph
