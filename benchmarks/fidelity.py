@@ -5,8 +5,9 @@
 
 Learns the table in runs/NAME (resuming what is there) unless model_repository has a release of it
 that was learnt from the same rows. The last line is one JSON object: shape_err_pct, trend_err_pct,
-xgb_auc, xgb_c2st, xgb_auc_heldout, xgb_c2st_heldout, lr_c2st, mle_auc, dcr_share, train_seconds,
-and the same keys under "floor"; see `cascade_distill.fidelity.evaluation` for what each is.
+xgb_auc, xgb_c2st, xgb_auc_heldout, xgb_c2st_heldout, relational_c2st, lr_c2st, mle_auc, dcr_share,
+train_seconds, and the same keys under "floor"; see `cascade_distill.fidelity.evaluation` for what
+each is.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ FIDELITY = {
     "trend_all_err_pct": "Trend over all pairs, error %",
     "xgb_auc": "XGBoost detector, AUC",
     "xgb_c2st": "its C2ST",
+    "relational_c2st": "given differences of numbers too, C2ST",
     "xgb_auc_heldout": "against held-out rows, AUC",
     "xgb_c2st_heldout": "its C2ST",
     "lr_c2st": "logistic detector, C2ST",

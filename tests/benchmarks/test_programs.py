@@ -27,6 +27,7 @@ FIDELITY = {
     "xgb_auc",
     "xgb_c2st",
     "xgb_auc_heldout",
+    "relational_c2st",
     "lr_c2st",
     "mle_auc",
     "dcr_share",
