@@ -7,9 +7,10 @@ import json
 
 import pytest
 from cascade_tables import Formula, Relation, SchemaError
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+several = settings(deadline=None, derandomize=True, database=None)
 names = st.text(min_size=1, max_size=12).filter(lambda name: name.isprintable() or "\n" in name)
 
 
@@ -22,6 +23,7 @@ def formulas(draw: st.DrawFn) -> Formula:
 
 
 class TestText:
+    @several
     @given(formulas())
     def test_what_is_written_says_the_same_when_it_is_read(self, formula: Formula) -> None:
         assert Formula.parse(str(formula)).key == formula.key
@@ -75,6 +77,7 @@ class TestText:
             Formula.parse(text)
         assert part in str(caught.value)
 
+    @several
     @given(st.text(max_size=40))
     def test_any_text_is_read_or_refused(self, text: str) -> None:
         with contextlib.suppress(SchemaError):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade_tables.errors import SchemaError, shown
-from cascade_tables.frame import Frame
+from cascade_tables.frame import ColumnData, Frame
 from cascade_tables.overrides import RelationOverride, Wish
 from cascade_tables.relation import UNITS, Formula, Relation
 from cascade_tables.relations import candidates
@@ -106,11 +106,19 @@ def _confirmed(
     found = _beyond_chance(sample, schema, list(seen.columns), rng)
     least = max(min(FEWEST_ROWS.values()), round(LEAST_SHARE * len(sample)))
     found = [each for each in found if each.formula.key not in refused]
-    for candidate in listed(found, least, MOST_LISTED):
+    zeros = {name: _is_zero(sample[name]) for name in sample.columns}
+    for candidate in listed(found, zeros, least, MOST_LISTED):
         relation = _measured(candidate.formula, frame, unseen)
         expected = candidate.counts.mean() * len(unseen)
         if relation.held_out_share * len(unseen) >= max(1, CONFIRMED * expected - SLACK):
             yield relation
+
+
+def _is_zero(data: ColumnData) -> NDArray[np.bool_]:
+    """bool [n]: where a number is zero; no date is."""
+    if data.values.dtype.kind == "M":
+        return np.zeros(len(data), bool)
+    return np.asarray(~data.null & (data.values == 0))
 
 
 def _measured(formula: Formula, frame: Frame, held_out: Frame) -> Relation:

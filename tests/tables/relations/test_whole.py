@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from cascade_tables import ColumnData, Formula, Frame, measure_formula
 from cascade_tables.relations.whole import as_whole, decimals_of
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+several = settings(deadline=None, derandomize=True, database=None)
 cents = st.integers(-(10**11), 10**11)
 
 
@@ -52,12 +53,14 @@ class TestDecimals:
 
 
 class TestWhole:
+    @several
     @given(st.lists(cents, min_size=1, max_size=30))
     def test_cents_are_exact(self, amounts: list[int]) -> None:
         whole = as_whole(column([amount / 100 for amount in amounts]), 2)
         assert whole.known.all()
         assert whole.values.tolist() == amounts
 
+    @several
     @given(st.lists(st.tuples(cents, cents, cents), min_size=1, max_size=30))
     def test_sums_saved_with_the_rounding_of_reals_are_exact(
         self, parts: list[tuple[int, int, int]]
