@@ -92,6 +92,7 @@ figures: $(VENV)/.dev ## Measure what docs/ says: fidelity of four tables, the s
 	@$(BIN)/python -m benchmarks.keep regularisation-credit \
 	  regularisation --table credit --steps 3000
 	@$(BIN)/python -m benchmarks.keep pool-credit pool --table credit
+	@$(BIN)/python -m benchmarks.keep relations relations
 	@$(BIN)/python -m benchmarks.report
 
 load-figures: $(VENV)/.dev ## Measure what docs/ says of load: latency, Triton, overload, processes, memory, reload

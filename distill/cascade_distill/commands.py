@@ -106,6 +106,7 @@ def fit(
         pipeline.fit_teacher(run, recipe, tracker.losses(progress))
     tracker.artefact(run.path("codec.json"))
     tracker.done()
+    console.print(f"schema in {run.path('schema.yaml')}, to change and to give with --schema")
     console.print(f"teacher in {run.folder}; next: cascade distill {run.folder}")
 
 

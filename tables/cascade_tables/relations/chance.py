@@ -79,20 +79,6 @@ class Term:
         shuffled = _with(whole, present, values[rng.permutation(len(present))])
         return cls(column, whole, exchanged, shuffled, date, step)
 
-    def times(self, factor: int) -> Term:
-        """The same in a unit of which one of the old has so many."""
-
-        def scaled(whole: Whole) -> Whole:
-            return replace(whole, values=whole.values * factor)
-
-        return replace(
-            self,
-            whole=scaled(self.whole),
-            exchanged=scaled(self.exchanged),
-            shuffled=scaled(self.shuffled),
-            step=self.step * factor,
-        )
-
 
 def is_relation(terms: Sequence[Term], signs: Sequence[int]) -> Outcome | None:
     """What the signed sum is in each row of a sample, if that is far from chance; else None."""

@@ -20,7 +20,7 @@ from cascade_tables.overrides import RelationOverride, Wish
 from cascade_tables.relation import UNITS, Formula, Relation
 from cascade_tables.relations import candidates
 from cascade_tables.relations.chance import FEWEST_ROWS, LEAST_SHARE, Term, is_relation
-from cascade_tables.relations.measuring import decimals_in, measure_formula
+from cascade_tables.relations.measuring import measure_formula
 from cascade_tables.relations.redundancy import Candidate, listed
 from cascade_tables.relations.whole import as_whole, decimals_of
 from cascade_tables.schema import Kind, Schema
@@ -29,6 +29,8 @@ from cascade_tables.schema import Kind, Schema
 SAMPLE_ROWS = 4096
 # Held out, where the caller holds none out: so much of the rows, and at most so many.
 HELD_OUT_SHARE, MOST_HELD_OUT = 0.2, 20_000
+# Rows by which shares are measured: of more the share is known to a tenth of a point.
+MOST_MEASURED = 500_000
 # Values that this share of the rows have say little of a single row.
 HEAPED_SHARE = 0.005
 # Relations that are listed.
@@ -64,7 +66,8 @@ def find_relations(
     Raises:
         UnknownColumn: a table lacks a column of the schema, or an override names a column that the
             schema lacks.
-        SchemaError: an override contradicts the schema, or declares what holds in no row.
+        SchemaError: an override contradicts the schema, or declares what holds in no row or what
+            real numbers without a last decimal add up to.
     """
     for override in overrides:
         schema.check_formula(override.formula)
@@ -72,45 +75,79 @@ def find_relations(
     wanted = {each.formula.key: each.formula for each in overrides if each.wish is Wish.DECLARED}
     rng = np.random.default_rng(seed)
     numeric = [column.name for column in schema.columns if column.kind.is_number]
-    seen, unseen = frame.select(numeric), held_out
-    if unseen is None:
-        seen, unseen = _parted(seen, rng)
-    if len(numeric) < 2 or len(seen) == 0 or len(unseen) == 0:
+    rows = _Rows.of(frame.select(numeric), held_out, rng)
+    if len(numeric) < 2 or len(rows.sample) == 0 or len(rows.held_out) == 0:
         return ()
     relations = {
         relation.formula.key: replace(relation, declared=relation.formula.key in wanted)
-        for relation in _confirmed(frame, seen, unseen, schema, refused, rng)
+        for relation in _confirmed(rows, schema, refused, rng)
     }
     for key, formula in wanted.items():
         if key not in relations:
             ordered = Formula.of_signs(formula.signs, schema.names, formula.unit)
-            relations[key] = replace(_measured(ordered, frame, unseen), declared=True)
+            relations[key] = replace(rows.measured(ordered), declared=True)
             if relations[key].share == 0:
                 raise SchemaError(
                     f"relation {shown(str(formula))} is declared, but holds in none of the "
-                    f"{len(frame):,} rows (zeros and NULLs do not count)"
+                    f"{len(rows.learnt):,} rows (zeros and NULLs do not count)"
                 )
     return tuple(sorted(relations.values(), key=lambda each: (not each.always, -each.share)))
 
 
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Rows of a table by what they are for.
+
+    Attributes:
+        sample: are searched.
+        learnt: have the shares: all rows, or some of very many.
+        held_out: confirm.
+        decimals: by column, of the sample.
+    """
+
+    sample: Frame
+    learnt: Frame
+    held_out: Frame
+    decimals: Mapping[str, int | None]
+
+    @classmethod
+    def of(cls, frame: Frame, held_out: Frame | None, rng: np.random.Generator) -> _Rows:
+        order, away = rng.permutation(len(frame)), 0
+        if held_out is None:
+            away = min(round(HELD_OUT_SHARE * len(frame)), MOST_HELD_OUT)
+            held_out = frame.take(order[:away])
+        sample = frame.take(np.sort(order[away : away + SAMPLE_ROWS]))
+        few = len(frame) <= MOST_MEASURED
+        learnt = frame if few else frame.take(np.sort(order[:MOST_MEASURED]))
+        decimals = {name: decimals_of(data) for name, data in sample.columns.items()}
+        return cls(sample, learnt, held_out, decimals)
+
+    def measured(self, formula: Formula) -> Relation:
+        """A formula with its shares."""
+        digits = [self.decimals[name] for name in formula.columns]
+        most = None if None in digits else max(each for each in digits if each is not None)
+        here, there = (measure_formula(formula, most, f) for f in (self.learnt, self.held_out))
+        return Relation(
+            formula,
+            most,
+            share=round(here.share, 6),
+            held_out_share=round(there.share, 6),
+            always=here.violations == there.violations == 0,
+        )
+
+
 def _confirmed(
-    frame: Frame,
-    seen: Frame,
-    unseen: Frame,
-    schema: Schema,
-    refused: Collection[tuple[object, ...]],
-    rng: np.random.Generator,
+    rows: _Rows, schema: Schema, refused: Collection[tuple[object, ...]], rng: np.random.Generator
 ) -> Iterator[Relation]:
-    """What is found in a sample of the rows that are seen, and holds in the unseen ones too."""
-    sample = seen.take(np.sort(rng.permutation(len(seen))[:SAMPLE_ROWS]))
-    found = _beyond_chance(sample, schema, list(seen.columns), rng)
-    least = max(min(FEWEST_ROWS.values()), round(LEAST_SHARE * len(sample)))
+    """What is found in the sample, and holds in the rows held out too."""
+    found = _beyond_chance(rows.sample, schema, rows.decimals, rng)
+    least = max(min(FEWEST_ROWS.values()), round(LEAST_SHARE * len(rows.sample)))
     found = [each for each in found if each.formula.key not in refused]
-    zeros = {name: _is_zero(sample[name]) for name in sample.columns}
+    zeros = {name: _is_zero(data) for name, data in rows.sample.columns.items()}
     for candidate in listed(found, zeros, least, MOST_LISTED):
-        relation = _measured(candidate.formula, frame, unseen)
-        expected = candidate.counts.mean() * len(unseen)
-        if relation.held_out_share * len(unseen) >= max(1, CONFIRMED * expected - SLACK):
+        relation = rows.measured(candidate.formula)
+        expected = candidate.counts.mean() * len(rows.held_out)
+        if relation.held_out_share * len(rows.held_out) >= max(1, CONFIRMED * expected - SLACK):
             yield relation
 
 
@@ -119,25 +156,6 @@ def _is_zero(data: ColumnData) -> NDArray[np.bool_]:
     if data.values.dtype.kind == "M":
         return np.zeros(len(data), bool)
     return np.asarray(~data.null & (data.values == 0))
-
-
-def _measured(formula: Formula, frame: Frame, held_out: Frame) -> Relation:
-    """A formula with its shares of the rows to learn from and of rows held out."""
-    decimals = decimals_in(formula, frame)
-    here, there = (measure_formula(formula, decimals, rows) for rows in (frame, held_out))
-    return Relation(
-        formula,
-        decimals,
-        share=round(here.share, 6),
-        held_out_share=round(there.share, 6),
-        always=here.violations == there.violations == 0,
-    )
-
-
-def _parted(frame: Frame, rng: np.random.Generator) -> tuple[Frame, Frame]:
-    order = rng.permutation(len(frame))
-    away = min(round(HELD_OUT_SHARE * len(frame)), MOST_HELD_OUT)
-    return frame.take(order[away:]), frame.take(order[:away])
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,10 +198,10 @@ class _Space:
 
 
 def _beyond_chance(
-    sample: Frame, schema: Schema, numeric: Sequence[str], rng: np.random.Generator
+    sample: Frame, schema: Schema, decimals: Mapping[str, int | None], rng: np.random.Generator
 ) -> list[Candidate]:
     """Formulas that hold in the sample more often than chance has it, each once."""
-    decimals = {name: decimals_of(sample[name]) for name in numeric}
+    numeric = list(sample.columns)
     dates = [name for name in numeric if schema[name].kind is Kind.DATETIME]
     exact = [name for name in numeric if name not in dates and decimals[name] is not None]
     endless = [name for name in numeric if decimals[name] is None]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cascade_tables.frame import Frame
 from cascade_tables.relation import UNITS, Formula
-from cascade_tables.relations.whole import Whole, as_whole, decimals_of
+from cascade_tables.relations.whole import Whole, as_whole
 
 Mask = NDArray[np.bool_]
 
@@ -63,13 +63,6 @@ def outcome(terms: Sequence[Whole], signs: Sequence[int], dates: Sequence[bool])
         for other in (1, 2, 3):
             counts &= signed[0] + signed[other] != 0
     return Outcome(known, holds, counts)
-
-
-def decimals_in(formula: Formula, frame: Frame) -> int | None:
-    """The digits behind the point to which a table's values of a formula's columns are exact; None:
-    one of them has no such end."""
-    found = [decimals_of(frame[name]) for name in formula.columns]
-    return None if None in found else max(d for d in found if d is not None)
 
 
 def measure_formula(formula: Formula, decimals: int | None, frame: Frame) -> Outcome:

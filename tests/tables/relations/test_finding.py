@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from cascade_tables import (
+    Codec,
     Formula,
     Frame,
     Relation,
@@ -241,6 +244,28 @@ class TestRedundant:
         a, b, c = (money(rng, ROWS) for _ in range(3))
         columns = {"a": a, "b": b, "c": c, "ab": a + b, "all": a + b + c}
         assert set(found(columns)) == {"ab = a + b", "all = c + ab"}
+
+
+def test_a_codec_keeps_them() -> None:
+    rng = np.random.default_rng(12)
+    a, b = money(rng, ROWS), money(rng, ROWS)
+    table = Frame.from_pandas(pd.DataFrame({"a": a, "b": b, "c": a + b}))
+    plain = infer_schema(table)
+    codec = Codec.fit(replace(plain, relations=find_relations(table, plain)), table)
+    back = Codec.from_dict(json.loads(json.dumps(codec.to_dict())))
+    assert [str(each.formula) for each in back.schema.relations] == ["c = a + b"]
+    assert back.schema == codec.schema
+    assert back.encode(table).tolist() == Codec.fit(plain, table).encode(table).tolist()
+
+
+def test_of_very_many_rows_some_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cascade_tables.relations.finding.MOST_MEASURED", 1000)
+    rng = np.random.default_rng(13)
+    a = money(rng, ROWS)
+    b = np.where(rng.random(ROWS) < 0.5, a, money(rng, ROWS))
+    share = found({"a": a, "b": b})["a = b"].share
+    assert share == pytest.approx(0.5, abs=4 * 0.5 / 1000**0.5)
+    assert share == round(share, 3)
 
 
 class TestOverrides:
