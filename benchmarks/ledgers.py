@@ -87,7 +87,7 @@ def claims(rng: np.random.Generator, rows: int) -> Made:
     injury, property_, vehicle = (amounts(rng, rows, zeros=0.2) for _ in range(3))
     injury = np.where(injury + property_ + vehicle == 0, 100, injury)
     total = injury + property_ + vehicle
-    deductible = rng.choice([0, 10_000, 25_050, 50_000], rows) + rng.integers(0, 9_999, rows)
+    deductible = rng.choice([10_000, 25_050, 50_000, 100_000], rows)
     how = rng.choice(["full", "less", "other"], rows, p=[0.4, 0.45, 0.15])
     paid = np.select(
         [how == "full", how == "less"], [total, total - deductible], amounts(rng, rows)

@@ -10,9 +10,9 @@ row. A row counts where a relation holds and says something: zeros and NULLs do 
 
 The last line is one JSON object: worst_gap_points, the largest difference of a synthetic share to
 the real one in points, among all relations and tiers; violations, the synthetic rows that
-contradict a relation which always holds; held_out_gap_points, the largest difference of held-out
-rows, which is what chance alone makes; missed, planted relations that were not found; and under
-"tables" the shares of each relation.
+contradict a relation which always holds (null where no table that has one was drawn);
+held_out_gap_points, the largest difference of held-out rows, which is what chance alone makes;
+missed, planted relations that were not found; and under "tables" the shares of each relation.
 """
 
 from __future__ import annotations
@@ -62,11 +62,13 @@ class Measured:
     Attributes:
         relations: the shares of each relation by where the rows are from, such as "real",
             "held_out", "student", "student_given".
-        violations: of relations that always hold, by where the rows are from.
+        always: how many of them always hold.
+        violations: of those, by where the rows are from.
         missed: planted relations that were not found.
     """
 
     relations: dict[str, dict[str, float]] = field(default_factory=dict)
+    always: int = 0
     violations: dict[str, int] = field(default_factory=dict)
     missed: list[str] = field(default_factory=list)
 
@@ -89,7 +91,10 @@ def measure(
     schema = infer_schema(table.train, table.overrides)
     found = find_relations(table.train, schema, held_out=table.test)
     keys = {relation.formula.key for relation in found}
-    out = Measured(missed=[str(each) for each in planted if each.key not in keys])
+    out = Measured(
+        always=sum(relation.always for relation in found),
+        missed=[str(each) for each in planted if each.key not in keys],
+    )
     _measure(out, found, "real", table.train)
     _measure(out, found, "held_out", table.test)
     for tier, learnt in tiers.items():
@@ -220,18 +225,20 @@ def main() -> None:
 
 
 def summary(tables: Mapping[str, Measured]) -> dict[str, Any]:
-    """What the last line says; worst_gap_points is None where no rows were drawn."""
+    """What the last line says; worst_gap_points is None where no rows were drawn, and violations
+    where none were of a table with a relation that always holds."""
     drawn = [gap for each in tables.values() for gap in each.gaps(drawn=True)]
     held_out = [gap for each in tables.values() for gap in each.gaps(drawn=False)]
     real = ("real", "held_out")
+    violations = [
+        count
+        for each in tables.values()
+        for source, count in each.violations.items()
+        if each.always and source not in real
+    ]
     return {
         "worst_gap_points": round(max(drawn), 2) if drawn else None,
-        "violations": sum(
-            count
-            for each in tables.values()
-            for source, count in each.violations.items()
-            if source not in real
-        ),
+        "violations": sum(violations) if violations else None,
         "held_out_gap_points": round(max(held_out, default=0.0), 2),
         "missed": sum(len(each.missed) for each in tables.values()),
         "tables": {

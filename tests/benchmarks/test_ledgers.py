@@ -50,10 +50,11 @@ def test_what_is_given_comes_back_as_it_was() -> None:
 def test_the_worst_gap_is_that_of_drawn_rows() -> None:
     shares = {"real": 0.4, "held_out": 0.39, "student": 0.38, "student_given": 0.1}
     counts = {"real": 0, "held_out": 0, "student": 3, "student_given": 4}
-    found = summary({"made": Measured({"a = b": shares}, counts, ["b = c"])})
+    found = summary({"made": Measured({"a = b": shares}, 1, counts, ["b = c"])})
     assert found["worst_gap_points"] == 30
     assert found["held_out_gap_points"] == 1
     assert found["violations"] == 7
+    assert summary({"made": Measured({"a = b": shares}, 0, counts)})["violations"] is None
     assert found["missed"] == 1
     real = {"real": 0.4, "held_out": 0.39}
     assert summary({"made": Measured({"a = b": real})})["worst_gap_points"] is None

@@ -96,7 +96,8 @@ def sums(
     Args:
         values: int64 [n, C].
         known: bool [n, C], where there is a value.
-        informative: bool [n, C], where it is one that few other rows have.
+        informative: bool [n, C], where it is one that few other rows have. Of three columns one may
+            have a value that many rows have; of four none.
         rng: chooses rows.
         lone: whether one column may be the sum of others; false for dates, of which only
             differences mean something: two against two.
@@ -125,6 +126,9 @@ def sums(
             hashes = _hashed(values, group, rng)
             if not _search(hashes, usable, mixed, lone, shape == "four", rng, shape == "three"):
                 together += 1
+            if shape == "three" and together == 1:
+                narrow = _all(known & ~informative, group)
+                _search_narrow(hashes, usable, narrow, mixed)
     for shape in ("three", "one_three", "two_two"):
         columns = always.most(shape, FEWEST_ALWAYS)
         columns += mixed.most(shape, FEWEST_HITS[shape])
@@ -218,6 +222,21 @@ def _search(
     for shape, places in found:
         hits.add(shape, *_sorted(shape, places))
     return True
+
+
+def _search_narrow(hashes: Ints, wide: Mask, narrow: Mask, hits: Hits) -> None:
+    """Add the columns that are another one and a number that many rows have, such as a deductible:
+    those are looked up with the wide ones only, among which chance hits are few."""
+    ends = np.flatnonzero(wide)
+    numbers, first = np.unique(hashes[ends], return_index=True)
+    ends = ends[first]
+    steps = np.flatnonzero(narrow & (hashes != 0))[:MOST_TOGETHER]
+    if len(ends) < 2 or len(ends) > MOST_TOGETHER or len(steps) == 0:
+        return
+    asked, hit = _joined((numbers[:, None] + hashes[steps]).ravel(), numbers)
+    if asked is not None and hit is not None:
+        begin, step = np.divmod(asked, len(steps))
+        hits.add("three", *_sorted("three", (ends[hit], ends[begin], steps[step])))
 
 
 def _sorted(shape: str, places: tuple[Ints, ...]) -> tuple[Ints, ...]:

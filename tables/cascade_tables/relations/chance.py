@@ -8,8 +8,9 @@ Two things make numbers equal by chance, and each is asked for with the rows the
 - numbers that are close to each other: how often does the sum miss zero by one or two steps? A true
   relation misses by nothing or by a lot.
 
-Columns of few values cannot be exchanged so. Of them only what nearly always holds is a relation:
-rows that contradict it must be far fewer than when a column is *shuffled*.
+Columns of few values cannot be exchanged so. Beside two others that can, they are *shuffled*. Of
+such columns alone only what nearly always holds is a relation: rows that contradict it must be far
+fewer than when a column is shuffled.
 """
 
 from __future__ import annotations
@@ -99,14 +100,16 @@ def _outcome(terms: Sequence[Term], signs: Sequence[int]) -> Outcome:
 
 def _is_mixture(terms: Sequence[Term], signs: Sequence[int], counts: int, rows: int) -> bool:
     dates = [term.date for term in terms]
-    for term in terms:
-        wholes = [each.exchanged if each is term else each.whole for each in terms]
-        exchanged = int(outcome(wholes, signs, dates).counts.sum())
-        exceeds = counts - exchanged >= max(
-            LEAST_SHARE * rows, DEVIATIONS * float(np.sqrt(exchanged + 1))
-        )
-        if not exceeds or counts < TIMES_EXCHANGED * exchanged:
-            return False
+
+    def breaks(term: Term, other: Whole) -> bool:
+        wholes = [other if each is term else each.whole for each in terms]
+        left = int(outcome(wholes, signs, dates).counts.sum())
+        most = max(LEAST_SHARE * rows, DEVIATIONS * float(np.sqrt(left + 1)))
+        return counts - left >= most and counts >= TIMES_EXCHANGED * left
+
+    few = [term for term in terms if not breaks(term, term.exchanged)]
+    if len(terms) - len(few) < 2 or not all(breaks(term, term.shuffled) for term in few):
+        return False
     near = _near(terms, signs)
     return counts >= TIMES_NEAR * near + DEVIATIONS * float(np.sqrt(near + 1))
 

@@ -81,6 +81,17 @@ class TestPlanted:
         assert [r.share for r in relations.values()] == pytest.approx([share] * 2, abs=0.032)
 
     @several
+    @given(seeds, st.sampled_from([0.1, 0.5]))
+    def test_with_a_number_that_many_rows_have(self, seed: int, share: float) -> None:
+        """Paid is the total less a deductible, of which there are four."""
+        rng = np.random.default_rng(seed)
+        total, fixed = money(rng, ROWS), rng.choice([10_000, 25_050, 50_000, 75_000], ROWS)
+        paid = np.where(holding(share, ROWS, rng), total - fixed, money(rng, ROWS))
+        relations = found({"total": total, "fixed": fixed, "paid": paid})
+        assert set(relations) == {"total = fixed + paid"}
+        assert relations["total = fixed + paid"].share == pytest.approx(share, abs=0.032)
+
+    @several
     @given(seeds)
     def test_two_against_two(self, seed: int) -> None:
         rng = np.random.default_rng(seed)
