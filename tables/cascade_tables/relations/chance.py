@@ -29,7 +29,7 @@ from cascade_tables.relations.whole import Whole
 LEAST_SHARE = 0.01
 FEWEST_ROWS = {2: 8, 3: 14, 4: 20}
 # It must hold so many times as often as what only comes near.
-TIMES_NEAR, TIMES_EXCHANGED = 3, 2
+TIMES_NEAR, TIMES_EXCHANGED = 3, 3
 # ... and exceed it by so many standard deviations of a count.
 DEVIATIONS = 4
 # How near: steps of the sum, and multiples of them, since numbers are round to different digits.
