@@ -119,8 +119,8 @@ def relational_auc(
     """`xgb_auc` of the same detector and rows, which is given the differences of numbers too.
 
     It sees what trees cannot: that two numbers are equal in some rows, or close to each other. A
-    model that is trained on the rows may live from just that. Of a table of more than 20 numbers
-    the 200 differences that say most are given; see `chosen_pairs`.
+    model that is trained on the rows may live from just that. Of a table of more than 12 numbers
+    the 66 differences that say most are given; see `chosen_pairs`.
     """
     features, label = _labelled(real, synthetic, schema, seed)
     pairs = chosen_pairs(features[label == 1], schema)
