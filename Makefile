@@ -93,6 +93,7 @@ figures: $(VENV)/.dev ## Measure what docs/ says: fidelity of four tables, the s
 	  regularisation --table credit --steps 3000
 	@$(BIN)/python -m benchmarks.keep pool-credit pool --table credit
 	@$(BIN)/python -m benchmarks.keep outside outside
+	@$(BIN)/python -m benchmarks.keep relations relations
 	@$(BIN)/python -m benchmarks.report
 
 load-figures: $(VENV)/.dev ## Measure what docs/ says of load: latency, Triton, overload, processes, memory, reload

@@ -13,7 +13,7 @@ import pytest
 from cascade_cli.program import main
 from cascade_distill import recipes
 from cascade_server.config import ServerConfig
-from cascade_tables import load_overrides
+from cascade_tables import load_overrides, load_relation_overrides
 from click.testing import CliRunner
 
 from tests.distill.made_up import payments
@@ -105,6 +105,7 @@ def test_overrides(tmp_path: Path) -> None:
     (text,) = blocks("yaml")
     path.write_text(text)
     assert load_overrides(path).keys() == {"zip_code", "amount", "session"}
+    assert len(load_relation_overrides(path)) == 1
 
 
 def test_torch_is_pinned_as_the_readme_says() -> None:

@@ -25,6 +25,7 @@ FIDELITY = {
     "trend_all_err_pct": "Trend over all pairs, error %",
     "xgb_auc": "XGBoost detector, AUC",
     "xgb_c2st": "its C2ST",
+    "relational_c2st": "given differences of numbers too, C2ST",
     "xgb_auc_heldout": "against held-out rows, AUC",
     "xgb_c2st_heldout": "its C2ST",
     "lr_c2st": "logistic detector, C2ST",
@@ -120,7 +121,7 @@ IN_FLIGHT = {
 }
 KINDS = (
     "fidelity|student|pool|regularisation|latency|triton-inside|triton|call|overload|in_flight|"
-    "reload|processes|gpu"
+    "reload|processes|gpu|relations"
 )
 PROCESSES = {
     "p50_ms": "one call at a time, p50 ms",
@@ -133,6 +134,16 @@ RELOAD = {
     "mib": "memory of all processes, MiB",
     "reload_s": "a reload, s",
 }
+RELATIONS = {
+    "real": "learnt from",
+    "held_out": "held out",
+    "teacher": "teacher",
+    "teacher_given": "a third given",
+    "student": "student",
+    "student_given": "a third given ",
+}
+# Relations of fewer rows are not shown, in per cent.
+SHOWN_SHARE = 3
 BLOCK = re.compile(
     rf"<!-- ({KINDS})(?: ([\w-]+))? -->\n"
     r".*?<!-- end -->",
@@ -147,6 +158,8 @@ def table_of(kind: str, name: str, folder: Path) -> str:
         columns = {tier: figures for tier, figures in tiers.items() if figures is not None}
         floors = [figures["floor"] for figures in columns.values()]
         return markdown(FIDELITY, {**columns, **({"floor": floors[0]} if floors else {})})
+    if kind == "relations":
+        return relations_table((kept(folder, "relations") or {}).get("tables", {}).get(name))
     if kind == "regularisation":
         losses = kept(folder, "regularisation-credit") or {}
         return markdown(REGULARISATION, {k: v for k, v in losses.items() if isinstance(v, dict)})
@@ -265,6 +278,20 @@ def table_of(kind: str, name: str, folder: Path) -> str:
         return markdown(POOL, sides)
     every = {path.stem.partition("-")[2]: path for path in sorted(folder.glob("student-*.json"))}
     return markdown(STUDENT, {name: json.loads(path.read_text()) for name, path in every.items()})
+
+
+def relations_table(table: Mapping[str, Any] | None) -> str:
+    """A table of `benchmarks.relations`: per cent of the rows in which each relation holds."""
+    if table is None:
+        return NOT_MEASURED
+    shares = table["relations"]
+    shown = [formula for formula in shares if 100 * shares[formula]["real"] >= SHOWN_SHARE]
+    sources = [key for key in RELATIONS if any(key in shares[formula] for formula in shown)]
+    columns = {
+        RELATIONS[key]: {formula: 100.0 * shares[formula][key] for formula in shown}
+        for key in sources
+    }
+    return markdown({formula: f"`{formula}`, %" for formula in shown}, columns)
 
 
 def taken_apart(figures: Mapping[str, Any], what: str) -> str:

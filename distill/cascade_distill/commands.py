@@ -11,7 +11,14 @@ from typing import Any
 
 import click
 import torch
-from cascade_tables import CascadeTablesError, infer_schema, load_overrides
+from cascade_tables import (
+    CascadeTablesError,
+    find_relations,
+    infer_schema,
+    load_overrides,
+    load_relation_overrides,
+    schema_file,
+)
 from cascade_tables.files.reading import read_by_schema, read_files
 from cascade_tables.files.table import Table
 from cascade_tables.infer import folded_shares
@@ -19,6 +26,7 @@ from cascade_tables.releases.triton_files import TritonRuntime
 from rich.console import Console
 
 from cascade_distill import pipeline, recipes
+from cascade_distill.checkpoint import write_atomic
 from cascade_distill.errors import DistillError
 from cascade_distill.fidelity.memorisation import beyond_floor
 from cascade_distill.progress import bar
@@ -104,10 +112,12 @@ def fit(
 ) -> None:
     """Learn a teacher from TABLE, CSV (gzipped or not) or Parquet files; - is standard input.
 
-    Infers the schema, shows it with what was found odd and what is left out, encodes the rows and
-    trains a masked diffusion on them, as large and as long as the table's rows and columns say.
-    Some rows are held out: training ends when it no longer makes them likelier, and its best state
-    is kept. Ctrl-C saves; the same command resumes.
+    Infers the schema, finds exact relations between numbers, shows both with what was found odd
+    and what is left out, encodes the rows and trains a masked diffusion on them, as large and as
+    long as the table's rows and columns say. Some rows are held out: training ends when it no
+    longer makes them likelier, and its best state is kept. Ctrl-C saves; the same command resumes.
+    What was decided is in the run folder's schema.yaml, which may be changed and given back with
+    --schema.
 
     \b
     Examples:
@@ -118,9 +128,12 @@ def fit(
       psql -c 'copy payments to stdout csv header' | cascade fit - --out runs/payments
     """
     console = Console()
-    read = read_files(tables, load_overrides(overrides) if overrides else None, encoding, delimiter)
+    wishes = load_overrides(overrides) if overrides else {}
+    relations = load_relation_overrides(overrides) if overrides else ()
+    read = read_files(tables, wishes, encoding, delimiter)
     frame = read.frame
     schema = infer_schema(frame, read.overrides, read.findings.left_out)
+    schema = replace(schema, relations=find_relations(frame, schema, relations))
     _say(console, schema.describe(folded_shares(schema, frame)))
     _say(console, read.findings.describe())
     others = None
@@ -147,6 +160,8 @@ def fit(
     source = _names(tables)
     left_out = pipeline.prepare(run, schema, frame, source, seed, others)
     run.save_forms(read.findings.forms)
+    text = schema_file(schema, source, wishes, relations)
+    write_atomic(run.path("schema.yaml"), text.encode())
     if left_out:
         _say(console, f"warning: {left_out:,} rows of {validation} have values that {source} lacks")
     if minutes is not None:
@@ -168,6 +183,7 @@ def fit(
     tracker.artefact(run.path("codec.json"))
     tracker.done()
     _say(console, outcome.described())
+    console.print(f"schema in {run.path('schema.yaml')}, to change and to give with --schema")
     console.print(f"teacher in {run.folder}; next: cascade distill {run.folder}")
 
 

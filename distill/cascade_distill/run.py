@@ -3,6 +3,7 @@
 run.json                          source, rows, what was held out, configurations, seconds spent
 codec.json                        schema and codec
 forms.json                        how cells were written in the text files that were learnt from
+schema.yaml                       the schema for people, to change and to give back
 tokens.safetensors                the encoded rows to learn from
 held_out.safetensors              those that tell when training should end; absent where none do
 teacher.checkpoint.safetensors    resumable training state

@@ -17,7 +17,16 @@ from cascade_tables.errors import (
 from cascade_tables.files import read_table
 from cascade_tables.frame import ColumnData, Frame
 from cascade_tables.infer import infer_schema
-from cascade_tables.overrides import ColumnOverride, load_overrides
+from cascade_tables.overrides import (
+    ColumnOverride,
+    RelationOverride,
+    Wish,
+    load_overrides,
+    load_relation_overrides,
+)
+from cascade_tables.relation import Formula, Relation
+from cascade_tables.relations.finding import find_relations
+from cascade_tables.relations.measuring import Outcome, measure_formula
 from cascade_tables.releases.release import (
     Release,
     ReleaseManifest,
@@ -27,6 +36,7 @@ from cascade_tables.releases.release import (
     write_release,
 )
 from cascade_tables.schema import Column, Dropped, Kind, Schema
+from cascade_tables.schema_file import schema_file
 
 __all__ = [
     "ABSENT",
@@ -39,11 +49,15 @@ __all__ = [
     "Dropped",
     "Encoded",
     "FileRefused",
+    "Formula",
     "Frame",
     "Kind",
+    "Outcome",
     "OutsideKind",
     "OutsideValue",
     "OutsideValues",
+    "Relation",
+    "RelationOverride",
     "Release",
     "ReleaseError",
     "ReleaseManifest",
@@ -53,11 +67,16 @@ __all__ = [
     "UnknownColumn",
     "ValueNotAllowed",
     "ValuesNotAllowed",
+    "Wish",
+    "find_relations",
     "infer_schema",
     "list_releases",
     "load_overrides",
+    "load_relation_overrides",
     "load_release",
+    "measure_formula",
     "read_manifest",
     "read_table",
+    "schema_file",
     "write_release",
 ]

@@ -4,6 +4,9 @@ columns:
   zip_code: {kind: categorical, max_categories: 200}
   amount: {minimum: 0, point_masses: [0, 9.99]}
   session: {drop: true}
+relations:
+  after = before + amount: declared
+  amount = fee: refused
 """
 
 from __future__ import annotations
@@ -13,11 +16,15 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import date, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from cascade_tables.errors import FileRefused, SchemaError, listing, shown
+from cascade_tables.errors import FileRefused, SchemaError, did_you_mean, listing, shown
+from cascade_tables.relation import Formula
 from cascade_tables.schema import Kind
+
+SECTIONS = ("columns", "relations")
 
 
 @dataclass(frozen=True)
@@ -49,12 +56,75 @@ class ColumnOverride:
     dates: str | None = None
 
 
+class Wish(StrEnum):
+    """What a person says of a relation."""
+
+    # As it was found; says nothing. It is what `cascade fit` writes into its schema file.
+    FOUND = "found"
+    # It is one, however often it holds.
+    DECLARED = "declared"
+    # It is none, however often it holds.
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class RelationOverride:
+    """What to decide otherwise about an exact relation.
+
+    Attributes:
+        formula: which.
+        wish: what about it.
+    """
+
+    formula: Formula
+    wish: Wish
+
+
 def load_overrides(path: Path) -> dict[str, ColumnOverride]:
-    """Read a YAML (.yaml, .yml) or TOML (.toml) file of overrides.
+    """Read the columns of a YAML (.yaml, .yml) or TOML (.toml) file of overrides.
 
     Raises:
         SchemaError: not such a file, or a key or value that is not allowed; names it.
     """
+    columns = _section(path, "columns", "a column's name to what to change about it")
+    return {
+        str(name): _override(f"{path}: column {shown(name)}", entry)
+        for name, entry in columns.items()
+    }
+
+
+def load_relation_overrides(path: Path) -> tuple[RelationOverride, ...]:
+    """Read the relations of a YAML or TOML file of overrides.
+
+    Raises:
+        SchemaError: not such a file, or an entry that is not allowed or contradicts another one;
+            names it.
+    """
+    wishes = [wish.value for wish in Wish]
+    allowed = listing(wishes)
+    found: dict[tuple[Any, ...], RelationOverride] = {}
+    relations = _section(path, "relations", f"a relation, such as 'a = b + c', to one of {allowed}")
+    for text, wish in relations.items():
+        try:
+            formula = Formula.parse(str(text))
+        except SchemaError as exc:
+            raise SchemaError(f"{path}: {exc}") from exc
+        if not isinstance(wish, str) or wish not in set(Wish):
+            near = did_you_mean(wish, wishes) if isinstance(wish, str) else ""
+            raise SchemaError(
+                f"{path}: relation {shown(text)} is {shown(wish)}; allowed: {allowed}.{near}"
+            )
+        other = found.setdefault(formula.key, RelationOverride(formula, Wish(wish)))
+        if other.wish != wish:
+            raise SchemaError(
+                f"{path}: relation {shown(text)} is {wish}, but {shown(str(other.formula))}, which "
+                f"is the same, is {other.wish}"
+            )
+    return tuple(found.values())
+
+
+def _section(path: Path, name: str, maps: str) -> Mapping[Any, Any]:
+    """One of the mappings of a file of overrides; empty where the file has none such."""
     suffix = path.suffix.lower()
     if suffix not in (".toml", ".yaml", ".yml"):
         raise SchemaError(f"{path}: overrides are .yaml, .yml or .toml files")
@@ -66,15 +136,17 @@ def load_overrides(path: Path) -> dict[str, ColumnOverride]:
         raise SchemaError(str(exc)) from exc
     except (tomllib.TOMLDecodeError, RecursionError) as exc:
         raise SchemaError(f"{path}: {exc}") from exc
-    if not isinstance(content, Mapping) or set(content) != {"columns"}:
-        raise SchemaError(f"{path}: expected one key, 'columns', with an entry a column")
-    columns = content["columns"] or {}
-    if not isinstance(columns, Mapping):
-        raise SchemaError(f"{path}: 'columns' maps a column's name to what to change about it")
-    return {
-        str(name): _override(f"{path}: column {shown(name)}", entry)
-        for name, entry in columns.items()
-    }
+    if not isinstance(content, Mapping) or not content or not set(content) <= set(SECTIONS):
+        odd = [key for key in content if key not in SECTIONS] if content else []
+        instead = f", not {shown(odd[0])}" if isinstance(content, Mapping) and odd else ""
+        raise SchemaError(
+            f"{path}: expected the keys 'columns', with an entry a column, and 'relations', with "
+            f"an entry a relation, or one of them{instead}"
+        )
+    section = content.get(name) or {}
+    if not isinstance(section, Mapping):
+        raise SchemaError(f"{path}: {name!r} maps {maps}")
+    return section
 
 
 def _is_number(value: Any) -> bool:

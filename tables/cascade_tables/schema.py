@@ -13,6 +13,10 @@ from typing import Any
 import numpy as np
 
 from cascade_tables.errors import SchemaError, UnknownColumn, listing, repeated, shown
+from cascade_tables.relation import UNITS, Formula, Relation
+
+# Characters of a relation in the table of text.
+LONGEST_RELATION = 160
 
 
 class Kind(StrEnum):
@@ -72,10 +76,12 @@ class Dropped:
 
 @dataclass(frozen=True)
 class Schema:
-    """The modelled columns in the source's order, and the columns left out."""
+    """The modelled columns in the source's order, the columns left out, and the exact relations
+    between numbers, if any were looked for."""
 
     columns: tuple[Column, ...]
     dropped: tuple[Dropped, ...] = ()
+    relations: tuple[Relation, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.columns:
@@ -84,6 +90,8 @@ class Schema:
         twice = repeated(self.names)
         if twice:
             raise SchemaError(f"column names repeat: {listing(map(shown, twice))}")
+        for relation in self.relations:
+            self.check_formula(relation.formula)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -99,10 +107,53 @@ class Schema:
             raise self.unknown(name)
         return column
 
-    def unknown(self, name: str) -> UnknownColumn:
-        """The error for a name the schema lacks; says so if the column was left out."""
-        why = next((f"left out: {d.reason}" for d in self.dropped if d.name == name), "")
+    def unknown(self, name: str, where: str = "") -> UnknownColumn:
+        """The error for a name the schema lacks; says so if the column was left out.
+
+        Args:
+            name: that it lacks.
+            where: the name stands, in words.
+        """
+        left_out = next((f"left out: {d.reason}" for d in self.dropped if d.name == name), "")
+        why = ", ".join(filter(None, (where, left_out)))
         return UnknownColumn(name, self.names, why)
+
+    def check_formula(self, formula: Formula) -> None:
+        """Refuse a relation that this table's columns cannot have.
+
+        Raises:
+            UnknownColumn: it names a column the schema lacks; suggests the nearest.
+            SchemaError: a column is neither number nor date-time, dates are added rather than
+                subtracted, or a number beside dates lacks its unit.
+        """
+        dates = []
+        for name, sign in formula.signs.items():
+            if name not in self._by_name:
+                raise self.unknown(name, f"named in the relation {shown(str(formula))}")
+            kind = self[name].kind
+            if not kind.is_number:
+                raise SchemaError(
+                    f"relation {shown(str(formula))}: column {name!r} is {kind.value}; allowed: "
+                    "numbers and date-times"
+                )
+            if kind is Kind.DATETIME:
+                dates.append(sign)
+        if sum(dates) != 0:
+            raise SchemaError(
+                f"relation {shown(str(formula))} adds dates; allowed: differences of dates, as in "
+                "'closed = opened + days_open in days'"
+            )
+        mixed = 0 < len(dates) < len(formula.columns)
+        if mixed and formula.unit is None:
+            raise SchemaError(
+                f"relation {shown(str(formula))} does not say what the number counts that is added "
+                f"to a date; allowed: 'in' and one of {listing(UNITS)} at its end"
+            )
+        if formula.unit is not None and not mixed:
+            raise SchemaError(
+                f"relation {shown(str(formula))} needs no unit; allowed: one where a number is "
+                "added to a date"
+            )
 
     @property
     def fingerprint(self) -> str:
@@ -111,11 +162,15 @@ class Schema:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-safe; `from_dict` restores an equal schema."""
-        return {
+        """JSON-safe; `from_dict` restores an equal schema. Without relations there is no entry for
+        them, so that schemas from before there were any keep their fingerprints."""
+        content: dict[str, Any] = {
             "columns": [asdict(column) | {"kind": column.kind.value} for column in self.columns],
             "dropped": [asdict(column) for column in self.dropped],
         }
+        if self.relations:
+            content["relations"] = [relation.to_dict() for relation in self.relations]
+        return content
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Schema:
@@ -123,6 +178,7 @@ class Schema:
 
         Raises:
             SchemaError: a field is missing, unknown or of the wrong type.
+            UnknownColumn: a relation names a column that there is not.
         """
         try:
             columns = [
@@ -136,8 +192,12 @@ class Schema:
                 )
                 for entry in content["columns"]
             ]
-            return cls(tuple(columns), tuple(Dropped(**entry) for entry in content["dropped"]))
-        except SchemaError:
+            return cls(
+                tuple(columns),
+                tuple(Dropped(**entry) for entry in content["dropped"]),
+                tuple(map(Relation.from_dict, content.get("relations", ()))),
+            )
+        except (SchemaError, UnknownColumn):
             raise
         except (KeyError, TypeError, ValueError) as exc:
             raise SchemaError(f"this is not a schema: {exc!r}") from exc
@@ -170,6 +230,9 @@ class Schema:
             lines += [f"  {_label(d.name)}: {d.reason}" for d in self.dropped]
             if any(d.reason.startswith(("identifier", "row number")) for d in self.dropped):
                 lines.append("to keep one, name its kind in the file of --schema")
+        if self.relations:
+            lines += ["", "exact relations:"]
+            lines += [f"  {_line(str(r.formula))}: {r.describe()}" for r in self.relations]
         return "\n".join(line.rstrip() for line in lines)
 
 
@@ -178,6 +241,10 @@ def _label(text: str) -> str:
     if not text.isprintable() or text != text.strip() or not text or "," in text:
         text = repr(text)
     return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _line(text: str) -> str:
+    return text if len(text) <= LONGEST_RELATION else text[: LONGEST_RELATION - 3] + "..."
 
 
 def _values(column: Column) -> str:

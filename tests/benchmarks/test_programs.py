@@ -27,6 +27,7 @@ FIDELITY = {
     "xgb_auc",
     "xgb_c2st",
     "xgb_auc_heldout",
+    "relational_c2st",
     "lr_c2st",
     "mle_auc",
     "dcr_share",
@@ -103,6 +104,22 @@ def test_fidelity_names_a_table_it_does_not_know() -> None:
     assert done.returncode == 1
     assert "unknown table 'adlut'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_relations_of_a_ledger_that_was_hardly_learnt(tmp_path: Path) -> None:
+    options = ["--table", "claims", "--rows", "600", "--runs", str(tmp_path / "runs")]
+    found = last_line(benchmark("relations", *options))
+    assert found["missed"] == 0
+    assert found["worst_gap_points"] is None
+    # Four standard deviations of a share of 5,000 rows.
+    assert found["held_out_gap_points"] < 100 * 4 * 0.5 / 5000**0.5
+    options += ["--learn", "--steps", "5", "--teacher-rows", "1500"]
+    found = last_line(benchmark("relations", *options))
+    shares = found["tables"]["claims"]["relations"]["total = injury + property + vehicle"]
+    tiers = {"teacher", "teacher_given", "student", "student_given"}
+    assert shares.keys() == tiers | {"real", "held_out"}
+    assert found["worst_gap_points"] > 30
+    assert found["violations"] > 1200
 
 
 def test_student(tmp_path: Path) -> None:

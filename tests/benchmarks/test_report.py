@@ -35,6 +35,21 @@ def test_one_column_a_table_for_the_student(tmp_path: Path) -> None:
     assert "| rows/s in batches of 1,024 | 118,351 |  |" in found
 
 
+def test_a_relation_a_line(tmp_path: Path) -> None:
+    shares = {"real": 0.154, "held_out": 0.15, "student": 0.01}
+    rare = {"real": 0.01, "held_out": 0.01, "student": 0.01}
+    tables = {"credit": {"relations": {"a = b": shares, "a = c": rare}}}
+    keep(tmp_path, "relations", tables=tables)
+    assert filled("<!-- relations credit -->\n<!-- end -->", tmp_path) == (
+        "<!-- relations credit -->\n\n"
+        "|  | learnt from | held out | student |\n"
+        "| --- | ---: | ---: | ---: |\n"
+        "| `a = b`, % | 15.4 | 15.0 | 1.000 |\n"
+        "\n<!-- end -->"
+    )
+    assert NOT_MEASURED in filled("<!-- relations claims -->\n<!-- end -->", tmp_path)
+
+
 def test_figures_that_do_not_say_of_which_server_are_named_as_such(tmp_path: Path) -> None:
     page = "<!-- latency credit -->\n<!-- end -->"
     keep(tmp_path, "latency-credit", p50_ratio=1.1)

@@ -206,6 +206,74 @@ class TestFitFiles:
         assert "column 'a': kind integer in the overrides" in result.output
 
 
+class TestRelationsAtFit:
+    """Exact relations are shown, kept beside the run, and decided otherwise by a file."""
+
+    @pytest.fixture
+    def ledger(self, tmp_path: Path) -> Path:
+        rng = np.random.default_rng(0)
+        before, amount = rng.integers(1, 10**7, (2, 500))
+        rows = [
+            {"before": int(b) / 100, "amount": int(a) / 100, "after": int(b - a) / 100, "kind": "x"}
+            for b, a in zip(before, amount, strict=True)
+        ]
+        rows[0]["kind"] = "y"
+        path = tmp_path / "ledger.csv"
+        write_csv(Frame.from_rows(rows), path)
+        return path
+
+    def dry_run(self, ledger: Path, relations: str) -> Result:
+        schema = ledger.with_suffix(".yaml")
+        schema.write_text(f"relations:\n  {relations}\n")
+        return cascade("fit", ledger, "--dry-run", "--schema", schema)
+
+    def test_they_are_shown_with_their_share(self, ledger: Path) -> None:
+        result = cascade("fit", ledger, "--dry-run")
+        assert result.exit_code == 0, result.output
+        assert "exact relations:\n  before = amount + after: always\n" in result.output
+
+    def test_they_are_in_the_run_and_in_a_file_that_can_be_given_back(
+        self, ledger: Path, tmp_path: Path
+    ) -> None:
+        options = ["--steps", "2", "--threads", "1"]
+        done = cascade("fit", ledger, "--out", tmp_path / "run", *options)
+        assert done.exit_code == 0, done.output
+        assert "schema.yaml" in done.output
+        schema = json.loads((tmp_path / "run/codec.json").read_text())["schema"]
+        assert schema["relations"][0]["formula"] == "before = amount + after"
+        assert schema["relations"][0]["share"] == 1
+        file = tmp_path / "run/schema.yaml"
+        assert '"before = amount + after": found  # always' in file.read_text()
+        # What is given back changes nothing, so that the run is resumed and not refused.
+        again = cascade("fit", ledger, "--out", tmp_path / "run", "--schema", file, *options)
+        assert again.exit_code == 0, again.output
+
+    def test_one_is_refused(self, ledger: Path) -> None:
+        result = self.dry_run(ledger, "after = before - amount: refused")
+        assert result.exit_code == 0, result.output
+        assert "exact relations" not in result.output
+
+    def test_one_is_declared(self, ledger: Path) -> None:
+        result = self.dry_run(ledger, "after = before - amount: declared")
+        assert "before = amount + after: always; declared" in result.output
+
+    @pytest.mark.parametrize(
+        ("relations", "says"),
+        [
+            ("aftr = before - amount: declared", "Did you mean 'after'?"),
+            ("after = before + kind: declared", "column 'kind' is categorical"),
+            ("after = before: declared", "holds in none of the 500 rows"),
+            ("after = before: maybe", "allowed: found, declared, refused"),
+            ("after is before: declared", "'after is before' is not a relation"),
+        ],
+    )
+    def test_what_cannot_be_is_named(self, ledger: Path, relations: str, says: str) -> None:
+        result = self.dry_run(ledger, relations)
+        assert result.exit_code == 1
+        assert says in result.output
+        assert "Traceback" not in result.output
+
+
 class TestDistill:
     def test_without_a_teacher_it_names_the_command_to_run_first(self, tmp_path: Path) -> None:
         result = cascade("distill", tmp_path / "nothing")

@@ -19,6 +19,7 @@ KEYS = {
     "xgb_c2st",
     "xgb_auc_heldout",
     "xgb_c2st_heldout",
+    "relational_c2st",
     "lr_c2st",
     "mle_auc",
     "dcr_share",

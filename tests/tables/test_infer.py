@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
@@ -11,12 +12,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from cascade_tables import (
+    CascadeTablesError,
     Column,
     ColumnData,
     ColumnOverride,
     DataError,
+    Formula,
     Frame,
     Kind,
+    Relation,
     Schema,
     SchemaError,
     infer_schema,
@@ -361,6 +365,18 @@ class TestDescribe:
         assert described.splitlines()[2].split("  ")[0] == label
         assert f"2: {label}, b" in described.splitlines()[2]
 
+    def test_relations_are_listed_with_how_often_they_hold(self) -> None:
+        schema = infer_schema(frame(a=[1, 2], b=[1, 2], c=[2, 4]))
+        relations = (
+            Relation(Formula.parse("c = a + b"), 0, 1.0, 1.0, always=True),
+            Relation(Formula.parse("a = b"), 0, 0.041, 0.04),
+        )
+        assert replace(schema, relations=relations).describe().splitlines()[-3:] == [
+            "exact relations:",
+            "  c = a + b: always",
+            "  a = b: in 4.1 % of the rows",
+        ]
+
 
 class TestSchema:
     def test_it_comes_back_from_json(self) -> None:
@@ -368,3 +384,26 @@ class TestSchema:
         back = Schema.from_dict(json.loads(json.dumps(schema.to_dict())))
         assert back == schema
         assert back.fingerprint == schema.fingerprint
+
+    def test_relations_come_back_too_and_without_them_there_is_no_entry(self) -> None:
+        plain = infer_schema(frame(a=[1, 2], b=[1, 2]))
+        assert set(plain.to_dict()) == {"columns", "dropped"}
+        related = replace(plain, relations=(Relation(Formula.parse("a = b"), 0, 1.0, 1.0, True),))
+        back = Schema.from_dict(json.loads(json.dumps(related.to_dict())))
+        assert back == related
+        assert back.fingerprint == related.fingerprint != plain.fingerprint
+
+    @pytest.mark.parametrize(
+        ("change", "part"),
+        [
+            ({"formula": "a = c"}, "unknown column 'c' (named in the relation 'a = c')"),
+            ({"formula": "a b"}, "'a b' is not a relation"),
+            ({"extra": 1}, "this is not a schema"),
+        ],
+    )
+    def test_damaged_relations_are_refused(self, change: dict[str, Any], part: str) -> None:
+        plain = infer_schema(frame(a=[1, 2], b=[1, 2]))
+        relation = Relation(Formula.parse("a = b"), 0, 1.0, 1.0).to_dict() | change
+        with pytest.raises(CascadeTablesError) as caught:
+            Schema.from_dict(plain.to_dict() | {"relations": [relation]})
+        assert part in str(caught.value)

@@ -16,6 +16,7 @@ from cascade_tables import (
     UnknownColumn,
     infer_schema,
     load_overrides,
+    load_relation_overrides,
 )
 
 YAML = """\
@@ -97,9 +98,9 @@ class TestFile:
             ("[columns]\na = {b = 1}\na = {b = 2}", "a.toml", "Cannot overwrite a value"),
             (b"columns: {caf\xe9: {drop: true}}", "a.yaml", "0xe9"),
             (b"[columns.caf\xe9]", "a.toml", "0xe9"),
-            ("", "a.yaml", "expected one key, 'columns'"),
-            ("a: {drop: true}", "a.yaml", "expected one key, 'columns'"),
-            ("columns: {}\nrows: {}", "a.yaml", "expected one key, 'columns'"),
+            ("", "a.yaml", "expected the keys 'columns'"),
+            ("a: {drop: true}", "a.yaml", "or one of them, not 'a'"),
+            ("columns: {}\nrows: {}", "a.yaml", "or one of them, not 'rows'"),
             ("columns: [a, b]", "a.yaml", "'columns' maps a column's name to"),
             ("columns: {}", "a.json", "overrides are .yaml, .yml or .toml files"),
         ],
@@ -152,6 +153,58 @@ class TestFile:
             load(tmp_path, f"columns:\n  zip: {entry}\n")
         for part in ["column 'zip'", *parts]:
             assert part in str(caught.value)
+
+
+class TestRelations:
+    def relations(self, tmp_path: Path, content: str, name: str = "a.yaml") -> dict[str, str]:
+        (tmp_path / name).write_text(content)
+        found = load_relation_overrides(tmp_path / name)
+        return {str(each.formula): each.wish.value for each in found}
+
+    @pytest.mark.parametrize(
+        ("content", "name"),
+        [
+            ("relations:\n  a = b + c: declared\n  '\"x y\" = b': refused\n", "a.yaml"),
+            (
+                "[relations]\n'a = b + c' = 'declared'\n'\"x y\" = b' = 'refused'\n",
+                "a.toml",
+            ),
+        ],
+    )
+    def test_each_with_what_is_wished(self, tmp_path: Path, content: str, name: str) -> None:
+        assert self.relations(tmp_path, content, name) == {
+            "a = b + c": "declared",
+            '"x y" = b': "refused",
+        }
+        assert load_overrides(tmp_path / name) == {}
+
+    def test_a_file_of_columns_alone_has_none(self, tmp_path: Path) -> None:
+        assert self.relations(tmp_path, YAML) == {}
+
+    def test_the_same_twice_counts_once(self, tmp_path: Path) -> None:
+        twice = "relations: {a = b + c: refused, b = a - c: refused}"
+        assert self.relations(tmp_path, twice) == {"a = b + c": "refused"}
+
+    @pytest.mark.parametrize(
+        ("content", "part"),
+        [
+            ("relations: [a = b]", "'relations' maps a relation"),
+            ("relations: {a = b: refuse}", "relation 'a = b' is 'refuse'; allowed: found, decl"),
+            ("relations: {a = b: refuse}", "Did you mean 'refused'?"),
+            ("relations: {a = b: true}", "relation 'a = b' is True; allowed: found"),
+            ("relations: {a = b: {drop: true}}", "allowed: found, declared, refused"),
+            ("relations: {a equals b: declared}", "'a equals b' is not a relation: expected one"),
+            (
+                "relations: {a = b + c: refused, b = a - c: declared}",
+                "relation 'b = a - c' is declared, but 'a = b + c', which is the same, is refused",
+            ),
+        ],
+    )
+    def test_what_is_not_allowed_is_named(self, tmp_path: Path, content: str, part: str) -> None:
+        with pytest.raises(SchemaError) as caught:
+            self.relations(tmp_path, content)
+        assert str(tmp_path / "a.yaml") in str(caught.value)
+        assert part in str(caught.value)
 
 
 class TestAgainstTheData:

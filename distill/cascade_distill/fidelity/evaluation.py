@@ -28,6 +28,7 @@ from cascade_distill.fidelity.metrics import (
     mle,
     mle_key,
     quality,
+    relational_auc,
     xgb_auc,
 )
 
@@ -43,9 +44,9 @@ class Report:
 
     Attributes:
         figures: means over the samples: shape_err_pct, trend_err_pct, trend_all_err_pct, xgb_auc,
-            xgb_c2st, xgb_auc_heldout, xgb_c2st_heldout, lr_c2st, mle_auc or mle_r2 (with a
-            target), dcr_share; see `metrics`; and nearest_equality, see `memorisation`. A floor
-            also has nearest_equality_margin and dcr_share_margin.
+            xgb_c2st, xgb_auc_heldout, xgb_c2st_heldout, relational_c2st, lr_c2st, mle_auc or mle_r2
+            (with a target), dcr_share; see `metrics`; and nearest_equality, see `memorisation`. A
+            floor also has nearest_equality_margin and dcr_share_margin.
         samples: the same figures of each sample; a C2ST's mean is taken over the samples' scores.
     """
 
@@ -113,6 +114,7 @@ def _figures(
     figures = dict(quality(train, sample, schema)._asdict())
     figures |= {"xgb_auc": auc, "xgb_c2st": c2st(auc)}
     figures |= {"xgb_auc_heldout": heldout, "xgb_c2st_heldout": c2st(heldout)}
+    figures["relational_c2st"] = c2st(relational_auc(train, sample, schema, seed, threads))
     figures["lr_c2st"] = lr_c2st(train, sample, schema, seed)
     if target is not None:
         figures[mle_key(schema, target)] = mle(sample, test, schema, target, threads)
@@ -163,6 +165,7 @@ def floor(
         figures = dict(quality(train, test, schema)._asdict())
         figures |= {"xgb_auc": auc, "xgb_c2st": c2st(auc)}
         figures |= {"xgb_auc_heldout": heldout, "xgb_c2st_heldout": c2st(heldout)}
+        figures["relational_c2st"] = c2st(relational_auc(train, test, schema, seed, threads))
         figures["lr_c2st"] = lr_c2st(train, test, schema, seed)
         figures |= fixed
         half = rows // 2
