@@ -145,6 +145,17 @@ class TestPlanted:
         assert found(table) == found(table)
         assert list(found(table)) == ["c = a + b"]
 
+    def test_in_a_table_of_which_some_columns_are_searched_at_once(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("cascade_tables.relations.candidates.MOST_TOGETHER", 24)
+        rng = np.random.default_rng(14)
+        table = {f"c{at}": money(rng, ROWS) for at in range(40)}
+        table["c3"] = table["c20"] + table["c35"]
+        table["c9"] = np.where(holding(0.2, ROWS, rng), table["c1"] + table["c2"], table["c9"])
+        table["c7"] = table["c11"] + table["c12"] + table["c39"]
+        assert set(found(table)) == {"c3 = c20 + c35", "c9 = c1 + c2", "c7 = c11 + c12 + c39"}
+
     def test_in_a_table_of_200_rows(self) -> None:
         rng = np.random.default_rng(7)
         a, b = money(rng, 200), money(rng, 200)
