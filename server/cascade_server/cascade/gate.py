@@ -156,23 +156,6 @@ class Gate:
         finally:
             self.at_teacher -= counted
 
-    def admit(
-        self,
-        waiting: int,
-        remaining: float,
-        patient: bool = False,
-        before: Callable[[], int] | None = None,
-    ) -> None:
-        """Let one more wait at the gate, with others that do; as `objection`.
-
-        Raises:
-            TooMuch: as many wait as the limit is, or too many for it to be answered in time; says
-                when to come back.
-        """
-        why = self.objection(waiting, remaining, patient, before)
-        if why is not None:
-            raise TooMuch(why, self.refuses(waiting))
-
     def objection(
         self,
         waiting: int,

@@ -244,7 +244,7 @@ class _Filled:
         return values
 
     def column(self) -> ColumnData:
-        """All of it."""
+        """The column, once all cells are in: values of its type, and which are NULL."""
         values, null = self.values, self.null
         if self.form.type is not Type.TEXT:
             values[null] = np.zeros(1, values.dtype)[0]

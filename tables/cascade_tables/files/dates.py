@@ -46,7 +46,7 @@ class Order(StrEnum):
     MONTH_FIRST = "month_first"
 
     def describe(self) -> str:
-        """In words."""
+        """What comes first, for people: "day first"."""
         return self.value.replace("_", " ")
 
 

@@ -93,7 +93,7 @@ class Mark(StrEnum):
         return "," if self in (Mark.COMMA, Mark.POINT_THOUSANDS, Mark.GAPS_COMMA) else "."
 
     def describe(self) -> str:
-        """In words."""
+        """How such numbers are written, to go on a sentence: "written as ..."."""
         return f"written as {self.value!r}"
 
 

@@ -10,13 +10,12 @@ from typing import NamedTuple, TypeVar
 
 from hpack import HPACKError, OversizedHeaderListError
 
-from cascade_server.transport.http2.decoder import BlockDecoder
+from cascade_server.transport.http2.decoder import FIELD_BYTES, BlockDecoder, Field
 from cascade_server.transport.http2.frames import Broken, Code, StreamFault
 from cascade_server.transport.http2.limits import TransportLimits
 
 Key = TypeVar("Key")
 Metadata = Sequence[tuple[str, str | bytes]]
-Field = tuple[bytes, bytes]
 Fields = Sequence[Field]
 
 # Blocks whose meaning is remembered, of one connection; and how long one, or the headers that it
@@ -27,8 +26,6 @@ MOST_KNOWN, KNOWN_BYTES = 64, 1024
 READ_ALL_THE_SAME = 4
 # Updates of the table's size that a block may begin with (RFC 7541, 4.2).
 SIZE_UPDATES = 2
-# What HTTP/2 adds to each header's length (RFC 9113, 6.5.2).
-FIELD_BYTES = 32
 LENGTH_DIGITS = 18
 TIMEOUT_NAME = b"grpc-timeout"
 TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
