@@ -31,6 +31,7 @@ import torch
 from cascade_distill.run import Run
 from cascade_distill.runtime import BATCH, StudentSampler, TeacherSampler
 from cascade_tables import (
+    ABSENT,
     CascadeTablesError,
     Codec,
     ColumnData,
@@ -142,10 +143,28 @@ def completed(
         sampler.complete(tokens[begin : begin + BATCH], observed[begin : begin + BATCH], rng)
         for begin in range(0, len(picked), BATCH)
     ]
-    drawn = codec.decode(np.concatenate(parts), rng)
+    drawn = codec.decode_columns(np.concatenate(parts), rng, names, _as_given(picked, given))
     return Frame(
         {name: _kept(drawn[name], picked[name], given[:, at]) for at, name in enumerate(names)}
     )
+
+
+def _as_given(real: Frame, given: np.ndarray) -> dict[str, list[Any]]:
+    """What a caller would have sent: values, None for NULL, `ABSENT` for what is not known."""
+    return {
+        name: [
+            (None if null else value) if known else ABSENT
+            for value, null, known in zip(
+                data.values.tolist()
+                if data.values.dtype.kind != "M"
+                else data.values.astype("datetime64[us]").astype(np.int64).tolist(),
+                data.null.tolist(),
+                given[:, at].tolist(),
+                strict=True,
+            )
+        ]
+        for at, (name, data) in enumerate((name, real[name]) for name in real.columns)
+    }
 
 
 def _kept(drawn: ColumnData, real: ColumnData, given: np.ndarray) -> ColumnData:

@@ -138,8 +138,8 @@ def decoded(request: CheckedRequest, tokens: Tokens) -> dict[str, Values]:
         missing = tuple(name for name in missing if name not in given or _has_absent(given[name]))
     # One row, what a payment waits for, needs no arrays.
     alone = request.total == 1
-    cells = codec.decode_row(tokens[0].tolist(), request.rng, missing) if alone else {}
-    drawn = {} if alone else codec.decode_columns(tokens, request.rng, missing)
+    cells = codec.decode_row(tokens[0].tolist(), request.rng, missing, given) if alone else {}
+    drawn = {} if alone else codec.decode_columns(tokens, request.rng, missing, given)
     out: dict[str, Values] = {}
     for name in request.names:
         if name in cells:

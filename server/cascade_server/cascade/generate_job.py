@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
-from cascade_tables import ABSENT, Encoded
+from cascade_tables import ABSENT, ColumnData, Encoded
 from numpy.typing import NDArray
 
 from cascade_server.cascade.packing import fill_provenance, microseconds, name_outside_values
@@ -138,9 +138,17 @@ class GenerateJob:
         done = chunk.index * self.chunk_rows + rows
         response = pb.GenerateResponse(done=done, total=self.count)
         response.rows.count = rows
+        columns: dict[str, ColumnData] = {}
         for name in self.names:
             kind = self.runtime.release.codec.kinds[name]
-            wire.write_values(response.rows.columns.add(name=name), kind, self._column(chunk, name))
+            values: wire.Values
+            if name in self.given:
+                values = wire.given_values(self.given[name], kind, rows)
+            else:
+                if name not in columns:
+                    columns |= self._decoded(chunk, name)
+                values = columns.pop(name)
+            wire.write_values(response.rows.columns.add(name=name), kind, values)
             time.sleep(0)
         fill_provenance(response.provenance, self.runtime, True, chunk.steps, self.seed)
         if self.encoded.outside is not None:
@@ -149,8 +157,9 @@ class GenerateJob:
         response.provenance.timings.decode = microseconds(began, time.perf_counter())
         return response
 
-    def _column(self, chunk: Chunk, name: str) -> wire.Values:
+    def _decoded(self, chunk: Chunk, name: str) -> dict[str, ColumnData]:
+        """A column that was drawn, with those that follow from it or that it follows from."""
         codec = self.runtime.release.codec
-        if name in self.given:
-            return wire.given_values(self.given[name], codec.kinds[name], len(chunk.tokens))
-        return codec.decode_columns(chunk.tokens, chunk.rng, [name])[name]
+        together = next(group for group in codec.groups if name in group)
+        names = [each for each in self.names if each in together and each not in self.given]
+        return codec.decode_columns(chunk.tokens, chunk.rng, names, self.given)

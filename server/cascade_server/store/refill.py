@@ -319,11 +319,14 @@ class Refill:
         codec = runtime.release.codec
         messages = [pb.Rows(count=1) for _ in tokens]
         missing = ~observed[:, runtime.first_slot]
-        for name, absent in zip(codec.schema.names, missing.T, strict=True):
+        for together in codec.groups:
+            # What follows from each other is given or missing as one; see `PooledAnswers.may_have`.
+            absent = missing[:, codec.schema.names.index(together[0])]
             if not absent.any():
                 continue
-            rows = np.flatnonzero(absent).tolist()
-            drawn = codec.decode_columns(tokens[absent], self._rng, [name])[name]
-            wire.write_cells(name, codec.kinds[name], drawn, [messages[row] for row in rows])
-            await asyncio.sleep(0)
+            here = [messages[row] for row in np.flatnonzero(absent).tolist()]
+            drawn = codec.decode_columns(tokens[absent], self._rng, together)
+            for name in together:
+                wire.write_cells(name, codec.kinds[name], drawn[name], here)
+                await asyncio.sleep(0)
         return [message.SerializeToString() for message in messages]

@@ -161,6 +161,9 @@ class StudentBatch:
             return None
         if not drawn or ROW in outputs or ROW_STATE in outputs:
             return outputs, None
+        if self._row.codec.arithmetic:
+            # A column may follow from one that is not asked for.
+            return None
         only = np.zeros(len(self._row.columns), np.bool_)
         only[drawn] = True
         return outputs, only
@@ -214,7 +217,10 @@ class StudentBatch:
             known = states != ABSENT_STATE
             values = np.where(states == OBSERVED_STATE, values, np.nan)
         tokens, unknown = self._numbers.encode(values)
-        return None if unknown is not None else (tokens, self._numbers.observed(known))
+        if unknown is not None:
+            return None
+        self._row.codec.mark_given(tokens, values)
+        return tokens, self._numbers.observed(known)
 
     def _values(self, requests: Sequence[BatchRequest]) -> Values:
         """Values of some requests as numbers, [n, C], whichever way each was sent."""
@@ -297,6 +303,7 @@ class StudentBatch:
             return out
 
         self._numbers.decode(drawn, values, states, absent, uniform)
+        self._row.codec.compute(drawn, values, absent)
         for rng in rngs or ():
             recycle(rng)
         tensors = self._columns.tensors(wanted - self._of_rows, values, states)

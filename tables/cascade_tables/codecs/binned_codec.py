@@ -105,8 +105,30 @@ def whole_numbers(
     return (low.astype(np.uint64) + above * step).astype(np.int64)
 
 
+def places_inside(
+    fine: NDArray[np.int32], uniform: NDArray[np.float64]
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Where in a bin numbers are: the fine token, and the place in its part of the bin; of a mark
+    anywhere.
+
+    Args:
+        fine: tokens, of any shape.
+        uniform: [0, 1), likewise.
+    """
+    marked = fine >= FINE
+    if not np.count_nonzero(marked):
+        return fine, uniform
+    anywhere = uniform * FINE
+    part = anywhere.astype(np.int32)
+    return np.where(marked, part, fine), np.where(marked, anywhere - part, uniform)
+
+
 class BinnedCodec:
     """Two tokens a number: NULL, a point mass or a quantile bin; then the place inside the bin.
+
+    Behind the places inside a bin come the column's marks (see `marks`). `encode` never chooses
+    one; what the number is where one was drawn, `arithmetic` says, and where that cannot be, it is
+    anywhere in the bin.
 
     `edges` are COARSE * FINE + 1 order statistics of the values that are not point masses. Tied
     edges leave bins of no width, which `encode` never chooses.
@@ -116,9 +138,13 @@ class BinnedCodec:
     listed: Sequence[Any] | None = None
 
     def __init__(
-        self, column: Column, edges: Sequence[float | int], ranks: Sequence[float]
+        self,
+        column: Column,
+        edges: Sequence[float | int],
+        ranks: Sequence[float],
+        marks: Sequence[int] = (),
     ) -> None:
-        self.column = column
+        self.column, self.marks = column, tuple(marks)
         self.edges = list(edges)
         self.ranks = [float(rank) for rank in ranks]
         self._null_tokens = int(column.nullable)
@@ -129,7 +155,7 @@ class BinnedCodec:
         self.pairs = TokenPairs.between(column, self.edges)
         self._pairs_low = self.pairs.low.tolist()
         self._pairs_high, self._pairs_count = self.pairs.high.tolist(), self.pairs.count.tolist()
-        self.sizes: tuple[int, ...] = (self._bins_from + COARSE, FINE)
+        self.sizes: tuple[int, ...] = (self._bins_from + COARSE, FINE + len(self.marks))
         # Of values of this very type, those within the bounds need no other check.
         self._plain = float if column.kind is Kind.CONTINUOUS else int
         self._low = math.inf if column.minimum is None else column.minimum
@@ -139,7 +165,8 @@ class BinnedCodec:
         places = [min(max(count - 1, 0), last) for count in range(len(self.edges) + 1)]
         self._tokens = [(self._bins_from + p // FINE, p % FINE) for p in places]
         coarse = np.array([*[np.nan] * self._null_tokens, *self.ranks], np.float32)
-        fine = ((np.arange(FINE) + 0.5) / FINE).astype(np.float32)
+        # Of a mark the middle of the bin, which is all that is known of it here.
+        fine = np.append((np.arange(FINE) + 0.5) / FINE, [0.5] * len(self.marks)).astype(np.float32)
         self.positions: tuple[NDArray[np.float32] | None, ...] = (coarse, fine)
 
     @classmethod
@@ -156,6 +183,10 @@ class BinnedCodec:
         spots = np.concatenate([masses, middles])
         left, right = np.searchsorted(values, spots), np.searchsorted(values, spots, "right")
         return cls(column, edges.tolist(), ((left + right) / 2 / len(values)).tolist())
+
+    def with_marks(self, marks: Sequence[int]) -> BinnedCodec:
+        """The same codec with marks of these relations, by their numbers in the schema."""
+        return BinnedCodec(self.column, self.edges, self.ranks, marks)
 
     def encode(self, data: ColumnData) -> Tokens:
         check_nulls(self.column, data)
@@ -193,7 +224,8 @@ class BinnedCodec:
     def decode(self, tokens: Tokens, uniform: NDArray[np.float64] | None) -> ColumnData:
         assert uniform is not None
         coarse, pairs, column = tokens[:, 0], self.pairs, self.column
-        pair = coarse * FINE + tokens[:, 1]
+        fine, uniform = places_inside(tokens[:, 1], uniform)
+        pair = coarse * FINE + fine
         values: NDArray[Any]
         if column.kind is Kind.CONTINUOUS:
             values = real_numbers(pairs.low[pair], pairs.high[pair], pairs.scale, uniform)
@@ -206,6 +238,9 @@ class BinnedCodec:
         since 1970-01-01 UTC for date-times."""
         if coarse < self._null_tokens:
             return None
+        if fine >= FINE:
+            fine = int(uniform * FINE)
+            uniform = uniform * FINE - fine
         pair, pairs = coarse * FINE + fine, self.pairs
         low = self._pairs_low[pair]
         if self.column.kind is not Kind.CONTINUOUS:
@@ -219,7 +254,8 @@ class BinnedCodec:
         return float(min(max(value, low), high))
 
     def to_dict(self) -> dict[str, Any]:
-        return {"codec": "binned", "edges": self.edges, "ranks": self.ranks}
+        content = {"codec": "binned", "edges": self.edges, "ranks": self.ranks}
+        return content | ({"marks": list(self.marks)} if self.marks else {})
 
     @classmethod
     def from_dict(cls, column: Column, content: dict[str, Any]) -> BinnedCodec:
@@ -230,4 +266,4 @@ class BinnedCodec:
                 f"column {column.name!r} ({column.kind.value}): {len(edges)} edges and "
                 f"{len(ranks)} ranks do not fit it"
             )
-        return cls(column, edges, ranks)
+        return cls(column, edges, ranks, content.get("marks", ()))

@@ -12,7 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_tables.codecs.binned_codec import FINE, BinnedCodec, real_numbers, whole_numbers
+from cascade_tables.codecs.binned_codec import (
+    FINE,
+    BinnedCodec,
+    places_inside,
+    real_numbers,
+    whole_numbers,
+)
 from cascade_tables.codecs.column_codec import ColumnCodec, Tokens
 from cascade_tables.schema import Kind
 
@@ -71,7 +77,8 @@ class BinnedColumns:
         which = np.array(columns, np.intp)
         slots = self._first[which]
         coarse = tokens.T[slots]
-        cell = coarse * FINE + tokens.T[slots + 1]
+        fine, uniform = places_inside(tokens.T[slots + 1], uniform)
+        cell = coarse * FINE + fine
         real, place = self._real[which], self._place[which]
         out: list[NDArray[np.float64] | NDArray[np.int64]] = [uniform[0]] * len(which)
         for is_real, sort in self._sorts.items():

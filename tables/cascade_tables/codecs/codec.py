@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, NoReturn
@@ -12,14 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade_tables.codecs.absent import ABSENT, ABSENT_ONLY, HOLES
+from cascade_tables.codecs.arithmetic import Arithmetic
 from cascade_tables.codecs.binned_codec import BinnedCodec
 from cascade_tables.codecs.binned_columns import BinnedColumns
 from cascade_tables.codecs.column_codec import ColumnCodec, Tokens, typed
 from cascade_tables.codecs.layout import TokenLayout
 from cascade_tables.codecs.listed_codec import ListedCodec
+from cascade_tables.codecs.marks import check_marks, flags_of, marked_relations, marks_of
 from cascade_tables.codecs.number_rows import NumberRows
 from cascade_tables.codecs.odd_values import NONE_ODD, Odd, alike, all_odd, equal
 from cascade_tables.codecs.outside import Outside, OutsideValues
+from cascade_tables.codecs.sums import Cells, cells_of, one_cell
 from cascade_tables.errors import DataError, SchemaError
 from cascade_tables.frame import ColumnData, Frame
 from cascade_tables.infer import MAX_EXACT
@@ -106,7 +109,9 @@ class Codec:
             column=tuple(i for i, c in enumerate(self.columns) for _ in c.sizes),
             role=tuple(role for c in self.columns for role in c.roles),
             positions=tuple(p for c in self.columns for p in c.positions),
+            marks=marks_of(schema, self.columns),
         )
+        self.arithmetic = Arithmetic(schema, self.columns, self.layout.marks)
 
     @cached_property
     def rows(self) -> NumberRows:
@@ -120,7 +125,15 @@ class Codec:
     @classmethod
     def fit(cls, schema: Schema, frame: Frame) -> Codec:
         """Learn each column's tokens from the rows the schema was inferred from."""
-        return cls(schema, [fit_column(column, frame[column.name]) for column in schema.columns])
+        columns = [fit_column(column, frame[column.name]) for column in schema.columns]
+        marks = marked_relations(schema, columns)
+        return cls(
+            schema,
+            [
+                each.with_marks(marked) if isinstance(each, BinnedCodec) else each
+                for each, marked in zip(columns, marks, strict=True)
+            ],
+        )
 
     def encode(self, frame: Frame) -> Tokens:
         """Whole rows to tokens int32 [n, T].
@@ -134,6 +147,16 @@ class Codec:
             for name, codec in zip(self.schema.names, self.columns, strict=True)
         ]
         return np.concatenate(parts, axis=1)
+
+    def learnable(self, frame: Frame) -> Tokens:
+        """Whole rows as a network learns from them: tokens without marks, and behind them a flag a
+        relation of the schema, int32 [n, T + relations]; see `marks`.
+
+        Raises:
+            UnknownColumn, ValueNotAllowed: as `encode`.
+        """
+        tokens, flags = self.encode(frame), flags_of(self.schema, frame)
+        return np.concatenate([tokens, flags.astype(np.int32)], axis=1)
 
     def encode_partial(
         self, columns: Mapping[str, Sequence[Any]], n: int, strict: bool = False
@@ -165,14 +188,20 @@ class Codec:
         width = len(self.layout.sizes)
         tokens, observed = [0] * width, bytearray(width)
         odd: list[Outside] = []
+        compared = self.arithmetic.compared
+        numbers: dict[int, float | int] = {}
         for name, values in columns.items():
-            _, slots, codec, ones, _, _ = self._places[name]
+            column, slots, codec, ones, _, _ = self._places[name]
             if len(values) != 1:
                 raise _uneven(name, values, 1)
             value = values[0]
             if value is not ABSENT:
                 tokens[slots] = codec.encode_value(value, odd)
                 observed[slots] = ones
+                if column in compared and (type(value) is int or type(value) is float):
+                    numbers[column] = value
+        if len(numbers) > 1:
+            self.arithmetic.mark_row(tokens, numbers)
         outside = None
         if odd:
             outside = OutsideValues(1, strict)
@@ -215,7 +244,18 @@ class Codec:
                     self._encode_odd(name, columns[name], of, found, tokens, known, outside)
             outside.refuse()
             outside = outside if outside.totals else None
+        self.mark_given(tokens, numbers.T)
         return Encoded(tokens, self.rows.observed(known.T), outside)
+
+    def mark_given(self, tokens: Tokens, numbers: NDArray[np.float64]) -> None:
+        """Mark, in place, which relations hold of given numbers, where the network knows of them.
+
+        Args:
+            tokens: int32 [n, T].
+            numbers: [n, C]; not a number where none is given.
+        """
+        if self.arithmetic.compared:
+            self.arithmetic.mark_rows(tokens, numbers)
 
     def _encode_odd(
         self,
@@ -302,13 +342,36 @@ class Codec:
         return Frame(self.decode_columns(tokens, rng, self.schema.names))
 
     def decode_columns(
-        self, tokens: Tokens, rng: np.random.Generator, names: Sequence[str]
+        self,
+        tokens: Tokens,
+        rng: np.random.Generator,
+        names: Sequence[str],
+        given: Mapping[str, Sequence[Any]] | None = None,
     ) -> dict[str, ColumnData]:
         """Only these columns of the rows, in this order.
+
+        Args:
+            tokens: int32 [n, T].
+            rng: places numbers inside their bins.
+            names: columns.
+            given: what was given of any columns, as for `encode_partial`, of as many rows or of a
+                row for each n of them: numbers that follow from given ones are computed from
+                these, not from what a token says of them. What is returned of a given value is
+                what its token says.
 
         Raises:
             UnknownColumn: the schema has no such column.
         """
+        out = self._decode_columns(tokens, rng, names)
+        computed = self._computed(tokens, rng, names, given or {}, lambda name: out[name])
+        for name, cells in computed.items():
+            kind = self.kinds[name]
+            out[name] = ColumnData(typed(kind, cells.values), cells.null, out[name].dtype)
+        return out
+
+    def _decode_columns(
+        self, tokens: Tokens, rng: np.random.Generator, names: Sequence[str]
+    ) -> dict[str, ColumnData]:
         places = [self._places[name] for name in names]
         binned = [place.column for place in places if place.codec.listed is None]
         found: Iterator[tuple[NDArray[Any], NDArray[np.bool_]]] = iter(())
@@ -336,16 +399,79 @@ class Codec:
         values, null = self._bins.decode(tokens, columns, uniform)
         return zip(values, null, strict=True)
 
+    def _computed(
+        self,
+        tokens: Tokens,
+        rng: np.random.Generator,
+        names: Sequence[str],
+        given: Mapping[str, Sequence[Any]],
+        decoded: Callable[[str], ColumnData],
+    ) -> dict[str, Cells]:
+        """Numbers of those of the columns that may follow from others; none where nothing does."""
+        arithmetic = self.arithmetic
+        places = [self._places[name].column for name in names]
+        needed = arithmetic.needed(places, tokens)
+        cells, found = {}, {}
+        for place in needed:
+            name = self.schema.names[place]
+            known = given.get(name)
+            if name in names:
+                data = decoded(name)
+            elif known is None or any(value is ABSENT for value in known):
+                data = self._decode_columns(tokens, rng, [name])[name]
+            else:
+                data = None
+            cells[place] = cells_of(self.schema.columns[place], data, known, len(tokens))
+            if name in names:
+                found[name] = cells[place]
+        if cells:
+            arithmetic.solve(tokens, cells)
+        return found
+
+    @cached_property
+    def groups(self) -> list[tuple[str, ...]]:
+        """All columns, those together whose numbers may follow from each other."""
+        names = self.schema.names
+        return [tuple(names[place] for place in group) for group in self.arithmetic.groups]
+
+    def compute(
+        self, tokens: Tokens, numbers: NDArray[np.float64], drawn: NDArray[np.bool_]
+    ) -> None:
+        """Write over drawn numbers of rows what follows from their others.
+
+        Args:
+            tokens: int32 [n, T], as they were drawn.
+            numbers: [n, C], written to; not a number where NULL.
+            drawn: bool [n, C], what was not given; of these all numbers are there.
+        """
+        cells = {}
+        for place in self.arithmetic.needed(range(len(self.columns)), tokens):
+            column, values = self.schema.columns[place], numbers[:, place]
+            null = np.isnan(values)
+            if column.kind is not Kind.CONTINUOUS:
+                values = np.where(null, 0, values).astype(np.int64)
+            cells[place] = Cells(values, null, drawn[:, place])
+        if cells:
+            self.arithmetic.solve(tokens, cells)
+        for place, cell in cells.items():
+            np.copyto(numbers[:, place], cell.values, where=cell.drawn & ~cell.null)
+
     def decode_row(
-        self, row: Sequence[int], rng: np.random.Generator, names: Sequence[str]
+        self,
+        row: Sequence[int],
+        rng: np.random.Generator,
+        names: Sequence[str],
+        given: Mapping[str, Sequence[Any]] | None = None,
     ) -> dict[str, Any]:
         """`decode_columns` of one row, in Python's own values: None for NULL, microseconds since
-        1970-01-01 UTC for date-times. What a payment waits for: it takes a tenth of the time.
+        1970-01-01 UTC for date-times. What a payment waits for: it takes a tenth of the time, but
+        where a number follows from others.
 
         Args:
             row: T tokens.
             rng: the same numbers are taken of it as by `decode_columns`.
             names: columns.
+            given: see `decode_columns`; of one row.
 
         Raises:
             UnknownColumn: the schema has no such column.
@@ -362,6 +488,15 @@ class Codec:
             else:
                 assert isinstance(codec, BinnedCodec)
                 out[name] = codec.decode_value(row[begin], row[begin + 1], next(uniform))
+        if self.arithmetic.may_apply(row):
+
+            def decoded(name: str) -> ColumnData:
+                return one_cell(self.kinds[name], out[name])
+
+            tokens = np.array(row, np.int32)[None]
+            for name, cells in self._computed(tokens, rng, names, given or {}, decoded).items():
+                if not cells.null[0]:
+                    out[name] = cells.values[0].item()
         return out
 
     def to_dict(self) -> dict[str, Any]:
@@ -387,7 +522,9 @@ class Codec:
                     f"{len(schema.columns)}"
                 )
             pairs = zip(schema.columns, entries, strict=True)
-            return cls(schema, [column_from_dict(column, entry) for column, entry in pairs])
+            columns = [column_from_dict(column, entry) for column, entry in pairs]
+            check_marks(schema, columns)
+            return cls(schema, columns)
         except SchemaError:
             raise
         except (KeyError, TypeError, ValueError) as exc:

@@ -4,12 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Role = Literal["value", "coarse", "fine"]
+
+
+class Mark(NamedTuple):
+    """A token of a fine slot that says that a number is what a relation makes of the others.
+
+    Attributes:
+        relation: its number among the schema's.
+        column: whose number it is, by its place in the schema.
+        slot, token: where the mark stands, and which token it is.
+        others: the relation's other columns, in order; the mark is only for rows that know them.
+        bins_from: the first coarse token that is a bin; others have no place inside of them.
+    """
+
+    relation: int
+    column: int
+    slot: int
+    token: int
+    others: tuple[int, ...]
+    bins_from: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,12 +44,14 @@ class TokenLayout:
         positions: for numbers, float32 [size]: each token's middle rank in [0, 1] among the
             column's values, NaN for NULL; for fine slots the offset inside the bin; None for
             categories and booleans.
+        marks: tokens that follow the places inside of a bin, see `Mark`.
     """
 
     sizes: tuple[int, ...]
     column: tuple[int, ...]
     role: tuple[Role, ...]
     positions: tuple[NDArray[np.float32] | None, ...]
+    marks: tuple[Mark, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """What a training run keeps of it as JSON; `from_dict` restores it."""
@@ -42,6 +63,7 @@ class TokenLayout:
                 None if p is None else [None if np.isnan(v) else float(v) for v in p]
                 for p in self.positions
             ],
+            "marks": [list(mark) for mark in self.marks],
         }
 
     @classmethod
@@ -53,6 +75,14 @@ class TokenLayout:
             else np.array([np.nan if v is None else v for v in p], dtype=np.float32)
             for p in content["positions"]
         )
+        marks = (
+            Mark(relation, column, slot, token, tuple(others), bins_from)
+            for relation, column, slot, token, others, bins_from in content.get("marks", ())
+        )
         return cls(
-            tuple(content["sizes"]), tuple(content["column"]), tuple(content["role"]), positions
+            tuple(content["sizes"]),
+            tuple(content["column"]),
+            tuple(content["role"]),
+            positions,
+            tuple(marks),
         )

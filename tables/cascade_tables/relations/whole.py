@@ -83,6 +83,25 @@ def as_whole(data: ColumnData, decimals: int | None, unit: int | None = None) ->
     return _kept(np.where(known, whole, 0) * step, known)
 
 
+def whole_number(number: float | int, decimals: int, unit: int | None = None) -> int | None:
+    """`as_whole` of one number that is no date-time, in double precision; None: it is none."""
+    scale = 10**decimals
+    step = (scale if isinstance(number, int) else 1) if unit is None else unit
+    if isinstance(number, int):
+        nearest = number
+    else:
+        if unit is not None:
+            step = unit // scale
+        scaled = number * scale
+        if not abs(scaled) < LARGEST_DECIMAL:
+            return None
+        nearest = round(scaled)
+        off = abs(scaled - nearest)
+        if off > min(abs(nearest) * ROUNDING + 2.0**-30, MOST_ROUNDING):
+            return None
+    return nearest * step if abs(nearest) * float(step) < LARGEST else None
+
+
 def _rounded(
     values: NDArray[Any], scale: int, dtype: str
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

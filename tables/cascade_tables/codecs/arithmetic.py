@@ -1,0 +1,272 @@
+"""Numbers that are computed from others of their row: where an exact relation holds, its value is
+the sum, to the last decimal, whatever was drawn.
+
+A relation that always holds needs no network: of its columns that were drawn one is computed from
+the rest. One that holds in some rows is said to by a token of the network's (see `marks`), which
+names the column that is computed. What is computed may itself be a part of another sum, so that
+each waits until its parts are final.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade_tables.codecs.binned_codec import FINE
+from cascade_tables.codecs.column_codec import ColumnCodec, Tokens
+from cascade_tables.codecs.layout import Mark
+from cascade_tables.codecs.sums import Cells, Mask, Sum
+from cascade_tables.schema import Schema
+
+
+class Arithmetic:
+    """Computes what follows from exact relations; see the module's docstring.
+
+    Args:
+        schema: whose relations they are.
+        codecs: of its columns.
+        marks: of its token layout.
+    """
+
+    def __init__(
+        self, schema: Schema, codecs: Sequence[ColumnCodec], marks: Sequence[Mark]
+    ) -> None:
+        self._every_mark = tuple(marks)
+        self._marks: dict[int, list[Mark]] = {}
+        for mark in marks:
+            self._marks.setdefault(mark.relation, []).append(mark)
+        listed = {place for place, codec in enumerate(codecs) if codec.listed is not None}
+        self._sums = {
+            number: Sum(relation, schema)
+            for number, relation in enumerate(schema.relations)
+            if relation.always or number in self._marks
+        }
+        # Which column of a sum that always holds is computed: the last one drawn, which knew all
+        # others, and of those with few values none if there is another.
+        self._order: dict[int, list[int]] = {}
+        for number, each in self._sums.items():
+            few = [place in listed for place in each.places]
+            by_preference = sorted((few[at], -at, at) for at in range(len(few)))
+            self._order[number] = [at for _, _, at in by_preference]
+        self._partners = self._connected(len(codecs))
+        #: The columns, by their places, apart by what may follow from what.
+        self.groups = sorted({tuple(sorted(group)) for group in self._partners})
+        self._linked = [list(group) for group in self.groups if len(group) > 1]
+        always = [each for each in self._sums.values() if each.always]
+        self._always = frozenset(place for each in always for place in each.places)
+        self._marked_slots = tuple(sorted({mark.slot for mark in marks}))
+        # Of each relation, the mark of its last column: that is where it stands when all of the
+        # columns are given.
+        self._given = [
+            (mark, self._sums[mark.relation]) for mark in marks if mark.column > mark.others[-1]
+        ]
+        #: Columns, by place, whose given numbers say whether such a mark stands.
+        self.compared = frozenset(place for _, each in self._given for place in each.places)
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to compute."""
+        return bool(self._sums)
+
+    def _connected(self, columns: int) -> tuple[frozenset[int], ...]:
+        """By column, itself and those that its value may follow from, by way of others too."""
+        found = [{place} for place in range(columns)]
+        changed = True
+        while changed:
+            changed = False
+            for each in self._sums.values():
+                together = set[int]().union(*(found[place] for place in each.places))
+                for place in each.places:
+                    if not together <= found[place]:
+                        found[place] |= together
+                        changed = True
+        return tuple(map(frozenset, found))
+
+    def may_apply(self, row: Sequence[int]) -> bool:
+        """Whether anything may follow in a row of T tokens."""
+        return bool(self._always) or any(row[slot] >= FINE for slot in self._marked_slots)
+
+    def needed(self, places: Sequence[int], tokens: Tokens) -> list[int]:
+        """The columns whose numbers are needed to compute any of these, they among them, by their
+        places in the schema; none where nothing follows.
+
+        Args:
+            places: what is wanted.
+            tokens: int32 [n, T].
+        """
+        if not self._sums:
+            return []
+        group = frozenset[int]().union(
+            *(self._partners[place] for place in places if len(self._partners[place]) > 1)
+        )
+        if not group & self._always:
+            slots = [mark.slot for mark in self._every_mark if mark.column in group]
+            if not np.count_nonzero(tokens[:, slots] >= FINE):
+                return []
+        return sorted(group)
+
+    def is_split(self, known: Mask) -> bool:
+        """Whether of what may follow from each other a part is given and a part is not.
+
+        Args:
+            known: bool [n, C], which columns of the rows are given.
+        """
+        parts = (known[:, group] for group in self._linked)
+        return any(bool((some.any(axis=1) & ~some.all(axis=1)).any()) for some in parts)
+
+    def mark_row(self, tokens: list[int], numbers: Mapping[int, float | int]) -> None:
+        """Write over fine tokens of one row the marks of relations that hold of what is given.
+
+        Args:
+            tokens: T of them.
+            numbers: by place, those of `compared` that are given.
+        """
+        marked = set[int]()
+        for mark, each in self._given:
+            if mark.slot in marked or not all(place in numbers for place in each.places):
+                continue
+            if tokens[mark.slot - 1] >= mark.bins_from and each.counts(numbers):
+                tokens[mark.slot] = mark.token
+                marked.add(mark.slot)
+
+    def mark_rows(self, tokens: Tokens, numbers: NDArray[np.float64]) -> None:
+        """`mark_row` of several rows.
+
+        Args:
+            tokens: int32 [n, T].
+            numbers: [n, C]; not a number where none is given.
+        """
+        missing = np.isnan(numbers)
+        nothing = np.zeros(len(tokens), np.bool_)
+        # The first mark of a slot is the one that stands.
+        for mark, each in reversed(self._given):
+            if missing[:, each.places].any(axis=1).all():
+                continue
+            cells = {
+                place: Cells(numbers[:, place], missing[:, place], nothing) for place in each.places
+            }
+            rows = each.outcome(cells).counts & (tokens[:, mark.slot - 1] >= mark.bins_from)
+            tokens[rows, mark.slot] = mark.token
+
+    def solve(self, tokens: Tokens, cells: Mapping[int, Cells]) -> None:
+        """Write over drawn numbers what follows from the others.
+
+        Args:
+            tokens: int32 [n, T], as they were drawn; those of given columns say nothing.
+            cells: by place in the schema. Relations of which a column is not there are passed over.
+        """
+        work = _Solving(self, tokens, cells)
+        for number, each in self._sums.items():
+            if all(place in cells for place in each.places):
+                for mark in self._marks.get(number, ()):
+                    work.plan_marked(number, each, mark)
+        for number, each in self._sums.items():
+            if each.always and all(place in cells for place in each.places):
+                work.plan_always(number, each, self._order[number])
+        work.run(self._sums, self._order)
+
+
+class _Solving:
+    """Which column each sum is to give, row by row, and the numbers as far as they are final."""
+
+    def __init__(self, arithmetic: Arithmetic, tokens: Tokens, cells: Mapping[int, Cells]) -> None:
+        self._tokens, self._cells = tokens, cells
+        rows = len(tokens)
+        # By sum: which of its terms is computed, −1: none, or it has been.
+        self._pivot: dict[int, NDArray[np.int8]] = {}
+        # By column: how many sums are still to give it.
+        self._awaited = {place: np.zeros(rows, np.int8) for place in cells}
+        # By column: whether a sum that is planned has it.
+        self._used = {place: np.zeros(rows, np.int8) for place in cells}
+
+    def plan_marked(self, number: int, each: Sum, mark: Mark) -> None:
+        """A mark names the column that is computed."""
+        cells = self._cells[mark.column]
+        wanted = cells.drawn & (self._tokens[:, mark.slot] == mark.token)
+        wanted &= self._tokens[:, mark.slot - 1] >= mark.bins_from
+        wanted &= self._awaited[mark.column] == 0
+        if wanted.any():
+            self._plan(number, each, each.places.index(mark.column), wanted & self._known(each))
+
+    def plan_always(self, number: int, each: Sum, order: Sequence[int]) -> None:
+        """Of the columns that were drawn, the first in order that no other sum gives."""
+        left = self._known(each)
+        if number in self._pivot:
+            left &= self._pivot[number] < 0
+        for at in order:
+            place = each.places[at]
+            rows = left & self._cells[place].drawn & (self._awaited[place] == 0)
+            self._plan(number, each, at, rows)
+            left &= ~rows
+
+    def _known(self, each: Sum) -> Mask:
+        return ~np.logical_or.reduce([self._cells[place].null for place in each.places])
+
+    def _plan(self, number: int, each: Sum, at: int, rows: Mask) -> None:
+        pivot = self._pivot.setdefault(number, np.full(len(self._tokens), -1, np.int8))
+        rows &= pivot < 0
+        pivot[rows] = at
+        self._awaited[each.places[at]] += rows
+        for term in each.terms:
+            self._used[term.place] += rows
+            # Of what was drawn, so that its last decimals are those that the relation has.
+            cell = self._cells[term.place]
+            changed = rows & cell.drawn
+            cell.values[changed] = each.rounded(term, cell.values[changed])
+
+    def run(self, sums: Mapping[int, Sum], order: Mapping[int, Sequence[int]]) -> None:
+        """Compute what can be until nothing is left; of sums that wait for each other, the first
+        goes without waiting."""
+        while self._pivot:
+            done = sum(
+                self._step(number, sums[number], order[number], True)
+                for number in list(self._pivot)
+            )
+            if not done:
+                number = next(iter(self._pivot))
+                self._step(number, sums[number], order[number], False)
+                self._pivot.pop(number, None)
+
+    def _step(self, number: int, each: Sum, order: Sequence[int], waits: bool) -> int:
+        """Compute one sum in the rows where its parts are final; returns how many rows that are."""
+        pivot, done = self._pivot[number], 0
+        for at, place in enumerate(each.places):
+            ready = pivot == at
+            if waits:
+                for other in each.places:
+                    if other != place:
+                        ready &= self._awaited[other] == 0
+            rows = np.flatnonzero(ready)
+            if not len(rows):
+                continue
+            self._write(each, at, rows, order if each.always else ())
+            pivot[rows] = -1
+            self._awaited[place][rows] -= 1
+            done += len(rows)
+        if not (pivot >= 0).any():
+            del self._pivot[number]
+        return done
+
+    def _write(self, each: Sum, at: int, rows: NDArray[np.intp], order: Sequence[int]) -> None:
+        """Write a sum's column where it is within its bounds. One that always holds is computed
+        from another drawn column where that is, and else beyond the bounds: it always holds."""
+        place = each.places[at]
+        values, fits, within = each.computed(at, self._cells, rows)
+        self._cells[place].values[rows[within]] = values[within]
+        left = np.flatnonzero(~within)
+        for other in order:
+            if not len(left):
+                return
+            cell = self._cells[each.places[other]]
+            # Another sum must not have it, nor be changed by it.
+            free = cell.drawn[rows[left]] & (self._used[each.places[other]][rows[left]] == 1)
+            tried = left[free]
+            if other == at or not len(tried):
+                continue
+            instead, _, good = each.computed(other, self._cells, rows[tried])
+            cell.values[rows[tried[good]]] = instead[good]
+            left = np.setdiff1d(left, tried[good])
+        if order:
+            beyond = left[fits[left]]
+            self._cells[place].values[rows[beyond]] = values[beyond]

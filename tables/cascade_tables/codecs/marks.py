@@ -1,0 +1,94 @@
+"""Tokens that say "this number is what a relation makes of the others".
+
+A number of many values is a coarse bin and a place inside of it; where a relation holds in some of
+the rows, the place may also be a mark, one a relation that the column is in. A network learns when
+to draw it as it learns any other token, the share with which a relation holds is therefore its own,
+and what the number is then is arithmetic (see `arithmetic`). A mark can be drawn only where the
+other columns are known, so that any of a relation's columns may be the one that follows.
+
+The rows that a network learns from are tokens without marks and, behind them, a flag a relation:
+where a mark stands follows from which columns are known, which training changes with every batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade_tables.codecs.binned_codec import COARSE, FINE, BinnedCodec
+from cascade_tables.codecs.column_codec import ColumnCodec
+from cascade_tables.codecs.layout import Mark
+from cascade_tables.errors import SchemaError
+from cascade_tables.frame import Frame
+from cascade_tables.relations.measuring import measure_formula
+from cascade_tables.schema import Schema
+
+# Of the relations that a column is in, so many have a mark: those that hold most often.
+MOST_MARKS = 8
+
+
+def marked_relations(schema: Schema, codecs: Sequence[ColumnCodec]) -> list[tuple[int, ...]]:
+    """By column, the numbers of the relations that have a mark in it, the most frequent first:
+    those that hold in some rows, of a column that is binned."""
+    often = sorted(
+        (number for number, relation in enumerate(schema.relations) if not relation.always),
+        key=lambda number: (-schema.relations[number].share, number),
+    )
+    return [
+        tuple(
+            number
+            for number in often
+            if codec.column.name in schema.relations[number].formula.columns
+        )[:MOST_MARKS]
+        if isinstance(codec, BinnedCodec)
+        else ()
+        for codec in codecs
+    ]
+
+
+def check_marks(schema: Schema, codecs: Sequence[ColumnCodec]) -> None:
+    """Refuse marks of relations that the schema does not have, or that lack the column.
+
+    Raises:
+        SchemaError: names the column.
+    """
+    count = len(schema.relations)
+    for codec in codecs:
+        name = codec.column.name
+        for number in codec.marks if isinstance(codec, BinnedCodec) else ():
+            known = isinstance(number, int) and 0 <= number < count
+            if not known or name not in schema.relations[number].formula.columns:
+                raise SchemaError(
+                    f"column {name!r} has a mark of relation {number!r}; allowed: those of the "
+                    f"schema's {count} relations that it is in, by their numbers from 0"
+                )
+
+
+def marks_of(schema: Schema, codecs: Sequence[ColumnCodec]) -> tuple[Mark, ...]:
+    """All marks of a table, by column, in the order of their tokens."""
+    places = {name: place for place, name in enumerate(schema.names)}
+    marks, begin = [], 0
+    for column, codec in enumerate(codecs):
+        for at, number in enumerate(codec.marks if isinstance(codec, BinnedCodec) else ()):
+            formula = schema.relations[number].formula
+            others = sorted(places[name] for name in formula.columns if places[name] != column)
+            bins_from = codec.sizes[0] - COARSE
+            marks.append(Mark(number, column, begin + 1, FINE + at, tuple(others), bins_from))
+        begin += len(codec.sizes)
+    return tuple(marks)
+
+
+def flags_of(schema: Schema, frame: Frame) -> NDArray[np.bool_]:
+    """In which rows each relation holds and says something: bool [n, relations].
+
+    Args:
+        schema: whose relations they are.
+        frame: rows of the table.
+    """
+    flags = np.zeros((len(frame), len(schema.relations)), np.bool_)
+    for number, relation in enumerate(schema.relations):
+        if not relation.always:
+            flags[:, number] = measure_formula(relation.formula, relation.decimals, frame).counts
+    return flags

@@ -1,0 +1,196 @@
+"""A relation as arithmetic: any of its columns from the others, and whether it holds of given ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade_tables.codecs.absent import ABSENT
+from cascade_tables.codecs.column_codec import stored
+from cascade_tables.frame import ColumnData
+from cascade_tables.relation import UNITS, Relation
+from cascade_tables.relations.measuring import Outcome, outcome
+from cascade_tables.relations.whole import Whole, as_whole, whole_number
+from cascade_tables.schema import Column, Kind, Schema
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(eq=False)
+class Cells:
+    """A column's numbers in some rows, which arithmetic may change.
+
+    Attributes:
+        values: float64 [n], or int64 [n] of whole numbers and date-times (microseconds); a
+            placeholder where NULL. Written to.
+        null: bool [n].
+        drawn: bool [n], what nobody has given: only these may be changed.
+    """
+
+    values: NDArray[Any]
+    null: Mask
+    drawn: Mask
+
+
+def cells_of(
+    column: Column, data: ColumnData | None, given: Sequence[Any] | None, rows: int
+) -> Cells:
+    """A column's numbers, some drawn and some given.
+
+    Args:
+        column: of numbers or date-times.
+        data: what was drawn, [n]; None: nothing.
+        given: what was given, of n rows or of a row for each so many of them; `ABSENT` where it was
+            drawn; None: nothing.
+        rows: n.
+    """
+    dtype = np.float64 if column.kind is Kind.CONTINUOUS else np.int64
+    if data is None:
+        values, null = np.zeros(rows, dtype), np.ones(rows, np.bool_)
+    else:
+        values, null = data.values.astype(dtype), data.null.copy()
+    drawn = np.ones(rows, np.bool_)
+    each = rows // max(1, len(given or ()))
+    for row, value in enumerate(given or ()):
+        if value is ABSENT:
+            continue
+        here = slice(row * each, (row + 1) * each)
+        number = None if value is None else stored(column.kind, value)
+        drawn[here], null[here] = False, number is None
+        values[here] = 0 if number is None else number
+    return Cells(values, null, drawn)
+
+
+def one_cell(kind: Kind, value: float | int | None) -> ColumnData:
+    """A column of one row: None is NULL, date-times are microseconds."""
+    dtype = np.float64 if kind is Kind.CONTINUOUS else np.int64
+    return ColumnData(np.array([value or 0], dtype), np.array([value is None]), "")
+
+
+class Term(NamedTuple):
+    """One column of a sum.
+
+    Attributes:
+        place: of the column in the schema.
+        column: itself.
+        sign: 1 or −1; the signed whole numbers of a sum's columns add up to zero.
+        unit: see `as_whole`; None: the number 1 is 10^decimals.
+    """
+
+    place: int
+    column: Column
+    sign: int
+    unit: int | None
+
+
+class Sum:
+    """A relation, as what computes any of its columns from the others."""
+
+    def __init__(self, relation: Relation, schema: Schema) -> None:
+        formula, names = relation.formula, schema.names
+        self.decimals, self.always = relation.decimals, relation.always
+        unit = None if formula.unit is None else UNITS[formula.unit]
+        terms = []
+        for name, sign in formula.signs.items():
+            place = names.index(name)
+            column = schema.columns[place]
+            is_date = column.kind is Kind.DATETIME
+            terms.append(Term(place, column, sign, None if is_date else unit))
+        self.terms = tuple(sorted(terms))
+        self.places = tuple(term.place for term in self.terms)
+        self._signs = [term.sign for term in self.terms]
+        self._dates = [term.column.kind is Kind.DATETIME for term in self.terms]
+
+    def whole(self, term: Term, values: NDArray[Any], null: Mask) -> Whole:
+        """A column's numbers as whole ones that add up."""
+        kind = term.column.kind
+        if kind is not Kind.CONTINUOUS:
+            # A NULL's placeholder may be no number at all.
+            values = np.where(null, 0, values).astype(np.int64)
+        if kind is Kind.DATETIME:
+            values = values.view("datetime64[us]")
+        return as_whole(ColumnData(values, null, ""), self.decimals, term.unit)
+
+    def rounded(self, term: Term, values: NDArray[Any]) -> NDArray[Any]:
+        """A column's numbers as near to whole ones as reals can be."""
+        if self.decimals is None or term.column.kind is not Kind.CONTINUOUS:
+            return values
+        scale = 10**self.decimals
+        return np.rint(values * scale) / scale
+
+    def outcome(self, cells: Mapping[int, Cells]) -> Outcome:
+        """Where it holds."""
+        every = [cells[term.place] for term in self.terms]
+        whole = [
+            self.whole(term, cell.values, cell.null)
+            for term, cell in zip(self.terms, every, strict=True)
+        ]
+        return outcome(whole, self._signs, self._dates)
+
+    def counts(self, numbers: Mapping[int, float | int]) -> bool:
+        """Whether it holds of one row, and says something: `outcome`'s answer in a hundredth of the
+        time.
+
+        Args:
+            numbers: by place, what the columns are; date-times are microseconds.
+        """
+        if self.decimals is None:
+            first, second = (numbers[place] for place in self.places)
+            return first == second and first != 0
+        signed = []
+        for term, is_date in zip(self.terms, self._dates, strict=True):
+            number = numbers[term.place]
+            whole = int(number) if is_date else whole_number(number, self.decimals, term.unit)
+            if whole is None or (whole == 0 and not is_date):
+                return False
+            signed.append(term.sign * whole)
+        if sum(signed) != 0:
+            return False
+        return len(signed) < 4 or all(signed[0] + other != 0 for other in signed[1:])
+
+    def computed(
+        self, at: int, cells: Mapping[int, Cells], rows: NDArray[np.intp]
+    ) -> tuple[NDArray[Any], Mask, Mask]:
+        """What a column is in some rows by the others.
+
+        Args:
+            at: which of the sum's terms.
+            cells: of its columns, by place.
+            rows: their indices, m of them.
+
+        Returns:
+            Values [m]; bool [m], where they are what the column can hold; and where they are within
+            its bounds, too.
+        """
+        term = self.terms[at]
+        total = np.zeros(len(rows), np.int64)
+        known = np.ones(len(rows), np.bool_)
+        for other in self.terms:
+            if other is term:
+                continue
+            cell = cells[other.place]
+            whole = self.whole(other, cell.values[rows], cell.null[rows])
+            known &= whole.known
+            total -= other.sign * whole.values
+        total *= term.sign
+        values, fits = self._as_column(term, total)
+        column = term.column
+        within = fits & known & (values >= column.minimum) & (values <= column.maximum)
+        return values, fits & known, within
+
+    def _as_column(self, term: Term, total: NDArray[np.int64]) -> tuple[NDArray[Any], Mask]:
+        """Whole numbers as the column stores its own, and which of them it can hold."""
+        every = np.ones(len(total), np.bool_)
+        if self.decimals is None:
+            # The bits of the other number itself.
+            return total.view(np.float64), every
+        if term.column.kind is Kind.DATETIME:
+            return total, every
+        step = 10**self.decimals if term.unit is None else term.unit
+        if term.column.kind is Kind.INTEGER:
+            return total // step, total % step == 0
+        return total / step, every
