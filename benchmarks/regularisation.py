@@ -81,7 +81,7 @@ def main() -> None:
     table = named(options.table)
     codec = Codec.fit(infer_schema(table.train, table.overrides), table.train)
     seen, held_out = (
-        torch.from_numpy(codec.encode(part)).long() for part in (table.train, table.test)
+        torch.from_numpy(codec.learnable(part)).long() for part in (table.train, table.test)
     )
     recipe = TeacherRecipe()
     recipe = replace(recipe, train=replace(recipe.train, steps=options.steps))

@@ -62,7 +62,7 @@ def encode_file(codec: Codec, frame: Frame, seed: int) -> tuple[NDArray[np.int32
             known &= [_is_known(column.encode, data, row) for row in range(len(frame))]
     if not known.any():
         raise HeldOutRefused(f"none of the {len(frame):,} rows to validate by can be used: {first}")
-    return codec.encode(frame.take(np.flatnonzero(known))), int((~known).sum())
+    return codec.learnable(frame.take(np.flatnonzero(known))), int((~known).sum())
 
 
 def _is_known(encode: Callable[[ColumnData], object], data: ColumnData, row: int) -> bool:
@@ -79,7 +79,7 @@ def held_out_loss(model: Denoiser, tokens: Tensor, seed: int) -> Callable[[], Te
 
     Args:
         model: that is being trained.
-        tokens: int64 [n, T] on the model's device.
+        tokens: int64 [n, T + relations] on the model's device.
         seed: of the masks.
     """
     index = torch.arange(max(len(tokens), LOOKED_AT)) % len(tokens)

@@ -69,7 +69,7 @@ def prepare(
     """
     codec = Codec.fit(schema, frame)
     codec_file = (json.dumps(codec.to_dict()) + "\n").encode()
-    tokens = codec.encode(frame)
+    tokens = codec.learnable(frame)
     left_out = 0
     if validation is None:
         learnt, kept = held_out.split(len(tokens), rows_to_hold_out(len(tokens)), seed)
@@ -138,7 +138,7 @@ def parts_of(run: Run, table: Frame) -> tuple[NDArray[np.int64], NDArray[np.int6
         )
     learnt, others = held_out.split(len(table), count, int(about.get("seed", 0)))
     try:
-        is_same = np.array_equal(run.codec().encode(table.take(learnt)), seen.numpy())
+        is_same = np.array_equal(run.codec().learnable(table.take(learnt)), seen.numpy())
     except CascadeTablesError as exc:
         raise OtherTable(f"this is not the table that {run.folder} learnt from: {exc}") from exc
     if not is_same:
@@ -156,6 +156,8 @@ def identity_of(run: Run, files: Sequence[str], *recipe: object) -> str:
 
 
 TEACHER_CHECKPOINT = "teacher.checkpoint.safetensors"
+# Apart from the stream that the rows are drawn from.
+INSIDE_BINS = 0xB145
 TEACHER_FILES = ("tokens.safetensors", "held_out.safetensors")
 
 
@@ -202,10 +204,10 @@ class _Distilling:
         picked = torch.randint(len(self._tokens), (rows,), generator=generator).to(self._device)
         observed = random_suffix(rows, layout, recipe.model, generator).to(self._device)
         asked = torch.randperm(columns, generator=generator)[: recipe.conditionals].tolist()
-        tokens = self._tokens[picked]
+        batch = self._tokens[picked]
         with torch.no_grad():
-            known = conditionals(self._teacher, tokens, observed, asked)
-        return model.loss(tokens, observed, known)
+            known = conditionals(self._teacher, batch, observed, asked)
+        return model.loss(batch, observed, known)
 
 
 def pace(run: Run, recipe: TeacherRecipe) -> float:
@@ -283,23 +285,24 @@ def load_teacher(run: Run) -> Denoiser:
 
 
 def conditionals(
-    teacher: Denoiser, tokens: Tensor, suffix: Tensor, columns: Iterable[int]
+    teacher: Denoiser, rows: Tensor, suffix: Tensor, columns: Iterable[int]
 ) -> dict[int, Tensor]:
     """What the teacher says of these columns' slots given all before them and the known suffix.
 
     Args:
         teacher: the network to ask, one pass a column.
-        tokens: int64 [n, T].
+        rows: int64 [n, T + relations]; see `Marks`.
         suffix: bool [n, T], what is known beyond the prefix.
         columns: indices of schema columns.
 
     Returns:
         By slot, probabilities [n, size].
     """
-    column = torch.as_tensor(teacher.layout.column, device=tokens.device)
+    column = torch.as_tensor(teacher.layout.column, device=rows.device)
     out: dict[int, Tensor] = {}
     for asked in columns:
         known = (suffix & (column > asked)) | (column < asked)
+        tokens = teacher.marks.student_inputs(rows, suffix, known)
         out |= teacher.conditional(tokens, known, asked)
     return out
 
@@ -318,10 +321,24 @@ def draw_teacher_rows(
     if path.exists() and load_tensors(path)[1].get("identity") == identity:
         return
     started = time.monotonic()
-    sampler = TeacherSampler(str(teacher), run.codec().layout, threads)
-    tokens = sample_tokens(sampler, rows, seed, progress)
+    codec = run.codec()
+    sampler = TeacherSampler(str(teacher), codec.layout, threads)
+    tokens = relearnable(codec, sample_tokens(sampler, rows, seed, progress), seed)
     run.save_tokens("teacher_rows.safetensors", torch.from_numpy(tokens), identity)
     _add_seconds(run, "teacher_rows", time.monotonic() - started)
+
+
+def relearnable(codec: Codec, tokens: NDArray[np.int32], seed: int) -> NDArray[np.int32]:
+    """Drawn rows, int32 [n, T], as rows to learn from: numbers that follow from others are what
+    they are computed to be, and which relations hold is looked up anew.
+
+    Returns:
+        int32 [n, T + relations]; see `Codec.learnable`.
+    """
+    if not codec.arithmetic:
+        return np.pad(tokens, ((0, 0), (0, len(codec.schema.relations))))
+    frame = codec.decode(tokens, np.random.default_rng([INSIDE_BINS, seed]))
+    return codec.learnable(frame)
 
 
 def distill_student(run: Run, recipe: StudentRecipe, progress: Progress | None = None) -> Path:

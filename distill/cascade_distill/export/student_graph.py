@@ -13,9 +13,11 @@ The same arithmetic as `Student.draw`, arranged for one row on one thread:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cascade_distill.export.graph import BOOL, FLOAT, INT32, INT64, Graph
 from cascade_distill.models.student import Student
@@ -62,6 +64,10 @@ def export_student(student: Student, group: int | None = None) -> bytes:
 
     high, low = (g.weight("forced", np.array(v, np.float32)) for v in (FORCED, -FORCED))
     forced = g.op("Where", "observed", high, low)
+    missing_slots = ""
+    if student.marked:
+        one, zero = (g.weight("is_missing", np.array(v, np.float32)) for v in (1, 0))
+        missing_slots = g.op("Where", "observed", zero, one)
     groups = [range(i, min(i + group, slots)) for i in range(0, slots, group)]
     # Any row misses any slot of the group: the smallest entry of `forced` is negative.
     members = np.array([[min(i, r[-1]) for i in range(r[0], r[0] + group)] for r in groups])
@@ -92,6 +98,9 @@ def export_student(student: Student, group: int | None = None) -> bytes:
         exponential = then.op("Neg", then.op("Log", noise))
         gumbel = then.op("Sub", g.weight("bias_out", bias), then.op("Log", exponential))
         gumbel = then.op("Gemm", forced, g.weight("known_at", known_at), gumbel)
+        if any(slot in student.marked for slot in members_of):
+            barred = _barred(student, members_of, padded)
+            gumbel = then.op("Gemm", missing_slots, g.weight("barred", barred), gumbel)
         offset_of = then.split(gumbel, [padded[i] for i in members_of], axis=1)
         after, choices = state, []
         for slot, offset in zip(members_of, offset_of, strict=True):
@@ -140,3 +149,17 @@ def export_student(student: Student, group: int | None = None) -> bytes:
         ],
         outputs=[("drawn", INT32, slots)],
     )
+
+
+def _barred(student: Student, slots: Sequence[int], padded: Sequence[int]) -> NDArray[np.float32]:
+    """What each missing slot adds to the logits of a group's marks: [T, tokens of the group]."""
+    offsets, layout = student.offsets.tolist(), student.layout
+    forbidden = student.forbidden.float().cpu().numpy()
+    out = np.zeros((len(layout.sizes), sum(padded[slot] for slot in slots)), np.float32)
+    first = student.marks.first_slot.tolist()
+    begin = 0
+    for slot in slots:
+        size = layout.sizes[slot]
+        out[first, begin : begin + size] = forbidden[:, offsets[slot] : offsets[slot] + size]
+        begin += padded[slot]
+    return out

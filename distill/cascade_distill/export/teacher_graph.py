@@ -51,7 +51,7 @@ def export_teacher(model: Denoiser) -> bytes:
         )
     )
     if model.coarse:
-        _fine(g, model, stream, tokens, minus_gumbel, drawn, score)
+        _fine(g, model, stream, tokens, noise, drawn, score)
 
     everything = [drawn[s] for s in range(len(sizes))]
     joined = everything[0] if len(everything) == 1 else g.op("Concat", *everything, axis=1)
@@ -153,7 +153,7 @@ def _fine(
     model: Denoiser,
     stream: str,
     tokens: str,
-    minus_gumbel: list[str],
+    minus_gumbel: str,
     drawn: dict[int, str],
     score: dict[int, str],
 ) -> None:
@@ -169,7 +169,18 @@ def _fine(
     )
     base = g.op("Reshape", base, shape)
     out = g.weight("w", _array(model.fine_out))
-    bias = g.weight("b", _array(model.fine_bias)[None])
+    bias = g.weight("b", _array(model.fine_bias + model.padding)[None])
+    if model.marks.count:
+        # Marks, only where the other columns are observed: [n, f, o].
+        one, zero = (g.weight("is_hidden", np.array(v, np.float32)) for v in (1, 0))
+        first = g.weight("slots", np.array(model.marks.first_slot.tolist(), np.int64))
+        hidden = g.op("Where", g.op("Gather", "observed", first, axis=1), zero, one)
+        forbidden = _array(model.forbidden).reshape(len(model.forbidden), -1)
+        barred = g.op("MatMul", hidden, g.weight("forbidden", forbidden))
+        barred = g.op(
+            "Reshape", barred, g.weight("shape", np.array([-1, count, model.fine_size], np.int64))
+        )
+        bias = g.op("Add", barred, bias)
 
     def logits(chosen: str) -> str:
         given = g.op("Gather", told, g.op("Add", chosen, starts), axis=0)
@@ -185,8 +196,14 @@ def _fine(
     known = g.op("Gather", "observed", slots, axis=1)
     chosen = g.op("Where", known, given, chosen)
     shape = g.weight("shape", np.array([-1, count, model.fine_size], np.int64))
-    noise = [minus_gumbel[s + 1] for s in coarse]
-    joined = g.op("Concat", *noise, axis=1) if count > 1 else noise[0]
+    # Slots with fewer tokens than the most take any number for those that they do not have.
+    offsets = model.offsets.tolist()
+    picked = [
+        offsets[s + 1] + min(token, model.layout.sizes[s + 1] - 1)
+        for s in coarse
+        for token in range(model.fine_size)
+    ]
+    joined = g.op("Gather", minus_gumbel, g.weight("picked", np.array(picked, np.int64)), axis=1)
     perturbed = g.op("Sub", logits(chosen), g.op("Reshape", joined, shape))
     draws = g.op("ArgMax", perturbed, axis=2, keepdims=0)
 

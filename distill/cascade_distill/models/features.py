@@ -72,7 +72,8 @@ def embedding_rows(layout: TokenLayout) -> NDArray[np.int64]:
 
     A token has a row of its own, but for the bins of a number: those share one, and so do the fine
     tokens inside them, because which bin it is the features say. With a row a bin, a network of
-    this size learns single rows of a table of tens of thousands by heart.
+    this size learns single rows of a table of tens of thousands by heart. Marks of one relation
+    share a row, after all others: that it holds is the same, whichever column is told of it.
     """
     rows: list[NDArray[np.int64]] = []
     start = 0
@@ -80,4 +81,7 @@ def embedding_rows(layout: TokenLayout) -> NDArray[np.int64]:
         own = {"value": size, "coarse": size - COARSE + 1, "fine": 1}[role]
         rows.append(start + np.minimum(np.arange(size), own - 1))
         start += own
+    relations = sorted({mark.relation for mark in layout.marks})
+    for mark in layout.marks:
+        rows[mark.slot][mark.token] = start + relations.index(mark.relation)
     return np.concatenate(rows)

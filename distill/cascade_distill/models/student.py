@@ -19,6 +19,8 @@ from cascade_tables import TokenLayout
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cascade_distill.models.marks import Marks
+
 
 @dataclass(frozen=True)
 class StudentConfig:
@@ -53,6 +55,10 @@ class Student(nn.Module):
         self.out = nn.ModuleList(nn.Linear(head, size) for size in layout.sizes)
         for linear in self.heads:
             nn.init.normal_(linear.weight, std=0.02)
+        self.marks = Marks(layout)
+        self.forbidden: Tensor
+        self.register_buffer("forbidden", self.marks.forbidden(before=False), persistent=False)
+        self.marked = tuple(sorted({mark.slot for mark in layout.marks}))
 
     @property
     def heads(self) -> list[nn.Linear]:
@@ -71,20 +77,31 @@ class Student(nn.Module):
         state = self.start + before + after
         hidden = torch.einsum("ntw,twh->tnh", state, self.weight_in) + self.bias_in.unsqueeze(1)
         hidden = F.relu(hidden)
-        return [linear(h) for linear, h in zip(self.heads, hidden.unbind(0), strict=True)]
+        out = [linear(h) for linear, h in zip(self.heads, hidden.unbind(0), strict=True)]
+        for slot in self.marked:
+            out[slot] = out[slot] + self.barred(observed, slot).to(out[slot].dtype)
+        return out
+
+    def barred(self, observed: Tensor, slot: int) -> Tensor:
+        """What keeps a slot's marks from being drawn where a column behind it is missing: [n, size]
+        for observed, bool [n, T]."""
+        begin = int(self.offsets[slot])
+        forbidden = self.forbidden[:, begin : begin + self.layout.sizes[slot]]
+        return (~self.marks.columns(observed)).float() @ forbidden
 
     def loss(
-        self, tokens: Tensor, observed: Tensor, conditionals: Mapping[int, Tensor] | None = None
+        self, rows: Tensor, observed: Tensor, conditionals: Mapping[int, Tensor] | None = None
     ) -> Tensor:
         """Mean over rows of the summed -ln p(slot | prefix, observed suffix), in nats.
 
         Args:
-            tokens: int64 [n, T], rows that the teacher made.
+            rows: int64 [n, T + relations], which the teacher made; see `Marks`.
             observed: bool [n, T], the suffix that is known.
             conditionals: by slot, the teacher's own p(slot | prefix, observed suffix) [n, size]:
                 what a row's token is one draw of, and so the better thing to learn from.
         """
-        every = self.logits(tokens, observed)
+        tokens = self.marks.student_targets(rows, observed)
+        every = self.logits(self.marks.student_inputs(rows, observed, None), observed)
         targets = {slot: p.to(every[slot].dtype) for slot, p in (conditionals or {}).items()}
         terms = [
             F.cross_entropy(logits, targets.get(slot, tokens[:, slot]))
@@ -106,7 +123,10 @@ class Student(nn.Module):
         start = 0
         for slot, size in enumerate(self.layout.sizes):
             hidden = F.relu(state @ self.weight_in[slot] + self.bias_in[slot])
-            choice = (self.heads[slot](hidden) + gumbel[:, start : start + size]).argmax(dim=1)
+            logits = self.heads[slot](hidden) + gumbel[:, start : start + size]
+            if slot in self.marked:
+                logits = logits + self.barred(observed, slot)
+            choice = logits.argmax(dim=1)
             start += size + 1
             missing = ~observed[:, slot]
             drawn[:, slot] = torch.where(missing, choice, tokens[:, slot])

@@ -23,6 +23,7 @@ from cascade_distill.models.features import (
     fine_slot_of,
     numeric_slots,
 )
+from cascade_distill.models.marks import FORBIDDEN, Marks
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,26 @@ class Denoiser(nn.Module):
                 torch.randn(fine, config.fine_width, self.fine_size) * config.fine_width**-0.5
             )
             self.fine_bias = nn.Parameter(torch.zeros(fine, self.fine_size))
+        self.marks = Marks(layout)
+        self.padding: Tensor
+        self.forbidden: Tensor
+        self.register_buffer("padding", self._padding(), persistent=False)
+        self.register_buffer("forbidden", self._forbidden(), persistent=False)
+
+    def _padding(self) -> Tensor:
+        """What keeps tokens that a fine slot does not have from being drawn: [fine, fine_size]."""
+        token = torch.arange(self.fine_size)
+        size = torch.tensor([self.layout.sizes[s + 1] for s in self.coarse], dtype=torch.long)
+        return torch.where(token >= size[:, None], FORBIDDEN, 0.0)
+
+    def _forbidden(self) -> Tensor:
+        """What each hidden column adds to the fine slots' logits: [C, fine, fine_size]."""
+        every = self.marks.forbidden(before=True)
+        out = torch.zeros(len(every), len(self.coarse), self.fine_size)
+        for index, slot in enumerate(self.coarse):
+            begin, size = int(self.offsets[slot + 1]), self.layout.sizes[slot + 1]
+            out[:, index, :size] = every[:, begin : begin + size]
+        return out
 
     @property
     def blocks(self) -> list[Block]:
@@ -172,12 +193,17 @@ class Denoiser(nn.Module):
             self.head.weight[rows] -= self.head.weight[rows].mean(dim=0)
             self.head.bias[rows] -= self.head.bias[rows].mean()
 
-    def fine_logits(self, x: Tensor, coarse: Tensor) -> Tensor:
-        """Logits [n, fine, fine_size] inside the given coarse tokens [n, fine]."""
+    def fine_logits(self, x: Tensor, coarse: Tensor, observed: Tensor) -> Tensor:
+        """Logits [n, fine, fine_size] inside the given coarse tokens [n, fine]; of marks only where
+        the other columns are observed, bool [n, T]."""
         stream = self.fine_in(x).unflatten(1, (len(self.coarse), self.config.fine_width))
         told = self.fine_coarse[torch.arange(len(self.coarse)), coarse]
         out = torch.einsum("nfw,fwo->nfo", F.silu(stream + told), self.fine_out)
-        return out + self.fine_bias
+        out = out + (self.fine_bias + self.padding)
+        if self.marks.count:
+            hidden = (~self.marks.columns(observed)).to(out.dtype)
+            out = out + torch.einsum("nc,cfo->nfo", hidden, self.forbidden.to(out.dtype))
+        return out
 
     def conditional(self, tokens: Tensor, observed: Tensor, column: int) -> dict[int, Tensor]:
         """One column's p(token | observed) by slot: [n, size]; it must not be observed.
@@ -191,9 +217,9 @@ class Denoiser(nn.Module):
         logits = F.linear(x, self.head.weight[rows], self.head.bias[rows])
         out = {slot: logits.softmax(dim=1)}
         if slot in self.coarse:
-            out[slot + 1] = self.fine_logits(x, tokens[:, list(self.coarse)])[
-                :, self.coarse.index(slot)
-            ].softmax(dim=1)
+            fine = self.fine_logits(x, tokens[:, list(self.coarse)], observed)
+            inside = fine[:, self.coarse.index(slot), : self.layout.sizes[slot + 1]]
+            out[slot + 1] = inside.softmax(dim=1)
         return out
 
     def log_prob(
@@ -207,7 +233,7 @@ class Denoiser(nn.Module):
             columns[slot] = -F.cross_entropy(logits, tokens[:, slot], reduction="none")
         if self.coarse:
             coarse = list(self.coarse)
-            fine = self.fine_logits(x, tokens[:, coarse])
+            fine = self.fine_logits(x, tokens[:, coarse], observed)
             target = tokens[:, [s + 1 for s in coarse]]
             score = -F.cross_entropy(fine.transpose(1, 2), target, reduction="none")
             for index, slot in enumerate(coarse):
@@ -216,13 +242,21 @@ class Denoiser(nn.Module):
         return terms * ~observed
 
     def loss(
-        self, tokens: Tensor, observed: Tensor, generator: torch.Generator | None = None
+        self, rows: Tensor, observed: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
         """Mean over rows of the mean -ln p over a row's hidden columns, times the columns.
 
         With the number of hidden columns uniform over 1..C this is an unbiased estimate of the
         order-averaged negative log-likelihood (Hoogeboom et al., eq. 5).
+
+        Args:
+            rows: int64 [n, T + relations]; see `Marks`.
+            observed: bool [n, T].
+            generator: of dropout and of the order in which columns became known; None: no dropout,
+                in the table's order.
         """
+        rank = self.marks.ranks(len(rows), generator).to(rows.device)
+        tokens = self.marks.teacher_rows(rows, observed, rank)
         column = torch.as_tensor(self.layout.column, device=tokens.device)
         first = [
             i for i, c in enumerate(self.layout.column) if i == 0 or self.layout.column[i - 1] != c
@@ -245,8 +279,9 @@ class Denoiser(nn.Module):
         drawn = torch.where(observed, tokens, drawn)
         if self.coarse:
             fine = [s + 1 for s in self.coarse]
-            logits = self.fine_logits(x, drawn[:, list(self.coarse)])
-            drawn[:, fine] = (logits + torch.stack([gumbel[s] for s in fine], dim=1)).argmax(dim=2)
+            logits = self.fine_logits(x, drawn[:, list(self.coarse)], observed)
+            noisy = [F.pad(gumbel[s], (0, self.fine_size - self.layout.sizes[s])) for s in fine]
+            drawn[:, fine] = (logits + torch.stack(noisy, dim=1)).argmax(dim=2)
         return torch.where(observed, tokens, drawn)
 
 

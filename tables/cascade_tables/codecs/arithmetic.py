@@ -156,14 +156,19 @@ class Arithmetic:
             tokens: int32 [n, T], as they were drawn; those of given columns say nothing.
             cells: by place in the schema. Relations of which a column is not there are passed over.
         """
-        work = _Solving(self, tokens, cells)
-        for number, each in self._sums.items():
-            if all(place in cells for place in each.places):
-                for mark in self._marks.get(number, ()):
-                    work.plan_marked(number, each, mark)
-        for number, each in self._sums.items():
-            if each.always and all(place in cells for place in each.places):
-                work.plan_always(number, each, self._order[number])
+        work = _Solving(tokens, cells)
+        there = {
+            number: each
+            for number, each in self._sums.items()
+            if all(place in cells for place in each.places)
+        }
+        always = {number: each for number, each in there.items() if each.always}
+        for number, each in there.items():
+            for mark in self._marks.get(number, ()):
+                constant = [sum_ for sum_ in always.values() if mark.column in sum_.places]
+                work.plan_marked(number, each, mark, constant)
+        for number, each in always.items():
+            work.plan_always(number, each, self._order[number])
         work.run(self._sums, self._order)
 
 
@@ -180,18 +185,25 @@ class _Solving:
         # By column: whether a sum that is planned has it.
         self._used = {place: np.zeros(rows, np.int8) for place in cells}
 
-    def plan_marked(self, number: int, each: Sum, mark: Mark) -> None:
-        """A mark names the column that is computed."""
+    def plan_marked(self, number: int, each: Sum, mark: Mark, constant: Sequence[Sum]) -> None:
+        """A mark names the column that is computed, unless one of the sums that always hold and
+        have the column would be left with none to compute."""
         cells = self._cells[mark.column]
         wanted = cells.drawn & (self._tokens[:, mark.slot] == mark.token)
         wanted &= self._tokens[:, mark.slot - 1] >= mark.bins_from
         wanted &= self._awaited[mark.column] == 0
+        for always in constant:
+            # What always holds needs a column, too.
+            free = [
+                self._cells[place].drawn & (self._awaited[place] == 0) for place in always.places
+            ]
+            wanted &= self._any_null(always) | (np.sum(free, axis=0) > 1)
         if wanted.any():
-            self._plan(number, each, each.places.index(mark.column), wanted & self._known(each))
+            self._plan(number, each, each.places.index(mark.column), wanted & ~self._any_null(each))
 
     def plan_always(self, number: int, each: Sum, order: Sequence[int]) -> None:
         """Of the columns that were drawn, the first in order that no other sum gives."""
-        left = self._known(each)
+        left = ~self._any_null(each)
         if number in self._pivot:
             left &= self._pivot[number] < 0
         for at in order:
@@ -200,8 +212,9 @@ class _Solving:
             self._plan(number, each, at, rows)
             left &= ~rows
 
-    def _known(self, each: Sum) -> Mask:
-        return ~np.logical_or.reduce([self._cells[place].null for place in each.places])
+    def _any_null(self, each: Sum) -> Mask:
+        nulls: Mask = np.logical_or.reduce([self._cells[place].null for place in each.places])
+        return nulls
 
     def _plan(self, number: int, each: Sum, at: int, rows: Mask) -> None:
         pivot = self._pivot.setdefault(number, np.full(len(self._tokens), -1, np.int8))

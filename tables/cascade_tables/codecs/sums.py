@@ -1,4 +1,4 @@
-"""A relation as arithmetic: any of its columns from the others, and whether it holds of given ones."""
+"""A relation as arithmetic: any of its columns from the others, and whether it holds."""
 
 from __future__ import annotations
 
