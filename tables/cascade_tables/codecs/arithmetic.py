@@ -175,7 +175,7 @@ class Arithmetic:
 class _Solving:
     """Which column each sum is to give, row by row, and the numbers as far as they are final."""
 
-    def __init__(self, arithmetic: Arithmetic, tokens: Tokens, cells: Mapping[int, Cells]) -> None:
+    def __init__(self, tokens: Tokens, cells: Mapping[int, Cells]) -> None:
         self._tokens, self._cells = tokens, cells
         rows = len(tokens)
         # By sum: which of its terms is computed, −1: none, or it has been.
