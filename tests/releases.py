@@ -82,6 +82,12 @@ def make_release(
     """Write a release of `payments` whose networks have random weights."""
     frame = payments()
     codec = Codec.fit(infer_schema(frame, overrides), frame)
+    write_untaught(repository, codec, table, version, seed)
+    return codec
+
+
+def write_untaught(repository: Path, codec: Codec, table: str, version: int, seed: int) -> None:
+    """Write a release whose networks have random weights."""
     layout = codec.layout
     torch.manual_seed(seed)
     student = Student(layout, StudentConfig(width=16, head_width=16))
@@ -105,4 +111,3 @@ def make_release(
         libraries={"torch": torch.__version__},
     )
     write_release(repository, manifest, codec, export_student(student), export_teacher(teacher))
-    return codec

@@ -11,6 +11,8 @@ import torch
 from cascade_tables import Codec, infer_schema, read_table
 from numpy.typing import NDArray
 
+from tests import ledgers
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -44,3 +46,10 @@ def adult() -> Encoded:
 @pytest.fixture(scope="session")
 def credit() -> Encoded:
     return encoded("credit")
+
+
+@pytest.fixture(scope="session")
+def claims() -> Encoded:
+    """A made-up ledger, whose relations have marks."""
+    codec = ledgers.codec()
+    return Encoded(codec, torch.from_numpy(codec.encode(ledgers.claims())).long())

@@ -22,7 +22,7 @@ ROWS = 10_000
 LEAST_EQUAL = 0.999
 
 
-@pytest.fixture(params=["adult", "credit"])
+@pytest.fixture(params=["adult", "credit", "claims"])
 def table(request):  # type: ignore[no-untyped-def]
     return request.getfixturevalue(request.param)
 

@@ -217,6 +217,8 @@ class _Solving:
         return nulls
 
     def _plan(self, number: int, each: Sum, at: int, rows: Mask) -> None:
+        if not rows.any():
+            return
         pivot = self._pivot.setdefault(number, np.full(len(self._tokens), -1, np.int8))
         rows &= pivot < 0
         pivot[rows] = at

@@ -27,7 +27,8 @@ from cascade_server.wire.parameters import check_parameters
 from cascade_tables import ValueNotAllowed, load_release
 from numpy.typing import NDArray
 
-from tests.releases import TABLE, every_kind, make_release
+from tests import ledgers
+from tests.releases import TABLE, every_kind, make_release, write_untaught
 from tests.server.triton_models.backend_utils import install
 
 ALLOWED = ("seed", "draws", "fidelity", "timeout", "explain", "log_likelihood", "strict")
@@ -115,8 +116,39 @@ def requests(row: RowTensor, rng: np.random.Generator) -> list[dict[str, NDArray
 def test_a_batch_gives_each_request_what_it_gets_alone(
     runtime: Runtime, row: RowTensor, seed: int
 ) -> None:
-    rng = np.random.default_rng(seed)
-    given = requests(row, rng)
+    given = requests(row, np.random.default_rng(seed))
+    assert_as_alone(runtime, row, given, seed)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_numbers_that_follow_from_others_follow_in_a_batch(tmp_path: Path, seed: int) -> None:
+    codec = ledgers.codec()
+    write_untaught(tmp_path, codec, "ledger", 1, seed)
+    runtime = Runtime(load_release(tmp_path, "ledger", 1))
+    rng, real = np.random.default_rng(seed), ledgers.claims(200, seed=seed)
+    numbers = np.stack(
+        [codec.rows.to_numbers(at, data) for at, data in enumerate(real.columns.values())], axis=1
+    )
+    given = []
+    for rows in (1, 2, 1, 8):
+        values = numbers[rng.integers(0, 200, rows)]
+        values[rng.random(values.shape) < 0.6] = NAN
+        given.append({ROW: values})
+    assert_as_alone(runtime, RowTensor(codec), given, seed)
+
+
+def test_a_column_by_itself_that_follows_from_others_goes_the_way_of_all(tmp_path: Path) -> None:
+    """They are to be drawn too, though nobody asked for them."""
+    write_untaught(tmp_path, ledgers.codec(), "ledger", 1, 0)
+    runtime = Runtime(load_release(tmp_path, "ledger", 1))
+    quick = StudentBatch(RowTensor(ledgers.codec()), runtime)
+    assert quick.options(check_parameters({}, ALLOWED), ("total",), as_row=True) is None
+
+
+def assert_as_alone(
+    runtime: Runtime, row: RowTensor, given: Sequence[dict[str, NDArray[Any]]], seed: int
+) -> None:
+    """Requests drawn together have the answers that each has by itself."""
     how = [{"seed": seed + at, "draws": 1 + at % 3} for at in range(len(given))]
     quick, asks = StudentBatch(row, runtime), []
     for each, parameters in zip(given, how, strict=True):

@@ -1,0 +1,317 @@
+"""Where a relation holds, a number is exactly what the others say, however it is decoded."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from cascade_tables import (
+    ABSENT,
+    Codec,
+    Formula,
+    Frame,
+    Kind,
+    Relation,
+    SchemaError,
+    measure_formula,
+)
+from cascade_tables.codecs.binned_codec import FINE
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests import ledgers
+
+CENTS = 100
+TOTAL = "total = injury + vehicle"
+CLOSED = "closed = opened + days in days"
+PAID = "total = paid"
+
+
+def number_of(text: str) -> int:
+    """A relation's number in the schema."""
+    keys = [relation.formula.key for relation in ledgers.schema().relations]
+    return keys.index(Formula.parse(text).key)
+
+
+def relation(text: str) -> Relation:
+    return ledgers.schema().relations[number_of(text)]
+
+
+def column(name: str) -> int:
+    return ledgers.schema().names.index(name)
+
+
+def rows_of(frame: Frame, known: np.ndarray[Any, Any] | None = None) -> dict[str, list[Any]]:
+    """What a caller sends: Python values, `ABSENT` for what is not known, bool [n, C]."""
+    out = {}
+    for place, (name, data) in enumerate(frame.columns.items()):
+        whole = data.values.dtype.kind == "M"
+        values = (data.values.astype(np.int64) if whole else data.values).tolist()
+        cells = [None if null else v for v, null in zip(values, data.null.tolist(), strict=True)]
+        if known is not None:
+            cells = [
+                v if k else ABSENT for v, k in zip(cells, known[:, place].tolist(), strict=True)
+            ]
+        out[name] = cells
+    return out
+
+
+def drawn_tokens(rows: int, seed: int) -> np.ndarray[Any, Any]:
+    """Any tokens, as a network that has learnt nothing draws them."""
+    sizes = np.array(ledgers.codec().layout.sizes)
+    return np.random.default_rng(seed).integers(0, sizes, (rows, len(sizes)), np.int32)
+
+
+def with_given(tokens: np.ndarray[Any, Any], values: dict[str, list[Any]]) -> np.ndarray[Any, Any]:
+    encoded = ledgers.codec().encode_partial(values, len(tokens))
+    return np.where(encoded.observed, encoded.tokens, tokens)
+
+
+def kept(drawn: dict[str, Any], values: dict[str, list[Any]]) -> Frame:
+    """What a caller gets: the given values where there are any, else what was drawn."""
+    out = {}
+    for name, data in drawn.items():
+        cells = data.values.copy()
+        null = data.null.copy()
+        for row, value in enumerate(values.get(name, [])):
+            if value is not ABSENT:
+                null[row] = value is None
+                if value is not None:
+                    cells[row] = np.datetime64(value, "us") if cells.dtype.kind == "M" else value
+        out[name] = type(data)(cells, null, data.dtype)
+    return Frame(out)
+
+
+def violations(text: str, frame: Frame) -> int:
+    found = relation(text)
+    return measure_formula(found.formula, found.decimals, frame).violations
+
+
+def test_the_ledger_has_what_these_tests_are_about() -> None:
+    assert relation(TOTAL).always
+    assert relation(CLOSED).always
+    assert not relation(PAID).always
+
+
+class TestWhatAlwaysHolds:
+    def test_of_rows_that_were_drawn_whole(self) -> None:
+        rows = ledgers.codec().decode(drawn_tokens(3_000, 0), np.random.default_rng(1))
+        assert violations(TOTAL, rows) == 0
+        assert violations(CLOSED, rows) == 0
+
+    @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+    def test_whatever_is_given_of_real_rows(self, share: float) -> None:
+        codec, real = ledgers.codec(), ledgers.claims(2_000, seed=9)
+        known = np.random.default_rng(2).random((2_000, len(codec.columns))) < share
+        values = rows_of(real, known)
+        tokens = with_given(drawn_tokens(2_000, 3), values)
+        drawn = codec.decode_columns(tokens, np.random.default_rng(4), codec.schema.names, values)
+        answer = kept(drawn, values)
+        assert violations(TOTAL, answer) == 0
+        assert violations(CLOSED, answer) == 0
+
+    @pytest.mark.parametrize("missing", ["injury", "vehicle", "total"])
+    def test_any_of_its_columns_follows_from_the_others(self, missing: str) -> None:
+        values: dict[str, list[Any]] = {"injury": [10.1], "vehicle": [0.2], "total": [10.3]}
+        expected = values.pop(missing)
+        tokens = with_given(drawn_tokens(1, 5), values)
+        codec = ledgers.codec()
+        drawn = codec.decode_columns(tokens, np.random.default_rng(0), [missing], values)
+        assert drawn[missing].values.tolist() == expected
+        one = codec.decode_row(tokens[0].tolist(), np.random.default_rng(0), [missing], values)
+        assert one[missing] == expected[0]
+
+    @pytest.mark.parametrize("missing", ["opened", "days", "closed"])
+    def test_of_dates_and_days(self, missing: str) -> None:
+        day = 86_400_000_000
+        opened = int(np.datetime64("2024-03-01", "us").astype(np.int64))
+        values: dict[str, list[Any]] = {
+            "opened": [opened],
+            "days": [30],
+            "closed": [opened + 30 * day],
+        }
+        (expected,) = values.pop(missing)
+        tokens = with_given(drawn_tokens(1, 6), values)
+        one = ledgers.codec().decode_row(
+            tokens[0].tolist(), np.random.default_rng(0), [missing], values
+        )
+        assert one[missing] == expected
+
+    def test_a_given_row_is_said_once_for_all_its_draws(self) -> None:
+        codec = ledgers.codec()
+        values = {"injury": [10.1, 20.0], "total": [10.3, 21.0]}
+        tokens = drawn_tokens(6, 7)
+        drawn = codec.decode_columns(tokens, np.random.default_rng(0), ["vehicle"], values)
+        assert drawn["vehicle"].values.tolist() == [0.2] * 3 + [1.0] * 3
+
+    def test_what_is_not_asked_for_is_the_same_number_all_the_same(self) -> None:
+        """`total` alone is the sum of parts that nobody asked for."""
+        codec, tokens = ledgers.codec(), drawn_tokens(500, 8)
+        values = {"injury": [12.0] * 500}
+        tokens = with_given(tokens, values)
+        drawn = codec.decode_columns(tokens, np.random.default_rng(0), ["total"], values)
+        column_of = codec.schema.columns[column("vehicle")]
+        rest = drawn["total"].values - 12.0
+        assert column_of.minimum is not None
+        assert (rest >= column_of.minimum - 1e-6).all()
+
+    def test_numbers_stay_within_what_was_learnt_where_nothing_contradicts(self) -> None:
+        codec = ledgers.codec()
+        rows = codec.decode(drawn_tokens(3_000, 10), np.random.default_rng(11))
+        for name in ("injury", "vehicle"):
+            bounds = codec.schema.columns[column(name)]
+            within = (rows[name].values >= bounds.minimum) & (rows[name].values <= bounds.maximum)
+            assert within.mean() > 0.9, name
+
+    def test_numbers_that_contradict_each_other_are_no_error(self) -> None:
+        values = {"injury": [500.0], "total": [1.0]}
+        tokens = with_given(drawn_tokens(1, 12), values)
+        one = ledgers.codec().decode_row(
+            tokens[0].tolist(), np.random.default_rng(0), ["vehicle"], values
+        )
+        assert one["vehicle"] == -499.0
+
+    @pytest.mark.parametrize("odd", [1e300, -1e300, 0.12345678])
+    def test_numbers_of_which_no_sum_is_exact_leave_the_others_as_drawn(self, odd: float) -> None:
+        values = {"injury": [odd], "total": [10.3]}
+        tokens = with_given(drawn_tokens(1, 13), values)
+        one = ledgers.codec().decode_row(
+            tokens[0].tolist(), np.random.default_rng(0), ["vehicle"], values
+        )
+        bounds = ledgers.schema().columns[column("vehicle")]
+        assert bounds.minimum <= one["vehicle"] <= bounds.maximum
+
+
+class TestMarks:
+    def test_where_they_are(self) -> None:
+        """In each binned column of a relation that holds in some rows, behind the places inside."""
+        marks = [m for m in ledgers.codec().layout.marks if m.relation == number_of(PAID)]
+        assert {mark.column for mark in marks} == {column("total"), column("paid")}
+        for mark in marks:
+            assert FINE <= mark.token < ledgers.codec().layout.sizes[mark.slot]
+            assert {mark.column, *mark.others} == {column("total"), column("paid")}
+
+    def test_none_of_what_always_holds(self) -> None:
+        always = {number_of(TOTAL), number_of(CLOSED)}
+        assert always.isdisjoint(mark.relation for mark in ledgers.codec().layout.marks)
+
+    def test_a_marked_number_is_what_the_relation_says(self) -> None:
+        codec, values = ledgers.codec(), {"injury": [10.1], "vehicle": [0.2], "total": [10.3]}
+        (mark,) = (
+            m
+            for m in codec.layout.marks
+            if (m.relation, m.column) == (number_of(PAID), column("paid"))
+        )
+        tokens = with_given(drawn_tokens(1, 14), values)
+        tokens[0, mark.slot - 1] = mark.bins_from + 3
+        tokens[0, mark.slot] = mark.token
+        one = codec.decode_row(tokens[0].tolist(), np.random.default_rng(0), ["paid"], values)
+        assert one["paid"] == 10.3
+
+    def test_marks_that_contradict_what_always_holds_give_way(self) -> None:
+        """`paid` is given, so are the parts: the total is their sum, whatever a mark says."""
+        codec = ledgers.codec()
+        values = {"injury": [10.1], "vehicle": [0.2], "paid": [77.0]}
+        (mark,) = (
+            m
+            for m in codec.layout.marks
+            if (m.relation, m.column) == (number_of(PAID), column("total"))
+        )
+        tokens = with_given(drawn_tokens(1, 15), values)
+        tokens[0, mark.slot - 1] = mark.bins_from
+        tokens[0, mark.slot] = mark.token
+        one = codec.decode_row(tokens[0].tolist(), np.random.default_rng(0), ["total"], values)
+        assert one["total"] == 10.3
+
+    def test_a_mark_beyond_the_bounds_is_a_place_in_its_bin(self) -> None:
+        codec, values = ledgers.codec(), {"total": [1e7]}
+        (mark,) = (
+            m
+            for m in codec.layout.marks
+            if (m.relation, m.column) == (number_of(PAID), column("paid"))
+        )
+        tokens = with_given(drawn_tokens(1, 16), values)
+        tokens[0, mark.slot - 1] = mark.bins_from + 3
+        tokens[0, mark.slot] = mark.token
+        one = codec.decode_row(tokens[0].tolist(), np.random.default_rng(0), ["paid"], values)
+        edges = codec.columns[column("paid")].edges  # type: ignore[attr-defined]
+        assert edges[3 * FINE] <= one["paid"] <= edges[4 * FINE]
+
+    def test_given_rows_have_the_mark_of_the_last_column(self) -> None:
+        codec = ledgers.codec()
+        numbers = {"total": [10.3, 10.3, 10.3], "paid": [10.3, 10.4, ABSENT]}
+        tokens = codec.encode_partial(numbers, 3).tokens
+        slot = next(m.slot for m in codec.layout.marks if m.column == column("paid"))
+        assert (tokens[:, slot] >= FINE).tolist() == [True, False, False]
+
+    @settings(max_examples=40)
+    @given(seed=st.integers(0, 2**32 - 1), share=st.floats(0, 1))
+    def test_a_row_alone_is_the_row_among_others(self, seed: int, share: float) -> None:
+        """Encoded and decoded, on the way for one row and on that for several."""
+        codec, rng = ledgers.codec(), np.random.default_rng(seed)
+        real = ledgers.claims().take(rng.integers(0, ledgers.ROWS, 3))
+        known = rng.random((3, len(codec.columns))) < share
+        values = rows_of(real, known)
+        together = codec.encode_partial(values, 3)
+        tokens = np.where(together.observed, together.tokens, drawn_tokens(3, seed))
+        for row in range(3):
+            alone = {name: cells[row : row + 1] for name, cells in values.items()}
+            encoded = codec.encode_partial(alone, 1)
+            assert np.array_equal(encoded.tokens[0], together.tokens[row])
+            names = [n for n in codec.schema.names if alone[n][0] is ABSENT]
+            columns = codec.decode_columns(
+                tokens[row : row + 1], np.random.default_rng(seed), names, alone
+            )
+            cells = codec.decode_row(
+                tokens[row].tolist(), np.random.default_rng(seed), names, alone
+            )
+            for name in names:
+                data = columns[name]
+                is_date = codec.kinds[name] is Kind.DATETIME
+                value = (data.values.astype(np.int64) if is_date else data.values)[0]
+                assert cells[name] == (None if data.null[0] else value)
+
+    def test_they_are_kept_with_the_codec(self) -> None:
+        content = json.loads(json.dumps(ledgers.codec().to_dict()))
+        again = Codec.from_dict(content)
+        assert again.layout.marks == ledgers.codec().layout.marks
+        assert again.layout.sizes == ledgers.codec().layout.sizes
+
+    @pytest.mark.parametrize("wrong", [99, -1, "total"])
+    def test_marks_of_no_relation_are_refused(self, wrong: Any) -> None:
+        content = json.loads(json.dumps(ledgers.codec().to_dict()))
+        content["columns"][column("paid")]["marks"] = [wrong]
+        with pytest.raises(SchemaError, match="'paid' has a mark of relation"):
+            Codec.from_dict(content)
+
+    def test_rows_to_learn_from_have_a_flag_a_relation(self) -> None:
+        codec, real = ledgers.codec(), ledgers.claims()
+        rows = codec.learnable(real)
+        slots = len(codec.layout.sizes)
+        assert np.array_equal(rows[:, :slots], codec.encode(real))
+        found = relation(PAID)
+        expected = measure_formula(found.formula, found.decimals, real).counts
+        assert np.array_equal(rows[:, slots + number_of(PAID)], expected)
+
+
+class TestNumbers:
+    """What Triton's models and the embedded server share: rows as numbers."""
+
+    def test_they_are_computed_as_columns_are(self) -> None:
+        codec, real = ledgers.codec(), ledgers.claims(300, seed=21)
+        known = np.random.default_rng(22).random((300, len(codec.columns))) < 0.4
+        values = rows_of(real, known)
+        tokens = with_given(drawn_tokens(300, 23), values)
+        drawn = codec.decode_columns(tokens, np.random.default_rng(24), codec.schema.names, values)
+        plain = codec._decode_columns(tokens, np.random.default_rng(24), codec.schema.names)
+        expected = kept(drawn, values)
+        numbers = np.stack(
+            [codec.rows.to_numbers(at, kept(plain, values)[n]) for at, n in enumerate(plain)],
+            axis=1,
+        )
+        codec.compute(tokens, numbers, ~known)
+        for at, name in enumerate(codec.schema.names):
+            want = codec.rows.to_numbers(at, expected[name])
+            np.testing.assert_array_equal(numbers[:, at], want, err_msg=name)
