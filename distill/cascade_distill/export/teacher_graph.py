@@ -131,7 +131,14 @@ def _number_features(g: Graph, model: Denoiser) -> str:
 def _head(g: Graph, model: Denoiser, stream: str) -> str:
     """Logits [n, sum of value and coarse sizes]."""
     weight, bias = model.head.weight, model.head.bias
-    return g.op("Gemm", stream, g.weight("w", _array(weight).T), g.weight("b", _array(bias)))
+    out = g.op("Gemm", stream, g.weight("w", _array(weight).T), g.weight("b", _array(bias)))
+    if not model.marks.count:
+        return out
+    # Marks, only where the other columns are observed.
+    one, zero = (g.weight("is_hidden", np.array(v, np.float32)) for v in (1, 0))
+    first = g.weight("slots", np.array(model.marks.first_slot.tolist(), np.int64))
+    hidden = g.op("Where", g.op("Gather", "observed", first, axis=1), zero, one)
+    return g.op("Gemm", hidden, g.weight("forbidden", _array(model.forbidden)), out)
 
 
 def _value_scores(g: Graph, model: Denoiser, logits: str, tokens: str) -> str:
@@ -170,17 +177,6 @@ def _fine(
     base = g.op("Reshape", base, shape)
     out = g.weight("w", _array(model.fine_out))
     bias = g.weight("b", _array(model.fine_bias + model.padding)[None])
-    if model.marks.count:
-        # Marks, only where the other columns are observed: [n, f, o].
-        one, zero = (g.weight("is_hidden", np.array(v, np.float32)) for v in (1, 0))
-        first = g.weight("slots", np.array(model.marks.first_slot.tolist(), np.int64))
-        hidden = g.op("Where", g.op("Gather", "observed", first, axis=1), zero, one)
-        forbidden = _array(model.forbidden).reshape(len(model.forbidden), -1)
-        barred = g.op("MatMul", hidden, g.weight("forbidden", forbidden))
-        barred = g.op(
-            "Reshape", barred, g.weight("shape", np.array([-1, count, model.fine_size], np.int64))
-        )
-        bias = g.op("Add", barred, bias)
 
     def logits(chosen: str) -> str:
         given = g.op("Gather", told, g.op("Add", chosen, starts), axis=0)

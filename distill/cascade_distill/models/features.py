@@ -64,6 +64,13 @@ def feature_table(layout: TokenLayout, slot: int) -> NDArray[np.float32]:
     where = np.searchsorted(middles, np.nan_to_num(position))
     width = np.minimum(gaps[where.clip(0, len(gaps) - 1)], gaps[(where + 1).clip(0, len(gaps) - 1)])
     spread = position[:, None] + (offset[None, :] - 0.5) * width[:, None]
+    for mark in layout.marks:
+        if mark.slot == slot:
+            # What is known of a marked number is the part of the column that it is in.
+            spread[mark.token] = np.nan
+            parts = np.array(mark.rough)
+            for part in np.unique(parts):
+                spread[mark.token, part] = np.nanmean(position[: len(parts)][parts == part])
     return fourier_features(spread.clip(0.0, 1.0).reshape(-1).astype(np.float32))
 
 
@@ -78,7 +85,8 @@ def embedding_rows(layout: TokenLayout) -> NDArray[np.int64]:
     rows: list[NDArray[np.int64]] = []
     start = 0
     for size, role in zip(layout.sizes, layout.role, strict=True):
-        own = {"value": size, "coarse": size - COARSE + 1, "fine": 1}[role]
+        marks = sum(mark.slot == len(rows) for mark in layout.marks)
+        own = {"value": size, "coarse": size - marks - COARSE + 1, "fine": 1}[role]
         rows.append(start + np.minimum(np.arange(size), own - 1))
         start += own
     relations = sorted({mark.relation for mark in layout.marks})

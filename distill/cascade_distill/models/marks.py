@@ -33,9 +33,10 @@ class Marks(nn.Module):
         self.column: Tensor
         self.slot: Tensor
         self.token: Tensor
-        self.bins_from: Tensor
+        self.rough: Tensor
         self.others: Tensor
         most = max((len(mark.others) for mark in marks), default=1)
+        widest = max((len(mark.rough) for mark in marks), default=1)
         # Padded with the first of them, which asks nothing more.
         others = [[*mark.others, *[mark.others[0]] * (most - len(mark.others))] for mark in marks]
         for name, values in (
@@ -43,7 +44,7 @@ class Marks(nn.Module):
             ("column", [mark.column for mark in marks]),
             ("slot", [mark.slot for mark in marks]),
             ("token", [mark.token for mark in marks]),
-            ("bins_from", [mark.bins_from for mark in marks]),
+            ("rough", [[*mark.rough, *[0] * (widest - len(mark.rough))] for mark in marks]),
             ("others", others),
         ):
             self.register_buffer(name, torch.tensor(values, dtype=torch.long), persistent=False)
@@ -137,8 +138,11 @@ class Marks(nn.Module):
     def _placed(self, tokens: Tensor, flags: Tensor, follows: Tensor) -> Tensor:
         """Tokens with those marks [n, M] whose relation holds; of several in a slot, the first."""
         stands = follows & flags[:, self.relation]
-        stands &= tokens[:, self.slot - 1] >= self.bins_from
         chosen = torch.where(stands, self.token, NO_TOKEN)
+        coarse = tokens[:, self.slot]
+        every = torch.arange(self.count, device=tokens.device)
+        rough = torch.where(stands, self.rough[every, coarse], NO_TOKEN)
         first = torch.full_like(tokens, NO_TOKEN)
         first.scatter_reduce_(1, self.slot.expand_as(chosen), chosen, "amin")
+        first.scatter_reduce_(1, (self.slot + 1).expand_as(chosen), rough, "amin")
         return torch.where(first < NO_TOKEN, first, tokens)

@@ -132,13 +132,9 @@ class Denoiser(nn.Module):
         return torch.where(token >= size[:, None], FORBIDDEN, 0.0)
 
     def _forbidden(self) -> Tensor:
-        """What each hidden column adds to the fine slots' logits: [C, fine, fine_size]."""
-        every = self.marks.forbidden(before=True)
-        out = torch.zeros(len(every), len(self.coarse), self.fine_size)
-        for index, slot in enumerate(self.coarse):
-            begin, size = int(self.offsets[slot + 1]), self.layout.sizes[slot + 1]
-            out[:, index, :size] = every[:, begin : begin + size]
-        return out
+        """What each hidden column adds to the value slots' logits: [C, sum of their sizes]."""
+        every = self.marks.forbidden(before=True).split(list(self.layout.sizes), dim=1)
+        return torch.cat([every[slot] for slot in self.slots], dim=1)
 
     @property
     def blocks(self) -> list[Block]:
@@ -176,10 +172,17 @@ class Denoiser(nn.Module):
             parts.append(table[entry] * observed[:, slot, None])
         return torch.cat(parts, dim=1)
 
-    def logits(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Logits of each value or coarse slot, in slot order: [n, size] each."""
+    def logits(self, x: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
+        """Logits of each value or coarse slot, in slot order: [n, size] each; of marks only where
+        the other columns are observed, bool [n, T]."""
         out: Tensor = self.head(x)
+        if self.marks.count:
+            out = out + self.barred(observed).to(out.dtype)
         return out.split([self.layout.sizes[s] for s in self.slots], dim=1)
+
+    def barred(self, observed: Tensor) -> Tensor:
+        """What keeps marks from being drawn that lack a column: [n, sum of the slots' sizes]."""
+        return (~self.marks.columns(observed)).float() @ self.forbidden
 
     @torch.no_grad()
     def centre_head(self) -> None:
@@ -193,17 +196,12 @@ class Denoiser(nn.Module):
             self.head.weight[rows] -= self.head.weight[rows].mean(dim=0)
             self.head.bias[rows] -= self.head.bias[rows].mean()
 
-    def fine_logits(self, x: Tensor, coarse: Tensor, observed: Tensor) -> Tensor:
-        """Logits [n, fine, fine_size] inside the given coarse tokens [n, fine]; of marks only where
-        the other columns are observed, bool [n, T]."""
+    def fine_logits(self, x: Tensor, coarse: Tensor) -> Tensor:
+        """Logits [n, fine, fine_size] inside the given coarse tokens [n, fine]."""
         stream = self.fine_in(x).unflatten(1, (len(self.coarse), self.config.fine_width))
         told = self.fine_coarse[torch.arange(len(self.coarse)), coarse]
         out = torch.einsum("nfw,fwo->nfo", F.silu(stream + told), self.fine_out)
-        out = out + (self.fine_bias + self.padding)
-        if self.marks.count:
-            hidden = (~self.marks.columns(observed)).to(out.dtype)
-            out = out + torch.einsum("nc,cfo->nfo", hidden, self.forbidden.to(out.dtype))
-        return out
+        return out + (self.fine_bias + self.padding)
 
     def conditional(self, tokens: Tensor, observed: Tensor, column: int) -> dict[int, Tensor]:
         """One column's p(token | observed) by slot: [n, size]; it must not be observed.
@@ -215,9 +213,11 @@ class Denoiser(nn.Module):
         start = sum(self.layout.sizes[s] for s in self.slots if s < slot)
         rows = slice(start, start + self.layout.sizes[slot])
         logits = F.linear(x, self.head.weight[rows], self.head.bias[rows])
+        if self.marks.count:
+            logits = logits + self.barred(observed)[:, rows].to(logits.dtype)
         out = {slot: logits.softmax(dim=1)}
         if slot in self.coarse:
-            fine = self.fine_logits(x, tokens[:, list(self.coarse)], observed)
+            fine = self.fine_logits(x, tokens[:, list(self.coarse)])
             inside = fine[:, self.coarse.index(slot), : self.layout.sizes[slot + 1]]
             out[slot + 1] = inside.softmax(dim=1)
         return out
@@ -229,11 +229,11 @@ class Denoiser(nn.Module):
         x = self.trunk(tokens, observed, generator)
         terms = torch.zeros(tokens.shape, dtype=x.dtype, device=x.device)
         columns: list[Tensor | None] = [None] * tokens.shape[1]
-        for slot, logits in zip(self.slots, self.logits(x), strict=True):
+        for slot, logits in zip(self.slots, self.logits(x, observed), strict=True):
             columns[slot] = -F.cross_entropy(logits, tokens[:, slot], reduction="none")
         if self.coarse:
             coarse = list(self.coarse)
-            fine = self.fine_logits(x, tokens[:, coarse], observed)
+            fine = self.fine_logits(x, tokens[:, coarse])
             target = tokens[:, [s + 1 for s in coarse]]
             score = -F.cross_entropy(fine.transpose(1, 2), target, reduction="none")
             for index, slot in enumerate(coarse):
@@ -274,12 +274,12 @@ class Denoiser(nn.Module):
         x = self.trunk(tokens, observed)
         gumbel = (-torch.log(-torch.log(noise))).split(list(self.layout.sizes), dim=1)
         drawn = tokens.clone()
-        for slot, logits in zip(self.slots, self.logits(x), strict=True):
+        for slot, logits in zip(self.slots, self.logits(x, observed), strict=True):
             drawn[:, slot] = (logits + gumbel[slot]).argmax(dim=1)
         drawn = torch.where(observed, tokens, drawn)
         if self.coarse:
             fine = [s + 1 for s in self.coarse]
-            logits = self.fine_logits(x, drawn[:, list(self.coarse)], observed)
+            logits = self.fine_logits(x, drawn[:, list(self.coarse)])
             noisy = [F.pad(gumbel[s], (0, self.fine_size - self.layout.sizes[s])) for s in fine]
             drawn[:, fine] = (logits + torch.stack(noisy, dim=1)).argmax(dim=2)
         return torch.where(observed, tokens, drawn)

@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_tables.codecs.binned_codec import FINE
 from cascade_tables.codecs.column_codec import ColumnCodec, Tokens
 from cascade_tables.codecs.layout import Mark
 from cascade_tables.codecs.sums import Cells, Mask, Sum
@@ -56,7 +55,11 @@ class Arithmetic:
         self._linked = [list(group) for group in self.groups if len(group) > 1]
         always = [each for each in self._sums.values() if each.always]
         self._always = frozenset(place for each in always for place in each.places)
-        self._marked_slots = tuple(sorted({mark.slot for mark in marks}))
+        first: dict[int, int] = {}
+        for mark in marks:
+            first[mark.slot] = min(mark.token, first.get(mark.slot, mark.token))
+        # By slot with marks, the first of them.
+        self._marks_from = tuple(first.items())
         # Of each relation, the mark of its last column: that is where it stands when all of the
         # columns are given.
         self._given = [
@@ -85,7 +88,7 @@ class Arithmetic:
 
     def may_apply(self, row: Sequence[int]) -> bool:
         """Whether anything may follow in a row of T tokens."""
-        return bool(self._always) or any(row[slot] >= FINE for slot in self._marked_slots)
+        return bool(self._always) or any(row[slot] >= token for slot, token in self._marks_from)
 
     def needed(self, places: Sequence[int], tokens: Tokens) -> list[int]:
         """The columns whose numbers are needed to compute any of these, they among them, by their
@@ -101,8 +104,9 @@ class Arithmetic:
             *(self._partners[place] for place in places if len(self._partners[place]) > 1)
         )
         if not group & self._always:
-            slots = [mark.slot for mark in self._every_mark if mark.column in group]
-            if not np.count_nonzero(tokens[:, slots] >= FINE):
+            marked = [mark for mark in self._every_mark if mark.column in group]
+            slots, first = [mark.slot for mark in marked], [mark.token for mark in marked]
+            if not np.count_nonzero(tokens[:, slots] == first):
                 return []
         return sorted(group)
 
@@ -116,7 +120,7 @@ class Arithmetic:
         return any(bool((some.any(axis=1) & ~some.all(axis=1)).any()) for some in parts)
 
     def mark_row(self, tokens: list[int], numbers: Mapping[int, float | int]) -> None:
-        """Write over fine tokens of one row the marks of relations that hold of what is given.
+        """Write over a row's tokens the marks of relations that hold of what is given.
 
         Args:
             tokens: T of them.
@@ -126,7 +130,8 @@ class Arithmetic:
         for mark, each in self._given:
             if mark.slot in marked or not all(place in numbers for place in each.places):
                 continue
-            if tokens[mark.slot - 1] >= mark.bins_from and each.counts(numbers):
+            if each.counts(numbers):
+                tokens[mark.slot + 1] = mark.rough[tokens[mark.slot]]
                 tokens[mark.slot] = mark.token
                 marked.add(mark.slot)
 
@@ -139,6 +144,7 @@ class Arithmetic:
         """
         missing = np.isnan(numbers)
         nothing = np.zeros(len(tokens), np.bool_)
+        coarse = tokens.copy()
         # The first mark of a slot is the one that stands.
         for mark, each in reversed(self._given):
             if missing[:, each.places].any(axis=1).all():
@@ -146,8 +152,9 @@ class Arithmetic:
             cells = {
                 place: Cells(numbers[:, place], missing[:, place], nothing) for place in each.places
             }
-            rows = each.outcome(cells).counts & (tokens[:, mark.slot - 1] >= mark.bins_from)
+            rows = each.outcome(cells).counts
             tokens[rows, mark.slot] = mark.token
+            tokens[rows, mark.slot + 1] = np.take(mark.rough, coarse[rows, mark.slot])
 
     def solve(self, tokens: Tokens, cells: Mapping[int, Cells]) -> None:
         """Write over drawn numbers what follows from the others.
@@ -190,7 +197,6 @@ class _Solving:
         have the column would be left with none to compute."""
         cells = self._cells[mark.column]
         wanted = cells.drawn & (self._tokens[:, mark.slot] == mark.token)
-        wanted &= self._tokens[:, mark.slot - 1] >= mark.bins_from
         wanted &= self._awaited[mark.column] == 0
         for always in constant:
             # What always holds needs a column, too.
@@ -255,7 +261,7 @@ class _Solving:
             rows = np.flatnonzero(ready)
             if not len(rows):
                 continue
-            self._write(each, at, rows, order if each.always else ())
+            self._write(each, at, rows, order)
             pivot[rows] = -1
             self._awaited[place][rows] -= 1
             done += len(rows)
@@ -264,8 +270,9 @@ class _Solving:
         return done
 
     def _write(self, each: Sum, at: int, rows: NDArray[np.intp], order: Sequence[int]) -> None:
-        """Write a sum's column where it is within its bounds. One that always holds is computed
-        from another drawn column where that is, and else beyond the bounds: it always holds."""
+        """Write a sum's column where it is within its bounds, and else another that was drawn and
+        is within its own by what this one was drawn as. Where there is none, a sum that always
+        holds is kept beyond the bounds, and one that was marked is not kept."""
         place = each.places[at]
         values, fits, within = each.computed(at, self._cells, rows)
         self._cells[place].values[rows[within]] = values[within]
@@ -282,6 +289,6 @@ class _Solving:
             instead, _, good = each.computed(other, self._cells, rows[tried])
             cell.values[rows[tried[good]]] = instead[good]
             left = np.setdiff1d(left, tried[good])
-        if order:
+        if each.always:
             beyond = left[fits[left]]
             self._cells[place].values[rows[beyond]] = values[beyond]

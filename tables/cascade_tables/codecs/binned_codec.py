@@ -26,6 +26,8 @@ from cascade_tables.frame import ColumnData
 from cascade_tables.schema import Column, Kind
 
 COARSE, FINE = 64, 16
+# Parts of a column's numbers, of as many bins each: how roughly a marked number is drawn.
+ROUGH = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,30 +107,37 @@ def whole_numbers(
     return (low.astype(np.uint64) + above * step).astype(np.int64)
 
 
-def places_inside(
-    fine: NDArray[np.int32], uniform: NDArray[np.float64]
-) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Where in a bin numbers are: the fine token, and the place in its part of the bin; of a mark
-    anywhere.
+def unmarked(
+    coarse: NDArray[Any], fine: NDArray[Any], uniform: NDArray[np.float64], marks_from: Any
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:
+    """Tokens of numbers without marks, and where inside of their part of the bin they are: of a
+    marked one, anywhere in the rough part of the column that its fine token names.
 
     Args:
-        fine: tokens, of any shape.
+        coarse, fine: tokens of one shape.
         uniform: [0, 1), likewise.
+        marks_from: the first coarse token that is a mark, for all or of a shape that broadcasts.
     """
-    marked = fine >= FINE
-    if not np.count_nonzero(marked):
-        return fine, uniform
-    anywhere = uniform * FINE
+    marked = coarse >= marks_from
+    odd = marked | (fine >= FINE)
+    if not np.count_nonzero(odd):
+        return coarse, fine, uniform
+    within = COARSE // ROUGH * FINE
+    rough = np.where(fine >= FINE, fine - FINE, fine * ROUGH // FINE)
+    anywhere = uniform * np.where(marked, within, FINE)
     part = anywhere.astype(np.int32)
-    return np.where(marked, part, fine), np.where(marked, anywhere - part, uniform)
+    place = np.where(marked, rough * within + part, part)
+    coarse = np.where(marked, marks_from - COARSE + place // FINE, coarse)
+    return coarse, np.where(odd, place % FINE, fine), np.where(odd, anywhere - part, uniform)
 
 
 class BinnedCodec:
     """Two tokens a number: NULL, a point mass or a quantile bin; then the place inside the bin.
 
-    Behind the places inside a bin come the column's marks (see `marks`). `encode` never chooses
-    one; what the number is where one was drawn, `arithmetic` says, and where that cannot be, it is
-    anywhere in the bin.
+    Behind the bins come the column's marks (see `marks`), and in such a column, behind the places
+    inside a bin, `ROUGH` tokens of where in the column a marked number roughly is. `encode` never
+    chooses either; what the number is where a mark was drawn, `arithmetic` says, and where that
+    cannot be, it is anywhere in that part of the column.
 
     `edges` are COARSE * FINE + 1 order statistics of the values that are not point masses. Tied
     edges leave bins of no width, which `encode` never chooses.
@@ -155,7 +164,10 @@ class BinnedCodec:
         self.pairs = TokenPairs.between(column, self.edges)
         self._pairs_low = self.pairs.low.tolist()
         self._pairs_high, self._pairs_count = self.pairs.high.tolist(), self.pairs.count.tolist()
-        self.sizes: tuple[int, ...] = (self._bins_from + COARSE, FINE + len(self.marks))
+        #: The first coarse tokens that are a bin, and a mark.
+        self.bins_from, self.marks_from = self._bins_from, self._bins_from + COARSE
+        rough = ROUGH if self.marks else 0
+        self.sizes: tuple[int, ...] = (self.marks_from + len(self.marks), FINE + rough)
         # Of values of this very type, those within the bounds need no other check.
         self._plain = float if column.kind is Kind.CONTINUOUS else int
         self._low = math.inf if column.minimum is None else column.minimum
@@ -164,10 +176,13 @@ class BinnedCodec:
         last = COARSE * FINE - 1
         places = [min(max(count - 1, 0), last) for count in range(len(self.edges) + 1)]
         self._tokens = [(self._bins_from + p // FINE, p % FINE) for p in places]
-        coarse = np.array([*[np.nan] * self._null_tokens, *self.ranks], np.float32)
-        # Of a mark the middle of the bin, which is all that is known of it here.
-        fine = np.append((np.arange(FINE) + 0.5) / FINE, [0.5] * len(self.marks)).astype(np.float32)
-        self.positions: tuple[NDArray[np.float32] | None, ...] = (coarse, fine)
+        coarse = [*[np.nan] * self._null_tokens, *self.ranks, *[np.nan] * len(self.marks)]
+        # Where a number roughly is, is no place inside of a bin: the middle says nothing.
+        fine = np.append((np.arange(FINE) + 0.5) / FINE, [0.5] * rough)
+        self.positions: tuple[NDArray[np.float32] | None, ...] = (
+            np.array(coarse, np.float32),
+            fine.astype(np.float32),
+        )
 
     @classmethod
     def fit(cls, column: Column, data: ColumnData) -> BinnedCodec:
@@ -187,6 +202,15 @@ class BinnedCodec:
     def with_marks(self, marks: Sequence[int]) -> BinnedCodec:
         """The same codec with marks of these relations, by their numbers in the schema."""
         return BinnedCodec(self.column, self.edges, self.ranks, marks)
+
+    @property
+    def rough_parts(self) -> tuple[int, ...]:
+        """By coarse token without a mark, in which of `ROUGH` parts of the column its numbers
+        are; of NULL the first."""
+        places = np.searchsorted(self._edges, np.array(self._masses, self._edges.dtype), "right")
+        masses = (places - 1).clip(0, COARSE * FINE - 1) // FINE
+        bins = [*[0] * self._null_tokens, *masses.tolist(), *range(COARSE)]
+        return tuple(place * ROUGH // COARSE for place in bins)
 
     def encode(self, data: ColumnData) -> Tokens:
         check_nulls(self.column, data)
@@ -223,8 +247,8 @@ class BinnedCodec:
 
     def decode(self, tokens: Tokens, uniform: NDArray[np.float64] | None) -> ColumnData:
         assert uniform is not None
-        coarse, pairs, column = tokens[:, 0], self.pairs, self.column
-        fine, uniform = places_inside(tokens[:, 1], uniform)
+        pairs, column = self.pairs, self.column
+        coarse, fine, uniform = unmarked(tokens[:, 0], tokens[:, 1], uniform, self.marks_from)
         pair = coarse * FINE + fine
         values: NDArray[Any]
         if column.kind is Kind.CONTINUOUS:
@@ -238,9 +262,10 @@ class BinnedCodec:
         since 1970-01-01 UTC for date-times."""
         if coarse < self._null_tokens:
             return None
-        if fine >= FINE:
-            fine = int(uniform * FINE)
-            uniform = uniform * FINE - fine
+        if coarse >= self.marks_from or fine >= FINE:
+            cell = (np.array(coarse), np.array(fine), np.array(uniform))
+            own, inside, anywhere = unmarked(*cell, self.marks_from)
+            coarse, fine, uniform = int(own), int(inside), float(anywhere)
         pair, pairs = coarse * FINE + fine, self.pairs
         low = self._pairs_low[pair]
         if self.column.kind is not Kind.CONTINUOUS:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from cascade_tables.codecs.binned_codec import (
     FINE,
     BinnedCodec,
-    places_inside,
     real_numbers,
+    unmarked,
     whole_numbers,
 )
 from cascade_tables.codecs.column_codec import ColumnCodec, Tokens
@@ -49,6 +49,8 @@ class BinnedColumns:
     def __init__(self, codecs: Sequence[ColumnCodec]) -> None:
         self._first = np.cumsum([0, *(len(codec.sizes) for codec in codecs)])[:-1]
         self._null = np.array([codec.column.nullable for codec in codecs], np.int32)[:, None]
+        marks_from = [c.marks_from if isinstance(c, BinnedCodec) else 0 for c in codecs]
+        self._marks_from = np.array(marks_from, np.int32)[:, None]
         self._real = np.array([codec.column.kind is Kind.CONTINUOUS for codec in codecs])
         sorts: dict[bool, list[BinnedCodec]] = {True: [], False: []}
         # Of each column, its place among those of its sort.
@@ -77,7 +79,9 @@ class BinnedColumns:
         which = np.array(columns, np.intp)
         slots = self._first[which]
         coarse = tokens.T[slots]
-        fine, uniform = places_inside(tokens.T[slots + 1], uniform)
+        null = coarse < self._null[which]
+        fine = tokens.T[slots + 1]
+        coarse, fine, uniform = unmarked(coarse, fine, uniform, self._marks_from[which])
         cell = coarse * FINE + fine
         real, place = self._real[which], self._place[which]
         out: list[NDArray[np.float64] | NDArray[np.int64]] = [uniform[0]] * len(which)
@@ -97,4 +101,4 @@ class BinnedColumns:
                 values = whole_numbers(sort.low[at], sort.count[at], sort.step[of_sort], inside)
             for row, column in zip(rows.tolist(), values, strict=True):
                 out[row] = column
-        return out, coarse < self._null[which]
+        return out, null

@@ -13,14 +13,15 @@ Role = Literal["value", "coarse", "fine"]
 
 
 class Mark(NamedTuple):
-    """A token of a fine slot that says that a number is what a relation makes of the others.
+    """A token of a coarse slot that says that a number is what a relation makes of the others.
 
     Attributes:
         relation: its number among the schema's.
         column: whose number it is, by its place in the schema.
         slot, token: where the mark stands, and which token it is.
         others: the relation's other columns, in order; the mark is only for rows that know them.
-        bins_from: the first coarse token that is a bin; others have no place inside of them.
+        rough: by the coarse token that the number has without a mark, the fine token that it has
+            with one: where in the column it roughly is.
     """
 
     relation: int
@@ -28,7 +29,7 @@ class Mark(NamedTuple):
     slot: int
     token: int
     others: tuple[int, ...]
-    bins_from: int
+    rough: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +45,7 @@ class TokenLayout:
         positions: for numbers, float32 [size]: each token's middle rank in [0, 1] among the
             column's values, NaN for NULL; for fine slots the offset inside the bin; None for
             categories and booleans.
-        marks: tokens that follow the places inside of a bin, see `Mark`.
+        marks: coarse tokens that follow the bins, see `Mark`.
     """
 
     sizes: tuple[int, ...]
@@ -76,8 +77,8 @@ class TokenLayout:
             for p in content["positions"]
         )
         marks = (
-            Mark(relation, column, slot, token, tuple(others), bins_from)
-            for relation, column, slot, token, others, bins_from in content.get("marks", ())
+            Mark(relation, column, slot, token, tuple(others), tuple(rough))
+            for relation, column, slot, token, others, rough in content.get("marks", ())
         )
         return cls(
             tuple(content["sizes"]),

@@ -1,10 +1,11 @@
 """Tokens that say "this number is what a relation makes of the others".
 
-A number of many values is a coarse bin and a place inside of it; where a relation holds in some of
-the rows, the place may also be a mark, one a relation that the column is in. A network learns when
-to draw it as it learns any other token, the share with which a relation holds is therefore its own,
-and what the number is then is arithmetic (see `arithmetic`). A mark can be drawn only where the
-other columns are known, so that any of a relation's columns may be the one that follows.
+A number of many values is a coarse bin and a place inside of it. Where a relation holds in some of
+the rows, it may instead be a mark, one a relation that the column is in, and roughly where in the
+column it is, which is what other columns are drawn by. A network learns when to draw a mark as it
+learns any other token, so that the share with which a relation holds is its own; what the number
+is then is arithmetic (see `arithmetic`). A mark can be drawn only where the other columns are
+known, so that any of a relation's columns may be the one that follows.
 
 The rows that a network learns from are tokens without marks and, behind them, a flag a relation:
 where a mark stands follows from which columns are known, which training changes with every batch.
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_tables.codecs.binned_codec import COARSE, FINE, BinnedCodec
+from cascade_tables.codecs.binned_codec import FINE, BinnedCodec
 from cascade_tables.codecs.column_codec import ColumnCodec
 from cascade_tables.codecs.layout import Mark
 from cascade_tables.errors import SchemaError
@@ -71,11 +72,12 @@ def marks_of(schema: Schema, codecs: Sequence[ColumnCodec]) -> tuple[Mark, ...]:
     places = {name: place for place, name in enumerate(schema.names)}
     marks, begin = [], 0
     for column, codec in enumerate(codecs):
-        for at, number in enumerate(codec.marks if isinstance(codec, BinnedCodec) else ()):
-            formula = schema.relations[number].formula
-            others = sorted(places[name] for name in formula.columns if places[name] != column)
-            bins_from = codec.sizes[0] - COARSE
-            marks.append(Mark(number, column, begin + 1, FINE + at, tuple(others), bins_from))
+        if isinstance(codec, BinnedCodec) and codec.marks:
+            rough = tuple(FINE + part for part in codec.rough_parts)
+            for token, number in enumerate(codec.marks, codec.marks_from):
+                formula = schema.relations[number].formula
+                others = sorted(places[name] for name in formula.columns if places[name] != column)
+                marks.append(Mark(number, column, begin, token, tuple(others), rough))
         begin += len(codec.sizes)
     return tuple(marks)
 

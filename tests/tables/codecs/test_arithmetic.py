@@ -17,7 +17,7 @@ from cascade_tables import (
     SchemaError,
     measure_formula,
 )
-from cascade_tables.codecs.binned_codec import FINE
+from cascade_tables.codecs.binned_codec import FINE, ROUGH, BinnedCodec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -186,11 +186,14 @@ class TestWhatAlwaysHolds:
 
 class TestMarks:
     def test_where_they_are(self) -> None:
-        """In each binned column of a relation that holds in some rows, behind the places inside."""
+        """In each binned column of a relation that holds in some rows, behind the bins."""
         marks = [m for m in ledgers.codec().layout.marks if m.relation == number_of(PAID)]
         assert {mark.column for mark in marks} == {column("total"), column("paid")}
         for mark in marks:
-            assert FINE <= mark.token < ledgers.codec().layout.sizes[mark.slot]
+            codec = ledgers.codec().columns[mark.column]
+            assert isinstance(codec, BinnedCodec)
+            assert codec.marks_from <= mark.token < codec.sizes[0]
+            assert ledgers.codec().layout.role[mark.slot] == "coarse"
             assert {mark.column, *mark.others} == {column("total"), column("paid")}
 
     def test_none_of_what_always_holds(self) -> None:
@@ -205,7 +208,6 @@ class TestMarks:
             if (m.relation, m.column) == (number_of(PAID), column("paid"))
         )
         tokens = with_given(drawn_tokens(1, 14), values)
-        tokens[0, mark.slot - 1] = mark.bins_from + 3
         tokens[0, mark.slot] = mark.token
         one = codec.decode_row(tokens[0].tolist(), np.random.default_rng(0), ["paid"], values)
         assert one["paid"] == 10.3
@@ -220,12 +222,11 @@ class TestMarks:
             if (m.relation, m.column) == (number_of(PAID), column("total"))
         )
         tokens = with_given(drawn_tokens(1, 15), values)
-        tokens[0, mark.slot - 1] = mark.bins_from
         tokens[0, mark.slot] = mark.token
         one = codec.decode_row(tokens[0].tolist(), np.random.default_rng(0), ["total"], values)
         assert one["total"] == 10.3
 
-    def test_a_mark_beyond_the_bounds_is_a_place_in_its_bin(self) -> None:
+    def test_a_mark_beyond_the_bounds_is_a_place_in_its_part_of_the_column(self) -> None:
         codec, values = ledgers.codec(), {"total": [1e7]}
         (mark,) = (
             m
@@ -233,18 +234,46 @@ class TestMarks:
             if (m.relation, m.column) == (number_of(PAID), column("paid"))
         )
         tokens = with_given(drawn_tokens(1, 16), values)
-        tokens[0, mark.slot - 1] = mark.bins_from + 3
-        tokens[0, mark.slot] = mark.token
-        one = codec.decode_row(tokens[0].tolist(), np.random.default_rng(0), ["paid"], values)
-        edges = codec.columns[column("paid")].edges  # type: ignore[attr-defined]
-        assert edges[3 * FINE] <= one["paid"] <= edges[4 * FINE]
+        tokens[0, mark.slot : mark.slot + 2] = mark.token, FINE + 3
+        rng = np.random.default_rng(0)
+        found = [codec.decode_row(tokens[0].tolist(), rng, ["paid"], values) for _ in range(200)]
+        own = codec.columns[column("paid")]
+        assert isinstance(own, BinnedCodec)
+        part = len(own.edges) // ROUGH
+        low, high = own.edges[3 * part], own.edges[4 * part]
+        numbers = np.array([row["paid"] for row in found])
+        assert ((numbers >= low) & (numbers <= high)).all()
+        assert np.ptp(numbers) > 0.8 * (high - low)
+
+    def test_a_sum_that_one_column_cannot_have_another_has(self) -> None:
+        """`reserve = paid - injury` would be negative; what was paid is what is drawn anew."""
+        codec, values = ledgers.codec(), {"injury": [899.0]}
+        number = number_of("reserve = paid - injury")
+        (mark,) = (
+            m for m in codec.layout.marks if (m.relation, m.column) == (number, column("reserve"))
+        )
+        tokens = with_given(drawn_tokens(1, 17), values)
+        paid = codec.layout.column.index(column("paid"))
+        own = codec.columns[column("paid")]
+        assert isinstance(own, BinnedCodec)
+        tokens[0, paid] = own.bins_from
+        tokens[0, mark.slot : mark.slot + 2] = mark.token, FINE
+        names = ["paid", "reserve"]
+        one = codec.decode_row(tokens[0].tolist(), np.random.default_rng(0), names, values)
+        assert one["reserve"] >= 0
+        assert round(one["paid"] - one["reserve"], 2) == 899.0
 
     def test_given_rows_have_the_mark_of_the_last_column(self) -> None:
         codec = ledgers.codec()
         numbers = {"total": [10.3, 10.3, 10.3], "paid": [10.3, 10.4, ABSENT]}
         tokens = codec.encode_partial(numbers, 3).tokens
-        slot = next(m.slot for m in codec.layout.marks if m.column == column("paid"))
-        assert (tokens[:, slot] >= FINE).tolist() == [True, False, False]
+        (mark,) = (
+            m
+            for m in codec.layout.marks
+            if (m.relation, m.column) == (number_of(PAID), column("paid"))
+        )
+        assert (tokens[:, mark.slot] == mark.token).tolist() == [True, False, False]
+        assert FINE <= tokens[0, mark.slot + 1] < FINE + ROUGH
 
     @settings(max_examples=40)
     @given(seed=st.integers(0, 2**32 - 1), share=st.floats(0, 1))
