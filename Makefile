@@ -36,8 +36,13 @@ $(VENV)/.dev: $(MADE_FROM) | $(BIN)/python
 demo: $(VENV)/.serve ## Start a server and ask it for rows, real time and offline
 	@$(BIN)/python -m examples.demo
 
+# Tests run in as many processes as there are cores, four at most; WORKERS may be given: make test
+# WORKERS=1. Hundreds of processes are started meanwhile: what is compiled is kept, whatever the
+# environment says.
+WORKERS ?= logical
 test: $(VENV)/.dev ## Run every test
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest \
+	  --numprocesses $(WORKERS) --maxprocesses 4 --dist worksteal
 
 check: $(VENV)/.dev proto-check ## Lint, types, imports between rooms, and generated code up to date
 	@$(BIN)/ruff check .

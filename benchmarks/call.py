@@ -31,7 +31,7 @@ import grpc
 import numpy as np
 import psutil
 from cascade_loadtest.errors import LoadFailed
-from cascade_loadtest.h2load import IN_FLIGHT, load, warm
+from cascade_loadtest.h2load import IN_FLIGHT, WARM_CALLS, load, warm
 from cascade_loadtest.requests import LATE, SYNTHESIZE, late_features
 from cascade_loadtest.servers import DEFAULT, Served, default_server, serving
 from cascade_proto import inference_pb2 as oip
@@ -69,9 +69,9 @@ class Turn:
     method: str
     message: bytes
 
-    def warm(self) -> None:
-        """Before anything is measured."""
-        warm(self.server.target, self.method, self.message)
+    def warm(self, calls: int) -> None:
+        """Before so many calls are measured."""
+        warm(self.server.target, self.method, self.message, min(calls, WARM_CALLS))
 
     def p50(self, calls: int) -> float:
         """Microseconds of a call, one at a time, median."""
@@ -116,7 +116,7 @@ def triton_counted(target: str) -> dict[str, tuple[int, float]]:
     return {name: (each.count, each.ns / 1e9) for name, each in found.items()}
 
 
-def parts(repository: Path, table: str, message: bytes) -> dict[str, float]:
+def parts(repository: Path, table: str, message: bytes, calls: int) -> dict[str, float]:
     """Medians, µs, of what a call of one row does in the server, warm and in this process."""
     config = ServerConfig(repository=repository, pool_bytes=0, cache_bytes=0)
     sla = Sla(config)
@@ -125,7 +125,7 @@ def parts(repository: Path, table: str, message: bytes) -> dict[str, float]:
     runtime = loaded.find(table)
     noise = np.empty((1, runtime.student_noise), np.float32)
     found: dict[str, list[float]] = {part: [] for part in PARTS}
-    for _ in range(PART_CALLS):
+    for _ in range(calls):
         marks = [time.perf_counter()]
         mark = partial(_mark, marks)
         asked = pb.SynthesizeRequest.FromString(message)
@@ -186,7 +186,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
                 if not message:
                     message, answer_bytes = late_features(server.target, options.table)
                 ours = Turn(server, SYNTHESIZE, message)
-                ours.warm()
+                ours.warm(options.calls)
                 before = counted(server.target, options.table)
                 rounds.keep(cascade_p50=ours.p50(options.calls))
                 after = counted(server.target, options.table)
@@ -196,20 +196,21 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
                 rounds.keep(cascade_cpu_ms=ours.cpu_ms(options.calls))
             with serving(echo.command(answer_bytes, "--own")) as server:
                 bare = Turn(server, SYNTHESIZE, message)
-                bare.warm()
+                bare.warm(options.calls)
                 rounds.keep(bare_p50=bare.p50(options.calls))
                 rounds.keep(bare_cpu_ms=bare.cpu_ms(options.calls))
             with triton(Path(folder)) as peer:
                 server = Served(peer.target, peer.pid)
                 theirs = Turn(server, triton_messages.MODEL_INFER, tokens)
-                theirs.warm()
+                theirs.warm(options.calls)
                 seen = triton_counted(peer.target)
                 rounds.keep(triton_p50=theirs.p50(options.calls))
                 for part, (count, seconds) in triton_counted(peer.target).items():
                     calls = count - seen[part][0]
                     rounds.keep(**{f"triton_{part}": 1e6 * (seconds - seen[part][1]) / calls})
                 rounds.keep(triton_cpu_ms=theirs.cpu_ms(options.calls))
-    warm_parts = parts(options.repository, options.table, message)
+    part_calls = min(options.calls, PART_CALLS)
+    warm_parts = parts(options.repository, options.table, message, part_calls)
     warm_keys = {f"warm_{key}": value for key, value in warm_parts.items()}
     return {"table": options.table, "server": DEFAULT, **rounds.medians(), **warm_keys}
 

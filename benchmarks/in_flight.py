@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import uvloop
 from cascade_loadtest.errors import LoadFailed
-from cascade_loadtest.h2load import IN_FLIGHT, load
+from cascade_loadtest.h2load import IN_FLIGHT, WARM_CALLS, load
 from cascade_loadtest.open_loop import End, offer, poisson
 from cascade_loadtest.requests import SYNTHESIZE, late_features
 from cascade_loadtest.servers import DEFAULT, default_server, serving
@@ -85,7 +85,9 @@ def main() -> None:
     parser.add_argument("--table", default="credit")
     parser.add_argument("--repository", type=Path, default=ROOT / "model_repository")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each load")
+    parser.add_argument("--calls", type=int, default=6000, help="that show the capacity")
     options = parser.parse_args()
+    calls: int = options.calls
     figures: dict[str, Any] = {"table": options.table, "server": DEFAULT}
     try:
         # A server each: what one load cost the error budget would decide the tiers of the next.
@@ -96,8 +98,8 @@ def main() -> None:
                 target = server.target
                 fast, _ = late_features(target, options.table)
                 if kind == "fast":
-                    load(target, SYNTHESIZE, fast, 2000, IN_FLIGHT)
-                    capacity = float(load(target, SYNTHESIZE, fast, 6000, IN_FLIGHT).calls_per_s)
+                    load(target, SYNTHESIZE, fast, min(calls, WARM_CALLS), IN_FLIGHT)
+                    capacity = float(load(target, SYNTHESIZE, fast, calls, IN_FLIGHT).calls_per_s)
                     figures["capacity_per_s"] = round(capacity, 1)
                 asked = pb.SynthesizeRequest.FromString(fast)
                 asked.fidelity = pb.FIDELITY_AUTO

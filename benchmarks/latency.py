@@ -22,7 +22,7 @@ from pathlib import Path
 
 import grpc
 from cascade_loadtest.errors import LoadFailed
-from cascade_loadtest.h2load import IN_FLIGHT, load, warm
+from cascade_loadtest.h2load import IN_FLIGHT, WARM_CALLS, load, warm
 from cascade_loadtest.requests import SYNTHESIZE, late_features
 from cascade_loadtest.servers import DEFAULT, default_server, serving
 from cascade_proto import synthesis_pb2 as pb
@@ -73,15 +73,16 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=4000)
     options = parser.parse_args()
     rounds, message, answer_bytes = Rounds(), b"", 0
+    warm_calls = min(options.calls, WARM_CALLS)
     try:
         for _ in range(options.rounds):
             with serving(default_server(options.repository)) as ours:
                 if not message:
                     message, answer_bytes = late_features(ours.target, options.table)
-                warm(ours.target, SYNTHESIZE, message)
+                warm(ours.target, SYNTHESIZE, message, warm_calls)
                 rounds.keep(**asked("cascade", ours.target, message, options.calls))
             with serving(echo.command(answer_bytes)) as peer:
-                warm(peer.target, SYNTHESIZE, message)
+                warm(peer.target, SYNTHESIZE, message, warm_calls)
                 rounds.keep(**asked("echo", peer.target, message, options.calls))
     except LoadFailed as exc:
         sys.exit(f"error: {exc}")

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import grpc
 from cascade_loadtest.errors import LoadFailed
-from cascade_loadtest.h2load import IN_FLIGHT, load, warm
+from cascade_loadtest.h2load import IN_FLIGHT, WARM_CALLS, load, warm
 from cascade_loadtest.requests import SYNTHESIZE, late_features
 from cascade_loadtest.servers import DEFAULT, default_server, serving
 from cascade_proto import synthesis_pb2 as pb
@@ -118,7 +118,7 @@ def main() -> None:
                     target = server.target
                     if not message:
                         message, _ = late_features(target, options.table)
-                    warm(target, SYNTHESIZE, message)
+                    warm(target, SYNTHESIZE, message, min(options.calls, WARM_CALLS))
                     if flooded:
                         found = beside_flood(target, options.table, message, options.calls)
                         rounds.keep(**{f"{flooded}_{key}": value for key, value in found.items()})

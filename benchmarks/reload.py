@@ -46,6 +46,8 @@ from benchmarks.tables import ROOT
 
 VERSIONS = {"credit": 1, "adult": 1}
 DEADLINE = 1.0
+# Seconds in which callers are told to go elsewhere, once another generation has taken over.
+MOVE_SECONDS = 60.0
 console = Console(stderr=True, highlight=False)
 
 
@@ -124,6 +126,18 @@ class Steady:
             await asyncio.sleep(min(0.0005 if making else 0.002, max(0.0, pause)))
         for each in slots:
             each.close()
+
+    async def moved(self, times: int) -> None:
+        """Wait until connections have been made anew so many times.
+
+        Raises:
+            LoadFailed: they are not.
+        """
+        end = time.monotonic() + MOVE_SECONDS
+        while self.reconnected < times:
+            if time.monotonic() > end:
+                raise LoadFailed(f"{self.reconnected} connections were made anew, not {times}")
+            await asyncio.sleep(0.01)
 
     async def _connect(self) -> Standing:
         host, _, port = self.target.rpartition(":")
@@ -215,6 +229,7 @@ async def measure(folder: Path, options: argparse.Namespace) -> dict[str, object
         await asyncio.sleep(options.warm_seconds)
         before = server.memory()
         pairs = await stretches(steady, server, options)
+        await steady.moved(len(server.seconds) * options.connections)
         await asyncio.sleep(options.warm_seconds)
         after = server.memory()
         over.set()

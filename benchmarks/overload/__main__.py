@@ -67,7 +67,6 @@ from benchmarks.tables import ROOT
 
 # In which a flood's first rows are to come; a server that refuses it is no subject.
 FLOOD_SECONDS = 60.0
-CAPACITY_CALLS = 6000
 # Of calls for many draws there are fewer by this: each takes some ten times as long.
 HEAVY = 10
 console = Console(stderr=True, highlight=False)
@@ -133,7 +132,7 @@ class Run:
             with serving(self._serve) as server:
                 asked = Asked(server.target, self._options.table, draws)
                 self._warm(server.target, asked)
-                calls = CAPACITY_CALLS // (HEAVY if draws > 1 else 1)
+                calls = max(IN_FLIGHT, self._options.calls // (HEAVY if draws > 1 else 1))
                 found = load(server.target, SYNTHESIZE, asked.fast, calls, IN_FLIGHT)
             console.print(f"capacity: {found.calls_per_s:,.0f} calls/s of {draws} draws")
             self._asked[draws] = asked, found.calls_per_s
@@ -161,7 +160,8 @@ class Run:
 
     def _warm(self, target: str, asked: Asked) -> None:
         """Before a server is asked in earnest."""
-        calls = WARM_CALLS // (HEAVY if asked.draws > 1 else 1)
+        calls = min(self._options.calls, WARM_CALLS) // (HEAVY if asked.draws > 1 else 1)
+        calls = max(IN_FLIGHT, calls)
         warm(target, SYNTHESIZE, asked.fast, calls)
 
     def _stretch(self, part: Part, asked: Asked, due: NDArray[np.float64]) -> Stretch:
@@ -285,6 +285,7 @@ def main() -> None:
     parser.add_argument("--loads", type=numbers, help="some of the loads, with commas between")
     parser.add_argument("--seconds", type=float, default=2.0, help="of a stretch of one load")
     parser.add_argument("--rounds", type=int, default=3, help="of a stretch of each load")
+    parser.add_argument("--calls", type=int, default=6000, help="that show the capacity")
     parser.add_argument("--deadline-ms", type=float, default=100.0)
     parser.add_argument(
         "--objective-ms", type=float, default=50.0, help="of the real-time p99; the server's own"

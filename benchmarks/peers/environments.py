@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import subprocess
@@ -30,13 +31,17 @@ def environment(*packages: str) -> Path:
     python = f"python{sys.version_info.major}.{sys.version_info.minor}"
     digest = hashlib.sha256(" ".join((python, *packages)).encode()).hexdigest()[:12]
     folder = cache / f"{packages[0].partition('[')[0].partition('=')[0]}-{python}-{digest}"
-    if (folder / "done").exists():
+    cache.mkdir(parents=True, exist_ok=True)
+    # Processes that want the same one: the first makes it, and the others wait.
+    with (cache / f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (folder / "done").exists():
+            return folder
+        print(f"making an environment with {packages[0]} in {folder}", file=sys.stderr)
+        venv.create(folder, clear=True, with_pip=True)
+        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", *packages]
+        done = subprocess.run(pip, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise NotInstalled(f"{packages[0]} cannot be installed: {done.stderr.strip()[-500:]}")
+        (folder / "done").touch()
         return folder
-    print(f"making an environment with {packages[0]} in {folder}", file=sys.stderr)
-    venv.create(folder, clear=True, with_pip=True)
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", *packages]
-    done = subprocess.run(pip, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise NotInstalled(f"{packages[0]} cannot be installed: {done.stderr.strip()[-500:]}")
-    (folder / "done").touch()
-    return folder

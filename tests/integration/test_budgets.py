@@ -49,8 +49,8 @@ def test_every_call_is_in_what_any_worker_says_at_once(two: Served) -> None:
             seen[stub.Synthesize.with_call(ask(), timeout=SOON)[1].code()] += 1
         calls = [stub.Synthesize.future(ask()) for _ in range(CALLS) for stub in stubs]
         seen.update(call.code() for call in calls)
-        calls = [stub.Synthesize.future(hopeless) for stub in stubs]
-        late = Counter(call.code() for call in calls)
+        # One at a time: a server that was slow to answer the burst would refuse some of many.
+        late = Counter(stub.Synthesize.future(hopeless).code() for stub in stubs)
     assert set(seen) <= {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
     assert late == {grpc.StatusCode.DEADLINE_EXCEEDED: CONNECTIONS}
     for level in levels(two.target):

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -30,37 +27,28 @@ from cascade_client import (
 from cascade_client.commands.ask import ask
 from click.testing import CliRunner
 
+from tests.integration.serving import SOON, serve
 from tests.releases import TABLE, make_release
-
-CASCADE = (sys.executable, "-c", "from cascade_cli.program import main; main()")
 
 
 @pytest.fixture(scope="module")
-def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
-    """A server on a free port, and where it listens."""
-    repository: Path = tmp_path_factory.mktemp("model_repository")
-    make_release(repository)
-    with subprocess.Popen(
-        [*CASCADE, "serve", "--repository", str(repository), "--port", "0"],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as server:
-        assert server.stdout is not None
-        said = []
-        for line in server.stdout:
-            said.append(line)
-            if found := re.search(r"serving on (\S+:\d+)", line):
-                break
-        else:
-            pytest.fail(f"the server ended: {''.join(said)}")
-        yield server, found[1]
-        server.terminate()
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("model_repository")
+    make_release(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def target(repository: Path) -> Iterator[str]:
+    """Where a server listens that nobody stops."""
+    with serve("--repository", str(repository)) as served:
+        yield served.target
 
 
 @pytest.fixture
-def client(process: tuple[Any, str]) -> Iterator[Client]:
-    with Client(process[1], timeout=20.0) as client:
-        client.wait_ready()
+def client(target: str) -> Iterator[Client]:
+    with Client(target, timeout=SOON) as client:
+        client.wait_ready(SOON)
         yield client
 
 
@@ -142,8 +130,8 @@ class TestSessions:
         with client.session() as session, ThreadPoolExecutor(16) as threads:
             assert all(threads.map(ask, [1 + at % 8 for at in range(400)]))
 
-    async def test_asyncio(self, process: tuple[Any, str]) -> None:
-        async with AsyncClient(process[1], timeout=20.0) as client, client.session() as session:
+    async def test_asyncio(self, target: str) -> None:
+        async with AsyncClient(target, timeout=SOON) as client, client.session() as session:
             asked = [session.synthesize(TABLE, {"items": 1 + at % 8}) for at in range(200)]
             found = await asyncio.gather(*asked)
         assert [each.data["items"] for each in found] == [1 + at % 8 for at in range(200)]
@@ -161,8 +149,8 @@ class TestBulk:
         assert set(answer.data["channel"]) == {"web"}
         assert reports[-1] == (1500, 1500)
 
-    async def test_asyncio(self, process: tuple[Any, str]) -> None:
-        async with AsyncClient(process[1], timeout=20.0) as client:
+    async def test_asyncio(self, target: str) -> None:
+        async with AsyncClient(target, timeout=SOON) as client:
             await client.wait_ready()
             answer = await client.synthesize(TABLE, {"items": 3})
             assert answer.data["items"] == 3
@@ -260,8 +248,8 @@ class TestRefusals:
 class TestCommandLine:
     """`cascade ask`."""
 
-    def test_asks(self, process: tuple[Any, str]) -> None:
-        options = ["--given", "items=3", "--draws", "5", "--target", process[1]]
+    def test_asks(self, target: str) -> None:
+        options = ["--given", "items=3", "--draws", "5", "--target", target]
         result = CliRunner().invoke(ask, [TABLE, *options, "--json"])
         assert result.exit_code == 0, result.output
         assert [row["items"] for row in json.loads(result.stdout)["rows"]] == [3] * 5
@@ -272,17 +260,17 @@ class TestCommandLine:
         assert "student, 1 step:" in shown.output
 
 
-class TestTheEnd:
-    """Runs last: the server is told to stop."""
-
-    def test_a_drained_server_is_unavailable(self, process: tuple[Any, str]) -> None:
-        server, target = process
-        with Client(target, timeout=20.0) as client, client.session() as session:
+def test_a_drained_server_is_unavailable(repository: Path) -> None:
+    with (
+        serve("--repository", str(repository)) as served,
+        Client(served.target, timeout=SOON) as client,
+        client.session() as session,
+    ):
+        client.synthesize(TABLE, {})
+        session.synthesize(TABLE, {})
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.wait(SOON) == 0
+        with pytest.raises(Unavailable, match=served.target):
             client.synthesize(TABLE, {})
+        with pytest.raises(Unavailable, match=served.target):
             session.synthesize(TABLE, {})
-            server.send_signal(signal.SIGTERM)
-            assert server.wait(30) == 0
-            with pytest.raises(Unavailable, match=target):
-                client.synthesize(TABLE, {})
-            with pytest.raises(Unavailable, match=target):
-                session.synthesize(TABLE, {})

@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[2]
 def client() -> Iterator[Client]:
     with (
         serving(default_server(ROOT / "model_repository")) as server,
-        Client(server.target, timeout=60) as client,
+        # Of thousands of rows a server on a busy machine refuses what it expects to be late.
+        Client(server.target, timeout=3600) as client,
     ):
         client.wait_ready(60)
         yield client

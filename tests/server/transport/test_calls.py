@@ -170,9 +170,9 @@ class TestMessages:
         ("encoding", "body", "status", "details"),
         [
             ("gzip", b"not gzip", "3", "no gzip"),
-            ("gzip", gzip.compress(b"whole" * 100)[:-12], "3", "cut short"),
+            ("gzip", gzip.compress(b"whole" * 100, mtime=0)[:-12], "3", "cut short"),
             ("snappy", b"x", "12", "allowed: identity, deflate, gzip"),
-            ("gzip", gzip.compress(bytes(MOST_BYTES + 1)), "8", "once it is inflated"),
+            ("gzip", gzip.compress(bytes(MOST_BYTES + 1), mtime=0), "8", "once it is inflated"),
         ],
     )
     def test_what_cannot_be_inflated_is_refused(
