@@ -115,8 +115,7 @@ def provenance_of(runtime: Runtime, tier: Tier, steps: int, seed: int) -> dict[s
 
 
 def drawn_answer(request: CheckedRequest, drawn: Drawn) -> Answer:
-    """The answer made of what an engine has drawn; to be called once, since it goes on drawing
-    from the request's random numbers."""
+    """The answer made of what an engine has drawn."""
     scored = drawn.log_likelihood
     return Answer(
         request,
@@ -137,9 +136,9 @@ def decoded(request: CheckedRequest, tokens: Tokens) -> dict[str, Values]:
     if given:
         missing = tuple(name for name in missing if name not in given or _has_absent(given[name]))
     # One row, what a payment waits for, needs no arrays.
-    alone = request.total == 1
-    cells = codec.decode_row(tokens[0].tolist(), request.rng, missing) if alone else {}
-    drawn = {} if alone else codec.decode_columns(tokens, request.rng, missing)
+    alone, inside = request.total == 1, request.inside_bins()
+    cells = codec.decode_row(tokens[0].tolist(), inside, missing) if alone else {}
+    drawn = {} if alone else codec.decode_columns(tokens, inside, missing)
     out: dict[str, Values] = {}
     for name in request.names:
         if name in cells:

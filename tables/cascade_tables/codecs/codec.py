@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,10 @@ from cascade_tables.errors import DataError, SchemaError
 from cascade_tables.frame import ColumnData, Frame
 from cascade_tables.infer import MAX_EXACT
 from cascade_tables.schema import Column, Kind, Schema
+
+# Where inside of its bin each number is: gives uniform numbers [b, n] for b binned columns, by
+# their places in the schema; asked once at most.
+Inside: TypeAlias = Callable[[Sequence[int]], NDArray[np.float64]]
 
 # Types of values that need no conversion, by kind; numbers have Python's two.
 PLAIN = {Kind.CATEGORICAL: frozenset((str,)), Kind.BOOLEAN: frozenset((bool,))}
@@ -302,19 +306,26 @@ class Codec:
         return Frame(self.decode_columns(tokens, rng, self.schema.names))
 
     def decode_columns(
-        self, tokens: Tokens, rng: np.random.Generator, names: Sequence[str]
+        self, tokens: Tokens, rng: np.random.Generator | Inside, names: Sequence[str]
     ) -> dict[str, ColumnData]:
         """Only these columns of the rows, in this order.
+
+        Args:
+            tokens: int32 [n, T].
+            rng: says where inside of its bin each number is: one column after another, or as it
+                likes.
+            names: columns.
 
         Raises:
             UnknownColumn: the schema has no such column.
         """
         places = [self._places[name] for name in names]
         binned = [place.column for place in places if place.codec.listed is None]
+        inside = _inside(rng, len(tokens))
         found: Iterator[tuple[NDArray[Any], NDArray[np.bool_]]] = iter(())
         together = len(binned) > 1
         if together:
-            found = self._decode_binned(tokens, binned, rng)
+            found = zip(*self._bins.decode(tokens, binned, inside(binned)), strict=True)
         out = {}
         for name, place in zip(names, places, strict=True):
             column = place.codec.column
@@ -324,20 +335,11 @@ class Codec:
                 values, null = next(found)
                 out[name] = ColumnData(typed(column.kind, values), null, column.dtype)
             else:
-                out[name] = place.codec.decode(tokens[:, place.slots], rng.random(len(tokens)))
+                out[name] = place.codec.decode(tokens[:, place.slots], inside(binned)[0])
         return out
 
-    def _decode_binned(
-        self, tokens: Tokens, columns: Sequence[int], rng: np.random.Generator
-    ) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]:
-        """Numbers of some binned columns, by places in the schema, and where they are NULL."""
-        # As many numbers, in the same order, as if one column were decoded after another.
-        uniform = rng.random((len(columns), len(tokens)))
-        values, null = self._bins.decode(tokens, columns, uniform)
-        return zip(values, null, strict=True)
-
     def decode_row(
-        self, row: Sequence[int], rng: np.random.Generator, names: Sequence[str]
+        self, row: Sequence[int], rng: np.random.Generator | Inside, names: Sequence[str]
     ) -> dict[str, Any]:
         """`decode_columns` of one row, in Python's own values: None for NULL, microseconds since
         1970-01-01 UTC for date-times. What a payment waits for: it takes a tenth of the time.
@@ -351,8 +353,8 @@ class Codec:
             UnknownColumn: the schema has no such column.
         """
         places = [self._places[name] for name in names]
-        binned = sum(place.codec.listed is None for place in places)
-        uniform = iter(rng.random(binned).tolist() if binned else ())
+        binned = [place.column for place in places if place.codec.listed is None]
+        uniform = iter(_inside(rng, 1)(binned)[:, 0].tolist() if binned else ())
         out = {}
         for name, (_, slots, codec, _, _, _) in zip(names, places, strict=True):
             begin = slots.start
@@ -392,6 +394,12 @@ class Codec:
             raise
         except (KeyError, TypeError, ValueError) as exc:
             raise SchemaError(f"this is not a codec: {exc!r}") from exc
+
+
+def _inside(rng: np.random.Generator | Inside, rows: int) -> Inside:
+    if not isinstance(rng, np.random.Generator):
+        return rng
+    return lambda columns: rng.random((len(columns), rows))
 
 
 def fit_column(column: Column, data: ColumnData) -> ColumnCodec:
