@@ -473,7 +473,7 @@ class SynthesizeRequest(_message.Message):
     first_row: _builtins.int
     """Rows of the caller's that come before these, where the request is a part of more than one may
     ask for: with `seed` each row is drawn as it would be were all of them in one request. Below
-    2^32.
+    2^32. Errors name rows of all of them; OutsideValue.row is of the request.
     """
     @_builtins.property
     def rows(self) -> Global___Rows: ...
@@ -1245,7 +1245,14 @@ class DescribeTableResponse(_message.Message):
     COLUMNS_FIELD_NUMBER: _builtins.int
     DROPPED_FIELD_NUMBER: _builtins.int
     RELEASES_FIELD_NUMBER: _builtins.int
+    MAX_ROWS_FIELD_NUMBER: _builtins.int
+    MAX_MESSAGE_BYTES_FIELD_NUMBER: _builtins.int
     table: _builtins.str
+    max_rows: _builtins.int
+    """What one `Synthesize` may ask for: rows x draws, and bytes of its message. 0: an older server,
+    which does not say.
+    """
+    max_message_bytes: _builtins.int
     @_builtins.property
     def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___ColumnDescription]: ...
     @_builtins.property
@@ -1259,10 +1266,12 @@ class DescribeTableResponse(_message.Message):
         columns: _abc.Iterable[Global___ColumnDescription] | None = ...,
         dropped: _abc.Iterable[Global___DroppedColumn] | None = ...,
         releases: _abc.Iterable[Global___ReleaseDescription] | None = ...,
+        max_rows: _builtins.int = ...,
+        max_message_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "dropped", b"dropped", "releases", b"releases", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "dropped", b"dropped", "max_message_bytes", b"max_message_bytes", "max_rows", b"max_rows", "releases", b"releases", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

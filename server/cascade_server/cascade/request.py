@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from cascade_tables import Encoded
+from cascade_tables import Encoded, ValueNotAllowed
 from numpy.typing import NDArray
 
 from cascade_server.deadline import Work
@@ -135,7 +135,12 @@ def check(
         )
     codec, seed = runtime.release.codec, request.seed
     names = wire.check_names(codec.schema, request.names)
-    encoded = codec.encode_partial(request.given, rows, request.strict)
+    try:
+        encoded = codec.encode_partial(request.given, rows, request.strict)
+    except ValueNotAllowed as exc:
+        if not request.first_row:
+            raise
+        raise exc.behind(request.first_row) from exc
     return CheckedRequest(
         runtime=runtime,
         work=work,
