@@ -198,7 +198,8 @@ class Arrow:
             known = column.filter(column.is_valid())
             # A nanosecond time becomes a pandas Timestamp where pandas is there; microseconds not.
             if str(known.type).startswith("timestamp[ns"):
-                known = known.cast(str(known.type).replace("ns", "us", 1), safe=False)
+                pa = _arrow("")
+                known = known.cast(pa.timestamp("us", known.type.tz), safe=False)
             values = [value for value in known.to_pylist() if value == value]  # without NaN
             columns.append(with_holes(name, values, empty))
         return tuple(columns)
