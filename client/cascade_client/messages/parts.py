@@ -117,9 +117,10 @@ class Parts:
         Raises:
             InvalidRequest: a value has no place in a table, or an argument is wrong.
         """
-        given = self._held.read(*part)
+        given, one_row = self._held.read(*part), part.end - part.begin == 1
         request = self._request(given, part, timeout)
-        if request.ByteSize() <= self.schema.max_message_bytes or given.count == 1:
+        # Those on their way at once go in one message, if they go over a session.
+        if request.ByteSize() <= self.schema.max_message_bytes // (IN_FLIGHT + 1) or one_row:
             yield request
             return
         middle = (part.begin + part.end) // 2
