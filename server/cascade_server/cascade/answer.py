@@ -134,7 +134,7 @@ def decoded(request: CheckedRequest, tokens: Tokens) -> dict[str, Values]:
     codec, given, draws = request.runtime.release.codec, request.given, request.draws
     missing = request.names
     if given:
-        missing = tuple(name for name in missing if name not in given or _has_absent(given[name]))
+        missing = tuple(name for name in missing if name not in given or ABSENT in given[name])
     # One row, what a payment waits for, needs no arrays.
     alone, inside = request.total == 1, request.inside_bins()
     cells = codec.decode_row(tokens[0].tolist(), inside, missing) if alone else {}
@@ -152,7 +152,3 @@ def decoded(request: CheckedRequest, tokens: Tokens) -> dict[str, Values]:
         else:
             out[name] = data
     return out
-
-
-def _has_absent(values: Sequence[object]) -> bool:
-    return any(value is ABSENT for value in values)
