@@ -46,7 +46,6 @@ from cascade_server.cascade.request import check
 from cascade_server.config import ServerConfig
 from cascade_server.counts.sla import Sla
 from cascade_server.deadline import Work
-from cascade_server.engines.noise import recycle
 from cascade_server.objectives.report import OK
 from cascade_server.terms import Tier
 from cascade_server.wire.synthesis_request import heading_of, read_request
@@ -135,7 +134,7 @@ def parts(repository: Path, table: str, message: bytes, calls: int) -> dict[str,
         mark()
         route = dispatcher.route(request)
         mark()
-        request.rng.random(dtype=np.float32, out=noise)
+        request.fill_student_noise(noise)
         mark()
         tokens = runtime.draw_student(*request.completed(), noise)
         mark()
@@ -145,7 +144,6 @@ def parts(repository: Path, table: str, message: bytes, calls: int) -> dict[str,
         mark()
         message_of(answer).SerializeToString()
         mark()
-        recycle(request.rng)
         call = sla.call(heading.service)
         call.asks(table, heading.service, request.work.deadline, heading.rows)
         call.sends(Tier.STUDENT, 1)

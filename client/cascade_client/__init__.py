@@ -7,13 +7,14 @@
 ...     five = client.synthesize("credit", {"limit_bal": 20000, "age": 25}, draws=5, seed=1)
 ...     frame = client.generate("credit", 1000, given={"default_payment_next_month": 1}).data
 
-Rows go in as a dict, a list of dicts, a pandas DataFrame or a pyarrow Table, and come back as the
-same. A column that is absent is synthesised; one that is None, or NaN, is observed to be NULL,
-which is something to condition on, where there was NULL to learn, and synthesised elsewhere.
+Rows go in as a dict, a list of dicts, a DataFrame of pandas or polars, a pyarrow Table or
+RecordBatch, or what else gives a stream of Arrow's C interface, and come back as the same, however
+many there are. A column that is absent is synthesised; one that is None, or NaN, is observed to be
+NULL, which is something to condition on, where there was NULL to learn, and synthesised elsewhere.
 `AsyncClient` has the same methods for asyncio. Errors are the tree in `cascade_client.errors`, all
 of them `CascadeError`.
 
-Needs grpcio and NumPy; pandas and pyarrow only for rows that come or go in them.
+Needs grpcio and NumPy; pandas, polars and pyarrow only for rows that come or go in them.
 """
 
 from cascade_client.answers import (

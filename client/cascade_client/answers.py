@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
@@ -175,11 +175,58 @@ class Synthesis(Generic[T]):
         provenance: what made them.
         log_likelihood: float64 [rows of the request], ln p(observed columns) in nats; None where
             it was not asked for.
+        draws: answers for each row of the request.
     """
 
     data: T
     provenance: Provenance
     log_likelihood: NDArray[np.float64] | None = None
+    draws: int = 1
+
+    def mean_over_draws(self, scores: Any) -> NDArray[np.float64]:
+        """The mean of each row's draws of something that was made of `data`, such as a model's
+        scores: what is known of a row whose features are late is the mean over what they may be.
+
+        >>> answer = client.synthesize("credit", frame, draws=32)
+        >>> risk = answer.mean_over_draws(model.predict_proba(answer.data)[:, 1])
+
+        Args:
+            scores: numbers, [rows x draws, ...], one or more for each row of `data`.
+
+        Returns:
+            float64 [rows of the request, ...].
+
+        Raises:
+            ValueError: there are not so many of them.
+        """
+        values = np.asarray(scores, np.float64)
+        if values.ndim == 0 or len(values) % self.draws:
+            raise ValueError(
+                f"scores have shape {values.shape}; one for each row of data is needed, "
+                f"{self.draws} for each row of the request"
+            )
+        grouped = values.reshape(-1, self.draws, *values.shape[1:])
+        means: NDArray[np.float64] = grouped.mean(axis=1)
+        return means
+
+    def by_draw(self) -> T:
+        """`data` as a DataFrame of pandas whose index says the draw too, as its last level "draw":
+        ``answer.by_draw().groupby(level=0).mean(numeric_only=True)``.
+
+        Raises:
+            TypeError: `data` is no DataFrame of pandas.
+        """
+        frame: Any = self.data
+        if type(frame).__module__.partition(".")[0] != "pandas":
+            raise TypeError(f"data is a {type(frame).__name__}; a DataFrame of pandas is allowed")
+        draw = np.tile(np.arange(self.draws), len(frame) // self.draws)
+        index = frame.index.to_frame(index=False, allow_duplicates=True)
+        names = [*frame.index.names, "draw"]
+        levels = [index.iloc[:, at] for at in range(index.shape[1])]
+        import pandas as pd
+
+        out: T = frame.set_axis(pd.MultiIndex.from_arrays([*levels, draw], names=names))
+        return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,6 +348,8 @@ class TableDescription:
         columns: in the order in which rows come.
         dropped: columns of the source that were left out.
         releases: every release the server has.
+        max_rows: rows x draws that one request may ask for; larger frames go in parts.
+        max_message_bytes: of its message.
     """
 
     table: str
@@ -308,6 +357,8 @@ class TableDescription:
     columns: tuple[ColumnDescription, ...]
     dropped: tuple[DroppedColumn, ...] = ()
     releases: tuple[ReleaseDescription, ...] = ()
+    max_rows: int = 65_536
+    max_message_bytes: int = 16 * 2**20
 
     def column(self, name: str) -> ColumnDescription | None:
         """The column of that name, or None."""

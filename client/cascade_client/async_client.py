@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -19,12 +20,18 @@ from cascade_client.calls.base import (
     POLL_INTERVAL,
     STREAM_LIMITS,
     GenerateOptions,
+    SynthesizeKeywords,
     SynthesizeOptions,
 )
 from cascade_client.calls.tasks import AsyncCalls
 from cascade_client.client import Row
+from cascade_client.errors import InvalidRequest
 from cascade_client.messages import wire
-from cascade_client.messages.cells import Nulls, read
+from cascade_client.messages.cells import Nulls
+from cascade_client.messages.frames import Frame
+from cascade_client.messages.given import hold, read
+from cascade_client.messages.parts import PART_ROWS, Parts, fits
+from cascade_client.progress import Progress, checked_progress
 from cascade_client.release_control import AsyncReleases
 from cascade_client.retry import Retry
 from cascade_client.service_level import ServiceLevel
@@ -74,7 +81,7 @@ class AsyncClient(AsyncCalls):
         data: Mapping[str, Any],
         *,
         draws: Literal[1] = 1,
-        **options: Unpack[SynthesizeOptions],
+        **options: Unpack[SynthesizeKeywords],
     ) -> Synthesis[Row]: ...
     @overload
     async def synthesize(
@@ -83,7 +90,7 @@ class AsyncClient(AsyncCalls):
         data: Mapping[str, Any] | Sequence[Mapping[str, Any]],
         *,
         draws: int = 1,
-        **options: Unpack[SynthesizeOptions],
+        **options: Unpack[SynthesizeKeywords],
     ) -> Synthesis[list[Row]]: ...
     @overload
     async def synthesize(
@@ -92,12 +99,12 @@ class AsyncClient(AsyncCalls):
         data: pd.DataFrame,
         *,
         draws: int = 1,
-        **options: Unpack[SynthesizeOptions],
+        **options: Unpack[SynthesizeKeywords],
     ) -> Synthesis[pd.DataFrame]: ...
     @overload
     async def synthesize(
-        self, table: str, data: pa.Table, *, draws: int = 1, **options: Unpack[SynthesizeOptions]
-    ) -> Synthesis[pa.Table]: ...
+        self, table: str, data: Frame, *, draws: int = 1, **options: Unpack[SynthesizeKeywords]
+    ) -> Synthesis[Frame]: ...
     async def synthesize(
         self,
         table: str,
@@ -113,31 +120,46 @@ class AsyncClient(AsyncCalls):
         version: int | None = None,
         nulls: Nulls = "observed",
         timeout: float | None = None,
+        progress: Progress | bool | None = None,
     ) -> Synthesis[Any]:
         """Complete rows; see `Client.synthesize`."""
         expiry = self._expiry(timeout)
         kind = "full" if log_likelihood else fidelity
         self._synthesize_turns.check(expiry, kind)
-        given = read(data)
+        draws, report = wire.checked_draws(draws), checked_progress(progress, table)
+        held = hold(data)
+        # A frame that cannot be read is refused before anything is sent.
+        given = read(data) if held is None or held.count <= PART_ROWS else None
         schema = await self._schema(table, version, expiry)
-        request = wire.synthesize_request(
-            schema,
-            given,
-            draws=draws,
-            columns=columns,
-            seed=seed,
-            fidelity=fidelity,
-            log_likelihood=log_likelihood,
-            explain=explain,
-            strict=strict,
-            version=version,
-            nulls=nulls,
-            timeout=self._left(expiry),
-        )
-        turns, method = self._synthesize_turns, self._synthesize
-        response = await self._send(turns, method, request, expiry, kind)
-        schema = await self._schema_of(response.provenance, schema, version, expiry)
-        return wire.synthesis(response, schema, given, draws)
+        options: SynthesizeOptions = {
+            "columns": columns,
+            "seed": seed,
+            "fidelity": fidelity,
+            "log_likelihood": log_likelihood,
+            "explain": explain,
+            "strict": strict,
+            "version": version,
+            "nulls": nulls,
+        }
+        if held is None or fits(held.count, draws, schema):
+            given = read(data) if given is None else given
+            request = wire.synthesize_request(
+                schema, given, draws=draws, timeout=self._left(expiry), **options
+            )
+            if held is None or held.count == 1 or request.ByteSize() <= schema.max_message_bytes:
+                turns, method = self._synthesize_turns, self._synthesize
+                try:
+                    response = await self._send(turns, method, request, expiry, kind)
+                except InvalidRequest as exc:
+                    if held is not None:
+                        held.explained(exc, 0, held.count)
+                    raise
+                schema = await self._schema_of(response.provenance, schema, version, expiry)
+                if report is not None:
+                    report(given.count, given.count)
+                return wire.synthesis(response, schema, given, draws)
+        parts = Parts(held, schema, draws, report, options)
+        return await self._in_parts(parts, math.inf if timeout is None else expiry, fidelity)
 
     @overload
     async def generate(
@@ -146,7 +168,7 @@ class AsyncClient(AsyncCalls):
         n: int,
         *,
         kind: Literal["pandas"] = "pandas",
-        progress: Callable[[int, int], object] | None = None,
+        progress: Progress | bool | None = None,
         **options: Unpack[GenerateOptions],
     ) -> Synthesis[pd.DataFrame]: ...
     @overload
@@ -156,7 +178,7 @@ class AsyncClient(AsyncCalls):
         n: int,
         *,
         kind: Literal["rows"],
-        progress: Callable[[int, int], object] | None = None,
+        progress: Progress | bool | None = None,
         **options: Unpack[GenerateOptions],
     ) -> Synthesis[list[Row]]: ...
     @overload
@@ -166,9 +188,19 @@ class AsyncClient(AsyncCalls):
         n: int,
         *,
         kind: Literal["arrow"],
-        progress: Callable[[int, int], object] | None = None,
+        progress: Progress | bool | None = None,
         **options: Unpack[GenerateOptions],
     ) -> Synthesis[pa.Table]: ...
+    @overload
+    async def generate(
+        self,
+        table: str,
+        n: int,
+        *,
+        kind: Literal["polars"],
+        progress: Progress | bool | None = None,
+        **options: Unpack[GenerateOptions],
+    ) -> Synthesis[Any]: ...
     async def generate(
         self,
         table: str,
@@ -180,10 +212,10 @@ class AsyncClient(AsyncCalls):
         version: int | None = None,
         kind: wire.Kind = "pandas",
         timeout: float | None = None,
-        progress: Callable[[int, int], object] | None = None,
+        progress: Progress | bool | None = None,
     ) -> Synthesis[Any]:
         """Make n rows with the teacher and collect them; see `Client.generate`."""
-        collection = wire.Collection(wire.form_of(kind), progress)
+        collection = wire.Collection(wire.form_of(kind), checked_progress(progress, table))
         expiry = self._open_expiry(timeout)
         messages = self._generated(table, n, expiry, given, columns, seed, version)
         async for response, schema in messages:
@@ -207,6 +239,10 @@ class AsyncClient(AsyncCalls):
     def stream(
         self, table: str, n: int, *, kind: Literal["arrow"], **options: Unpack[GenerateOptions]
     ) -> AsyncIterator[Chunk[pa.Table]]: ...
+    @overload
+    def stream(
+        self, table: str, n: int, *, kind: Literal["polars"], **options: Unpack[GenerateOptions]
+    ) -> AsyncIterator[Chunk[Any]]: ...
     async def stream(
         self,
         table: str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,11 +19,17 @@ from cascade_client.calls.base import (
     POLL_INTERVAL,
     STREAM_LIMITS,
     GenerateOptions,
+    SynthesizeKeywords,
     SynthesizeOptions,
 )
 from cascade_client.calls.threads import BlockingCalls
+from cascade_client.errors import InvalidRequest
 from cascade_client.messages import wire
-from cascade_client.messages.cells import Nulls, read
+from cascade_client.messages.cells import Nulls
+from cascade_client.messages.frames import Frame
+from cascade_client.messages.given import hold, read
+from cascade_client.messages.parts import PART_ROWS, Parts, fits
+from cascade_client.progress import Progress, checked_progress
 from cascade_client.release_control import Releases
 from cascade_client.retry import Retry
 from cascade_client.service_level import ServiceLevel
@@ -97,7 +104,7 @@ class Client(BlockingCalls):
         data: Mapping[str, Any],
         *,
         draws: Literal[1] = 1,
-        **options: Unpack[SynthesizeOptions],
+        **options: Unpack[SynthesizeKeywords],
     ) -> Synthesis[Row]: ...
     @overload
     def synthesize(
@@ -106,7 +113,7 @@ class Client(BlockingCalls):
         data: Mapping[str, Any] | Sequence[Mapping[str, Any]],
         *,
         draws: int = 1,
-        **options: Unpack[SynthesizeOptions],
+        **options: Unpack[SynthesizeKeywords],
     ) -> Synthesis[list[Row]]: ...
     @overload
     def synthesize(
@@ -115,12 +122,12 @@ class Client(BlockingCalls):
         data: pd.DataFrame,
         *,
         draws: int = 1,
-        **options: Unpack[SynthesizeOptions],
+        **options: Unpack[SynthesizeKeywords],
     ) -> Synthesis[pd.DataFrame]: ...
     @overload
     def synthesize(
-        self, table: str, data: pa.Table, *, draws: int = 1, **options: Unpack[SynthesizeOptions]
-    ) -> Synthesis[pa.Table]: ...
+        self, table: str, data: Frame, *, draws: int = 1, **options: Unpack[SynthesizeKeywords]
+    ) -> Synthesis[Frame]: ...
     def synthesize(
         self,
         table: str,
@@ -136,15 +143,19 @@ class Client(BlockingCalls):
         version: int | None = None,
         nulls: Nulls = "observed",
         timeout: float | None = None,
+        progress: Progress | bool | None = None,
     ) -> Synthesis[Any]:
         """Complete rows: draw what is missing of each from p(missing | observed).
 
         Args:
             table: the table's name.
-            data: a dict, a list of dicts, a pandas DataFrame or a pyarrow Table; the answer's
-                `data` is of the same kind (one dict with several draws gives a list). A column, in
-                dicts a key, that is left out is absent: it is synthesised; so is `MISSING`. `nulls`
-                says what empty cells are. Date-times without a zone are UTC.
+            data: a dict, a list of dicts, a DataFrame of pandas or polars, a pyarrow Table or
+                RecordBatch, or what else gives a stream of Arrow's C interface; the answer's `data`
+                is of the same kind (one dict with several draws gives a list), with the dtypes and
+                the index that it had. A column, in dicts a key, that is left out is absent: it is
+                synthesised; so is `MISSING`. `nulls` says what empty cells are. Date-times without
+                a zone are UTC. What is more than one request may ask for goes in parts, some at a
+                time, and comes back whole.
             draws: answers a row, >= 1.
             columns: columns to return; None: all of the schema's.
             seed: equal seeds and requests give equal rows from the same tier (with "auto" that
@@ -162,36 +173,54 @@ class Client(BlockingCalls):
             nulls: what an empty cell is: None, NaN, NaT, NA or a null of Arrow. In a column that
                 had no NULL to learn it is a hole, and synthesised. In the others it is observed to
                 be NULL ("observed"), or a hole there too ("fill").
-            timeout: seconds for the call, retries included; None: the client's.
+            timeout: seconds for the call, retries and all parts included; None: the client's, or,
+                for what goes in parts, as long as it takes.
+            progress: called as ``progress(done, total)`` whenever rows arrive; True: a bar on a
+                terminal's standard error.
 
         Raises:
             InvalidRequest: names the column, the value and what is allowed.
             NotFound: no such table or version.
-            DeadlineExceeded, Overloaded, Unavailable: not now; retries are already spent.
+            DeadlineExceeded, Overloaded, Unavailable: not now; retries are already spent. Of what
+                went in parts the error names the rows of the one that failed, and none come back.
         """
         expiry = self._expiry(timeout)
         kind = "full" if log_likelihood else fidelity
         self._synthesize_turns.check(expiry, kind)
-        given = read(data)
+        draws, report = wire.checked_draws(draws), checked_progress(progress, table)
+        held = hold(data)
+        # A frame that cannot be read is refused before anything is sent.
+        given = read(data) if held is None or held.count <= PART_ROWS else None
         schema = self._schema(table, version, expiry)
-        request = wire.synthesize_request(
-            schema,
-            given,
-            draws=draws,
-            columns=columns,
-            seed=seed,
-            fidelity=fidelity,
-            log_likelihood=log_likelihood,
-            explain=explain,
-            strict=strict,
-            version=version,
-            nulls=nulls,
-            timeout=self._left(expiry),
-        )
-        turns, method = self._synthesize_turns, self._synthesize
-        response = self._send(turns, method, request, expiry, kind)
-        schema = self._schema_of(response.provenance, schema, version, expiry)
-        return wire.synthesis(response, schema, given, draws)
+        options: SynthesizeOptions = {
+            "columns": columns,
+            "seed": seed,
+            "fidelity": fidelity,
+            "log_likelihood": log_likelihood,
+            "explain": explain,
+            "strict": strict,
+            "version": version,
+            "nulls": nulls,
+        }
+        if held is None or fits(held.count, draws, schema):
+            given = read(data) if given is None else given
+            request = wire.synthesize_request(
+                schema, given, draws=draws, timeout=self._left(expiry), **options
+            )
+            if held is None or held.count == 1 or request.ByteSize() <= schema.max_message_bytes:
+                turns, method = self._synthesize_turns, self._synthesize
+                try:
+                    response = self._send(turns, method, request, expiry, kind)
+                except InvalidRequest as exc:
+                    if held is not None:
+                        held.explained(exc, 0, held.count)
+                    raise
+                schema = self._schema_of(response.provenance, schema, version, expiry)
+                if report is not None:
+                    report(given.count, given.count)
+                return wire.synthesis(response, schema, given, draws)
+        parts = Parts(held, schema, draws, report, options)
+        return self._in_parts(parts, math.inf if timeout is None else expiry, fidelity)
 
     @overload
     def generate(
@@ -200,7 +229,7 @@ class Client(BlockingCalls):
         n: int,
         *,
         kind: Literal["pandas"] = "pandas",
-        progress: Callable[[int, int], object] | None = None,
+        progress: Progress | bool | None = None,
         **options: Unpack[GenerateOptions],
     ) -> Synthesis[pd.DataFrame]: ...
     @overload
@@ -210,7 +239,7 @@ class Client(BlockingCalls):
         n: int,
         *,
         kind: Literal["rows"],
-        progress: Callable[[int, int], object] | None = None,
+        progress: Progress | bool | None = None,
         **options: Unpack[GenerateOptions],
     ) -> Synthesis[list[Row]]: ...
     @overload
@@ -220,9 +249,19 @@ class Client(BlockingCalls):
         n: int,
         *,
         kind: Literal["arrow"],
-        progress: Callable[[int, int], object] | None = None,
+        progress: Progress | bool | None = None,
         **options: Unpack[GenerateOptions],
     ) -> Synthesis[pa.Table]: ...
+    @overload
+    def generate(
+        self,
+        table: str,
+        n: int,
+        *,
+        kind: Literal["polars"],
+        progress: Progress | bool | None = None,
+        **options: Unpack[GenerateOptions],
+    ) -> Synthesis[Any]: ...
     def generate(
         self,
         table: str,
@@ -234,7 +273,7 @@ class Client(BlockingCalls):
         version: int | None = None,
         kind: wire.Kind = "pandas",
         timeout: float | None = None,
-        progress: Callable[[int, int], object] | None = None,
+        progress: Progress | bool | None = None,
     ) -> Synthesis[Any]:
         """Make n rows with the teacher and collect them.
 
@@ -250,9 +289,10 @@ class Client(BlockingCalls):
             columns: columns to return; None: all of the schema's.
             seed: equal seeds and requests give equal rows; None: the server draws one.
             version: the release; None: the latest.
-            kind: "pandas", "rows" (a list of dicts) or "arrow".
+            kind: "pandas", "rows" (a list of dicts), "arrow" or "polars".
             timeout: seconds for the whole of it; None: as long as it takes.
-            progress: called as ``progress(done, total)`` whenever rows arrive.
+            progress: called as ``progress(done, total)`` whenever rows arrive; True: a bar on a
+                terminal's standard error.
 
         Raises:
             InvalidRequest, NotFound: as `synthesize`.
@@ -260,7 +300,7 @@ class Client(BlockingCalls):
                 rows had come, with which seed.
             MissingDependency: `kind` needs a package that is not installed.
         """
-        collection = wire.Collection(wire.form_of(kind), progress)
+        collection = wire.Collection(wire.form_of(kind), checked_progress(progress, table))
         expiry = self._open_expiry(timeout)
         for response, schema in self._generated(table, n, expiry, given, columns, seed, version):
             collection.add(response, schema)
@@ -283,6 +323,10 @@ class Client(BlockingCalls):
     def stream(
         self, table: str, n: int, *, kind: Literal["arrow"], **options: Unpack[GenerateOptions]
     ) -> Iterator[Chunk[pa.Table]]: ...
+    @overload
+    def stream(
+        self, table: str, n: int, *, kind: Literal["polars"], **options: Unpack[GenerateOptions]
+    ) -> Iterator[Chunk[Any]]: ...
     def stream(
         self,
         table: str,

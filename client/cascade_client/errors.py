@@ -32,9 +32,12 @@ class CascadeError(Exception):
 
     Attributes:
         code: the gRPC status behind the error; None where the client found it by itself.
+        rows: of a frame that went in parts the rows of the part that failed, from 0, which the
+            message names by the frame's index; else None.
     """
 
     code: grpc.StatusCode | None
+    rows: range | None = None
 
     def __init__(self, message: str, *, code: grpc.StatusCode | None = None) -> None:
         super().__init__(message)

@@ -450,6 +450,7 @@ class SynthesizeRequest(_message.Message):
     TIMEOUT_MICROSECONDS_FIELD_NUMBER: _builtins.int
     EXPLAIN_FIELD_NUMBER: _builtins.int
     STRICT_FIELD_NUMBER: _builtins.int
+    FIRST_ROW_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     version: _builtins.int
     """0: the latest release."""
@@ -468,6 +469,11 @@ class SynthesizeRequest(_message.Message):
     """Refuses values that were never learnt (see OutsideKind), all of which it names, where they are
     otherwise answered: numbers and date-times beyond the bounds, NaN, categories in a column
     without a label for others, and NULL in a column that had none.
+    """
+    first_row: _builtins.int
+    """Rows of the caller's that come before these, where the request is a part of more than one may
+    ask for: with `seed` each row is drawn as it would be were all of them in one request. Below
+    2^32. Errors name rows of all of them; OutsideValue.row is of the request.
     """
     @_builtins.property
     def rows(self) -> Global___Rows: ...
@@ -489,10 +495,11 @@ class SynthesizeRequest(_message.Message):
         timeout_microseconds: _builtins.int = ...,
         explain: _builtins.bool = ...,
         strict: _builtins.bool = ...,
+        first_row: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_draws", b"_draws", "_seed", b"_seed", "draws", b"draws", "rows", b"rows", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_draws", b"_draws", "_seed", b"_seed", "columns", b"columns", "draws", b"draws", "explain", b"explain", "fidelity", b"fidelity", "log_likelihood", b"log_likelihood", "rows", b"rows", "seed", b"seed", "strict", b"strict", "table", b"table", "timeout_microseconds", b"timeout_microseconds", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_draws", b"_draws", "_seed", b"_seed", "columns", b"columns", "draws", b"draws", "explain", b"explain", "fidelity", b"fidelity", "first_row", b"first_row", "log_likelihood", b"log_likelihood", "rows", b"rows", "seed", b"seed", "strict", b"strict", "table", b"table", "timeout_microseconds", b"timeout_microseconds", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__draws: _TypeAlias = _typing.Literal["draws"]  # noqa: Y015
     _WhichOneofArgType__draws: _TypeAlias = _typing.Literal["_draws", b"_draws"]  # noqa: Y015
@@ -1238,7 +1245,14 @@ class DescribeTableResponse(_message.Message):
     COLUMNS_FIELD_NUMBER: _builtins.int
     DROPPED_FIELD_NUMBER: _builtins.int
     RELEASES_FIELD_NUMBER: _builtins.int
+    MAX_ROWS_FIELD_NUMBER: _builtins.int
+    MAX_MESSAGE_BYTES_FIELD_NUMBER: _builtins.int
     table: _builtins.str
+    max_rows: _builtins.int
+    """What one `Synthesize` may ask for: rows x draws, and bytes of its message. 0: an older server,
+    which does not say.
+    """
+    max_message_bytes: _builtins.int
     @_builtins.property
     def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___ColumnDescription]: ...
     @_builtins.property
@@ -1252,10 +1266,12 @@ class DescribeTableResponse(_message.Message):
         columns: _abc.Iterable[Global___ColumnDescription] | None = ...,
         dropped: _abc.Iterable[Global___DroppedColumn] | None = ...,
         releases: _abc.Iterable[Global___ReleaseDescription] | None = ...,
+        max_rows: _builtins.int = ...,
+        max_message_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "dropped", b"dropped", "releases", b"releases", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "dropped", b"dropped", "max_message_bytes", b"max_message_bytes", "max_rows", b"max_rows", "releases", b"releases", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

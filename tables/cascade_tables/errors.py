@@ -126,6 +126,11 @@ class ValueNotAllowed(CascadeTablesError):
         place = f"column {column!r}" + (f", row {row}" if row is not None else "")
         super().__init__(f"{place}: {shown(value)} is not allowed; allowed: {allowed}")
 
+    def behind(self, rows: int) -> ValueNotAllowed:
+        """The same, of a part of a table that has so many rows before it."""
+        row = None if self.row is None else self.row + rows
+        return ValueNotAllowed(self.column, self.value, self.allowed, row)
+
 
 class BadCell(NamedTuple):
     """A value that its column cannot have, and where it is.
@@ -161,6 +166,10 @@ class ValuesNotAllowed(ValueNotAllowed):
         self.args = (
             f"{number:,} values are not allowed: {', '.join(named)}{rest}; allowed: {wanted}",
         )
+
+    def behind(self, rows: int) -> ValuesNotAllowed:
+        moved = [cell._replace(row=cell.row + rows) for cell in self.cells]
+        return ValuesNotAllowed(moved, self.number)
 
 
 class ReleaseError(CascadeTablesError):

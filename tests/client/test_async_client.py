@@ -99,8 +99,8 @@ class TestFailures:
     async def test_bad_arguments(self, client: AsyncClient) -> None:
         with pytest.raises(InvalidRequest, match="draws is 0"):
             await client.synthesize("people", {}, draws=0)
-        with pytest.raises(InvalidRequest, match="kind is 'polars'"):
-            await client.generate("people", 1, kind="polars")  # type: ignore[call-overload]
+        with pytest.raises(InvalidRequest, match="kind is 'excel'"):
+            await client.generate("people", 1, kind="excel")  # type: ignore[call-overload]
 
     async def test_a_deadline_on_the_server(self, client: AsyncClient, service: Any) -> None:
         service.hold.clear()

@@ -170,7 +170,7 @@ class TestArguments:
         ("arguments", "message"),
         [
             ({"n": 0}, "n is 0"),
-            ({"kind": "polars"}, "kind is 'polars'; 'pandas' or 'rows' or 'arrow'"),
+            ({"kind": "excel"}, "kind is 'excel'; 'pandas' or 'rows' or 'arrow' or 'polars'"),
             ({"given": [{"age": 1}]}, "given is a list; a dict"),
         ],
     )

@@ -20,6 +20,7 @@ from cascade_client.errors import (
 )
 from cascade_client.messages import wire
 from cascade_client.messages.cells import Nulls
+from cascade_client.progress import Progress
 from cascade_client.retry import Retry
 from cascade_client.turns.queue import Limits
 
@@ -54,12 +55,14 @@ LEARNT_LIMITS = Limits()
 GIVEN_LIMITS = Limits(most=Limits.first)
 # Requests of a standing stream; the server reads no more than so many before it has answered.
 STREAM_LIMITS = Limits(first=64, most=256)
+# What the queue of turns calls the parts of frames: they take longer than calls of any other kind.
+IN_PARTS = "in parts"
 # Of calls that may not wait for others of the same caller.
 NO_LIMITS = Limits(first=1_000_000, most=1_000_000)
 
 
 class SynthesizeOptions(TypedDict, total=False):
-    """The keywords of `synthesize` that do not change the type it returns."""
+    """The keywords of `synthesize` that are about its rows, and do not change the type."""
 
     columns: Sequence[str] | None
     seed: int | None
@@ -69,7 +72,13 @@ class SynthesizeOptions(TypedDict, total=False):
     strict: bool
     version: int | None
     nulls: Nulls
+
+
+class SynthesizeKeywords(SynthesizeOptions, total=False):
+    """The same, and how long to wait and whom to tell of progress."""
+
     timeout: float | None
+    progress: Progress | bool | None
 
 
 class GenerateOptions(TypedDict, total=False):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from functools import cached_property, partial
 from types import TracebackType
@@ -11,17 +13,19 @@ import grpc
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 
-from cascade_client.answers import TableDescription
+from cascade_client.answers import Synthesis, TableDescription
 from cascade_client.calls.base import (
     CHANNEL_OPTIONS,
     GIVEN_LIMITS,
+    IN_PARTS,
     LEARNT_LIMITS,
     NO_LIMITS,
     BaseClient,
 )
 from cascade_client.calls.resuming import Resumption
-from cascade_client.errors import CascadeError, Failure
+from cascade_client.errors import CascadeError, DeadlineExceeded, Failure
 from cascade_client.messages import wire
+from cascade_client.messages.parts import IN_FLIGHT, Part, Parts
 from cascade_client.retry import Retry
 from cascade_client.turns.outcomes import was_turned_away
 from cascade_client.turns.tasks import TaskTurns
@@ -120,6 +124,54 @@ class AsyncCalls(BaseClient):
 
     async def _once(self, method: Callable[..., Any], request: Any, expiry: float) -> Any:
         return await method(request, timeout=self._left(expiry))
+
+    async def _in_parts(self, parts: Parts, expiry: float, fidelity: str) -> Synthesis[Any]:
+        """Ask for all parts, some at a time, and put them together; one that fails ends it all.
+
+        Parts are read and put together in a thread, out of the event loop's way.
+        """
+        share = fidelity == "auto" and not math.isinf(expiry)
+        try:
+            answers = await self._ahead(parts, expiry, share)
+        except CascadeError as exc:
+            raise parts.explained(exc, parts.ahead) from exc.__cause__
+        parts.schema = await self._schema_of(answers[0].provenance, parts.schema, None, expiry)
+        parts.pin(answers)
+        rest = iter(parts.rest)
+
+        async def ask() -> None:
+            for part in rest:
+                try:
+                    found = await self._part(parts, part, expiry, self._left(expiry))
+                except CascadeError as exc:
+                    raise parts.explained(exc, part) from exc.__cause__
+                parts.add(part, found)
+
+        asking = [asyncio.ensure_future(ask()) for _ in range(IN_FLIGHT)]
+        try:
+            await asyncio.gather(*asking)
+        finally:
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+        return await asyncio.to_thread(parts.synthesis)
+
+    async def _ahead(self, parts: Parts, expiry: float, share: bool) -> list[pb.SynthesizeResponse]:
+        """The answers of the part that goes ahead; see `BlockingCalls`."""
+        left = self._left(expiry)
+        if share and left is not None:
+            try:
+                return await self._part(parts, parts.ahead, expiry, left * parts.first_share)
+            except DeadlineExceeded:
+                parts.choose("fast")
+        return await self._part(parts, parts.ahead, expiry, self._left(expiry))
+
+    async def _part(
+        self, parts: Parts, part: Part, expiry: float, timeout: float | None
+    ) -> list[pb.SynthesizeResponse]:
+        turns, method = self._synthesize_turns, self._synthesize
+        requests = await asyncio.to_thread(lambda: list(parts.requests(part, timeout)))
+        return [await self._send(turns, method, request, expiry, IN_PARTS) for request in requests]
 
     async def _generated(
         self,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -11,17 +14,19 @@ import grpc
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 
-from cascade_client.answers import TableDescription
+from cascade_client.answers import Synthesis, TableDescription
 from cascade_client.calls.base import (
     CHANNEL_OPTIONS,
     GIVEN_LIMITS,
+    IN_PARTS,
     LEARNT_LIMITS,
     NO_LIMITS,
     BaseClient,
 )
 from cascade_client.calls.resuming import Resumption
-from cascade_client.errors import CascadeError, Failure
+from cascade_client.errors import CascadeError, DeadlineExceeded, Failure
 from cascade_client.messages import wire
+from cascade_client.messages.parts import IN_FLIGHT, Part, Parts
 from cascade_client.retry import Retry
 from cascade_client.turns.outcomes import was_turned_away
 from cascade_client.turns.threads import ThreadTurns
@@ -99,6 +104,62 @@ class BlockingCalls(BaseClient):
 
     def _once(self, method: Callable[..., Any], request: Any, expiry: float) -> Any:
         return method(request, timeout=self._left(expiry))
+
+    def _in_parts(self, parts: Parts, expiry: float, fidelity: str) -> Synthesis[Any]:
+        """Ask for all parts, some at a time, and put them together; one that fails ends it all.
+
+        No thread outlives the call: when a part fails no other is begun, and those that are
+        underway end with their answers, or by the deadline.
+        """
+        share = fidelity == "auto" and not math.isinf(expiry)
+        try:
+            answers = self._ahead(parts, expiry, share)
+        except CascadeError as exc:
+            raise parts.explained(exc, parts.ahead) from exc.__cause__
+        parts.schema = self._schema_of(answers[0].provenance, parts.schema, None, expiry)
+        parts.pin(answers)
+        ended = threading.Event()
+
+        def ask(part: Part) -> list[pb.SynthesizeResponse]:
+            if ended.is_set():
+                return []
+            return self._part(parts, part, expiry, self._left(expiry))
+
+        with ThreadPoolExecutor(IN_FLIGHT, "cascade-parts") as threads:
+            asked = {threads.submit(ask, part): part for part in parts.rest}
+            try:
+                for done in as_completed(asked):
+                    try:
+                        found = done.result()
+                    except CascadeError as exc:
+                        raise parts.explained(exc, asked[done]) from exc.__cause__
+                    parts.add(asked.pop(done), found)
+            finally:
+                ended.set()
+                threads.shutdown(wait=False, cancel_futures=True)
+        return parts.synthesis()
+
+    def _ahead(self, parts: Parts, expiry: float, share: bool) -> list[pb.SynthesizeResponse]:
+        """The answers of the part that goes ahead.
+
+        Args:
+            share: whether it is to be answered within its share of the time, so that all parts are
+                by whoever can do that; where nobody can, it is the student that is asked.
+        """
+        left = self._left(expiry)
+        if share and left is not None:
+            try:
+                return self._part(parts, parts.ahead, expiry, left * parts.first_share)
+            except DeadlineExceeded:
+                parts.choose("fast")
+        return self._part(parts, parts.ahead, expiry, self._left(expiry))
+
+    def _part(
+        self, parts: Parts, part: Part, expiry: float, timeout: float | None
+    ) -> list[pb.SynthesizeResponse]:
+        turns, method = self._synthesize_turns, self._synthesize
+        requests = parts.requests(part, timeout)
+        return [self._send(turns, method, request, expiry, IN_PARTS) for request in requests]
 
     def _announced(self, request: pb.SynthesizeRequest, timeout: float) -> Any:
         announced = wire.announcement(request)

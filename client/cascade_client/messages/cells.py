@@ -1,14 +1,8 @@
-"""Rows the caller holds, in any of four forms, read into columns of observed values.
-
-pandas and pyarrow are never imported here: a value of one of their types can only exist where the
-caller has imported them already.
-"""
+"""Cells as they travel, and the dicts that callers hold them in; `frames` has all other forms."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -53,12 +47,10 @@ EMPTY: Final = object()
 
 
 class Form(StrEnum):
-    """What the caller's rows are held in, and so what the answer's are."""
+    """What the caller's rows are held in, and so what the answer's are, where that is no frame."""
 
     ROW = "row"
     ROWS = "rows"
-    PANDAS = "pandas"
-    ARROW = "arrow"
 
 
 class Cells(NamedTuple):
@@ -75,98 +67,12 @@ class Cells(NamedTuple):
     states: bytes
 
 
-@dataclass(frozen=True)
-class Given:
-    """What a caller asks to have completed.
-
-    Attributes:
-        cells: the columns with anything known about them.
-        count: rows.
-        form: what they were held in.
-        index: the labels of a DataFrame's rows; None for the other forms.
-    """
-
-    cells: tuple[Cells, ...]
-    count: int
-    form: Form
-    index: Any = None
-
-
-def read(data: object) -> Given:
-    """Read a dict, a list of dicts, a pandas DataFrame or a pyarrow Table.
-
-    What an empty cell means, its column decides; see `pack`.
-
-    Args:
-        data: the rows. In dicts a key left out, or `MISSING`, is absent. In DataFrames and Tables
-            a column left out is absent. None, NaN, NaT, NA and a null of Arrow are NULL.
-
-    Raises:
-        InvalidRequest: another type; no rows; a column name that is not a string or comes
-            twice; a value that has no place in a table.
-    """
-    if isinstance(data, Mapping):
-        return Given(_from_rows([data]), 1, Form.ROW)
-    pandas, pyarrow = sys.modules.get("pandas"), sys.modules.get("pyarrow")
-    if pandas is not None and isinstance(data, pandas.DataFrame):
-        given = Given(_from_pandas(data), len(data), Form.PANDAS, data.index)
-    elif pyarrow is not None and isinstance(data, pyarrow.Table):
-        given = Given(_from_arrow(data), data.num_rows, Form.ARROW)
-    elif isinstance(data, Sequence) and all(isinstance(row, Mapping) for row in data):
-        given = Given(_from_rows(data), len(data), Form.ROWS)
-    else:
-        raise InvalidRequest(
-            f"data is a {type(data).__name__}; a dict, a list of dicts, a pandas DataFrame or "
-            "a pyarrow Table is allowed"
-        )
-    if given.count == 0:
-        raise InvalidRequest("data has no rows; at least one is needed")
-    names = [cells.name for cells in given.cells]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidRequest(f"data has two columns {twice!r}; one of each name is allowed")
-    return given
-
-
-def _from_rows(rows: Sequence[Mapping[str, Any]]) -> tuple[Cells, ...]:
+def of_rows(rows: Sequence[Mapping[str, Any]]) -> tuple[Cells, ...]:
+    """The columns of dicts, each a row."""
     if len(rows) == 1:
         return tuple([_cell(name, value) for name, value in rows[0].items()])
     names = dict.fromkeys(name for row in rows for name in row)
     return tuple(_cells(name, [row.get(name, MISSING) for row in rows]) for name in names)
-
-
-def _from_pandas(frame: Any) -> tuple[Cells, ...]:
-    columns = []
-    for position, name in enumerate(frame.columns):
-        series = frame.iloc[:, position]
-        empty = series.isna().to_numpy(dtype=bool)
-        known = series[~empty]
-        if str(known.dtype).startswith("datetime64"):
-            # Not tolist: its Timestamps keep nanoseconds, which the wire does not have.
-            utc = known if known.dt.tz is None else known.dt.tz_convert("UTC").dt.tz_localize(None)
-            values = utc.to_numpy(dtype="datetime64[us]").tolist()
-        else:
-            values = known.tolist()
-        columns.append(_with_holes(name, values, empty))
-    return tuple(columns)
-
-
-def _from_arrow(table: Any) -> tuple[Cells, ...]:
-    columns = []
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        empty = column.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
-        known = column.filter(column.is_valid())
-        # A nanosecond time becomes a pandas Timestamp where pandas is there; microseconds do not.
-        if str(known.type).startswith("timestamp[ns"):
-            known = known.cast(str(known.type).replace("ns", "us", 1), safe=False)
-        values = [value for value in known.to_pylist() if value == value]  # without NaN
-        columns.append(_with_holes(name, values, empty))
-    return tuple(columns)
-
-
-def _with_holes(name: Any, values: list[Any], empty: Any) -> Cells:
-    states = np.where(empty, np.uint8(NULL), np.uint8(OBSERVED)).tobytes()
-    return Cells(_name(name), [_plain(name, value) for value in values], states)
 
 
 def _cells(name: str, values: list[Any]) -> Cells:
@@ -175,29 +81,38 @@ def _cells(name: str, values: list[Any]) -> Cells:
     for row, value in enumerate(values):
         if value is MISSING:
             states[row] = ABSENT
-        elif value is None or (plain := _plain(name, value)) is EMPTY:
+        elif value is None or (cell := plain(name, value)) is EMPTY:
             states[row] = NULL
         else:
-            observed.append(plain)
-    return Cells(_name(name), observed, bytes(states))
+            observed.append(cell)
+    return Cells(name_of(name), observed, bytes(states))
 
 
 def _cell(name: str, value: Any) -> Cells:
     if value is MISSING:
-        return Cells(_name(name), [], ABSENT_CELL)
-    if value is None or (plain := _plain(name, value)) is EMPTY:
-        return Cells(_name(name), [], NULL_CELL)
-    return Cells(_name(name), [plain], OBSERVED_CELL)
+        return Cells(name_of(name), [], ABSENT_CELL)
+    if value is None or (cell := plain(name, value)) is EMPTY:
+        return Cells(name_of(name), [], NULL_CELL)
+    return Cells(name_of(name), [cell], OBSERVED_CELL)
 
 
-def _name(name: Any) -> str:
+def name_of(name: Any) -> str:
+    """The name of a column.
+
+    Raises:
+        InvalidRequest: it is no string.
+    """
     if not isinstance(name, str):
         raise InvalidRequest(f"column name {name!r} is a {type(name).__name__}; a str is allowed")
     return name
 
 
-def _plain(name: str, value: Any) -> Any:
-    """The value as a bool, int, float, str or datetime, or EMPTY."""
+def plain(name: str, value: Any) -> Any:
+    """The value as a bool, int, float, str or datetime, or EMPTY.
+
+    Raises:
+        InvalidRequest: it has no place in a table.
+    """
     if type(value) in PLAIN_TYPES:
         return value if value == value else EMPTY  # NaN is not equal to itself
     # pandas' NaT claims to be a datetime, and its NA is no type at all.

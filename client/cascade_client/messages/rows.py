@@ -7,7 +7,7 @@ integer one); whatever does not fit goes as it is, for the server to refuse by n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -23,8 +23,10 @@ from cascade_client.answers import (
     from_microseconds,
     to_microseconds,
 )
-from cascade_client.errors import InvalidRequest, MissingDependency
-from cascade_client.messages.cells import NULL, OBSERVED, Cells, Form, Given, Nulls
+from cascade_client.errors import InvalidRequest
+from cascade_client.messages.cells import NULL, OBSERVED, Cells, Form, Nulls
+from cascade_client.messages.frames import FrameKind
+from cascade_client.messages.given import Given
 
 DTYPES: Mapping[str, Any] = {
     "doubles": np.float64,
@@ -184,28 +186,29 @@ def _label(value: Any, categories: Sequence[str]) -> str:
 def unpack(
     answers: Sequence[pb.Rows],
     schema: TableDescription,
-    form: Form,
-    index: Any = None,
+    form: Form | FrameKind,
+    like: Any = None,
+    draws: int = 1,
 ) -> Any:
     """The rows of one or more answers, one after another, in the form asked for.
 
-    Numbers of DataFrames and Arrow tables have the dtype of the column's source. Where a column
-    holds NULL, a DataFrame has pandas' nullable integers and booleans, NaN, NaT or None; dicts
-    have None. Date-times are naive, in UTC.
+    Columns of frames have the dtype that they have in `like`; those that it has not, and numbers
+    where there is none, the dtype of the column's source. Where a column holds NULL, a pandas
+    DataFrame has pandas' nullable integers and booleans, NaN, NaT or None; dicts have None.
+    Date-times are naive, in UTC, where `like` has no zone for them.
 
     Args:
         answers: with the same columns in the same order; at least one.
         schema: says which integers are date-times.
         form: what to return; `Form.ROW` wants a single row.
-        index: labels for a DataFrame's rows; None: 0, 1, 2, ...
+        like: the frame that was asked; None: there is none.
+        draws: answers for each of its rows.
 
     Raises:
-        MissingDependency: pandas or pyarrow is asked for and not installed.
+        MissingDependency: the frame's package is not installed.
     """
-    if form is Form.PANDAS:
-        return _to_pandas(answers, schema, index)
-    if form is Form.ARROW:
-        return _to_arrow(answers, schema)
+    if not isinstance(form, Form):
+        return form.make(_to_arrays(answers, schema), like, draws)
     rows = [row for answer in answers for row in _to_rows(answer, schema)]
     return rows[0] if form is Form.ROW else rows
 
@@ -288,41 +291,3 @@ def _expected_field(column: ColumnDescription | None) -> str:
     kind = "categorical" if column is None else column.kind
     # A kind that only newer servers have travels as a number, for all that is known here.
     return FIELDS.get(kind, "integers")
-
-
-def _to_pandas(answers: Sequence[pb.Rows], schema: TableDescription, index: Any) -> Any:
-    try:
-        import pandas as pd
-    except ImportError as exc:
-        raise MissingDependency(
-            "pandas is not installed; pip install pandas, or ask for kind='rows'"
-        ) from exc
-    holed: Mapping[str, Callable[[Any, Any], Any]] = {
-        "i": lambda values, null: pd.arrays.IntegerArray(values, null),
-        "u": lambda values, null: pd.arrays.IntegerArray(values, null),
-        "b": lambda values, null: pd.arrays.BooleanArray(values, null),
-        "f": lambda values, null: np.where(null, np.nan, values),
-        "M": lambda values, null: np.where(null, np.datetime64("NaT", "us"), values),
-        "O": lambda values, null: np.where(null, None, values),
-    }
-    data = {
-        name: holed[values.dtype.kind](values, null) if null.any() else values
-        for name, values, null in _to_arrays(answers, schema)
-    }
-    return pd.DataFrame(data, index=index)
-
-
-def _to_arrow(answers: Sequence[pb.Rows], schema: TableDescription) -> Any:
-    try:
-        import pyarrow as pa
-    except ImportError as exc:
-        raise MissingDependency(
-            "pyarrow is not installed; pip install pyarrow, or ask for kind='rows'"
-        ) from exc
-    strings = {"O": pa.string()}
-    return pa.table(
-        {
-            name: pa.array(values, mask=null, type=strings.get(values.dtype.kind))
-            for name, values, null in _to_arrays(answers, schema)
-        }
-    )

@@ -23,7 +23,9 @@ from cascade_client.answers import (
     from_microseconds,
 )
 from cascade_client.errors import InvalidRequest
-from cascade_client.messages.cells import NULLS, Form, Given, Nulls, read
+from cascade_client.messages.cells import NULLS, Form, Nulls
+from cascade_client.messages.frames import ARROW, PANDAS, POLARS, FrameKind
+from cascade_client.messages.given import Given, read
 from cascade_client.messages.provenance import provenance
 from cascade_client.messages.rows import no_text, pack, unpack
 from cascade_client.service_level import (
@@ -39,7 +41,7 @@ from cascade_client.service_level import (
 )
 
 Fidelity = Literal["auto", "fast", "full"]
-Kind = Literal["pandas", "rows", "arrow"]
+Kind = Literal["pandas", "rows", "arrow", "polars"]
 
 FIDELITIES: Mapping[str, pb.Fidelity.ValueType] = {
     "auto": pb.FIDELITY_AUTO,
@@ -70,7 +72,12 @@ ALERTS: Mapping[int, Alert] = {
     pb.ALERT_STATE_PAGE: Alert.PAGE,
 }
 
-FORMS: Mapping[str, Form] = {"pandas": Form.PANDAS, "rows": Form.ROWS, "arrow": Form.ARROW}
+FORMS: Mapping[str, Form | FrameKind] = {
+    "pandas": PANDAS,
+    "rows": Form.ROWS,
+    "arrow": ARROW,
+    "polars": POLARS,
+}
 
 
 def synthesize_request(
@@ -87,8 +94,9 @@ def synthesize_request(
     version: int | None = None,
     nulls: Nulls = "observed",
     timeout: float | None = None,
+    first_row: int = 0,
 ) -> pb.SynthesizeRequest:
-    """The message for `Client.synthesize`.
+    """The message for `Client.synthesize`, or for a part of it that begins at `first_row`.
 
     The timeout goes along in microseconds, since gRPC rounds its own up, by milliseconds at the
     short end. A retry that has less time left is held to that by gRPC's.
@@ -103,7 +111,7 @@ def synthesize_request(
     request = pb.SynthesizeRequest(
         table=schema.table,
         version=version or 0,
-        draws=_within("draws", draws, 1, 2**32 - 1),
+        draws=draws,
         columns=_names(columns),
         seed=_seed(seed),
         fidelity=FIDELITIES[fidelity],
@@ -111,6 +119,7 @@ def synthesize_request(
         explain=explain,
         strict=strict,
         timeout_microseconds=0 if timeout is None else max(1, round(timeout * 1e6)),
+        first_row=first_row,
     )
     pack(given, schema.by_name, request.rows, nulls)
     return request
@@ -178,7 +187,7 @@ def describe_request(table: str, version: int | None) -> pb.DescribeTableRequest
         raise no_text("table", table, exc) from exc
 
 
-def form_of(kind: str) -> Form:
+def form_of(kind: str) -> Form | FrameKind:
     """The form that `Client.generate`'s `kind` names.
 
     Raises:
@@ -193,18 +202,17 @@ def synthesis(
     response: pb.SynthesizeResponse, schema: TableDescription, given: Given, draws: int
 ) -> Synthesis[Any]:
     """What `Client.synthesize` returns: rows in the form in which the request's came."""
-    form, index = given.form, given.index
+    form = given.form
     if form is Form.ROW and draws > 1:
         form = Form.ROWS
-    if index is not None and draws > 1:
-        index = index.repeat(draws)
     scores = np.array(list(response.log_likelihood)) if response.log_likelihood else None
-    return Synthesis(
-        unpack([response.rows], schema, form, index), provenance(response.provenance), scores
-    )
+    data = unpack([response.rows], schema, form, given.frame, draws)
+    return Synthesis(data, provenance(response.provenance), scores, draws)
 
 
-def chunk(response: pb.GenerateResponse, schema: TableDescription, form: Form) -> Chunk[Any]:
+def chunk(
+    response: pb.GenerateResponse, schema: TableDescription, form: Form | FrameKind
+) -> Chunk[Any]:
     """What `Client.stream` yields for one message of the stream."""
     rows = unpack([response.rows], schema, form)
     return Chunk(rows, response.done, response.total, provenance(response.provenance))
@@ -213,7 +221,9 @@ def chunk(response: pb.GenerateResponse, schema: TableDescription, form: Form) -
 class Collection:
     """The messages of a stream, kept packed until `synthesis` makes rows of them all."""
 
-    def __init__(self, form: Form, progress: Callable[[int, int], object] | None) -> None:
+    def __init__(
+        self, form: Form | FrameKind, progress: Callable[[int, int], object] | None
+    ) -> None:
         self._form = form
         self._progress = progress
         self._responses: list[pb.GenerateResponse] = []
@@ -247,6 +257,8 @@ def description(response: pb.DescribeTableResponse, version: int | None) -> Tabl
         columns=tuple(_column(column) for column in response.columns),
         dropped=tuple(DroppedColumn(d.name, d.reason) for d in response.dropped),
         releases=releases,
+        max_rows=response.max_rows or TableDescription.max_rows,
+        max_message_bytes=response.max_message_bytes or TableDescription.max_message_bytes,
     )
 
 
@@ -339,6 +351,15 @@ def _names(columns: Sequence[str] | None) -> list[str]:
         except UnicodeEncodeError as exc:
             raise no_text("column", name, exc) from exc
     return names
+
+
+def checked_draws(draws: int) -> int:
+    """Answers a row.
+
+    Raises:
+        InvalidRequest: it is not a number that the wire can carry.
+    """
+    return _within("draws", draws, 1, 2**32 - 1)
 
 
 def _seed(seed: int | None) -> int | None:

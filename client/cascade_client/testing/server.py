@@ -25,7 +25,7 @@ from cascade_client.errors import (
     Unauthenticated,
     Unavailable,
 )
-from cascade_client.messages.cells import read
+from cascade_client.messages.given import read
 from cascade_client.messages.rows import pack
 from cascade_client.messages.wire import FIDELITIES, Fidelity
 from cascade_client.sessions.messages import StreamedError
@@ -69,6 +69,7 @@ class FakeServer:
             `TableDescription`, within which values are drawn at random; or a `FakeTable`, for a
             function and for all else.
         chunk_rows: rows of one message of a stream, >= 1.
+        max_rows, max_message_bytes: what one request may ask for; larger frames go in parts.
 
     Attributes:
         asked: every `Synthesize` and `Generate` that came, also those that were refused.
@@ -78,11 +79,19 @@ class FakeServer:
         TypeError: names the table and what is allowed.
     """
 
-    def __init__(self, tables: Mapping[str, Any], *, chunk_rows: int = 100) -> None:
+    def __init__(
+        self,
+        tables: Mapping[str, Any],
+        *,
+        chunk_rows: int = 100,
+        max_rows: int = TableDescription.max_rows,
+        max_message_bytes: int = TableDescription.max_message_bytes,
+    ) -> None:
         self.asked: list[Asked] = []
         self.is_ready = True
         self._tables = {name: _table(name, table) for name, table in tables.items()}
         self._chunk_rows = chunk_rows
+        self._max_rows, self._max_message_bytes = max_rows, max_message_bytes
         self._lock = threading.Lock()
         self._now = 0.0
         self._refusals: list[tuple[StreamedError, int]] = []
@@ -193,6 +202,13 @@ class FakeServer:
         self, request: pb.SynthesizeRequest, timeout: float | None
     ) -> tuple[pb.SynthesizeResponse, float]:
         """The answer to a request, of a call or a session's; as `unary`."""
+        total = request.rows.count * (request.draws or 1)
+        if total > self._max_rows or request.ByteSize() > self._max_message_bytes:
+            raise StreamedError(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"{total:,} rows in {request.ByteSize():,} bytes; {self._max_rows:,} rows in "
+                f"{self._max_message_bytes:,} bytes are allowed",
+            )
         limits = [seconds for seconds in (timeout, request.timeout_microseconds / 1e6) if seconds]
         table, described = self._find(request.table, request.version)
         asked = Asked(
@@ -207,6 +223,7 @@ class FakeServer:
             log_likelihood=request.log_likelihood,
             explain=request.explain,
             strict=request.strict,
+            first_row=request.first_row,
             timeout=min(limits, default=None),
         )
         seed, there, refusal = self._take(asked)
@@ -308,6 +325,8 @@ class FakeServer:
         table, described = self._find(request.table, request.version)
         return pb.DescribeTableResponse(
             table=request.table,
+            max_rows=self._max_rows,
+            max_message_bytes=self._max_message_bytes,
             columns=[
                 pb.ColumnDescription(
                     name=column.name,

@@ -39,6 +39,7 @@ class Asked:
         fidelity: what was asked for.
         version: the release; None: the latest.
         log_likelihood, explain, strict: whether they were asked for.
+        first_row: of a frame that went in parts, its rows before these.
         done: of `generate`, rows that the caller had already: it resumes a stream that broke.
         timeout: seconds that the caller waits; None: for ever.
     """
@@ -54,6 +55,7 @@ class Asked:
     log_likelihood: bool = False
     explain: bool = False
     strict: bool = False
+    first_row: int = 0
     done: int = 0
     timeout: float | None = None
 
@@ -109,7 +111,8 @@ class FakeTable:
             ValueError: a function answered with too few rows or columns.
         """
         wanted = [row for row in asked.rows for _ in range(asked.draws)]
-        places = range(len(wanted))
+        before = asked.first_row * asked.draws
+        places = range(before, before + len(wanted))
         if callable(self.rows):
             drawn = list(self.rows(asked))
             if len(drawn) != len(wanted):

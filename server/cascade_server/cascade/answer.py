@@ -115,8 +115,7 @@ def provenance_of(runtime: Runtime, tier: Tier, steps: int, seed: int) -> dict[s
 
 
 def drawn_answer(request: CheckedRequest, drawn: Drawn) -> Answer:
-    """The answer made of what an engine has drawn; to be called once, since it goes on drawing
-    from the request's random numbers."""
+    """The answer made of what an engine has drawn."""
     scored = drawn.log_likelihood
     return Answer(
         request,
@@ -135,11 +134,11 @@ def decoded(request: CheckedRequest, tokens: Tokens) -> dict[str, Values]:
     codec, given, draws = request.runtime.release.codec, request.given, request.draws
     missing = request.names
     if given:
-        missing = tuple(name for name in missing if name not in given or _has_absent(given[name]))
+        missing = tuple(name for name in missing if name not in given or ABSENT in given[name])
     # One row, what a payment waits for, needs no arrays.
-    alone = request.total == 1
-    cells = codec.decode_row(tokens[0].tolist(), request.rng, missing, given) if alone else {}
-    drawn = {} if alone else codec.decode_columns(tokens, request.rng, missing, given)
+    alone, inside = request.total == 1, request.inside_bins()
+    cells = codec.decode_row(tokens[0].tolist(), inside, missing, given) if alone else {}
+    drawn = {} if alone else codec.decode_columns(tokens, inside, missing, given)
     out: dict[str, Values] = {}
     for name in request.names:
         if name in cells:
@@ -153,7 +152,3 @@ def decoded(request: CheckedRequest, tokens: Tokens) -> dict[str, Values]:
         else:
             out[name] = data
     return out
-
-
-def _has_absent(values: Sequence[object]) -> bool:
-    return any(value is ABSENT for value in values)

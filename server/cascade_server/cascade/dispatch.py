@@ -201,23 +201,23 @@ class Dispatcher:
                 self.gate.admit_to_queue(engines.student.queued(), request.work.remaining())
             given, until = request.completed(), (request.work.deadline, request.offline)
             if option.tier is Tier.STUDENT:
-                drawn, queued = await engines.draw_with_student(
-                    *given, noise_of(request.rng), *until
-                )
+                noise = request.student_noise()
+                drawn, queued = await engines.draw_with_student(*given, noise, *until)
             else:
+                noise = request.teacher_noise()
                 try:
                     with self.gate.waits_for_teacher(service):
                         async with asyncio.timeout(_or_none(patience(route))):
                             drawn, queued = await engines.draw_with_teacher(
-                                *given, noise_of(request.rng), option.steps, *until
+                                *given, noise, option.steps, *until
                             )
                 except TimeoutError:
                     # As if it had been routed there: the same rows for a seed.
                     self.overtaken += 1
-                    option, request.rng = route.allowed[-1], stream(request.seed)
+                    option = route.allowed[-1]
                     route = route._replace(option=option, overtaken=True)
-                    rng = noise_of(request.rng)
-                    drawn, queued = await engines.draw_with_student(*given, rng, *until)
+                    noise = request.student_noise()
+                    drawn, queued = await engines.draw_with_student(*given, noise, *until)
             finished = time.perf_counter()
             alone = option.tier is Tier.STUDENT and request.total == 1 and likelihood is None
             if alone and not request.offline:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 from cascade_proto import synthesis_pb2 as pb
 
 from cascade_server.cascade.answer import Drawn, drawn_answer
@@ -47,6 +46,6 @@ def answered(request: pb.SynthesizeRequest, runtime: Runtime) -> pb.SynthesizeRe
     asked = read_request(request, runtime.fields)
     checked = check(asked, runtime, Work.within(None), max_rows=1)
     tokens, observed = checked.completed()
-    noise = checked.rng.random((1, runtime.student_noise), dtype=np.float32)
+    noise = checked.student_noise()((1, runtime.student_noise))
     drawn = runtime.draw_student(tokens, observed, noise)
     return message_of(drawn_answer(checked, Drawn(drawn, OPTION, ROUTE, None, 0.0, 0.0)))

@@ -15,6 +15,7 @@ from cascade_server.engines.noise import NoiseSource, StreamNoise
 from cascade_server.engines.philox import Uniform
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.engines.student import Student
+from cascade_server.engines.student_noise import UNREAD
 from cascade_server.engines.tasks import StudentTask
 from cascade_server.engines.teacher import Teacher, TeacherInput
 
@@ -95,7 +96,7 @@ class ReleaseEngines:
         self.student, self.teacher = student, teacher
         self._runtime = runtime
         self._offline = Underway(OFFLINE_PARTS * teacher.most_rows)
-        self._noise = np.empty((inline_rows, runtime.student_noise), np.float32)
+        self._noise = np.full((inline_rows, runtime.student_noise), UNREAD, np.float32)
 
     def draw_now(self, requests: Sequence[CheckedRequest]) -> list[Tokens]:
         """Draw requests with one run of the student, in the event loop, which has to be
@@ -108,7 +109,7 @@ class ReleaseEngines:
         noise = self._noise[: ends[-1]]
         parts = [slice(end - each.total, end) for each, end in zip(requests, ends, strict=True)]
         for request, part in zip(requests, parts, strict=True):
-            request.rng.random(dtype=np.float32, out=noise[part])
+            request.fill_student_noise(noise[part])
         given = [request.completed() for request in requests]
         tokens, observed = given[0]
         if len(given) > 1:

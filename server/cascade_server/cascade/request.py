@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
-from cascade_tables import Encoded
+from cascade_tables import Encoded, ValueNotAllowed
+from numpy.typing import NDArray
 
 from cascade_server.deadline import Work
-from cascade_server.engines.noise import new_seed, stream
-from cascade_server.engines.runtime import Mask, Runtime, Tokens
+from cascade_server.engines.noise import NoiseSource, inside_bins, new_seed, noise_of, stream
+from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.errors import BadRequest
 from cascade_server.terms import Wanted
 from cascade_server.wire import rows as wire
 from cascade_server.wire.synthesis_request import SynthesisRequest
+
+# Rows of a caller's before those of a request: the numbers of a seed are counted in 64 bits.
+MOST_ROWS_BEFORE = 2**32
 
 
 @dataclass
@@ -33,6 +36,7 @@ class CheckedRequest:
         rows: rows of the request, n.
         draws: completions of each.
         seed, seeded: of its random numbers, and whether the caller named it.
+        first_row: rows of the caller's before the first.
         wanted, log_likelihood, explain, offline: as in the request.
         began, encoded_at: when reading began and when all was encoded (`time.perf_counter`).
     """
@@ -46,6 +50,7 @@ class CheckedRequest:
     draws: int
     seed: int
     seeded: bool
+    first_row: int
     wanted: Wanted
     log_likelihood: bool
     explain: bool
@@ -63,10 +68,26 @@ class CheckedRequest:
         """Of the release that is to answer."""
         return self.runtime.version
 
-    @cached_property
-    def rng(self) -> np.random.Generator:
-        """`stream` of the seed, made when something is drawn from it."""
-        return stream(self.seed)
+    def student_noise(self) -> NoiseSource:
+        """What the student takes for the answer, from its first row on."""
+        observed = self.encoded.observed
+        noise = self.runtime.noise_of_student
+        return noise.source(self.seed, self.first_row, self.draws, observed)
+
+    def fill_student_noise(self, out: Noise) -> None:
+        """The same, written: float32 [total, student_noise]; see `StudentNoise.fill`."""
+        observed = self.encoded.observed
+        self.runtime.noise_of_student.fill(out, self.seed, self.first_row, self.draws, observed)
+
+    def teacher_noise(self) -> NoiseSource:
+        """What the teacher takes for the answer, from its first row on."""
+        start = self.first_row * self.draws * self.runtime.teacher_noise
+        return noise_of(stream(self.seed, start=start))
+
+    def inside_bins(self) -> Callable[[Sequence[int]], NDArray[np.float64]]:
+        """Where inside of its bin each number of the answer is; see `noise.inside_bins`."""
+        first = self.first_row * self.draws
+        return inside_bins(self.seed, first, self.total, self.runtime.columns)
 
     def completed(self) -> tuple[Tokens, Mask]:
         """Tokens and what is known of them, a row a draw: [total, T]."""
@@ -108,9 +129,18 @@ def check(
             f"draws is {draws:,} for {rows:,} row{'s' * (rows > 1)}; allowed draws: {allowed} "
             f"(rows x draws is at most {max_rows:,})"
         )
+    if request.first_row >= MOST_ROWS_BEFORE:
+        raise BadRequest(
+            f"first_row is {request.first_row:,}; allowed: 0 to {MOST_ROWS_BEFORE - 1:,}"
+        )
     codec, seed = runtime.release.codec, request.seed
     names = wire.check_names(codec.schema, request.names)
-    encoded = codec.encode_partial(request.given, rows, request.strict)
+    try:
+        encoded = codec.encode_partial(request.given, rows, request.strict)
+    except ValueNotAllowed as exc:
+        if not request.first_row:
+            raise
+        raise exc.behind(request.first_row) from exc
     return CheckedRequest(
         runtime=runtime,
         work=work,
@@ -121,6 +151,7 @@ def check(
         draws=draws,
         seed=new_seed() if seed is None else seed,
         seeded=seed is not None,
+        first_row=request.first_row,
         wanted=request.wanted,
         log_likelihood=request.log_likelihood,
         explain=request.explain,

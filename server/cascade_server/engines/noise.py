@@ -3,37 +3,85 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cascade_server.engines.philox import Uniform, pass_over, position
-from cascade_server.engines.runtime import Noise
+from cascade_server.engines.philox import BLOCK, Uniform, pass_over, position
 
 # Generators that `stream` may hand out again, and the state of one that nothing was drawn from.
 MOST_SPARE = 64
 
 _SPARE: list[np.random.Generator] = []
 
-_ZEROS = np.zeros(4, np.uint64)
-
 _FRESH = dict(np.random.Philox(key=np.zeros(2, np.uint64)).state)
 
+# Philox's counter has four words, of which the first two count blocks. The third tells apart what a
+# seed's numbers are for, so that the one does not depend on how many of the other were made.
+DRAW, INSIDE = 0, 1
+# float64 numbers of a block.
+INSIDE_BLOCK = BLOCK // 2
+# Rows whose places inside of bins are made at once.
+INSIDE_ROWS = 4096
 
-def stream(seed: int, chunk: int = 0) -> np.random.Generator:
+
+def stream(seed: int, chunk: int = 0, start: int = 0) -> np.random.Generator:
     """Random numbers of a seed, other ones for each chunk of a long answer.
 
-    First the noise of the draw is taken from it, then the places inside the bins. To set a spare
-    generator's state takes a tenth of the time that a new one takes.
+    Args:
+        start: float32 numbers that others have drawn of it.
     """
+    rng = _generator(seed, chunk, start // BLOCK, DRAW)
+    if start % BLOCK:
+        rng.random(start % BLOCK, dtype=np.float32)
+    return rng
+
+
+def _generator(seed: int, chunk: int, block: int, use: int) -> np.random.Generator:
+    """One that is about to make a block. To set a spare generator's state takes a tenth of the time
+    that a new one takes."""
     key = np.array([seed, chunk], np.uint64)
+    counter = np.array([block % 2**64, block >> 64, use, 0], np.uint64)
     try:
         rng = _SPARE.pop()
     except IndexError:
-        return np.random.Generator(np.random.Philox(key=key))
-    rng.bit_generator.state = {**_FRESH, "state": {"counter": _ZEROS, "key": key}}
+        rng = np.random.Generator(np.random.Philox(key=key))
+    rng.bit_generator.state = {**_FRESH, "state": {"counter": counter, "key": key}}
     return rng
+
+
+def inside_bins(
+    seed: int, first: int, rows: int, width: int
+) -> Callable[[Sequence[int]], NDArray[np.float64]]:
+    """Where inside of its bin each number of an answer is: uniform numbers in [0, 1).
+
+    Each row and column has its own, whichever others are asked for.
+
+    Args:
+        seed: the request's.
+        first: rows of the whole answer before the first of these.
+        rows: how many there are.
+        width: columns of the schema.
+
+    Returns:
+        Gives float64 [b, rows] for b columns, by their places in the schema; to be asked once.
+    """
+
+    def inside(columns: Sequence[int]) -> NDArray[np.float64]:
+        start = first * width
+        rng = _generator(seed, 0, start // INSIDE_BLOCK, INSIDE)
+        if start % INSIDE_BLOCK:
+            rng.random(start % INSIDE_BLOCK)
+        parts = [
+            rng.random((min(INSIDE_ROWS, rows - begin), width)).take(columns, axis=1).T
+            for begin in range(0, rows, INSIDE_ROWS)
+        ]
+        recycle(rng)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    return inside
 
 
 def recycle(rng: np.random.Generator) -> None:
@@ -48,7 +96,7 @@ def new_seed() -> int:
 
 
 # Uniform numbers in [0, 1), as many as the shape says; asked for a part at a time.
-NoiseSource: TypeAlias = Callable[[tuple[int, int]], Noise]
+NoiseSource: TypeAlias = Callable[[tuple[int, int]], NDArray[np.float32]]
 
 
 class StreamNoise:
@@ -57,7 +105,7 @@ class StreamNoise:
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
 
-    def __call__(self, shape: tuple[int, int]) -> Noise:
+    def __call__(self, shape: tuple[int, int]) -> NDArray[np.float32]:
         return self._rng.random(shape, dtype=np.float32)
 
     def later(self, shape: tuple[int, int]) -> Uniform:

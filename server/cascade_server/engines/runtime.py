@@ -13,6 +13,7 @@ from cascade_tables.sampling import log_likelihood
 from numpy.typing import NDArray
 
 from cascade_server.engines.philox import Uniform
+from cascade_server.engines.student_noise import StudentNoise
 from cascade_server.terms import Tier
 
 Tokens = NDArray[np.int32]
@@ -75,6 +76,7 @@ class Runtime:
         rows: what encodes and decodes several rows at once.
         fields: of the wire's `Column`, which one holds each column's values.
         student_noise, teacher_noise: uniform numbers a row.
+        noise_of_student: where those of a request lie.
         steps: the teacher's passes for full fidelity; a row takes no more than it has columns
             missing.
         profile: tier, rows and seconds of a pass of each batch size, from the warm-up.
@@ -105,6 +107,7 @@ class Runtime:
         self.identity = f"{manifest.table}/{manifest.version}/{manifest.digest}"
         self.student_noise = int(manifest.student["noise_width"])
         self.teacher_noise = int(manifest.teacher["noise_width"])
+        self.noise_of_student = StudentNoise(self.layout)
         self.steps = int(manifest.teacher["steps"])
         self.profile: list[tuple[Tier, int, float]] = []
         self.first_slot = np.unique(np.asarray(self.layout.column), return_index=True)[1]

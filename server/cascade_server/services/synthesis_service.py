@@ -298,7 +298,7 @@ class Service:
                 if request.version in (0, version)
             }
             response = pb.DescribeTableResponse(table=request.table)
-            describe(response, runtime.release.codec.schema, releases)
+            describe(response, runtime.release.codec.schema, releases, self._config)
             return response
         except Exception as exc:
             return await refuse(context, exc)

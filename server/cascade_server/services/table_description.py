@@ -8,11 +8,17 @@ from typing import Any
 from cascade_proto import synthesis_pb2 as pb
 from cascade_tables import Schema
 
+from cascade_server.config import ServerConfig
+
 
 def describe(
-    response: pb.DescribeTableResponse, schema: Schema, manifests: Mapping[int, Any]
+    response: pb.DescribeTableResponse,
+    schema: Schema,
+    manifests: Mapping[int, Any],
+    config: ServerConfig,
 ) -> None:
-    """Fill in a table's schema and the releases it has."""
+    """Fill in a table's schema, the releases it has and what one request may ask for."""
+    response.max_rows, response.max_message_bytes = config.max_rows, config.max_message_bytes
     for column in schema.columns:
         out = response.columns.add(
             name=column.name,

@@ -24,7 +24,6 @@ from cascade_server.cascade.request import CheckedRequest
 from cascade_server.cascade.router import Route
 from cascade_server.config import ServerConfig
 from cascade_server.counts.ledger import Ledger
-from cascade_server.engines.noise import recycle
 from cascade_server.store.cache import CacheConfig
 from cascade_server.store.cached_answers import CachedAnswers, CacheStatistics
 from cascade_server.store.pool import PoolConfig, PoolStatistics
@@ -120,7 +119,6 @@ class Answers:
                 continue
             try:
                 answer = out[place] = drawn_answer(request, drawn)
-                recycle(request.rng)
                 if request.seeded:
                     self._share(place, answer, turn, requests, out)
             except Exception as exc:
@@ -185,7 +183,6 @@ class Answers:
             answer = await asyncio.get_running_loop().run_in_executor(
                 self._dispatcher.student_thread, drawn_answer, request, drawn
             )
-        recycle(request.rng)
         return answer
 
     def describe(self, out: pb.GetStatisticsResponse) -> None:

@@ -21,7 +21,7 @@ from cascade_server.errors import DeadlinePassed
 from cascade_server.terms import Tier
 
 # Part of every key: raise it when equal requests no longer give the rows they gave.
-DEFINITION = 2
+DEFINITION = 3
 # Bytes that an entry takes beside its content.
 ENTRY_OVERHEAD = 300
 TOO_LATE = "the deadline passed while an equal request was drawn"
@@ -44,7 +44,7 @@ class Keys:
         )
         canonical = (
             *(DEFINITION, request.runtime.identity),
-            *(request.names, request.rows, request.draws, request.seed),
+            *(request.names, request.rows, request.draws, request.seed, request.first_row),
             *(request.log_likelihood, known),
         )
         # A float's repr is exact, and a string's is quoted: no two requests share one.

@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, TypeVar
@@ -29,7 +28,6 @@ from cascade_server.cascade.request import CheckedRequest, check
 from cascade_server.cascade.router import Route, choose, patience
 from cascade_server.config import ServerConfig
 from cascade_server.deadline import Work
-from cascade_server.engines.noise import recycle, stream
 from cascade_server.engines.runtime import Mask, Tokens
 from cascade_server.errors import DeadlinePassed, NotReady
 from cascade_server.objectives.objective import DEFAULTS, EVERY, promised
@@ -208,9 +206,9 @@ class TritonPythonModel:
                 ]
             )
         try:
-            noise, rngs = self._batch.noise(kept, rows.observed)
+            noise = self._batch.noise(kept, rows.observed)
             drawn = self._student(rows.tokens, rows.observed, noise)
-            answers = self._batch.decode(kept, rows, drawn, rngs)
+            answers = self._batch.decode(kept, rows, drawn)
             for at, answered in zip(taken, answers, strict=True):
                 out[at] = backend.reply(answered)
         except Exception as exc:
@@ -312,7 +310,13 @@ class TritonPythonModel:
 
     def _draw_by_student(self, requests: Sequence[CheckedRequest]) -> list[Tokens]:
         """Draw requests in one call of the student."""
-        return draw_together(requests, self._runtime.student_noise, MAX_BATCH, self._student)
+        return draw_together(
+            requests,
+            CheckedRequest.student_noise,
+            self._runtime.student_noise,
+            MAX_BATCH,
+            self._student,
+        )
 
     def _draw_by_teacher(self, requests: Sequence[CheckedRequest]) -> list[Tokens]:
         """Draw requests in one call of the teacher; it joins others at its next pass."""
@@ -322,14 +326,19 @@ class TritonPythonModel:
             steps=self._runtime.steps,
             timeout=0 if math.isinf(left) else max(1, round(1e6 * left)),
         )
-        return draw_together(requests, self._runtime.teacher_noise, TEACHER_BATCH, candidate)
+        return draw_together(
+            requests,
+            CheckedRequest.teacher_noise,
+            self._runtime.teacher_noise,
+            TEACHER_BATCH,
+            candidate,
+        )
 
     def _packed(self, job: Job, tokens: Tokens, likelihood: NDArray[np.float64] | None) -> Response:
         option = job.route.option
         assert option is not None
         drawn = Drawn(tokens, option, job.route, likelihood, 0.0, time.perf_counter())
         answered = drawn_answer(job.request, drawn)
-        recycle(job.request.rng)
         found = table_requests.to_outputs(answered, job.wanted, self._row)
         return backend.reply({name: backend.array_of(each) for name, each in found.items()})
 
@@ -380,10 +389,7 @@ class TritonPythonModel:
                 tokens = (await asyncio.shield(drawing))[place]
         except TimeoutError:
             request.work.check()
-            # As if it had been routed there: the same rows for a seed. The teacher's thread may
-            # come to its noise only now, and draws it from the request that it was given.
-            request = job.request = copy(request)
-            request.rng = stream(request.seed)
+            # As if it had been routed there: the same rows for a seed.
             job.route = job.route._replace(option=job.route.allowed[-1], overtaken=True)
             (tokens,) = await self._in_thread(self._draw_by_student, [request])
         return self._packed(job, tokens, likelihood)

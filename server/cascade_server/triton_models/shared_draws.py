@@ -7,13 +7,18 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from cascade_server.cascade.request import CheckedRequest
+from cascade_server.engines.noise import NoiseSource
 from cascade_server.engines.runtime import Mask, Noise, Tokens
 
 Draw = Callable[[Tokens, Mask, Noise], Tokens]
 
 
 def draw_together(
-    requests: Sequence[CheckedRequest], width: int, most: int, draw: Draw
+    requests: Sequence[CheckedRequest],
+    noise_of: Callable[[CheckedRequest], NoiseSource],
+    width: int,
+    most: int,
+    draw: Draw,
 ) -> list[Tokens]:
     """Draw the rows of some requests.
 
@@ -21,7 +26,8 @@ def draw_together(
     who shares the call, and memory is bounded.
 
     Args:
-        requests: with their generators as `stream` gave them.
+        requests: in order.
+        noise_of: a request's, for the network that is called.
         width: uniform numbers a row.
         most: rows of one call.
         draw: one call of the network.
@@ -31,12 +37,12 @@ def draw_together(
     """
     found: list[list[Tokens]] = [[] for _ in requests]
     given = [request.completed() for request in requests]
+    sources = [noise_of(request) for request in requests]
     for call in calls([request.total for request in requests], most):
         tokens = [given[at][0][rows] for at, rows in call]
         observed = [given[at][1][rows] for at, rows in call]
         noise = [
-            requests[at].rng.random((len(part), width), np.float32)
-            for (at, _), part in zip(call, tokens, strict=True)
+            sources[at]((len(part), width)) for (at, _), part in zip(call, tokens, strict=True)
         ]
         drawn = draw(_joined(tokens), _joined(observed), _joined(noise))
         end = 0

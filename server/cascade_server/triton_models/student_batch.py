@@ -16,8 +16,9 @@ from cascade_proto.cells import ABSENT_STATE, NULL_STATE, OBSERVED_STATE
 from numpy.typing import NDArray
 
 from cascade_server.cascade.answer import provenance_of
-from cascade_server.engines.noise import new_seed, recycle, stream
+from cascade_server.engines.noise import inside_bins, new_seed
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
+from cascade_server.engines.student_noise import UNREAD
 from cascade_server.terms import Tier, Wanted
 from cascade_server.triton_models.column_tensors import ColumnInputs, ColumnTensors
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor, States, Values
@@ -108,9 +109,8 @@ class StudentBatch:
     """Reads, encodes and decodes requests that are answered together; see the module's docstring.
 
     >>> rows = batch.encode(requests)
-    >>> noise, rngs = batch.noise(requests, rows.observed)
-    >>> drawn = student(rows.tokens, rows.observed, noise)
-    >>> answers = batch.decode(requests, rows, drawn, rngs)
+    >>> drawn = student(rows.tokens, rows.observed, batch.noise(requests, rows.observed))
+    >>> answers = batch.decode(requests, rows, drawn)
 
     Args:
         row: the table's columns as numbers.
@@ -156,8 +156,7 @@ class StudentBatch:
         """`BatchOptions.outputs` and `only`; None: they are not of this way."""
         outputs = self._outputs.wanted(named, as_row)
         drawn = self._columns.drawn([name for name in outputs if name not in self._of_rows])
-        # Places inside bins are drawn in the schema's order here.
-        if drawn is None or drawn != sorted(drawn):
+        if drawn is None:
             return None
         if not drawn or ROW in outputs or ROW_STATE in outputs:
             return outputs, None
@@ -241,34 +240,30 @@ class StudentBatch:
         self._columns.write(cells, out)
         return out
 
-    def noise(
-        self, requests: Sequence[BatchRequest], observed: Mask
-    ) -> tuple[Noise, list[np.random.Generator] | None]:
-        """Uniform numbers for the student, and what each request's further ones come from; None:
-        nobody named a seed.
+    def noise(self, requests: Sequence[BatchRequest], observed: Mask) -> Noise:
+        """Uniform numbers for the student.
 
         Args:
             requests: in the order of their rows.
             observed: bool [n, T] of their rows, each as often as it is drawn.
         """
         if all(request.seed is None for request in requests):
-            return self._unseeded.student(observed), None
-        width = self._runtime.student_noise
-        rngs = [
-            stream(new_seed() if request.seed is None else request.seed) for request in requests
-        ]
-        parts = [
-            rng.random((request.total, width), np.float32)
-            for request, rng in zip(requests, rngs, strict=True)
-        ]
-        return np.concatenate(parts), rngs
+            return self._unseeded.student(observed)
+        of = self._runtime.noise_of_student
+        out = np.full((len(observed), of.width), UNREAD, np.float32)
+        end = 0
+        for request in requests:
+            begin, end = end, end + request.total
+            seed = new_seed() if request.seed is None else request.seed
+            draws = request.options.draws
+            of.fill(out[begin:end], seed, 0, draws, observed[begin:end:draws])
+        return out
 
     def decode(
         self,
         requests: Sequence[BatchRequest],
         rows: BatchRows,
         drawn: Tokens,
-        rngs: Sequence[np.random.Generator] | None,
     ) -> list[dict[str, NDArray[Any]]]:
         """Each request's outputs.
 
@@ -276,7 +271,6 @@ class StudentBatch:
             requests: in the order of their rows.
             rows: theirs, each as often as it is drawn; written over.
             drawn: int32 [n, T], what was drawn for them.
-            rngs: as `noise` gave them.
         """
         values, states = rows.values, rows.states
         wanted = frozenset[str]().union(*(request.options.outputs for request in requests))
@@ -293,19 +287,17 @@ class StudentBatch:
                 absent[parts[-1]] &= request.options.only
 
         def uniform(columns: NDArray[np.intp]) -> NDArray[np.float64]:
-            if rngs is None:
-                return self._unseeded.inside(len(columns), len(values))
-            out = np.zeros((len(columns), len(values)))
-            for rng, part in zip(rngs, parts, strict=True):
-                # Of those of a request's columns that are to be drawn, as when it is alone.
-                which = absent[part][:, columns].any(axis=0)
-                out[which, part] = rng.random((np.count_nonzero(which), part.stop - part.start))
+            out = self._unseeded.inside(len(columns), len(values))
+            for request, part in zip(requests, parts, strict=True):
+                if request.seed is not None:
+                    width = len(self._row.columns)
+                    out[:, part] = inside_bins(request.seed, 0, request.total, width)(
+                        columns.tolist()
+                    )
             return out
 
         self._numbers.decode(drawn, values, states, absent, uniform)
         self._row.codec.compute(drawn, values, absent)
-        for rng in rngs or ():
-            recycle(rng)
         tensors = self._columns.tensors(wanted - self._of_rows, values, states)
         for name, array in ((ROW, values), (ROW_STATE, states)):
             if name in wanted and array is not None:

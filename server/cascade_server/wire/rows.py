@@ -178,6 +178,8 @@ def given_values(given: Sequence[Any], kind: Kind, draws: int) -> list[Any]:
         values = list(given)
     else:
         values = [value if value is None or value is ABSENT else python(value) for value in given]
+    if len(values) == 1:
+        return values * draws
     return values if draws == 1 else [value for value in values for _ in range(draws)]
 
 

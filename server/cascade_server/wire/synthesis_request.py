@@ -55,6 +55,7 @@ class SynthesisRequest:
         explain: whether the answer is to say why it was drawn as it was.
         offline: nobody waits for it, and it yields to those that somebody waits for.
         strict: whether values that were never learnt are to be refused.
+        first_row: rows of the caller's that come before these, in other requests.
     """
 
     rows: int
@@ -67,6 +68,7 @@ class SynthesisRequest:
     explain: bool = False
     offline: bool = False
     strict: bool = False
+    first_row: int = 0
 
 
 def seed_of(request: pb.SynthesizeRequest) -> int | None:
@@ -113,4 +115,5 @@ def read_request(request: pb.SynthesizeRequest, fields: Mapping[str, str]) -> Sy
         request.log_likelihood,
         request.explain,
         strict=request.strict,
+        first_row=request.first_row,
     )

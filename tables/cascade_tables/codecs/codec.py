@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,10 @@ from cascade_tables.errors import DataError, SchemaError
 from cascade_tables.frame import ColumnData, Frame
 from cascade_tables.infer import MAX_EXACT
 from cascade_tables.schema import Column, Kind, Schema
+
+# Where inside of its bin each number is: gives uniform numbers [b, n] for b binned columns, by
+# their places in the schema; asked once at most.
+Inside: TypeAlias = Callable[[Sequence[int]], NDArray[np.float64]]
 
 # Types of values that need no conversion, by kind; numbers have Python's two.
 PLAIN = {Kind.CATEGORICAL: frozenset((str,)), Kind.BOOLEAN: frozenset((bool,))}
@@ -344,7 +348,7 @@ class Codec:
     def decode_columns(
         self,
         tokens: Tokens,
-        rng: np.random.Generator,
+        rng: np.random.Generator | Inside,
         names: Sequence[str],
         given: Mapping[str, Sequence[Any]] | None = None,
     ) -> dict[str, ColumnData]:
@@ -352,7 +356,8 @@ class Codec:
 
         Args:
             tokens: int32 [n, T].
-            rng: places numbers inside their bins.
+            rng: says where inside of its bin each number is: one column after another, or as it
+                likes.
             names: columns.
             given: what was given of any columns, as for `encode_partial`, of as many rows or of a
                 row for each n of them: numbers that follow from given ones are computed from
@@ -362,22 +367,24 @@ class Codec:
         Raises:
             UnknownColumn: the schema has no such column.
         """
-        out = self._decode_columns(tokens, rng, names)
-        computed = self._computed(tokens, rng, names, given or {}, lambda name: out[name])
-        for name, cells in computed.items():
-            kind = self.kinds[name]
-            out[name] = ColumnData(typed(kind, cells.values), cells.null, out[name].dtype)
-        return out
+        needed, more = self._followed(names, given or {}, tokens)
+        out = self._decode_columns(tokens, rng, [*names, *more])
+        for name, cells in self._computed(tokens, needed, given or {}, out.get).items():
+            if name in out:
+                kind = self.kinds[name]
+                out[name] = ColumnData(typed(kind, cells.values), cells.null, out[name].dtype)
+        return {name: out[name] for name in names} if more else out
 
     def _decode_columns(
-        self, tokens: Tokens, rng: np.random.Generator, names: Sequence[str]
+        self, tokens: Tokens, rng: np.random.Generator | Inside, names: Sequence[str]
     ) -> dict[str, ColumnData]:
         places = [self._places[name] for name in names]
         binned = [place.column for place in places if place.codec.listed is None]
+        inside = _inside(rng, len(tokens))
         found: Iterator[tuple[NDArray[Any], NDArray[np.bool_]]] = iter(())
         together = len(binned) > 1
         if together:
-            found = self._decode_binned(tokens, binned, rng)
+            found = zip(*self._bins.decode(tokens, binned, inside(binned)), strict=True)
         out = {}
         for name, place in zip(names, places, strict=True):
             column = place.codec.column
@@ -387,46 +394,45 @@ class Codec:
                 values, null = next(found)
                 out[name] = ColumnData(typed(column.kind, values), null, column.dtype)
             else:
-                out[name] = place.codec.decode(tokens[:, place.slots], rng.random(len(tokens)))
+                out[name] = place.codec.decode(tokens[:, place.slots], inside(binned)[0])
         return out
 
-    def _decode_binned(
-        self, tokens: Tokens, columns: Sequence[int], rng: np.random.Generator
-    ) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]:
-        """Numbers of some binned columns, by places in the schema, and where they are NULL."""
-        # As many numbers, in the same order, as if one column were decoded after another.
-        uniform = rng.random((len(columns), len(tokens)))
-        values, null = self._bins.decode(tokens, columns, uniform)
-        return zip(values, null, strict=True)
+    def _followed(
+        self, names: Sequence[str], given: Mapping[str, Sequence[Any]], tokens: Tokens
+    ) -> tuple[list[int], list[str]]:
+        """The columns, by their places, that numbers of these may follow from, they among them; and
+        the names of those that have to be decoded for it, though they are not among these."""
+        needed = self.arithmetic.needed([self._places[name].column for name in names], tokens)
+        every = [self.schema.names[place] for place in needed]
+        return needed, [
+            name
+            for name in every
+            if name not in names and (name not in given or ABSENT in given[name])
+        ]
 
     def _computed(
         self,
         tokens: Tokens,
-        rng: np.random.Generator,
-        names: Sequence[str],
+        needed: Sequence[int],
         given: Mapping[str, Sequence[Any]],
-        decoded: Callable[[str], ColumnData],
+        decoded: Callable[[str], ColumnData | None],
     ) -> dict[str, Cells]:
-        """Numbers of those of the columns that may follow from others; none where nothing does."""
-        arithmetic = self.arithmetic
-        places = [self._places[name].column for name in names]
-        needed = arithmetic.needed(places, tokens)
-        cells, found = {}, {}
+        """Numbers of columns that may follow from each other, by their places in the schema.
+
+        Args:
+            tokens: int32 [n, T].
+            needed: the columns.
+            given: what was given of any.
+            decoded: what was decoded of a column; None: nothing.
+        """
+        cells = {}
         for place in needed:
-            name = self.schema.names[place]
-            known = given.get(name)
-            if name in names:
-                data = decoded(name)
-            elif known is None or any(value is ABSENT for value in known):
-                data = self._decode_columns(tokens, rng, [name])[name]
-            else:
-                data = None
-            cells[place] = cells_of(self.schema.columns[place], data, known, len(tokens))
-            if name in names:
-                found[name] = cells[place]
+            column = self.schema.columns[place]
+            name = column.name
+            cells[place] = cells_of(column, decoded(name), given.get(name), len(tokens))
         if cells:
-            arithmetic.solve(tokens, cells)
-        return found
+            self.arithmetic.solve(tokens, cells)
+        return {self.schema.names[place]: found for place, found in cells.items()}
 
     @cached_property
     def groups(self) -> list[tuple[str, ...]]:
@@ -459,7 +465,7 @@ class Codec:
     def decode_row(
         self,
         row: Sequence[int],
-        rng: np.random.Generator,
+        rng: np.random.Generator | Inside,
         names: Sequence[str],
         given: Mapping[str, Sequence[Any]] | None = None,
     ) -> dict[str, Any]:
@@ -476,11 +482,18 @@ class Codec:
         Raises:
             UnknownColumn: the schema has no such column.
         """
-        places = [self._places[name] for name in names]
-        binned = sum(place.codec.listed is None for place in places)
-        uniform = iter(rng.random(binned).tolist() if binned else ())
+        given = given or {}
+        needed: list[int] = []
+        every = names
+        if self.arithmetic.may_apply(row):
+            tokens = np.array(row, np.int32)[None]
+            needed, more = self._followed(names, given, tokens)
+            every = [*names, *more]
+        places = [self._places[name] for name in every]
+        binned = [place.column for place in places if place.codec.listed is None]
+        uniform = iter(_inside(rng, 1)(binned)[:, 0].tolist() if binned else ())
         out = {}
-        for name, (_, slots, codec, _, _, _) in zip(names, places, strict=True):
+        for name, (_, slots, codec, _, _, _) in zip(every, places, strict=True):
             begin = slots.start
             listed = codec.listed
             if listed is not None:
@@ -488,16 +501,17 @@ class Codec:
             else:
                 assert isinstance(codec, BinnedCodec)
                 out[name] = codec.decode_value(row[begin], row[begin + 1], next(uniform))
-        if self.arithmetic.may_apply(row):
+        if not needed:
+            return out
 
-            def decoded(name: str) -> ColumnData:
-                return one_cell(self.kinds[name], out[name])
+        def decoded(name: str) -> ColumnData | None:
+            return one_cell(self.kinds[name], out[name]) if name in out else None
 
-            tokens = np.array(row, np.int32)[None]
-            for name, cells in self._computed(tokens, rng, names, given or {}, decoded).items():
-                if not cells.null[0]:
-                    out[name] = cells.values[0].item()
-        return out
+        computed = self._computed(tokens, needed, given, decoded)
+        for name in names:
+            if name in computed and not computed[name].null[0]:
+                out[name] = computed[name].values[0].item()
+        return {name: out[name] for name in names}
 
     def to_dict(self) -> dict[str, Any]:
         """What a release's codec.json holds; `from_dict` restores it."""
@@ -529,6 +543,12 @@ class Codec:
             raise
         except (KeyError, TypeError, ValueError) as exc:
             raise SchemaError(f"this is not a codec: {exc!r}") from exc
+
+
+def _inside(rng: np.random.Generator | Inside, rows: int) -> Inside:
+    if not isinstance(rng, np.random.Generator):
+        return rng
+    return lambda columns: rng.random((len(columns), rows))
 
 
 def fit_column(column: Column, data: ColumnData) -> ColumnCodec:

@@ -11,7 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from cascade_client import MISSING, InvalidRequest
-from cascade_client.messages.cells import ABSENT, NULL, OBSERVED, Cells, Form, Given, read
+from cascade_client.messages.cells import ABSENT, NULL, OBSERVED, Cells, Form
+from cascade_client.messages.frames import ARROW, PANDAS
+from cascade_client.messages.given import Given, read
 
 
 def column(given: Given, name: str) -> Cells:
@@ -97,8 +99,8 @@ class TestFrames:
             index=[7, 9],
         )
         given = read(frame)
-        assert given.form is Form.PANDAS
-        assert list(given.index) == [7, 9]
+        assert given.form is PANDAS
+        assert given.frame is frame
         first = [1.5, 3, "x", "a", datetime(2026, 1, 2), True]
         assert [c.observed for c in given.cells] == [[value] for value in first]
         assert {c.states for c in given.cells} == {bytes([OBSERVED, NULL])}
@@ -114,7 +116,7 @@ class TestFrames:
             }
         )
         given = read(table)
-        assert (given.form, given.count) == (Form.ARROW, 3)
+        assert (given.form, given.count) == (ARROW, 3)
         first = [1.5, 3, "x", datetime(2026, 1, 2), datetime(2026, 1, 2, tzinfo=UTC)]
         assert [c.observed for c in given.cells] == [[value] for value in first]
         assert {c.states for c in given.cells} == {bytes([OBSERVED, NULL, NULL])}
@@ -130,7 +132,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("data", ["credit", 5, None, [1, 2], {1, 2}, np.zeros(3)])
     def test_other_types(self, data: Any) -> None:
-        with pytest.raises(InvalidRequest, match="a dict, a list of dicts, a pandas DataFrame"):
+        with pytest.raises(InvalidRequest, match="a dict, a list of dicts, a DataFrame of pandas"):
             read(data)
 
     @pytest.mark.parametrize("data", [[], pd.DataFrame({"a": []}), pa.table({"a": []})])

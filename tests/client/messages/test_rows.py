@@ -14,7 +14,9 @@ import pytest
 from cascade_client import InvalidRequest
 from cascade_client.answers import ColumnDescription, TableDescription
 from cascade_client.messages import rows
-from cascade_client.messages.cells import Form, Given, read
+from cascade_client.messages.cells import Form
+from cascade_client.messages.frames import ARROW, PANDAS
+from cascade_client.messages.given import Given, read
 from cascade_client.messages.rows import unpack
 from cascade_proto import synthesis_pb2 as pb
 from hypothesis import given
@@ -156,14 +158,14 @@ class TestRoundTrips:
     def test_arrow(self, table: tuple[TableDescription, list[dict[str, Any]]]) -> None:
         described, held = table
         packed = pack(read(held), described.by_name)
-        arrow = unpack([packed, packed], described, Form.ARROW)
+        arrow = unpack([packed, packed], described, ARROW)
         assert arrow.to_pylist() == held * 2
 
     @given(tables())
     def test_pandas(self, table: tuple[TableDescription, list[dict[str, Any]]]) -> None:
         described, held = table
         packed = pack(read(held), described.by_name)
-        frame = unpack([packed], described, Form.PANDAS)
+        frame = unpack([packed], described, PANDAS)
         again = pack(read(frame), described.by_name)
         assert again == packed
 
@@ -174,9 +176,9 @@ class TestNeverLearnt:
     def test_a_number_beyond_its_dtype(self) -> None:
         described = narrow("float")
         packed = pack(read([{"a": 1e300}, {"a": 0.5}]), described.by_name)
-        assert unpack([packed], described, Form.PANDAS)["a"].to_list() == [1e300, 0.5]
+        assert unpack([packed], described, PANDAS)["a"].to_list() == [1e300, 0.5]
         packed = pack(read([{"a": float("inf")}, {"a": 0.5}]), described.by_name)
-        assert str(unpack([packed], described, Form.PANDAS)["a"].dtype) == "float32"
+        assert str(unpack([packed], described, PANDAS)["a"].dtype) == "float32"
 
     @pytest.mark.parametrize("value", [-(2**63), 2**62])
     def test_microseconds_that_no_date_time_has(self, value: int) -> None:
@@ -199,7 +201,7 @@ class TestDtypes:
         return pack(read(list(rows)), self.SCHEMA.by_name)
 
     def test_pandas_without_null(self) -> None:
-        frame = unpack([self.answer(self.ROW)], self.SCHEMA, Form.PANDAS)
+        frame = unpack([self.answer(self.ROW)], self.SCHEMA, PANDAS)
         assert [str(d) for d in frame.dtypes] == [
             "int64",
             "float64",
@@ -210,7 +212,7 @@ class TestDtypes:
 
     def test_pandas_with_null(self) -> None:
         null = dict.fromkeys(self.ROW)
-        frame = unpack([self.answer(self.ROW), self.answer(null)], self.SCHEMA, Form.PANDAS)
+        frame = unpack([self.answer(self.ROW), self.answer(null)], self.SCHEMA, PANDAS)
         assert [str(d) for d in frame.dtypes] == [
             "Int64",
             "float64",
@@ -221,7 +223,7 @@ class TestDtypes:
         assert frame.isna().sum().to_list() == [1] * 5
 
     def test_pandas_of_nothing_but_null(self) -> None:
-        frame = unpack([self.answer(dict.fromkeys(self.ROW))], self.SCHEMA, Form.PANDAS)
+        frame = unpack([self.answer(dict.fromkeys(self.ROW))], self.SCHEMA, PANDAS)
         assert frame.isna().all(axis=None)
 
     @pytest.mark.parametrize(
@@ -240,16 +242,16 @@ class TestDtypes:
     ) -> None:
         described = TableDescription("t", 1, (ColumnDescription("x", "any", True, dtype),))
         answer = pack(read([{"x": value}]), {})
-        assert str(unpack([answer], described, Form.PANDAS)["x"].dtype) == expected
+        assert str(unpack([answer], described, PANDAS)["x"].dtype) == expected
         holed = pack(read([{"x": value}, {"x": None}]), {})
         pandas_name = expected.replace("i", "I").replace("uI", "UI")
-        frame = unpack([holed], described, Form.PANDAS)
+        frame = unpack([holed], described, PANDAS)
         assert str(frame["x"].dtype) == pandas_name
-        table = unpack([holed], described, Form.ARROW)
+        table = unpack([holed], described, ARROW)
         assert table["x"].to_pylist() == [value, None]
 
     def test_arrow(self) -> None:
-        table = unpack([self.answer(dict.fromkeys(self.ROW))], self.SCHEMA, Form.ARROW)
+        table = unpack([self.answer(dict.fromkeys(self.ROW))], self.SCHEMA, ARROW)
         assert table.schema.types == [
             pa.int64(),
             pa.float64(),
@@ -259,6 +261,6 @@ class TestDtypes:
         ]
 
     def test_a_frame_keeps_the_callers_index(self) -> None:
-        frame = unpack([self.answer(self.ROW)], self.SCHEMA, Form.PANDAS, pd.Index(["one"]))
+        frame = unpack([self.answer(self.ROW)], self.SCHEMA, PANDAS, pd.DataFrame(index=["one"]))
         assert list(frame.index) == ["one"]
         assert frame["i"].dtype == np.int64

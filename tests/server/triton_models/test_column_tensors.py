@@ -14,11 +14,11 @@ from cascade_server.cascade.answer import Drawn, drawn_answer
 from cascade_server.cascade.request import check
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
+from cascade_server.engines.student_noise import StudentNoise
 from cascade_server.terms import Wanted
 from cascade_server.triton_models import table_requests
 from cascade_server.triton_models.outlook import Outlooks
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor
-from cascade_server.triton_models.shared_draws import draw_together
 from cascade_server.triton_models.student_batch import BatchRows, StudentBatch
 from cascade_server.triton_models.table_requests import PROVENANCE, Outputs
 from cascade_server.wire.model_tensors import DATATYPES
@@ -28,7 +28,7 @@ from cascade_tables import Codec, ColumnData, ColumnOverride, Frame, Kind, infer
 from numpy.typing import NDArray
 
 from tests.releases import payments
-from tests.server.triton_models.test_student_batch import ALLOWED, NAN, bundled, wide
+from tests.server.triton_models.test_student_batch import ALLOWED, NAN, bundled, by_student, wide
 
 Arrays = dict[str, NDArray[Any]]
 TABLE_NAMES = ("wide", "payments", "credit", "adult")
@@ -57,7 +57,9 @@ def table_of(row: RowTensor) -> Table:
         layout=codec.layout,
         fields={name: FIELDS[kind] for name, kind in codec.kinds.items()},
         version=1,
+        columns=len(codec.schema.columns),
         student_noise=int((sizes + 1).sum()),
+        noise_of_student=StudentNoise(codec.layout),
         draw_student=draw,
     )
     runtime = cast(Runtime, fake)
@@ -95,7 +97,7 @@ def alone(of: Table, sent: Sent) -> dict[str, tuple[tuple[int, ...], list[Any]]]
         inputs = table_requests.as_columns(*table_requests.checked_row(sent.given, of.row), of.row)
     read = table_requests.to_request(inputs, wanted, parameters, of.row)
     request = check(read, of.runtime, Work(math.inf), 4096)
-    (tokens,) = draw_together([request], of.runtime.student_noise, 1024, of.runtime.draw_student)
+    (tokens,) = by_student([request], of.runtime)
     option = Outlooks().options(1, 1, Wanted.FAST, 0, 0.0)[1]
     drawn = Drawn(tokens, option, None, None, 0.0, 0.0)  # type: ignore[arg-type]
     answer = drawn_answer(request, drawn)
@@ -131,9 +133,9 @@ def together(of: Table, batch: Sequence[Sent]) -> tuple[list[Arrays], BatchRows]
             for _ in range(ask.options.draws)
         ]
     )
-    noise, rngs = quick.noise(asks, rows.observed)
+    noise = quick.noise(asks, rows.observed)
     drawn = of.runtime.draw_student(rows.tokens, rows.observed, noise)
-    return quick.decode(asks, rows, drawn, rngs), rows
+    return quick.decode(asks, rows, drawn), rows
 
 
 def is_for_batch(of: Table, given: Arrays, named: Sequence[str], **how: Any) -> bool:
@@ -289,7 +291,6 @@ ONE = np.array([[1]])
         ({"whole": ONE, "flag.state": np.array([[2]], np.uint8)}, ["flag"]),
         ({"whole": ONE, ROW: np.full((1, 8), NAN)}, ["flag"]),
         ({"whole": ONE}, ["flag", "log_likelihood"]),
-        ({"whole": ONE}, ["real", "whole", "real_listed.state"]),
         ({"whole": np.zeros((0, 1), np.int64)}, ["flag"]),
         ({"whole": np.zeros((65, 1), np.int64)}, ["flag"]),
         ({}, ["flag"]),
@@ -300,6 +301,7 @@ def test_what_is_unusual_goes_the_way_of_all(
 ) -> None:
     of = tables["wide"]
     assert is_for_batch(of, {"whole": ONE}, ["flag"])
+    assert is_for_batch(of, {"whole": ONE}, ["real", "whole", "real_listed.state"])
     assert not is_for_batch(of, given, named)
 
 

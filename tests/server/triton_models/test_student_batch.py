@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cascade_server.cascade.answer import Drawn, drawn_answer
-from cascade_server.cascade.request import check
+from cascade_server.cascade.request import CheckedRequest, check
 from cascade_server.cascade.router import Route
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
@@ -61,11 +61,18 @@ def alone(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """What the embedded server answers, as `row` and its states."""
     job = checked(runtime, row, given, **how)
-    (tokens,) = draw_together([job], runtime.student_noise, 1024, runtime.draw_student)
+    (tokens,) = by_student([job], runtime)
     option = Outlooks().options(1, 1, Wanted.FAST, 0, 0.0)[1]
     drawn = Drawn(tokens, option, None, None, 0.0, 0.0)  # type: ignore[arg-type]
     answer = drawn_answer(job, drawn)
     return table_requests.as_row(answer.values, job.total, row)
+
+
+def by_student(jobs: list[Any], runtime: Runtime, most: int = 1024) -> list[NDArray[np.int32]]:
+    """What the student draws for some requests."""
+    return draw_together(
+        jobs, CheckedRequest.student_noise, runtime.student_noise, most, runtime.draw_student
+    )
 
 
 async def test_a_teacher_that_comes_late_takes_no_number_of_the_students(
@@ -76,27 +83,25 @@ async def test_a_teacher_that_comes_late_takes_no_number_of_the_students(
     from cascade_server.triton_models.cascade import Job, TritonPythonModel
 
     given = {ROW: np.full((1, 6), NAN)}
-    both = [checked(runtime, row, given, seed=7, draws=4) for _ in range(2)]
-    first, shared = both
-    (expected,) = draw_together([first], runtime.student_noise, 1024, runtime.draw_student)
-    inside_bins = first.rng.random(4)
+    first, shared = (checked(runtime, row, given, seed=7, draws=4) for _ in range(2))
+    (expected,) = by_student([first], runtime)
+    teachers = shared.teacher_noise()
 
     def student(*inputs: Any) -> NDArray[np.int32]:
-        shared.rng.random(5)  # the teacher's thread, at its next call
+        teachers((4, runtime.teacher_noise))  # the teacher's thread, at its next call
         return runtime.draw_student(*inputs)
 
     options = Outlooks().options(4, 1, Wanted.AUTO, 0, 0.0)
     route = Route(options[0], tuple(options), tuple(options), 1.0, Wanted.AUTO, 0, within=0.0)
     model: Any = object.__new__(TritonPythonModel)
     model._runtime, model._student = runtime, student
-    model._packed = lambda job, tokens, _: (tokens, job.request.rng.random(4), job.route.overtaken)
+    model._packed = lambda job, tokens, _: (tokens, job.route.overtaken)
     with ThreadPoolExecutor(1) as threads:
         model._threads = threads
         never = asyncio.get_running_loop().create_future()
-        tokens, bins, overtaken = await model._answer_later(Job(shared, (), route), never, 0)
+        tokens, overtaken = await model._answer_later(Job(shared, (), route), never, 0)
     assert overtaken
     np.testing.assert_array_equal(tokens, expected)
-    np.testing.assert_array_equal(bins, inside_bins)
 
 
 def requests(row: RowTensor, rng: np.random.Generator) -> list[dict[str, NDArray[Any]]]:
@@ -162,9 +167,9 @@ def assert_as_alone(
         for _ in range(ask.options.draws)
     ]
     rows = rows.take(places)
-    noise, rngs = quick.noise(asks, rows.observed)
+    noise = quick.noise(asks, rows.observed)
     drawn = runtime.draw_student(rows.tokens, rows.observed, noise)
-    found = quick.decode(asks, rows, drawn, rngs)
+    found = quick.decode(asks, rows, drawn)
     for each, parameters, answer in zip(given, how, found, strict=True):
         values, states = alone(runtime, row, each, **parameters)
         np.testing.assert_array_equal(answer[ROW], values)
@@ -185,9 +190,9 @@ def test_requests_without_a_seed_get_rows_of_their_own(runtime: Runtime, row: Ro
     quick = StudentBatch(row, runtime)
     asks = [_ask(quick, {ROW: nothing}) for _ in range(16)]
     rows = quick.encode(asks)
-    noise, rngs = quick.noise(asks, rows.observed)
+    noise = quick.noise(asks, rows.observed)
     drawn = runtime.draw_student(rows.tokens, rows.observed, noise)
-    found = np.concatenate([each[ROW] for each in quick.decode(asks, rows, drawn, rngs)])
+    found = np.concatenate([each[ROW] for each in quick.decode(asks, rows, drawn)])
     assert len(np.unique(found, axis=0)) == 16
 
 
@@ -264,7 +269,7 @@ def test_rows_are_cut_into_calls_and_put_together_again(runtime: Runtime, row: R
 
     def draw(most: int) -> list[NDArray[np.int32]]:
         jobs = [checked(runtime, row, nothing, seed=at, draws=5) for at in range(3)]
-        return draw_together(jobs, runtime.student_noise, most, runtime.draw_student)
+        return by_student(jobs, runtime, most)
 
     for few, many in zip(draw(4), draw(1024), strict=True):
         np.testing.assert_array_equal(few, many)

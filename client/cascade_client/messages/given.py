@@ -1,0 +1,136 @@
+"""Rows the caller holds, in any form: read into columns of observed values, whole or in part."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from cascade_client.errors import CascadeError, InvalidRequest
+from cascade_client.messages.cells import Cells, Form, of_rows
+from cascade_client.messages.frames import FrameKind, kind_of
+
+# How servers name rows in what they say of values; there are a dozen of them at most.
+ROWS_NAMED = re.compile(r"\brow (\d{1,12})\b")
+Failed = TypeVar("Failed", bound=CascadeError)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a caller asks to have completed.
+
+    Attributes:
+        cells: the columns with anything known about them.
+        count: rows.
+        form: what they were held in.
+        frame: what they were read of, where that is a frame: the answer is one like it.
+    """
+
+    cells: tuple[Cells, ...]
+    count: int
+    form: Form | FrameKind
+    frame: Any = None
+
+
+@dataclass(frozen=True)
+class Held:
+    """Rows as the caller holds them; nothing has been read of them.
+
+    Attributes:
+        data: a list of dicts or a frame.
+        kind: of the frame; None: a list of dicts.
+        count: rows.
+    """
+
+    data: Any
+    kind: FrameKind | None
+    count: int
+
+    @property
+    def form(self) -> Form | FrameKind:
+        """What they are held in."""
+        return Form.ROWS if self.kind is None else self.kind
+
+    @property
+    def frame(self) -> Any:
+        """The frame; None: a list of dicts."""
+        return None if self.kind is None else self.data
+
+    def read(self, begin: int, end: int) -> Given:
+        """Some of the rows; raises as `read`."""
+        if self.kind is None:
+            return read(self.data[begin:end])
+        return read(self.kind.part(self.data, begin, end))
+
+    def labels(self, rows: Sequence[int]) -> list[Any] | None:
+        """What the caller calls some of the rows; None: their places."""
+        labels = None if self.kind is None else self.kind.labels(self.data, rows)
+        return None if labels == list(rows) else labels
+
+    def explained(self, error: Failed, begin: int, end: int) -> Failed:
+        """An error of a request for rows [begin, end), which names rows as the caller knows them.
+
+        A server names rows by their places, in words: what it says is kept, and what the caller's
+        index calls them is said beside it.
+        """
+        message, is_part = str(error), (begin, end) != (0, self.count)
+        places = dict.fromkeys(int(place) for place in ROWS_NAMED.findall(message))
+        named = [place for place in places if begin <= place < end]
+        if (labels := self.labels(named)) is not None:
+            pairs = zip(named, labels, strict=True)
+            message += f" (index: {', '.join(f'row {row} is {label!r}' for row, label in pairs)})"
+        if is_part:
+            rows = f"rows {begin:,} to {end - 1:,} of {self.count:,}"
+            if (labels := self.labels((begin, end - 1))) is not None:
+                rows += f" (index {labels[0]!r} to {labels[1]!r})"
+            message, error.rows = f"{rows}: {message}", range(begin, end)
+        error.args = (message,)
+        return error
+
+
+def hold(data: object) -> Held | None:
+    """Look at what a caller has; None: one dict, which is a row.
+
+    Raises:
+        InvalidRequest: a type that is none of those that `read` allows.
+    """
+    if isinstance(data, Mapping):
+        return None
+    kind = kind_of(data)
+    if kind is not None:
+        return Held(data, kind, kind.count(data))
+    if not isinstance(data, Sequence) or not all(isinstance(row, Mapping) for row in data):
+        raise InvalidRequest(
+            f"data is a {type(data).__name__}; a dict, a list of dicts, a DataFrame of pandas or "
+            "polars, a pyarrow Table or RecordBatch, or what gives a stream of Arrow's C interface "
+            "is allowed"
+        )
+    return Held(data, None, len(data))
+
+
+def read(data: object) -> Given:
+    """Read a dict, a list of dicts or a frame.
+
+    What an empty cell means, its column decides; see `pack`.
+
+    Args:
+        data: the rows. In dicts a key left out, or `MISSING`, is absent. In frames a column left
+            out is absent. None, NaN, NaT, NA and a null of Arrow are NULL.
+
+    Raises:
+        InvalidRequest: another type; no rows; a column name that is not a string or comes
+            twice; a value that has no place in a table.
+    """
+    held = hold(data)
+    if held is None:
+        assert isinstance(data, Mapping)
+        return Given(of_rows([data]), 1, Form.ROW)
+    if held.count == 0:
+        raise InvalidRequest("data has no rows; at least one is needed")
+    cells = of_rows(held.data) if held.kind is None else held.kind.read(held.data)
+    names = [column.name for column in cells]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidRequest(f"data has two columns {twice!r}; one of each name is allowed")
+    return Given(cells, held.count, held.form, held.frame)

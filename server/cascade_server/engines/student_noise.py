@@ -1,0 +1,153 @@
+"""The student's noise for a request: each row's and draw's own numbers, made where they are read.
+
+A row takes a uniform number for each token of each slot, some thousand, and reads those of its
+missing columns. A generator that counts (`philox`) may begin anywhere, but to begin takes as long
+as to make a thousand numbers: what one row alone could leave out is not worth it. Draws of one row
+miss the same columns: their numbers of a column lie side by side, 32 or 8 draws together, and one
+beginning serves them all.
+
+Where the numbers of a row's draw lie depends on the row, the draw, how many draws a row there are
+and the table, and on nothing else: whoever shares the request, the batch or the frame, a seed gives
+the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from cascade_tables import TokenLayout
+from numpy.typing import NDArray
+
+from cascade_server.engines.noise import NoiseSource, recycle, stream
+
+Mask = NDArray[np.bool_]
+Noise = NDArray[np.float32]
+
+# Draws of a row whose numbers lie together, column by column; of what is left, fewer than the
+# least of them, each draw's lie together.
+BLOCKS = (32, 8)
+# Numbers that are made and not looked at rather than to begin anew behind them.
+GAP = 1024
+# What stands where no number is looked at; of (0, 1), whose logarithms are finite.
+UNREAD = 0.5
+
+
+class StudentNoise:
+    """Where the numbers of a release's student lie in the stream of a seed.
+
+    Attributes:
+        width: uniform numbers a row.
+
+    Args:
+        layout: of the release's rows. A slot's numbers are one for each of its tokens and one more,
+            in the order of the slots, and those of a column's slots lie together.
+    """
+
+    def __init__(self, layout: TokenLayout) -> None:
+        ends = np.cumsum([0, *(size + 1 for size in layout.sizes)]).tolist()
+        self.width: int = ends[-1]
+        self._first_slot = np.unique(np.asarray(layout.column), return_index=True)[1]
+        # Where each column's numbers begin among a draw's, and where the last one's end.
+        self._ends: list[int] = [*(ends[slot] for slot in self._first_slot), self.width]
+
+    def fill(
+        self, out: Noise, seed: int, first_row: int, draws: int, observed: Mask, begin: int = 0
+    ) -> None:
+        """Write the noise of some draws, one after another.
+
+        Args:
+            out: float32 [n, width], numbers of [0, 1). Where a column is known, what it held may
+                stay.
+            seed: the request's.
+            first_row: rows of the caller's before the request's.
+            draws: of each row.
+            observed: bool [rows, T], which slots of the request's rows are known.
+            begin: draws of the request before the first of these.
+        """
+        least = BLOCKS[-1]
+        if draws < least:
+            rng = stream(seed, start=(first_row * draws + begin) * self.width)
+            rng.random(dtype=np.float32, out=out)
+            recycle(rng)
+            return
+        at = 0
+        while at < len(out):
+            row, draw = divmod(begin + at, draws)
+            missing = np.flatnonzero(~observed[row, self._first_slot]).tolist()
+            for start, size in blocks(draws):
+                some = range(max(draw, start), min(start + size, draw + len(out) - at))
+                if len(some) <= 0:
+                    continue
+                base = ((first_row + row) * draws + start) * self.width
+                inside = range(some.start - start, some.stop - start)
+                part = out[at : at + len(some)]
+                if size < least:
+                    rng = stream(seed, start=base + inside.start * self.width)
+                    rng.random(dtype=np.float32, out=part)
+                    recycle(rng)
+                else:
+                    self._fill_block(part, seed, base, size, inside, missing)
+                at += len(some)
+                draw = some.stop
+
+    def _fill_block(
+        self,
+        out: Noise,
+        seed: int,
+        base: int,
+        size: int,
+        draws: range,
+        missing: Sequence[int],
+    ) -> None:
+        """Write some draws' numbers, of a block that begins at `base` and has `size` draws."""
+        ends, count = self._ends, len(draws)
+        whole = count == size
+        for first, last in self._together(missing, size if whole else 0):
+            start = base + size * ends[first] + draws.start * (ends[first + 1] - ends[first])
+            numbers = (ends[last + 1] - ends[first]) * count
+            rng = stream(seed, start=start)
+            made = rng.random(numbers, np.float32)
+            recycle(rng)
+            for column in range(first, last + 1):
+                here = slice(
+                    (ends[column] - ends[first]) * count, (ends[column + 1] - ends[first]) * count
+                )
+                out[:, ends[column] : ends[column + 1]] = made[here].reshape(count, -1)
+
+    def _together(self, missing: Sequence[int], draws: int) -> Iterator[tuple[int, int]]:
+        """Missing columns as ranges, first and last, that are made at once; 0 draws: each alone."""
+        first = last = -1
+        for column in missing:
+            if first < 0:
+                first = column
+            elif not draws or (self._ends[column] - self._ends[last + 1]) * draws > GAP:
+                yield first, last
+                first = column
+            last = column
+        if first >= 0:
+            yield first, last
+
+    def source(self, seed: int, first_row: int, draws: int, observed: Mask) -> NoiseSource:
+        """The noise of a request, asked for a part at a time; arguments are `fill`'s."""
+        begin = 0
+
+        def noise(shape: tuple[int, int]) -> Noise:
+            nonlocal begin
+            out = np.full(shape, UNREAD, np.float32)
+            self.fill(out, seed, first_row, draws, observed, begin)
+            begin += len(out)
+            return out
+
+        return noise
+
+
+def blocks(draws: int) -> Iterator[tuple[int, int]]:
+    """A row's draws in blocks: the first draw of each, and how many there are."""
+    start = 0
+    for size in BLOCKS:
+        while draws - start >= size:
+            yield start, size
+            start += size
+    if start < draws:
+        yield start, draws - start
