@@ -141,7 +141,7 @@ def fit(
         table = read_by_schema((validation,), schema, read.findings.forms, encoding, delimiter)
         _say(console, _misfits(str(validation), table))
         others = table.frame
-    rows, columns = len(frame), len(schema.columns)
+    rows, columns = read.whole.rows, len(schema.columns)
     held_out = recipes.rows_to_hold_out(rows)
     if others is not None:
         held_out = min(len(others), recipes.MOST_HELD_OUT)
@@ -158,7 +158,7 @@ def fit(
         return
     workers = _threads(threads)
     source = _names(tables)
-    left_out = pipeline.prepare(run, schema, frame, source, seed, others)
+    left_out = pipeline.prepare(run, schema, frame, source, seed, others, read.stream)
     run.save_forms(read.findings.forms)
     text = schema_file(schema, source, wishes, relations)
     write_atomic(run.path("schema.yaml"), text.encode())

@@ -12,6 +12,7 @@ from cascade_distill.errors import CheckpointMismatch, HeldOutRefused, OtherTabl
 from cascade_distill.models.teacher import Denoiser, TeacherConfig
 from cascade_distill.run import Run
 from cascade_tables import Codec, ColumnData, Frame, infer_schema
+from cascade_tables.files.table import Stream
 
 from tests.releases import payments
 
@@ -148,3 +149,16 @@ class TestParts:
         run = run_in(tmp_path, payments(300))
         with pytest.raises(OtherTable, match=says):
             pipeline.parts_of(run, other)
+
+
+def test_rows_that_come_in_parts_are_encoded_as_those_that_are_there(tmp_path: Path) -> None:
+    """Held-out ones are taken from whatever part they are in, and tokens are the same bytes."""
+    frame = payments(300)
+    schema = infer_schema(frame)
+    parts = [frame.take(np.arange(begin, min(begin + 70, 300))) for begin in range(0, 300, 70)]
+    runs = [Run(tmp_path / name) for name in ("whole", "parts")]
+    for run, stream in zip(runs, (None, Stream(300, lambda: iter(parts))), strict=True):
+        pipeline.prepare(run, schema, frame, "payments", stream=stream)
+    whole, in_parts = ({p.name: p.read_bytes() for p in run.folder.iterdir()} for run in runs)
+    assert whole == in_parts
+    assert {"tokens.safetensors", "held_out.safetensors", "codec.json"} <= whole.keys()
