@@ -161,6 +161,44 @@ class _Column:
         return rows
 
 
+class _Taken:
+    """Rows of a column, in one array: many small ones would leave holes in memory."""
+
+    def __init__(self, expected: int) -> None:
+        self._room, self._rows = expected + expected // 16, 0
+        self._values: NDArray[Any] | None = None
+        self._null = np.empty(self._room, bool)
+        self._dtypes: set[str] = set()
+
+    def add(self, data: ColumnData, rows: Rows) -> None:
+        """Rows of a chunk."""
+        begin, self._rows = self._rows, self._rows + len(rows)
+        self._dtypes.add(data.dtype)
+        if self._values is None:
+            self._values = np.empty(self._room, data.values.dtype)
+        if self._rows > self._room:
+            self._room = self._rows + self._room // 4
+            self._values = _enlarged(self._values, begin, self._room)
+            self._null = _enlarged(self._null, begin, self._room)
+        # Whole numbers beyond 64 bits are reals, in whatever chunk they are.
+        if data.values.dtype.kind == "f" != self._values.dtype.kind:
+            self._values = self._values.astype(np.float64)
+        self._values[begin : self._rows] = data.values[rows]
+        self._null[begin : self._rows] = data.null[rows]
+
+    def column(self) -> ColumnData:
+        """Those that were added."""
+        values = np.empty(0, object) if self._values is None else self._values
+        dtype = next(iter(self._dtypes)) if len(self._dtypes) == 1 else "double"
+        return ColumnData(values[: self._rows], self._null[: self._rows], dtype)
+
+
+def _enlarged(array: NDArray[Any], used: int, room: int) -> NDArray[Any]:
+    larger = np.empty(room, array.dtype)
+    larger[:used] = array[:used]
+    return larger
+
+
 class DecidingRows:
     """Takes the rows of a table that decide what it is, from its chunks in order.
 
@@ -173,7 +211,7 @@ class DecidingRows:
     def __init__(self, rows: int, wanted: int, limits: Mapping[str, int]) -> None:
         self._spread = spread_rows(rows, wanted)
         self._columns = {name: _Column(limit) for name, limit in limits.items()}
-        self._parts: dict[str, list[ColumnData]] = {name: [] for name in limits}
+        self._taken = {name: _Taken(len(self._spread)) for name in limits}
         self._begin = 0
 
     def add(self, chunk: Frame) -> None:
@@ -189,26 +227,13 @@ class DecidingRows:
             column.look(ColumnData(data.values[here], data.null[here], data.dtype))
             more.update(column.look(data))
         rows = np.union1d(here, np.fromiter(more, np.int64, len(more)))
-        for name, parts in self._parts.items():
-            data = chunk[name]
-            parts.append(ColumnData(data.values[rows], data.null[rows], data.dtype))
-
-    def leave_out(self, name: str) -> None:
-        """Forget a column that turns out to be none."""
-        del self._columns[name], self._parts[name]
+        for name, taken in self._taken.items():
+            taken.add(chunk[name], rows)
 
     def has_fractions(self, name: str) -> bool:
         """Whether a column of reals has a number that is not whole."""
         return self._columns[name].fractions
 
     def frame(self) -> Frame:
-        """The rows that were taken, in the table's order; to be asked for once."""
-        columns = {}
-        for name in list(self._parts):
-            parts = self._parts.pop(name)
-            # Whole numbers beyond 64 bits are reals, in whatever chunk they are.
-            values = np.concatenate([part.values for part in parts])
-            dtypes = {part.dtype for part in parts}
-            dtype = parts[0].dtype if len(dtypes) == 1 else "double"
-            columns[name] = ColumnData(values, np.concatenate([p.null for p in parts]), dtype)
-        return Frame(columns)
+        """The rows that were taken, in the table's order."""
+        return Frame({name: taken.column() for name, taken in self._taken.items()})
