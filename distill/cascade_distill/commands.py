@@ -151,6 +151,7 @@ def fit(
     preparing.forget_spooled(run)
     # The rows need not be in memory while they are learnt from.
     del before, reading
+    preparing.give_memory_back()
     size = encoded.size
     if encoded.left_out:
         _say(
@@ -274,7 +275,7 @@ def evaluate(
         others = table.frame
     threads = _threads(threads)
     figures, copies = measure_run(
-        run, learnt.frame, others, target, samples, threads, console.print
+        run, learnt.whole, others, target, samples, threads, console.print
     )
     test_name = names_of(test) if test else "held out by fit"
     tracker.parameters(train=names_of(train), test=test_name, target=target, samples=samples)

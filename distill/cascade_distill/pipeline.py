@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from cascade_tables import CascadeTablesError, Codec, Frame, Schema
-from cascade_tables.files.table import Stream, stream_of
+from cascade_tables.files.table import Stream, below_each_other, stream_of
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -123,38 +123,63 @@ def learnt_size(run: Run) -> tuple[int, int]:
     return int(run.read_json("run.json")["rows"]), columns
 
 
-def parts_of(run: Run, table: Frame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def parts_of(run: Run, table: Stream) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Which rows of a table a run has learnt from, and which of them it held out.
 
     Args:
         run: a run folder.
-        table: the one that `cascade fit` was given.
+        table: the one that `cascade fit` was given; only its length is looked at.
 
     Returns:
         Indices of rows; the second are none where a file of its own was held out, or nothing.
 
     Raises:
-        OtherTable: the run has learnt from another table.
+        OtherTable: the run has learnt from a table of another length.
     """
     about = run.read_json("run.json").get("held_out", {})
     count = int(about.get("rows", 0)) if about.get("of_the_table", False) else 0
-    seen = run.tokens("tokens.safetensors", f"cascade fit TABLE --out {run.folder}")
-    if len(table) != len(seen) + count:
+    seen = run.stored("tokens.safetensors", f"cascade fit TABLE --out {run.folder}")
+    if table.rows != len(seen) + count:
         raise OtherTable(
-            f"the table has {len(table):,} rows, but {run.folder} learnt from one of "
+            f"the table has {table.rows:,} rows, but {run.folder} learnt from one of "
             f"{len(seen) + count:,}; give the file that was learnt from"
         )
-    learnt, others = held_out.split(len(table), count, int(about.get("seed", 0)))
-    try:
-        is_same = np.array_equal(run.codec().encode(table.take(learnt)), seen.numpy())
-    except CascadeTablesError as exc:
-        raise OtherTable(f"this is not the table that {run.folder} learnt from: {exc}") from exc
-    if not is_same:
-        raise OtherTable(
-            f"the table's rows are not those that {run.folder} learnt from, though as many; give "
-            "the file that was learnt from"
-        )
-    return learnt, others
+    return held_out.split(table.rows, count, int(about.get("seed", 0)))
+
+
+def taken_from(run: Run, table: Stream, wanted: Sequence[NDArray[np.int64]]) -> tuple[Frame, ...]:
+    """Rows of the table that a run has learnt from, of which all are read once and checked.
+
+    Args:
+        run: a run folder.
+        table: the one that `cascade fit` was given.
+        wanted: of each frame that is asked for, indices of rows, ascending.
+
+    Raises:
+        OtherTable: these are not the rows that the run has learnt from.
+    """
+    codec, held = run.codec(), parts_of(run, table)[1]
+    seen = run.stored("tokens.safetensors", "")
+    found: list[list[Frame]] = [[] for _ in wanted]
+    begin = learnt = 0
+    for chunk in table.chunks():
+        end = begin + len(chunk)
+        here = np.ones(len(chunk), bool)
+        here[held[slice(*np.searchsorted(held, [begin, end]))] - begin] = False
+        try:
+            tokens = codec.encode(chunk.take(here))
+        except CascadeTablesError as exc:
+            raise OtherTable(f"this is not the table that {run.folder} learnt from: {exc}") from exc
+        if not np.array_equal(tokens, seen[learnt : learnt + len(tokens)].numpy()):
+            raise OtherTable(
+                f"the table's rows are not those that {run.folder} learnt from, though as many; "
+                "give the file that was learnt from"
+            )
+        learnt += len(tokens)
+        for rows, parts in zip(wanted, found, strict=True):
+            parts.append(chunk.take(rows[slice(*np.searchsorted(rows, [begin, end]))] - begin))
+        begin = end
+    return tuple(map(below_each_other, found))
 
 
 def identity_of(run: Run, files: Sequence[str], *recipe: object) -> str:

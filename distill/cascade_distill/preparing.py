@@ -6,16 +6,20 @@ not read again: what it has is told by a fingerprint of the files' bytes and of 
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 import hashlib
 import json
 import shutil
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import pyarrow as pa
 from cascade_tables import (
     ColumnOverride,
     Frame,
@@ -96,12 +100,14 @@ class Reading:
         schema: what they are.
         validation: rows of a file of their own that are to be held out.
         said: what is to be told of all this, in paragraphs.
+        began: when reading began, in seconds of `time.monotonic`.
     """
 
     table: Table
     schema: Schema
     validation: Frame | None
     said: tuple[str, ...]
+    began: float
 
     @property
     def size(self) -> Size:
@@ -134,18 +140,19 @@ def read(asked: Asked) -> Reading:
     Raises:
         DataError, SchemaError, UnknownColumn: see `read_files` and `infer_schema`.
     """
+    began = time.monotonic()
     table = read_files(asked.tables, asked.overrides, asked.encoding, asked.delimiter)
     frame, findings = table.frame, table.findings
     schema = infer_schema(frame, table.overrides, findings.left_out)
     schema = replace(schema, relations=find_relations(frame, schema, asked.relations))
     said = [schema.describe(folded_shares(schema, frame)), findings.describe()]
     if asked.validation is None:
-        return Reading(table, schema, None, tuple(filter(None, said)))
+        return Reading(table, schema, None, tuple(filter(None, said)), began)
     other = read_by_schema(
         (asked.validation,), schema, findings.forms, asked.encoding, asked.delimiter
     )
     said.append(misfits(str(asked.validation), other))
-    return Reading(table, schema, other.frame, tuple(filter(None, said)))
+    return Reading(table, schema, other.frame, tuple(filter(None, said)), began)
 
 
 def encode(run: Run, asked: Asked, key: str, reading: Reading) -> Encoded:
@@ -163,6 +170,7 @@ def encode(run: Run, asked: Asked, key: str, reading: Reading) -> Encoded:
         HeldOutRefused: the rows to validate by cannot be used.
     """
     table, schema = reading.table, reading.schema
+    give_memory_back()
     left_out = pipeline.prepare(
         run,
         schema,
@@ -178,7 +186,9 @@ def encode(run: Run, asked: Asked, key: str, reading: Reading) -> Encoded:
     size = replace(reading.size, held_out=reading.size.held_out - left_out)
     done = Encoded(size, left_out, reading.said)
     # Last, when all the rest is there.
-    run.update(read={"key": key, "size": asdict(size), "left_out": left_out, "said": reading.said})
+    seconds = round(time.monotonic() - reading.began, 1)
+    about = {"key": key, "size": asdict(size), "left_out": left_out, "seconds": seconds}
+    run.update(read={**about, "said": reading.said})
     return done
 
 
@@ -227,6 +237,14 @@ def spool(tables: Sequence[Path], folder: Path, stream: BinaryIO | None = None) 
 def forget_spooled(run: Run) -> None:
     """Remove what came out of a pipe, once its tokens are there."""
     run.path(SPOOLED).unlink(missing_ok=True)
+
+
+def give_memory_back() -> None:
+    """Return what reading took and no longer needs to the system: the allocators of Arrow and of
+    the C library keep it, and training would come on top of it."""
+    pa.default_memory_pool().release_unused()
+    with contextlib.suppress(OSError, AttributeError):  # there is none but in glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def names_of(files: Sequence[Path]) -> str:

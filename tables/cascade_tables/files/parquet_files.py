@@ -18,7 +18,7 @@ from cascade_tables.overrides import ColumnOverride
 
 # Cells that are read together; of a file's row groups no more is in memory.
 CHUNK_CELLS = 1_300_000
-# Bytes of a column that are read ahead.
+# Bytes of a column that are read ahead; pyarrow's own way, `pre_buffer`, is to read the whole file.
 BUFFER = 1 << 20
 
 
@@ -116,7 +116,7 @@ class _File:
         self.path = path
         try:
             if path.is_dir():
-                folder = ds.dataset(path, format="parquet", partitioning="hive")
+                folder = _folder(path)
                 self.schema, self.rows = folder.schema, folder.count_rows()
             else:
                 with pq.ParquetFile(path) as file:
@@ -129,8 +129,7 @@ class _File:
         """Columns of some rows at a time."""
         try:
             if self.path.is_dir():
-                folder = ds.dataset(self.path, format="parquet", partitioning="hive")
-                yield from folder.to_batches(
+                yield from _folder(self.path).to_batches(
                     columns=list(names),
                     batch_size=rows,
                     batch_readahead=1,
@@ -138,10 +137,21 @@ class _File:
                     use_threads=False,
                 )
                 return
-            with pq.ParquetFile(self.path, buffer_size=BUFFER) as file:
+            with pq.ParquetFile(self.path, buffer_size=BUFFER, pre_buffer=False) as file:
                 yield from file.iter_batches(rows, columns=list(names), use_threads=False)
         except (pa.ArrowException, OSError) as exc:
             raise DataError(f"{self.path} cannot be read as Parquet: {exc}") from exc
+
+
+def _folder(path: Path) -> ds.Dataset:
+    options = ds.ParquetFragmentScanOptions(
+        use_buffered_stream=True, buffer_size=BUFFER, pre_buffer=False
+    )
+    return ds.dataset(
+        path,
+        format=ds.ParquetFileFormat(default_fragment_scan_options=options),
+        partitioning="hive",
+    )
 
 
 class _Chunks:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from cascade_tables.files.findings import Findings
 from cascade_tables.frame import ColumnData, Frame
 from cascade_tables.overrides import ColumnOverride
@@ -44,6 +46,19 @@ def stream_of(frame: Frame) -> Stream:
             )
 
     return Stream(len(frame), chunks)
+
+
+def below_each_other(frames: Sequence[Frame]) -> Frame:
+    """Frames of equal columns, at least one, as one."""
+    columns = {}
+    for name, first in frames[0].columns.items():
+        parts = [frame[name] for frame in frames]
+        columns[name] = ColumnData(
+            np.concatenate([part.values for part in parts]),
+            np.concatenate([part.null for part in parts]),
+            first.dtype,
+        )
+    return Frame(columns)
 
 
 @dataclass(frozen=True)
