@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import wraps
 from pathlib import Path
@@ -11,24 +11,15 @@ from typing import Any
 
 import click
 import torch
-from cascade_tables import (
-    CascadeTablesError,
-    find_relations,
-    infer_schema,
-    load_overrides,
-    load_relation_overrides,
-    schema_file,
-)
-from cascade_tables.files.reading import read_by_schema, read_files
-from cascade_tables.files.table import Table
-from cascade_tables.infer import folded_shares
+from cascade_tables import CascadeTablesError, load_overrides, load_relation_overrides
+from cascade_tables.files.reading import read_by_schema
 from cascade_tables.releases.triton_files import TritonRuntime
 from rich.console import Console
 
-from cascade_distill import pipeline, recipes
-from cascade_distill.checkpoint import write_atomic
+from cascade_distill import pipeline, preparing, recipes
 from cascade_distill.errors import DistillError
 from cascade_distill.fidelity.memorisation import beyond_floor
+from cascade_distill.preparing import Asked, misfits, names_of
 from cascade_distill.progress import bar
 from cascade_distill.run import Run
 from cascade_distill.tracking import Tracker
@@ -128,48 +119,52 @@ def fit(
       psql -c 'copy payments to stdout csv header' | cascade fit - --out runs/payments
     """
     console = Console()
+    run = Run(out or Path("runs") / _table_name(tables[0]))
     wishes = load_overrides(overrides) if overrides else {}
     relations = load_relation_overrides(overrides) if overrides else ()
-    read = read_files(tables, wishes, encoding, delimiter)
-    frame = read.frame
-    schema = infer_schema(frame, read.overrides, read.findings.left_out)
-    schema = replace(schema, relations=find_relations(frame, schema, relations))
-    _say(console, schema.describe(folded_shares(schema, frame)))
-    _say(console, read.findings.describe())
-    others = None
-    if validation is not None:
-        table = read_by_schema((validation,), schema, read.findings.forms, encoding, delimiter)
-        _say(console, _misfits(str(validation), table))
-        others = table.frame
-    rows, columns = len(frame), len(schema.columns)
-    held_out = recipes.rows_to_hold_out(rows)
-    if others is not None:
-        held_out = min(len(others), recipes.MOST_HELD_OUT)
-    learnt = rows if others is not None else rows - held_out
-    run = Run(out or Path("runs") / _table_name(tables[0]))
+    if not dry_run:
+        tables = preparing.spool(tables, run.folder)
+    asked = Asked(tables, wishes, relations, validation, encoding, delimiter, seed)
+    key = "" if dry_run else asked.fingerprint()
+    encoded = None if dry_run else preparing.encoded_before(run, key)
+    reading = preparing.read(asked) if encoded is None else None
+    before = reading or encoded
+    assert before is not None
+    for paragraph in before.said:
+        _say(console, paragraph)
+    size = before.size
     bfloat16 = pipeline.has_bfloat16(run)
-    recipe = recipes.teacher_recipe(learnt, columns, held_out > 0, bfloat16)
+    recipe = recipes.teacher_recipe(size.learnt, size.columns, size.held_out > 0, bfloat16)
     train = recipes.with_steps(recipe.train, steps or recipe.train.steps)
     recipe = replace(recipe, train=replace(train, seed=seed))
-    for warning in recipes.warnings(rows, columns):
+    for warning in recipes.warnings(size.rows, size.columns):
         _say(console, f"warning: {warning}")
     if dry_run:
-        _say(console, recipes.described(recipe, learnt, columns, held_out))
+        _say(console, recipes.described(recipe, size.learnt, size.columns, size.held_out))
         return
     workers = _threads(threads)
-    source = _names(tables)
-    left_out = pipeline.prepare(run, schema, frame, source, seed, others)
-    run.save_forms(read.findings.forms)
-    text = schema_file(schema, source, wishes, relations)
-    write_atomic(run.path("schema.yaml"), text.encode())
-    if left_out:
-        _say(console, f"warning: {left_out:,} rows of {validation} have values that {source} lacks")
+    if encoded is None:
+        assert reading is not None
+        encoded = preparing.encode(run, asked, key, reading)
+    else:
+        _say(console, f"read before: the tokens of these files are in {run.folder}")
+    preparing.forget_spooled(run)
+    # The rows need not be in memory while they are learnt from.
+    del before, reading
+    preparing.give_memory_back()
+    size = encoded.size
+    if encoded.left_out:
+        _say(
+            console,
+            f"warning: {encoded.left_out:,} rows of {validation} have values that {asked.source} "
+            "lacks",
+        )
     if minutes is not None:
         recipe = pipeline.bounded(run, recipe, minutes)
-    _say(console, recipes.described(recipe, learnt, columns, held_out - left_out))
+    _say(console, recipes.described(recipe, size.learnt, size.columns, size.held_out))
     if not run.path("teacher.checkpoint.safetensors").exists():
         fitting = recipe.train.steps * pipeline.pace(run, recipe)
-        student = recipes.student_recipe(learnt, columns, bfloat16)
+        student = recipes.student_recipe(size.learnt, size.columns, bfloat16)
         distilling = pipeline.distilling_seconds(run, recipe, student, workers)
         _say(
             console,
@@ -177,7 +172,8 @@ def fit(
             f"{recipes.duration(distilling)} after it",
         )
     tracker = Tracker(run, "fit")
-    tracker.parameters(**asdict(recipe), table=source, rows=rows, schema=schema.fingerprint)
+    schema = run.codec().schema.fingerprint
+    tracker.parameters(**asdict(recipe), table=asked.source, rows=size.rows, schema=schema)
     with bar("teacher", "steps", console) as progress:
         outcome = pipeline.fit_teacher(run, recipe, tracker.losses(progress))
     tracker.artefact(run.path("codec.json"))
@@ -271,18 +267,18 @@ def evaluate(
     tracker = Tracker(run, "evaluate")
     schema, forms = run.codec().schema, run.forms()
     learnt = read_by_schema(train, schema, forms, encoding, delimiter)
-    _say(console, _misfits(_names(train), learnt))
+    _say(console, misfits(names_of(train), learnt))
     others = None
     if test:
         table = read_by_schema(test, schema, forms, encoding, delimiter)
-        _say(console, _misfits(_names(test), table))
+        _say(console, misfits(names_of(test), table))
         others = table.frame
     threads = _threads(threads)
     figures, copies = measure_run(
-        run, learnt.frame, others, target, samples, threads, console.print
+        run, learnt.whole, others, target, samples, threads, console.print
     )
-    test_name = _names(test) if test else "held out by fit"
-    tracker.parameters(train=_names(train), test=test_name, target=target, samples=samples)
+    test_name = names_of(test) if test else "held out by fit"
+    tracker.parameters(train=names_of(train), test=test_name, target=target, samples=samples)
     tracker.metrics(
         {f"{tier}.{name}": v for tier, found in figures.items() for name, v in found.items()}
     )
@@ -292,18 +288,6 @@ def evaluate(
     print_copies(copies, console)
     for sentence in beyond_floor(figures) or ():
         console.print(f"warning: {sentence}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _names(files: Sequence[Path]) -> str:
-    return ", ".join(file.name for file in files)
-
-
-def _misfits(files: str, table: Table) -> str:
-    """What does not fit in files that were read by a schema, a line a column."""
-    return "\n".join(
-        f"{files}: {each.column}: {each.describe()} do not fit {each.form}; they count as NULL"
-        for each in table.findings.odd
-    )
 
 
 @click.command()

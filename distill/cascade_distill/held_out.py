@@ -12,12 +12,14 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from cascade_tables import CascadeTablesError, Codec, ColumnData, Frame
+from cascade_tables.files.table import Stream
 from numpy.typing import NDArray
 from torch import Tensor
 
 from cascade_distill.errors import HeldOutRefused
 from cascade_distill.models.teacher import Denoiser, random_observed
 from cascade_distill.recipes import MOST_HELD_OUT
+from cascade_distill.token_store import TokenWriter
 
 # Rows with their masks that one look takes: few rows are looked at under several masks.
 LOOKED_AT = 2_048
@@ -31,6 +33,34 @@ def split(rows: int, held_out: int, seed: int) -> tuple[NDArray[np.int64], NDArr
     """Which rows are learnt from and which are held out: indices, each in the table's order."""
     order = np.random.default_rng([SPLIT, seed]).permutation(rows)
     return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def encode_learnt(
+    codec: Codec, stream: Stream, kept: NDArray[np.int64], writer: TokenWriter
+) -> NDArray[np.int32]:
+    """Encode a table's rows, some at a time: those to learn from are written, in order.
+
+    Args:
+        codec: of the table.
+        stream: its rows.
+        kept: which of them are held out, ascending.
+        writer: takes the others.
+
+    Returns:
+        Those that are held out, int32 [n, T + relations].
+    """
+    parts = [np.zeros((0, codec.learnable_width), np.int32)]
+    begin = 0
+    for chunk in stream.chunks():
+        tokens = codec.learnable(chunk)
+        first, end = np.searchsorted(kept, [begin, begin + len(tokens)])
+        here = kept[first:end] - begin
+        learnt = np.ones(len(tokens), bool)
+        learnt[here] = False
+        writer.append(tokens[learnt])
+        parts.append(tokens[here])
+        begin += len(tokens)
+    return np.concatenate(parts)
 
 
 def encode_file(codec: Codec, frame: Frame, seed: int) -> tuple[NDArray[np.int32], int]:

@@ -7,18 +7,23 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 from cascade_tables import Codec, Frame
+from cascade_tables.files.deciding_rows import spread_rows
+from cascade_tables.files.table import Stream
 from rich.console import Console
 from rich.table import Table
 
 from cascade_distill.errors import NothingHeldOut
 from cascade_distill.fidelity.evaluation import cached_floor, evaluate
 from cascade_distill.fidelity.memorisation import Copy, worst_copies
-from cascade_distill.pipeline import parts_of
+from cascade_distill.pipeline import parts_of, taken_from
 from cascade_distill.run import Run
 from cascade_distill.runtime import StudentSampler, TeacherSampler, sample_tokens
 
 TIERS = ("student", "teacher")
 
+# Rows that are compared, real and synthetic; of a longer table some are taken. A share of so many
+# rows is known to a third of a point.
+MOST_COMPARED = 100_000
 # Copies that are shown of each tier.
 SHOWN = 3
 
@@ -39,7 +44,7 @@ def draw_samples(
 
 def measure_run(
     run: Run,
-    train: Frame,
+    train: Stream,
     test: Frame | None,
     target: str | None,
     samples: int = 3,
@@ -51,10 +56,10 @@ def measure_run(
     Args:
         run: a run folder with a finished student.
         train: the table that `cascade fit` was given. Rows of it that were held out do not count as
-            learnt from.
+            learnt from; of many, `MOST_COMPARED` are compared.
         test: other real rows; None: those of `train` that were held out.
         target: column to predict for mle_auc; None: left out.
-        samples: synthetic tables a tier, each of as many rows as were learnt from; figures are
+        samples: synthetic tables a tier, each of as many rows as are compared with; figures are
             means.
         threads: of ONNX Runtime and XGBoost.
         report: told what is being done.
@@ -69,14 +74,20 @@ def measure_run(
     """
     codec = run.codec()
     learnt, held_out = parts_of(run, train)
+    if test is None and not len(held_out):
+        raise NothingHeldOut(
+            f"no rows of the table were held out of {run.folder}; give some with --test"
+        )
+    if len(learnt) > MOST_COMPARED:
+        report(f"comparing {MOST_COMPARED:,} of the {len(learnt):,} rows that were learnt from")
+        learnt = learnt[spread_rows(len(learnt), MOST_COMPARED)]
+    real, others = taken_from(run, train, (learnt, held_out))
     if test is None:
-        if not len(held_out):
-            raise NothingHeldOut(
-                f"no rows of the table were held out of {run.folder}; give some with --test"
-            )
-        test = train.take(held_out)
+        test = others
         report(f"test: the {len(test):,} rows of the table that were held out")
-    real_train, real_test = train.take(learnt).to_pandas(), test.to_pandas()
+    elif len(test) > MOST_COMPARED:
+        test = test.take(spread_rows(len(test), MOST_COMPARED))
+    real_train, real_test = real.to_pandas(), test.to_pandas()
     real_train.index = pd.Index(learnt)
     make: Mapping[str, Callable[[], StudentSampler | TeacherSampler]] = {
         "student": lambda: StudentSampler(

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from cascade_tables import CascadeTablesError, Codec, Frame, Schema
+from cascade_tables.files.table import Stream, below_each_other, stream_of
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -30,6 +31,7 @@ from cascade_distill.models.teacher import Denoiser, TeacherConfig, random_obser
 from cascade_distill.recipes import StudentRecipe, TeacherRecipe, rows_to_hold_out, within
 from cascade_distill.run import Run
 from cascade_distill.runtime import BATCH, TeacherSampler, sample_tokens
+from cascade_distill.token_store import StoredTokens, TokenWriter
 from cascade_distill.training import (
     Outcome,
     Progress,
@@ -48,13 +50,15 @@ def prepare(
     source: str,
     seed: int = 0,
     validation: Frame | None = None,
+    stream: Stream | None = None,
 ) -> int:
     """Fit the codec, hold rows out and encode both parts.
 
     Args:
         run: the folder to write to.
         schema: of the table.
-        frame: the table.
+        frame: the table, or of one that is larger than memory should hold, the rows by which it is
+            decided.
         source: its name.
         seed: of which rows are held out.
         validation: rows of a file of their own to hold out; None: some of the table's.
@@ -69,21 +73,27 @@ def prepare(
     """
     codec = Codec.fit(schema, frame)
     codec_file = (json.dumps(codec.to_dict()) + "\n").encode()
-    tokens = codec.learnable(frame)
-    left_out = 0
+    stream = stream or stream_of(frame)
+    kept, others, left_out = np.zeros(0, np.int64), None, 0
     if validation is None:
-        learnt, kept = held_out.split(len(tokens), rows_to_hold_out(len(tokens)), seed)
-        tokens, others = tokens[learnt], tokens[kept]
+        _, kept = held_out.split(stream.rows, rows_to_hold_out(stream.rows), seed)
     else:
         others, left_out = held_out.encode_file(codec, validation, seed)
-    parts = codec_file, tokens.tobytes(), others.tobytes()
-    data = fingerprint(*(hashlib.sha256(part).hexdigest() for part in parts))
-    before, checkpoint = run.read_json("run.json").get("data", data), run.path(TEACHER_CHECKPOINT)
-    if checkpoint.exists() and before != data:
-        raise CheckpointMismatch(checkpoint, before, data)
-    run.folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(run.path("codec.json"), codec_file)
-    run.save_tokens("tokens.safetensors", torch.from_numpy(tokens), schema.fingerprint)
+    rows, sizes = stream.rows - len(kept), codec.layout.sizes
+    path = run.path("tokens.safetensors")
+    with TokenWriter(
+        path, rows, codec.learnable_width, max(sizes) - 1, schema.fingerprint
+    ) as writer:
+        found = held_out.encode_learnt(codec, stream, kept, writer)
+        others = found if others is None else others
+        digests = (hashlib.sha256(part).hexdigest() for part in (codec_file, others.tobytes()))
+        data = fingerprint(next(digests), writer.digest, next(digests))
+        before = run.read_json("run.json").get("data", data)
+        checkpoint = run.path(TEACHER_CHECKPOINT)
+        if checkpoint.exists() and before != data:
+            raise CheckpointMismatch(checkpoint, before, data)
+        write_atomic(run.path("codec.json"), codec_file)
+        writer.commit()
     if len(others):
         run.save_tokens("held_out.safetensors", torch.from_numpy(others), schema.fingerprint)
     else:
@@ -91,8 +101,8 @@ def prepare(
     run.update(
         source=source,
         data=data,
-        rows=len(tokens),
-        slots=len(codec.layout.sizes),
+        rows=rows,
+        slots=len(sizes),
         bfloat16=has_bfloat16(run),
         held_out={"rows": len(others), "of_the_table": validation is None, "seed": seed},
     )
@@ -115,38 +125,63 @@ def learnt_size(run: Run) -> tuple[int, int]:
     return int(run.read_json("run.json")["rows"]), columns
 
 
-def parts_of(run: Run, table: Frame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def parts_of(run: Run, table: Stream) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Which rows of a table a run has learnt from, and which of them it held out.
 
     Args:
         run: a run folder.
-        table: the one that `cascade fit` was given.
+        table: the one that `cascade fit` was given; only its length is looked at.
 
     Returns:
         Indices of rows; the second are none where a file of its own was held out, or nothing.
 
     Raises:
-        OtherTable: the run has learnt from another table.
+        OtherTable: the run has learnt from a table of another length.
     """
     about = run.read_json("run.json").get("held_out", {})
     count = int(about.get("rows", 0)) if about.get("of_the_table", False) else 0
-    seen = run.tokens("tokens.safetensors", f"cascade fit TABLE --out {run.folder}")
-    if len(table) != len(seen) + count:
+    seen = run.stored("tokens.safetensors", f"cascade fit TABLE --out {run.folder}")
+    if table.rows != len(seen) + count:
         raise OtherTable(
-            f"the table has {len(table):,} rows, but {run.folder} learnt from one of "
+            f"the table has {table.rows:,} rows, but {run.folder} learnt from one of "
             f"{len(seen) + count:,}; give the file that was learnt from"
         )
-    learnt, others = held_out.split(len(table), count, int(about.get("seed", 0)))
-    try:
-        is_same = np.array_equal(run.codec().learnable(table.take(learnt)), seen.numpy())
-    except CascadeTablesError as exc:
-        raise OtherTable(f"this is not the table that {run.folder} learnt from: {exc}") from exc
-    if not is_same:
-        raise OtherTable(
-            f"the table's rows are not those that {run.folder} learnt from, though as many; give "
-            "the file that was learnt from"
-        )
-    return learnt, others
+    return held_out.split(table.rows, count, int(about.get("seed", 0)))
+
+
+def taken_from(run: Run, table: Stream, wanted: Sequence[NDArray[np.int64]]) -> tuple[Frame, ...]:
+    """Rows of the table that a run has learnt from, of which all are read once and checked.
+
+    Args:
+        run: a run folder.
+        table: the one that `cascade fit` was given.
+        wanted: of each frame that is asked for, indices of rows, ascending.
+
+    Raises:
+        OtherTable: these are not the rows that the run has learnt from.
+    """
+    codec, held = run.codec(), parts_of(run, table)[1]
+    seen = run.stored("tokens.safetensors", "")
+    found: list[list[Frame]] = [[] for _ in wanted]
+    begin = learnt = 0
+    for chunk in table.chunks():
+        end = begin + len(chunk)
+        here = np.ones(len(chunk), bool)
+        here[held[slice(*np.searchsorted(held, [begin, end]))] - begin] = False
+        try:
+            tokens = codec.learnable(chunk.take(here))
+        except CascadeTablesError as exc:
+            raise OtherTable(f"this is not the table that {run.folder} learnt from: {exc}") from exc
+        if not np.array_equal(tokens, seen[learnt : learnt + len(tokens)].numpy()):
+            raise OtherTable(
+                f"the table's rows are not those that {run.folder} learnt from, though as many; "
+                "give the file that was learnt from"
+            )
+        learnt += len(tokens)
+        for rows, parts in zip(wanted, found, strict=True):
+            parts.append(chunk.take(rows[slice(*np.searchsorted(rows, [begin, end]))] - begin))
+        begin = end
+    return tuple(map(below_each_other, found))
 
 
 def identity_of(run: Run, files: Sequence[str], *recipe: object) -> str:
@@ -169,7 +204,7 @@ class _Teaching:
         device = best_device()
         self._layout = run.codec().layout
         self._rows, self._device = recipe.train.batch_rows, device
-        self._tokens = run.tokens("tokens.safetensors", command).to(device)
+        self._tokens = run.stored("tokens.safetensors", command).to(device)
         torch.manual_seed(recipe.train.seed)
         self.model = Denoiser(self._layout, recipe.model).to(device)
         self.held_out: Callable[[], Tensor] | None = None
@@ -188,7 +223,9 @@ class _Teaching:
 class _Distilling:
     """A freshly initialised student, the rows that it is to learn, and its teacher."""
 
-    def __init__(self, run: Run, recipe: StudentRecipe, tokens: Tensor, teacher: Denoiser) -> None:
+    def __init__(
+        self, run: Run, recipe: StudentRecipe, tokens: StoredTokens, teacher: Denoiser
+    ) -> None:
         device = best_device()
         self._recipe, self._device = recipe, device
         self._layout = run.codec().layout
@@ -222,7 +259,7 @@ def distilling_seconds(
     """About how long `cascade distill` will take here: a batch of rows of a teacher that has learnt
     nothing and a few steps of its student are timed, and nothing is kept."""
     untaught = _Teaching(run, teacher).model.eval().requires_grad_(False)
-    tokens = run.tokens("tokens.safetensors", f"cascade fit TABLE --out {run.folder}")
+    tokens = run.stored("tokens.safetensors", f"cascade fit TABLE --out {run.folder}")
     distilling = _Distilling(run, student, tokens, untaught)
     steps = student.train.steps * seconds_a_step(distilling.model, distilling.loss, student.train)
     sampler = TeacherSampler(export_teacher(untaught.cpu()), run.codec().layout, threads)
@@ -343,7 +380,7 @@ def relearnable(codec: Codec, tokens: NDArray[np.int32], seed: int) -> NDArray[n
 
 def distill_student(run: Run, recipe: StudentRecipe, progress: Progress | None = None) -> Path:
     """Train the student on the teacher's rows and export it; returns student.onnx's path."""
-    tokens = run.tokens("teacher_rows.safetensors", f"cascade distill {run.folder}")
+    tokens = run.stored("teacher_rows.safetensors", f"cascade distill {run.folder}")
     distilling = _Distilling(run, recipe, tokens, load_teacher(run))
     model = distilling.model
     started = time.monotonic()

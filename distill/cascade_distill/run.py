@@ -23,13 +23,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from cascade_tables import Codec
 from cascade_tables.files.forms import Form
 from torch import Tensor
 
-from cascade_distill.checkpoint import load_tensors, save_tensors, write_atomic
+from cascade_distill.checkpoint import write_atomic
 from cascade_distill.errors import RunIncomplete
+from cascade_distill.token_store import StoredTokens, TokenWriter
+
+# Rows that are written at once.
+PART = 65_536
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ class Run:
 
     def digest(self, file: str) -> str:
         """SHA-256 in hex of a file that is there."""
-        return hashlib.sha256(self.path(file).read_bytes()).hexdigest()
+        with self.path(file).open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
 
     def update(self, **entries: Any) -> None:
         """Add entries to run.json."""
@@ -83,10 +88,19 @@ class Run:
         """Keep how cells were written, so that later files are read as the first was."""
         self.write_json("forms.json", {name: form.to_dict() for name, form in forms.items()})
 
+    def stored(self, file: str, command: str) -> StoredTokens:
+        """Rows that `save_tokens` or a `TokenWriter` wrote, where they lie; see `require`."""
+        return StoredTokens(self.require(file, command))
+
     def tokens(self, file: str, command: str) -> Tensor:
-        """int64 [n, T] as `save_tokens` wrote them."""
-        tensors, _ = load_tensors(self.require(file, command))
-        return tensors["tokens"].long()
+        """The same as int64 [n, T] in memory."""
+        return self.stored(file, command)[:]
 
     def save_tokens(self, file: str, tokens: Tensor, identity: str) -> None:
-        save_tensors(self.path(file), {"tokens": tokens.to(torch.int16)}, {"identity": identity})
+        """Write rows [n, T] that are in memory."""
+        rows, slots = tokens.shape
+        most = int(tokens.max()) if tokens.numel() else 0
+        with TokenWriter(self.path(file), rows, slots, most, identity) as writer:
+            for part in tokens.split(PART):
+                writer.append(part.numpy().astype(np.int32, copy=False))
+            writer.commit()

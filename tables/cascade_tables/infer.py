@@ -392,8 +392,14 @@ def _decimals(values: NDArray[Any], dtype: str) -> int | None:
     """
     if float(np.abs(values).max()) > 1e9:
         return None
-    precision = {"float": np.float32, "halffloat": np.float16}.get(dtype, np.float64)
     for digits in range(MAX_DECIMALS + 1):
-        if bool((np.round(values, digits).astype(precision) == values.astype(precision)).all()):
+        if not needs_more_digits(values, digits, dtype).any():
             return digits
     return None
+
+
+def needs_more_digits(values: NDArray[Any], digits: int, dtype: str) -> NDArray[np.bool_]:
+    """bool [n]: which reals so many digits behind the point do not write exactly, in the precision
+    of their source's Arrow type."""
+    precision = {"float": np.float32, "halffloat": np.float16}.get(dtype, np.float64)
+    return np.asarray(np.round(values, digits).astype(precision) != values.astype(precision))

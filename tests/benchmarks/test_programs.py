@@ -210,6 +210,27 @@ def test_pool_names_a_table_without_a_release(tmp_path: Path, here: InThisProces
     assert "has no release of 'credit'" in done.stderr
 
 
+def test_sizes(tmp_path: Path) -> None:
+    options = ["--steps", "2", "--teacher-rows", "1000", "--folder", str(tmp_path)]
+    found = last_line(benchmark("sizes", "--tables", "400x5", *options))
+    assert (found["steps"], found["teacher_rows"], found["samples"]) == (2, 1000, 1)
+    assert found["tables"].keys() == {"400x5"}
+    for each in found["tables"].values():
+        fit, distill, evaluate = (each[part] for part in ("fit", "distill", "evaluate"))
+        assert fit.keys() == {"seconds", "peak_mib", "read_seconds", "seconds_a_step"}
+        assert distill.keys() == {"seconds", "peak_mib", "rows_per_s", "seconds_a_step"}
+        assert evaluate.keys() == {"seconds", "peak_mib"}
+        # Each imports torch, of which no process has less.
+        assert all(part["peak_mib"] > 100 for part in each.values())
+    assert not list(tmp_path.iterdir())
+
+
+def test_sizes_names_what_is_no_size() -> None:
+    done = benchmark("sizes", "--tables", "10kx20")
+    assert done.returncode == 2
+    assert "'10kx20' is no size of a table; allowed: rows and columns" in done.stderr
+
+
 @needs_h2load
 def test_latency() -> None:
     found = last_line(benchmark("latency", "--rounds", "1", "--calls", "64"))

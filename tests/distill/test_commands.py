@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cascade_cli.program import main
+from cascade_distill import pipeline, preparing
 from cascade_distill.run import Run
 from cascade_distill.runtime import StudentSampler, TeacherSampler, sample_tokens
 from cascade_tables import Frame, load_release
@@ -204,6 +205,67 @@ class TestFitFiles:
         result = cascade("fit", path, "--dry-run", "--schema", schema)
         assert result.exit_code == 1
         assert "column 'a': kind integer in the overrides" in result.output
+
+
+class TestFitAgain:
+    """Files whose tokens are in the run folder are not read again."""
+
+    FIT = ("--steps", "2", "--threads", "1")
+
+    @pytest.fixture
+    def fitted(self, table: Path, tmp_path: Path) -> Path:
+        result = cascade("fit", table, "--out", tmp_path / "run", *self.FIT)
+        assert result.exit_code == 0, result.output
+        return tmp_path / "run"
+
+    def test_all_is_said_as_before(
+        self, table: Path, fitted: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(preparing, "read_files", None)
+        again = cascade("fit", table, "--out", fitted, *self.FIT)
+        assert again.exit_code == 0, again.output
+        assert f"read before: the tokens of these files are in {fitted}" in again.output
+        assert "channel  categorical" in again.output
+        assert "teacher for 500 rows of 6 columns" in again.output
+
+    @pytest.mark.parametrize("damage", ["tokens", "held_out", "codec", "other rows", "other seed"])
+    def test_tokens_that_are_not_there_or_of_others_are_made_anew(
+        self, table: Path, fitted: Path, tmp_path: Path, damage: str
+    ) -> None:
+        before = fitted.joinpath("tokens.safetensors").read_bytes()
+        fitted.joinpath(pipeline.TEACHER_CHECKPOINT).unlink()
+        options = ["--seed", "1"] if damage == "other seed" else []
+        if damage == "other rows":
+            other = tmp_path / table.name
+            write_csv(payments(600, seed=1), other)
+            table = other
+        elif damage == "codec":
+            fitted.joinpath("codec.json").unlink()
+        elif damage != "other seed":
+            fitted.joinpath(f"{damage}.safetensors").unlink()
+        again = cascade("fit", table, "--out", fitted, *self.FIT, *options)
+        assert again.exit_code == 0, again.output
+        assert "read before" not in again.output
+        after = fitted.joinpath("tokens.safetensors").read_bytes()
+        assert (before == after) == (not damage.startswith("other"))
+        assert fitted.joinpath("held_out.safetensors").exists()
+
+    def test_standard_input_is_kept_in_the_run_folder_until_its_tokens_are_there(
+        self, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        arguments = ["fit", "-", "--out", str(tmp_path / "run"), *self.FIT]
+        content = table.read_bytes()
+        broken = CliRunner().invoke(main, arguments, input=content + b"1,2\n")
+        assert broken.exit_code == 1
+        assert "standard_input.csv, line 602: 2 fields" in broken.output
+        assert (tmp_path / "run" / "standard_input.csv").read_bytes() == content + b"1,2\n"
+        fitted = CliRunner().invoke(main, arguments, input=content)
+        assert fitted.exit_code == 0, fitted.output
+        assert not (tmp_path / "run" / "standard_input.csv").exists()
+        monkeypatch.setattr(preparing, "read_files", None)
+        again = CliRunner().invoke(main, arguments, input=content)
+        assert again.exit_code == 0, again.output
+        assert "read before" in again.output
 
 
 class TestRelationsAtFit:

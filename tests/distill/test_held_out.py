@@ -12,6 +12,7 @@ from cascade_distill.errors import CheckpointMismatch, HeldOutRefused, OtherTabl
 from cascade_distill.models.teacher import Denoiser, TeacherConfig
 from cascade_distill.run import Run
 from cascade_tables import Codec, ColumnData, Frame, infer_schema
+from cascade_tables.files.table import Stream, stream_of
 
 from tests.releases import payments
 
@@ -104,7 +105,7 @@ class TestParts:
     def test_who_has_the_table_finds_both_parts_again(self, tmp_path: Path) -> None:
         frame = payments(300)
         run = run_in(tmp_path, frame)
-        learnt, others = pipeline.parts_of(run, frame)
+        learnt, others = pipeline.parts_of(run, stream_of(frame))
         assert (len(learnt), len(others)) == (240, 60)
         codec = run.codec()
         for part, file in ((learnt, "tokens"), (others, "held_out")):
@@ -114,7 +115,7 @@ class TestParts:
     def test_with_a_file_of_its_own_all_rows_are_learnt_from(self, tmp_path: Path) -> None:
         frame = payments(300)
         run = run_in(tmp_path, frame, validation=frame.take(np.arange(30)))
-        learnt, others = pipeline.parts_of(run, frame)
+        learnt, others = pipeline.parts_of(run, stream_of(frame))
         assert (len(learnt), len(others)) == (300, 0)
         assert len(run.tokens("held_out.safetensors", "")) == 30
 
@@ -134,7 +135,7 @@ class TestParts:
         run_in(tmp_path, payments(300))
         run = run_in(tmp_path, payments(40))
         assert not run.path("held_out.safetensors").exists()
-        assert [len(part) for part in pipeline.parts_of(run, payments(40))] == [40, 0]
+        assert [len(part) for part in pipeline.parts_of(run, stream_of(payments(40)))] == [40, 0]
 
     @pytest.mark.parametrize(
         ("other", "says"),
@@ -147,4 +148,26 @@ class TestParts:
     def test_another_table_is_told(self, tmp_path: Path, other: Frame, says: str) -> None:
         run = run_in(tmp_path, payments(300))
         with pytest.raises(OtherTable, match=says):
-            pipeline.parts_of(run, other)
+            pipeline.taken_from(run, stream_of(other), ())
+
+    def test_rows_are_taken_from_whatever_part_they_are_in(self, tmp_path: Path) -> None:
+        frame = payments(300)
+        run = run_in(tmp_path, frame)
+        parts = [frame.take(np.arange(begin, begin + 60)) for begin in range(0, 300, 60)]
+        wanted = np.array([0, 59, 60, 179]), np.array([299]), np.array([], np.int64)
+        taken = pipeline.taken_from(run, Stream(300, lambda: iter(parts)), wanted)
+        for rows, found in zip(wanted, taken, strict=True):
+            assert found.to_rows() == frame.take(rows).to_rows()
+
+
+def test_rows_that_come_in_parts_are_encoded_as_those_that_are_there(tmp_path: Path) -> None:
+    """Held-out ones are taken from whatever part they are in, and tokens are the same bytes."""
+    frame = payments(300)
+    schema = infer_schema(frame)
+    parts = [frame.take(np.arange(begin, min(begin + 70, 300))) for begin in range(0, 300, 70)]
+    runs = [Run(tmp_path / name) for name in ("whole", "parts")]
+    for run, stream in zip(runs, (None, Stream(300, lambda: iter(parts))), strict=True):
+        pipeline.prepare(run, schema, frame, "payments", stream=stream)
+    whole, in_parts = ({p.name: p.read_bytes() for p in run.folder.iterdir()} for run in runs)
+    assert whole == in_parts
+    assert {"tokens.safetensors", "held_out.safetensors", "codec.json"} <= whole.keys()

@@ -152,6 +152,11 @@ class Codec:
         ]
         return np.concatenate(parts, axis=1)
 
+    @property
+    def learnable_width(self) -> int:
+        """Numbers a row that `learnable` gives: T + relations."""
+        return len(self.layout.sizes) + len(self.schema.relations)
+
     def learnable(self, frame: Frame) -> Tokens:
         """Whole rows as a network learns from them: tokens without marks, and behind them a flag a
         relation of the schema, int32 [n, T + relations]; see `marks`.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 from cascade_tables.errors import DataError, listing, shown
 from cascade_tables.files.choosing import ODD_SHARE
 from cascade_tables.files.findings import NAMED, Misfits
-from cascade_tables.files.table import Table
+from cascade_tables.files.table import Stream, Table
 from cascade_tables.frame import ColumnData, Frame
 from cascade_tables.infer import as_text
 from cascade_tables.schema import Column, Kind, Schema
@@ -62,22 +64,35 @@ def fitted(table: Table, schema: Schema, called: str) -> Table:
             f"it has {listing(map(shown, table.frame.columns))}"
         )
     columns: dict[str, ColumnData] = {}
-    odd = list(table.findings.odd)
+    found: list[Misfits] = []
     for column in schema.columns:
         data = table.frame[column.name]
         made, misfit = _made(column, data, called)
         columns[column.name] = made
         if misfit.any():
-            odd.append(_misfits(column, data, misfit, table))
-    for each in odd:
-        if each.count > ODD_SHARE * len(table.frame):
-            raise DataError(
-                f"{called}: column {each.column!r} does not fit what was learnt, {each.form}: "
-                f"{each.describe()}"
-            )
+            found.append(_misfits(column, data, misfit, table))
+    # Those of the first kind are counted in all rows of a large table, the others in its sample.
+    for odd, rows in ((table.findings.odd, table.whole.rows), (tuple(found), len(table.frame))):
+        for each in odd:
+            if each.count > ODD_SHARE * rows:
+                raise DataError(
+                    f"{called}: column {each.column!r} does not fit what was learnt, {each.form}: "
+                    f"{each.describe()}"
+                )
+    stream = table.stream
     return replace(
-        table, frame=Frame(columns), findings=replace(table.findings, odd=tuple(odd), as_text=())
+        table,
+        frame=Frame(columns),
+        findings=replace(table.findings, odd=(*table.findings.odd, *found), as_text=()),
+        stream=None
+        if stream is None
+        else Stream(stream.rows, partial(_fitted, stream, schema, called)),
     )
+
+
+def _fitted(stream: Stream, schema: Schema, called: str) -> Iterator[Frame]:
+    for chunk in stream.chunks():
+        yield Frame({c.name: _made(c, chunk[c.name], called)[0] for c in schema.columns})
 
 
 def _made(column: Column, data: ColumnData, called: str) -> tuple[ColumnData, NDArray[np.bool_]]:
@@ -112,5 +127,6 @@ def _misfits(column: Column, data: ColumnData, misfit: NDArray[np.bool_], table:
         int(misfit.sum()),
         int((~data.null).sum()),
         tuple(dict.fromkeys(str(data.values[row]) for row in rows)),
-        tuple(table.places(rows)),
+        # Rows of a sample are others in the files.
+        tuple(table.places(rows)) if table.stream is None else (),
     )

@@ -201,10 +201,12 @@ class Noticed:
 
     Attributes:
         count: all of them.
+        present: cells that are neither odd nor NULL.
         cells: file, row and text of the first.
     """
 
     count: int = 0
+    present: int = 0
     cells: list[tuple[int, int, str]] = field(default_factory=list)
 
     def add(self, file: int, row: int, cells: pa.Array, odd: NDArray[np.bool_]) -> None:
@@ -214,27 +216,27 @@ class Noticed:
             self.cells.append((file, row + at, cells[at].as_py()))
 
 
-class _Filled:
-    """A column that is being read."""
+class _Reader:
+    """Reads the cells of a column in its form, block after block, and notes those that are odd."""
 
-    def __init__(self, form: Form, nearly: Form | None, rows: int) -> None:
-        self.form, self.nearly = form, nearly
-        self.values = np.empty(rows, NUMPY_TYPES[form.type])
-        self.null = np.empty(rows, bool)
-        self.noticed = Noticed()
+    def __init__(self, form: Form, nearly: Form | None, noticed: Noticed) -> None:
+        self.form, self.nearly, self.noticed = form, nearly, noticed
         self._texts: dict[str, str] = {}
 
-    def put(self, begin: int, file: int, row: int, cells: pa.Array) -> None:
-        """A block's cells, to rows from `begin` on; in the file, from `row` on."""
+    def read(self, file: int, row: int, cells: pa.Array) -> ColumnData:
+        """A block's cells; in the file, from `row` on."""
         encoded = cells.dictionary_encode()
         index, distinct = np.asarray(encoded.indices), encoded.dictionary
         read = convert(self.form, distinct)
-        part = slice(begin, begin + len(cells))
-        self.values[part] = self._shared(read.values)[index]
-        self.null[part] = (read.null | read.odd)[index]
+        values = self._shared(read.values)[index]
+        null = (read.null | read.odd)[index]
+        if self.form.type is not Type.TEXT:
+            values[null] = np.zeros(1, values.dtype)[0]
+        self.noticed.present += len(null) - int(null.sum())
         odd = read.odd if self.nearly is None else convert(self.nearly, distinct).odd
         if odd.any():
             self.noticed.add(file, row, cells, odd[index])
+        return ColumnData(values, null)
 
     def _shared(self, values: NDArray[Any]) -> NDArray[Any]:
         """Texts that repeat from block to block, as one object each."""
@@ -243,14 +245,30 @@ class _Filled:
             values[:] = [texts.setdefault(text, text) for text in values.tolist()]
         return values
 
-    def column(self) -> ColumnData:
-        """The column, once all cells are in: values of its type, and which are NULL."""
-        values, null = self.values, self.null
-        if self.form.type is not Type.TEXT:
-            values[null] = np.zeros(1, values.dtype)[0]
-        if self.form.type is Type.TIME and bool((values == np.floor(values)).all()):
-            values = values.astype(np.int64)
-        return ColumnData(values, null)
+
+def read_blocks(
+    files: Sequence[CsvFile],
+    forms: Mapping[str, Form],
+    nearly: Mapping[str, Form],
+    noticed: Mapping[str, Noticed],
+) -> Iterator[dict[str, ColumnData]]:
+    """Columns in their forms, a block of rows at a time; times of day are real numbers.
+
+    Args:
+        files: of equal columns.
+        forms: by column that is to be read.
+        nearly: forms of text columns of which it is to be said which cells do not fit them.
+        noticed: by column, what does not fit is added to it.
+    """
+    readers = {name: _Reader(form, nearly.get(name), noticed[name]) for name, form in forms.items()}
+    for number, file in enumerate(files):
+        row = 0
+        for block in file.blocks(list(forms)):
+            yield {
+                name: reader.read(number, row, block.column(name))
+                for name, reader in readers.items()
+            }
+            row += block.num_rows
 
 
 def load(
@@ -259,27 +277,25 @@ def load(
     forms: Mapping[str, Form],
     nearly: Mapping[str, Form],
 ) -> tuple[dict[str, ColumnData], dict[str, Noticed]]:
-    """Read columns in their forms.
-
-    Args:
-        files: of equal columns.
-        rows: of each.
-        forms: by column that is to be read.
-        nearly: forms of text columns of which it is to be said which cells do not fit them.
+    """Read columns in their forms; `rows` are those of each file. See `read_blocks`.
 
     Returns:
         The columns, NULL where a cell does not fit its form; and what does not fit.
     """
-    filled = {name: _Filled(form, nearly.get(name), sum(rows)) for name, form in forms.items()}
+    noticed = {name: Noticed() for name in forms}
+    columns = {
+        name: ColumnData(np.empty(sum(rows), NUMPY_TYPES[form.type]), np.empty(sum(rows), bool))
+        for name, form in forms.items()
+    }
     begin = 0
-    for number, file in enumerate(files):
-        row = 0
-        for block in file.blocks(list(forms)):
-            for name, column in filled.items():
-                column.put(begin, number, row, block.column(name))
-            row += block.num_rows
-            begin += block.num_rows
-    return (
-        {name: column.column() for name, column in filled.items()},
-        {name: column.noticed for name, column in filled.items()},
-    )
+    for block in read_blocks(files, forms, nearly, noticed):
+        count = len(next(iter(block.values()), ()))
+        part = slice(begin, begin + count)
+        for name, data in block.items():
+            columns[name].values[part], columns[name].null[part] = data.values, data.null
+        begin += count
+    for name, form in forms.items():
+        values = columns[name].values
+        if form.type is Type.TIME and bool((values == np.floor(values)).all()):
+            columns[name] = ColumnData(values.astype(np.int64), columns[name].null)
+    return columns, noticed

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from cascade_tables.errors import DataError, listing, shown
+from cascade_tables.files.deciding_rows import most_distinct
+from cascade_tables.files.streaming import is_large, sampled
+from cascade_tables.files.table import Stream
 from cascade_tables.frame import Frame, check_unique, column_from_arrow
+from cascade_tables.overrides import ColumnOverride
+
+# Cells that are read together; of a file's row groups no more is in memory.
+CHUNK_CELLS = 1_300_000
+# Bytes of a column that are read ahead; pyarrow's own way, `pre_buffer`, is to read the whole file.
+BUFFER = 1 << 20
 
 
 def read_parquet(path: Path) -> tuple[Frame, dict[str, str]]:
@@ -29,12 +39,7 @@ def together(paths: Sequence[Path]) -> tuple[Frame, dict[str, str]]:
     tables = [_arrow(path) for path in paths]
     first = tables[0]
     for path, table in zip(paths[1:], tables[1:], strict=True):
-        differ = set(first.column_names) ^ set(table.column_names)
-        if differ:
-            raise DataError(
-                f"{path} does not have the columns of {paths[0]}; they differ in "
-                f"{listing(map(shown, sorted(differ)))}"
-            )
+        _same_columns(paths[0], first.column_names, path, table.column_names)
     try:
         table = pa.concat_tables([each.select(first.column_names) for each in tables])
     except pa.ArrowException as exc:
@@ -48,6 +53,134 @@ def together(paths: Sequence[Path]) -> tuple[Frame, dict[str, str]]:
         except DataError as exc:
             unreadable[name] = str(exc)
     return Frame(columns), unreadable
+
+
+def large(
+    paths: Sequence[Path], overrides: Mapping[str, ColumnOverride]
+) -> tuple[Frame, dict[str, str], Stream] | None:
+    """Several files or folders as one table, if it is larger than memory should hold.
+
+    Returns:
+        Some of its rows, see `deciding_rows`; the columns that cannot be read, and why; and all
+        its rows. None: it is not so large, see `together`.
+
+    Raises:
+        DataError: see `together`.
+    """
+    files = [_File(path) for path in paths]
+    rows = sum(file.rows for file in files)
+    first = files[0].schema
+    if not is_large(rows, len(first.names)):
+        return None
+    for file in files[1:]:
+        _same_columns(paths[0], first.names, file.path, file.schema.names)
+        for name in first.names:
+            if file.schema.field(name).type != first.field(name).type:
+                raise DataError(
+                    f"{listing(paths)} cannot be one table: {shown(name)} is "
+                    f"{first.field(name).type} in {paths[0]}, {file.schema.field(name).type} in "
+                    f"{file.path}"
+                )
+    names = list(first.names)
+    unreadable: dict[str, str] = {}
+    for name in names:
+        try:
+            column_from_arrow(name, pa.chunked_array([], first.field(name).type))
+        except DataError as exc:
+            unreadable[name] = str(exc)
+    while True:
+        left = [name for name in names if name not in unreadable]
+        chunks = _Chunks(files, left)
+        limits = {n: most_distinct(overrides.get(n, ColumnOverride())) for n in left}
+        try:
+            sample, stream = sampled(rows, limits, chunks.frames)
+        except _UnreadableError as exc:
+            # A value of a type that can be read: all else is read once more without the column.
+            unreadable[exc.column] = str(exc)
+            continue
+        return sample, unreadable, stream
+
+
+class _UnreadableError(DataError):
+    """A column that has a value which cannot be read."""
+
+    def __init__(self, column: str, message: str) -> None:
+        super().__init__(message)
+        self.column = column
+
+
+class _File:
+    """A file or a folder, of which rows are read when they are asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            if path.is_dir():
+                folder = _folder(path)
+                self.schema, self.rows = folder.schema, folder.count_rows()
+            else:
+                with pq.ParquetFile(path) as file:
+                    self.schema, self.rows = file.schema_arrow, file.metadata.num_rows
+        except (pa.ArrowException, OSError) as exc:
+            raise DataError(f"{path} cannot be read as Parquet: {exc}") from exc
+        check_unique(self.schema.names, f"{path}: ")
+
+    def batches(self, names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        """Columns of some rows at a time."""
+        try:
+            if self.path.is_dir():
+                yield from _folder(self.path).to_batches(
+                    columns=list(names),
+                    batch_size=rows,
+                    batch_readahead=1,
+                    fragment_readahead=1,
+                    use_threads=False,
+                )
+                return
+            with pq.ParquetFile(self.path, buffer_size=BUFFER, pre_buffer=False) as file:
+                yield from file.iter_batches(rows, columns=list(names), use_threads=False)
+        except (pa.ArrowException, OSError) as exc:
+            raise DataError(f"{self.path} cannot be read as Parquet: {exc}") from exc
+
+
+def _folder(path: Path) -> ds.Dataset:
+    options = ds.ParquetFragmentScanOptions(
+        use_buffered_stream=True, buffer_size=BUFFER, pre_buffer=False
+    )
+    return ds.dataset(
+        path,
+        format=ds.ParquetFileFormat(default_fragment_scan_options=options),
+        partitioning="hive",
+    )
+
+
+class _Chunks:
+    """Some columns of files, a number of rows at a time."""
+
+    def __init__(self, files: Sequence[_File], names: Sequence[str]) -> None:
+        self._files, self._names = files, names
+        self._rows = max(1, CHUNK_CELLS // max(1, len(names)))
+
+    def frames(self) -> Iterator[Frame]:
+        """All rows, in order."""
+        for file in self._files:
+            for batch in file.batches(self._names, self._rows):
+                columns = {}
+                for name in self._names:
+                    try:
+                        columns[name] = column_from_arrow(name, batch.column(name))
+                    except DataError as exc:
+                        raise _UnreadableError(name, str(exc)) from exc
+                yield Frame(columns)
+
+
+def _same_columns(first: Path, names: Sequence[str], path: Path, found: Sequence[str]) -> None:
+    differ = set(names) ^ set(found)
+    if differ:
+        raise DataError(
+            f"{path} does not have the columns of {first}; they differ in "
+            f"{listing(map(shown, sorted(differ)))}"
+        )
 
 
 def _arrow(path: Path) -> pa.Table:

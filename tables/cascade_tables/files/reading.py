@@ -7,21 +7,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from cascade_tables.errors import DataError, SchemaError, listing, shown
 from cascade_tables.files.by_schema import fitted, kind_to_read
 from cascade_tables.files.choosing import ODD_SHARE, Choice, choose
-from cascade_tables.files.csv_files import CsvFile, Noticed, load, look
+from cascade_tables.files.csv_files import CsvFile, Noticed, load, look, read_blocks
 from cascade_tables.files.dates import Order
+from cascade_tables.files.deciding_rows import most_distinct
 from cascade_tables.files.dialect import dialect_of, same_columns
 from cascade_tables.files.findings import Findings, Misfits, misfits_of
 from cascade_tables.files.forms import Form, Type
 from cascade_tables.files.opening import STDIN, Source, is_parquet, source_of
-from cascade_tables.files.parquet_files import read_parquet, together
-from cascade_tables.files.table import Table
+from cascade_tables.files.parquet_files import large, read_parquet, together
+from cascade_tables.files.streaming import is_large, sampled
+from cascade_tables.files.table import Stream, Table
 from cascade_tables.frame import Frame
 from cascade_tables.overrides import ColumnOverride
 from cascade_tables.schema import Schema
@@ -99,7 +101,11 @@ def read_by_schema(
     """
     sources = _sources(paths, encoding)
     if not sources:
-        return fitted(Table(together(paths)[0]), schema, listing(paths))
+        found = large(paths, {})
+        if found is None:
+            return fitted(Table(together(paths)[0]), schema, listing(paths))
+        frame, _, stream = found
+        return fitted(Table(frame, stream=stream), schema, listing(paths))
     files = _csv_files(sources, delimiter)
     names = [name for name in schema.names if name in files[0].dialect.names]
     asked = {
@@ -160,7 +166,12 @@ def _source(path: Path, encoding: str | None) -> Source | None:
 
 
 def _parquet_table(paths: Sequence[Path], overrides: Mapping[str, ColumnOverride]) -> Table:
-    frame, unreadable = together(paths)
+    found = large(paths, overrides)
+    stream: Stream | None = None
+    if found is None:
+        frame, unreadable = together(paths)
+    else:
+        frame, unreadable, stream = found
     dropped = {
         name: "asked for in the overrides"
         for name in unreadable
@@ -173,7 +184,7 @@ def _parquet_table(paths: Sequence[Path], overrides: Mapping[str, ColumnOverride
                 f"column {name!r}: null_values and dates in the overrides are for files of text; "
                 "Parquet files have types"
             )
-    return Table(frame, Findings(left_out={**unreadable, **dropped}), left)
+    return Table(frame, Findings(left_out={**unreadable, **dropped}), left, stream=stream)
 
 
 def _read_csv(
@@ -241,7 +252,12 @@ def _load(
         choices[name] = choice
     forms = {name: known[name] if name in known else choices[name].form for name in names}
     nearly = {name: c.nearly for name, c in choices.items() if c.nearly is not None}
-    columns, noticed = load(files, seen.rows, forms, nearly)
+    stream: Stream | None = None
+    if is_large(sum(seen.rows), len(names)):
+        frame, stream, noticed = _streamed(files, seen.rows, forms, nearly, asked)
+    else:
+        columns, noticed = load(files, seen.rows, forms, nearly)
+        frame = Frame(columns)
     places = _places(files, noticed)
 
     def misfits(name: str, form: Form, present: int) -> Misfits:
@@ -255,7 +271,7 @@ def _load(
             forms[name],
             choices[name].present
             if name in choices
-            else int((~columns[name].null).sum()) + noticed[name].count,
+            else noticed[name].present + noticed[name].count,
         )
         for name in names
         if noticed[name].count and name not in nearly
@@ -270,10 +286,34 @@ def _load(
     ]
     rows = seen.rows
     return Table(
-        Frame(columns),
+        frame,
         Findings(forms, tuple(odd), tuple(as_text), notes=tuple(notes)),
         places=lambda wanted: _lines_of(files, _split(rows, wanted)),
+        stream=stream,
     )
+
+
+def _streamed(
+    files: Sequence[CsvFile],
+    rows: Sequence[int],
+    forms: Mapping[str, Form],
+    nearly: Mapping[str, Form],
+    overrides: Mapping[str, ColumnOverride],
+) -> tuple[Frame, Stream, dict[str, Noticed]]:
+    """Columns of a table that is larger than memory should hold: some of its rows, all of them,
+    and the cells that do not fit their forms."""
+    noticed = {name: Noticed() for name in forms}
+    first_pass = [noticed]
+
+    def chunks() -> Iterator[Frame]:
+        # Later passes meet the same odd cells again.
+        counted = first_pass.pop() if first_pass else {name: Noticed() for name in forms}
+        return map(Frame, read_blocks(files, forms, nearly, counted))
+
+    limits = {name: most_distinct(overrides.get(name, ColumnOverride())) for name in forms}
+    times = [name for name, form in forms.items() if form.type is Type.TIME]
+    frame, stream = sampled(sum(rows), limits, chunks, times)
+    return frame, stream, noticed
 
 
 def _split(rows: Sequence[int], wanted: Sequence[int]) -> list[tuple[int, int]]:

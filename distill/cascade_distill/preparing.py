@@ -1,0 +1,272 @@
+"""From files to the tokens of a run, or to those that are there already, of the same files.
+
+Reading ten million rows takes as long as many steps of training, so that a run that is resumed does
+not read again: what it has is told by a fingerprint of the files' bytes and of what was asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import hashlib
+import json
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+from cascade_tables import (
+    ColumnOverride,
+    Frame,
+    RelationOverride,
+    Schema,
+    find_relations,
+    infer_schema,
+    schema_file,
+)
+from cascade_tables.files.opening import STDIN
+from cascade_tables.files.reading import read_by_schema, read_files
+from cascade_tables.files.table import Table
+from cascade_tables.infer import folded_shares
+
+from cascade_distill import pipeline
+from cascade_distill.checkpoint import write_atomic
+from cascade_distill.errors import DiskFull
+from cascade_distill.recipes import MOST_HELD_OUT, rows_to_hold_out
+from cascade_distill.run import Run
+from cascade_distill.training import fingerprint
+
+# Changes when equal files give other tokens than before.
+ENCODING = 1
+# What came out of a pipe, in a run folder while it is needed.
+SPOOLED = "standard_input.csv"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What decides the tokens of a run.
+
+    Attributes:
+        tables: the files, one table.
+        overrides, relations: a person's corrections of the schema.
+        validation: a file of rows to hold out.
+        encoding, delimiter: of text files.
+        seed: of which rows are held out.
+    """
+
+    tables: tuple[Path, ...]
+    overrides: Mapping[str, ColumnOverride]
+    relations: Sequence[RelationOverride] = ()
+    validation: Path | None = None
+    encoding: str | None = None
+    delimiter: str | None = None
+    seed: int = 0
+
+    @property
+    def source(self) -> str:
+        """What the table is called."""
+        return names_of(self.tables)
+
+    def fingerprint(self) -> str:
+        """Of the bytes of all files, and of all else; the files are read for it."""
+        files = [_digest(path) for path in (*self.tables, self.validation) if path is not None]
+        overrides = {name: asdict(override) for name, override in self.overrides.items()}
+        relations = [asdict(each) for each in self.relations]
+        options = self.validation is not None, self.encoding, self.delimiter, self.seed
+        return fingerprint(ENCODING, files, overrides, relations, options)
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a table: its rows, columns that are modelled, rows learnt from and held out."""
+
+    rows: int
+    columns: int
+    learnt: int
+    held_out: int
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Files that were read.
+
+    Attributes:
+        table: the rows.
+        schema: what they are.
+        validation: rows of a file of their own that are to be held out.
+        said: what is to be told of all this, in paragraphs.
+        began: when reading began, in seconds of `time.monotonic`.
+    """
+
+    table: Table
+    schema: Schema
+    validation: Frame | None
+    said: tuple[str, ...]
+    began: float
+
+    @property
+    def size(self) -> Size:
+        rows = self.table.whole.rows
+        if self.validation is None:
+            held_out = rows_to_hold_out(rows)
+            return Size(rows, len(self.schema.columns), rows - held_out, held_out)
+        held_out = min(len(self.validation), MOST_HELD_OUT)
+        return Size(rows, len(self.schema.columns), rows, held_out)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Tokens that are in a run folder.
+
+    Attributes:
+        size: of their table.
+        left_out: rows of a file to validate by which could not be used.
+        said: what was told when they were made.
+    """
+
+    size: Size
+    left_out: int
+    said: tuple[str, ...]
+
+
+def read(asked: Asked) -> Reading:
+    """Read the files and decide what the table is.
+
+    Raises:
+        DataError, SchemaError, UnknownColumn: see `read_files` and `infer_schema`.
+    """
+    began = time.monotonic()
+    table = read_files(asked.tables, asked.overrides, asked.encoding, asked.delimiter)
+    frame, findings = table.frame, table.findings
+    schema = infer_schema(frame, table.overrides, findings.left_out)
+    schema = replace(schema, relations=find_relations(frame, schema, asked.relations))
+    said = [schema.describe(folded_shares(schema, frame)), findings.describe()]
+    if asked.validation is None:
+        return Reading(table, schema, None, tuple(filter(None, said)), began)
+    other = read_by_schema(
+        (asked.validation,), schema, findings.forms, asked.encoding, asked.delimiter
+    )
+    said.append(misfits(str(asked.validation), other))
+    return Reading(table, schema, other.frame, tuple(filter(None, said)), began)
+
+
+def encode(run: Run, asked: Asked, key: str, reading: Reading) -> Encoded:
+    """Write the tokens of files that were read into a run folder, and how they were read.
+
+    Args:
+        run: the folder.
+        asked: what was read.
+        key: its fingerprint.
+        reading: what came of it.
+
+    Raises:
+        DiskFull: nothing half-written is left.
+        CheckpointMismatch: the folder holds what was learnt of other rows; it is left as it is.
+        HeldOutRefused: the rows to validate by cannot be used.
+    """
+    table, schema = reading.table, reading.schema
+    give_memory_back()
+    left_out = pipeline.prepare(
+        run,
+        schema,
+        table.frame,
+        asked.source,
+        asked.seed,
+        reading.validation,
+        table.stream,
+    )
+    run.save_forms(table.findings.forms)
+    text = schema_file(schema, asked.source, asked.overrides, asked.relations)
+    write_atomic(run.path("schema.yaml"), text.encode())
+    size = replace(reading.size, held_out=reading.size.held_out - left_out)
+    done = Encoded(size, left_out, reading.said)
+    # Last, when all the rest is there.
+    seconds = round(time.monotonic() - reading.began, 1)
+    about = {"key": key, "size": asdict(size), "left_out": left_out, "seconds": seconds}
+    run.update(read={**about, "said": reading.said})
+    return done
+
+
+def encoded_before(run: Run, key: str) -> Encoded | None:
+    """The tokens that a run folder has of the same files; None: it has none, or of others."""
+    about: dict[str, Any] = run.read_json("run.json").get("read", {})
+    needed = ["codec.json", "forms.json", "schema.yaml", "tokens.safetensors"]
+    if about.get("key") != key or not all(run.path(file).exists() for file in needed):
+        return None
+    size = Size(**about["size"])
+    if size.held_out and not run.path("held_out.safetensors").exists():
+        return None
+    stored = run.stored("tokens.safetensors", "")
+    if (len(stored), stored.identity) != (size.learnt, run.codec().schema.fingerprint):
+        return None
+    return Encoded(size, int(about["left_out"]), tuple(about["said"]))
+
+
+def spool(tables: Sequence[Path], folder: Path, stream: BinaryIO | None = None) -> tuple[Path, ...]:
+    """The files with standard input as one of them, kept in a run folder.
+
+    Args:
+        tables: the files; "-" is standard input.
+        folder: of the run.
+        stream: what is read; None: standard input.
+
+    Raises:
+        DiskFull: there is no room for it.
+    """
+    if STDIN not in map(str, tables):
+        return tuple(tables)
+    path = folder / SPOOLED
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("wb") as file:
+            shutil.copyfileobj(stream or sys.stdin.buffer, file, 1 << 20)
+    except OSError as exc:
+        size = path.stat().st_size if path.exists() else 0
+        path.unlink(missing_ok=True)
+        if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(path, size) from exc
+        raise
+    return tuple(path if str(table) == STDIN else table for table in tables)
+
+
+def forget_spooled(run: Run) -> None:
+    """Remove what came out of a pipe, once its tokens are there."""
+    run.path(SPOOLED).unlink(missing_ok=True)
+
+
+def give_memory_back() -> None:
+    """Return what reading took and no longer needs to the system: the allocators of Arrow and of
+    the C library keep it, and training would come on top of it."""
+    pa.default_memory_pool().release_unused()
+    with contextlib.suppress(OSError, AttributeError):  # there is none but in glibc
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def names_of(files: Sequence[Path]) -> str:
+    """Files as messages call them."""
+    return ", ".join("-" if file.name == SPOOLED else file.name for file in files)
+
+
+def misfits(files: str, table: Table) -> str:
+    """What does not fit in files that were read by a schema, a line a column."""
+    return "\n".join(
+        f"{files}: {each.column}: {each.describe()} do not fit {each.form}; they count as NULL"
+        for each in table.findings.odd
+    )
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 in hex of a file's bytes, or of all files in a folder with their names."""
+    if not path.exists():
+        return "absent"
+    if not path.is_dir():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    files = sorted(each for each in path.rglob("*") if each.is_file())
+    parts = [(str(each.relative_to(path)), _digest(each)) for each in files]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -1,0 +1,239 @@
+"""Rows of a table that is larger than memory should hold: enough of them to decide what it is.
+
+What a column is (`infer_schema`), which bins its numbers fall into and which relations hold are
+decided from a sample. Shares and quantiles of a million rows are as good as those of all. What is
+not a matter of shares is not left to chance: for each column the sample has the rows that say it,
+wherever they are. Those hold
+
+- the lowest and the highest value, and one that is not finite,
+- a NULL, if there is one, and a value, if there is one,
+- the first number that is not whole, and those that need one more digit behind the point,
+- whole numbers that are no multiple of the step between those before them,
+- each distinct value, until there are more of them than are listed (`most_distinct`).
+
+So bounds, NULLs, decimals, steps, what is constant, and the values of a column that has few of them
+are exact, and the schema is what the whole table would give; how often a category is seen, and with
+that whether it folds, is counted in the sample.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade_tables.frame import ColumnData, Frame
+from cascade_tables.infer import MAX_CATEGORIES, MAX_DECIMALS, MAX_EXACT, needs_more_digits
+from cascade_tables.overrides import ColumnOverride
+
+# Of which rows are taken, of any table of as many rows the same.
+SEED = 0x5A3
+
+Rows = NDArray[np.int64]
+
+
+def spread_rows(rows: int, wanted: int) -> Rows:
+    """Which rows to take: one at random from each of as many equal parts of the table, in order."""
+    if wanted >= rows:
+        return np.arange(rows, dtype=np.int64)
+    edges = np.arange(wanted + 1, dtype=np.int64) * rows // wanted
+    inside = np.random.default_rng([SEED, rows, wanted]).random(wanted)
+    return edges[:-1] + (inside * np.diff(edges)).astype(np.int64)
+
+
+def most_distinct(override: ColumnOverride) -> int:
+    """Up to how many distinct values of a column each is listed, whatever its share."""
+    return max(MAX_EXACT, override.max_categories or MAX_CATEGORIES)
+
+
+class _Column:
+    """What is known of a column, as far as it has been looked at."""
+
+    def __init__(self, most: int) -> None:
+        self.fractions = False
+        self._most = most
+        self._null = self._odd = False
+        self._base: int | None = None
+        self._low: Any = None
+        self._high: Any = None
+        self._step = 0
+        self._digits: int | None = 0
+        self._distinct: set[Any] | None = set()
+
+    def look(self, data: ColumnData) -> list[int]:
+        """Rows that say something of the column which those before them did not."""
+        rows: list[int] = []
+        if not self._null and data.null.any():
+            self._null = True
+            rows.append(int(data.null.argmax()))
+        at = np.flatnonzero(~data.null)
+        values = data.values[at]
+        if values.dtype.kind == "M":
+            values = values.view(np.int64)
+        if values.dtype.kind == "f":
+            finite = np.isfinite(values)
+            if not finite.all():
+                if not self._odd:
+                    self._odd = True
+                    rows.append(int(at[~finite][0]))
+                at, values = at[finite], values[finite]
+        if not len(values):
+            return rows
+        if self._base is None and values.dtype.kind == "i":
+            self._base = int(values[0])
+        found = self._new_values(values)
+        if values.dtype.kind in "if":
+            found += self._beyond(values)
+        if values.dtype.kind == "i":
+            found += self._between(values)
+        if values.dtype.kind == "f":
+            found += self._finer(values, data.dtype)
+        return rows + at[found].tolist()
+
+    def _new_values(self, values: NDArray[Any]) -> list[int]:
+        if self._distinct is None:
+            return []
+        if not set(values.tolist()) - self._distinct:
+            return []
+        # The first row of each.
+        where = dict(zip(reversed(values.tolist()), range(len(values) - 1, -1, -1), strict=True))
+        new = [value for value in where if value not in self._distinct]
+        new.sort(key=where.__getitem__)
+        new = new[: self._most + 1 - len(self._distinct)]
+        self._distinct.update(new)
+        if len(self._distinct) > self._most:
+            self._distinct = None
+        return [where[value] for value in new]
+
+    def _beyond(self, values: NDArray[Any]) -> list[int]:
+        rows = []
+        low, high = int(values.argmin()), int(values.argmax())
+        if self._low is None or values[low] < self._low:
+            self._low = values[low].item()
+            rows.append(low)
+        if self._high is None or values[high] > self._high:
+            self._high = values[high].item()
+            rows.append(high)
+        return rows
+
+    def _between(self, values: NDArray[np.int64]) -> list[int]:
+        """Each of them at least halves the step, so that they are few."""
+        rows: list[int] = []
+        if self._distinct is not None:
+            # All distinct values are there.
+            return rows
+        base = self._base
+        assert base is not None
+        while self._step != 1:
+            if self._step == 0:
+                off = values != base
+            elif self._step < 2**63:
+                off = values % self._step != base % self._step
+            else:
+                # Differences that 64 bits do not hold.
+                off = np.array([(v - base) % self._step != 0 for v in values.tolist()])
+            if not off.any():
+                return rows
+            rows.append(int(off.argmax()))
+            self._step = math.gcd(self._step, int(values[rows[-1]]) - base)
+        return rows
+
+    def _finer(self, values: NDArray[np.float64], dtype: str) -> list[int]:
+        rows: list[int] = []
+        if not self.fractions:
+            fraction = values != np.floor(values)
+            if fraction.any():
+                self.fractions = True
+                rows.append(int(fraction.argmax()))
+        while self._digits is not None:
+            more = needs_more_digits(values, self._digits, dtype)
+            if not more.any():
+                return rows
+            rows.append(int(more.argmax()))
+            while self._digits <= MAX_DECIMALS and more[rows[-1]]:
+                self._digits += 1
+                more = needs_more_digits(values, self._digits, dtype)
+            if self._digits > MAX_DECIMALS:
+                self._digits = None
+        return rows
+
+
+class _Taken:
+    """Rows of a column, in one array: many small ones would leave holes in memory."""
+
+    def __init__(self, expected: int) -> None:
+        self._room, self._rows = expected + expected // 16, 0
+        self._values: NDArray[Any] | None = None
+        self._null = np.empty(self._room, bool)
+        self._dtypes: set[str] = set()
+
+    def add(self, data: ColumnData, rows: Rows) -> None:
+        """Rows of a chunk."""
+        begin, self._rows = self._rows, self._rows + len(rows)
+        self._dtypes.add(data.dtype)
+        if self._values is None:
+            self._values = np.empty(self._room, data.values.dtype)
+        if self._rows > self._room:
+            self._room = self._rows + self._room // 4
+            self._values = _enlarged(self._values, begin, self._room)
+            self._null = _enlarged(self._null, begin, self._room)
+        # Whole numbers beyond 64 bits are reals, in whatever chunk they are.
+        if data.values.dtype.kind == "f" != self._values.dtype.kind:
+            self._values = self._values.astype(np.float64)
+        self._values[begin : self._rows] = data.values[rows]
+        self._null[begin : self._rows] = data.null[rows]
+
+    def column(self) -> ColumnData:
+        """Those that were added."""
+        values = np.empty(0, object) if self._values is None else self._values
+        dtype = next(iter(self._dtypes)) if len(self._dtypes) == 1 else "double"
+        return ColumnData(values[: self._rows], self._null[: self._rows], dtype)
+
+
+def _enlarged(array: NDArray[Any], used: int, room: int) -> NDArray[Any]:
+    larger = np.empty(room, array.dtype)
+    larger[:used] = array[:used]
+    return larger
+
+
+class DecidingRows:
+    """Takes the rows of a table that decide what it is, from its chunks in order.
+
+    Args:
+        rows: of the table.
+        wanted: how many to take, besides those that are taken for what they say.
+        limits: by column, up to how many distinct values are all taken; see `most_distinct`.
+    """
+
+    def __init__(self, rows: int, wanted: int, limits: Mapping[str, int]) -> None:
+        self._spread = spread_rows(rows, wanted)
+        self._columns = {name: _Column(limit) for name, limit in limits.items()}
+        self._taken = {name: _Taken(len(self._spread)) for name in limits}
+        self._begin = 0
+
+    def add(self, chunk: Frame) -> None:
+        """The next rows of the table."""
+        n = len(chunk)
+        first, end = np.searchsorted(self._spread, [self._begin, self._begin + n])
+        here = self._spread[first:end] - self._begin
+        self._begin += n
+        more: set[int] = set()
+        for name, column in self._columns.items():
+            data = chunk[name]
+            # What is taken anyway need not be taken for what it says.
+            column.look(ColumnData(data.values[here], data.null[here], data.dtype))
+            more.update(column.look(data))
+        rows = np.union1d(here, np.fromiter(more, np.int64, len(more)))
+        for name, taken in self._taken.items():
+            taken.add(chunk[name], rows)
+
+    def has_fractions(self, name: str) -> bool:
+        """Whether a column of reals has a number that is not whole."""
+        return self._columns[name].fractions
+
+    def frame(self) -> Frame:
+        """The rows that were taken, in the table's order."""
+        return Frame({name: taken.column() for name, taken in self._taken.items()})

@@ -1,0 +1,62 @@
+"""Tables that are larger than memory should hold: read some rows at a time, as often as needed.
+
+A file's columns must have one type whatever chunk they are read in. What the files say of types
+(`forms` of CSV, Arrow's of Parquet) holds for all chunks; what depends on values (whether times of
+day are whole seconds, whether whole numbers exceed 64 bits) is seen in the first pass, which also
+takes the rows by which the table is decided, and is imposed on every later one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import numpy as np
+
+from cascade_tables.files.deciding_rows import DecidingRows
+from cascade_tables.files.table import Stream
+from cascade_tables.frame import ColumnData, Frame
+
+# Cells of a table that are in memory at once; a larger one is sampled, and its rows are read again
+# whenever all of them are needed. Eight bytes each, and as much again while columns are looked at.
+MOST_CELLS = 20_000_000
+
+
+def is_large(rows: int, columns: int) -> bool:
+    """Whether a table's rows are not to be in memory all at once."""
+    return rows * columns > MOST_CELLS
+
+
+def sampled(
+    rows: int,
+    limits: Mapping[str, int],
+    chunks: Callable[[], Iterator[Frame]],
+    whole_numbers: Iterable[str] = (),
+) -> tuple[Frame, Stream]:
+    """Rows that decide what a table is, and all its rows.
+
+    Args:
+        rows: of the table.
+        limits: by column, up to how many distinct values are all taken; see `most_distinct`.
+        chunks: reads the table, in order.
+        whole_numbers: columns that are read as reals, and are whole numbers if all of them are.
+    """
+    deciding = DecidingRows(rows, max(1, MOST_CELLS // max(1, len(limits))), limits)
+    for chunk in chunks():
+        deciding.add(chunk)
+    whole = [name for name in whole_numbers if not deciding.has_fractions(name)]
+    sample = deciding.frame()
+    settled = {
+        name: (np.dtype(np.int64) if name in whole else data.values.dtype, data.dtype)
+        for name, data in sample.columns.items()
+    }
+
+    def settle(frame: Frame) -> Frame:
+        return Frame(
+            {
+                name: ColumnData(data.values.astype(settled[name][0], copy=False), data.null, dtype)
+                for name, data in frame.columns.items()
+                for dtype in [settled[name][1]]
+            }
+        )
+
+    return settle(sample), Stream(rows, lambda: map(settle, chunks()))
