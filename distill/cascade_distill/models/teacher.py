@@ -179,6 +179,14 @@ class Denoiser(nn.Module):
         out = torch.einsum("nfw,fwo->nfo", F.silu(stream + told), self.fine_out)
         return out + self.fine_bias
 
+    def fine_logits_of(self, x: Tensor, coarse: Tensor, at: int) -> Tensor:
+        """Those of one fine head alone: [n, fine_size] inside the coarse tokens [n]."""
+        width = self.config.fine_width
+        own = slice(at * width, (at + 1) * width)
+        stream = F.linear(x, self.fine_in.weight[own], self.fine_in.bias[own])
+        told = self.fine_coarse[at, coarse]
+        return F.silu(stream + told) @ self.fine_out[at] + self.fine_bias[at]
+
     def conditional(self, tokens: Tensor, observed: Tensor, column: int) -> dict[int, Tensor]:
         """One column's p(token | observed) by slot: [n, size]; it must not be observed.
 
@@ -191,9 +199,8 @@ class Denoiser(nn.Module):
         logits = F.linear(x, self.head.weight[rows], self.head.bias[rows])
         out = {slot: logits.softmax(dim=1)}
         if slot in self.coarse:
-            out[slot + 1] = self.fine_logits(x, tokens[:, list(self.coarse)])[
-                :, self.coarse.index(slot)
-            ].softmax(dim=1)
+            at = self.coarse.index(slot)
+            out[slot + 1] = self.fine_logits_of(x, tokens[:, slot], at).softmax(dim=1)
         return out
 
     def log_prob(
