@@ -68,7 +68,7 @@ def released(table: BenchmarkTable, tier: str) -> Learnt | None:
 
 def spent(seconds: dict[str, float], tier: str) -> float:
     """Seconds of training that a tier took; the student's include its teacher's."""
-    parts = ["teacher"] if tier == "teacher" else ["teacher", "teacher_rows", "student"]
+    parts = ["teacher"] if tier == "teacher" else ["teacher", "teacher_rows", "lessons", "student"]
     return round(sum(seconds.get(part, 0.0) for part in parts), 1)
 
 

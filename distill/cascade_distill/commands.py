@@ -165,11 +165,13 @@ def fit(
     if not run.path("teacher.checkpoint.safetensors").exists():
         fitting = recipe.train.steps * pipeline.pace(run, recipe)
         student = recipes.student_recipe(size.learnt, size.columns, bfloat16)
-        distilling = pipeline.distilling_seconds(run, recipe, student, workers)
+        student = recipes.fitting_memory(student, run.codec().layout.sizes)
+        untaught = pipeline.untaught_teacher(run, recipe)
+        distilling = pipeline.distilling_pace(run, untaught, student, workers).seconds(student)
         _say(
             console,
             f"fit takes {recipes.duration(fitting)} at most, cascade distill "
-            f"{recipes.duration(distilling)} after it",
+            f"{recipes.duration(distilling)} at most after it",
         )
     tracker = Tracker(run, "fit")
     schema = run.codec().schema.fingerprint
@@ -190,35 +192,53 @@ def _table_name(path: Path) -> str:
 
 @click.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--steps", type=click.IntRange(1), help="Training steps; by the table's size.")
+@click.option(
+    "--steps", type=click.IntRange(1), help="Training steps at most; by the table's size."
+)
 @click.option("--rows", type=click.IntRange(1), help="Teacher rows to learn from; likewise.")
+@click.option("--minutes", type=MINUTES, help="Minutes at most, for rows and training together.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores by default.")
 @_friendly
 def distill(
-    folder: Path, steps: int | None, rows: int | None, seed: int, threads: int | None
+    folder: Path,
+    steps: int | None,
+    rows: int | None,
+    minutes: float | None,
+    seed: int,
+    threads: int | None,
 ) -> None:
     """Distil a student from the teacher in run folder FOLDER.
 
-    The student sees nothing but rows that the teacher made. Ctrl-C saves; the same command resumes.
+    The student sees nothing but rows that the teacher made, and what the teacher says of them. Some
+    of them are held out: training ends when it no longer comes closer to what the teacher says of
+    those, and its best state is kept. Ctrl-C saves; the same command resumes.
 
     \b
-    Example:
+    Examples:
       cascade distill runs/payments
+      cascade distill runs/payments --minutes 5
     """
     console = Console()
     run = Run(folder)
     workers = _threads(threads)
     recipe = recipes.student_recipe(*pipeline.learnt_size(run), pipeline.has_bfloat16(run))
+    recipe = recipes.fitting_memory(recipe, run.codec().layout.sizes)
     train = recipes.with_steps(recipe.train, steps or recipe.train.steps)
     recipe = replace(recipe, train=replace(train, seed=seed), rows=rows or recipe.rows)
+    if minutes is not None:
+        run.require("teacher.onnx", f"cascade fit TABLE --out {run.folder}")
+        recipe = pipeline.bounded_distilling(run, recipe, minutes, workers)
     tracker = Tracker(run, "distill")
     tracker.parameters(**asdict(recipe))
     with bar("teacher rows", "rows", console) as progress:
         pipeline.draw_teacher_rows(run, recipe.rows, seed, workers, progress.rows)
+    with bar("what the teacher says of them", "rows", console) as progress:
+        pipeline.ask_teacher_of_rows(run, recipe, progress.rows)
     with bar("student", "steps", console) as progress:
-        pipeline.distill_student(run, recipe, tracker.losses(progress))
+        outcome = pipeline.distill_student(run, recipe, tracker.losses(progress))
     tracker.done()
+    _say(console, outcome.described("the distance to what the teacher says"))
     console.print(f"student in {run.folder}; next: cascade release {run.folder}")
 
 

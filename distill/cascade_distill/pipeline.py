@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,15 +22,24 @@ from torch import Tensor, nn
 
 from cascade_distill import held_out
 from cascade_distill.checkpoint import load_tensors, save_tensors, write_atomic
+from cascade_distill.distilling.lessons import Lessons, ask_teacher, gap_to_teacher
 from cascade_distill.errors import CheckpointMismatch, OtherTable
 from cascade_distill.export.student_graph import export_student
 from cascade_distill.export.teacher_graph import export_teacher
 from cascade_distill.models.student import Student, random_suffix
 from cascade_distill.models.teacher import Denoiser, TeacherConfig, random_observed
-from cascade_distill.recipes import StudentRecipe, TeacherRecipe, rows_to_hold_out, within
+from cascade_distill.recipes import (
+    DistillingPace,
+    StudentRecipe,
+    TeacherRecipe,
+    distilling_within,
+    lessons_to_hold_out,
+    rows_to_hold_out,
+    within,
+)
 from cascade_distill.run import Run
 from cascade_distill.runtime import BATCH, TeacherSampler, sample_tokens
-from cascade_distill.token_store import StoredTokens, TokenWriter
+from cascade_distill.token_store import TokenWriter
 from cascade_distill.training import (
     Outcome,
     Progress,
@@ -194,6 +202,8 @@ TEACHER_CHECKPOINT = "teacher.checkpoint.safetensors"
 # Apart from the stream that the rows are drawn from.
 INSIDE_BINS = 0xB145
 TEACHER_FILES = ("tokens.safetensors", "held_out.safetensors")
+# What is known of lessons' suffixes is drawn apart from initialisation and batches.
+SUFFIXES = 0x1E55
 
 
 class _Teaching:
@@ -221,30 +231,41 @@ class _Teaching:
 
 
 class _Distilling:
-    """A freshly initialised student, the rows that it is to learn, and its teacher."""
+    """A freshly initialised student, what it is to learn of its teacher, and what is held out."""
 
-    def __init__(
-        self, run: Run, recipe: StudentRecipe, tokens: StoredTokens, teacher: Denoiser
-    ) -> None:
+    def __init__(self, run: Run, recipe: StudentRecipe, lessons: Lessons) -> None:
         device = best_device()
-        self._recipe, self._device = recipe, device
-        self._layout = run.codec().layout
-        self._tokens, self._teacher = tokens.to(device), teacher.to(device)
+        learnt = len(lessons) - lessons_to_hold_out(len(lessons))
+        self._lessons, others = lessons.to(device).split(learnt)
+        self._rows = recipe.train.batch_rows
         torch.manual_seed(recipe.train.seed)
-        self.model = Student(self._layout, recipe.model).to(device)
+        self.model = Student(run.codec().layout, recipe.model).to(device)
+        self.held_out = gap_to_teacher(self.model, others) if len(others) else None
 
     def loss(self, model: nn.Module, generator: torch.Generator) -> Tensor:
         """Of one batch, with a model that may be a copy of this one."""
         assert isinstance(model, Student)
-        recipe, layout = self._recipe, self._layout
-        rows, columns = recipe.train.batch_rows, max(layout.column) + 1
-        picked = torch.randint(len(self._tokens), (rows,), generator=generator).to(self._device)
-        observed = random_suffix(rows, layout, recipe.model, generator).to(self._device)
-        asked = torch.randperm(columns, generator=generator)[: recipe.conditionals].tolist()
-        batch = self._tokens[picked]
-        with torch.no_grad():
-            known = conditionals(self._teacher, batch, observed, asked)
-        return model.loss(batch, observed, known)
+        picked = torch.randint(len(self._lessons), (self._rows,), generator=generator)
+        return self._lessons.loss(model, picked.to(self._lessons.rows.device))
+
+
+def _lessons(
+    teacher: Denoiser,
+    rows: Tensor,
+    recipe: StudentRecipe,
+    progress: Callable[[int, int], None] | None = None,
+) -> Lessons:
+    """What a teacher says of rows of its own, on the CPU."""
+    device, columns = best_device(), range(max(teacher.layout.column) + 1)
+    teacher = teacher.to(device)
+    generator = torch.Generator().manual_seed(SUFFIXES + recipe.train.seed)
+    suffix = random_suffix(len(rows), teacher.layout, recipe.model, generator)
+    return ask_teacher(
+        rows.to(device),
+        suffix.to(device),
+        lambda part, known: conditionals(teacher, part, known, columns),
+        progress,
+    ).to(torch.device("cpu"))
 
 
 def pace(run: Run, recipe: TeacherRecipe) -> float:
@@ -253,22 +274,26 @@ def pace(run: Run, recipe: TeacherRecipe) -> float:
     return seconds_a_step(teaching.model, teaching.loss, recipe.train)
 
 
-def distilling_seconds(
-    run: Run, teacher: TeacherRecipe, student: StudentRecipe, threads: int
-) -> float:
-    """About how long `cascade distill` will take here: a batch of rows of a teacher that has learnt
-    nothing and a few steps of its student are timed, and nothing is kept."""
-    untaught = _Teaching(run, teacher).model.eval().requires_grad_(False)
-    tokens = run.stored("tokens.safetensors", f"cascade fit TABLE --out {run.folder}")
-    distilling = _Distilling(run, student, tokens, untaught)
-    steps = student.train.steps * seconds_a_step(distilling.model, distilling.loss, student.train)
-    sampler = TeacherSampler(export_teacher(untaught.cpu()), run.codec().layout, threads)
+def distilling_pace(
+    run: Run, teacher: Denoiser, recipe: StudentRecipe, threads: int
+) -> DistillingPace:
+    """How fast `cascade distill` is here: some rows of this teacher, what it says of them and a few
+    steps of its student are timed, and nothing is kept."""
+    teacher = teacher.eval().requires_grad_(False)
+    sampler = TeacherSampler(export_teacher(teacher.cpu()), run.codec().layout, threads)
     # The first runs make room.
     sample_tokens(sampler, 8, seed=0)
+    rows = min(recipe.rows, BATCH // 4)
     began = time.perf_counter()
-    rows = min(student.rows, BATCH // 4)
-    sample_tokens(sampler, rows, seed=0)
-    return steps + (time.perf_counter() - began) * student.rows / rows
+    drawn = torch.from_numpy(relearnable(run.codec(), sample_tokens(sampler, rows, 0), 0)).long()
+    distilling = _Distilling(run, recipe, _lessons(teacher, drawn, recipe))
+    a_row = (time.perf_counter() - began) / rows
+    return DistillingPace(a_row, seconds_a_step(distilling.model, distilling.loss, recipe.train))
+
+
+def untaught_teacher(run: Run, recipe: TeacherRecipe) -> Denoiser:
+    """A teacher that has learnt nothing yet, to tell how long one will take."""
+    return _Teaching(run, recipe).model
 
 
 def bounded(run: Run, recipe: TeacherRecipe, minutes: float) -> TeacherRecipe:
@@ -285,6 +310,21 @@ def bounded(run: Run, recipe: TeacherRecipe, minutes: float) -> TeacherRecipe:
         seconds = pace(run, recipe)
         run.update(bound={"identity": key, "minutes": minutes, "seconds_a_step": seconds})
     return within(recipe, minutes, seconds)
+
+
+def bounded_distilling(
+    run: Run, recipe: StudentRecipe, minutes: float, threads: int
+) -> StudentRecipe:
+    """The recipe that distils for no longer than some minutes on this machine; as `bounded`."""
+    key = identity_of(run, ["teacher.onnx"], asdict(recipe), minutes)
+    kept = run.read_json("run.json").get("distil_bound", {})
+    if kept.get("identity") == key:
+        measured = DistillingPace(**kept["pace"])
+    else:
+        measured = distilling_pace(run, load_teacher(run), recipe, threads)
+        about = {"identity": key, "minutes": minutes, "pace": asdict(measured)}
+        run.update(distil_bound=about)
+    return distilling_within(recipe, minutes, measured)
 
 
 def fit_teacher(run: Run, recipe: TeacherRecipe, progress: Progress | None = None) -> Outcome:
@@ -336,10 +376,13 @@ def conditionals(
         By slot, probabilities [n, size].
     """
     column = torch.as_tensor(teacher.layout.column, device=rows.device)
+    told = teacher.marks.student_inputs(rows, suffix, None)
     out: dict[int, Tensor] = {}
     for asked in columns:
         known = (suffix & (column > asked)) | (column < asked)
         tokens = teacher.marks.student_inputs(rows, suffix, known)
+        # A fine slot is told the coarse token of its own column, mark or not.
+        tokens = torch.where(column == asked, told, tokens)
         out |= teacher.conditional(tokens, known, asked)
     return out
 
@@ -351,7 +394,7 @@ def draw_teacher_rows(
     threads: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Make the rows that the student learns from, unless they are there."""
+    """Make the rows that the student learns from and is looked at with, unless they are there."""
     teacher = run.require("teacher.onnx", f"cascade fit TABLE --out {run.folder}")
     identity = identity_of(run, ["teacher.onnx"], rows, seed)
     path = run.path("teacher_rows.safetensors")
@@ -378,19 +421,49 @@ def relearnable(codec: Codec, tokens: NDArray[np.int32], seed: int) -> NDArray[n
     return codec.learnable(frame)
 
 
-def distill_student(run: Run, recipe: StudentRecipe, progress: Progress | None = None) -> Path:
-    """Train the student on the teacher's rows and export it; returns student.onnx's path."""
-    tokens = run.stored("teacher_rows.safetensors", f"cascade distill {run.folder}")
-    distilling = _Distilling(run, recipe, tokens, load_teacher(run))
+def ask_teacher_of_rows(
+    run: Run, recipe: StudentRecipe, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Have the teacher say what it thinks of the rows that it made, unless it has."""
+    tokens = run.tokens("teacher_rows.safetensors", f"cascade distill {run.folder}")
+    share = recipe.model.unconditional_share
+    files = ["teacher_rows.safetensors", "teacher.safetensors"]
+    identity = identity_of(run, files, recipe.train.seed, share)
+    path = run.path("lessons.safetensors")
+    if path.exists() and load_tensors(path)[1].get("identity") == identity:
+        return
+    started = time.monotonic()
+    lessons = _lessons(load_teacher(run), tokens, recipe, progress)
+    said = {"suffix": lessons.suffix, "conditionals": lessons.conditionals}
+    save_tensors(path, said, {"identity": identity})
+    _add_seconds(run, "lessons", time.monotonic() - started)
+
+
+def distill_student(run: Run, recipe: StudentRecipe, progress: Progress | None = None) -> Outcome:
+    """Train the student on what its teacher says of its own rows, and export it to student.onnx.
+
+    Returns:
+        How that ended; its loss is the distance to the teacher, see `gap_to_teacher`.
+    """
+    ask_teacher_of_rows(run, recipe)
+    tokens = run.tokens("teacher_rows.safetensors", f"cascade distill {run.folder}")
+    said, _ = load_tensors(run.path("lessons.safetensors"))
+    distilling = _Distilling(run, recipe, Lessons(tokens, **said))
     model = distilling.model
     started = time.monotonic()
-    identity = identity_of(run, ["teacher_rows.safetensors"], asdict(recipe))
-    checkpoint = run.path("student.checkpoint.safetensors")
-    train(model, partial(distilling.loss, model), recipe.train, checkpoint, identity, progress)
+    outcome = train(
+        model,
+        partial(distilling.loss, model),
+        recipe.train,
+        run.path("student.checkpoint.safetensors"),
+        identity_of(run, ["teacher_rows.safetensors", "lessons.safetensors"], asdict(recipe)),
+        progress,
+        held_out=distilling.held_out,
+    )
     _add_seconds(run, "student", time.monotonic() - started)
     write_atomic(run.path("student.onnx"), export_student(model.cpu()))
-    run.update(student=asdict(recipe))
-    return run.path("student.onnx")
+    run.update(student=asdict(recipe) | {"outcome": asdict(outcome)})
+    return outcome
 
 
 def _add_seconds(run: Run, what: str, seconds: float) -> None:

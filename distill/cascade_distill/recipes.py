@@ -9,6 +9,7 @@ same; docs/training.md has the figures and the reasons.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from cascade_distill.models.student import StudentConfig
@@ -21,6 +22,9 @@ MANY_COLUMNS = 100
 MOST_COLUMNS, FEWEST_ROWS, ROWS_A_COLUMN = 200, 1_000, 20
 # Rows to hold out: a tenth, but at least these, and never more than a fifth.
 FEWEST_HELD_OUT, MOST_HELD_OUT = 100, 4_096
+MOST_HELD_OUT_LESSONS = 1_024
+# Probabilities that lessons keep in memory, two bytes each; and lessons, however wide rows are.
+MOST_PROBABILITIES, FEWEST_LESSONS = 2**27, 1_024
 # With fewer rows none are held out: what they would say is noise.
 TOO_FEW_TO_HOLD_OUT = 50
 
@@ -44,15 +48,33 @@ class StudentRecipe:
     Attributes:
         model: the student's size.
         train: its training.
-        rows: teacher rows to learn from; more rows, less to memorise.
-        conditionals: columns a step, drawn at random, that are learnt from the teacher's
-            distribution rather than from the one draw of it that a row holds.
+        rows: of the teacher, each a lesson (see `distilling.lessons`); some of them are held out.
     """
 
     model: StudentConfig = field(default_factory=StudentConfig)
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=6000, learning_rate=3e-3))
-    rows: int = 400_000
-    conditionals: int = 4
+    train: TrainConfig = field(
+        default_factory=lambda: TrainConfig(
+            steps=4000, batch_rows=256, learning_rate=3e-3, patience=10
+        )
+    )
+    rows: int = 65_536
+
+
+@dataclass(frozen=True)
+class DistillingPace:
+    """How fast `cascade distill` is somewhere.
+
+    Attributes:
+        seconds_a_row: to draw a row of the teacher and ask what it says of it.
+        seconds_a_step: of the student's training.
+    """
+
+    seconds_a_row: float
+    seconds_a_step: float
+
+    def seconds(self, recipe: StudentRecipe) -> float:
+        """That distilling takes at most."""
+        return recipe.rows * self.seconds_a_row + recipe.train.steps * self.seconds_a_step
 
 
 @dataclass(frozen=True)
@@ -65,7 +87,7 @@ class _Size:
         fine_width: see `TeacherConfig`.
         dropout: of the teacher's blocks; its input's is half of that.
         steps: of the teacher at most.
-        batch_rows: a step, also of the student up to 1,024.
+        batch_rows: a step of the teacher.
         student_steps, teacher_rows: of the student.
     """
 
@@ -80,12 +102,12 @@ class _Size:
 
 
 SIZES = (
-    _Size(0, 32, 16, 0.4, 1_000, 256, 1_500, 50_000),
-    _Size(500, 64, 16, 0.4, 2_000, 256, 1_500, 50_000),
-    _Size(2_000, 128, 32, 0.3, 4_000, 512, 3_000, 100_000),
-    _Size(8_000, 256, 48, 0.2, 8_000, 1024, 6_000, 400_000),
-    _Size(100_000, 256, 48, 0.1, 12_000, 1024, 6_000, 400_000),
-    _Size(1_000_000, 384, 64, 0.05, 20_000, 2048, 8_000, 800_000),
+    _Size(0, 32, 16, 0.4, 1_000, 256, 300, 8_192),
+    _Size(500, 64, 16, 0.4, 2_000, 256, 400, 8_192),
+    _Size(2_000, 128, 32, 0.3, 4_000, 512, 1_000, 16_384),
+    _Size(8_000, 256, 48, 0.2, 8_000, 1024, 4_000, 65_536),
+    _Size(100_000, 256, 48, 0.1, 12_000, 1024, 6_000, 65_536),
+    _Size(1_000_000, 384, 64, 0.05, 20_000, 2048, 8_000, 65_536),
 )
 
 
@@ -142,10 +164,23 @@ def student_recipe(rows: int, columns: int, bfloat16: bool = True) -> StudentRec
     plain = StudentRecipe()
     train = replace(
         plain.train,
-        batch_rows=min(size.batch_rows, plain.train.batch_rows),
         bfloat16=bfloat16 and size.width >= WORTH_CASTING,
+        evaluate_every=max(10, size.student_steps // 40),
     )
     return replace(plain, train=with_steps(train, size.student_steps), rows=size.teacher_rows)
+
+
+def lessons_to_hold_out(rows: int) -> int:
+    """How many of a teacher's rows the student does not learn from: they tell whether it still
+    comes closer to the teacher."""
+    return min(MOST_HELD_OUT_LESSONS, rows // 8)
+
+
+def fitting_memory(recipe: StudentRecipe, sizes: Sequence[int]) -> StudentRecipe:
+    """The recipe with no more lessons than memory is meant for, whose rows have slots of these
+    sizes: each keeps a probability a token."""
+    most = max(FEWEST_LESSONS, MOST_PROBABILITIES // sum(sizes))
+    return replace(recipe, rows=min(recipe.rows, most))
 
 
 def with_steps(train: TrainConfig, steps: int) -> TrainConfig:
@@ -175,6 +210,19 @@ def within(recipe: TeacherRecipe, minutes: float, seconds_a_step: float) -> Teac
     fit = max(1, math.floor(0.95 * 60 * minutes / seconds_a_step))
     train = with_steps(recipe.train, min(recipe.train.steps, fit))
     return replace(recipe, train=replace(train, most_seconds=60 * minutes))
+
+
+def distilling_within(recipe: StudentRecipe, minutes: float, pace: DistillingPace) -> StudentRecipe:
+    """The recipe with no more rows and steps than fit into the minutes; as `within`.
+
+    Rows get up to a third of the time. The clock bounds the steps by what they leave.
+    """
+    seconds = 0.95 * 60 * minutes
+    rows = min(recipe.rows, max(FEWEST_LESSONS, math.floor(seconds / 3 / pace.seconds_a_row)))
+    left = max(0.0, seconds - rows * pace.seconds_a_row)
+    steps = min(recipe.train.steps, max(1, math.floor(left / pace.seconds_a_step)))
+    train = replace(with_steps(recipe.train, steps), most_seconds=max(1.0, left))
+    return replace(recipe, train=train, rows=rows)
 
 
 def rows_to_hold_out(rows: int) -> int:

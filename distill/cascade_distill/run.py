@@ -8,7 +8,8 @@ tokens.safetensors                the encoded rows to learn from
 held_out.safetensors              those that tell when training should end; absent where none do
 teacher.checkpoint.safetensors    resumable training state
 teacher.safetensors, teacher.onnx the finished teacher, as a network and as a graph
-teacher_rows.safetensors          what the student learns from
+teacher_rows.safetensors          rows that the teacher made, for the student to learn from
+lessons.safetensors               what the teacher says of them
 student.checkpoint.safetensors
 student.onnx
 fidelity.json                     what `cascade evaluate` measured

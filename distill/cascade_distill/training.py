@@ -91,14 +91,14 @@ class Outcome:
     ending: Ending
     best: Evaluation | None
 
-    def described(self) -> str:
-        """In a sentence, for the person at the terminal."""
+    def described(self, loss: str = "the held-out loss") -> str:
+        """In a sentence, for the person at the terminal; `loss` says what was measured."""
         said = f"ended after {self.steps:,} steps: {self.ending.value}"
         if self.best is None:
             return f"{said}; the last state was kept, since no rows are held out"
         return (
-            f"{said}; the state of step {self.best.step:,} was kept, where the held-out loss was "
-            f"lowest, {self.best.loss:.3f} nats a row"
+            f"{said}; the state of step {self.best.step:,} was kept, where {loss} was lowest, "
+            f"{self.best.loss:.3f} nats a row"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,9 @@ from cascade_distill.early_stopping import Ending, HeldOutLosses
 from cascade_distill.errors import TrainingStopped
 from cascade_distill.models.student import Student, StudentConfig, random_suffix
 from cascade_distill.models.teacher import Denoiser, TeacherConfig
-from cascade_distill.recipes import StudentRecipe, TeacherRecipe
+from cascade_distill.recipes import DistillingPace, StudentRecipe, TeacherRecipe
 from cascade_distill.run import Run
+from cascade_distill.training import Outcome
 from cascade_tables import Codec, infer_schema
 
 from tests.releases import payments
@@ -48,6 +50,11 @@ def run_in(folder: Path) -> Run:
 
 def small(**train: Any) -> TeacherRecipe:
     recipe = TeacherRecipe(model=SMALL)
+    return replace(recipe, train=replace(recipe.train, **{"batch_rows": 64, **train}))
+
+
+def small_student(rows: int = 400, **train: Any) -> StudentRecipe:
+    recipe = StudentRecipe(model=StudentConfig(width=16, head_width=16), rows=rows)
     return replace(recipe, train=replace(recipe.train, **{"batch_rows": 64, **train}))
 
 
@@ -118,10 +125,84 @@ def test_the_pace_leaves_nothing_behind(tmp_path: Path) -> None:
     run = run_in(tmp_path / "timed")
     before = sorted(path.name for path in run.folder.iterdir())
     assert pipeline.pace(run, small(steps=30)) > 0
-    student = StudentRecipe(model=StudentConfig(width=16, head_width=16), rows=100)
-    assert pipeline.distilling_seconds(run, small(steps=30), student, threads=1) > 0
+    untaught = pipeline.untaught_teacher(run, small(steps=30))
+    found = pipeline.distilling_pace(run, untaught, small_student(rows=100), threads=1)
+    assert found.seconds_a_row > 0
+    assert found.seconds_a_step > 0
     assert sorted(path.name for path in run.folder.iterdir()) == before
     assert learn(run, small(steps=30)) == learn(run_in(tmp_path / "plain"), small(steps=30))
+
+
+class TestDistilling:
+    """From a finished teacher to a student."""
+
+    @pytest.fixture
+    def run(self, tmp_path: Path) -> Run:
+        run = run_in(tmp_path / "run")
+        learn(run, small(steps=20))
+        return run
+
+    def distil(self, run: Run, recipe: StudentRecipe) -> tuple[Outcome, bytes]:
+        """How it ended, and the graph."""
+        pipeline.draw_teacher_rows(run, recipe.rows, recipe.train.seed, threads=1)
+        outcome = pipeline.distill_student(run, recipe)
+        return outcome, run.path("student.onnx").read_bytes()
+
+    def test_a_student_that_was_stopped_resumes_to_the_unbroken_one(
+        self, run: Run, tmp_path: Path
+    ) -> None:
+        """What the teacher says is kept, and batches are drawn anew from the step's number."""
+        recipe = small_student(steps=60, evaluate_every=10)
+        broken = Run(shutil.copytree(run.folder, tmp_path / "broken"))
+        expected = self.distil(run, recipe)
+        stop = StopOnce()
+        pipeline.draw_teacher_rows(broken, recipe.rows, recipe.train.seed, threads=1)
+        with pytest.raises(TrainingStopped):
+            pipeline.distill_student(broken, recipe, stop)
+        assert 0 < stop.stopped_at < 60
+        assert not broken.path("student.onnx").exists()
+        assert self.distil(broken, recipe) == expected
+
+    def test_it_comes_closer_to_its_teacher_and_ends_when_it_no_longer_does(self, run: Run) -> None:
+        """Rates at which some hundred lessons are learnt by heart: the best state comes early."""
+        recipe = small_student(steps=2000, learning_rate=0.1, evaluate_every=10, patience=5)
+        outcome, _ = self.distil(run, recipe)
+        assert outcome.ending is Ending.NO_BETTER
+        assert outcome.best is not None
+        run.path("student.checkpoint.safetensors").unlink()
+        first, _ = self.distil(run, small_student(steps=1, evaluate_every=1))
+        assert first.best is not None
+        assert outcome.best.loss < first.best.loss / 2
+
+    def test_the_teacher_is_asked_once(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.distil(run, small_student(steps=2))
+        run.path("student.checkpoint.safetensors").unlink()
+
+        def never(*_: object) -> None:
+            raise AssertionError("it has said this already")
+
+        monkeypatch.setattr(pipeline, "conditionals", never)
+        self.distil(run, small_student(steps=3))
+
+    def test_another_teachers_words_do_not_count(self, run: Run) -> None:
+        self.distil(run, small_student(steps=2))
+        before = run.digest("lessons.safetensors")
+        run.path("teacher.checkpoint.safetensors").unlink()
+        learn(run, small(steps=21))
+        run.path("student.checkpoint.safetensors").unlink()
+        self.distil(run, small_student(steps=2))
+        assert run.digest("lessons.safetensors") != before
+
+    def test_minutes_are_turned_into_rows_and_steps_once(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        paces = iter([DistillingPace(0.01, 0.1), DistillingPace(0.1, 1.0)])
+        monkeypatch.setattr(pipeline, "distilling_pace", lambda *_: next(paces))
+        recipe = small_student(rows=10_000, steps=5000)
+        first = pipeline.bounded_distilling(run, recipe, 2, threads=1)
+        assert (first.rows, first.train.steps) == (3800, 760)
+        assert pipeline.bounded_distilling(run, recipe, 2, threads=1) == first
+        assert pipeline.bounded_distilling(run, recipe, 4, threads=1).rows < first.rows
 
 
 def test_dropout_is_part_of_training(tmp_path: Path) -> None:

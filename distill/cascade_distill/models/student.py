@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cascade_distill.models.marks import Marks
+from cascade_distill.models.student_loss import walk_loss
 
 
 @dataclass(frozen=True)
@@ -100,14 +101,20 @@ class Student(nn.Module):
             conditionals: by slot, the teacher's own p(slot | prefix, observed suffix) [n, size]:
                 what a row's token is one draw of, and so the better thing to learn from.
         """
-        tokens = self.marks.student_targets(rows, observed)
-        every = self.logits(self.marks.student_inputs(rows, observed, None), observed)
-        targets = {slot: p.to(every[slot].dtype) for slot, p in (conditionals or {}).items()}
-        terms = [
-            F.cross_entropy(logits, targets.get(slot, tokens[:, slot]))
-            for slot, logits in enumerate(every)
-        ]
-        return torch.stack(terms).sum()
+        heads = self.heads
+        return walk_loss(
+            self.marks.student_inputs(rows, observed, None),
+            observed,
+            self.offsets,
+            self.marks.student_targets(rows, observed),
+            conditionals or {},
+            {slot: self.barred(observed, slot) for slot in self.marked},
+            (
+                *(self.embedding.weight, self.start, self.weight_in, self.bias_in),
+                *(linear.weight for linear in heads),
+                *(linear.bias for linear in heads),
+            ),
+        )
 
     @torch.inference_mode()
     def draw(self, tokens: Tensor, observed: Tensor, noise: Tensor) -> Tensor:

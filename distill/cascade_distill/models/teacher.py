@@ -203,6 +203,14 @@ class Denoiser(nn.Module):
         out = torch.einsum("nfw,fwo->nfo", F.silu(stream + told), self.fine_out)
         return out + (self.fine_bias + self.padding)
 
+    def fine_logits_of(self, x: Tensor, coarse: Tensor, at: int) -> Tensor:
+        """Those of one fine head alone: [n, fine_size] inside the coarse tokens [n]."""
+        width = self.config.fine_width
+        own = slice(at * width, (at + 1) * width)
+        stream = F.linear(x, self.fine_in.weight[own], self.fine_in.bias[own])
+        told = self.fine_coarse[at, coarse]
+        return F.silu(stream + told) @ self.fine_out[at] + self.fine_bias[at]
+
     def conditional(self, tokens: Tensor, observed: Tensor, column: int) -> dict[int, Tensor]:
         """One column's p(token | observed) by slot: [n, size]; it must not be observed.
 
@@ -217,9 +225,9 @@ class Denoiser(nn.Module):
             logits = logits + self.barred(observed)[:, rows].to(logits.dtype)
         out = {slot: logits.softmax(dim=1)}
         if slot in self.coarse:
-            fine = self.fine_logits(x, tokens[:, list(self.coarse)])
-            inside = fine[:, self.coarse.index(slot), : self.layout.sizes[slot + 1]]
-            out[slot + 1] = inside.softmax(dim=1)
+            at = self.coarse.index(slot)
+            fine = self.fine_logits_of(x, tokens[:, slot], at)
+            out[slot + 1] = fine[:, : self.layout.sizes[slot + 1]].softmax(dim=1)
         return out
 
     def log_prob(

@@ -1,0 +1,160 @@
+"""The student's loss and its gradients, by hand: slot after slot, forward and backward at once.
+
+Where each slot's state is the one before it plus a little, and its loss needs nothing of the other
+slots, the chain rule can be followed while walking: what a slot needs stays in the processor's
+cache, and nothing is kept of it but its gradients. Left to autograd, the states and hidden units of
+all slots are written to memory and read back several times, which takes three times as long and
+grows with rows times slots. `Student.logits` is the plain way, which tests hold this to.
+
+The walk. With e_t the embedding of a row's token at slot t and o_t whether it is observed,
+
+    state_t = start + sum_{s<t} e_s + sum_{s>t} o_s e_s
+            = state_{t-1} + e_{t-1} - o_t e_t,
+
+and with g_t the gradient of the loss with respect to state_t, that with respect to e_t is
+
+    sum_{s>t} g_s + o_t sum_{s<t} g_s = sum_s g_s - g_t - (1 - o_t) sum_{s<t} g_s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# Arguments of `_Walk.apply` that nothing is learnt of.
+NOT_PARAMETERS = 7
+
+
+def walk_loss(
+    tokens: Tensor,
+    observed: Tensor,
+    offsets: Tensor,
+    targets: Tensor,
+    conditionals: Mapping[int, Tensor],
+    barred: Mapping[int, Tensor],
+    parameters: tuple[Tensor, ...],
+) -> Tensor:
+    """Mean over rows of the summed -ln p(slot | prefix, observed suffix), in nats.
+
+    Args:
+        tokens: int64 [n, T], what precedes a slot, and what is known of what follows.
+        observed: bool [n, T], the suffix that is known.
+        offsets: int64 [T], each slot's first row of the embedding.
+        targets: int64 [n, T], what each slot is to be.
+        conditionals: by slot, probabilities [n, size] to learn instead of that token.
+        barred: by slot, what is added to its logits [n, size]; for slots not there, nothing.
+        parameters: of the student: embedding, start, weight_in, bias_in, then each slot's output
+            weight, then each slot's output bias.
+
+    Returns:
+        A scalar that autograd can go back from.
+    """
+    differentiated = torch.is_grad_enabled()
+    loss: Tensor = _Walk.apply(
+        tokens, observed, offsets, targets, conditionals, barred, differentiated, *parameters
+    )
+    return loss
+
+
+class _Walk(torch.autograd.Function):
+    """The gradients are made with the loss; going back only scales them."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        tokens: Tensor,
+        observed: Tensor,
+        offsets: Tensor,
+        targets: Tensor,
+        conditionals: Mapping[int, Tensor],
+        barred: Mapping[int, Tensor],
+        differentiated: bool,
+        *parameters: Tensor,
+    ) -> Tensor:
+        loss, gradients = _walk(
+            tokens, observed, offsets, targets, conditionals, barred, differentiated, parameters
+        )
+        ctx.save_for_backward(*gradients)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        gradients = (gradient * upstream[0] for gradient in ctx.saved_tensors)
+        return (*(None for _ in range(NOT_PARAMETERS)), *gradients)
+
+
+def _walk(
+    tokens: Tensor,
+    observed: Tensor,
+    offsets: Tensor,
+    targets: Tensor,
+    conditionals: Mapping[int, Tensor],
+    barred: Mapping[int, Tensor],
+    differentiated: bool,
+    parameters: tuple[Tensor, ...],
+) -> tuple[Tensor, list[Tensor]]:
+    """The loss, and its gradients in the order of the parameters; none if not asked for.
+
+    Products of matrices follow autocast; everything that is added up stays float32.
+    """
+    embedding, start, weight_in, bias_in, *out = parameters
+    rows, slots = tokens.shape
+    weight_out, bias_out = out[:slots], out[slots:]
+    index = (tokens + offsets).T.contiguous()
+    known = observed.T.to(embedding.dtype).unsqueeze(-1)
+
+    gradients = [torch.empty_like(p) for p in parameters] if differentiated else []
+    if differentiated:
+        gradients[0].zero_()
+    before = torch.zeros(rows, len(start), dtype=start.dtype, device=start.device)
+    total = torch.zeros((), dtype=start.dtype, device=start.device)
+
+    suffix = observed.to(embedding.dtype)
+    state = start + F.embedding_bag(
+        index.T, embedding, mode="sum", per_sample_weights=suffix.contiguous()
+    )
+    own = F.embedding(index[0], embedding)
+    state.addcmul_(own, known[0], value=-1)
+    for slot in range(slots):
+        if slot:
+            state += own
+            own = F.embedding(index[slot], embedding)
+            state.addcmul_(own, known[slot], value=-1)
+        hidden = torch.addmm(bias_in[slot], state, weight_in[slot]).relu_()
+        logits = torch.addmm(bias_out[slot], hidden, weight_out[slot].T).to(state.dtype)
+        if slot in barred:
+            logits = logits + barred[slot]
+        log_p = F.log_softmax(logits, dim=1)
+        target = conditionals.get(slot)
+        if target is None:
+            column = targets[:, slot : slot + 1]
+            total -= log_p.gather(1, column).sum()
+        else:
+            target = target.to(log_p.dtype)
+            total -= (target * log_p).sum()
+        if not differentiated:
+            continue
+        # Of a softmax under cross-entropy: p - target.
+        away = log_p.exp_()
+        if target is None:
+            away.scatter_add_(1, column, away.new_full((rows, 1), -1.0))
+        else:
+            away -= target
+        away /= rows
+        at_hidden = torch.ops.aten.threshold_backward(away @ weight_out[slot], hidden, 0)
+        at_state = (at_hidden @ weight_in[slot].T).to(state.dtype)
+        gradients[2][slot] = state.T @ at_hidden
+        gradients[3][slot] = at_hidden.sum(dim=0)
+        gradients[4 + slot].copy_(away.T @ hidden)
+        gradients[4 + slots + slot].copy_(away.sum(dim=0))
+        gradients[0].index_add_(0, index[slot], before * (known[slot] - 1) - at_state)
+        before += at_state
+    if differentiated:
+        for slot in range(slots):
+            gradients[0].index_add_(0, index[slot], before)
+        gradients[1].copy_(before.sum(dim=0))
+    return total / rows, gradients
