@@ -13,10 +13,14 @@ from cascade_client import (
     DeadlineExceeded,
     InvalidRequest,
     Overloaded,
+    Retry,
     Synthesis,
     Tier,
     Unavailable,
 )
+from cascade_client.answers import TableDescription
+from cascade_client.messages.given import hold
+from cascade_client.messages.parts import Parts
 from cascade_client.progress import Bar
 from cascade_client.testing import FakeServer, FakeTable
 from hypothesis import given, settings
@@ -103,6 +107,13 @@ class TestRows:
         assert found.log_likelihood is not None
         assert len(found.log_likelihood) == 20
 
+    def test_parts_yield_to_calls_that_somebody_waits_for(self, ask: Ask) -> None:
+        small = server(max_rows=8)
+        ask(small, frame(20), {})
+        assert {asked.offline for asked in small.asked} == {True}
+        ask(small, frame(8), {})
+        assert not small.asked[-1].offline
+
     def test_a_request_that_fits_is_one(self, ask: Ask) -> None:
         small = server(max_rows=8)
         ask(small, frame(8), {})
@@ -181,6 +192,32 @@ class TestFailures:
         found = ask(small, frame(20), {"seed": 1})
         pd.testing.assert_frame_equal(found.data, blocking(server(), frame(20), {"seed": 1}).data)
         assert len(small.asked) == 6
+
+    def test_a_busy_server_that_goes_on_is_asked_again(self) -> None:
+        """As often as `retry` allows, without an answer to another part in between."""
+        held = hold([{"age": 1}] * 30)
+        assert held is not None
+        described = TableDescription("people", 1, COLUMNS, max_rows=10)
+        parts = Parts(held, described, 1, None, {})
+        busy, patient = Overloaded("busy", retry_after=0.25), Retry()
+        with pytest.raises(Overloaded):
+            parts.delay(busy, 0, patient)
+        parts.add(parts.ahead, [])
+        assert parts.delay(busy, 0, patient) == 0.25
+        for error, done, retry in (
+            (busy, 10, patient),
+            (busy, 0, Retry(attempts=1)),
+            (Overloaded("too much"), 0, patient),
+        ):
+            with pytest.raises(Overloaded):
+                parts.delay(error, done, retry)
+
+    def test_one_that_answers_nothing_is_not_asked_for_ever(self, ask: Ask) -> None:
+        small = server(max_rows=2)
+        small.refuse(Overloaded("busy", retry_after=0.01), times=None)
+        with pytest.raises(Overloaded, match=r"^rows 0 to 1 of 60 .*busy"):
+            ask(small, frame(60), {})
+        assert len(small.asked) == Retry().attempts
 
     def test_what_a_caller_does_wrong_in_progress_ends_it(self, ask: Ask) -> None:
         def broken(done: int, total: int) -> None:
