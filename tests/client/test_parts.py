@@ -256,3 +256,33 @@ class TestDeadlines:
         small.slow(2.0, times=1)
         ask(small, frame(80), {"timeout": 10.0})
         assert [asked.fidelity for asked in small.asked[:3]] == ["auto", "fast", "fast"]
+
+
+class TestDraws:
+    """What a model's scores are averaged over."""
+
+    @pytest.mark.parametrize("draws", [1, 3])
+    def test_the_mean_of_each_rows_draws(self, ask: Ask, draws: int) -> None:
+        answer = ask(server(max_rows=8), frame(20), {"draws": draws, "seed": 1})
+        ages = answer.data["age"].to_numpy()
+        expected = [ages[row * draws : (row + 1) * draws].mean() for row in range(20)]
+        assert answer.mean_over_draws(answer.data["age"]).tolist() == pytest.approx(expected)
+        both = answer.mean_over_draws(answer.data[["age", "age"]])
+        assert both.shape == (20, 2)
+
+    def test_scores_of_other_rows_are_refused(self, ask: Ask) -> None:
+        answer = ask(server(), frame(4), {"draws": 3})
+        with pytest.raises(ValueError, match=r"scores have shape \(4,\); one for each row of data"):
+            answer.mean_over_draws([1, 2, 3, 4])
+
+    def test_the_index_says_the_draw(self, ask: Ask) -> None:
+        answer = ask(server(), frame(2).rename_axis("id"), {"draws": 2})
+        index = answer.by_draw().index
+        assert index.names == ["id", "draw"]
+        assert index.tolist() == [("r0", 0), ("r0", 1), ("r1", 0), ("r1", 1)]
+        levels = frame(2).set_index([["a", "b"], [1, 2]])
+        assert ask(server(), levels, {}).by_draw().index.tolist() == [("a", 1, 0), ("b", 2, 0)]
+
+    def test_dicts_have_no_index(self, ask: Ask) -> None:
+        with pytest.raises(TypeError, match="data is a list; a DataFrame of pandas"):
+            ask(server(), [{"age": 1}], {}).by_draw()

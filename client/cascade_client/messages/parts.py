@@ -8,7 +8,7 @@ as for a payment: they yield to calls that somebody does.
 
 from __future__ import annotations
 
-import secrets
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -110,7 +110,7 @@ class Parts:
         self._held, self._draws, self._progress = held, draws, progress
         self._options = dict(options)
         if self._options.get("seed") is None:
-            self._options["seed"] = secrets.randbits(63)
+            self._options["seed"] = random.getrandbits(63)
         self._answers: dict[Part, list[pb.SynthesizeResponse]] = {}
         self.done = 0
 
