@@ -41,6 +41,7 @@ STUDENT = {
     "p99_us_all": "p99 µs",
     "p50_us_three": "one row, three columns, p50 µs",
     "p99_us_three": "p99 µs",
+    "p50_us_32_draws_ratio": "32 draws of one row, three columns, to one draw",
     "rows_per_s_1024": "rows/s in batches of 1,024",
     "teacher_rows_per_s_1024": "the teacher's",
 }

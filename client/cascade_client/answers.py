@@ -220,9 +220,8 @@ class Synthesis(Generic[T]):
         if type(frame).__module__.partition(".")[0] != "pandas":
             raise TypeError(f"data is a {type(frame).__name__}; a DataFrame of pandas is allowed")
         draw = np.tile(np.arange(self.draws), len(frame) // self.draws)
-        index = frame.index.to_frame(index=False, allow_duplicates=True)
         names = [*frame.index.names, "draw"]
-        levels = [index.iloc[:, at] for at in range(index.shape[1])]
+        levels = [frame.index.get_level_values(at) for at in range(frame.index.nlevels)]
         import pandas as pd
 
         out: T = frame.set_axis(pd.MultiIndex.from_arrays([*levels, draw], names=names))

@@ -5,9 +5,9 @@ Nothing is imported here, so that whoever wants the names alone does not load pr
 
 from __future__ import annotations
 
-# Of a request to `Synthesize`: its table, and what it counts as: `full`, or `realtime`, which may
-# be left out. A server that has too much to do refuses a call at its headers, before there is
-# anything of its message: these say whose error budget the refusal spends. They are not needed, and
-# nothing else hangs on them: a call that is read counts as its message says.
+# Of a request to `Synthesize`: its table, and what it counts as: `full`, `offline`, or `realtime`,
+# which may be left out. A server that has too much to do refuses a call at its headers, before
+# there is anything of its message: these say whose error budget the refusal spends. They are not
+# needed, and nothing else hangs on them: a call that is read counts as its message says.
 TABLE = "cascade-table"
 CLASS = "cascade-class"

@@ -451,6 +451,7 @@ class SynthesizeRequest(_message.Message):
     EXPLAIN_FIELD_NUMBER: _builtins.int
     STRICT_FIELD_NUMBER: _builtins.int
     FIRST_ROW_FIELD_NUMBER: _builtins.int
+    OFFLINE_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     version: _builtins.int
     """0: the latest release."""
@@ -475,6 +476,10 @@ class SynthesizeRequest(_message.Message):
     ask for: with `seed` each row is drawn as it would be were all of them in one request. Below
     2^32. Errors name rows of all of them; OutsideValue.row is of the request.
     """
+    offline: _builtins.bool
+    """Nobody waits for these rows: they yield to those that somebody waits for, and count for the
+    objectives as `Generate` does.
+    """
     @_builtins.property
     def rows(self) -> Global___Rows: ...
     @_builtins.property
@@ -496,10 +501,11 @@ class SynthesizeRequest(_message.Message):
         explain: _builtins.bool = ...,
         strict: _builtins.bool = ...,
         first_row: _builtins.int = ...,
+        offline: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_draws", b"_draws", "_seed", b"_seed", "draws", b"draws", "rows", b"rows", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_draws", b"_draws", "_seed", b"_seed", "columns", b"columns", "draws", b"draws", "explain", b"explain", "fidelity", b"fidelity", "first_row", b"first_row", "log_likelihood", b"log_likelihood", "rows", b"rows", "seed", b"seed", "strict", b"strict", "table", b"table", "timeout_microseconds", b"timeout_microseconds", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_draws", b"_draws", "_seed", b"_seed", "columns", b"columns", "draws", b"draws", "explain", b"explain", "fidelity", b"fidelity", "first_row", b"first_row", "log_likelihood", b"log_likelihood", "offline", b"offline", "rows", b"rows", "seed", b"seed", "strict", b"strict", "table", b"table", "timeout_microseconds", b"timeout_microseconds", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__draws: _TypeAlias = _typing.Literal["draws"]  # noqa: Y015
     _WhichOneofArgType__draws: _TypeAlias = _typing.Literal["_draws", b"_draws"]  # noqa: Y015

@@ -25,7 +25,7 @@ class ServiceClass(StrEnum):
 
     REALTIME = "realtime"  # Synthesize, fidelity AUTO or FAST
     FULL = "full"  # Synthesize, fidelity FULL or with the log-likelihood
-    OFFLINE = "offline"  # Generate
+    OFFLINE = "offline"  # Generate, and what nobody waits for
 
 
 class Priority(StrEnum):

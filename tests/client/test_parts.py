@@ -13,10 +13,14 @@ from cascade_client import (
     DeadlineExceeded,
     InvalidRequest,
     Overloaded,
+    Retry,
     Synthesis,
     Tier,
     Unavailable,
 )
+from cascade_client.answers import TableDescription
+from cascade_client.messages.given import hold
+from cascade_client.messages.parts import Parts
 from cascade_client.progress import Bar
 from cascade_client.testing import FakeServer, FakeTable
 from hypothesis import given, settings
@@ -103,6 +107,13 @@ class TestRows:
         assert found.log_likelihood is not None
         assert len(found.log_likelihood) == 20
 
+    def test_parts_yield_to_calls_that_somebody_waits_for(self, ask: Ask) -> None:
+        small = server(max_rows=8)
+        ask(small, frame(20), {})
+        assert {asked.offline for asked in small.asked} == {True}
+        ask(small, frame(8), {})
+        assert not small.asked[-1].offline
+
     def test_a_request_that_fits_is_one(self, ask: Ask) -> None:
         small = server(max_rows=8)
         ask(small, frame(8), {})
@@ -182,6 +193,32 @@ class TestFailures:
         pd.testing.assert_frame_equal(found.data, blocking(server(), frame(20), {"seed": 1}).data)
         assert len(small.asked) == 6
 
+    def test_a_busy_server_that_goes_on_is_asked_again(self) -> None:
+        """As often as `retry` allows, without an answer to another part in between."""
+        held = hold([{"age": 1}] * 30)
+        assert held is not None
+        described = TableDescription("people", 1, COLUMNS, max_rows=10)
+        parts = Parts(held, described, 1, None, {})
+        busy, patient = Overloaded("busy", retry_after=0.25), Retry()
+        with pytest.raises(Overloaded):
+            parts.delay(busy, 0, patient)
+        parts.add(parts.ahead, [])
+        assert parts.delay(busy, 0, patient) == 0.25
+        for error, done, retry in (
+            (busy, 10, patient),
+            (busy, 0, Retry(attempts=1)),
+            (Overloaded("too much"), 0, patient),
+        ):
+            with pytest.raises(Overloaded):
+                parts.delay(error, done, retry)
+
+    def test_one_that_answers_nothing_is_not_asked_for_ever(self, ask: Ask) -> None:
+        small = server(max_rows=2)
+        small.refuse(Overloaded("busy", retry_after=0.01), times=None)
+        with pytest.raises(Overloaded, match=r"^rows 0 to 1 of 60 .*busy"):
+            ask(small, frame(60), {})
+        assert len(small.asked) == Retry().attempts
+
     def test_what_a_caller_does_wrong_in_progress_ends_it(self, ask: Ask) -> None:
         def broken(done: int, total: int) -> None:
             raise RuntimeError("no bar")
@@ -219,3 +256,33 @@ class TestDeadlines:
         small.slow(2.0, times=1)
         ask(small, frame(80), {"timeout": 10.0})
         assert [asked.fidelity for asked in small.asked[:3]] == ["auto", "fast", "fast"]
+
+
+class TestDraws:
+    """What a model's scores are averaged over."""
+
+    @pytest.mark.parametrize("draws", [1, 3])
+    def test_the_mean_of_each_rows_draws(self, ask: Ask, draws: int) -> None:
+        answer = ask(server(max_rows=8), frame(20), {"draws": draws, "seed": 1})
+        ages = answer.data["age"].to_numpy()
+        expected = [ages[row * draws : (row + 1) * draws].mean() for row in range(20)]
+        assert answer.mean_over_draws(answer.data["age"]).tolist() == pytest.approx(expected)
+        both = answer.mean_over_draws(answer.data[["age", "age"]])
+        assert both.shape == (20, 2)
+
+    def test_scores_of_other_rows_are_refused(self, ask: Ask) -> None:
+        answer = ask(server(), frame(4), {"draws": 3})
+        with pytest.raises(ValueError, match=r"scores have shape \(4,\); one for each row of data"):
+            answer.mean_over_draws([1, 2, 3, 4])
+
+    def test_the_index_says_the_draw(self, ask: Ask) -> None:
+        answer = ask(server(), frame(2).rename_axis("id"), {"draws": 2})
+        index = answer.by_draw().index
+        assert index.names == ["id", "draw"]
+        assert index.tolist() == [("r0", 0), ("r0", 1), ("r1", 0), ("r1", 1)]
+        levels = frame(2).set_index([["a", "b"], [1, 2]])
+        assert ask(server(), levels, {}).by_draw().index.tolist() == [("a", 1, 0), ("b", 2, 0)]
+
+    def test_dicts_have_no_index(self, ask: Ask) -> None:
+        with pytest.raises(TypeError, match="data is a list; a DataFrame of pandas"):
+            ask(server(), [{"age": 1}], {}).by_draw()

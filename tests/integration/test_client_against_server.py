@@ -96,11 +96,13 @@ class TestRealTime:
         frame = pd.DataFrame({"items": [1, None], "channel": ["web", None]}, index=[8, 9])
         data = client.synthesize(TABLE, frame).data
         assert data.loc[8, "items"] == 1
-        assert data["items"].dtype == "int8"
+        assert data["items"].dtype == frame["items"].dtype
+        assert data["fraud"].dtype == "int8"
         assert data["at"].dtype == "datetime64[us]"
         table = client.synthesize(TABLE, pa.table({"items": [1, 2]})).data
         assert table["items"].to_pylist() == [1, 2]
-        assert table.schema.field("items").type == pa.int8()
+        assert table.schema.field("items").type == pa.int64()
+        assert table.schema.field("fraud").type == pa.int8()
 
 
 class TestSessions:
@@ -236,7 +238,15 @@ class TestRefusals:
 
     def test_too_large(self, client: Client) -> None:
         with pytest.raises(InvalidRequest, match="larger than max"):
-            client.synthesize(TABLE, [{"channel": "x" * 1000}] * 20_000)
+            client.synthesize(TABLE, {"channel": "x" * 20_000_000})
+
+    def test_what_only_all_rows_together_are_too_large_for_goes_in_parts(
+        self, client: Client
+    ) -> None:
+        answer = client.synthesize(
+            TABLE, [{"channel": "x" * 10_000}] * 2_000, columns=["items"], fidelity="fast"
+        )
+        assert len(answer.data) == 2_000
 
     def test_unknown_table_and_version(self, client: Client) -> None:
         with pytest.raises(NotFound, match=TABLE):

@@ -23,7 +23,7 @@ from cascade_client.calls.base import (
     BaseClient,
 )
 from cascade_client.calls.resuming import Resumption
-from cascade_client.errors import CascadeError, DeadlineExceeded, Failure
+from cascade_client.errors import CascadeError, DeadlineExceeded, Failure, Overloaded
 from cascade_client.messages import wire
 from cascade_client.messages.parts import IN_FLIGHT, Part, Parts
 from cascade_client.retry import Retry
@@ -171,7 +171,17 @@ class AsyncCalls(BaseClient):
     ) -> list[pb.SynthesizeResponse]:
         turns, method = self._synthesize_turns, self._synthesize
         requests = await asyncio.to_thread(lambda: list(parts.requests(part, timeout)))
-        return [await self._send(turns, method, request, expiry, IN_PARTS) for request in requests]
+        answers = []
+        for request in requests:
+            while True:
+                done = parts.done
+                try:
+                    answers.append(await self._send(turns, method, request, expiry, IN_PARTS))
+                    break
+                except Overloaded as exc:
+                    delay = parts.delay(exc, done, self.retry)
+                await self._sleep(delay)
+        return answers
 
     async def _generated(
         self,

@@ -24,7 +24,7 @@ from cascade_client.calls.base import (
     BaseClient,
 )
 from cascade_client.calls.resuming import Resumption
-from cascade_client.errors import CascadeError, DeadlineExceeded, Failure
+from cascade_client.errors import CascadeError, DeadlineExceeded, Failure, Overloaded
 from cascade_client.messages import wire
 from cascade_client.messages.parts import IN_FLIGHT, Part, Parts
 from cascade_client.retry import Retry
@@ -158,8 +158,17 @@ class BlockingCalls(BaseClient):
         self, parts: Parts, part: Part, expiry: float, timeout: float | None
     ) -> list[pb.SynthesizeResponse]:
         turns, method = self._synthesize_turns, self._synthesize
-        requests = parts.requests(part, timeout)
-        return [self._send(turns, method, request, expiry, IN_PARTS) for request in requests]
+        answers = []
+        for request in parts.requests(part, timeout):
+            while True:
+                done = parts.done
+                try:
+                    answers.append(self._send(turns, method, request, expiry, IN_PARTS))
+                    break
+                except Overloaded as exc:
+                    delay = parts.delay(exc, done, self.retry)
+                self._sleep(delay)
+        return answers
 
     def _announced(self, request: pb.SynthesizeRequest, timeout: float) -> Any:
         announced = wire.announcement(request)

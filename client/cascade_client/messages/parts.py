@@ -2,12 +2,13 @@
 
 The first part goes ahead: it says which release and which tier answer, and the others are asked of
 these. A seed is chosen where the caller named none, and each part says how many rows come before
-its own, so that the rows do not depend on where they are cut.
+its own, so that the rows do not depend on where they are cut. Parts are work that nobody waits for
+as for a payment: they yield to calls that somebody does.
 """
 
 from __future__ import annotations
 
-import secrets
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -24,11 +25,13 @@ from cascade_client.answers import (
     Tier,
     Timings,
 )
+from cascade_client.errors import Overloaded
 from cascade_client.messages.given import Failed, Given, Held
 from cascade_client.messages.provenance import provenance
 from cascade_client.messages.rows import unpack
 from cascade_client.messages.wire import synthesize_request
 from cascade_client.progress import Progress
+from cascade_client.retry import Retry
 
 # Rows x draws of a part, and its values: few enough for others to get a turn between two parts and
 # for progress to be seen, so many that a request's own cost is small beside them.
@@ -38,9 +41,9 @@ PART_ROWS, PART_VALUES = 4096, 1_000_000
 MOST_VALUES = 4_000_000
 # Values outside of what was learnt that are named one by one, as by a server.
 MOST_NAMED = 100
-# Parts on their way at once. A server draws one while the caller's process reads one and makes
-# the next; those beyond them are for servers with more workers.
-IN_FLIGHT = 4
+# Parts on their way at once: a server draws one while the caller's process reads one and makes the
+# next. More than two brought nothing, and are in the way of others.
+IN_FLIGHT = 2
 
 OUTSIDE_WORDS: Mapping[OutsideKind, str] = {
     OutsideKind.BELOW: "below all that was learnt",
@@ -81,9 +84,14 @@ class Parts:
     >>> for part in parts.rest: parts.add(part, ask(parts.requests(part, timeout)))
     >>> parts.synthesis()
 
+    Attributes:
+        ahead, rest: the parts.
+        schema: of the release that answers, once it is known.
+        done: rows that are there.
+
     Args:
         held: the rows.
-        schema: of the table; that of the release which answers, once `schema` is set anew.
+        schema: of the table.
         draws: answers a row.
         progress: told how many rows are there, and of how many.
         options: of `synthesize_request`, for all parts.
@@ -102,9 +110,9 @@ class Parts:
         self._held, self._draws, self._progress = held, draws, progress
         self._options = dict(options)
         if self._options.get("seed") is None:
-            self._options["seed"] = secrets.randbits(63)
+            self._options["seed"] = random.getrandbits(63)
         self._answers: dict[Part, list[pb.SynthesizeResponse]] = {}
-        self._done = 0
+        self.done = 0
 
     @property
     def first_share(self) -> float:
@@ -134,6 +142,7 @@ class Parts:
             draws=self._draws,
             timeout=timeout,
             first_row=part.begin,
+            offline=True,
             **self._options,
         )
 
@@ -152,9 +161,22 @@ class Parts:
     def add(self, part: Part, answers: Sequence[pb.SynthesizeResponse]) -> None:
         """Take a part's answers, and tell of progress."""
         self._answers[part] = list(answers)
-        self._done += part.end - part.begin
+        self.done += part.end - part.begin
         if self._progress is not None:
-            self._progress(self._done, self._held.count)
+            self._progress(self.done, self._held.count)
+
+    def delay(self, error: Overloaded, done: int, retry: Retry) -> float:
+        """Seconds until a part is asked for again that was refused as often as `retry` allows.
+
+        Args:
+            error: as it was refused in the end; raised, unless other parts were answered meanwhile:
+                then the server has much to do, and goes on with these rows.
+            done: rows that were there before it was asked.
+            retry: as the client is told to.
+        """
+        if error.retry_after is None or self.done == done or retry.attempts == 1:
+            raise error
+        return error.retry_after
 
     def explained(self, error: Failed, part: Part) -> Failed:
         """An error of a part, which names the rows that it is about as the caller knows them."""

@@ -95,6 +95,7 @@ def synthesize_request(
     nulls: Nulls = "observed",
     timeout: float | None = None,
     first_row: int = 0,
+    offline: bool = False,
 ) -> pb.SynthesizeRequest:
     """The message for `Client.synthesize`, or for a part of it that begins at `first_row`.
 
@@ -120,6 +121,7 @@ def synthesize_request(
         strict=strict,
         timeout_microseconds=0 if timeout is None else max(1, round(timeout * 1e6)),
         first_row=first_row,
+        offline=offline,
     )
     pack(given, schema.by_name, request.rows, nulls)
     return request
@@ -138,6 +140,8 @@ def announcement(request: pb.SynthesizeRequest) -> tuple[tuple[str, str], ...]:
     if not ANNOUNCED.fullmatch(request.table):
         return ()
     table = (headers.TABLE, request.table)
+    if request.offline:
+        return table, (headers.CLASS, "offline")
     if request.fidelity == pb.FIDELITY_FULL or request.log_likelihood:
         return table, (headers.CLASS, "full")
     return (table,)

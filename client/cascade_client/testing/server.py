@@ -223,6 +223,7 @@ class FakeServer:
             log_likelihood=request.log_likelihood,
             explain=request.explain,
             strict=request.strict,
+            offline=request.offline,
             first_row=request.first_row,
             timeout=min(limits, default=None),
         )

@@ -39,6 +39,7 @@ class Asked:
         fidelity: what was asked for.
         version: the release; None: the latest.
         log_likelihood, explain, strict: whether they were asked for.
+        offline: whether nobody waits, as for the parts of a frame.
         first_row: of a frame that went in parts, its rows before these.
         done: of `generate`, rows that the caller had already: it resumes a stream that broke.
         timeout: seconds that the caller waits; None: for ever.
@@ -55,6 +56,7 @@ class Asked:
     log_likelihood: bool = False
     explain: bool = False
     strict: bool = False
+    offline: bool = False
     first_row: int = 0
     done: int = 0
     timeout: float | None = None

@@ -9,8 +9,10 @@ from cascade_proto import headers as names
 from cascade_server.terms import ServiceClass
 
 TABLE, CLASS = names.TABLE.encode(), names.CLASS.encode()
-# `Generate` is a method of its own: what is announced is asked in real time.
-CLASSES = {str(each).encode(): each for each in (ServiceClass.REALTIME, ServiceClass.FULL)}
+CLASSES = {
+    str(each).encode(): each
+    for each in (ServiceClass.REALTIME, ServiceClass.FULL, ServiceClass.OFFLINE)
+}
 
 
 def announced(

@@ -80,6 +80,8 @@ def heading_of(request: pb.SynthesizeRequest) -> Heading:
     """Read no more of a message than who is to answer it."""
     full = request.fidelity == pb.FIDELITY_FULL or request.log_likelihood
     service = ServiceClass.FULL if full else ServiceClass.REALTIME
+    if request.offline:
+        service = ServiceClass.OFFLINE
     return Heading(
         request.table,
         request.version,
@@ -114,6 +116,7 @@ def read_request(request: pb.SynthesizeRequest, fields: Mapping[str, str]) -> Sy
         wanted,
         request.log_likelihood,
         request.explain,
+        offline=request.offline,
         strict=request.strict,
         first_row=request.first_row,
     )

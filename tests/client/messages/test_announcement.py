@@ -18,6 +18,7 @@ from cascade_proto import synthesis_pb2 as pb
             {"fidelity": pb.FIDELITY_FULL},
             (("cascade-table", "credit"), ("cascade-class", "full")),
         ),
+        ({"offline": True}, (("cascade-table", "credit"), ("cascade-class", "offline"))),
         ({"log_likelihood": True}, (("cascade-table", "credit"), ("cascade-class", "full"))),
     ],
 )

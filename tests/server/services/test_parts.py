@@ -10,6 +10,7 @@ from cascade_proto import synthesis_pb2 as pb
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.releases import TABLE
 from tests.server.messages import ABSENT, ask, column, read
 from tests.server.running import Running
 
@@ -69,3 +70,31 @@ class TestCuts:
     def test_a_first_row_beyond_what_is_counted_is_refused(self, serving: Running) -> None:
         with pytest.raises(Exception, match=r"first_row is 4,294,967,296; allowed: 0 to 4,294"):
             serving.stub.Synthesize(ask(first_row=2**32))
+
+
+class TestOffline:
+    """Parts yield to calls that somebody waits for, and spend no budget of theirs."""
+
+    def test_they_count_as_offline_work(self, serving: Running) -> None:
+        before = calls(serving)
+        serving.stub.Synthesize(ask(some(0, 4), offline=True, fidelity="FIDELITY_FAST"))
+        after = calls(serving)
+        assert after[pb.CLASS_OF_SERVICE_OFFLINE] == before[pb.CLASS_OF_SERVICE_OFFLINE] + 1
+        assert after[pb.CLASS_OF_SERVICE_REALTIME] == before[pb.CLASS_OF_SERVICE_REALTIME]
+
+    @pytest.mark.parametrize("fidelity", FIDELITIES)
+    def test_a_seed_gives_the_rows_that_it_gives_in_real_time(
+        self, serving: Running, fidelity: str
+    ) -> None:
+        one = answered(serving, 0, ROWS, draws=9, fidelity=fidelity, offline=True)
+        assert one == answered(serving, 0, ROWS, draws=9, fidelity=fidelity)
+
+
+def calls(serving: Running) -> dict[int, int]:
+    """Calls that objectives of a table's availability count, by class."""
+    level = serving.stub.GetServiceLevel(pb.GetServiceLevelRequest())
+    return {
+        each.class_of_service: each.total
+        for each in level.objectives
+        if each.table == TABLE and each.kind == pb.OBJECTIVE_KIND_AVAILABILITY
+    }
