@@ -13,9 +13,11 @@ import click
 import torch
 from cascade_tables import (
     CascadeTablesError,
+    RareRule,
     find_relations,
     infer_schema,
     load_overrides,
+    load_rare_rule,
     load_relation_overrides,
     schema_file,
 )
@@ -130,9 +132,10 @@ def fit(
     console = Console()
     wishes = load_overrides(overrides) if overrides else {}
     relations = load_relation_overrides(overrides) if overrides else ()
+    rule = load_rare_rule(overrides) if overrides else RareRule()
     read = read_files(tables, wishes, encoding, delimiter)
     frame = read.frame
-    schema = infer_schema(frame, read.overrides, read.findings.left_out)
+    schema = infer_schema(frame, read.overrides, read.findings.left_out, rule)
     schema = replace(schema, relations=find_relations(frame, schema, relations))
     _say(console, schema.describe(folded_shares(schema, frame)))
     _say(console, read.findings.describe())
@@ -160,7 +163,7 @@ def fit(
     source = _names(tables)
     left_out = pipeline.prepare(run, schema, frame, source, seed, others)
     run.save_forms(read.findings.forms)
-    text = schema_file(schema, source, wishes, relations)
+    text = schema_file(schema, source, wishes, relations, rule)
     write_atomic(run.path("schema.yaml"), text.encode())
     if left_out:
         _say(console, f"warning: {left_out:,} rows of {validation} have values that {source} lacks")

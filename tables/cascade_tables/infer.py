@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,13 +14,11 @@ from numpy.typing import NDArray
 
 from cascade_tables.errors import DataError, SchemaError, UnknownColumn, shown
 from cascade_tables.frame import ColumnData, Frame
-from cascade_tables.overrides import ColumnOverride
+from cascade_tables.overrides import ColumnOverride, Rare, RareRule
 from cascade_tables.schema import Column, Dropped, Kind, Schema
 
 # A text column with more distinct values than this folds the rarer ones.
 MAX_CATEGORIES = 128
-# ... and so does one value seen fewer times than this, where there are that many.
-MIN_CATEGORY_ROWS = 5
 # A number with more distinct values than this is binned; see `codec`.
 MAX_EXACT = 128
 # Values that this share of the rows have are point masses of a binned number.
@@ -45,6 +44,7 @@ def infer_schema(
     frame: Frame,
     overrides: Mapping[str, ColumnOverride] | None = None,
     left_out: Mapping[str, str] | None = None,
+    rule: RareRule | None = None,
 ) -> Schema:
     """The schema of a table.
 
@@ -52,6 +52,7 @@ def infer_schema(
         frame: the data, at least two rows.
         overrides: by column name, what to decide otherwise; see `load_overrides`.
         left_out: columns of the source that are not in the frame, and why.
+        rule: what becomes of rare categories; `RareRule()` by default.
 
     Raises:
         DataError: fewer than two rows, values that are infinite or not a number, or text that
@@ -77,10 +78,14 @@ def infer_schema(
             reason = _nothing_to_learn(data)
         if not reason and override.kind is None:
             reason = _identifier(name, data)
-        if reason:
+        of = _rule(override, rule or RareRule())
+        column = None if reason else _column(name, data, override, of)
+        if column is not None and not reason:
+            reason = _all_rare(column, data, of.min_count)
+        if reason or column is None:
             dropped.append(Dropped(name, reason))
         else:
-            columns.append(_column(name, data, override))
+            columns.append(column)
     return Schema(tuple(columns), tuple(dropped))
 
 
@@ -104,6 +109,20 @@ def _nothing_to_learn(data: ColumnData) -> str:
         value = present[0]
         return f"constant: every value is {shown(value) if isinstance(value, str) else value}"
     return ""
+
+
+def _rule(override: ColumnOverride, rule: RareRule) -> RareRule:
+    """What becomes of a column's rare categories, where all columns have a rule."""
+    min_count = override.min_count
+    return RareRule(override.rare or rule.rare, rule.min_count if min_count is None else min_count)
+
+
+def _all_rare(column: Column, data: ColumnData, min_count: int) -> str:
+    """Why there is nothing to learn of a column that has no category to keep, nor NULL."""
+    if column.kind is not Kind.CATEGORICAL or column.categories or data.null.any():
+        return ""
+    distinct = len(set(as_text(data.present())))
+    return f"rare values: none of its {distinct:,} is in {min_count:,} rows or more (min_count)"
 
 
 def _identifier(name: str, data: ColumnData) -> str:
@@ -146,7 +165,7 @@ def _row_label(values: NDArray[np.int64]) -> str:
     return ""
 
 
-def _column(name: str, data: ColumnData, override: ColumnOverride) -> Column:
+def _column(name: str, data: ColumnData, override: ColumnOverride, rule: RareRule) -> Column:
     kind = override.kind or _kind(data)
     nullable = bool(data.null.any()) if override.nullable is None else override.nullable
     if data.null.any() and not nullable:
@@ -165,7 +184,7 @@ def _column(name: str, data: ColumnData, override: ColumnOverride) -> Column:
     if kind is Kind.BOOLEAN:
         return Column(name, kind, nullable, data.arrow_type)
     if kind is Kind.CATEGORICAL:
-        return _categorical(name, data, nullable, override)
+        return _categorical(name, data, nullable, override, rule)
     return _number(name, data, kind, nullable, override)
 
 
@@ -181,7 +200,8 @@ HELD = {
 
 def _check_applies(name: str, kind: Kind, override: ColumnOverride) -> None:
     """Refuse an override that would change nothing: it was meant for another kind."""
-    numeric, categorical = ("minimum", "maximum", "point_masses"), ("max_categories", "other")
+    numeric = ("minimum", "maximum", "point_masses")
+    categorical = ("max_categories", "other", "rare", "min_count")
     for key in (*numeric, *categorical):
         applies = kind.is_number if key in numeric else kind is Kind.CATEGORICAL
         if getattr(override, key) is not None and not applies:
@@ -227,31 +247,40 @@ def as_text(values: NDArray[Any]) -> list[str]:
     return [value if isinstance(value, str) else str(value) for value in values.tolist()]
 
 
-def _categorical(name: str, data: ColumnData, nullable: bool, override: ColumnOverride) -> Column:
-    values, counts = np.unique(np.array(as_text(data.present()), object), return_counts=True)
-    _check_text(name, [*values.tolist(), override.other or ""])
-    order = np.lexsort((values, -counts))
-    values, counts = values[order], counts[order]
+def _categorical(
+    name: str, data: ColumnData, nullable: bool, override: ColumnOverride, rule: RareRule
+) -> Column:
+    counts = Counter(as_text(data.present()))
+    _check_text(name, [*counts, override.other or ""])
+    ordered = sorted(counts, key=lambda text: (-counts[text], text))
     most = override.max_categories or MAX_CATEGORIES
-    other = None
-    if len(values) > most:
-        keep = max(1, int((counts[: most - 1] >= MIN_CATEGORY_ROWS).sum()))
-        values = values[:keep]
-        other = override.other or _free_label(set(values.tolist()))
-    elif override.other is not None:
-        other = override.other
-    if other is not None and other in set(values.tolist()):
+    often = sum(count >= rule.min_count for count in counts.values())
+    folds = often < len(ordered) or len(ordered) > most
+    keep = min(often, most - 1) if folds else len(ordered)
+    is_drawn = rule.rare is Rare.DRAW
+    # What answers may have.
+    answers = set(ordered[: often if is_drawn else keep])
+    other = override.other
+    if folds and other is None:
+        other = _free_label(answers)
+    if other in answers:
         raise SchemaError(
             f"column {name!r}: the label for rare categories, {other!r}, is itself a category"
         )
-    categories = tuple(values.tolist())
     # The text of numbers and booleans can be read back as such, a label or a date-time cannot.
     textual = other is not None or data.values.dtype.kind == "M"
-    dtype = "string" if textual else data.arrow_type
-    return Column(name, Kind.CATEGORICAL, nullable, dtype, categories=categories, other=other)
+    return Column(
+        name,
+        Kind.CATEGORICAL,
+        nullable,
+        "string" if textual else data.arrow_type,
+        categories=tuple(ordered[:keep]),
+        other=other,
+        min_count=rule.min_count if is_drawn and other is not None else None,
+    )
 
 
-def _free_label(taken: set[str]) -> str:
+def _free_label(taken: Container[str]) -> str:
     label = "(other)"
     while label in taken:
         label = f"({label})"

@@ -48,6 +48,8 @@ class Column:
         categories: what a categorical column may hold, most frequent first.
         other: the label that rare and unseen categories fold into; None: unseen ones count as
             not known.
+        min_count: of the rare ones, those seen so often are what answers have in the label's
+            place; None: answers have the label.
         point_masses: single values of a number that many rows share, such as zero.
         step: numbers are whole multiples of it above the minimum; None: no such step.
         decimals: digits behind the decimal point of a continuous column; None: not limited.
@@ -61,6 +63,7 @@ class Column:
     maximum: float | int | None = None
     categories: tuple[str, ...] = ()
     other: str | None = None
+    min_count: int | None = None
     point_masses: tuple[float | int, ...] = ()
     step: int | None = None
     decimals: int | None = None
@@ -162,10 +165,15 @@ class Schema:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-safe; `from_dict` restores an equal schema. Without relations there is no entry for
-        them, so that schemas from before there were any keep their fingerprints."""
+        """JSON-safe; `from_dict` restores an equal schema. Of what older schemas could not have,
+        relations and `min_count`, there is no entry where there is none, so that they keep their
+        fingerprints."""
+        columns = [asdict(column) | {"kind": column.kind.value} for column in self.columns]
+        for column in columns:
+            if column["min_count"] is None:
+                del column["min_count"]
         content: dict[str, Any] = {
-            "columns": [asdict(column) | {"kind": column.kind.value} for column in self.columns],
+            "columns": columns,
             "dropped": [asdict(column) for column in self.dropped],
         }
         if self.relations:

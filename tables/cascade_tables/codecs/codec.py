@@ -310,31 +310,31 @@ class Codec:
             UnknownColumn: the schema has no such column.
         """
         places = [self._places[name] for name in names]
-        binned = [place.column for place in places if place.codec.listed is None]
+        drawn = [place for place in places if place.codec.listed is None]
+        # As many numbers, in the same order, as if one column were decoded after another.
+        uniform = rng.random((len(drawn), len(tokens)))
+        is_binned = [isinstance(place.codec, BinnedCodec) for place in drawn]
         found: Iterator[tuple[NDArray[Any], NDArray[np.bool_]]] = iter(())
-        together = len(binned) > 1
+        together = sum(is_binned) > 1
         if together:
-            found = self._decode_binned(tokens, binned, rng)
+            binned = [place.column for place, is_so in zip(drawn, is_binned, strict=True) if is_so]
+            inside = uniform if all(is_binned) else uniform[is_binned]
+            every, nulls = self._bins.decode(tokens, binned, inside)
+            found = zip(every, nulls, strict=True)
+        numbers = iter(uniform)
         out = {}
         for name, place in zip(names, places, strict=True):
             column = place.codec.column
             if place.codec.listed is not None:
                 out[name] = place.codec.decode(tokens[:, place.slots], None)
-            elif together:
+                continue
+            own = next(numbers)
+            if together and isinstance(place.codec, BinnedCodec):
                 values, null = next(found)
                 out[name] = ColumnData(typed(column.kind, values), null, column.dtype)
             else:
-                out[name] = place.codec.decode(tokens[:, place.slots], rng.random(len(tokens)))
+                out[name] = place.codec.decode(tokens[:, place.slots], own)
         return out
-
-    def _decode_binned(
-        self, tokens: Tokens, columns: Sequence[int], rng: np.random.Generator
-    ) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]:
-        """Numbers of some binned columns, by places in the schema, and where they are NULL."""
-        # As many numbers, in the same order, as if one column were decoded after another.
-        uniform = rng.random((len(columns), len(tokens)))
-        values, null = self._bins.decode(tokens, columns, uniform)
-        return zip(values, null, strict=True)
 
     def decode_row(
         self, row: Sequence[int], rng: np.random.Generator, names: Sequence[str]
@@ -351,14 +351,16 @@ class Codec:
             UnknownColumn: the schema has no such column.
         """
         places = [self._places[name] for name in names]
-        binned = sum(place.codec.listed is None for place in places)
-        uniform = iter(rng.random(binned).tolist() if binned else ())
+        drawn = sum(place.codec.listed is None for place in places)
+        uniform = iter(rng.random(drawn).tolist() if drawn else ())
         out = {}
         for name, (_, slots, codec, _, _, _) in zip(names, places, strict=True):
             begin = slots.start
             listed = codec.listed
             if listed is not None:
                 out[name] = listed[row[begin]]
+            elif isinstance(codec, ListedCodec):
+                out[name] = codec.decode_value(row[begin], next(uniform))
             else:
                 assert isinstance(codec, BinnedCodec)
                 out[name] = codec.decode_value(row[begin], row[begin + 1], next(uniform))
