@@ -21,9 +21,9 @@ from cascade_tables import (
     load_relation_overrides,
     schema_file,
 )
+from cascade_tables.categories import describe_foldings, foldings
 from cascade_tables.files.reading import read_by_schema, read_files
 from cascade_tables.files.table import Table
-from cascade_tables.infer import folded_shares
 from cascade_tables.releases.triton_files import TritonRuntime
 from rich.console import Console
 
@@ -137,7 +137,8 @@ def fit(
     frame = read.frame
     schema = infer_schema(frame, read.overrides, read.findings.left_out, rule)
     schema = replace(schema, relations=find_relations(frame, schema, relations))
-    _say(console, schema.describe(folded_shares(schema, frame)))
+    _say(console, schema.describe())
+    _say(console, describe_foldings(foldings(schema, frame)))
     _say(console, read.findings.describe())
     others = None
     if validation is not None:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade_tables.categories import (
+    MAX_CATEGORIES,
+    all_rare,
+    categorical,
+    check_text,
+    rule_of,
+)
 from cascade_tables.errors import DataError, SchemaError, UnknownColumn, shown
 from cascade_tables.frame import ColumnData, Frame
-from cascade_tables.overrides import ColumnOverride, Rare, RareRule
+from cascade_tables.overrides import ColumnOverride, RareRule
 from cascade_tables.schema import Column, Dropped, Kind, Schema
 
-# A text column with more distinct values than this folds the rarer ones.
-MAX_CATEGORIES = 128
 # A number with more distinct values than this is binned; see `codec`.
 MAX_EXACT = 128
 # Values that this share of the rows have are point masses of a binned number.
@@ -71,34 +75,22 @@ def infer_schema(
     columns: list[Column] = []
     dropped = [Dropped(name, reason) for name, reason in (left_out or {}).items()]
     for name, data in frame.columns.items():
-        _check_text(name, [name])
+        check_text(name, [name])
         override = overrides.get(name, ColumnOverride())
         reason = "asked for in the overrides" if override.drop else ""
         if not reason:
             reason = _nothing_to_learn(data)
         if not reason and override.kind is None:
             reason = _identifier(name, data)
-        of = _rule(override, rule or RareRule())
+        of = rule_of(override, rule or RareRule())
         column = None if reason else _column(name, data, override, of)
         if column is not None and not reason:
-            reason = _all_rare(column, data, of.min_count)
+            reason = all_rare(column, data, of.min_count)
         if reason or column is None:
             dropped.append(Dropped(name, reason))
         else:
             columns.append(column)
     return Schema(tuple(columns), tuple(dropped))
-
-
-def folded_shares(schema: Schema, frame: Frame) -> dict[str, float]:
-    """By column with a label for rare categories, the share of all rows that it stands for."""
-    shares = {}
-    for column in schema.columns:
-        if column.other is not None:
-            data = frame[column.name]
-            known = frozenset(column.categories)
-            folded = sum(text not in known for text in as_text(data.present()))
-            shares[column.name] = folded / len(data)
-    return shares
 
 
 def _nothing_to_learn(data: ColumnData) -> str:
@@ -109,20 +101,6 @@ def _nothing_to_learn(data: ColumnData) -> str:
         value = present[0]
         return f"constant: every value is {shown(value) if isinstance(value, str) else value}"
     return ""
-
-
-def _rule(override: ColumnOverride, rule: RareRule) -> RareRule:
-    """What becomes of a column's rare categories, where all columns have a rule."""
-    min_count = override.min_count
-    return RareRule(override.rare or rule.rare, rule.min_count if min_count is None else min_count)
-
-
-def _all_rare(column: Column, data: ColumnData, min_count: int) -> str:
-    """Why there is nothing to learn of a column that has no category to keep, nor NULL."""
-    if column.kind is not Kind.CATEGORICAL or column.categories or data.null.any():
-        return ""
-    distinct = len(set(as_text(data.present())))
-    return f"rare values: none of its {distinct:,} is in {min_count:,} rows or more (min_count)"
 
 
 def _identifier(name: str, data: ColumnData) -> str:
@@ -184,7 +162,7 @@ def _column(name: str, data: ColumnData, override: ColumnOverride, rule: RareRul
     if kind is Kind.BOOLEAN:
         return Column(name, kind, nullable, data.arrow_type)
     if kind is Kind.CATEGORICAL:
-        return _categorical(name, data, nullable, override, rule)
+        return categorical(name, data, nullable, override, rule)
     return _number(name, data, kind, nullable, override)
 
 
@@ -220,17 +198,6 @@ def _check_finite(name: str, present: NDArray[Any]) -> None:
         )
 
 
-def _check_text(name: str, texts: Iterable[str]) -> None:
-    """Refuse lone surrogates, which no file, message or terminal takes."""
-    for text in texts:
-        try:
-            text.encode()
-        except UnicodeEncodeError as exc:
-            raise DataError(
-                f"column {name!r}: {shown(text)} is not allowed; allowed: text that UTF-8 can hold"
-            ) from exc
-
-
 def _kind(data: ColumnData) -> Kind:
     of = {"b": Kind.BOOLEAN, "i": Kind.INTEGER, "M": Kind.DATETIME, "O": Kind.CATEGORICAL}
     kind = of.get(data.values.dtype.kind)
@@ -240,51 +207,6 @@ def _kind(data: ColumnData) -> Kind:
     # Whole numbers that were stored as reals, as pandas does where some are missing.
     whole = bool((np.abs(present) < 2**53).all() and (present == np.floor(present)).all())
     return Kind.INTEGER if whole else Kind.CONTINUOUS
-
-
-def as_text(values: NDArray[Any]) -> list[str]:
-    """Categories of a column whose source may hold other things than text."""
-    return [value if isinstance(value, str) else str(value) for value in values.tolist()]
-
-
-def _categorical(
-    name: str, data: ColumnData, nullable: bool, override: ColumnOverride, rule: RareRule
-) -> Column:
-    counts = Counter(as_text(data.present()))
-    _check_text(name, [*counts, override.other or ""])
-    ordered = sorted(counts, key=lambda text: (-counts[text], text))
-    most = override.max_categories or MAX_CATEGORIES
-    often = sum(count >= rule.min_count for count in counts.values())
-    folds = often < len(ordered) or len(ordered) > most
-    keep = min(often, most - 1) if folds else len(ordered)
-    is_drawn = rule.rare is Rare.DRAW
-    # What answers may have.
-    answers = set(ordered[: often if is_drawn else keep])
-    other = override.other
-    if folds and other is None:
-        other = _free_label(answers)
-    if other in answers:
-        raise SchemaError(
-            f"column {name!r}: the label for rare categories, {other!r}, is itself a category"
-        )
-    # The text of numbers and booleans can be read back as such, a label or a date-time cannot.
-    textual = other is not None or data.values.dtype.kind == "M"
-    return Column(
-        name,
-        Kind.CATEGORICAL,
-        nullable,
-        "string" if textual else data.arrow_type,
-        categories=tuple(ordered[:keep]),
-        other=other,
-        min_count=rule.min_count if is_drawn and other is not None else None,
-    )
-
-
-def _free_label(taken: Container[str]) -> str:
-    label = "(other)"
-    while label in taken:
-        label = f"({label})"
-    return label
 
 
 def _number(

@@ -27,7 +27,8 @@ from cascade_tables import (
     SchemaError,
     infer_schema,
 )
-from cascade_tables.infer import IDENTIFIER_ROWS, MAX_CATEGORIES, MAX_EXACT, MAX_POINT_MASSES
+from cascade_tables.categories import MAX_CATEGORIES
+from cascade_tables.infer import IDENTIFIER_ROWS, MAX_EXACT, MAX_POINT_MASSES
 
 # Keeps categories of a table of few rows.
 EVERY = RareRule(min_count=1)

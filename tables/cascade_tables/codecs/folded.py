@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade_tables.categories import as_text
 from cascade_tables.errors import SchemaError
 from cascade_tables.frame import ColumnData
-from cascade_tables.infer import as_text
 from cascade_tables.schema import Column
 
 

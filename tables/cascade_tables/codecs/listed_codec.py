@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade_tables.categories import as_text
 from cascade_tables.codecs.column_codec import (
     NULL_TOKEN,
     Tokens,
@@ -23,7 +24,6 @@ from cascade_tables.codecs.layout import Role
 from cascade_tables.codecs.outside import Outside, OutsideKind, allowed_values
 from cascade_tables.errors import SchemaError, ValueNotAllowed
 from cascade_tables.frame import ColumnData
-from cascade_tables.infer import as_text
 from cascade_tables.schema import Column, Kind
 
 
