@@ -56,7 +56,7 @@ def released(table: BenchmarkTable, tier: str) -> Learnt | None:
     if not versions:
         return None
     release = load_release(REPOSITORY, table.name, versions[-1])
-    schema = infer_schema(table.train, table.overrides)
+    schema = infer_schema(table.train, table.overrides, rule=table.rule)
     # Relations are found by `cascade fit`, and do not change how a column is encoded.
     if replace(release.codec.schema, relations=()) != schema:
         return None
@@ -82,7 +82,7 @@ def learn(
 ) -> Learnt:
     """Train what the tier needs, resuming what the folder has; by the recipes unless told."""
     run = Run(folder / table.name)
-    schema = infer_schema(table.train, table.overrides)
+    schema = infer_schema(table.train, table.overrides, rule=table.rule)
     console.print(schema.describe(), markup=False, highlight=False, soft_wrap=True)
     pipeline.prepare(run, schema, table.train, source=table.name)
     size = pipeline.learnt_size(run)

@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, required=True)
     options = parser.parse_args()
     table = named(options.table)
-    codec = Codec.fit(infer_schema(table.train, table.overrides), table.train)
+    codec = Codec.fit(infer_schema(table.train, table.overrides, rule=table.rule), table.train)
     seen, held_out = (
         torch.from_numpy(codec.learnable(part)).long() for part in (table.train, table.test)
     )

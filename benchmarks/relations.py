@@ -89,7 +89,7 @@ def measure(
     threads: int,
 ) -> Measured:
     """Find a table's relations, draw rows of each tier, and measure them in all."""
-    schema = infer_schema(table.train, table.overrides)
+    schema = infer_schema(table.train, table.overrides, rule=table.rule)
     found = find_relations(table.train, schema, held_out=table.test)
     keys = {relation.formula.key for relation in found}
     out = Measured(
@@ -195,7 +195,7 @@ def _learnt(table: BenchmarkTable, runs: Path, tier: str) -> Learnt | None:
     if not run.path(f"{tier}.onnx").exists():
         return None
     codec = run.codec()
-    if codec.schema.columns != infer_schema(table.train, table.overrides).columns:
+    if codec.schema.columns != infer_schema(table.train, table.overrides, rule=table.rule).columns:
         return None
     return Learnt(codec, run.path(f"{tier}.onnx").read_bytes(), 0.0)
 

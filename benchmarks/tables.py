@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from cascade_tables import ColumnOverride, DataError, Frame, load_overrides, read_table
+from cascade_tables import (
+    ColumnOverride,
+    DataError,
+    Frame,
+    RareRule,
+    load_overrides,
+    load_rare_rule,
+    read_table,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -34,6 +42,7 @@ class BenchmarkTable:
         train, test: rows to learn from and rows held out.
         target: the column to predict; None: none is named.
         overrides: of the inferred schema.
+        rule: what becomes of rare categories.
     """
 
     name: str
@@ -41,6 +50,7 @@ class BenchmarkTable:
     test: Frame
     target: str | None
     overrides: Mapping[str, ColumnOverride]
+    rule: RareRule = field(default_factory=RareRule)
 
 
 def split(frame: Frame) -> tuple[Frame, Frame]:
@@ -82,4 +92,5 @@ def from_file(path: Path, schema: Path | None, target: str | None) -> BenchmarkT
         raise DataError(f"{path} has no column {target!r} to predict")
     train, test = split(frame)
     overrides = load_overrides(schema) if schema is not None else {}
-    return BenchmarkTable(path.stem, train, test, target, overrides)
+    rule = load_rare_rule(schema) if schema is not None else RareRule()
+    return BenchmarkTable(path.stem, train, test, target, overrides, rule)

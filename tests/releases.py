@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from cascade_tables import (
     write_release,
 )
 from cascade_tables.sampling import teacher_noise_width
+from numpy.typing import NDArray
 
 TABLE = "payments"
 
@@ -49,7 +51,8 @@ def payments(rows: int = 800, seed: int = 0) -> Frame:
 
 def every_kind() -> Codec:
     """A made-up table's codec: listed and binned columns of every kind, NULLs, point masses, whole
-    numbers and not, categories that fold, numbers that floats do not tell apart."""
+    numbers and not, categories that fold, with others that answers have in their label's place
+    and without, numbers that floats do not tell apart."""
     rng = np.random.default_rng(3)
     n = 3000
     none, some = np.zeros(n, bool), rng.random(n) < 0.2
@@ -67,9 +70,15 @@ def every_kind() -> Codec:
             "at": ColumnData(start + rng.integers(0, 10**15, n).astype("timedelta64[us]"), some),
             "flag": ColumnData(rng.random(n) < 0.5, some),
             "label": ColumnData(labels, some),
+            "merchant": ColumnData(merchants(rng, n), some),
         }
     )
     return Codec.fit(infer_schema(frame), frame)
+
+
+def merchants(rng: np.random.Generator, rows: int) -> NDArray[Any]:
+    """Some 600 names, each less frequent than the one before: about 270 of 3,000 rows fold."""
+    return np.array([f"merchant {rank}" for rank in rng.zipf(1.4, rows) % 600], object)
 
 
 def make_release(

@@ -11,7 +11,13 @@ from typing import Any
 
 import click
 import torch
-from cascade_tables import CascadeTablesError, load_overrides, load_relation_overrides
+from cascade_tables import (
+    CascadeTablesError,
+    RareRule,
+    load_overrides,
+    load_rare_rule,
+    load_relation_overrides,
+)
 from cascade_tables.files.reading import read_by_schema
 from cascade_tables.releases.triton_files import TritonRuntime
 from rich.console import Console
@@ -122,9 +128,10 @@ def fit(
     run = Run(out or Path("runs") / _table_name(tables[0]))
     wishes = load_overrides(overrides) if overrides else {}
     relations = load_relation_overrides(overrides) if overrides else ()
+    rule = load_rare_rule(overrides) if overrides else RareRule()
     if not dry_run:
         tables = preparing.spool(tables, run.folder)
-    asked = Asked(tables, wishes, relations, validation, encoding, delimiter, seed)
+    asked = Asked(tables, wishes, relations, validation, encoding, delimiter, seed, rule)
     key = "" if dry_run else asked.fingerprint()
     encoded = None if dry_run else preparing.encoded_before(run, key)
     reading = preparing.read(asked) if encoded is None else None

@@ -15,7 +15,7 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,16 +23,17 @@ import pyarrow as pa
 from cascade_tables import (
     ColumnOverride,
     Frame,
+    RareRule,
     RelationOverride,
     Schema,
     find_relations,
     infer_schema,
     schema_file,
 )
+from cascade_tables.categories import describe_foldings, foldings
 from cascade_tables.files.opening import STDIN
 from cascade_tables.files.reading import read_by_schema, read_files
 from cascade_tables.files.table import Table
-from cascade_tables.infer import folded_shares
 
 from cascade_distill import pipeline
 from cascade_distill.checkpoint import write_atomic
@@ -57,6 +58,7 @@ class Asked:
         validation: a file of rows to hold out.
         encoding, delimiter: of text files.
         seed: of which rows are held out.
+        rule: what becomes of rare categories.
     """
 
     tables: tuple[Path, ...]
@@ -66,6 +68,7 @@ class Asked:
     encoding: str | None = None
     delimiter: str | None = None
     seed: int = 0
+    rule: RareRule = field(default_factory=RareRule)
 
     @property
     def source(self) -> str:
@@ -78,7 +81,7 @@ class Asked:
         overrides = {name: asdict(override) for name, override in self.overrides.items()}
         relations = [asdict(each) for each in self.relations]
         options = self.validation is not None, self.encoding, self.delimiter, self.seed
-        return fingerprint(ENCODING, files, overrides, relations, options)
+        return fingerprint(ENCODING, files, overrides, relations, options, asdict(self.rule))
 
 
 @dataclass(frozen=True)
@@ -143,9 +146,9 @@ def read(asked: Asked) -> Reading:
     began = time.monotonic()
     table = read_files(asked.tables, asked.overrides, asked.encoding, asked.delimiter)
     frame, findings = table.frame, table.findings
-    schema = infer_schema(frame, table.overrides, findings.left_out)
+    schema = infer_schema(frame, table.overrides, findings.left_out, asked.rule)
     schema = replace(schema, relations=find_relations(frame, schema, asked.relations))
-    said = [schema.describe(folded_shares(schema, frame)), findings.describe()]
+    said = [schema.describe(), describe_foldings(foldings(schema, frame)), findings.describe()]
     if asked.validation is None:
         return Reading(table, schema, None, tuple(filter(None, said)), began)
     other = read_by_schema(
@@ -181,7 +184,7 @@ def encode(run: Run, asked: Asked, key: str, reading: Reading) -> Encoded:
         table.stream,
     )
     run.save_forms(table.findings.forms)
-    text = schema_file(schema, asked.source, asked.overrides, asked.relations)
+    text = schema_file(schema, asked.source, asked.overrides, asked.relations, asked.rule)
     write_atomic(run.path("schema.yaml"), text.encode())
     size = replace(reading.size, held_out=reading.size.held_out - left_out)
     done = Encoded(size, left_out, reading.said)

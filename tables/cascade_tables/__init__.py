@@ -19,9 +19,12 @@ from cascade_tables.frame import ColumnData, Frame
 from cascade_tables.infer import infer_schema
 from cascade_tables.overrides import (
     ColumnOverride,
+    Rare,
+    RareRule,
     RelationOverride,
     Wish,
     load_overrides,
+    load_rare_rule,
     load_relation_overrides,
 )
 from cascade_tables.relation import Formula, Relation
@@ -56,6 +59,8 @@ __all__ = [
     "OutsideKind",
     "OutsideValue",
     "OutsideValues",
+    "Rare",
+    "RareRule",
     "Relation",
     "RelationOverride",
     "Release",
@@ -72,6 +77,7 @@ __all__ = [
     "infer_schema",
     "list_releases",
     "load_overrides",
+    "load_rare_rule",
     "load_relation_overrides",
     "load_release",
     "measure_formula",

@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade_tables.categories import (
+    MAX_CATEGORIES,
+    all_rare,
+    categorical,
+    check_text,
+    rule_of,
+)
 from cascade_tables.errors import DataError, SchemaError, UnknownColumn, shown
 from cascade_tables.frame import ColumnData, Frame
-from cascade_tables.overrides import ColumnOverride
+from cascade_tables.overrides import ColumnOverride, RareRule
 from cascade_tables.schema import Column, Dropped, Kind, Schema
 
-# A text column with more distinct values than this folds the rarer ones.
-MAX_CATEGORIES = 128
-# ... and so does one value seen fewer times than this, where there are that many.
-MIN_CATEGORY_ROWS = 5
 # A number with more distinct values than this is binned; see `codec`.
 MAX_EXACT = 128
 # Values that this share of the rows have are point masses of a binned number.
@@ -45,6 +48,7 @@ def infer_schema(
     frame: Frame,
     overrides: Mapping[str, ColumnOverride] | None = None,
     left_out: Mapping[str, str] | None = None,
+    rule: RareRule | None = None,
 ) -> Schema:
     """The schema of a table.
 
@@ -52,6 +56,7 @@ def infer_schema(
         frame: the data, at least two rows.
         overrides: by column name, what to decide otherwise; see `load_overrides`.
         left_out: columns of the source that are not in the frame, and why.
+        rule: what becomes of rare categories; `RareRule()` by default.
 
     Raises:
         DataError: fewer than two rows, values that are infinite or not a number, or text that
@@ -70,30 +75,22 @@ def infer_schema(
     columns: list[Column] = []
     dropped = [Dropped(name, reason) for name, reason in (left_out or {}).items()]
     for name, data in frame.columns.items():
-        _check_text(name, [name])
+        check_text(name, [name])
         override = overrides.get(name, ColumnOverride())
         reason = "asked for in the overrides" if override.drop else ""
         if not reason:
             reason = _nothing_to_learn(data)
         if not reason and override.kind is None:
             reason = _identifier(name, data)
-        if reason:
+        of = rule_of(override, rule or RareRule())
+        column = None if reason else _column(name, data, override, of)
+        if column is not None and not reason:
+            reason = all_rare(column, data, of.min_count)
+        if reason or column is None:
             dropped.append(Dropped(name, reason))
         else:
-            columns.append(_column(name, data, override))
+            columns.append(column)
     return Schema(tuple(columns), tuple(dropped))
-
-
-def folded_shares(schema: Schema, frame: Frame) -> dict[str, float]:
-    """By column with a label for rare categories, the share of all rows that it stands for."""
-    shares = {}
-    for column in schema.columns:
-        if column.other is not None:
-            data = frame[column.name]
-            known = frozenset(column.categories)
-            folded = sum(text not in known for text in as_text(data.present()))
-            shares[column.name] = folded / len(data)
-    return shares
 
 
 def _nothing_to_learn(data: ColumnData) -> str:
@@ -146,7 +143,7 @@ def _row_label(values: NDArray[np.int64]) -> str:
     return ""
 
 
-def _column(name: str, data: ColumnData, override: ColumnOverride) -> Column:
+def _column(name: str, data: ColumnData, override: ColumnOverride, rule: RareRule) -> Column:
     kind = override.kind or _kind(data)
     nullable = bool(data.null.any()) if override.nullable is None else override.nullable
     if data.null.any() and not nullable:
@@ -165,7 +162,7 @@ def _column(name: str, data: ColumnData, override: ColumnOverride) -> Column:
     if kind is Kind.BOOLEAN:
         return Column(name, kind, nullable, data.arrow_type)
     if kind is Kind.CATEGORICAL:
-        return _categorical(name, data, nullable, override)
+        return categorical(name, data, nullable, override, rule)
     return _number(name, data, kind, nullable, override)
 
 
@@ -181,7 +178,8 @@ HELD = {
 
 def _check_applies(name: str, kind: Kind, override: ColumnOverride) -> None:
     """Refuse an override that would change nothing: it was meant for another kind."""
-    numeric, categorical = ("minimum", "maximum", "point_masses"), ("max_categories", "other")
+    numeric = ("minimum", "maximum", "point_masses")
+    categorical = ("max_categories", "other", "rare", "min_count")
     for key in (*numeric, *categorical):
         applies = kind.is_number if key in numeric else kind is Kind.CATEGORICAL
         if getattr(override, key) is not None and not applies:
@@ -200,17 +198,6 @@ def _check_finite(name: str, present: NDArray[Any]) -> None:
         )
 
 
-def _check_text(name: str, texts: Iterable[str]) -> None:
-    """Refuse lone surrogates, which no file, message or terminal takes."""
-    for text in texts:
-        try:
-            text.encode()
-        except UnicodeEncodeError as exc:
-            raise DataError(
-                f"column {name!r}: {shown(text)} is not allowed; allowed: text that UTF-8 can hold"
-            ) from exc
-
-
 def _kind(data: ColumnData) -> Kind:
     of = {"b": Kind.BOOLEAN, "i": Kind.INTEGER, "M": Kind.DATETIME, "O": Kind.CATEGORICAL}
     kind = of.get(data.values.dtype.kind)
@@ -220,42 +207,6 @@ def _kind(data: ColumnData) -> Kind:
     # Whole numbers that were stored as reals, as pandas does where some are missing.
     whole = bool((np.abs(present) < 2**53).all() and (present == np.floor(present)).all())
     return Kind.INTEGER if whole else Kind.CONTINUOUS
-
-
-def as_text(values: NDArray[Any]) -> list[str]:
-    """Categories of a column whose source may hold other things than text."""
-    return [value if isinstance(value, str) else str(value) for value in values.tolist()]
-
-
-def _categorical(name: str, data: ColumnData, nullable: bool, override: ColumnOverride) -> Column:
-    values, counts = np.unique(np.array(as_text(data.present()), object), return_counts=True)
-    _check_text(name, [*values.tolist(), override.other or ""])
-    order = np.lexsort((values, -counts))
-    values, counts = values[order], counts[order]
-    most = override.max_categories or MAX_CATEGORIES
-    other = None
-    if len(values) > most:
-        keep = max(1, int((counts[: most - 1] >= MIN_CATEGORY_ROWS).sum()))
-        values = values[:keep]
-        other = override.other or _free_label(set(values.tolist()))
-    elif override.other is not None:
-        other = override.other
-    if other is not None and other in set(values.tolist()):
-        raise SchemaError(
-            f"column {name!r}: the label for rare categories, {other!r}, is itself a category"
-        )
-    categories = tuple(values.tolist())
-    # The text of numbers and booleans can be read back as such, a label or a date-time cannot.
-    textual = other is not None or data.values.dtype.kind == "M"
-    dtype = "string" if textual else data.arrow_type
-    return Column(name, Kind.CATEGORICAL, nullable, dtype, categories=categories, other=other)
-
-
-def _free_label(taken: set[str]) -> str:
-    label = "(other)"
-    while label in taken:
-        label = f"({label})"
-    return label
 
 
 def _number(

@@ -1,7 +1,8 @@
 """A person's corrections to an inferred schema, from a YAML or TOML file.
 
+defaults: {min_count: 10}
 columns:
-  zip_code: {kind: categorical, max_categories: 200}
+  zip_code: {kind: categorical, max_categories: 200, rare: keep_folded}
   amount: {minimum: 0, point_masses: [0, 9.99]}
   session: {drop: true}
 relations:
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from enum import StrEnum
@@ -24,7 +25,33 @@ from cascade_tables.errors import FileRefused, SchemaError, did_you_mean, listin
 from cascade_tables.relation import Formula
 from cascade_tables.schema import Kind
 
-SECTIONS = ("columns", "relations")
+SECTIONS = ("defaults", "columns", "relations")
+# A category that fewer rows have may be a person's name.
+MIN_COUNT = 5
+# Tokens of a column; those of all rows are kept as 16-bit whole numbers.
+MOST_CATEGORIES = 2**15 - 2
+
+
+class Rare(StrEnum):
+    """What an answer has where one of a column's rare categories is drawn."""
+
+    # One of them, by frequency; the label, where none was seen often enough.
+    DRAW = "draw"
+    # The label.
+    KEEP_FOLDED = "keep_folded"
+
+
+@dataclass(frozen=True)
+class RareRule:
+    """What becomes of rare categories, unless a column says otherwise.
+
+    Attributes:
+        rare: what answers have.
+        min_count: rows that have a category, so that it is kept at all.
+    """
+
+    rare: Rare = Rare.DRAW
+    min_count: int = MIN_COUNT
 
 
 @dataclass(frozen=True)
@@ -40,6 +67,8 @@ class ColumnOverride:
         point_masses: single values to model on their own.
         max_categories: how many categories to keep before rare ones fold.
         other: the label they fold into.
+        rare: what answers have in the label's place.
+        min_count: rows that have a category, so that it is kept at all; 1: all are.
         null_values: cells of a text file that stand for NULL besides the usual ones.
         dates: what comes first in dates of a text file, "day_first" or "month_first".
     """
@@ -52,6 +81,8 @@ class ColumnOverride:
     point_masses: tuple[float | int, ...] | None = None
     max_categories: int | None = None
     other: str | None = None
+    rare: Rare | None = None
+    min_count: int | None = None
     null_values: tuple[str, ...] | None = None
     dates: str | None = None
 
@@ -91,6 +122,17 @@ def load_overrides(path: Path) -> dict[str, ColumnOverride]:
         str(name): _override(f"{path}: column {shown(name)}", entry)
         for name, entry in columns.items()
     }
+
+
+def load_rare_rule(path: Path) -> RareRule:
+    """Read what a YAML or TOML file of overrides says of rare categories of all columns.
+
+    Raises:
+        SchemaError: not such a file, or a key or value that is not allowed; names it.
+    """
+    entry = _section(path, "defaults", "'rare' and 'min_count' to what holds for all columns")
+    given = _given(f"{path}: defaults", entry, [field.name for field in fields(RareRule)])
+    return RareRule(**given)
 
 
 def load_relation_overrides(path: Path) -> tuple[RelationOverride, ...]:
@@ -140,8 +182,8 @@ def _section(path: Path, name: str, maps: str) -> Mapping[Any, Any]:
         odd = [key for key in content if key not in SECTIONS] if content else []
         instead = f", not {shown(odd[0])}" if isinstance(content, Mapping) and odd else ""
         raise SchemaError(
-            f"{path}: expected the keys 'columns', with an entry a column, and 'relations', with "
-            f"an entry a relation, or one of them{instead}"
+            f"{path}: expected the keys 'columns', with an entry a column, 'relations', with an "
+            f"entry a relation, and 'defaults', for all columns, or some of them{instead}"
         )
     section = content.get(name) or {}
     if not isinstance(section, Mapping):
@@ -170,7 +212,12 @@ ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: isinstance(v, list) and all(map(_is_number, v)),
         "a list of finite numbers",
     ),
-    "max_categories": (lambda v: type(v) is int and v >= 2, "a whole number, at least 2"),
+    "max_categories": (
+        lambda v: type(v) is int and 2 <= v <= MOST_CATEGORIES,
+        f"a whole number from 2 to {MOST_CATEGORIES:,}",
+    ),
+    "rare": (lambda v: isinstance(v, str) and v in set(Rare), "one of " + ", ".join(Rare)),
+    "min_count": (lambda v: type(v) is int and v >= 1, "a whole number, at least 1"),
     "null_values": (
         lambda v: isinstance(v, list) and all(type(each) in (str, int) for each in v),
         "a list of texts and whole numbers, such as ['?', -999]",
@@ -183,13 +230,22 @@ ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
 def _override(where: str, entry: Any) -> ColumnOverride:
     if not isinstance(entry, Mapping):
         raise SchemaError(f"{where}: expected keys such as kind or drop, not {shown(entry)}")
+    values = _given(where, entry, [field.name for field in fields(ColumnOverride)])
+    return ColumnOverride(**values)
+
+
+# What a text of a file becomes, by its key.
+WORDS: Mapping[str, type[StrEnum]] = {"kind": Kind, "rare": Rare}
+
+
+def _given(where: str, entry: Mapping[Any, Any], known: Sequence[str]) -> dict[str, Any]:
+    """Keys and values of a mapping, checked."""
     from cascade_tables.yaml_files import boolean
 
     values: dict[str, Any] = {}
     for key, value in entry.items():
-        if key not in ALLOWED:
-            known = listing(field.name for field in fields(ColumnOverride))
-            raise SchemaError(f"{where}: unknown key {shown(key)}; allowed: {known}")
+        if key not in known:
+            raise SchemaError(f"{where}: unknown key {shown(key)}; allowed: {listing(known)}")
         if key in ("drop", "nullable"):
             value = boolean(value)
         is_allowed, allowed = ALLOWED[key]
@@ -197,9 +253,9 @@ def _override(where: str, entry: Any) -> ColumnOverride:
             raise SchemaError(f"{where}: {key} is {shown(value)}; allowed: {allowed}")
         if isinstance(value, date) and not isinstance(value, datetime):
             value = datetime(value.year, value.month, value.day)
-        values[key] = Kind(value) if key == "kind" else value
+        values[key] = WORDS[key](value) if key in WORDS else value
     if "point_masses" in values:
         values["point_masses"] = tuple(values["point_masses"])
     if "null_values" in values:
         values["null_values"] = tuple(map(str, values["null_values"]))
-    return ColumnOverride(**values)
+    return values

@@ -48,6 +48,8 @@ class Column:
         categories: what a categorical column may hold, most frequent first.
         other: the label that rare and unseen categories fold into; None: unseen ones count as
             not known.
+        min_count: of the rare ones, those seen so often are what answers have in the label's
+            place; None: answers have the label.
         point_masses: single values of a number that many rows share, such as zero.
         step: numbers are whole multiples of it above the minimum; None: no such step.
         decimals: digits behind the decimal point of a continuous column; None: not limited.
@@ -61,6 +63,7 @@ class Column:
     maximum: float | int | None = None
     categories: tuple[str, ...] = ()
     other: str | None = None
+    min_count: int | None = None
     point_masses: tuple[float | int, ...] = ()
     step: int | None = None
     decimals: int | None = None
@@ -162,10 +165,15 @@ class Schema:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-safe; `from_dict` restores an equal schema. Without relations there is no entry for
-        them, so that schemas from before there were any keep their fingerprints."""
+        """JSON-safe; `from_dict` restores an equal schema. Of what older schemas could not have,
+        relations and `min_count`, there is no entry where there is none, so that they keep their
+        fingerprints."""
+        columns = [asdict(column) | {"kind": column.kind.value} for column in self.columns]
+        for column in columns:
+            if column["min_count"] is None:
+                del column["min_count"]
         content: dict[str, Any] = {
-            "columns": [asdict(column) | {"kind": column.kind.value} for column in self.columns],
+            "columns": columns,
             "dropped": [asdict(column) for column in self.dropped],
         }
         if self.relations:
@@ -202,20 +210,15 @@ class Schema:
         except (KeyError, TypeError, ValueError) as exc:
             raise SchemaError(f"this is not a schema: {exc!r}") from exc
 
-    def describe(self, folded: Mapping[str, float] | None = None) -> str:
-        """The schema as an aligned table of text.
-
-        Args:
-            folded: by column, the share of rows whose category folds; where it is known.
-        """
-        folded = folded or {}
+    def describe(self) -> str:
+        """The schema as an aligned table of text."""
         rows = [("column", "kind", "null", "values")]
         rows += [
             (
-                _label(c.name),
+                short_label(c.name),
                 c.kind.value,
                 "yes" if c.nullable else "",
-                _values(c) + (f", {folded[c.name]:.1%} of rows" if folded.get(c.name) else ""),
+                _values(c),
             )
             for c in self.columns
         ]
@@ -227,7 +230,7 @@ class Schema:
         lines.insert(1, "  ".join("─" * w for w in [*widths, 40]))
         if self.dropped:
             lines += ["", "left out:"]
-            lines += [f"  {_label(d.name)}: {d.reason}" for d in self.dropped]
+            lines += [f"  {short_label(d.name)}: {d.reason}" for d in self.dropped]
             if any(d.reason.startswith(("identifier", "row number")) for d in self.dropped):
                 lines.append("to keep one, name its kind in the file of --schema")
         if self.relations:
@@ -236,7 +239,7 @@ class Schema:
         return "\n".join(line.rstrip() for line in lines)
 
 
-def _label(text: str) -> str:
+def short_label(text: str) -> str:
     """Text for a line of the table: quoted where it could be misread, cut short where long."""
     if not text.isprintable() or text != text.strip() or not text or "," in text:
         text = repr(text)
@@ -252,7 +255,7 @@ def _values(column: Column) -> str:
     if column.kind is Kind.BOOLEAN:
         return "true, false"
     if column.kind is Kind.CATEGORICAL:
-        first = ", ".join(map(_label, column.categories[:4]))
+        first = ", ".join(map(short_label, column.categories[:4]))
         count = len(column.categories)
         text = f"{count}: {first}{', …' if count > 4 else ''}"
         return text + (f"; rare ones as {column.other!r}" if column.other is not None else "")

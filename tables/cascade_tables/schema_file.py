@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 
-from cascade_tables.overrides import ColumnOverride, RelationOverride, Wish
+from cascade_tables.overrides import ColumnOverride, RareRule, RelationOverride, Wish
 from cascade_tables.schema import Schema
 
 HEADER = """\
@@ -25,15 +25,19 @@ def schema_file(
     source: str,
     columns: Mapping[str, ColumnOverride] | None = None,
     relations: Sequence[RelationOverride] = (),
+    rule: RareRule | None = None,
 ) -> str:
-    """A schema as YAML that `load_overrides` and `load_relation_overrides` read.
+    """A schema as YAML that `load_overrides`, `load_rare_rule` and `load_relation_overrides` read.
 
     Args:
         schema: what was inferred and found.
         source: the name of the table's file.
-        columns, relations: the overrides that it was inferred with, which are kept.
+        columns, relations, rule: the overrides that it was inferred with, which are kept.
     """
-    lines = [HEADER.format(source=_comment(source)) + "columns:"]
+    lines = [HEADER.format(source=_comment(source))]
+    if rule is not None and rule != RareRule():
+        lines.append(f"defaults: {_mapping(asdict(rule))}\n")
+    lines[-1] += "columns:"
     lines += _columns(schema, columns or {})
     entries = list(_relations(schema, relations))
     if entries:
@@ -68,8 +72,11 @@ def _given(overrides: Mapping[str, ColumnOverride], name: str) -> dict[str, obje
 
 
 def _entry(name: str, given: Mapping[str, object]) -> str:
-    values = ", ".join(f"{key}: {_text(value)}" for key, value in given.items())
-    return f"  {_text(name)}: {{{values}}}"
+    return f"  {_text(name)}: {_mapping(given)}"
+
+
+def _mapping(given: Mapping[str, object]) -> str:
+    return "{" + ", ".join(f"{key}: {_text(value)}" for key, value in given.items()) + "}"
 
 
 def _text(value: object) -> str:

@@ -55,5 +55,5 @@ def test_the_row_number_of_vehicle_claim_fraud_stays_out_of_its_split() -> None:
         table = named("vehicle_claim_fraud")
     except TableMissing as exc:
         pytest.skip(str(exc))
-    schema = infer_schema(table.train, table.overrides)
+    schema = infer_schema(table.train, table.overrides, rule=table.rule)
     assert "PolicyNumber" in {dropped.name for dropped in schema.dropped}

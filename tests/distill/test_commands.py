@@ -168,7 +168,9 @@ class TestFitFiles:
         result = cascade("fit", self.odd(tmp_path), "--dry-run", "--schema", schema)
         assert result.exit_code == 0, result.output
         for said in (
-            "rare ones as '(other)', 25.0% of rows",
+            "shop: 100 rare categories (25.0% of rows) learnt as '(other)'; each in fewer than 5 "
+            "rows, so that answers have '(other)' and no release has their names",
+            "rare and min_count in the file of --schema say what becomes of them",
             "income: 8 of 400 cells (2 %): '?' (line 9, line 59, line 109, …)",
             "born: dates, day first",
             "salary: numbers, written as '1.234,5'",

@@ -20,27 +20,34 @@ from cascade_tables import (
     Formula,
     Frame,
     Kind,
+    Rare,
+    RareRule,
     Relation,
     Schema,
     SchemaError,
     infer_schema,
 )
-from cascade_tables.infer import IDENTIFIER_ROWS, MAX_CATEGORIES, MAX_EXACT, MAX_POINT_MASSES
+from cascade_tables.categories import MAX_CATEGORIES
+from cascade_tables.infer import IDENTIFIER_ROWS, MAX_EXACT, MAX_POINT_MASSES
+
+# Keeps categories of a table of few rows.
+EVERY = RareRule(min_count=1)
 
 
 def frame(**columns: Any) -> Frame:
     return Frame.from_arrow(pa.table(columns))
 
 
-def inferred(values: Any, override: ColumnOverride | None = None) -> Column:
+def inferred(values: Any, override: ColumnOverride | None = None, rule: RareRule = EVERY) -> Column:
     """The column that these values are."""
-    return infer_schema(frame(a=values), {} if override is None else {"a": override})["a"]
+    overrides = {} if override is None else {"a": override}
+    return infer_schema(frame(a=values), overrides, rule=rule)["a"]
 
 
 def left_out(values: Any) -> str:
     """Why a column of these values is left out; empty if it is kept."""
     table = frame(a=values, kept=[i % 2 for i in range(len(values))])
-    return next((dropped.reason for dropped in infer_schema(table).dropped), "")
+    return next((dropped.reason for dropped in infer_schema(table, rule=EVERY).dropped), "")
 
 
 def shuffled(values: Any, seed: int = 0) -> Any:
@@ -69,7 +76,8 @@ class TestKinds:
         assert (column.kind, column.nullable, column.dtype) == (kind, nullable, dtype)
 
     def test_columns_keep_their_order(self) -> None:
-        assert infer_schema(frame(z=[1, 2], a=[1, 2], m=["x", "y"])).names == ("z", "a", "m")
+        table = frame(z=[1, 2], a=[1, 2], m=["x", "y"])
+        assert infer_schema(table, rule=EVERY).names == ("z", "a", "m")
 
     def test_a_column_of_one_value_and_nulls_is_kept(self) -> None:
         column = inferred([7, None, 7])
@@ -172,8 +180,8 @@ class TestCategories:
         assert column.other is None
 
     def test_too_many_fold_but_for_the_frequent_ones(self) -> None:
-        values = [f"c{i:03d}" for i in range(150) for _ in range(6 if i < 100 else 2)]
-        column = inferred(values)
+        values = [f"c{i:03d}" for i in range(150) for _ in range(6 if i < 100 else 4)]
+        column = inferred(values, rule=RareRule())
         assert column.categories == tuple(f"c{i:03d}" for i in range(100))
         assert column.other == "(other)"
 
@@ -198,7 +206,8 @@ class TestCategories:
 
     def test_a_rare_category_may_lend_its_name_to_the_label(self) -> None:
         override = ColumnOverride(max_categories=2, other="rest")
-        assert inferred(["a"] * 9 + ["b", "rest"], override).categories == ("a",)
+        values = ["a"] * 9 + ["b", "rest"]
+        assert inferred(values, override, RareRule()).categories == ("a",)
 
     @pytest.mark.parametrize(
         ("values", "dtype", "folded"),
@@ -230,6 +239,57 @@ class TestCategories:
         data = ColumnData(np.array([1, 2]), np.zeros(2, bool))
         with pytest.raises(DataError, match=r"column '\\udc00': .* is not allowed"):
             infer_schema(Frame({"\udc00": data}))
+
+
+class TestRareCategories:
+    """A category that fewer rows have than `min_count` may be a person's name."""
+
+    VALUES = ("web",) * 9 + ("app",) * 6 + ("Ada Lovelace",) * 4 + ("Alan Turing",)
+
+    def test_they_are_kept_nowhere_however_few_categories_there_are(self) -> None:
+        column = inferred(self.VALUES, rule=RareRule())
+        assert (column.categories, column.other, column.min_count) == (("web", "app"), "(other)", 5)
+
+    def test_the_count_can_be_chosen_for_a_column_and_for_all(self) -> None:
+        four, every = ColumnOverride(min_count=4), ColumnOverride(min_count=1)
+        assert inferred(self.VALUES, four, RareRule()).categories == ("web", "app", "Ada Lovelace")
+        assert inferred(self.VALUES, every, RareRule()).other is None
+        assert inferred(self.VALUES, rule=RareRule(min_count=7)).categories == ("web",)
+        assert inferred(self.VALUES, every, RareRule(min_count=7)).other is None
+
+    def test_the_label_may_stay_the_answer(self) -> None:
+        keep = ColumnOverride(rare=Rare.KEEP_FOLDED)
+        assert inferred(self.VALUES, keep, RareRule()).min_count is None
+        column = inferred(self.VALUES, rule=RareRule(Rare.KEEP_FOLDED))
+        assert (column.categories, column.min_count) == (("web", "app"), None)
+        draw = ColumnOverride(rare=Rare.DRAW)
+        assert inferred(self.VALUES, draw, RareRule(Rare.KEEP_FOLDED)).min_count == 5
+
+    def test_a_column_of_nothing_else_is_left_out(self) -> None:
+        values = [f"n{i // 2}" for i in range(20)]
+        schema = infer_schema(frame(a=values, k=[0, 1] * 10))
+        assert [(d.name, d.reason) for d in schema.dropped] == [
+            ("a", "rare values: none of its 10 is in 5 rows or more (min_count)")
+        ]
+
+    def test_unless_some_are_null(self) -> None:
+        column = inferred([f"n{i // 2}" for i in range(20)] + [None] * 9, rule=RareRule())
+        assert (column.categories, column.other, column.nullable) == ((), "(other)", True)
+
+    def test_the_label_is_none_of_those_that_answers_have(self) -> None:
+        values = ["a"] * 9 + ["b"] * 8 + ["(other)"] * 7
+        most = ColumnOverride(max_categories=2)
+        assert inferred(values, most, RareRule()).other == "((other))"
+        with pytest.raises(SchemaError, match=r"'\(other\)', is itself a category"):
+            inferred(values, ColumnOverride(max_categories=2, other="(other)"), RareRule())
+
+    def test_a_schema_without_them_has_no_entry_for_them(self) -> None:
+        """So that those from before there was one keep their fingerprints."""
+        schema = infer_schema(frame(a=["x", "y"] * 9, b=self.VALUES[:18]))
+        plain, folded = schema.to_dict()["columns"]
+        assert "min_count" not in plain
+        assert folded["min_count"] == 5
+        assert Schema.from_dict(json.loads(json.dumps(schema.to_dict()))) == schema
 
 
 class TestLeftOut:
@@ -328,7 +388,7 @@ class TestDescribe:
             channel=["web", "app", "web", "shop", "a", "b", "", "two\nlines", "app", "web"] * 2,
             code=["a"] * 10 + ["b"] * 5 + ["c"] * 5,
         )
-        schema = infer_schema(table, {"code": ColumnOverride(max_categories=2)})
+        schema = infer_schema(table, {"code": ColumnOverride(max_categories=2)}, rule=EVERY)
         assert schema.describe().splitlines() == [
             "column   kind         null  values",
             "───────  ───────────  ────  ────────────────────────────────────────",
@@ -361,7 +421,8 @@ class TestDescribe:
         ],
     )
     def test_odd_text_is_told_apart(self, odd: str, label: str) -> None:
-        described = infer_schema(frame(**{odd: [odd, "b", odd], "k": [0, 1, 2]})).describe()
+        table = frame(**{odd: [odd, "b", odd], "k": [0, 1, 2]})
+        described = infer_schema(table, rule=EVERY).describe()
         assert described.splitlines()[2].split("  ")[0] == label
         assert f"2: {label}, b" in described.splitlines()[2]
 
@@ -380,7 +441,8 @@ class TestDescribe:
 
 class TestSchema:
     def test_it_comes_back_from_json(self) -> None:
-        schema = infer_schema(frame(a=[0.5, 1.0], b=["x", "y"], c=[None, None], d=[2**63 - 1, 1]))
+        table = frame(a=[0.5, 1.0], b=["x", "y"], c=[None, None], d=[2**63 - 1, 1])
+        schema = infer_schema(table, rule=EVERY)
         back = Schema.from_dict(json.loads(json.dumps(schema.to_dict())))
         assert back == schema
         assert back.fingerprint == schema.fingerprint

@@ -12,10 +12,13 @@ from cascade_tables import (
     ColumnOverride,
     Frame,
     Kind,
+    Rare,
+    RareRule,
     SchemaError,
     UnknownColumn,
     infer_schema,
     load_overrides,
+    load_rare_rule,
     load_relation_overrides,
 )
 
@@ -99,8 +102,8 @@ class TestFile:
             (b"columns: {caf\xe9: {drop: true}}", "a.yaml", "0xe9"),
             (b"[columns.caf\xe9]", "a.toml", "0xe9"),
             ("", "a.yaml", "expected the keys 'columns'"),
-            ("a: {drop: true}", "a.yaml", "or one of them, not 'a'"),
-            ("columns: {}\nrows: {}", "a.yaml", "or one of them, not 'rows'"),
+            ("a: {drop: true}", "a.yaml", "or some of them, not 'a'"),
+            ("columns: {}\nrows: {}", "a.yaml", "or some of them, not 'rows'"),
             ("columns: [a, b]", "a.yaml", "'columns' maps a column's name to"),
             ("columns: {}", "a.json", "overrides are .yaml, .yml or .toml files"),
         ],
@@ -138,8 +141,12 @@ class TestFile:
             ("{null_values: '?'}", ["null_values is '?'", "a list of texts and whole numbers"]),
             ("{null_values: [1.5]}", ["null_values is [1.5]", "such as ['?', -999]"]),
             ("{dates: dmy}", ["dates is 'dmy'", "allowed: day_first or month_first"]),
-            ("{max_categories: 1}", ["max_categories is 1", "a whole number, at least 2"]),
-            ("{max_categories: 9.5}", ["max_categories is 9.5", "a whole number, at least 2"]),
+            ("{max_categories: 1}", ["max_categories is 1", "a whole number from 2 to 32,766"]),
+            ("{max_categories: 9.5}", ["max_categories is 9.5", "a whole number from 2"]),
+            ("{max_categories: 40000}", ["max_categories is 40000", "from 2 to 32,766"]),
+            ("{rare: yes}", ["rare is 'yes'", "allowed: one of draw, keep_folded"]),
+            ("{min_count: 0}", ["min_count is 0", "allowed: a whole number, at least 1"]),
+            ("{min_count: true}", ["min_count is True", "allowed: a whole number, at least 1"]),
             ("{other: 0}", ["other is 0", "allowed: a label that is not empty"]),
             ("{other: ''}", ["other is ''", "allowed: a label that is not empty"]),
             ("drop", ["expected keys such as kind or drop", "'drop'"]),
@@ -207,6 +214,55 @@ class TestRelations:
         assert part in str(caught.value)
 
 
+class TestRareRule:
+    """What a file says of the rare categories of all columns."""
+
+    def rule(self, tmp_path: Path, content: str, name: str = "a.yaml") -> RareRule:
+        (tmp_path / name).write_text(content)
+        return load_rare_rule(tmp_path / name)
+
+    @pytest.mark.parametrize(
+        ("content", "name", "rule"),
+        [
+            ("columns: {}", "a.yaml", RareRule()),
+            ("defaults: {min_count: 20}", "a.yaml", RareRule(Rare.DRAW, 20)),
+            ("defaults: {rare: keep_folded}", "a.yaml", RareRule(Rare.KEEP_FOLDED, 5)),
+            (
+                "[defaults]\nrare = 'keep_folded'\nmin_count = 1",
+                "a.toml",
+                RareRule(Rare.KEEP_FOLDED, 1),
+            ),
+        ],
+    )
+    def test_it_is_read(self, tmp_path: Path, content: str, name: str, rule: RareRule) -> None:
+        assert self.rule(tmp_path, content, name) == rule
+        assert load_overrides(tmp_path / name) == {}
+
+    def test_a_column_may_say_otherwise(self, tmp_path: Path) -> None:
+        content = "defaults: {min_count: 20}\ncolumns: {city: {rare: keep_folded, min_count: 2}}"
+        assert self.rule(tmp_path, content) == RareRule(min_count=20)
+        overrides = load_overrides(tmp_path / "a.yaml")
+        assert overrides == {"city": ColumnOverride(rare=Rare.KEEP_FOLDED, min_count=2)}
+
+    @pytest.mark.parametrize(
+        ("content", "part"),
+        [
+            (
+                "defaults: {rare: fold}",
+                "defaults: rare is 'fold'; allowed: one of draw, keep_folded",
+            ),
+            ("defaults: {min_count: 2.5}", "defaults: min_count is 2.5; allowed: a whole number"),
+            ("defaults: {kind: integer}", "defaults: unknown key 'kind'; allowed: rare, min_count"),
+            ("defaults: 5", "'defaults' maps 'rare' and 'min_count' to what holds for all columns"),
+        ],
+    )
+    def test_what_is_not_allowed_is_named(self, tmp_path: Path, content: str, part: str) -> None:
+        with pytest.raises(SchemaError) as caught:
+            self.rule(tmp_path, content)
+        assert str(tmp_path / "a.yaml") in str(caught.value)
+        assert part in str(caught.value)
+
+
 class TestAgainstTheData:
     @pytest.mark.parametrize(
         ("values", "override", "parts"),
@@ -245,7 +301,7 @@ class TestAgainstTheData:
             ),
             (
                 ["a", "b"],
-                ColumnOverride(other="a"),
+                ColumnOverride(other="a", min_count=1),
                 ["label for rare categories, 'a', is itself a category"],
             ),
             (
@@ -255,6 +311,8 @@ class TestAgainstTheData:
             ),
             ([1, 2], ColumnOverride(max_categories=2), ["max_categories", "kind integer"]),
             ([True, False], ColumnOverride(other="x"), ["other", "kind boolean"]),
+            ([1, 2], ColumnOverride(rare=Rare.DRAW), ["rare", "no effect", "kind integer"]),
+            ([1, 2], ColumnOverride(min_count=1), ["min_count", "no effect", "kind integer"]),
             ([1, 9], ColumnOverride(point_masses=(2.5,)), ["point mass 2.5", "whole number"]),
             ([1, 9], ColumnOverride(point_masses=(1, 10)), ["point mass 10", "from 1 to 9"]),
         ],
@@ -295,8 +353,9 @@ class TestAgainstTheData:
             "code": ColumnOverride(kind=Kind.CATEGORICAL),
             "row": ColumnOverride(kind=Kind.INTEGER),
         }
-        assert infer_schema(table).names == ("a",)
-        assert infer_schema(table, kinds).names == ("code", "row", "a")
+        every = RareRule(min_count=1)
+        assert infer_schema(table, rule=every).names == ("a",)
+        assert infer_schema(table, kinds, rule=every).names == ("code", "row", "a")
 
     def test_a_column_may_be_nullable_before_it_has_a_null(self) -> None:
         schema = infer_schema(frame(a=[1, 2]), {"a": ColumnOverride(nullable=True)})

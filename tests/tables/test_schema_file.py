@@ -14,12 +14,15 @@ from cascade_tables import (
     Formula,
     Frame,
     Kind,
+    Rare,
+    RareRule,
     RelationOverride,
     Schema,
     Wish,
     find_relations,
     infer_schema,
     load_overrides,
+    load_rare_rule,
     load_relation_overrides,
     schema_file,
 )
@@ -86,6 +89,16 @@ def test_what_a_person_said_is_kept(tmp_path: Path) -> None:
         "before": replace(columns["before"], kind=Kind.CONTINUOUS)
     }
     assert load_relation_overrides(path) == relations[:1]
+
+
+@pytest.mark.parametrize("rule", [RareRule(), RareRule(Rare.KEEP_FOLDED, 20)])
+def test_what_becomes_of_rare_categories_is_kept(tmp_path: Path, rule: RareRule) -> None:
+    columns = {"label": ColumnOverride(rare=Rare.DRAW, min_count=3)}
+    schema = infer_schema(table(), columns, rule=rule)
+    path = tmp_path / "schema.yaml"
+    path.write_text(schema_file(schema, "payments.csv", columns, rule=rule))
+    assert load_rare_rule(path) == rule
+    assert load_overrides(path)["label"] == replace(columns["label"], kind=Kind.CATEGORICAL)
 
 
 @pytest.mark.parametrize("name", NAMES)

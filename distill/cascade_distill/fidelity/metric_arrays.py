@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from cascade_tables import Column, Frame, Kind, Schema
-from cascade_tables.infer import as_text
+from cascade_tables.categories import as_text
 from numpy.typing import NDArray
 
 Matrix = NDArray[np.float64]

@@ -384,22 +384,28 @@ class Codec:
         self, tokens: Tokens, rng: np.random.Generator | Inside, names: Sequence[str]
     ) -> dict[str, ColumnData]:
         places = [self._places[name] for name in names]
-        binned = [place.column for place in places if place.codec.listed is None]
-        inside = _inside(rng, len(tokens))
+        drawn = [place for place in places if place.codec.listed is None]
+        uniform = _inside(rng, len(tokens))([place.column for place in drawn])
+        is_binned = [isinstance(place.codec, BinnedCodec) for place in drawn]
         found: Iterator[tuple[NDArray[Any], NDArray[np.bool_]]] = iter(())
-        together = len(binned) > 1
+        together = sum(is_binned) > 1
         if together:
-            found = zip(*self._bins.decode(tokens, binned, inside(binned)), strict=True)
+            binned = [place.column for place, is_so in zip(drawn, is_binned, strict=True) if is_so]
+            inside = uniform if all(is_binned) else uniform[is_binned]
+            found = zip(*self._bins.decode(tokens, binned, inside), strict=True)
+        numbers = iter(uniform)
         out = {}
         for name, place in zip(names, places, strict=True):
             column = place.codec.column
             if place.codec.listed is not None:
                 out[name] = place.codec.decode(tokens[:, place.slots], None)
-            elif together:
+                continue
+            own = next(numbers)
+            if together and isinstance(place.codec, BinnedCodec):
                 values, null = next(found)
                 out[name] = ColumnData(typed(column.kind, values), null, column.dtype)
             else:
-                out[name] = place.codec.decode(tokens[:, place.slots], inside(binned)[0])
+                out[name] = place.codec.decode(tokens[:, place.slots], own)
         return out
 
     def _followed(
@@ -495,14 +501,16 @@ class Codec:
             needed, more = self._followed(names, given, tokens)
             every = [*names, *more]
         places = [self._places[name] for name in every]
-        binned = [place.column for place in places if place.codec.listed is None]
-        uniform = iter(_inside(rng, 1)(binned)[:, 0].tolist() if binned else ())
+        drawn = [place.column for place in places if place.codec.listed is None]
+        uniform = iter(_inside(rng, 1)(drawn)[:, 0].tolist() if drawn else ())
         out = {}
         for name, (_, slots, codec, _, _, _) in zip(every, places, strict=True):
             begin = slots.start
             listed = codec.listed
             if listed is not None:
                 out[name] = listed[row[begin]]
+            elif isinstance(codec, ListedCodec):
+                out[name] = codec.decode_value(row[begin], next(uniform))
             else:
                 assert isinstance(codec, BinnedCodec)
                 out[name] = codec.decode_value(row[begin], row[begin + 1], next(uniform))

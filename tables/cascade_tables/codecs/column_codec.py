@@ -26,7 +26,8 @@ class ColumnCodec(Protocol):
     sizes: tuple[int, ...]
     roles: tuple[Role, ...]
     positions: tuple[NDArray[np.float32] | None, ...]
-    # By token, where one says all there is to say of a value: Python's own, None for NULL.
+    # By token, where one says all there is to say of a value: Python's own, None for NULL. Where it
+    # does not, `decode` needs a uniform number a row.
     listed: Sequence[Any] | None
 
     def encode(self, data: ColumnData) -> Tokens:
@@ -53,7 +54,8 @@ class ColumnCodec(Protocol):
 
         Args:
             tokens: int32 [n, slots].
-            uniform: [n], which place inside a bin; None: the column is listed, and has no bins.
+            uniform: [n], which place inside a bin, or which of the categories that share a token;
+                None: the column has no bins, and such categories stay the label of their token.
         """
 
     def to_dict(self) -> dict[str, Any]:

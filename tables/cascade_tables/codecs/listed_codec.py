@@ -1,5 +1,5 @@
 """Columns of few values: categories, booleans, and numbers with few distinct values; a token a
-value."""
+value, and one for all rare categories together."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade_tables.categories import as_text
 from cascade_tables.codecs.column_codec import (
     NULL_TOKEN,
     Tokens,
@@ -18,20 +19,34 @@ from cascade_tables.codecs.column_codec import (
     typed,
     within_bounds,
 )
+from cascade_tables.codecs.folded import FoldedCategories
 from cascade_tables.codecs.layout import Role
 from cascade_tables.codecs.outside import Outside, OutsideKind, allowed_values
 from cascade_tables.errors import SchemaError, ValueNotAllowed
 from cascade_tables.frame import ColumnData
-from cascade_tables.infer import as_text
 from cascade_tables.schema import Column, Kind
 
 
 class ListedCodec:
-    """A token a value; NULL has the first, the label that unseen categories fold into the last."""
+    """A token a value; NULL has the first, the label that other categories fold into the last.
+
+    Attributes:
+        labels: of categories and booleans, all values that the column may have, by their places:
+            those with a token, the label that others fold into, the folded ones that answers may
+            have. Empty: the column's numbers stand for themselves.
+        places: of each label, its place.
+        folded: what an answer has in place of the label; None: the label itself.
+    """
 
     roles: tuple[Role, ...] = ("value",)
 
-    def __init__(self, column: Column, values: Sequence[Any], ranks: Sequence[float]) -> None:
+    def __init__(
+        self,
+        column: Column,
+        values: Sequence[Any],
+        ranks: Sequence[float],
+        folded: FoldedCategories | None = None,
+    ) -> None:
         self.column = column
         self.values = list(values)
         self._null_tokens = int(column.nullable)
@@ -42,6 +57,12 @@ class ListedCodec:
         self._other = None
         if column.other is not None:
             self._other = len(self.values) + self._null_tokens
+        self.folded = folded
+        self.labels: tuple[Any, ...] = ()
+        if not column.kind.is_number:
+            others = () if column.other is None else (column.other,)
+            self.labels = (*self.values, *others, *(folded.categories if folded else ()))
+        self.places: dict[Any, int] = {label: place for place, label in enumerate(self.labels)}
         self.sizes: tuple[int, ...] = (
             self._null_tokens + len(self.values) + (self._other is not None),
         )
@@ -52,10 +73,8 @@ class ListedCodec:
             self.positions = (np.array([*null, *self.ranks], np.float32),)
         self._table = self._decoded()
         whole = self._table.astype(np.int64) if column.kind is Kind.DATETIME else self._table
-        self.listed: Sequence[Any] | None = [
-            *[None] * self._null_tokens,
-            *whole[self._null_tokens :].tolist(),
-        ]
+        self._listed = [*[None] * self._null_tokens, *whole[self._null_tokens :].tolist()]
+        self.listed: Sequence[Any] | None = None if folded else self._listed
 
     @classmethod
     def fit(cls, column: Column, data: ColumnData) -> ListedCodec:
@@ -63,7 +82,7 @@ class ListedCodec:
         if column.kind is Kind.BOOLEAN:
             return cls(column, [False, True], [])
         if column.kind is Kind.CATEGORICAL:
-            return cls(column, column.categories, [])
+            return cls(column, column.categories, [], FoldedCategories.fit(column, data))
         values, counts = np.unique(numbers(column, data), return_counts=True)
         upto = np.cumsum(counts)
         return cls(column, values.tolist(), ((upto - counts / 2) / upto[-1]).tolist())
@@ -124,7 +143,7 @@ class ListedCodec:
             outside.append(Outside(column, OutsideKind.WRONG))
             return (0,)
         token = self._token.get(value, self._other)
-        if token is None or (token == self._other and value != column.other):
+        if value not in self.places:
             outside.append(Outside(column, OutsideKind.CATEGORY, column.other))
         return (token or 0,)
 
@@ -151,11 +170,35 @@ class ListedCodec:
     def decode(self, tokens: Tokens, uniform: NDArray[np.float64] | None = None) -> ColumnData:
         token = tokens[:, 0]
         null = token == NULL_TOKEN if self._null_tokens else np.zeros(len(token), bool)
-        return ColumnData(self._table[token], null, self.column.dtype)
+        values = self._table[token]
+        if self.folded is not None and uniform is not None:
+            rows = np.flatnonzero(token == self._other)
+            drawn = self.folded.draw(uniform[rows]).tolist()
+            values[rows] = [self.folded.categories[place] for place in drawn]
+        return ColumnData(values, null, self.column.dtype)
+
+    def decode_value(self, token: int, uniform: float) -> Any:
+        """What `decode` makes of one value, as Python's own; None for NULL."""
+        if self.folded is None or token != self._other:
+            return self._listed[token]
+        return self.folded.categories[self.folded.draw_one(uniform)]
+
+    def draw_places(self, places: NDArray[np.float64], uniform: NDArray[np.float64]) -> None:
+        """Write, over the label's place, those of the categories that answers have instead.
+
+        Args:
+            places: [n], of the column's labels.
+            uniform: [n], the numbers that `decode` draws by.
+        """
+        assert self.folded is not None
+        label = len(self.values)
+        rows = np.flatnonzero(places == label)
+        places[rows] = label + 1 + self.folded.draw(uniform[rows])
 
     def to_dict(self) -> dict[str, Any]:
         if not self.column.kind.is_number:
-            return {"codec": "listed"}
+            folded = {} if self.folded is None else {"folded": self.folded.to_dict()}
+            return {"codec": "listed"} | folded
         return {"codec": "listed", "values": self.values, "ranks": self.ranks}
 
     @classmethod
@@ -163,7 +206,9 @@ class ListedCodec:
         if column.kind is Kind.BOOLEAN:
             return cls(column, [False, True], [])
         if column.kind is Kind.CATEGORICAL:
-            return cls(column, column.categories, [])
+            entry = content.get("folded")
+            folded = None if entry is None else FoldedCategories.from_dict(column, entry)
+            return cls(column, column.categories, [], folded)
         values, ranks = content["values"], content["ranks"]
         if not 0 < len(values) == len(ranks):
             raise SchemaError(

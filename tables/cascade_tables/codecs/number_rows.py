@@ -1,16 +1,15 @@
 """Rows as numbers, one a column, and all of a batch's to tokens in one look-up.
 
 A column's tokens are a step function of its number: a category's is its place among the column's
-labels, a boolean's 0 or 1, a date-time's its microseconds since 1970-01-01 UTC. The steps of all
-columns lie in one table, by column and then by number, so that one binary search finds every value
-of a batch, where Python would ask each column's codec for each.
+labels (`ListedCodec.labels`), a boolean's 0 or 1, a date-time's its microseconds since 1970-01-01
+UTC. The steps of all columns lie in one table, by column and then by number, so that one binary
+search finds every value of a batch, where Python would ask each column's codec for each.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from cascade_proto.cells import NULL_STATE
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from cascade_tables.codecs.binned_codec import BinnedCodec
 from cascade_tables.codecs.binned_columns import BinnedColumns
 from cascade_tables.codecs.column_codec import ColumnCodec, Tokens
+from cascade_tables.codecs.listed_codec import ListedCodec
 from cascade_tables.frame import ColumnData
 from cascade_tables.schema import Column, Kind
 
@@ -32,15 +32,6 @@ EXACT = 2**53
 UNKNOWN = -1
 # From so many rows on, a search for each column is faster than one for all.
 MANY_ROWS = 64
-
-
-def labels_of(column: Column) -> tuple[Any, ...]:
-    """The values that stand as their places; empty: the column's numbers stand for themselves."""
-    if column.kind is Kind.BOOLEAN:
-        return (False, True)
-    if column.kind is Kind.CATEGORICAL:
-        return column.categories + (() if column.other is None else (column.other,))
-    return ()
 
 
 def is_exact(column: Column) -> bool:
@@ -70,7 +61,8 @@ def _steps(codec: ColumnCodec) -> tuple[Numbers, Tokens]:
         allowed = (points >= column.minimum) & (points <= column.maximum)
         tokens = np.where(allowed[:, None], codec.encode(ColumnData(plain, nothing)), UNKNOWN)
     else:
-        known = range(len(labels_of(column))) if labels_of(column) else codec.listed
+        assert isinstance(codec, ListedCodec)
+        known = range(codec.sizes[0] - column.nullable) if codec.labels else codec.listed
         assert known is not None
         listed = np.array([value for value in known if value is not None], np.float64)
         # After each value the tokens are unknown until the next.
@@ -78,6 +70,8 @@ def _steps(codec: ColumnCodec) -> tuple[Numbers, Tokens]:
         tokens = np.full((len(points), 2), UNKNOWN, np.int32)
         tokens[::2, 0] = np.arange(len(listed)) + column.nullable
         tokens[::2, 1] = 0
+        # The token of the last label, into which others fold, is also that of those after it.
+        points[-1:] = np.nextafter(len(codec.labels) - 1, math.inf) if codec.labels else points[-1:]
     return np.concatenate([[-math.inf], points]), np.concatenate([unknown, tokens])
 
 
@@ -89,7 +83,7 @@ class NumberRows:
         bins: of those that are binned.
 
     Attributes:
-        labels: of each column, the values that stand as their places; see `labels_of`.
+        labels: of each column, the values that stand as their places; see `ListedCodec`.
         exact: bool [C], see `is_exact`.
         nullable: bool [C].
         places: of each column, the place of each of its labels.
@@ -99,13 +93,19 @@ class NumberRows:
     def __init__(self, codecs: Sequence[ColumnCodec], bins: BinnedColumns) -> None:
         self._codecs, self._bins = tuple(codecs), bins
         columns = [codec.column for codec in codecs]
-        self.labels = tuple(map(labels_of, columns))
+        listed = [codec if isinstance(codec, ListedCodec) else None for codec in codecs]
+        self.labels = tuple(() if codec is None else codec.labels for codec in listed)
         self.exact = np.array([is_exact(column) for column in columns])
         self.nullable = np.array([column.nullable for column in columns])
         self.binned = np.array([isinstance(codec, BinnedCodec) for codec in codecs])
         whole = np.array([column.kind is not Kind.CONTINUOUS for column in columns])
         self._whole = None if whole.all() else whole
-        self.places = [{label: at for at, label in enumerate(each)} for each in self.labels]
+        self.places = [{} if codec is None else codec.places for codec in listed]
+        self._folding = {
+            at: codec for at, codec in enumerate(listed) if codec is not None and codec.folded
+        }
+        self._drawn = self.binned.copy()
+        self._drawn[list(self._folding)] = True
         widths = [len(codec.sizes) for codec in codecs]
         self._first = np.cumsum([0, *widths])[:-1]
         self._column_of_slot = np.repeat(np.arange(len(widths)), widths)
@@ -138,7 +138,7 @@ class NumberRows:
         cells, nulls, begin, end = [np.zeros(1)], [np.zeros(1, np.bool_)], [], 1
         for at, codec in enumerate(self._codecs):
             begin.append(end)
-            if codec.listed is not None:
+            if not self.binned[at]:
                 data = codec.decode(np.arange(codec.sizes[0], dtype=np.int32)[:, None], None)
                 cells.append(self.to_numbers(at, data))
                 nulls.append(data.null)
@@ -157,8 +157,8 @@ class NumberRows:
         """
         places = self.places[column]
         if places:
-            folds = self._codecs[column].column.other is not None
-            unseen = len(places) - 1 if folds else math.nan
+            of = self._codecs[column].column
+            unseen = math.nan if of.other is None else len(of.categories)
             out = np.array([places.get(cell, unseen) for cell in data.values.tolist()], np.float64)
         else:
             whole = data.values.dtype.kind == "M"
@@ -214,8 +214,9 @@ class NumberRows:
             numbers: [n, C], written to; not a number where NULL.
             states: [n, C], written to: `NULL_STATE` or `OBSERVED_STATE`; None: nobody asks.
             where: bool [n, C], what is to be written.
-            uniform: gives [b, n] uniform numbers for b binned columns, by their places in the
-                schema: where inside of its bin each number is. Asked once, if there are any.
+            uniform: gives [b, n] uniform numbers for b columns, by their places in the schema:
+                where inside of its bin each number is, or which of the categories that share a
+                token. Asked once, if there are any such columns.
         """
         at = tokens.take(self._first, axis=1)
         at += self._begin
@@ -223,13 +224,31 @@ class NumberRows:
         np.copyto(numbers, self._cells.take(at, mode="clip"), where=where)
         if states is not None:
             np.copyto(states, self._states.take(at, mode="clip"), where=where)
-        in_bins = where & self.binned
-        if not np.count_nonzero(in_bins):
+        drawn = where & self._drawn
+        if not np.count_nonzero(drawn):
             return
-        columns = np.flatnonzero(in_bins.any(axis=0))
-        found, nulls = self._bins.decode(tokens, columns.tolist(), uniform(columns))
+        columns = np.flatnonzero(drawn.any(axis=0))
+        inside = uniform(columns)
+        if self._folding:
+            self._draw_folded(numbers, where, columns, inside)
+            binned = self.binned[columns]
+            columns, inside = columns[binned], inside[binned]
+            if not len(columns):
+                return
+        found, nulls = self._bins.decode(tokens, columns.tolist(), inside)
         for column, values, null in zip(columns.tolist(), found, nulls, strict=True):
             here = where[:, column]
             np.copyto(numbers[:, column], np.where(null, np.nan, values), where=here)
             if states is not None:
                 np.copyto(states[:, column], null * np.uint8(NULL_STATE), where=here)
+
+    def _draw_folded(
+        self, numbers: Numbers, where: Mask, columns: NDArray[np.intp], uniform: Numbers
+    ) -> None:
+        """Write over the labels of rare categories, among those that are to be written."""
+        for at, inside in zip(columns.tolist(), uniform, strict=True):
+            if at in self._folding:
+                here = np.flatnonzero(where[:, at])
+                places = numbers[here, at]
+                self._folding[at].draw_places(places, inside[here])
+                numbers[here, at] = places

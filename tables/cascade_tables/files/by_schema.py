@@ -9,12 +9,12 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade_tables.categories import as_text
 from cascade_tables.errors import DataError, listing, shown
 from cascade_tables.files.choosing import ODD_SHARE
 from cascade_tables.files.findings import NAMED, Misfits
 from cascade_tables.files.table import Stream, Table
 from cascade_tables.frame import ColumnData, Frame
-from cascade_tables.infer import as_text
 from cascade_tables.schema import Column, Kind, Schema
 
 # What a column of this kind must be made from, in NumPy's kinds, and its element type.

@@ -25,8 +25,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade_tables.categories import MAX_CATEGORIES
 from cascade_tables.frame import ColumnData, Frame
-from cascade_tables.infer import MAX_CATEGORIES, MAX_DECIMALS, MAX_EXACT, needs_more_digits
+from cascade_tables.infer import MAX_DECIMALS, MAX_EXACT, needs_more_digits
 from cascade_tables.overrides import ColumnOverride
 
 # Of which rows are taken, of any table of as many rows the same.

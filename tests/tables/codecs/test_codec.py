@@ -15,6 +15,7 @@ from cascade_tables import (
     ColumnOverride,
     Frame,
     Kind,
+    RareRule,
     SchemaError,
     UnknownColumn,
     ValueNotAllowed,
@@ -34,7 +35,7 @@ def frame(**columns: Any) -> Frame:
 
 
 def fitted(table: Frame, overrides: Overrides | None = None) -> Codec:
-    return Codec.fit(infer_schema(table, overrides), table)
+    return Codec.fit(infer_schema(table, overrides, rule=RareRule(min_count=1)), table)
 
 
 def there_and_back(table: Frame, overrides: Overrides | None = None, seed: int = 0) -> Frame:

@@ -19,6 +19,7 @@ from cascade_tables import (
     Frame,
     OutsideKind,
     OutsideValue,
+    RareRule,
     UnknownColumn,
     ValueNotAllowed,
     ValuesNotAllowed,
@@ -30,7 +31,7 @@ from tests.releases import payments
 
 def fitted(overrides: dict[str, ColumnOverride] | None = None, **columns: Any) -> Codec:
     table = Frame.from_arrow(pa.table(columns)) if columns else payments()
-    return Codec.fit(infer_schema(table, overrides), table)
+    return Codec.fit(infer_schema(table, overrides, rule=RareRule(min_count=1)), table)
 
 
 EARLY = timezone(timedelta(hours=14))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from cascade_tables import DataError, Frame, Kind, infer_schema
+from cascade_tables import DataError, Frame, Kind, RareRule, infer_schema
 from cascade_tables.files.reading import read_by_schema, read_files
 from cascade_tables.files.table import Table
 from cascade_tables.overrides import ColumnOverride
@@ -20,7 +20,8 @@ def again(tmp_path: Path, first: str, second: str, **overrides: ColumnOverride) 
     learnt.write_text(first)
     other.write_text(second)
     read = read_files([learnt], overrides)
-    schema = infer_schema(read.frame, read.overrides, read.findings.left_out)
+    rule = RareRule(min_count=1)
+    schema = infer_schema(read.frame, read.overrides, read.findings.left_out, rule)
     return read_by_schema([other], schema, read.findings.forms)
 
 
@@ -115,7 +116,8 @@ class TestParquet:
                 }
             )
         )
-        schema = infer_schema(learnt, {"code": ColumnOverride(kind=Kind.CATEGORICAL)})
+        code = ColumnOverride(kind=Kind.CATEGORICAL, min_count=1)
+        schema = infer_schema(learnt, {"code": code})
         path = tmp_path / "other.parquet"
         near = {"i": [2.0, None], "x": [1, 2], "code": [404, 200], "at": pa.nulls(2)}
         pq.write_table(pa.table(near), path)
@@ -137,7 +139,8 @@ class TestParquet:
         learnt = Frame.from_arrow(
             pa.table({"code": [404, 500], "x": [1.5, 2.0], "ok": [True, False]})
         )
-        schema = infer_schema(learnt, {"code": ColumnOverride(kind=Kind.CATEGORICAL)})
+        code = ColumnOverride(kind=Kind.CATEGORICAL, min_count=1)
+        schema = infer_schema(learnt, {"code": code})
         path = tmp_path / "other.csv"
         path.write_text("code,x,ok\n404,1,true\n404,2,true\n")
         assert read_by_schema([path], schema, {}).frame.to_rows() == [
