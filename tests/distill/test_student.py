@@ -61,7 +61,7 @@ class TestLoss:
         ):
             student.zero_grad()
             # Twice, to see that what comes from above is taken into account.
-            (2 * loss).backward()
+            (2 * loss).backward()  # type: ignore[no-untyped-call]
             found.append(loss.detach())
             gradients.append({name: p.grad for name, p in student.named_parameters()})
         # Sums of some hundred doubles of about 1, in another order.
@@ -74,7 +74,7 @@ class TestLoss:
         expected = student.loss(tokens, suffix, said)
         with torch.autocast("cpu", torch.bfloat16):
             found = student.loss(tokens, suffix, said)
-            found.backward()
+            found.backward()  # type: ignore[no-untyped-call]
         # Eight bits of mantissa.
         torch.testing.assert_close(found, expected, rtol=2**-7, atol=0.0)
         assert all(p.grad is not None and p.grad.isfinite().all() for p in student.parameters())

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade_tables.codecs.binned_codec import BinnedCodec
 from cascade_tables.codecs.column_codec import ColumnCodec, Tokens
 from cascade_tables.codecs.layout import Mark
 from cascade_tables.codecs.sums import Cells, Mask, Sum
@@ -49,6 +50,13 @@ class Arithmetic:
             few = [place in listed for place in each.places]
             by_preference = sorted((few[at], -at, at) for at in range(len(few)))
             self._order[number] = [at for _, _, at in by_preference]
+        # By column that is binned, its coarse slot and the first token of it that is a bin.
+        self._bins: dict[int, tuple[int, int]] = {}
+        begin = 0
+        for place, codec in enumerate(codecs):
+            if isinstance(codec, BinnedCodec):
+                self._bins[place] = begin, codec.bins_from
+            begin += len(codec.sizes)
         self._partners = self._connected(len(codecs))
         #: The columns, by their places, apart by what may follow from what.
         self.groups = sorted({tuple(sorted(group)) for group in self._partners})
@@ -175,7 +183,7 @@ class Arithmetic:
                 constant = [sum_ for sum_ in always.values() if mark.column in sum_.places]
                 work.plan_marked(number, each, mark, constant)
         for number, each in always.items():
-            work.plan_always(number, each, self._order[number])
+            work.plan_always(number, each, self._order[number], self._bins)
         work.run(self._sums, self._order)
 
 
@@ -207,16 +215,38 @@ class _Solving:
         if wanted.any():
             self._plan(number, each, each.places.index(mark.column), wanted & ~self._any_null(each))
 
-    def plan_always(self, number: int, each: Sum, order: Sequence[int]) -> None:
-        """Of the columns that were drawn, the first in order that no other sum gives."""
+    def plan_always(
+        self,
+        number: int,
+        each: Sum,
+        order: Sequence[int],
+        bins: Mapping[int, tuple[int, int]],
+    ) -> None:
+        """Of the columns that were drawn, the first in order that no other sum gives.
+
+        A column that was drawn as a number of its own, a zero or another that many rows have, is
+        none if there is another: it says more than a bin does.
+
+        Args:
+            number: of the sum.
+            each: itself.
+            order: of its terms.
+            bins: by column, its coarse slot and the first token of it that is a bin.
+        """
         left = ~self._any_null(each)
         if number in self._pivot:
             left &= self._pivot[number] < 0
-        for at in order:
-            place = each.places[at]
-            rows = left & self._cells[place].drawn & (self._awaited[place] == 0)
-            self._plan(number, each, at, rows)
-            left &= ~rows
+        for only_bins in (True, False):
+            for at in order:
+                place = each.places[at]
+                rows = left & self._cells[place].drawn & (self._awaited[place] == 0)
+                if only_bins and place in bins:
+                    slot, first = bins[place]
+                    rows &= self._tokens[:, slot] >= first
+                elif only_bins:
+                    continue
+                self._plan(number, each, at, rows)
+                left &= ~rows
 
     def _any_null(self, each: Sum) -> Mask:
         nulls: Mask = np.logical_or.reduce([self._cells[place].null for place in each.places])

@@ -306,7 +306,7 @@ class TestNeverLearnt:
 
     def folding(self) -> Codec:
         values = ["a"] * 9 + ["b"] * 8 + ["c"] * 2 + ["d"]
-        return fitted({"shop": ColumnOverride(max_categories=3)}, shop=values)
+        return fitted({"shop": ColumnOverride(max_categories=3, min_count=5)}, shop=values)
 
     @pytest.mark.parametrize(
         ("name", "value", "kind", "nearest"),
