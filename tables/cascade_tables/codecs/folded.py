@@ -3,7 +3,7 @@
 A network learns a token for each frequent category and one for all others together. What it draws
 for a row may be that last one, but a caller wants a category, not the name of a class: one of those
 that share the token is drawn, by frequency. Of the row's other columns the draw knows no more than
-that the token was drawn for them; docs/adr/0016 has what that loses.
+that the token was drawn for them; docs/adr/0017 has what that loses.
 """
 
 from __future__ import annotations
