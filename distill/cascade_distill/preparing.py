@@ -129,7 +129,7 @@ class Encoded:
     Attributes:
         size: of their table.
         left_out: rows of a file to validate by which could not be used.
-        said: what was told when they were made.
+        said: what is to be told of them, in paragraphs.
     """
 
     size: Size
@@ -191,7 +191,8 @@ def encode(run: Run, asked: Asked, key: str, reading: Reading) -> Encoded:
     # Last, when all the rest is there.
     seconds = round(time.monotonic() - reading.began, 1)
     about = {"key": key, "size": asdict(size), "left_out": left_out, "seconds": seconds}
-    run.update(read={**about, "said": reading.said})
+    # Not what was told: it quotes cells of the table, and a run's files go into releases.
+    run.update(read=about)
     return done
 
 
@@ -205,9 +206,10 @@ def encoded_before(run: Run, key: str) -> Encoded | None:
     if size.held_out and not run.path("held_out.safetensors").exists():
         return None
     stored = run.stored("tokens.safetensors", "")
-    if (len(stored), stored.identity) != (size.learnt, run.codec().schema.fingerprint):
+    schema = run.codec().schema
+    if (len(stored), stored.identity) != (size.learnt, schema.fingerprint):
         return None
-    return Encoded(size, int(about["left_out"]), tuple(about["said"]))
+    return Encoded(size, int(about["left_out"]), (schema.describe(),))
 
 
 def spool(tables: Sequence[Path], folder: Path, stream: BinaryIO | None = None) -> tuple[Path, ...]:
