@@ -116,8 +116,12 @@ class TestReloading:
             with grpc.insecure_channel(target, options) as channel:
                 stub = SynthesisStub(channel)  # type: ignore[no-untyped-call]
                 while not over.is_set():
-                    stub.Synthesize(ask(row(items=3), fidelity=pb.FIDELITY_FAST), timeout=SOON)
-                    made += 1
+                    call = stub.Synthesize.future(
+                        ask(row(items=3), fidelity=pb.FIDELITY_FAST), timeout=SOON
+                    )
+                    # On a machine that is slow, some more than it can answer: told, and not lost.
+                    if call.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                        made += call.result().rows.count
             return made
 
         def standing(served: Served) -> int:
