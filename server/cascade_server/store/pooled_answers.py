@@ -73,13 +73,13 @@ class PooledAnswers:
         """Whether pooled rows can answer a request: of one with a seed never; only the teacher
         itself scores what is given; nothing is to be drawn of what is known; and what follows from
         a given number to the last decimal cannot be made before it is known."""
-        codec, observed = request.runtime.release.codec, request.encoded.observed
+        arithmetic, observed = request.runtime.release.codec.arithmetic, request.encoded.observed
         return (
             not request.seeded
             and not request.log_likelihood
             and request.total <= self.pool.config.most_rows
             and (len(request.given) < request.runtime.columns or not observed.all())
-            and not codec.arithmetic.is_split(observed[:, request.runtime.first_slot])
+            and not (arithmetic and arithmetic.is_split(observed[:, request.runtime.first_slot]))
         )
 
     def answer(self, request: CheckedRequest) -> Answer | None:

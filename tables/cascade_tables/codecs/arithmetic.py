@@ -196,9 +196,9 @@ class _Solving:
         # By sum: which of its terms is computed, −1: none, or it has been.
         self._pivot: dict[int, NDArray[np.int8]] = {}
         # By column: how many sums are still to give it.
-        self._awaited = {place: np.zeros(rows, np.int8) for place in cells}
-        # By column: whether a sum that is planned has it.
-        self._used = {place: np.zeros(rows, np.int8) for place in cells}
+        self._awaited = {place: np.zeros(rows, np.int32) for place in cells}
+        # By column: how many planned sums have it.
+        self._used = {place: np.zeros(rows, np.int32) for place in cells}
 
     def plan_marked(self, number: int, each: Sum, mark: Mark, constant: Sequence[Sum]) -> None:
         """A mark names the column that is computed, unless one of the sums that always hold and
