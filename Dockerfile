@@ -27,11 +27,17 @@ RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb
          project['dependencies'] + extras[extra] + extras['cache'])) \
        for image, extra in (('cpu', 'server'), ('gpu', 'gpu'))]"
 
-# The project itself is Python only: one wheel for both.
+# The project itself: Python, and the compiled student, which has nothing of Python in it and asks
+# for no newer C library than both images have. One wheel for both.
 FROM cpu-python AS wheel
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends gcc libc6-dev \
+ && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
+ENV CASCADE_NATIVE=require
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml constraints.txt hatch_build.py README.md LICENSE ./
 COPY proto proto
 COPY cli cli
 COPY tables tables

@@ -196,8 +196,8 @@ class ServerConfig:
     )
     runtime: str = setting(
         "auto",
-        "What runs the networks: auto, cpu, cuda, tensorrt-ep or tensorrt here (docs/gpu.md), or "
-        "triton://HOST:PORT[,HOST:PORT...] (docs/remote.md).",
+        "What runs the networks: auto, cpu, onnxruntime, cuda, tensorrt-ep or tensorrt here "
+        "(docs/gpu.md), or triton://HOST:PORT[,HOST:PORT...] (docs/remote.md).",
         check=_check_runtime,
     )
     teacher_threads: int = setting(1, "Threads of a teacher pass.", low=1, high=1024)

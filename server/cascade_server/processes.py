@@ -170,6 +170,7 @@ def worker(
         post.tell(
             loaded=f"  {loaded.table} version {loaded.version}: {loaded.columns} columns, "
             f"verified and warm in {loaded.seconds:.2f} s"
+            + (f", student by {loaded.student_by}" if loaded.student_by else "")
         )
 
     async def life() -> None:

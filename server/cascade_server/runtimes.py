@@ -16,12 +16,14 @@ from cascade_server.errors import ConfigError, GpuError
 CUDA_PROVIDER, TENSORRT_PROVIDER = "CUDAExecutionProvider", "TensorrtExecutionProvider"
 # By name: what it is.
 RUNTIMES = {
-    "auto": "plans that fit this GPU, else ONNX Runtime on the GPU, else on the CPU",
-    "cpu": "ONNX Runtime on the CPU",
+    "auto": "plans that fit this GPU, else ONNX Runtime on the GPU, else the CPU",
+    "cpu": "on the CPU: the student in compiled code where it was built, the rest by ONNX Runtime",
+    "onnxruntime": "ONNX Runtime on the CPU, for the student too",
     "cuda": "ONNX Runtime's CUDA provider",
     "tensorrt-ep": "ONNX Runtime's TensorRT provider, which builds its engines when it starts",
     "tensorrt": "TensorRT plans of the release, which `cascade compile` made for this GPU",
 }
+ON_CPU = ("cpu", "onnxruntime")
 GET_ONNXRUNTIME = (
     "run: pip uninstall onnxruntime && pip install 'cascade-synthesis[gpu]' "
     "(onnxruntime and onnxruntime-gpu are the same module; only one may be installed)"
@@ -71,7 +73,7 @@ def check(asked: str) -> str:
 
 def missing(runtime: str, available: Available) -> str:
     """What a runtime lacks here, and how to get it; "": nothing."""
-    if runtime == "cpu":
+    if runtime in ON_CPU:
         return ""
     if available.no_gpu:
         return available.no_gpu

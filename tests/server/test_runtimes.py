@@ -27,12 +27,13 @@ NOTHING = Available((CPU,), "there is no GPU", "tensorrt is not installed", "")
 class TestChoice:
     """What is named is had or is an error; `auto` takes the best that is there."""
 
-    @pytest.mark.parametrize("asked", ["cpu", "cuda", "tensorrt-ep", "tensorrt"])
+    @pytest.mark.parametrize("asked", ["cpu", "onnxruntime", "cuda", "tensorrt-ep", "tensorrt"])
     def test_what_is_named_and_there_is_had(self, asked: str) -> None:
         assert choose_runtime(asked, EVERYTHING) == Choice(asked)
 
     def test_the_cpu_is_always_there(self) -> None:
         assert choose_runtime("cpu", NOTHING) == Choice("cpu")
+        assert choose_runtime("onnxruntime", NOTHING) == Choice("onnxruntime")
 
     @pytest.mark.parametrize(
         ("asked", "available", "says"),
@@ -71,7 +72,9 @@ class TestChoice:
         assert (found.runtime, len(found.passed_over)) == (runtime, passed_over)
 
     def test_another_name(self) -> None:
-        with pytest.raises(ConfigError, match="runtime is 'gpu'; allowed: auto, cpu, cuda, tens"):
+        with pytest.raises(
+            ConfigError, match="runtime is 'gpu'; allowed: auto, cpu, onnxruntime, cu"
+        ):
             ServerConfig(runtime="gpu")
 
 
@@ -135,4 +138,4 @@ class TestCommands:
     def test_serve(self) -> None:
         done = CliRunner().invoke(serve, ["--runtime", "gpu"])
         assert done.exit_code == 1
-        assert "Error: --runtime is 'gpu'; allowed: auto, cpu, cuda" in done.output
+        assert "Error: --runtime is 'gpu'; allowed: auto, cpu, onnxruntime, cuda" in done.output

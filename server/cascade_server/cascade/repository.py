@@ -20,12 +20,17 @@ from cascade_server.terms import Tier
 
 @dataclass(frozen=True)
 class Loaded:
-    """What loading one release took, for the log."""
+    """What loading one release took, for the log.
+
+    Attributes:
+        student_by: what draws its rows in real time; "": another server does.
+    """
 
     table: str
     version: int
     columns: int
     seconds: float
+    student_by: str = ""
 
 
 class Repository:
@@ -94,7 +99,8 @@ class Repository:
                 except Exception as exc:
                     raise ReleaseRefused.of(table, version, exc) from exc
                 tables.setdefault(table, {})[version] = opened
-                report(Loaded(table, version, opened.columns, time.monotonic() - began))
+                seconds = time.monotonic() - began
+                report(Loaded(table, version, opened.columns, seconds, opened.student_by))
         return cls(tables, live_versions)
 
     @property

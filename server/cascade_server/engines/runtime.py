@@ -1,4 +1,5 @@
-"""ONNX Runtime sessions over a verified release, warm before they answer."""
+"""A verified release's networks on the CPU, warm before they answer: ONNX Runtime's sessions, and
+the student in compiled code where that was built."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from cascade_tables import Release, ReleaseError
 from cascade_tables.sampling import log_likelihood
 from numpy.typing import NDArray
 
+from cascade_server.engines.native.walk import open_walk
 from cascade_server.engines.philox import Uniform
 from cascade_server.engines.student_noise import StudentNoise
 from cascade_server.terms import Tier
@@ -86,6 +88,13 @@ class Runtime:
         whole_passes: whether the teacher takes rows through all their passes in one call of
             `complete`; otherwise it is asked pass by pass, with `denoise`.
         makes_noise: whether the teacher takes noise that is yet to be made, with `generate`.
+        student_by: what draws the student's rows, in words; "": it has no student.
+
+    Args:
+        release: whose networks they are.
+        teacher_threads: of ONNX Runtime, for the teacher.
+        tiers: those that it is to have.
+        compiled: whether to draw the student by compiled code where that can be had.
     """
 
     teacher_part = TEACHER_PART
@@ -93,7 +102,11 @@ class Runtime:
     makes_noise = False
 
     def __init__(
-        self, release: Release, teacher_threads: int = 1, tiers: Collection[Tier] = tuple(Tier)
+        self,
+        release: Release,
+        teacher_threads: int = 1,
+        tiers: Collection[Tier] = tuple(Tier),
+        compiled: bool = True,
     ) -> None:
         self.release = release
         self.layout = release.codec.layout
@@ -125,6 +138,12 @@ class Runtime:
         }
         for tier, session in self._sessions.items():
             _check_noise(session, widths[tier], f"{manifest.table}'s {tier}")
+        self._walk, self.student_by = None, ""
+        if Tier.STUDENT in self._sessions:
+            if compiled:
+                name = f"{manifest.table} v{manifest.version}'s student"
+                self._walk = open_walk(release.student, self.layout, self._run_student, name)
+            self.student_by = "ONNX Runtime" if self._walk is None else "compiled code"
 
     def warm(self, pause: Callable[[], None] = lambda: None) -> None:
         """Run every batch size, so that no request pays for a first time; fills `profile`.
@@ -160,11 +179,16 @@ class Runtime:
 
     def draw_student(self, tokens: Tokens, observed: Mask, noise: Noise) -> Tokens:
         """Complete tokens int32 [n, T] with the student; noise uniform [n, student_noise]."""
-        run = self._sessions[Tier.STUDENT].run
+        draw = self._walk or self._run_student
         if len(tokens) <= MAX_BATCH:
-            drawn: Tokens = run(None, {"tokens": tokens, "observed": observed, "noise": noise})[0]
-            return drawn
-        return _in_parts(self.draw_student, tokens, observed, noise)
+            return draw(tokens, observed, noise)
+        return _in_parts(draw, tokens, observed, noise)
+
+    def _run_student(self, tokens: Tokens, observed: Mask, noise: Noise) -> Tokens:
+        """The student by ONNX Runtime, up to `MAX_BATCH` rows."""
+        feed = {"tokens": tokens, "observed": observed, "noise": noise}
+        drawn: Tokens = self._sessions[Tier.STUDENT].run(None, feed)[0]
+        return drawn
 
     def denoise(self, tokens: Tokens, observed: Mask, noise: Noise) -> Tokens:
         """One pass of the teacher: a draw of every slot; noise uniform [n, sum of the sizes]."""

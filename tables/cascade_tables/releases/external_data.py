@@ -2,18 +2,16 @@
 
 ONNX lets a tensor name a file ("external data") that is read when a session is made. Such a file
 is not among those whose hashes a release has, and its path may lead anywhere, so that no model of a
-release may name one. This reads the protobuf wire format
-(https://protobuf.dev/programming-guides/encoding) as far as it takes to find every tensor of
-https://github.com/onnx/onnx/blob/main/onnx/onnx.proto, without the `onnx` package, which is not
-there where models are served.
+release may name one. This reads a model as far as it takes to find every tensor of
+https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
-VARINT, FIXED64, LENGTH, START_GROUP, END_GROUP, FIXED32 = range(6)
+from cascade_tables.releases.wire_format import Field, Malformed, fields
 
 # By message, its fields that lead to tensors, with the message of each.
 CHILDREN: Mapping[str, Mapping[int, str]] = {
@@ -32,10 +30,6 @@ EXTERNAL = 1
 DEPTH = 100
 
 
-class Malformed(ValueError):
-    """Bytes that are no message of protobuf."""
-
-
 class External(NamedTuple):
     """A tensor whose values are elsewhere.
 
@@ -46,21 +40,6 @@ class External(NamedTuple):
 
     tensor: str
     location: str
-
-
-class Field(NamedTuple):
-    """One field of a message.
-
-    Attributes:
-        number: which.
-        value: of an integer; 0 for all others.
-        begin, end: where the content of a field that has a length lies; equal for all others.
-    """
-
-    number: int
-    value: int
-    begin: int
-    end: int
 
 
 def external_data(model: bytes) -> External | None:
@@ -104,54 +83,3 @@ def _external(model: bytes, begin: int, end: int) -> External | None:
 
 def _text(data: bytes, field: Field) -> str:
     return data[field.begin : field.end].decode("utf-8", "backslashreplace")
-
-
-def fields(data: bytes, begin: int, end: int) -> Iterator[Field]:
-    """The fields of a message that lies in [begin, end) of some bytes; contents are not copied.
-
-    Raises:
-        Malformed: it ends inside a field, or has one that protobuf does not know.
-    """
-    at, groups = begin, 0
-    while at < end:
-        tag, at = _varint(data, at, end)
-        number, wire_type = tag >> 3, tag & 7
-        value, start = 0, at
-        if number == 0:
-            raise Malformed("it has a field of number 0")
-        if wire_type == VARINT:
-            value, at = _varint(data, at, end)
-            start = at
-        elif wire_type == LENGTH:
-            length, start = _varint(data, at, end)
-            at = start + length
-        elif wire_type in (FIXED64, FIXED32):
-            at += 8 if wire_type == FIXED64 else 4
-            start = at
-        elif wire_type == START_GROUP:
-            groups += 1
-        elif wire_type == END_GROUP and groups:
-            groups -= 1
-        else:
-            raise Malformed(f"it has a field of wire type {wire_type}")
-        if at > end:
-            raise Malformed("it ends inside a field")
-        # ONNX has no groups: what is inside of one is not read as the message's own.
-        if not groups:
-            yield Field(number, value, start, at)
-    if groups:
-        raise Malformed("it ends inside a group")
-
-
-def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
-    """A number of 64 bits at most, and where it ends."""
-    value = 0
-    for shift in range(0, 70, 7):
-        if at >= end:
-            raise Malformed("it ends inside a number")
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value & (2**64 - 1), at
-    raise Malformed("it has a number of more than 64 bits")

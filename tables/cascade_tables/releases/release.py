@@ -21,8 +21,9 @@ from typing import Any
 
 from cascade_tables.codecs.codec import Codec
 from cascade_tables.errors import ReleaseError, SchemaError, listing, shown
-from cascade_tables.releases.external_data import Malformed, external_data
+from cascade_tables.releases.external_data import external_data
 from cascade_tables.releases.reading import read_file
+from cascade_tables.releases.wire_format import Malformed
 
 FORMAT = 1
 MANIFEST = "release.json"

@@ -10,7 +10,8 @@ from pathlib import Path
 import onnx
 import pytest
 from cascade_tables import ReleaseError, load_release
-from cascade_tables.releases.external_data import External, Malformed, external_data
+from cascade_tables.releases.external_data import External, external_data
+from cascade_tables.releases.wire_format import Malformed
 from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st

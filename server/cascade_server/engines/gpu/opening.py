@@ -17,6 +17,7 @@ from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import GpuError
 from cascade_server.runtimes import (
     CUDA_PROVIDER,
+    ON_CPU,
     TENSORRT_PROVIDER,
     Available,
     check,
@@ -74,8 +75,8 @@ def open_runtime(
         GpuError: it cannot be had here; says what is missing and how to get it.
         ReleaseError: a graph cannot be run.
     """
-    if check(asked) == "cpu":
-        return Runtime(release, teacher_threads, tiers)
+    if check(asked) in ON_CPU:
+        return Runtime(release, teacher_threads, tiers, compiled=asked == "cpu")
     machine = look()
     choice = choose_runtime(asked, available(machine, release, repository, tiers))
     name = f"{release.manifest.table} v{release.manifest.version}"

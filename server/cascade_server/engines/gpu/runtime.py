@@ -63,6 +63,7 @@ class GpuRuntime(Runtime):
         on_cpu = [tier for tier in tiers if tier is Tier.TEACHER]
         super().__init__(release, teacher_threads, on_cpu)
         self.tiers = tuple(tiers)
+        self.student_by = "the GPU" if Tier.STUDENT in tiers else ""
         # Of a teacher in another process too, which has the same runtime.
         self.teacher_part = buckets[-1]
         self.last_run = time.monotonic()

@@ -61,7 +61,7 @@ class TestAddresses:
         [
             (
                 "gpu",
-                "runtime is 'gpu'; allowed: auto, cpu, cuda, tensorrt-ep, tensorrt and triton://HOST",
+                "runtime is 'gpu'; allowed: auto, cpu, onnxruntime, cuda, tensorrt-ep, tensorrt and triton://HOST",
             ),
             ("triton://", "runtime names ''; allowed: triton://HOST:PORT"),
             ("triton://gpu-1", "runtime names 'gpu-1'"),

@@ -1,0 +1,226 @@
+"""The student's walk in compiled code: the same draws as its ONNX graph, several times as fast.
+
+A row's walk through the student is a chain of small products, each of which waits for the token
+before it. ONNX Runtime takes a microsecond or two for every node of the graph whatever it computes,
+so that a row of 36 slots costs some 200 nodes; the walk costs the arithmetic. It draws what the
+graph draws from the same noise, but where two tokens' logits are equal to the last bits.
+docs/adr/0018 has the figures, and why this is compiled code and not another runtime.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from cascade_tables import TokenLayout
+from numpy.typing import NDArray
+
+from cascade_server.engines.native.library import Library, load_library
+from cascade_server.engines.native.walk_weights import (
+    NotThisStudent,
+    WalkWeights,
+    read_walk_weights,
+)
+
+Tokens = NDArray[np.int32]
+Mask = NDArray[np.bool_]
+Noise = NDArray[np.float32]
+Floats = NDArray[np.float32]
+Draw = Callable[[Tokens, Mask, Noise], Tokens]
+
+log = logging.getLogger("cascade.server")
+
+# As in student_walk.c.
+PAD, TOGETHER = 16, 4
+# Bytes at whose multiples arrays begin: a line of the cache.
+ALIGNED = 64
+# Slots to draw, over all rows of a call, up to which it keeps the interpreter's lock; some .2 ms.
+HOLDING_SLOTS = 64
+# Rows by which a walk is compared with the graph, and how many may differ: of equal logits either
+# token is right.
+COMPARED, MAY_DIFFER = 48, 1
+
+
+class _Model(ctypes.Structure):
+    """`Model` of student_walk.c."""
+
+    _fields_ = [
+        *((name, ctypes.c_int32) for name in ("slots", "width", "head", "widest")),
+        ("noise_width", ctypes.c_int64),
+        *(
+            (name, ctypes.c_void_p)
+            for name in (
+                *("sizes", "padded", "noise_begin", "offsets", "embedding"),
+                *("weight_in", "bias_in", "weight_out", "bias_out"),
+                *("barred_begin", "barred_slot", "barred_token", "barred_value"),
+            )
+        ),
+    ]
+
+
+class StudentWalk:
+    """Draws rows as a student's graph does; may be called from several threads at once.
+
+    Args:
+        library: the compiled functions.
+        weights: of the student.
+    """
+
+    def __init__(self, library: Library, weights: WalkWeights) -> None:
+        sizes = [len(bias) for bias in weights.bias_out]
+        self._sizes = sizes
+        self._slots = len(sizes)
+        width, head = weights.weight_in[0].shape
+        width, head = _round_up(width), _round_up(head)
+        padded = [_round_up(size) for size in sizes]
+        self._noise_width = sum(sizes) + len(sizes)
+        self._width, self._beside = width, TOGETHER * (head + max(padded))
+        self._kept: list[NDArray[np.generic]] = []
+        barred = [
+            (slot, int(missing), int(token), values[missing, token])
+            for slot, values in sorted(weights.barred.items())
+            for missing, token in zip(*np.nonzero(values), strict=True)
+        ]
+        entries = np.bincount([slot for slot, *_ in barred], minlength=self._slots)
+        self._model = _Model(
+            *(self._slots, width, head, max(padded), self._noise_width),
+            self._ints(sizes),
+            self._ints(padded),
+            self._ints(np.cumsum([0, *(size + 1 for size in sizes)])[:-1]),
+            self._ints(np.cumsum([0, *sizes])[:-1]),
+            self._floats(weights.embedding, width),
+            self._every([self._floats(w, head, rows=width) for w in weights.weight_in]),
+            self._every([self._floats(b, head) for b in weights.bias_in]),
+            self._every(
+                [
+                    self._floats(w, size, rows=head)
+                    for w, size in zip(weights.weight_out, padded, strict=True)
+                ]
+            ),
+            self._every(
+                [self._floats(b, size) for b, size in zip(weights.bias_out, padded, strict=True)]
+            ),
+            self._ints(np.cumsum([0, *entries])),
+            self._ints([missing for _, missing, _, _ in barred]),
+            self._ints([token for _, _, token, _ in barred]),
+            self._floats(np.array([value for *_, value in barred], np.float32)),
+        )
+        self._address = ctypes.addressof(self._model)
+        self._holding, self._releasing = library.holding, library.releasing
+
+    def __call__(self, tokens: Tokens, observed: Mask, noise: Noise) -> Tokens:
+        """Completed tokens int32 [n, T].
+
+        Args:
+            tokens: int32 [n, T]; only what is observed is read.
+            observed: bool [n, T].
+            noise: float32 [n, sum of the sizes + T], uniform in [0, 1); only that of slots which
+                are not observed is read.
+
+        Raises:
+            ValueError: an array has another shape or type, or an observed token is none of its
+                slot's; names the row.
+        """
+        rows = len(tokens)
+        shape, wide = (rows, self._slots), (rows, self._noise_width)
+        if tokens.shape != shape or observed.shape != shape or noise.shape != wide:
+            raise ValueError(
+                f"the student takes tokens and observed {shape} and noise {wide}, "
+                f"not {tokens.shape}, {observed.shape} and {noise.shape}"
+            )
+        tokens = np.ascontiguousarray(tokens, np.int32)
+        observed = np.ascontiguousarray(observed, np.bool_)
+        noise = np.ascontiguousarray(noise, np.float32)
+        drawn = np.empty(shape, np.int32)
+        scratch = np.empty(rows * self._width + self._beside, np.float32)
+        missing = tokens.size - np.count_nonzero(observed)
+        walk = self._holding if missing <= HOLDING_SLOTS else self._releasing
+        failed = walk(
+            *(self._address, rows, tokens.ctypes.data, observed.ctypes.data, noise.ctypes.data),
+            *(drawn.ctypes.data, scratch.ctypes.data),
+        )
+        if failed:
+            row = failed - 1
+            bad = observed[row] & ((tokens[row] < 0) | (tokens[row] >= self._sizes))
+            slot = int(bad.argmax())
+            raise ValueError(
+                f"row {row} has token {tokens[row, slot]} in slot {slot}; "
+                f"allowed: 0 to {self._sizes[slot] - 1}"
+            )
+        return drawn
+
+    def _ints(self, values: Sequence[int] | NDArray[np.integer]) -> int:
+        """Keeps int32 numbers; their address."""
+        return self._keep(np.asarray(values, np.int32))
+
+    def _floats(self, values: Floats, columns: int | None = None, rows: int | None = None) -> int:
+        """Keeps an array, with zeros behind its rows and columns; its address."""
+        pad = [(0, 0)] * values.ndim
+        if columns is not None:
+            pad[-1] = (0, columns - values.shape[-1])
+        if rows is not None:
+            pad[0] = (0, rows - values.shape[0])
+        return self._keep(np.pad(values, pad))
+
+    def _every(self, addresses: Sequence[int]) -> int:
+        """Keeps the addresses of each slot's array; their own."""
+        return self._keep(np.asarray(addresses, np.uint64))
+
+    def _keep(self, values: NDArray[np.generic]) -> int:
+        """A copy that begins where a line of the cache does, for as long as the walk is there."""
+        space = np.empty(values.nbytes + ALIGNED, np.uint8)
+        begin = -space.ctypes.data % ALIGNED
+        kept = space[begin : begin + values.nbytes].view(values.dtype).reshape(values.shape)
+        kept[...] = values
+        self._kept.append(kept)
+        return int(kept.ctypes.data)
+
+
+def open_walk(student: bytes, layout: TokenLayout, graph: Draw, name: str) -> StudentWalk | None:
+    """A release's student in compiled code; None where it has to be run by ONNX Runtime.
+
+    Whether the two draw the same rows is tried before any is answered; where they do not, a
+    warning says so.
+
+    Args:
+        student: its ONNX graph.
+        layout: of the release's rows.
+        graph: draws rows by ONNX Runtime.
+        name: of the student, for the log.
+    """
+    library = load_library()
+    if isinstance(library, str):
+        log.info("%s is run by ONNX Runtime: %s", name, library)
+        return None
+    try:
+        walk = StudentWalk(library, read_walk_weights(student, layout.sizes))
+    except NotThisStudent as exc:
+        log.warning("%s is run by ONNX Runtime, not compiled: %s", name, exc)
+        return None
+    differ = _differing(walk, graph, layout)
+    if differ > MAY_DIFFER:
+        log.warning(
+            "%s is run by ONNX Runtime: compiled it drew other rows, %d of %d",
+            name,
+            differ,
+            COMPARED,
+        )
+        return None
+    return walk
+
+
+def _differing(walk: Draw, graph: Draw, layout: TokenLayout) -> int:
+    """Rows that two ways of drawing complete otherwise, of `COMPARED` with more and more known."""
+    rng = np.random.default_rng(0)
+    sizes, column = np.array(layout.sizes), np.array(layout.column)
+    tokens = (rng.random((COMPARED, len(sizes))) * sizes).astype(np.int32)
+    known = rng.random((COMPARED, column.max() + 1)) < np.linspace(0, 1, COMPARED)[:, None]
+    observed = known[:, column]
+    noise = rng.random((COMPARED, int(sizes.sum()) + len(sizes)), np.float32)
+    return int((walk(tokens, observed, noise) != graph(tokens, observed, noise)).any(axis=1).sum())
+
+
+def _round_up(count: int) -> int:
+    return -(-count // PAD) * PAD

@@ -1,0 +1,136 @@
+"""A student's weights for the compiled walk, taken from its ONNX graph.
+
+The graph is what a release has and what its hash vouches for. The exporter
+(distill/cascade_distill/export/student_graph.py) names each weight by what it is and numbers them
+in the order in which it made them, which is that of the slots. A graph that has other weights, or
+of other shapes, is no student's that the walk knows, and is left to ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from cascade_tables.releases.weights import float_weights
+from cascade_tables.releases.wire_format import Malformed
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+# Name, number, and whether it is stored in half precision and cast when a session is made.
+NAMED = re.compile(r"(embedding|weight_in|bias_in|weight_out|bias_out|barred)_(\d+)(?:_half)?")
+
+
+class NotThisStudent(ValueError):
+    """A graph that the walk cannot run; says why."""
+
+
+@dataclass(frozen=True)
+class WalkWeights:
+    """What the walk reads: T slots of some sizes, width D of the state and H of a slot's head.
+
+    Attributes:
+        embedding: [sum of the sizes, D].
+        weight_in, bias_in: of each slot, [D, H] and [H]; the start state's share is in the bias.
+        weight_out, bias_out: of each slot, [H, size] and [size].
+        barred: by slot, [T, size]: what each missing slot adds to its logits; only slots that
+            have marks.
+    """
+
+    embedding: Floats
+    weight_in: list[Floats]
+    bias_in: list[Floats]
+    weight_out: list[Floats]
+    bias_out: list[Floats]
+    barred: dict[int, Floats]
+
+
+def read_walk_weights(model: bytes, sizes: tuple[int, ...]) -> WalkWeights:
+    """The weights of a student's graph.
+
+    Args:
+        model: a release's student.
+        sizes: of its layout's slots.
+
+    Raises:
+        NotThisStudent: it lacks some, or they are not of the shapes that the sizes ask for.
+    """
+    try:
+        stored = float_weights(model)
+    except Malformed as exc:
+        raise NotThisStudent(f"it cannot be read: {exc}") from exc
+    named = [(match, values) for name, values in stored.items() if (match := NAMED.fullmatch(name))]
+    named.sort(key=lambda pair: int(pair[0][2]))
+    by_kind: dict[str, list[Floats]] = {}
+    barred_of_group: dict[int, Floats] = {}
+    for match, values in named:
+        weights = by_kind.setdefault(match[1], [])
+        if match[1] == "barred":
+            barred_of_group[len(by_kind["bias_out"]) - 1] = values.astype(np.float32)
+        weights.append(values.astype(np.float32))
+    try:
+        return _checked(by_kind, barred_of_group, sizes)
+    except (KeyError, IndexError, ValueError) as exc:
+        raise NotThisStudent(f"its weights are not those of a student: {exc}") from exc
+
+
+def _checked(
+    by_kind: dict[str, list[Floats]], barred_of_group: dict[int, Floats], sizes: tuple[int, ...]
+) -> WalkWeights:
+    """Weights by what they are, in the order of the slots.
+
+    Raises:
+        KeyError, IndexError, ValueError: they are not what the sizes ask for.
+    """
+    slots = len(sizes)
+    ends = np.cumsum(sizes)
+    weight_in, weight_out = by_kind["weight_in"], by_kind["weight_out"]
+    bias_in = [bias.reshape(-1) for bias in by_kind["bias_in"]]
+    width, head = weight_in[0].shape
+    # The first embedding is of all slots, with a row of zeros behind them; later ones repeat it.
+    embedding = by_kind["embedding"][0]
+    # A slot has one token more in the graph, "already known", which the walk has no use for.
+    groups = by_kind["bias_out"]
+    bias_of_all = np.concatenate([bias.reshape(-1) for bias in groups])
+    padded_ends = np.cumsum([size + 1 for size in sizes])
+    bias_out = [bias[:-1] for bias in np.split(bias_of_all, padded_ends[:-1])]
+    found = {
+        "embedding": [embedding.shape],
+        "weight_in": [w.shape for w in weight_in],
+        "bias_in": [b.shape for b in bias_in],
+        "weight_out": [w.shape for w in weight_out],
+        "bias_out": [b.shape for b in bias_out],
+    }
+    wanted = {
+        "embedding": [(int(ends[-1]) + 1, width)],
+        "weight_in": [(width, head)] * slots,
+        "bias_in": [(head,)] * slots,
+        "weight_out": [(head, size + 1) for size in sizes],
+        "bias_out": [(size,) for size in sizes],
+    }
+    for kind, shapes in wanted.items():
+        if found[kind] != shapes:
+            raise ValueError(f"{kind} has other shapes than its slots ask for")
+    barred: dict[int, Floats] = {}
+    group_begin = np.cumsum([0, *(bias.size for bias in groups)])
+    for group, of_group in barred_of_group.items():
+        if of_group.shape != (slots, groups[group].size):
+            raise ValueError("barred has other shapes than its slots ask for")
+        for slot, end in enumerate(padded_ends.tolist()):
+            begin = end - sizes[slot] - 1 - int(group_begin[group])
+            if 0 <= begin < groups[group].size:
+                part = of_group[:, begin : begin + sizes[slot]]
+                if part.any():
+                    barred[slot] = part
+    every = (embedding, *weight_in, *bias_in, *weight_out, *bias_out, *barred.values())
+    if not all(np.isfinite(each).all() for each in every):
+        raise ValueError("some are not finite")
+    return WalkWeights(
+        embedding[:-1],
+        weight_in,
+        bias_in,
+        [weight[:, :-1] for weight in weight_out],
+        bias_out,
+        barred,
+    )

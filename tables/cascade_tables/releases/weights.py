@@ -1,0 +1,65 @@
+"""The weights of a release's ONNX model, by name, where the `onnx` package is not installed.
+
+For who runs a network by other means than ONNX Runtime: the student's compiled walk.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade_tables.releases.wire_format import Field, Malformed, fields
+
+# Of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto: field numbers, and the element types
+# that weights have.
+MODEL_GRAPH, GRAPH_INITIALIZER = 7, 5
+TENSOR_DIMS, TENSOR_TYPE, TENSOR_NAME, TENSOR_RAW_DATA = 1, 2, 8, 9
+FLOATS: dict[int, np.dtype[np.floating]] = {1: np.dtype("<f4"), 10: np.dtype("<f2")}
+
+
+def float_weights(model: bytes) -> dict[str, NDArray[np.floating]]:
+    """The floating-point initialisers of a model's outermost graph, as they are stored.
+
+    Args:
+        model: an ONNX model that holds all its tensors, in `raw_data`; others are left out.
+
+    Returns:
+        By name; views of the model's bytes, not to be written to.
+
+    Raises:
+        Malformed: it is not ONNX, or a tensor's bytes are not as many as its shape says.
+    """
+    found: dict[str, NDArray[np.floating]] = {}
+    for graph in fields(model, 0, len(model)):
+        if graph.number != MODEL_GRAPH:
+            continue
+        for each in fields(model, graph.begin, graph.end):
+            if each.number == GRAPH_INITIALIZER:
+                name, values = _tensor(model, each)
+                if values is not None:
+                    found[name] = values
+    return found
+
+
+def _tensor(model: bytes, tensor: Field) -> tuple[str, NDArray[np.floating] | None]:
+    name, shape, dtype, raw = "", [], None, None
+    for field in fields(model, tensor.begin, tensor.end):
+        if field.number == TENSOR_NAME:
+            name = model[field.begin : field.end].decode("utf-8", "backslashreplace")
+        elif field.number == TENSOR_DIMS:
+            shape.append(field.value)
+        elif field.number == TENSOR_TYPE:
+            dtype = FLOATS.get(field.value)
+        elif field.number == TENSOR_RAW_DATA:
+            raw = field
+    if dtype is None or raw is None:
+        return name, None
+    if prod(shape) * dtype.itemsize != raw.end - raw.begin:
+        raise Malformed(
+            f"tensor {name!r} of shape {shape} has {raw.end - raw.begin} bytes, "
+            f"not {prod(shape) * dtype.itemsize}"
+        )
+    values = np.frombuffer(model, dtype, prod(shape), raw.begin)
+    return name, values.reshape(shape)

@@ -1,0 +1,234 @@
+"""The student in compiled code draws what its graph draws, and says what it cannot take."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cascade_server.engines.native import walk as module
+from cascade_server.engines.native.library import VERSION, load_library
+from cascade_server.engines.native.walk import Mask, Noise, StudentWalk, Tokens, open_walk
+from cascade_server.engines.native.walk_weights import NotThisStudent, read_walk_weights
+from cascade_server.engines.runtime import Runtime
+from cascade_tables import load_release
+
+from tests.ledgers import codec as claims_codec
+from tests.releases import every_kind, write_untaught
+
+BUNDLED = Path(__file__).parents[4] / "model_repository"
+LIBRARY = load_library()
+pytestmark = pytest.mark.skipif(isinstance(LIBRARY, str), reason=str(LIBRARY))
+
+# Of tokens whose logits are equal to the last bits, either is right.
+MAY_DIFFER = 0.002
+
+
+@dataclass(frozen=True)
+class Both:
+    """A release's student, by ONNX Runtime and compiled."""
+
+    graph: Runtime
+    walk: StudentWalk
+
+    def rows(self, count: int, seed: int = 0) -> tuple[Tokens, Mask, Noise]:
+        """Rows of which everything, nothing or any part is known."""
+        rng = np.random.default_rng(seed)
+        sizes, column = np.array(self.graph.layout.sizes), np.array(self.graph.layout.column)
+        tokens = (rng.random((count, len(sizes))) * sizes).astype(np.int32)
+        known = rng.random((count, column.max() + 1)) < rng.choice([0, 0.5, 0.9, 1], (count, 1))
+        noise = rng.random((count, self.graph.student_noise), np.float32)
+        return tokens, known[:, column], noise
+
+
+def both(folder: Path, table: str) -> Both:
+    assert not isinstance(LIBRARY, str)
+    release = load_release(folder, table, 1)
+    weights = read_walk_weights(release.student, release.codec.layout.sizes)
+    return Both(Runtime(release, compiled=False), StudentWalk(LIBRARY, weights))
+
+
+@pytest.fixture(scope="module", params=["credit", "adult", "every kind", "marks"])
+def students(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Both:
+    if request.param in ("credit", "adult"):
+        return both(BUNDLED, request.param)
+    folder = tmp_path_factory.mktemp("releases")
+    codec = every_kind() if request.param == "every kind" else claims_codec()
+    write_untaught(folder, codec, "untaught", 1, seed=3)
+    return both(folder, "untaught")
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 500])
+def test_the_same_rows_as_the_graph(students: Both, count: int) -> None:
+    given = students.rows(count)
+    drawn = students.walk(*given)
+    assert drawn.dtype == np.int32
+    differ = (drawn != students.graph.draw_student(*given)).any(axis=1)
+    assert differ.sum() <= MAY_DIFFER * count
+
+
+def test_a_row_is_the_same_whoever_shares_its_batch(students: Both) -> None:
+    tokens, observed, noise = students.rows(70, seed=1)
+    alone = [
+        students.walk(tokens[i : i + 1], observed[i : i + 1], noise[i : i + 1]) for i in range(70)
+    ]
+    assert (students.walk(tokens, observed, noise) == np.concatenate(alone)).all()
+
+
+def test_what_is_known_comes_back_and_nothing_else_is_read(students: Both) -> None:
+    tokens, observed, noise = students.rows(40, seed=2)
+    drawn = students.walk(tokens, observed, noise)
+    assert (drawn[observed] == tokens[observed]).all()
+    blank = np.where(observed, tokens, -(2**31)).astype(np.int32)
+    assert (students.walk(blank, observed, noise) == drawn).all()
+
+
+def test_a_uniform_number_of_zero_is_never_drawn(students: Both) -> None:
+    """Its Gumbel noise is minus infinity, in the graph as here."""
+    sizes = students.graph.layout.sizes
+    rng = np.random.default_rng(4)
+    only = [int(rng.integers(size)) for size in sizes]
+    begin = np.cumsum([0, *(size + 1 for size in sizes)])[:-1]
+    noise = np.zeros((1, students.graph.student_noise), np.float32)
+    noise[0, begin + only] = 0.5
+    nothing = np.zeros((1, len(sizes)), bool)
+    drawn = students.walk(np.zeros((1, len(sizes)), np.int32), nothing, noise)
+    assert drawn[0].tolist() == only
+
+
+def test_arrays_of_other_strides_and_types(students: Both) -> None:
+    tokens, observed, noise = students.rows(6, seed=5)
+    drawn = students.walk(tokens, observed, noise)
+    turned = students.walk(
+        np.asfortranarray(tokens), np.asfortranarray(observed), noise.repeat(2, axis=0)[::2]
+    )
+    assert (turned == drawn).all()
+
+
+@pytest.mark.parametrize("token", [-1, 2**31 - 1])
+def test_a_token_that_is_none_is_named(students: Both, token: int) -> None:
+    tokens, observed, noise = students.rows(9, seed=6)
+    observed[7], tokens[7, 2] = True, token
+    with pytest.raises(ValueError, match=f"row 7 has token {token} in slot 2; allowed: 0 to "):
+        students.walk(tokens, observed, noise)
+
+
+@pytest.mark.parametrize("argument", [0, 1, 2])
+def test_arrays_of_other_shapes_are_refused(students: Both, argument: int) -> None:
+    given = list(students.rows(4))
+    given[argument] = given[argument][:, :-1]
+    with pytest.raises(ValueError, match="the student takes tokens and observed"):
+        students.walk(*given)
+
+
+def test_threads_do_not_disturb_each_other(students: Both) -> None:
+    batches = [students.rows(30, seed) for seed in range(24)]
+    one_by_one = [students.walk(*batch) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda batch: students.walk(*batch), batches))
+    assert all((a == b).all() for a, b in zip(one_by_one, together, strict=True))
+
+
+@pytest.fixture(scope="module")
+def runtime() -> Runtime:
+    return Runtime(load_release(BUNDLED, "credit", 1), compiled=False)
+
+
+class TestOpening:
+    """What cannot be compiled, or draws otherwise, is left to ONNX Runtime, which says why."""
+
+    def test_the_default_is_compiled(self) -> None:
+        release = load_release(BUNDLED, "credit", 1)
+        assert Runtime(release).student_by == "compiled code"
+        assert Runtime(release, compiled=False).student_by == "ONNX Runtime"
+        assert Runtime(release, tiers=()).student_by == ""
+
+    def test_a_student_that_draws_otherwise(
+        self, runtime: Runtime, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def other(tokens: Tokens, observed: Mask, noise: Noise) -> Tokens:
+            return runtime.draw_student(tokens, observed, noise[:, ::-1].copy())
+
+        opened = open_walk(runtime.release.student, runtime.layout, other, "credit v1's student")
+        assert opened is None
+        assert "credit v1's student is run by ONNX Runtime: compiled it drew oth" in caplog.text
+
+    def test_another_graph(self, runtime: Runtime, caplog: pytest.LogCaptureFixture) -> None:
+        teacher = runtime.release.teacher
+        assert open_walk(teacher, runtime.layout, runtime.draw_student, "it") is None
+        assert "it is run by ONNX Runtime, not compiled: its weights are not" in caplog.text
+
+    def test_no_library(
+        self,
+        runtime: Runtime,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        caplog.set_level(logging.INFO, "cascade.server")
+        missing = load_library(Path("nowhere.so"))
+        monkeypatch.setattr(module, "load_library", lambda: missing)
+        student = runtime.release.student
+        assert open_walk(student, runtime.layout, runtime.draw_student, "it") is None
+        assert "it is run by ONNX Runtime: the compiled student is not there" in caplog.text
+        assert "C compiler" in caplog.text
+
+    def test_a_file_that_is_no_library(self, tmp_path: Path) -> None:
+        (tmp_path / "it.so").write_bytes(b"no library")
+        assert "it.so cannot be loaded" in str(load_library(tmp_path / "it.so"))
+
+    def test_a_library_of_another_version(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from cascade_server.engines.native import library
+
+        monkeypatch.setattr(library, "VERSION", VERSION + 1)
+        copy = tmp_path / "copy.so"
+        copy.write_bytes(library.PATH.read_bytes())
+        assert f"is of version {VERSION}, not {VERSION + 1}" in str(load_library(copy))
+
+
+class TestWeights:
+    """What a graph has to have."""
+
+    def test_other_slots_are_refused(self) -> None:
+        release = load_release(BUNDLED, "credit", 1)
+        sizes = release.codec.layout.sizes
+        for other in (sizes[:-1], (*sizes, 2), (sizes[0] + 1, *sizes[1:]), sizes[::-1]):
+            with pytest.raises(NotThisStudent, match="its weights are not those of a student"):
+                read_walk_weights(release.student, other)
+
+    def test_what_cannot_be_read_is_refused(self) -> None:
+        release = load_release(BUNDLED, "credit", 1)
+        for model in (b"\xff", release.student[:1000], b""):
+            with pytest.raises(NotThisStudent):
+                read_walk_weights(model, release.codec.layout.sizes)
+
+    def test_weights_that_are_no_numbers_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from cascade_server.engines.native import walk_weights
+
+        release = load_release(BUNDLED, "credit", 1)
+        true = walk_weights.float_weights(release.student)
+        name = next(name for name in true if name.startswith("weight_in"))
+        broken = {**true, name: np.full_like(true[name], np.nan)}
+        monkeypatch.setattr(walk_weights, "float_weights", lambda _: broken)
+        with pytest.raises(NotThisStudent, match="not finite"):
+            read_walk_weights(release.student, release.codec.layout.sizes)
+
+
+def test_a_runtime_answers_all_the_same_where_it_cannot_be_compiled(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = load_release(BUNDLED, "adult", 1)
+    compiled = Runtime(release)
+    monkeypatch.setattr(module, "load_library", lambda: "there is none")
+    by_graph = Runtime(replace(release))
+    assert by_graph.student_by == "ONNX Runtime"
+    rng = np.random.default_rng(0)
+    shape = (20, compiled.slots)
+    given = np.zeros(shape, np.int32), np.zeros(shape, bool)
+    noise = rng.random((20, compiled.student_noise), np.float32)
+    same = compiled.draw_student(*given, noise) == by_graph.draw_student(*given, noise)
+    assert same.all(axis=1).mean() >= 1 - 1 / 20
