@@ -1,10 +1,12 @@
-"""How fast a release's graphs run in ONNX Runtime on one thread, noise included.
+"""How fast a release's student draws on one thread, noise included, as the default server has it.
 
     python -m benchmarks.student --table adult
 
-The last line is one JSON object: p50_us_all (one row, every column to synthesise), p50_us_three
-(one row, three columns drawn at random to synthesise), rows_per_s_1024 (batches of 1,024) and
-teacher_rows_per_s_1024 (the same of the teacher, every pass it takes).
+The last line is one JSON object: student_by (what draws the rows: the compiled walk or ONNX
+Runtime), p50_us_all (one row, every column to synthesise), p50_us_three (one row, three columns
+drawn at random to synthesise), rows_per_s_1024 (batches of 1,024, every column) and
+teacher_rows_per_s_1024 (the same of the teacher, every pass it takes). onnxruntime_... are those of
+the student's graph in ONNX Runtime, by turns with the others.
 
 p50_us_1_draw and p50_us_32_draws are whole requests, answered in this process on the way that the
 server answers them (read, checked and encoded, noise, network, decoded, written) by turns: a row
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +34,7 @@ from cascade_server.config import ServerConfig
 from cascade_server.counts.sla import Sla
 from cascade_server.deadline import Work
 from cascade_server.engines.noise import stream
+from cascade_server.engines.runtime import Runtime
 from cascade_server.terms import Tier
 from cascade_server.wire.rows import write_column
 from cascade_server.wire.synthesis_request import read_request
@@ -45,6 +49,21 @@ HEAVY = 10
 DRAWS_MESSAGES = 200
 
 
+class ServedStudent:
+    """The student of a server's runtime, as `StudentSampler` is of a graph."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.layout = runtime.layout
+        self._runtime = runtime
+
+    def complete(
+        self, tokens: np.ndarray, observed: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Draw the unobserved slots of tokens [n, T]."""
+        noise = rng.random((len(tokens), self._runtime.student_noise), dtype=np.float32)
+        return self._runtime.draw_student(tokens, observed, noise)
+
+
 def masks(layout: TokenLayout, missing: int, count: int, seed: int) -> list[np.ndarray]:
     """`count` masks of one row each, with `missing` random columns not observed."""
     rng = np.random.default_rng(seed)
@@ -53,15 +72,21 @@ def masks(layout: TokenLayout, missing: int, count: int, seed: int) -> list[np.n
     return [~np.isin(column, rng.permutation(columns)[:missing])[None] for _ in range(count)]
 
 
-def one_row_us(sampler: StudentSampler, missing: int, calls: int) -> np.ndarray:
-    """Microseconds of each of so many calls, after warm-up."""
+def one_row_us(
+    students: Sequence[ServedStudent | StudentSampler], missing: int, calls: int
+) -> np.ndarray:
+    """Microseconds of so many calls of each of n students, by turns, after warm-up: [calls, n]."""
     rng = np.random.default_rng(0)
-    tokens = np.zeros((1, len(sampler.layout.sizes)), np.int32)
+    layout = students[0].layout
+    tokens = np.zeros((1, len(layout.sizes)), np.int32)
     seconds = []
-    for observed in masks(sampler.layout, missing, WARM + calls, seed=1):
-        began = time.perf_counter()
-        sampler.complete(tokens, observed, rng)
-        seconds.append(time.perf_counter() - began)
+    for observed in masks(layout, missing, WARM + calls, seed=1):
+        took = []
+        for student in students:
+            began = time.perf_counter()
+            student.complete(tokens, observed, rng)
+            took.append(time.perf_counter() - began)
+        seconds.append(took)
     return 1e6 * np.array(seconds[WARM:])
 
 
@@ -132,7 +157,7 @@ def draws_us(answering: Answering, draws: int, calls: int) -> np.ndarray:
     return np.array(found[WARM:])
 
 
-def rows_per_s(sampler: StudentSampler | TeacherSampler, batches: int) -> float:
+def rows_per_s(sampler: ServedStudent | StudentSampler | TeacherSampler, batches: int) -> float:
     """Rows a second, every column to synthesise: the median of the batches."""
     rng = np.random.default_rng(0)
     shape = (BATCH, len(sampler.layout.sizes))
@@ -161,10 +186,13 @@ def main() -> None:
         parser.error(f"{options.repository} has no release of {options.table!r}")
     release = load_release(options.repository, options.table, versions[-1])
     layout = release.codec.layout
-    student = StudentSampler(release.student, layout)
+    graph = StudentSampler(release.student, layout)
     columns = len(release.codec.schema.columns)
-    everything, three = (one_row_us(student, missing, options.calls) for missing in (columns, 3))
     answering = Answering(options.repository, options.table)
+    student = ServedStudent(answering.runtime)
+    everything, three = (
+        one_row_us((student, graph), missing, options.calls) for missing in (columns, 3)
+    )
     draws = draws_us(answering, 32, max(1, options.calls // 2))
     answering.close()
     result = {
@@ -172,14 +200,18 @@ def main() -> None:
         "version": versions[-1],
         "columns": columns,
         "slots": len(layout.sizes),
-        "p50_us_all": round(float(np.median(everything)), 1),
-        "p99_us_all": round(float(np.quantile(everything, 0.99)), 1),
-        "p50_us_three": round(float(np.median(three)), 1),
-        "p99_us_three": round(float(np.quantile(three, 0.99)), 1),
+        "student_by": answering.runtime.student_by,
+        "p50_us_all": round(float(np.median(everything[:, 0])), 1),
+        "p99_us_all": round(float(np.quantile(everything[:, 0], 0.99)), 1),
+        "p50_us_three": round(float(np.median(three[:, 0])), 1),
+        "p99_us_three": round(float(np.quantile(three[:, 0], 0.99)), 1),
+        "onnxruntime_p50_us_all": round(float(np.median(everything[:, 1])), 1),
+        "onnxruntime_p50_us_three": round(float(np.median(three[:, 1])), 1),
         "p50_us_1_draw": round(float(np.median(draws[:, 0])), 1),
         "p50_us_32_draws": round(float(np.median(draws[:, 1])), 1),
         "p50_us_32_draws_ratio": round(float(np.divide(*np.median(draws, axis=0)[::-1])), 3),
         "rows_per_s_1024": round(rows_per_s(student, options.batches)),
+        "onnxruntime_rows_per_s_1024": round(rows_per_s(graph, options.batches)),
         "teacher_rows_per_s_1024": round(
             rows_per_s(TeacherSampler(release.teacher, layout), max(1, options.batches // HEAVY))
         ),
