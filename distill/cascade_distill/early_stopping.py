@@ -2,14 +2,21 @@
 
 A network that goes on learning after it has learnt what rows have in common learns the rows
 themselves. Rows that it never learns from tell the one from the other: their loss falls at first,
-then stays or rises. The state of its lowest point is kept, whatever came after.
+then stays or rises. When it no longer falls, the learning rate does, to nothing over some steps
+more: a network that has stopped improving at a high rate becomes sharper as its steps become
+smaller. The state of the loss's lowest point is kept, whatever came after.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from enum import StrEnum
+
+# Steps over which the learning rate falls to nothing once the held-out loss has stalled, as a share
+# of those done by then.
+COOLDOWN = 0.25
 
 
 class Ending(StrEnum):
@@ -48,11 +55,16 @@ class HeldOutLosses:
         """Whether the state that was evaluated last is the one to keep."""
         return bool(self.evaluations) and self.evaluations[-1] is self.best
 
-    @property
-    def since_best(self) -> int:
-        """How many evaluations in a row have been no better than the best before them."""
-        best = self.best
-        return 0 if best is None else sum(each.step > best.step for each in self.evaluations)
+    def stalled_at(self, patience: int) -> int | None:
+        """The step of the first evaluation that made `patience` in a row which were no better than
+        the best before them; None: there is none, or patience is 0, which means any number."""
+        best, in_a_row = math.inf, 0
+        for each in self.evaluations:
+            in_a_row = 0 if each.loss < best else in_a_row + 1
+            best = min(best, each.loss)
+            if patience and in_a_row == patience:
+                return each.step
+        return None
 
     def to_text(self) -> str:
         """What a checkpoint keeps; `from_text` restores it exactly."""
@@ -62,6 +74,12 @@ class HeldOutLosses:
     def from_text(cls, text: str) -> HeldOutLosses:
         """What `to_text` gave."""
         return cls(tuple(Evaluation(int(step), float(loss)) for step, loss in json.loads(text)))
+
+
+def last_step(steps: int, stalled: int | None) -> int:
+    """The step after which training ends: of `steps` at most, or earlier, a cooldown after that at
+    which the held-out loss stalled."""
+    return steps if stalled is None else min(steps, stalled + math.ceil(COOLDOWN * stalled))
 
 
 def ending(
@@ -77,13 +95,14 @@ def ending(
     Args:
         step, steps: done, and to be done at most.
         losses: of the held-out rows.
-        patience: evaluations in a row that may be no better than the best; 0: any number.
+        patience: evaluations in a row that may be no better than the best before the learning rate
+            falls to nothing; 0: any number.
         seconds: spent training, over all the times it was stopped and resumed.
         most_seconds: that may be spent; None: any number.
     """
     if step >= steps:
         return Ending.ALL_STEPS
-    if patience and losses.since_best >= patience:
+    if step >= last_step(steps, losses.stalled_at(patience)):
         return Ending.NO_BETTER
     if most_seconds is not None and seconds >= most_seconds:
         return Ending.OUT_OF_TIME

@@ -272,7 +272,8 @@ def described(recipe: TeacherRecipe, rows: int, columns: int, held_out: int) -> 
     if held_out and train.patience:
         lines.append(
             f"held out: {held_out:,} rows, looked at every {train.evaluate_every:,} steps; when "
-            f"{train.patience} looks in a row are no better it ends, and the best state is kept"
+            f"{train.patience} looks in a row are no better the learning rate falls to nothing "
+            "over a quarter more steps, and it ends; the best state is kept"
         )
     return "\n".join(lines)
 

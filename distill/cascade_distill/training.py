@@ -25,7 +25,13 @@ import torch
 from torch import Tensor, nn
 
 from cascade_distill.checkpoint import load_tensors, save_tensors
-from cascade_distill.early_stopping import Ending, Evaluation, HeldOutLosses, ending
+from cascade_distill.early_stopping import (
+    Ending,
+    Evaluation,
+    HeldOutLosses,
+    ending,
+    last_step,
+)
 from cascade_distill.errors import CheckpointMismatch, TrainingDiverged, TrainingStopped
 from cascade_distill.export.graph import LARGE
 
@@ -47,8 +53,8 @@ class TrainConfig:
         seed: of initialisation, batches and masks.
         checkpoint_seconds: a checkpoint at least this often.
         evaluate_every: steps between two looks at the held-out rows, where there are any.
-        patience: looks in a row that may be no better than the best before training ends; 0: any
-            number.
+        patience: looks in a row that may be no better than the best before the learning rate falls
+            to nothing, over a quarter more steps, and training ends; 0: any number.
         most_seconds: training ends after as many seconds of it; None: when its steps are done.
     """
 
@@ -138,8 +144,18 @@ def step_generator(seed: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
-def learning_rate_at(step: int, config: TrainConfig) -> float:
-    """Linear warm-up, then half a cosine to zero."""
+def learning_rate_at(step: int, config: TrainConfig, stalled: int | None = None) -> float:
+    """Linear warm-up, then half a cosine to zero; from where the held-out loss has stalled, a
+    straight line to zero.
+
+    Args:
+        step: of `config.steps`, from 0.
+        stalled: the step at which the held-out loss did; None: it has not.
+    """
+    if stalled is not None and step >= stalled:
+        last = last_step(config.steps, stalled)
+        left = (last - step) / max(1, last - stalled)
+        return learning_rate_at(stalled, config) * max(0.0, left)
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
     share = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
@@ -168,9 +184,16 @@ class _Run:
             fused=True,
         )
 
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        stalled = self.losses.stalled_at(self.config.patience)
+        return learning_rate_at(self.step, self.config, stalled)
+
     def advance(self, loss: Tensor) -> None:
+        rate = self.learning_rate
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate_at(self.step, self.config)
+            group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.parameters, self.config.gradient_norm)
@@ -189,7 +212,7 @@ class _Run:
         for parameter, data in zip(self.parameters, trained, strict=True):
             parameter.data = data
         if not math.isfinite(value):
-            raise TrainingDiverged(self.step, learning_rate_at(self.step, self.config))
+            raise TrainingDiverged(self.step, self.learning_rate)
         self.losses = self.losses.with_one_more(self.step, value)
         if self.losses.last_is_best:
             self.best = [average.clone() for average in self.average]
@@ -365,7 +388,7 @@ def train(
             if run.step % 20 == 0 or run.step == config.steps:
                 value = loss.item()
                 if not math.isfinite(value):
-                    raise TrainingDiverged(run.step, learning_rate_at(run.step, config))
+                    raise TrainingDiverged(run.step, run.learning_rate)
                 mean = value if mean is None else 0.9 * mean + 0.1 * value
                 if progress is not None:
                     progress.update(run.step, config.steps, mean)

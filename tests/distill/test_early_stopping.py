@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from cascade_distill.early_stopping import Ending, HeldOutLosses, ending
+from cascade_distill.early_stopping import Ending, HeldOutLosses, ending, last_step
 
 
 def losses(*values: float) -> HeldOutLosses:
@@ -16,14 +16,13 @@ def losses(*values: float) -> HeldOutLosses:
 class TestHeldOutLosses:
     def test_before_the_first_look_there_is_no_best(self) -> None:
         assert HeldOutLosses().best is None
-        assert HeldOutLosses().since_best == 0
+        assert HeldOutLosses().stalled_at(1) is None
         assert not HeldOutLosses().last_is_best
 
     def test_the_best_is_the_lowest_and_the_earliest_of_equals(self) -> None:
         found = losses(3.0, 2.0, 2.5, 2.0)
         assert found.best is not None
         assert found.best.step == 20
-        assert found.since_best == 2
         assert not found.last_is_best
         assert found.with_one_more(50, 1.9).last_is_best
 
@@ -32,13 +31,43 @@ class TestHeldOutLosses:
         assert HeldOutLosses.from_text(found.to_text()) == found
 
 
+class TestStalling:
+    @pytest.mark.parametrize(
+        ("seen", "patience", "expected"),
+        [
+            (losses(), 1, None),
+            (losses(3.0), 1, None),
+            (losses(3.0, 3.0), 1, 20),
+            (losses(3.0, 3.1, 2.9, 3.0), 2, None),
+            (losses(3.0, 3.1, 2.9, 3.0, 2.9), 2, 50),
+            (losses(3.0, 3.1, 3.2, 2.0, 2.1, 2.2), 2, 30),
+            (losses(3.0, 3.1, 3.2), 0, None),
+        ],
+    )
+    def test_it_is_the_first_row_of_looks_that_were_no_better(
+        self, seen: HeldOutLosses, patience: int, expected: int | None
+    ) -> None:
+        assert seen.stalled_at(patience) == expected
+
+    @pytest.mark.parametrize(
+        ("stalled", "expected"), [(None, 100), (40, 50), (41, 52), (90, 100), (100, 100)]
+    )
+    def test_a_quarter_more_steps_follow_but_never_more_than_were_planned(
+        self, stalled: int | None, expected: int
+    ) -> None:
+        assert last_step(100, stalled) == expected
+
+
 class TestEnding:
     @pytest.mark.parametrize(
         ("step", "seen", "patience", "seconds", "expected"),
         [
             (50, losses(3.0, 2.0), 2, 0.0, None),
             (50, losses(3.0, 2.0, 2.1), 2, 0.0, None),
+            (49, losses(3.0, 2.0, 2.1, 2.2), 2, 0.0, None),
             (50, losses(3.0, 2.0, 2.1, 2.2), 2, 0.0, Ending.NO_BETTER),
+            # What came later does not undo it: the learning rate falls already.
+            (50, losses(3.0, 2.0, 2.1, 2.2, 1.9), 2, 0.0, Ending.NO_BETTER),
             (50, losses(3.0, 2.0, 2.1, 2.2), 0, 0.0, None),
             (50, HeldOutLosses(), 2, 60.0, Ending.OUT_OF_TIME),
             (50, HeldOutLosses(), 2, 59.9, None),
