@@ -1,7 +1,8 @@
 """Columns of categories: which are learnt one by one, which fold, and which are kept nowhere.
 
-A network has a token for each category that is frequent, and one for all others together. Those
-that fewer rows have than `min_count` may be people's names, so that nothing keeps them.
+A network has a token for each category that is frequent; the others share some (see
+`codecs.folded`). Those that fewer rows have than `min_count` may be people's names, so that nothing
+keeps them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from cascade_tables.schema import Column, Kind, Schema, short_label
 
 # A column with more categories than this folds the rarer ones.
 MAX_CATEGORIES = 128
+# A column that folds categories which answers may have groups them: one token for a group beside so
+# many for single categories, a quarter of them all.
+KEPT_A_GROUP = 3
 
 
 def as_text(values: NDArray[Any]) -> list[str]:
@@ -44,12 +48,15 @@ def categorical(
     """
     counts = Counter(as_text(data.present()))
     check_text(name, [*counts, override.other or ""])
-    ordered = sorted(counts, key=lambda text: (-counts[text], text))
+    ordered = sorted(counts)
+    ordered.sort(key=counts.__getitem__, reverse=True)
     most = override.max_categories or MAX_CATEGORIES
     often = sum(count >= rule.min_count for count in counts.values())
     folds = often < len(ordered) or len(ordered) > most
-    keep = min(often, most - 1) if folds else len(ordered)
     is_drawn = rule.rare is Rare.DRAW
+    keep = min(often, most - 1) if folds else len(ordered)
+    if folds and is_drawn and often >= most:
+        keep = most - max(1, most // (KEPT_A_GROUP + 1))
     # What answers may have.
     answers = set(ordered[: often if is_drawn else keep])
     other = override.other
@@ -70,6 +77,11 @@ def categorical(
         other=other,
         min_count=rule.min_count if is_drawn and other is not None else None,
     )
+
+
+def groups_of(column: Column) -> int:
+    """In how many groups, at most, a column's folded categories are learnt."""
+    return max(1, len(column.categories) // KEPT_A_GROUP)
 
 
 def _free_label(taken: Container[str]) -> str:
@@ -128,7 +140,9 @@ class Folding:
         """For who decides whether that is as it should be."""
         label, least = repr(self.column.other), self.column.min_count
         count = f"{self.categories:,} rare {'category' if self.categories == 1 else 'categories'}"
-        said = f"{count} ({self.share:.1%} of rows) learnt as {label}; "
+        groups = min(self.answered, groups_of(self.column))
+        learnt = f"as {label}" if groups < 2 else f"in up to {groups:,} groups that are alike"
+        said = f"{count} ({self.share:.1%} of rows) learnt {learnt}; "
         if least is None:
             return said + f"answers have {label} (rare: keep_folded), no release has their names"
         if not self.answered:
