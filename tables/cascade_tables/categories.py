@@ -31,6 +31,11 @@ def as_text(values: NDArray[Any]) -> list[str]:
     return [value if isinstance(value, str) else str(value) for value in values.tolist()]
 
 
+def category_counts(data: ColumnData) -> Counter[str]:
+    """How often each category of a column is in its table."""
+    return Counter(as_text(data.present()) if data.counts is None else data.counts)
+
+
 def categorical(
     name: str, data: ColumnData, nullable: bool, override: ColumnOverride, rule: RareRule
 ) -> Column:
@@ -46,7 +51,7 @@ def categorical(
         DataError: text that UTF-8 cannot hold.
         SchemaError: the label for rare categories is one of those that answers may have.
     """
-    counts = Counter(as_text(data.present()))
+    counts = category_counts(data)
     check_text(name, [*counts, override.other or ""])
     ordered = sorted(counts)
     ordered.sort(key=counts.__getitem__, reverse=True)
@@ -101,7 +106,7 @@ def all_rare(column: Column, data: ColumnData, min_count: int) -> str:
     """Why there is nothing to learn of a column that has no category to keep, nor NULL."""
     if column.kind is not Kind.CATEGORICAL or column.categories or data.null.any():
         return ""
-    distinct = len(set(as_text(data.present())))
+    distinct = len(category_counts(data))
     return f"rare values: none of its {distinct:,} is in {min_count:,} rows or more (min_count)"
 
 
@@ -165,7 +170,9 @@ def foldings(schema: Schema, frame: Frame) -> Iterator[Folding]:
         if column.other is None:
             continue
         data = frame[column.name]
-        counts = Counter(as_text(data.present()))
+        counts = category_counts(data)
+        # Of a sample's column the counts are of all rows, and how many are NULL is estimated.
+        rows = counts.total() / (1 - float(data.null.mean())) if counts else 0
         for kept in column.categories:
             counts.pop(kept, None)
         if not counts:
@@ -174,11 +181,11 @@ def foldings(schema: Schema, frame: Frame) -> Iterator[Folding]:
         dropped = [count for count in counts.values() if least is None or count < least]
         yield Folding(
             column,
-            counts.total() / len(data),
+            counts.total() / rows,
             len(counts),
             len(counts) - len(dropped),
             len(dropped),
-            sum(dropped) / len(data),
+            sum(dropped) / rows,
         )
 
 

@@ -12,14 +12,13 @@ category that was not seen, or not often enough to be kept: these have its token
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_tables.categories import as_text, groups_of
+from cascade_tables.categories import category_counts, groups_of
 from cascade_tables.codecs.grouping import group_categories
 from cascade_tables.errors import SchemaError
 from cascade_tables.frame import Frame
@@ -71,7 +70,7 @@ class FoldedCategories:
         """
         if column.other is None or column.min_count is None:
             return None
-        counts = Counter(as_text(frame[column.name].present()))
+        counts = category_counts(frame[column.name])
         for kept in column.categories:
             counts.pop(kept, None)
         often = sorted(text for text, count in counts.items() if count >= column.min_count)
