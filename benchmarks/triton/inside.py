@@ -22,7 +22,7 @@ from cascade_loadtest.errors import LoadFailed
 from cascade_loadtest.h2load import IN_FLIGHT, load
 from cascade_loadtest.requests import LATE
 from cascade_proto import inference_pb2 as pb
-from cascade_tables import Kind, Release, list_releases, load_release
+from cascade_tables import Codec, Kind, Release, list_releases, load_release
 from cascade_tables.releases.triton_files import configure
 from rich.console import Console
 
@@ -69,8 +69,8 @@ def requests(channel: grpc.Channel, release: Release) -> dict[str, bytes]:
     columns.parameters["fidelity"].string_param = "fast"
     for column in schema.columns[:LATE]:
         columns.outputs.add(name=column.name)
-    for column, value in zip(schema.columns[LATE:], known[LATE:].tolist(), strict=True):
-        _add(columns, column, value)
+    for at in range(LATE, len(schema.columns)):
+        add_column(columns, release.codec, at, known[at])
     message = columns.SerializeToString()
     if len(infer(channel, message).outputs) != LATE:
         raise LoadFailed(f"{table} does not answer {LATE} columns")
@@ -85,10 +85,18 @@ def requests(channel: grpc.Channel, release: Release) -> dict[str, bytes]:
     return out
 
 
-def _add(request: pb.ModelInferRequest, column: Any, value: float) -> None:
-    """A column's input, of its number in `row`."""
+def add_column(request: pb.ModelInferRequest, codec: Codec, at: int, value: float) -> None:
+    """Add a column's input, of its number in `row`.
+
+    Args:
+        request: to add it to.
+        codec: of the table.
+        at: the column's place in the schema.
+        value: of categories, the place among those that answers may have, folded ones too.
+    """
+    column = codec.schema.columns[at]
     if column.kind is Kind.CATEGORICAL:
-        text = [*column.categories, column.other or ""][int(value)].encode()
+        text = codec.rows.labels[at][int(value)].encode()
         datatype, raw = "BYTES", len(text).to_bytes(4, "little") + text
     else:
         datatype = DATATYPES.get(column.kind, "INT64")

@@ -43,7 +43,7 @@ from cascade_distill.run import Run
 from cascade_distill.training import fingerprint
 
 # Changes when equal files give other tokens than before.
-ENCODING = 1
+ENCODING = 2
 # What came out of a pipe, in a run folder while it is needed.
 SPOOLED = "standard_input.csv"
 

@@ -1,7 +1,8 @@
 """Columns of categories: which are learnt one by one, which fold, and which are kept nowhere.
 
-A network has a token for each category that is frequent, and one for all others together. Those
-that fewer rows have than `min_count` may be people's names, so that nothing keeps them.
+A network has a token for each category that is frequent; the others share some (see
+`codecs.folded`). Those that fewer rows have than `min_count` may be people's names, so that nothing
+keeps them.
 """
 
 from __future__ import annotations
@@ -20,11 +21,19 @@ from cascade_tables.schema import Column, Kind, Schema, short_label
 
 # A column with more categories than this folds the rarer ones.
 MAX_CATEGORIES = 128
+# A column that folds categories which answers may have groups them: one token for a group beside so
+# many for single categories, a quarter of them all.
+KEPT_A_GROUP = 3
 
 
 def as_text(values: NDArray[Any]) -> list[str]:
     """Categories of a column whose source may hold other things than text."""
     return [value if isinstance(value, str) else str(value) for value in values.tolist()]
+
+
+def category_counts(data: ColumnData) -> Counter[str]:
+    """How often each category of a column is in its table."""
+    return Counter(as_text(data.present()) if data.counts is None else data.counts)
 
 
 def categorical(
@@ -42,14 +51,17 @@ def categorical(
         DataError: text that UTF-8 cannot hold.
         SchemaError: the label for rare categories is one of those that answers may have.
     """
-    counts = Counter(as_text(data.present()))
+    counts = category_counts(data)
     check_text(name, [*counts, override.other or ""])
-    ordered = sorted(counts, key=lambda text: (-counts[text], text))
+    ordered = sorted(counts)
+    ordered.sort(key=counts.__getitem__, reverse=True)
     most = override.max_categories or MAX_CATEGORIES
     often = sum(count >= rule.min_count for count in counts.values())
     folds = often < len(ordered) or len(ordered) > most
-    keep = min(often, most - 1) if folds else len(ordered)
     is_drawn = rule.rare is Rare.DRAW
+    keep = min(often, most - 1) if folds else len(ordered)
+    if folds and is_drawn and often >= most:
+        keep = most - max(1, most // (KEPT_A_GROUP + 1))
     # What answers may have.
     answers = set(ordered[: often if is_drawn else keep])
     other = override.other
@@ -72,6 +84,11 @@ def categorical(
     )
 
 
+def groups_of(column: Column) -> int:
+    """In how many groups, at most, a column's folded categories are learnt."""
+    return max(1, len(column.categories) // KEPT_A_GROUP)
+
+
 def _free_label(taken: Container[str]) -> str:
     label = "(other)"
     while label in taken:
@@ -89,7 +106,7 @@ def all_rare(column: Column, data: ColumnData, min_count: int) -> str:
     """Why there is nothing to learn of a column that has no category to keep, nor NULL."""
     if column.kind is not Kind.CATEGORICAL or column.categories or data.null.any():
         return ""
-    distinct = len(set(as_text(data.present())))
+    distinct = len(category_counts(data))
     return f"rare values: none of its {distinct:,} is in {min_count:,} rows or more (min_count)"
 
 
@@ -128,7 +145,9 @@ class Folding:
         """For who decides whether that is as it should be."""
         label, least = repr(self.column.other), self.column.min_count
         count = f"{self.categories:,} rare {'category' if self.categories == 1 else 'categories'}"
-        said = f"{count} ({self.share:.1%} of rows) learnt as {label}; "
+        groups = min(self.answered, groups_of(self.column))
+        learnt = f"as {label}" if groups < 2 else f"in up to {groups:,} groups that are alike"
+        said = f"{count} ({self.share:.1%} of rows) learnt {learnt}; "
         if least is None:
             return said + f"answers have {label} (rare: keep_folded), no release has their names"
         if not self.answered:
@@ -151,7 +170,9 @@ def foldings(schema: Schema, frame: Frame) -> Iterator[Folding]:
         if column.other is None:
             continue
         data = frame[column.name]
-        counts = Counter(as_text(data.present()))
+        counts = category_counts(data)
+        # Of a sample's column the counts are of all rows, and how many are NULL is estimated.
+        rows = counts.total() / (1 - float(data.null.mean())) if counts else 0
         for kept in column.categories:
             counts.pop(kept, None)
         if not counts:
@@ -160,11 +181,11 @@ def foldings(schema: Schema, frame: Frame) -> Iterator[Folding]:
         dropped = [count for count in counts.values() if least is None or count < least]
         yield Folding(
             column,
-            counts.total() / len(data),
+            counts.total() / rows,
             len(counts),
             len(counts) - len(dropped),
             len(dropped),
-            sum(dropped) / len(data),
+            sum(dropped) / rows,
         )
 
 

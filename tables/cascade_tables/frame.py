@@ -31,11 +31,14 @@ class ColumnData:
             placeholder.
         null: bool [n].
         dtype: the Arrow type to restore, such as "int8"; the values' own where empty.
+        counts: of categories, how often each is in the table that these are some rows of; None:
+            these are all, or nobody counted.
     """
 
     values: NDArray[Any]
     null: NDArray[np.bool_]
     dtype: str = ""
+    counts: Mapping[str, int] | None = None
 
     def __len__(self) -> int:
         return len(self.values)

@@ -15,6 +15,7 @@ from cascade_tables.categories import (
     MAX_CATEGORIES,
     all_rare,
     categorical,
+    category_counts,
     check_text,
     rule_of,
 )
@@ -109,11 +110,12 @@ def _identifier(name: str, data: ColumnData) -> str:
         return ""
     kind = _kind(data)
     if kind is Kind.CATEGORICAL:
-        distinct = len(set(present.tolist()))
-        if distinct == len(present):
+        counts = category_counts(data)
+        distinct, rows = len(counts), counts.total()
+        if distinct == rows:
             return f"identifier: all {distinct:,} values differ"
-        if distinct >= IDENTIFIER_SHARE * len(present) and distinct > MAX_CATEGORIES:
-            return f"identifier: {distinct:,} of {len(present):,} values differ"
+        if distinct >= IDENTIFIER_SHARE * rows and distinct > MAX_CATEGORIES:
+            return f"identifier: {distinct:,} of {rows:,} values differ"
     if kind is Kind.INTEGER:
         return _row_label(present.astype(np.int64)) or _called_so(name, present)
     return ""

@@ -65,7 +65,8 @@ class ColumnOverride:
         minimum, maximum: wider bounds than the data's; of date-times a date, a date-time or
             microseconds since 1970.
         point_masses: single values to model on their own.
-        max_categories: how many categories to keep before rare ones fold.
+        max_categories: how many categories to keep before rare ones fold, and at most how many
+            tokens there are then, those included that rare ones share.
         other: the label they fold into.
         rare: what answers have in the label's place.
         min_count: rows that have a category, so that it is kept at all; 1: all are.

@@ -35,6 +35,11 @@ def said(override: ColumnOverride, rule: RareRule | None = None) -> str:
             "by how often each was seen",
         ),
         (
+            ColumnOverride(max_categories=6, min_count=1),
+            "2 rare categories (3.0% of rows) learnt as '(other)'; answers have one of 2 of them, "
+            "by how often each was seen",
+        ),
+        (
             ColumnOverride(min_count=4, other="elsewhere"),
             "1 rare category (1.0% of rows) learnt as 'elsewhere'; each in fewer than 4 rows, so "
             "that answers have 'elsewhere' and no release has their names",
@@ -53,3 +58,13 @@ def test_each_column_that_has_some_is_told_of(override: ColumnOverride, expected
 def test_without_any_nothing_is_said() -> None:
     assert said(ColumnOverride(min_count=1)) == ""
     assert said(ColumnOverride(other="elsewhere"), RareRule(min_count=1)) == ""
+
+
+def test_more_than_there_are_tokens_for_are_learnt_in_groups() -> None:
+    values = np.repeat(np.array([f"shop {i}" for i in range(20)], object), 10)
+    frame = Frame({"shop": ColumnData(values, np.zeros(200, bool))})
+    schema = infer_schema(frame, {"shop": ColumnOverride(max_categories=12)})
+    assert describe_foldings(foldings(schema, frame)).startswith(
+        "\nrare categories:\n  shop: 11 rare categories (55.0% of rows) learnt in up to 3 groups "
+        "that are alike; answers have one of 11 of them"
+    )

@@ -27,7 +27,7 @@ from cascade_tables import (
     SchemaError,
     infer_schema,
 )
-from cascade_tables.categories import MAX_CATEGORIES
+from cascade_tables.categories import MAX_CATEGORIES, groups_of
 from cascade_tables.infer import IDENTIFIER_ROWS, MAX_EXACT, MAX_POINT_MASSES
 
 # Keeps categories of a table of few rows.
@@ -187,6 +187,17 @@ class TestCategories:
 
     def test_there_is_a_limit_to_categories(self) -> None:
         column = inferred([f"c{i:03d}" for i in range(MAX_CATEGORIES + 1)] * 9)
+        assert len(column.categories) == MAX_CATEGORIES * 3 // 4
+        assert groups_of(column) == MAX_CATEGORIES // 4
+
+    def test_where_the_label_is_the_answer_others_are_no_groups(self) -> None:
+        values = [f"c{i:03d}" for i in range(MAX_CATEGORIES + 1)] * 9
+        column = inferred(values, rule=RareRule(Rare.KEEP_FOLDED))
+        assert len(column.categories) == MAX_CATEGORIES - 1
+
+    def test_nor_where_all_that_are_frequent_have_room(self) -> None:
+        values = [f"c{i:03d}" for i in range(MAX_CATEGORIES - 1)] * 9 + ["rare"]
+        column = inferred(values, rule=RareRule())
         assert len(column.categories) == MAX_CATEGORIES - 1
 
     def test_as_many_as_allowed_do_not_fold(self) -> None:

@@ -16,6 +16,7 @@ from cascade_tables.codecs.arithmetic import Arithmetic
 from cascade_tables.codecs.binned_codec import BinnedCodec
 from cascade_tables.codecs.binned_columns import BinnedColumns
 from cascade_tables.codecs.column_codec import ColumnCodec, Tokens, typed
+from cascade_tables.codecs.folded import FoldedCategories
 from cascade_tables.codecs.layout import TokenLayout
 from cascade_tables.codecs.listed_codec import ListedCodec
 from cascade_tables.codecs.marks import check_marks, flags_of, marked_relations, marks_of
@@ -129,7 +130,7 @@ class Codec:
     @classmethod
     def fit(cls, schema: Schema, frame: Frame) -> Codec:
         """Learn each column's tokens from the rows the schema was inferred from."""
-        columns = [fit_column(column, frame[column.name]) for column in schema.columns]
+        columns = [fit_column(column, frame, schema) for column in schema.columns]
         marks = marked_relations(schema, columns)
         return cls(
             schema,
@@ -564,11 +565,12 @@ def _inside(rng: np.random.Generator | Inside, rows: int) -> Inside:
     return lambda columns: rng.random((len(columns), rows))
 
 
-def fit_column(column: Column, data: ColumnData) -> ColumnCodec:
+def fit_column(column: Column, frame: Frame, schema: Schema) -> ColumnCodec:
     """The codec that suits a column: numbers of many distinct values have bins."""
+    data = frame[column.name]
     if column.kind.is_number and len(np.unique(data.present())) > MAX_EXACT:
         return BinnedCodec.fit(column, data)
-    return ListedCodec.fit(column, data)
+    return ListedCodec.fit(column, data, FoldedCategories.fit(schema, column, frame))
 
 
 def column_from_dict(column: Column, content: dict[str, Any]) -> ColumnCodec:

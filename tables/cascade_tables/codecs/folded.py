@@ -1,70 +1,107 @@
-"""Categories of a column that share one token, and how an answer gets one of them back.
+"""Categories of a column that share tokens, and how an answer gets one of them back.
 
-A network learns a token for each frequent category and one for all others together. What it draws
-for a row may be that last one, but a caller wants a category, not the name of a class: one of those
-that share the token is drawn, by frequency. Of the row's other columns the draw knows no more than
-that the token was drawn for them; docs/adr/0017 has what that loses.
+A network has a token for each of a column's most frequent categories. The others share some: those
+that are alike in the rest of their rows (see `grouping`) have one together, so that what a network
+draws beside a merchant is what goes with merchants like it. A caller wants a category, not the name
+of a group: one of those that share the token is drawn, by frequency. Of the row's other columns the
+draw knows no more than that the token was drawn for them; docs/adr/0017 has what that loses.
+
+The first group is the one that is most like all of them together, which is the best guess of a
+category that was not seen, or not often enough to be kept: these have its token too.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_tables.categories import as_text
+from cascade_tables.categories import category_counts, groups_of
+from cascade_tables.codecs.grouping import group_categories
 from cascade_tables.errors import SchemaError
-from cascade_tables.frame import ColumnData
-from cascade_tables.schema import Column
+from cascade_tables.frame import Frame
+from cascade_tables.schema import Column, Schema
+
+Places = NDArray[np.intp]
 
 
 class FoldedCategories:
-    """Categories that share a column's last token.
+    """Categories in groups that have a token each.
 
     Args:
-        categories: each once, most frequent first.
-        counts: how often each was seen.
+        categories: k of them, each once, group by group.
+        counts: [k], how often each was seen.
+        groups: [g], how many categories each group has; None: all are one.
+
+    Attributes:
+        begin: [g + 1], the place of each group's first among them, and at the end k.
     """
 
-    def __init__(self, categories: Sequence[str], counts: Sequence[int]) -> None:
+    def __init__(
+        self,
+        categories: Sequence[str],
+        counts: Sequence[int],
+        groups: Sequence[int] | None = None,
+    ) -> None:
         self.categories = tuple(categories)
-        self.counts = tuple(counts)
-        upto = np.cumsum(np.array(counts, np.float64))
-        self._shares = upto / upto[-1]
+        self._counts = np.array(counts, np.int64)
+        sizes = np.array([len(self.categories)] if groups is None else groups, np.intp)
+        self.begin = np.cumsum([0, *sizes.tolist()])
+        # Group g's shares, cumulated, above g: one search finds a category of any group.
+        upto = np.concatenate([[0], np.cumsum(self._counts)])
+        before = np.repeat(upto[self.begin[:-1]], sizes)
+        rows = np.repeat(np.diff(upto[self.begin]), sizes)
+        self._shares = np.repeat(np.arange(len(sizes)), sizes) + (upto[1:] - before) / rows
+        self._last = self.begin[1:] - 1
 
-    def __len__(self) -> int:
-        return len(self.categories)
+    @property
+    def groups(self) -> int:
+        """How many there are."""
+        return len(self._last)
 
     @classmethod
-    def fit(cls, column: Column, data: ColumnData) -> FoldedCategories | None:
-        """Those of a column's rows that answers may have; None: there are none.
+    def fit(cls, schema: Schema, column: Column, frame: Frame) -> FoldedCategories | None:
+        """Those of a table's column that answers may have; None: there are none.
 
         A category that fewer than `Column.min_count` rows have is left out: it may be a person's
         name, and is kept nowhere.
         """
         if column.other is None or column.min_count is None:
             return None
-        counts = Counter(as_text(data.present()))
+        counts = category_counts(frame[column.name])
         for kept in column.categories:
             counts.pop(kept, None)
-        often = [(text, count) for text, count in counts.items() if count >= column.min_count]
-        often.sort(key=lambda found: (-found[1], found[0]))
-        return cls(*zip(*often, strict=True)) if often else None
+        often = sorted(text for text, count in counts.items() if count >= column.min_count)
+        often.sort(key=counts.__getitem__, reverse=True)
+        if not often:
+            return None
+        group = group_categories(schema, frame, column.name, often, groups_of(column))
+        ordered = [often[place] for place in np.argsort(group, kind="stable").tolist()]
+        return cls(ordered, [counts[text] for text in ordered], np.bincount(group).tolist())
 
-    def draw(self, uniform: NDArray[np.float64]) -> NDArray[np.intp]:
-        """Which category each uniform number of [0, 1) stands for, as places among them."""
-        # The last share is 1, which no number reaches.
-        return self._shares.searchsorted(uniform, "right")
+    def draw(self, group: NDArray[np.integer[Any]], uniform: NDArray[np.float64]) -> Places:
+        """Places, among all, of the categories that uniform numbers of [0, 1) stand for.
 
-    def draw_one(self, uniform: float) -> int:
-        """`draw` of one number."""
-        return int(self._shares.searchsorted(uniform, "right"))
+        Args:
+            group: [n], which group each is of.
+            uniform: [n].
+        """
+        places = self._shares.searchsorted(group + uniform, "right")
+        # The sum may be rounded up to where the next group begins.
+        return np.minimum(places, self._last[group])
+
+    def draw_one(self, group: int, uniform: float) -> str:
+        """The category that `draw` finds for one number."""
+        place = int(self._shares.searchsorted(group + uniform, "right"))
+        return self.categories[min(place, int(self._last[group]))]
 
     def to_dict(self) -> dict[str, Any]:
-        return {"categories": list(self.categories), "counts": list(self.counts)}
+        """What `from_dict` restores; one group has no entry, as those had none that were written
+        before there were several."""
+        content = {"categories": list(self.categories), "counts": self._counts.tolist()}
+        return content if self.groups == 1 else content | {"groups": np.diff(self.begin).tolist()}
 
     @classmethod
     def from_dict(cls, column: Column, content: Any) -> FoldedCategories:
@@ -75,14 +112,18 @@ class FoldedCategories:
             SchemaError: it does not fit the column.
         """
         categories, counts = content["categories"], content["counts"]
-        fits = 0 < len(categories) == len(counts) and column.other is not None
-        texts = all(isinstance(text, str) for text in categories)
-        apart = len({*categories, *column.categories, column.other}) == (
-            len(categories) + len(column.categories) + 1
+        groups = content.get("groups", [len(categories)])
+        labels = {*categories, *column.categories, column.other}
+        fits = (
+            column.other is not None
+            and all(isinstance(text, str) for text in categories)
+            and len(labels) == len(categories) + len(column.categories) + 1
+            and all(type(count) is int and count > 0 for count in (*counts, *groups))
+            and 0 < len(categories) == len(counts) == sum(groups)
         )
-        if not (fits and texts and apart and all(type(n) is int and n > 0 for n in counts)):
+        if not fits:
             raise SchemaError(
-                f"column {column.name!r}: {len(categories)} folded categories with "
-                f"{len(counts)} counts do not fit it"
+                f"column {column.name!r}: {len(categories)} folded categories with {len(counts)} "
+                f"counts in {len(groups)} groups do not fit it"
             )
-        return cls(categories, counts)
+        return cls(categories, counts, groups)

@@ -1,5 +1,5 @@
 """Columns of few values: categories, booleans, and numbers with few distinct values; a token a
-value, and one for all rare categories together."""
+value, and some that rare categories share."""
 
 from __future__ import annotations
 
@@ -28,14 +28,17 @@ from cascade_tables.schema import Column, Kind
 
 
 class ListedCodec:
-    """A token a value; NULL has the first, the label that other categories fold into the last.
+    """A token a value; NULL has the first, and the last are shared: by the label that other
+    categories fold into and the first group of those, and by each further group.
 
     Attributes:
         labels: of categories and booleans, all values that the column may have, by their places:
             those with a token, the label that others fold into, the folded ones that answers may
             have. Empty: the column's numbers stand for themselves.
         places: of each label, its place.
-        folded: what an answer has in place of the label; None: the label itself.
+        folded: what an answer has where it was a shared token that was drawn; None: the label.
+        other: the first shared token, if there are any.
+        kept: how many values have a token of their own.
     """
 
     roles: tuple[Role, ...] = ("value",)
@@ -49,23 +52,22 @@ class ListedCodec:
     ) -> None:
         self.column = column
         self.values = list(values)
+        self.kept = len(self.values)
         self._null_tokens = int(column.nullable)
         self._token = {value: i + self._null_tokens for i, value in enumerate(self.values)}
         # Of values of these very types, those that are listed need no other check.
         plain = {Kind.CATEGORICAL: (str,), Kind.BOOLEAN: (bool,)}
         self._plain = frozenset(plain.get(column.kind, (int, float)))
-        self._other = None
-        if column.other is not None:
-            self._other = len(self.values) + self._null_tokens
         self.folded = folded
         self.labels: tuple[Any, ...] = ()
         if not column.kind.is_number:
             others = () if column.other is None else (column.other,)
             self.labels = (*self.values, *others, *(folded.categories if folded else ()))
         self.places: dict[Any, int] = {label: place for place, label in enumerate(self.labels)}
-        self.sizes: tuple[int, ...] = (
-            self._null_tokens + len(self.values) + (self._other is not None),
-        )
+        self.other = self._null_tokens + self.kept
+        shared = folded.groups if folded else int(column.other is not None)
+        self.sizes: tuple[int, ...] = (self.other + shared,)
+        self._token_of_place = self._tokens_of_places()
         self.ranks = [float(rank) for rank in ranks]
         self.positions: tuple[NDArray[np.float32] | None, ...] = (None,)
         if column.kind.is_number:
@@ -77,24 +79,35 @@ class ListedCodec:
         self.listed: Sequence[Any] | None = None if folded else self._listed
 
     @classmethod
-    def fit(cls, column: Column, data: ColumnData) -> ListedCodec:
+    def fit(
+        cls, column: Column, data: ColumnData, folded: FoldedCategories | None = None
+    ) -> ListedCodec:
         """The codec of a column, with the ranks of its values among the table's rows."""
         if column.kind is Kind.BOOLEAN:
             return cls(column, [False, True], [])
         if column.kind is Kind.CATEGORICAL:
-            return cls(column, column.categories, [], FoldedCategories.fit(column, data))
+            return cls(column, column.categories, [], folded)
         values, counts = np.unique(numbers(column, data), return_counts=True)
         upto = np.cumsum(counts)
         return cls(column, values.tolist(), ((upto - counts / 2) / upto[-1]).tolist())
+
+    def _tokens_of_places(self) -> Tokens:
+        """The token of each label, and, at the end, that of what is none of them; -1: none."""
+        kept = np.arange(self._null_tokens, self.other)
+        if self.column.other is None:
+            return np.array([*kept, -1], np.int32)
+        groups = np.diff(self.folded.begin) if self.folded else np.zeros(0, np.intp)
+        of_groups = self.other + np.repeat(np.arange(len(groups)), groups)
+        return np.concatenate([kept, [self.other], of_groups, [self.other]]).astype(np.int32)
 
     def _decoded(self) -> NDArray[Any]:
         """Values by token; NULL's is a placeholder."""
         kind = self.column.kind
         null: list[Any]
         if kind is Kind.CATEGORICAL:
-            extra = [] if self._other is None else [self.column.other]
             out = np.empty(self.sizes[0], object)
-            out[:] = [""] * self._null_tokens + self.values + extra
+            out[:] = self.column.other
+            out[: self.other] = [""] * self._null_tokens + self.values
             return out
         null = [self.values[0]] * self._null_tokens
         return typed(kind, np.array(null + self.values))
@@ -103,11 +116,9 @@ class ListedCodec:
         check_nulls(self.column, data)
         kind = self.column.kind
         if kind is Kind.CATEGORICAL:
-            fallback = -1 if self._other is None else self._other
-            get = self._token.get
-            tokens = np.fromiter(
-                (get(v, fallback) for v in as_text(data.values)), np.int32, len(data)
-            )
+            get, texts = self.places.get, as_text(data.values)
+            places = np.fromiter((get(text, -1) for text in texts), np.int32, len(data))
+            tokens = self._token_of_place[places]
         elif kind is Kind.BOOLEAN:
             tokens = data.values.astype(np.int32) + self._null_tokens
         else:
@@ -129,6 +140,9 @@ class ListedCodec:
             token = self._token.get(value)
             if token is not None:
                 return (token,)
+            place = self.places.get(value)
+            if place is not None:
+                return (self._token_of_place.item(place),)
         column = self.column
         if value is None:
             if column.nullable:
@@ -142,10 +156,11 @@ class ListedCodec:
         if not isinstance(value, bool if column.kind is Kind.BOOLEAN else str):
             outside.append(Outside(column, OutsideKind.WRONG))
             return (0,)
-        token = self._token.get(value, self._other)
-        if value not in self.places:
-            outside.append(Outside(column, OutsideKind.CATEGORY, column.other))
-        return (token or 0,)
+        place = self.places.get(value)
+        if place is not None:
+            return (self._token_of_place.item(place),)
+        outside.append(Outside(column, OutsideKind.CATEGORY, column.other))
+        return (0 if column.other is None else self.other,)
 
     def _encode_number(self, value: Any, outside: list[Outside]) -> tuple[int, ...]:
         column, beyond = self.column, len(outside)
@@ -172,28 +187,28 @@ class ListedCodec:
         null = token == NULL_TOKEN if self._null_tokens else np.zeros(len(token), bool)
         values = self._table[token]
         if self.folded is not None and uniform is not None:
-            rows = np.flatnonzero(token == self._other)
-            drawn = self.folded.draw(uniform[rows]).tolist()
+            rows = np.flatnonzero(token >= self.other)
+            drawn = self.folded.draw(token[rows] - self.other, uniform[rows]).tolist()
             values[rows] = [self.folded.categories[place] for place in drawn]
         return ColumnData(values, null, self.column.dtype)
 
     def decode_value(self, token: int, uniform: float) -> Any:
         """What `decode` makes of one value, as Python's own; None for NULL."""
-        if self.folded is None or token != self._other:
+        if self.folded is None or token < self.other:
             return self._listed[token]
-        return self.folded.categories[self.folded.draw_one(uniform)]
+        return self.folded.draw_one(token - self.other, uniform)
 
-    def draw_places(self, places: NDArray[np.float64], uniform: NDArray[np.float64]) -> None:
-        """Write, over the label's place, those of the categories that answers have instead.
+    def drawn_places(
+        self, token: NDArray[np.int32], uniform: NDArray[np.float64]
+    ) -> NDArray[np.intp]:
+        """The places of what `decode` makes of tokens that folded categories share.
 
         Args:
-            places: [n], of the column's labels.
-            uniform: [n], the numbers that `decode` draws by.
+            token: [n], the label's or later ones.
+            uniform: [n].
         """
         assert self.folded is not None
-        label = len(self.values)
-        rows = np.flatnonzero(places == label)
-        places[rows] = label + 1 + self.folded.draw(uniform[rows])
+        return self.kept + 1 + self.folded.draw(token - self.other, uniform)
 
     def to_dict(self) -> dict[str, Any]:
         if not self.column.kind.is_number:

@@ -62,7 +62,7 @@ def _steps(codec: ColumnCodec) -> tuple[Numbers, Tokens]:
         tokens = np.where(allowed[:, None], codec.encode(ColumnData(plain, nothing)), UNKNOWN)
     else:
         assert isinstance(codec, ListedCodec)
-        known = range(codec.sizes[0] - column.nullable) if codec.labels else codec.listed
+        known = range(codec.kept) if codec.labels else codec.listed
         assert known is not None
         listed = np.array([value for value in known if value is not None], np.float64)
         # After each value the tokens are unknown until the next.
@@ -70,8 +70,15 @@ def _steps(codec: ColumnCodec) -> tuple[Numbers, Tokens]:
         tokens = np.full((len(points), 2), UNKNOWN, np.int32)
         tokens[::2, 0] = np.arange(len(listed)) + column.nullable
         tokens[::2, 1] = 0
-        # The token of the last label, into which others fold, is also that of those after it.
-        points[-1:] = np.nextafter(len(codec.labels) - 1, math.inf) if codec.labels else points[-1:]
+        if column.other is not None:
+            # The label's place, where each further group begins, and what is beyond the last.
+            begin = codec.kept + 1 + (codec.folded.begin[1:-1] if codec.folded else np.zeros(0))
+            last = np.nextafter(len(codec.labels) - 1, math.inf)
+            points = np.concatenate([points, [codec.kept], begin, [last]])
+            shared = np.zeros((len(begin) + 2, 2), np.int32)
+            shared[:, 0] = codec.other + np.arange(len(shared))
+            shared[-1] = UNKNOWN
+            tokens = np.concatenate([tokens, shared])
     return np.concatenate([[-math.inf], points]), np.concatenate([unknown, tokens])
 
 
@@ -230,7 +237,7 @@ class NumberRows:
         columns = np.flatnonzero(drawn.any(axis=0))
         inside = uniform(columns)
         if self._folding:
-            self._draw_folded(numbers, where, columns, inside)
+            self._draw_folded(tokens, numbers, where, columns, inside)
             binned = self.binned[columns]
             columns, inside = columns[binned], inside[binned]
             if not len(columns):
@@ -243,12 +250,17 @@ class NumberRows:
                 np.copyto(states[:, column], null * np.uint8(NULL_STATE), where=here)
 
     def _draw_folded(
-        self, numbers: Numbers, where: Mask, columns: NDArray[np.intp], uniform: Numbers
+        self,
+        tokens: Tokens,
+        numbers: Numbers,
+        where: Mask,
+        columns: NDArray[np.intp],
+        uniform: Numbers,
     ) -> None:
-        """Write over the labels of rare categories, among those that are to be written."""
+        """Write over the labels of rare categories, among what is to be written."""
         for at, inside in zip(columns.tolist(), uniform, strict=True):
-            if at in self._folding:
-                here = np.flatnonzero(where[:, at])
-                places = numbers[here, at]
-                self._folding[at].draw_places(places, inside[here])
-                numbers[here, at] = places
+            codec = self._folding.get(at)
+            if codec is not None:
+                token = tokens[:, self._first[at]]
+                rows = np.flatnonzero(where[:, at] & (token >= codec.other))
+                numbers[rows, at] = codec.drawn_places(token[rows], inside[rows])

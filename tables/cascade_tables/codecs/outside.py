@@ -180,7 +180,9 @@ def _notice(found: Outside, value: Any, number: int) -> str:
         OutsideKind.BELOW: f"{is_} below all that was learnt",
         OutsideKind.ABOVE: f"{is_} above all that was learnt",
         OutsideKind.BETWEEN: f"{was} not seen in training",
-        OutsideKind.CATEGORY: f"{is_} not one of its {len(column.categories):,} categories",
+        OutsideKind.CATEGORY: f"{is_} not one of its {len(column.categories):,} categories"
+        if column.min_count is None
+        else f"{was} in fewer than {column.min_count:,} rows that were learnt",
         OutsideKind.NULL: f"{is_} NULL, which it never was in training",
         OutsideKind.NOT_A_NUMBER: f"{is_} not a number",
     }[found.kind]

@@ -12,23 +12,25 @@ wherever they are. Those hold
 - each distinct value, until there are more of them than are listed (`most_distinct`).
 
 So bounds, NULLs, decimals, steps, what is constant, and the values of a column that has few of them
-are exact, and the schema is what the whole table would give; how often a category is seen, and with
-that whether it folds, is counted in the sample.
+are exact, and the schema is what the whole table would give. So is how often each category is seen,
+and with that whether it is kept: they are counted in all rows (`CategoryCounts`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_tables.categories import MAX_CATEGORIES
+from cascade_tables.categories import MAX_CATEGORIES, as_text
 from cascade_tables.frame import ColumnData, Frame
 from cascade_tables.infer import MAX_DECIMALS, MAX_EXACT, needs_more_digits
 from cascade_tables.overrides import ColumnOverride
+from cascade_tables.schema import Kind
 
 # Of which rows are taken, of any table of as many rows the same.
 SEED = 0x5A3
@@ -48,6 +50,11 @@ def spread_rows(rows: int, wanted: int) -> Rows:
 def most_distinct(override: ColumnOverride) -> int:
     """Up to how many distinct values of a column each is listed, whatever its share."""
     return max(MAX_EXACT, override.max_categories or MAX_CATEGORIES)
+
+
+def asked_as_categories(overrides: Mapping[str, ColumnOverride]) -> set[str]:
+    """Columns that are to be categories, whatever their values are."""
+    return {name for name, each in overrides.items() if each.kind is Kind.CATEGORICAL}
 
 
 class _Column:
@@ -160,6 +167,44 @@ class _Column:
             if self._digits > MAX_DECIMALS:
                 self._digits = None
         return rows
+
+
+class CategoryCounts:
+    """How often each category of some columns is in all rows, as far as there is room for it.
+
+    Args:
+        names: columns of numbers or dates that are to be categories; text is counted anyway.
+        most: how many distinct values of all columns together are counted. When there are more, the
+            column that has most of them is given up, which is likely an identifier.
+    """
+
+    def __init__(self, names: Collection[str], most: int) -> None:
+        self._names, self._most = names, most
+        self._counts: dict[str, Counter[str]] = {}
+        self._given_up: set[str] = set()
+        self._kinds: dict[str, str] = {}
+
+    def add(self, chunk: Frame) -> None:
+        """The next rows of the table."""
+        for name, data in chunk.columns.items():
+            kind = data.values.dtype.kind
+            if name in self._given_up or not (kind == "O" or name in self._names):
+                continue
+            if self._kinds.setdefault(name, kind) != kind:
+                # Numbers that are reals in some chunks only: their text is not the same.
+                self._give_up(name)
+                continue
+            self._counts.setdefault(name, Counter()).update(as_text(data.present()))
+        while sum(map(len, self._counts.values())) > self._most:
+            self._give_up(max(self._counts, key=lambda name: len(self._counts[name])))
+
+    def _give_up(self, name: str) -> None:
+        self._counts.pop(name, None)
+        self._given_up.add(name)
+
+    def of(self, name: str, values: NDArray[Any]) -> Counter[str] | None:
+        """What was counted of a column whose values are read as these; None: nothing."""
+        return self._counts.get(name) if self._kinds.get(name) == values.dtype.kind else None
 
 
 class _Taken:

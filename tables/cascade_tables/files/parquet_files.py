@@ -10,7 +10,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from cascade_tables.errors import DataError, listing, shown
-from cascade_tables.files.deciding_rows import most_distinct
+from cascade_tables.files.deciding_rows import asked_as_categories, most_distinct
 from cascade_tables.files.streaming import is_large, sampled
 from cascade_tables.files.table import Stream
 from cascade_tables.frame import Frame, check_unique, column_from_arrow
@@ -93,7 +93,9 @@ def large(
         chunks = _Chunks(files, left)
         limits = {n: most_distinct(overrides.get(n, ColumnOverride())) for n in left}
         try:
-            sample, stream = sampled(rows, limits, chunks.frames)
+            sample, stream = sampled(
+                rows, limits, chunks.frames, categories=asked_as_categories(overrides)
+            )
         except _UnreadableError as exc:
             # A value of a type that can be read: all else is read once more without the column.
             unreadable[exc.column] = str(exc)

@@ -16,7 +16,7 @@ from cascade_tables.files.by_schema import fitted, kind_to_read
 from cascade_tables.files.choosing import ODD_SHARE, Choice, choose
 from cascade_tables.files.csv_files import CsvFile, Noticed, load, look, read_blocks
 from cascade_tables.files.dates import Order
-from cascade_tables.files.deciding_rows import most_distinct
+from cascade_tables.files.deciding_rows import asked_as_categories, most_distinct
 from cascade_tables.files.dialect import dialect_of, same_columns
 from cascade_tables.files.findings import Findings, Misfits, misfits_of
 from cascade_tables.files.forms import Form, Type
@@ -312,7 +312,7 @@ def _streamed(
 
     limits = {name: most_distinct(overrides.get(name, ColumnOverride())) for name in forms}
     times = [name for name, form in forms.items() if form.type is Type.TIME]
-    frame, stream = sampled(sum(rows), limits, chunks, times)
+    frame, stream = sampled(sum(rows), limits, chunks, times, asked_as_categories(overrides))
     return frame, stream, noticed
 
 

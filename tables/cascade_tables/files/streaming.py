@@ -8,17 +8,20 @@ takes the rows by which the table is decided, and is imposed on every later one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
-from cascade_tables.files.deciding_rows import DecidingRows
+from cascade_tables.files.deciding_rows import CategoryCounts, DecidingRows
 from cascade_tables.files.table import Stream
 from cascade_tables.frame import ColumnData, Frame
 
 # Cells of a table that are in memory at once; a larger one is sampled, and its rows are read again
 # whenever all of them are needed. Eight bytes each, and as much again while columns are looked at.
 MOST_CELLS = 20_000_000
+# Distinct categories of a large table that are counted in all rows: some 150 bytes each.
+MOST_COUNTED = 2_000_000
 
 
 def is_large(rows: int, columns: int) -> bool:
@@ -31,6 +34,7 @@ def sampled(
     limits: Mapping[str, int],
     chunks: Callable[[], Iterator[Frame]],
     whole_numbers: Iterable[str] = (),
+    categories: Collection[str] = (),
 ) -> tuple[Frame, Stream]:
     """Rows that decide what a table is, and all its rows.
 
@@ -39,10 +43,16 @@ def sampled(
         limits: by column, up to how many distinct values are all taken; see `most_distinct`.
         chunks: reads the table, in order.
         whole_numbers: columns that are read as reals, and are whole numbers if all of them are.
+        categories: columns that are to be categories, whatever their values are.
+
+    Returns:
+        The rows that decide have the counts of categories in all rows; see `ColumnData.counts`.
     """
+    counts = CategoryCounts(categories, MOST_COUNTED)
     deciding = DecidingRows(rows, max(1, MOST_CELLS // max(1, len(limits))), limits)
     for chunk in chunks():
         deciding.add(chunk)
+        counts.add(chunk)
     whole = [name for name in whole_numbers if not deciding.has_fractions(name)]
     sample = deciding.frame()
     settled = {
@@ -59,4 +69,8 @@ def sampled(
             }
         )
 
-    return settle(sample), Stream(rows, lambda: map(settle, chunks()))
+    decided = {
+        name: replace(data, counts=counts.of(name, data.values))
+        for name, data in settle(sample).columns.items()
+    }
+    return Frame(decided), Stream(rows, lambda: map(settle, chunks()))

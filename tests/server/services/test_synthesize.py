@@ -127,7 +127,8 @@ class TestProvenance:
         answer = serving.stub.Synthesize(ask(row(channel="fax"), table="shops"))
         assert read(answer.rows)["channel"] == ["fax"]
         assert list(answer.provenance.notices) == [
-            "column 'channel': 'fax' is not one of its 3 categories; conditioned on '(other)'"
+            "column 'channel': 'fax' was in fewer than 5 rows that were learnt; conditioned on "
+            "'(other)'"
         ]
 
 

@@ -392,7 +392,8 @@ class TestNeverLearnt:
         assert encoded.outside is not None
         assert encoded.outside.first == [OutsideValue("shop", 0, OutsideKind.CATEGORY, "(other)")]
         assert encoded.notices == (
-            f"column 'shop': {value!r} is not one of its 2 categories; conditioned on '(other)'",
+            f"column 'shop': {value!r} was in fewer than 5 rows that were learnt; conditioned on "
+            "'(other)'",
         )
         "".join(encoded.notices).encode()  # as a message carries it
 
@@ -405,7 +406,8 @@ class TestNeverLearnt:
     def test_a_column_and_kind_is_told_of_once(self) -> None:
         encoded = self.folding().encode_partial({"shop": ["x", "y", "x", "a", "x"]}, 5)
         assert encoded.notices == (
-            "column 'shop': 4 values are not one of its 2 categories; conditioned on '(other)'",
+            "column 'shop': 4 values were in fewer than 5 rows that were learnt; conditioned on "
+            "'(other)'",
         )
 
     @pytest.mark.parametrize("strict", [False, True])

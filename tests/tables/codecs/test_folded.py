@@ -19,11 +19,15 @@ from cascade_tables import (
     SchemaError,
     infer_schema,
 )
+from cascade_tables.codecs.folded import FoldedCategories
+from cascade_tables.codecs.outside import OutsideKind
 from numpy.typing import NDArray
 
 ROWS = 4_000
-# Few tokens, so that most categories fold.
+# Few tokens, so that most categories fold, into one group and into five.
 FEW = ColumnOverride(max_categories=4)
+GROUPED = ColumnOverride(max_categories=20)
+FOLDED = {"categories": ["b", "c"], "counts": [8, 7]}
 NAMES = ("shop", "amount", "city", "at", "flag")
 
 
@@ -107,27 +111,29 @@ class TestAnswers:
         assert codec.to_dict()["columns"][0] == {"codec": "listed"}
 
 
+@pytest.fixture(params=[FEW, GROUPED], ids=["one group", "groups"])
+def codec(request: pytest.FixtureRequest) -> Codec:
+    return fitted({"shop": request.param, "city": request.param})
+
+
 class TestEveryWay:
     """The same numbers give the same rows, however they are decoded."""
 
     @pytest.mark.parametrize("names", [NAMES, ("shop",), ("city", "at"), ("flag", "city", "shop")])
-    def test_one_row_is_as_of_many(self, names: tuple[str, ...]) -> None:
-        codec = fitted()
+    def test_one_row_is_as_of_many(self, codec: Codec, names: tuple[str, ...]) -> None:
         for seed, row in enumerate(codec.encode(table(100))):
             many = codec.decode_columns(row[None], np.random.default_rng(seed), names)
             alone = codec.decode_row(row.tolist(), np.random.default_rng(seed), names)
             assert alone == {name: many[name].to_list()[0] for name in names}
 
-    def test_all_columns_at_once_are_as_one_after_another(self) -> None:
-        codec = fitted()
+    def test_all_columns_at_once_are_as_one_after_another(self, codec: Codec) -> None:
         tokens = codec.encode(table(300))
         rng = np.random.default_rng(7)
         each = {n: codec.decode_columns(tokens, rng, [n])[n].to_list() for n in NAMES}
         whole = codec.decode(tokens, np.random.default_rng(7))
         assert each == {name: whole[name].to_list() for name in NAMES}
 
-    def test_a_batch_of_numbers_is_as_the_frame(self) -> None:
-        codec = fitted()
+    def test_a_batch_of_numbers_is_as_the_frame(self, codec: Codec) -> None:
         tokens = codec.encode(table(300))
         frame = codec.decode(tokens, np.random.default_rng(7))
         numbers = np.zeros((300, len(NAMES)))
@@ -141,8 +147,7 @@ class TestEveryWay:
         told = [None if np.isnan(place) else labels[int(place)] for place in numbers[:, 0]]
         assert told == frame["shop"].to_list()
 
-    def test_of_some_columns_alone(self) -> None:
-        codec = fitted()
+    def test_of_some_columns_alone(self, codec: Codec) -> None:
         tokens = codec.encode(table(50))
         numbers, where = np.full((50, len(NAMES)), 99.0), np.zeros((50, len(NAMES)), bool)
         where[:25, 2] = True
@@ -156,28 +161,40 @@ class TestEveryWay:
 class TestGiven:
     """A caller may give any of them."""
 
-    def test_one_that_folds_is_learnt_and_not_outside(self) -> None:
-        codec = fitted()
+    def test_one_that_folds_is_learnt_and_not_outside(self, codec: Codec) -> None:
         kept, folded = codec.schema["shop"].categories[0], codec.columns[0].to_dict()["folded"]
-        last = codec.layout.sizes[0] - 1
-        for given in folded["categories"]:
+        first = 1 + len(codec.schema["shop"].categories)
+        frame = table()
+        found = dict(zip(frame["shop"].values, codec.encode(frame)[:, 0], strict=True))
+        sizes = folded.get("groups", [len(folded["categories"])])
+        groups = np.repeat(np.arange(len(sizes)), sizes)
+        for given, group in zip(folded["categories"], groups, strict=True):
             alone = codec.encode_partial({"shop": [given]}, 1, strict=True)
             many = codec.encode_partial({"shop": [kept, given, None]}, 3, strict=True)
-            assert alone.tokens[0, 0] == many.tokens[1, 0] == last
+            assert alone.tokens[0, 0] == many.tokens[1, 0] == first + group
             assert alone.outside is many.outside is None
+            assert found[given] in (first + group, 0)
+        assert first + groups[-1] + 1 == codec.layout.sizes[0]
+
+    def test_the_label_is_the_first_group_s(self, codec: Codec) -> None:
+        first = 1 + len(codec.schema["shop"].categories)
+        for rows in (1, 2):
+            assert codec.encode_partial({"shop": ["(other)"] * rows}, rows).tokens[0, 0] == first
 
     @pytest.mark.parametrize("given", ["shop 199", "nowhere"])
-    def test_one_that_is_kept_nowhere_is_outside(self, given: str) -> None:
-        codec = fitted()
+    def test_one_that_is_kept_nowhere_is_outside(self, codec: Codec, given: str) -> None:
         assert Counter(table()["shop"].present().tolist())[given] < 5
         for rows in (1, 3):
             encoded = codec.encode_partial({"shop": [given] * rows}, rows)
-            assert encoded.tokens[:, 0].tolist() == [codec.layout.sizes[0] - 1] * rows
+            first = 1 + len(codec.schema["shop"].categories)
+            assert encoded.tokens[:, 0].tolist() == [first] * rows
+            assert encoded.observed[:, 0].all()
             assert encoded.outside is not None
-            assert list(encoded.outside.totals.values()) == [rows]
+            assert encoded.outside.totals == {("shop", OutsideKind.CATEGORY): rows}
+            assert {each.conditioned_on for each in encoded.outside.first} == {"(other)"}
+            assert "in fewer than 5 rows that were learnt" in encoded.outside.notices[0]
 
-    def test_places_beyond_the_last_are_none(self) -> None:
-        codec = fitted()
+    def test_places_beyond_the_last_are_none(self, codec: Codec) -> None:
         numbers = np.full((3, len(NAMES)), np.nan)
         most = len(codec.rows.labels[0])
         numbers[:, 0] = most - 1, most, most - 1.5
@@ -217,11 +234,57 @@ class TestKept:
             {"categories": ["b", 3]},
             {"counts": [5, 0]},
             {"counts": [5, "6"]},
+            {"groups": []},
+            {"groups": [1]},
+            {"groups": [3, -1]},
         ],
     )
     def test_what_does_not_fit_is_refused(self, change: dict[str, Any]) -> None:
         codec = one(["a"] * 9 + ["b"] * 8 + ["c"] * 7, ColumnOverride(max_categories=2))
         content = codec.to_dict()
-        content["columns"][0]["folded"] = {"categories": ["b", "c"], "counts": [8, 7]} | change
+        content["columns"][0]["folded"] = FOLDED | change
         with pytest.raises(SchemaError, match=r"column 'a': \d folded categories with \d counts"):
             Codec.from_dict(content)
+
+    def test_those_that_are_one_group_have_no_entry_for_it(self) -> None:
+        """So that a codec which was written before there were groups comes back as it was."""
+        content = one(["a"] * 9 + ["b"] * 8 + ["c"] * 7, ColumnOverride(max_categories=2)).to_dict()
+        assert content["columns"][0]["folded"] == FOLDED
+        assert Codec.from_dict(content).to_dict() == content
+
+
+class TestDraw:
+    """Which category a number stands for."""
+
+    COUNTS = (70_001, 333, 332, 17, 5, 5)
+    NAMES = ("a", "b", "c", "d", "e", "f")
+
+    def test_of_one_group_it_is_where_shares_of_all_rows_reach_it(self) -> None:
+        """To the last bit: releases of before there were groups answer as they did."""
+        folded = FoldedCategories(self.NAMES, self.COUNTS)
+        shares = np.cumsum(np.array(self.COUNTS, np.float64)) / sum(self.COUNTS)
+        edges = [shares[:-1], np.nextafter(shares[:-1], 0), np.nextafter(shares[:-1], 1)]
+        uniform = np.concatenate([[0.0], *edges, np.random.default_rng(0).random(100_000)])
+        places = folded.draw(np.zeros(len(uniform), np.intp), uniform)
+        np.testing.assert_array_equal(places, shares.searchsorted(uniform, "right"))
+        for number in uniform[:20].tolist():
+            place = int(shares.searchsorted(number, "right"))
+            assert folded.draw_one(0, number) == self.NAMES[place]
+
+    def test_of_several_it_stays_inside_of_its_own(self) -> None:
+        folded = FoldedCategories(self.NAMES, self.COUNTS, [1, 2, 3])
+        for uniform in (0.0, 0.5, np.nextafter(1, 0)):
+            places = folded.draw(np.arange(3), np.full(3, uniform))
+            assert [self.NAMES[place] for place in places] == [
+                folded.draw_one(group, float(uniform)) for group in range(3)
+            ]
+            first = np.searchsorted(folded.begin, places, "right") - 1
+            assert first.tolist() == [0, 1, 2]
+
+    def test_of_several_it_is_by_frequency_there(self) -> None:
+        folded = FoldedCategories(self.NAMES, self.COUNTS, [1, 2, 3])
+        uniform = np.random.default_rng(0).random(40_000)
+        share = (folded.draw(np.full(len(uniform), 2), uniform) == 3).mean()
+        expected = 17 / 27
+        # Five standard deviations.
+        assert share == pytest.approx(expected, abs=5 * np.sqrt(expected * (1 - expected) / 40_000))

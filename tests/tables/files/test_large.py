@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from cascade_tables import (
     find_relations,
     infer_schema,
 )
+from cascade_tables.categories import foldings
 from cascade_tables.files import csv_files, parquet_files, streaming
 from cascade_tables.files.deciding_rows import spread_rows
 from cascade_tables.files.reading import read_by_schema, read_files
@@ -97,12 +99,9 @@ def test_rows_and_schema_are_those_of_the_whole_table(
     expected, found = infer_schema(whole.frame), infer_schema(read.frame)
     assert found.names == expected.names
     for name in expected.names:
-        # How frequent values are is estimated.
-        plain = [
-            replace(schema[name], categories=(), point_masses=()) for schema in (expected, found)
-        ]
+        # How frequent numbers are is estimated.
+        plain = [replace(schema[name], point_masses=()) for schema in (expected, found)]
         assert plain[0] == plain[1]
-        assert set(found[name].categories) == set(expected[name].categories)
 
 
 @pytest.mark.usefixtures("large")
@@ -261,3 +260,82 @@ def test_a_table_in_memory_is_handed_out_in_parts() -> None:
     chunks = list(stream_of(frame).chunks())
     assert [len(chunk) for chunk in chunks] == [65_536, 65_536, 18_928]
     assert [chunk["a"].values[0] for chunk in chunks] == [0, 65_536, 131_072]
+
+
+IN_SAMPLE = spread_rows(ROWS, SAMPLED * len(table().columns) // (len(table().columns) + 1))
+OTHERS = np.setdiff1d(np.arange(ROWS), IN_SAMPLE)
+NAMED = {
+    # All rows that have it are in the sample, but they are too few.
+    "of four": IN_SAMPLE[100:104].tolist(),
+    # Hardly one of its rows is in the sample, but they are enough.
+    "of five": OTHERS[1000:1005].tolist(),
+    # More frequent than any shop.
+    "frequent": OTHERS[500:515].tolist(),
+}
+
+
+def with_names(rows: dict[str, list[int]]) -> pd.DataFrame:
+    """The table, with names in these rows of a column that has 300 shops besides."""
+    frame = table()
+    values = np.array([f"shop {row % 300:03}" for row in range(ROWS)], object)
+    for name, where in rows.items():
+        values[where] = name
+    return frame.assign(shop=values)
+
+
+@pytest.mark.usefixtures("large")
+class TestCategoriesAreCountedInAllRows:
+    """`min_count` is of the whole table, whatever the sample has."""
+
+    @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+    def test_schema_and_codec_are_those_of_the_whole_table(
+        self, tmp_path: Path, suffix: str
+    ) -> None:
+        frame = with_names(NAMED)
+        read = read_files([write(frame, tmp_path / f"table{suffix}")])
+        whole = Frame.from_pandas(frame)
+        sampled = set(read.frame["shop"].values)
+        assert {"of four"} <= sampled
+        assert sum(read.frame["shop"].values == "of five") < 5
+        schema = infer_schema(read.frame)
+        assert schema["shop"] == infer_schema(whole)["shop"]
+        assert schema["shop"].categories[0] == "frequent"
+        place = schema.names.index("shop")
+        folded, expected = (
+            Codec.fit(schema, each).columns[place].to_dict()["folded"]
+            for each in (read.frame, whole)
+        )
+        found = dict(zip(folded["categories"], folded["counts"], strict=True))
+        assert found == dict(zip(expected["categories"], expected["counts"], strict=True))
+        assert found["of five"] == 5
+        assert "of four" not in found
+
+    def test_numbers_that_are_to_be_categories_are_counted_too(self, tmp_path: Path) -> None:
+        asked = {"few": ColumnOverride(kind=Kind.CATEGORICAL)}
+        path = write(table(), tmp_path / "table.parquet")
+        counts = Counter(map(str, table()["few"]))
+        assert read_files([path], asked).frame["few"].counts == counts
+        assert read_files([path]).frame["few"].counts is None
+
+    def test_what_is_told_of_them_is_of_all_rows(self, tmp_path: Path) -> None:
+        frame = with_names(NAMED)
+        read = read_files([write(frame, tmp_path / "table.parquet")])
+        whole = Frame.from_pandas(frame)
+        schema = infer_schema(read.frame)
+        pairs = zip(foldings(schema, read.frame), foldings(schema, whole), strict=True)
+        for found, expected in pairs:
+            assert replace(found, share=0, dropped_share=0) == replace(
+                expected, share=0, dropped_share=0
+            )
+            # How many rows are NULL is estimated.
+            assert found.share == pytest.approx(expected.share, rel=0.01)
+            assert found.dropped_share == pytest.approx(expected.dropped_share, rel=0.01)
+
+    def test_beyond_a_number_the_column_of_most_is_counted_in_the_sample(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(streaming, "MOST_COUNTED", 200)
+        read = read_files([write(with_names(NAMED), tmp_path / "table.parquet")])
+        assert read.frame["shop"].counts is None
+        assert read.frame["kind"].counts == Counter(table()["kind"].dropna())
+        assert infer_schema(read.frame)["shop"].categories

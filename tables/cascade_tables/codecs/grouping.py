@@ -1,0 +1,167 @@
+"""Groups of categories that are alike in the rest of their rows.
+
+A network cannot have a token for each of 100,000 merchants, but it can have some for merchants that
+are dear, that are abroad, or that sell at night. A category's profile is the mean of each feature
+over its rows, drawn towards the mean of all rows as far as chance explains where it is (empirical
+Bayes: Efron and Morris, "Stein's estimation rule and its competitors", JASA 1973). All profiles are
+then cut in two along the direction in which they differ most, and so are, again and again, those
+that still differ most (Boley, "Principal direction divisive partitioning", 1998).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade_tables.categories import as_text
+from cascade_tables.codecs.column_codec import numbers
+from cascade_tables.frame import ColumnData, Frame
+from cascade_tables.schema import Column, Kind, Schema
+
+Real = NDArray[np.float64]
+
+# Rows that profiles are made of, evenly among all, and features that they have: those by which
+# categories differ most.
+MOST_ROWS, MOST_FEATURES = 500_000, 32
+# Categories of another column that are features of their own, most frequent first.
+MOST_VALUES = 8
+# Of profiles whose features have variance 1: what rounding makes of equal ones.
+NO_SPREAD = 1e-9
+
+
+def group_categories(
+    schema: Schema, frame: Frame, name: str, categories: Sequence[str], most: int
+) -> NDArray[np.intp]:
+    """The group of each of a column's categories.
+
+    Args:
+        schema, frame: the table.
+        name: of the column.
+        categories: those of its categories that are to be grouped, k of them, at least one.
+        most: how many groups there may be; there are fewer where categories do not differ.
+
+    Returns:
+        [k], from 0: the group whose categories are most like all of them together, which is what
+        is known of a category that was never seen. The others by how many rows they have, most
+        first.
+    """
+    if most == 1 or len(categories) == 1:
+        return np.zeros(len(categories), np.intp)
+    rows = np.unique(np.linspace(0, len(frame) - 1, MOST_ROWS).astype(np.intp))
+    data = frame[name]
+    place = {category: at for at, category in enumerate(categories)}
+    codes = np.array([place.get(text, -1) for text in as_text(data.values[rows])], np.intp)
+    codes[data.null[rows]] = -1
+    rows, codes = rows[codes >= 0], codes[codes >= 0]
+    # A category may have no row among them: it counts as one that is like all.
+    counts = np.bincount(codes, minlength=len(categories)).astype(np.float64)
+    found: list[tuple[float, Real]] = []
+    for other in schema.columns:
+        if other.name != name:
+            for feature in _features(other, frame[other.name], rows):
+                found.append(_profile(feature, codes, counts))
+                found.sort(key=lambda each: -each[0])
+                del found[MOST_FEATURES:]
+    profiles = np.column_stack([np.zeros(len(categories)), *(means for _, means in found)])
+    weights = np.maximum(counts, 1)
+    return _in_order(profiles, weights, _partition(profiles, weights, most))
+
+
+def _features(column: Column, data: ColumnData, rows: NDArray[np.intp]) -> Iterator[Real]:
+    """What there is to compare of a column, float64 [n] each; 0 where NULL."""
+    here = ColumnData(data.values[rows], data.null[rows], data.dtype)
+    if here.null.any():
+        yield here.null.astype(np.float64)
+    if column.kind is Kind.CATEGORICAL:
+        text = np.array(as_text(here.values), object)
+        text[here.null] = None
+        for value, _ in Counter(text[~here.null].tolist()).most_common(MOST_VALUES):
+            yield (text == value).astype(np.float64)
+    elif column.kind is Kind.BOOLEAN:
+        yield np.where(here.null, 0.0, here.values.astype(np.float64))
+    else:
+        # Ranks, so that no value is far from all others.
+        values, ordered = numbers(column, here, present_only=False), np.sort(numbers(column, here))
+        if len(ordered):
+            ranks = np.searchsorted(ordered, values) + np.searchsorted(ordered, values, "right")
+            yield np.where(here.null, 0.0, ranks / (2 * len(ordered)) - 0.5)
+
+
+def _profile(feature: Real, codes: NDArray[np.intp], counts: Real) -> tuple[float, Real]:
+    """How much categories differ in a feature, and where each is.
+
+    Args:
+        feature: [n].
+        codes: [n], each row's category.
+        counts: [k], rows of each category.
+
+    Returns:
+        The variance between categories, of a feature whose variance is 1; and [k] means, 0 that of
+        all rows.
+    """
+    deviation = float(feature.std()) if len(feature) else 0.0
+    if deviation == 0:
+        return 0.0, np.zeros(len(counts))
+    standard = (feature - feature.mean()) / deviation
+    means = np.bincount(codes, standard, minlength=len(counts)) / np.maximum(counts, 1)
+    rows, categories = len(codes), int(np.count_nonzero(counts))
+    within = float(((standard - means[codes]) ** 2).sum()) / max(1, rows - categories)
+    # What is left of the spread of means when chance has had its share.
+    spread = max(0.0, float((counts * means**2).sum()) - (categories - 1) * within)
+    between = spread / max(1.0, rows - float((counts**2).sum()) / rows)
+    if between == 0:
+        return 0.0, np.zeros(len(counts))
+    return between, means * counts * between / (counts * between + within)
+
+
+def _partition(profiles: Real, weights: Real, most: int) -> NDArray[np.intp]:
+    """The group of each profile [k, P]; the one that is most spread is cut in two, and so on."""
+    out = np.zeros(len(profiles), np.intp)
+    axes = {0: _axis(profiles, weights)}
+    for new in range(1, most):
+        widest = max(axes, key=lambda group: axes[group][0])
+        spread, axis = axes[widest]
+        if spread <= NO_SPREAD:
+            break
+        members = np.flatnonzero(out == widest)
+        along = profiles[members] @ axis
+        order = np.argsort(along, kind="stable")
+        out[members[order[_best_cut(along[order], weights[members][order]) :]]] = new
+        for group in (widest, new):
+            here = out == group
+            axes[group] = _axis(profiles[here], weights[here])
+    return out
+
+
+def _best_cut(along: Real, weights: Real) -> int:
+    """Where to cut increasing numbers [n] in two, so that both parts are least spread: how many
+    are in the first."""
+    mass, moment = np.cumsum(weights)[:-1], np.cumsum(weights * along)[:-1]
+    total, first = weights.sum(), weights @ along
+    return int((moment**2 / mass + (first - moment) ** 2 / (total - mass)).argmax()) + 1
+
+
+def _axis(profiles: Real, weights: Real) -> tuple[float, Real]:
+    """How far profiles spread along the direction in which they do most, and that direction."""
+    if len(profiles) < 2:
+        return 0.0, np.zeros(profiles.shape[1])
+    centre = weights @ profiles / weights.sum()
+    around = (profiles - centre) * np.sqrt(weights)[:, None]
+    values, vectors = np.linalg.eigh(around.T @ around)
+    axis = vectors[:, -1]
+    # Either sign would do: the same one everywhere.
+    return float(values[-1]), axis * np.sign(axis[np.abs(axis).argmax()])
+
+
+def _in_order(profiles: Real, weights: Real, groups: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Groups by other numbers; see `group_categories`."""
+    rows = np.bincount(groups, weights)
+    centres = np.column_stack([np.bincount(groups, weights * column) for column in profiles.T])
+    far = ((centres / rows[:, None]) ** 2).sum(axis=1)
+    rows[int(far.argmin())] = np.inf
+    rank = np.empty(len(rows), np.intp)
+    rank[np.argsort(-rows, kind="stable")] = np.arange(len(rows))
+    return rank[groups]
