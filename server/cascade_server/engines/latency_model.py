@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 # Older observations fade: what is kept of their weight at each new one.
@@ -17,6 +17,12 @@ REFRESH = 16
 # Until there are enough of them, the tail is taken to be this many times the mean.
 FIRST_FACTOR = 2.0
 ENOUGH = 32
+# Once there are enough, the line is fitted anew after so many observations.
+REFIT = 8
+# What a fit remembers of the line before it: batches of these sizes that took what that line says of
+# them, as if so large a share of the observations had been such. It is all that says how rows and
+# batches share the time while batches of one size alone are seen.
+REMEMBERED, REMEMBERED_SHARE = (1, 1024), 0.01
 # Of `Hindsight`: the weight of one observation, and seconds after which half of it is forgotten.
 PULL = 0.25
 HALF_LIFE = 1.0
@@ -24,21 +30,23 @@ HALF_LIFE = 1.0
 
 @dataclass
 class _Sums:
-    """Of w, w·n, w·n², w·s and w·n·s over batches of n rows that took s seconds."""
+    """Of 1, w, w·n, w·n², w·s and w·n·s over batches of n rows that took s seconds."""
 
+    count: float = 0.0
     w: float = 0.0
     n: float = 0.0
     nn: float = 0.0
     s: float = 0.0
     ns: float = 0.0
 
-    def add(self, n: int, s: float, w: float) -> None:
+    def add(self, n: int, s: float, w: float, keep: float = KEEP) -> None:
         """Fade the batches before, add one."""
-        self.w = KEEP * self.w + w
-        self.n = KEEP * self.n + w * n
-        self.nn = KEEP * self.nn + w * n * n
-        self.s = KEEP * self.s + w * s
-        self.ns = KEEP * self.ns + w * n * s
+        self.count = keep * self.count + 1
+        self.w = keep * self.w + w
+        self.n = keep * self.n + w * n
+        self.nn = keep * self.nn + w * n * n
+        self.s = keep * self.s + w * s
+        self.ns = keep * self.ns + w * n * s
 
 
 class Line(NamedTuple):
@@ -97,8 +105,10 @@ class LatencyModel:
     """Seconds of a batch of n rows: mean a·n + b, and the mean times a tail factor.
 
     The line is the least-squares fit of relative errors, so that a batch of one counts as much as
-    a batch of a thousand; old batches fade. The factor is the .99 quantile of seconds / mean over
-    the recent ones. Not thread-safe: one event loop owns it.
+    a batch of a thousand; old batches fade. Which part of the time is a batch's and which its rows'
+    is not forgotten while all batches are of one size: what a thousand rows take is then what it
+    was, about as much slower or faster as the batches that are seen. The factor is the .99 quantile of
+    seconds / mean over the recent ones. Not thread-safe: one event loop owns it.
     """
 
     def __init__(self) -> None:
@@ -106,7 +116,7 @@ class LatencyModel:
         self._a, self._b = 0.0, 0.0
         self._ratios: deque[float] = deque(maxlen=RECENT)
         self._factor = FIRST_FACTOR
-        self._since_refresh = 0
+        self._since_refresh = self._since_fit = 0
 
     @property
     def known(self) -> bool:
@@ -122,7 +132,10 @@ class LatencyModel:
             if self._since_refresh >= REFRESH and len(self._ratios) >= ENOUGH:
                 self._refresh()
         self._sums.add(rows, seconds, 1.0 / (expected or seconds) ** 2)
-        self._fit()
+        self._since_fit += 1
+        if self._since_fit >= REFIT or self._sums.count < ENOUGH:
+            self._fit()
+            self._since_fit = 0
 
     def _refresh(self) -> None:
         ordered = sorted(self._ratios)
@@ -130,7 +143,7 @@ class LatencyModel:
         self._since_refresh = 0
 
     def _fit(self) -> None:
-        sums = self._sums
+        sums = self._remembering()
         spread = sums.w * sums.nn - sums.n * sums.n
         # All batches of about one size say nothing of the slope: all of it goes to rows.
         if spread <= 1e-9 * sums.w * sums.nn:
@@ -143,6 +156,19 @@ class LatencyModel:
         elif b < 0:
             a, b = sums.ns / sums.nn, 0.0
         self._a, self._b = a, b
+
+    def _remembering(self) -> _Sums:
+        """The sums, and batches that took what the line before says, as much slower or faster as
+        those that were seen are."""
+        sums, line = self._sums, self.line
+        if line.mean(1) <= 0:
+            return sums
+        pace = sums.s / (line.a * sums.n + line.b * sums.w)
+        out, share = replace(sums), REMEMBERED_SHARE * sums.count
+        for rows in REMEMBERED:
+            seconds = pace * line.mean(rows)
+            out.add(rows, seconds, share / seconds**2, keep=1.0)
+        return out
 
     def mean(self, rows: int) -> float:
         """Expected seconds of a batch."""
