@@ -19,9 +19,9 @@ FIRST_FACTOR = 2.0
 ENOUGH = 32
 # Once there are enough, the line is fitted anew after so many observations.
 REFIT = 8
-# What a fit remembers of the line before it: batches of these sizes that took what that line says of
-# them, as if so large a share of the observations had been such. It is all that says how rows and
-# batches share the time while batches of one size alone are seen.
+# What a fit remembers of the line before it: batches of these sizes that took what that line says,
+# as if so large a share of the observations had been such. It is all that says how rows and batches
+# share the time while batches of one size alone are seen.
 REMEMBERED, REMEMBERED_SHARE = (1, 1024), 0.01
 # Of `Hindsight`: the weight of one observation, and seconds after which half of it is forgotten.
 PULL = 0.25
@@ -107,8 +107,8 @@ class LatencyModel:
     The line is the least-squares fit of relative errors, so that a batch of one counts as much as
     a batch of a thousand; old batches fade. Which part of the time is a batch's and which its rows'
     is not forgotten while all batches are of one size: what a thousand rows take is then what it
-    was, about as much slower or faster as the batches that are seen. The factor is the .99 quantile of
-    seconds / mean over the recent ones. Not thread-safe: one event loop owns it.
+    was, about as much slower or faster as the batches that are seen. The factor is the .99 quantile
+    of seconds / mean over the recent ones. Not thread-safe: one event loop owns it.
     """
 
     def __init__(self) -> None:
