@@ -19,6 +19,9 @@ FIRST_FACTOR = 2.0
 ENOUGH = 32
 # Once there are enough, the line is fitted anew after so many observations.
 REFIT = 8
+# The weight of one observation in how fast batches are of late, and how many times the pace it may
+# be at most: one batch that was held up is not the pace.
+PACE_PULL, PACE_STEP = 1 / 32, 4.0
 # What a fit remembers of the line before it: batches of these sizes that took what that line says,
 # as if so large a share of the observations had been such. It is all that says how rows and batches
 # share the time while batches of one size alone are seen.
@@ -102,18 +105,19 @@ class Outlook(NamedTuple):
 
 
 class LatencyModel:
-    """Seconds of a batch of n rows: mean a·n + b, and the mean times a tail factor.
+    """Seconds of a batch of n rows: mean pace · (a·n + b), and the mean times a tail factor.
 
     The line is the least-squares fit of relative errors, so that a batch of one counts as much as
-    a batch of a thousand; old batches fade. Which part of the time is a batch's and which its rows'
-    is not forgotten while all batches are of one size: what a thousand rows take is then what it
-    was, about as much slower or faster as the batches that are seen. The factor is the .99 quantile
-    of seconds / mean over the recent ones. Not thread-safe: one event loop owns it.
+    a batch of a thousand; old batches fade. It is fitted to what batches took at their pace, which
+    is how much slower or faster they are of late: a machine that slows down while batches of one
+    size alone are seen is then not taken for one whose other batches are as they were. Which part
+    of the time is a batch's and which its rows' is not forgotten meanwhile. The factor is the .99
+    quantile of seconds / mean over the recent ones. Not thread-safe: one event loop owns it.
     """
 
     def __init__(self) -> None:
         self._sums = _Sums()
-        self._a, self._b = 0.0, 0.0
+        self._a, self._b, self._pace = 0.0, 0.0, 1.0
         self._ratios: deque[float] = deque(maxlen=RECENT)
         self._factor = FIRST_FACTOR
         self._since_refresh = self._since_fit = 0
@@ -125,13 +129,18 @@ class LatencyModel:
 
     def observe(self, rows: int, seconds: float) -> None:
         """A batch of `rows` took `seconds`, both > 0."""
-        expected = self.mean(rows)
+        expected = self._a * rows + self._b
         if expected > 0:
-            self._ratios.append(seconds / expected)
+            self._ratios.append(seconds / (self._pace * expected))
             self._since_refresh += 1
             if self._since_refresh >= REFRESH and len(self._ratios) >= ENOUGH:
                 self._refresh()
-        self._sums.add(rows, seconds, 1.0 / (expected or seconds) ** 2)
+            # At first the line is found, then how the pace changes.
+            if self._sums.count >= ENOUGH:
+                step = min(seconds / expected, PACE_STEP * self._pace)
+                self._pace += PACE_PULL * (step - self._pace)
+        at_pace = seconds / self._pace
+        self._sums.add(rows, at_pace, 1.0 / (expected or at_pace) ** 2)
         self._since_fit += 1
         if self._since_fit >= REFIT or self._sums.count < ENOUGH:
             self._fit()
@@ -158,21 +167,17 @@ class LatencyModel:
         self._a, self._b = a, b
 
     def _remembering(self) -> _Sums:
-        """The sums, and batches that took what the line before says, as much slower or faster as
-        those that were seen are."""
-        sums, line = self._sums, self.line
-        if line.mean(1) <= 0:
-            return sums
-        pace = sums.s / (line.a * sums.n + line.b * sums.w)
-        out, share = replace(sums), REMEMBERED_SHARE * sums.count
+        """The sums, and batches that took what the line before says."""
+        out, share = replace(self._sums), REMEMBERED_SHARE * self._sums.count
         for rows in REMEMBERED:
-            seconds = pace * line.mean(rows)
-            out.add(rows, seconds, share / seconds**2, keep=1.0)
+            seconds = self._a * rows + self._b
+            if seconds > 0:
+                out.add(rows, seconds, share / seconds**2, keep=1.0)
         return out
 
     def mean(self, rows: int) -> float:
         """Expected seconds of a batch."""
-        return self._a * rows + self._b
+        return self._pace * (self._a * rows + self._b)
 
     def tail(self, rows: int, passes: int = 1) -> float:
         return self.line.tail(rows, passes)
@@ -180,7 +185,7 @@ class LatencyModel:
     @property
     def line(self) -> Line:
         """What it predicts now."""
-        return Line(self._a, self._b, self._factor)
+        return Line(self._pace * self._a, self._pace * self._b, self._factor)
 
 
 class Hindsight:

@@ -48,7 +48,7 @@ def test_batches_of_one_size_do_not_undo_what_others_have_taught(rows: int, pace
         model.observe(rows, pace * (1e-5 * rows + 1e-3))
     assert model.mean(rows) == pytest.approx(pace * (1e-5 * rows + 1e-3), rel=1e-3)
     found = model.mean(1000) / (pace * (1e-5 * 1000 + 1e-3))
-    assert found == pytest.approx(1, rel=0.02) if pace == 1 else 1 / 3 < found < 3
+    assert found == pytest.approx(1, rel=0.02) if pace == 1 else 0.5 < found < 2
 
 
 def test_one_slow_batch_of_one_row_says_little_of_a_thousand() -> None:
