@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade_tables.codecs.arithmetic import Arithmetic
-from cascade_tables.codecs.binned_codec import BinnedCodec
-from cascade_tables.codecs.column_codec import ColumnCodec, Tokens
+from cascade_tables.codecs.columns.binned_codec import BinnedCodec
+from cascade_tables.codecs.columns.column_codec import ColumnCodec, Tokens
+from cascade_tables.codecs.columns.folded import FoldedCategories
+from cascade_tables.codecs.columns.listed_codec import ListedCodec
 from cascade_tables.codecs.drawn_rows import DrawnRows, Inside
-from cascade_tables.codecs.folded import FoldedCategories
 from cascade_tables.codecs.given_rows import Encoded, GivenRows
 from cascade_tables.codecs.layout import TokenLayout
-from cascade_tables.codecs.listed_codec import ListedCodec
 from cascade_tables.codecs.marks import check_marks, flags_of, marked_relations, marks_of
 from cascade_tables.codecs.number_rows import AllAtOnce, NumberRows
 from cascade_tables.codecs.places import PLAIN, Place, Places

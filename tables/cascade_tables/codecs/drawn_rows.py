@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from cascade_tables.codecs.absent import ABSENT
 from cascade_tables.codecs.arithmetic import Arithmetic
-from cascade_tables.codecs.binned_codec import BinnedCodec
-from cascade_tables.codecs.column_codec import Tokens, typed
-from cascade_tables.codecs.listed_codec import ListedCodec
+from cascade_tables.codecs.columns.binned_codec import BinnedCodec
+from cascade_tables.codecs.columns.column_codec import Tokens, typed
+from cascade_tables.codecs.columns.listed_codec import ListedCodec
 from cascade_tables.codecs.number_rows import AllAtOnce
 from cascade_tables.codecs.places import Places
 from cascade_tables.codecs.sums import Cells, cells_of, one_cell

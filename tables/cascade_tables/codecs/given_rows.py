@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from cascade_tables.codecs.absent import ABSENT, ABSENT_ONLY, HOLES
 from cascade_tables.codecs.arithmetic import Arithmetic
-from cascade_tables.codecs.column_codec import Tokens
+from cascade_tables.codecs.columns.column_codec import Tokens
+from cascade_tables.codecs.columns.outside import Outside, OutsideValues
 from cascade_tables.codecs.number_rows import AllAtOnce
 from cascade_tables.codecs.odd_values import NONE_ODD, Odd, alike, all_odd, equal
-from cascade_tables.codecs.outside import Outside, OutsideValues
 from cascade_tables.codecs.places import Places, uneven
 from cascade_tables.schema import Kind
 

@@ -16,10 +16,10 @@ import numpy as np
 from cascade_proto.cells import NULL_STATE
 from numpy.typing import NDArray
 
-from cascade_tables.codecs.binned_codec import BinnedCodec
 from cascade_tables.codecs.binned_columns import BinnedColumns
-from cascade_tables.codecs.column_codec import ColumnCodec, Tokens
-from cascade_tables.codecs.listed_codec import ListedCodec
+from cascade_tables.codecs.columns.binned_codec import BinnedCodec
+from cascade_tables.codecs.columns.column_codec import ColumnCodec, Tokens
+from cascade_tables.codecs.columns.listed_codec import ListedCodec
 from cascade_tables.frame import ColumnData
 from cascade_tables.schema import Column, Kind
 

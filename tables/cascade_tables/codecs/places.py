@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from cascade_tables.codecs.column_codec import ColumnCodec
+from cascade_tables.codecs.columns.column_codec import ColumnCodec
 from cascade_tables.errors import DataError
 from cascade_tables.schema import Kind, Schema
 

@@ -17,7 +17,7 @@ from cascade_tables import (
     SchemaError,
     measure_formula,
 )
-from cascade_tables.codecs.binned_codec import FINE, ROUGH, BinnedCodec
+from cascade_tables.codecs.columns.binned_codec import FINE, ROUGH, BinnedCodec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

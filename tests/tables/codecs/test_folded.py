@@ -19,8 +19,8 @@ from cascade_tables import (
     SchemaError,
     infer_schema,
 )
-from cascade_tables.codecs.folded import FoldedCategories
-from cascade_tables.codecs.outside import OutsideKind
+from cascade_tables.codecs.columns.folded import FoldedCategories
+from cascade_tables.codecs.columns.outside import OutsideKind
 from numpy.typing import NDArray
 
 ROWS = 4_000

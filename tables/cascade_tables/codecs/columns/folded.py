@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade_tables.categories import category_counts, groups_of
-from cascade_tables.codecs.grouping import group_categories
+from cascade_tables.codecs.columns.grouping import group_categories
 from cascade_tables.errors import SchemaError
 from cascade_tables.frame import Frame
 from cascade_tables.schema import Column, Schema

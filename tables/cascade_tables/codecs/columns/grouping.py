@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade_tables.categories import as_text
-from cascade_tables.codecs.column_codec import numbers
+from cascade_tables.codecs.columns.column_codec import numbers
 from cascade_tables.frame import ColumnData, Frame
 from cascade_tables.schema import Column, Kind, Schema
 
