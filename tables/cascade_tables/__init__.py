@@ -1,9 +1,10 @@
 """Tables: schema, codec and release format. NumPy only; every other package may import it."""
 
 from cascade_tables.codecs.absent import ABSENT
-from cascade_tables.codecs.codec import Codec, Encoded
+from cascade_tables.codecs.codec import Codec
+from cascade_tables.codecs.columns.outside import OutsideKind, OutsideValue, OutsideValues
+from cascade_tables.codecs.given_rows import Encoded
 from cascade_tables.codecs.layout import TokenLayout
-from cascade_tables.codecs.outside import OutsideKind, OutsideValue, OutsideValues
 from cascade_tables.errors import (
     CascadeTablesError,
     DataError,

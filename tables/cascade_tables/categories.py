@@ -1,8 +1,8 @@
 """Columns of categories: which are learnt one by one, which fold, and which are kept nowhere.
 
 A network has a token for each category that is frequent; the others share some (see
-`codecs.folded`). Those that fewer rows have than `min_count` may be people's names, so that nothing
-keeps them.
+`codecs.columns.folded`). Those that fewer rows have than `min_count` may be people's names, so that
+nothing keeps them.
 """
 
 from __future__ import annotations

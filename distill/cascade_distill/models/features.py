@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 from cascade_tables import TokenLayout
-from cascade_tables.codecs.binned_codec import COARSE
+from cascade_tables.codecs.columns.binned_codec import COARSE
 from numpy.typing import NDArray
 
 OCTAVES = 6

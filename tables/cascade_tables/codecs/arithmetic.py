@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_tables.codecs.binned_codec import BinnedCodec
-from cascade_tables.codecs.column_codec import ColumnCodec, Tokens
+from cascade_tables.codecs.columns.binned_codec import BinnedCodec
+from cascade_tables.codecs.columns.column_codec import ColumnCodec, Tokens
 from cascade_tables.codecs.layout import Mark
 from cascade_tables.codecs.sums import Cells, Mask, Sum
 from cascade_tables.schema import Schema

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_tables.codecs.binned_codec import (
+from cascade_tables.codecs.columns.binned_codec import (
     FINE,
     BinnedCodec,
     real_numbers,
     unmarked,
     whole_numbers,
 )
-from cascade_tables.codecs.column_codec import ColumnCodec, Tokens
+from cascade_tables.codecs.columns.column_codec import ColumnCodec, Tokens
 from cascade_tables.schema import Kind
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Role = Literal["value", "coarse", "fine"]
+from cascade_tables.codecs.columns.column_codec import Role
 
 
 class Mark(NamedTuple):

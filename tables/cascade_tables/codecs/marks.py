@@ -18,8 +18,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_tables.codecs.binned_codec import FINE, BinnedCodec
-from cascade_tables.codecs.column_codec import ColumnCodec
+from cascade_tables.codecs.columns.binned_codec import FINE, BinnedCodec
+from cascade_tables.codecs.columns.column_codec import ColumnCodec
 from cascade_tables.codecs.layout import Mark
 from cascade_tables.errors import SchemaError
 from cascade_tables.frame import Frame

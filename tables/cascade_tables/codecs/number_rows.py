@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
 from cascade_proto.cells import NULL_STATE
 from numpy.typing import NDArray
 
-from cascade_tables.codecs.binned_codec import BinnedCodec
 from cascade_tables.codecs.binned_columns import BinnedColumns
-from cascade_tables.codecs.column_codec import ColumnCodec, Tokens
-from cascade_tables.codecs.listed_codec import ListedCodec
+from cascade_tables.codecs.columns.binned_codec import BinnedCodec
+from cascade_tables.codecs.columns.column_codec import ColumnCodec, Tokens
+from cascade_tables.codecs.columns.listed_codec import ListedCodec
 from cascade_tables.frame import ColumnData
 from cascade_tables.schema import Column, Kind
 
@@ -264,3 +265,24 @@ class NumberRows:
                 token = tokens[:, self._first[at]]
                 rows = np.flatnonzero(where[:, at] & (token >= codec.other))
                 numbers[rows, at] = codec.drawn_places(token[rows], inside[rows])
+
+
+class AllAtOnce:
+    """What takes all columns of several rows at once; made when it is first asked for.
+
+    Args:
+        codecs: of a table's columns.
+    """
+
+    def __init__(self, codecs: Sequence[ColumnCodec]) -> None:
+        self._codecs = codecs
+
+    @cached_property
+    def bins(self) -> BinnedColumns:
+        """Those that are binned."""
+        return BinnedColumns(self._codecs)
+
+    @cached_property
+    def rows(self) -> NumberRows:
+        """All of them."""
+        return NumberRows(self._codecs, self.bins)

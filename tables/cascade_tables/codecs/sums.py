@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade_tables.codecs.absent import ABSENT
-from cascade_tables.codecs.column_codec import stored
+from cascade_tables.codecs.columns.column_codec import stored
 from cascade_tables.frame import ColumnData
 from cascade_tables.relation import UNITS, Relation
 from cascade_tables.relations.measuring import Outcome, outcome

@@ -17,7 +17,7 @@ from cascade_tables import (
     SchemaError,
     measure_formula,
 )
-from cascade_tables.codecs.binned_codec import FINE, ROUGH, BinnedCodec
+from cascade_tables.codecs.columns.binned_codec import FINE, ROUGH, BinnedCodec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -334,7 +334,7 @@ class TestNumbers:
         values = rows_of(real, known)
         tokens = with_given(drawn_tokens(300, 23), values)
         drawn = codec.decode_columns(tokens, np.random.default_rng(24), codec.schema.names, values)
-        plain = codec._decode_columns(tokens, np.random.default_rng(24), codec.schema.names)
+        plain = codec._drawn_rows.by_tokens(tokens, np.random.default_rng(24), codec.schema.names)
         expected = kept(drawn, values)
         numbers = np.stack(
             [codec.rows.to_numbers(at, kept(plain, values)[n]) for at, n in enumerate(plain)],

@@ -22,7 +22,7 @@ from cascade_tables import (
     ValueNotAllowed,
     infer_schema,
 )
-from cascade_tables.codecs.binned_codec import COARSE, FINE
+from cascade_tables.codecs.columns.binned_codec import COARSE, FINE
 from cascade_tables.infer import MAX_EXACT
 
 from tests.releases import payments

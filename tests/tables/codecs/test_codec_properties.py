@@ -23,7 +23,7 @@ from cascade_tables import (
     ValuesNotAllowed,
     infer_schema,
 )
-from cascade_tables.codecs.binned_codec import FINE
+from cascade_tables.codecs.columns.binned_codec import FINE
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 

@@ -19,8 +19,8 @@ from cascade_tables import (
     SchemaError,
     infer_schema,
 )
-from cascade_tables.codecs.folded import FoldedCategories
-from cascade_tables.codecs.outside import OutsideKind
+from cascade_tables.codecs.columns.folded import FoldedCategories
+from cascade_tables.codecs.columns.outside import OutsideKind
 from numpy.typing import NDArray
 
 ROWS = 4_000
@@ -237,6 +237,9 @@ class TestKept:
             {"groups": []},
             {"groups": [1]},
             {"groups": [3, -1]},
+            {"groups": [-1, 3]},
+            {"groups": [0, 2, 0]},
+            {"groups": [0]},
         ],
     )
     def test_what_does_not_fit_is_refused(self, change: dict[str, Any]) -> None:
@@ -251,6 +254,73 @@ class TestKept:
         content = one(["a"] * 9 + ["b"] * 8 + ["c"] * 7, ColumnOverride(max_categories=2)).to_dict()
         assert content["columns"][0]["folded"] == FOLDED
         assert Codec.from_dict(content).to_dict() == content
+
+
+class TestKeptNowhere:
+    """Rows whose category is kept nowhere: who is in one or two rows of a table."""
+
+    ROWS = 6_000
+
+    def frame(self, alone: int) -> Frame:
+        """Sixty shops of 2 kinds that amounts tell apart, and so many rows with a shop each."""
+        rng = np.random.default_rng(3)
+        shop = rng.integers(0, 60, self.ROWS)
+        names = np.array([f"shop {of}" for of in shop], object)
+        names[:alone] = [f"stall {row}" for row in range(alone)]
+        amount = rng.normal(5.0 * (shop % 2), 1.0)
+        none = np.zeros(self.ROWS, bool)
+        return Frame({"shop": ColumnData(names, none), "amount": ColumnData(amount, none)})
+
+    def fit(self, frame: Frame) -> Codec:
+        return Codec.fit(infer_schema(frame, {"shop": ColumnOverride(max_categories=16)}), frame)
+
+    def test_many_have_a_token_of_their_own_for_which_any_is_drawn(self) -> None:
+        """Else the few categories that share it would be in answers far too often."""
+        frame = self.frame(alone=3_000)
+        codec = self.fit(frame)
+        tokens = codec.encode(frame)
+        other = len(codec.schema["shop"].categories)
+        assert (tokens[:3_000, 0] == other).all()
+        assert (tokens[3_000:, 0] != other).all()
+        given = codec.encode_partial({"shop": ["nowhere"]}, 1)
+        assert given.tokens[0, 0] == other
+        assert given.observed[0, 0]
+        answers = codec.decode(tokens, np.random.default_rng(0))["shop"].values.tolist()
+        assert set(answers) <= {f"shop {of}" for of in range(60)}
+        seen, found = Counter(frame["shop"].values[3_000:].tolist()), Counter(answers)
+        for shop in codec.to_dict()["columns"][0]["folded"]["categories"]:
+            # As often as in the table, and as often again as its share of those that fold.
+            share = seen[shop] * 3_000 / sum(tokens[3_000:, 0] > other)
+            expected = seen[shop] + share
+            assert abs(found[shop] - expected) < 6 * np.sqrt(expected), shop
+        back = Codec.from_dict(json.loads(json.dumps(codec.to_dict())))
+        assert back.decode(tokens, np.random.default_rng(0))["shop"].values.tolist() == answers
+
+    def test_a_few_have_that_of_those_most_like_all(self) -> None:
+        """A token of two rows would teach nothing of what a new shop goes with."""
+        frame = self.frame(alone=2)
+        codec = self.fit(frame)
+        tokens = codec.encode(frame)
+        other = len(codec.schema["shop"].categories)
+        assert (tokens[:2, 0] == other).all()
+        assert (tokens[2:, 0] == other).any()
+
+    @pytest.mark.parametrize("alone", [2, 3_000])
+    def test_every_way_reads_and_writes_the_same(self, alone: int) -> None:
+        frame = self.frame(alone)
+        codec = self.fit(frame)
+        tokens = codec.encode(frame)[:400]
+        numbers = np.zeros((400, 2))
+        rng = np.random.default_rng(7)
+        where = np.ones(numbers.shape, bool)
+        codec.rows.decode(tokens, numbers, None, where, lambda of: rng.random((len(of), 400)))
+        decoded = codec.decode(tokens, np.random.default_rng(7))
+        names = decoded["shop"].values.tolist()
+        assert [codec.rows.labels[0][int(place)] for place in numbers[:, 0]] == names
+        many, _ = codec.rows.encode(numbers)
+        again = codec.encode(decoded)
+        alone_each = [codec.encode_partial({"shop": [n]}, 1).tokens[0, 0] for n in names]
+        assert many[:, 0].tolist() == again[:, 0].tolist() == alone_each
 
 
 class TestDraw:
@@ -280,6 +350,17 @@ class TestDraw:
             ]
             first = np.searchsorted(folded.begin, places, "right") - 1
             assert first.tolist() == [0, 1, 2]
+
+    def test_of_the_first_that_has_none_it_is_any_of_them(self) -> None:
+        folded = FoldedCategories(self.NAMES, self.COUNTS, [0, 1, 5])
+        shares = np.cumsum(np.array(self.COUNTS, np.float64)) / sum(self.COUNTS)
+        uniform = np.random.default_rng(0).random(10_000)
+        places = folded.draw(np.zeros(len(uniform), np.intp), uniform)
+        np.testing.assert_array_equal(places, shares.searchsorted(uniform, "right"))
+        assert [folded.draw_one(0, number) for number in uniform[:50].tolist()] == [
+            self.NAMES[place] for place in places[:50]
+        ]
+        assert set(folded.draw(np.ones(100, np.intp), uniform[:100])) == {0}
 
     def test_of_several_it_is_by_frequency_there(self) -> None:
         folded = FoldedCategories(self.NAMES, self.COUNTS, [1, 2, 3])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from cascade_tables import Codec, ColumnData, ColumnOverride, Frame, infer_schema
-from cascade_tables.codecs.grouping import group_categories
+from cascade_tables.codecs.columns.grouping import group_categories
 from numpy.typing import NDArray
 
 SHOPS, ROWS = 60, 6_000

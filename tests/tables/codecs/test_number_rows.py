@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from cascade_proto.cells import ABSENT_STATE, NULL_STATE
 from cascade_tables import ABSENT, Codec, Kind, ValueNotAllowed, load_release
+from cascade_tables.codecs.columns.outside import Outside
 from cascade_tables.codecs.number_rows import MANY_ROWS
-from cascade_tables.codecs.outside import Outside
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray

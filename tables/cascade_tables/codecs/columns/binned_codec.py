@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_tables.codecs.column_codec import (
+from cascade_tables.codecs.columns.column_codec import (
     NULL_TOKEN,
+    Role,
     Tokens,
     check_nulls,
     numbers,
     typed,
     within_bounds,
 )
-from cascade_tables.codecs.layout import Role
-from cascade_tables.codecs.outside import Outside, OutsideKind
+from cascade_tables.codecs.columns.outside import Outside, OutsideKind
 from cascade_tables.errors import SchemaError
 from cascade_tables.frame import ColumnData
 from cascade_tables.schema import Column, Kind

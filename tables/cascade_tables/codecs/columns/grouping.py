@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade_tables.categories import as_text
-from cascade_tables.codecs.column_codec import numbers
+from cascade_tables.codecs.columns.column_codec import numbers
 from cascade_tables.frame import ColumnData, Frame
 from cascade_tables.schema import Column, Kind, Schema
 
@@ -44,8 +44,8 @@ def group_categories(
         most: how many groups there may be; there are fewer where categories do not differ.
 
     Returns:
-        [k], from 0: the group whose categories are most like all of them together, which is what
-        is known of a category that was never seen. The others by how many rows they have, most
+        [k], from 0: the group whose categories are most like all of them together, which is the
+        best guess of a category that was never seen. The others by how many rows they have, most
         first.
     """
     if most == 1 or len(categories) == 1:

@@ -6,8 +6,10 @@ draws beside a merchant is what goes with merchants like it. A caller wants a ca
 of a group: one of those that share the token is drawn, by frequency. Of the row's other columns the
 draw knows no more than that the token was drawn for them; docs/adr/0017 has what that loses.
 
-The first group is the one that is most like all of them together, which is the best guess of a
-category that was not seen, or not often enough to be kept: these have its token too.
+Categories that were not seen often enough to be kept, and those that were not seen at all, have the
+first group's token. Where the former are in many rows that group is of none else: what it teaches
+is what goes with a category that is hardly known, and an answer has any of the folded ones in its
+place. Else it is the group that is most like all of them together.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade_tables.categories import category_counts, groups_of
-from cascade_tables.codecs.grouping import group_categories
+from cascade_tables.codecs.columns.grouping import group_categories
 from cascade_tables.errors import SchemaError
 from cascade_tables.frame import Frame
 from cascade_tables.schema import Column, Schema
@@ -33,7 +35,8 @@ class FoldedCategories:
     Args:
         categories: k of them, each once, group by group.
         counts: [k], how often each was seen.
-        groups: [g], how many categories each group has; None: all are one.
+        groups: [g], how many categories each group has; None: all are one. The first may have none:
+            any of them is drawn for it.
 
     Attributes:
         begin: [g + 1], the place of each group's first among them, and at the end k.
@@ -55,6 +58,7 @@ class FoldedCategories:
         rows = np.repeat(np.diff(upto[self.begin]), sizes)
         self._shares = np.repeat(np.arange(len(sizes)), sizes) + (upto[1:] - before) / rows
         self._last = self.begin[1:] - 1
+        self._any = upto[1:] / upto[-1] if not sizes[0] else None
 
     @property
     def groups(self) -> int:
@@ -71,13 +75,17 @@ class FoldedCategories:
         if column.other is None or column.min_count is None:
             return None
         counts = category_counts(frame[column.name])
-        for kept in column.categories:
-            counts.pop(kept, None)
+        least = min((counts.pop(kept, 0) for kept in column.categories), default=0)
         often = sorted(text for text, count in counts.items() if count >= column.min_count)
         often.sort(key=counts.__getitem__, reverse=True)
         if not often:
             return None
-        group = group_categories(schema, frame, column.name, often, groups_of(column))
+        most = groups_of(column)
+        # Rows whose category is kept nowhere have a token of their own if they are as many as those
+        # of the rarest category that has one.
+        dropped = counts.total() - sum(counts[text] for text in often)
+        alone = int(most > 1 and dropped >= least)
+        group = alone + group_categories(schema, frame, column.name, often, most - alone)
         ordered = [often[place] for place in np.argsort(group, kind="stable").tolist()]
         return cls(ordered, [counts[text] for text in ordered], np.bincount(group).tolist())
 
@@ -90,10 +98,15 @@ class FoldedCategories:
         """
         places = self._shares.searchsorted(group + uniform, "right")
         # The sum may be rounded up to where the next group begins.
-        return np.minimum(places, self._last[group])
+        places = np.minimum(places, self._last[group])
+        if self._any is not None:
+            places = np.where(group == 0, self._any.searchsorted(uniform, "right"), places)
+        return places
 
     def draw_one(self, group: int, uniform: float) -> str:
         """The category that `draw` finds for one number."""
+        if group == 0 and self._any is not None:
+            return self.categories[int(self._any.searchsorted(uniform, "right"))]
         place = int(self._shares.searchsorted(group + uniform, "right"))
         return self.categories[min(place, int(self._last[group]))]
 
@@ -112,13 +125,16 @@ class FoldedCategories:
             SchemaError: it does not fit the column.
         """
         categories, counts = content["categories"], content["counts"]
-        groups = content.get("groups", [len(categories)])
+        groups = list(content.get("groups", [len(categories)]))
         labels = {*categories, *column.categories, column.other}
         fits = (
             column.other is not None
+            and len(groups) > 0
             and all(isinstance(text, str) for text in categories)
             and len(labels) == len(categories) + len(column.categories) + 1
-            and all(type(count) is int and count > 0 for count in (*counts, *groups))
+            and all(type(count) is int and count > 0 for count in (*counts, *groups[1:]))
+            and type(groups[0]) is int
+            and groups[0] >= 0
             and 0 < len(categories) == len(counts) == sum(groups)
         )
         if not fits:

@@ -5,18 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_tables.codecs.layout import Role
-from cascade_tables.codecs.outside import Outside, OutsideKind, allowed_values
+from cascade_tables.codecs.columns.outside import Outside, OutsideKind, allowed_values
 from cascade_tables.errors import ValueNotAllowed
 from cascade_tables.frame import ColumnData
 from cascade_tables.schema import Column, Kind
 
 Tokens = NDArray[np.int32]
+Role = Literal["value", "coarse", "fine"]
 
 
 class ColumnCodec(Protocol):

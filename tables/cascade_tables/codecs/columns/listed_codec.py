@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade_tables.categories import as_text
-from cascade_tables.codecs.column_codec import (
+from cascade_tables.codecs.columns.column_codec import (
     NULL_TOKEN,
+    Role,
     Tokens,
     check_nulls,
     numbers,
     typed,
     within_bounds,
 )
-from cascade_tables.codecs.folded import FoldedCategories
-from cascade_tables.codecs.layout import Role
-from cascade_tables.codecs.outside import Outside, OutsideKind, allowed_values
+from cascade_tables.codecs.columns.folded import FoldedCategories
+from cascade_tables.codecs.columns.outside import Outside, OutsideKind, allowed_values
 from cascade_tables.errors import SchemaError, ValueNotAllowed
 from cascade_tables.frame import ColumnData
 from cascade_tables.schema import Column, Kind

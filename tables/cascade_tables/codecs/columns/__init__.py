@@ -1,0 +1,1 @@
+"""One column at a time: its values to and from tokens."""

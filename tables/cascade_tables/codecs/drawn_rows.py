@@ -1,0 +1,184 @@
+"""Tokens to values: one row for which a payment waits, some columns of many, or numbers that follow
+from others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade_tables.codecs.absent import ABSENT
+from cascade_tables.codecs.arithmetic import Arithmetic
+from cascade_tables.codecs.columns.binned_codec import BinnedCodec
+from cascade_tables.codecs.columns.column_codec import Tokens, typed
+from cascade_tables.codecs.columns.listed_codec import ListedCodec
+from cascade_tables.codecs.number_rows import AllAtOnce
+from cascade_tables.codecs.places import Places
+from cascade_tables.codecs.sums import Cells, cells_of, one_cell
+from cascade_tables.frame import ColumnData
+from cascade_tables.schema import Kind
+
+# Where inside of its bin each number is: gives uniform numbers [b, n] for b binned columns, by
+# their places in the schema; asked once at most.
+Inside: TypeAlias = Callable[[Sequence[int]], NDArray[np.float64]]
+
+
+class DrawnRows:
+    """Decodes rows that a network has drawn, given some of their values.
+
+    Args:
+        places: of the table's columns.
+        at_once: what takes several binned columns.
+        arithmetic: which numbers follow from others.
+    """
+
+    def __init__(self, places: Places, at_once: AllAtOnce, arithmetic: Arithmetic) -> None:
+        self._places, self._at_once, self._arithmetic = places, at_once, arithmetic
+        self._schema = places.schema
+
+    def decode(
+        self,
+        tokens: Tokens,
+        rng: np.random.Generator | Inside,
+        names: Sequence[str],
+        given: Mapping[str, Sequence[Any]] | None,
+    ) -> dict[str, ColumnData]:
+        """See `Codec.decode_columns`."""
+        needed, more = self._followed(names, given or {}, tokens)
+        out = self.by_tokens(tokens, rng, [*names, *more])
+        for name, cells in self._computed(tokens, needed, given or {}, out.get).items():
+            if name in out:
+                kind = self._schema[name].kind
+                out[name] = ColumnData(typed(kind, cells.values), cells.null, out[name].dtype)
+        return {name: out[name] for name in names} if more else out
+
+    def decode_one(
+        self,
+        row: Sequence[int],
+        rng: np.random.Generator | Inside,
+        names: Sequence[str],
+        given: Mapping[str, Sequence[Any]] | None,
+    ) -> dict[str, Any]:
+        """See `Codec.decode_row`."""
+        given = given or {}
+        needed: list[int] = []
+        every = names
+        if self._arithmetic.may_apply(row):
+            tokens = np.array(row, np.int32)[None]
+            needed, more = self._followed(names, given, tokens)
+            every = [*names, *more]
+        places = [self._places[name] for name in every]
+        drawn = [place.column for place in places if place.codec.listed is None]
+        uniform = iter(_inside(rng, 1)(drawn)[:, 0].tolist() if drawn else ())
+        out = {}
+        for name, (_, slots, codec, _, _, _) in zip(every, places, strict=True):
+            begin = slots.start
+            listed = codec.listed
+            if listed is not None:
+                out[name] = listed[row[begin]]
+            elif isinstance(codec, ListedCodec):
+                out[name] = codec.decode_value(row[begin], next(uniform))
+            else:
+                assert isinstance(codec, BinnedCodec)
+                out[name] = codec.decode_value(row[begin], row[begin + 1], next(uniform))
+        if not needed:
+            return out
+
+        def decoded(name: str) -> ColumnData | None:
+            return one_cell(self._schema[name].kind, out[name]) if name in out else None
+
+        computed = self._computed(tokens, needed, given, decoded)
+        for name in names:
+            if name in computed and not computed[name].null[0]:
+                out[name] = computed[name].values[0].item()
+        return {name: out[name] for name in names}
+
+    def compute(
+        self, tokens: Tokens, numbers: NDArray[np.float64], drawn: NDArray[np.bool_]
+    ) -> None:
+        """See `Codec.compute`."""
+        cells = {}
+        for place in self._arithmetic.needed(range(len(self._places)), tokens):
+            column, values = self._schema.columns[place], numbers[:, place]
+            null = np.isnan(values)
+            if column.kind is not Kind.CONTINUOUS:
+                values = np.where(null, 0, values).astype(np.int64)
+            cells[place] = Cells(values, null, drawn[:, place])
+        if cells:
+            self._arithmetic.solve(tokens, cells)
+        for place, cell in cells.items():
+            np.copyto(numbers[:, place], cell.values, where=cell.drawn & ~cell.null)
+
+    def by_tokens(
+        self, tokens: Tokens, rng: np.random.Generator | Inside, names: Sequence[str]
+    ) -> dict[str, ColumnData]:
+        """`decode` of what tokens alone say: no number follows from others."""
+        places = [self._places[name] for name in names]
+        drawn = [place for place in places if place.codec.listed is None]
+        uniform = _inside(rng, len(tokens))([place.column for place in drawn])
+        is_binned = [isinstance(place.codec, BinnedCodec) for place in drawn]
+        found: Iterator[tuple[NDArray[Any], NDArray[np.bool_]]] = iter(())
+        together = sum(is_binned) > 1
+        if together:
+            binned = [place.column for place, is_so in zip(drawn, is_binned, strict=True) if is_so]
+            inside = uniform if all(is_binned) else uniform[is_binned]
+            found = zip(*self._at_once.bins.decode(tokens, binned, inside), strict=True)
+        numbers = iter(uniform)
+        out = {}
+        for name, place in zip(names, places, strict=True):
+            column = place.codec.column
+            if place.codec.listed is not None:
+                out[name] = place.codec.decode(tokens[:, place.slots], None)
+                continue
+            own = next(numbers)
+            if together and isinstance(place.codec, BinnedCodec):
+                values, null = next(found)
+                out[name] = ColumnData(typed(column.kind, values), null, column.dtype)
+            else:
+                out[name] = place.codec.decode(tokens[:, place.slots], own)
+        return out
+
+    def _followed(
+        self, names: Sequence[str], given: Mapping[str, Sequence[Any]], tokens: Tokens
+    ) -> tuple[list[int], list[str]]:
+        """The columns, by their places, that numbers of these may follow from, they among them; and
+        the names of those that have to be decoded for it, though they are not among these."""
+        needed = self._arithmetic.needed([self._places[name].column for name in names], tokens)
+        every = [self._schema.names[place] for place in needed]
+        return needed, [
+            name
+            for name in every
+            if name not in names and (name not in given or ABSENT in given[name])
+        ]
+
+    def _computed(
+        self,
+        tokens: Tokens,
+        needed: Sequence[int],
+        given: Mapping[str, Sequence[Any]],
+        decoded: Callable[[str], ColumnData | None],
+    ) -> dict[str, Cells]:
+        """Numbers of columns that may follow from each other, by their places in the schema.
+
+        Args:
+            tokens: int32 [n, T].
+            needed: the columns.
+            given: what was given of any.
+            decoded: what was decoded of a column; None: nothing.
+        """
+        cells = {}
+        for place in needed:
+            column = self._schema.columns[place]
+            name = column.name
+            cells[place] = cells_of(column, decoded(name), given.get(name), len(tokens))
+        if cells:
+            self._arithmetic.solve(tokens, cells)
+        return {self._schema.names[place]: found for place, found in cells.items()}
+
+
+def _inside(rng: np.random.Generator | Inside, rows: int) -> Inside:
+    if not isinstance(rng, np.random.Generator):
+        return rng
+    return lambda columns: rng.random((len(columns), rows))

@@ -1,0 +1,208 @@
+"""Rows from outside to tokens: one for which a payment waits, or many at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade_tables.codecs.absent import ABSENT, ABSENT_ONLY, HOLES
+from cascade_tables.codecs.arithmetic import Arithmetic
+from cascade_tables.codecs.columns.column_codec import Tokens
+from cascade_tables.codecs.columns.outside import Outside, OutsideValues
+from cascade_tables.codecs.number_rows import AllAtOnce
+from cascade_tables.codecs.odd_values import NONE_ODD, Odd, alike, all_odd, equal
+from cascade_tables.codecs.places import Places, uneven
+from cascade_tables.schema import Kind
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Rows from outside, some of whose columns are known.
+
+    Attributes:
+        tokens: int32 [n, T]; 0 where not observed.
+        observed: bool [n, T].
+        outside: values that are outside of what was learnt, and what was made of them; None:
+            there are none.
+    """
+
+    tokens: Tokens
+    observed: NDArray[np.bool_]
+    outside: OutsideValues | None = None
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What to tell a person of how the values were read."""
+        return () if self.outside is None else self.outside.notices
+
+
+class GivenRows:
+    """Encodes rows some of whose columns are known.
+
+    Args:
+        places: of the table's columns.
+        at_once: what takes several rows.
+        arithmetic: which relations hold of given numbers.
+    """
+
+    def __init__(self, places: Places, at_once: AllAtOnce, arithmetic: Arithmetic) -> None:
+        self._places, self._at_once, self._arithmetic = places, at_once, arithmetic
+        self._names = places.schema.names
+        self._width = sum(len(place.ones) for place in places.values())
+
+    def encode(self, columns: Mapping[str, Sequence[Any]], n: int, strict: bool) -> Encoded:
+        """See `Codec.encode_partial`."""
+        if n != 1:
+            return self._encode_rows(columns, n, strict)
+        # What a payment waits for. Filled as Python's own sequences, which take single values
+        # several times faster.
+        tokens, observed = [0] * self._width, bytearray(self._width)
+        odd: list[Outside] = []
+        compared = self._arithmetic.compared
+        numbers: dict[int, float | int] = {}
+        for name, values in columns.items():
+            column, slots, codec, ones, _, _ = self._places[name]
+            if len(values) != 1:
+                raise uneven(name, values, 1)
+            value = values[0]
+            if value is not ABSENT:
+                tokens[slots] = codec.encode_value(value, odd)
+                observed[slots] = ones
+                if column in compared and (type(value) is int or type(value) is float):
+                    numbers[column] = value
+        if len(numbers) > 1:
+            self._arithmetic.mark_row(tokens, numbers)
+        outside = None
+        if odd:
+            outside = OutsideValues(1, strict)
+            for each in odd:
+                name = each.column.name
+                outside.add(each, columns[name], (0,))
+                if not each.is_known:
+                    place = self._places[name]
+                    observed[place.slots] = bytes(len(place.ones))
+            outside.refuse()
+        return Encoded(
+            np.array(tokens, np.int32)[None],
+            np.frombuffer(observed, np.bool_)[None],
+            outside,
+        )
+
+    def _encode_rows(self, columns: Mapping[str, Sequence[Any]], n: int, strict: bool) -> Encoded:
+        """`encode_partial` of several rows: all columns in one look-up, but for values which only
+        their own codec knows what to do with."""
+        numbers = np.full((len(self._places), n), np.nan)
+        known = np.zeros(numbers.shape, np.bool_)
+        odd: dict[str, Odd] = {}
+        for name, values in columns.items():
+            found = self._put(name, values, numbers, known)
+            if found is not NONE_ODD:
+                odd[name] = found
+        tokens, unknown = self._at_once.rows.encode(numbers.T)
+        if unknown is not None:
+            for at in np.flatnonzero(unknown.any(axis=0)).tolist():
+                name = self._names[at]
+                found = odd.get(name, NONE_ODD)
+                rows = np.union1d(found.rows, np.flatnonzero(unknown[:, at]))
+                odd[name] = found._replace(rows=rows)
+        outside = OutsideValues(n, strict) if odd else None
+        if outside is not None:
+            # In the order of the columns, in which they are told of.
+            for name in columns:
+                if name in odd:
+                    found, of = odd[name], numbers[self._places[name].column]
+                    self._encode_odd(name, columns[name], of, found, tokens, known, outside)
+            outside.refuse()
+            outside = outside if outside.totals else None
+        self.mark(tokens, numbers.T)
+        return Encoded(tokens, self._at_once.rows.observed(known.T), outside)
+
+    def mark(self, tokens: Tokens, numbers: NDArray[np.float64]) -> None:
+        """See `Codec.mark_given`."""
+        if self._arithmetic.compared:
+            self._arithmetic.mark_rows(tokens, numbers)
+
+    def _encode_odd(
+        self,
+        name: str,
+        values: Sequence[Any],
+        numbers: NDArray[np.float64],
+        odd: Odd,
+        tokens: Tokens,
+        known: NDArray[np.bool_],
+        outside: OutsideValues,
+    ) -> None:
+        """Write tokens [n, T] of a column's odd values, and which are known, [C, n] of all columns;
+        note those that are outside."""
+        place = self._places[name]
+        column = place.codec.column
+        groups = alike(column, values, odd.rows, numbers)
+        if odd.is_by_value:
+            groups = equal(values, odd.rows)
+        for group in groups:
+            said: list[Outside] = []
+            tokens[group, place.slots] = place.codec.encode_value(values[group[0]], said)
+            known[place.column, group] = all(each.is_known for each in said)
+            for each in said:
+                outside.add(each, values, group)
+
+    def _put(
+        self,
+        name: str,
+        values: Sequence[Any],
+        numbers: NDArray[np.float64],
+        known: NDArray[np.bool_],
+    ) -> Odd:
+        """Write a column's values as numbers, [C, n] of all columns, and which of them are known.
+
+        Returns:
+            The rows whose values the column's codec is to take one by one.
+
+        Raises:
+            UnknownColumn, DataError: see `encode_partial`.
+        """
+        place = self._places[name]
+        column, n = place.column, numbers.shape[1]
+        if len(values) != n:
+            raise uneven(name, values, n)
+        kinds = set(map(type, values))
+        holes = kinds & HOLES
+        rows = self._at_once.rows
+        if not kinds <= place.plain | holes or not rows.exact[column]:
+            return all_odd(values)
+        labels = rows.places[column]
+        if labels and place.codec.column.kind is Kind.CATEGORICAL:
+            get = labels.get
+            as_numbers: Sequence[Any] = [get(value, math.nan) for value in values]
+        elif holes:
+            as_numbers = [
+                math.nan if value is None or value is ABSENT else value for value in values
+            ]
+        else:
+            as_numbers = values
+        try:
+            numbers[column] = as_numbers
+        except OverflowError:
+            numbers[column] = np.nan
+            return all_odd(values)
+        missing = 0
+        if holes:
+            known[column] = [value is not ABSENT for value in values]
+            missing = sum(value is None or value is ABSENT for value in values)
+        else:
+            known[column] = True
+        # What was no number before, or is none of the labels, is not missing.
+        nothing = np.isnan(numbers[column])
+        nulls_are_odd = type(None) in holes and not place.nullable
+        if np.count_nonzero(nothing) == missing and not nulls_are_odd:
+            return NONE_ODD
+        at = np.flatnonzero(nothing)
+        if holes:
+            hole = HOLES if place.nullable else ABSENT_ONLY
+            at = at[[type(values[row]) not in hole for row in at.tolist()]]
+        return Odd(at, False)
