@@ -375,11 +375,14 @@ def conditionals(
     Returns:
         By slot, probabilities [n, size].
     """
-    column = torch.as_tensor(teacher.layout.column, device=rows.device)
+    layout = teacher.layout
+    column = torch.as_tensor(layout.column, device=rows.device)
+    turn = torch.as_tensor(layout.turn, device=rows.device)[column]
     told = teacher.marks.student_inputs(rows, suffix, None)
     out: dict[int, Tensor] = {}
     for asked in columns:
-        known = (suffix & (column > asked)) | (column < asked)
+        own = layout.turn[asked]
+        known = (suffix & (turn > own)) | (turn < own)
         tokens = teacher.marks.student_inputs(rows, suffix, known)
         # A fine slot is told the coarse token of its own column, mark or not.
         tokens = torch.where(column == asked, told, tokens)

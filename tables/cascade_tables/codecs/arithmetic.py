@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cascade_tables.codecs.binned_codec import BinnedCodec
 from cascade_tables.codecs.column_codec import ColumnCodec, Tokens
-from cascade_tables.codecs.layout import Mark
+from cascade_tables.codecs.layout import Mark, TokenLayout
 from cascade_tables.codecs.sums import Cells, Mask, Sum
 from cascade_tables.schema import Schema
 
@@ -27,13 +27,11 @@ class Arithmetic:
     Args:
         schema: whose relations they are.
         codecs: of its columns.
-        marks: of its token layout.
+        layout: of its tokens.
     """
 
-    def __init__(
-        self, schema: Schema, codecs: Sequence[ColumnCodec], marks: Sequence[Mark]
-    ) -> None:
-        self._every_mark = tuple(marks)
+    def __init__(self, schema: Schema, codecs: Sequence[ColumnCodec], layout: TokenLayout) -> None:
+        self._every_mark = marks = layout.marks
         self._marks: dict[int, list[Mark]] = {}
         for mark in marks:
             self._marks.setdefault(mark.relation, []).append(mark)
@@ -48,15 +46,14 @@ class Arithmetic:
         self._order: dict[int, list[int]] = {}
         for number, each in self._sums.items():
             few = [place in listed for place in each.places]
-            by_preference = sorted((few[at], -at, at) for at in range(len(few)))
+            turns = [layout.turn[place] for place in each.places]
+            by_preference = sorted((few[at], -turns[at], at) for at in range(len(few)))
             self._order[number] = [at for _, _, at in by_preference]
         # By column that is binned, its coarse slot and the first token of it that is a bin.
         self._bins: dict[int, tuple[int, int]] = {}
-        begin = 0
         for place, codec in enumerate(codecs):
             if isinstance(codec, BinnedCodec):
-                self._bins[place] = begin, codec.bins_from
-            begin += len(codec.sizes)
+                self._bins[place] = int(layout.first_slot[place]), codec.bins_from
         self._partners = self._connected(len(codecs))
         #: The columns, by their places, apart by what may follow from what.
         self.groups = sorted({tuple(sorted(group)) for group in self._partners})
@@ -68,10 +65,12 @@ class Arithmetic:
             first[mark.slot] = min(mark.token, first.get(mark.slot, mark.token))
         # By slot with marks, the first of them.
         self._marks_from = tuple(first.items())
-        # Of each relation, the mark of its last column: that is where it stands when all of the
-        # columns are given.
+        # Of each relation, the mark of the column that is drawn last: that is where it stands when
+        # all of the columns are given.
         self._given = [
-            (mark, self._sums[mark.relation]) for mark in marks if mark.column > mark.others[-1]
+            (mark, self._sums[mark.relation])
+            for mark in marks
+            if layout.turn[mark.column] > max(layout.turn[other] for other in mark.others)
         ]
         #: Columns, by place, whose given numbers say whether such a mark stands.
         self.compared = frozenset(place for _, each in self._given for place in each.places)

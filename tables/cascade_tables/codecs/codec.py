@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, NoReturn, TypeAlias
@@ -18,7 +18,13 @@ from cascade_tables.codecs.binned_columns import BinnedColumns
 from cascade_tables.codecs.column_codec import ColumnCodec, Tokens, typed
 from cascade_tables.codecs.layout import TokenLayout
 from cascade_tables.codecs.listed_codec import ListedCodec
-from cascade_tables.codecs.marks import check_marks, flags_of, marked_relations, marks_of
+from cascade_tables.codecs.marks import (
+    check_marks,
+    flags_of,
+    leading_columns,
+    marked_relations,
+    marks_of,
+)
 from cascade_tables.codecs.number_rows import NumberRows
 from cascade_tables.codecs.odd_values import NONE_ODD, Odd, alike, all_odd, equal
 from cascade_tables.codecs.outside import Outside, OutsideValues
@@ -92,14 +98,26 @@ def _uneven(name: str, values: Sequence[Any], n: int) -> DataError:
 
 
 class Codec:
-    """A schema's columns to and from T token slots; see `TokenLayout`."""
+    """A schema's columns to and from T token slots; see `TokenLayout`.
 
-    def __init__(self, schema: Schema, columns: Sequence[ColumnCodec]) -> None:
+    Args:
+        schema: of the table.
+        columns: a codec each.
+        leading: names of the columns whose slots come first, in the schema's order.
+    """
+
+    def __init__(
+        self, schema: Schema, columns: Sequence[ColumnCodec], leading: Collection[str] = ()
+    ) -> None:
         self.schema = schema
         self.columns = tuple(columns)
+        self.leading = tuple(name for name in schema.names if name in leading)
+        names = [*self.leading, *(name for name in schema.names if name not in leading)]
+        self._order = [schema.names.index(name) for name in names]
         self._places = _Places(schema)
         begin = 0
-        for at, codec in enumerate(self.columns):
+        for at in self._order:
+            codec = self.columns[at]
             column, width = codec.column, len(codec.sizes)
             plain = PLAIN.get(column.kind, frozenset((int, float)))
             slots = slice(begin, begin + width)
@@ -108,23 +126,26 @@ class Codec:
             )
             begin += width
         self.kinds = {column.name: column.kind for column in schema.columns}
+        first_slot = [self._places[name].slots.start for name in schema.names]
+        drawn = [self.columns[at] for at in self._order]
         self.layout = TokenLayout(
-            sizes=tuple(size for c in self.columns for size in c.sizes),
-            column=tuple(i for i, c in enumerate(self.columns) for _ in c.sizes),
-            role=tuple(role for c in self.columns for role in c.roles),
-            positions=tuple(p for c in self.columns for p in c.positions),
-            marks=marks_of(schema, self.columns),
+            sizes=tuple(size for c in drawn for size in c.sizes),
+            column=tuple(at for at in self._order for _ in self.columns[at].sizes),
+            role=tuple(role for c in drawn for role in c.roles),
+            positions=tuple(p for c in drawn for p in c.positions),
+            marks=marks_of(schema, self.columns, first_slot),
+            leading=sum(len(self._places[name].codec.sizes) for name in self.leading),
         )
-        self.arithmetic = Arithmetic(schema, self.columns, self.layout.marks)
+        self.arithmetic = Arithmetic(schema, self.columns, self.layout)
 
     @cached_property
     def rows(self) -> NumberRows:
         """The columns of several rows at once; made when it is first asked for."""
-        return NumberRows(self.columns, self._bins)
+        return NumberRows(self.columns, self._bins, self.layout)
 
     @cached_property
     def _bins(self) -> BinnedColumns:
-        return BinnedColumns(self.columns)
+        return BinnedColumns(self.columns, self.layout.first_slot)
 
     @classmethod
     def fit(cls, schema: Schema, frame: Frame) -> Codec:
@@ -137,6 +158,7 @@ class Codec:
                 each.with_marks(marked) if isinstance(each, BinnedCodec) else each
                 for each, marked in zip(columns, marks, strict=True)
             ],
+            leading_columns(schema, columns),
         )
 
     def encode(self, frame: Frame) -> Tokens:
@@ -150,7 +172,7 @@ class Codec:
             codec.encode(frame[name])
             for name, codec in zip(self.schema.names, self.columns, strict=True)
         ]
-        return np.concatenate(parts, axis=1)
+        return np.concatenate([parts[at] for at in self._order], axis=1)
 
     @property
     def learnable_width(self) -> int:
@@ -528,10 +550,11 @@ class Codec:
 
     def to_dict(self) -> dict[str, Any]:
         """What a release's codec.json holds; `from_dict` restores it."""
+        leading = {"leading": list(self.leading)} if self.leading else {}
         return {
             "schema": self.schema.to_dict(),
             "columns": [codec.to_dict() for codec in self.columns],
-        }
+        } | leading
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Codec:
@@ -551,7 +574,11 @@ class Codec:
             pairs = zip(schema.columns, entries, strict=True)
             columns = [column_from_dict(column, entry) for column, entry in pairs]
             check_marks(schema, columns)
-            return cls(schema, columns)
+            leading = content.get("leading", [])
+            for name in leading:
+                if name not in schema.names:
+                    raise SchemaError(f"this codec draws {name!r} first, which is no column of its")
+            return cls(schema, columns, leading)
         except SchemaError:
             raise
         except (KeyError, TypeError, ValueError) as exc:
