@@ -4,18 +4,20 @@ the sum, to the last decimal, whatever was drawn.
 A relation that always holds needs no network: of its columns that were drawn one is computed from
 the rest. One that holds in some rows is said to by a token of the network's (see `marks`), which
 names the column that is computed. What is computed may itself be a part of another sum, so that
-each waits until its parts are final.
+each waits until its parts are final. A number of few values is none that is computed, but for those
+that are evident from given ones (see `evident`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cascade_tables.codecs.binned_codec import BinnedCodec
 from cascade_tables.codecs.column_codec import ColumnCodec, Tokens
+from cascade_tables.codecs.evident import Evident, Followed
 from cascade_tables.codecs.layout import Mark, TokenLayout
 from cascade_tables.codecs.sums import Cells, Mask, Sum
 from cascade_tables.schema import Schema
@@ -28,9 +30,16 @@ class Arithmetic:
         schema: whose relations they are.
         codecs: of its columns.
         layout: of its tokens.
+        evident: columns that follow where all others of a relation are given.
     """
 
-    def __init__(self, schema: Schema, codecs: Sequence[ColumnCodec], layout: TokenLayout) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        codecs: Sequence[ColumnCodec],
+        layout: TokenLayout,
+        evident: Sequence[Evident] = (),
+    ) -> None:
         self._every_mark = marks = layout.marks
         self._marks: dict[int, list[Mark]] = {}
         for mark in marks:
@@ -54,12 +63,15 @@ class Arithmetic:
         for place, codec in enumerate(codecs):
             if isinstance(codec, BinnedCodec):
                 self._bins[place] = int(layout.first_slot[place]), codec.bins_from
+        self._followed = [Followed(schema, codecs, each) for each in evident]
         self._partners = self._connected(len(codecs))
         #: The columns, by their places, apart by what may follow from what.
         self.groups = sorted({tuple(sorted(group)) for group in self._partners})
         self._linked = [list(group) for group in self.groups if len(group) > 1]
         always = [each for each in self._sums.values() if each.always]
         self._always = frozenset(place for each in always for place in each.places)
+        # Columns that something may follow for, or from, of which no token tells.
+        self._untold = self._always.union(*(each.places for each in self._followed))
         first: dict[int, int] = {}
         for mark in marks:
             first[mark.slot] = min(mark.token, first.get(mark.slot, mark.token))
@@ -95,7 +107,7 @@ class Arithmetic:
 
     def may_apply(self, row: Sequence[int]) -> bool:
         """Whether anything may follow in a row of T tokens."""
-        return bool(self._always) or any(row[slot] >= token for slot, token in self._marks_from)
+        return bool(self._untold) or any(row[slot] >= token for slot, token in self._marks_from)
 
     def needed(self, places: Sequence[int], tokens: Tokens) -> list[int]:
         """The columns whose numbers are needed to compute any of these, they among them, by their
@@ -110,7 +122,7 @@ class Arithmetic:
         group = frozenset[int]().union(
             *(self._partners[place] for place in places if len(self._partners[place]) > 1)
         )
-        if not group & self._always:
+        if not group & self._untold:
             marked = [mark for mark in self._every_mark if mark.column in group]
             slots, first = [mark.slot for mark in marked], [mark.token for mark in marked]
             if not np.count_nonzero(tokens[:, slots] == first):
@@ -170,6 +182,8 @@ class Arithmetic:
             tokens: int32 [n, T], as they were drawn; those of given columns say nothing.
             cells: by place in the schema. Relations of which a column is not there are passed over.
         """
+        for evident in self._followed:
+            evident.follow(cells)
         work = _Solving(tokens, cells)
         there = {
             number: each
@@ -179,8 +193,9 @@ class Arithmetic:
         always = {number: each for number, each in there.items() if each.always}
         for number, each in there.items():
             for mark in self._marks.get(number, ()):
-                constant = [sum_ for sum_ in always.values() if mark.column in sum_.places]
-                work.plan_marked(number, each, mark, constant)
+                work.plan_marked(
+                    number, each, mark, self._order[number], always.values(), self._bins
+                )
         for number, each in always.items():
             work.plan_always(number, each, self._order[number], self._bins)
         work.run(self._sums, self._order)
@@ -199,20 +214,49 @@ class _Solving:
         # By column: how many planned sums have it.
         self._used = {place: np.zeros(rows, np.int32) for place in cells}
 
-    def plan_marked(self, number: int, each: Sum, mark: Mark, constant: Sequence[Sum]) -> None:
-        """A mark names the column that is computed, unless one of the sums that always hold and
-        have the column would be left with none to compute."""
-        cells = self._cells[mark.column]
-        wanted = cells.drawn & (self._tokens[:, mark.slot] == mark.token)
-        wanted &= self._awaited[mark.column] == 0
-        for always in constant:
-            # What always holds needs a column, too.
-            free = [
-                self._cells[place].drawn & (self._awaited[place] == 0) for place in always.places
-            ]
-            wanted &= self._any_null(always) | (np.sum(free, axis=0) > 1)
-        if wanted.any():
-            self._plan(number, each, each.places.index(mark.column), wanted & ~self._any_null(each))
+    def plan_marked(
+        self,
+        number: int,
+        each: Sum,
+        mark: Mark,
+        order: Sequence[int],
+        always: Collection[Sum],
+        bins: Collection[int],
+    ) -> None:
+        """A mark says that a relation holds, and names the column that is computed, unless one of
+        the sums that always hold and have the column would be left with none to compute: then it is
+        another that was drawn and is binned.
+
+        Args:
+            number: of the relation.
+            each: itself.
+            mark: one of its marks.
+            order: of its terms, in which others are tried.
+            always: the sums that always hold.
+            bins: columns that are binned.
+        """
+        left = self._cells[mark.column].drawn & (self._tokens[:, mark.slot] == mark.token)
+        left &= (self._awaited[mark.column] == 0) & ~self._any_null(each)
+        named = each.places.index(mark.column)
+        for at in (named, *(other for other in order if other != named)):
+            place = each.places[at]
+            if not left.any():
+                return
+            if place not in bins:
+                continue
+            rows = left & self._may_give(place, always)
+            self._plan(number, each, at, rows)
+            left &= ~rows
+
+    def _may_give(self, place: int, always: Collection[Sum]) -> Mask:
+        """Where a column was drawn that no sum gives, and that each sum which always holds can do
+        without: what always holds needs a column, too."""
+        may: Mask = self._cells[place].drawn & (self._awaited[place] == 0)
+        for each in always:
+            if place in each.places:
+                free = [self._cells[p].drawn & (self._awaited[p] == 0) for p in each.places]
+                may &= self._any_null(each) | (np.sum(free, axis=0) > 1)
+        return may
 
     def plan_always(
         self,

@@ -16,6 +16,7 @@ from cascade_tables.codecs.arithmetic import Arithmetic
 from cascade_tables.codecs.binned_codec import BinnedCodec
 from cascade_tables.codecs.binned_columns import BinnedColumns
 from cascade_tables.codecs.column_codec import ColumnCodec, Tokens, typed
+from cascade_tables.codecs.evident import Evident, check_evident, evident_columns
 from cascade_tables.codecs.layout import TokenLayout
 from cascade_tables.codecs.listed_codec import ListedCodec
 from cascade_tables.codecs.marks import (
@@ -104,10 +105,15 @@ class Codec:
         schema: of the table.
         columns: a codec each.
         leading: names of the columns whose slots come first, in the schema's order.
+        evident: columns that follow where all others of a relation are given.
     """
 
     def __init__(
-        self, schema: Schema, columns: Sequence[ColumnCodec], leading: Collection[str] = ()
+        self,
+        schema: Schema,
+        columns: Sequence[ColumnCodec],
+        leading: Collection[str] = (),
+        evident: Sequence[Evident] = (),
     ) -> None:
         self.schema = schema
         self.columns = tuple(columns)
@@ -136,7 +142,8 @@ class Codec:
             marks=marks_of(schema, self.columns, first_slot),
             leading=sum(len(self._places[name].codec.sizes) for name in self.leading),
         )
-        self.arithmetic = Arithmetic(schema, self.columns, self.layout)
+        self._evident = tuple(evident)
+        self.arithmetic = Arithmetic(schema, self.columns, self.layout, self._evident)
 
     @cached_property
     def rows(self) -> NumberRows:
@@ -159,6 +166,7 @@ class Codec:
                 for each, marked in zip(columns, marks, strict=True)
             ],
             leading_columns(schema, columns),
+            evident_columns(schema, columns, frame),
         )
 
     def encode(self, frame: Frame) -> Tokens:
@@ -550,11 +558,11 @@ class Codec:
 
     def to_dict(self) -> dict[str, Any]:
         """What a release's codec.json holds; `from_dict` restores it."""
-        leading = {"leading": list(self.leading)} if self.leading else {}
+        few = {"leading": list(self.leading), "evident": [list(each) for each in self._evident]}
         return {
             "schema": self.schema.to_dict(),
             "columns": [codec.to_dict() for codec in self.columns],
-        } | leading
+        } | {key: value for key, value in few.items() if value}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Codec:
@@ -578,7 +586,9 @@ class Codec:
             for name in leading:
                 if name not in schema.names:
                     raise SchemaError(f"this codec draws {name!r} first, which is no column of its")
-            return cls(schema, columns, leading)
+            evident = content.get("evident", [])
+            check_evident(schema, columns, evident)
+            return cls(schema, columns, leading, [Evident(*each) for each in evident])
         except SchemaError:
             raise
         except (KeyError, TypeError, ValueError) as exc:
