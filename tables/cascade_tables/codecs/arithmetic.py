@@ -311,19 +311,19 @@ class _Solving:
 
     def run(self, sums: Mapping[int, Sum], order: Mapping[int, Sequence[int]]) -> None:
         """Compute what can be until nothing is left; of sums that wait for each other, the first
-        goes without waiting."""
+        that others wait for goes without waiting."""
         while self._pivot:
-            done = sum(
-                self._step(number, sums[number], order[number], True)
-                for number in list(self._pivot)
-            )
-            if not done:
-                number = next(iter(self._pivot))
-                self._step(number, sums[number], order[number], False)
-                self._pivot.pop(number, None)
+            numbers = list(self._pivot)
+            if sum(self._step(number, sums[number], order[number], True) for number in numbers):
+                continue
+            if not any(
+                self._step(number, sums[number], order[number], False) for number in numbers
+            ):
+                return
 
     def _step(self, number: int, each: Sum, order: Sequence[int], waits: bool) -> int:
-        """Compute one sum in the rows where its parts are final; returns how many rows that are."""
+        """Compute one sum in the rows where its parts are final, or, if it does not wait, in those
+        where another sum has its column; returns how many rows that are."""
         pivot, done = self._pivot[number], 0
         for at, place in enumerate(each.places):
             ready = pivot == at
@@ -331,6 +331,8 @@ class _Solving:
                 for other in each.places:
                     if other != place:
                         ready &= self._awaited[other] == 0
+            else:
+                ready &= self._used[place] > 1
             rows = np.flatnonzero(ready)
             if not len(rows):
                 continue

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
-from cascade_tables import ABSENT, Codec, SchemaError, TokenLayout, measure_formula
+from cascade_tables import (
+    ABSENT,
+    Codec,
+    Frame,
+    SchemaError,
+    TokenLayout,
+    find_relations,
+    infer_schema,
+    measure_formula,
+)
 from cascade_tables.codecs.layout import Mark
 
 from tests import ledgers
@@ -23,7 +34,7 @@ def marks_of(name: str) -> list[Mark]:
 def without_order() -> Codec:
     """As releases were made before."""
     content = ledgers.settlements_codec().to_dict()
-    del content["leading"]
+    del content["leading"], content["evident"]
     return Codec.from_dict(content)
 
 
@@ -106,6 +117,52 @@ def test_a_mark_is_the_sum_with_what_was_drawn() -> None:
     assert outcome.share == 1
 
 
+class TestEvident:
+    """A deductible that total and payment make to the cent."""
+
+    @pytest.mark.parametrize("deductible", [100.0, 250.5, 500.0, 1000.0])
+    def test_it_is_what_given_numbers_make_of_it(self, deductible: float) -> None:
+        codec, rng = ledgers.settlements_codec(), np.random.default_rng(0)
+        values = {"total": [4321.99], "paid": [round(4321.99 - deductible, 2)]}
+        encoded = codec.encode_partial(values, 1)
+        for token in range(codec.layout.sizes[0]):
+            tokens = encoded.tokens.copy()
+            tokens[0, 0] = token
+            one = codec.decode_row(tokens[0].tolist(), rng, ["deductible"], values)
+            assert one == {"deductible": deductible}
+            many = codec.decode_columns(tokens.repeat(3, axis=0), rng, ["deductible"], values)
+            assert many["deductible"].values.tolist() == [deductible] * 3
+
+    @pytest.mark.parametrize(
+        "values", [{"total": [4321.99], "paid": [4221.98]}, {"total": [4321.99]}, {}]
+    )
+    def test_else_it_is_what_was_drawn(self, values: dict[str, list[float]]) -> None:
+        codec, rng = ledgers.settlements_codec(), np.random.default_rng(0)
+        tokens = codec.encode_partial(values, 1).tokens.copy()
+        tokens[0, 0] = 2
+        one = codec.decode_row(tokens[0].tolist(), rng, ["deductible"], values)
+        assert one == {"deductible": 500.0}
+
+    def test_what_is_given_stays(self) -> None:
+        codec, rng = ledgers.settlements_codec(), np.random.default_rng(0)
+        values = {"total": [4321.99], "paid": [4221.99], "deductible": [500.0]}
+        tokens = codec.encode_partial(values, 1).tokens
+        one = codec.decode_row(tokens[0].tolist(), rng, ["deductible"], values)
+        assert one == {"deductible": 500.0}
+
+    def test_values_that_chance_makes_are_none(self) -> None:
+        """Tips of 1 to 20, where a fare and what was paid are whole numbers as well."""
+        rng = np.random.default_rng(1)
+        fare, tip = rng.integers(30, 400, 4_000), rng.integers(1, 21, 4_000)
+        paid = np.where(rng.random(4_000) < 0.5, fare + tip, fare + rng.integers(1, 300, 4_000))
+        frame = Frame.from_pandas(pd.DataFrame({"fare": fare, "tip": tip, "paid": paid}))
+        plain = infer_schema(frame)
+        codec = Codec.fit(replace(plain, relations=find_relations(frame, plain)), frame)
+        assert [str(each.formula) for each in codec.schema.relations] == ["paid = fare + tip"]
+        assert codec.leading == ("tip",)
+        assert "evident" not in codec.to_dict()
+
+
 class TestReleases:
     def test_it_is_kept(self) -> None:
         codec = ledgers.settlements_codec()
@@ -129,3 +186,17 @@ class TestReleases:
         content = ledgers.settlements_codec().to_dict() | {"leading": leading}
         with pytest.raises(SchemaError, match=f"{leading[0]!r}"):
             Codec.from_dict(content)
+
+    @pytest.mark.parametrize("wrong", [[0, "paid"], [7, "deductible"], ["deductible", 0], [0]])
+    def test_what_cannot_be_evident_is_refused(self, wrong: list[object]) -> None:
+        content = ledgers.settlements_codec().to_dict() | {"evident": [wrong]}
+        with pytest.raises(SchemaError, match="no relation of this codec's"):
+            Codec.from_dict(content)
+
+    def test_those_from_before_say_nothing_of_what_is_evident(self) -> None:
+        before, rng = without_order(), np.random.default_rng(0)
+        values = {"total": [4321.99], "paid": [4221.99]}
+        tokens = before.encode_partial(values, 1).tokens.copy()
+        tokens[0, -1] = 2
+        one = before.decode_row(tokens[0].tolist(), rng, ["deductible"], values)
+        assert one == {"deductible": 500.0}
