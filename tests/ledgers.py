@@ -52,3 +52,31 @@ def schema() -> Schema:
 def codec() -> Codec:
     """The ledger's."""
     return Codec.fit(schema(), claims())
+
+
+def settlements(rows: int = ROWS, seed: int = 6) -> Frame:
+    """What is paid is the total without a deductible of few values, in half of the rows; the
+    deductible is the last column."""
+    rng = np.random.default_rng(seed)
+    deductible = rng.choice([10_000, 25_050, 50_000, 100_000], rows)
+    total = rng.integers(100_000, 900_000, rows)
+    paid = np.where(rng.random(rows) < 0.5, total - deductible, rng.integers(1, 900_000, rows))
+    kind = rng.choice(["glass", "hail", "theft"], rows)
+    return Frame.from_pandas(
+        pd.DataFrame(
+            {
+                "kind": kind,
+                "total": total / 100,
+                "paid": paid / 100,
+                "deductible": deductible / 100,
+            }
+        )
+    )
+
+
+@cache
+def settlements_codec() -> Codec:
+    """Its codec, with what was found in it."""
+    frame = settlements()
+    plain = infer_schema(frame)
+    return Codec.fit(replace(plain, relations=find_relations(frame, plain)), frame)

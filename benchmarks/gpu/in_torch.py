@@ -108,6 +108,7 @@ def measure_torch(problem: Problem, way: str, device: str, budget: float) -> dic
         width = layout.teacher_noise - layout.columns
         noise = torch.rand((batch, width), device=device)
         column = torch.from_numpy(problem.column).long().to(device)
+        leads = torch.from_numpy(layout.first_slot < layout.leading).float().to(device)
         back = torch.zeros(shape, dtype=torch.int32, pin_memory=pin)
         module = OnnxModule(problem.whole_pass, device)
         began = time.perf_counter()
@@ -124,7 +125,7 @@ def measure_torch(problem: Problem, way: str, device: str, budget: float) -> dic
         def generate() -> None:
             tokens.zero_()
             noise.uniform_()
-            order = torch.rand((batch, layout.columns), device=device)
+            order = torch.rand((batch, layout.columns), device=device) - leads
             at.copy_(order.argsort(1).argsort(1)[:, column])
             passes(layout.columns)
             back.copy_(tokens, non_blocking=True)
@@ -137,7 +138,9 @@ def measure_torch(problem: Problem, way: str, device: str, budget: float) -> dic
         def complete(given: np.ndarray, mask: np.ndarray, index: int) -> np.ndarray:
             n, columns = len(given), layout.columns
             made = problem.noise("teacher", index, n).array()
-            when = reveal_passes(mask, made[:, :columns], problem.column.tolist(), columns)
+            when = reveal_passes(
+                mask, made[:, :columns], problem.column.tolist(), layout.leading, columns
+            )
             tokens[:n].copy_(torch.from_numpy(np.where(mask, given, 0).astype(np.int32)))
             at[:n].copy_(torch.from_numpy(when.astype(np.int32)))
             noise[:n].copy_(torch.from_numpy(made[:, columns:]))

@@ -75,7 +75,9 @@ def measure_lanes(
 
     def with_host_noise(tokens: np.ndarray, observed: np.ndarray, index: int) -> np.ndarray:
         noise = problem.noise("teacher", index, len(tokens)).array()
-        at = reveal_passes(observed, noise[:, :steps], problem.column.tolist(), steps)
+        at = reveal_passes(
+            observed, noise[:, :steps], problem.column.tolist(), layout.leading, steps
+        )
         given = np.where(observed, tokens, 0)
         return whole.complete(given, at, noise[:, steps:], int(at.max()) + 1)
 

@@ -32,7 +32,8 @@ class Problem:
             student_noise=sum(layout.sizes) + len(layout.sizes),
             teacher_noise=sum(layout.sizes) + columns,
             column_of_slot=self.column,
-            first_slot=np.unique(self.column, return_index=True)[1].astype(np.int32),
+            first_slot=layout.first_slot.astype(np.int32),
+            leading=layout.leading,
         )
         self.straight = graphs.straight(release.student)
         self.whole_pass = graphs.teacher_pass(release.teacher)
@@ -70,9 +71,8 @@ class Problem:
                 return teacher.run(["drawn"], feed)[0]
 
             noise = self.noise("teacher", index, rows).array()
-            completed = sample_teacher(
-                denoise, tokens, observed, noise, self.column.tolist(), columns
-            )
+            row = self.release.codec.layout
+            completed = sample_teacher(denoise, tokens, observed, noise, row, columns)
             made.append((tokens, observed, drawn, completed))
         parts = [np.concatenate(each) for each in zip(*made, strict=True)]
         np.savez(self.folder / "rows.npz", *parts)

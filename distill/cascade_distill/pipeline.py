@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cascade_distill import held_out
+from cascade_distill.calibration import calibrate_marks
 from cascade_distill.checkpoint import load_tensors, save_tensors, write_atomic
 from cascade_distill.distilling.lessons import Lessons, ask_teacher, gap_to_teacher
 from cascade_distill.errors import CheckpointMismatch, OtherTable
@@ -214,7 +215,7 @@ class _Teaching:
         device = best_device()
         self._layout = run.codec().layout
         self._rows, self._device = recipe.train.batch_rows, device
-        self._tokens = run.stored("tokens.safetensors", command).to(device)
+        self.rows = run.stored("tokens.safetensors", command).to(device)
         torch.manual_seed(recipe.train.seed)
         self.model = Denoiser(self._layout, recipe.model).to(device)
         self.held_out: Callable[[], Tensor] | None = None
@@ -225,9 +226,9 @@ class _Teaching:
     def loss(self, model: nn.Module, generator: torch.Generator) -> Tensor:
         """Of one batch, with a model that may be a copy of this one."""
         assert isinstance(model, Denoiser)
-        picked = torch.randint(len(self._tokens), (self._rows,), generator=generator)
+        picked = torch.randint(len(self.rows), (self._rows,), generator=generator)
         observed = random_observed(self._rows, self._layout, generator).to(self._device)
-        return model.loss(self._tokens[picked.to(self._device)], observed, generator)
+        return model.loss(self.rows[picked.to(self._device)], observed, generator)
 
 
 class _Distilling:
@@ -334,6 +335,11 @@ def fit_teacher(run: Run, recipe: TeacherRecipe, progress: Progress | None = Non
     started = time.monotonic()
     identity = identity_of(run, TEACHER_FILES, asdict(recipe))
     checkpoint = run.path(TEACHER_CHECKPOINT)
+
+    def finish() -> None:
+        calibrate_marks(model, teaching.rows, recipe.train.seed)
+        model.centre_head()
+
     outcome = train(
         model,
         partial(teaching.loss, model),
@@ -341,7 +347,7 @@ def fit_teacher(run: Run, recipe: TeacherRecipe, progress: Progress | None = Non
         checkpoint,
         identity,
         progress,
-        finish=model.centre_head,
+        finish=finish,
         held_out=teaching.held_out,
     )
     _add_seconds(run, "teacher", time.monotonic() - started)
@@ -375,11 +381,14 @@ def conditionals(
     Returns:
         By slot, probabilities [n, size].
     """
-    column = torch.as_tensor(teacher.layout.column, device=rows.device)
+    layout = teacher.layout
+    column = torch.as_tensor(layout.column, device=rows.device)
+    turn = torch.as_tensor(layout.turn, device=rows.device)[column]
     told = teacher.marks.student_inputs(rows, suffix, None)
     out: dict[int, Tensor] = {}
     for asked in columns:
-        known = (suffix & (column > asked)) | (column < asked)
+        own = layout.turn[asked]
+        known = (suffix & (turn > own)) | (turn < own)
         tokens = teacher.marks.student_inputs(rows, suffix, known)
         # A fine slot is told the coarse token of its own column, mark or not.
         tokens = torch.where(column == asked, told, tokens)

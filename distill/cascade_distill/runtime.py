@@ -75,9 +75,7 @@ class TeacherSampler:
         """Draw the unobserved slots of tokens [n, T]."""
         width = teacher_noise_width(self.layout.sizes, self.layout.column)
         noise = rng.random((len(tokens), width), dtype=np.float32)
-        return sample_teacher(
-            self._denoise, tokens, observed, noise, self.layout.column, self.steps
-        )
+        return sample_teacher(self._denoise, tokens, observed, noise, self.layout, self.steps)
 
 
 def sample_tokens(

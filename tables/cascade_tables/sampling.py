@@ -3,7 +3,8 @@
 The teacher is an any-order autoregressive model (Hoogeboom et al., "Autoregressive Diffusion
 Models", ICLR 2022): one pass of the denoiser gives a draw of every missing column given what is
 known, and a row is made by keeping the draws of a few columns a pass, in random order. One column
-a pass is exact; more columns a pass are faster and treat those columns as independent.
+a pass is exact; more columns a pass are faster and treat those columns as independent. Columns that
+lead (see `TokenLayout`) are first.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cascade_tables.codecs.layout import TokenLayout
 
 Tokens = NDArray[np.int32]
 Mask = NDArray[np.bool_]
@@ -30,14 +33,16 @@ def teacher_noise_width(sizes: Sequence[int], column_of_slot: Sequence[int]) -> 
 
 
 def reveal_passes(
-    observed: Mask, order: Noise, column_of_slot: Sequence[int], steps: int
+    observed: Mask, order: Noise, column_of_slot: Sequence[int], leading: int, steps: int
 ) -> NDArray[np.int64]:
     """Which pass reveals each slot.
 
     Args:
         observed: bool [n, T], what is known before the first pass; a column's slots agree.
-        order: uniform [n, C]; each row reveals its missing columns in increasing order of it.
+        order: uniform [n, C]; each row reveals its missing columns in increasing order of it, but
+            those that lead before all others.
         column_of_slot: the schema column of each of the T slots.
+        leading: so many of the first slots are of columns that lead; see `TokenLayout`.
         steps: passes at most, >= 1; a row with m missing columns takes min(m, steps) of them.
 
     Returns:
@@ -49,7 +54,8 @@ def reveal_passes(
     first_slot = np.unique(column, return_index=True)[1]
     missing = ~observed[:, first_slot]
     count = missing.sum(axis=1, keepdims=True)
-    key = np.where(missing, order, np.inf)
+    # Numbers of [0, 1), which are distinct and in the same order after one is subtracted.
+    key = np.where(missing, order - (first_slot < leading).astype(order.dtype), np.inf)
     rank = np.argsort(np.argsort(key, axis=1, kind="stable"), axis=1, kind="stable")
     passes = np.minimum(count, steps)
     # The pass of rank r of m columns in p passes is floor(r * p / m): sizes differ by at most one.
@@ -77,7 +83,7 @@ class TeacherRows:
         tokens: Tokens,
         observed: Mask,
         noise: Noise,
-        column_of_slot: Sequence[int],
+        layout: TokenLayout,
         steps: int,
     ) -> None:
         """Rows to complete.
@@ -86,13 +92,13 @@ class TeacherRows:
             tokens: int32 [n, T]; read where `observed`.
             observed: bool [n, T].
             noise: uniform float32 [n, C + N], see `teacher_noise_width`.
-            column_of_slot: the schema column of each slot.
+            layout: of the slots.
             steps: network passes at most; at least the number of columns is exact.
         """
-        columns = max(column_of_slot) + 1
+        columns = max(layout.column) + 1
         self.tokens: Tokens = np.where(observed, tokens, 0).astype(np.int32)
         self.step = 0
-        self._at = reveal_passes(observed, noise[:, :columns], column_of_slot, steps)
+        self._at = reveal_passes(observed, noise[:, :columns], layout.column, layout.leading, steps)
         self.passes = int(self._at.max(initial=-1)) + 1
         self._uniform = np.ascontiguousarray(noise[:, columns:])
 
@@ -143,7 +149,7 @@ def sample_teacher(
     tokens: Tokens,
     observed: Mask,
     noise: Noise,
-    column_of_slot: Sequence[int],
+    layout: TokenLayout,
     steps: int,
 ) -> Tokens:
     """Complete rows with the teacher, pass after pass; see `TeacherRows` for the arguments.
@@ -151,7 +157,7 @@ def sample_teacher(
     Returns:
         int32 [n, T]; observed slots are untouched.
     """
-    rows = TeacherRows(tokens, observed, noise, column_of_slot, steps)
+    rows = TeacherRows(tokens, observed, noise, layout, steps)
     while not rows.done:
         rows.keep(denoise(*rows.next_pass()))
     return rows.tokens

@@ -48,9 +48,13 @@ class Marks(nn.Module):
             ("others", others),
         ):
             self.register_buffer(name, torch.tensor(values, dtype=torch.long), persistent=False)
-        first = [layout.column.index(c) for c in range(max(layout.column) + 1)]
         self.first_slot: Tensor
-        self.register_buffer("first_slot", torch.tensor(first), persistent=False)
+        self.turn: Tensor
+        self.leads: Tensor
+        first = torch.from_numpy(layout.first_slot)
+        self.register_buffer("first_slot", first, persistent=False)
+        self.register_buffer("turn", torch.tensor(layout.turn), persistent=False)
+        self.register_buffer("leads", first < layout.leading, persistent=False)
 
     def split(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Rows [n, T + R] to tokens [n, T] and flags, bool [n, R]."""
@@ -62,12 +66,13 @@ class Marks(nn.Module):
         return observed[:, self.first_slot]
 
     def ranks(self, rows: int, generator: torch.Generator | None) -> Tensor:
-        """In which order columns became known, [n, C]: any order, or without a generator that of
-        the table. Nothing is taken of the generator where there are no marks."""
+        """In which order columns became known, [n, C]: any order in which those that lead are
+        first, or without a generator that of the slots. Nothing is taken of the generator where
+        there are no marks."""
         columns = len(self.first_slot)
         if generator is None or not self.count:
-            return torch.arange(columns).expand(rows, columns)
-        return torch.rand(rows, columns, generator=generator)
+            return self.turn.cpu().expand(rows, columns)
+        return torch.rand(rows, columns, generator=generator) - self.leads.cpu().float()
 
     def teacher_rows(self, rows: Tensor, observed: Tensor, rank: Tensor) -> Tensor:
         """Tokens [n, T] as the teacher learns them: what is observed as it would have come about,
@@ -99,8 +104,7 @@ class Marks(nn.Module):
         if not self.count:
             return tokens
         drawn = ~self.columns(observed)
-        count = drawn.shape[1]
-        follows = self._is_last(torch.arange(count, device=rows.device) + count * drawn)
+        follows = self._is_last(self.turn + drawn.shape[1] * drawn)
         if visible is not None:
             known = self.columns(visible)
             follows &= known[:, self.others].all(dim=2) & known[:, self.column]
@@ -112,7 +116,8 @@ class Marks(nn.Module):
         tokens, flags = self.split(rows)
         if not self.count:
             return tokens
-        known = self.columns(observed)[:, self.others] | (self.others < self.column[:, None])
+        before = self.turn[self.others] < self.turn[self.column][:, None]
+        known = self.columns(observed)[:, self.others] | before
         return self._placed(tokens, flags, known.all(dim=2))
 
     def forbidden(self, before: bool) -> Tensor:
@@ -126,7 +131,7 @@ class Marks(nn.Module):
         for mark in self.layout.marks:
             at = sum(sizes[: mark.slot]) + mark.token
             for other in mark.others:
-                if before or other > mark.column:
+                if before or self.layout.turn[other] > self.layout.turn[mark.column]:
                     out[other, at] = FORBIDDEN
         return out
 

@@ -1,7 +1,7 @@
 """The student: an additive autoregressive model that runs as one graph, without a loop.
 
-State h = b + the sum of an embedding for each known token. Slot after slot, in schema order, a
-small head reads h, draws the slot's token by the Gumbel-max trick, and its embedding joins h.
+State h = b + the sum of an embedding for each known token. Slot after slot, in the layout's order,
+a small head reads h, draws the slot's token by the Gumbel-max trick, and its embedding joins h.
 What precedes a slot is therefore always known when it is drawn (observed or just drawn), and what
 follows is known only if it was observed. Training covers exactly those conditionals: the whole
 prefix and a random subset of the suffix. NADE (Uria et al., JMLR 2016) shares hidden units in the

@@ -123,7 +123,7 @@ class Runtime:
         self.noise_of_student = StudentNoise(self.layout)
         self.steps = int(manifest.teacher["steps"])
         self.profile: list[tuple[Tier, int, float]] = []
-        self.first_slot = np.unique(np.asarray(self.layout.column), return_index=True)[1]
+        self.first_slot = self.layout.first_slot
         models = {
             Tier.STUDENT: (release.student, 1),
             Tier.TEACHER: (release.teacher, teacher_threads),

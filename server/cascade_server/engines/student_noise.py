@@ -47,7 +47,8 @@ class StudentNoise:
     def __init__(self, layout: TokenLayout) -> None:
         ends = np.cumsum([0, *(size + 1 for size in layout.sizes)]).tolist()
         self.width: int = ends[-1]
-        self._first_slot = np.unique(np.asarray(layout.column), return_index=True)[1]
+        # Of each column in the order of the slots, which that of the schema need not be.
+        self._first_slot = np.sort(layout.first_slot)
         # Where each column's numbers begin among a draw's, and where the last one's end.
         self._ends: list[int] = [*(ends[slot] for slot in self._first_slot), self.width]
 

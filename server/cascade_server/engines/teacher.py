@@ -103,8 +103,7 @@ class LocalTeacher:
             queued = await self.engine.submit(seeded, deadline, offline)
             assert seeded.drawn is not None
             return seeded.drawn, queued
-        columns = runtime.layout.column
-        rows = TeacherRows(given.tokens, given.observed, noise, columns, given.steps)
+        rows = TeacherRows(given.tokens, given.observed, noise, runtime.layout, given.steps)
         task = TeacherTask(rows, runtime.whole_passes)
         queued = await self.engine.submit(task, deadline, offline)
         return rows.tokens, queued

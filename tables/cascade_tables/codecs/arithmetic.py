@@ -4,19 +4,21 @@ the sum, to the last decimal, whatever was drawn.
 A relation that always holds needs no network: of its columns that were drawn one is computed from
 the rest. One that holds in some rows is said to by a token of the network's (see `marks`), which
 names the column that is computed. What is computed may itself be a part of another sum, so that
-each waits until its parts are final.
+each waits until its parts are final. A number of few values is none that is computed, but for those
+that are evident from given ones (see `evident`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cascade_tables.codecs.columns.binned_codec import BinnedCodec
 from cascade_tables.codecs.columns.column_codec import ColumnCodec, Tokens
-from cascade_tables.codecs.layout import Mark
+from cascade_tables.codecs.evident import Evident, Followed
+from cascade_tables.codecs.layout import Mark, TokenLayout
 from cascade_tables.codecs.sums import Cells, Mask, Sum
 from cascade_tables.schema import Schema
 
@@ -27,13 +29,18 @@ class Arithmetic:
     Args:
         schema: whose relations they are.
         codecs: of its columns.
-        marks: of its token layout.
+        layout: of its tokens.
+        evident: columns that follow where all others of a relation are given.
     """
 
     def __init__(
-        self, schema: Schema, codecs: Sequence[ColumnCodec], marks: Sequence[Mark]
+        self,
+        schema: Schema,
+        codecs: Sequence[ColumnCodec],
+        layout: TokenLayout,
+        evident: Sequence[Evident] = (),
     ) -> None:
-        self._every_mark = tuple(marks)
+        self._every_mark = marks = layout.marks
         self._marks: dict[int, list[Mark]] = {}
         for mark in marks:
             self._marks.setdefault(mark.relation, []).append(mark)
@@ -48,30 +55,34 @@ class Arithmetic:
         self._order: dict[int, list[int]] = {}
         for number, each in self._sums.items():
             few = [place in listed for place in each.places]
-            by_preference = sorted((few[at], -at, at) for at in range(len(few)))
+            turns = [layout.turn[place] for place in each.places]
+            by_preference = sorted((few[at], -turns[at], at) for at in range(len(few)))
             self._order[number] = [at for _, _, at in by_preference]
         # By column that is binned, its coarse slot and the first token of it that is a bin.
         self._bins: dict[int, tuple[int, int]] = {}
-        begin = 0
         for place, codec in enumerate(codecs):
             if isinstance(codec, BinnedCodec):
-                self._bins[place] = begin, codec.bins_from
-            begin += len(codec.sizes)
+                self._bins[place] = int(layout.first_slot[place]), codec.bins_from
+        self._followed = [Followed(schema, codecs, each) for each in evident]
         self._partners = self._connected(len(codecs))
         #: The columns, by their places, apart by what may follow from what.
         self.groups = sorted({tuple(sorted(group)) for group in self._partners})
         self._linked = [list(group) for group in self.groups if len(group) > 1]
         always = [each for each in self._sums.values() if each.always]
         self._always = frozenset(place for each in always for place in each.places)
+        # Columns that something may follow for, or from, of which no token tells.
+        self._untold = self._always.union(*(each.places for each in self._followed))
         first: dict[int, int] = {}
         for mark in marks:
             first[mark.slot] = min(mark.token, first.get(mark.slot, mark.token))
         # By slot with marks, the first of them.
         self._marks_from = tuple(first.items())
-        # Of each relation, the mark of its last column: that is where it stands when all of the
-        # columns are given.
+        # Of each relation, the mark of the column that is drawn last: that is where it stands when
+        # all of the columns are given.
         self._given = [
-            (mark, self._sums[mark.relation]) for mark in marks if mark.column > mark.others[-1]
+            (mark, self._sums[mark.relation])
+            for mark in marks
+            if layout.turn[mark.column] > max(layout.turn[other] for other in mark.others)
         ]
         #: Columns, by place, whose given numbers say whether such a mark stands.
         self.compared = frozenset(place for _, each in self._given for place in each.places)
@@ -96,7 +107,7 @@ class Arithmetic:
 
     def may_apply(self, row: Sequence[int]) -> bool:
         """Whether anything may follow in a row of T tokens."""
-        return bool(self._always) or any(row[slot] >= token for slot, token in self._marks_from)
+        return bool(self._untold) or any(row[slot] >= token for slot, token in self._marks_from)
 
     def needed(self, places: Sequence[int], tokens: Tokens) -> list[int]:
         """The columns whose numbers are needed to compute any of these, they among them, by their
@@ -111,7 +122,7 @@ class Arithmetic:
         group = frozenset[int]().union(
             *(self._partners[place] for place in places if len(self._partners[place]) > 1)
         )
-        if not group & self._always:
+        if not group & self._untold:
             marked = [mark for mark in self._every_mark if mark.column in group]
             slots, first = [mark.slot for mark in marked], [mark.token for mark in marked]
             if not np.count_nonzero(tokens[:, slots] == first):
@@ -171,6 +182,8 @@ class Arithmetic:
             tokens: int32 [n, T], as they were drawn; those of given columns say nothing.
             cells: by place in the schema. Relations of which a column is not there are passed over.
         """
+        for evident in self._followed:
+            evident.follow(cells)
         work = _Solving(tokens, cells)
         there = {
             number: each
@@ -180,8 +193,9 @@ class Arithmetic:
         always = {number: each for number, each in there.items() if each.always}
         for number, each in there.items():
             for mark in self._marks.get(number, ()):
-                constant = [sum_ for sum_ in always.values() if mark.column in sum_.places]
-                work.plan_marked(number, each, mark, constant)
+                work.plan_marked(
+                    number, each, mark, self._order[number], always.values(), self._bins
+                )
         for number, each in always.items():
             work.plan_always(number, each, self._order[number], self._bins)
         work.run(self._sums, self._order)
@@ -200,20 +214,49 @@ class _Solving:
         # By column: how many planned sums have it.
         self._used = {place: np.zeros(rows, np.int32) for place in cells}
 
-    def plan_marked(self, number: int, each: Sum, mark: Mark, constant: Sequence[Sum]) -> None:
-        """A mark names the column that is computed, unless one of the sums that always hold and
-        have the column would be left with none to compute."""
-        cells = self._cells[mark.column]
-        wanted = cells.drawn & (self._tokens[:, mark.slot] == mark.token)
-        wanted &= self._awaited[mark.column] == 0
-        for always in constant:
-            # What always holds needs a column, too.
-            free = [
-                self._cells[place].drawn & (self._awaited[place] == 0) for place in always.places
-            ]
-            wanted &= self._any_null(always) | (np.sum(free, axis=0) > 1)
-        if wanted.any():
-            self._plan(number, each, each.places.index(mark.column), wanted & ~self._any_null(each))
+    def plan_marked(
+        self,
+        number: int,
+        each: Sum,
+        mark: Mark,
+        order: Sequence[int],
+        always: Collection[Sum],
+        bins: Collection[int],
+    ) -> None:
+        """A mark says that a relation holds, and names the column that is computed, unless one of
+        the sums that always hold and have the column would be left with none to compute: then it is
+        another that was drawn and is binned.
+
+        Args:
+            number: of the relation.
+            each: itself.
+            mark: one of its marks.
+            order: of its terms, in which others are tried.
+            always: the sums that always hold.
+            bins: columns that are binned.
+        """
+        left = self._cells[mark.column].drawn & (self._tokens[:, mark.slot] == mark.token)
+        left &= (self._awaited[mark.column] == 0) & ~self._any_null(each)
+        named = each.places.index(mark.column)
+        for at in (named, *(other for other in order if other != named)):
+            place = each.places[at]
+            if not left.any():
+                return
+            if place not in bins:
+                continue
+            rows = left & self._may_give(place, always)
+            self._plan(number, each, at, rows)
+            left &= ~rows
+
+    def _may_give(self, place: int, always: Collection[Sum]) -> Mask:
+        """Where a column was drawn that no sum gives, and that each sum which always holds can do
+        without: what always holds needs a column, too."""
+        may: Mask = self._cells[place].drawn & (self._awaited[place] == 0)
+        for each in always:
+            if place in each.places:
+                free = [self._cells[p].drawn & (self._awaited[p] == 0) for p in each.places]
+                may &= self._any_null(each) | (np.sum(free, axis=0) > 1)
+        return may
 
     def plan_always(
         self,
@@ -268,19 +311,19 @@ class _Solving:
 
     def run(self, sums: Mapping[int, Sum], order: Mapping[int, Sequence[int]]) -> None:
         """Compute what can be until nothing is left; of sums that wait for each other, the first
-        goes without waiting."""
+        that others wait for goes without waiting."""
         while self._pivot:
-            done = sum(
-                self._step(number, sums[number], order[number], True)
-                for number in list(self._pivot)
-            )
-            if not done:
-                number = next(iter(self._pivot))
-                self._step(number, sums[number], order[number], False)
-                self._pivot.pop(number, None)
+            numbers = list(self._pivot)
+            if sum(self._step(number, sums[number], order[number], True) for number in numbers):
+                continue
+            if not any(
+                self._step(number, sums[number], order[number], False) for number in numbers
+            ):
+                return
 
     def _step(self, number: int, each: Sum, order: Sequence[int], waits: bool) -> int:
-        """Compute one sum in the rows where its parts are final; returns how many rows that are."""
+        """Compute one sum in the rows where its parts are final, or, if it does not wait, in those
+        where another sum has its column; returns how many rows that are."""
         pivot, done = self._pivot[number], 0
         for at, place in enumerate(each.places):
             ready = pivot == at
@@ -288,6 +331,8 @@ class _Solving:
                 for other in each.places:
                     if other != place:
                         ready &= self._awaited[other] == 0
+            else:
+                ready &= self._used[place] > 1
             rows = np.flatnonzero(ready)
             if not len(rows):
                 continue

@@ -44,10 +44,11 @@ class BinnedColumns:
 
     Args:
         codecs: of all columns of the table; those that are listed are passed over.
+        first_slot: of each column, [C].
     """
 
-    def __init__(self, codecs: Sequence[ColumnCodec]) -> None:
-        self._first = np.cumsum([0, *(len(codec.sizes) for codec in codecs)])[:-1]
+    def __init__(self, codecs: Sequence[ColumnCodec], first_slot: NDArray[np.intp]) -> None:
+        self._first = first_slot
         self._null = np.array([codec.column.nullable for codec in codecs], np.int32)[:, None]
         marks_from = [c.marks_from if isinstance(c, BinnedCodec) else 0 for c in codecs]
         self._marks_from = np.array(marks_from, np.int32)[:, None]

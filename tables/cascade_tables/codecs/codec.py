@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -15,9 +15,16 @@ from cascade_tables.codecs.columns.column_codec import ColumnCodec, Tokens
 from cascade_tables.codecs.columns.folded import FoldedCategories
 from cascade_tables.codecs.columns.listed_codec import ListedCodec
 from cascade_tables.codecs.drawn_rows import DrawnRows, Inside
+from cascade_tables.codecs.evident import Evident, check_evident, evident_columns
 from cascade_tables.codecs.given_rows import Encoded, GivenRows
 from cascade_tables.codecs.layout import TokenLayout
-from cascade_tables.codecs.marks import check_marks, flags_of, marked_relations, marks_of
+from cascade_tables.codecs.marks import (
+    check_marks,
+    flags_of,
+    leading_columns,
+    marked_relations,
+    marks_of,
+)
 from cascade_tables.codecs.number_rows import AllAtOnce, NumberRows
 from cascade_tables.codecs.places import PLAIN, Place, Places
 from cascade_tables.errors import SchemaError
@@ -27,14 +34,31 @@ from cascade_tables.schema import Column, Schema
 
 
 class Codec:
-    """A schema's columns to and from T token slots; see `TokenLayout`."""
+    """A schema's columns to and from T token slots; see `TokenLayout`.
 
-    def __init__(self, schema: Schema, columns: Sequence[ColumnCodec]) -> None:
+    Args:
+        schema: of the table.
+        columns: a codec each.
+        leading: names of the columns whose slots come first, in the schema's order.
+        evident: columns that follow where all others of a relation are given.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        columns: Sequence[ColumnCodec],
+        leading: Collection[str] = (),
+        evident: Sequence[Evident] = (),
+    ) -> None:
         self.schema = schema
         self.columns = tuple(columns)
+        self.leading = tuple(name for name in schema.names if name in leading)
+        names = [*self.leading, *(name for name in schema.names if name not in leading)]
+        self._order = [schema.names.index(name) for name in names]
         self._places = Places(schema)
         begin = 0
-        for at, codec in enumerate(self.columns):
+        for at in self._order:
+            codec = self.columns[at]
             column, width = codec.column, len(codec.sizes)
             plain = PLAIN.get(column.kind, frozenset((int, float)))
             slots = slice(begin, begin + width)
@@ -43,15 +67,19 @@ class Codec:
             )
             begin += width
         self.kinds = {column.name: column.kind for column in schema.columns}
+        first_slot = [self._places[name].slots.start for name in schema.names]
+        drawn = [self.columns[at] for at in self._order]
         self.layout = TokenLayout(
-            sizes=tuple(size for c in self.columns for size in c.sizes),
-            column=tuple(i for i, c in enumerate(self.columns) for _ in c.sizes),
-            role=tuple(role for c in self.columns for role in c.roles),
-            positions=tuple(p for c in self.columns for p in c.positions),
-            marks=marks_of(schema, self.columns),
+            sizes=tuple(size for c in drawn for size in c.sizes),
+            column=tuple(at for at in self._order for _ in self.columns[at].sizes),
+            role=tuple(role for c in drawn for role in c.roles),
+            positions=tuple(p for c in drawn for p in c.positions),
+            marks=marks_of(schema, self.columns, first_slot),
+            leading=sum(len(self._places[name].codec.sizes) for name in self.leading),
         )
-        self.arithmetic = Arithmetic(schema, self.columns, self.layout.marks)
-        self._at_once = AllAtOnce(self.columns)
+        self._evident = tuple(evident)
+        self.arithmetic = Arithmetic(schema, self.columns, self.layout, self._evident)
+        self._at_once = AllAtOnce(self.columns, self.layout)
         self._given_rows = GivenRows(self._places, self._at_once, self.arithmetic)
         self._drawn_rows = DrawnRows(self._places, self._at_once, self.arithmetic)
 
@@ -71,6 +99,8 @@ class Codec:
                 each.with_marks(marked) if isinstance(each, BinnedCodec) else each
                 for each, marked in zip(columns, marks, strict=True)
             ],
+            leading_columns(schema, columns),
+            evident_columns(schema, columns, frame),
         )
 
     def encode(self, frame: Frame) -> Tokens:
@@ -84,7 +114,7 @@ class Codec:
             codec.encode(frame[name])
             for name, codec in zip(self.schema.names, self.columns, strict=True)
         ]
-        return np.concatenate(parts, axis=1)
+        return np.concatenate([parts[at] for at in self._order], axis=1)
 
     @property
     def learnable_width(self) -> int:
@@ -205,10 +235,11 @@ class Codec:
 
     def to_dict(self) -> dict[str, Any]:
         """What a release's codec.json holds; `from_dict` restores it."""
+        few = {"leading": list(self.leading), "evident": [list(each) for each in self._evident]}
         return {
             "schema": self.schema.to_dict(),
             "columns": [codec.to_dict() for codec in self.columns],
-        }
+        } | {key: value for key, value in few.items() if value}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Codec:
@@ -228,7 +259,13 @@ class Codec:
             pairs = zip(schema.columns, entries, strict=True)
             columns = [column_from_dict(column, entry) for column, entry in pairs]
             check_marks(schema, columns)
-            return cls(schema, columns)
+            leading = content.get("leading", [])
+            for name in leading:
+                if name not in schema.names:
+                    raise SchemaError(f"this codec draws {name!r} first, which is no column of its")
+            evident = content.get("evident", [])
+            check_evident(schema, columns, evident)
+            return cls(schema, columns, leading, [Evident(*each) for each in evident])
         except SchemaError:
             raise
         except (KeyError, TypeError, ValueError) as exc:

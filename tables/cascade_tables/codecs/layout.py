@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,11 +35,12 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class TokenLayout:
-    """One entry a token slot, T in all.
+    """One entry a token slot, T in all, in the order in which a student draws them.
 
     Attributes:
         sizes: number of tokens.
-        column: index of the schema column it belongs to; a column's slots are neighbours.
+        column: index of the schema column it belongs to; a column's slots are neighbours. Columns
+            are in the schema's order, but for those that lead.
         role: "value" for a whole column in one token; "coarse" for a bin (or NULL, or a point
             mass) and "fine" for the place inside it, which directly follows. The fine token is 0
             where the coarse one is not a bin.
@@ -46,6 +48,8 @@ class TokenLayout:
             column's values, NaN for NULL; for fine slots the offset inside the bin; None for
             categories and booleans.
         marks: coarse tokens that follow the bins, see `Mark`.
+        leading: so many slots, the first ones, are of columns that every tier draws before all
+            others.
     """
 
     sizes: tuple[int, ...]
@@ -53,6 +57,17 @@ class TokenLayout:
     role: tuple[Role, ...]
     positions: tuple[NDArray[np.float32] | None, ...]
     marks: tuple[Mark, ...] = ()
+    leading: int = 0
+
+    @cached_property
+    def first_slot(self) -> NDArray[np.intp]:
+        """Of each column, by its place in the schema, its first slot: [C]."""
+        return np.unique(np.asarray(self.column), return_index=True)[1]
+
+    @cached_property
+    def turn(self) -> tuple[int, ...]:
+        """Of each column, when it is drawn in the order of the slots, from 0: [C]."""
+        return tuple(np.argsort(np.argsort(self.first_slot)).tolist())
 
     def to_dict(self) -> dict[str, Any]:
         """What a training run keeps of it as JSON; `from_dict` restores it."""
@@ -65,6 +80,7 @@ class TokenLayout:
                 for p in self.positions
             ],
             "marks": [list(mark) for mark in self.marks],
+            "leading": self.leading,
         }
 
     @classmethod
@@ -86,4 +102,5 @@ class TokenLayout:
             tuple(content["role"]),
             positions,
             tuple(marks),
+            int(content.get("leading", 0)),
         )

@@ -7,6 +7,9 @@ learns any other token, so that the share with which a relation holds is its own
 is then is arithmetic (see `arithmetic`). A mark can be drawn only where the other columns are
 known, so that any of a relation's columns may be the one that follows.
 
+A column of few values has a token a value, and no mark: what follows from others is hardly ever one
+of them. It leads: it is drawn before all columns that are binned, so that one of those is last.
+
 The rows that a network learns from are tokens without marks and, behind them, a flag a relation:
 where a mark stands follows from which columns are known, which training changes with every batch.
 """
@@ -49,6 +52,18 @@ def marked_relations(schema: Schema, codecs: Sequence[ColumnCodec]) -> list[tupl
     ]
 
 
+def leading_columns(schema: Schema, codecs: Sequence[ColumnCodec]) -> tuple[str, ...]:
+    """The columns of few values that are in a relation with a column that is binned."""
+    binned = {codec.column.name for codec in codecs if isinstance(codec, BinnedCodec)}
+    related = {
+        name
+        for relation in schema.relations
+        if binned & set(relation.formula.columns)
+        for name in relation.formula.columns
+    }
+    return tuple(name for name in schema.names if name in related - binned)
+
+
 def check_marks(schema: Schema, codecs: Sequence[ColumnCodec]) -> None:
     """Refuse marks of relations that the schema does not have, or that lack the column.
 
@@ -67,18 +82,26 @@ def check_marks(schema: Schema, codecs: Sequence[ColumnCodec]) -> None:
                 )
 
 
-def marks_of(schema: Schema, codecs: Sequence[ColumnCodec]) -> tuple[Mark, ...]:
-    """All marks of a table, by column, in the order of their tokens."""
+def marks_of(
+    schema: Schema, codecs: Sequence[ColumnCodec], first_slot: Sequence[int]
+) -> tuple[Mark, ...]:
+    """All marks of a table, by column, in the order of their tokens.
+
+    Args:
+        schema: of the table.
+        codecs: of its columns.
+        first_slot: of each.
+    """
     places = {name: place for place, name in enumerate(schema.names)}
-    marks, begin = [], 0
+    marks = []
     for column, codec in enumerate(codecs):
         if isinstance(codec, BinnedCodec) and codec.marks:
             rough = tuple(FINE + part for part in codec.rough_parts)
             for token, number in enumerate(codec.marks, codec.marks_from):
                 formula = schema.relations[number].formula
                 others = sorted(places[name] for name in formula.columns if places[name] != column)
-                marks.append(Mark(number, column, begin, token, tuple(others), rough))
-        begin += len(codec.sizes)
+                slot = first_slot[column]
+                marks.append(Mark(number, column, slot, token, tuple(others), rough))
     return tuple(marks)
 
 

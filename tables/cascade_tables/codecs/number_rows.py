@@ -20,6 +20,7 @@ from cascade_tables.codecs.binned_columns import BinnedColumns
 from cascade_tables.codecs.columns.binned_codec import BinnedCodec
 from cascade_tables.codecs.columns.column_codec import ColumnCodec, Tokens
 from cascade_tables.codecs.columns.listed_codec import ListedCodec
+from cascade_tables.codecs.layout import TokenLayout
 from cascade_tables.frame import ColumnData
 from cascade_tables.schema import Column, Kind
 
@@ -98,7 +99,9 @@ class NumberRows:
         binned: bool [C], whose tokens leave open which number of a bin is meant.
     """
 
-    def __init__(self, codecs: Sequence[ColumnCodec], bins: BinnedColumns) -> None:
+    def __init__(
+        self, codecs: Sequence[ColumnCodec], bins: BinnedColumns, layout: TokenLayout
+    ) -> None:
         self._codecs, self._bins = tuple(codecs), bins
         columns = [codec.column for codec in codecs]
         listed = [codec if isinstance(codec, ListedCodec) else None for codec in codecs]
@@ -114,11 +117,10 @@ class NumberRows:
         }
         self._drawn = self.binned.copy()
         self._drawn[list(self._folding)] = True
-        widths = [len(codec.sizes) for codec in codecs]
-        self._first = np.cumsum([0, *widths])[:-1]
-        self._column_of_slot = np.repeat(np.arange(len(widths)), widths)
+        self._first = layout.first_slot
+        self._column_of_slot = np.asarray(layout.column)
         # Where a slot's token is, among two a column.
-        inside = np.arange(sum(widths)) - self._first[self._column_of_slot]
+        inside = np.arange(len(layout.column)) - self._first[self._column_of_slot]
         self._token_of_slot = 2 * self._column_of_slot + inside
         self._index_steps()
         self._list_cells()
@@ -272,17 +274,18 @@ class AllAtOnce:
 
     Args:
         codecs: of a table's columns.
+        layout: of its tokens.
     """
 
-    def __init__(self, codecs: Sequence[ColumnCodec]) -> None:
-        self._codecs = codecs
+    def __init__(self, codecs: Sequence[ColumnCodec], layout: TokenLayout) -> None:
+        self._codecs, self._layout = codecs, layout
 
     @cached_property
     def bins(self) -> BinnedColumns:
         """Those that are binned."""
-        return BinnedColumns(self._codecs)
+        return BinnedColumns(self._codecs, self._layout.first_slot)
 
     @cached_property
     def rows(self) -> NumberRows:
         """All of them."""
-        return NumberRows(self._codecs, self.bins)
+        return NumberRows(self._codecs, self.bins, self._layout)

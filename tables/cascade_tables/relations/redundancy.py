@@ -4,7 +4,9 @@ Where a = b and b = c, a = c says nothing new. A formula follows in a row where 
 difference of two or three listed ones that hold in that row. A sum follows too where a longer one
 holds and what is left out is zero: total = a + b, of total = a + b + c. That two columns are equal
 is listed by itself nevertheless (amount = before, where after = before − amount is zero): it is
-what rules and models of the rows ask for.
+what rules and models of the rows ask for. So is an equality that follows from such as hold in a
+part of the rows, where it holds in many: a network that has drawn a and c before b knows a = b and
+b = c too late, unless it knows a = c.
 """
 
 from __future__ import annotations
@@ -23,6 +25,10 @@ Mask = NDArray[np.bool_]
 MOST_COMPARED = 12
 # Columns that may be zero for it to follow.
 MOST_ZEROS = 2
+# Two columns that are equal in this share of the rows, because of others that are equal to both in
+# these, are listed all the same. A third of the share is lost where they are not, of three columns
+# in any order: a point of a hundred.
+OFTEN_EQUAL = 0.03
 # It is listed if it still holds in this share of its rows where no others imply it.
 OWN_SHARE = 0.5
 
@@ -93,10 +99,13 @@ def _own_rows(
     is too few for it to be listed."""
     fewest = max(fewest, round(OWN_SHARE * int(candidate.counts.sum())))
     columns = set(candidate.coefficients)
+    is_often_equal = len(columns) == 2 and candidate.counts.mean() >= OFTEN_EQUAL
     related = [each for each in among if columns & set(each.coefficients)][:MOST_COMPARED]
     implied, own = np.zeros(len(candidate.counts), bool), 0
     for count in (1, 2, 3):
         for several in combinations(related, count):
+            if is_often_equal and not any(each.holds.all() for each in several):
+                continue
             for rest in _rests(candidate.coefficients, [each.coefficients for each in several]):
                 if rest and (len(columns) == 2 or len(rest) > MOST_ZEROS):
                     continue

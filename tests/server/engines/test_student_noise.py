@@ -13,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-# Five columns, two of them of two slots; noise has a number more than tokens a slot.
+# Five columns, two of them of two slots, of which the third leads; noise has a number more than
+# tokens a slot.
 LAYOUT = TokenLayout(
     sizes=(3, 70, 16, 2, 66, 16, 600),
-    column=(0, 1, 1, 2, 3, 3, 4),
+    column=(2, 0, 0, 1, 3, 3, 4),
     role=("value", "coarse", "fine", "value", "coarse", "fine", "value"),
     positions=(None,) * 7,
+    leading=1,
 )
 NOISE = StudentNoise(LAYOUT)
 COLUMN_OF_NUMBER = np.repeat(np.array(LAYOUT.column), np.array(LAYOUT.sizes) + 1)
@@ -26,14 +28,15 @@ COLUMN_OF_NUMBER = np.repeat(np.array(LAYOUT.column), np.array(LAYOUT.sizes) + 1
 
 def by_definition(seed: int, first_row: int, draws: int, rows: int) -> NDArray[np.float32]:
     """All numbers of some rows, from the stream as it is written down: of a row, block after block
-    of draws; in a block of at least 8, column after column, and of each draw after draw."""
+    of draws; in a block of at least 8, column after column as their slots are, and of each draw
+    after draw."""
     every = stream(seed).random((first_row + rows) * draws * NOISE.width, np.float32)
     out = np.empty((rows * draws, NOISE.width), np.float32)
     at = first_row * draws * NOISE.width
     for row in range(rows):
         for start, size in blocks(draws):
             here = out[row * draws + start : row * draws + start + size]
-            columns = range(5) if size >= 8 else [None]
+            columns = dict.fromkeys(LAYOUT.column) if size >= 8 else [None]
             for column in columns:
                 part = column == COLUMN_OF_NUMBER if column is not None else slice(None)
                 count = here[:, part].size

@@ -174,7 +174,7 @@ class Bench:
             given.tokens,
             given.observed,
             given.noise,
-            runtime.layout.column,
+            runtime.layout,
             given.steps,
         )
 

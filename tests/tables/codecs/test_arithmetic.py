@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from cascade_tables import (
     ABSENT,
@@ -15,6 +17,8 @@ from cascade_tables import (
     Kind,
     Relation,
     SchemaError,
+    find_relations,
+    infer_schema,
     measure_formula,
 )
 from cascade_tables.codecs.columns.binned_codec import FINE, ROUGH, BinnedCodec
@@ -225,6 +229,51 @@ class TestMarks:
         tokens[0, mark.slot] = mark.token
         one = codec.decode_row(tokens[0].tolist(), np.random.default_rng(0), ["total"], values)
         assert one["total"] == 10.3
+
+    def test_a_mark_that_has_to_give_way_is_kept_by_another_column(self) -> None:
+        """The total is the sum of the given parts; what was paid, which was drawn, is the total."""
+        codec = ledgers.codec()
+        values = {"injury": [10.1], "vehicle": [0.2]}
+        (mark,) = (
+            m
+            for m in codec.layout.marks
+            if (m.relation, m.column) == (number_of(PAID), column("total"))
+        )
+        tokens = with_given(drawn_tokens(1, 15), values)
+        paid = codec.columns[column("paid")]
+        assert isinstance(paid, BinnedCodec)
+        tokens[0, codec.layout.first_slot[column("paid")]] = paid.bins_from + 40
+        tokens[0, mark.slot] = mark.token
+        names = ["total", "paid"]
+        one = codec.decode_row(tokens[0].tolist(), np.random.default_rng(0), names, values)
+        assert one == {"total": 10.3, "paid": 10.3}
+
+    def test_who_waits_for_sums_that_wait_for_each_other_goes_last(self) -> None:
+        """The total is said to be its one part that is not zero, the part what is left of the
+        total; what was paid is the total that comes out."""
+        rng = np.random.default_rng(20)
+        part, zero = rng.integers(1, 90_000, 4_000), rng.random(4_000) < 0.5
+        other = np.where(zero, 0, rng.integers(1, 300_000, 4_000))
+        total = part + other
+        paid = np.where(rng.random(4_000) < 0.8, total, rng.integers(1, 400_000, 4_000))
+        table = {"paid": paid, "total": total, "part": part, "other": other}
+        frame = Frame.from_pandas(pd.DataFrame(table) / 100)
+        plain = infer_schema(frame)
+        schema = replace(plain, relations=find_relations(frame, plain))
+        codec = Codec.fit(schema, frame)
+        formulas = [str(each.formula) for each in schema.relations]
+        assert {"total = part + other", "paid = total", "total = part"} <= set(formulas)
+        tokens = codec.encode(frame.take(np.flatnonzero(zero)[:500]))
+        for text, name in (("paid = total", "paid"), ("total = part", "total")):
+            (mark,) = (
+                m
+                for m in codec.layout.marks
+                if (m.relation, m.column) == (formulas.index(text), schema.names.index(name))
+            )
+            tokens[:, mark.slot : mark.slot + 2] = mark.token, FINE + 2
+        drawn = codec.decode(tokens, np.random.default_rng(0))
+        assert np.array_equal(drawn["paid"].values, drawn["total"].values)
+        assert np.array_equal(drawn["part"].values, drawn["total"].values)
 
     def test_a_mark_beyond_the_bounds_is_a_place_in_its_part_of_the_column(self) -> None:
         codec, values = ledgers.codec(), {"total": [1e7]}

@@ -243,6 +243,18 @@ class TestRedundant:
         # Seven columns of which two are free.
         assert len(found(copies)) == 5
 
+    @pytest.mark.parametrize(("share", "listed"), [(0.3, True), (0.03, False)])
+    def test_a_copy_of_a_copy_is_listed_where_copies_hold_in_many_rows(
+        self, share: float, listed: bool
+    ) -> None:
+        """Of half of the rows of which b = c, a = b too."""
+        rng = np.random.default_rng(14)
+        b = money(rng, ROWS)
+        a = np.where(rng.random(ROWS) < 0.5, b, money(rng, ROWS))
+        c = np.where(rng.random(ROWS) < share, b, money(rng, ROWS))
+        follows = {"a = c"} if listed else set()
+        assert set(found({"a": a, "b": b, "c": c})) == {"a = b", "b = c"} | follows
+
     def test_a_copy_of_a_date_is_not_another_duration(self) -> None:
         rng = np.random.default_rng(8)
         opened = np.datetime64("2024-01-01") + rng.integers(0, 900, ROWS)

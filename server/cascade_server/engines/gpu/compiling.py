@@ -125,7 +125,7 @@ def _drawn(
 ) -> Tokens:
     if tier is Tier.STUDENT:
         return runtime.draw_student(tokens, observed, noise)
-    rows = TeacherRows(tokens, observed, noise, runtime.layout.column, runtime.steps)
+    rows = TeacherRows(tokens, observed, noise, runtime.layout, runtime.steps)
     while not rows.done:
         rows.keep(runtime.denoise(*rows.next_pass()))
     return rows.tokens

@@ -51,8 +51,8 @@ extern "C" __global__ void uniform(
 }}
 
 extern "C" __global__ void reveal(
-    int rows, int columns, int slots, int steps, const int* first_slot, const int* column_of_slot,
-    const unsigned char* observed, const float* order, int* at)
+    int rows, int columns, int slots, int steps, int leading, const int* first_slot,
+    const int* column_of_slot, const unsigned char* observed, const float* order, int* at)
 {{
   int index = blockIdx.x * blockDim.x + threadIdx.x;
   if (index >= rows * slots) return;
@@ -60,11 +60,14 @@ extern "C" __global__ void reveal(
   const unsigned char* known = observed + (u64)row * slots;
   const float* key = order + (u64)row * columns;
   if (known[first_slot[mine]]) {{ at[index] = -1; return; }}
+  bool leads = first_slot[mine] < leading;
   int count = 0, rank = 0;
   for (int other = 0; other < columns; ++other) {{
     if (known[first_slot[other]]) continue;
     ++count;
-    rank += key[other] < key[mine] || (key[other] == key[mine] && other < mine);
+    bool before = key[other] < key[mine] || (key[other] == key[mine] && other < mine);
+    bool other_leads = first_slot[other] < leading;
+    rank += other_leads == leads ? before : other_leads;
   }}
   int passes = count < steps ? count : steps;
   at[index] = rank * passes / count;
@@ -80,6 +83,7 @@ class Reveal:
         rows: n.
         steps: passes at most.
         columns, slots: C and T.
+        leading: so many of the first slots are of columns that lead; see `TokenLayout`.
         first_slot: int32 [C], on the device.
         column_of_slot: int32 [T], on the device.
     """
@@ -88,6 +92,7 @@ class Reveal:
     steps: int
     columns: int
     slots: int
+    leading: int
     first_slot: int
     column_of_slot: int
 
@@ -126,10 +131,10 @@ class Kernels:
         """Queue the finding of passes; see `device.Device.reveal`."""
         arguments = (
             (
-                *(reveal.rows, reveal.columns, reveal.slots, reveal.steps),
+                *(reveal.rows, reveal.columns, reveal.slots, reveal.steps, reveal.leading),
                 *(reveal.first_slot, reveal.column_of_slot, observed, order, passes),
             ),
-            (*(ctypes.c_int,) * 4, *(ctypes.c_void_p,) * 5),
+            (*(ctypes.c_int,) * 5, *(ctypes.c_void_p,) * 5),
         )
         self._launch(self._reveal, reveal.rows * reveal.slots, arguments, stream)
 

@@ -66,6 +66,7 @@ class Layout:
         student_noise, teacher_noise: uniform numbers a row; the teacher's with its C for the order.
         column_of_slot: int32 [T].
         first_slot: int32 [C].
+        leading: so many of the first slots are of columns that lead; see `TokenLayout`.
     """
 
     slots: int
@@ -74,6 +75,7 @@ class Layout:
     teacher_noise: int
     column_of_slot: NDArray[np.int32]
     first_slot: NDArray[np.int32]
+    leading: int
 
 
 class _Buffer:
@@ -236,7 +238,7 @@ class TeacherLane:
             rest = self._noise.address + 4 * begin * (layout.teacher_noise - layout.columns)
             self._device.uniform(noise, order, layout.columns, rest)
             reveal = Reveal(
-                *(noise.rows, steps, layout.columns, layout.slots),
+                *(noise.rows, steps, layout.columns, layout.slots, layout.leading),
                 *(self._first_slot, self._column),
             )
             known = self._observed.address + begin * layout.slots

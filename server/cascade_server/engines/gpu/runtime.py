@@ -79,6 +79,7 @@ class GpuRuntime(Runtime):
             teacher_noise=self.teacher_noise,
             column_of_slot=column,
             first_slot=self.first_slot.astype(np.int32),
+            leading=self.layout.leading,
         )
         self._students: dict[int, StudentLane] = {}
         self._teachers: dict[int, TeacherLane] = {}

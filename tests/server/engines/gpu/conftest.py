@@ -50,6 +50,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Release]:
 @pytest.fixture
 def both(made: tuple[Path, Release]) -> Both:
     folder, release = made
+    return by_both(folder, release)
+
+
+def by_both(folder: Path, release: Release) -> Both:
+    """Both runtimes of a release."""
     device = HostDevice()
     lanes = GpuRuntime(
         *(release, 1, tuple(Tier), device),

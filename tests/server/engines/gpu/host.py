@@ -69,7 +69,7 @@ class HostDevice:
         keys = _array(order, (reveal.rows, reveal.columns), np.float32)
         column = _array(reveal.column_of_slot, (reveal.slots,), np.int32)
         out = _array(to, (reveal.rows, reveal.slots), np.int32)
-        out[:] = reveal_passes(known, keys, column.tolist(), reveal.steps)
+        out[:] = reveal_passes(known, keys, column.tolist(), reveal.leading, reveal.steps)
 
 
 def _array(address: int, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:

@@ -68,7 +68,9 @@ class TestTeacherPass:
         noise = np.random.default_rng(2).random((100, runtime.teacher_noise), dtype=np.float32)
         expected = completed(both, rows, noise)
         order, uniform = np.split(noise, [runtime.columns], axis=1)
-        at = reveal_passes(rows.observed, order, runtime.layout.column, runtime.steps)
+        at = reveal_passes(
+            rows.observed, order, runtime.layout.column, runtime.layout.leading, runtime.steps
+        )
         run = session(graphs.teacher_pass(both.release.teacher)).run
         tokens, step = np.where(rows.observed, rows.tokens, 0), np.zeros(1, np.int32)
         for _ in range(at.max() + 1):
@@ -116,7 +118,7 @@ class TestPrecision:
 def completed(both: Both, rows: Asked, noise: np.ndarray) -> np.ndarray:
     """The teacher's rows, pass by pass, by the embedded runtime."""
     runtime = both.cpu
-    underway = TeacherRows(rows.tokens, rows.observed, noise, runtime.layout.column, runtime.steps)
+    underway = TeacherRows(rows.tokens, rows.observed, noise, runtime.layout, runtime.steps)
     while not underway.done:
         underway.keep(runtime.denoise(*underway.next_pass()))
     return underway.tokens

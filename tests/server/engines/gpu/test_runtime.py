@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from cascade_server.engines.gpu.lanes import StudentLane
@@ -10,9 +12,11 @@ from cascade_server.engines.philox import Uniform
 from cascade_server.engines.runtime import WARM_BATCHES
 from cascade_server.engines.tasks import SeededTask, TeacherTask, run_teacher
 from cascade_server.terms import Tier
+from cascade_tables import load_release
 from cascade_tables.sampling import TeacherRows
 
-from tests.server.engines.gpu.conftest import BUCKETS, Both, asked, program
+from tests.releases import TABLE
+from tests.server.engines.gpu.conftest import BUCKETS, Both, asked, by_both, program
 from tests.server.engines.gpu.host import HostDevice
 from tests.server.engines.gpu.test_graphs import completed
 
@@ -65,10 +69,29 @@ class TestTeacher:
         drawn = both.lanes.generate(given.tokens, given.observed, parts)
         assert np.array_equal(drawn, completed(both, given, noise.array()))
 
+    @pytest.mark.parametrize("steps", [2, 3, 6])
+    def test_columns_that_lead_are_drawn_first(self, both: Both, steps: int) -> None:
+        """The graph is asked for them while nothing else is drawn, on the device as on the host."""
+        release = load_release(both.folder, TABLE, 1)
+        layout = release.codec.layout
+        leading = int(np.sort(layout.first_slot)[2])
+        release.codec.layout = replace(layout, leading=leading)
+        leads = by_both(both.folder, release)
+        given = asked(leads.cpu, 60)
+        noise = Uniform(9, 2, 5, 60, leads.cpu.teacher_noise)
+        rows = TeacherRows(given.tokens, given.observed, noise.array(), leads.cpu.layout, steps)
+        first = rows.rest()[1]
+        late = np.where(given.observed, np.inf, first)[:, leading:].min(axis=1)
+        assert (first[:, :leading].max(axis=1) <= late).all()
+        while not rows.done:
+            rows.keep(leads.cpu.denoise(*rows.next_pass()))
+        drawn = leads.lanes.generate(given.tokens, given.observed, [(noise, steps)])
+        assert np.array_equal(drawn, rows.tokens)
+
     def test_fewer_passes_than_columns(self, both: Both) -> None:
         given = asked(both.cpu, 20)
         noise = Uniform(9, 2, 0, 20, both.cpu.teacher_noise)
-        rows = TeacherRows(given.tokens, given.observed, noise.array(), both.cpu.layout.column, 2)
+        rows = TeacherRows(given.tokens, given.observed, noise.array(), both.cpu.layout, 2)
         while not rows.done:
             rows.keep(both.cpu.denoise(*rows.next_pass()))
         drawn = both.lanes.generate(given.tokens, given.observed, [(noise, 2)])
@@ -90,9 +113,7 @@ class TestTeacher:
         whole, begun, seeded = (asked(both.cpu, n, seed=n) for n in (3, 4, 5))
         noise = [Uniform(4, i, 0, i + 3, both.cpu.teacher_noise) for i in range(3)]
         rows = [
-            TeacherRows(
-                each.tokens, each.observed, n.array(), both.cpu.layout.column, both.cpu.steps
-            )
+            TeacherRows(each.tokens, each.observed, n.array(), both.cpu.layout, both.cpu.steps)
             for each, n in ((whole, noise[0]), (begun, noise[1]))
         ]
         rows[1].keep(both.cpu.denoise(*rows[1].next_pass()))
