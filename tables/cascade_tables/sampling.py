@@ -10,11 +10,10 @@ lead (see `TokenLayout`) are first.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from cascade_tables.codecs.layout import TokenLayout
 
 Tokens = NDArray[np.int32]
 Mask = NDArray[np.bool_]
@@ -24,6 +23,18 @@ Noise = NDArray[np.float32]
 Denoise = Callable[[Tokens, Mask, Noise], Tokens]
 # (tokens [n, T], observed [n, T]) -> log p(token | observed) [n, T], 0 where observed
 LogProb = Callable[[Tokens, Mask], NDArray[np.float32]]
+
+
+class Slots(Protocol):
+    """What sampling has to know of a row's slots; see `TokenLayout`."""
+
+    @property
+    def column(self) -> Sequence[int]:
+        """Of each slot, its schema column."""
+
+    @property
+    def leading(self) -> int:
+        """So many slots, the first ones, are of columns that are revealed before all others."""
 
 
 def teacher_noise_width(sizes: Sequence[int], column_of_slot: Sequence[int]) -> int:
@@ -83,7 +94,7 @@ class TeacherRows:
         tokens: Tokens,
         observed: Mask,
         noise: Noise,
-        layout: TokenLayout,
+        layout: Slots,
         steps: int,
     ) -> None:
         """Rows to complete.
@@ -149,7 +160,7 @@ def sample_teacher(
     tokens: Tokens,
     observed: Mask,
     noise: Noise,
-    layout: TokenLayout,
+    layout: Slots,
     steps: int,
 ) -> Tokens:
     """Complete rows with the teacher, pass after pass; see `TeacherRows` for the arguments.
