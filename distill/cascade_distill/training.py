@@ -216,6 +216,15 @@ class _Run:
         self.losses = self.losses.with_one_more(self.step, value)
         if self.losses.last_is_best:
             self.best = [average.clone() for average in self.average]
+        if self.losses.stalled_at(self.config.patience) == self.step:
+            self._back_to_best()
+
+    @torch.no_grad()
+    def _back_to_best(self) -> None:
+        """Go on from the best state: what came after it has begun to learn rows."""
+        for parameter, average, best in zip(self.parameters, self.average, self.best, strict=True):
+            parameter.copy_(best)
+            average.copy_(best)
 
     def ending(self, seconds: float) -> Ending | None:
         config = self.config

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from cascade_distill import pipeline
-from cascade_distill.early_stopping import Ending, HeldOutLosses, last_step
+from cascade_distill.early_stopping import Ending, HeldOutLosses
 from cascade_distill.errors import TrainingStopped
 from cascade_distill.models.student import Student, StudentConfig, random_suffix
 from cascade_distill.models.teacher import Denoiser, TeacherConfig
@@ -77,20 +77,22 @@ def test_a_teacher_that_was_stopped_resumes_to_the_unbroken_one(tmp_path: Path) 
     assert learn(broken, recipe) == unbroken
 
 
-def test_what_was_held_out_ends_training_and_is_resumed(tmp_path: Path) -> None:
-    """Rates at which a table of 240 rows is learnt by heart: the best state comes early."""
+@pytest.mark.parametrize("stop_at", [45, 75])
+def test_what_was_held_out_ends_training_and_is_resumed(tmp_path: Path, stop_at: int) -> None:
+    """Rates at which a table of 240 rows is learnt by heart: the best state comes early, and a
+    better one where training goes on from it at a falling rate."""
     recipe = small(steps=300, learning_rate=0.03, weight_decay=0.0, evaluate_every=10, patience=4)
     run = run_in(tmp_path / "unbroken")
     outcome = pipeline.fit_teacher(run, recipe)
     assert outcome.ending is Ending.NO_BETTER
     assert outcome.best is not None
-    assert outcome.steps == last_step(300, outcome.best.step + 40)
+    assert outcome.best.step <= outcome.steps < 300
     assert run.read_json("run.json")["teacher"]["outcome"]["best"]["step"] == outcome.best.step
 
-    broken, stop = run_in(tmp_path / "broken"), StopOnce(outcome.best.step + 10)
+    broken, stop = run_in(tmp_path / "broken"), StopOnce(stop_at)
     with pytest.raises(TrainingStopped):
         pipeline.fit_teacher(broken, recipe, stop)
-    assert stop.stopped_at > outcome.best.step
+    assert stop_at <= stop.stopped_at < outcome.steps
     assert pipeline.fit_teacher(broken, recipe) == outcome
     assert broken.path("teacher.onnx").read_bytes() == run.path("teacher.onnx").read_bytes()
 
