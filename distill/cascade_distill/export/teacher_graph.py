@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cascade_distill.export.graph import BOOL, FLOAT, INT32, INT64, Graph
-from cascade_distill.models.features import WIDTH, feature_table, fine_slot_of
+from cascade_distill.export.nearness_graph import coarse_bias, fine_told, seen_codes
+from cascade_distill.models.features import feature_table, features_width, fine_slot_of
 from cascade_distill.models.teacher import Denoiser
 
 CLIP = 60.0
@@ -31,8 +32,9 @@ def export_teacher(model: Denoiser) -> bytes:
     sizes = model.layout.sizes
     g = Graph("denoiser")
     stream = _trunk(g, model)
-    logits = _head(g, model, stream)
     tokens = g.op("Cast", "tokens", to=INT64)
+    seen = None if model.nearness is None else seen_codes(g, model.nearness, tokens)
+    logits = _head(g, model, stream, seen)
     noise = g.op("Log", g.op("Neg", g.op("Log", "noise")))  # minus Gumbel
     minus_gumbel = g.split(noise, list(sizes), axis=1)
 
@@ -51,7 +53,7 @@ def export_teacher(model: Denoiser) -> bytes:
         )
     )
     if model.coarse:
-        _fine(g, model, stream, tokens, noise, drawn, score)
+        _fine(g, model, stream, tokens, noise, drawn, score, seen)
 
     everything = [drawn[s] for s in range(len(sizes))]
     joined = everything[0] if len(everything) == 1 else g.op("Concat", *everything, axis=1)
@@ -100,11 +102,12 @@ def _layer_norm(g: Graph, x: str, norm: nn.LayerNorm) -> str:
 def _number_features(g: Graph, model: Denoiser) -> str:
     """What the observed numbers' features add to the stream [n, width]."""
     layout, slots = model.layout, model.numeric
-    tables = [feature_table(layout, s) for s in slots]
+    octaves = model.config.octaves
+    tables = [feature_table(layout, s, octaves) for s in slots]
     starts = np.cumsum([0, *(len(t) for t in tables)])
     fine = [fine_slot_of(layout, s) for s in slots]
     scale = [1 if f is None else layout.sizes[f] for f in fine]
-    table = np.vstack([*tables, np.zeros((1, WIDTH), np.float32)])
+    table = np.vstack([*tables, np.zeros((1, features_width(octaves)), np.float32)])
     picked = g.weight("slots", np.array(slots, np.int64))
     index = g.op("Gather", "tokens", picked, axis=1)
     if any(f is not None for f in fine):
@@ -120,7 +123,7 @@ def _number_features(g: Graph, model: Denoiser) -> str:
     known = g.op("Gather", "observed", picked, axis=1)
     index = g.op("Where", known, index, g.weight("none", np.array(starts[-1], np.int32)))
     features = g.op("Gather", g.weight("features", table), index, axis=0)
-    shape = g.weight("shape", np.array([-1, len(slots) * WIDTH], np.int64))
+    shape = g.weight("shape", np.array([-1, len(slots) * features_width(octaves)], np.int64))
     flat = g.op("Reshape", features, shape)
     linear = model.from_features
     return g.op(
@@ -128,10 +131,13 @@ def _number_features(g: Graph, model: Denoiser) -> str:
     )
 
 
-def _head(g: Graph, model: Denoiser, stream: str) -> str:
+def _head(g: Graph, model: Denoiser, stream: str, seen: str | None) -> str:
     """Logits [n, sum of value and coarse sizes]."""
     weight, bias = model.head.weight, model.head.bias
     out = g.op("Gemm", stream, g.weight("w", _array(weight).T), g.weight("b", _array(bias)))
+    if model.nearness is not None and seen is not None:
+        bias = coarse_bias(g, model.nearness, stream, seen, model.near_tokens.numpy(), len(weight))
+        out = g.op("Add", out, bias)
     if not model.marks.count:
         return out
     # Marks, only where the other columns are observed.
@@ -163,6 +169,7 @@ def _fine(
     minus_gumbel: str,
     drawn: dict[int, str],
     score: dict[int, str],
+    seen: str | None,
 ) -> None:
     """Add the fine slots' draws and scores: [n, 1] each."""
     coarse, fine_width = model.coarse, model.config.fine_width
@@ -180,6 +187,9 @@ def _fine(
 
     def logits(chosen: str) -> str:
         given = g.op("Gather", told, g.op("Add", chosen, starts), axis=0)
+        if model.nearness is not None and seen is not None:
+            near = fine_told(g, model.nearness, seen, chosen, model.near_fine, count)
+            given = g.op("Add", given, near)
         y = g.op("Add", base, given)
         y = g.op("Mul", y, g.op("Sigmoid", y))
         # [n, f, w] x [f, w, o]: batched over f.
