@@ -26,7 +26,7 @@ from cascade_distill.distilling.lessons import Lessons, ask_teacher, gap_to_teac
 from cascade_distill.errors import CheckpointMismatch, OtherTable
 from cascade_distill.export.student_graph import export_student
 from cascade_distill.export.teacher_graph import export_teacher
-from cascade_distill.models.neighbours import CHOICE_ROWS, chosen_neighbours, neighbours_of
+from cascade_distill.models.neighbours import CHOICE_ROWS, Chosen, chosen_neighbours, neighbours_of
 from cascade_distill.models.student import Student, random_suffix
 from cascade_distill.models.teacher import Denoiser, TeacherConfig, random_observed
 from cascade_distill.recipes import (
@@ -127,18 +127,21 @@ def has_bfloat16(run: Run) -> bool:
     return bool(run.read_json("run.json").get("bfloat16", fast_bfloat16()))
 
 
-def _found_neighbours(run: Run, codec: Codec) -> list[tuple[int, tuple[int, ...]]]:
+def _found_neighbours(run: Run, codec: Codec) -> list[Chosen]:
     """Which numbers are near each other in the rows to learn from; see `chosen_neighbours`."""
     stored = run.stored("tokens.safetensors", "")
     few = np.linspace(0, len(stored) - 1, min(len(stored), CHOICE_ROWS)).astype(np.int64)
     rows = stored[torch.from_numpy(few)].numpy()
-    return chosen_neighbours(codec, rows, MOST_NEIGHBOURS)
+    return chosen_neighbours(codec, rows)
 
 
-def _neighbours(run: Run) -> list[tuple[int, tuple[int, ...]]]:
+def _neighbours(run: Run) -> list[Chosen]:
     """Those that the run's teacher is told of: columns, and of each the others."""
     kept = run.read_json("run.json").get("neighbours", [])
-    return [(column, tuple(others)) for column, others in kept]
+    return [
+        (column, tuple(tuple((other, sign) for other, sign in terms) for terms in neighbours))
+        for column, neighbours in kept
+    ]
 
 
 def _untaught(run: Run, codec: Codec, config: TeacherConfig) -> Denoiser:
@@ -225,8 +228,6 @@ TEACHER_CHECKPOINT = "teacher.checkpoint.safetensors"
 # Apart from the stream that the rows are drawn from.
 INSIDE_BINS = 0xB145
 TEACHER_FILES = ("tokens.safetensors", "held_out.safetensors")
-# Numbers that a number is told of at most: more of them learn no more, and each costs time.
-MOST_NEIGHBOURS = 3
 # What is known of lessons' suffixes is drawn apart from initialisation and batches.
 SUFFIXES = 0x1E55
 

@@ -50,7 +50,7 @@ def teacher(table):  # type: ignore[no-untyped-def]
     """Numbers are told of their neighbours where there are any: most of credit's are, in the bills
     one is not, and none of adult's."""
     torch.manual_seed(0)
-    targets = neighbours_of(table.codec, chosen_neighbours(table.codec, table.tokens.numpy(), 3))
+    targets = neighbours_of(table.codec, chosen_neighbours(table.codec, table.tokens.numpy()))
     return sharpened(Denoiser(table.codec.layout, TeacherConfig(), targets))
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cascade_distill.export.graph import BOOL, FLOAT, INT32, INT64, Graph
-from cascade_distill.export.nearness_graph import coarse_bias, fine_told, seen_codes
+from cascade_distill.export.nearness_graph import coarse_bias, fine_told, place_table, seen_codes
 from cascade_distill.models.features import feature_table, features_width, fine_slot_of
 from cascade_distill.models.teacher import Denoiser
 
@@ -136,8 +136,8 @@ def _head(g: Graph, model: Denoiser, stream: str, seen: str | None) -> str:
     weight, bias = model.head.weight, model.head.bias
     out = g.op("Gemm", stream, g.weight("w", _array(weight).T), g.weight("b", _array(bias)))
     if model.nearness is not None and seen is not None:
-        bias = coarse_bias(g, model.nearness, stream, seen, model.near_tokens.numpy(), len(weight))
-        out = g.op("Add", out, bias)
+        at = model.near_tokens.numpy()
+        out = g.op("Add", out, coarse_bias(g, model.nearness, stream, seen, at, len(weight)))
     if not model.marks.count:
         return out
     # Marks, only where the other columns are observed.
@@ -185,10 +185,12 @@ def _fine(
     out = g.weight("w", _array(model.fine_out))
     bias = g.weight("b", _array(model.fine_bias + model.padding)[None])
 
+    places = "" if model.nearness is None else place_table(g, model.nearness)
+
     def logits(chosen: str) -> str:
         given = g.op("Gather", told, g.op("Add", chosen, starts), axis=0)
         if model.nearness is not None and seen is not None:
-            near = fine_told(g, model.nearness, seen, chosen, model.near_fine, count)
+            near = fine_told(g, model.nearness, places, seen, chosen, model.near_fine, count)
             given = g.op("Add", given, near)
         y = g.op("Add", base, given)
         y = g.op("Mul", y, g.op("Sigmoid", y))

@@ -18,26 +18,35 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cascade_distill.models.neighbours import MASS_APART, UNKNOWN, Target
+from cascade_distill.models.neighbours import CODES, MASS_APART, UNKNOWN, Target
 
 # Distances of a bin's middle from a code, in codes: apart up to FAR, in steps of 2 up to CLOSE, and
-# of 8 beyond it. Kernels have a weight for each step, and one for a point mass that the neighbour
-# is equal to; what is farther gets none.
+# of 8 beyond it. Kernels have a weight for each step, one for all that is farther above, and one
+# for a point mass that the neighbour is equal to; what is farther below gets none.
 CLOSE, FAR = 32, 128
 # Bins beside the drawn one in which the place of a code is still told.
 BESIDE = 1
 # Places of a code seen from the bin that was drawn, and two for before and behind them.
 PLACES = FINE * (1 + 2 * BESIDE) + 2
-# Bins on each side of a code's that a kernel reaches, and all of them.
+# Bins on each side of a code's in which a kernel changes, and all of them.
 SIDE = FAR // FINE
 WINDOW = 2 * SIDE + 1
-# Kernels are laid into a row of bins with room on both sides; then one of each point mass, one that
-# stays empty, and room for kernels that are laid nowhere.
-MASSES_FROM = COARSE + 2 * SIDE
+# Kernels are laid, as differences from one bin to the next, into a row: one place that stays empty,
+# one of each point mass, the bins with room on both sides, and room for what is laid nowhere.
+MASSES_FROM = 1
+# Weights that are laid for each neighbour: around its code and beyond it, and of a point mass.
+LAID = WINDOW + 1 + 2
+
+# Which weights each of them is the difference of; see `Nearness.weights`.
+STEPS = (
+    [*range(1, WINDOW + 2), WINDOW + 2, 0],
+    [*range(WINDOW + 1), 0, WINDOW + 2],
+)
 
 
 def step_of(distance: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Which of a kernel's weights a distance has, in codes; the last, for what is far, is none."""
+    """Which of a kernel's weights a distance has, in codes; the last, for what is far below, is
+    none."""
     size, beside = np.abs(distance), (FAR - CLOSE) // 8
     steps = np.where(
         size <= CLOSE,
@@ -48,11 +57,11 @@ def step_of(distance: NDArray[np.int64]) -> NDArray[np.int64]:
             beside + CLOSE + 1 + (size - CLOSE - 1) // 8,
         ),
     )
-    return np.where(size <= FAR, steps, KERNEL)
+    return np.where(size <= FAR, steps, np.where(distance > 0, ABOVE, KERNEL))
 
 
-# The last weight is that of the point mass.
-EQUAL = 2 * (FAR - CLOSE) // 8 + CLOSE + 1
+ABOVE = 2 * (FAR - CLOSE) // 8 + CLOSE + 1
+EQUAL = ABOVE + 1
 KERNEL = EQUAL + 1
 
 
@@ -79,46 +88,77 @@ class Nearness(nn.Module):
         super().__init__()
         self.slots = tuple(target.slot for target in targets)
         self.sizes = tuple(layout.sizes[slot] for slot in self.slots)
-        count, most = len(targets), max(len(target.neighbours) for target in targets)
+        count = len(targets)
+        self.numbers = max(len(target.numbers) for target in targets)
+        self.sums = max(len(target.sums) for target in targets)
+        most = self.numbers + self.sums
         self.shape = count, most, mixture
-        slot = np.array(self.slots)[:, None].repeat(most, axis=1)
-        start = np.zeros((count, most), np.int64)
-        codes = [np.full(max(layout.sizes[s] * layout.sizes[s + 1] for s in self.slots), UNKNOWN)]
+        own = np.array(self.slots)
+        slot = own[:, None].repeat(self.numbers, axis=1)
+        added = own[:, None, None].repeat(self.sums, axis=1).repeat(2, axis=2)
+        start, added_start = np.zeros_like(slot), np.zeros_like(added)
+        widest = max(layout.sizes[s] * layout.sizes[s + 1] for s in self.slots)
+        codes = [np.full(widest, UNKNOWN)]
+        values = [np.full(widest, np.nan, np.float32)]
+        signs = np.ones(added.shape, np.float32)
+        starts: dict[int, int] = {}
         for at, target in enumerate(targets):
-            for place, neighbour in enumerate(target.neighbours):
+            for place, neighbour in enumerate(target.numbers):
                 slot[at, place] = neighbour.slot
                 start[at, place] = sum(map(len, codes))
                 codes.append(neighbour.codes)
+            for place, each in enumerate(target.sums):
+                added[at, place], signs[at, place] = each.slots, each.signs
+                for side, (part, value) in enumerate(zip(each.slots, each.values, strict=True)):
+                    if part not in starts:
+                        starts[part] = sum(map(len, values))
+                        values.append(value)
+                    added_start[at, place, side] = starts[part]
+        # Of each coarse token, where in the row of weights it is.
         masses = max(target.bins_from - target.masses for target in targets)
-        self.empty = MASSES_FROM + masses
-        self.room = self.empty + 1 + WINDOW
-        # Of each coarse token, where in that row it is.
+        self.bins_at = MASSES_FROM + masses
+        self.nowhere = self.bins_at + SIDE + COARSE + SIDE + 1
+        self.room = self.nowhere + WINDOW + 2
         columns = []
         for target, size in zip(targets, self.sizes, strict=True):
-            column = np.full(size, self.empty)
-            column[target.masses : target.bins_from] = MASSES_FROM + np.arange(
-                target.bins_from - target.masses
-            )
-            column[target.bins_from : target.bins_from + COARSE] = SIDE + np.arange(COARSE)
+            column = np.zeros(size, np.int64)
+            few = target.bins_from - target.masses
+            column[target.masses : target.bins_from] = MASSES_FROM + np.arange(few)
+            bins = slice(target.bins_from, target.bins_from + COARSE)
+            column[bins] = self.bins_at + SIDE + np.arange(COARSE)
             columns.append(column)
         middle = FINE * np.arange(-SIDE, SIDE + 1) + FINE // 2
+        edges = np.stack([target.edges for target in targets])
+        size_of = np.array(layout.sizes)
         self.slot: Tensor
         self.scale: Tensor
         self.start: Tensor
         self.codes: Tensor
+        self.added: Tensor
+        self.added_scale: Tensor
+        self.added_start: Tensor
+        self.signs: Tensor
+        self.values: Tensor
+        self.edges: Tensor
         self.around: Tensor
         self.bins_from: Tensor
         self.columns: Tensor
-        for name, values in (
+        for name, content in (
             ("slot", slot),
-            ("scale", np.array(layout.sizes)[slot + 1]),
+            ("scale", size_of[slot + 1]),
             ("start", start),
             ("codes", np.concatenate(codes)),
+            ("added", added),
+            ("added_scale", size_of[added + 1]),
+            ("added_start", added_start),
+            ("signs", signs),
+            ("values", np.concatenate(values)),
+            ("edges", edges),
             ("around", step_of(middle - np.arange(FINE)[:, None])),
             ("bins_from", np.array([target.bins_from for target in targets])),
             ("columns", np.concatenate(columns)),
         ):
-            self.register_buffer(name, torch.as_tensor(values), persistent=False)
+            self.register_buffer(name, torch.as_tensor(content), persistent=False)
         self.gate = nn.Linear(width, count * most * mixture)
         nn.init.normal_(self.gate.weight, std=0.02)
         nn.init.constant_(self.gate.bias, 0.5)
@@ -136,7 +176,18 @@ class Nearness(nn.Module):
             observed: bool [n, T].
         """
         pair = tokens[:, self.slot] * self.scale + tokens[:, self.slot + 1]
-        return self.codes[pair + self.start].where(observed[:, self.slot], UNKNOWN)
+        numbers = self.codes[pair + self.start].where(observed[:, self.slot], UNKNOWN)
+        if not self.sums:
+            return numbers
+        pair = tokens[:, self.added] * self.added_scale + tokens[:, self.added + 1]
+        value = (self.values[pair + self.added_start] * self.signs).sum(dim=3)
+        found = torch.searchsorted(
+            self.edges, value.permute(1, 2, 0).flatten(1).contiguous(), right=True
+        )
+        codes = found.sub(1).clamp(0, CODES - 1).unflatten(1, (self.sums, -1)).permute(2, 0, 1)
+        known = observed[:, self.added].all(dim=3) & ~value.isnan()
+        sums = codes.where(known, UNKNOWN)
+        return torch.cat([numbers, sums], dim=2)
 
     def coarse(self, x: Tensor, seen: Tensor) -> Tensor:
         """What the numbers' coarse tokens are given, all below each other: [n, sum of sizes].
@@ -170,20 +221,34 @@ class Nearness(nn.Module):
             kernel: [s, K, M, KERNEL].
         """
         count, most, mixture = kernel.shape[:3]
-        # By where in its bin a code is, the weights for the bins around it.
-        around = F.pad(kernel.float()[..., :EQUAL], (0, KERNEL + 1 - EQUAL))[..., self.around]
-        around = around.permute(0, 1, 3, 2, 4).reshape(-1, mixture * WINDOW)
+        whole = self.weights(kernel.float())
+        table = whole[..., STEPS[0]] - whole[..., STEPS[1]]
+        table = table.reshape(count * most * FINE, mixture * LAID)
         pair = torch.arange(count * most, device=seen.device).view(count, most)
-        weights = F.embedding(pair * FINE + seen % FINE, around).unflatten(3, (mixture, WINDOW))
+        weights = F.embedding(pair * FINE + seen % FINE, table).unflatten(3, (mixture, LAID))
         weights = (gates.unsqueeze(4) * weights).sum(dim=3)
-        equal = (gates * kernel[..., EQUAL].float()).sum(dim=3, keepdim=True)
-        nowhere, mass = self.room - WINDOW, seen // MASS_APART
-        begin = torch.where((seen >= 0) & (mass == 0), seen // FINE, nowhere)
-        index = begin.unsqueeze(3) + torch.arange(WINDOW, device=seen.device)
-        place = torch.where(mass > 0, MASSES_FROM - 1 + mass, nowhere)
-        index = torch.cat([index, place.unsqueeze(3)], dim=3)
+        mass = seen // MASS_APART
+        begin = torch.where((seen >= 0) & (mass == 0), self.bins_at + seen // FINE, self.nowhere)
+        place = torch.where(mass > 0, MASSES_FROM - 1 + mass, self.nowhere)
+        window = torch.arange(WINDOW + 1, device=seen.device)
+        index = torch.cat(
+            [begin.unsqueeze(3) + window, place.unsqueeze(3), place.unsqueeze(3) + 1], dim=3
+        )
         out = weights.new_zeros(len(seen), count, self.room)
-        return out.scatter_add(2, index.flatten(2), torch.cat([weights, equal], dim=3).flatten(2))
+        return out.scatter_add(2, index.flatten(2), weights.flatten(2)).cumsum(dim=2)
+
+    def weights(self, kernel: Tensor) -> Tensor:
+        """By where in its bin a code is, the weights of what is far below (none), of the bins
+        around it, of those above and of an equal point mass: [s, K, FINE, M, WINDOW + 3].
+
+        Args:
+            kernel: [s, K, M, KERNEL].
+        """
+        none = kernel.new_zeros(*kernel.shape[:3], 1)
+        index = F.pad(self.around, (1, 0), value=KERNEL)
+        ends = torch.tensor([ABOVE, EQUAL], device=kernel.device).expand(FINE, 2)
+        index = torch.cat([index, ends], dim=1)
+        return torch.cat([kernel, none], dim=3)[..., index].transpose(2, 3)
 
     def fine(self, seen: Tensor, coarse: Tensor) -> Tensor:
         """What the heads of places inside bins are told: [n, S, fine].
@@ -213,7 +278,8 @@ def _bumps(mixture: int) -> NDArray[np.float32]:
     """Kernels to start from, each three times as wide as the one before: float32 [M, KERNEL]."""
     distance = np.arange(-FAR, FAR + 1)
     steps = step_of(distance)
-    middle = np.array([distance[steps == step].mean() for step in range(EQUAL)])
+    middle = np.array([distance[steps == step].mean() for step in range(ABOVE)])
     width = 4.0 * 3.0 ** np.arange(mixture)[:, None]
     bumps = np.exp(-((middle / width) ** 2) / 2)
-    return np.pad(bumps, ((0, 0), (0, 1)), constant_values=1.0).astype(np.float32)
+    ends = np.broadcast_to([0.0, 1.0], (mixture, 2))
+    return np.concatenate([bumps, ends], axis=1).astype(np.float32)

@@ -1,14 +1,13 @@
 """Where the other numbers of a row lie on a number's own grid: what makes joint draws sharp.
 
-This month's bill is last month's and a little more. A network that sees last month's bill as
-features of its rank, and draws this month's bin and the place inside it one after the other, blurs
-that to some dozens of the 1,024 codes that a number has. So each number that has neighbours, other
-numbers whose values are often about the same, is told the code that each of them would have were it
-a value of its own column. A bias over the distance of a bin from that code can then be learnt once
-for the whole grid.
+This month's bill is last month's and a little more, and hardly ever more than last month's and what
+was paid. A network that sees last month's bill as features of its rank, and draws this month's bin
+and the place inside it one after the other, blurs that to some dozens of the 1,024 codes that a
+number has. So a number is told the codes that its neighbours would have were they values of its own
+column. A bias over the distance of a bin from such a code can then be learnt once for the grid.
 
-Which numbers are neighbours, the rows say: those whose values lie within `NEAR` codes far more
-often than chance has it, the most frequent first.
+A neighbour is another number, or the sum or difference of two. Which they are, the rows say: where
+a number lies, seen from its neighbour, must be far less random than chance has it.
 """
 
 from __future__ import annotations
@@ -23,16 +22,25 @@ from cascade_tables.codecs.binned_codec import COARSE, FINE, BinnedCodec
 from numpy.typing import NDArray
 
 CODES = COARSE * FINE
-# Two numbers are near each other that are no farther apart than that, in codes.
-NEAR = 8
-# The share of rows, beyond what chance has, in which a neighbour must be near.
-LEAST_SHARE = 0.03
 # Rows by which neighbours are chosen.
 CHOICE_ROWS = 4_096
-# Codes of what is on no grid. That of a point mass of the column itself is its own, so far from
-# the others that it is near to none of them.
+# Neighbours of a number: other numbers, and sums and differences of two, at most.
+MOST_NUMBERS, MOST_SUMS = 3, 2
+# What a neighbour must say of where the number lies, in nats; a sum, beyond what its parts say.
+LEAST_NATS = 0.1
+# Numbers of which sums are tried, and what is added to each: those that go with what is missing.
+SUMS_OF, ADDED = 4, 5
+# Distances in codes between which it is looked where a number lies.
+BETWEEN = (0.5, 1.5, 2.5, 4.5, 8.5, 16.5, 32.5, 64.5, 128.5, 256.5)
+# The code of what is on no grid; and of a point mass of the column itself its own, so far from the
+# others that it is near to none of them.
 UNKNOWN = -1_000_000
 MASS_APART = 4_096
+
+# Columns with their signs: one column, or two that are added up.
+Terms = tuple[tuple[int, int], ...]
+# A column and its neighbours.
+Chosen = tuple[int, tuple[Terms, ...]]
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,21 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
+class Sum:
+    """The sum or difference of two numbers that a number is told of.
+
+    Attributes:
+        slots: their coarse slots.
+        signs: 1 or -1 of each.
+        values: float32 [pairs] of each, by pair of its tokens; NaN where it is not known.
+    """
+
+    slots: tuple[int, int]
+    signs: tuple[int, int]
+    values: tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
 class Target:
     """A number that is told of its neighbours.
 
@@ -57,72 +80,161 @@ class Target:
         slot: its coarse slot.
         bins_from: its first coarse token that is a bin.
         masses: the first of those that are point masses; they end where bins begin.
-        neighbours: the nearest first.
+        edges: float32 [CODES + 1], between its codes.
+        numbers, sums: its neighbours.
     """
 
     slot: int
     bins_from: int
     masses: int
-    neighbours: tuple[Neighbour, ...]
+    edges: NDArray[np.float32]
+    numbers: tuple[Neighbour, ...]
+    sums: tuple[Sum, ...]
 
 
-def neighbours_of(codec: Codec, chosen: Sequence[tuple[int, Sequence[int]]]) -> tuple[Target, ...]:
+def neighbours_of(codec: Codec, chosen: Sequence[Chosen]) -> tuple[Target, ...]:
     """Numbers with their neighbours as networks need them.
 
     Args:
         codec: of the table.
-        chosen: columns and their neighbours', as `chosen_neighbours` gives them.
+        chosen: columns and their neighbours, as `chosen_neighbours` gives them.
     """
     layout = codec.layout
     targets = []
-    for column, others in chosen:
+    for column, neighbours in chosen:
         own = _binned(codec, column)
-        found = tuple(
-            Neighbour(layout.column.index(other), _codes(_binned(codec, other), own))
-            for other in others
+        numbers, sums = [], []
+        for terms in neighbours:
+            slots = [layout.column.index(other) for other, _ in terms]
+            if len(terms) == 1:
+                numbers.append(Neighbour(slots[0], _codes(_binned(codec, terms[0][0]), own)))
+                continue
+            first, second = (_float32(_values(_binned(codec, other))) for other, _ in terms)
+            signs = terms[0][1], terms[1][1]
+            sums.append(Sum((slots[0], slots[1]), signs, (first, second)))
+        targets.append(
+            Target(
+                layout.column.index(column),
+                own.bins_from,
+                own.bins_from - len(own.column.point_masses),
+                _float32(np.asarray(own.edges, np.float64)),
+                tuple(numbers),
+                tuple(sums),
+            )
         )
-        masses = own.bins_from - len(own.column.point_masses)
-        targets.append(Target(layout.column.index(column), own.bins_from, masses, found))
     return tuple(targets)
 
 
-def chosen_neighbours(
-    codec: Codec, rows: NDArray[Any], most: int
-) -> list[tuple[int, tuple[int, ...]]]:
-    """Columns that have neighbours, and of each at most `most`, the nearest first.
+def chosen_neighbours(codec: Codec, rows: NDArray[Any]) -> list[Chosen]:
+    """Columns that have neighbours: numbers first, then sums, the most telling first.
 
     Args:
         codec: of the table.
-        rows: int [n, T + relations], as the networks learn them.
-        most: neighbours a column.
+        rows: int [n, T + relations], as the networks learn them; some of them are looked at.
     """
     picked = np.linspace(0, len(rows) - 1, min(len(rows), CHOICE_ROWS)).astype(int)
     few, layout = np.asarray(rows[picked]), codec.layout
     binned = [c for c, each in enumerate(codec.columns) if isinstance(each, BinnedCodec)]
-    pairs = {}
+    values: dict[int, NDArray[np.float64]] = {}
     for column in binned:
         slot = layout.column.index(column)
-        pairs[column] = few[:, slot] * layout.sizes[slot + 1] + few[:, slot + 1]
+        pair = few[:, slot] * layout.sizes[slot + 1] + few[:, slot + 1]
+        values[column] = _values(_binned(codec, column))[pair]
+    ranks = {column: _ranks(each) for column, each in values.items()}
     shuffled = np.random.default_rng(0).permutation(len(few))
-    chosen = []
+    numbers: dict[int, list[Terms]] = {}
+    sums: dict[int, list[Terms]] = {}
     for column in binned:
-        own = _binned(codec, column)
-        mine = _codes(own, own)[pairs[column]]
-        in_a_bin = (mine >= 0) & (mine < CODES)
-        shares = []
-        for other in binned:
-            if other == column or _is_date(codec, other) != _is_date(codec, column):
-                continue
-            theirs = _codes(_binned(codec, other), own)[pairs[other]]
-            near, by_chance = (
-                float((np.abs(mine - each) <= NEAR)[in_a_bin].mean()) if in_a_bin.any() else 0.0
-                for each in (theirs, theirs[shuffled])
-            )
-            if near - by_chance >= LEAST_SHARE:
-                shares.append((by_chance - near, other))
-        if shares:
-            chosen.append((column, tuple(other for _, other in sorted(shares)[:most])))
-    return chosen
+        slot, own = layout.column.index(column), _binned(codec, column)
+        in_a_bin = (few[:, slot] >= own.bins_from) & ~np.isnan(values[column])
+        if not in_a_bin.any():
+            continue
+        mine = _on_grid(own, values[column])
+
+        def nats(theirs: NDArray[np.float64], own: BinnedCodec = own, mine: Any = mine) -> float:
+            there = _on_grid(own, theirs)
+            return _nats(mine, there, there[shuffled], in_a_bin)  # noqa: B023 (called at once)
+
+        of_one = {
+            other: nats(values[other])
+            for other in binned
+            if other != column and _is_date(codec, other) == _is_date(codec, column)
+        }
+        best = sorted(of_one, key=lambda other: -of_one[other])
+        numbers[column] = [
+            ((other, 1),) for other in best[:MOST_NUMBERS] if of_one[other] >= LEAST_NATS
+        ]
+        told: dict[Terms, float] = {}
+        for other in [] if _is_date(codec, column) else best[:SUMS_OF]:
+            missing = values[column] - values[other]
+            for added in _going_with(missing, ranks, [c for c in best if c != other]):
+                for signs in ((1, 1), (1, -1), (-1, 1)):
+                    pair_of = tuple(sorted([(other, signs[0]), (added, signs[1])]))
+                    if pair_of in told:
+                        continue
+                    parts = signs[0] * values[other], signs[1] * values[added]
+                    said = nats(parts[0] + parts[1])
+                    if said < LEAST_NATS + max(of_one[other], of_one[added]):
+                        continue
+                    # A part of another row must not do as well: it is no more than a shift then.
+                    shifted = max(
+                        nats(parts[0] + parts[1][shuffled]), nats(parts[0][shuffled] + parts[1])
+                    )
+                    if said >= LEAST_NATS + shifted:
+                        told[pair_of] = said
+        sums[column] = sorted(told, key=lambda each: -told[each])[:MOST_SUMS]
+    found = {column: numbers[column] + _rearranged(sums, column) for column in numbers}
+    return [(column, tuple(terms)) for column, terms in found.items() if terms]
+
+
+def _rearranged(sums: dict[int, list[Terms]], column: int) -> list[Terms]:
+    """A column's own sums, and those of others that it is part of, for it: of `a` near `b + c`
+    also `c` near `a - b`."""
+    out = list(sums[column])
+    for total, each in sums.items():
+        for terms in each:
+            for own, rest in ((terms[0], terms[1]), (terms[1], terms[0])):
+                if own[0] == column:
+                    turned = sorted([(total, own[1]), (rest[0], -own[1] * rest[1])])
+                    out.append((turned[0], turned[1]))
+    return list(dict.fromkeys(tuple(sorted(terms)) for terms in out))[: MOST_SUMS + 1]
+
+
+def _nats(
+    mine: NDArray[np.int64],
+    theirs: NDArray[np.int64],
+    by_chance: NDArray[np.int64],
+    counted: NDArray[np.bool_],
+) -> float:
+    """What it says of where a number lies that a neighbour lies where it does, in nats a row: the
+    divergence of their distances from those to the neighbour of another row."""
+    bounds = [*(-each for each in reversed(BETWEEN)), *BETWEEN]
+    counts = []
+    for there in (theirs, by_chance):
+        known = counted & (there != UNKNOWN)
+        distance = mine[known] - there[known]
+        counts.append(np.bincount(np.digitize(distance, bounds), minlength=len(bounds) + 1) + 1.0)
+    p, q = (each / each.sum() for each in counts)
+    share = (counted & (theirs != UNKNOWN)).sum() / counted.sum()
+    return float(share * (p * np.log(p / q)).sum())
+
+
+def _going_with(
+    missing: NDArray[np.float64], ranks: dict[int, NDArray[np.float64]], others: Sequence[int]
+) -> list[int]:
+    """The columns whose ranks correlate most with what a neighbour is away from a number."""
+    rank = _ranks(missing)
+    away = rank - rank.mean()
+    told = {other: abs(float(away @ (ranks[other] - ranks[other].mean()))) for other in others}
+    return sorted(told, key=lambda other: -told[other])[:ADDED]
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ranks of values, of what is not known the middle one; equal values have those of one run."""
+    order = np.sort(values)
+    left, right = np.searchsorted(order, values), np.searchsorted(order, values, "right")
+    rank = (left + right) / 2 / len(values)
+    return np.where(np.isnan(values), 0.5, rank)
 
 
 def _binned(codec: Codec, column: int) -> BinnedCodec:
@@ -135,23 +247,38 @@ def _is_date(codec: Codec, column: int) -> bool:
     return codec.schema.columns[column].kind is Kind.DATETIME
 
 
-def _codes(of: BinnedCodec, on: BinnedCodec) -> NDArray[np.int64]:
-    """By pair of tokens of one column, the code of its value on another's grid."""
-    pairs, width = of.pairs, of.sizes[1]
+def _float32(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    limit = float(np.finfo(np.float32).max)
+    return values.clip(-limit, limit).astype(np.float32)
+
+
+def _values(of: BinnedCodec) -> NDArray[np.float64]:
+    """By pair of tokens the middle of the values that it stands for; NaN of NULL and of marks, of
+    which nothing is known but roughly where they are."""
+    pairs = of.pairs
     # In floating point, where sums of large whole numbers do not overflow.
     middle = np.asarray(pairs.low, np.float64)
     if of.column.kind is Kind.CONTINUOUS:
         middle = middle / 2 + np.asarray(pairs.high, np.float64) / 2
     else:
         middle = middle + (pairs.count.astype(np.float64) - 1) / 2 * float(pairs.step)
-    edges = np.asarray(on.edges, np.float64)
-    codes = (np.searchsorted(edges, middle, "right") - 1).clip(0, CODES - 1).astype(np.int64)
-    codes[(middle < edges[0]) | (middle > edges[-1])] = UNKNOWN
-    for place, mass in enumerate(on.column.point_masses):
-        codes[middle == float(mass)] = MASS_APART * (place + 1)
-    codes[: FINE * int(of.column.nullable)] = UNKNOWN
-    # Of a marked number nothing is known but roughly where it is, and behind the places inside a
-    # bin are the tokens that say so.
-    out = np.full((of.sizes[0], width), UNKNOWN)
-    out[: of.marks_from, :FINE] = codes.reshape(-1, FINE)
+    middle[: FINE * int(of.column.nullable)] = np.nan
+    # Behind the places inside a bin are the tokens that say where a marked number roughly is.
+    out = np.full((of.sizes[0], of.sizes[1]), np.nan)
+    out[: of.marks_from, :FINE] = middle.reshape(-1, FINE)
     return out.reshape(-1)
+
+
+def _on_grid(on: BinnedCodec, values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Codes of values, of those beyond the grid the outermost; `UNKNOWN` of NaN."""
+    codes = (np.searchsorted(on.edges, values, "right") - 1).clip(0, CODES - 1)
+    return np.where(np.isnan(values), UNKNOWN, codes)
+
+
+def _codes(of: BinnedCodec, on: BinnedCodec) -> NDArray[np.int64]:
+    """By pair of tokens of one column, the code of its value on another's grid."""
+    values = _values(of)
+    codes = _on_grid(on, values)
+    for place, mass in enumerate(on.column.point_masses):
+        codes[values == float(mass)] = MASS_APART * (place + 1)
+    return codes
