@@ -7,13 +7,16 @@ number has. So a number is told the codes that its neighbours would have were th
 column. A bias over the distance of a bin from such a code can then be learnt once for the grid.
 
 A neighbour is another number, or the sum or difference of two. Which they are, the rows say: where
-a number lies, seen from its neighbour, must be far less random than chance has it.
+a number lies, seen from its neighbour, must be far less random than it is seen from a neighbour
+whose value was exchanged for that of a row near to it in rank. So numbers that only go together, as
+a network learns without help, are none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -23,15 +26,19 @@ from numpy.typing import NDArray
 
 CODES = COARSE * FINE
 # Rows by which neighbours are chosen.
-CHOICE_ROWS = 4_096
+CHOICE_ROWS = 2_048
 # Neighbours of a number: other numbers, and sums and differences of two, at most.
 MOST_NUMBERS, MOST_SUMS = 3, 2
 # What a neighbour must say of where the number lies, in nats; a sum, beyond what its parts say.
-LEAST_NATS = 0.1
-# Numbers of which sums are tried, and what is added to each: those that go with what is missing.
-SUMS_OF, ADDED = 4, 5
+LEAST_NATS = 0.03
+# By which part of all rows a value that is exchanged lies away in rank.
+EXCHANGED = 1 / 50
+# Numbers that are looked at: those whose ranks go most with a number's. Of the best of them sums
+# are tried, with those that go most with what they are away from it.
+LOOKED_AT, SUMS_OF, ADDED = 12, 4, 4
 # Distances in codes between which it is looked where a number lies.
-BETWEEN = (0.5, 1.5, 2.5, 4.5, 8.5, 16.5, 32.5, 64.5, 128.5, 256.5)
+BETWEEN = np.array([0.5, 1.5, 2.5, 4.5, 8.5, 16.5, 32.5, 64.5, 128.5, 256.5])
+BOUNDS = np.concatenate([-BETWEEN[::-1], BETWEEN])
 # The code of what is on no grid; and of a point mass of the column itself its own, so far from the
 # others that it is near to none of them.
 UNKNOWN = -1_000_000
@@ -140,48 +147,36 @@ def chosen_neighbours(codec: Codec, rows: NDArray[Any]) -> list[Chosen]:
         slot = layout.column.index(column)
         pair = few[:, slot] * layout.sizes[slot + 1] + few[:, slot + 1]
         values[column] = _values(_binned(codec, column))[pair]
-    ranks = {column: _ranks(each) for column, each in values.items()}
-    shuffled = np.random.default_rng(0).permutation(len(few))
+    ranks = np.stack([_ranks(values[column]) for column in binned]) if binned else np.zeros((0, 1))
     numbers: dict[int, list[Terms]] = {}
     sums: dict[int, list[Terms]] = {}
     for column in binned:
         slot, own = layout.column.index(column), _binned(codec, column)
         in_a_bin = (few[:, slot] >= own.bins_from) & ~np.isnan(values[column])
-        if not in_a_bin.any():
-            continue
-        mine = _on_grid(own, values[column])
-
-        def nats(theirs: NDArray[np.float64], own: BinnedCodec = own, mine: Any = mine) -> float:
-            there = _on_grid(own, theirs)
-            return _nats(mine, there, there[shuffled], in_a_bin)  # noqa: B023 (called at once)
-
-        of_one = {
-            other: nats(values[other])
-            for other in binned
+        alike = [
+            other
+            for other in _going_with(values[column], ranks, binned)
             if other != column and _is_date(codec, other) == _is_date(codec, column)
-        }
+        ][:LOOKED_AT]
+        seen_by = _Seen(own, values[column], in_a_bin)
+        of_one = {other: seen_by.nats(values[other]) for other in alike}
         best = sorted(of_one, key=lambda other: -of_one[other])
         numbers[column] = [
             ((other, 1),) for other in best[:MOST_NUMBERS] if of_one[other] >= LEAST_NATS
         ]
         told: dict[Terms, float] = {}
         for other in [] if _is_date(codec, column) else best[:SUMS_OF]:
-            missing = values[column] - values[other]
-            for added in _going_with(missing, ranks, [c for c in best if c != other]):
-                for signs in ((1, 1), (1, -1), (-1, 1)):
-                    pair_of = tuple(sorted([(other, signs[0]), (added, signs[1])]))
-                    if pair_of in told:
-                        continue
-                    parts = signs[0] * values[other], signs[1] * values[added]
-                    said = nats(parts[0] + parts[1])
-                    if said < LEAST_NATS + max(of_one[other], of_one[added]):
-                        continue
-                    # A part of another row must not do as well: it is no more than a shift then.
-                    shifted = max(
-                        nats(parts[0] + parts[1][shuffled]), nats(parts[0][shuffled] + parts[1])
-                    )
-                    if said >= LEAST_NATS + shifted:
-                        told[pair_of] = said
+            away = _going_with(values[column] - values[other], ranks, binned)
+            parts = [each for each in away if each not in (column, other)]
+            parts = [each for each in parts if not _is_date(codec, each)][:ADDED]
+            for added, signs in product(parts, ((1, 1), (1, -1), (-1, 1))):
+                one, two = sorted([(other, signs[0]), (added, signs[1])])
+                if (one, two) in told:
+                    continue
+                said = seen_by.nats(signs[0] * values[other] + signs[1] * values[added])
+                alone = max(of_one[other], of_one.get(added, 0.0))
+                if said >= LEAST_NATS + alone:
+                    told[one, two] = said
         sums[column] = sorted(told, key=lambda each: -told[each])[:MOST_SUMS]
     found = {column: numbers[column] + _rearranged(sums, column) for column in numbers}
     return [(column, tuple(terms)) for column, terms in found.items() if terms]
@@ -200,33 +195,50 @@ def _rearranged(sums: dict[int, list[Terms]], column: int) -> list[Terms]:
     return list(dict.fromkeys(tuple(sorted(terms)) for terms in out))[: MOST_SUMS + 1]
 
 
-def _nats(
-    mine: NDArray[np.int64],
-    theirs: NDArray[np.int64],
-    by_chance: NDArray[np.int64],
-    counted: NDArray[np.bool_],
-) -> float:
-    """What it says of where a number lies that a neighbour lies where it does, in nats a row: the
-    divergence of their distances from those to the neighbour of another row."""
-    bounds = [*(-each for each in reversed(BETWEEN)), *BETWEEN]
-    counts = []
-    for there in (theirs, by_chance):
-        known = counted & (there != UNKNOWN)
-        distance = mine[known] - there[known]
-        counts.append(np.bincount(np.digitize(distance, bounds), minlength=len(bounds) + 1) + 1.0)
-    p, q = (each / each.sum() for each in counts)
-    share = (counted & (theirs != UNKNOWN)).sum() / counted.sum()
-    return float(share * (p * np.log(p / q)).sum())
+class _Seen:
+    """A column as it is seen from its neighbours.
+
+    Args:
+        own: its codec.
+        values: float64 [n], NaN for NULL.
+        counted: bool [n], the rows that matter: those in a bin.
+    """
+
+    def __init__(
+        self, own: BinnedCodec, values: NDArray[np.float64], counted: NDArray[np.bool_]
+    ) -> None:
+        self._own, self._rows = own, np.flatnonzero(counted)
+        self._codes = _on_grid(own, values[self._rows])
+
+    def nats(self, theirs: NDArray[np.float64]) -> float:
+        """What it says of where the number lies that a neighbour's values [n] are these, in nats a
+        row: the divergence of their distances from those to values that were exchanged."""
+        there = _on_grid(self._own, theirs[self._rows])
+        known = np.flatnonzero(there != UNKNOWN)
+        if not len(known):
+            return 0.0
+        order = known[np.argsort(there[known], kind="stable")]
+        step = max(1, round(len(order) * EXCHANGED))
+        chance = np.concatenate([order[step:], order[:-step][-step:]])
+        exchanged = [(order, order), (order, chance), (chance, order)]
+        counts = []
+        for mine, neighbour in exchanged:
+            distance = self._codes[mine] - there[neighbour]
+            found = np.searchsorted(BOUNDS, distance)
+            counts.append(np.bincount(found, minlength=len(BOUNDS) + 1) + 0.5)
+        p, q = counts[0] / counts[0].sum(), (counts[1] + counts[2]) / (counts[1] + counts[2]).sum()
+        return float(len(known) / len(self._rows) * (p * np.log(p / q)).sum())
 
 
 def _going_with(
-    missing: NDArray[np.float64], ranks: dict[int, NDArray[np.float64]], others: Sequence[int]
+    values: NDArray[np.float64], ranks: NDArray[np.float64], columns: Sequence[int]
 ) -> list[int]:
-    """The columns whose ranks correlate most with what a neighbour is away from a number."""
-    rank = _ranks(missing)
-    away = rank - rank.mean()
-    told = {other: abs(float(away @ (ranks[other] - ranks[other].mean()))) for other in others}
-    return sorted(told, key=lambda other: -told[other])[:ADDED]
+    """Columns, those first whose ranks [C, n] correlate most with values [n]."""
+    rank = _ranks(values)
+    told = np.abs((ranks - ranks.mean(axis=1, keepdims=True)) @ (rank - rank.mean()))
+    scale = ranks.std(axis=1)
+    told = np.divide(told, scale, out=np.zeros_like(told), where=scale > 0)
+    return [columns[at] for at in np.argsort(-told, kind="stable")]
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
