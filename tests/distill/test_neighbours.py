@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -285,6 +285,12 @@ class TestTeacher:
 
 
 class TestRuns:
+    def test_a_teachers_size_says_nothing_new(self) -> None:
+        """It is part of what a checkpoint must match: with one entry more, no run of before would
+        be resumed."""
+        names = {"width", "hidden", "blocks", "fine_width", "input_dropout", "dropout"}
+        assert set(asdict(TeacherConfig())) == names
+
     def prepared(self, folder: Path) -> Run:
         run, frame = Run(folder), bills(400)
         pipeline.prepare(run, infer_schema(frame), frame, source="bills")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cascade_distill.export.graph import BOOL, FLOAT, INT32, INT64, Graph
 from cascade_distill.export.nearness_graph import coarse_bias, fine_told, place_table, seen_codes
-from cascade_distill.models.features import feature_table, features_width, fine_slot_of
+from cascade_distill.models.features import WIDTH, feature_table, fine_slot_of
 from cascade_distill.models.teacher import Denoiser
 
 CLIP = 60.0
@@ -102,12 +102,11 @@ def _layer_norm(g: Graph, x: str, norm: nn.LayerNorm) -> str:
 def _number_features(g: Graph, model: Denoiser) -> str:
     """What the observed numbers' features add to the stream [n, width]."""
     layout, slots = model.layout, model.numeric
-    octaves = model.config.octaves
-    tables = [feature_table(layout, s, octaves) for s in slots]
+    tables = [feature_table(layout, s) for s in slots]
     starts = np.cumsum([0, *(len(t) for t in tables)])
     fine = [fine_slot_of(layout, s) for s in slots]
     scale = [1 if f is None else layout.sizes[f] for f in fine]
-    table = np.vstack([*tables, np.zeros((1, features_width(octaves)), np.float32)])
+    table = np.vstack([*tables, np.zeros((1, WIDTH), np.float32)])
     picked = g.weight("slots", np.array(slots, np.int64))
     index = g.op("Gather", "tokens", picked, axis=1)
     if any(f is not None for f in fine):
@@ -123,7 +122,7 @@ def _number_features(g: Graph, model: Denoiser) -> str:
     known = g.op("Gather", "observed", picked, axis=1)
     index = g.op("Where", known, index, g.weight("none", np.array(starts[-1], np.int32)))
     features = g.op("Gather", g.weight("features", table), index, axis=0)
-    shape = g.weight("shape", np.array([-1, len(slots) * features_width(octaves)], np.int64))
+    shape = g.weight("shape", np.array([-1, len(slots) * WIDTH], np.int64))
     flat = g.op("Reshape", features, shape)
     linear = model.from_features
     return g.op(

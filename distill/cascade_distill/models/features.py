@@ -13,18 +13,16 @@ from cascade_tables import TokenLayout
 from cascade_tables.codecs.binned_codec import COARSE
 from numpy.typing import NDArray
 
-
-def features_width(octaves: int) -> int:
-    """How many features a rank has: itself, sine and cosine an octave, and whether there is a rank
-    at all (NULL has none)."""
-    return 2 + 2 * octaves
+OCTAVES = 6
+# The rank itself, sine and cosine an octave, and whether there is a rank at all (NULL has none).
+WIDTH = 2 + 2 * OCTAVES
 
 
-def fourier_features(position: NDArray[np.float32], octaves: int) -> NDArray[np.float32]:
-    """Ranks [m] in [0, 1], NaN for NULL, to features [m, width]; NULL's are all zero."""
+def fourier_features(position: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Ranks [m] in [0, 1], NaN for NULL, to features [m, WIDTH]; NULL's are all zero."""
     known = ~np.isnan(position)
     rank = np.where(known, position, 0.0)[:, None].astype(np.float64)
-    angle = rank * np.pi * 2.0 ** np.arange(octaves)
+    angle = rank * np.pi * 2.0 ** np.arange(OCTAVES)
     features = np.concatenate(
         [2 * rank - 1, np.sin(angle), np.cos(angle), np.ones_like(rank)], axis=1
     )
@@ -48,7 +46,7 @@ def fine_slot_of(layout: TokenLayout, slot: int) -> int | None:
     return after if is_coarse and after < len(layout.role) else None
 
 
-def feature_table(layout: TokenLayout, slot: int, octaves: int) -> NDArray[np.float32]:
+def feature_table(layout: TokenLayout, slot: int) -> NDArray[np.float32]:
     """Features of each (coarse, fine) pair of a numeric slot, row `coarse * fine_size + fine`.
 
     A slot without a fine one has one row a token. A fine token moves the rank inside its bin,
@@ -58,7 +56,7 @@ def feature_table(layout: TokenLayout, slot: int, octaves: int) -> NDArray[np.fl
     assert position is not None
     fine = fine_slot_of(layout, slot)
     if fine is None:
-        return fourier_features(position, octaves)
+        return fourier_features(position)
     offset = layout.positions[fine]
     assert offset is not None
     middles = np.sort(position[~np.isnan(position)])
@@ -73,7 +71,7 @@ def feature_table(layout: TokenLayout, slot: int, octaves: int) -> NDArray[np.fl
             parts = np.array(mark.rough)
             for part in np.unique(parts):
                 spread[mark.token, part] = np.nanmean(position[: len(parts)][parts == part])
-    return fourier_features(spread.clip(0.0, 1.0).reshape(-1).astype(np.float32), octaves)
+    return fourier_features(spread.clip(0.0, 1.0).reshape(-1).astype(np.float32))
 
 
 def embedding_rows(layout: TokenLayout) -> NDArray[np.int64]:

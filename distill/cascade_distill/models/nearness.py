@@ -20,6 +20,8 @@ from torch.nn import functional as F
 
 from cascade_distill.models.neighbours import CODES, MASS_APART, UNKNOWN, Target
 
+# Kernels of each neighbour. Networks that were learnt have as many.
+MIXTURE = 4
 # Distances of a bin's middle from a code, in codes: apart up to FAR, in steps of 2 up to CLOSE, and
 # of 8 beyond it. Kernels have a weight for each step, one for all that is farther above, and one
 # for a point mass that the neighbour is equal to; what is farther below gets none.

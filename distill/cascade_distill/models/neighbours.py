@@ -1,10 +1,10 @@
 """Where the other numbers of a row lie on a number's own grid: what makes joint draws sharp.
 
-This month's bill is last month's and a little more, and hardly ever more than last month's and what
-was paid. A network that sees last month's bill as features of its rank, and draws this month's bin
-and the place inside it one after the other, blurs that to some dozens of the 1,024 codes that a
-number has. So a number is told the codes that its neighbours would have were they values of its own
-column. A bias over the distance of a bin from such a code can then be learnt once for the grid.
+This month's bill is about last month's, and hardly ever less than last month's less what was paid.
+A network that sees last month's bill as features of its rank, and draws this month's bin and the
+place inside it one after the other, blurs that to some dozens of the 1,024 codes that a number has.
+So a number is told the codes that its neighbours would have were they values of its own column. A
+bias over the distance of a bin from such a code can then be learnt once for the whole grid.
 
 A neighbour is another number, or the sum or difference of two. Which they are, the rows say: where
 a number lies, seen from its neighbour, must be far less random than it is seen from a neighbour

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cascade_distill.models.features import (
+    WIDTH,
     embedding_rows,
     feature_table,
-    features_width,
     fine_slot_of,
     numeric_slots,
 )
 from cascade_distill.models.marks import FORBIDDEN, Marks
-from cascade_distill.models.nearness import Nearness
+from cascade_distill.models.nearness import MIXTURE, Nearness
 from cascade_distill.models.neighbours import Target
 
 
@@ -39,9 +39,6 @@ class TeacherConfig:
         blocks: number of residual blocks.
         fine_width: width of the head that places a number inside its coarse bin.
         input_dropout, dropout: share of the stream's and of the blocks' units that training hides.
-        octaves: of the features of a number's rank; the finest is as long as 2 ** (1 - octaves) of
-            the column.
-        mixture: kernels by which a number is drawn near one of its neighbours; see `Nearness`.
     """
 
     width: int = 256
@@ -50,8 +47,6 @@ class TeacherConfig:
     fine_width: int = 48
     input_dropout: float = 0.1
     dropout: float = 0.2
-    octaves: int = 6
-    mixture: int = 4
 
 
 class Block(nn.Module):
@@ -116,10 +111,10 @@ class Denoiser(nn.Module):
         self.register_buffer("hidden_index", total + torch.arange(len(sizes)), persistent=False)
         self.embedding = nn.Embedding(total + len(sizes), width)
         nn.init.normal_(self.embedding.weight, std=0.5 / len(sizes) ** 0.5)
-        tables = [feature_table(layout, s, config.octaves) for s in self.numeric]
+        tables = [feature_table(layout, s) for s in self.numeric]
         for index, table in enumerate(tables):
             self.register_buffer(f"features_{index}", torch.from_numpy(table), persistent=False)
-        self.from_features = nn.Linear(max(1, len(tables)) * features_width(config.octaves), width)
+        self.from_features = nn.Linear(max(1, len(tables)) * WIDTH, width)
 
         self.residuals = nn.ModuleList(Block(width, config.hidden) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(width)
@@ -137,7 +132,7 @@ class Denoiser(nn.Module):
             self.fine_bias = nn.Parameter(torch.zeros(fine, self.fine_size))
         self.nearness = None
         if targets:
-            self.nearness = Nearness(layout, targets, width, config.mixture, config.fine_width)
+            self.nearness = Nearness(layout, targets, width, MIXTURE, config.fine_width)
             # Among the fine heads.
             self.near_fine = [self.coarse.index(slot) for slot in self.nearness.slots]
             # Among the logits of all value slots.
