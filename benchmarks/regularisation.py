@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from cascade_distill.models.neighbours import chosen_neighbours, neighbours_of
 from cascade_distill.models.teacher import Denoiser, random_observed
 from cascade_distill.progress import bar
 from cascade_distill.recipes import TeacherRecipe
@@ -56,7 +57,8 @@ def mean_loss(model: Denoiser, tokens: Tensor) -> float:
 def learn(recipe: TeacherRecipe, tokens: Tensor, codec: Codec, name: str) -> Denoiser:
     """One teacher, kept nowhere."""
     torch.manual_seed(recipe.train.seed)
-    model = Denoiser(codec.layout, recipe.model)
+    targets = neighbours_of(codec, chosen_neighbours(codec, tokens.numpy()))
+    model = Denoiser(codec.layout, recipe.model, targets)
     rows = recipe.train.batch_rows
 
     def loss(generator: torch.Generator) -> Tensor:

@@ -27,6 +27,7 @@ from cascade_distill.distilling.lessons import Lessons, ask_teacher, gap_to_teac
 from cascade_distill.errors import CheckpointMismatch, OtherTable
 from cascade_distill.export.student_graph import export_student
 from cascade_distill.export.teacher_graph import export_teacher
+from cascade_distill.models.neighbours import CHOICE_ROWS, Chosen, chosen_neighbours, neighbours_of
 from cascade_distill.models.student import Student, random_suffix
 from cascade_distill.models.teacher import Denoiser, TeacherConfig, random_observed
 from cascade_distill.recipes import (
@@ -99,7 +100,8 @@ def prepare(
         data = fingerprint(next(digests), writer.digest, next(digests))
         before = run.read_json("run.json").get("data", data)
         checkpoint = run.path(TEACHER_CHECKPOINT)
-        if checkpoint.exists() and before != data:
+        begun = checkpoint.exists()
+        if begun and before != data:
             raise CheckpointMismatch(checkpoint, before, data)
         write_atomic(run.path("codec.json"), codec_file)
         writer.commit()
@@ -113,6 +115,8 @@ def prepare(
         rows=rows,
         slots=len(sizes),
         bfloat16=has_bfloat16(run),
+        # A run that has begun goes on as it was; one of before there were any has none.
+        neighbours=_neighbours(run) if begun else _found_neighbours(run, codec),
         held_out={"rows": len(others), "of_the_table": validation is None, "seed": seed},
     )
     return left_out
@@ -122,6 +126,28 @@ def has_bfloat16(run: Run) -> bool:
     """Whether a run's matrix products are in bfloat16 where that pays: what the machine that it
     began on has, so that it is resumed as it began."""
     return bool(run.read_json("run.json").get("bfloat16", fast_bfloat16()))
+
+
+def _found_neighbours(run: Run, codec: Codec) -> list[Chosen]:
+    """Which numbers are near each other in the rows to learn from; see `chosen_neighbours`."""
+    stored = run.stored("tokens.safetensors", "")
+    few = np.linspace(0, len(stored) - 1, min(len(stored), CHOICE_ROWS)).astype(np.int64)
+    rows = stored[torch.from_numpy(few)].numpy()
+    return chosen_neighbours(codec, rows)
+
+
+def _neighbours(run: Run) -> list[Chosen]:
+    """Those that the run's teacher is told of: columns, and of each the others."""
+    kept = run.read_json("run.json").get("neighbours", [])
+    return [
+        (column, tuple(tuple((other, sign) for other, sign in terms) for terms in neighbours))
+        for column, neighbours in kept
+    ]
+
+
+def _untaught(run: Run, codec: Codec, config: TeacherConfig) -> Denoiser:
+    """A teacher with weights at random; its numbers are told of the run's neighbours."""
+    return Denoiser(codec.layout, config, neighbours_of(codec, _neighbours(run)))
 
 
 def learnt_size(run: Run) -> tuple[int, int]:
@@ -213,11 +239,12 @@ class _Teaching:
     def __init__(self, run: Run, recipe: TeacherRecipe) -> None:
         command = f"cascade fit TABLE --out {run.folder}"
         device = best_device()
-        self._layout = run.codec().layout
+        codec = run.codec()
+        self._layout = codec.layout
         self._rows, self._device = recipe.train.batch_rows, device
         self.rows = run.stored("tokens.safetensors", command).to(device)
         torch.manual_seed(recipe.train.seed)
-        self.model = Denoiser(self._layout, recipe.model).to(device)
+        self.model = _untaught(run, codec, recipe.model).to(device)
         self.held_out: Callable[[], Tensor] | None = None
         if run.path("held_out.safetensors").exists():
             others = run.tokens("held_out.safetensors", command).to(device)
@@ -333,7 +360,9 @@ def fit_teacher(run: Run, recipe: TeacherRecipe, progress: Progress | None = Non
     teaching = _Teaching(run, recipe)
     model = teaching.model
     started = time.monotonic()
-    identity = identity_of(run, TEACHER_FILES, asdict(recipe))
+    # Without neighbours, as it was before there were any.
+    told = [_neighbours(run)] if _neighbours(run) else []
+    identity = identity_of(run, TEACHER_FILES, asdict(recipe), *told)
     checkpoint = run.path(TEACHER_CHECKPOINT)
 
     def finish() -> None:
@@ -360,9 +389,8 @@ def fit_teacher(run: Run, recipe: TeacherRecipe, progress: Progress | None = Non
 def load_teacher(run: Run) -> Denoiser:
     """The finished teacher of a run folder, as a network."""
     path = run.require("teacher.safetensors", f"cascade fit TABLE --out {run.folder}")
-    model = Denoiser(
-        run.codec().layout, TeacherConfig(**run.read_json("run.json")["teacher"]["model"])
-    )
+    config = TeacherConfig(**run.read_json("run.json")["teacher"]["model"])
+    model = _untaught(run, run.codec(), config)
     model.load_state_dict(load_tensors(path)[0])
     return model.requires_grad_(False)
 

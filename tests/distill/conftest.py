@@ -12,6 +12,7 @@ from cascade_tables import Codec, infer_schema, read_table
 from numpy.typing import NDArray
 
 from tests import ledgers
+from tests.distill import bills as made_up_bills
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -53,3 +54,11 @@ def claims() -> Encoded:
     """A made-up ledger, whose relations have marks."""
     codec = ledgers.codec()
     return Encoded(codec, torch.from_numpy(codec.encode(ledgers.claims())).long())
+
+
+@pytest.fixture(scope="session")
+def bills() -> Encoded:
+    """A made-up table of numbers that are told of others, and one that is not."""
+    frame = made_up_bills.bills()
+    codec = Codec.fit(infer_schema(frame), frame)
+    return Encoded(codec, torch.from_numpy(codec.encode(frame)).long())

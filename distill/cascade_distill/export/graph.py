@@ -52,7 +52,8 @@ class Graph:
         name = self.fresh(hint)
         value = np.asarray(value, order="C")
         large = value.dtype == np.float32 and value.size >= LARGE
-        half = value.astype(np.float16) if large else value
+        with np.errstate(over="ignore"):
+            half = value.astype(np.float16) if large else value
         if large and bool((half == value).all()):
             self.weights[name + "_half"] = numpy_helper.from_array(half, name + "_half")
             self._casts.append(helper.make_node("Cast", [name + "_half"], [name], to=FLOAT))

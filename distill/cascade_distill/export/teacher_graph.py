@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cascade_distill.export.graph import BOOL, FLOAT, INT32, INT64, Graph
+from cascade_distill.export.nearness_graph import coarse_bias, fine_told, place_table, seen_codes
 from cascade_distill.models.features import WIDTH, feature_table, fine_slot_of
 from cascade_distill.models.teacher import Denoiser
 
@@ -31,8 +32,9 @@ def export_teacher(model: Denoiser) -> bytes:
     sizes = model.layout.sizes
     g = Graph("denoiser")
     stream = _trunk(g, model)
-    logits = _head(g, model, stream)
     tokens = g.op("Cast", "tokens", to=INT64)
+    seen = None if model.nearness is None else seen_codes(g, model.nearness, tokens)
+    logits = _head(g, model, stream, seen)
     noise = g.op("Log", g.op("Neg", g.op("Log", "noise")))  # minus Gumbel
     minus_gumbel = g.split(noise, list(sizes), axis=1)
 
@@ -51,7 +53,7 @@ def export_teacher(model: Denoiser) -> bytes:
         )
     )
     if model.coarse:
-        _fine(g, model, stream, tokens, noise, drawn, score)
+        _fine(g, model, stream, tokens, noise, drawn, score, seen)
 
     everything = [drawn[s] for s in range(len(sizes))]
     joined = everything[0] if len(everything) == 1 else g.op("Concat", *everything, axis=1)
@@ -128,10 +130,13 @@ def _number_features(g: Graph, model: Denoiser) -> str:
     )
 
 
-def _head(g: Graph, model: Denoiser, stream: str) -> str:
+def _head(g: Graph, model: Denoiser, stream: str, seen: str | None) -> str:
     """Logits [n, sum of value and coarse sizes]."""
     weight, bias = model.head.weight, model.head.bias
     out = g.op("Gemm", stream, g.weight("w", _array(weight).T), g.weight("b", _array(bias)))
+    if model.nearness is not None and seen is not None:
+        at = model.near_tokens.numpy()
+        out = g.op("Add", out, coarse_bias(g, model.nearness, stream, seen, at, len(weight)))
     if not model.marks.count:
         return out
     # Marks, only where the other columns are observed.
@@ -163,6 +168,7 @@ def _fine(
     minus_gumbel: str,
     drawn: dict[int, str],
     score: dict[int, str],
+    seen: str | None,
 ) -> None:
     """Add the fine slots' draws and scores: [n, 1] each."""
     coarse, fine_width = model.coarse, model.config.fine_width
@@ -178,8 +184,13 @@ def _fine(
     out = g.weight("w", _array(model.fine_out))
     bias = g.weight("b", _array(model.fine_bias + model.padding)[None])
 
+    places = "" if model.nearness is None else place_table(g, model.nearness)
+
     def logits(chosen: str) -> str:
         given = g.op("Gather", told, g.op("Add", chosen, starts), axis=0)
+        if model.nearness is not None and seen is not None:
+            near = fine_told(g, model.nearness, places, seen, chosen, model.near_fine, count)
+            given = g.op("Add", given, near)
         y = g.op("Add", base, given)
         y = g.op("Mul", y, g.op("Sigmoid", y))
         # [n, f, w] x [f, w, o]: batched over f.

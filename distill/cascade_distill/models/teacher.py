@@ -8,6 +8,7 @@ and Hoogeboom et al., "Autoregressive Diffusion Models", ICLR 2022 (the any-orde
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,8 @@ from cascade_distill.models.features import (
     numeric_slots,
 )
 from cascade_distill.models.marks import FORBIDDEN, Marks
+from cascade_distill.models.nearness import MIXTURE, Nearness
+from cascade_distill.models.neighbours import Target
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,15 @@ class Denoiser(nn.Module):
     that a number costs one pass, not two.
     """
 
-    def __init__(self, layout: TokenLayout, config: TeacherConfig) -> None:
+    def __init__(
+        self, layout: TokenLayout, config: TeacherConfig, targets: Sequence[Target] = ()
+    ) -> None:
+        """
+        Args:
+            layout: of the rows.
+            config: its size.
+            targets: numbers that are told where their neighbours lie; see `neighbours_of`.
+        """
         super().__init__()
         self.layout, self.config = layout, config
         self.offsets: Tensor
@@ -119,6 +130,16 @@ class Denoiser(nn.Module):
                 torch.randn(fine, config.fine_width, self.fine_size) * config.fine_width**-0.5
             )
             self.fine_bias = nn.Parameter(torch.zeros(fine, self.fine_size))
+        self.nearness = None
+        if targets:
+            self.nearness = Nearness(layout, targets, width, MIXTURE, config.fine_width)
+            # Among the fine heads.
+            self.near_fine = [self.coarse.index(slot) for slot in self.nearness.slots]
+            # Among the logits of all value slots.
+            self.near_tokens: Tensor
+            split = torch.arange(self.head.out_features).split([sizes[s] for s in self.slots])
+            tokens = torch.cat([split[self.slots.index(slot)] for slot in self.nearness.slots])
+            self.register_buffer("near_tokens", tokens, persistent=False)
         self.marks = Marks(layout)
         self.padding: Tensor
         self.forbidden: Tensor
@@ -172,13 +193,19 @@ class Denoiser(nn.Module):
             parts.append(table[entry] * observed[:, slot, None])
         return torch.cat(parts, dim=1)
 
-    def logits(self, x: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
+    def seen(self, tokens: Tensor, observed: Tensor) -> Tensor | None:
+        """Where the neighbours of numbers lie, of rows as `trunk` has them; see `Nearness.seen`."""
+        return None if self.nearness is None else self.nearness.seen(tokens, observed)
+
+    def logits(self, x: Tensor, observed: Tensor, seen: Tensor | None) -> tuple[Tensor, ...]:
         """Logits of each value or coarse slot, in slot order: [n, size] each; of marks only where
         the other columns are observed, bool [n, T]."""
-        out: Tensor = self.head(x)
+        joined: Tensor = self.head(x)
         if self.marks.count:
-            out = out + self.barred(observed).to(out.dtype)
-        return out.split([self.layout.sizes[s] for s in self.slots], dim=1)
+            joined = joined + self.barred(observed).to(joined.dtype)
+        if self.nearness is not None and seen is not None:
+            joined = joined.float().index_add(1, self.near_tokens, self.nearness.coarse(x, seen))
+        return joined.split([self.layout.sizes[s] for s in self.slots], dim=1)
 
     def barred(self, observed: Tensor) -> Tensor:
         """What keeps marks from being drawn that lack a column: [n, sum of the slots' sizes]."""
@@ -196,19 +223,26 @@ class Denoiser(nn.Module):
             self.head.weight[rows] -= self.head.weight[rows].mean(dim=0)
             self.head.bias[rows] -= self.head.bias[rows].mean()
 
-    def fine_logits(self, x: Tensor, coarse: Tensor) -> Tensor:
+    def fine_logits(self, x: Tensor, coarse: Tensor, seen: Tensor | None) -> Tensor:
         """Logits [n, fine, fine_size] inside the given coarse tokens [n, fine]."""
         stream = self.fine_in(x).unflatten(1, (len(self.coarse), self.config.fine_width))
         told = self.fine_coarse[torch.arange(len(self.coarse)), coarse]
+        if self.nearness is not None and seen is not None:
+            near = self.nearness.fine(seen, coarse[:, self.near_fine])
+            index = torch.tensor(self.near_fine, device=near.device)
+            told = told.index_add(1, index, near.to(told.dtype))
         out = torch.einsum("nfw,fwo->nfo", F.silu(stream + told), self.fine_out)
         return out + (self.fine_bias + self.padding)
 
-    def fine_logits_of(self, x: Tensor, coarse: Tensor, at: int) -> Tensor:
+    def fine_logits_of(self, x: Tensor, coarse: Tensor, at: int, seen: Tensor | None) -> Tensor:
         """Those of one fine head alone: [n, fine_size] inside the coarse tokens [n]."""
         width = self.config.fine_width
         own = slice(at * width, (at + 1) * width)
         stream = F.linear(x, self.fine_in.weight[own], self.fine_in.bias[own])
         told = self.fine_coarse[at, coarse]
+        if self.nearness is not None and seen is not None and at in self.near_fine:
+            place = self.near_fine.index(at)
+            told = told + self.nearness.fine_of(seen[:, place], coarse, place)
         return F.silu(stream + told) @ self.fine_out[at] + self.fine_bias[at]
 
     def conditional(self, tokens: Tensor, observed: Tensor, column: int) -> dict[int, Tensor]:
@@ -223,10 +257,14 @@ class Denoiser(nn.Module):
         logits = F.linear(x, self.head.weight[rows], self.head.bias[rows])
         if self.marks.count:
             logits = logits + self.barred(observed)[:, rows].to(logits.dtype)
+        seen = self.seen(tokens, observed)
+        if self.nearness is not None and seen is not None and slot in self.nearness.slots:
+            place = self.nearness.slots.index(slot)
+            logits = logits + self.nearness.coarse_of(x, seen[:, place], place)
         out = {slot: logits.softmax(dim=1)}
         if slot in self.coarse:
             at = self.coarse.index(slot)
-            fine = self.fine_logits_of(x, tokens[:, slot], at)
+            fine = self.fine_logits_of(x, tokens[:, slot], at, seen)
             out[slot + 1] = fine[:, : self.layout.sizes[slot + 1]].softmax(dim=1)
         return out
 
@@ -234,14 +272,14 @@ class Denoiser(nn.Module):
         self, tokens: Tensor, observed: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
         """ln p(token | observed) of each slot [n, T], 0 where observed, in nats."""
-        x = self.trunk(tokens, observed, generator)
+        x, seen = self.trunk(tokens, observed, generator), self.seen(tokens, observed)
         terms = torch.zeros(tokens.shape, dtype=x.dtype, device=x.device)
         columns: list[Tensor | None] = [None] * tokens.shape[1]
-        for slot, logits in zip(self.slots, self.logits(x, observed), strict=True):
+        for slot, logits in zip(self.slots, self.logits(x, observed, seen), strict=True):
             columns[slot] = -F.cross_entropy(logits, tokens[:, slot], reduction="none")
         if self.coarse:
             coarse = list(self.coarse)
-            fine = self.fine_logits(x, tokens[:, coarse])
+            fine = self.fine_logits(x, tokens[:, coarse], seen)
             target = tokens[:, [s + 1 for s in coarse]]
             score = -F.cross_entropy(fine.transpose(1, 2), target, reduction="none")
             for index, slot in enumerate(coarse):
@@ -279,15 +317,15 @@ class Denoiser(nn.Module):
 
         tokens int64 [n, T], observed bool [n, T], noise uniform [n, sum(sizes)], slot after slot.
         """
-        x = self.trunk(tokens, observed)
+        x, seen = self.trunk(tokens, observed), self.seen(tokens, observed)
         gumbel = (-torch.log(-torch.log(noise))).split(list(self.layout.sizes), dim=1)
         drawn = tokens.clone()
-        for slot, logits in zip(self.slots, self.logits(x, observed), strict=True):
+        for slot, logits in zip(self.slots, self.logits(x, observed, seen), strict=True):
             drawn[:, slot] = (logits + gumbel[slot]).argmax(dim=1)
         drawn = torch.where(observed, tokens, drawn)
         if self.coarse:
             fine = [s + 1 for s in self.coarse]
-            logits = self.fine_logits(x, drawn[:, list(self.coarse)])
+            logits = self.fine_logits(x, drawn[:, list(self.coarse)], seen)
             noisy = [F.pad(gumbel[s], (0, self.fine_size - self.layout.sizes[s])) for s in fine]
             drawn[:, fine] = (logits + torch.stack(noisy, dim=1)).argmax(dim=2)
         return torch.where(observed, tokens, drawn)

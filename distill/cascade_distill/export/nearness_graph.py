@@ -1,0 +1,211 @@
+"""What numbers are told of their neighbours, as nodes of the teacher's graph; see `Nearness`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from cascade_tables.codecs.binned_codec import COARSE, FINE
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cascade_distill.export.graph import FLOAT, INT64, Graph
+from cascade_distill.models.nearness import (
+    BESIDE,
+    LAID,
+    MASSES_FROM,
+    PLACES,
+    STEPS,
+    WINDOW,
+    Nearness,
+)
+from cascade_distill.models.neighbours import CODES, MASS_APART, UNKNOWN
+
+_INT = np.int64
+
+
+def seen_codes(g: Graph, near: Nearness, tokens: str) -> str:
+    """Codes of the neighbours: int64 [n, S * K], `UNKNOWN` where they are not known."""
+    count, most, _ = near.shape
+    unknown = g.weight("unknown", np.array(UNKNOWN, _INT))
+    parts = []
+    if near.numbers:
+        slots = near.slot.flatten().numpy()
+        # As int32, half as large in the file.
+        table = g.weight("codes", near.codes.numpy().astype(np.int32))
+        codes = _of_pairs(g, tokens, slots, near.scale, near.start, table)
+        known = g.op("Gather", "observed", g.weight("slots", slots), axis=1)
+        parts.append(g.op("Where", known, g.op("Cast", codes, to=INT64), unknown))
+    if near.sums:
+        parts.append(g.op("Where", *_codes_of_sums(g, near, tokens), unknown))
+    if len(parts) == 1:
+        return parts[0]
+    # From all numbers before all sums to those of each number side by side.
+    order = [
+        at * near.numbers + k
+        if k < near.numbers
+        else count * near.numbers + at * near.sums + k - near.numbers
+        for at in range(count)
+        for k in range(most)
+    ]
+    joined = g.op("Concat", *parts, axis=1)
+    return g.op("Gather", joined, g.weight("order", np.array(order, _INT)), axis=1)
+
+
+def _of_pairs(
+    g: Graph, tokens: str, slots: NDArray[np.int64], scale: Tensor, start: Tensor, table: str
+) -> str:
+    """What a table says of the pairs of tokens in some slots and those behind them: [n, slots]."""
+    coarse = g.op("Gather", tokens, g.weight("slots", slots), axis=1)
+    fine = g.op("Gather", tokens, g.weight("slots", slots + 1), axis=1)
+    pair = g.op("Mul", coarse, g.weight("scale", scale.flatten().numpy()[None]))
+    start_of = g.weight("starts", start.flatten().numpy()[None])
+    return g.op("Gather", table, g.op("Add", g.op("Add", pair, fine), start_of), axis=0)
+
+
+def _codes_of_sums(g: Graph, near: Nearness, tokens: str) -> tuple[str, str]:
+    """Whether both parts of each sum are known, and its code: [n, S * sums]."""
+    count = near.shape[0] * near.sums
+    slots = near.added.flatten().numpy()
+    values = near.values.numpy()
+    sides = g.weight("shape", np.array([-1, count, 2], _INT))
+    table = g.weight("values", np.nan_to_num(values))
+    value = _of_pairs(g, tokens, slots, near.added_scale, near.added_start, table)
+    value = g.op("Mul", value, g.weight("signs", near.signs.flatten().numpy()[None]))
+    value = g.op("ReduceSum", g.op("Reshape", value, sides), g.axes(2), keepdims=1)
+    lacking = g.weight("lacking", np.isnan(values).astype(np.float32))
+    unknown = _of_pairs(g, tokens, slots, near.added_scale, near.added_start, lacking)
+    hidden = g.op("Not", g.op("Gather", "observed", g.weight("slots", slots), axis=1))
+    unknown = g.op("Add", unknown, g.op("Cast", hidden, to=FLOAT))
+    unknown = g.op("ReduceSum", g.op("Reshape", unknown, sides), g.axes(2), keepdims=0)
+    known = g.op("Less", unknown, g.weight("half", np.array(0.5, np.float32)))
+    # How many edges it is not below: of the bins, then of the places inside the one it is in.
+    edges = near.edges.numpy()
+    between = edges[:, FINE:-1:FINE].repeat(near.sums, axis=0)[None]
+    bins = _count(g, g.op("GreaterOrEqual", value, g.weight("edges", between)))
+    inside = edges[:, :-1].reshape(-1, FINE)[:, 1:]
+    begin = COARSE * np.arange(near.shape[0], dtype=_INT).repeat(near.sums)
+    row = g.op("Add", bins, g.weight("starts", begin[None]))
+    places = g.op("Gather", g.weight("edges", inside), row, axis=0)
+    places = _count(g, g.op("GreaterOrEqual", value, places))
+    code = g.op("Mul", bins, g.weight("fine", np.array(FINE, _INT)))
+    return known, g.op("Add", code, places)
+
+
+def _count(g: Graph, true: str) -> str:
+    """How many of the last axis of [n, m, c] are true: int64 [n, m]."""
+    return g.op("ReduceSum", g.op("Cast", true, to=INT64), g.axes(2), keepdims=0)
+
+
+def coarse_bias(
+    g: Graph, near: Nearness, stream: str, seen: str, at: NDArray[np.int64], tokens: int
+) -> str:
+    """What is added to the logits of all value slots: [n, tokens].
+
+    Args:
+        g: the teacher's graph.
+        near: of the teacher.
+        stream: [n, width].
+        seen: int64 [n, S * K].
+        at: of the numbers' coarse tokens, all below each other, which of the logits are theirs.
+        tokens: how many logits there are.
+    """
+    count, most, mixture = near.shape
+    pairs = count * most
+    weight, bias = (each.detach().numpy() for each in (near.gate.weight, near.gate.bias))
+    gates = g.op("Gemm", stream, g.weight("w", weight.T), g.weight("b", bias))
+    shape = g.weight("shape", np.array([-1, pairs, mixture, 1], _INT))
+    gates = g.op("Reshape", gates, shape)
+    # A row a pair and place in the bin. The weights are kept rather than their differences, which
+    # are made when a session is: they are half-precision numbers, and half as large in the file.
+    laid = near.weights(near.kernel.detach())
+    kept = g.weight("around", laid.reshape(pairs * FINE, mixture, WINDOW + 3).numpy())
+    plus, minus = (g.weight("steps", np.array(each, _INT)) for each in STEPS)
+    table = g.op("Sub", g.op("Gather", kept, plus, axis=2), g.op("Gather", kept, minus, axis=2))
+    size, whole = g.weight("fine", np.array(FINE, _INT)), g.weight("zero", np.array(0, _INT))
+    row = g.op("Mod", seen, size)
+    row = g.op("Add", row, g.weight("starts", FINE * np.arange(pairs, dtype=_INT)[None]))
+    weights = g.op("Gather", table, row, axis=0)
+    weights = g.op("ReduceSum", g.op("Mul", gates, weights), g.axes(2), keepdims=0)
+    # Where each of them is laid.
+    limit = g.weight("codes", np.array(CODES, _INT))
+    in_a_bin = g.op("And", g.op("GreaterOrEqual", seen, whole), g.op("Less", seen, limit))
+    nowhere = g.weight("nowhere", np.array(near.nowhere, _INT))
+    bins = g.op("Add", g.op("Div", seen, size), g.weight("bins", np.array(near.bins_at, _INT)))
+    begin = g.op("Unsqueeze", g.op("Where", in_a_bin, bins, nowhere), g.axes(2))
+    apart = g.weight("apart", np.array(MASS_APART, _INT))
+    mass = g.op(
+        "Add", g.op("Div", seen, apart), g.weight("masses", np.array(MASSES_FROM - 1, _INT))
+    )
+    place = g.op("Where", g.op("GreaterOrEqual", seen, apart), mass, nowhere)
+    place = g.op("Unsqueeze", place, g.axes(2))
+    window = g.weight("window", np.arange(WINDOW + 1, dtype=_INT)[None, None])
+    beside = g.weight("beside", np.arange(2, dtype=_INT)[None, None])
+    index = g.op("Concat", g.op("Add", begin, window), g.op("Add", place, beside), axis=2)
+    # Each number has a room of its own in one row, so that one node lays them all.
+    rooms = near.room * (np.arange(pairs, dtype=_INT) // most)
+    index = g.op("Add", index, g.weight("rooms", rooms[None, :, None]))
+    flat = g.weight("shape", np.array([-1, pairs * LAID], _INT))
+    index, weights = g.op("Reshape", index, flat), g.op("Reshape", weights, flat)
+    rows_of = g.op("Shape", seen, start=0, end=1)
+    empty = g.op("Concat", rows_of, g.weight("rooms", np.array([count * near.room], _INT)), axis=0)
+    empty = g.op("ConstantOfShape", empty)
+    laid_at = g.op("ScatterElements", empty, index, weights, axis=1, reduction="add")
+    rows = g.weight("shape", np.array([-1, count, near.room], _INT))
+    laid_of = g.op("CumSum", g.op("Reshape", laid_at, rows), g.weight("axis", np.array(2, _INT)))
+    whole_row = g.weight("shape", np.array([-1, count * near.room], _INT))
+    flat_row = g.op("Reshape", laid_of, whole_row)
+    sizes = near.sizes
+    own = near.columns.numpy() + near.room * np.repeat(np.arange(count), sizes)
+    picked = np.zeros(tokens, _INT)
+    picked[at] = own
+    return g.op("Gather", flat_row, g.weight("picked", picked), axis=1)
+
+
+def place_table(g: Graph, near: Nearness) -> str:
+    """What places are told as, of all pairs below each other; for `fine_told`."""
+    return g.weight("places", near.place.detach().float().flatten(0, 2).numpy())
+
+
+def fine_told(
+    g: Graph,
+    near: Nearness,
+    table: str,
+    seen: str,
+    chosen: str,
+    heads: Sequence[int],
+    count: int,
+) -> str:
+    """What heads of places inside bins are told: [n, count, fine].
+
+    Args:
+        g: the teacher's graph.
+        near: of the teacher.
+        table: see `place_table`.
+        seen: int64 [n, S * K].
+        chosen: int64 [n, count], the coarse tokens of all numbers that have such a head.
+        heads: which of them are told anything.
+        count: how many heads there are.
+    """
+    numbers, most, _ = near.shape
+    head = np.array(heads, _INT).repeat(most)
+    coarse = g.op("Gather", chosen, g.weight("heads", head), axis=1)
+    begin = g.op("Sub", coarse, g.weight("bins", near.bins_from.numpy().repeat(most)[None]))
+    begin = g.op("Mul", begin, g.weight("fine", np.array(FINE, _INT)))
+    index = g.op("Sub", seen, begin)
+    index = g.op("Add", index, g.weight("beside", np.array(FINE * BESIDE + 1, _INT)))
+    low, high = (g.weight("clip", np.array(v, _INT)) for v in (0, PLACES - 1))
+    index = g.op("Clip", index, low, high)
+    pairs = PLACES * np.arange(numbers * most, dtype=_INT)[None]
+    told = g.op("Gather", table, g.op("Add", index, g.weight("pairs", pairs)), axis=0)
+    shape = g.weight("shape", np.array([-1, numbers, most, near.place.shape[3]], _INT))
+    told = g.op("ReduceSum", g.op("Reshape", told, shape), g.axes(2), keepdims=0)
+    if list(heads) == list(range(count)):
+        return told
+    # Heads that are told nothing take a row of zeros.
+    zero = g.weight("zero", np.array(0, np.float32))
+    nothing = g.op("Gather", told, g.weight("first", np.zeros(1, _INT)), axis=1)
+    told = g.op("Concat", told, g.op("Mul", nothing, zero), axis=1)
+    picked = np.full(count, numbers, _INT)
+    picked[list(heads)] = np.arange(numbers)
+    return g.op("Gather", told, g.weight("picked", picked), axis=1)

@@ -1,0 +1,287 @@
+"""What the teacher's heads make of where a number's neighbours lie on its grid.
+
+The bin's logits get, for each neighbour that is known, a bias over the distance of the bin from
+the neighbour's code: a mixture of a few kernels, the same all over the grid, that the rest of the
+row decides on. The head that finds the place inside the bin is told where the neighbour's code is
+seen from the bin that was drawn, if it is in it or in the ones beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from cascade_tables import TokenLayout
+from cascade_tables.codecs.binned_codec import COARSE, FINE
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cascade_distill.models.neighbours import CODES, MASS_APART, UNKNOWN, Target
+
+# Kernels of each neighbour. Networks that were learnt have as many.
+MIXTURE = 4
+# Distances of a bin's middle from a code, in codes: apart up to FAR, in steps of 2 up to CLOSE, and
+# of 8 beyond it. Kernels have a weight for each step, one for all that is farther above, and one
+# for a point mass that the neighbour is equal to; what is farther below gets none.
+CLOSE, FAR = 32, 128
+# Bins beside the drawn one in which the place of a code is still told.
+BESIDE = 1
+# Places of a code seen from the bin that was drawn, and two for before and behind them.
+PLACES = FINE * (1 + 2 * BESIDE) + 2
+# Bins on each side of a code's in which a kernel changes, and all of them.
+SIDE = FAR // FINE
+WINDOW = 2 * SIDE + 1
+# Kernels are laid, as differences from one bin to the next, into a row: one place that stays empty,
+# one of each point mass, the bins with room on both sides, and room for what is laid nowhere.
+MASSES_FROM = 1
+# Weights that are laid for each neighbour: around its code and beyond it, and of a point mass.
+LAID = WINDOW + 1 + 2
+
+# Which weights each of them is the difference of; see `Nearness.weights`.
+STEPS = (
+    [*range(1, WINDOW + 2), WINDOW + 2, 0],
+    [*range(WINDOW + 1), 0, WINDOW + 2],
+)
+
+
+def step_of(distance: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Which of a kernel's weights a distance has, in codes; the last, for what is far below, is
+    none."""
+    size, beside = np.abs(distance), (FAR - CLOSE) // 8
+    steps = np.where(
+        size <= CLOSE,
+        beside + (distance + CLOSE) // 2,
+        np.where(
+            distance < 0,
+            beside - 1 - (size - CLOSE - 1) // 8,
+            beside + CLOSE + 1 + (size - CLOSE - 1) // 8,
+        ),
+    )
+    return np.where(size <= FAR, steps, np.where(distance > 0, ABOVE, KERNEL))
+
+
+ABOVE = 2 * (FAR - CLOSE) // 8 + CLOSE + 1
+EQUAL = ABOVE + 1
+KERNEL = EQUAL + 1
+
+
+class Nearness(nn.Module):
+    """Biases of the numbers that have neighbours: S of them, with K neighbours each.
+
+    Where a number has fewer, it is its own neighbour, which nothing is known of while it is drawn.
+
+    Attributes:
+        slots: their coarse slots.
+    """
+
+    def __init__(
+        self, layout: TokenLayout, targets: Sequence[Target], width: int, mixture: int, fine: int
+    ) -> None:
+        """
+        Args:
+            layout: of the rows.
+            targets: the numbers; one at least.
+            width: of the teacher's stream.
+            mixture: kernels of each pair, M.
+            fine: width of the head of places inside bins.
+        """
+        super().__init__()
+        self.slots = tuple(target.slot for target in targets)
+        self.sizes = tuple(layout.sizes[slot] for slot in self.slots)
+        count = len(targets)
+        self.numbers = max(len(target.numbers) for target in targets)
+        self.sums = max(len(target.sums) for target in targets)
+        most = self.numbers + self.sums
+        self.shape = count, most, mixture
+        own = np.array(self.slots)
+        slot = own[:, None].repeat(self.numbers, axis=1)
+        added = own[:, None, None].repeat(self.sums, axis=1).repeat(2, axis=2)
+        start, added_start = np.zeros_like(slot), np.zeros_like(added)
+        widest = max(layout.sizes[s] * layout.sizes[s + 1] for s in self.slots)
+        codes = [np.full(widest, UNKNOWN)]
+        values = [np.full(widest, np.nan, np.float32)]
+        signs = np.ones(added.shape, np.float32)
+        starts: dict[int, int] = {}
+        for at, target in enumerate(targets):
+            for place, neighbour in enumerate(target.numbers):
+                slot[at, place] = neighbour.slot
+                start[at, place] = sum(map(len, codes))
+                codes.append(neighbour.codes)
+            for place, each in enumerate(target.sums):
+                added[at, place], signs[at, place] = each.slots, each.signs
+                for side, (part, value) in enumerate(zip(each.slots, each.values, strict=True)):
+                    if part not in starts:
+                        starts[part] = sum(map(len, values))
+                        values.append(value)
+                    added_start[at, place, side] = starts[part]
+        # Of each coarse token, where in the row of weights it is.
+        masses = max(target.bins_from - target.masses for target in targets)
+        self.bins_at = MASSES_FROM + masses
+        self.nowhere = self.bins_at + SIDE + COARSE + SIDE + 1
+        self.room = self.nowhere + WINDOW + 2
+        columns = []
+        for target, size in zip(targets, self.sizes, strict=True):
+            column = np.zeros(size, np.int64)
+            few = target.bins_from - target.masses
+            column[target.masses : target.bins_from] = MASSES_FROM + np.arange(few)
+            bins = slice(target.bins_from, target.bins_from + COARSE)
+            column[bins] = self.bins_at + SIDE + np.arange(COARSE)
+            columns.append(column)
+        middle = FINE * np.arange(-SIDE, SIDE + 1) + FINE // 2
+        edges = np.stack([target.edges for target in targets])
+        size_of = np.array(layout.sizes)
+        self.slot: Tensor
+        self.scale: Tensor
+        self.start: Tensor
+        self.codes: Tensor
+        self.added: Tensor
+        self.added_scale: Tensor
+        self.added_start: Tensor
+        self.signs: Tensor
+        self.values: Tensor
+        self.edges: Tensor
+        self.around: Tensor
+        self.bins_from: Tensor
+        self.columns: Tensor
+        for name, content in (
+            ("slot", slot),
+            ("scale", size_of[slot + 1]),
+            ("start", start),
+            ("codes", np.concatenate(codes)),
+            ("added", added),
+            ("added_scale", size_of[added + 1]),
+            ("added_start", added_start),
+            ("signs", signs),
+            ("values", np.concatenate(values)),
+            ("edges", edges),
+            ("around", step_of(middle - np.arange(FINE)[:, None])),
+            ("bins_from", np.array([target.bins_from for target in targets])),
+            ("columns", np.concatenate(columns)),
+        ):
+            self.register_buffer(name, torch.as_tensor(content), persistent=False)
+        self.gate = nn.Linear(width, count * most * mixture)
+        nn.init.normal_(self.gate.weight, std=0.02)
+        nn.init.constant_(self.gate.bias, 0.5)
+        bumps = torch.from_numpy(_bumps(mixture))
+        self.kernel = nn.Parameter(bumps.repeat(count, most, 1, 1))
+        # Small, so that the places start as the head would have them without.
+        self.place = nn.Parameter(torch.randn(count, most, PLACES, fine) * 0.1)
+
+    def seen(self, tokens: Tensor, observed: Tensor) -> Tensor:
+        """Codes of the neighbours on each number's grid: int64 [n, S, K], `UNKNOWN` where they are
+        not known.
+
+        Args:
+            tokens: int64 [n, T].
+            observed: bool [n, T].
+        """
+        pair = tokens[:, self.slot] * self.scale + tokens[:, self.slot + 1]
+        numbers = self.codes[pair + self.start].where(observed[:, self.slot], UNKNOWN)
+        if not self.sums:
+            return numbers
+        pair = tokens[:, self.added] * self.added_scale + tokens[:, self.added + 1]
+        value = (self.values[pair + self.added_start] * self.signs).sum(dim=3)
+        found = torch.searchsorted(
+            self.edges, value.permute(1, 2, 0).flatten(1).contiguous(), right=True
+        )
+        codes = found.sub(1).clamp(0, CODES - 1).unflatten(1, (self.sums, -1)).permute(2, 0, 1)
+        known = observed[:, self.added].all(dim=3) & ~value.isnan()
+        sums = codes.where(known, UNKNOWN)
+        return torch.cat([numbers, sums], dim=2)
+
+    def coarse(self, x: Tensor, seen: Tensor) -> Tensor:
+        """What the numbers' coarse tokens are given, all below each other: [n, sum of sizes].
+
+        Args:
+            x: the stream [n, width].
+            seen: int64 [n, S, K].
+        """
+        gates = self.gate(x).float().unflatten(1, self.shape)
+        laid = self._laid(gates, seen, self.kernel)
+        start = torch.arange(len(self.slots), device=x.device) * self.room
+        sizes = torch.tensor(self.sizes, device=x.device)
+        return laid.flatten(1)[:, self.columns + start.repeat_interleave(sizes)]
+
+    def coarse_of(self, x: Tensor, seen: Tensor, at: int) -> Tensor:
+        """Those of one number: [n, size]; seen int64 [n, K]."""
+        count, begin = self.shape[1] * self.shape[2], sum(self.sizes[:at])
+        rows = slice(at * count, (at + 1) * count)
+        gates = F.linear(x, self.gate.weight[rows], self.gate.bias[rows])
+        gates = gates.float().unflatten(1, (1, *self.shape[1:]))
+        laid = self._laid(gates, seen.unsqueeze(1), self.kernel[at : at + 1])
+        return laid[:, 0, self.columns[begin : begin + self.sizes[at]]]
+
+    def _laid(self, gates: Tensor, seen: Tensor, kernel: Tensor) -> Tensor:
+        """Kernels of s numbers, weighted and laid around the codes of their neighbours: [n, s,
+        room].
+
+        Args:
+            gates: [n, s, K, M].
+            seen: int64 [n, s, K].
+            kernel: [s, K, M, KERNEL].
+        """
+        count, most, mixture = kernel.shape[:3]
+        whole = self.weights(kernel.float())
+        table = whole[..., STEPS[0]] - whole[..., STEPS[1]]
+        table = table.reshape(count * most * FINE, mixture * LAID)
+        pair = torch.arange(count * most, device=seen.device).view(count, most)
+        weights = F.embedding(pair * FINE + seen % FINE, table).unflatten(3, (mixture, LAID))
+        weights = (gates.unsqueeze(4) * weights).sum(dim=3)
+        mass = seen // MASS_APART
+        begin = torch.where((seen >= 0) & (mass == 0), self.bins_at + seen // FINE, self.nowhere)
+        place = torch.where(mass > 0, MASSES_FROM - 1 + mass, self.nowhere)
+        window = torch.arange(WINDOW + 1, device=seen.device)
+        index = torch.cat(
+            [begin.unsqueeze(3) + window, place.unsqueeze(3), place.unsqueeze(3) + 1], dim=3
+        )
+        out = weights.new_zeros(len(seen), count, self.room)
+        return out.scatter_add(2, index.flatten(2), weights.flatten(2)).cumsum(dim=2)
+
+    def weights(self, kernel: Tensor) -> Tensor:
+        """By where in its bin a code is, the weights of what is far below (none), of the bins
+        around it, of those above and of an equal point mass: [s, K, FINE, M, WINDOW + 3].
+
+        Args:
+            kernel: [s, K, M, KERNEL].
+        """
+        none = kernel.new_zeros(*kernel.shape[:3], 1)
+        index = F.pad(self.around, (1, 0), value=KERNEL)
+        ends = torch.tensor([ABOVE, EQUAL], device=kernel.device).expand(FINE, 2)
+        index = torch.cat([index, ends], dim=1)
+        return torch.cat([kernel, none], dim=3)[..., index].transpose(2, 3)
+
+    def fine(self, seen: Tensor, coarse: Tensor) -> Tensor:
+        """What the heads of places inside bins are told: [n, S, fine].
+
+        Args:
+            seen: int64 [n, S, K].
+            coarse: int64 [n, S], the bins that were drawn.
+        """
+        count, most, _ = self.shape
+        index = _place(seen, (coarse - self.bins_from).unsqueeze(2))
+        pair = torch.arange(count * most, device=index.device).view(count, most)
+        return F.embedding(index + pair * PLACES, self.place.flatten(0, 2)).sum(dim=2)
+
+    def fine_of(self, seen: Tensor, coarse: Tensor, at: int) -> Tensor:
+        """That of one number: [n, fine]; seen int64 [n, K], coarse int64 [n]."""
+        index = _place(seen, (coarse - self.bins_from[at]).unsqueeze(1))
+        pair = torch.arange(self.shape[1], device=index.device)
+        return F.embedding(index + pair * PLACES, self.place[at].flatten(0, 1)).sum(dim=1)
+
+
+def _place(seen: Tensor, bins: Tensor) -> Tensor:
+    """Where codes are, seen from bins, 0 .. PLACES - 1; the ends are "before" and "behind"."""
+    return (seen - FINE * bins + (FINE * BESIDE + 1)).clamp(0, PLACES - 1)
+
+
+def _bumps(mixture: int) -> NDArray[np.float32]:
+    """Kernels to start from, each three times as wide as the one before: float32 [M, KERNEL]."""
+    distance = np.arange(-FAR, FAR + 1)
+    steps = step_of(distance)
+    middle = np.array([distance[steps == step].mean() for step in range(ABOVE)])
+    width = 4.0 * 3.0 ** np.arange(mixture)[:, None]
+    bumps = np.exp(-((middle / width) ** 2) / 2)
+    ends = np.broadcast_to([0.0, 1.0], (mixture, 2))
+    return np.concatenate([bumps, ends], axis=1).astype(np.float32)
