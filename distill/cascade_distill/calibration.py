@@ -48,9 +48,8 @@ def calibrate_marks(model: Denoiser, rows: StoredTokens | Tensor, seed: int) -> 
         rank = model.marks.ranks(PART, generator).to(device)
         part, known = rows[picked.to(device)].to(device), observed.to(device)
         tokens = model.marks.teacher_rows(part, known, rank)
-        logits = dict(
-            zip(model.slots, model.logits(model.trunk(tokens, known), known), strict=True)
-        )
+        said = model.logits(model.trunk(tokens, known), known, model.seen(tokens, known))
+        logits = dict(zip(model.slots, said, strict=True))
         hidden = ~model.marks.columns(known)
         weight = 1 / hidden.sum(dim=1, keepdim=True)
         may = hidden[:, model.marks.column] & ~hidden[:, model.marks.others].any(dim=2)

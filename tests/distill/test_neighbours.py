@@ -33,7 +33,7 @@ from cascade_distill.models.teacher import Denoiser, TeacherConfig, random_obser
 from cascade_distill.recipes import TeacherRecipe, with_steps
 from cascade_distill.run import Run
 from cascade_tables import Codec, Frame, infer_schema
-from cascade_tables.codecs.binned_codec import COARSE, FINE, BinnedCodec
+from cascade_tables.codecs.columns.binned_codec import COARSE, FINE, BinnedCodec
 from torch import Tensor
 from torch.nn import functional as F
 

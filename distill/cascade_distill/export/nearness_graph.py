@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from cascade_tables.codecs.binned_codec import COARSE, FINE
+from cascade_tables.codecs.columns.binned_codec import COARSE, FINE
 from numpy.typing import NDArray
 from torch import Tensor
 

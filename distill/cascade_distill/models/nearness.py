@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from cascade_tables import TokenLayout
-from cascade_tables.codecs.binned_codec import COARSE, FINE
+from cascade_tables.codecs.columns.binned_codec import COARSE, FINE
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F

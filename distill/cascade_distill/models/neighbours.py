@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from cascade_tables import Codec, Kind
-from cascade_tables.codecs.binned_codec import COARSE, FINE, BinnedCodec
+from cascade_tables.codecs.columns.binned_codec import COARSE, FINE, BinnedCodec
 from numpy.typing import NDArray
 
 CODES = COARSE * FINE
