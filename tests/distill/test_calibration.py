@@ -43,7 +43,8 @@ def expected_and_standing(model: Denoiser, tokens: Tensor) -> tuple[Tensor, Tens
     generator = torch.Generator().manual_seed(77)
     known = random_observed(len(tokens), model.layout, generator)
     taught = model.marks.teacher_rows(tokens, known, model.marks.ranks(len(tokens), generator))
-    logits = dict(zip(model.slots, model.logits(model.trunk(taught, known), known), strict=True))
+    said = model.logits(model.trunk(taught, known), known, model.seen(taught, known))
+    logits = dict(zip(model.slots, said, strict=True))
     hidden = ~model.marks.columns(known)
     chance, share = [], []
     for mark in model.layout.marks:
