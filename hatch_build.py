@@ -10,11 +10,13 @@ Python only, and ONNX Runtime draws what the library would have drawn.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
 import subprocess
 import sysconfig
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -34,50 +36,58 @@ def compiler() -> list[str] | None:
     return None if found is None else [found]
 
 
-def build(root: Path) -> str:
-    """Compile the library into the source tree; why it could not be, or "".
+def build(source: Path, library: Path) -> str:
+    """Compile a library; why it could not be, or "".
 
     It is written beside and moved into its place: a server that has the old one loaded keeps it.
     """
     command = compiler()
     if command is None:
         return "there is no C compiler (cc, gcc, clang or $CC)"
-    fresh = root / LIBRARY.with_suffix(f".{os.getpid()}.new")
+    fresh = library.with_suffix(f".{os.getpid()}.new")
     try:
         subprocess.run(
-            [*command, *FLAGS, "-o", str(fresh), str(root / SOURCE), "-lm"],
+            [*command, *FLAGS, "-o", str(fresh), str(source), "-lm"],
             check=True,
             capture_output=True,
             text=True,
         )
-        fresh.replace(root / LIBRARY)
+        fresh.replace(library)
     except (OSError, subprocess.CalledProcessError) as exc:
         said = getattr(exc, "stderr", "") or str(exc)
         return f"{shlex.join(command)} failed: {said.strip()[:2000]}"
     finally:
-        fresh.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            fresh.unlink()
     return ""
 
 
 class NativeBuildHook(BuildHookInterface[Any]):
-    """Compiles the library, and says so in the wheel's name."""
+    """Compiles the library: into the source tree for an editable installation, which runs from
+    there, and beside it for a wheel, so that neither undoes the other and the tree may be one that
+    cannot be written to."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         wanted = os.environ.get("CASCADE_NATIVE", "")
         if wanted not in CHOICES:
             raise ValueError(f"CASCADE_NATIVE is {wanted!r}; allowed: require, skip, or unset")
         root = Path(self.root)
+        editable = version == "editable"
+        if editable:
+            # What is there is of another source, or another wish.
+            with contextlib.suppress(OSError):
+                (root / LIBRARY).unlink()
         if wanted == "skip":
-            (root / LIBRARY).unlink(missing_ok=True)
             return
-        failed = build(root)
+        library = root / LIBRARY if editable else Path(tempfile.mkdtemp()) / LIBRARY.name
+        failed = build(root / SOURCE, library)
         if failed and wanted == "require":
             raise RuntimeError(f"the compiled student cannot be built: {failed}")
         if failed:
-            (root / LIBRARY).unlink(missing_ok=True)
             self.app.display_warning(f"without the compiled student: {failed}")
             return
+        if not editable:
+            build_data["force_include"][str(library)] = LIBRARY.relative_to("server").as_posix()
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-        build_data["artifacts"].append(f"/{LIBRARY.as_posix()}")
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{platform}"

@@ -23,7 +23,7 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.mark.skipif(compiler() is None, reason="there is no C compiler")
 def test_it_makes_a_library_that_loads_and_nothing_else(tree: Path) -> None:
-    assert build(tree) == ""
+    assert build(tree / SOURCE, tree / LIBRARY) == ""
     assert isinstance(load_library(tree / LIBRARY), Library)
     assert sorted(path.name for path in (tree / LIBRARY).parent.iterdir()) == [
         LIBRARY.name,
@@ -33,11 +33,11 @@ def test_it_makes_a_library_that_loads_and_nothing_else(tree: Path) -> None:
 
 def test_a_compiler_that_fails_is_named(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "nocompiler --with options")
-    assert build(tree).startswith("nocompiler --with options failed: ")
+    assert build(tree / SOURCE, tree / LIBRARY).startswith("nocompiler --with options failed: ")
     assert not (tree / LIBRARY).exists()
 
 
 def test_a_machine_without_a_compiler(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("PATH", str(tree))
-    assert "there is no C compiler" in build(tree)
+    assert "there is no C compiler" in build(tree / SOURCE, tree / LIBRARY)

@@ -40,7 +40,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,20 @@ class Asked:
         self.message = request.SerializeToString()
 
 
-async def flood(channel: grpc.aio.Channel, table: str, made: list[int]) -> None:
+@dataclass
+class Flooded:
+    """What floods have been answered.
+
+    Attributes:
+        rows: so many.
+        refused: what the last call that ended early was told; "": none was.
+    """
+
+    rows: int = 0
+    refused: str = ""
+
+
+async def flood(channel: grpc.aio.Channel, table: str, flooded: Flooded) -> None:
     """Offline rows without end, until cancelled."""
     generate = channel.unary_stream(
         "/cascade.v1.Synthesis/Generate",
@@ -105,8 +118,9 @@ async def flood(channel: grpc.aio.Channel, table: str, made: list[int]) -> None:
     while True:
         try:
             async for part in generate(pb.GenerateRequest(table=table, count=100_000)):
-                made[0] += part.rows.count
-        except grpc.aio.AioRpcError:
+                flooded.rows += part.rows.count
+        except grpc.aio.AioRpcError as exc:
+            flooded.refused = f"{exc.code().name}: {exc.details()}"
             await asyncio.sleep(0.05)
 
 
@@ -201,15 +215,21 @@ class Run:
     async def _by_frames(
         self, part: Part, asked: Asked, target: str, due: NDArray[np.float64]
     ) -> tuple[float, float, Outcomes, int, float]:
-        made, making = [0], time.monotonic()
+        flooded, making = Flooded(), time.monotonic()
         limits = [("grpc.max_receive_message_length", -1)]
         async with grpc.aio.insecure_channel(target, options=limits) as beside:
             floods = [
-                asyncio.create_task(flood(beside, asked.table, made)) for _ in range(part.floods)
+                asyncio.create_task(flood(beside, asked.table, flooded)) for _ in range(part.floods)
             ]
-            async with asyncio.timeout(FLOOD_SECONDS):
-                while floods and not made[0]:
-                    await asyncio.sleep(0.01)
+            try:
+                async with asyncio.timeout(FLOOD_SECONDS):
+                    while floods and not flooded.rows:
+                        await asyncio.sleep(0.01)
+            except TimeoutError:
+                raise LoadFailed(
+                    f"Generate gave no row in {FLOOD_SECONDS:g} s; "
+                    f"last refused: {flooded.refused or 'never'}"
+                ) from None
             began = time.monotonic()
             found = await offer(
                 target,
@@ -224,7 +244,7 @@ class Run:
             for task in floods:
                 task.cancel()
             await asyncio.gather(*floods, return_exceptions=True)
-        return began, ended, found, made[0], ended - making
+        return began, ended, found, flooded.rows, ended - making
 
 
 def chosen(names: str | None) -> list[Part]:

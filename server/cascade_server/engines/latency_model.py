@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 # Older observations fade: what is kept of their weight at each new one.
@@ -17,15 +17,6 @@ REFRESH = 16
 # Until there are enough of them, the tail is taken to be this many times the mean.
 FIRST_FACTOR = 2.0
 ENOUGH = 32
-# Once there are enough, the line is fitted anew after so many observations.
-REFIT = 8
-# The weight of one observation in how fast batches are of late, and how many times the pace it may
-# be at most: one batch that was held up is not the pace.
-PACE_PULL, PACE_STEP = 1 / 32, 4.0
-# What a fit remembers of the line before it: batches of these sizes that took what that line says,
-# as if so large a share of the observations had been such. It is all that says how rows and batches
-# share the time while batches of one size alone are seen.
-REMEMBERED, REMEMBERED_SHARE = (1, 1024), 0.01
 # Of `Hindsight`: the weight of one observation, and seconds after which half of it is forgotten.
 PULL = 0.25
 HALF_LIFE = 1.0
@@ -33,23 +24,21 @@ HALF_LIFE = 1.0
 
 @dataclass
 class _Sums:
-    """Of 1, w, w·n, w·n², w·s and w·n·s over batches of n rows that took s seconds."""
+    """Of w, w·n, w·n², w·s and w·n·s over batches of n rows that took s seconds."""
 
-    count: float = 0.0
     w: float = 0.0
     n: float = 0.0
     nn: float = 0.0
     s: float = 0.0
     ns: float = 0.0
 
-    def add(self, n: int, s: float, w: float, keep: float = KEEP) -> None:
+    def add(self, n: int, s: float, w: float) -> None:
         """Fade the batches before, add one."""
-        self.count = keep * self.count + 1
-        self.w = keep * self.w + w
-        self.n = keep * self.n + w * n
-        self.nn = keep * self.nn + w * n * n
-        self.s = keep * self.s + w * s
-        self.ns = keep * self.ns + w * n * s
+        self.w = KEEP * self.w + w
+        self.n = KEEP * self.n + w * n
+        self.nn = KEEP * self.nn + w * n * n
+        self.s = KEEP * self.s + w * s
+        self.ns = KEEP * self.ns + w * n * s
 
 
 class Line(NamedTuple):
@@ -105,22 +94,19 @@ class Outlook(NamedTuple):
 
 
 class LatencyModel:
-    """Seconds of a batch of n rows: mean pace · (a·n + b), and the mean times a tail factor.
+    """Seconds of a batch of n rows: mean a·n + b, and the mean times a tail factor.
 
     The line is the least-squares fit of relative errors, so that a batch of one counts as much as
-    a batch of a thousand; old batches fade. It is fitted to what batches took at their pace, which
-    is how much slower or faster they are of late: a machine that slows down while batches of one
-    size alone are seen is then not taken for one whose other batches are as they were. Which part
-    of the time is a batch's and which its rows' is not forgotten meanwhile. The factor is the .99
-    quantile of seconds / mean over the recent ones. Not thread-safe: one event loop owns it.
+    a batch of a thousand; old batches fade. The factor is the .99 quantile of seconds / mean over
+    the recent ones. Not thread-safe: one event loop owns it.
     """
 
     def __init__(self) -> None:
         self._sums = _Sums()
-        self._a, self._b, self._pace = 0.0, 0.0, 1.0
+        self._a, self._b = 0.0, 0.0
         self._ratios: deque[float] = deque(maxlen=RECENT)
         self._factor = FIRST_FACTOR
-        self._since_refresh = self._since_fit = 0
+        self._since_refresh = 0
 
     @property
     def known(self) -> bool:
@@ -129,22 +115,14 @@ class LatencyModel:
 
     def observe(self, rows: int, seconds: float) -> None:
         """A batch of `rows` took `seconds`, both > 0."""
-        expected = self._a * rows + self._b
+        expected = self.mean(rows)
         if expected > 0:
-            self._ratios.append(seconds / (self._pace * expected))
+            self._ratios.append(seconds / expected)
             self._since_refresh += 1
             if self._since_refresh >= REFRESH and len(self._ratios) >= ENOUGH:
                 self._refresh()
-            # At first the line is found, then how the pace changes.
-            if self._sums.count >= ENOUGH:
-                step = min(seconds / expected, PACE_STEP * self._pace)
-                self._pace += PACE_PULL * (step - self._pace)
-        at_pace = seconds / self._pace
-        self._sums.add(rows, at_pace, 1.0 / (expected or at_pace) ** 2)
-        self._since_fit += 1
-        if self._since_fit >= REFIT or self._sums.count < ENOUGH:
-            self._fit()
-            self._since_fit = 0
+        self._sums.add(rows, seconds, 1.0 / (expected or seconds) ** 2)
+        self._fit()
 
     def _refresh(self) -> None:
         ordered = sorted(self._ratios)
@@ -152,7 +130,7 @@ class LatencyModel:
         self._since_refresh = 0
 
     def _fit(self) -> None:
-        sums = self._remembering()
+        sums = self._sums
         spread = sums.w * sums.nn - sums.n * sums.n
         # All batches of about one size say nothing of the slope: all of it goes to rows.
         if spread <= 1e-9 * sums.w * sums.nn:
@@ -166,18 +144,9 @@ class LatencyModel:
             a, b = sums.ns / sums.nn, 0.0
         self._a, self._b = a, b
 
-    def _remembering(self) -> _Sums:
-        """The sums, and batches that took what the line before says."""
-        out, share = replace(self._sums), REMEMBERED_SHARE * self._sums.count
-        for rows in REMEMBERED:
-            seconds = self._a * rows + self._b
-            if seconds > 0:
-                out.add(rows, seconds, share / seconds**2, keep=1.0)
-        return out
-
     def mean(self, rows: int) -> float:
         """Expected seconds of a batch."""
-        return self._pace * (self._a * rows + self._b)
+        return self._a * rows + self._b
 
     def tail(self, rows: int, passes: int = 1) -> float:
         return self.line.tail(rows, passes)
@@ -185,7 +154,7 @@ class LatencyModel:
     @property
     def line(self) -> Line:
         """What it predicts now."""
-        return Line(self._pace * self._a, self._pace * self._b, self._factor)
+        return Line(self._a, self._b, self._factor)
 
 
 class Hindsight:

@@ -16,6 +16,8 @@ from cascade_tables.releases.wire_format import Field, Malformed, fields
 # that weights have.
 MODEL_GRAPH, GRAPH_INITIALIZER = 7, 5
 TENSOR_DIMS, TENSOR_TYPE, TENSOR_NAME, TENSOR_RAW_DATA = 1, 2, 8, 9
+# Elements along an axis, and axes, of a tensor that is a weight; models end at 2 GiB.
+MOST_ELEMENTS, MOST_AXES = 2**31, 8
 FLOATS: dict[int, np.dtype[np.floating]] = {1: np.dtype("<f4"), 10: np.dtype("<f2")}
 
 
@@ -49,6 +51,8 @@ def _tensor(model: bytes, tensor: Field) -> tuple[str, NDArray[np.floating] | No
         if field.number == TENSOR_NAME:
             name = model[field.begin : field.end].decode("utf-8", "backslashreplace")
         elif field.number == TENSOR_DIMS:
+            if field.value > MOST_ELEMENTS:
+                raise Malformed(f"a tensor has {field.value} elements along one of its axes")
             shape.append(field.value)
         elif field.number == TENSOR_TYPE:
             dtype = FLOATS.get(field.value)
@@ -61,5 +65,7 @@ def _tensor(model: bytes, tensor: Field) -> tuple[str, NDArray[np.floating] | No
             f"tensor {name!r} of shape {shape} has {raw.end - raw.begin} bytes, "
             f"not {prod(shape) * dtype.itemsize}"
         )
+    if not prod(shape) > 0 or len(shape) > MOST_AXES:
+        return name, None
     values = np.frombuffer(model, dtype, prod(shape), raw.begin)
     return name, values.reshape(shape)

@@ -37,26 +37,6 @@ def test_one_size_of_batch_says_that_rows_cost_in_proportion() -> None:
     assert model.mean(8) == pytest.approx(4e-3)
 
 
-@pytest.mark.parametrize("pace", [1.0, 3.0, 0.5])
-@pytest.mark.parametrize("rows", [1, 64])
-def test_batches_of_one_size_do_not_undo_what_others_have_taught(rows: int, pace: float) -> None:
-    """Hours of calls for one row each, then one for a thousand: not a thousand times a call. While
-    a machine becomes slower or faster, batches of other sizes are seen to be as they were, so that
-    the two are told apart only roughly."""
-    model = taught(lambda n: 1e-5 * n + 1e-3, batches=60)
-    for _ in range(5000):
-        model.observe(rows, pace * (1e-5 * rows + 1e-3))
-    assert model.mean(rows) == pytest.approx(pace * (1e-5 * rows + 1e-3), rel=1e-3)
-    found = model.mean(1000) / (pace * (1e-5 * 1000 + 1e-3))
-    assert found == pytest.approx(1, rel=0.02) if pace == 1 else 0.5 < found < 2
-
-
-def test_one_slow_batch_of_one_row_says_little_of_a_thousand() -> None:
-    model = taught(lambda n: 1e-5 * n + 1e-3, batches=60)
-    model.observe(1, 0.5)
-    assert model.mean(1000) < 0.2
-
-
 def test_it_never_predicts_less_for_more_rows() -> None:
     model = taught(lambda n: 1e-3 / n)
     assert model.mean(1000) >= model.mean(1) > 0

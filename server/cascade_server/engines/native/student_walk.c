@@ -26,10 +26,11 @@ typedef int32_t ints __attribute__((vector_size(4 * LANES)));
 /* Read and written where it stands, aligned or not. */
 typedef float unaligned __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
-/* One variant for each generation of processors, chosen when the library is loaded. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+/* One variant for each generation of processors, chosen when the library is loaded, where the C
+ * library can choose: musl cannot. GCC before 12 knows no x86-64-v3 here. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__GLIBC__)
 #define PER_PROCESSOR \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+  __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
 #else
 #define PER_PROCESSOR
 #endif

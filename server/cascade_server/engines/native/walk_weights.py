@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 # Name, number, and whether it is stored in half precision and cast when a session is made.
-NAMED = re.compile(r"(embedding|weight_in|bias_in|weight_out|bias_out|barred)_(\d+)(?:_half)?")
+NAMED = re.compile(
+    r"(embedding|weight_in|bias_in|weight_out|bias_out|barred)_([0-9]{1,9})(?:_half)?"
+)
 
 
 class NotThisStudent(ValueError):
@@ -64,12 +66,12 @@ def read_walk_weights(model: bytes, sizes: tuple[int, ...]) -> WalkWeights:
     named.sort(key=lambda pair: int(pair[0][2]))
     by_kind: dict[str, list[Floats]] = {}
     barred_of_group: dict[int, Floats] = {}
-    for match, values in named:
-        weights = by_kind.setdefault(match[1], [])
-        if match[1] == "barred":
-            barred_of_group[len(by_kind["bias_out"]) - 1] = values.astype(np.float32)
-        weights.append(values.astype(np.float32))
     try:
+        for match, values in named:
+            weights = by_kind.setdefault(match[1], [])
+            if match[1] == "barred":
+                barred_of_group[len(by_kind["bias_out"]) - 1] = values.astype(np.float32)
+            weights.append(values.astype(np.float32))
         return _checked(by_kind, barred_of_group, sizes)
     except (KeyError, IndexError, ValueError) as exc:
         raise NotThisStudent(f"its weights are not those of a student: {exc}") from exc
@@ -84,6 +86,8 @@ def _checked(
         KeyError, IndexError, ValueError: they are not what the sizes ask for.
     """
     slots = len(sizes)
+    if min(sizes) < 1:
+        raise ValueError("a slot has no tokens")
     ends = np.cumsum(sizes)
     weight_in, weight_out = by_kind["weight_in"], by_kind["weight_out"]
     bias_in = [bias.reshape(-1) for bias in by_kind["bias_in"]]

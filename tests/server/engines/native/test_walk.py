@@ -156,6 +156,17 @@ class TestOpening:
         assert opened is None
         assert "credit v1's student is run by ONNX Runtime: compiled it drew oth" in caplog.text
 
+    def test_a_graph_that_fails_for_some_rows(
+        self, runtime: Runtime, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What it does with a request is for whoever judges releases to see."""
+
+        def failing(tokens: Tokens, observed: Mask, noise: Noise) -> Tokens:
+            raise RuntimeError("index out of bounds")
+
+        assert open_walk(runtime.release.student, runtime.layout, failing, "it") is None
+        assert "it is run by ONNX Runtime, where it failed for some rows (Runtime" in caplog.text
+
     def test_another_graph(self, runtime: Runtime, caplog: pytest.LogCaptureFixture) -> None:
         teacher = runtime.release.teacher
         assert open_walk(teacher, runtime.layout, runtime.draw_student, "it") is None
@@ -190,6 +201,19 @@ class TestOpening:
         assert f"is of version {VERSION}, not {VERSION + 1}" in str(load_library(copy))
 
 
+def varint(value: int) -> bytes:
+    """A number as protobuf has it."""
+    out = b""
+    while value >= 128:
+        out, value = out + bytes([value & 127 | 128]), value >> 7
+    return out + bytes([value])
+
+
+def field(number: int, content: bytes) -> bytes:
+    """A field of protobuf that has a length."""
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
 class TestWeights:
     """What a graph has to have."""
 
@@ -205,6 +229,34 @@ class TestWeights:
         for model in (b"\xff", release.student[:1000], b""):
             with pytest.raises(NotThisStudent):
                 read_walk_weights(model, release.codec.layout.sizes)
+
+    @pytest.mark.parametrize(
+        ("name", "shape"),
+        [
+            ("barred_0", [1]),
+            ("barred_" + "1" * 5000, [1]),
+            ("embedding_1", [1] * 65),
+            ("embedding_1", [2**62, 0]),
+            ("embedding_1", [2**64 - 1, 0]),
+        ],
+    )
+    def test_odd_weights_are_passed_over_or_refused(self, name: str, shape: list[int]) -> None:
+        """Whatever ONNX Runtime may run all the same must not fail here in another way."""
+        release = load_release(BUNDLED, "credit", 1)
+        dims = b"".join(b"\x08" + varint(each) for each in shape)
+        raw = b"" if 0 in shape else bytes(4)
+        tensor = dims + b"\x10\x01" + field(8, name.encode()) + field(9, raw)
+        model = release.student + field(7, field(5, tensor))
+        try:
+            read_walk_weights(model, release.codec.layout.sizes)
+        except NotThisStudent as exc:
+            assert "it" in str(exc)
+
+    def test_a_slot_without_tokens_is_refused(self) -> None:
+        release = load_release(BUNDLED, "credit", 1)
+        sizes = release.codec.layout.sizes
+        with pytest.raises(NotThisStudent, match="a slot has no tokens"):
+            read_walk_weights(release.student, (0, *sizes[1:]))
 
     def test_weights_that_are_no_numbers_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from cascade_server.engines.native import walk_weights
