@@ -65,7 +65,7 @@ def _tensor(model: bytes, tensor: Field) -> tuple[str, NDArray[np.floating] | No
             f"tensor {name!r} of shape {shape} has {raw.end - raw.begin} bytes, "
             f"not {prod(shape) * dtype.itemsize}"
         )
-    if not prod(shape) > 0 or len(shape) > MOST_AXES:
+    if prod(shape) == 0 or len(shape) > MOST_AXES:
         return name, None
     values = np.frombuffer(model, dtype, prod(shape), raw.begin)
     return name, values.reshape(shape)
