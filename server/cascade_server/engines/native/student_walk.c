@@ -27,10 +27,15 @@ typedef int32_t ints __attribute__((vector_size(4 * LANES)));
 typedef float unaligned __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 /* One variant for each generation of processors, chosen when the library is loaded, where the C
- * library can choose: musl cannot. GCC before 12 knows no x86-64-v3 here. */
+ * library can choose: musl cannot. By what processors can do, not by their names, which are one
+ * maker's: GCC before 12 has no x86-64-v3, which is AVX2 with FMA. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__GLIBC__)
+#if __GNUC__ >= 12
 #define PER_PROCESSOR \
-  __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define PER_PROCESSOR __attribute__((target_clones("avx2", "default")))
+#endif
 #else
 #define PER_PROCESSOR
 #endif
