@@ -67,6 +67,8 @@ class NativeBuildHook(BuildHookInterface[Any]):
     there, and beside it for a wheel, so that neither undoes the other and the tree may be one that
     cannot be written to."""
 
+    _folder: tempfile.TemporaryDirectory[str] | None = None
+
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         wanted = os.environ.get("CASCADE_NATIVE", "")
         if wanted not in CHOICES:
@@ -79,7 +81,8 @@ class NativeBuildHook(BuildHookInterface[Any]):
                 (root / LIBRARY).unlink()
         if wanted == "skip":
             return
-        library = root / LIBRARY if editable else Path(tempfile.mkdtemp()) / LIBRARY.name
+        self._folder = tempfile.TemporaryDirectory()
+        library = root / LIBRARY if editable else Path(self._folder.name) / LIBRARY.name
         failed = build(root / SOURCE, library)
         if failed and wanted == "require":
             raise RuntimeError(f"the compiled student cannot be built: {failed}")
@@ -91,3 +94,8 @@ class NativeBuildHook(BuildHookInterface[Any]):
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{platform}"
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Leave nothing behind: what was compiled for a wheel is in it."""
+        if self._folder is not None:
+            self._folder.cleanup()

@@ -186,7 +186,7 @@ class _Run:
 
     @property
     def learning_rate(self) -> float:
-        """Of the next step."""
+        """What the next step is made at; see `learning_rate_at`."""
         stalled = self.losses.stalled_at(self.config.patience)
         return learning_rate_at(self.step, self.config, stalled)
 

@@ -68,10 +68,11 @@ def read_walk_weights(model: bytes, sizes: tuple[int, ...]) -> WalkWeights:
     barred_of_group: dict[int, Floats] = {}
     try:
         for match, values in named:
-            weights = by_kind.setdefault(match[1], [])
+            weight = values.astype(np.float32)
             if match[1] == "barred":
-                barred_of_group[len(by_kind["bias_out"]) - 1] = values.astype(np.float32)
-            weights.append(values.astype(np.float32))
+                barred_of_group[len(by_kind["bias_out"]) - 1] = weight
+            else:
+                by_kind.setdefault(match[1], []).append(weight)
         return _checked(by_kind, barred_of_group, sizes)
     except (KeyError, IndexError, ValueError) as exc:
         raise NotThisStudent(f"its weights are not those of a student: {exc}") from exc
