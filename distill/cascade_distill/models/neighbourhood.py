@@ -23,7 +23,8 @@ class Neighbourhood(nn.Module):
 
     Attributes:
         slots: their coarse slots.
-        sizes: of those slots.
+        targets: the numbers.
+        sizes: of those slots; layout_sizes of all.
         numbers, sums: neighbours that are other numbers, and sums or differences of two; together
             they are K.
     """
@@ -35,6 +36,7 @@ class Neighbourhood(nn.Module):
             targets: the numbers; one at least.
         """
         super().__init__()
+        self.targets, self.layout_sizes = tuple(targets), layout.sizes
         self.slots = tuple(target.slot for target in targets)
         self.sizes = tuple(layout.sizes[slot] for slot in self.slots)
         self.numbers = max(len(target.numbers) for target in targets)

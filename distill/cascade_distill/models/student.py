@@ -95,7 +95,7 @@ class Student(nn.Module):
         near = self.nearness
         if near is not None:
             seen = near.seen(tokens, observed, in_turn=True)
-            for slot in (*near.coarse, *near.fine):
+            for slot in near.told:
                 before, weights = tokens[:, slot - 1], near.weights_of(slot)
                 out[slot] = out[slot] + near.bias(slot, hidden[slot], seen, before, weights)
         for slot in self.marked:
@@ -152,7 +152,7 @@ class Student(nn.Module):
         for slot, size in enumerate(self.layout.sizes):
             hidden = F.relu(state @ self.weight_in[slot] + self.bias_in[slot])
             logits = self.heads[slot](hidden) + gumbel[:, start : start + size]
-            if near is not None and (slot in near.coarse or slot in near.fine):
+            if near is not None and (slot in near.told):
                 seen = near.seen(drawn, observed, in_turn=True)
                 before, weights = drawn[:, slot - 1], near.weights_of(slot)
                 logits = logits + near.bias(slot, hidden, seen, before, weights)

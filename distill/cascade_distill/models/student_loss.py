@@ -127,9 +127,8 @@ def _walk(
     embedding, start, weight_in, bias_in, *out = parameters
     rows, slots = tokens.shape
     weight_out, bias_out, of_nearness = out[:slots], out[slots : 2 * slots], 4 + 2 * slots
-    near_slots: set[int] = set()
+    near_slots = frozenset() if nearness is None else nearness.told
     if nearness is not None:
-        near_slots = {*nearness.coarse, *nearness.fine}
         seen = nearness.seen(tokens, observed, in_turn=True)
     index = (tokens + offsets).T.contiguous()
     known = observed.T.to(embedding.dtype).unsqueeze(-1)
@@ -155,9 +154,11 @@ def _walk(
         logits = torch.addmm(bias_out[slot], hidden, weight_out[slot].T).to(state.dtype)
         if nearness is not None and slot in near_slots:
             # A few small steps, which autograd goes back through.
-            leaves = [hidden, *nearness.weights_of(slot)]
+            weights = nearness.weights_of(slot)
             with torch.set_grad_enabled(differentiated):
-                leaves = [leaf.detach().float().requires_grad_() for leaf in leaves]
+                leaves = [
+                    leaf.detach().to(start.dtype).requires_grad_() for leaf in (hidden, *weights)
+                ]
                 own_weights = leaves[1], leaves[2], leaves[3]
                 bias = nearness.bias(slot, leaves[0], seen, tokens[:, slot - 1], own_weights)
             logits = logits + bias.detach()

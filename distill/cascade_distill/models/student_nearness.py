@@ -26,7 +26,8 @@ from cascade_distill.models.neighbours import CODES, MASS_APART, Target
 # Kernels of each neighbour.
 MIXTURE = 4
 # Distances of bins from codes; the place of a point mass is so far behind a neighbour's code for
-# it that no bin has this distance from any code. Beyond them there is nothing to say.
+# it that no bin has this distance from any code. Beyond them, where all is from a neighbour that is
+# not known, there is nothing to say.
 LEAST, EQUAL_AT = -CODES, 2 * CODES
 # Where a token is that is near to nothing: NULL, and marks.
 NO_PLACE = 1 << 30
@@ -56,6 +57,8 @@ class StudentNearness(Neighbourhood):
 
     Attributes:
         coarse, fine: of slots that get a bias, which of the numbers they are.
+        told: all of those slots.
+        fine_sizes: of the fine ones.
     """
 
     def __init__(self, layout: TokenLayout, targets: Sequence[Target], head: int) -> None:
@@ -68,6 +71,7 @@ class StudentNearness(Neighbourhood):
         super().__init__(layout, targets)
         self.coarse = {slot: at for at, slot in enumerate(self.slots)}
         self.fine = {slot + 1: at for at, slot in enumerate(self.slots)}
+        self.told = frozenset((*self.coarse, *self.fine))
         self.fine_sizes = tuple(layout.sizes[slot + 1] for slot in self.slots)
         most = self.numbers + self.sums
         self.shape = len(targets), most, MIXTURE
@@ -78,6 +82,9 @@ class StudentNearness(Neighbourhood):
         self.fine_gate = nn.Parameter(torch.randn(count, head, most) * 0.02)
         self.fine_gate_bias = nn.Parameter(torch.ones(count, most))
         self.place = nn.Parameter(torch.zeros(count, most, PLACES, FINE))
+        self.is_one: Tensor
+        is_one = torch.cat([self.other, self.sum_other.all(dim=2)], dim=1).float()
+        self.register_buffer("is_one", is_one, persistent=False)
         self.step: Tensor
         self.register_buffer("step", torch.from_numpy(steps()), persistent=False)
         self.token_at: Tensor
@@ -124,12 +131,12 @@ class StudentNearness(Neighbourhood):
             place = place_of(seen[:, at], (before - self.bins_from[at]).unsqueeze(1))
             neighbour = torch.arange(self.shape[1], device=hidden.device) * PLACES
             told = F.embedding(place + neighbour, of_gates.flatten(0, 1))
+            # Places that a number has for neighbours that only others have say nothing.
+            gates = gates * self.is_one[at]
             bias = (gates.unsqueeze(2) * told).sum(dim=1)
             return F.pad(bias, (0, self.fine_sizes[at] - FINE))
         at = self.coarse[slot]
         mixed = (gates.unflatten(1, self.shape[1:]).unsqueeze(3) * of_gates).sum(dim=2)
         away = self.token_at[at, : self.sizes[at]] - seen[:, at].unsqueeze(2)
         step = self.step[away.clamp(LEAST - 1, EQUAL_AT + 1) - (LEAST - 1)]
-        known = (seen[:, at] >= 0).unsqueeze(2)
-        step = torch.where(known, step, KERNEL)
         return F.pad(mixed, (0, 1)).gather(2, step).sum(dim=1)
