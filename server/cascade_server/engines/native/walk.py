@@ -33,7 +33,7 @@ Draw = Callable[[Tokens, Mask, Noise], Tokens]
 log = logging.getLogger("cascade.server")
 
 # As in student_walk.c.
-PAD, TOGETHER = 16, 4
+PAD = 16
 # Bytes at whose multiples arrays begin: a line of the cache.
 ALIGNED = 64
 # Products of two numbers in a call up to which it keeps the interpreter's lock; some .2 ms.
@@ -52,7 +52,7 @@ class _Model(ctypes.Structure):
         *(
             (name, ctypes.c_void_p)
             for name in (
-                *("sizes", "padded", "noise_begin", "offsets", "embedding"),
+                *("sizes", "padded", "noise_begin", "offsets", "embedding", "embedding_half"),
                 *("weight_in", "bias_in", "weight_out", "bias_out"),
                 *("barred_begin", "barred_slot", "barred_token", "barred_value"),
             )
@@ -78,7 +78,7 @@ class StudentWalk:
         self._noise_width = sum(sizes) + len(sizes)
         # Of a slot, at most.
         self._products = head * (width + max(padded))
-        self._width, self._beside = width, TOGETHER * (head + max(padded))
+        self._half = library.half
         self._kept: list[NDArray[np.generic]] = []
         barred = [
             (slot, int(missing), int(token), values[missing, token])
@@ -92,12 +92,12 @@ class StudentWalk:
             self._ints(padded),
             self._ints(np.cumsum([0, *(size + 1 for size in sizes)])[:-1]),
             self._ints(np.cumsum([0, *sizes])[:-1]),
-            self._floats(weights.embedding, width),
-            self._every([self._floats(w, head, rows=width) for w in weights.weight_in]),
+            *self._matrix(weights.embedding, len(weights.embedding), width),
+            self._every([self._matrix(w, width, head) for w in weights.weight_in]),
             self._every([self._floats(b, head) for b in weights.bias_in]),
             self._every(
                 [
-                    self._floats(w, size, rows=head)
+                    self._matrix(w, head, size)
                     for w, size in zip(weights.weight_out, padded, strict=True)
                 ]
             ),
@@ -111,6 +111,7 @@ class StudentWalk:
         )
         self._address = ctypes.addressof(self._model)
         self._holding, self._releasing = library.holding, library.releasing
+        self._scratch = library.scratch
 
     def __call__(self, tokens: Tokens, observed: Mask, noise: Noise) -> Tokens:
         """Completed tokens int32 [n, T].
@@ -136,7 +137,7 @@ class StudentWalk:
         observed = np.ascontiguousarray(observed, np.bool_)
         noise = np.ascontiguousarray(noise, np.float32)
         drawn = np.empty(shape, np.int32)
-        scratch = np.empty(rows * self._width + self._beside, np.float32)
+        scratch = np.empty(self._scratch(self._address, rows), np.float32)
         missing = tokens.size - np.count_nonzero(observed)
         walk = self._holding if missing * self._products <= HOLDING_PRODUCTS else self._releasing
         failed = walk(
@@ -157,18 +158,25 @@ class StudentWalk:
         """Keeps int32 numbers; their address."""
         return self._keep(np.asarray(values, np.int32))
 
-    def _floats(self, values: Floats, columns: int | None = None, rows: int | None = None) -> int:
-        """Keeps an array, with zeros behind its rows and columns; its address."""
-        pad = [(0, 0)] * values.ndim
-        if columns is not None:
-            pad[-1] = (0, columns - values.shape[-1])
-        if rows is not None:
-            pad[0] = (0, rows - values.shape[0])
-        return self._keep(np.pad(values, pad))
+    def _floats(self, values: Floats, columns: int | None = None) -> int:
+        """Keeps float32 numbers, with zeros behind them; their address."""
+        more = 0 if columns is None else columns - len(values)
+        return self._keep(np.pad(values, (0, more)))
 
-    def _every(self, addresses: Sequence[int]) -> int:
-        """Keeps the addresses of each slot's array; their own."""
-        return self._keep(np.asarray(addresses, np.uint64))
+    def _matrix(self, values: Floats, rows: int, columns: int) -> tuple[int, int]:
+        """Keeps a matrix, with zeros behind its rows and columns; `Matrix` of student_walk.c.
+
+        In half precision where all its numbers are such and the processor can widen them.
+        """
+        values = np.pad(values, ((0, rows - len(values)), (0, columns - values.shape[1])))
+        with np.errstate(over="ignore"):
+            half = values.astype(np.float16)
+        is_half = self._half and bool((half == values).all())
+        return self._keep(half if is_half else values), is_half
+
+    def _every(self, of_slots: Sequence[int] | Sequence[tuple[int, int]]) -> int:
+        """Keeps the addresses, or the `Matrix`, of each slot's array; their own."""
+        return self._keep(np.asarray(of_slots, np.uint64))
 
     def _keep(self, values: NDArray[np.generic]) -> int:
         """A copy that begins where a line of the cache does, for as long as the walk is there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -11,9 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cascade_server.engines.native import walk as module
-from cascade_server.engines.native.library import VERSION, load_library
+from cascade_server.engines.native.library import PATH, VERSION, Library, load_library
 from cascade_server.engines.native.walk import Mask, Noise, StudentWalk, Tokens, open_walk
-from cascade_server.engines.native.walk_weights import NotThisStudent, read_walk_weights
+from cascade_server.engines.native.walk_weights import (
+    NotThisStudent,
+    WalkWeights,
+    read_walk_weights,
+)
 from cascade_server.engines.runtime import Runtime
 from cascade_tables import load_release
 
@@ -34,6 +39,7 @@ class Both:
 
     graph: Runtime
     walk: StudentWalk
+    weights: WalkWeights
 
     def rows(self, count: int, seed: int = 0) -> tuple[Tokens, Mask, Noise]:
         """Rows of which everything, nothing or any part is known."""
@@ -49,7 +55,7 @@ def both(folder: Path, table: str) -> Both:
     assert not isinstance(LIBRARY, str)
     release = load_release(folder, table, 1)
     weights = read_walk_weights(release.student, release.codec.layout.sizes)
-    return Both(Runtime(release, compiled=False), StudentWalk(LIBRARY, weights))
+    return Both(Runtime(release, compiled=False), StudentWalk(LIBRARY, weights), weights)
 
 
 @pytest.fixture(scope="module", params=["credit", "adult", "every kind", "marks"])
@@ -77,6 +83,41 @@ def test_a_row_is_the_same_whoever_shares_its_batch(students: Both) -> None:
         students.walk(tokens[i : i + 1], observed[i : i + 1], noise[i : i + 1]) for i in range(70)
     ]
     assert (students.walk(tokens, observed, noise) == np.concatenate(alone)).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 7, 97, 300])
+def test_half_precision_in_memory_changes_nothing(students: Both, count: int) -> None:
+    assert not isinstance(LIBRARY, str)
+    wide = StudentWalk(replace(LIBRARY, half=False), students.weights)
+    given = students.rows(count, seed=7)
+    assert (students.walk(*given) == wide(*given)).all()
+
+
+def test_weights_that_are_no_half_precision_numbers_are_kept(students: Both) -> None:
+    """An older graph has such: they are not rounded."""
+    weights = students.weights
+    odd = replace(
+        weights,
+        embedding=weights.embedding * np.float32(1 / 3),
+        weight_in=[weight * np.float32(1 / 3) for weight in weights.weight_in],
+        weight_out=[weight * np.float32(7e4) for weight in weights.weight_out],
+    )
+    assert not isinstance(LIBRARY, str)
+    given = students.rows(40, seed=8)
+    wide = StudentWalk(replace(LIBRARY, half=False), odd)
+    assert (StudentWalk(LIBRARY, odd)(*given) == wide(*given)).all()
+
+
+@pytest.mark.parametrize("count", [1, 5, 100])
+def test_a_processor_that_can_do_nothing_more(students: Both, count: int) -> None:
+    """The variant for such draws the same, but of logits that are equal to the last bits."""
+    assert not isinstance(LIBRARY, str)
+    plain = ctypes.CDLL(str(PATH)).cascade_student_walk_plain
+    plain.restype, plain.argtypes = LIBRARY.holding.restype, LIBRARY.holding.argtypes
+    walk = StudentWalk(Library(plain, plain, LIBRARY.scratch, half=False), students.weights)
+    given = students.rows(count, seed=9)
+    differ = (walk(*given) != students.walk(*given)).any(axis=1)
+    assert differ.sum() <= MAY_DIFFER * count
 
 
 def test_what_is_known_comes_back_and_nothing_else_is_read(students: Both) -> None:
