@@ -325,6 +325,7 @@ static int64_t VARIANT(walk)(const Model *model, int64_t rows, const int32_t *to
         logits_of_some(model, slot, states, count, panel, hidden, logits);
       for (int j = 0; j < count; j++) {
         const int64_t row = taken[j];
+        be_near(model, slot, drawn + row * slots, observed + row * slots, logits[j]);
         bar(model, slot, observed + row * slots, logits[j]);
         const float *uniform = noise + row * model->noise_width + model->noise_begin[slot];
         const int32_t token = draw(logits[j], uniform, model->sizes[slot]);

@@ -30,7 +30,7 @@
 #endif
 
 /* Of `Model` and of how functions are called, as VERSION in library.py. */
-#define VERSION 2
+#define VERSION 3
 int32_t cascade_student_walk_version(void) { return VERSION; }
 
 /* Rows of a batch whose hidden layers and logits are there at once, and rows of a tile: a tile's
@@ -47,6 +47,19 @@ typedef struct {
   const void *values;
   int64_t half;
 } Matrix;
+
+/* A number that is told of its neighbours: first other numbers, then sums or differences of two. */
+typedef struct {
+  int32_t slot, bins_from, masses; /* its coarse slot, and there the first bin and point mass */
+  int32_t numbers, sums;
+  int32_t unused;
+  const int32_t *neighbour; /* [numbers + 2 sums], their coarse slots */
+  const int32_t *begin;     /* [numbers + 2 sums], where their tables begin, by pairs of tokens */
+  const float *signs;       /* [2 sums] */
+  const float *edges;       /* [CODES - 1], between codes; of one that has sums */
+  const float *kernel;      /* [numbers + sums, MIXTURE, STEPS] */
+  const float *place;       /* [numbers + sums, PLACES, FINE] */
+} Near;
 
 /* The walk's arrays; see walk.py, which declares the same fields in the same order. */
 typedef struct {
@@ -66,11 +79,19 @@ typedef struct {
   const int32_t *barred_slot;   /* of each entry: if this slot is missing, */
   const int32_t *barred_token;  /* this token of the entry's slot */
   const float *barred_value;    /* has this added to its logit */
+  const int32_t *near_of;       /* [slots], which number that is told of others, or -1 */
+  const Near *near;             /* of each such number */
+  const int16_t *near_codes;    /* tables of codes */
+  const float *near_values;     /* tables of values */
+  const uint8_t *near_steps;    /* [CODES + 1 + 2 CODES + 2], by distance */
+  int64_t near_equal;           /* the step of an equal point mass */
 } Model;
 
 #define INLINE static inline __attribute__((always_inline))
 /* Functions that take vectors are all inlined: how they would be called does not matter. */
 #pragma GCC diagnostic ignored "-Wpsabi"
+
+#include "student_near.h"
 
 typedef int64_t Walk(const Model *, int64_t, const int32_t *, const uint8_t *, const float *,
                      int32_t *, float *);
