@@ -114,8 +114,9 @@ def export_student(student: Student, group: int | None = None) -> bytes:
             choice = then.op("ArgMax", logits, axis=1, keepdims=0)
             choices.append(choice)
             if slot != slots - 1:
-                own = embedding[offsets[slot] : offsets[slot + 1]]
-                rows = g.weight("embedding", np.vstack([own, np.zeros((1, width), np.float32)]))
+                # Its own rows of the table, and the zeros at the end.
+                own = [*range(offsets[slot], offsets[slot + 1]), offsets[-1]]
+                rows = g.folded("Gather", table, g.weight("own", np.array(own, np.int32)), axis=0)
                 after = then.op("Add", after, then.op("Gather", rows, choice, axis=0))
         if len(choices) > 1:
             choices = [then.op("Concat", *choices, axis=0)]
