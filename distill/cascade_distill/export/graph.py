@@ -2,6 +2,10 @@
 
 Graphs are written by hand because their node count is what a single row pays for: ONNX Runtime
 spends more on dispatching a small node than on its arithmetic.
+
+What a runtime computes once, when a session is made, costs a row nothing. So what follows from less
+is kept as less in the file: halves are widened, and tables made of what they follow from, by nodes
+that depend on weights alone (`Graph.folded`).
 """
 
 from __future__ import annotations
@@ -19,9 +23,15 @@ IR_VERSION = 9
 
 # Elements from which an array's size in the file matters.
 LARGE = 1024
+# One element in so many that is not zero, or fewer: an array is stored as these and where they are.
+SPARSE = 16
+# Elements of a block in `Graph.blocks`; tables by pairs of tokens have multiples of it in a row.
+BLOCK = 8
 
-FLOAT, INT32, INT64, BOOL = (
+FLOAT, FLOAT16, DOUBLE, INT32, INT64, BOOL = (
     TensorProto.FLOAT,
+    TensorProto.FLOAT16,
+    TensorProto.DOUBLE,
     TensorProto.INT32,
     TensorProto.INT64,
     TensorProto.BOOL,
@@ -36,7 +46,8 @@ class Graph:
         self.nodes: list[onnx.NodeProto] = []
         # Weights live in the outermost graph, so that ONNX Runtime prepacks them once.
         self.weights: dict[str, onnx.TensorProto] = {} if parent is None else parent.weights
-        self._casts: list[onnx.NodeProto] = [] if parent is None else parent._casts
+        # What is computed of weights alone, before all other nodes.
+        self._folded: list[onnx.NodeProto] = [] if parent is None else parent._folded
         self._names: list[int] = [0] if parent is None else parent._names
 
     def fresh(self, hint: str) -> str:
@@ -44,21 +55,52 @@ class Graph:
         return f"{hint}_{self._names[0]}"
 
     def weight(self, hint: str, value: NDArray[Any]) -> str:
-        """An initialiser; a large one whose values are all half-precision numbers is stored so.
+        """An initialiser; a large one is stored as what it takes to make it.
 
-        The cast back to float32 is folded away when a session is made, so that the file is half
-        as large and the arithmetic the same.
+        Of one that is nearly all zeros the file has the others, NAME_values, where they are,
+        NAME_at, and its shape, NAME_shape. One whose values are all half-precision numbers is
+        stored so, as NAME_half. The arithmetic is the same.
         """
         name = self.fresh(hint)
         value = np.asarray(value, order="C")
         large = value.dtype == np.float32 and value.size >= LARGE
+        if large and np.count_nonzero(value) * SPARSE <= value.size:
+            at = np.argwhere(value)
+            shape = self._stored(f"{name}_shape", np.array(value.shape, np.int64))
+            parts = (
+                self._stored(f"{name}_at", at.astype(np.int64)),
+                self._stored(f"{name}_values", value[tuple(at.T)]),
+            )
+            return self.folded("ScatterND", self.folded("ConstantOfShape", shape), *parts, out=name)
         with np.errstate(over="ignore"):
             half = value.astype(np.float16) if large else value
         if large and bool((half == value).all()):
-            self.weights[name + "_half"] = numpy_helper.from_array(half, name + "_half")
-            self._casts.append(helper.make_node("Cast", [name + "_half"], [name], to=FLOAT))
-        else:
-            self.weights[name] = numpy_helper.from_array(value, name)
+            return self.folded("Cast", self._stored(f"{name}_half", half), to=FLOAT, out=name)
+        return self._stored(name, value)
+
+    def blocks(self, hint: str, value: NDArray[Any]) -> str:
+        """A table [m] in which blocks of `BLOCK` elements repeat: the file has each once, and which
+        they are. There may be some elements more than m, of no meaning."""
+        name = self.fresh(hint)
+        rows = np.pad(value, (0, -len(value) % BLOCK)).reshape(-1, BLOCK)
+        # By their bytes, since NaN equals nothing.
+        _, first, which = np.unique(
+            rows.view(np.dtype((np.void, rows.strides[0]))), return_index=True, return_inverse=True
+        )
+        small = np.int16 if len(first) < 2**15 else np.int32
+        which = self._stored(f"{name}_which", which.reshape(-1).astype(small))
+        table = self._stored(f"{name}_blocks", rows[first])
+        table = self.folded("Gather", table, self.folded("Cast", which, to=INT32), axis=0)
+        return self.folded("Reshape", table, self.weight("shape", np.array([-1], np.int64)))
+
+    def _stored(self, name: str, value: NDArray[Any]) -> str:
+        self.weights[name] = numpy_helper.from_array(np.asarray(value, order="C"), name)
+        return name
+
+    def folded(self, kind: str, *inputs: str, out: str | None = None, **attributes: Any) -> str:
+        """A node of weights alone: it is computed when a session is made, and never again."""
+        name = out or self.fresh(kind)
+        self._folded.append(helper.make_node(kind, list(inputs), [name], **attributes))
         return name
 
     def axes(self, *axes: int) -> str:
@@ -109,7 +151,7 @@ class Graph:
             return [helper.make_tensor_value_info(n, kind, ["n", w]) for n, kind, w in specs]
 
         graph = helper.make_graph(
-            self._casts + self.nodes,
+            self._folded + self.nodes,
             self.name,
             infos(inputs),
             infos(outputs),

@@ -9,7 +9,7 @@ from cascade_tables.codecs.columns.binned_codec import COARSE, FINE
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cascade_distill.export.graph import FLOAT, INT64, Graph
+from cascade_distill.export.graph import FLOAT, INT32, INT64, Graph
 from cascade_distill.models.nearness import (
     BESIDE,
     LAID,
@@ -31,8 +31,7 @@ def seen_codes(g: Graph, near: Nearness, tokens: str) -> str:
     parts = []
     if near.numbers:
         slots = near.slot.flatten().numpy()
-        # As int32, half as large in the file.
-        table = g.weight("codes", near.codes.numpy().astype(np.int32))
+        table = _codes(g, near.codes.numpy())
         codes = _of_pairs(g, tokens, slots, near.scale, near.start, table)
         known = g.op("Gather", "observed", g.weight("slots", slots), axis=1)
         parts.append(g.op("Where", known, g.op("Cast", codes, to=INT64), unknown))
@@ -52,6 +51,20 @@ def seen_codes(g: Graph, near: Nearness, tokens: str) -> str:
     return g.op("Gather", joined, g.weight("order", np.array(order, _INT)), axis=1)
 
 
+def _codes(g: Graph, codes: NDArray[np.int64]) -> str:
+    """The table of codes, which has them as int16 in the file, point masses behind the bins'."""
+    mass = codes // MASS_APART
+    assert (codes[mass > 0] == MASS_APART * mass[mass > 0]).all()
+    short = np.where(codes < 0, -1, np.where(mass > 0, CODES + mass, codes)).astype(np.int16)
+    kept = g.folded("Cast", g.blocks("codes", short), to=INT32)
+    unknown, none, first, apart = (
+        g.weight("code", np.array(v, np.int32)) for v in (UNKNOWN, 0, CODES, MASS_APART)
+    )
+    masses = g.folded("Mul", g.folded("Sub", kept, first), apart)
+    table = g.folded("Where", g.folded("Greater", kept, first), masses, kept)
+    return g.folded("Where", g.folded("Less", kept, none), unknown, table)
+
+
 def _of_pairs(
     g: Graph, tokens: str, slots: NDArray[np.int64], scale: Tensor, start: Tensor, table: str
 ) -> str:
@@ -67,13 +80,16 @@ def _codes_of_sums(g: Graph, near: Nearness, tokens: str) -> tuple[str, str]:
     """Whether both parts of each sum are known, and its code: [n, S * sums]."""
     count = near.shape[0] * near.sums
     slots = near.added.flatten().numpy()
-    values = near.values.numpy()
+    values = g.blocks("values", near.values.numpy())
+    # Folded, so that no runtime meets what is not a number.
+    nan = g.folded("IsNaN", values)
+    none, one = (g.weight("none", np.array(v, np.float32)) for v in (0, 1))
     sides = g.weight("shape", np.array([-1, count, 2], _INT))
-    table = g.weight("values", np.nan_to_num(values))
+    table = g.folded("Where", nan, none, values)
     value = _of_pairs(g, tokens, slots, near.added_scale, near.added_start, table)
     value = g.op("Mul", value, g.weight("signs", near.signs.flatten().numpy()[None]))
     value = g.op("ReduceSum", g.op("Reshape", value, sides), g.axes(2), keepdims=1)
-    lacking = g.weight("lacking", np.isnan(values).astype(np.float32))
+    lacking = g.folded("Where", nan, one, none)
     unknown = _of_pairs(g, tokens, slots, near.added_scale, near.added_start, lacking)
     hidden = g.op("Not", g.op("Gather", "observed", g.weight("slots", slots), axis=1))
     unknown = g.op("Add", unknown, g.op("Cast", hidden, to=FLOAT))
@@ -111,17 +127,18 @@ def coarse_bias(
         tokens: how many logits there are.
     """
     count, most, mixture = near.shape
-    pairs = count * most
+    # Those that are pairs of a number with itself lay nothing.
+    real = _real(near)
+    pairs = len(real)
+    if pairs < count * most:
+        seen = g.op("Gather", seen, g.weight("real", real), axis=1)
     weight, bias = (each.detach().numpy() for each in (near.gate.weight, near.gate.bias))
+    weight = weight.reshape(count * most, mixture, -1)[real].reshape(pairs * mixture, -1)
+    bias = bias.reshape(count * most, mixture)[real].reshape(-1)
     gates = g.op("Gemm", stream, g.weight("w", weight.T), g.weight("b", bias))
     shape = g.weight("shape", np.array([-1, pairs, mixture, 1], _INT))
     gates = g.op("Reshape", gates, shape)
-    # A row a pair and place in the bin. The weights are kept rather than their differences, which
-    # are made when a session is: they are half-precision numbers, and half as large in the file.
-    laid = near.weights(near.kernel.detach())
-    kept = g.weight("around", laid.reshape(pairs * FINE, mixture, WINDOW + 3).numpy())
-    plus, minus = (g.weight("steps", np.array(each, _INT)) for each in STEPS)
-    table = g.op("Sub", g.op("Gather", kept, plus, axis=2), g.op("Gather", kept, minus, axis=2))
+    table = _kernels(g, near, real)
     size, whole = g.weight("fine", np.array(FINE, _INT)), g.weight("zero", np.array(0, _INT))
     row = g.op("Mod", seen, size)
     row = g.op("Add", row, g.weight("starts", FINE * np.arange(pairs, dtype=_INT)[None]))
@@ -143,7 +160,7 @@ def coarse_bias(
     beside = g.weight("beside", np.arange(2, dtype=_INT)[None, None])
     index = g.op("Concat", g.op("Add", begin, window), g.op("Add", place, beside), axis=2)
     # Each number has a room of its own in one row, so that one node lays them all.
-    rooms = near.room * (np.arange(pairs, dtype=_INT) // most)
+    rooms = near.room * (real // most)
     index = g.op("Add", index, g.weight("rooms", rooms[None, :, None]))
     flat = g.weight("shape", np.array([-1, pairs * LAID], _INT))
     index, weights = g.op("Reshape", index, flat), g.op("Reshape", weights, flat)
@@ -157,14 +174,40 @@ def coarse_bias(
     flat_row = g.op("Reshape", laid_of, whole_row)
     sizes = near.sizes
     own = near.columns.numpy() + near.room * np.repeat(np.arange(count), sizes)
-    picked = np.zeros(tokens, _INT)
+    picked = np.zeros(tokens, np.int32)
     picked[at] = own
     return g.op("Gather", flat_row, g.weight("picked", picked), axis=1)
 
 
+def _real(near: Nearness) -> NDArray[np.int64]:
+    """Which of the S * K pairs are of two numbers, and not of a number with itself."""
+    own = np.array(near.slots)[:, None]
+    other = np.concatenate([near.slot.numpy(), near.added.numpy()[:, :, 0]], axis=1)
+    return np.flatnonzero(other != own)
+
+
+def _kernels(g: Graph, near: Nearness, pairs: NDArray[np.int64]) -> str:
+    """The table of `Nearness.weights` of some pairs, as differences: [pairs * FINE, M, LAID], a row
+    a pair and place in the bin."""
+    mixture = near.shape[2]
+    kernel = near.kernel.detach().float().flatten(0, 1).numpy()[pairs]
+    none = g.weight("none", np.zeros((len(pairs), mixture, 1), np.float32))
+    kernel = g.folded("Concat", g.weight("kernel", kernel), none, axis=2)
+    steps = near.steps().numpy()
+    plus, minus = (g.weight("steps", steps[:, each]) for each in STEPS)
+    table = g.folded("Sub", *(g.folded("Gather", kernel, each, axis=2) for each in (plus, minus)))
+    table = g.folded("Transpose", table, perm=[0, 2, 1, 3])
+    shape = g.weight("shape", np.array([len(pairs) * FINE, mixture, LAID], _INT))
+    return g.folded("Reshape", table, shape)
+
+
 def place_table(g: Graph, near: Nearness) -> str:
-    """What places are told as, of all pairs below each other; for `fine_told`."""
-    return g.weight("places", near.place.detach().float().flatten(0, 2).numpy())
+    """What places are told as, of all pairs below each other; for `fine_told`. Of a number with
+    itself that is only ever the first place, "before"."""
+    place = near.place.detach().float().flatten(0, 1).numpy()
+    real = _real(near)
+    told = [each if pair in real else each[:1] for pair, each in enumerate(place)]
+    return g.weight("places", np.concatenate(told))
 
 
 def fine_told(
@@ -196,8 +239,10 @@ def fine_told(
     index = g.op("Add", index, g.weight("beside", np.array(FINE * BESIDE + 1, _INT)))
     low, high = (g.weight("clip", np.array(v, _INT)) for v in (0, PLACES - 1))
     index = g.op("Clip", index, low, high)
-    pairs = PLACES * np.arange(numbers * most, dtype=_INT)[None]
-    told = g.op("Gather", table, g.op("Add", index, g.weight("pairs", pairs)), axis=0)
+    rows = np.ones(numbers * most, _INT)
+    rows[_real(near)] = PLACES
+    begin = np.cumsum(rows) - rows
+    told = g.op("Gather", table, g.op("Add", index, g.weight("pairs", begin[None])), axis=0)
     shape = g.weight("shape", np.array([-1, numbers, most, near.place.shape[3]], _INT))
     told = g.op("ReduceSum", g.op("Reshape", told, shape), g.axes(2), keepdims=0)
     if list(heads) == list(range(count)):

@@ -131,10 +131,10 @@ def export_student(student: Student, group: int | None = None) -> bytes:
                 two = choices[-2:]
                 pairs_here[slot - 1] = nearness.known_pair(then, slot - 1, *two)
             if slot != slots - 1:
-                own = embedding[offsets[slot] : offsets[slot + 1]]
-                of_tokens = np.vstack([own, np.zeros((1, width), np.float32)])
-                joined = then.op("Gather", g.weight("embedding", of_tokens), choice, axis=0)
-                after = then.op("Add", after, joined)
+                # Its own rows of the table, and the zeros at the end.
+                own = [*range(offsets[slot], offsets[slot + 1]), offsets[-1]]
+                rows = g.folded("Gather", table, g.weight("own", np.array(own, np.int32)), axis=0)
+                after = then.op("Add", after, then.op("Gather", rows, choice, axis=0))
         if len(choices) > 1:
             choices = [then.op("Concat", *choices, axis=0)]
         outputs = [(choices[0], INT64)]

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cascade_distill.export.features_graph import features_of
 from cascade_distill.export.graph import BOOL, FLOAT, INT32, INT64, Graph
 from cascade_distill.export.nearness_graph import coarse_bias, fine_told, place_table, seen_codes
-from cascade_distill.models.features import WIDTH, feature_table, fine_slot_of
+from cascade_distill.models.features import WIDTH, fine_slot_of
 from cascade_distill.models.teacher import Denoiser
 
 CLIP = 60.0
@@ -102,11 +103,9 @@ def _layer_norm(g: Graph, x: str, norm: nn.LayerNorm) -> str:
 def _number_features(g: Graph, model: Denoiser) -> str:
     """What the observed numbers' features add to the stream [n, width]."""
     layout, slots = model.layout, model.numeric
-    tables = [feature_table(layout, s) for s in slots]
-    starts = np.cumsum([0, *(len(t) for t in tables)])
+    table, start_of, none = features_of(g, layout, slots)
     fine = [fine_slot_of(layout, s) for s in slots]
     scale = [1 if f is None else layout.sizes[f] for f in fine]
-    table = np.vstack([*tables, np.zeros((1, WIDTH), np.float32)])
     picked = g.weight("slots", np.array(slots, np.int64))
     index = g.op("Gather", "tokens", picked, axis=1)
     if any(f is not None for f in fine):
@@ -118,10 +117,11 @@ def _number_features(g: Graph, model: Denoiser) -> str:
         )
         has = g.weight("has", np.array([[f is not None for f in fine]], np.int32))
         index = g.op("Add", index, g.op("Mul", g.op("Gather", "tokens", beside, axis=1), has))
-    index = g.op("Add", index, g.weight("starts", starts[None, :-1].astype(np.int32)))
+    starts = np.array([[start_of[s] for s in slots]], np.int32)
+    index = g.op("Add", index, g.weight("starts", starts))
     known = g.op("Gather", "observed", picked, axis=1)
-    index = g.op("Where", known, index, g.weight("none", np.array(starts[-1], np.int32)))
-    features = g.op("Gather", g.weight("features", table), index, axis=0)
+    index = g.op("Where", known, index, g.weight("none", np.array(none, np.int32)))
+    features = g.op("Gather", table, index, axis=0)
     shape = g.weight("shape", np.array([-1, len(slots) * WIDTH], np.int64))
     flat = g.op("Reshape", features, shape)
     linear = model.from_features
@@ -155,8 +155,10 @@ def _value_scores(g: Graph, model: Denoiser, logits: str, tokens: str) -> str:
     picked = g.op("Gather", tokens, g.weight("slots", np.array(model.slots, np.int64)), axis=1)
     picked = g.op("Add", picked, g.weight("starts", starts[None, :-1].astype(np.int64)))
     picked = g.op("GatherElements", clipped, picked, axis=1)
-    member = np.repeat(np.eye(len(sizes), dtype=np.float32), sizes, axis=0)
-    total = g.op("MatMul", g.op("Exp", clipped), g.weight("member", member))
+    every = g.weight("every", np.eye(len(sizes), dtype=np.float32))
+    slot_of = np.arange(len(sizes), dtype=np.int32).repeat(sizes)
+    member = g.folded("Gather", every, g.weight("slot_of", slot_of), axis=0)
+    total = g.op("MatMul", g.op("Exp", clipped), member)
     return g.op("Sub", picked, g.op("Log", total))
 
 

@@ -8,6 +8,8 @@ Low Dimensional Domains", NeurIPS 2020).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from cascade_tables import TokenLayout
 from cascade_tables.codecs.columns.binned_codec import COARSE
@@ -26,8 +28,9 @@ def fourier_features(position: NDArray[np.float32]) -> NDArray[np.float32]:
     features = np.concatenate(
         [2 * rank - 1, np.sin(angle), np.cos(angle), np.ones_like(rank)], axis=1
     )
-    # To half precision and back: exported tables are stored so, and must be what was trained on.
-    return np.where(known[:, None], features, 0.0).astype(np.float16).astype(np.float32)
+    # To half precision and back, as the graph makes them.
+    rounded = features.astype(np.float32).astype(np.float16).astype(np.float32)
+    return np.where(known[:, None], rounded, 0.0).astype(np.float32)
 
 
 def numeric_slots(layout: TokenLayout) -> tuple[int, ...]:
@@ -46,32 +49,63 @@ def fine_slot_of(layout: TokenLayout, slot: int) -> int | None:
     return after if is_coarse and after < len(layout.role) else None
 
 
-def feature_table(layout: TokenLayout, slot: int) -> NDArray[np.float32]:
-    """Features of each (coarse, fine) pair of a numeric slot, row `coarse * fine_size + fine`.
+@dataclass(frozen=True)
+class Ranks:
+    """Where the numbers of a slot lie among the others, by their tokens, m coarse and f fine ones.
 
-    A slot without a fine one has one row a token. A fine token moves the rank inside its bin,
-    whose width is the distance to the neighbouring bins' middles.
+    Attributes:
+        middle: float32 [m], of each coarse token the rank in its middle; NaN of NULL and of marks.
+        width: float64 [m], of what has a middle: how far its fine tokens spread around it.
+        place: float32 [f], where each fine token lies, from -0.5 to 0.5; 0 alone for a slot without
+            a fine one.
+        marks: the tokens that are marks, and...
+        marked: float32 [marks, f], the ranks that these have by fine token; NaN where none.
     """
+
+    middle: NDArray[np.float32]
+    width: NDArray[np.float64]
+    place: NDArray[np.float32]
+    marks: tuple[int, ...]
+    marked: NDArray[np.float32]
+
+    def table(self) -> NDArray[np.float32]:
+        """Of each pair of tokens, [m, f]."""
+        spread = self.middle[:, None] + self.place[None, :] * self.width[:, None]
+        spread = spread.clip(0.0, 1.0).astype(np.float32)
+        spread[list(self.marks)] = self.marked
+        return spread
+
+
+def ranks_of(layout: TokenLayout, slot: int) -> Ranks:
+    """Of a numeric slot; a fine token moves the rank inside its bin, whose width is the distance
+    to the neighbouring bins' middles."""
     position = layout.positions[slot]
     assert position is not None
     fine = fine_slot_of(layout, slot)
     if fine is None:
-        return fourier_features(position)
+        none = np.zeros((0, 1), np.float32)
+        return Ranks(position, np.zeros(len(position)), np.zeros(1, np.float32), (), none)
     offset = layout.positions[fine]
     assert offset is not None
     middles = np.sort(position[~np.isnan(position)])
     gaps = np.diff(middles, prepend=0.0, append=1.0)
     where = np.searchsorted(middles, np.nan_to_num(position))
     width = np.minimum(gaps[where.clip(0, len(gaps) - 1)], gaps[(where + 1).clip(0, len(gaps) - 1)])
-    spread = position[:, None] + (offset[None, :] - 0.5) * width[:, None]
-    for mark in layout.marks:
-        if mark.slot == slot:
-            # What is known of a marked number is the part of the column that it is in.
-            spread[mark.token] = np.nan
-            parts = np.array(mark.rough)
-            for part in np.unique(parts):
-                spread[mark.token, part] = np.nanmean(position[: len(parts)][parts == part])
-    return fourier_features(spread.clip(0.0, 1.0).reshape(-1).astype(np.float32))
+    marks = [mark for mark in layout.marks if mark.slot == slot]
+    marked = np.full((len(marks), len(offset)), np.nan, np.float32)
+    for row, mark in zip(marked, marks, strict=True):
+        # What is known of a marked number is the part of the column that it is in.
+        parts = np.array(mark.rough)
+        for part in np.unique(parts):
+            row[part] = np.nanmean(position[: len(parts)][parts == part])
+    tokens = tuple(mark.token for mark in marks)
+    return Ranks(position, width.astype(np.float64), offset - np.float32(0.5), tokens, marked)
+
+
+def feature_table(layout: TokenLayout, slot: int) -> NDArray[np.float32]:
+    """Features of each (coarse, fine) pair of a numeric slot, row `coarse * fine_size + fine`; a
+    slot without a fine one has one row a token."""
+    return fourier_features(ranks_of(layout, slot).table().reshape(-1))
 
 
 def embedding_rows(layout: TokenLayout) -> NDArray[np.int64]:

@@ -169,10 +169,14 @@ class Nearness(Neighbourhood):
             kernel: [s, K, M, KERNEL].
         """
         none = kernel.new_zeros(*kernel.shape[:3], 1)
+        return torch.cat([kernel, none], dim=3)[..., self.steps()].transpose(2, 3)
+
+    def steps(self) -> Tensor:
+        """Which of a kernel's weights those of `weights` are, KERNEL for none: int64 [FINE,
+        WINDOW + 3]."""
         index = F.pad(self.around, (1, 0), value=KERNEL)
-        ends = torch.tensor([ABOVE, EQUAL], device=kernel.device).expand(FINE, 2)
-        index = torch.cat([index, ends], dim=1)
-        return torch.cat([kernel, none], dim=3)[..., index].transpose(2, 3)
+        ends = torch.tensor([ABOVE, EQUAL], device=index.device).expand(FINE, 2)
+        return torch.cat([index, ends], dim=1)
 
     def fine(self, seen: Tensor, coarse: Tensor) -> Tensor:
         """What the heads of places inside bins are told: [n, S, fine].

@@ -6,6 +6,7 @@ For who runs a network by other means than ONNX Runtime: the student's compiled 
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,17 @@ MODEL_GRAPH, GRAPH_INITIALIZER = 7, 5
 TENSOR_DIMS, TENSOR_TYPE, TENSOR_NAME, TENSOR_RAW_DATA = 1, 2, 8, 9
 # Elements along an axis, and axes, of a tensor that is a weight; models end at 2 GiB.
 MOST_ELEMENTS, MOST_AXES = 2**31, 8
-FLOATS: dict[int, np.dtype[np.floating]] = {1: np.dtype("<f4"), 10: np.dtype("<f2")}
+# Elements of a weight of which the model has those alone that are not zero.
+MOST_SPARSE = 2**26
+INT64 = np.dtype("<i8")
+TYPES: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 7: INT64, 10: np.dtype("<f2")}
+# What the exporter (distill/cascade_distill/export/graph.py) calls the parts of such a weight.
+VALUES, AT, SHAPE = "_values", "_at", "_shape"
 
 
 def float_weights(model: bytes) -> dict[str, NDArray[np.floating]]:
-    """The floating-point initialisers of a model's outermost graph, as they are stored.
+    """The floating-point initialisers of a model's outermost graph, as they are stored; those of
+    which it has the elements that are not zero, NAME_values at NAME_at, whole.
 
     Args:
         model: an ONNX model that holds all its tensors, in `raw_data`; others are left out.
@@ -31,9 +38,10 @@ def float_weights(model: bytes) -> dict[str, NDArray[np.floating]]:
         By name; views of the model's bytes, not to be written to.
 
     Raises:
-        Malformed: it is not ONNX, or a tensor's bytes are not as many as its shape says.
+        Malformed: it is not ONNX, or a tensor's bytes are not as many as its shape says, or
+            elements lie beyond their weight.
     """
-    found: dict[str, NDArray[np.floating]] = {}
+    found: dict[str, NDArray[Any]] = {}
     for graph in fields(model, 0, len(model)):
         if graph.number != MODEL_GRAPH:
             continue
@@ -42,10 +50,30 @@ def float_weights(model: bytes) -> dict[str, NDArray[np.floating]]:
                 name, values = _tensor(model, each)
                 if values is not None:
                     found[name] = values
-    return found
+    floats = {name: values for name, values in found.items() if values.dtype != INT64}
+    for part in [name for name in floats if name.endswith(VALUES)]:
+        name = part.removesuffix(VALUES)
+        at, shape = found.get(name + AT), found.get(name + SHAPE)
+        if at is not None and shape is not None:
+            floats[name] = _whole(name, floats.pop(part), at, shape)
+    return floats
 
 
-def _tensor(model: bytes, tensor: Field) -> tuple[str, NDArray[np.floating] | None]:
+def _whole(
+    name: str, values: NDArray[np.floating], at: NDArray[Any], shape: NDArray[Any]
+) -> NDArray[np.floating]:
+    """A weight of a shape that is zero but for some values."""
+    sizes = shape.reshape(-1).tolist()
+    fits = 0 < len(sizes) <= MOST_AXES and 0 < prod(sizes) <= MOST_SPARSE and min(sizes) > 0
+    fits = fits and shape.dtype == at.dtype == INT64 and at.shape == (values.size, len(sizes))
+    if not fits or (at < 0).any() or (at >= sizes).any():
+        raise Malformed(f"{name!r} has values that do not lie in it")
+    out = np.zeros(sizes, values.dtype)
+    out[tuple(at.T)] = values.reshape(-1)
+    return out
+
+
+def _tensor(model: bytes, tensor: Field) -> tuple[str, NDArray[Any] | None]:
     name, shape, dtype, raw = "", [], None, None
     for field in fields(model, tensor.begin, tensor.end):
         if field.number == TENSOR_NAME:
@@ -55,7 +83,7 @@ def _tensor(model: bytes, tensor: Field) -> tuple[str, NDArray[np.floating] | No
                 raise Malformed(f"a tensor has {field.value} elements along one of its axes")
             shape.append(field.value)
         elif field.number == TENSOR_TYPE:
-            dtype = FLOATS.get(field.value)
+            dtype = TYPES.get(field.value)
         elif field.number == TENSOR_RAW_DATA:
             raw = field
     if dtype is None or raw is None:
