@@ -192,7 +192,7 @@ class TestMetadata:
         (said,) = (each.value for each in model.metadata_props if each.key == NEARNESS)
         names = {each.name for each in model.graph.initializer}
         names |= {name.removesuffix("_half") for name in names}
-        numbers = json.loads(said)
+        numbers = json.loads(said)["numbers"]
         near = student.nearness
         assert near is not None
         assert [number["slot"] for number in numbers] == list(near.slots)

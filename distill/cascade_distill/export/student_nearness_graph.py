@@ -5,7 +5,7 @@ pays for each node, whatever it computes. A number that others are near to is kn
 tokens (coarse token * fine tokens + fine token), by which the tables of codes and values are.
 
 The model's metadata say under NEARNESS, as JSON, what a program must know that runs the student by
-its weights: one object a number, with the names of its tables.
+its weights: the numbers, and the names of their tables (see walk_nearness.py of the server).
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class NearnessNodes:
 
     def metadata(self) -> dict[str, str]:
         """What the model says of itself."""
-        return {NEARNESS: json.dumps(self._numbers)}
+        tables = {"steps": self._steps, "codes": self._codes, "values": self._values}
+        return {NEARNESS: json.dumps(tables | {"numbers": self._numbers})}
 
     def _weights(self, g: Graph, at: int, target: Target) -> dict[str, Any]:
         """What is learnt of a number, and which others it is near to."""
@@ -128,6 +129,7 @@ class NearnessNodes:
             "near_code_of", np.concatenate([np.arange(CODES), masses, [UNKNOWN]])
         )
         self._unknown = g.weight("unknown", np.array(UNKNOWN, np.int64))
+        self._codes = self._values = ""
         if codes:
             self._codes = g.weight("near_codes", np.concatenate(codes))
         later = [

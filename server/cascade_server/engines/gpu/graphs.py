@@ -56,7 +56,9 @@ def folded(model: bytes) -> onnx.ModelProto:
     constants = helper.make_model(
         graph, opset_imports=proto.opset_import, ir_version=proto.ir_version
     )
-    session = ort.InferenceSession(constants.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        constants.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     values = session.run(wanted, {})
     del proto.graph.node[:]
     proto.graph.node.extend(rest)

@@ -12,12 +12,14 @@ from __future__ import annotations
 import ctypes
 import logging
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from cascade_tables import TokenLayout
 from numpy.typing import NDArray
 
 from cascade_server.engines.native.library import Library, load_library
+from cascade_server.engines.native.walk_nearness import KERNEL, WalkNearness
 from cascade_server.engines.native.walk_weights import (
     NotThisStudent,
     WalkWeights,
@@ -33,7 +35,7 @@ Draw = Callable[[Tokens, Mask, Noise], Tokens]
 log = logging.getLogger("cascade.server")
 
 # As in student_walk.c.
-PAD = 16
+PAD, STEPS = 16, 64
 # Bytes at whose multiples arrays begin: a line of the cache.
 ALIGNED = 64
 # Products of two numbers in a call up to which it keeps the interpreter's lock; some .2 ms.
@@ -55,7 +57,24 @@ class _Model(ctypes.Structure):
                 *("sizes", "padded", "noise_begin", "offsets", "embedding", "embedding_half"),
                 *("weight_in", "bias_in", "weight_out", "bias_out"),
                 *("barred_begin", "barred_slot", "barred_token", "barred_value"),
+                *("near_of", "near", "near_codes", "near_values", "near_steps"),
             )
+        ),
+        ("near_equal", ctypes.c_int64),
+    ]
+
+
+class _Near(ctypes.Structure):
+    """`Near` of student_walk.c."""
+
+    _fields_ = [
+        *(
+            (name, ctypes.c_int32)
+            for name in ("slot", "bins_from", "masses", "numbers", "sums", "unused")
+        ),
+        *(
+            (name, ctypes.c_void_p)
+            for name in ("neighbour", "begin", "signs", "edges", "kernel", "place")
         ),
     ]
 
@@ -74,7 +93,8 @@ class StudentWalk:
         self._slots = len(sizes)
         width, head = weights.weight_in[0].shape
         width, head = _round_up(width), _round_up(head)
-        padded = [_round_up(size) for size in sizes]
+        weight_out, bias_out = _with_gates(weights)
+        padded = [_round_up(len(bias)) for bias in bias_out]
         self._noise_width = sum(sizes) + len(sizes)
         # Of a slot, at most.
         self._products = head * (width + max(padded))
@@ -96,18 +116,14 @@ class StudentWalk:
             self._every([self._matrix(w, width, head) for w in weights.weight_in]),
             self._every([self._floats(b, head) for b in weights.bias_in]),
             self._every(
-                [
-                    self._matrix(w, head, size)
-                    for w, size in zip(weights.weight_out, padded, strict=True)
-                ]
+                [self._matrix(w, head, size) for w, size in zip(weight_out, padded, strict=True)]
             ),
-            self._every(
-                [self._floats(b, size) for b, size in zip(weights.bias_out, padded, strict=True)]
-            ),
+            self._every([self._floats(b, size) for b, size in zip(bias_out, padded, strict=True)]),
             self._ints(np.cumsum([0, *entries])),
             self._ints([missing for _, missing, _, _ in barred]),
             self._ints([token for _, _, token, _ in barred]),
             self._floats(np.array([value for *_, value in barred], np.float32)),
+            *self._nearness(weights.nearness),
         )
         self._address = ctypes.addressof(self._model)
         self._holding, self._releasing = library.holding, library.releasing
@@ -153,6 +169,35 @@ class StudentWalk:
                 f"allowed: 0 to {self._sizes[slot] - 1}"
             )
         return drawn
+
+    def _nearness(self, nearness: WalkNearness | None) -> tuple[Any, ...]:
+        """Keeps what the walk is told of neighbours; the last fields of `Model`."""
+        of_slot = np.full(self._slots, -1)
+        if nearness is None:
+            return self._ints(of_slot), None, None, None, None, 0
+        numbers = (_Near * len(nearness.numbers))()
+        for at, number in enumerate(nearness.numbers):
+            of_slot[number.slot : number.slot + 2] = at
+            sums = len(number.kernel) - number.numbers
+            numbers[at] = _Near(
+                *(number.slot, number.bins_from, number.masses, number.numbers, sums, 0),
+                self._ints(number.neighbours),
+                self._ints(number.begins),
+                self._floats(np.array(number.signs, np.float32)),
+                self._floats(number.edges),
+                self._keep(np.pad(number.kernel, ((0, 0), (0, 0), (0, STEPS - KERNEL)))),
+                self._keep(number.place),
+            )
+        self._numbers = numbers
+        return (
+            self._ints(of_slot),
+            ctypes.addressof(numbers),
+            self._keep(nearness.codes),
+            self._floats(nearness.values),
+            self._keep(nearness.steps),
+            # Of the last distance but one, which only an equal point mass has.
+            int(nearness.steps[-2]),
+        )
 
     def _ints(self, values: Sequence[int] | NDArray[np.integer]) -> int:
         """Keeps int32 numbers; their address."""
@@ -235,6 +280,20 @@ def _differing(walk: Draw, graph: Draw, layout: TokenLayout) -> int:
     observed = known[:, column]
     noise = rng.random((COMPARED, int(sizes.sum()) + len(sizes)), np.float32)
     return int((walk(tokens, observed, noise) != graph(tokens, observed, noise)).any(axis=1).sum())
+
+
+def _with_gates(weights: WalkWeights) -> tuple[list[Floats], list[Floats]]:
+    """Each slot's last layer, with what says how much to take of its neighbours as columns behind
+    the logits: of a hidden layer they are made in one go."""
+    weight_out, bias_out = [*weights.weight_out], [*weights.bias_out]
+    for number in () if weights.nearness is None else weights.nearness.numbers:
+        for slot, gate, bias in (
+            (number.slot, number.gate, number.gate_bias),
+            (number.slot + 1, number.fine_gate, number.fine_gate_bias),
+        ):
+            weight_out[slot] = np.concatenate([weight_out[slot], gate], axis=1)
+            bias_out[slot] = np.concatenate([bias_out[slot], bias])
+    return weight_out, bias_out
 
 
 def _round_up(count: int) -> int:

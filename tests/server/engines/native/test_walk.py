@@ -302,10 +302,10 @@ class TestWeights:
         from cascade_server.engines.native import walk_weights
 
         release = load_release(BUNDLED, "credit", 1)
-        true = walk_weights.float_weights(release.student)
+        true = walk_weights.model_weights(release.student)
         name = next(name for name in true if name.startswith("weight_in"))
         broken = {**true, name: np.full_like(true[name], np.nan)}
-        monkeypatch.setattr(walk_weights, "float_weights", lambda _: broken)
+        monkeypatch.setattr(walk_weights, "model_weights", lambda _: broken)
         with pytest.raises(NotThisStudent, match="not finite"):
             read_walk_weights(release.student, release.codec.layout.sizes)
 
