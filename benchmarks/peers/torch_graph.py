@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ KINDS = {
 class OnnxModule(torch.nn.Module):
     """An ONNX graph without branches; inputs and outputs in the graph's order.
 
-    What depends on weights alone (casts of weights that are stored in half precision) is done once.
+    What depends on weights alone is done once.
     """
 
     def __init__(self, model: bytes, device: str) -> None:
@@ -33,7 +34,7 @@ class OnnxModule(torch.nn.Module):
         graph = onnx.load_from_string(model).graph
         self.inputs = [each.name for each in graph.input]
         self.outputs = [each.name for each in graph.output]
-        self.known: dict[str, Tensor] = {
+        self.known: dict[str, Any] = {
             each.name: torch.from_numpy(numpy_helper.to_array(each).copy()).to(device)
             for each in graph.initializer
         }
@@ -41,12 +42,15 @@ class OnnxModule(torch.nn.Module):
         self.numbers = {
             each.name: numpy_helper.to_array(each).tolist()
             for each in graph.initializer
-            if each.data_type == onnx.TensorProto.INT64 and each.dims
+            if each.data_type == onnx.TensorProto.INT64
         }
         self.steps: list[tuple[Callable[..., Any], list[str], list[str], dict[str, Any]]] = []
         for node in graph.node:
             attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-            step = (OPS[node.op_type], list(node.input), list(node.output), attributes)
+            call = OPS[node.op_type]
+            if node.op_type == "ConstantOfShape":
+                call = partial(torch.zeros, device=device)
+            step = (call, list(node.input), list(node.output), attributes)
             if all(name in self.known for name in node.input):
                 self._run(step, self.known)
             else:
@@ -64,16 +68,37 @@ class OnnxModule(torch.nn.Module):
         call, inputs, outputs, attributes = step
         made = call(
             *(self.numbers.get(n, known[n]) if at else known[n] for at, n in enumerate(inputs))
-            if call in NUMBERED
+            if call in NUMBERED or isinstance(known[inputs[0]], torch.Size)
             else (known[n] for n in inputs),
             **attributes,
         )
-        made = made if isinstance(made, (tuple, list)) else (made,)
+        several = isinstance(made, (tuple, list)) and not isinstance(made, torch.Size)
+        made = made if several else (made,)
         known.update(zip(outputs, made, strict=True))
 
 
 def _gemm(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     return torch.addmm(c, a, b)
+
+
+def _concat(*parts: Any, axis: int) -> Any:
+    if isinstance(parts[0], torch.Size):
+        return torch.Size(size for part in parts for size in part)
+    return torch.cat(parts, axis)
+
+
+def _div(a: Tensor, b: Tensor) -> Tensor:
+    return torch.div(a, b, rounding_mode=None if a.is_floating_point() else "trunc")
+
+
+def _unsqueeze(x: Tensor, axes: list[int]) -> Tensor:
+    for axis in axes:
+        x = x.unsqueeze(axis)
+    return x
+
+
+def _scatter(x: Tensor, at: Tensor, values: Tensor, axis: int, reduction: bytes) -> Tensor:
+    return x.scatter_reduce(axis, at, values, {b"add": "sum"}[reduction])
 
 
 def _gather(table: Tensor, index: Tensor, axis: int = 0) -> Tensor:
@@ -108,17 +133,29 @@ OPS: dict[str, Callable[..., Any]] = {
     "LayerNormalization": _norm,
     "Cast": lambda x, to: x.to(KINDS[to]),
     "ArgMax": lambda x, axis, keepdims: torch.argmax(x, axis, keepdim=bool(keepdims)),
-    "Concat": lambda *parts, axis: torch.cat(parts, axis),
+    "Concat": _concat,
     "Transpose": lambda x, perm: x.permute(perm),
     "Split": lambda x, sizes, axis: torch.split(x, sizes, axis),
     "Reshape": lambda x, shape: x.reshape(shape),
     "ReduceSum": lambda x, axes, keepdims: x.sum(axes, keepdim=bool(keepdims)),
+    "And": torch.logical_and,
+    "Not": torch.logical_not,
+    "GreaterOrEqual": torch.ge,
+    "Clip": torch.clamp,
+    "Mod": torch.remainder,
+    "Div": _div,
+    "Shape": lambda x, start, end: x.shape[start:end],
+    "ConstantOfShape": torch.zeros,
+    "CumSum": lambda x, axis: x.cumsum(axis),
+    "ScatterElements": _scatter,
+    "Unsqueeze": _unsqueeze,
 }
-NUMBERED = {OPS[name] for name in ("Split", "Reshape", "ReduceSum")}
+NUMBERED = {OPS[name] for name in ("Split", "Reshape", "ReduceSum", "Unsqueeze", "CumSum")}
 
 
 def check(module: OnnxModule, feed: dict[str, np.ndarray], device: str) -> np.ndarray:
     """The first output for NumPy inputs."""
     with torch.inference_mode():
         out = module(*(torch.from_numpy(feed[name]).to(device) for name in module.inputs))
-    return out[0].cpu().numpy()
+    drawn: np.ndarray = out[0].cpu().numpy()
+    return drawn

@@ -65,7 +65,8 @@ class Graph:
         value = np.asarray(value, order="C")
         large = value.dtype == np.float32 and value.size >= LARGE
         if large and np.count_nonzero(value) * SPARSE <= value.size:
-            at = np.argwhere(value)
+            # One at least: what has no elements, few readers take for a tensor.
+            at = np.argwhere(value) if value.any() else np.zeros((1, value.ndim), np.int64)
             shape = self._stored(f"{name}_shape", np.array(value.shape, np.int64))
             parts = (
                 self._stored(f"{name}_at", at.astype(np.int64)),
@@ -88,9 +89,9 @@ class Graph:
             rows.view(np.dtype((np.void, rows.strides[0]))), return_index=True, return_inverse=True
         )
         small = np.int16 if len(first) < 2**15 else np.int32
-        which = self._stored(f"{name}_which", which.reshape(-1).astype(small))
-        table = self._stored(f"{name}_blocks", rows[first])
-        table = self.folded("Gather", table, self.folded("Cast", which, to=INT32), axis=0)
+        stored = self._stored(f"{name}_which", which.reshape(-1).astype(small))
+        index = self.folded("Cast", stored, to=INT32)
+        table = self.folded("Gather", self._stored(f"{name}_blocks", rows[first]), index, axis=0)
         return self.folded("Reshape", table, self.weight("shape", np.array([-1], np.int64)))
 
     def _stored(self, name: str, value: NDArray[Any]) -> str:

@@ -190,9 +190,9 @@ def _kernels(g: Graph, near: Nearness, pairs: NDArray[np.int64]) -> str:
     """The table of `Nearness.weights` of some pairs, as differences: [pairs * FINE, M, LAID], a row
     a pair and place in the bin."""
     mixture = near.shape[2]
-    kernel = near.kernel.detach().float().flatten(0, 1).numpy()[pairs]
+    learnt = near.kernel.detach().float().flatten(0, 1).numpy()[pairs]
     none = g.weight("none", np.zeros((len(pairs), mixture, 1), np.float32))
-    kernel = g.folded("Concat", g.weight("kernel", kernel), none, axis=2)
+    kernel = g.folded("Concat", g.weight("kernel", learnt), none, axis=2)
     steps = near.steps().numpy()
     plus, minus = (g.weight("steps", steps[:, each]) for each in STEPS)
     table = g.folded("Sub", *(g.folded("Gather", kernel, each, axis=2) for each in (plus, minus)))
@@ -241,8 +241,8 @@ def fine_told(
     index = g.op("Clip", index, low, high)
     rows = np.ones(numbers * most, _INT)
     rows[_real(near)] = PLACES
-    begin = np.cumsum(rows) - rows
-    told = g.op("Gather", table, g.op("Add", index, g.weight("pairs", begin[None])), axis=0)
+    starts = g.weight("pairs", (np.cumsum(rows) - rows)[None])
+    told = g.op("Gather", table, g.op("Add", index, starts), axis=0)
     shape = g.weight("shape", np.array([-1, numbers, most, near.place.shape[3]], _INT))
     told = g.op("ReduceSum", g.op("Reshape", told, shape), g.axes(2), keepdims=0)
     if list(heads) == list(range(count)):

@@ -71,9 +71,9 @@ class Ranks:
     def table(self) -> NDArray[np.float32]:
         """Of each pair of tokens, [m, f]."""
         spread = self.middle[:, None] + self.place[None, :] * self.width[:, None]
-        spread = spread.clip(0.0, 1.0).astype(np.float32)
-        spread[list(self.marks)] = self.marked
-        return spread
+        ranks: NDArray[np.float32] = spread.clip(0.0, 1.0).astype(np.float32)
+        ranks[list(self.marks)] = self.marked
+        return ranks
 
 
 def ranks_of(layout: TokenLayout, slot: int) -> Ranks:

@@ -36,7 +36,8 @@ def folded(model: bytes) -> onnx.ModelProto:
     """The graph, where what depends on weights alone is a weight."""
     proto = onnx.load_from_string(model)
     known = {each.name for each in proto.graph.initializer}
-    once, rest = [], []
+    once: list[onnx.NodeProto] = []
+    rest: list[onnx.NodeProto] = []
     for node in proto.graph.node:
         alone = bool(node.input) and known.issuperset(node.input)
         (once if alone else rest).append(node)
@@ -46,18 +47,21 @@ def folded(model: bytes) -> onnx.ModelProto:
     wanted = sorted(made & _used(rest, {each.name for each in proto.graph.output}))
     if not wanted:
         return proto
+    read = _used(once, set(wanted))
     graph = helper.make_graph(
         once,
         proto.graph.name,
         [],
         [onnx.ValueInfoProto(name=name) for name in wanted],
-        proto.graph.initializer,
+        [each for each in proto.graph.initializer if each.name in read],
     )
     constants = helper.make_model(
         graph, opset_imports=proto.opset_import, ir_version=proto.ir_version
     )
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = ort.InferenceSession(
-        constants.SerializeToString(), providers=["CPUExecutionProvider"]
+        constants.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     values = session.run(wanted, {})
     del proto.graph.node[:]

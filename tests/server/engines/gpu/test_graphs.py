@@ -23,6 +23,33 @@ def kinds(model: bytes) -> list[str]:
     return [node.op_type for node in onnx.load_from_string(model).graph.node]
 
 
+class TestFolded:
+    """What depends on weights alone is a weight."""
+
+    @pytest.mark.parametrize("tier", ["student", "teacher"])
+    def test_nothing_is_left_to_compute_of_weights_and_rows_are_the_same(
+        self, both: Both, tier: str
+    ) -> None:
+        model = getattr(both.release, tier)
+        proto = graphs.folded(model)
+        weights = {each.name for each in proto.graph.initializer}
+        assert not [n.name for n in proto.graph.node if weights.issuperset(n.input)]
+        # The release's own has some, so that there was something to do.
+        before = onnx.load_from_string(model).graph
+        stored = {each.name for each in before.initializer}
+        assert [n for n in before.node if stored.issuperset(n.input)]
+        rows = asked(both.cpu, 50)
+        width = proto.graph.input[2].type.tensor_type.shape.dim[1].dim_value
+        noise = np.random.default_rng(1).random((50, width), dtype=np.float32)
+        feed = {"tokens": rows.tokens, "observed": rows.observed, "noise": noise}
+        one, other = (session(m).run(None, feed) for m in (model, proto.SerializeToString()))
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+    def test_a_graph_with_nothing_to_compute_is_as_it_was(self, both: Both) -> None:
+        once = graphs.folded(both.release.student).SerializeToString()
+        assert graphs.folded(once).SerializeToString() == once
+
+
 class TestStraight:
     """The student without Ifs."""
 

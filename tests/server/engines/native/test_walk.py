@@ -292,6 +292,37 @@ class TestWeights:
         with suppress(NotThisStudent):
             read_walk_weights(model, release.codec.layout.sizes)
 
+    @pytest.mark.parametrize(
+        ("at", "shape"),
+        [
+            ([[0, 5]], [3, 5]),
+            ([[-1, 0]], [3, 5]),
+            ([[0]], [3, 5]),
+            ([[0, 0]], [2**40, 2**40]),
+            ([[0, 0]], [0, 5]),
+            ([[0, 0], [1, 1]], [3, 5]),
+        ],
+    )
+    def test_values_that_lie_nowhere_are_refused(
+        self, at: list[list[int]], shape: list[int]
+    ) -> None:
+        """A weight of which the file has what is not zero."""
+
+        def tensor(name: str, kind: int, values: np.ndarray) -> bytes:
+            dims = b"".join(b"\x08" + varint(each) for each in values.shape)
+            content = dims + b"\x10" + varint(kind) + field(8, name.encode())
+            return field(5, content + field(9, values.tobytes()))
+
+        release = load_release(BUNDLED, "credit", 1)
+        parts = (
+            tensor("barred_9_values", 1, np.ones(1, np.float32)),
+            tensor("barred_9_at", 7, np.array(at, np.int64)),
+            tensor("barred_9_shape", 7, np.array(shape, np.int64)),
+        )
+        model = release.student + field(7, b"".join(parts))
+        with pytest.raises(NotThisStudent, match=r"'barred_9' has values that do not lie in it"):
+            read_walk_weights(model, release.codec.layout.sizes)
+
     def test_a_slot_without_tokens_is_refused(self) -> None:
         release = load_release(BUNDLED, "credit", 1)
         sizes = release.codec.layout.sizes
