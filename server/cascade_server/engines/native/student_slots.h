@@ -19,6 +19,9 @@
 #define tile VARIANT(tile)
 #define tiles VARIANT(tiles)
 #define products VARIANT(products)
+#define fetch_embedding VARIANT(fetch_embedding)
+#define start VARIANT(start)
+#define next_weights VARIANT(next_weights)
 #define embed VARIANT(embed)
 #define only_positive VARIANT(only_positive)
 #define keep_positive VARIANT(keep_positive)
@@ -70,31 +73,39 @@ INLINE vector logarithm(vector x) {
 }
 
 /* out += the sum of x[i] * a matrix's row i, of `vectors` vectors of its columns. With `which`, x
- * are those that are not 0, and their rows are named there. */
+ * are those that are not 0, and their rows are named there.
+ *
+ * Meanwhile two lines a row are fetched from `ahead`, the weights of the row's next slot: about as
+ * many as a slot has. They would be waited for otherwise, where the cache nearby is too small. */
 INLINE void sums(const float *x, const int32_t *which, int count, const void *values,
-                 int64_t at, int columns, const int half, const int vectors, float *out) {
+                 int64_t at, int columns, const int half, const int vectors, float *out, const char **ahead) {
   vector sum[8];
+  const char *soon = *ahead;
 #pragma GCC unroll 8
   for (int i = 0; i < vectors; i++) sum[i] = load(out + i * LANES);
   for (int t = 0; t < count; t++) {
     const int64_t row = at + (int64_t)(which ? which[t] : t) * columns;
     const float by = x[t];
+    __builtin_prefetch(soon);
+    __builtin_prefetch(soon + LINE);
+    soon += 2 * LINE;
 #pragma GCC unroll 8
     for (int i = 0; i < vectors; i++) sum[i] += by * widened(values, row + i * LANES, half);
   }
 #pragma GCC unroll 8
   for (int i = 0; i < vectors; i++) store(out + i * LANES, sum[i]);
+  *ahead = soon;
 }
 
 /* The same of all its columns: eight vectors at a time, and the rest. */
 INLINE void product(const float *x, const int32_t *which, int count, const void *values,
-                    int columns, const int half, float *out) {
+                    int columns, const int half, float *out, const char **ahead) {
   int at = 0;
   for (; at + 8 * LANES <= columns; at += 8 * LANES)
-    sums(x, which, count, values, at, columns, half, 8, out + at);
+    sums(x, which, count, values, at, columns, half, 8, out + at, ahead);
   switch ((columns - at) / LANES) {
 #define REST(vectors) \
-  case vectors: sums(x, which, count, values, at, columns, half, vectors, out + at); break;
+  case vectors: sums(x, which, count, values, at, columns, half, vectors, out + at, ahead); break;
 #if LANES == 16
     REST(1) REST(3) REST(5) REST(7)
 #endif
@@ -180,6 +191,14 @@ INLINE void products(const float *const *x, int count, int rows, const Matrix *m
   }
 }
 
+/* A token's embedding will soon be asked for. */
+INLINE void fetch_embedding(const Model *model, int slot, int32_t token) {
+  const int64_t bytes = model->width * (int64_t)(model->embedding.half ? 2 : 4);
+  const char *from = (const char *)model->embedding.values;
+  from += ((int64_t)model->offsets[slot] + token) * bytes;
+  for (int64_t at = 0; at < bytes; at += LINE) __builtin_prefetch(from + at);
+}
+
 /* A token joins a state. */
 INLINE void embed(const Model *model, int slot, int32_t token, float *state) {
   const int64_t at = ((int64_t)model->offsets[slot] + token) * model->width;
@@ -215,21 +234,21 @@ INLINE int keep_positive(float *x, int count, int32_t *which) {
 
 /* A slot's logits from the states of rows: hidden is [head] of each, logits [padded] of each. */
 INLINE void logits_of_one(const Model *model, int slot, const float *state, float *panel,
-                          float *hidden, float *logits) {
+                          float *hidden, float *logits, const char *ahead) {
   const int width = model->width, head = model->head, padded = model->padded[slot];
   const Matrix in = model->weight_in[slot], out = model->weight_out[slot];
   int32_t *which = (int32_t *)panel;
   memcpy(hidden, model->bias_in[slot], (size_t)head * sizeof(float));
   memcpy(logits, model->bias_out[slot], (size_t)padded * sizeof(float));
   if (in.half)
-    product(state, 0, width, in.values, head, 1, hidden);
+    product(state, 0, width, in.values, head, 1, hidden, &ahead);
   else
-    product(state, 0, width, in.values, head, 0, hidden);
+    product(state, 0, width, in.values, head, 0, hidden, &ahead);
   const int kept = keep_positive(hidden, head, which);
   if (out.half)
-    product(hidden, which, kept, out.values, padded, 1, logits);
+    product(hidden, which, kept, out.values, padded, 1, logits, &ahead);
   else
-    product(hidden, which, kept, out.values, padded, 0, logits);
+    product(hidden, which, kept, out.values, padded, 0, logits, &ahead);
 }
 
 INLINE void logits_of_some(const Model *model, int slot, const float *const *states, int count,
@@ -284,30 +303,44 @@ INLINE int32_t draw(const float *logits, const float *uniform, int size) {
   return choice;
 }
 
-static int64_t VARIANT(walk)(const Model *model, int64_t rows, const int32_t *tokens,
-                             const uint8_t *observed, const float *noise, int32_t *drawn,
-                             float *scratch) {
+/* The states of rows: the sum of what is known. 0, or 1 + the first row that has a token which is
+ * none of its slot's. */
+INLINE int64_t start(const Model *model, int64_t rows, const int32_t *tokens,
+                     const uint8_t *observed, float *states) {
+  const int slots = model->slots, width = model->width;
+  memset(states, 0, (size_t)(rows * width) * sizeof(float));
+  for (int64_t row = 0; row < rows; row++, tokens += slots, observed += slots, states += width) {
+    for (int slot = 0; slot < slots; slot++) {
+      if (!observed[slot]) continue;
+      if (tokens[slot] < 0 || tokens[slot] >= model->sizes[slot]) return row + 1;
+      fetch_embedding(model, slot, tokens[slot]);
+    }
+    for (int slot = 0; slot < slots; slot++)
+      if (observed[slot]) embed(model, slot, tokens[slot], states);
+  }
+  return 0;
+}
+
+/* Where the weights of the next slot begin that a row misses; of this one if it is the last. */
+INLINE const char *next_weights(const Model *model, int slot, const uint8_t *observed) {
+  int next = slot + 1;
+  while (next < model->slots && observed[next]) next++;
+  return model->weight_in[next < model->slots ? next : slot].values;
+}
+
+static int64_t VARIANT(walk)(const Model *model, int64_t rows, int32_t *tokens,
+                             const uint8_t *observed, const float *noise, float *scratch) {
   const int slots = model->slots, width = model->width, head = model->head;
-  const int widest = model->widest;
   const int64_t deepest = width > head ? width : head;
-  float *hidden[BLOCK], *logits[BLOCK];
-  float *panel = (float *)(((uintptr_t)scratch + 63) & ~(uintptr_t)63);
-  float *state_of_all = panel + PANEL * deepest;
+  float *panel = scratch, *state_of_all = panel + PANEL * deepest;
   float *block = state_of_all + rows * width;
+  float *hidden[BLOCK], *logits[BLOCK];
   for (int j = 0; j < BLOCK && j < rows; j++) {
-    hidden[j] = block + j * (int64_t)(head + widest);
+    hidden[j] = block + j * (int64_t)(head + model->widest);
     logits[j] = hidden[j] + head;
   }
-  memcpy(drawn, tokens, (size_t)(rows * slots) * sizeof(int32_t));
-  memset(state_of_all, 0, (size_t)(rows * width) * sizeof(float));
-  for (int64_t row = 0; row < rows; row++) {
-    for (int slot = 0; slot < slots; slot++) {
-      if (!observed[row * slots + slot]) continue;
-      const int32_t token = tokens[row * slots + slot];
-      if (token < 0 || token >= model->sizes[slot]) return row + 1;
-      embed(model, slot, token, state_of_all + row * width);
-    }
-  }
+  const int64_t failed = start(model, rows, tokens, observed, state_of_all);
+  if (failed) return failed;
   for (int slot = 0; slot < slots; slot++) {
     int64_t next = 0;
     while (next < rows) {
@@ -320,16 +353,17 @@ static int64_t VARIANT(walk)(const Model *model, int64_t rows, const int32_t *to
         taken[count++] = next;
       }
       if (count == 1)
-        logits_of_one(model, slot, states[0], panel, hidden[0], logits[0]);
+        logits_of_one(model, slot, states[0], panel, hidden[0], logits[0],
+                      next_weights(model, slot, observed + taken[0] * slots));
       else
         logits_of_some(model, slot, states, count, panel, hidden, logits);
       for (int j = 0; j < count; j++) {
         const int64_t row = taken[j];
-        be_near(model, slot, drawn + row * slots, observed + row * slots, logits[j]);
+        be_near(model, slot, tokens + row * slots, observed + row * slots, logits[j]);
         bar(model, slot, observed + row * slots, logits[j]);
         const float *uniform = noise + row * model->noise_width + model->noise_begin[slot];
         const int32_t token = draw(logits[j], uniform, model->sizes[slot]);
-        drawn[row * slots + slot] = token;
+        tokens[row * slots + slot] = token;
         if (slot + 1 < slots) embed(model, slot, token, state_of_all + row * width);
       }
     }
@@ -349,6 +383,9 @@ static int64_t VARIANT(walk)(const Model *model, int64_t rows, const int32_t *to
 #undef tile
 #undef tiles
 #undef products
+#undef fetch_embedding
+#undef start
+#undef next_weights
 #undef embed
 #undef only_positive
 #undef keep_positive

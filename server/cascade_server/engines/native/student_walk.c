@@ -19,6 +19,7 @@
 
 #include <math.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
@@ -30,19 +31,21 @@
 #endif
 
 /* Of `Model` and of how functions are called, as VERSION in library.py. */
-#define VERSION 3
+#define VERSION 4
 int32_t cascade_student_walk_version(void) { return VERSION; }
 
 /* Rows of a batch whose hidden layers and logits are there at once, and rows of a tile: a tile's
  * sums stay in registers while a matrix passes by. */
 #define BLOCK 96
 #define TILE 6
-/* Columns of a row of a matrix are a multiple of this. */
+/* Columns of a row of a matrix are a multiple of this, a line of the cache of floats. */
 #define PAD 16
 /* Columns that are copied out of a matrix at once: two vectors of any variant. */
 #define PANEL 32
+/* Bytes of a line of the cache. */
+#define LINE 64
 
-/* Rows of columns, one after another; float, or half-precision numbers. */
+/* Columns of a row side by side, row after row; float, or half-precision numbers. */
 typedef struct {
   const void *values;
   int64_t half;
@@ -61,7 +64,8 @@ typedef struct {
   const float *place;       /* [numbers + sums, PLACES, FINE] */
 } Near;
 
-/* The walk's arrays; see walk.py, which declares the same fields in the same order. */
+/* The walk's arrays; see walk.py, which declares the same fields in the same order. Those of a slot
+ * lie one behind another, weight_in first, so that they can be fetched as one. */
 typedef struct {
   int32_t slots, width, head;   /* width and head are multiples of PAD */
   int32_t widest;               /* the largest of padded */
@@ -93,8 +97,7 @@ typedef struct {
 
 #include "student_near.h"
 
-typedef int64_t Walk(const Model *, int64_t, const int32_t *, const uint8_t *, const float *,
-                     int32_t *, float *);
+typedef int64_t Walk(const Model *, int64_t, int32_t *, const uint8_t *, const float *, float *);
 
 /* What any processor of the kind that is compiled for can do. */
 #define VARIANT(name) name##_plain
@@ -153,30 +156,34 @@ __attribute__((constructor)) static void choose(void) {
 /* Whether matrices may be of half-precision numbers. */
 int32_t cascade_student_walk_half(void) { return chosen_half; }
 
-/* Numbers of scratch that rows take. */
-int64_t cascade_student_walk_scratch(const Model *model, int64_t rows) {
+/* A variant of the walk, in memory of its own: every size is a multiple of PAD floats, a line. */
+INLINE int64_t with_scratch(Walk *walk, const Model *model, int64_t rows, int32_t *tokens,
+                            const uint8_t *observed, const float *noise) {
   const int64_t deepest = model->width > model->head ? model->width : model->head;
   const int64_t block = rows < BLOCK ? rows : BLOCK;
-  return rows * model->width + block * (model->head + model->widest) + PANEL * deepest + PAD;
+  const int64_t numbers =
+      PANEL * deepest + rows * model->width + block * (model->head + model->widest);
+  float *scratch = aligned_alloc(LINE, (size_t)numbers * sizeof(float));
+  if (!scratch) return -1;
+  const int64_t failed = walk(model, rows, tokens, observed, noise, scratch);
+  free(scratch);
+  return failed;
 }
 
-/* Complete rows.
+/* Complete rows, where they stand.
  *
- * tokens, drawn: int32 [rows, slots]; observed: [rows, slots], not 0 where a token is known;
- * noise: uniform numbers of [0, 1), [rows, noise_width]; scratch: as many float as
- * cascade_student_walk_scratch says, of which nothing is read.
+ * tokens: int32 [rows, slots]; observed: [rows, slots], not 0 where a token is known; noise:
+ * uniform numbers of [0, 1), [rows, noise_width].
  *
- * Returns 0, or 1 + the first row that has a known token beyond its slot's size; then nothing was
- * drawn. */
-int64_t cascade_student_walk(const Model *model, int64_t rows, const int32_t *tokens,
-                             const uint8_t *observed, const float *noise, int32_t *drawn,
-                             float *scratch) {
-  return chosen(model, rows, tokens, observed, noise, drawn, scratch);
+ * Returns 0; or 1 + the first row that has a known token beyond its slot's size, or -1 where there
+ * is no memory: then nothing was drawn. */
+int64_t cascade_student_walk(const Model *model, int64_t rows, int32_t *tokens,
+                             const uint8_t *observed, const float *noise) {
+  return with_scratch(chosen, model, rows, tokens, observed, noise);
 }
 
 /* The same without what only some processors can do; float matrices alone. */
-int64_t cascade_student_walk_plain(const Model *model, int64_t rows, const int32_t *tokens,
-                                   const uint8_t *observed, const float *noise, int32_t *drawn,
-                                   float *scratch) {
-  return walk_plain(model, rows, tokens, observed, noise, drawn, scratch);
+int64_t cascade_student_walk_plain(const Model *model, int64_t rows, int32_t *tokens,
+                                   const uint8_t *observed, const float *noise) {
+  return with_scratch(walk_plain, model, rows, tokens, observed, noise);
 }

@@ -114,7 +114,7 @@ def test_a_processor_that_can_do_nothing_more(students: Both, count: int) -> Non
     assert not isinstance(LIBRARY, str)
     plain = ctypes.CDLL(str(PATH)).cascade_student_walk_plain
     plain.restype, plain.argtypes = LIBRARY.holding.restype, LIBRARY.holding.argtypes
-    walk = StudentWalk(Library(plain, plain, LIBRARY.scratch, half=False), students.weights)
+    walk = StudentWalk(Library(plain, plain, half=False), students.weights)
     given = students.rows(count, seed=9)
     differ = (walk(*given) != students.walk(*given)).any(axis=1)
     assert differ.sum() <= MAY_DIFFER * count
@@ -148,6 +148,16 @@ def test_arrays_of_other_strides_and_types(students: Both) -> None:
         np.asfortranarray(tokens), np.asfortranarray(observed), noise.repeat(2, axis=0)[::2]
     )
     assert (turned == drawn).all()
+
+
+def test_arrays_that_cannot_be_written_to(students: Both) -> None:
+    given = students.rows(6, seed=5)
+    drawn = students.walk(*given)
+    before = [each.copy() for each in given]
+    for each in given:
+        each.flags.writeable = False
+    assert (students.walk(*given) == drawn).all()
+    assert all((each == was).all() for each, was in zip(given, before, strict=True))
 
 
 @pytest.mark.parametrize("token", [-1, 2**31 - 1])
