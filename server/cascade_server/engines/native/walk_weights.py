@@ -80,7 +80,7 @@ def read_walk_weights(model: bytes, sizes: tuple[int, ...]) -> WalkWeights:
         weights = _checked(by_kind, barred_of_group, sizes)
         head = weights.weight_in[0].shape[1]
         return replace(weights, nearness=read_nearness(said, stored, sizes, head))
-    except (KeyError, IndexError, TypeError, ValueError) as exc:
+    except (LookupError, ArithmeticError, TypeError, ValueError, RecursionError) as exc:
         raise NotThisStudent(f"its weights are not those of a student: {exc}") from exc
 
 

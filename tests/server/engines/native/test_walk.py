@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from cascade_distill.models.neighbours import Chosen, neighbours_of
 from cascade_server.engines.native import walk as module
 from cascade_server.engines.native.library import PATH, VERSION, Library, load_library
 from cascade_server.engines.native.walk import Mask, Noise, StudentWalk, Tokens, open_walk
+from cascade_server.engines.native.walk_nearness import NEARNESS
 from cascade_server.engines.native.walk_weights import (
     NotThisStudent,
     WalkWeights,
     read_walk_weights,
 )
 from cascade_server.engines.runtime import Runtime
-from cascade_tables import load_release
+from cascade_tables import Codec, infer_schema, load_release
+from cascade_tables.releases.weights import metadata
 
+from tests.distill.bills import bills
 from tests.ledgers import codec as claims_codec
 from tests.releases import every_kind, write_untaught
 
@@ -31,6 +38,19 @@ pytestmark = pytest.mark.skipif(isinstance(LIBRARY, str), reason=str(LIBRARY))
 
 # Of tokens whose logits are equal to the last bits, either is right.
 MAY_DIFFER = 0.002
+
+
+# Of three months' bills: others, and sums whose parts are before a number, behind it and both.
+NEIGHBOURS: tuple[Chosen, ...] = (
+    (0, (((1, 1),), ((2, 1),), ((1, 1), (2, -1)))),
+    (1, (((2, 1),), ((0, 1),), ((0, -1), (2, 1)))),
+    (2, (((0, 1), (1, 1)),)),
+)
+
+
+def bills_codec() -> Codec:
+    frame = bills()
+    return Codec.fit(infer_schema(frame), frame)
 
 
 @dataclass(frozen=True)
@@ -58,13 +78,15 @@ def both(folder: Path, table: str) -> Both:
     return Both(Runtime(release, compiled=False), StudentWalk(LIBRARY, weights), weights)
 
 
-@pytest.fixture(scope="module", params=["credit", "adult", "every kind", "marks"])
+@pytest.fixture(scope="module", params=["credit", "adult", "every kind", "marks", "neighbours"])
 def students(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Both:
     if request.param in ("credit", "adult"):
         return both(BUNDLED, request.param)
     folder = tmp_path_factory.mktemp("releases")
-    codec = every_kind() if request.param == "every kind" else claims_codec()
-    write_untaught(folder, codec, "untaught", 1, seed=3)
+    codecs = {"every kind": every_kind, "marks": claims_codec, "neighbours": bills_codec}
+    codec = codecs[request.param]()
+    chosen = NEIGHBOURS if request.param == "neighbours" else ()
+    write_untaught(folder, codec, "untaught", 1, 3, neighbours_of(codec, chosen))
     return both(folder, "untaught")
 
 
@@ -365,3 +387,60 @@ def test_a_runtime_answers_all_the_same_where_it_cannot_be_compiled(
     noise = rng.random((20, compiled.student_noise), np.float32)
     same = compiled.draw_student(*given, noise) == by_graph.draw_student(*given, noise)
     assert same.all(axis=1).mean() >= 1 - 1 / 20
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, tuple[int, ...]]:
+    """A student whose numbers have neighbours, and the sizes of its slots."""
+    folder, codec = tmp_path_factory.mktemp("releases"), bills_codec()
+    write_untaught(folder, codec, "untaught", 1, 3, neighbours_of(codec, NEIGHBOURS))
+    return load_release(folder, "untaught", 1).student, codec.layout.sizes
+
+
+class TestNearness:
+    """What a graph says of neighbours is checked before the walk follows it."""
+
+    def told(self, graph: bytes, change: Callable[[dict[str, Any]], Any]) -> bytes:
+        """The graph with other metadata, which come last and count."""
+        said = json.loads(metadata(graph)[NEARNESS])
+        changed = change(said)
+        text = changed if isinstance(changed, str) else json.dumps(changed or said)
+        return graph + field(14, field(1, NEARNESS.encode()) + field(2, text.encode()))
+
+    def test_it_is_read(self, graph: tuple[bytes, tuple[int, ...]]) -> None:
+        nearness = read_walk_weights(*graph).nearness
+        assert nearness is not None
+        assert [number.slot for number in nearness.numbers] == [0, 2, 4]
+        assert [len(number.kernel) for number in nearness.numbers] == [3, 3, 1]
+        for number in nearness.numbers:
+            assert (np.diff(number.edges) >= 0).all()
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda said: "{",
+            lambda said: "[" * 100_000,
+            lambda said: [1],
+            lambda said: said | {"numbers": 3},
+            lambda said: said | {"codes": "nowhere"},
+            lambda said: said | {"codes": ""},
+            lambda said: said | {"steps": said["codes"]},
+            lambda said: said["numbers"][0].update(slot=1_000),
+            lambda said: said["numbers"][0].update(slot=-1),
+            lambda said: said["numbers"][0].update(slot=float("inf")),
+            lambda said: said["numbers"][0].update(numbers=[0, 2]),
+            lambda said: said["numbers"][0].update(numbers=[2]),
+            lambda said: said["numbers"][0].update(bins_from=60),
+            lambda said: said["numbers"][0].update(masses=said["numbers"][0]["bins_from"]),
+            lambda said: said["numbers"][0].update(codes_begin=[-1, 0]),
+            lambda said: said["numbers"][0].update(codes_begin=[10**9, 0]),
+            lambda said: said["numbers"][0].update(signs=[[1, 2]]),
+            lambda said: said["numbers"][0].update(kernel=said["numbers"][0]["gate"]),
+        ],
+    )
+    def test_what_is_odd_is_refused(
+        self, graph: tuple[bytes, tuple[int, ...]], change: Callable[[dict[str, Any]], Any]
+    ) -> None:
+        model, sizes = graph
+        with pytest.raises(NotThisStudent):
+            read_walk_weights(self.told(model, change), sizes)
