@@ -17,7 +17,7 @@ from cascade_distill.models.neighbours import chosen_neighbours, neighbours_of
 from cascade_distill.models.student import Student, StudentConfig
 from cascade_distill.models.teacher import Denoiser, TeacherConfig
 from cascade_distill.training import round_weights
-from cascade_tables.releases.weights import float_weights
+from cascade_tables.releases.weights import model_weights
 from torch import nn
 
 
@@ -45,13 +45,13 @@ class TestWeights:
         assert np.array_equal(made(model, *shape), value)
         assert len(model) < value.nbytes / 2
         # Who reads the file without a session has it whole as well.
-        assert np.array_equal(float_weights(model)["few_1"], value)
+        assert np.array_equal(model_weights(model)["few_1"], value)
 
     def test_one_that_is_all_zeros(self) -> None:
         g = Graph("nothing")
         model = added(g, g.weight("few", np.zeros((64, 64), np.float32)), 64, 64)
         assert not made(model, 64, 64).any()
-        assert not float_weights(model)["few_1"].any()
+        assert not model_weights(model)["few_1"].any()
         assert len(model) < 500
 
     @pytest.mark.parametrize("divisor", [8, 7])
