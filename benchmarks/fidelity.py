@@ -20,12 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cascade_distill import pipeline, recipes
+from cascade_distill import recipes
 from cascade_distill.fidelity.evaluation import cached_floor, evaluate
+from cascade_distill.learning.rows import has_bfloat16, learnt_size, prepare
+from cascade_distill.learning.student import distill_student, draw_teacher_rows
+from cascade_distill.learning.teacher import fit_teacher
 from cascade_distill.measure import draw_samples
-from cascade_distill.progress import bar
-from cascade_distill.run import Run
+from cascade_distill.runs.run import Run
 from cascade_distill.runtime import StudentSampler, TeacherSampler
+from cascade_distill.training.progress import bar
 from cascade_tables import (
     CascadeTablesError,
     Codec,
@@ -84,9 +87,9 @@ def learn(
     run = Run(folder / table.name)
     schema = infer_schema(table.train, table.overrides, rule=table.rule)
     console.print(schema.describe(), markup=False, highlight=False, soft_wrap=True)
-    pipeline.prepare(run, schema, table.train, source=table.name)
-    size = pipeline.learnt_size(run)
-    bfloat16 = pipeline.has_bfloat16(run)
+    prepare(run, schema, table.train, source=table.name)
+    size = learnt_size(run)
+    bfloat16 = has_bfloat16(run)
     teacher = recipes.teacher_recipe(*size, bfloat16=bfloat16)
     recipe = recipes.student_recipe(*size, bfloat16=bfloat16)
     if steps is not None:
@@ -94,12 +97,12 @@ def learn(
         recipe = replace(recipe, train=recipes.with_steps(recipe.train, steps))
     recipe = replace(recipe, rows=rows or recipe.rows)
     with bar("teacher", "steps", console) as progress:
-        pipeline.fit_teacher(run, teacher, progress)
+        fit_teacher(run, teacher, progress)
     if tier == "student":
         with bar("teacher rows", "rows", console) as progress:
-            pipeline.draw_teacher_rows(run, recipe.rows, 0, threads, progress.rows)
+            draw_teacher_rows(run, recipe.rows, 0, threads, progress.rows)
         with bar("student", "steps", console) as progress:
-            pipeline.distill_student(run, recipe, progress)
+            distill_student(run, recipe, progress)
     seconds = run.read_json("run.json")["seconds"]
     return Learnt(run.codec(), run.path(f"{tier}.onnx").read_bytes(), spent(seconds, tier))
 

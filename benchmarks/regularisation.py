@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 from cascade_distill.models.neighbours import chosen_neighbours, neighbours_of
 from cascade_distill.models.teacher import Denoiser, random_observed
-from cascade_distill.progress import bar
 from cascade_distill.recipes import TeacherRecipe
-from cascade_distill.training import fingerprint, train
+from cascade_distill.training.loop import fingerprint, train
+from cascade_distill.training.progress import bar
 from cascade_tables import Codec, infer_schema
 from rich.console import Console
 from torch import Tensor

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from cascade_distill.run import Run
+from cascade_distill.runs.run import Run
 from cascade_distill.runtime import BATCH, StudentSampler, TeacherSampler
 from cascade_tables import (
     ABSENT,

@@ -13,7 +13,7 @@ from cascade_distill.export.teacher_graph import export_teacher
 from cascade_distill.models.neighbours import Target
 from cascade_distill.models.student import Student, StudentConfig
 from cascade_distill.models.teacher import Denoiser, TeacherConfig
-from cascade_distill.training import round_weights
+from cascade_distill.training.loop import round_weights
 from cascade_tables import (
     Codec,
     ColumnData,

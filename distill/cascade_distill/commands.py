@@ -22,13 +22,23 @@ from cascade_tables.files.reading import read_by_schema
 from cascade_tables.releases.triton_files import TritonRuntime
 from rich.console import Console
 
-from cascade_distill import pipeline, preparing, recipes
+from cascade_distill import recipes
 from cascade_distill.errors import DistillError
 from cascade_distill.fidelity.memorisation import beyond_floor
-from cascade_distill.preparing import Asked, misfits, names_of
-from cascade_distill.progress import bar
-from cascade_distill.run import Run
+from cascade_distill.learning import preparing
+from cascade_distill.learning.preparing import Asked, misfits, names_of
+from cascade_distill.learning.rows import has_bfloat16, learnt_size
+from cascade_distill.learning.student import (
+    ask_teacher_of_rows,
+    bounded_distilling,
+    distill_student,
+    distilling_pace,
+    draw_teacher_rows,
+)
+from cascade_distill.learning.teacher import bounded, fit_teacher, pace, untaught_teacher
+from cascade_distill.runs.run import Run
 from cascade_distill.tracking import Tracker
+from cascade_distill.training.progress import bar
 
 EXISTING = click.Path(exists=True, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -140,7 +150,7 @@ def fit(
     for paragraph in before.said:
         _say(console, paragraph)
     size = before.size
-    bfloat16 = pipeline.has_bfloat16(run)
+    bfloat16 = has_bfloat16(run)
     recipe = recipes.teacher_recipe(size.learnt, size.columns, size.held_out > 0, bfloat16)
     train = recipes.with_steps(recipe.train, steps or recipe.train.steps)
     recipe = replace(recipe, train=replace(train, seed=seed))
@@ -167,14 +177,14 @@ def fit(
             "lacks",
         )
     if minutes is not None:
-        recipe = pipeline.bounded(run, recipe, minutes)
+        recipe = bounded(run, recipe, minutes)
     _say(console, recipes.described(recipe, size.learnt, size.columns, size.held_out))
     if not run.path("teacher.checkpoint.safetensors").exists():
-        fitting = recipe.train.steps * pipeline.pace(run, recipe)
+        fitting = recipe.train.steps * pace(run, recipe)
         student = recipes.student_recipe(size.learnt, size.columns, bfloat16)
         student = recipes.fitting_memory(student, run.codec().layout.sizes)
-        untaught = pipeline.untaught_teacher(run, recipe)
-        distilling = pipeline.distilling_pace(run, untaught, student, workers).seconds(student)
+        untaught = untaught_teacher(run, recipe)
+        distilling = distilling_pace(run, untaught, student, workers).seconds(student)
         _say(
             console,
             f"fit takes {recipes.duration(fitting)} at most, cascade distill "
@@ -184,7 +194,7 @@ def fit(
     schema = run.codec().schema.fingerprint
     tracker.parameters(**asdict(recipe), table=asked.source, rows=size.rows, schema=schema)
     with bar("teacher", "steps", console) as progress:
-        outcome = pipeline.fit_teacher(run, recipe, tracker.losses(progress))
+        outcome = fit_teacher(run, recipe, tracker.losses(progress))
     tracker.artefact(run.path("codec.json"))
     tracker.done()
     _say(console, outcome.described())
@@ -229,21 +239,21 @@ def distill(
     console = Console()
     run = Run(folder)
     workers = _threads(threads)
-    recipe = recipes.student_recipe(*pipeline.learnt_size(run), pipeline.has_bfloat16(run))
+    recipe = recipes.student_recipe(*learnt_size(run), has_bfloat16(run))
     recipe = recipes.fitting_memory(recipe, run.codec().layout.sizes)
     train = recipes.with_steps(recipe.train, steps or recipe.train.steps)
     recipe = replace(recipe, train=replace(train, seed=seed), rows=rows or recipe.rows)
     if minutes is not None:
         run.require("teacher.onnx", f"cascade fit TABLE --out {run.folder}")
-        recipe = pipeline.bounded_distilling(run, recipe, minutes, workers)
+        recipe = bounded_distilling(run, recipe, minutes, workers)
     tracker = Tracker(run, "distill")
     tracker.parameters(**asdict(recipe))
     with bar("teacher rows", "rows", console) as progress:
-        pipeline.draw_teacher_rows(run, recipe.rows, seed, workers, progress.rows)
+        draw_teacher_rows(run, recipe.rows, seed, workers, progress.rows)
     with bar("what the teacher says of them", "rows", console) as progress:
-        pipeline.ask_teacher_of_rows(run, recipe, progress.rows)
+        ask_teacher_of_rows(run, recipe, progress.rows)
     with bar("student", "steps", console) as progress:
-        outcome = pipeline.distill_student(run, recipe, tracker.losses(progress))
+        outcome = distill_student(run, recipe, tracker.losses(progress))
     tracker.done()
     _say(console, outcome.described("the distance to what the teacher says"))
     console.print(f"student in {run.folder}; next: cascade release {run.folder}")

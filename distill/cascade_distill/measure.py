@@ -15,8 +15,8 @@ from rich.table import Table
 from cascade_distill.errors import NothingHeldOut
 from cascade_distill.fidelity.evaluation import cached_floor, evaluate
 from cascade_distill.fidelity.memorisation import Copy, worst_copies
-from cascade_distill.pipeline import parts_of, taken_from
-from cascade_distill.run import Run
+from cascade_distill.learning.rows import parts_of, taken_from
+from cascade_distill.runs.run import Run
 from cascade_distill.runtime import StudentSampler, TeacherSampler, sample_tokens
 
 TIERS = ("student", "teacher")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from cascade_distill.models.student import StudentConfig
 from cascade_distill.models.teacher import TeacherConfig
-from cascade_distill.training import TrainConfig
+from cascade_distill.training.schedule import TrainConfig
 
 # Columns from which each row says so much more that the network is a size larger.
 MANY_COLUMNS = 100

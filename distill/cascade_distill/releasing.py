@@ -16,7 +16,7 @@ from cascade_tables.sampling import teacher_noise_width
 from cascade_distill.errors import LeansOnItsRows, RunIncomplete
 from cascade_distill.export.student_graph import student_noise_width
 from cascade_distill.fidelity.memorisation import beyond_floor
-from cascade_distill.run import Run
+from cascade_distill.runs.run import Run
 
 # What a manifest says of memorisation.
 NOT_MEASURED, WITHIN, ACCEPTED = "not measured", "within the floor", "accepted"

@@ -13,10 +13,10 @@ from typing import Any
 
 from cascade_tables import ReleaseManifest
 
-from cascade_distill.early_stopping import HeldOutLosses
 from cascade_distill.errors import TrackingError
-from cascade_distill.run import Run
-from cascade_distill.training import Progress
+from cascade_distill.runs.run import Run
+from cascade_distill.training.early_stopping import HeldOutLosses
+from cascade_distill.training.loop import Progress
 
 URI, EXPERIMENT = "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"
 DEFAULT_EXPERIMENT = "cascade"

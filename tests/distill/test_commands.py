@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cascade_cli.program import main
-from cascade_distill import pipeline, preparing
-from cascade_distill.run import Run
+from cascade_distill.learning import preparing
+from cascade_distill.learning.rows import TEACHER_CHECKPOINT
+from cascade_distill.runs.run import Run
 from cascade_distill.runtime import StudentSampler, TeacherSampler, sample_tokens
 from cascade_tables import Frame, load_release
 from click.testing import CliRunner, Result
@@ -235,7 +236,7 @@ class TestFitAgain:
         self, table: Path, fitted: Path, tmp_path: Path, damage: str
     ) -> None:
         before = fitted.joinpath("tokens.safetensors").read_bytes()
-        fitted.joinpath(pipeline.TEACHER_CHECKPOINT).unlink()
+        fitted.joinpath(TEACHER_CHECKPOINT).unlink()
         options = ["--seed", "1"] if damage == "other seed" else []
         if damage == "other rows":
             other = tmp_path / table.name

@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 from cascade_tables import Schema
 
-from cascade_distill.checkpoint import write_atomic
 from cascade_distill.errors import DistillError
 from cascade_distill.fidelity.memorisation import EQUALITY, margins, nearest_equality
 from cascade_distill.fidelity.metrics import (
@@ -31,6 +30,7 @@ from cascade_distill.fidelity.metrics import (
     relational_auc,
     xgb_auc,
 )
+from cascade_distill.runs.checkpoint import write_atomic
 
 # Part of a kept floor's name: raise it when a figure's definition changes.
 DEFINITION = 2

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cascade_distill import token_store
-from cascade_distill.checkpoint import load_tensors
 from cascade_distill.errors import DiskFull
-from cascade_distill.token_store import StoredTokens, TokenWriter
+from cascade_distill.runs import token_store
+from cascade_distill.runs.checkpoint import load_tensors
+from cascade_distill.runs.token_store import StoredTokens, TokenWriter
 
 
 def tokens(rows: int, most: int, slots: int = 5) -> np.ndarray:

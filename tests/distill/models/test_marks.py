@@ -11,16 +11,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from cascade_distill import pipeline
 from cascade_distill.export.student_graph import export_student
 from cascade_distill.export.teacher_graph import export_teacher
+from cascade_distill.learning.rows import prepare
+from cascade_distill.learning.student import conditionals, distill_student, draw_teacher_rows
+from cascade_distill.learning.teacher import fit_teacher
 from cascade_distill.models.marks import Marks
 from cascade_distill.models.student import Student, StudentConfig
 from cascade_distill.models.teacher import Denoiser, TeacherConfig
 from cascade_distill.recipes import StudentRecipe, TeacherRecipe
-from cascade_distill.run import Run
+from cascade_distill.runs.run import Run
 from cascade_distill.runtime import StudentSampler, TeacherSampler, sample_tokens
-from cascade_distill.training import TrainConfig
+from cascade_distill.training.schedule import TrainConfig
 from cascade_tables import Codec, Frame, TokenLayout, find_relations, infer_schema, measure_formula
 from cascade_tables.codecs.layout import Mark
 from torch import Tensor
@@ -217,7 +219,7 @@ class TestDraws:
         model = Denoiser(ledger.layout, TeacherConfig(width=16, hidden=16, blocks=1, fine_width=8))
         wild(model)
         columns = sorted({mark.column for mark in ledger.layout.marks})
-        found = pipeline.conditionals(model, ledger.rows, ledger.observed, columns)
+        found = conditionals(model, ledger.rows, ledger.observed, columns)
         for mark in ledger.layout.marks:
             chance = found[mark.slot].detach()
             assert chance.shape[1] == ledger.layout.sizes[mark.slot]
@@ -253,14 +255,12 @@ def test_both_tiers_learn_a_share(
     plain = infer_schema(frame)
     schema = replace(plain, relations=find_relations(frame, plain))
     run = Run(tmp_path)
-    pipeline.prepare(run, schema, frame, "ledger")
+    prepare(run, schema, frame, "ledger")
     train = TrainConfig(steps=250, batch_rows=256, warmup_steps=20, bfloat16=False, ema=0.98)
     size = TeacherConfig(width=64, hidden=64, blocks=1, fine_width=16, dropout=0, input_dropout=0)
-    pipeline.fit_teacher(run, TeacherRecipe(size, train))
-    pipeline.draw_teacher_rows(run, 4_000, 0, 1)
-    pipeline.distill_student(
-        run, StudentRecipe(StudentConfig(width=32, head_width=32), train, rows=4_000)
-    )
+    fit_teacher(run, TeacherRecipe(size, train))
+    draw_teacher_rows(run, 4_000, 0, 1)
+    distill_student(run, StudentRecipe(StudentConfig(width=32, head_width=32), train, rows=4_000))
     codec = run.codec()
     (found,) = schema.relations
     real = codec.encode(frame)[:2_000]

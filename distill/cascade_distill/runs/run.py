@@ -29,9 +29,9 @@ from cascade_tables import Codec
 from cascade_tables.files.forms import Form
 from torch import Tensor
 
-from cascade_distill.checkpoint import write_atomic
 from cascade_distill.errors import RunIncomplete
-from cascade_distill.token_store import StoredTokens, TokenWriter
+from cascade_distill.runs.checkpoint import write_atomic
+from cascade_distill.runs.token_store import StoredTokens, TokenWriter
 
 # Rows that are written at once.
 PART = 65_536
@@ -105,3 +105,9 @@ class Run:
             for part in tokens.split(PART):
                 writer.append(part.numpy().astype(np.int32, copy=False))
             writer.commit()
+
+    def add_seconds(self, what: str, seconds: float) -> None:
+        """Count time spent on a step, over all the times it was stopped and resumed."""
+        spent = dict(self.read_json("run.json").get("seconds", {}))
+        spent[what] = round(spent.get(what, 0.0) + seconds, 1)
+        self.update(seconds=spent)

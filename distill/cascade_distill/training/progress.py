@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from cascade_distill.early_stopping import HeldOutLosses
+from cascade_distill.training.early_stopping import HeldOutLosses
 
 # Seconds between lines where the output is a file or a pipe.
 LINE_SECONDS = 15.0

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cascade_distill import held_out, pipeline
 from cascade_distill.errors import CheckpointMismatch, HeldOutRefused, OtherTable
+from cascade_distill.learning import held_out
+from cascade_distill.learning.rows import TEACHER_CHECKPOINT, parts_of, prepare, taken_from
 from cascade_distill.models.teacher import Denoiser, TeacherConfig
-from cascade_distill.run import Run
+from cascade_distill.runs.run import Run
 from cascade_tables import Codec, ColumnData, Frame, infer_schema
 from cascade_tables.files.table import Stream, stream_of
 
@@ -21,7 +22,7 @@ SMALL = TeacherConfig(width=32, hidden=32, blocks=1, fine_width=8)
 
 def run_in(folder: Path, frame: Frame, validation: Frame | None = None) -> Run:
     run = Run(folder)
-    pipeline.prepare(run, infer_schema(frame), frame, "payments", validation=validation)
+    prepare(run, infer_schema(frame), frame, "payments", validation=validation)
     return run
 
 
@@ -105,7 +106,7 @@ class TestParts:
     def test_who_has_the_table_finds_both_parts_again(self, tmp_path: Path) -> None:
         frame = payments(300)
         run = run_in(tmp_path, frame)
-        learnt, others = pipeline.parts_of(run, stream_of(frame))
+        learnt, others = parts_of(run, stream_of(frame))
         assert (len(learnt), len(others)) == (240, 60)
         codec = run.codec()
         for part, file in ((learnt, "tokens"), (others, "held_out")):
@@ -115,13 +116,13 @@ class TestParts:
     def test_with_a_file_of_its_own_all_rows_are_learnt_from(self, tmp_path: Path) -> None:
         frame = payments(300)
         run = run_in(tmp_path, frame, validation=frame.take(np.arange(30)))
-        learnt, others = pipeline.parts_of(run, stream_of(frame))
+        learnt, others = parts_of(run, stream_of(frame))
         assert (len(learnt), len(others)) == (300, 0)
         assert len(run.tokens("held_out.safetensors", "")) == 30
 
     def test_what_was_learnt_is_not_overwritten_by_other_rows(self, tmp_path: Path) -> None:
         run = run_in(tmp_path, payments(300))
-        run.path(pipeline.TEACHER_CHECKPOINT).touch()
+        run.path(TEACHER_CHECKPOINT).touch()
         before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
         for frame, validation in ((payments(301), None), (payments(300), payments(300, seed=1))):
             with pytest.raises(CheckpointMismatch, match="belongs to another run"):
@@ -135,7 +136,7 @@ class TestParts:
         run_in(tmp_path, payments(300))
         run = run_in(tmp_path, payments(40))
         assert not run.path("held_out.safetensors").exists()
-        assert [len(part) for part in pipeline.parts_of(run, stream_of(payments(40)))] == [40, 0]
+        assert [len(part) for part in parts_of(run, stream_of(payments(40)))] == [40, 0]
 
     @pytest.mark.parametrize(
         ("other", "says"),
@@ -148,14 +149,14 @@ class TestParts:
     def test_another_table_is_told(self, tmp_path: Path, other: Frame, says: str) -> None:
         run = run_in(tmp_path, payments(300))
         with pytest.raises(OtherTable, match=says):
-            pipeline.taken_from(run, stream_of(other), ())
+            taken_from(run, stream_of(other), ())
 
     def test_rows_are_taken_from_whatever_part_they_are_in(self, tmp_path: Path) -> None:
         frame = payments(300)
         run = run_in(tmp_path, frame)
         parts = [frame.take(np.arange(begin, begin + 60)) for begin in range(0, 300, 60)]
         wanted = np.array([0, 59, 60, 179]), np.array([299]), np.array([], np.int64)
-        taken = pipeline.taken_from(run, Stream(300, lambda: iter(parts)), wanted)
+        taken = taken_from(run, Stream(300, lambda: iter(parts)), wanted)
         for rows, found in zip(wanted, taken, strict=True):
             assert found.to_rows() == frame.take(rows).to_rows()
 
@@ -167,7 +168,7 @@ def test_rows_that_come_in_parts_are_encoded_as_those_that_are_there(tmp_path: P
     parts = [frame.take(np.arange(begin, min(begin + 70, 300))) for begin in range(0, 300, 70)]
     runs = [Run(tmp_path / name) for name in ("whole", "parts")]
     for run, stream in zip(runs, (None, Stream(300, lambda: iter(parts))), strict=True):
-        pipeline.prepare(run, schema, frame, "payments", stream=stream)
+        prepare(run, schema, frame, "payments", stream=stream)
     whole, in_parts = ({p.name: p.read_bytes() for p in run.folder.iterdir()} for run in runs)
     assert whole == in_parts
     assert {"tokens.safetensors", "held_out.safetensors", "codec.json"} <= whole.keys()

@@ -16,23 +16,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cascade_distill.checkpoint import load_tensors, save_tensors, write_atomic
-from cascade_distill.early_stopping import Ending, last_step
 from cascade_distill.errors import (
     CheckpointMismatch,
     DiskFull,
     TrainingDiverged,
     TrainingStopped,
 )
-from cascade_distill.training import (
-    TIMED_STEPS,
-    Outcome,
-    TrainConfig,
-    learning_rate_at,
-    round_weights,
-    seconds_a_step,
-    train,
-)
+from cascade_distill.runs.checkpoint import load_tensors, save_tensors, write_atomic
+from cascade_distill.training.early_stopping import Ending, last_step
+from cascade_distill.training.loop import TIMED_STEPS, Outcome, round_weights, seconds_a_step, train
+from cascade_distill.training.schedule import TrainConfig, learning_rate_at
 from torch import nn
 
 CONFIG = TrainConfig(steps=60, batch_rows=8, warmup_steps=5, checkpoint_seconds=1e9)

@@ -35,12 +35,12 @@ from cascade_tables.files.opening import STDIN
 from cascade_tables.files.reading import read_by_schema, read_files
 from cascade_tables.files.table import Table
 
-from cascade_distill import pipeline
-from cascade_distill.checkpoint import write_atomic
 from cascade_distill.errors import DiskFull
+from cascade_distill.learning.rows import prepare
 from cascade_distill.recipes import MOST_HELD_OUT, rows_to_hold_out
-from cascade_distill.run import Run
-from cascade_distill.training import fingerprint
+from cascade_distill.runs.checkpoint import write_atomic
+from cascade_distill.runs.run import Run
+from cascade_distill.training.loop import fingerprint
 
 # Changes when equal files give other tokens than before.
 ENCODING = 2
@@ -174,7 +174,7 @@ def encode(run: Run, asked: Asked, key: str, reading: Reading) -> Encoded:
     """
     table, schema = reading.table, reading.schema
     give_memory_back()
-    left_out = pipeline.prepare(
+    left_out = prepare(
         run,
         schema,
         table.frame,

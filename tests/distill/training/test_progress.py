@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 
-from cascade_distill.early_stopping import HeldOutLosses
-from cascade_distill.progress import bar
+from cascade_distill.training.early_stopping import HeldOutLosses
+from cascade_distill.training.progress import bar
 from rich.console import Console
 
 

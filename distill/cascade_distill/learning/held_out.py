@@ -19,7 +19,7 @@ from torch import Tensor
 from cascade_distill.errors import HeldOutRefused
 from cascade_distill.models.teacher import Denoiser, random_observed
 from cascade_distill.recipes import MOST_HELD_OUT
-from cascade_distill.token_store import TokenWriter
+from cascade_distill.runs.token_store import TokenWriter
 
 # Rows with their masks that one look takes: few rows are looked at under several masks.
 LOOKED_AT = 2_048

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cascade_distill.calibration import _shift, calibrate_marks
+from cascade_distill.learning.calibration import _shift, calibrate_marks
 from cascade_distill.models.teacher import Denoiser, TeacherConfig, random_observed
 from torch import Tensor
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cascade_distill.models.teacher import Denoiser, random_observed
-from cascade_distill.token_store import StoredTokens
+from cascade_distill.runs.token_store import StoredTokens
 
 # Rows with their masks that are asked, and those of a part.
 ASKED, PART = 16_384, 1_024

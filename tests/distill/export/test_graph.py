@@ -16,7 +16,7 @@ from cascade_distill.models.features import feature_table
 from cascade_distill.models.neighbours import chosen_neighbours, neighbours_of
 from cascade_distill.models.student import Student, StudentConfig
 from cascade_distill.models.teacher import Denoiser, TeacherConfig
-from cascade_distill.training import round_weights
+from cascade_distill.training.loop import round_weights
 from cascade_tables.releases.weights import model_weights
 from torch import nn
 

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from cascade_distill import pipeline
+from cascade_distill.learning.rows import prepare
+from cascade_distill.learning.teacher import fit_teacher, load_teacher
 from cascade_distill.models.nearness import (
     ABOVE,
     BESIDE,
@@ -31,7 +32,7 @@ from cascade_distill.models.neighbours import (
 )
 from cascade_distill.models.teacher import Denoiser, TeacherConfig, random_observed
 from cascade_distill.recipes import TeacherRecipe, with_steps
-from cascade_distill.run import Run
+from cascade_distill.runs.run import Run
 from cascade_tables import Codec, Frame, infer_schema
 from cascade_tables.codecs.columns.binned_codec import COARSE, FINE, BinnedCodec
 from torch import Tensor
@@ -275,10 +276,10 @@ class TestTeacher:
         losses = []
         for name in ("told", "untold"):
             run = Run(tmp_path / name)
-            pipeline.prepare(run, infer_schema(frame), frame, source="bills")
+            prepare(run, infer_schema(frame), frame, source="bills")
             if name == "untold":
                 run.update(neighbours=[])
-            outcome = pipeline.fit_teacher(run, recipe)
+            outcome = fit_teacher(run, recipe)
             assert outcome.best is not None
             losses.append(outcome.best.loss)
         assert losses[0] < losses[1] - 0.5
@@ -293,14 +294,14 @@ class TestRuns:
 
     def prepared(self, folder: Path) -> Run:
         run, frame = Run(folder), bills(400)
-        pipeline.prepare(run, infer_schema(frame), frame, source="bills")
+        prepare(run, infer_schema(frame), frame, source="bills")
         return run
 
     def test_neighbours_are_kept_with_the_run(self, tmp_path: Path) -> None:
         run = self.prepared(tmp_path)
         assert [column for column, _ in run.read_json("run.json")["neighbours"]][:2] == [JUNE, JULY]
-        pipeline.fit_teacher(run, TeacherRecipe(SMALL, with_steps(TeacherRecipe().train, 2)))
-        teacher = pipeline.load_teacher(run)
+        fit_teacher(run, TeacherRecipe(SMALL, with_steps(TeacherRecipe().train, 2)))
+        teacher = load_teacher(run)
         assert teacher.nearness is not None
         assert teacher.nearness.slots[0] == run.codec().layout.column.index(JUNE)
 
@@ -310,11 +311,11 @@ class TestRuns:
         about = run.read_json("run.json")
         del about["neighbours"]
         run.write_json("run.json", about)
-        pipeline.fit_teacher(run, recipe)
+        fit_teacher(run, recipe)
         graph = run.path("teacher.onnx").read_bytes()
         # The same command once more: a finished run is not trained anew.
         self.prepared(tmp_path)
         assert run.read_json("run.json")["neighbours"] == []
-        pipeline.fit_teacher(run, recipe)
+        fit_teacher(run, recipe)
         assert run.path("teacher.onnx").read_bytes() == graph
-        assert pipeline.load_teacher(run).nearness is None
+        assert load_teacher(run).nearness is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from cascade_distill.early_stopping import Ending, HeldOutLosses, ending, last_step
+from cascade_distill.training.early_stopping import Ending, HeldOutLosses, ending, last_step
 
 
 def losses(*values: float) -> HeldOutLosses:

@@ -11,14 +11,23 @@ from typing import Any
 
 import pytest
 import torch
-from cascade_distill import pipeline
-from cascade_distill.early_stopping import Ending, HeldOutLosses
 from cascade_distill.errors import TrainingStopped
+from cascade_distill.learning import rows, student, teacher
+from cascade_distill.learning.rows import has_bfloat16, prepare
+from cascade_distill.learning.student import (
+    bounded_distilling,
+    conditionals,
+    distill_student,
+    distilling_pace,
+    draw_teacher_rows,
+)
+from cascade_distill.learning.teacher import bounded, fit_teacher, pace, untaught_teacher
 from cascade_distill.models.student import Student, StudentConfig, random_suffix
 from cascade_distill.models.teacher import Denoiser, TeacherConfig
 from cascade_distill.recipes import DistillingPace, StudentRecipe, TeacherRecipe
-from cascade_distill.run import Run
-from cascade_distill.training import Outcome
+from cascade_distill.runs.run import Run
+from cascade_distill.training.early_stopping import Ending, HeldOutLosses
+from cascade_distill.training.loop import Outcome
 from cascade_tables import Codec, infer_schema
 
 from tests.releases import payments
@@ -44,7 +53,7 @@ class StopOnce:
 def run_in(folder: Path) -> Run:
     run = Run(folder)
     frame = payments(300)
-    pipeline.prepare(run, infer_schema(frame), frame, source="payments")
+    prepare(run, infer_schema(frame), frame, source="payments")
     return run
 
 
@@ -60,7 +69,7 @@ def small_student(rows: int = 400, **train: Any) -> StudentRecipe:
 
 def learn(run: Run, recipe: TeacherRecipe) -> bytes:
     """The graph of a finished teacher."""
-    pipeline.fit_teacher(run, recipe)
+    fit_teacher(run, recipe)
     return run.path("teacher.onnx").read_bytes()
 
 
@@ -71,7 +80,7 @@ def test_a_teacher_that_was_stopped_resumes_to_the_unbroken_one(tmp_path: Path) 
 
     broken, stop = run_in(tmp_path / "broken"), StopOnce()
     with pytest.raises(TrainingStopped):
-        pipeline.fit_teacher(broken, recipe, stop)
+        fit_teacher(broken, recipe, stop)
     assert 0 < stop.stopped_at < 60
     assert not broken.path("teacher.onnx").exists()
     assert learn(broken, recipe) == unbroken
@@ -83,7 +92,7 @@ def test_what_was_held_out_ends_training_and_is_resumed(tmp_path: Path, stop_at:
     better one where training goes on from it at a falling rate."""
     recipe = small(steps=300, learning_rate=0.03, weight_decay=0.0, evaluate_every=10, patience=4)
     run = run_in(tmp_path / "unbroken")
-    outcome = pipeline.fit_teacher(run, recipe)
+    outcome = fit_teacher(run, recipe)
     assert outcome.ending is Ending.NO_BETTER
     assert outcome.best is not None
     assert outcome.best.step <= outcome.steps < 300
@@ -91,9 +100,9 @@ def test_what_was_held_out_ends_training_and_is_resumed(tmp_path: Path, stop_at:
 
     broken, stop = run_in(tmp_path / "broken"), StopOnce(stop_at)
     with pytest.raises(TrainingStopped):
-        pipeline.fit_teacher(broken, recipe, stop)
+        fit_teacher(broken, recipe, stop)
     assert stop_at <= stop.stopped_at < outcome.steps
-    assert pipeline.fit_teacher(broken, recipe) == outcome
+    assert fit_teacher(broken, recipe) == outcome
     assert broken.path("teacher.onnx").read_bytes() == run.path("teacher.onnx").read_bytes()
 
 
@@ -103,11 +112,11 @@ def test_minutes_are_turned_into_steps_once(
     """A run that is resumed on a machine that is slower by then goes on as it began."""
     run = run_in(tmp_path)
     paces = iter([0.5, 5.0])
-    monkeypatch.setattr(pipeline, "pace", lambda *_: next(paces))
-    first = pipeline.bounded(run, small(steps=1000), minutes=2)
+    monkeypatch.setattr(teacher, "pace", lambda *_: next(paces))
+    first = bounded(run, small(steps=1000), minutes=2)
     assert first.train.steps == 228
-    assert pipeline.bounded(run, small(steps=1000), minutes=2) == first
-    other = pipeline.bounded(run, small(steps=1000), minutes=4)
+    assert bounded(run, small(steps=1000), minutes=2) == first
+    other = bounded(run, small(steps=1000), minutes=4)
     assert other.train.steps == 45
 
 
@@ -116,19 +125,19 @@ def test_a_run_keeps_the_arithmetic_that_it_began_with(
 ) -> None:
     """Also on a machine of another kind, where it is resumed."""
     for has in (True, False):
-        monkeypatch.setattr(pipeline, "fast_bfloat16", lambda has=has: has)
+        monkeypatch.setattr(rows, "fast_bfloat16", lambda has=has: has)
         run = run_in(tmp_path / str(has))
-        monkeypatch.setattr(pipeline, "fast_bfloat16", lambda has=has: not has)
-        assert pipeline.has_bfloat16(run) is has
-        assert pipeline.has_bfloat16(run_in(tmp_path / str(has))) is has
+        monkeypatch.setattr(rows, "fast_bfloat16", lambda has=has: not has)
+        assert has_bfloat16(run) is has
+        assert has_bfloat16(run_in(tmp_path / str(has))) is has
 
 
 def test_the_pace_leaves_nothing_behind(tmp_path: Path) -> None:
     run = run_in(tmp_path / "timed")
     before = sorted(path.name for path in run.folder.iterdir())
-    assert pipeline.pace(run, small(steps=30)) > 0
-    untaught = pipeline.untaught_teacher(run, small(steps=30))
-    found = pipeline.distilling_pace(run, untaught, small_student(rows=100), threads=1)
+    assert pace(run, small(steps=30)) > 0
+    untaught = untaught_teacher(run, small(steps=30))
+    found = distilling_pace(run, untaught, small_student(rows=100), threads=1)
     assert found.seconds_a_row > 0
     assert found.seconds_a_step > 0
     assert sorted(path.name for path in run.folder.iterdir()) == before
@@ -146,8 +155,8 @@ class TestDistilling:
 
     def distil(self, run: Run, recipe: StudentRecipe) -> tuple[Outcome, bytes]:
         """How it ended, and the graph."""
-        pipeline.draw_teacher_rows(run, recipe.rows, recipe.train.seed, threads=1)
-        outcome = pipeline.distill_student(run, recipe)
+        draw_teacher_rows(run, recipe.rows, recipe.train.seed, threads=1)
+        outcome = distill_student(run, recipe)
         return outcome, run.path("student.onnx").read_bytes()
 
     def test_a_student_that_was_stopped_resumes_to_the_unbroken_one(
@@ -158,9 +167,9 @@ class TestDistilling:
         broken = Run(shutil.copytree(run.folder, tmp_path / "broken"))
         expected = self.distil(run, recipe)
         stop = StopOnce()
-        pipeline.draw_teacher_rows(broken, recipe.rows, recipe.train.seed, threads=1)
+        draw_teacher_rows(broken, recipe.rows, recipe.train.seed, threads=1)
         with pytest.raises(TrainingStopped):
-            pipeline.distill_student(broken, recipe, stop)
+            distill_student(broken, recipe, stop)
         assert 0 < stop.stopped_at < 60
         assert not broken.path("student.onnx").exists()
         assert self.distil(broken, recipe) == expected
@@ -183,7 +192,7 @@ class TestDistilling:
         def never(*_: object) -> None:
             raise AssertionError("it has said this already")
 
-        monkeypatch.setattr(pipeline, "conditionals", never)
+        monkeypatch.setattr(student, "conditionals", never)
         self.distil(run, small_student(steps=3))
 
     def test_another_teachers_words_do_not_count(self, run: Run) -> None:
@@ -199,12 +208,12 @@ class TestDistilling:
         self, run: Run, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         paces = iter([DistillingPace(0.01, 0.1), DistillingPace(0.1, 1.0)])
-        monkeypatch.setattr(pipeline, "distilling_pace", lambda *_: next(paces))
+        monkeypatch.setattr(student, "distilling_pace", lambda *_: next(paces))
         recipe = small_student(rows=10_000, steps=5000)
-        first = pipeline.bounded_distilling(run, recipe, 2, threads=1)
+        first = bounded_distilling(run, recipe, 2, threads=1)
         assert (first.rows, first.train.steps) == (3800, 760)
-        assert pipeline.bounded_distilling(run, recipe, 2, threads=1) == first
-        assert pipeline.bounded_distilling(run, recipe, 4, threads=1).rows < first.rows
+        assert bounded_distilling(run, recipe, 2, threads=1) == first
+        assert bounded_distilling(run, recipe, 4, threads=1).rows < first.rows
 
 
 def test_dropout_is_part_of_training(tmp_path: Path) -> None:
@@ -239,7 +248,7 @@ class TestConditionals:
         for at in range(int(column.max()) + 1):
             known = (suffix & (column > at)) | (column < at)
             expected = teacher.log_prob(tokens, known)
-            found = pipeline.conditionals(teacher, tokens, suffix, [at])
+            found = conditionals(teacher, tokens, suffix, [at])
             assert list(found) == [s for s, c in enumerate(codec.layout.column) if c == at]
             for slot, p in found.items():
                 of_token = p.gather(1, tokens[:, [slot]])[:, 0].log()

@@ -1,0 +1,223 @@
+"""Distil a student: the teacher's rows, what it says of them, training, and the graph of a release.
+
+Nothing is done twice, and what was stopped is resumed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from functools import partial
+
+import numpy as np
+import torch
+from cascade_tables import Codec
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cascade_distill.distilling.lessons import Lessons, ask_teacher, gap_to_teacher
+from cascade_distill.export.student_graph import export_student
+from cascade_distill.export.teacher_graph import export_teacher
+from cascade_distill.learning.rows import identity_of, told_neighbours
+from cascade_distill.learning.teacher import load_teacher
+from cascade_distill.models.neighbours import neighbours_of
+from cascade_distill.models.student import Student, random_suffix
+from cascade_distill.models.teacher import Denoiser
+from cascade_distill.recipes import (
+    DistillingPace,
+    StudentRecipe,
+    distilling_within,
+    lessons_to_hold_out,
+)
+from cascade_distill.runs.checkpoint import load_tensors, save_tensors, write_atomic
+from cascade_distill.runs.run import Run
+from cascade_distill.runtime import BATCH, TeacherSampler, sample_tokens
+from cascade_distill.training.loop import Outcome, Progress, best_device, seconds_a_step, train
+
+# Apart from the stream that the rows are drawn from.
+INSIDE_BINS = 0xB145
+# What is known of lessons' suffixes is drawn apart from initialisation and batches.
+SUFFIXES = 0x1E55
+LESSON_FILES = ("teacher_rows.safetensors", "lessons.safetensors")
+
+
+class _Distilling:
+    """A freshly initialised student, what it is to learn of its teacher, and what is held out."""
+
+    def __init__(self, run: Run, recipe: StudentRecipe, lessons: Lessons) -> None:
+        device = best_device()
+        learnt = len(lessons) - lessons_to_hold_out(len(lessons))
+        self._lessons, others = lessons.to(device).split(learnt)
+        self._rows = recipe.train.batch_rows
+        torch.manual_seed(recipe.train.seed)
+        codec = run.codec()
+        told = neighbours_of(codec, told_neighbours(run))
+        self.model = Student(codec.layout, recipe.model, told).to(device)
+        self.held_out = gap_to_teacher(self.model, others) if len(others) else None
+
+    def loss(self, model: nn.Module, generator: torch.Generator) -> Tensor:
+        """Of one batch, with a model that may be a copy of this one."""
+        assert isinstance(model, Student)
+        picked = torch.randint(len(self._lessons), (self._rows,), generator=generator)
+        return self._lessons.loss(model, picked.to(self._lessons.rows.device))
+
+
+def _lessons(
+    teacher: Denoiser,
+    rows: Tensor,
+    recipe: StudentRecipe,
+    progress: Callable[[int, int], None] | None = None,
+) -> Lessons:
+    """What a teacher says of rows of its own, on the CPU."""
+    device, columns = best_device(), range(max(teacher.layout.column) + 1)
+    teacher = teacher.to(device)
+    generator = torch.Generator().manual_seed(SUFFIXES + recipe.train.seed)
+    suffix = random_suffix(len(rows), teacher.layout, recipe.model, generator)
+    return ask_teacher(
+        rows.to(device),
+        suffix.to(device),
+        lambda part, known: conditionals(teacher, part, known, columns),
+        progress,
+    ).to(torch.device("cpu"))
+
+
+def distilling_pace(
+    run: Run, teacher: Denoiser, recipe: StudentRecipe, threads: int
+) -> DistillingPace:
+    """How fast `cascade distill` is here: some rows of this teacher, what it says of them and a few
+    steps of its student are timed, and nothing is kept."""
+    teacher = teacher.eval().requires_grad_(False)
+    sampler = TeacherSampler(export_teacher(teacher.cpu()), run.codec().layout, threads)
+    # The first runs make room.
+    sample_tokens(sampler, 8, seed=0)
+    rows = min(recipe.rows, BATCH // 4)
+    began = time.perf_counter()
+    drawn = torch.from_numpy(relearnable(run.codec(), sample_tokens(sampler, rows, 0), 0)).long()
+    distilling = _Distilling(run, recipe, _lessons(teacher, drawn, recipe))
+    a_row = (time.perf_counter() - began) / rows
+    return DistillingPace(a_row, seconds_a_step(distilling.model, distilling.loss, recipe.train))
+
+
+def bounded_distilling(
+    run: Run, recipe: StudentRecipe, minutes: float, threads: int
+) -> StudentRecipe:
+    """The recipe that distils for no longer than some minutes on this machine; as `bounded`."""
+    key = identity_of(run, ["teacher.onnx"], asdict(recipe), minutes)
+    kept = run.read_json("run.json").get("distil_bound", {})
+    if kept.get("identity") == key:
+        measured = DistillingPace(**kept["pace"])
+    else:
+        measured = distilling_pace(run, load_teacher(run), recipe, threads)
+        about = {"identity": key, "minutes": minutes, "pace": asdict(measured)}
+        run.update(distil_bound=about)
+    return distilling_within(recipe, minutes, measured)
+
+
+def conditionals(
+    teacher: Denoiser, rows: Tensor, suffix: Tensor, columns: Iterable[int]
+) -> dict[int, Tensor]:
+    """What the teacher says of these columns' slots given all before them and the known suffix.
+
+    Args:
+        teacher: the network to ask, one pass a column.
+        rows: int64 [n, T + relations]; see `Marks`.
+        suffix: bool [n, T], what is known beyond the prefix.
+        columns: indices of schema columns.
+
+    Returns:
+        By slot, probabilities [n, size].
+    """
+    layout = teacher.layout
+    column = torch.as_tensor(layout.column, device=rows.device)
+    turn = torch.as_tensor(layout.turn, device=rows.device)[column]
+    told = teacher.marks.student_inputs(rows, suffix, None)
+    out: dict[int, Tensor] = {}
+    for asked in columns:
+        own = layout.turn[asked]
+        known = (suffix & (turn > own)) | (turn < own)
+        tokens = teacher.marks.student_inputs(rows, suffix, known)
+        # A fine slot is told the coarse token of its own column, mark or not.
+        tokens = torch.where(column == asked, told, tokens)
+        out |= teacher.conditional(tokens, known, asked)
+    return out
+
+
+def draw_teacher_rows(
+    run: Run,
+    rows: int,
+    seed: int,
+    threads: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Make the rows that the student learns from and is looked at with, unless they are there."""
+    teacher = run.require("teacher.onnx", f"cascade fit TABLE --out {run.folder}")
+    identity = identity_of(run, ["teacher.onnx"], rows, seed)
+    path = run.path("teacher_rows.safetensors")
+    if path.exists() and load_tensors(path)[1].get("identity") == identity:
+        return
+    started = time.monotonic()
+    codec = run.codec()
+    sampler = TeacherSampler(str(teacher), codec.layout, threads)
+    tokens = relearnable(codec, sample_tokens(sampler, rows, seed, progress), seed)
+    run.save_tokens("teacher_rows.safetensors", torch.from_numpy(tokens), identity)
+    run.add_seconds("teacher_rows", time.monotonic() - started)
+
+
+def relearnable(codec: Codec, tokens: NDArray[np.int32], seed: int) -> NDArray[np.int32]:
+    """Drawn rows, int32 [n, T], as rows to learn from: numbers that follow from others are what
+    they are computed to be, and which relations hold is looked up anew.
+
+    Returns:
+        int32 [n, T + relations]; see `Codec.learnable`.
+    """
+    if not codec.arithmetic:
+        return np.pad(tokens, ((0, 0), (0, len(codec.schema.relations))))
+    frame = codec.decode(tokens, np.random.default_rng([INSIDE_BINS, seed]))
+    return codec.learnable(frame)
+
+
+def ask_teacher_of_rows(
+    run: Run, recipe: StudentRecipe, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Have the teacher say what it thinks of the rows that it made, unless it has."""
+    tokens = run.tokens("teacher_rows.safetensors", f"cascade distill {run.folder}")
+    share = recipe.model.unconditional_share
+    files = ["teacher_rows.safetensors", "teacher.safetensors"]
+    identity = identity_of(run, files, recipe.train.seed, share)
+    path = run.path("lessons.safetensors")
+    if path.exists() and load_tensors(path)[1].get("identity") == identity:
+        return
+    started = time.monotonic()
+    lessons = _lessons(load_teacher(run), tokens, recipe, progress)
+    said = {"suffix": lessons.suffix, "conditionals": lessons.conditionals}
+    save_tensors(path, said, {"identity": identity})
+    run.add_seconds("lessons", time.monotonic() - started)
+
+
+def distill_student(run: Run, recipe: StudentRecipe, progress: Progress | None = None) -> Outcome:
+    """Train the student on what its teacher says of its own rows, and export it to student.onnx.
+
+    Returns:
+        How that ended; its loss is the distance to the teacher, see `gap_to_teacher`.
+    """
+    ask_teacher_of_rows(run, recipe)
+    tokens = run.tokens("teacher_rows.safetensors", f"cascade distill {run.folder}")
+    said, _ = load_tensors(run.path("lessons.safetensors"))
+    distilling = _Distilling(run, recipe, Lessons(tokens, **said))
+    told = [told_neighbours(run)] if told_neighbours(run) else []
+    model = distilling.model
+    started = time.monotonic()
+    outcome = train(
+        model,
+        partial(distilling.loss, model),
+        recipe.train,
+        run.path("student.checkpoint.safetensors"),
+        identity_of(run, LESSON_FILES, asdict(recipe), *told),
+        progress,
+        held_out=distilling.held_out,
+    )
+    run.add_seconds("student", time.monotonic() - started)
+    write_atomic(run.path("student.onnx"), export_student(model.cpu()))
+    run.update(student=asdict(recipe) | {"outcome": asdict(outcome)})
+    return outcome

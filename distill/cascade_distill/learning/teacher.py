@@ -1,0 +1,128 @@
+"""Learn a teacher: the run's rows, a bound in minutes, training, and the graph of a release.
+
+Nothing is done twice, and what was stopped is resumed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+
+import torch
+from cascade_tables import Codec
+from torch import Tensor, nn
+
+from cascade_distill.export.teacher_graph import export_teacher
+from cascade_distill.learning import held_out
+from cascade_distill.learning.calibration import calibrate_marks
+from cascade_distill.learning.rows import TEACHER_CHECKPOINT, identity_of, told_neighbours
+from cascade_distill.models.neighbours import neighbours_of
+from cascade_distill.models.teacher import Denoiser, TeacherConfig, random_observed
+from cascade_distill.recipes import (
+    TeacherRecipe,
+    within,
+)
+from cascade_distill.runs.checkpoint import load_tensors, save_tensors, write_atomic
+from cascade_distill.runs.run import Run
+from cascade_distill.training.loop import Outcome, Progress, best_device, seconds_a_step, train
+
+TEACHER_FILES = ("tokens.safetensors", "held_out.safetensors")
+
+
+class _Teaching:
+    """A freshly initialised teacher and the rows that it is to learn."""
+
+    def __init__(self, run: Run, recipe: TeacherRecipe) -> None:
+        command = f"cascade fit TABLE --out {run.folder}"
+        device = best_device()
+        codec = run.codec()
+        self._layout = codec.layout
+        self._rows, self._device = recipe.train.batch_rows, device
+        self.rows = run.stored("tokens.safetensors", command).to(device)
+        torch.manual_seed(recipe.train.seed)
+        self.model = _untaught(run, codec, recipe.model).to(device)
+        self.held_out: Callable[[], Tensor] | None = None
+        if run.path("held_out.safetensors").exists():
+            others = run.tokens("held_out.safetensors", command).to(device)
+            self.held_out = held_out.held_out_loss(self.model, others, recipe.train.seed)
+
+    def loss(self, model: nn.Module, generator: torch.Generator) -> Tensor:
+        """Of one batch, with a model that may be a copy of this one."""
+        assert isinstance(model, Denoiser)
+        picked = torch.randint(len(self.rows), (self._rows,), generator=generator)
+        observed = random_observed(self._rows, self._layout, generator).to(self._device)
+        return model.loss(self.rows[picked.to(self._device)], observed, generator)
+
+
+def _untaught(run: Run, codec: Codec, config: TeacherConfig) -> Denoiser:
+    """A teacher with weights at random; its numbers are told of the run's neighbours."""
+    return Denoiser(codec.layout, config, neighbours_of(codec, told_neighbours(run)))
+
+
+def untaught_teacher(run: Run, recipe: TeacherRecipe) -> Denoiser:
+    """A teacher that has learnt nothing yet, to tell how long one will take."""
+    return _Teaching(run, recipe).model
+
+
+def pace(run: Run, recipe: TeacherRecipe) -> float:
+    """Seconds that a step of this teacher takes here; a few are timed, and nothing is kept."""
+    teaching = _Teaching(run, recipe)
+    return seconds_a_step(teaching.model, teaching.loss, recipe.train)
+
+
+def bounded(run: Run, recipe: TeacherRecipe, minutes: float) -> TeacherRecipe:
+    """The recipe that trains for no longer than some minutes on this machine.
+
+    It is chosen once: a run that is resumed goes on with the steps that it began with, though the
+    machine may be faster or slower by then.
+    """
+    key = identity_of(run, TEACHER_FILES, asdict(recipe), minutes)
+    kept = run.read_json("run.json").get("bound", {})
+    if kept.get("identity") == key:
+        seconds = float(kept["seconds_a_step"])
+    else:
+        seconds = pace(run, recipe)
+        run.update(bound={"identity": key, "minutes": minutes, "seconds_a_step": seconds})
+    return within(recipe, minutes, seconds)
+
+
+def fit_teacher(run: Run, recipe: TeacherRecipe, progress: Progress | None = None) -> Outcome:
+    """Train the teacher on the run's rows and export it to teacher.onnx; says how that ended."""
+    teaching = _Teaching(run, recipe)
+    model = teaching.model
+    started = time.monotonic()
+    # Without neighbours, as it was before there were any.
+    told = [told_neighbours(run)] if told_neighbours(run) else []
+    identity = identity_of(run, TEACHER_FILES, asdict(recipe), *told)
+    checkpoint = run.path(TEACHER_CHECKPOINT)
+
+    def finish() -> None:
+        calibrate_marks(model, teaching.rows, recipe.train.seed)
+        model.centre_head()
+
+    outcome = train(
+        model,
+        partial(teaching.loss, model),
+        recipe.train,
+        checkpoint,
+        identity,
+        progress,
+        finish=finish,
+        held_out=teaching.held_out,
+    )
+    run.add_seconds("teacher", time.monotonic() - started)
+    run.update(teacher=asdict(recipe) | {"outcome": asdict(outcome)})
+    save_tensors(run.path("teacher.safetensors"), model.cpu().state_dict(), {"identity": identity})
+    write_atomic(run.path("teacher.onnx"), export_teacher(model))
+    return outcome
+
+
+def load_teacher(run: Run) -> Denoiser:
+    """The finished teacher of a run folder, as a network."""
+    path = run.require("teacher.safetensors", f"cascade fit TABLE --out {run.folder}")
+    config = TeacherConfig(**run.read_json("run.json")["teacher"]["model"])
+    model = _untaught(run, run.codec(), config)
+    model.load_state_dict(load_tensors(path)[0])
+    return model.requires_grad_(False)
