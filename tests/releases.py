@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from cascade_distill.export.student_graph import export_student, student_noise_width
 from cascade_distill.export.teacher_graph import export_teacher
+from cascade_distill.models.neighbours import Target
 from cascade_distill.models.student import Student, StudentConfig
 from cascade_distill.models.teacher import Denoiser, TeacherConfig
 from cascade_distill.training import round_weights
@@ -95,12 +96,32 @@ def make_release(
     return codec
 
 
-def write_untaught(repository: Path, codec: Codec, table: str, version: int, seed: int) -> None:
-    """Write a release whose networks have random weights."""
+def write_untaught(
+    repository: Path,
+    codec: Codec,
+    table: str,
+    version: int,
+    seed: int,
+    targets: Sequence[Target] = (),
+) -> None:
+    """Write a release whose networks have random weights.
+
+    Args:
+        repository: to write it to.
+        codec: of its table.
+        table: its name.
+        version: its version.
+        seed: of the weights.
+        targets: numbers that are told where others lie.
+    """
     layout = codec.layout
     torch.manual_seed(seed)
-    student = Student(layout, StudentConfig(width=16, head_width=16))
-    teacher = Denoiser(layout, TeacherConfig(width=32, hidden=32, blocks=1, fine_width=8))
+    student = Student(layout, StudentConfig(width=16, head_width=16), targets)
+    if student.nearness is not None:
+        for parameter in student.nearness.parameters():
+            torch.nn.init.normal_(parameter)
+    config = TeacherConfig(width=32, hidden=32, blocks=1, fine_width=8)
+    teacher = Denoiser(layout, config, targets)
     teacher.centre_head()
     for model in (student, teacher):
         round_weights(model)

@@ -229,6 +229,7 @@ TEACHER_CHECKPOINT = "teacher.checkpoint.safetensors"
 # Apart from the stream that the rows are drawn from.
 INSIDE_BINS = 0xB145
 TEACHER_FILES = ("tokens.safetensors", "held_out.safetensors")
+LESSON_FILES = ("teacher_rows.safetensors", "lessons.safetensors")
 # What is known of lessons' suffixes is drawn apart from initialisation and batches.
 SUFFIXES = 0x1E55
 
@@ -267,7 +268,9 @@ class _Distilling:
         self._lessons, others = lessons.to(device).split(learnt)
         self._rows = recipe.train.batch_rows
         torch.manual_seed(recipe.train.seed)
-        self.model = Student(run.codec().layout, recipe.model).to(device)
+        codec = run.codec()
+        told = neighbours_of(codec, _neighbours(run))
+        self.model = Student(codec.layout, recipe.model, told).to(device)
         self.held_out = gap_to_teacher(self.model, others) if len(others) else None
 
     def loss(self, model: nn.Module, generator: torch.Generator) -> Tensor:
@@ -486,6 +489,7 @@ def distill_student(run: Run, recipe: StudentRecipe, progress: Progress | None =
     tokens = run.tokens("teacher_rows.safetensors", f"cascade distill {run.folder}")
     said, _ = load_tensors(run.path("lessons.safetensors"))
     distilling = _Distilling(run, recipe, Lessons(tokens, **said))
+    told = [_neighbours(run)] if _neighbours(run) else []
     model = distilling.model
     started = time.monotonic()
     outcome = train(
@@ -493,7 +497,7 @@ def distill_student(run: Run, recipe: StudentRecipe, progress: Progress | None =
         partial(distilling.loss, model),
         recipe.train,
         run.path("student.checkpoint.safetensors"),
-        identity_of(run, ["teacher_rows.safetensors", "lessons.safetensors"], asdict(recipe)),
+        identity_of(run, LESSON_FILES, asdict(recipe), *told),
         progress,
         held_out=distilling.held_out,
     )

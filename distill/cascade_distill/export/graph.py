@@ -10,7 +10,7 @@ that depend on weights alone (`Graph.folded`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -138,8 +138,15 @@ class Graph:
         self,
         inputs: Sequence[tuple[str, int, int]],
         outputs: Sequence[tuple[str, int, int]],
+        metadata: Mapping[str, str] | None = None,
     ) -> bytes:
-        """The finished, checked model; inputs and outputs are (name, element type, width)."""
+        """The finished, checked model; inputs and outputs are (name, element type, width).
+
+        Args:
+            inputs: of the graph.
+            outputs: of the graph.
+            metadata: what the model says of itself beside it.
+        """
 
         def infos(specs: Sequence[tuple[str, int, int]]) -> list[onnx.ValueInfoProto]:
             return [helper.make_tensor_value_info(n, kind, ["n", w]) for n, kind, w in specs]
@@ -157,5 +164,6 @@ class Graph:
             producer_name="cascade",
             ir_version=IR_VERSION,
         )
+        helper.set_model_props(model, dict(metadata or {}))
         onnx.checker.check_model(model, full_check=True)
         return bytes(model.SerializeToString(deterministic=True))

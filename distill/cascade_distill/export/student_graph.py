@@ -13,13 +13,14 @@ The same arithmetic as `Student.draw`, arranged for one row on one thread:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cascade_distill.export.graph import BOOL, FLOAT, INT32, INT64, Graph
+from cascade_distill.export.student_nearness_graph import NearnessNodes
 from cascade_distill.models.student import Student
 
 # Larger than any logit plus Gumbel noise, and far from overflow.
@@ -68,9 +69,12 @@ def export_student(student: Student, group: int | None = None) -> bytes:
     if student.marked:
         one, zero = (g.weight("is_missing", np.array(v, np.float32)) for v in (1, 0))
         missing_slots = g.op("Where", "observed", zero, one)
-    groups = [range(i, min(i + group, slots)) for i in range(0, slots, group)]
+    near = student.nearness
+    nearness = None if near is None else NearnessNodes(g, near)
+    groups = _groups(slots, group, () if nearness is None else nearness.coarse_slots)
+    longest = max(map(len, groups))
     # Any row misses any slot of the group: the smallest entry of `forced` is negative.
-    members = np.array([[min(i, r[-1]) for i in range(r[0], r[0] + group)] for r in groups])
+    members = np.array([[min(i, r[-1]) for i in range(r[0], r[0] + longest)] for r in groups])
     smallest = g.op("ReduceMin", forced, g.axes(0), keepdims=0)
     smallest = g.op("Gather", smallest, g.weight("members", members.astype(np.int64)), axis=0)
     smallest = g.op("ReduceMin", smallest, g.axes(1), keepdims=0)
@@ -86,6 +90,7 @@ def export_student(student: Student, group: int | None = None) -> bytes:
     }
 
     drawn = []
+    pairs: dict[int, str] = {}
     for members_of, condition, noise in zip(groups, conditions, uniform, strict=True):
         then, otherwise = Graph(g.fresh("draw"), g), Graph(g.fresh("skip"), g)
         # Gumbel noise, output biases, and which slots are forced to "already known".
@@ -102,7 +107,9 @@ def export_student(student: Student, group: int | None = None) -> bytes:
             barred = _barred(student, members_of, padded)
             gumbel = then.op("Gemm", missing_slots, g.weight("barred", barred), gumbel)
         offset_of = then.split(gumbel, [padded[i] for i in members_of], axis=1)
-        after, choices = state, []
+        after, seen = state, ""
+        choices: list[str] = []
+        pairs_here = dict(pairs)
         for slot, offset in zip(members_of, offset_of, strict=True):
             w1 = g.weight("weight_in", weight_in[slot])
             # The start state's share is constant: it goes into the bias.
@@ -110,9 +117,19 @@ def export_student(student: Student, group: int | None = None) -> bytes:
             out = student.heads[slot].weight.detach().float().cpu().numpy().T
             w2 = g.weight("weight_out", np.pad(out, ((0, 0), (0, 1))))
             hidden = then.op("Relu", then.op("Gemm", after, w1, b1))
+            if near is not None and nearness is not None and slot in near.told:
+                if slot in near.coarse:
+                    seen = nearness.seen(then, slot, pairs_here)
+                    added = nearness.coarse(then, slot, hidden, seen)
+                else:
+                    added = nearness.fine(then, slot - 1, hidden, seen, choices[-1])
+                offset = then.op("Add", offset, added)
             logits = then.op("Gemm", hidden, w2, offset)
             choice = then.op("ArgMax", logits, axis=1, keepdims=0)
             choices.append(choice)
+            if nearness is not None and slot - 1 in nearness.neighbours:
+                two = choices[-2:]
+                pairs_here[slot - 1] = nearness.known_pair(then, slot - 1, *two)
             if slot != slots - 1:
                 # Its own rows of the table, and the zeros at the end.
                 own = [*range(offsets[slot], offsets[slot + 1]), offsets[-1]]
@@ -127,6 +144,12 @@ def export_student(student: Student, group: int | None = None) -> bytes:
             outputs.append((after, FLOAT))
             skipped.append((otherwise.op("Identity", state), FLOAT))
             names.append(g.fresh("state"))
+        if nearness is not None:
+            for slot in sorted({*nearness.neighbours} & {*members_of}):
+                outputs.append((pairs_here[slot], INT64))
+                skipped.append((nearness.given_pair(otherwise, slot), INT64))
+                pairs[slot] = g.fresh("pair")
+                names.append(pairs[slot])
         g.ops(
             "If",
             condition,
@@ -135,7 +158,8 @@ def export_student(student: Student, group: int | None = None) -> bytes:
             else_branch=otherwise.branch(skipped),
         )
         drawn.append(names[0])
-        state = names[-1]
+        if members_of[-1] != slots - 1:
+            state = names[1]
 
     # Slot-major [T * n] to [n, T].
     flat = drawn[0] if len(drawn) == 1 else g.op("Concat", *drawn, axis=0)
@@ -149,7 +173,19 @@ def export_student(student: Student, group: int | None = None) -> bytes:
             ("noise", FLOAT, student_noise_width(sizes)),
         ],
         outputs=[("drawn", INT32, slots)],
+        metadata=None if nearness is None else nearness.metadata(),
     )
+
+
+def _groups(slots: int, group: int, coarse: Collection[int]) -> list[range]:
+    """Slots that are skipped together; a coarse slot and its fine slot are in one group."""
+    groups, begin = [], 0
+    while begin < slots:
+        end = min(begin + group, slots)
+        end += end - 1 in coarse
+        groups.append(range(begin, end))
+        begin = end
+    return groups
 
 
 def _barred(student: Student, slots: Sequence[int], padded: Sequence[int]) -> NDArray[np.float32]:

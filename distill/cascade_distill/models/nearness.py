@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cascade_distill.models.neighbours import CODES, MASS_APART, UNKNOWN, Target
+from cascade_distill.models.neighbourhood import Neighbourhood
+from cascade_distill.models.neighbours import MASS_APART, Target
 
 # Kernels of each neighbour. Networks that were learnt have as many.
 MIXTURE = 4
@@ -67,14 +68,8 @@ EQUAL = ABOVE + 1
 KERNEL = EQUAL + 1
 
 
-class Nearness(nn.Module):
-    """Biases of the numbers that have neighbours: S of them, with K neighbours each.
-
-    Where a number has fewer, it is its own neighbour, which nothing is known of while it is drawn.
-
-    Attributes:
-        slots: their coarse slots.
-    """
+class Nearness(Neighbourhood):
+    """Biases of the numbers that have neighbours: S of them, with K neighbours each."""
 
     def __init__(
         self, layout: TokenLayout, targets: Sequence[Target], width: int, mixture: int, fine: int
@@ -87,35 +82,9 @@ class Nearness(nn.Module):
             mixture: kernels of each pair, M.
             fine: width of the head of places inside bins.
         """
-        super().__init__()
-        self.slots = tuple(target.slot for target in targets)
-        self.sizes = tuple(layout.sizes[slot] for slot in self.slots)
-        count = len(targets)
-        self.numbers = max(len(target.numbers) for target in targets)
-        self.sums = max(len(target.sums) for target in targets)
-        most = self.numbers + self.sums
+        super().__init__(layout, targets)
+        count, most = len(targets), self.numbers + self.sums
         self.shape = count, most, mixture
-        own = np.array(self.slots)
-        slot = own[:, None].repeat(self.numbers, axis=1)
-        added = own[:, None, None].repeat(self.sums, axis=1).repeat(2, axis=2)
-        start, added_start = np.zeros_like(slot), np.zeros_like(added)
-        widest = max(layout.sizes[s] * layout.sizes[s + 1] for s in self.slots)
-        codes = [np.full(widest, UNKNOWN)]
-        values = [np.full(widest, np.nan, np.float32)]
-        signs = np.ones(added.shape, np.float32)
-        starts: dict[int, int] = {}
-        for at, target in enumerate(targets):
-            for place, neighbour in enumerate(target.numbers):
-                slot[at, place] = neighbour.slot
-                start[at, place] = sum(map(len, codes))
-                codes.append(neighbour.codes)
-            for place, each in enumerate(target.sums):
-                added[at, place], signs[at, place] = each.slots, each.signs
-                for side, (part, value) in enumerate(zip(each.slots, each.values, strict=True)):
-                    if part not in starts:
-                        starts[part] = sum(map(len, values))
-                        values.append(value)
-                    added_start[at, place, side] = starts[part]
         # Of each coarse token, where in the row of weights it is.
         masses = max(target.bins_from - target.masses for target in targets)
         self.bins_at = MASSES_FROM + masses
@@ -130,66 +99,19 @@ class Nearness(nn.Module):
             column[bins] = self.bins_at + SIDE + np.arange(COARSE)
             columns.append(column)
         middle = FINE * np.arange(-SIDE, SIDE + 1) + FINE // 2
-        edges = np.stack([target.edges for target in targets])
-        size_of = np.array(layout.sizes)
-        self.slot: Tensor
-        self.scale: Tensor
-        self.start: Tensor
-        self.codes: Tensor
-        self.added: Tensor
-        self.added_scale: Tensor
-        self.added_start: Tensor
-        self.signs: Tensor
-        self.values: Tensor
-        self.edges: Tensor
         self.around: Tensor
-        self.bins_from: Tensor
         self.columns: Tensor
-        for name, content in (
-            ("slot", slot),
-            ("scale", size_of[slot + 1]),
-            ("start", start),
-            ("codes", np.concatenate(codes)),
-            ("added", added),
-            ("added_scale", size_of[added + 1]),
-            ("added_start", added_start),
-            ("signs", signs),
-            ("values", np.concatenate(values)),
-            ("edges", edges),
-            ("around", step_of(middle - np.arange(FINE)[:, None])),
-            ("bins_from", np.array([target.bins_from for target in targets])),
-            ("columns", np.concatenate(columns)),
-        ):
-            self.register_buffer(name, torch.as_tensor(content), persistent=False)
+        around = step_of(middle - np.arange(FINE)[:, None])
+        self.register_buffer("around", torch.from_numpy(around), persistent=False)
+        columns_at = torch.from_numpy(np.concatenate(columns))
+        self.register_buffer("columns", columns_at, persistent=False)
         self.gate = nn.Linear(width, count * most * mixture)
         nn.init.normal_(self.gate.weight, std=0.02)
         nn.init.constant_(self.gate.bias, 0.5)
-        bumps = torch.from_numpy(_bumps(mixture))
-        self.kernel = nn.Parameter(bumps.repeat(count, most, 1, 1))
+        kernels = torch.from_numpy(bumps(mixture))
+        self.kernel = nn.Parameter(kernels.repeat(count, most, 1, 1))
         # Small, so that the places start as the head would have them without.
         self.place = nn.Parameter(torch.randn(count, most, PLACES, fine) * 0.1)
-
-    def seen(self, tokens: Tensor, observed: Tensor) -> Tensor:
-        """Codes of the neighbours on each number's grid: int64 [n, S, K], `UNKNOWN` where they are
-        not known.
-
-        Args:
-            tokens: int64 [n, T].
-            observed: bool [n, T].
-        """
-        pair = tokens[:, self.slot] * self.scale + tokens[:, self.slot + 1]
-        numbers = self.codes[pair + self.start].where(observed[:, self.slot], UNKNOWN)
-        if not self.sums:
-            return numbers
-        pair = tokens[:, self.added] * self.added_scale + tokens[:, self.added + 1]
-        value = (self.values[pair + self.added_start] * self.signs).sum(dim=3)
-        found = torch.searchsorted(
-            self.edges, value.permute(1, 2, 0).flatten(1).contiguous(), right=True
-        )
-        codes = found.sub(1).clamp(0, CODES - 1).unflatten(1, (self.sums, -1)).permute(2, 0, 1)
-        known = observed[:, self.added].all(dim=3) & ~value.isnan()
-        sums = codes.where(known, UNKNOWN)
-        return torch.cat([numbers, sums], dim=2)
 
     def coarse(self, x: Tensor, seen: Tensor) -> Tensor:
         """What the numbers' coarse tokens are given, all below each other: [n, sum of sizes].
@@ -264,28 +186,28 @@ class Nearness(nn.Module):
             coarse: int64 [n, S], the bins that were drawn.
         """
         count, most, _ = self.shape
-        index = _place(seen, (coarse - self.bins_from).unsqueeze(2))
+        index = place_of(seen, (coarse - self.bins_from).unsqueeze(2))
         pair = torch.arange(count * most, device=index.device).view(count, most)
         return F.embedding(index + pair * PLACES, self.place.flatten(0, 2)).sum(dim=2)
 
     def fine_of(self, seen: Tensor, coarse: Tensor, at: int) -> Tensor:
         """That of one number: [n, fine]; seen int64 [n, K], coarse int64 [n]."""
-        index = _place(seen, (coarse - self.bins_from[at]).unsqueeze(1))
+        index = place_of(seen, (coarse - self.bins_from[at]).unsqueeze(1))
         pair = torch.arange(self.shape[1], device=index.device)
         return F.embedding(index + pair * PLACES, self.place[at].flatten(0, 1)).sum(dim=1)
 
 
-def _place(seen: Tensor, bins: Tensor) -> Tensor:
+def place_of(seen: Tensor, bins: Tensor) -> Tensor:
     """Where codes are, seen from bins, 0 .. PLACES - 1; the ends are "before" and "behind"."""
     return (seen - FINE * bins + (FINE * BESIDE + 1)).clamp(0, PLACES - 1)
 
 
-def _bumps(mixture: int) -> NDArray[np.float32]:
+def bumps(mixture: int) -> NDArray[np.float32]:
     """Kernels to start from, each three times as wide as the one before: float32 [M, KERNEL]."""
     distance = np.arange(-FAR, FAR + 1)
     steps = step_of(distance)
     middle = np.array([distance[steps == step].mean() for step in range(ABOVE)])
     width = 4.0 * 3.0 ** np.arange(mixture)[:, None]
-    bumps = np.exp(-((middle / width) ** 2) / 2)
+    inside = np.exp(-((middle / width) ** 2) / 2)
     ends = np.broadcast_to([0.0, 1.0], (mixture, 2))
-    return np.concatenate([bumps, ends], axis=1).astype(np.float32)
+    return np.concatenate([inside, ends], axis=1).astype(np.float32)

@@ -10,7 +10,7 @@ same way; masks over the suffix are what lets any subset be observed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cascade_distill.models.marks import Marks
+from cascade_distill.models.neighbours import Target
 from cascade_distill.models.student_loss import walk_loss
+from cascade_distill.models.student_nearness import StudentNearness
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,15 @@ class StudentConfig:
 class Student(nn.Module):
     """Heads over an additive state; see the module's docstring."""
 
-    def __init__(self, layout: TokenLayout, config: StudentConfig) -> None:
+    def __init__(
+        self, layout: TokenLayout, config: StudentConfig, targets: Sequence[Target] = ()
+    ) -> None:
+        """
+        Args:
+            layout: of the rows.
+            config: its size.
+            targets: numbers that are told where their neighbours lie; see `neighbours_of`.
+        """
         super().__init__()
         self.layout, self.config = layout, config
         self.offsets: Tensor
@@ -56,6 +66,9 @@ class Student(nn.Module):
         self.out = nn.ModuleList(nn.Linear(head, size) for size in layout.sizes)
         for linear in self.heads:
             nn.init.normal_(linear.weight, std=0.02)
+        self.nearness = None
+        if targets:
+            self.nearness = StudentNearness(layout, targets, head)
         self.marks = Marks(layout)
         self.forbidden: Tensor
         self.register_buffer("forbidden", self.marks.forbidden(before=False), persistent=False)
@@ -79,6 +92,12 @@ class Student(nn.Module):
         hidden = torch.einsum("ntw,twh->tnh", state, self.weight_in) + self.bias_in.unsqueeze(1)
         hidden = F.relu(hidden)
         out = [linear(h) for linear, h in zip(self.heads, hidden.unbind(0), strict=True)]
+        near = self.nearness
+        if near is not None:
+            seen = near.seen(tokens, observed, in_turn=True)
+            for slot in near.told:
+                before, weights = tokens[:, slot - 1], near.weights_of(slot)
+                out[slot] = out[slot] + near.bias(slot, hidden[slot], seen, before, weights)
         for slot in self.marked:
             out[slot] = out[slot] + self.barred(observed, slot).to(out[slot].dtype)
         return out
@@ -103,6 +122,7 @@ class Student(nn.Module):
         """
         heads = self.heads
         return walk_loss(
+            self.nearness,
             self.marks.student_inputs(rows, observed, None),
             observed,
             self.offsets,
@@ -113,6 +133,7 @@ class Student(nn.Module):
                 *(self.embedding.weight, self.start, self.weight_in, self.bias_in),
                 *(linear.weight for linear in heads),
                 *(linear.bias for linear in heads),
+                *(() if self.nearness is None else self.nearness.parameters()),
             ),
         )
 
@@ -126,11 +147,15 @@ class Student(nn.Module):
         gumbel = -torch.log(-torch.log(noise))
         index = tokens + self.offsets
         state = self.start + (self.embedding(index) * observed.unsqueeze(-1)).sum(dim=1)
-        drawn = tokens.clone()
+        drawn, near = tokens.clone(), self.nearness
         start = 0
         for slot, size in enumerate(self.layout.sizes):
             hidden = F.relu(state @ self.weight_in[slot] + self.bias_in[slot])
             logits = self.heads[slot](hidden) + gumbel[:, start : start + size]
+            if near is not None and (slot in near.told):
+                seen = near.seen(drawn, observed, in_turn=True)
+                before, weights = drawn[:, slot - 1], near.weights_of(slot)
+                logits = logits + near.bias(slot, hidden, seen, before, weights)
             if slot in self.marked:
                 logits = logits + self.barred(observed, slot)
             choice = logits.argmax(dim=1)

@@ -25,11 +25,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from cascade_distill.models.student_nearness import StudentNearness
+
 # Arguments of `_Walk.apply` that nothing is learnt of.
-NOT_PARAMETERS = 7
+NOT_PARAMETERS = 8
 
 
 def walk_loss(
+    nearness: StudentNearness | None,
     tokens: Tensor,
     observed: Tensor,
     offsets: Tensor,
@@ -41,6 +44,7 @@ def walk_loss(
     """Mean over rows of the summed -ln p(slot | prefix, observed suffix), in nats.
 
     Args:
+        nearness: what the logits of numbers get that have neighbours.
         tokens: int64 [n, T], what precedes a slot, and what is known of what follows.
         observed: bool [n, T], the suffix that is known.
         offsets: int64 [T], each slot's first row of the embedding.
@@ -48,14 +52,23 @@ def walk_loss(
         conditionals: by slot, probabilities [n, size] to learn instead of that token.
         barred: by slot, what is added to its logits [n, size]; for slots not there, nothing.
         parameters: of the student: embedding, start, weight_in, bias_in, then each slot's output
-            weight, then each slot's output bias.
+            weight, then each slot's output bias, then
+            those of `nearness`.
 
     Returns:
         A scalar that autograd can go back from.
     """
     differentiated = torch.is_grad_enabled()
     loss: Tensor = _Walk.apply(
-        tokens, observed, offsets, targets, conditionals, barred, differentiated, *parameters
+        nearness,
+        tokens,
+        observed,
+        offsets,
+        targets,
+        conditionals,
+        barred,
+        differentiated,
+        *parameters,
     )
     return loss
 
@@ -66,6 +79,7 @@ class _Walk(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
+        nearness: StudentNearness | None,
         tokens: Tensor,
         observed: Tensor,
         offsets: Tensor,
@@ -76,7 +90,15 @@ class _Walk(torch.autograd.Function):
         *parameters: Tensor,
     ) -> Tensor:
         loss, gradients = _walk(
-            tokens, observed, offsets, targets, conditionals, barred, differentiated, parameters
+            nearness,
+            tokens,
+            observed,
+            offsets,
+            targets,
+            conditionals,
+            barred,
+            differentiated,
+            parameters,
         )
         ctx.save_for_backward(*gradients)
         return loss
@@ -88,6 +110,7 @@ class _Walk(torch.autograd.Function):
 
 
 def _walk(
+    nearness: StudentNearness | None,
     tokens: Tensor,
     observed: Tensor,
     offsets: Tensor,
@@ -103,7 +126,10 @@ def _walk(
     """
     embedding, start, weight_in, bias_in, *out = parameters
     rows, slots = tokens.shape
-    weight_out, bias_out = out[:slots], out[slots:]
+    weight_out, bias_out, of_nearness = out[:slots], out[slots : 2 * slots], 4 + 2 * slots
+    near_slots = frozenset() if nearness is None else nearness.told
+    if nearness is not None:
+        seen = nearness.seen(tokens, observed, in_turn=True)
     index = (tokens + offsets).T.contiguous()
     known = observed.T.to(embedding.dtype).unsqueeze(-1)
 
@@ -126,6 +152,16 @@ def _walk(
             state.addcmul_(own, known[slot], value=-1)
         hidden = torch.addmm(bias_in[slot], state, weight_in[slot]).relu_()
         logits = torch.addmm(bias_out[slot], hidden, weight_out[slot].T).to(state.dtype)
+        if nearness is not None and slot in near_slots:
+            # A few small steps, which autograd goes back through.
+            weights = nearness.weights_of(slot)
+            with torch.set_grad_enabled(differentiated):
+                leaves = [
+                    leaf.detach().to(start.dtype).requires_grad_() for leaf in (hidden, *weights)
+                ]
+                own_weights = leaves[1], leaves[2], leaves[3]
+                bias = nearness.bias(slot, leaves[0], seen, tokens[:, slot - 1], own_weights)
+            logits = logits + bias.detach()
         if slot in barred:
             logits = logits + barred[slot]
         log_p = F.log_softmax(logits, dim=1)
@@ -145,7 +181,14 @@ def _walk(
         else:
             away -= target
         away /= rows
-        at_hidden = torch.ops.aten.threshold_backward(away @ weight_out[slot], hidden, 0)
+        at_relu = away @ weight_out[slot]
+        if nearness is not None and slot in near_slots:
+            at_leaves = torch.autograd.grad(bias, leaves, away)
+            at_relu = at_relu + at_leaves[0].to(at_relu.dtype)
+            first, number = nearness.parameters_of(slot)
+            for place, gradient in enumerate(at_leaves[1:], of_nearness + first):
+                gradients[place][number].copy_(gradient)
+        at_hidden = torch.ops.aten.threshold_backward(at_relu, hidden, 0)
         at_state = (at_hidden @ weight_in[slot].T).to(state.dtype)
         gradients[2][slot] = state.T @ at_hidden
         gradients[3][slot] = at_hidden.sum(dim=0)

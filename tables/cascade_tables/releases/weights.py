@@ -15,21 +15,27 @@ from cascade_tables.releases.wire_format import Field, Malformed, fields
 
 # Of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto: field numbers, and the element types
 # that weights have.
-MODEL_GRAPH, GRAPH_INITIALIZER = 7, 5
+MODEL_GRAPH, MODEL_METADATA, GRAPH_INITIALIZER = 7, 14, 5
+METADATA_KEY, METADATA_VALUE = 1, 2
 TENSOR_DIMS, TENSOR_TYPE, TENSOR_NAME, TENSOR_RAW_DATA = 1, 2, 8, 9
 # Elements along an axis, and axes, of a tensor that is a weight; models end at 2 GiB.
 MOST_ELEMENTS, MOST_AXES = 2**31, 8
 # Elements of a weight of which the model has those alone that are not zero.
 MOST_SPARSE = 2**26
 INT64 = np.dtype("<i8")
-TYPES: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 7: INT64, 10: np.dtype("<f2")}
+TYPES: dict[int, np.dtype[Any]] = {
+    1: np.dtype("<f4"),
+    5: np.dtype("<i2"),
+    7: INT64,
+    10: np.dtype("<f2"),
+}
 # What the exporter (distill/cascade_distill/export/graph.py) calls the parts of such a weight.
 VALUES, AT, SHAPE = "_values", "_at", "_shape"
 
 
-def float_weights(model: bytes) -> dict[str, NDArray[np.floating]]:
-    """The floating-point initialisers of a model's outermost graph, as they are stored; those of
-    which it has the elements that are not zero, NAME_values at NAME_at, whole.
+def model_weights(model: bytes) -> dict[str, NDArray[Any]]:
+    """The initialisers of a model's outermost graph, as they are stored; those of which it has the
+    elements that are not zero, NAME_values at NAME_at, whole.
 
     Args:
         model: an ONNX model that holds all its tensors, in `raw_data`; others are left out.
@@ -50,13 +56,29 @@ def float_weights(model: bytes) -> dict[str, NDArray[np.floating]]:
                 name, values = _tensor(model, each)
                 if values is not None:
                     found[name] = values
-    floats = {name: values for name, values in found.items() if values.dtype != INT64}
-    for part in [name for name in floats if name.endswith(VALUES)]:
+    for part in [name for name in found if name.endswith(VALUES)]:
         name = part.removesuffix(VALUES)
         at, shape = found.get(name + AT), found.get(name + SHAPE)
         if at is not None and shape is not None:
-            floats[name] = _whole(name, floats.pop(part), at, shape)
-    return floats
+            found[name] = _whole(name, found.pop(part), at, shape)
+    return found
+
+
+def metadata(model: bytes) -> dict[str, str]:
+    """What a model says of itself beside its graph.
+
+    Raises:
+        Malformed: it is not ONNX.
+    """
+    said = {}
+    for prop in fields(model, 0, len(model)):
+        if prop.number == MODEL_METADATA:
+            pair = {
+                each.number: model[each.begin : each.end].decode("utf-8", "backslashreplace")
+                for each in fields(model, prop.begin, prop.end)
+            }
+            said[pair.get(METADATA_KEY, "")] = pair.get(METADATA_VALUE, "")
+    return said
 
 
 def _whole(

@@ -14,7 +14,7 @@ from typing import Any
 
 PATH = Path(__file__).with_name("_student_walk.so")
 # How the library's functions and structures are called; see VERSION in student_walk.c.
-VERSION = 1
+VERSION = 4
 GET_COMPILER = (
     "it is built with the package where there is a C compiler: "
     "apt-get install gcc libc6-dev, then install cascade-synthesis again"
@@ -29,10 +29,12 @@ class Library:
         holding: keeps the interpreter's lock, for calls that take microseconds: giving it up and
             waiting for it to come back could cost a turn of another thread.
         releasing: gives it up meanwhile, so that other threads go on.
+        half: whether matrices may be of half-precision numbers on this processor.
     """
 
     holding: Any
     releasing: Any
+    half: bool
 
 
 @cache
@@ -50,5 +52,5 @@ def load_library(path: Path = PATH) -> Library | str:
     functions = holding.cascade_student_walk, releasing.cascade_student_walk
     for function in functions:
         function.restype = ctypes.c_int64
-        function.argtypes = [ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_void_p] * 5]
-    return Library(*functions)
+        function.argtypes = [ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_void_p] * 3]
+    return Library(*functions, half=bool(holding.cascade_student_walk_half()))

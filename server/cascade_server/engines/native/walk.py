@@ -12,12 +12,14 @@ from __future__ import annotations
 import ctypes
 import logging
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from cascade_tables import TokenLayout
 from numpy.typing import NDArray
 
 from cascade_server.engines.native.library import Library, load_library
+from cascade_server.engines.native.walk_nearness import KERNEL, WalkNearness
 from cascade_server.engines.native.walk_weights import (
     NotThisStudent,
     WalkWeights,
@@ -33,14 +35,19 @@ Draw = Callable[[Tokens, Mask, Noise], Tokens]
 log = logging.getLogger("cascade.server")
 
 # As in student_walk.c.
-PAD, TOGETHER = 16, 4
+PAD, STEPS = 16, 64
 # Bytes at whose multiples arrays begin: a line of the cache.
 ALIGNED = 64
+# Bytes of a large page, and of memory that is reserved at once, room for most students.
+LARGE_PAGE, BLOCK_BYTES = 1 << 21, 1 << 24
 # Products of two numbers in a call up to which it keeps the interpreter's lock; some .2 ms.
 HOLDING_PRODUCTS = 2_000_000
 # Rows by which a walk is compared with the graph, and how many may differ: of equal logits either
 # token is right.
 COMPARED, MAY_DIFFER = 48, 1
+
+
+_Argument = ctypes.c_char * 0
 
 
 class _Model(ctypes.Structure):
@@ -52,12 +59,61 @@ class _Model(ctypes.Structure):
         *(
             (name, ctypes.c_void_p)
             for name in (
-                *("sizes", "padded", "noise_begin", "offsets", "embedding"),
+                *("sizes", "padded", "noise_begin", "offsets", "embedding", "embedding_half"),
                 *("weight_in", "bias_in", "weight_out", "bias_out"),
                 *("barred_begin", "barred_slot", "barred_token", "barred_value"),
+                *("near_of", "near", "near_codes", "near_values", "near_steps"),
             )
         ),
+        ("near_equal", ctypes.c_int64),
     ]
+
+
+class _Near(ctypes.Structure):
+    """`Near` of student_walk.c."""
+
+    _fields_ = [
+        *(
+            (name, ctypes.c_int32)
+            for name in ("slot", "bins_from", "masses", "numbers", "sums", "unused")
+        ),
+        *(
+            (name, ctypes.c_void_p)
+            for name in ("neighbour", "begin", "signs", "edges", "kernel", "place")
+        ),
+    ]
+
+
+class _Memory:
+    """Memory for arrays that stay where they are, one behind another.
+
+    In large pages where the system has some: a row reads all of it, and an ordinary page holds a
+    tenth of a slot's weights. Looking pages up took a sixth of a row's time.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: list[NDArray[np.uint8]] = []
+        self._used = BLOCK_BYTES
+
+    def keep(self, values: NDArray[np.generic]) -> int:
+        """Copies an array to where a line of the cache begins; its address."""
+        if not self._blocks or self._used + values.nbytes > len(self._blocks[-1]):
+            self._blocks.append(_large_pages(max(BLOCK_BYTES, values.nbytes)))
+            self._used = 0
+        kept = self._blocks[-1][self._used : self._used + values.nbytes]
+        kept[:] = np.frombuffer(values.tobytes(), np.uint8)
+        self._used += -(-values.nbytes // ALIGNED) * ALIGNED
+        return int(kept.ctypes.data)
+
+
+def _large_pages(size: int) -> NDArray[np.uint8]:
+    """Memory that begins where a large page does; numpy asks for such pages where it is large.
+
+    It takes no room until it is written to.
+    """
+    space = np.empty(size + LARGE_PAGE, np.uint8)
+    begin = -space.ctypes.data % LARGE_PAGE
+    return space[begin : begin + size]
 
 
 class StudentWalk:
@@ -74,40 +130,42 @@ class StudentWalk:
         self._slots = len(sizes)
         width, head = weights.weight_in[0].shape
         width, head = _round_up(width), _round_up(head)
-        padded = [_round_up(size) for size in sizes]
+        weight_out, bias_out = _with_gates(weights)
+        padded = [_round_up(len(bias)) for bias in bias_out]
         self._noise_width = sum(sizes) + len(sizes)
         # Of a slot, at most.
         self._products = head * (width + max(padded))
-        self._width, self._beside = width, TOGETHER * (head + max(padded))
-        self._kept: list[NDArray[np.generic]] = []
+        self._half = library.half
+        self._kept = _Memory()
         barred = [
             (slot, int(missing), int(token), values[missing, token])
             for slot, values in sorted(weights.barred.items())
             for missing, token in zip(*np.nonzero(values), strict=True)
         ]
         entries = np.bincount([slot for slot, *_ in barred], minlength=self._slots)
+        # A slot's weights lie one behind another.
+        of_slots = [
+            (
+                self._matrix(weights.weight_in[slot], width, head),
+                self._floats(weights.bias_in[slot], head),
+                self._matrix(weight_out[slot], head, padded[slot]),
+                self._floats(bias_out[slot], padded[slot]),
+            )
+            for slot in range(self._slots)
+        ]
         self._model = _Model(
             *(self._slots, width, head, max(padded), self._noise_width),
             self._ints(sizes),
             self._ints(padded),
             self._ints(np.cumsum([0, *(size + 1 for size in sizes)])[:-1]),
             self._ints(np.cumsum([0, *sizes])[:-1]),
-            self._floats(weights.embedding, width),
-            self._every([self._floats(w, head, rows=width) for w in weights.weight_in]),
-            self._every([self._floats(b, head) for b in weights.bias_in]),
-            self._every(
-                [
-                    self._floats(w, size, rows=head)
-                    for w, size in zip(weights.weight_out, padded, strict=True)
-                ]
-            ),
-            self._every(
-                [self._floats(b, size) for b, size in zip(weights.bias_out, padded, strict=True)]
-            ),
+            *self._matrix(weights.embedding, len(weights.embedding), width),
+            *map(self._every, zip(*of_slots, strict=True)),
             self._ints(np.cumsum([0, *entries])),
             self._ints([missing for _, missing, _, _ in barred]),
             self._ints([token for _, _, token, _ in barred]),
             self._floats(np.array([value for *_, value in barred], np.float32)),
+            *self._nearness(weights.nearness),
         )
         self._address = ctypes.addressof(self._model)
         self._holding, self._releasing = library.holding, library.releasing
@@ -132,17 +190,15 @@ class StudentWalk:
                 f"the student takes tokens and observed {shape} and noise {wide}, "
                 f"not {tokens.shape}, {observed.shape} and {noise.shape}"
             )
-        tokens = np.ascontiguousarray(tokens, np.int32)
-        observed = np.ascontiguousarray(observed, np.bool_)
-        noise = np.ascontiguousarray(noise, np.float32)
-        drawn = np.empty(shape, np.int32)
-        scratch = np.empty(rows * self._width + self._beside, np.float32)
+        drawn = np.array(tokens, np.int32, order="C")
         missing = tokens.size - np.count_nonzero(observed)
         walk = self._holding if missing * self._products <= HOLDING_PRODUCTS else self._releasing
         failed = walk(
-            *(self._address, rows, tokens.ctypes.data, observed.ctypes.data, noise.ctypes.data),
-            *(drawn.ctypes.data, scratch.ctypes.data),
+            *(self._address, rows, _passed(drawn, np.int32)),
+            *(_passed(observed, np.bool_), _passed(noise, np.float32)),
         )
+        if failed < 0:
+            raise MemoryError(f"there is no memory to draw {rows} rows")
         if failed:
             row = failed - 1
             bad = observed[row] & ((tokens[row] < 0) | (tokens[row] >= self._sizes))
@@ -153,31 +209,58 @@ class StudentWalk:
             )
         return drawn
 
+    def _nearness(self, nearness: WalkNearness | None) -> tuple[Any, ...]:
+        """Keeps what the walk is told of neighbours; the last fields of `Model`."""
+        of_slot = np.full(self._slots, -1)
+        if nearness is None:
+            return self._ints(of_slot), None, None, None, None, 0
+        numbers = (_Near * len(nearness.numbers))()
+        for at, number in enumerate(nearness.numbers):
+            of_slot[number.slot : number.slot + 2] = at
+            sums = len(number.kernel) - number.numbers
+            numbers[at] = _Near(
+                *(number.slot, number.bins_from, number.masses, number.numbers, sums, 0),
+                self._ints(number.neighbours),
+                self._ints(number.begins),
+                self._floats(np.array(number.signs, np.float32)),
+                self._floats(number.edges),
+                self._kept.keep(np.pad(number.kernel, ((0, 0), (0, 0), (0, STEPS - KERNEL)))),
+                self._kept.keep(number.place),
+            )
+        self._numbers = numbers
+        return (
+            self._ints(of_slot),
+            ctypes.addressof(numbers),
+            self._kept.keep(nearness.codes),
+            self._floats(nearness.values),
+            self._kept.keep(nearness.steps),
+            # Of the last distance but one, which only an equal point mass has.
+            int(nearness.steps[-2]),
+        )
+
     def _ints(self, values: Sequence[int] | NDArray[np.integer]) -> int:
         """Keeps int32 numbers; their address."""
-        return self._keep(np.asarray(values, np.int32))
+        return self._kept.keep(np.asarray(values, np.int32))
 
-    def _floats(self, values: Floats, columns: int | None = None, rows: int | None = None) -> int:
-        """Keeps an array, with zeros behind its rows and columns; its address."""
-        pad = [(0, 0)] * values.ndim
-        if columns is not None:
-            pad[-1] = (0, columns - values.shape[-1])
-        if rows is not None:
-            pad[0] = (0, rows - values.shape[0])
-        return self._keep(np.pad(values, pad))
+    def _floats(self, values: Floats, columns: int | None = None) -> int:
+        """Keeps float32 numbers, with zeros behind them; their address."""
+        more = 0 if columns is None else columns - len(values)
+        return self._kept.keep(np.pad(values, (0, more)))
 
-    def _every(self, addresses: Sequence[int]) -> int:
-        """Keeps the addresses of each slot's array; their own."""
-        return self._keep(np.asarray(addresses, np.uint64))
+    def _matrix(self, values: Floats, rows: int, columns: int) -> tuple[int, int]:
+        """Keeps a matrix, with zeros behind its rows and columns; `Matrix` of student_walk.c.
 
-    def _keep(self, values: NDArray[np.generic]) -> int:
-        """A copy that begins where a line of the cache does, for as long as the walk is there."""
-        space = np.empty(values.nbytes + ALIGNED, np.uint8)
-        begin = -space.ctypes.data % ALIGNED
-        kept = space[begin : begin + values.nbytes].view(values.dtype).reshape(values.shape)
-        kept[...] = values
-        self._kept.append(kept)
-        return int(kept.ctypes.data)
+        In half precision where all its numbers are such and the processor can widen them.
+        """
+        values = np.pad(values, ((0, rows - len(values)), (0, columns - values.shape[1])))
+        with np.errstate(over="ignore"):
+            half = values.astype(np.float16)
+        is_half = self._half and bool((half == values).all())
+        return self._kept.keep(half if is_half else values), is_half
+
+    def _every(self, of_slots: Sequence[int | tuple[int, int]]) -> int:
+        """Keeps the addresses, or the `Matrix`, of each slot's array; their own."""
+        return self._kept.keep(np.asarray(of_slots, np.uint64))
 
 
 def open_walk(student: bytes, layout: TokenLayout, graph: Draw, name: str) -> StudentWalk | None:
@@ -227,6 +310,29 @@ def _differing(walk: Draw, graph: Draw, layout: TokenLayout) -> int:
     observed = known[:, column]
     noise = rng.random((COMPARED, int(sizes.sum()) + len(sizes)), np.float32)
     return int((walk(tokens, observed, noise) != graph(tokens, observed, noise)).any(axis=1).sum())
+
+
+def _with_gates(weights: WalkWeights) -> tuple[list[Floats], list[Floats]]:
+    """Each slot's last layer, with what says how much to take of its neighbours as columns behind
+    the logits: of a hidden layer they are made in one go."""
+    weight_out, bias_out = [*weights.weight_out], [*weights.bias_out]
+    for number in () if weights.nearness is None else weights.nearness.numbers:
+        for slot, gate, bias in (
+            (number.slot, number.gate, number.gate_bias),
+            (number.slot + 1, number.fine_gate, number.fine_gate_bias),
+        ):
+            weight_out[slot] = np.concatenate([weight_out[slot], gate], axis=1)
+            bias_out[slot] = np.concatenate([bias_out[slot], bias])
+    return weight_out, bias_out
+
+
+def _passed(values: NDArray[Any], dtype: type[np.generic]) -> Any:
+    """An array as an argument of C: its own numbers, or a copy's where they are not in a row.
+
+    A ctypes array of no elements over its memory: numpy's `ctypes.data` takes four times as long.
+    """
+    passed: Any = np.ascontiguousarray(values, dtype)
+    return _Argument.from_buffer(passed if passed.flags.writeable else passed.copy())
 
 
 def _round_up(count: int) -> int:

@@ -9,12 +9,14 @@ of other shapes, is no student's that the walk knows, and is left to ONNX Runtim
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from cascade_tables.releases.weights import float_weights
+from cascade_tables.releases.weights import metadata, model_weights
 from cascade_tables.releases.wire_format import Malformed
 from numpy.typing import NDArray
+
+from cascade_server.engines.native.walk_nearness import WalkNearness, read_nearness
 
 Floats = NDArray[np.float32]
 
@@ -38,6 +40,7 @@ class WalkWeights:
         weight_out, bias_out: of each slot, [H, size] and [size].
         barred: by slot, [T, size]: what each missing slot adds to its logits; only slots that
             have marks.
+        nearness: of the numbers that are told where others lie; None: there are none.
     """
 
     embedding: Floats
@@ -46,6 +49,7 @@ class WalkWeights:
     weight_out: list[Floats]
     bias_out: list[Floats]
     barred: dict[int, Floats]
+    nearness: WalkNearness | None = None
 
 
 def read_walk_weights(model: bytes, sizes: tuple[int, ...]) -> WalkWeights:
@@ -59,7 +63,7 @@ def read_walk_weights(model: bytes, sizes: tuple[int, ...]) -> WalkWeights:
         NotThisStudent: it lacks some, or they are not of the shapes that the sizes ask for.
     """
     try:
-        stored = float_weights(model)
+        stored, said = model_weights(model), metadata(model)
     except Malformed as exc:
         raise NotThisStudent(f"it cannot be read: {exc}") from exc
     named = [(match, values) for name, values in stored.items() if (match := NAMED.fullmatch(name))]
@@ -73,8 +77,10 @@ def read_walk_weights(model: bytes, sizes: tuple[int, ...]) -> WalkWeights:
                 barred_of_group[len(by_kind["bias_out"]) - 1] = weight
             else:
                 by_kind.setdefault(match[1], []).append(weight)
-        return _checked(by_kind, barred_of_group, sizes)
-    except (KeyError, IndexError, ValueError) as exc:
+        weights = _checked(by_kind, barred_of_group, sizes)
+        head = weights.weight_in[0].shape[1]
+        return replace(weights, nearness=read_nearness(said, stored, sizes, head))
+    except (LookupError, ArithmeticError, TypeError, ValueError, RecursionError) as exc:
         raise NotThisStudent(f"its weights are not those of a student: {exc}") from exc
 
 

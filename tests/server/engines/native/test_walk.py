@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import ctypes
+import json
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from cascade_distill.models.neighbours import Chosen, neighbours_of
 from cascade_server.engines.native import walk as module
-from cascade_server.engines.native.library import VERSION, load_library
+from cascade_server.engines.native.library import PATH, VERSION, Library, load_library
 from cascade_server.engines.native.walk import Mask, Noise, StudentWalk, Tokens, open_walk
-from cascade_server.engines.native.walk_weights import NotThisStudent, read_walk_weights
+from cascade_server.engines.native.walk_nearness import NEARNESS
+from cascade_server.engines.native.walk_weights import (
+    NotThisStudent,
+    WalkWeights,
+    read_walk_weights,
+)
 from cascade_server.engines.runtime import Runtime
-from cascade_tables import load_release
+from cascade_tables import Codec, infer_schema, load_release
+from cascade_tables.releases.weights import metadata
 
+from tests.distill.bills import bills
 from tests.ledgers import codec as claims_codec
 from tests.releases import every_kind, write_untaught
 
@@ -28,12 +40,26 @@ pytestmark = pytest.mark.skipif(isinstance(LIBRARY, str), reason=str(LIBRARY))
 MAY_DIFFER = 0.002
 
 
+# Of three months' bills: others, and sums whose parts are before a number, behind it and both.
+NEIGHBOURS: tuple[Chosen, ...] = (
+    (0, (((1, 1),), ((2, 1),), ((1, 1), (2, -1)))),
+    (1, (((2, 1),), ((0, 1),), ((0, -1), (2, 1)))),
+    (2, (((0, 1), (1, 1)),)),
+)
+
+
+def bills_codec() -> Codec:
+    frame = bills()
+    return Codec.fit(infer_schema(frame), frame)
+
+
 @dataclass(frozen=True)
 class Both:
     """A release's student, by ONNX Runtime and compiled."""
 
     graph: Runtime
     walk: StudentWalk
+    weights: WalkWeights
 
     def rows(self, count: int, seed: int = 0) -> tuple[Tokens, Mask, Noise]:
         """Rows of which everything, nothing or any part is known."""
@@ -49,16 +75,18 @@ def both(folder: Path, table: str) -> Both:
     assert not isinstance(LIBRARY, str)
     release = load_release(folder, table, 1)
     weights = read_walk_weights(release.student, release.codec.layout.sizes)
-    return Both(Runtime(release, compiled=False), StudentWalk(LIBRARY, weights))
+    return Both(Runtime(release, compiled=False), StudentWalk(LIBRARY, weights), weights)
 
 
-@pytest.fixture(scope="module", params=["credit", "adult", "every kind", "marks"])
+@pytest.fixture(scope="module", params=["credit", "adult", "every kind", "marks", "neighbours"])
 def students(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Both:
     if request.param in ("credit", "adult"):
         return both(BUNDLED, request.param)
     folder = tmp_path_factory.mktemp("releases")
-    codec = every_kind() if request.param == "every kind" else claims_codec()
-    write_untaught(folder, codec, "untaught", 1, seed=3)
+    codecs = {"every kind": every_kind, "marks": claims_codec, "neighbours": bills_codec}
+    codec = codecs[request.param]()
+    chosen = NEIGHBOURS if request.param == "neighbours" else ()
+    write_untaught(folder, codec, "untaught", 1, 3, neighbours_of(codec, chosen))
     return both(folder, "untaught")
 
 
@@ -77,6 +105,41 @@ def test_a_row_is_the_same_whoever_shares_its_batch(students: Both) -> None:
         students.walk(tokens[i : i + 1], observed[i : i + 1], noise[i : i + 1]) for i in range(70)
     ]
     assert (students.walk(tokens, observed, noise) == np.concatenate(alone)).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 7, 97, 300])
+def test_half_precision_in_memory_changes_nothing(students: Both, count: int) -> None:
+    assert not isinstance(LIBRARY, str)
+    wide = StudentWalk(replace(LIBRARY, half=False), students.weights)
+    given = students.rows(count, seed=7)
+    assert (students.walk(*given) == wide(*given)).all()
+
+
+def test_weights_that_are_no_half_precision_numbers_are_kept(students: Both) -> None:
+    """An older graph has such: they are not rounded."""
+    weights = students.weights
+    odd = replace(
+        weights,
+        embedding=weights.embedding * np.float32(1 / 3),
+        weight_in=[weight * np.float32(1 / 3) for weight in weights.weight_in],
+        weight_out=[weight * np.float32(7e4) for weight in weights.weight_out],
+    )
+    assert not isinstance(LIBRARY, str)
+    given = students.rows(40, seed=8)
+    wide = StudentWalk(replace(LIBRARY, half=False), odd)
+    assert (StudentWalk(LIBRARY, odd)(*given) == wide(*given)).all()
+
+
+@pytest.mark.parametrize("count", [1, 5, 100])
+def test_a_processor_that_can_do_nothing_more(students: Both, count: int) -> None:
+    """The variant for such draws the same, but of logits that are equal to the last bits."""
+    assert not isinstance(LIBRARY, str)
+    plain = ctypes.CDLL(str(PATH)).cascade_student_walk_plain
+    plain.restype, plain.argtypes = LIBRARY.holding.restype, LIBRARY.holding.argtypes
+    walk = StudentWalk(Library(plain, plain, half=False), students.weights)
+    given = students.rows(count, seed=9)
+    differ = (walk(*given) != students.walk(*given)).any(axis=1)
+    assert differ.sum() <= MAY_DIFFER * count
 
 
 def test_what_is_known_comes_back_and_nothing_else_is_read(students: Both) -> None:
@@ -107,6 +170,16 @@ def test_arrays_of_other_strides_and_types(students: Both) -> None:
         np.asfortranarray(tokens), np.asfortranarray(observed), noise.repeat(2, axis=0)[::2]
     )
     assert (turned == drawn).all()
+
+
+def test_arrays_that_cannot_be_written_to(students: Both) -> None:
+    given = students.rows(6, seed=5)
+    drawn = students.walk(*given)
+    before = [each.copy() for each in given]
+    for each in given:
+        each.flags.writeable = False
+    assert (students.walk(*given) == drawn).all()
+    assert all((each == was).all() for each, was in zip(given, before, strict=True))
 
 
 @pytest.mark.parametrize("token", [-1, 2**31 - 1])
@@ -292,10 +365,10 @@ class TestWeights:
         from cascade_server.engines.native import walk_weights
 
         release = load_release(BUNDLED, "credit", 1)
-        true = walk_weights.float_weights(release.student)
+        true = walk_weights.model_weights(release.student)
         name = next(name for name in true if name.startswith("weight_in"))
         broken = {**true, name: np.full_like(true[name], np.nan)}
-        monkeypatch.setattr(walk_weights, "float_weights", lambda _: broken)
+        monkeypatch.setattr(walk_weights, "model_weights", lambda _: broken)
         with pytest.raises(NotThisStudent, match="not finite"):
             read_walk_weights(release.student, release.codec.layout.sizes)
 
@@ -314,3 +387,60 @@ def test_a_runtime_answers_all_the_same_where_it_cannot_be_compiled(
     noise = rng.random((20, compiled.student_noise), np.float32)
     same = compiled.draw_student(*given, noise) == by_graph.draw_student(*given, noise)
     assert same.all(axis=1).mean() >= 1 - 1 / 20
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, tuple[int, ...]]:
+    """A student whose numbers have neighbours, and the sizes of its slots."""
+    folder, codec = tmp_path_factory.mktemp("releases"), bills_codec()
+    write_untaught(folder, codec, "untaught", 1, 3, neighbours_of(codec, NEIGHBOURS))
+    return load_release(folder, "untaught", 1).student, codec.layout.sizes
+
+
+class TestNearness:
+    """What a graph says of neighbours is checked before the walk follows it."""
+
+    def told(self, graph: bytes, change: Callable[[dict[str, Any]], Any]) -> bytes:
+        """The graph with other metadata, which come last and count."""
+        said = json.loads(metadata(graph)[NEARNESS])
+        changed = change(said)
+        text = changed if isinstance(changed, str) else json.dumps(changed or said)
+        return graph + field(14, field(1, NEARNESS.encode()) + field(2, text.encode()))
+
+    def test_it_is_read(self, graph: tuple[bytes, tuple[int, ...]]) -> None:
+        nearness = read_walk_weights(*graph).nearness
+        assert nearness is not None
+        assert [number.slot for number in nearness.numbers] == [0, 2, 4]
+        assert [len(number.kernel) for number in nearness.numbers] == [3, 3, 1]
+        for number in nearness.numbers:
+            assert (np.diff(number.edges) >= 0).all()
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda said: "{",
+            lambda said: "[" * 100_000,
+            lambda said: [1],
+            lambda said: said | {"numbers": 3},
+            lambda said: said | {"codes": "nowhere"},
+            lambda said: said | {"codes": ""},
+            lambda said: said | {"steps": said["codes"]},
+            lambda said: said["numbers"][0].update(slot=1_000),
+            lambda said: said["numbers"][0].update(slot=-1),
+            lambda said: said["numbers"][0].update(slot=float("inf")),
+            lambda said: said["numbers"][0].update(numbers=[0, 2]),
+            lambda said: said["numbers"][0].update(numbers=[2]),
+            lambda said: said["numbers"][0].update(bins_from=60),
+            lambda said: said["numbers"][0].update(masses=said["numbers"][0]["bins_from"]),
+            lambda said: said["numbers"][0].update(codes_begin=[-1, 0]),
+            lambda said: said["numbers"][0].update(codes_begin=[10**9, 0]),
+            lambda said: said["numbers"][0].update(signs=[[1, 2]]),
+            lambda said: said["numbers"][0].update(kernel=said["numbers"][0]["gate"]),
+        ],
+    )
+    def test_what_is_odd_is_refused(
+        self, graph: tuple[bytes, tuple[int, ...]], change: Callable[[dict[str, Any]], Any]
+    ) -> None:
+        model, sizes = graph
+        with pytest.raises(NotThisStudent):
+            read_walk_weights(self.told(model, change), sizes)

@@ -1,0 +1,142 @@
+"""What the student's logits are given of where a number's neighbours lie on its grid.
+
+The same idea as the teacher's (see `nearness.py`), cut to what one row can pay on its way through
+the slots: a coarse slot's hidden layer says of each neighbour how much of each of a few kernels to
+take, and the bin at a distance from the neighbour's code gets what they say of that distance. A
+fine slot's hidden layer says how much to take of a bias over its places, which is looked up by
+where the code is, seen from the bin that was drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from cascade_tables import TokenLayout
+from cascade_tables.codecs.columns.binned_codec import COARSE, FINE
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cascade_distill.models.nearness import EQUAL, KERNEL, PLACES, bumps, place_of, step_of
+from cascade_distill.models.neighbourhood import Neighbourhood
+from cascade_distill.models.neighbours import CODES, MASS_APART, Target
+
+# Kernels of each neighbour.
+MIXTURE = 4
+# Distances of bins from codes; the place of a point mass is so far behind a neighbour's code for
+# it that no bin has this distance from any code. Beyond them, where all is from a neighbour that is
+# not known, there is nothing to say.
+LEAST, EQUAL_AT = -CODES, 2 * CODES
+# Where a token is that is near to nothing: NULL, and marks.
+NO_PLACE = 1 << 30
+
+
+def steps() -> NDArray[np.int64]:
+    """Of each distance LEAST - 1 .. EQUAL_AT + 1 which of a kernel's weights it has; KERNEL: none.
+
+    The ends stand for all that is beyond them."""
+    found = step_of(np.arange(LEAST - 1, EQUAL_AT + 2))
+    found[CODES - LEAST + 1 :] = KERNEL
+    found[EQUAL_AT - LEAST + 1] = EQUAL
+    return found
+
+
+def places_of_tokens(target: Target, size: int) -> NDArray[np.int64]:
+    """Where a number's coarse tokens are, as codes: of a bin its middle; [size]."""
+    out = np.full(size, NO_PLACE)
+    masses = target.bins_from - target.masses
+    out[target.masses : target.bins_from] = MASS_APART * np.arange(1, masses + 1) + EQUAL_AT
+    out[target.bins_from : target.bins_from + COARSE] = FINE * np.arange(COARSE) + FINE // 2
+    return out
+
+
+class StudentNearness(Neighbourhood):
+    """Biases of the numbers that have neighbours: S of them, with K neighbours each.
+
+    Attributes:
+        coarse, fine: of slots that get a bias, which of the numbers they are.
+        told: all of those slots.
+        fine_sizes: of the fine ones.
+    """
+
+    def __init__(self, layout: TokenLayout, targets: Sequence[Target], head: int) -> None:
+        """
+        Args:
+            layout: of the rows.
+            targets: the numbers; one at least.
+            head: hidden units of a slot's head.
+        """
+        super().__init__(layout, targets)
+        self.coarse = {slot: at for at, slot in enumerate(self.slots)}
+        self.fine = {slot + 1: at for at, slot in enumerate(self.slots)}
+        self.told = frozenset((*self.coarse, *self.fine))
+        self.fine_sizes = tuple(layout.sizes[slot + 1] for slot in self.slots)
+        most = self.numbers + self.sums
+        self.shape = len(targets), most, MIXTURE
+        count = len(targets)
+        self.gate = nn.Parameter(torch.randn(count, head, most * MIXTURE) * 0.02)
+        self.gate_bias = nn.Parameter(torch.full((count, most * MIXTURE), 0.5))
+        self.kernel = nn.Parameter(torch.from_numpy(bumps(MIXTURE)).repeat(count, most, 1, 1))
+        self.fine_gate = nn.Parameter(torch.randn(count, head, most) * 0.02)
+        self.fine_gate_bias = nn.Parameter(torch.ones(count, most))
+        self.place = nn.Parameter(torch.zeros(count, most, PLACES, FINE))
+        self.is_one: Tensor
+        is_one = torch.cat([self.other, self.sum_other.all(dim=2)], dim=1).float()
+        self.register_buffer("is_one", is_one, persistent=False)
+        self.step: Tensor
+        self.register_buffer("step", torch.from_numpy(steps()), persistent=False)
+        self.token_at: Tensor
+        widest = max(self.sizes)
+        at = [np.full(widest, NO_PLACE) for _ in targets]
+        for places, target, size in zip(at, targets, self.sizes, strict=True):
+            places[:size] = places_of_tokens(target, size)
+        self.register_buffer("token_at", torch.from_numpy(np.stack(at)), persistent=False)
+
+    def weights_of(self, slot: int) -> tuple[Tensor, Tensor, Tensor]:
+        """What is learnt of a slot's bias: gates' weight and bias, and what they are gates of."""
+        if slot in self.coarse:
+            at = self.coarse[slot]
+            return self.gate[at], self.gate_bias[at], self.kernel[at]
+        at = self.fine[slot]
+        return self.fine_gate[at], self.fine_gate_bias[at], self.place[at]
+
+    def parameters_of(self, slot: int) -> tuple[int, int]:
+        """Of a slot that gets a bias, where the first of those three is among `parameters()`, and
+        which of the numbers it is."""
+        return (0, self.coarse[slot]) if slot in self.coarse else (3, self.fine[slot])
+
+    def bias(
+        self,
+        slot: int,
+        hidden: Tensor,
+        seen: Tensor,
+        before: Tensor,
+        weights: tuple[Tensor, Tensor, Tensor],
+    ) -> Tensor:
+        """What a slot's logits get: [n, size].
+
+        Args:
+            slot: a coarse slot of a number that has neighbours, or the fine slot behind it.
+            hidden: of its head [n, head].
+            seen: int64 [n, S, K]; see `Neighbourhood.seen`.
+            before: int64 [n], the token of the slot before; only a fine slot asks for it.
+            weights: as of `weights_of`.
+        """
+        gate, gate_bias, of_gates = weights
+        gates = torch.addmm(gate_bias, hidden, gate)
+        if slot in self.fine:
+            at = self.fine[slot]
+            place = place_of(seen[:, at], (before - self.bins_from[at]).unsqueeze(1))
+            neighbour = torch.arange(self.shape[1], device=hidden.device) * PLACES
+            told = F.embedding(place + neighbour, of_gates.flatten(0, 1))
+            # Places that a number has for neighbours that only others have say nothing.
+            gates = gates * self.is_one[at]
+            bias = (gates.unsqueeze(2) * told).sum(dim=1)
+            return F.pad(bias, (0, self.fine_sizes[at] - FINE))
+        at = self.coarse[slot]
+        mixed = (gates.unflatten(1, self.shape[1:]).unsqueeze(3) * of_gates).sum(dim=2)
+        away = self.token_at[at, : self.sizes[at]] - seen[:, at].unsqueeze(2)
+        step = self.step[away.clamp(LEAST - 1, EQUAL_AT + 1) - (LEAST - 1)]
+        return F.pad(mixed, (0, 1)).gather(2, step).sum(dim=1)

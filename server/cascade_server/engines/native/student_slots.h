@@ -1,0 +1,395 @@
+/* The arithmetic of student_walk.c, for one generation of processors.
+ *
+ * Included with LANES, the numbers of a vector, HALF, whether WIDEN(from) is there, which makes a
+ * vector of LANES half-precision numbers, and VARIANT(name), a name of this variant's own.
+ *
+ * Whichever way a product is computed, its sums are made in one order, so that a row's results do
+ * not depend on its batch, and are the same whether a matrix is float or half.
+ */
+
+#define vector VARIANT(vector)
+#define ints VARIANT(ints)
+#define unaligned VARIANT(unaligned)
+#define load VARIANT(load)
+#define store VARIANT(store)
+#define widened VARIANT(widened)
+#define logarithm VARIANT(logarithm)
+#define sums VARIANT(sums)
+#define product VARIANT(product)
+#define tile VARIANT(tile)
+#define tiles VARIANT(tiles)
+#define products VARIANT(products)
+#define fetch_embedding VARIANT(fetch_embedding)
+#define start VARIANT(start)
+#define next_weights VARIANT(next_weights)
+#define embed VARIANT(embed)
+#define only_positive VARIANT(only_positive)
+#define keep_positive VARIANT(keep_positive)
+#define logits_of_one VARIANT(logits_of_one)
+#define logits_of_some VARIANT(logits_of_some)
+#define bar VARIANT(bar)
+#define draw VARIANT(draw)
+
+typedef float vector __attribute__((vector_size(4 * LANES)));
+typedef int32_t ints __attribute__((vector_size(4 * LANES)));
+/* Read and written where it stands, aligned or not. */
+typedef float unaligned __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+INLINE vector load(const float *from) { return *(const unaligned *)from; }
+INLINE void store(float *to, vector value) { *(unaligned *)to = value; }
+
+/* Numbers of a matrix, `at` numbers behind its first. */
+INLINE vector widened(const void *values, int64_t at, const int half) {
+#if HALF
+  if (half) return WIDEN((const uint16_t *)values + at);
+#endif
+  (void)half;
+  return load((const float *)values + at);
+}
+
+/* ln of positive numbers: the exponent, and a polynomial of the mantissa in [1/sqrt 2, sqrt 2), as
+ * in Cephes' logf (Moshier). Near 1 it is as exact as elsewhere, which ln(-ln u) needs. */
+INLINE vector logarithm(vector x) {
+  ints bits = (ints)x;
+  ints exponent = (bits >> 23) - 126;
+  vector mantissa = (vector)((bits & 0x007fffff) | 0x3f000000);
+  ints small = mantissa < 0.707106781186547524f;
+  exponent += small; /* true is -1 */
+  vector m = mantissa - 1.0f + (vector)((ints)mantissa & small);
+  vector z = m * m;
+  vector y = 7.0376836292e-2f * m - 1.1514610310e-1f;
+  y = y * m + 1.1676998740e-1f;
+  y = y * m - 1.2420140846e-1f;
+  y = y * m + 1.4249322787e-1f;
+  y = y * m - 1.6668057665e-1f;
+  y = y * m + 2.0000714765e-1f;
+  y = y * m - 2.4999993993e-1f;
+  y = y * m + 3.3333331174e-1f;
+  y = y * m * z;
+  vector e = __builtin_convertvector(exponent, vector);
+  y += e * -2.12194440e-4f;
+  y -= 0.5f * z;
+  return m + y + e * 0.693359375f;
+}
+
+/* out += the sum of x[i] * a matrix's row i, of `vectors` vectors of its columns. With `which`, x
+ * are those that are not 0, and their rows are named there.
+ *
+ * Meanwhile two lines a row are fetched from `ahead`, the weights of the row's next slot: about as
+ * many as a slot has. They would be waited for otherwise, where the cache nearby is too small. */
+INLINE void sums(const float *x, const int32_t *which, int count, const void *values,
+                 int64_t at, int columns, const int half, const int vectors, float *out, const char **ahead) {
+  vector sum[8];
+  const char *soon = *ahead;
+#pragma GCC unroll 8
+  for (int i = 0; i < vectors; i++) sum[i] = load(out + i * LANES);
+  for (int t = 0; t < count; t++) {
+    const int64_t row = at + (int64_t)(which ? which[t] : t) * columns;
+    const float by = x[t];
+    __builtin_prefetch(soon);
+    __builtin_prefetch(soon + LINE);
+    soon += 2 * LINE;
+#pragma GCC unroll 8
+    for (int i = 0; i < vectors; i++) sum[i] += by * widened(values, row + i * LANES, half);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < vectors; i++) store(out + i * LANES, sum[i]);
+  *ahead = soon;
+}
+
+/* The same of all its columns: eight vectors at a time, and the rest. */
+INLINE void product(const float *x, const int32_t *which, int count, const void *values,
+                    int columns, const int half, float *out, const char **ahead) {
+  int at = 0;
+  for (; at + 8 * LANES <= columns; at += 8 * LANES)
+    sums(x, which, count, values, at, columns, half, 8, out + at, ahead);
+  switch ((columns - at) / LANES) {
+#define REST(vectors) \
+  case vectors: sums(x, which, count, values, at, columns, half, vectors, out + at, ahead); break;
+#if LANES == 16
+    REST(1) REST(3) REST(5) REST(7)
+#endif
+#if LANES >= 8
+    REST(2) REST(6)
+#endif
+    REST(4)
+#undef REST
+  }
+}
+
+/* The same of `count` rows at once, of `vectors` vectors of columns. */
+INLINE void tile(const float *const *x, const int count, int rows, const void *values,
+                 int64_t columns, const int half, const int vectors, float *const *out, int at) {
+  vector sum[TILE][2];
+#pragma GCC unroll 8
+  for (int j = 0; j < count; j++)
+#pragma GCC unroll 2
+    for (int i = 0; i < vectors; i++) sum[j][i] = load(out[j] + at + i * LANES);
+  for (int row = 0; row < rows; row++) {
+    vector weight[2];
+#pragma GCC unroll 2
+    for (int i = 0; i < vectors; i++)
+      weight[i] = widened(values, row * columns + i * LANES, half);
+#pragma GCC unroll 8
+    for (int j = 0; j < count; j++) {
+      const float by = x[j][row];
+#pragma GCC unroll 2
+      for (int i = 0; i < vectors; i++) sum[j][i] += by * weight[i];
+    }
+  }
+#pragma GCC unroll 8
+  for (int j = 0; j < count; j++)
+#pragma GCC unroll 2
+    for (int i = 0; i < vectors; i++) store(out[j] + at + i * LANES, sum[j][i]);
+}
+
+/* The same of any number of rows. */
+INLINE void tiles(const float *const *x, int count, int rows, const void *values, int64_t columns,
+                  const int half, const int vectors, float *const *out, int at) {
+  for (; count >= TILE; count -= TILE, x += TILE, out += TILE)
+    tile(x, TILE, rows, values, columns, half, vectors, out, at);
+  switch (count) {
+#define REST(count) \
+  case count: tile(x, count, rows, values, columns, half, vectors, out, at); break;
+    REST(1) REST(2) REST(3) REST(4) REST(5)
+#undef REST
+  }
+}
+
+/* The same of all columns. Where there are several tiles of rows, a panel of columns is first
+ * copied, widened, to where it stays in the first cache. */
+INLINE void products(const float *const *x, int count, int rows, const Matrix *matrix, int columns,
+                     float *panel, float *const *out) {
+  const int half = matrix->half != 0;
+  for (int at = 0; at < columns; at += 2 * LANES) {
+    const int vectors = columns - at >= 2 * LANES ? 2 : 1;
+    const void *values = half ? (const void *)((const uint16_t *)matrix->values + at)
+                              : (const void *)((const float *)matrix->values + at);
+#if LANES == 16
+#define SOME(values, columns, half)                                  \
+  if (vectors == 1)                                                  \
+    tiles(x, count, rows, values, columns, half, 1, out, at); \
+  else                                                               \
+    tiles(x, count, rows, values, columns, half, 2, out, at);
+#else
+#define SOME(values, columns, half) tiles(x, count, rows, values, columns, half, 2, out, at);
+#endif
+    if (count > TILE) {
+      for (int row = 0; row < rows; row++)
+        for (int i = 0; i < vectors; i++) {
+          const int64_t from = (int64_t)row * columns + i * LANES;
+          store(panel + (row * vectors + i) * LANES,
+                half ? widened(values, from, 1) : widened(values, from, 0));
+        }
+      SOME(panel, vectors * LANES, 0)
+    } else if (half) {
+      SOME(values, columns, 1)
+    } else {
+      SOME(values, columns, 0)
+    }
+#undef SOME
+  }
+}
+
+/* A token's embedding will soon be asked for. */
+INLINE void fetch_embedding(const Model *model, int slot, int32_t token) {
+  const int64_t bytes = model->width * (int64_t)(model->embedding.half ? 2 : 4);
+  const char *from = (const char *)model->embedding.values;
+  from += ((int64_t)model->offsets[slot] + token) * bytes;
+  for (int64_t at = 0; at < bytes; at += LINE) __builtin_prefetch(from + at);
+}
+
+/* A token joins a state. */
+INLINE void embed(const Model *model, int slot, int32_t token, float *state) {
+  const int64_t at = ((int64_t)model->offsets[slot] + token) * model->width;
+  const void *values = model->embedding.values;
+  if (model->embedding.half)
+    for (int i = 0; i < model->width; i += LANES)
+      store(state + i, load(state + i) + widened(values, at + i, 1));
+  else
+    for (int i = 0; i < model->width; i += LANES)
+      store(state + i, load(state + i) + widened(values, at + i, 0));
+}
+
+INLINE void only_positive(float *x, int count) {
+  const vector zero = {0};
+  for (int i = 0; i < count; i += LANES) {
+    const vector at = load(x + i);
+    store(x + i, (vector)((ints)at & (at > zero)));
+  }
+}
+
+/* The positive numbers move to the front, `which` says where they were; how many they are. About
+ * half of a hidden layer is positive. */
+INLINE int keep_positive(float *x, int count, int32_t *which) {
+  int kept = 0;
+  for (int i = 0; i < count; i++) {
+    const float at = x[i];
+    x[kept] = at;
+    which[kept] = i;
+    kept += at > 0.0f;
+  }
+  return kept;
+}
+
+/* A slot's logits from the states of rows: hidden is [head] of each, logits [padded] of each. */
+INLINE void logits_of_one(const Model *model, int slot, const float *state, float *panel,
+                          float *hidden, float *logits, const char *ahead) {
+  const int width = model->width, head = model->head, padded = model->padded[slot];
+  const Matrix in = model->weight_in[slot], out = model->weight_out[slot];
+  int32_t *which = (int32_t *)panel;
+  memcpy(hidden, model->bias_in[slot], (size_t)head * sizeof(float));
+  memcpy(logits, model->bias_out[slot], (size_t)padded * sizeof(float));
+  if (in.half)
+    product(state, 0, width, in.values, head, 1, hidden, &ahead);
+  else
+    product(state, 0, width, in.values, head, 0, hidden, &ahead);
+  const int kept = keep_positive(hidden, head, which);
+  if (out.half)
+    product(hidden, which, kept, out.values, padded, 1, logits, &ahead);
+  else
+    product(hidden, which, kept, out.values, padded, 0, logits, &ahead);
+}
+
+INLINE void logits_of_some(const Model *model, int slot, const float *const *states, int count,
+                           float *panel, float *const *hidden, float *const *logits) {
+  const int width = model->width, head = model->head, padded = model->padded[slot];
+  for (int j = 0; j < count; j++) {
+    memcpy(hidden[j], model->bias_in[slot], (size_t)head * sizeof(float));
+    memcpy(logits[j], model->bias_out[slot], (size_t)padded * sizeof(float));
+  }
+  products(states, count, width, &model->weight_in[slot], head, panel, hidden);
+  for (int j = 0; j < count; j++) only_positive(hidden[j], head);
+  products((const float *const *)hidden, count, head, &model->weight_out[slot], padded, panel,
+           logits);
+}
+
+/* What a row's missing slots forbid of a slot's tokens. */
+INLINE void bar(const Model *model, int slot, const uint8_t *observed, float *logits) {
+  for (int at = model->barred_begin[slot]; at < model->barred_begin[slot + 1]; at++)
+    if (!observed[model->barred_slot[at]])
+      logits[model->barred_token[at]] += model->barred_value[at];
+}
+
+/* The token of a slot, from its logits and the row's noise: the largest of logit + Gumbel noise,
+ * the first of those that are equal. A uniform number of 0 is never drawn, as -ln(-ln 0) is minus
+ * infinity; so are the numbers behind the slot's size. */
+INLINE int32_t draw(const float *logits, const float *uniform, int size) {
+  const vector zero = {0};
+  const ints none = {0}, never = (ints)(zero - INFINITY);
+  vector best = zero - INFINITY;
+  ints choices = none, index = none;
+  for (int i = 0; i < LANES; i++) index[i] = i;
+  for (int i = 0; i < size; i += LANES, index += LANES) {
+    vector u;
+    if (size - i >= LANES) {
+      u = load(uniform + i);
+    } else {
+      float rest[LANES] = {0};
+      memcpy(rest, uniform + i, (size_t)(size - i) * sizeof(float));
+      u = load(rest);
+    }
+    const ints gumbel = (ints)-logarithm(-logarithm(u)), is_drawn = u > zero;
+    const vector value = load(logits + i) + (vector)((gumbel & is_drawn) | (never & ~is_drawn));
+    const ints better = value > best;
+    best = (vector)(((ints)value & better) | ((ints)best & ~better));
+    choices = (index & better) | (choices & ~better);
+  }
+  float largest = best[0];
+  int32_t choice = choices[0];
+  for (int i = 1; i < LANES; i++)
+    if (best[i] > largest || (best[i] == largest && choices[i] < choice))
+      largest = best[i], choice = choices[i];
+  return choice;
+}
+
+/* The states of rows: the sum of what is known. 0, or 1 + the first row that has a token which is
+ * none of its slot's. */
+INLINE int64_t start(const Model *model, int64_t rows, const int32_t *tokens,
+                     const uint8_t *observed, float *states) {
+  const int slots = model->slots, width = model->width;
+  memset(states, 0, (size_t)(rows * width) * sizeof(float));
+  for (int64_t row = 0; row < rows; row++, tokens += slots, observed += slots, states += width) {
+    for (int slot = 0; slot < slots; slot++) {
+      if (!observed[slot]) continue;
+      if (tokens[slot] < 0 || tokens[slot] >= model->sizes[slot]) return row + 1;
+      fetch_embedding(model, slot, tokens[slot]);
+    }
+    for (int slot = 0; slot < slots; slot++)
+      if (observed[slot]) embed(model, slot, tokens[slot], states);
+  }
+  return 0;
+}
+
+/* Where the weights of the next slot begin that a row misses; of this one if it is the last. */
+INLINE const char *next_weights(const Model *model, int slot, const uint8_t *observed) {
+  int next = slot + 1;
+  while (next < model->slots && observed[next]) next++;
+  return model->weight_in[next < model->slots ? next : slot].values;
+}
+
+static int64_t VARIANT(walk)(const Model *model, int64_t rows, int32_t *tokens,
+                             const uint8_t *observed, const float *noise, float *scratch) {
+  const int slots = model->slots, width = model->width, head = model->head;
+  const int64_t deepest = width > head ? width : head;
+  float *panel = scratch, *state_of_all = panel + PANEL * deepest;
+  float *block = state_of_all + rows * width;
+  float *hidden[BLOCK], *logits[BLOCK];
+  for (int j = 0; j < BLOCK && j < rows; j++) {
+    hidden[j] = block + j * (int64_t)(head + model->widest);
+    logits[j] = hidden[j] + head;
+  }
+  const int64_t failed = start(model, rows, tokens, observed, state_of_all);
+  if (failed) return failed;
+  for (int slot = 0; slot < slots; slot++) {
+    int64_t next = 0;
+    while (next < rows) {
+      int64_t taken[BLOCK];
+      const float *states[BLOCK];
+      int count = 0;
+      for (; next < rows && count < BLOCK; next++) {
+        if (observed[next * slots + slot]) continue;
+        states[count] = state_of_all + next * width;
+        taken[count++] = next;
+      }
+      if (count == 1)
+        logits_of_one(model, slot, states[0], panel, hidden[0], logits[0],
+                      next_weights(model, slot, observed + taken[0] * slots));
+      else
+        logits_of_some(model, slot, states, count, panel, hidden, logits);
+      for (int j = 0; j < count; j++) {
+        const int64_t row = taken[j];
+        be_near(model, slot, tokens + row * slots, observed + row * slots, logits[j]);
+        bar(model, slot, observed + row * slots, logits[j]);
+        const float *uniform = noise + row * model->noise_width + model->noise_begin[slot];
+        const int32_t token = draw(logits[j], uniform, model->sizes[slot]);
+        tokens[row * slots + slot] = token;
+        if (slot + 1 < slots) embed(model, slot, token, state_of_all + row * width);
+      }
+    }
+  }
+  return 0;
+}
+
+#undef vector
+#undef ints
+#undef unaligned
+#undef load
+#undef store
+#undef widened
+#undef logarithm
+#undef sums
+#undef product
+#undef tile
+#undef tiles
+#undef products
+#undef fetch_embedding
+#undef start
+#undef next_weights
+#undef embed
+#undef only_positive
+#undef keep_positive
+#undef logits_of_one
+#undef logits_of_some
+#undef bar
+#undef draw

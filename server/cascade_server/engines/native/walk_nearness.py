@@ -1,0 +1,167 @@
+"""What a student's graph says of numbers and their neighbours, for the compiled walk.
+
+The exporter (distill/cascade_distill/export/student_nearness_graph.py) puts it into the model's
+metadata; tables are the graph's own. What the walk does with it is in student_near.h.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# As the exporter has them, and student_near.h.
+NEARNESS = "cascade.nearness"
+FINE, BINS, MIXTURE, PLACES = 16, 64, 4, 50
+CODES = FINE * BINS
+# Of a kernel, "none" at its end included; distances from -CODES - 1 to 2 CODES + 1.
+KERNEL, DISTANCES = 60, 3 * CODES + 3
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class NearNumber:
+    """A number that is told of K neighbours: first other numbers, then sums or differences of two.
+
+    Attributes:
+        slot: its coarse slot.
+        bins_from, masses: the first of its coarse tokens that is a bin, and that is a point mass.
+        numbers: how many of the neighbours are numbers.
+        neighbours: coarse slots: of those numbers, then of both parts of each sum.
+        begins: where the tables of these begin.
+        signs: of the parts of sums.
+        edges: float32 [CODES - 1] between codes; of a number without sums nothing.
+        gate, gate_bias: [H, K * MIXTURE] and [K * MIXTURE].
+        kernel: [K, MIXTURE, KERNEL].
+        fine_gate, fine_gate_bias: [H, K] and [K].
+        place: [K, PLACES, FINE].
+    """
+
+    slot: int
+    bins_from: int
+    masses: int
+    numbers: int
+    neighbours: list[int]
+    begins: list[int]
+    signs: list[int]
+    edges: Floats
+    gate: Floats
+    gate_bias: Floats
+    kernel: Floats
+    fine_gate: Floats
+    fine_gate_bias: Floats
+    place: Floats
+
+
+@dataclass(frozen=True)
+class WalkNearness:
+    """All numbers that are told of neighbours.
+
+    Attributes:
+        numbers: these.
+        codes: int16, tables by pairs of tokens: a code, CODES and more of a point mass, or -1.
+        values: float32, tables likewise.
+        steps: uint8 [DISTANCES], which of a kernel's weights a distance has.
+    """
+
+    numbers: list[NearNumber]
+    codes: NDArray[np.int16]
+    values: Floats
+    steps: NDArray[np.uint8]
+
+
+def read_nearness(
+    said: Mapping[str, str], stored: Mapping[str, NDArray[Any]], sizes: tuple[int, ...], head: int
+) -> WalkNearness | None:
+    """What a graph says of neighbours; None: its numbers are told of none.
+
+    Args:
+        said: its metadata.
+        stored: its weights.
+        sizes: of the layout's slots, T.
+        head: hidden units of a slot's head, H.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is not what the walk knows.
+    """
+    if NEARNESS not in said:
+        return None
+    described = json.loads(said[NEARNESS])
+    codes = _table(stored, described["codes"], np.int16)
+    values = _table(stored, described["values"], np.float32)
+    steps = _table(stored, described["steps"], np.int64)
+    if steps.shape != (DISTANCES,) or steps.min() < 0 or steps.max() >= KERNEL:
+        raise ValueError("distances have other steps than kernels have")
+    numbers = [_number(each, stored, sizes, head) for each in described["numbers"]]
+    for number in numbers:
+        most = CODES + number.bins_from - number.masses
+        for at, (slot, begin) in enumerate(zip(number.neighbours, number.begins, strict=True)):
+            table, pairs = codes if at < number.numbers else values, sizes[slot] * sizes[slot + 1]
+            if not 0 <= begin <= len(table) - pairs:
+                raise ValueError("a table of neighbours ends before its tokens do")
+            own = table[begin : begin + pairs]
+            if at < number.numbers and not -1 <= own.min() <= own.max() < most:
+                raise ValueError("a neighbour has codes that its number has not")
+    return WalkNearness(numbers, codes, values, steps.astype(np.uint8))
+
+
+def _number(
+    said: Mapping[str, Any],
+    stored: Mapping[str, NDArray[Any]],
+    sizes: tuple[int, ...],
+    head: int,
+) -> NearNumber:
+    slot, bins_from, first = (int(said[name]) for name in ("slot", "bins_from", "masses"))
+    parts = [slot for two in said["sums"] for slot in two]
+    neighbours = [int(each) for each in (*said["numbers"], *parts)]
+    begins = [*said["codes_begin"], *(each for two in said["values_begin"] for each in two)]
+    signs = [int(sign) for two in said["signs"] for sign in two]
+    count = len(said["numbers"]) + len(said["sums"])
+    if not all(0 <= each < len(sizes) - 1 for each in (slot, *neighbours)) or slot in neighbours:
+        raise ValueError("a neighbour has no such slots")
+    if not 0 <= first <= bins_from <= sizes[slot] - BINS or sizes[slot + 1] < FINE or count < 1:
+        raise ValueError("a number that has neighbours has no such tokens")
+    if len(signs) != len(parts) or len(begins) != len(neighbours) or {*signs} - {-1, 1}:
+        raise ValueError("sums of neighbours lack a part")
+    edges = np.zeros(0, np.float32)
+    if parts:
+        between = _table(stored, said["bins"], np.float32).reshape(BINS - 1)
+        inside = _table(stored, said["inside"], np.float32).reshape(BINS, FINE - 1)
+        edges = np.insert(inside.reshape(-1), np.arange(1, BINS) * (FINE - 1), between)
+    place = _table(stored, said["place"], np.float32).reshape(count, PLACES, sizes[slot + 1] + 1)
+    found = NearNumber(
+        *(
+            slot,
+            bins_from,
+            first,
+            len(said["numbers"]),
+            neighbours,
+            [int(b) for b in begins],
+            signs,
+        ),
+        edges,
+        _table(stored, said["gate"], np.float32).reshape(head, count * MIXTURE),
+        _table(stored, said["gate_bias"], np.float32).reshape(count * MIXTURE),
+        _table(stored, said["kernel"], np.float32).reshape(count, MIXTURE, KERNEL),
+        _table(stored, said["fine_gate"], np.float32).reshape(head, count),
+        _table(stored, said["fine_gate_bias"], np.float32).reshape(count),
+        np.ascontiguousarray(place[:, :, :FINE]),
+    )
+    every = [found.edges, found.gate, found.gate_bias, found.kernel]
+    every += [found.fine_gate, found.fine_gate_bias, found.place]
+    if not all(np.isfinite(each).all() for each in every):
+        raise ValueError("some weights of neighbours are not finite")
+    return found
+
+
+def _table(stored: Mapping[str, NDArray[Any]], name: str, kind: Any) -> NDArray[Any]:
+    """A weight of the graph by its name, which may be stored in half precision; "": nothing."""
+    if not name:
+        return np.zeros(0, kind)
+    half = f"{name}_half"
+    return np.asarray(stored[half if half in stored else name]).astype(kind)
