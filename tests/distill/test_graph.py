@@ -17,7 +17,7 @@ from cascade_distill.models.neighbours import chosen_neighbours, neighbours_of
 from cascade_distill.models.student import Student, StudentConfig
 from cascade_distill.models.teacher import Denoiser, TeacherConfig
 from cascade_distill.training import round_weights
-from cascade_tables.releases.weights import float_weights
+from cascade_tables.releases.weights import model_weights
 from torch import nn
 
 
@@ -45,13 +45,13 @@ class TestWeights:
         assert np.array_equal(made(model, *shape), value)
         assert len(model) < value.nbytes / 2
         # Who reads the file without a session has it whole as well.
-        assert np.array_equal(float_weights(model)["few_1"], value)
+        assert np.array_equal(model_weights(model)["few_1"], value)
 
     def test_one_that_is_all_zeros(self) -> None:
         g = Graph("nothing")
         model = added(g, g.weight("few", np.zeros((64, 64), np.float32)), 64, 64)
         assert not made(model, 64, 64).any()
-        assert not float_weights(model)["few_1"].any()
+        assert not model_weights(model)["few_1"].any()
         assert len(model) < 500
 
     @pytest.mark.parametrize("divisor", [8, 7])
@@ -61,6 +61,17 @@ class TestWeights:
         model = added(g, g.weight("many", value), 40, 40)
         assert np.array_equal(made(model, 40, 40), value)
         assert (len(model) < 0.6 * value.nbytes) == (divisor == 8)
+
+    @pytest.mark.parametrize("largest", [2**15 - 1, 2**15, 2**31 - 1, 2**31])
+    def test_whole_numbers_take_as_many_bytes_as_they_need(self, largest: int) -> None:
+        value = np.arange(-500, 500)
+        value[7] = largest
+        g = Graph("whole")
+        kept = g.op("Cast", g.weight("numbers", value[None]), to=FLOAT)
+        model = added(g, kept, 1, 1000)
+        assert np.array_equal(made(model, 1, 1000)[0], value.astype(np.float32))
+        bytes_each = 2 if largest < 2**15 else 4 if largest < 2**31 else 8
+        assert 0 < len(model) - 1000 * bytes_each < 500
 
     @pytest.mark.parametrize("length", [1, 8, 4000, 4001])
     def test_blocks_that_repeat(self, length: int) -> None:
@@ -73,6 +84,7 @@ class TestWeights:
         model = added(g, table, 1, -(-length // 8) * 8)
         out = made(model, 1, -(-length // 8) * 8)[0]
         assert np.array_equal(out[:length], value, equal_nan=True)
+        assert np.array_equal(model_weights(model)[table][:length], value, equal_nan=True)
         assert length < 4000 or len(model) < value.nbytes / 5
 
 
