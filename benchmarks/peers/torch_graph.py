@@ -153,7 +153,9 @@ OPS: dict[str, Callable[..., Any]] = {
     "IsNaN": torch.isnan,
     "GatherElements": lambda x, at, axis: torch.gather(x, axis, at),
 }
-NUMBERED = {OPS[name] for name in ("Split", "Reshape", "ReduceSum", "Unsqueeze", "Squeeze", "CumSum")}
+NUMBERED = {
+    OPS[name] for name in ("Split", "Reshape", "ReduceSum", "Unsqueeze", "Squeeze", "CumSum")
+}
 
 
 def check(module: OnnxModule, feed: dict[str, np.ndarray], device: str) -> np.ndarray:
