@@ -149,8 +149,13 @@ OPS: dict[str, Callable[..., Any]] = {
     "CumSum": lambda x, axis: x.cumsum(axis),
     "ScatterElements": _scatter,
     "Unsqueeze": _unsqueeze,
+    "Squeeze": lambda x, axes: x.squeeze(tuple(axes)),
+    "IsNaN": torch.isnan,
+    "GatherElements": lambda x, at, axis: torch.gather(x, axis, at),
 }
-NUMBERED = {OPS[name] for name in ("Split", "Reshape", "ReduceSum", "Unsqueeze", "CumSum")}
+NUMBERED = {
+    OPS[name] for name in ("Split", "Reshape", "ReduceSum", "Unsqueeze", "Squeeze", "CumSum")
+}
 
 
 def check(module: OnnxModule, feed: dict[str, np.ndarray], device: str) -> np.ndarray:

@@ -22,7 +22,7 @@ OPSET = 18
 IR_VERSION = 9
 
 # Elements from which an array's size in the file matters.
-LARGE = 1024
+LARGE = 256
 # One element in so many that is not zero, or fewer: an array is stored as these and where they are.
 SPARSE = 16
 # Elements of a block in `Graph.blocks`; tables by pairs of tokens have multiples of it in a row.
@@ -59,10 +59,17 @@ class Graph:
 
         Of one that is nearly all zeros the file has the others, NAME_values, where they are,
         NAME_at, and its shape, NAME_shape. One whose values are all half-precision numbers is
-        stored so, as NAME_half. The arithmetic is the same.
+        stored so, as NAME_half, and whole numbers of eight bytes, where fewer hold them, as
+        NAME_short. The arithmetic is the same.
         """
         name = self.fresh(hint)
         value = np.asarray(value, order="C")
+        if value.dtype == np.int64 and value.size >= LARGE:
+            for kind in (np.int16, np.int32):
+                short = value.astype(kind)
+                if (short == value).all():
+                    stored = self._stored(f"{name}_short", short)
+                    return self.folded("Cast", stored, to=INT64, out=name)
         large = value.dtype == np.float32 and value.size >= LARGE
         if large and np.count_nonzero(value) * SPARSE <= value.size:
             # One at least: what has no elements, few readers take for a tensor.
@@ -80,8 +87,9 @@ class Graph:
         return self._stored(name, value)
 
     def blocks(self, hint: str, value: NDArray[Any]) -> str:
-        """A table [m] in which blocks of `BLOCK` elements repeat: the file has each once, and which
-        they are. There may be some elements more than m, of no meaning."""
+        """A table [m] in which blocks of `BLOCK` elements repeat: the file has each once,
+        NAME_blocks, and which they are, NAME_which. There may be some elements more than m, of no
+        meaning."""
         name = self.fresh(hint)
         rows = np.pad(value, (0, -len(value) % BLOCK)).reshape(-1, BLOCK)
         # By their bytes, since NaN equals nothing.
@@ -92,7 +100,8 @@ class Graph:
         stored = self._stored(f"{name}_which", which.reshape(-1).astype(small))
         index = self.folded("Cast", stored, to=INT32)
         table = self.folded("Gather", self._stored(f"{name}_blocks", rows[first]), index, axis=0)
-        return self.folded("Reshape", table, self.weight("shape", np.array([-1], np.int64)))
+        whole = self.weight("shape", np.array([-1], np.int64))
+        return self.folded("Reshape", table, whole, out=name)
 
     def _stored(self, name: str, value: NDArray[Any]) -> str:
         self.weights[name] = numpy_helper.from_array(np.asarray(value, order="C"), name)

@@ -109,8 +109,9 @@ def _codes_of_sums(g: Graph, near: Nearness, tokens: str) -> tuple[str, str]:
 
 
 def _count(g: Graph, true: str) -> str:
-    """How many of the last axis of [n, m, c] are true: int64 [n, m]."""
-    return g.op("ReduceSum", g.op("Cast", true, to=INT64), g.axes(2), keepdims=0)
+    """How many of the last axis of [n, m, c] are true: int64 [n, m]. Floats are added up faster."""
+    count = g.op("ReduceSum", g.op("Cast", true, to=FLOAT), g.axes(2), keepdims=0)
+    return g.op("Cast", count, to=INT64)
 
 
 def coarse_bias(
@@ -136,14 +137,13 @@ def coarse_bias(
     weight = weight.reshape(count * most, mixture, -1)[real].reshape(pairs * mixture, -1)
     bias = bias.reshape(count * most, mixture)[real].reshape(-1)
     gates = g.op("Gemm", stream, g.weight("w", weight.T), g.weight("b", bias))
-    shape = g.weight("shape", np.array([-1, pairs, mixture, 1], _INT))
+    shape = g.weight("shape", np.array([-1, pairs, 1, mixture], _INT))
     gates = g.op("Reshape", gates, shape)
     table = _kernels(g, near, real)
     size, whole = g.weight("fine", np.array(FINE, _INT)), g.weight("zero", np.array(0, _INT))
     row = g.op("Mod", seen, size)
     row = g.op("Add", row, g.weight("starts", FINE * np.arange(pairs, dtype=_INT)[None]))
-    weights = g.op("Gather", table, row, axis=0)
-    weights = g.op("ReduceSum", g.op("Mul", gates, weights), g.axes(2), keepdims=0)
+    weights = g.op("MatMul", gates, g.op("Gather", table, row, axis=0))
     # Where each of them is laid.
     limit = g.weight("codes", np.array(CODES, _INT))
     in_a_bin = g.op("And", g.op("GreaterOrEqual", seen, whole), g.op("Less", seen, limit))
@@ -171,12 +171,14 @@ def coarse_bias(
     rows = g.weight("shape", np.array([-1, count, near.room], _INT))
     laid_of = g.op("CumSum", g.op("Reshape", laid_at, rows), g.weight("axis", np.array(2, _INT)))
     whole_row = g.weight("shape", np.array([-1, count * near.room], _INT))
-    flat_row = g.op("Reshape", laid_of, whole_row)
+    # Turned, since many rows gather whole runs of memory then.
+    flat_row = g.op("Transpose", g.op("Reshape", laid_of, whole_row), perm=[1, 0])
     sizes = near.sizes
     own = near.columns.numpy() + near.room * np.repeat(np.arange(count), sizes)
     picked = np.zeros(tokens, np.int32)
     picked[at] = own
-    return g.op("Gather", flat_row, g.weight("picked", picked), axis=1)
+    gathered = g.op("Gather", flat_row, g.weight("picked", picked), axis=0)
+    return g.op("Transpose", gathered, perm=[1, 0])
 
 
 def _real(near: Nearness) -> NDArray[np.int64]:

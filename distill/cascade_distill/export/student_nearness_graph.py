@@ -57,6 +57,8 @@ class NearnessNodes:
         self.coarse_slots = frozenset((*neighbours, *near.coarse))
         self._place = {slot: at for at, slot in enumerate(self.neighbours)}
         self._steps = g.weight("near_steps", steps())
+        # A table of places, where "already known" and what marks a number get nothing.
+        self._places: dict[int, str] = {}
         self._numbers = [self._weights(g, at, target) for at, target in enumerate(near.targets)]
         self._look_up(g)
 
@@ -74,10 +76,11 @@ class NearnessNodes:
         gate = _array(near.gate[at]).reshape(-1, near.shape[1], MIXTURE)[:, own]
         gate_bias = _array(near.gate_bias[at]).reshape(-1, MIXTURE)[own]
         kernel = np.pad(_array(near.kernel[at])[own], ((0, 0), (0, 0), (0, 1)))
-        # "Already known" and what marks a number get nothing.
-        beyond = near.fine_sizes[at] + 1 - FINE
-        place = np.pad(_array(near.place[at])[own], ((0, 0), (0, 0), (0, beyond)))
+        place = _array(near.place[at])[own].reshape(-1, FINE)
         inside = target.edges[:-1].reshape(COARSE, FINE)[:, 1:]
+        kept = g.weight("near_place", place)
+        pads = np.array([0, 0, 0, near.fine_sizes[at] + 1 - FINE], np.int64)
+        self._places[target.slot] = g.folded("Pad", kept, g.weight("pads", pads))
         return {
             "slot": target.slot,
             "bins_from": target.bins_from,
@@ -92,7 +95,7 @@ class NearnessNodes:
             "kernel": g.weight("near_kernel", kernel),
             "fine_gate": g.weight("near_fine_gate", _array(near.fine_gate[at])[:, own]),
             "fine_gate_bias": g.weight("near_fine_gate_bias", _array(near.fine_gate_bias[at])[own]),
-            "place": g.weight("near_place", place.reshape(-1, place.shape[2])),
+            "place": kept,
         }
 
     def _look_up(self, g: Graph) -> None:
@@ -131,7 +134,7 @@ class NearnessNodes:
         self._unknown = g.weight("unknown", np.array(UNKNOWN, np.int64))
         self._codes = self._values = ""
         if codes:
-            self._codes = g.weight("near_codes", np.concatenate(codes))
+            self._codes = g.blocks("near_codes", np.concatenate(codes))
         later = [
             (number["slot"], slot)
             for number in self._numbers
@@ -145,7 +148,7 @@ class NearnessNodes:
             known = g.op("Gather", self._observed, at, axis=1)
             self._later_codes = g.op("Where", known, said, self._unknown)
         if values:
-            self._values = g.weight("near_values", np.concatenate([*values.values()]))
+            self._values = g.blocks("near_values", np.concatenate([*values.values()]))
             at = g.weight("parts", np.array([self._place[slot] for slot in values], np.int64))
             begin_of = g.weight("starts", ends[:-1].astype(np.int64))
             pairs = g.op("Add", g.op("Gather", self._pairs, at, axis=1), begin_of)
@@ -277,7 +280,7 @@ class NearnessNodes:
         ends = (0, PLACES - 1)
         place = g.op("Clip", place, *(g.weight("bound", np.array(end, np.int64)) for end in ends))
         begin = g.weight("begin", PLACES * np.arange(most, dtype=np.int64)[None, :, None])
-        told = g.op("Gather", number["place"], g.op("Add", place, begin), axis=0)
+        told = g.op("Gather", self._places[slot], g.op("Add", place, begin), axis=0)
         told = g.op("Squeeze", told, g.axes(2))
         bias = g.op("MatMul", g.op("Unsqueeze", gates, g.axes(1)), told)
         return g.op("Squeeze", bias, g.axes(1))

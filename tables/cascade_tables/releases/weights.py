@@ -20,22 +20,26 @@ METADATA_KEY, METADATA_VALUE = 1, 2
 TENSOR_DIMS, TENSOR_TYPE, TENSOR_NAME, TENSOR_RAW_DATA = 1, 2, 8, 9
 # Elements along an axis, and axes, of a tensor that is a weight; models end at 2 GiB.
 MOST_ELEMENTS, MOST_AXES = 2**31, 8
-# Elements of a weight of which the model has those alone that are not zero.
-MOST_SPARSE = 2**26
+# Elements of a weight of which the model has only parts.
+MOST_MADE = 2**26
 INT64 = np.dtype("<i8")
 TYPES: dict[int, np.dtype[Any]] = {
     1: np.dtype("<f4"),
     5: np.dtype("<i2"),
+    6: np.dtype("<i4"),
     7: INT64,
     10: np.dtype("<f2"),
 }
-# What the exporter (distill/cascade_distill/export/graph.py) calls the parts of such a weight.
+# What the exporter (distill/cascade_distill/export/graph.py) calls the parts of such a weight, and
+# of one in which blocks repeat.
 VALUES, AT, SHAPE = "_values", "_at", "_shape"
+BLOCKS, WHICH = "_blocks", "_which"
 
 
 def model_weights(model: bytes) -> dict[str, NDArray[Any]]:
-    """The initialisers of a model's outermost graph, as they are stored; those of which it has the
-    elements that are not zero, NAME_values at NAME_at, whole.
+    """The initialisers of a model's outermost graph, as they are stored; whole those of which it
+    has the elements that are not zero, NAME_values at NAME_at, or in which blocks repeat,
+    NAME_blocks in the order of NAME_which.
 
     Args:
         model: an ONNX model that holds all its tensors, in `raw_data`; others are left out.
@@ -61,6 +65,11 @@ def model_weights(model: bytes) -> dict[str, NDArray[Any]]:
         at, shape = found.get(name + AT), found.get(name + SHAPE)
         if at is not None and shape is not None:
             found[name] = _whole(name, found.pop(part), at, shape)
+    for part in [name for name in found if name.endswith(BLOCKS)]:
+        name = part.removesuffix(BLOCKS)
+        which = found.get(name + WHICH)
+        if which is not None:
+            found[name] = _repeated(name, found.pop(part), which)
     return found
 
 
@@ -86,13 +95,22 @@ def _whole(
 ) -> NDArray[np.floating]:
     """A weight of a shape that is zero but for some values."""
     sizes = shape.reshape(-1).tolist()
-    fits = 0 < len(sizes) <= MOST_AXES and 0 < prod(sizes) <= MOST_SPARSE and min(sizes) > 0
+    fits = 0 < len(sizes) <= MOST_AXES and 0 < prod(sizes) <= MOST_MADE and min(sizes) > 0
     fits = fits and shape.dtype == at.dtype == INT64 and at.shape == (values.size, len(sizes))
     if not fits or (at < 0).any() or (at >= sizes).any():
         raise Malformed(f"{name!r} has values that do not lie in it")
     out = np.zeros(sizes, values.dtype)
     out[tuple(at.T)] = values.reshape(-1)
     return out
+
+
+def _repeated(name: str, blocks: NDArray[Any], which: NDArray[Any]) -> NDArray[Any]:
+    """A table of blocks [count, size] in some order, one after the other."""
+    fits = blocks.ndim == 2 and which.ndim == 1 and which.dtype.kind == "i"
+    fits = fits and which.size * blocks.shape[1] <= MOST_MADE
+    if not fits or (which < 0).any() or (which >= len(blocks)).any():
+        raise Malformed(f"{name!r} is of blocks that it has not")
+    return blocks[which].reshape(-1)
 
 
 def _tensor(model: bytes, tensor: Field) -> tuple[str, NDArray[Any] | None]:

@@ -62,6 +62,17 @@ class TestWeights:
         assert np.array_equal(made(model, 40, 40), value)
         assert (len(model) < 0.6 * value.nbytes) == (divisor == 8)
 
+    @pytest.mark.parametrize("largest", [2**15 - 1, 2**15, 2**31 - 1, 2**31])
+    def test_whole_numbers_take_as_many_bytes_as_they_need(self, largest: int) -> None:
+        value = np.arange(-500, 500)
+        value[7] = largest
+        g = Graph("whole")
+        kept = g.op("Cast", g.weight("numbers", value[None]), to=FLOAT)
+        model = added(g, kept, 1, 1000)
+        assert np.array_equal(made(model, 1, 1000)[0], value.astype(np.float32))
+        bytes_each = 2 if largest < 2**15 else 4 if largest < 2**31 else 8
+        assert 0 < len(model) - 1000 * bytes_each < 500
+
     @pytest.mark.parametrize("length", [1, 8, 4000, 4001])
     def test_blocks_that_repeat(self, length: int) -> None:
         rng = np.random.default_rng(0)
@@ -73,6 +84,7 @@ class TestWeights:
         model = added(g, table, 1, -(-length // 8) * 8)
         out = made(model, 1, -(-length // 8) * 8)[0]
         assert np.array_equal(out[:length], value, equal_nan=True)
+        assert np.array_equal(model_weights(model)[table][:length], value, equal_nan=True)
         assert length < 4000 or len(model) < value.nbytes / 5
 
 

@@ -133,7 +133,6 @@ def _number(
         between = _table(stored, said["bins"], np.float32).reshape(BINS - 1)
         inside = _table(stored, said["inside"], np.float32).reshape(BINS, FINE - 1)
         edges = np.insert(inside.reshape(-1), np.arange(1, BINS) * (FINE - 1), between)
-    place = _table(stored, said["place"], np.float32).reshape(count, PLACES, sizes[slot + 1] + 1)
     found = NearNumber(
         *(
             slot,
@@ -150,7 +149,7 @@ def _number(
         _table(stored, said["kernel"], np.float32).reshape(count, MIXTURE, KERNEL),
         _table(stored, said["fine_gate"], np.float32).reshape(head, count),
         _table(stored, said["fine_gate_bias"], np.float32).reshape(count),
-        np.ascontiguousarray(place[:, :, :FINE]),
+        _table(stored, said["place"], np.float32).reshape(count, PLACES, FINE),
     )
     every = [found.edges, found.gate, found.gate_bias, found.kernel]
     every += [found.fine_gate, found.fine_gate_bias, found.place]
@@ -160,8 +159,8 @@ def _number(
 
 
 def _table(stored: Mapping[str, NDArray[Any]], name: str, kind: Any) -> NDArray[Any]:
-    """A weight of the graph by its name, which may be stored in half precision; "": nothing."""
+    """A weight of the graph by its name, which may be stored in fewer bytes; "": nothing."""
     if not name:
         return np.zeros(0, kind)
-    half = f"{name}_half"
-    return np.asarray(stored[half if half in stored else name]).astype(kind)
+    names = [each for each in (f"{name}_half", f"{name}_short") if each in stored]
+    return np.asarray(stored[names[0] if names else name]).astype(kind)

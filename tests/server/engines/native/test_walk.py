@@ -355,6 +355,24 @@ class TestWeights:
         with pytest.raises(NotThisStudent, match=r"'barred_9' has values that do not lie in it"):
             read_walk_weights(model, release.codec.layout.sizes)
 
+    @pytest.mark.parametrize("which", [[0, 2], [-1, 0], [[0, 1]]])
+    def test_blocks_that_are_not_there_are_refused(self, which: list[int]) -> None:
+        """A weight in which blocks repeat."""
+
+        def tensor(name: str, kind: int, values: np.ndarray) -> bytes:
+            dims = b"".join(b"\x08" + varint(each) for each in values.shape)
+            content = dims + b"\x10" + varint(kind) + field(8, name.encode())
+            return field(5, content + field(9, values.tobytes()))
+
+        release = load_release(BUNDLED, "credit", 1)
+        parts = (
+            tensor("near_codes_9_blocks", 5, np.zeros((2, 8), np.int16)),
+            tensor("near_codes_9_which", 5, np.array(which, np.int16)),
+        )
+        model = release.student + field(7, b"".join(parts))
+        with pytest.raises(NotThisStudent, match="'near_codes_9' is of blocks that it has not"):
+            read_walk_weights(model, release.codec.layout.sizes)
+
     def test_a_slot_without_tokens_is_refused(self) -> None:
         release = load_release(BUNDLED, "credit", 1)
         sizes = release.codec.layout.sizes
