@@ -364,8 +364,9 @@ static int64_t VARIANT(walk)(const Model *model, int64_t rows, int32_t *tokens,
       }
       if (count == 0) break;
       const char *ahead = next_weights(model, slot, observed + taken[0] * slots);
-      if (count == 1)
-        logits_of_one(model, slot, states[0], panel, hidden[0], logits[0], ahead);
+      if (count <= ALONE)
+        for (int j = 0; j < count; j++)
+          logits_of_one(model, slot, states[j], panel, hidden[j], logits[j], ahead);
       else
         logits_of_some(model, slot, states, count, panel, hidden, logits, ahead);
       for (int j = 0; j < count; j++) {
