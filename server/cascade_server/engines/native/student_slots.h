@@ -13,6 +13,7 @@
 #define load VARIANT(load)
 #define store VARIANT(store)
 #define widened VARIANT(widened)
+#define fetch VARIANT(fetch)
 #define logarithm VARIANT(logarithm)
 #define sums VARIANT(sums)
 #define product VARIANT(product)
@@ -47,6 +48,13 @@ INLINE vector widened(const void *values, int64_t at, const int half) {
   return load((const float *)values + at);
 }
 
+/* Bytes will soon be asked for: they come to the cache nearby, and nobody waits for them. Returns
+ * where they end. */
+INLINE const char *fetch(const char *from, int64_t bytes) {
+  for (const char *at = from; at < from + bytes; at += LINE) __builtin_prefetch(at, 0, 2);
+  return from + bytes;
+}
+
 /* ln of positive numbers: the exponent, and a polynomial of the mantissa in [1/sqrt 2, sqrt 2), as
  * in Cephes' logf (Moshier). Near 1 it is as exact as elsewhere, which ln(-ln u) needs. */
 INLINE vector logarithm(vector x) {
@@ -75,10 +83,11 @@ INLINE vector logarithm(vector x) {
 /* out += the sum of x[i] * a matrix's row i, of `vectors` vectors of its columns. With `which`, x
  * are those that are not 0, and their rows are named there.
  *
- * Meanwhile two lines a row are fetched from `ahead`, the weights of the row's next slot: about as
- * many as a slot has. They would be waited for otherwise, where the cache nearby is too small. */
+ * Meanwhile the weights of the row's next slot are fetched from `ahead` on, two lines a row: about
+ * as many as a slot has. Else they would be waited for, as not all are in the cache nearby. */
 INLINE void sums(const float *x, const int32_t *which, int count, const void *values,
-                 int64_t at, int columns, const int half, const int vectors, float *out, const char **ahead) {
+                 int64_t at, int columns, const int half, const int vectors, float *out,
+                 const char **ahead) {
   vector sum[8];
   const char *soon = *ahead;
 #pragma GCC unroll 8
@@ -86,9 +95,7 @@ INLINE void sums(const float *x, const int32_t *which, int count, const void *va
   for (int t = 0; t < count; t++) {
     const int64_t row = at + (int64_t)(which ? which[t] : t) * columns;
     const float by = x[t];
-    __builtin_prefetch(soon);
-    __builtin_prefetch(soon + LINE);
-    soon += 2 * LINE;
+    soon = fetch(soon, 2 * LINE);
 #pragma GCC unroll 8
     for (int i = 0; i < vectors; i++) sum[i] += by * widened(values, row + i * LANES, half);
   }
@@ -156,20 +163,22 @@ INLINE void tiles(const float *const *x, int count, int rows, const void *values
   }
 }
 
-/* The same of all columns. Where there are several tiles of rows, a panel of columns is first
- * copied, widened, to where it stays in the first cache. */
+/* The same of all columns; of the next slot's weights as much is fetched as is read. Where there
+ * are several tiles of rows, a panel of columns is first copied, widened, to where it stays in the
+ * first cache. */
 INLINE void products(const float *const *x, int count, int rows, const Matrix *matrix, int columns,
-                     float *panel, float *const *out) {
+                     float *panel, float *const *out, const char **ahead) {
   const int half = matrix->half != 0;
   for (int at = 0; at < columns; at += 2 * LANES) {
     const int vectors = columns - at >= 2 * LANES ? 2 : 1;
+    *ahead = fetch(*ahead, (int64_t)rows * vectors * LANES * (half ? 2 : 4));
     const void *values = half ? (const void *)((const uint16_t *)matrix->values + at)
                               : (const void *)((const float *)matrix->values + at);
 #if LANES == 16
-#define SOME(values, columns, half)                                  \
-  if (vectors == 1)                                                  \
+#define SOME(values, columns, half)                           \
+  if (vectors == 1)                                           \
     tiles(x, count, rows, values, columns, half, 1, out, at); \
-  else                                                               \
+  else                                                        \
     tiles(x, count, rows, values, columns, half, 2, out, at);
 #else
 #define SOME(values, columns, half) tiles(x, count, rows, values, columns, half, 2, out, at);
@@ -196,7 +205,7 @@ INLINE void fetch_embedding(const Model *model, int slot, int32_t token) {
   const int64_t bytes = model->width * (int64_t)(model->embedding.half ? 2 : 4);
   const char *from = (const char *)model->embedding.values;
   from += ((int64_t)model->offsets[slot] + token) * bytes;
-  for (int64_t at = 0; at < bytes; at += LINE) __builtin_prefetch(from + at);
+  fetch(from, bytes);
 }
 
 /* A token joins a state. */
@@ -252,16 +261,17 @@ INLINE void logits_of_one(const Model *model, int slot, const float *state, floa
 }
 
 INLINE void logits_of_some(const Model *model, int slot, const float *const *states, int count,
-                           float *panel, float *const *hidden, float *const *logits) {
+                           float *panel, float *const *hidden, float *const *logits,
+                           const char *ahead) {
   const int width = model->width, head = model->head, padded = model->padded[slot];
   for (int j = 0; j < count; j++) {
     memcpy(hidden[j], model->bias_in[slot], (size_t)head * sizeof(float));
     memcpy(logits[j], model->bias_out[slot], (size_t)padded * sizeof(float));
   }
-  products(states, count, width, &model->weight_in[slot], head, panel, hidden);
+  products(states, count, width, &model->weight_in[slot], head, panel, hidden, &ahead);
   for (int j = 0; j < count; j++) only_positive(hidden[j], head);
   products((const float *const *)hidden, count, head, &model->weight_out[slot], padded, panel,
-           logits);
+           logits, &ahead);
 }
 
 /* What a row's missing slots forbid of a slot's tokens. */
@@ -352,11 +362,13 @@ static int64_t VARIANT(walk)(const Model *model, int64_t rows, int32_t *tokens,
         states[count] = state_of_all + next * width;
         taken[count++] = next;
       }
-      if (count == 1)
-        logits_of_one(model, slot, states[0], panel, hidden[0], logits[0],
-                      next_weights(model, slot, observed + taken[0] * slots));
+      if (count == 0) break;
+      const char *ahead = next_weights(model, slot, observed + taken[0] * slots);
+      if (count <= ALONE)
+        for (int j = 0; j < count; j++)
+          logits_of_one(model, slot, states[j], panel, hidden[j], logits[j], ahead);
       else
-        logits_of_some(model, slot, states, count, panel, hidden, logits);
+        logits_of_some(model, slot, states, count, panel, hidden, logits, ahead);
       for (int j = 0; j < count; j++) {
         const int64_t row = taken[j];
         be_near(model, slot, tokens + row * slots, observed + row * slots, logits[j]);
@@ -377,6 +389,7 @@ static int64_t VARIANT(walk)(const Model *model, int64_t rows, int32_t *tokens,
 #undef load
 #undef store
 #undef widened
+#undef fetch
 #undef logarithm
 #undef sums
 #undef product

@@ -38,6 +38,9 @@ int32_t cascade_student_walk_version(void) { return VERSION; }
  * sums stay in registers while a matrix passes by. */
 #define BLOCK 96
 #define TILE 6
+/* Up to so many rows are computed one by one: that leaves out half of the hidden layer, and reads
+ * whole rows of a matrix. */
+#define ALONE 3
 /* Columns of a row of a matrix are a multiple of this, a line of the cache of floats. */
 #define PAD 16
 /* Columns that are copied out of a matrix at once: two vectors of any variant. */

@@ -46,7 +46,7 @@ HOLDING_PRODUCTS = 2_000_000
 # token is right.
 COMPARED, MAY_DIFFER = 48, 1
 
-
+# Over an array's memory, it is passed as the array's address.
 _Argument = ctypes.c_char * 0
 
 
@@ -256,7 +256,7 @@ class StudentWalk:
         with np.errstate(over="ignore"):
             half = values.astype(np.float16)
         is_half = self._half and bool((half == values).all())
-        return self._kept.keep(half if is_half else values), is_half
+        return self._kept.keep(half if is_half else values), int(is_half)
 
     def _every(self, of_slots: Sequence[int | tuple[int, int]]) -> int:
         """Keeps the addresses, or the `Matrix`, of each slot's array; their own."""
@@ -327,10 +327,8 @@ def _with_gates(weights: WalkWeights) -> tuple[list[Floats], list[Floats]]:
 
 
 def _passed(values: NDArray[Any], dtype: type[np.generic]) -> Any:
-    """An array as an argument of C: its own numbers, or a copy's where they are not in a row.
-
-    A ctypes array of no elements over its memory: numpy's `ctypes.data` takes four times as long.
-    """
+    """An array as an argument of C; a copy, where its numbers do not lie in a row or cannot be
+    written to. numpy's `ctypes.data` would take four times as long."""
     passed: Any = np.ascontiguousarray(values, dtype)
     return _Argument.from_buffer(passed if passed.flags.writeable else passed.copy())
 
