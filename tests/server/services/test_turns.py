@@ -323,6 +323,35 @@ class TestPace:
 class TestRefusedAlike:
     """Who is refused as others were before is refused for a reason that holds for him too."""
 
+    def piled(self) -> Bench:
+        """As many wait as may, with far deadlines, and one has been refused for it."""
+        bench = Bench(most=8)
+        bench.gate.seconds_a_call = 1e-3
+        for number in range(15):
+            bench.add(number, 1.0)
+        assert bench.turns.refusal(0.0, 1.0, crowd=100) is not None
+        return bench
+
+    def test_the_next_is_told_the_same_and_counted(self) -> None:
+        bench = self.piled()
+        first, refused = bench.turns.refusal(0.0, 1.0, crowd=100), bench.gate.refused
+        assert bench.turns.refusal(1e-3, 1.1, crowd=90) is first
+        assert bench.gate.refused == refused + 1
+
+    def test_a_nearer_deadline_is_another_matter(self) -> None:
+        assert self.piled().turns.refusal(0.0, 0.5, crowd=100) is None
+
+    def test_so_is_who_asks_for_little(self) -> None:
+        assert self.piled().turns.refusal(0.0, 1.0, crowd=3) is None
+
+    def test_so_is_who_comes_after_a_turn(self) -> None:
+        bench = self.piled()
+        bench.turn()
+        assert bench.turns.refusal(0.0, 1.0, crowd=100) is None
+
+    def test_so_is_who_is_patient(self) -> None:
+        assert self.piled().turns.refusal(0.0, 1.0, patient=True) is None
+
     @given(
         st.lists(
             st.tuples(
