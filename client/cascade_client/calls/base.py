@@ -134,16 +134,15 @@ class BaseClient:
         return None if math.isinf(left) else left
 
     def _wait_or_raise(
-        self, exc: grpc.RpcError, attempt: int, expiry: float, is_refused: bool
+        self, exc: grpc.RpcError, attempt: int, expiry: float, tries_again: bool
     ) -> float:
         """Seconds until the next attempt; raises the error of this one if there is none.
 
         Args:
-            is_refused: whether the server refuses most of what it is sent: then what it has refused
-                is not tried again, for that would make it refuse the more.
+            tries_again: whether what the server has refused may be tried again.
         """
         failure = Failure.of(exc)
-        if is_refused and failure.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        if not tries_again and failure.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
             raise failure.error(self.target) from exc
         left = expiry - self._clock()
         delay = self.retry.delay(failure, attempt, None if math.isinf(left) else left, self._rng())

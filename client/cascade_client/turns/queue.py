@@ -188,11 +188,10 @@ class TurnQueue:
         """Whether any call waits; while none does nobody is late."""
         return bool(self._waiting)
 
-    def is_refused(self, now: float, kind: str) -> bool:
-        """Whether the server refuses so many of these calls that what it has refused is not to be
-        tried again; see `Throttle`."""
+    def tries_again(self, now: float, kind: str) -> bool:
+        """Whether a call that the server has refused may be tried again; see `Throttle`."""
         throttle = self._throttles.get(kind)
-        return throttle is not None and throttle.share(now) < 1
+        return throttle is None or throttle.tries_again(now)
 
     def sends(self, now: float, kind: str) -> bool:
         """Whether a call that has come is to be sent, now or in its turn; see `Throttle`."""

@@ -50,9 +50,9 @@ class TaskTurns:
             if not self._queue.sends(self._clock(), kind):
                 raise throttled()
 
-    def is_refused(self, kind: str) -> bool:
-        """Whether what the server refuses is not to be tried again; see `TurnQueue.is_refused`."""
-        return self._queue is not None and self._queue.is_refused(self._clock(), kind)
+    def tries_again(self, kind: str) -> bool:
+        """Whether what the server has refused may be tried again; see `Throttle`."""
+        return self._queue is None or self._queue.tries_again(self._clock(), kind)
 
     async def send(self, call: Callable[[], Awaitable[T]], expiry: float, kind: str) -> T:
         """Make a call when its turn has come; see `ThreadTurns.send`.

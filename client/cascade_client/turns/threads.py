@@ -57,12 +57,12 @@ class ThreadTurns:
             if not self._queue.sends(self._clock(), kind):
                 raise throttled()
 
-    def is_refused(self, kind: str) -> bool:
-        """Whether what the server refuses is not to be tried again; see `TurnQueue.is_refused`."""
+    def tries_again(self, kind: str) -> bool:
+        """Whether what the server has refused may be tried again; see `Throttle`."""
         if self._queue is None:
-            return False
+            return True
         with self._lock:
-            return self._queue.is_refused(self._clock(), kind)
+            return self._queue.tries_again(self._clock(), kind)
 
     def send(self, call: Callable[[], T], expiry: float, kind: str) -> T:
         """Make a call when its turn has come.

@@ -17,6 +17,8 @@ SENT_FOR_ONE = 1.5
 FADING = 1.0
 # Of all calls, those that are sent whatever happened: a server that is well again is found out.
 LEAST_SENT = 0.2
+# Refusals of late, beside those that come with so many answers, that are tried again.
+TRIED_AGAIN = 3.0
 # Calls of late before anything is concluded from them.
 ENOUGH = 10.0
 
@@ -37,6 +39,12 @@ class Throttle:
     _since: float = 0.0
     # What there is of a call that may be sent: each that comes adds the share that is sent.
     _due: float = 0.0
+
+    def tries_again(self, now: float) -> bool:
+        """Whether a call that was refused may be tried again: each attempt is one more to refuse,
+        and while there are many of them they only make more of them be refused."""
+        self._fade(now)
+        return self.ended - SENT_FOR_ONE * self.taken <= TRIED_AGAIN
 
     def share(self, now: float) -> float:
         """Of the calls that come, how many are sent, in (0, 1]."""
