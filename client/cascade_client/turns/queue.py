@@ -96,8 +96,8 @@ class TurnStatistics:
         in_flight: calls that have been sent and not answered.
         limit: how many may be.
         waiting: calls that wait for their turn.
-        refused: calls that were not sent since their answers would have been late, since the
-            client was made.
+        refused: calls that were not sent, since their answers would have been late or the server
+            refuses most of them; since the client was made.
     """
 
     in_flight: int
