@@ -56,12 +56,14 @@ class Client(BlockingCalls):
         target: host and port of the server.
         timeout: seconds that a real-time call may take where it names no timeout of its own;
             retries included, > 0.
-        retry: how often and how patiently to try again; `Retry(attempts=1)` never does.
+        retry: how often and how patiently to try again; `Retry(attempts=1)` never does. What the
+            server refuses is not tried again while it refuses more than a third.
         credentials: `grpc.ssl_channel_credentials(...)` for TLS; None: in the clear.
         wait_for_turn: whether calls beyond those that the server lets a connection have at once
             wait in this process: those with the earliest deadlines are sent first, and one whose
-            answer is predicted to be late raises `Overloaded` without being sent. False: none
-            waits, they raise `Overloaded` at once, for callers who have something to fall back on.
+            answer is predicted to be late raises `Overloaded` without being sent, and so do some
+            of those that come while the server refuses more than a third. False: none waits, they
+            raise `Overloaded` at once, for callers who have something to fall back on.
         channel: a channel of your own (interceptors, compression; `FakeServer.channel`); `target`
             is then only a name in messages, `credentials` is unused, and closing the client closes
             the channel. With ``wait_for_turn=False`` it has to turn calls away by itself

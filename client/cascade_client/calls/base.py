@@ -133,9 +133,17 @@ class BaseClient:
             raise DeadlineExceeded("the deadline passed before the server was asked")
         return None if math.isinf(left) else left
 
-    def _wait_or_raise(self, exc: grpc.RpcError, attempt: int, expiry: float) -> float:
-        """Seconds until the next attempt; raises the error of this one if there is none."""
+    def _wait_or_raise(
+        self, exc: grpc.RpcError, attempt: int, expiry: float, tries_again: bool
+    ) -> float:
+        """Seconds until the next attempt; raises the error of this one if there is none.
+
+        Args:
+            tries_again: whether what the server has refused may be tried again.
+        """
         failure = Failure.of(exc)
+        if not tries_again and failure.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            raise failure.error(self.target) from exc
         left = expiry - self._clock()
         delay = self.retry.delay(failure, attempt, None if math.isinf(left) else left, self._rng())
         if delay is None:

@@ -119,7 +119,7 @@ class AsyncCalls(BaseClient):
             try:
                 return await turns.send(partial(self._once, method, request, expiry), expiry, kind)
             except grpc.RpcError as exc:
-                delay = self._wait_or_raise(exc, attempt, expiry)
+                delay = self._wait_or_raise(exc, attempt, expiry, turns.tries_again(kind))
             await self._sleep(delay)
 
     async def _once(self, method: Callable[..., Any], request: Any, expiry: float) -> Any:

@@ -99,7 +99,7 @@ class BlockingCalls(BaseClient):
             try:
                 return turns.send(partial(self._once, method, request, expiry), expiry, kind)
             except grpc.RpcError as exc:
-                delay = self._wait_or_raise(exc, attempt, expiry)
+                delay = self._wait_or_raise(exc, attempt, expiry, turns.tries_again(kind))
             self._sleep(delay)
 
     def _once(self, method: Callable[..., Any], request: Any, expiry: float) -> Any:

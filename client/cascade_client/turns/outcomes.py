@@ -6,6 +6,7 @@ import grpc
 
 from cascade_client.errors import DeadlineExceeded, Overloaded
 from cascade_client.turns.queue import End
+from cascade_client.turns.throttle import FADING
 
 # Seconds before a call is sent again that was turned away while no other of this channel was in
 # flight, whose end would be the sign for it.
@@ -37,6 +38,15 @@ def foreseen(lateness: float, waiting: int) -> Overloaded:
         f"{waiting} calls of this client wait for the server, and this one's answer is predicted "
         f"{1e3 * lateness:.0f} ms later than its timeout allows; nothing was sent",
         retry_after=lateness,
+    )
+
+
+def throttled() -> Overloaded:
+    """A call is not sent, since the server refuses most of what this client sends it."""
+    return Overloaded(
+        "the server has refused most of what this client has sent in the last seconds; this call "
+        "was not sent",
+        retry_after=FADING,
     )
 
 

@@ -13,6 +13,9 @@ tenth. A server that does not refuse answers late: then it shrinks by more. It s
 calls that were sent before it shrank. And each time that as many calls as the limit have been
 answered while others waited, it grows by one (additive increase, multiplicative decrease; Chiu and
 Jain 1989).
+
+Where many channels make few calls each, no limit of what is in flight keeps them from asking for
+more than there is: what the server refuses too often is not sent either (`throttle`).
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from operator import attrgetter
+
+from cascade_client.turns.throttle import Throttle
 
 # A call is let wait if its answer is predicted to come within this share of the time it has left:
 # the rest is for what the prediction does not know.
@@ -91,8 +96,8 @@ class TurnStatistics:
         in_flight: calls that have been sent and not answered.
         limit: how many may be.
         waiting: calls that wait for their turn.
-        refused: calls that were not sent since their answers would have been late, since the
-            client was made.
+        refused: calls that were not sent, since their answers would have been late or the server
+            refuses most of them; since the client was made.
     """
 
     in_flight: int
@@ -172,6 +177,8 @@ class TurnQueue:
     _allowed: float = math.inf
     _shrunk: float = -math.inf
     _swept: float = -math.inf
+    # Whether calls are sent at all, by kind: a server may take those of one and refuse others.
+    _throttles: dict[str, Throttle] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.limit = self.limits.first
@@ -180,6 +187,19 @@ class TurnQueue:
     def has_waiting(self) -> bool:
         """Whether any call waits; while none does nobody is late."""
         return bool(self._waiting)
+
+    def tries_again(self, now: float, kind: str) -> bool:
+        """Whether a call that the server has refused may be tried again; see `Throttle`."""
+        throttle = self._throttles.get(kind)
+        return throttle is None or throttle.tries_again(now)
+
+    def sends(self, now: float, kind: str) -> bool:
+        """Whether a call that has come is to be sent, now or in its turn; see `Throttle`."""
+        throttle = self._throttles.get(kind)
+        if throttle is None or throttle.sends(now):
+            return True
+        self.refused += 1
+        return False
 
     def statistics(self) -> TurnStatistics:
         """A snapshot for people who watch a client, and for tests."""
@@ -246,6 +266,10 @@ class TurnQueue:
 
     def _learn(self, now: float, sent: float, kind: str, end: End) -> None:
         full = self.in_flight + 1 > self.limit
+        if end is not End.TURNED_AWAY:
+            if kind not in self._throttles:
+                self._throttles[kind] = Throttle()
+            self._throttles[kind].learn(now, end is not End.REFUSED)
         if end is End.TURNED_AWAY:
             self._allowed = self.limit = max(1.0, min(self.limit, self.in_flight - 1.0))
             self._full_since = now
@@ -273,7 +297,11 @@ class TurnQueue:
                 self._shrink(now, LATE)
 
     def _shrink(self, now: float, share: float) -> None:
+        was_full = self.in_flight + 1 > self.limit
         self.limit = max(1.0, share * self.limit)
+        if not was_full:
+            # If it is by now, then since now.
+            self._full_since = now
         self._shrunk = now
 
     def _pass_on(self, now: float) -> list[Waiting]:

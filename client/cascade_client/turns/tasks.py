@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from cascade_client.turns.outcomes import AGAIN, dropped, end_of, expired, foreseen
+from cascade_client.turns.outcomes import AGAIN, dropped, end_of, expired, foreseen, throttled
 from cascade_client.turns.queue import End, Limits, State, TurnQueue, TurnStatistics, Waiting
 
 T = TypeVar("T")
@@ -45,8 +45,14 @@ class TaskTurns:
 
     def check(self, expiry: float, kind: str) -> None:
         """Refuse a call before any work is put into it; see `ThreadTurns.check`."""
-        if self._queue is not None and self._queue.has_waiting:
+        if self._queue is not None:
             self._check(self._queue, expiry, kind)
+            if not self._queue.sends(self._clock(), kind):
+                raise throttled()
+
+    def tries_again(self, kind: str) -> bool:
+        """Whether what the server has refused may be tried again; see `Throttle`."""
+        return self._queue is None or self._queue.tries_again(self._clock(), kind)
 
     async def send(self, call: Callable[[], Awaitable[T]], expiry: float, kind: str) -> T:
         """Make a call when its turn has come; see `ThreadTurns.send`.
@@ -89,6 +95,8 @@ class TaskTurns:
                 await self._sleep(AGAIN)
 
     def _check(self, queue: TurnQueue, expiry: float, kind: str) -> None:
+        if not queue.has_waiting:
+            return
         lateness = queue.lateness(self._clock(), expiry, kind)
         if lateness > 0:
             queue.refused += 1
@@ -96,8 +104,7 @@ class TaskTurns:
 
     async def _enter(self, queue: TurnQueue, expiry: float, kind: str) -> float:
         """Wait for a turn; when it came."""
-        if queue.has_waiting:
-            self._check(queue, expiry, kind)
+        self._check(queue, expiry, kind)
         now = self._clock()
         waiting = queue.enter(now, expiry, kind)
         if waiting is None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from cascade_client.turns.outcomes import AGAIN, dropped, end_of, expired, foreseen
+from cascade_client.turns.outcomes import AGAIN, dropped, end_of, expired, foreseen, throttled
 from cascade_client.turns.queue import End, Limits, State, TurnQueue, TurnStatistics, Waiting
 
 T = TypeVar("T")
@@ -45,15 +45,24 @@ class ThreadTurns:
             return self._queue.statistics()
 
     def check(self, expiry: float, kind: str) -> None:
-        """Refuse a call before any work is put into it; most need no look at the clock.
+        """Refuse a call before any work is put into it.
 
         Raises:
-            Overloaded: its answer would be late.
+            Overloaded: its answer would be late, or the server refuses most of what it is sent.
         """
-        if self._queue is None or not self._queue.has_waiting:
+        if self._queue is None:
             return
         with self._lock:
             self._check(self._queue, expiry, kind)
+            if not self._queue.sends(self._clock(), kind):
+                raise throttled()
+
+    def tries_again(self, kind: str) -> bool:
+        """Whether what the server has refused may be tried again; see `Throttle`."""
+        if self._queue is None:
+            return True
+        with self._lock:
+            return self._queue.tries_again(self._clock(), kind)
 
     def send(self, call: Callable[[], T], expiry: float, kind: str) -> T:
         """Make a call when its turn has come.
@@ -104,6 +113,8 @@ class ThreadTurns:
                 self._sleep(AGAIN)
 
     def _check(self, queue: TurnQueue, expiry: float, kind: str) -> None:
+        if not queue.has_waiting:
+            return
         lateness = queue.lateness(self._clock(), expiry, kind)
         if lateness > 0:
             queue.refused += 1
@@ -112,8 +123,7 @@ class ThreadTurns:
     def _enter(self, queue: TurnQueue, expiry: float, kind: str) -> float:
         """Wait for a turn; when it came."""
         with self._lock:
-            if queue.has_waiting:
-                self._check(queue, expiry, kind)
+            self._check(queue, expiry, kind)
             now = self._clock()
             waiting = queue.enter(now, expiry, kind)
             if waiting is None:

@@ -198,6 +198,29 @@ class Gate:
             return None
         return LATE
 
+    def refused_alike(self, why: str, remaining: float, crowd: float) -> tuple[float, float]:
+        """Who else is refused as one who has just been, as long as none who waits is taken.
+
+        Others whose deadlines are no nearer find as many before them, or more. But who has more
+        time may be more patient, and who asks for little may be let in.
+
+        Args:
+            why: as `objection` said.
+            remaining, crowd: of the one who was refused; see `objection`.
+
+        Returns:
+            Seconds to their deadlines that others have at most, and the crowd that theirs is larger
+            than, if they are refused alike.
+        """
+        patience = self.config.patience(remaining)
+        little = self.limit.value
+        if why is LATE and self.seconds_a_call:
+            little = min(little, patience / self.seconds_a_call)
+        if crowd <= little:
+            return -math.inf, math.inf
+        is_most = patience == self.config.patience(math.inf)
+        return math.inf if is_most else remaining, little
+
     def admit_to_queue(self, seconds: float, remaining: float) -> None:
         """Let one that is inside wait in front of an engine; others may have gone there since it
         was admitted.

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
+from itertools import islice
 
 import grpc
 from cascade_tables import list_releases
@@ -19,7 +21,7 @@ from cascade_server.counts.idle_times import OpenCalls
 from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.metrics import Metrics
 from cascade_server.counts.state_file import StateFile
-from cascade_server.counts.unread import RecentlyAsked
+from cascade_server.counts.unread import Asked, RecentlyAsked, Run
 from cascade_server.objectives.blame import BLAMED, CallerFault, Ending, ending_of
 from cascade_server.objectives.objective import SloConfig, load_slo
 from cascade_server.terms import ServiceClass, Tier
@@ -81,7 +83,7 @@ class Sla:
         self._config = config
         # Calls of this turn that were refused unread and are yet to be written down; None: there
         # was no such call in it.
-        self._unread: dict[tuple[str, ServiceClass, Ending], int] | None = None
+        self._unread: list[Run] | None = None
         self._file: StateFile | None = None
         # Why the last state could not be saved; None: it was.
         self._unsaved: str | None = None
@@ -153,12 +155,7 @@ class Sla:
         return Call(self, self.tables, service, arrived=arrived)
 
     def refused_unread(
-        self,
-        table: str | None,
-        service: ServiceClass,
-        code: grpc.StatusCode,
-        arrived: float,
-        deadline: float,
+        self, asked: Asked, code: grpc.StatusCode, arrived: float, deadline: float
     ) -> None:
         """Count a call that was refused before anything but its headers was read.
 
@@ -166,35 +163,42 @@ class Sla:
         all but the first of a turn of the event loop are written down together.
 
         Args:
-            table: that the headers name; None: they name none, and it counts as one read lately.
-            service: what it counts as.
+            asked: what the headers say; where they name no table it counts as one read lately.
             code: its status.
             arrived, deadline: monotonic seconds; infinite where there is no deadline.
         """
         self._open_calls.passes(arrived)
-        if table is None:
-            table, service = self.whose_unread(service)
-        elif table not in self.tables:
-            table = UNKNOWN_TABLE
-        idle = self.needed(table, service, 0)
-        ending = ending_of(code, deadline - arrived, idle, alone=False)
-        key = (table, service, ending)
-        if self._unread is None:
-            self._unread = {}
+        unread, given = self._unread, deadline - arrived
+        if unread is None:
+            self._unread = []
             asyncio.get_running_loop().call_soon(self._record_unread)
-            self._record_all({key: 1})
+            self._record_run(Run(asked, code, [given]))
+        elif unread and unread[-1].asked is asked and unread[-1].code is code:
+            unread[-1].given.append(given)
         else:
-            self._unread[key] = self._unread.get(key, 0) + 1
+            unread.append(Run(asked, code, [given]))
 
     def _record_unread(self) -> None:
         unread, self._unread = self._unread, None
-        self._record_all(unread or {})
+        for run in unread or ():
+            self._record_run(run)
 
-    def _record_all(self, unread: dict[tuple[str, ServiceClass, Ending], int]) -> None:
-        for (table, service, ending), calls in unread.items():
-            self.record(table, service, None, ending, 0.0, calls)
-            for _ in range(calls):
-                self.record_version(table, 0, service, ending, 0.0)
+    def _record_run(self, run: Run) -> None:
+        table, service = run.asked
+        calls = len(run.given)
+        if table is None:
+            charged = Counter(self.whose_unread(service) for _ in range(calls))
+        else:
+            charged = Counter({(table if table in self.tables else UNKNOWN_TABLE, service): calls})
+        given = iter(run.given)
+        for (table, service), calls in charged.items():
+            idle = self.needed(table, service, 0)
+            endings = Counter(
+                ending_of(run.code, each, idle, alone=False) for each in islice(given, calls)
+            )
+            for ending, alike in endings.items():
+                self.record(table, service, None, ending, 0.0, alike)
+                self._record_unversioned(table, service, ending, 0.0, alike)
 
     def caller_faults(self) -> dict[tuple[str, ServiceClass, CallerFault], int]:
         """Calls that were not answered through their callers' own fault, in all processes."""
@@ -264,13 +268,21 @@ class Sla:
 
         A failure before a version was chosen is that of the version which would have been, by lot.
         """
-        if version:
-            arm = self.books.live_versions.arm(table, version)
-        elif ending in BLAMED:
-            arm = self.books.live_versions.arm_by_lot(table)
-        else:
+        if not version:
+            self._record_unversioned(table, service, ending, seconds, 1)
             return
+        arm = self.books.live_versions.arm(table, version)
         if arm is not None:
+            self.ledger.record_trial(table, service, arm, ending, seconds)
+
+    def _record_unversioned(
+        self, table: str, service: ServiceClass, ending: Ending, seconds: float, calls: int
+    ) -> None:
+        """The same of calls that failed before a version was chosen."""
+        for _ in range(calls if ending in BLAMED else 0):
+            arm = self.books.live_versions.arm_by_lot(table)
+            if arm is None:
+                return  # There is no trial.
             self.ledger.record_trial(table, service, arm, ending, seconds)
 
     def record_version_rows(

@@ -10,6 +10,9 @@ a call for every turn.
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import NamedTuple, TypeAlias
+
+import grpc
 
 from cascade_server.terms import ServiceClass
 
@@ -17,6 +20,22 @@ from cascade_server.terms import ServiceClass
 LAST = 256
 
 Key = tuple[str, ServiceClass]
+# What the headers of a call that was not read say: the table, or None where they name none.
+Asked: TypeAlias = tuple[str | None, ServiceClass]
+
+
+class Run(NamedTuple):
+    """Calls that were refused one after another, unread, and are alike.
+
+    Attributes:
+        asked: what their headers say; the very same object, so that no two have to be compared.
+        code: their status.
+        given: the seconds that each had from its arrival to its deadline.
+    """
+
+    asked: Asked
+    code: grpc.StatusCode
+    given: list[float]
 
 
 class RecentlyAsked:

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import lru_cache, partial
+from typing import NamedTuple
 
 from cascade_server.cascade.gate import Gate
 from cascade_server.errors import Refusal, TooMuch, refusal_of
@@ -22,6 +23,23 @@ TOO_LONG = 2.0
 # At most so many requests whose callers have hung up are cleared in a turn, beside those that are
 # answered.
 GONE_A_TURN = 64
+
+
+class Refused(NamedTuple):
+    """A refusal that holds for others too until the next turn; see `Gate.refused_alike`.
+
+    Attributes:
+        gate: whose it is.
+        deadline, remaining: of those for whom it holds: the nearest, and the most seconds to one.
+        little: their crowds are larger than this.
+        refusal: what they are told.
+    """
+
+    gate: Gate
+    deadline: float
+    remaining: float
+    little: float
+    refusal: Refusal
 
 
 class Turns:
@@ -65,6 +83,7 @@ class Turns:
         self._gone = 0
         self._is_due = self._in_turn = False
         self._last_of_turn: list[Callable[[], None]] = []
+        self._refused: Refused | None = None
         # Tasks that have not begun, and so are not yet inside.
         self._starting = 0
         # Of the last turn: when it began, its requests, and how many it left waiting.
@@ -100,13 +119,29 @@ class Turns:
             now, deadline, patient: as for `admit`.
             crowd: see `Gate.objection`.
         """
-        gate = self._gate()
+        gate, last, remaining = self._gate(), self._refused, deadline - now
         if gate is None:
             return None
+        if (
+            last is not None
+            and deadline >= last.deadline
+            and remaining <= last.remaining
+            and crowd > last.little
+            and gate is last.gate
+            and not patient
+        ):
+            gate.refused += 1
+            return last.refusal
         ahead = self._ahead()
         before = partial(self._before, deadline)
-        why = gate.objection(ahead, deadline - now, patient, before, crowd)
-        return None if why is None else _too_much(why, gate.refuses(ahead))
+        why = gate.objection(ahead, remaining, patient, before, crowd)
+        if why is None:
+            return None
+        refusal = _too_much(why, gate.refuses(ahead))
+        if self._is_due and not patient:
+            alike = gate.refused_alike(why, remaining, crowd)
+            self._refused = Refused(gate, deadline, *alike, refusal)
+        return refusal
 
     def room(self) -> float:
         """How many more patient requests may be added without one of them being refused."""
@@ -128,6 +163,7 @@ class Turns:
     def one_gone(self) -> None:
         """The caller of one that waits has hung up."""
         self._gone += 1
+        self._refused = None
 
     def add(self, exchange: Exchange) -> None:
         """Have a request answered in its turn."""
@@ -190,7 +226,7 @@ class Turns:
         wait, and open their messages; the others wait on. Compressed messages that have waited for
         that come first, up to a quarter of the turn."""
         waiting, compressed, gate = self._waiting, self._compressed, self._gate()
-        most = self.size
+        most, self._refused = self.size, None
         if len(waiting) > most:
             waiting.sort(key=_deadline)
             waiting = self._without_gone(waiting)

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import grpc
 
 from cascade_server.counts.sla import Sla
+from cascade_server.counts.unread import Asked
 from cascade_server.errors import Refusal
 from cascade_server.services.exchange import Exchange, RequestMessage
 from cascade_server.services.synthesize_message import Sent
@@ -42,6 +43,9 @@ class UnaryCalls:
         message: Callable[[Sent], RequestMessage],
     ) -> None:
         self._turns, self._sla, self._message = turns, sla, message
+        # What was refused last, and how it was told: many in a row are told the same.
+        self._refusal: Refusal | None = None
+        self._status: Status | None = None
 
     # Over this server's transport, which hands calls over as they come.
 
@@ -53,7 +57,12 @@ class UnaryCalls:
         do can refuse nearly ten calls in the time that one takes to be answered.
         """
         refusal = self._refuse_and_count(arrived, deadline, headers, crowd)
-        return None if refusal is None else _door_status(refusal.message, refusal.pushback_ms)
+        if refusal is None:
+            return None
+        if refusal is not self._refusal:
+            self._refusal = refusal
+            self._status = _door_status(refusal.message, refusal.pushback_ms)
+        return self._status
 
     def _refuse_and_count(
         self, arrived: float, deadline: float, headers: Fields, crowd: float = math.inf
@@ -61,10 +70,7 @@ class UnaryCalls:
         """Ask the gate; if it refuses, count the call as ended and return why."""
         refusal = self._turns.refusal(arrived, deadline, crowd=crowd)
         if refusal is not None:
-            table, service = announced(headers)
-            self._sla.refused_unread(
-                table, service or ServiceClass.REALTIME, refusal.code, arrived, deadline
-            )
+            self._sla.refused_unread(_asked(headers), refusal.code, arrived, deadline)
         return refusal
 
     def came(self, arrival: Arrival) -> None:
@@ -90,6 +96,20 @@ class UnaryCalls:
             await end_refused(context, outcome)
         assert isinstance(outcome, bytes)
         return outcome
+
+
+def _asked(headers: Fields) -> Asked:
+    """What a call counts as by its headers."""
+    # Those that differ in their timeouts alone are one tuple; see `transport.http2.headers.Heads`.
+    return _asked_before(headers) if isinstance(headers, tuple) else _asked_now(headers)
+
+
+def _asked_now(headers: Fields) -> Asked:
+    table, service = announced(headers)
+    return table, service or ServiceClass.REALTIME
+
+
+_asked_before = lru_cache(maxsize=64)(_asked_now)
 
 
 def _bytes(value: str | bytes) -> bytes:

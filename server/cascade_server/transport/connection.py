@@ -40,6 +40,7 @@ from cascade_server.transport.http2.frames import (
     settings,
     window_update,
 )
+from cascade_server.transport.http2.headers import Head
 from cascade_server.transport.http2.session import Session
 from cascade_server.transport.inbox import NoRoom, Refused
 from cascade_server.transport.outbox import Outbox, nothing
@@ -104,7 +105,7 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(UNSENT_BYTES)
         self._outbox = Outbox(self._transport, self._held, self.clock)
         self._put = self._outbox.put
-        self._session = Session(self._limits, self._put, self.clock)
+        self._session = Session(self._limits, self._put, self.clock, self._refuses)
         # A peer that has vanished without a word is found out by the system.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         loop = asyncio.get_running_loop()
@@ -200,15 +201,14 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
         return self._is_behind and self._outbox.paused_since is None
 
+    def _refuses(self, head: Head) -> bytes | None:
+        """The block that ends a call of which nothing but its head has come; None: it may go on."""
+        if head.wrong:
+            return blocks.http_status(head.wrong)
+        return self._calls.refuses(head, len(self.rpcs))
+
     def _on_began(self, event: CallBegan) -> None:
         stream, head, last = event
-        if head.wrong:
-            self._answer(stream, blocks.http_status(head.wrong))
-            return
-        refusal = self._calls.refuses(head, len(self.rpcs))
-        if refusal is not None:
-            self._answer(stream, refusal)
-            return
         handler = self._calls.handler(head.path)
         rpc = Rpc(self, stream, head, handler, self._window, self._limits)
         stream.call = self.rpcs[stream.number] = rpc
@@ -223,11 +223,6 @@ class Connection(asyncio.Protocol):
             self._calls.came(rpc)
         if last:
             self._receive(rpc, b"", True)
-
-    def _answer(self, stream: Any, block: bytes) -> None:
-        """End a call of which there is nothing but its head."""
-        self._put(header_frames(END_STREAM, stream.number, block, self._outbox.frame_bytes))
-        self._session.answered(stream)
 
     def _on_data(self, event: DataCame) -> None:
         stream, data, last = event

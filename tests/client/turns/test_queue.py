@@ -221,3 +221,19 @@ class TestLimit:
             Limits(first=9, most=8)
         with pytest.raises(ValueError, match="first is 0"):
             Limits(first=0)
+
+
+class TestPace:
+    """How fast answers come."""
+
+    def test_it_is_not_measured_from_before_the_channel_was_full(self) -> None:
+        """A limit that shrinks to what is in flight makes it full, as a call does that is sent."""
+        now = 50_000.0
+        queue = TurnQueue(Limits(first=16, most=16))
+        for _ in range(15):
+            assert queue.enter(now, now + 1, "fast") is None
+        queue.leave(now + 0.01, now, "fast", End.REFUSED)
+        assert queue.in_flight + 1 > queue.limit
+        for number in range(14):
+            queue.leave(now + 0.01 * (number + 2), now, "fast", End.ANSWERED)
+        assert queue._pace.mean < 1

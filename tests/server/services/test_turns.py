@@ -13,6 +13,8 @@ from cascade_server.cascade.gate import Gate
 from cascade_server.errors import TooMuch
 from cascade_server.services.exchange import Exchange
 from cascade_server.services.turns import GONE_A_TURN, TURN_SECONDS, Turns, next_size
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 class Clock:
@@ -316,3 +318,83 @@ class TestPace:
         bench.add("a")
         bench.turn()
         assert done == ["at once", "in the turn", "after"]
+
+
+class TestRefusedAlike:
+    """Who is refused as others were before is refused for a reason that holds for him too."""
+
+    def piled(self) -> Bench:
+        """As many wait as may, with far deadlines, and one has been refused for it."""
+        bench = Bench(most=8)
+        bench.gate.seconds_a_call = 1e-3
+        for number in range(15):
+            bench.add(number, 1.0)
+        assert bench.turns.refusal(0.0, 1.0, crowd=100) is not None
+        return bench
+
+    def test_the_next_is_told_the_same_and_counted(self) -> None:
+        bench = self.piled()
+        first, refused = bench.turns.refusal(0.0, 1.0, crowd=100), bench.gate.refused
+        assert bench.turns.refusal(1e-3, 1.1, crowd=90) is first
+        assert bench.gate.refused == refused + 1
+
+    def test_a_nearer_deadline_is_another_matter(self) -> None:
+        assert self.piled().turns.refusal(0.0, 0.5, crowd=100) is None
+
+    def test_so_is_who_asks_for_little(self) -> None:
+        assert self.piled().turns.refusal(0.0, 1.0, crowd=3) is None
+
+    def test_so_is_who_comes_after_a_turn(self) -> None:
+        bench = self.piled()
+        bench.turn()
+        assert bench.turns.refusal(0.0, 1.0, crowd=100) is None
+
+    def test_so_is_who_is_patient(self) -> None:
+        assert self.piled().turns.refusal(0.0, 1.0, patient=True) is None
+
+    @given(
+        st.lists(
+            st.tuples(
+                st.floats(0, 5e-3),  # later than the one before
+                st.sampled_from([1e-3, 10e-3, 12e-3, 15e-3, 20e-3, 60e-3, 100e-3, 1.0, math.inf]),
+                st.integers(1, 100),
+                st.sampled_from(["asks", "asks", "asks", "hangs up", "turn"]),
+            ),
+            max_size=60,
+        ),
+        st.floats(1e-4, 5e-3),
+        st.sampled_from([50e-3, math.inf]),
+        st.integers(8, 64),
+    )
+    def test_each_as_if_he_had_come_alone(
+        self,
+        steps: list[tuple[float, float, int, str]],
+        pace: float,
+        promised: float,
+        limit: int,
+    ) -> None:
+        bench = Bench(most=2)
+        bench.gate = Gate(LimitConfig(promised=promised, initial=limit), slept=lambda: 0)
+        bench.gate.seconds_a_call = pace
+        now = 0.0
+        for later, given_seconds, crowd, what in steps:
+            now += later
+            if what == "turn":
+                bench.turn()
+                bench.gate.seconds_a_call = pace
+                continue
+            if what == "hangs up" and len(bench.turns):
+                bench.turns.one_gone()
+                continue
+            deadline, refused = now + given_seconds, bench.gate.refused
+            found = bench.turns.refusal(now, deadline, crowd=crowd)
+            why = bench.gate.objection(
+                bench.turns._ahead(),
+                deadline - now,
+                before=lambda deadline=deadline: bench.turns._before(deadline),  # type: ignore[misc]
+                crowd=crowd,
+            )
+            assert (found and found.message) == why
+            assert bench.gate.refused - refused == (why is not None)
+            if found is None:
+                bench.add("call", deadline)

@@ -42,13 +42,17 @@ class BlockDecoder:
     Args:
         most_bytes: of a list of headers, as HTTP/2 counts them; a larger one is not decoded to its
             end, so that the table is not what the peer thinks it is.
+        varying: the name of a field whose value is another each time.
 
     Attributes:
         table: of headers that the peer has had remembered.
+        spelled: where the last block has the value of the varying field, if it is spelled out as it
+            is; 0: it is not.
     """
 
-    def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
+    def __init__(self, most_bytes: int, varying: bytes = b"") -> None:
+        self._most_bytes, self._varying = most_bytes, varying
+        self.spelled = 0
         self.table = HeaderTable()
         self._largest_table = self.table.maxsize
 
@@ -65,7 +69,8 @@ class BlockDecoder:
             raise HPACKDecodingError("it ends within a field") from exc
 
     def _decode(self, block: bytes) -> list[Field]:
-        table = self.table
+        table, varying = self.table, self._varying
+        self.spelled = 0
         fields: list[Field] = []
         place, end, size = 0, len(block), 0
         while place < end:
@@ -100,6 +105,8 @@ class BlockDecoder:
                 length = block[place]
                 place += 1
                 if length < 0x7F:
+                    if name == varying:
+                        self.spelled = place
                     value = block[place : place + length]
                     place += length
                     if place > end:

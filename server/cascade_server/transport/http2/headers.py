@@ -21,6 +21,8 @@ Fields = Sequence[Field]
 # Blocks whose meaning is remembered, of one connection; and how long one, or the headers that it
 # stands for, may be for that.
 MOST_KNOWN, KNOWN_BYTES = 64, 1024
+# Kinds of blocks that differ from one another in what is left of the deadline alone.
+MOST_SHAPES = 4
 # A list of headers that is larger than is allowed by up to this much costs its call alone: it is
 # still read, so that the table of headers stays what the peer thinks it is.
 READ_ALL_THE_SAME = 4
@@ -69,12 +71,35 @@ class Head(NamedTuple):
         )
 
 
+class Shape(NamedTuple):
+    """Blocks that differ in the timeout alone, which they spell out.
+
+    Attributes:
+        before, after: what such a block has before the timeout's length, and after the timeout.
+        like: what they all say, but for the timeout.
+    """
+
+    before: bytes
+    after: bytes
+    like: Head
+
+    def timeout(self, block: bytes) -> float | None:
+        """What is left of the deadline, of a block of this shape; None: it is of another."""
+        before, after = self.before, self.after
+        start, end = len(before), len(block) - len(after)
+        if start >= end or not (block.startswith(before) and block.endswith(after)):
+            return None
+        # What stands there is a timeout of one to nine bytes, and so its length is a single byte.
+        return _timeout(block[start + 1 : end]) if block[start] == end - start - 1 else None
+
+
 class Heads:
     """Reads the header blocks of one connection.
 
     After a connection's first calls most blocks refer to the table of headers and leave it as it
     is: such a block means what it meant before, and is looked up. Others differ from one that came
-    before in what is left of the deadline alone: then that is all that is looked at.
+    before in what is left of the deadline alone: then that is all that is looked at, in the block
+    itself where it is spelled out there, or else in the fields that it stands for.
 
     Args:
         most_bytes: of a list of headers.
@@ -82,10 +107,11 @@ class Heads:
 
     def __init__(self, most_bytes: int = TransportLimits.header_list_bytes) -> None:
         self._most_bytes = most_bytes
-        self._decoder = BlockDecoder(READ_ALL_THE_SAME * most_bytes)
+        self._decoder = BlockDecoder(READ_ALL_THE_SAME * most_bytes, varying=TIMEOUT_NAME)
         self._known: dict[bytes, Head] = {}
         # Of lists of headers with a timeout in some place, by that place and the others.
         self._timed: dict[tuple[int, tuple[Field, ...]], Head] = {}
+        self._shapes: list[Shape] = []
         self._newest: object = None
 
     def read(self, block: bytes) -> Head:
@@ -98,14 +124,21 @@ class Heads:
         known = self._known.get(block)
         if known is not None:
             return known
+        for shape in self._shapes:
+            timeout = shape.timeout(block)
+            if timeout is not None:
+                return _with_timeout(shape.like, timeout)
         fields = self._fields(block)
+        spelled = self._decoder.spelled
         moved = self._has_moved(block)
-        head = self._head(fields)
+        head = self._head(fields, 0 if moved else spelled, block)
         if not moved and len(block) <= KNOWN_BYTES:
             _remember(self._known, block, head)
         return head
 
-    def _head(self, fields: list[Field]) -> Head:
+    def _head(self, fields: list[Field], spelled: int, block: bytes) -> Head:
+        """What fields say; `spelled`: where the block spells the timeout out, if others may be
+        like it."""
         places = [place for place, field in enumerate(fields) if field[0] == TIMEOUT_NAME]
         if len(places) != 1:
             return head_of(fields, self._most_bytes)
@@ -114,17 +147,19 @@ class Heads:
         if timeout is None:
             return head_of(fields, self._most_bytes)
         others = (place, (*fields[:place], *fields[place + 1 :]))
-        like = self._timed.get(others)
-        if like is not None:
-            return Head(
-                like.path, like.wrong, timeout, like.encoding, like.headers, like.content_length
-            )
-        head = head_of(fields, self._most_bytes)._replace(headers=others[1])
-        size = sum(len(name) + len(value) + FIELD_BYTES for name, value in fields)
-        # One that is close to what is allowed may be beyond it with a longer timeout.
-        if size <= min(KNOWN_BYTES, self._most_bytes // 2):
+        head = self._timed.get(others)
+        if head is None:
+            head = head_of(fields, self._most_bytes)._replace(headers=others[1])
+            size = sum(len(name) + len(value) + FIELD_BYTES for name, value in fields)
+            # One that is close to what is allowed may be beyond it with a longer timeout.
+            if size > min(KNOWN_BYTES, self._most_bytes // 2):
+                return head
             _remember(self._timed, others, head)
-        return head
+        if spelled and len(block) <= KNOWN_BYTES:
+            after = block[spelled + len(fields[place][1]) :]
+            self._shapes.insert(0, Shape(block[: spelled - 1], after, head))
+            del self._shapes[MOST_SHAPES:]
+        return _with_timeout(head, timeout)
 
     def trailers(self, block: bytes) -> None:
         """A block that says nothing of interest, but may move the table.
@@ -162,7 +197,12 @@ class Heads:
             return False
         self._newest = newest
         self._known.clear()
+        self._shapes.clear()
         return True
+
+
+def _with_timeout(like: Head, timeout: float) -> Head:
+    return Head(like.path, like.wrong, timeout, like.encoding, like.headers, like.content_length)
 
 
 def _remember(known: dict[Key, Head], key: Key, head: Head) -> None:

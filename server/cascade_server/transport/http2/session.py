@@ -27,6 +27,7 @@ from cascade_server.transport.http2.events import (
 from cascade_server.transport.http2.frames import (
     ACK,
     CONTINUATION,
+    DATA,
     END_HEADERS,
     END_STREAM,
     FRAME_BYTES,
@@ -46,12 +47,13 @@ from cascade_server.transport.http2.frames import (
     changed,
     frame,
     head_of,
+    header_frames,
     increment,
     reset,
     unpadded,
     window_update,
 )
-from cascade_server.transport.http2.headers import Heads
+from cascade_server.transport.http2.headers import Head, Heads
 from cascade_server.transport.http2.limits import TransportLimits
 from cascade_server.transport.http2.streams import NEXT, Fault, Input, Over, State, Stream
 
@@ -76,12 +78,18 @@ class Session:
         limits: what the peer may do.
         put: takes frames that are to be sent.
         clock: monotonic seconds.
+        door: says of a call of which nothing but the head has come with which block it ends; None:
+            it may go on.
     """
 
     def __init__(
-        self, limits: TransportLimits, put: Callable[[bytes], None], clock: Callable[[], float]
+        self,
+        limits: TransportLimits,
+        put: Callable[[bytes], None],
+        clock: Callable[[], float],
+        door: Callable[[Head], bytes | None] = lambda head: None,
     ) -> None:
-        self._limits, self._put, self._clock = limits, put, clock
+        self._limits, self._put, self._clock, self._door = limits, put, clock, door
         self._most_streams, self._ahead_bytes = limits.streams, limits.ahead_bytes
         self.streams: dict[int, Stream] = {}
         self.last_stream, self.last_taken = 0, LARGEST_STREAM
@@ -221,10 +229,7 @@ class Session:
 
     def _on_data(self, number: int, flags: int, payload: bytes) -> Event:
         size = len(payload)
-        self._received += size
-        if self._received > LARGEST_WINDOW // 2:
-            self._put(window_update(0, self._received))
-            self._received = 0
+        self._count_received(size)
         if flags & PADDED:
             payload = unpadded(flags, payload)
         last = flags & END_STREAM
@@ -245,6 +250,12 @@ class Session:
             stream.expected -= len(payload)
             self._check_length(stream, bool(last))
         return DataCame(stream, payload, bool(last))
+
+    def _count_received(self, size: int) -> None:
+        self._received += size
+        if self._received > LARGEST_WINDOW // 2:
+            self._put(window_update(0, self._received))
+            self._received = 0
 
     def _check_length(self, stream: Stream, last: bool) -> None:
         left = stream.expected
@@ -302,12 +313,47 @@ class Session:
             if number <= self.last_taken:
                 self._spend(self._budgets.refused)
             return QUIET
+        if last and head.content_length:
+            raise StreamFault(Code.PROTOCOL_ERROR, "no DATA where content-length announces some")
+        refusal = self._door(head)
+        if refusal is not None:
+            self._turn_away(number, last, refusal)
+            return QUIET
         state = HALF_CLOSED if last else OPEN
         stream = Stream(number, state, self._ahead_bytes, head, self._clock())
         self.streams[number] = stream
-        if stream.expected is not None:
-            self._check_length(stream, last)
         return CallBegan(stream, head, last)
+
+    def _turn_away(self, number: int, last: bool, block: bytes) -> None:
+        """End a call at its head: there is no stream of it, nor anything else that is kept."""
+        self.use += 1
+        self._put(header_frames(END_STREAM, number, block, self._settings.frame_bytes))
+        if not last and not self._skips_message(number):
+            self._put(reset(number, Code.NO_ERROR))
+            self._ended.cut(number)
+
+    def _skips_message(self, number: int) -> bool:
+        """Pass over the one DATA frame of a call that has ended, if that is what comes next.
+
+        It nearly always is: callers send both together. Then there is nothing to be reset either.
+        """
+        data, start = self._data, self._start
+        if len(data) - start < HEADER_BYTES:
+            return False
+        high, low, kind, flags, stream = head_of.unpack_from(data, start)
+        length = high << 8 | low
+        end = start + HEADER_BYTES + length
+        if (
+            kind != DATA
+            or flags != END_STREAM
+            or stream != number
+            or length > FRAME_BYTES
+            or end > len(data)
+        ):
+            return False
+        self._start = end
+        self._count_received(length)
+        return True
 
     def _on_trailers(self, number: int, last: bool, block: bytes) -> Event:
         """A second block of a call's headers ends what the caller sends."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
 from cascade_server.transport.http2.blocks import initial, trailers
 from cascade_server.transport.http2.frames import Broken, StreamFault
-from cascade_server.transport.http2.headers import MOST_KNOWN, Heads, head_of
+from cascade_server.transport.http2.headers import MOST_KNOWN, MOST_SHAPES, Heads, head_of
 from hpack import Decoder, Encoder, HPACKError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,6 +59,56 @@ def test_a_known_block_means_what_decoding_it_means(
                 heads.read(block)
             return
         assert heads.read(block) == expected
+
+
+# A timeout as it may be sent, or may not, and whether it is spelled out, and in no table.
+TIMEOUTS = st.tuples(
+    st.one_of(
+        st.from_regex(rb"[0-9]{0,9}[HMSmunx]?", fullmatch=True),
+        st.binary(max_size=10),
+    ),
+    st.booleans(),
+)
+KINDS = st.lists(st.tuples(NAMES, VALUES), max_size=2).map(lambda more: [*PSEUDO, *more])
+
+
+@given(
+    st.lists(KINDS, min_size=1, max_size=MOST_SHAPES + 2),
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 6), TIMEOUTS, st.booleans()), max_size=40),
+)
+def test_a_block_that_differs_in_its_timeout_alone_means_what_decoding_it_means(
+    kinds: list[list[tuple[str, str]]],
+    sent: list[tuple[int, int, tuple[bytes, bool], bool]],
+) -> None:
+    heads, reference = Heads(), Decoder()
+    encoder = Encoder()
+    for kind, place, (timeout, spelled), huffman in sent:
+        fields: list[Any] = [(*field, True) for field in kinds[kind % len(kinds)]]
+        fields.insert(len(PSEUDO) + place, ("grpc-timeout", timeout, spelled))
+        block = encoder.encode(fields, huffman=huffman)
+        expected_fields = [(bytes(n), bytes(v)) for n, v in reference.decode(block, raw=True)]
+        try:
+            expected = head_of(expected_fields)
+        except StreamFault:
+            with pytest.raises(StreamFault):
+                heads.read(block)
+            continue
+        found = heads.read(block)
+        assert found.timeout == expected.timeout
+        assert found.metadata() == expected.metadata()
+        assert found[:2] == expected[:2]
+        assert len(heads._shapes) <= MOST_SHAPES
+
+
+def test_what_looks_like_a_timeout_elsewhere_is_none() -> None:
+    """A value that holds the very bytes of the timeout, before and after it."""
+    heads = Heads()
+    for timeout in ("5m", "7S"):
+        before = [("a", "\x025m"), ("grpc-timeout", timeout), ("b", "\x025m")]
+        fields = [(name, value, True) for name, value in [*PSEUDO, *before]]
+        head = heads.read(Encoder().encode(fields, huffman=False))
+        assert head.timeout == {"5m": 5e-3, "7S": 7.0}[timeout]
+        assert head.metadata() == (("a", "\x025m"), ("b", "\x025m"))
 
 
 def test_what_is_remembered_is_bounded() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 import pytest
 from cascade_server.transport.http2.budgets import Bucket, Held
@@ -21,19 +22,24 @@ from cascade_server.transport.http2.frames import (
     CONTINUATION,
     DATA,
     END_HEADERS,
+    END_STREAM,
     HEADERS,
+    LARGEST_WINDOW,
     PING,
     PREFACE,
     RST_STREAM,
     SETTINGS,
+    WINDOW_UPDATE,
     Broken,
     Code,
     PeerSettings,
     Setting,
     frame,
+    reset,
     settings,
     window_update,
 )
+from cascade_server.transport.http2.headers import Head
 from cascade_server.transport.http2.limits import Rate, TransportLimits
 from cascade_server.transport.http2.session import Session
 from cascade_server.transport.http2.streams import (
@@ -56,10 +62,14 @@ CANCEL = struct.pack(">I", Code.CANCEL)
 class Spoken:
     """A session that has begun, and all that it has said."""
 
-    def __init__(self, limits: TransportLimits | None = None) -> None:
+    def __init__(
+        self,
+        limits: TransportLimits | None = None,
+        door: Callable[[Head], bytes | None] = lambda head: None,
+    ) -> None:
         self.out: list[bytes] = []
         self.now = 100.0
-        self.session = Session(limits or TransportLimits(), self.out.append, lambda: self.now)
+        self.session = Session(limits or TransportLimits(), self.out.append, lambda: self.now, door)
 
     def hears(self, data: bytes) -> list[Event]:
         """The events of some bytes."""
@@ -267,3 +277,63 @@ class TestBudgets:
         part = Held(10, Held(100))
         assert part.take(50)
         assert not part.take(1)
+
+
+class TestDoor:
+    """A call that is refused at its head leaves nothing behind."""
+
+    REFUSED = frame(HEADERS, END_HEADERS | END_STREAM, 1, b"refused")
+
+    def spoken(self) -> Spoken:
+        return Spoken(door=lambda head: b"refused").begun()
+
+    def test_its_message_is_passed_over_where_it_comes_with_the_head(self) -> None:
+        spoken = self.spoken()
+        assert spoken.hears(call(1)) == []
+        assert spoken.out == [self.REFUSED]
+        assert not spoken.session.streams
+        # It is closed, as any other that has been answered.
+        assert spoken.hears(call(3)) == []
+        spoken.hears(ends(1))
+        assert spoken.out[-1] == reset(1, Code.STREAM_CLOSED)
+
+    def test_else_the_caller_is_asked_to_send_no_more_of_it(self) -> None:
+        spoken = self.spoken()
+        assert spoken.hears(begins(1)) == []
+        assert spoken.out == [self.REFUSED, reset(1, Code.NO_ERROR)]
+        assert spoken.hears(ends(1)) == []
+        assert len(spoken.out) == 2
+
+    def test_a_message_in_several_frames_is_passed_over_as_it_comes(self) -> None:
+        spoken = self.spoken()
+        part = frame(DATA, 0, 1, b"part")
+        assert spoken.hears(begins(1) + part + ends(1, b"rest")) == []
+        assert spoken.out == [self.REFUSED, reset(1, Code.NO_ERROR)]
+
+    def test_the_message_of_another_call_is_not(self) -> None:
+        refused = iter([None, b"refused"])
+        spoken = Spoken(door=lambda head: next(refused)).begun()
+        events = spoken.hears(begins(1) + begins(3) + ends(1, b"here") + ends(3))
+        assert [told(each)[:2] for each in events] == [("began", 1), ("data", 1)]
+
+    def test_what_was_passed_over_counts_against_the_window_of_the_connection(self) -> None:
+        spoken = self.spoken()
+        spoken.session._received = LARGEST_WINDOW // 2
+        spoken.hears(call(1))
+        assert any(each[3] == WINDOW_UPDATE for each in spoken.out)
+
+    def test_who_announces_a_message_and_sends_none_is_told_so_first(self) -> None:
+        spoken = self.spoken()
+        block = fields((b"content-length", b"5"))
+        spoken.hears(frame(HEADERS, END_HEADERS | END_STREAM, 1, block))
+        assert spoken.out == [reset(1, Code.PROTOCOL_ERROR)]
+
+    @given(st.lists(st.integers(1, 40), max_size=30))
+    def test_however_the_bytes_are_cut(self, sizes: list[int]) -> None:
+        spoken, said = self.spoken(), call(1) + call(3) + begins(5) + ends(5, b"x")
+        for size in [*sizes, len(said)]:
+            assert spoken.hears(said[:size]) == []
+            said = said[size:]
+        heads = [each for each in spoken.out if each[3] == HEADERS]
+        assert [int.from_bytes(each[5:9], "big") for each in heads] == [1, 3, 5]
+        assert not spoken.session.streams

@@ -1,0 +1,141 @@
+"""Calls that are not sent since the server refuses most of them."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+from cascade_client import Client, Overloaded
+from cascade_client.turns.queue import End, Limits, TurnQueue
+from cascade_client.turns.throttle import ENOUGH, FADING, LEAST_SENT, SENT_FOR_ONE, Throttle
+
+from tests.client.conftest import Fault, ScriptedService
+
+NOW = 50_000.0
+
+
+def offered(throttle: Throttle, now: float, calls: int, takes_every: int) -> tuple[int, int]:
+    """Calls that a server is sent which takes one of so many, and those it took."""
+    sent = taken = 0
+    for _ in range(calls):
+        if throttle.sends(now):
+            sent += 1
+            throttle.learn(now, sent % takes_every == 0)
+            taken += sent % takes_every == 0
+    return sent, taken
+
+
+def test_all_are_sent_to_who_takes_them() -> None:
+    assert offered(Throttle(), NOW, 100, 1) == (100, 100)
+
+
+def test_all_are_sent_to_who_refuses_few() -> None:
+    throttle = Throttle()
+    for number in range(100):
+        assert throttle.sends(NOW)
+        throttle.learn(NOW, number % 4 != 0)
+
+
+def test_a_few_refusals_say_nothing() -> None:
+    throttle = Throttle()
+    for _ in range(int(ENOUGH) - 1):
+        throttle.learn(NOW, False)
+    assert throttle.share(NOW) == 1
+
+
+def test_who_refuses_everything_is_still_asked_now_and_then() -> None:
+    throttle = Throttle()
+    sent, _ = offered(throttle, NOW, 1000, 10_000)
+    assert sent == pytest.approx(LEAST_SENT * 1000, rel=0.2)
+
+
+def test_what_is_beyond_is_sent_in_proportion_to_what_is_taken() -> None:
+    """A server that takes so many a second, and has some wait, of a client that has three times
+    as many."""
+    throttle, sent, taken, room = Throttle(), 0, 0, 0.0
+    for step in range(3000):
+        now, room = NOW + step / 300, min(5.0, room + 1 / 3)
+        if throttle.sends(now):
+            takes = room >= 1
+            room -= takes
+            throttle.learn(now, takes)
+            if step >= 1500:
+                sent, taken = sent + 1, taken + takes
+    assert taken >= 0.9 * 500
+    assert sent <= 1.1 * SENT_FOR_ONE * taken
+
+
+def test_it_is_forgotten() -> None:
+    throttle = Throttle()
+    for _ in range(100):
+        throttle.learn(NOW, False)
+    assert throttle.share(NOW) == LEAST_SENT
+    assert throttle.share(NOW + 4 * FADING) == 1
+
+
+def test_who_is_well_again_is_soon_sent_everything() -> None:
+    throttle = Throttle()
+    for _ in range(100):
+        throttle.learn(NOW, False)
+    now = NOW
+    while throttle.share(now) < 1:
+        now += 0.02
+        if throttle.sends(now):
+            throttle.learn(now, True)
+    assert now < NOW + 5 * FADING
+
+
+class TestQueue:
+    """Each kind of call has its own, and what is not sent is counted as refused."""
+
+    def refused(self, times: int = 20) -> TurnQueue:
+        queue = TurnQueue(Limits(first=8, most=8))
+        for _ in range(times):
+            queue.enter(NOW, NOW + 1, "full")
+            queue.leave(NOW, NOW, "full", End.REFUSED)
+        return queue
+
+    def test_of_each_kind_by_itself(self) -> None:
+        queue = self.refused()
+        assert not queue.tries_again(NOW, "full")
+        assert queue.tries_again(NOW, "fast")
+        assert all(queue.sends(NOW, "fast") for _ in range(20))
+        sent = sum(queue.sends(NOW, "full") for _ in range(100))
+        assert sent <= 25
+        assert queue.refused == 100 - sent
+
+    @pytest.mark.parametrize("end", [End.LATE, End.FAILED, End.ANSWERED])
+    def test_only_refusals_count(self, end: End) -> None:
+        queue = TurnQueue(Limits(first=8, most=8))
+        for _ in range(20):
+            queue.enter(NOW, NOW + 1, "fast")
+            queue.leave(NOW, NOW, "fast", end)
+        assert queue.tries_again(NOW, "fast")
+        assert all(queue.sends(NOW, "fast") for _ in range(20))
+
+
+def test_a_client_that_is_refused_again_and_again_sends_less(
+    client: Client, service: ScriptedService
+) -> None:
+    full = grpc.StatusCode.RESOURCE_EXHAUSTED
+    client.describe("people")
+    service.faults = [Fault(full) for _ in range(1000)]
+    said = []
+    for _ in range(60):
+        with pytest.raises(Overloaded) as told:
+            client.synthesize("people", {})
+        said.append(str(told.value))
+    unsent = sum("was not sent" in each for each in said)
+    assert 40 <= unsent < 60
+
+
+def test_what_such_a_server_refuses_is_not_tried_again(
+    client: Client, service: ScriptedService
+) -> None:
+    full = grpc.StatusCode.RESOURCE_EXHAUSTED
+    client.describe("people")
+    service.faults = [Fault(full, pushback="1") for _ in range(1000)]
+    for _ in range(60):
+        with pytest.raises(Overloaded):
+            client.synthesize("people", {})
+    # The first is tried four times; of the others hardly any is sent once it is noticed.
+    assert 1000 - len(service.faults) <= 4 + 20
