@@ -227,9 +227,9 @@ def distill(
 ) -> None:
     """Distil a student from the teacher in run folder FOLDER.
 
-    The student sees nothing but rows that the teacher made, and what the teacher says of them. Some
-    of them are held out: training ends when it no longer comes closer to what the teacher says of
-    those, and its best state is kept. Ctrl-C saves; the same command resumes.
+    The student sees nothing but rows that the teacher made, and what the teacher says of some of
+    them. Others are held out: training ends when it no longer makes them likelier, and its best
+    state is kept. Ctrl-C saves; the same command resumes.
 
     \b
     Examples:
@@ -255,7 +255,7 @@ def distill(
     with bar("student", "steps", console) as progress:
         outcome = distill_student(run, recipe, tracker.losses(progress))
     tracker.done()
-    _say(console, outcome.described("the distance to what the teacher says"))
+    _say(console, outcome.described())
     console.print(f"student in {run.folder}; next: cascade release {run.folder}")
 
 

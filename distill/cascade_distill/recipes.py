@@ -25,6 +25,8 @@ FEWEST_HELD_OUT, MOST_HELD_OUT = 100, 4_096
 MOST_HELD_OUT_LESSONS = 1_024
 # Probabilities that lessons keep in memory, two bytes each; and lessons, however wide rows are.
 MOST_PROBABILITIES, FEWEST_LESSONS = 2**27, 1_024
+# Of so many rows the teacher is asked about one.
+ROWS_OF_ONE_ASKED = 3
 # With fewer rows none are held out: what they would say is noise.
 TOO_FEW_TO_HOLD_OUT = 50
 
@@ -49,6 +51,7 @@ class StudentRecipe:
         model: the student's size.
         train: its training.
         rows: of the teacher, each a lesson (see `distilling.lessons`); some of them are held out.
+        listened: how much what the teacher says of a row counts beside the row itself, of 1.
     """
 
     model: StudentConfig = field(default_factory=StudentConfig)
@@ -57,7 +60,8 @@ class StudentRecipe:
             steps=4000, batch_rows=256, learning_rate=3e-3, patience=10
         )
     )
-    rows: int = 65_536
+    rows: int = 196_608
+    listened: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class DistillingPace:
     """How fast `cascade distill` is somewhere.
 
     Attributes:
-        seconds_a_row: to draw a row of the teacher and ask what it says of it.
+        seconds_a_row: to draw a row of the teacher, and to ask what it says of some.
         seconds_a_step: of the student's training.
     """
 
@@ -102,12 +106,12 @@ class _Size:
 
 
 SIZES = (
-    _Size(0, 32, 16, 0.4, 1_000, 256, 300, 8_192),
-    _Size(500, 64, 16, 0.4, 2_000, 256, 400, 8_192),
-    _Size(2_000, 128, 32, 0.3, 4_000, 512, 1_000, 16_384),
-    _Size(8_000, 256, 48, 0.2, 8_000, 1024, 4_000, 65_536),
-    _Size(100_000, 256, 48, 0.1, 12_000, 1024, 6_000, 65_536),
-    _Size(1_000_000, 384, 64, 0.05, 20_000, 2048, 8_000, 65_536),
+    _Size(0, 32, 16, 0.4, 1_000, 256, 300, 24_576),
+    _Size(500, 64, 16, 0.4, 2_000, 256, 400, 24_576),
+    _Size(2_000, 128, 32, 0.3, 4_000, 512, 1_000, 49_152),
+    _Size(8_000, 256, 48, 0.2, 8_000, 1024, 4_000, 196_608),
+    _Size(100_000, 256, 48, 0.1, 12_000, 1024, 6_000, 196_608),
+    _Size(1_000_000, 384, 64, 0.05, 20_000, 2048, 8_000, 196_608),
 )
 
 
@@ -178,9 +182,14 @@ def lessons_to_hold_out(rows: int) -> int:
 
 def fitting_memory(recipe: StudentRecipe, sizes: Sequence[int]) -> StudentRecipe:
     """The recipe with no more lessons than memory is meant for, whose rows have slots of these
-    sizes: each keeps a probability a token."""
+    sizes: each that the teacher is asked about keeps a probability a token."""
     most = max(FEWEST_LESSONS, MOST_PROBABILITIES // sum(sizes))
-    return replace(recipe, rows=min(recipe.rows, most))
+    return replace(recipe, rows=min(recipe.rows, ROWS_OF_ONE_ASKED * most))
+
+
+def asked_about(rows: int) -> int:
+    """How many of a teacher's rows it is asked about, once they are made."""
+    return max(1, rows // ROWS_OF_ONE_ASKED)
 
 
 def with_steps(train: TrainConfig, steps: int) -> TrainConfig:

@@ -1,11 +1,12 @@
-"""Lessons: rows that the teacher made, with all that it says of them.
+"""Lessons: rows that the teacher made, and of some of them all that it says.
 
-A row's token is one draw of the teacher's p(slot | prefix, observed suffix). The whole distribution
-tells as much as very many draws do, and is right in itself: a student that is given it for every
-slot of some thousands of rows comes closer to its teacher than one that sees hundreds of thousands
-of rows with the distributions of a few columns, which learns those rows' draws by heart. So a
-lesson is a row, what is known of its suffix, and all of these distributions; they are asked for
-once, and learnt from many times.
+A row is drawn in an order of its own, and so is one draw of what the teacher says over all orders,
+which is better than what it says in any one of them: where a network has learnt its rows by heart,
+it has done so differently in each. The student draws in one order, and so learns what rows show.
+Rows alone are few, and a student soon knows them by heart. What the teacher says of a slot, given
+all before it, tells as much as very many draws do. So a lesson is a row, what is known of its
+suffix, and of every third row these distributions, to which the student listens half;
+docs/training.md has the figures.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ Ask = Callable[[Tensor, Tensor], Mapping[int, Tensor]]
 
 @dataclass(frozen=True)
 class Lessons:
-    """Some rows and what the teacher says of them.
+    """Some rows and what the teacher says of the first of them.
 
     Attributes:
         rows: int64 [m, T + relations]; see `Marks`.
         suffix: bool [m, T], what is known beyond each slot's prefix.
-        conditionals: float16 [m, sum(sizes)], every slot's p(slot | prefix, suffix).
+        conditionals: float16 [of m or fewer, sum(sizes)], every slot's p(slot | prefix, suffix).
     """
 
     rows: Tensor
@@ -56,16 +57,35 @@ class Lessons:
     def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.rows, self.suffix, self.conditionals
 
-    def loss(self, student: Student, rows: Tensor) -> Tensor:
-        """The student's mean loss of the lessons with these indices, int64 [n], in nats a row."""
-        slots = self.conditionals[rows].float().split(student.layout.sizes, dim=1)
-        return student.loss(self.rows[rows], self.suffix[rows], dict(enumerate(slots)))
+    def loss(self, student: Student, picked: Tensor, listened: float) -> Tensor:
+        """The student's mean loss of some lessons, in nats a row.
+
+        Args:
+            student: that learns.
+            picked: int64 [n], indices of the lessons.
+            listened: how much what the teacher says counts, of 1; the rest is the row's own tokens.
+        """
+        rows, suffix = self.rows[picked], self.suffix[picked]
+        asked = torch.nonzero(picked < len(self.conditionals)).squeeze(1)
+        said = self.conditionals.new_zeros(
+            (len(picked), self.conditionals.shape[1]), dtype=torch.float32
+        )
+        said[asked] = listened * self.conditionals[picked[asked]].float()
+        own = torch.ones(len(picked), 1, device=said.device)
+        own[asked] -= listened
+        tokens = student.marks.student_targets(rows, suffix)
+        wanted = {
+            slot: each.scatter_add(1, tokens[:, slot : slot + 1], own)
+            for slot, each in enumerate(said.split(student.layout.sizes, dim=1))
+        }
+        return student.loss(rows, suffix, wanted)
 
 
 @torch.no_grad()
 def ask_teacher(
     rows: Tensor,
     suffix: Tensor,
+    asked: int,
     ask: Ask,
     progress: Callable[[int, int], None] | None = None,
 ) -> Lessons:
@@ -74,31 +94,26 @@ def ask_teacher(
     Args:
         rows: int64 [m, T + relations], made by the teacher.
         suffix: bool [m, T].
+        asked: how many of the first rows it is asked about; one at least.
         ask: gives every slot's conditionals.
     """
     parts = []
-    for part, known in zip(rows.split(PART), suffix.split(PART), strict=True):
+    for part, known in zip(rows[:asked].split(PART), suffix[:asked].split(PART), strict=True):
         said = ask(part, known)
         parts.append(torch.cat([said[slot] for slot in sorted(said)], dim=1).half())
         if progress is not None:
-            progress(sum(map(len, parts)), len(rows))
+            progress(sum(map(len, parts)), asked)
     return Lessons(rows, suffix, torch.cat(parts))
 
 
-def gap_to_teacher(student: Student, lessons: Lessons) -> Callable[[], Tensor]:
-    """A function that says how far the student is from its teacher, in nats a row.
-
-    It is the mean over the lessons of the summed Kullback-Leibler divergences of the student's
-    conditionals from the teacher's: 0 where they are the same.
-    """
-    index = torch.arange(len(lessons), device=lessons.rows.device)
-    entropy = sum(
-        torch.special.entr(lessons.conditionals[rows].float()).sum() for rows in index.split(PART)
-    ) / len(index)
+def loss_of_rows(student: Student, lessons: Lessons) -> Callable[[], Tensor]:
+    """A function that says how likely the student finds the lessons' rows: mean of -ln p of what it
+    would have to draw, in nats a row."""
 
     @torch.no_grad()
-    def gap() -> Tensor:
-        parts = [lessons.loss(student, rows) * len(rows) for rows in index.split(PART)]
-        return torch.stack(parts).sum() / len(index) - entropy
+    def loss() -> Tensor:
+        parts = zip(lessons.rows.split(PART), lessons.suffix.split(PART), strict=True)
+        losses = [student.loss(rows, suffix) * len(rows) for rows, suffix in parts]
+        return torch.stack(losses).sum() / len(lessons)
 
-    return gap
+    return loss

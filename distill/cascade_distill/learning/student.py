@@ -16,7 +16,7 @@ from cascade_tables import Codec
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cascade_distill.distilling.lessons import Lessons, ask_teacher, gap_to_teacher
+from cascade_distill.distilling.lessons import Lessons, ask_teacher, loss_of_rows
 from cascade_distill.export.student_graph import export_student
 from cascade_distill.export.teacher_graph import export_teacher
 from cascade_distill.learning.rows import identity_of, told_neighbours
@@ -28,6 +28,7 @@ from cascade_distill.recipes import (
     DistillingPace,
     StudentRecipe,
     distilling_within,
+    asked_about,
     lessons_to_hold_out,
 )
 from cascade_distill.runs.checkpoint import load_tensors, save_tensors, write_atomic
@@ -49,18 +50,19 @@ class _Distilling:
         device = best_device()
         learnt = len(lessons) - lessons_to_hold_out(len(lessons))
         self._lessons, others = lessons.to(device).split(learnt)
-        self._rows = recipe.train.batch_rows
+        self._rows, self._listened = recipe.train.batch_rows, recipe.listened
         torch.manual_seed(recipe.train.seed)
         codec = run.codec()
         told = neighbours_of(codec, told_neighbours(run))
         self.model = Student(codec.layout, recipe.model, told).to(device)
-        self.held_out = gap_to_teacher(self.model, others) if len(others) else None
+        self.held_out = loss_of_rows(self.model, others) if len(others) else None
 
     def loss(self, model: nn.Module, generator: torch.Generator) -> Tensor:
         """Of one batch, with a model that may be a copy of this one."""
         assert isinstance(model, Student)
         picked = torch.randint(len(self._lessons), (self._rows,), generator=generator)
-        return self._lessons.loss(model, picked.to(self._lessons.rows.device))
+        picked = picked.to(self._lessons.rows.device)
+        return self._lessons.loss(model, picked, self._listened)
 
 
 def _lessons(
@@ -69,7 +71,7 @@ def _lessons(
     recipe: StudentRecipe,
     progress: Callable[[int, int], None] | None = None,
 ) -> Lessons:
-    """What a teacher says of rows of its own, on the CPU."""
+    """Rows of a teacher's own and what it says of some of them, on the CPU."""
     device, columns = best_device(), range(max(teacher.layout.column) + 1)
     teacher = teacher.to(device)
     generator = torch.Generator().manual_seed(SUFFIXES + recipe.train.seed)
@@ -77,6 +79,7 @@ def _lessons(
     return ask_teacher(
         rows.to(device),
         suffix.to(device),
+        asked_about(len(rows)),
         lambda part, known: conditionals(teacher, part, known, columns),
         progress,
     ).to(torch.device("cpu"))
@@ -180,7 +183,7 @@ def relearnable(codec: Codec, tokens: NDArray[np.int32], seed: int) -> NDArray[n
 def ask_teacher_of_rows(
     run: Run, recipe: StudentRecipe, progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Have the teacher say what it thinks of the rows that it made, unless it has."""
+    """Have the teacher say what it thinks of some of the rows that it made, unless it has."""
     tokens = run.tokens("teacher_rows.safetensors", f"cascade distill {run.folder}")
     share = recipe.model.unconditional_share
     files = ["teacher_rows.safetensors", "teacher.safetensors"]
@@ -199,7 +202,7 @@ def distill_student(run: Run, recipe: StudentRecipe, progress: Progress | None =
     """Train the student on what its teacher says of its own rows, and export it to student.onnx.
 
     Returns:
-        How that ended; its loss is the distance to the teacher, see `gap_to_teacher`.
+        How that ended; its loss is that of rows which it has not learnt from.
     """
     ask_teacher_of_rows(run, recipe)
     tokens = run.tokens("teacher_rows.safetensors", f"cascade distill {run.folder}")
