@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cascade_distill.distilling.lessons import PART, Lessons, ask_teacher, gap_to_teacher
+from cascade_distill.distilling.lessons import PART, Lessons, ask_teacher, loss_of_rows
 from cascade_distill.models.student import Student, StudentConfig, random_suffix
 from cascade_tables import Codec, infer_schema
 from torch import Tensor
@@ -86,7 +86,7 @@ class TestLoss:
 
 
 class TestLessons:
-    def lessons(self, student: Student, count: int) -> Lessons:
+    def lessons(self, student: Student, count: int, asked: int) -> Lessons:
         """A teacher that says what the student would, to half precision."""
         tokens, suffix, _ = rows(student, count)
 
@@ -94,37 +94,63 @@ class TestLessons:
             logits = student.logits(tokens, suffix)
             return {slot: each.softmax(dim=1) for slot, each in enumerate(logits)}
 
-        return ask_teacher(tokens, suffix, ask)
+        return ask_teacher(tokens, suffix, asked, ask)
 
     def test_progress_is_told(self, student: Student) -> None:
-        tokens, suffix, said = rows(student, PART + 7)
+        tokens, suffix, said = rows(student, PART + 9)
         told: list[tuple[int, int]] = []
         found = ask_teacher(
             tokens,
             suffix,
+            PART + 7,
             lambda part, _: {slot: p[: len(part)] for slot, p in said.items()},
             lambda *done: told.append(done),
         )
         assert told == [(PART, PART + 7), (PART + 7, PART + 7)]
+        assert len(found) == PART + 9
         assert found.conditionals.shape == (PART + 7, sum(student.layout.sizes))
 
-    def test_who_says_the_same_is_no_distance_away(self, student: Student) -> None:
-        lessons = self.lessons(student, 200)
-        # Probabilities of ten bits: each term is off by up to 2^-11 of itself.
-        assert abs(float(gap_to_teacher(student, lessons)())) < 2**-11 * 50
+    def test_who_does_not_listen_learns_the_rows(self, student: Student) -> None:
+        lessons = self.lessons(student, 30, asked=10)
+        found = lessons.loss(student, torch.arange(30), listened=0.0)
+        torch.testing.assert_close(found, student.loss(lessons.rows, lessons.suffix))
 
-    def test_who_says_something_else_is(self, student: Student) -> None:
-        gap = gap_to_teacher(student, self.lessons(student, 200))
+    def test_who_listens_learns_what_is_said_of_those_that_were_asked_about(
+        self, student: Student
+    ) -> None:
+        lessons = self.lessons(student, 30, asked=10)
+        picked = torch.tensor([3, 29, 9, 10])
+        said = dict(enumerate(lessons.conditionals.double().split(student.layout.sizes, dim=1)))
+        words = [
+            student.loss(
+                lessons.rows[[at]], lessons.suffix[[at]], {s: p[[at]] for s, p in said.items()}
+            )
+            for at in (3, 9)
+        ]
+        own = [student.loss(lessons.rows[[at]], lessons.suffix[[at]]) for at in (3, 9, 29, 10)]
+        half = [(word + row) / 2 for word, row in zip(words, own, strict=False)]
+        for listened, wanted in ((1.0, [*words, *own[2:]]), (0.5, [*half, *own[2:]])):
+            found = lessons.loss(student, picked, listened)
+            # Probabilities are kept to ten bits.
+            torch.testing.assert_close(found, torch.stack(wanted).mean(), rtol=1e-3, atol=1e-3)
+
+    def test_the_loss_of_rows_falls_with_what_makes_them_likelier(self, student: Student) -> None:
+        lessons = self.lessons(student, PART + 50, asked=1)
+        loss = loss_of_rows(student, lessons)
+        torch.testing.assert_close(loss(), student.loss(lessons.rows, lessons.suffix))
+        before = loss()
+        share = torch.bincount(lessons.rows[:, 0], minlength=student.layout.sizes[0])
         with torch.no_grad():
-            student.heads[0].bias[0] += 3.0
-        p = 1.0 / student.layout.sizes[0]
-        assert float(gap()) > 0.1 * p
+            student.heads[0].weight.zero_()
+            student.heads[0].bias.copy_((share + 0.5).log())
+        assert loss() < before
 
     def test_a_part_is_as_the_whole(self, student: Student) -> None:
-        lessons = self.lessons(student, 30)
-        first, rest = lessons.split(20)
-        assert (len(first), len(rest)) == (20, 10)
-        picked = torch.arange(20, 30)
-        torch.testing.assert_close(
-            lessons.loss(student, picked), rest.loss(student, torch.arange(10))
-        )
+        lessons = self.lessons(student, 30, asked=20)
+        first, rest = lessons.split(22)
+        assert (len(first), len(rest)) == (22, 8)
+        for part, begin in ((first, 0), (rest, 22)):
+            picked = torch.arange(len(part))
+            torch.testing.assert_close(
+                part.loss(student, picked, 0.5), lessons.loss(student, picked + begin, 0.5)
+            )
