@@ -102,7 +102,9 @@ class NearnessNodes:
         """What is said by what is given: the codes and values of numbers that are drawn later."""
         near, slots = self._near, np.array(self.neighbours)
         sizes = np.array([near.layout_sizes[slot + 1] for slot in self.neighbours])
-        tokens = g.op("Cast", "tokens", to=INT64)
+        # What is not given may be anything.
+        zero = g.weight("no_token", np.array(0, np.int64))
+        tokens = g.op("Where", "observed", g.op("Cast", "tokens", to=INT64), zero)
         coarse = g.op("Gather", tokens, g.weight("slots", slots), axis=1)
         fine = g.op("Gather", tokens, g.weight("slots", slots + 1), axis=1)
         self._sizes = sizes

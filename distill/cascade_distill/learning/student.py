@@ -27,8 +27,8 @@ from cascade_distill.models.teacher import Denoiser
 from cascade_distill.recipes import (
     DistillingPace,
     StudentRecipe,
-    distilling_within,
     asked_about,
+    distilling_within,
     lessons_to_hold_out,
 )
 from cascade_distill.runs.checkpoint import load_tensors, save_tensors, write_atomic
@@ -187,7 +187,7 @@ def ask_teacher_of_rows(
     tokens = run.tokens("teacher_rows.safetensors", f"cascade distill {run.folder}")
     share = recipe.model.unconditional_share
     files = ["teacher_rows.safetensors", "teacher.safetensors"]
-    identity = identity_of(run, files, recipe.train.seed, share)
+    identity = identity_of(run, files, recipe.train.seed, share, asked_about(len(tokens)))
     path = run.path("lessons.safetensors")
     if path.exists() and load_tensors(path)[1].get("identity") == identity:
         return

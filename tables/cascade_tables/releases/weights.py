@@ -60,16 +60,20 @@ def model_weights(model: bytes) -> dict[str, NDArray[Any]]:
                 name, values = _tensor(model, each)
                 if values is not None:
                     found[name] = values
+    # Elements that the model has not, but which are made of those that it has.
+    made = 0
     for part in [name for name in found if name.endswith(VALUES)]:
         name = part.removesuffix(VALUES)
         at, shape = found.get(name + AT), found.get(name + SHAPE)
         if at is not None and shape is not None:
-            found[name] = _whole(name, found.pop(part), at, shape)
+            found[name] = _whole(name, found.pop(part), at, shape, MOST_MADE - made)
+            made += found[name].size
     for part in [name for name in found if name.endswith(BLOCKS)]:
         name = part.removesuffix(BLOCKS)
         which = found.get(name + WHICH)
         if which is not None:
-            found[name] = _repeated(name, found.pop(part), which)
+            found[name] = _repeated(name, found.pop(part), which, MOST_MADE - made)
+            made += found[name].size
     return found
 
 
@@ -91,11 +95,11 @@ def metadata(model: bytes) -> dict[str, str]:
 
 
 def _whole(
-    name: str, values: NDArray[np.floating], at: NDArray[Any], shape: NDArray[Any]
+    name: str, values: NDArray[np.floating], at: NDArray[Any], shape: NDArray[Any], most: int
 ) -> NDArray[np.floating]:
-    """A weight of a shape that is zero but for some values."""
+    """A weight of a shape, of `most` elements at most, that is zero but for some values."""
     sizes = shape.reshape(-1).tolist()
-    fits = 0 < len(sizes) <= MOST_AXES and 0 < prod(sizes) <= MOST_MADE and min(sizes) > 0
+    fits = 0 < len(sizes) <= MOST_AXES and 0 < prod(sizes) <= most and min(sizes) > 0
     fits = fits and shape.dtype == at.dtype == INT64 and at.shape == (values.size, len(sizes))
     if not fits or (at < 0).any() or (at >= sizes).any():
         raise Malformed(f"{name!r} has values that do not lie in it")
@@ -104,10 +108,10 @@ def _whole(
     return out
 
 
-def _repeated(name: str, blocks: NDArray[Any], which: NDArray[Any]) -> NDArray[Any]:
-    """A table of blocks [count, size] in some order, one after the other."""
+def _repeated(name: str, blocks: NDArray[Any], which: NDArray[Any], most: int) -> NDArray[Any]:
+    """A table of blocks [count, size] in some order, `most` elements at most."""
     fits = blocks.ndim == 2 and which.ndim == 1 and which.dtype.kind == "i"
-    fits = fits and which.size * blocks.shape[1] <= MOST_MADE
+    fits = fits and which.size * blocks.shape[1] <= most
     if not fits or (which < 0).any() or (which >= len(blocks)).any():
         raise Malformed(f"{name!r} is of blocks that it has not")
     return blocks[which].reshape(-1)

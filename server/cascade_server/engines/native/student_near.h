@@ -18,11 +18,16 @@
 #define MASS_APART 4096
 #define UNKNOWN (-1000000)
 
+/* Whether a neighbour's tokens are there: drawn, or given and so checked. */
+INLINE int is_known(const Near *near, const uint8_t *observed, int slot) {
+  return slot < near->slot || (observed[slot] && observed[slot + 1]);
+}
+
 /* Of a number its code; see `neighbour_code`. */
 INLINE int32_t stored_code(const Model *model, const Near *near, const int32_t *row,
                            const uint8_t *observed, int at) {
   const int slot = near->neighbour[at];
-  if (slot > near->slot && !observed[slot]) return -1;
+  if (!is_known(near, observed, slot)) return -1;
   return model->near_codes[near->begin[at] + row[slot] * model->sizes[slot + 1] + row[slot + 1]];
 }
 
@@ -32,7 +37,7 @@ INLINE int32_t code_of_sum(const Model *model, const Near *near, const int32_t *
   float value[2];
   for (int part = 0; part < 2; part++) {
     const int slot = near->neighbour[near->numbers + 2 * at + part];
-    if (slot > near->slot && !observed[slot]) return -1;
+    if (!is_known(near, observed, slot)) return -1;
     const int pair = row[slot] * model->sizes[slot + 1] + row[slot + 1];
     value[part] = near->signs[2 * at + part] *
                   model->near_values[near->begin[near->numbers + 2 * at + part] + pair];

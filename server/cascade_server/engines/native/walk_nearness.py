@@ -97,6 +97,8 @@ def read_nearness(
     steps = _table(stored, described["steps"], np.int64)
     if steps.shape != (DISTANCES,) or steps.min() < 0 or steps.max() >= KERNEL:
         raise ValueError("distances have other steps than kernels have")
+    if codes.ndim != 1 or values.ndim != 1:
+        raise ValueError("tables of neighbours have rows")
     numbers = [_number(each, stored, sizes, head) for each in described["numbers"]]
     for number in numbers:
         most = CODES + number.bins_from - number.masses
@@ -117,17 +119,22 @@ def _number(
     head: int,
 ) -> NearNumber:
     slot, bins_from, first = (int(said[name]) for name in ("slot", "bins_from", "masses"))
-    parts = [slot for two in said["sums"] for slot in two]
+    sums = len(said["sums"])
+    parts, signs, value_begins = (
+        _of_parts(said[name], sums) for name in ("sums", "signs", "values_begin")
+    )
     neighbours = [int(each) for each in (*said["numbers"], *parts)]
-    begins = [*said["codes_begin"], *(each for two in said["values_begin"] for each in two)]
-    signs = [int(sign) for two in said["signs"] for sign in two]
-    count = len(said["numbers"]) + len(said["sums"])
-    if not all(0 <= each < len(sizes) - 1 for each in (slot, *neighbours)) or slot in neighbours:
+    begins = [*(int(each) for each in said["codes_begin"]), *value_begins]
+    count = len(said["numbers"]) + sums
+    if not all(0 <= each < len(sizes) - 1 for each in (slot, *neighbours)):
         raise ValueError("a neighbour has no such slots")
+    # Neither slot of it is one of the number's own, which are not drawn when it is looked at.
+    if any(abs(each - slot) < 2 for each in neighbours):
+        raise ValueError("a number is its own neighbour")
     if not 0 <= first <= bins_from <= sizes[slot] - BINS or sizes[slot + 1] < FINE or count < 1:
         raise ValueError("a number that has neighbours has no such tokens")
-    if len(signs) != len(parts) or len(begins) != len(neighbours) or {*signs} - {-1, 1}:
-        raise ValueError("sums of neighbours lack a part")
+    if len(begins) != len(neighbours) or {*signs} - {-1, 1}:
+        raise ValueError("a neighbour has no table, or a sum another sign")
     edges = np.zeros(0, np.float32)
     if parts:
         between = _table(stored, said["bins"], np.float32).reshape(BINS - 1)
@@ -140,7 +147,7 @@ def _number(
             first,
             len(said["numbers"]),
             neighbours,
-            [int(b) for b in begins],
+            begins,
             signs,
         ),
         edges,
@@ -156,6 +163,13 @@ def _number(
     if not all(np.isfinite(each).all() for each in every):
         raise ValueError("some weights of neighbours are not finite")
     return found
+
+
+def _of_parts(said: Any, sums: int) -> list[int]:
+    """Whole numbers of both parts of each sum, one after the other."""
+    if len(said) != sums or any(len(two) != 2 for two in said):
+        raise ValueError("a sum of neighbours has not two parts")
+    return [int(each) for two in said for each in two]
 
 
 def _table(stored: Mapping[str, NDArray[Any]], name: str, kind: Any) -> NDArray[Any]:

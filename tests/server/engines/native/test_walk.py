@@ -288,6 +288,13 @@ def field(number: int, content: bytes) -> bytes:
     return varint(number << 3 | 2) + varint(len(content)) + content
 
 
+def tensor(name: str, kind: int, values: np.ndarray) -> bytes:
+    """An initialiser of a graph."""
+    dims = b"".join(b"\x08" + varint(each) for each in values.shape)
+    content = dims + b"\x10" + varint(kind) + field(8, name.encode())
+    return field(5, content + field(9, values.tobytes()))
+
+
 class TestWeights:
     """What a graph has to have."""
 
@@ -340,11 +347,6 @@ class TestWeights:
     ) -> None:
         """A weight of which the file has what is not zero."""
 
-        def tensor(name: str, kind: int, values: np.ndarray) -> bytes:
-            dims = b"".join(b"\x08" + varint(each) for each in values.shape)
-            content = dims + b"\x10" + varint(kind) + field(8, name.encode())
-            return field(5, content + field(9, values.tobytes()))
-
         release = load_release(BUNDLED, "credit", 1)
         parts = (
             tensor("barred_9_values", 1, np.ones(1, np.float32)),
@@ -355,14 +357,20 @@ class TestWeights:
         with pytest.raises(NotThisStudent, match=r"'barred_9' has values that do not lie in it"):
             read_walk_weights(model, release.codec.layout.sizes)
 
+    def test_what_is_made_of_little_has_a_bound_together(self) -> None:
+        """A small file does not ask for gigabytes."""
+        release = load_release(BUNDLED, "credit", 1)
+        parts = b""
+        for name in ("barred_8", "barred_9"):
+            parts += tensor(f"{name}_values", 1, np.ones(1, np.float32))
+            parts += tensor(f"{name}_at", 7, np.zeros((1, 1), np.int64))
+            parts += tensor(f"{name}_shape", 7, np.array([2**26 - 8], np.int64))
+        with pytest.raises(NotThisStudent, match=r"'barred_9' has values that do not lie in it"):
+            read_walk_weights(release.student + field(7, parts), release.codec.layout.sizes)
+
     @pytest.mark.parametrize("which", [[0, 2], [-1, 0], [[0, 1]]])
     def test_blocks_that_are_not_there_are_refused(self, which: list[int]) -> None:
         """A weight in which blocks repeat."""
-
-        def tensor(name: str, kind: int, values: np.ndarray) -> bytes:
-            dims = b"".join(b"\x08" + varint(each) for each in values.shape)
-            content = dims + b"\x10" + varint(kind) + field(8, name.encode())
-            return field(5, content + field(9, values.tobytes()))
 
         release = load_release(BUNDLED, "credit", 1)
         parts = (
@@ -453,6 +461,13 @@ class TestNearness:
             lambda said: said["numbers"][0].update(codes_begin=[-1, 0]),
             lambda said: said["numbers"][0].update(codes_begin=[10**9, 0]),
             lambda said: said["numbers"][0].update(signs=[[1, 2]]),
+            lambda said: said["numbers"][0].update(signs=[]),
+            lambda said: said["numbers"][0].update(sums=[[]], signs=[[]], values_begin=[[]]),
+            lambda said: said["numbers"][0].update(sums=[[2]], signs=[[1]], values_begin=[[0]]),
+            lambda said: said["numbers"][1].update(numbers=[1, 0]),
+            lambda said: said["numbers"][1].update(numbers=[3, 0]),
+            lambda said: said | {"codes": said["numbers"][0]["inside"]},
+            lambda said: said | {"values": said["numbers"][0]["inside"]},
             lambda said: said["numbers"][0].update(kernel=said["numbers"][0]["gate"]),
         ],
     )
