@@ -112,7 +112,8 @@ class Student(nn.Module):
     def loss(
         self, rows: Tensor, observed: Tensor, conditionals: Mapping[int, Tensor] | None = None
     ) -> Tensor:
-        """Mean over rows of the summed -ln p(slot | prefix, observed suffix), in nats.
+        """Mean over rows of -ln p(slot | prefix, observed suffix), summed over the slots that are
+        not observed, in nats.
 
         Args:
             rows: int64 [n, T + relations], which the teacher made; see `Marks`.

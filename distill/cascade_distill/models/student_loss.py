@@ -41,7 +41,8 @@ def walk_loss(
     barred: Mapping[int, Tensor],
     parameters: tuple[Tensor, ...],
 ) -> Tensor:
-    """Mean over rows of the summed -ln p(slot | prefix, observed suffix), in nats.
+    """Mean over rows of -ln p(slot | prefix, observed suffix), summed over the slots that are not
+    observed, in nats. Who observes a slot knows the others of its column too, and never draws it.
 
     Args:
         nearness: what the logits of numbers get that have neighbours.
@@ -132,6 +133,7 @@ def _walk(
         seen = nearness.seen(tokens, observed, in_turn=True)
     index = (tokens + offsets).T.contiguous()
     known = observed.T.to(embedding.dtype).unsqueeze(-1)
+    is_drawn = 1 - known
 
     gradients = [torch.empty_like(p) for p in parameters] if differentiated else []
     if differentiated:
@@ -168,10 +170,10 @@ def _walk(
         target = conditionals.get(slot)
         if target is None:
             column = targets[:, slot : slot + 1]
-            total -= log_p.gather(1, column).sum()
+            total -= (log_p.gather(1, column) * is_drawn[slot]).sum()
         else:
             target = target.to(log_p.dtype)
-            total -= (target * log_p).sum()
+            total -= (target * log_p * is_drawn[slot]).sum()
         if not differentiated:
             continue
         # Of a softmax under cross-entropy: p - target.
@@ -180,7 +182,7 @@ def _walk(
             away.scatter_add_(1, column, away.new_full((rows, 1), -1.0))
         else:
             away -= target
-        away /= rows
+        away *= is_drawn[slot] / rows
         at_relu = away @ weight_out[slot]
         if nearness is not None and slot in near_slots:
             at_leaves = torch.autograd.grad(bias, leaves, away)

@@ -41,10 +41,11 @@ def rows(student: Student, count: int, seed: int = 1) -> tuple[Tensor, Tensor, d
 def plain_loss(student: Student, tokens: Tensor, suffix: Tensor, said: dict[int, Tensor]) -> Tensor:
     """By autograd, from the logits of all slots."""
     terms = [
-        F.cross_entropy(logits, said[slot] if slot in said else tokens[:, slot])
+        F.cross_entropy(logits, said[slot] if slot in said else tokens[:, slot], reduction="none")
         for slot, logits in enumerate(student.logits(tokens, suffix))
     ]
-    return torch.stack(terms).sum()
+    # What is given is never drawn.
+    return (torch.stack(terms, dim=1) * ~suffix).sum(dim=1).mean()
 
 
 class TestLoss:

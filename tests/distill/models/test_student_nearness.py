@@ -109,11 +109,12 @@ class TestLoss:
         inputs = student.marks.student_inputs(few, suffix, None)
         targets = student.marks.student_targets(few, suffix)
         plain = [
-            F.cross_entropy(logits, targets[:, slot])
+            F.cross_entropy(logits, targets[:, slot], reduction="none")
             for slot, logits in enumerate(student.logits(inputs, suffix))
         ]
+        plain_loss = (torch.stack(plain, dim=1) * ~suffix).sum(dim=1).mean()
         found, gradients = [], []
-        for loss in (torch.stack(plain).sum(), student.loss(few, suffix)):
+        for loss in (plain_loss, student.loss(few, suffix)):
             student.zero_grad()
             loss.backward()
             found.append(loss.item())
