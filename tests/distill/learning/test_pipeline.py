@@ -176,7 +176,7 @@ class TestDistilling:
 
     def test_it_makes_rows_likelier_and_ends_when_it_no_longer_does(self, run: Run) -> None:
         """Rates at which some hundred lessons are learnt by heart: the best state comes early."""
-        recipe = small_student(steps=2000, learning_rate=0.1, evaluate_every=10, patience=5)
+        recipe = small_student(steps=2000, learning_rate=0.02, evaluate_every=10, patience=5)
         outcome, _ = self.distil(run, recipe)
         assert outcome.ending is Ending.NO_BETTER
         assert outcome.best is not None
