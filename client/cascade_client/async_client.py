@@ -324,5 +324,5 @@ class AsyncClient(AsyncCalls):
         session = copy(self)
         session._synthesize, session._close = stream, stream.close
         limits = STREAM_LIMITS if self._turns.waits else None
-        session._synthesize_turns = TaskTurns(limits, self._clock, self._sleep)
+        session._synthesize_turns = TaskTurns(limits, self._clock, self._sleep, self._rng)
         return session

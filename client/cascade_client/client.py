@@ -68,8 +68,9 @@ class Client(BlockingCalls):
             is then only a name in messages, `credentials` is unused, and closing the client closes
             the channel. With ``wait_for_turn=False`` it has to turn calls away by itself
             ("grpc.http.max_concurrent_streams_reject_on_client").
-        clock, sleep, rng: monotonic seconds, waiting, and uniform numbers in [0, 1) for the
-            jitter; here so that tests need not wait.
+        clock, sleep, rng: monotonic seconds, waiting, and uniform numbers in [0, 1), for the
+            jitter and for which calls are sent to a server that refuses many; here so that tests
+            need not wait.
 
     A table's schema is asked for once, with the first call that names the table, and again when
     an answer comes from another release. Call `describe` at start-up to keep that first round
@@ -427,5 +428,5 @@ class Client(BlockingCalls):
         session = copy(self)
         session._synthesize, session._close = stream, stream.close
         limits = STREAM_LIMITS if self._turns.waits else None
-        session._synthesize_turns = ThreadTurns(limits, self._clock, self._sleep)
+        session._synthesize_turns = ThreadTurns(limits, self._clock, self._sleep, self._rng)
         return session

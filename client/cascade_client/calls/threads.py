@@ -61,8 +61,8 @@ class BlockingCalls(BaseClient):
         self._synthesize: Callable[..., Any] = self._announced
         self._close: Callable[[], None] = self._channel.close
         limits = LEARNT_LIMITS if channel is None else GIVEN_LIMITS
-        self._turns = ThreadTurns(limits if wait_for_turn else None, clock, sleep)
-        self._beside = ThreadTurns(NO_LIMITS if wait_for_turn else None, clock, sleep)
+        self._turns = ThreadTurns(limits if wait_for_turn else None, clock, sleep, rng)
+        self._beside = ThreadTurns(NO_LIMITS if wait_for_turn else None, clock, sleep, rng)
         # A session's requests wait for turns of its stream.
         self._synthesize_turns = self._turns
 
