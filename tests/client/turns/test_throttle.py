@@ -7,8 +7,11 @@ from collections.abc import Callable
 
 import grpc
 import pytest
-from cascade_client import Client, Overloaded, Retry
+from cascade_client import Client, DeadlineExceeded, InvalidRequest, Overloaded, Retry
+from cascade_client.errors import ERRORS, Failure
+from cascade_client.sessions.messages import StreamedError
 from cascade_client.testing import FakeServer
+from cascade_client.turns.outcomes import end_of
 from cascade_client.turns.queue import End, Limits, TurnQueue
 from cascade_client.turns.throttle import ENOUGH, FADING, LEAST_SENT, SENT_FOR_ONE, Throttle
 
@@ -189,8 +192,36 @@ def test_what_such_a_server_refuses_is_not_tried_again(
     assert 1000 - len(service.faults) <= 4 + 20
 
 
+class TestMessagesTooLarge:
+    """They are their caller's mistake, and say nothing of what the server can take."""
+
+    large = "CLIENT: Sent message larger than max (9 vs. 4)"
+
+    def test_others_are_sent_all_the_same(self, client: Client, service: ScriptedService) -> None:
+        full = grpc.StatusCode.RESOURCE_EXHAUSTED
+        client.describe("people")
+        assert client.turns is not None
+        limit = client.turns.limit
+        service.faults = [Fault(full, details=self.large) for _ in range(30)]
+        for _ in range(30):
+            with pytest.raises(InvalidRequest):
+                client.synthesize("people", {})
+        assert (client.turns.limit, client.turns.refused) == (limit, 0)
+        for _ in range(30):
+            client.synthesize("people", {})
+
+    @pytest.mark.parametrize("code", list(ERRORS))
+    @pytest.mark.parametrize("details", ["as scripted", large])
+    def test_the_queue_is_told_what_the_caller_is(
+        self, code: grpc.StatusCode, details: str
+    ) -> None:
+        refused = {Overloaded: End.REFUSED, DeadlineExceeded: End.LATE}
+        told = type(Failure(code, details).error("host:1"))
+        assert end_of(StreamedError(code, details)) is refused.get(told, End.FAILED)
+
+
 class TestFakeServers:
-    """A client that has learnt to hold back asks now and then all the same, though no time passes."""
+    """A client that has learnt to hold back asks now and then, though no time passes."""
 
     def test_blocking(self) -> None:
         server = FakeServer({"people": [{"age": 1}]})
