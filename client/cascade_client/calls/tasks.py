@@ -130,6 +130,7 @@ class AsyncCalls(BaseClient):
 
         Parts are read and put together in a thread, out of the event loop's way.
         """
+        self._synthesize_turns.check(expiry, IN_PARTS)
         share = fidelity == "auto" and not math.isinf(expiry)
         try:
             answers = await self._ahead(parts, expiry, share)

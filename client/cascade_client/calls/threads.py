@@ -111,6 +111,7 @@ class BlockingCalls(BaseClient):
         No thread outlives the call: when a part fails no other is begun, and those that are
         underway end with their answers, or by the deadline.
         """
+        self._synthesize_turns.check(expiry, IN_PARTS)
         share = fidelity == "auto" and not math.isinf(expiry)
         try:
             answers = self._ahead(parts, expiry, share)

@@ -50,7 +50,10 @@ class ThreadTurns:
             return self._queue.statistics()
 
     def check(self, expiry: float, kind: str) -> None:
-        """Refuse a call before any work is put into it.
+        """Refuse a call before any work is put into it, as far as its kind allows.
+
+        To be asked once a call, when it is known which kind it is of: a call that is refused for
+        another kind's sake might have been answered.
 
         Raises:
             Overloaded: its answer would be late, or the server refuses most of what it is sent.
