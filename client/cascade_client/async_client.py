@@ -125,9 +125,13 @@ class AsyncClient(AsyncCalls):
         """Complete rows; see `Client.synthesize`."""
         expiry = self._expiry(timeout)
         kind = "full" if log_likelihood else fidelity
-        self._synthesize_turns.check(expiry, kind)
+        turns = self._synthesize_turns
         draws, report = wire.checked_draws(draws), checked_progress(progress, table)
         held = hold(data)
+        is_one_row = held is None or held.count == 1
+        # More rows may go in parts, which are of another kind and may have another deadline.
+        if is_one_row:
+            turns.check(expiry, kind)
         # A frame that cannot be read is refused before anything is sent.
         given = read(data) if held is None or held.count <= PART_ROWS else None
         schema = await self._schema(table, version, expiry)
@@ -146,10 +150,11 @@ class AsyncClient(AsyncCalls):
             request = wire.synthesize_request(
                 schema, given, draws=draws, timeout=self._left(expiry), **options
             )
-            if held is None or held.count == 1 or request.ByteSize() <= schema.max_message_bytes:
-                turns, method = self._synthesize_turns, self._synthesize
+            if is_one_row or request.ByteSize() <= schema.max_message_bytes:
+                if not is_one_row:
+                    turns.check(expiry, kind)
                 try:
-                    response = await self._send(turns, method, request, expiry, kind)
+                    response = await self._send(turns, self._synthesize, request, expiry, kind)
                 except InvalidRequest as exc:
                     if held is not None:
                         held.explained(exc, 0, held.count)
@@ -158,6 +163,7 @@ class AsyncClient(AsyncCalls):
                 if report is not None:
                     report(given.count, given.count)
                 return wire.synthesis(response, schema, given, draws)
+        assert held is not None
         parts = Parts(held, schema, draws, report, options)
         return await self._in_parts(parts, math.inf if timeout is None else expiry, fidelity)
 
@@ -324,5 +330,5 @@ class AsyncClient(AsyncCalls):
         session = copy(self)
         session._synthesize, session._close = stream, stream.close
         limits = STREAM_LIMITS if self._turns.waits else None
-        session._synthesize_turns = TaskTurns(limits, self._clock, self._sleep)
+        session._synthesize_turns = TaskTurns(limits, self._clock, self._sleep, self._rng)
         return session

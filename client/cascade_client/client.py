@@ -68,8 +68,9 @@ class Client(BlockingCalls):
             is then only a name in messages, `credentials` is unused, and closing the client closes
             the channel. With ``wait_for_turn=False`` it has to turn calls away by itself
             ("grpc.http.max_concurrent_streams_reject_on_client").
-        clock, sleep, rng: monotonic seconds, waiting, and uniform numbers in [0, 1) for the
-            jitter; here so that tests need not wait.
+        clock, sleep, rng: monotonic seconds, waiting, and uniform numbers in [0, 1), for the
+            jitter and for which calls are sent to a server that refuses many; here so that tests
+            need not wait.
 
     A table's schema is asked for once, with the first call that names the table, and again when
     an answer comes from another release. Call `describe` at start-up to keep that first round
@@ -188,9 +189,13 @@ class Client(BlockingCalls):
         """
         expiry = self._expiry(timeout)
         kind = "full" if log_likelihood else fidelity
-        self._synthesize_turns.check(expiry, kind)
+        turns = self._synthesize_turns
         draws, report = wire.checked_draws(draws), checked_progress(progress, table)
         held = hold(data)
+        is_one_row = held is None or held.count == 1
+        # More rows may go in parts, which are of another kind and may have another deadline.
+        if is_one_row:
+            turns.check(expiry, kind)
         # A frame that cannot be read is refused before anything is sent.
         given = read(data) if held is None or held.count <= PART_ROWS else None
         schema = self._schema(table, version, expiry)
@@ -209,10 +214,11 @@ class Client(BlockingCalls):
             request = wire.synthesize_request(
                 schema, given, draws=draws, timeout=self._left(expiry), **options
             )
-            if held is None or held.count == 1 or request.ByteSize() <= schema.max_message_bytes:
-                turns, method = self._synthesize_turns, self._synthesize
+            if is_one_row or request.ByteSize() <= schema.max_message_bytes:
+                if not is_one_row:
+                    turns.check(expiry, kind)
                 try:
-                    response = self._send(turns, method, request, expiry, kind)
+                    response = self._send(turns, self._synthesize, request, expiry, kind)
                 except InvalidRequest as exc:
                     if held is not None:
                         held.explained(exc, 0, held.count)
@@ -221,6 +227,7 @@ class Client(BlockingCalls):
                 if report is not None:
                     report(given.count, given.count)
                 return wire.synthesis(response, schema, given, draws)
+        assert held is not None
         parts = Parts(held, schema, draws, report, options)
         return self._in_parts(parts, math.inf if timeout is None else expiry, fidelity)
 
@@ -427,5 +434,5 @@ class Client(BlockingCalls):
         session = copy(self)
         session._synthesize, session._close = stream, stream.close
         limits = STREAM_LIMITS if self._turns.waits else None
-        session._synthesize_turns = ThreadTurns(limits, self._clock, self._sleep)
+        session._synthesize_turns = ThreadTurns(limits, self._clock, self._sleep, self._rng)
         return session

@@ -25,6 +25,8 @@ from typing import Any
 import grpc
 
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
+# How gRPC and Cascade's servers say that a message is larger than it may be.
+TOO_LARGE = "larger than max"
 
 
 class CascadeError(Exception):
@@ -134,6 +136,12 @@ class Failure:
     details: str
     pushback: float | None = None
 
+    @property
+    def is_too_large(self) -> bool:
+        """Whether a message was larger than gRPC lets one be, on either side: no quota, and no sign
+        of a server with too much to do."""
+        return self.code is grpc.StatusCode.RESOURCE_EXHAUSTED and TOO_LARGE in self.details
+
     @classmethod
     def of(cls, exc: grpc.RpcError) -> Failure:
         """Read what an error of `grpc` or `grpc.aio` carries."""
@@ -143,11 +151,11 @@ class Failure:
     def error(self, target: str) -> CascadeError:
         """The exception to raise for this failure; `target` is the server that was asked."""
         message = self.details or self.code.value[1]
+        if self.is_too_large:
+            return InvalidRequest(
+                f"{message}: ask for fewer rows, draws or columns at a time", code=self.code
+            )
         if self.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-            if "larger than max" in message:  # gRPC's own limit, on either side; not a quota
-                return InvalidRequest(
-                    f"{message}: ask for fewer rows, draws or columns at a time", code=self.code
-                )
             wait = self.pushback if self.pushback is not None and self.pushback >= 0 else None
             return Overloaded(message, code=self.code, retry_after=wait)
         error = ERRORS[self.code]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import math
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pandas as pd
@@ -227,6 +228,92 @@ class TestFailures:
         with pytest.raises(RuntimeError, match="no bar"):
             ask(small, frame(200), {"progress": broken})
         assert len(small.asked) == 1
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+class TestHeldBack:
+    """Frames that go in parts are held back for what became of parts, and calls for calls."""
+
+    CALLS = 40
+
+    def refused(self, is_async: bool, first: Any, then: Any) -> tuple[list[str], list[str]]:
+        """What is said of calls to a server that refuses all that it is asked for at first, and
+        of others that follow once it does not."""
+        small, first_said, then_said = server(max_rows=8, max_message_bytes=600), [], []
+
+        async def ask_all(synthesize: Callable[[Any], Awaitable[object]]) -> None:
+            small.refuse(Overloaded("busy"), times=None)
+            for data, said in ((first, first_said), (then, then_said)):
+                for _ in range(self.CALLS):
+                    try:
+                        await synthesize(data)
+                    except Overloaded as exc:
+                        said.append(str(exc))
+                small.recover()
+
+        async def with_one() -> None:
+            if is_async:
+                async with small.async_client() as client:
+                    await ask_all(lambda data: client.synthesize("people", data))
+            else:
+                with small.client() as client:
+
+                    async def ask(data: Any) -> None:
+                        client.synthesize("people", data)
+
+                    await ask_all(ask)
+
+        asyncio.run(with_one())
+        return first_said, then_said
+
+    def unsent(self, said: list[str]) -> int:
+        return sum("was not sent" in each for each in said)
+
+    @pytest.mark.parametrize("call", [{}, frame(1), frame(8)])
+    def test_parts_go_to_who_refuses_calls(self, is_async: bool, call: Any) -> None:
+        calls, frames = self.refused(is_async, call, frame(20))
+        assert self.unsent(calls) >= self.CALLS / 2
+        assert frames == []
+
+    @pytest.mark.parametrize("call", [{}, frame(1), frame(8)])
+    def test_calls_go_to_who_refuses_parts(self, is_async: bool, call: Any) -> None:
+        frames, calls = self.refused(is_async, frame(20), call)
+        assert self.unsent(frames) >= self.CALLS / 2
+        assert calls == []
+
+    def test_rows_too_large_for_one_message_are_parts(self, is_async: bool) -> None:
+        large = [{"city": "Rome" * 50}] * 6
+        calls, frames = self.refused(is_async, {}, large)
+        assert self.unsent(calls) >= self.CALLS / 2
+        assert frames == []
+        frames, calls = self.refused(is_async, large, {})
+        assert self.unsent(frames) >= self.CALLS / 2
+        assert calls == []
+
+
+async def test_parts_without_a_timeout_are_not_late_by_the_clients_own() -> None:
+    """Others wait, and what a call gets within the client's timeout would be refused."""
+    small = server(max_rows=8)
+    async with small.async_client() as client:
+        await client.describe("people")
+        turns = client._synthesize_turns
+        queue = turns._queue
+        assert queue is not None
+        queue.limit = 1
+        for _ in range(9):
+            queue._pace.add(5.0)
+        async with turns.holding(math.inf):
+            first = asyncio.ensure_future(client.synthesize("people", {}, timeout=0.9))
+            await asyncio.sleep(0)
+            for call in ({}, frame(1), frame(8)):
+                with pytest.raises(Overloaded, match="later than its timeout allows"):
+                    await client.synthesize("people", call)
+            parts = asyncio.ensure_future(client.synthesize("people", frame(20)))
+            while not parts.done() and queue.statistics().waiting < 2:
+                await asyncio.sleep(0)
+            assert not parts.done()
+        assert len((await first).data) == 2
+        assert len((await parts).data) == 20
 
 
 class TestDeadlines:

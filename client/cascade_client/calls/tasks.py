@@ -54,8 +54,8 @@ class AsyncCalls(BaseClient):
         self._given_channel = channel
         self._close: Callable[[], Awaitable[object]] = self._close_channel
         limits = LEARNT_LIMITS if channel is None else GIVEN_LIMITS
-        self._turns = TaskTurns(limits if wait_for_turn else None, clock, sleep)
-        self._beside = TaskTurns(NO_LIMITS if wait_for_turn else None, clock, sleep)
+        self._turns = TaskTurns(limits if wait_for_turn else None, clock, sleep, rng)
+        self._beside = TaskTurns(NO_LIMITS if wait_for_turn else None, clock, sleep, rng)
         # A session's requests wait for turns of its stream.
         self._synthesize_turns = self._turns
 
@@ -130,6 +130,7 @@ class AsyncCalls(BaseClient):
 
         Parts are read and put together in a thread, out of the event loop's way.
         """
+        self._synthesize_turns.check(expiry, IN_PARTS)
         share = fidelity == "auto" and not math.isinf(expiry)
         try:
             answers = await self._ahead(parts, expiry, share)

@@ -61,8 +61,8 @@ class BlockingCalls(BaseClient):
         self._synthesize: Callable[..., Any] = self._announced
         self._close: Callable[[], None] = self._channel.close
         limits = LEARNT_LIMITS if channel is None else GIVEN_LIMITS
-        self._turns = ThreadTurns(limits if wait_for_turn else None, clock, sleep)
-        self._beside = ThreadTurns(NO_LIMITS if wait_for_turn else None, clock, sleep)
+        self._turns = ThreadTurns(limits if wait_for_turn else None, clock, sleep, rng)
+        self._beside = ThreadTurns(NO_LIMITS if wait_for_turn else None, clock, sleep, rng)
         # A session's requests wait for turns of its stream.
         self._synthesize_turns = self._turns
 
@@ -111,6 +111,7 @@ class BlockingCalls(BaseClient):
         No thread outlives the call: when a part fails no other is begun, and those that are
         underway end with their answers, or by the deadline.
         """
+        self._synthesize_turns.check(expiry, IN_PARTS)
         share = fidelity == "auto" and not math.isinf(expiry)
         try:
             answers = self._ahead(parts, expiry, share)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from random import Random
 from typing import Any
 
 import grpc
@@ -103,11 +104,12 @@ class FakeServer:
     # What a test asks for.
 
     def client(self, **options: Any) -> Client:
-        """A client of this server; its time is `clock`. Options are `Client`'s."""
+        """A client of this server; its time is `clock`, its random numbers are the same each time.
+        Options are `Client`'s."""
         return Client(
             TARGET,
             channel=self.channel(),
-            **{"clock": self.clock, "sleep": self.sleep, "rng": lambda: 0.5, **options},
+            **{"clock": self.clock, "sleep": self.sleep, "rng": Random(0).random, **options},
         )
 
     def async_client(self, **options: Any) -> AsyncClient:
@@ -115,7 +117,7 @@ class FakeServer:
         return AsyncClient(
             TARGET,
             channel=self.async_channel(),
-            **{"clock": self.clock, "sleep": self.sleep_async, "rng": lambda: 0.5, **options},
+            **{"clock": self.clock, "sleep": self.sleep_async, "rng": Random(0).random, **options},
         )
 
     def channel(self) -> grpc.Channel:

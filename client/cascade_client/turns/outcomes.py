@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grpc
 
-from cascade_client.errors import DeadlineExceeded, Overloaded
+from cascade_client.errors import DeadlineExceeded, Failure, Overloaded
 from cascade_client.turns.queue import End
 from cascade_client.turns.throttle import FADING
 
@@ -22,7 +22,11 @@ ENDS = {
 
 def end_of(error: grpc.RpcError) -> End:
     """How a call has ended that failed so."""
-    return End.TURNED_AWAY if was_turned_away(error) else ENDS.get(error.code(), End.FAILED)
+    if was_turned_away(error):
+        return End.TURNED_AWAY
+    if Failure.of(error).is_too_large:
+        return End.FAILED
+    return ENDS.get(error.code(), End.FAILED)
 
 
 def was_turned_away(error: grpc.RpcError) -> bool:

@@ -193,10 +193,10 @@ class TurnQueue:
         throttle = self._throttles.get(kind)
         return throttle is None or throttle.tries_again(now)
 
-    def sends(self, now: float, kind: str) -> bool:
+    def sends(self, now: float, kind: str, lot: float) -> bool:
         """Whether a call that has come is to be sent, now or in its turn; see `Throttle`."""
         throttle = self._throttles.get(kind)
-        if throttle is None or throttle.sends(now):
+        if throttle is None or throttle.sends(now, lot):
             return True
         self.refused += 1
         return False

@@ -23,6 +23,7 @@ class TaskTurns:
         limits: how many at a time; None: as many as come.
         clock: monotonic seconds.
         sleep: waits, in seconds of that clock.
+        rng: uniform numbers in [0, 1), lots for which calls are sent.
     """
 
     def __init__(
@@ -30,9 +31,10 @@ class TaskTurns:
         limits: Limits | None,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]],
+        rng: Callable[[], float],
     ) -> None:
         self._queue = None if limits is None else TurnQueue(limits)
-        self._clock, self._sleep = clock, sleep
+        self._clock, self._sleep, self._rng = clock, sleep, rng
 
     @property
     def waits(self) -> bool:
@@ -47,7 +49,7 @@ class TaskTurns:
         """Refuse a call before any work is put into it; see `ThreadTurns.check`."""
         if self._queue is not None:
             self._check(self._queue, expiry, kind)
-            if not self._queue.sends(self._clock(), kind):
+            if not self._queue.sends(self._clock(), kind, self._rng()):
                 raise throttled()
 
     def tries_again(self, kind: str) -> bool:

@@ -23,13 +23,18 @@ class ThreadTurns:
         limits: how many at a time; None: as many as come.
         clock: monotonic seconds.
         sleep: waits, in seconds of that clock.
+        rng: uniform numbers in [0, 1), lots for which calls are sent.
     """
 
     def __init__(
-        self, limits: Limits | None, clock: Callable[[], float], sleep: Callable[[float], object]
+        self,
+        limits: Limits | None,
+        clock: Callable[[], float],
+        sleep: Callable[[float], object],
+        rng: Callable[[], float],
     ) -> None:
         self._queue = None if limits is None else TurnQueue(limits)
-        self._clock, self._sleep = clock, sleep
+        self._clock, self._sleep, self._rng = clock, sleep, rng
         self._lock = threading.Lock()
 
     @property
@@ -45,7 +50,10 @@ class ThreadTurns:
             return self._queue.statistics()
 
     def check(self, expiry: float, kind: str) -> None:
-        """Refuse a call before any work is put into it.
+        """Refuse a call before any work is put into it, as far as its kind allows.
+
+        To be asked once a call, when it is known which kind it is of: a call that is refused for
+        another kind's sake might have been answered.
 
         Raises:
             Overloaded: its answer would be late, or the server refuses most of what it is sent.
@@ -54,7 +62,7 @@ class ThreadTurns:
             return
         with self._lock:
             self._check(self._queue, expiry, kind)
-            if not self._queue.sends(self._clock(), kind):
+            if not self._queue.sends(self._clock(), kind, self._rng()):
                 raise throttled()
 
     def tries_again(self, kind: str) -> bool:

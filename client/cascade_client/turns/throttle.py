@@ -37,8 +37,6 @@ class Throttle:
     ended: float = 0.0
     taken: float = 0.0
     _since: float = 0.0
-    # What there is of a call that may be sent: each that comes adds the share that is sent.
-    _due: float = 0.0
 
     def tries_again(self, now: float) -> bool:
         """Whether a call that was refused may be tried again: each attempt is one more to refuse,
@@ -54,14 +52,17 @@ class Throttle:
         beyond = self.ended - SENT_FOR_ONE * self.taken
         return 1.0 if beyond <= 0 else max(LEAST_SENT, 1 - beyond / (self.ended + 1))
 
-    def sends(self, now: float) -> bool:
-        """Whether a call that has come is to be sent; one that is not has ended."""
-        share = self.share(now)
-        if share == 1:
-            return True
-        self._due += share
-        if self._due >= 1:
-            self._due -= 1
+    def sends(self, now: float, lot: float) -> bool:
+        """Whether a call that has come is to be sent; one that is not has ended.
+
+        Every call has the same chance, whoever makes it and whatever became of those before. Would
+        one in so many be sent, it would be the same caller's each time where callers come in turn.
+
+        Args:
+            now: when it has come.
+            lot: a random number in [0, 1).
+        """
+        if lot < self.share(now):
             return True
         self.ended += 1
         return False

@@ -8,7 +8,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from itertools import islice
 
 import grpc
 from cascade_tables import list_releases
@@ -21,7 +20,7 @@ from cascade_server.counts.idle_times import OpenCalls
 from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.metrics import Metrics
 from cascade_server.counts.state_file import StateFile
-from cascade_server.counts.unread import Asked, RecentlyAsked, Run
+from cascade_server.counts.unread import Asked, Key, RecentlyAsked, Run
 from cascade_server.objectives.blame import BLAMED, CallerFault, Ending, ending_of
 from cascade_server.objectives.objective import SloConfig, load_slo
 from cascade_server.terms import ServiceClass, Tier
@@ -185,17 +184,16 @@ class Sla:
 
     def _record_run(self, run: Run) -> None:
         table, service = run.asked
-        calls = len(run.given)
+        charged: dict[Key, list[float]] = {}
         if table is None:
-            charged = Counter(self.whose_unread(service) for _ in range(calls))
+            # Whose a call is depends on its place among the others, and so does what it had.
+            for each in run.given:
+                charged.setdefault(self.whose_unread(service), []).append(each)
         else:
-            charged = Counter({(table if table in self.tables else UNKNOWN_TABLE, service): calls})
-        given = iter(run.given)
-        for (table, service), calls in charged.items():
+            charged[table if table in self.tables else UNKNOWN_TABLE, service] = run.given
+        for (table, service), given in charged.items():
             idle = self.needed(table, service, 0)
-            endings = Counter(
-                ending_of(run.code, each, idle, alone=False) for each in islice(given, calls)
-            )
+            endings = Counter(ending_of(run.code, each, idle, alone=False) for each in given)
             for ending, alike in endings.items():
                 self.record(table, service, None, ending, 0.0, alike)
                 self._record_unversioned(table, service, ending, 0.0, alike)

@@ -48,6 +48,7 @@ class Simulation:
         self._count = 0
         self._server: list[tuple[int, float, float]] = []
         self._busy = False
+        self._lots = random.Random(1)
 
     def run(self, load: float, seconds: float) -> float:
         """Offer so many times the capacity; answers in time a second, over the capacity."""
@@ -69,7 +70,7 @@ class Simulation:
         if queue.lateness(now, expiry, "fast") > 0:
             self.ends["refused here"] += 1
             return
-        if not queue.sends(now, "fast"):
+        if not queue.sends(now, "fast", self._lots.random()):
             self.ends["throttled"] += 1
             return
         self._enter(now, channel, expiry)

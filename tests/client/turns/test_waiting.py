@@ -47,7 +47,7 @@ class TestThreads:
 
     @pytest.fixture
     def turns(self, told: Any) -> ThreadTurns:
-        return ThreadTurns(ONE, told.clock, told.sleep)
+        return ThreadTurns(ONE, told.clock, told.sleep, lambda: 0.5)
 
     def test_one_after_the_other(self, turns: ThreadTurns) -> None:
         inside = threading.Semaphore(1)
@@ -125,7 +125,7 @@ class TestThreads:
         assert told.slept == [0.002, 0.002]
 
     def test_nothing_waits_where_nothing_may(self, told: Any) -> None:
-        turns = ThreadTurns(None, told.clock, told.sleep)
+        turns = ThreadTurns(None, told.clock, told.sleep, lambda: 0.5)
 
         def away() -> None:
             raise AWAY
@@ -142,7 +142,7 @@ class TestTasks:
 
     @pytest.fixture
     def turns(self, told: Any) -> TaskTurns:
-        return TaskTurns(ONE, told.clock, told.sleep_async)
+        return TaskTurns(ONE, told.clock, told.sleep_async, lambda: 0.5)
 
     async def test_one_after_the_other(self, turns: TaskTurns) -> None:
         inside = 0

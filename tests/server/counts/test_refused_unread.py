@@ -92,6 +92,29 @@ async def test_who_gave_too_little_time_is_told_from_the_others_of_the_turn(sla:
     assert spent(sla) == 40
 
 
+@pytest.mark.parametrize("callers", [1, 2, 3, 5])
+async def test_of_several_tables_each_is_charged_as_if_alone(
+    repository: Path, callers: int
+) -> None:
+    """Callers come in turn, each with a deadline of its own; one table takes long, one does not."""
+    found = []
+    for at_once in (False, True):
+        sla = Sla(ServerConfig(repository=repository))
+        for table, seconds in ((TABLE, 0.05), ("shops", 0.0001), (TABLE, 0.05)):
+            sla.reads(table, REALTIME)
+            for _ in range(ENOUGH):
+                sla.record_alone(table, REALTIME, 1, seconds)
+        for number in range(90):
+            given = 1.0 if number % callers else 0.01
+            sla.refused_unread(UNNAMED, FULL, 10.0, 10.0 + given)
+            if not at_once:
+                await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        found.append(counted(sla))
+    assert found[0] == found[1]
+    assert found[0].total() == 90
+
+
 async def test_a_trial_is_told_of_each(sla: Sla) -> None:
     sla.books.live_versions.put(TABLE, 1, 2, 0.5)
     for _ in range(200):

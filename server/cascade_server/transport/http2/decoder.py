@@ -47,7 +47,8 @@ class BlockDecoder:
     Attributes:
         table: of headers that the peer has had remembered.
         spelled: where the last block has the value of the varying field, if it is spelled out as it
-            is; 0: it is not.
+            is and no table is to remember it; 0: it is not. One that is to be remembered may leave
+            the table as it is where it does not fit, and another that is shorter may fit.
     """
 
     def __init__(self, most_bytes: int, varying: bytes = b"") -> None:
@@ -105,7 +106,7 @@ class BlockDecoder:
                 length = block[place]
                 place += 1
                 if length < 0x7F:
-                    if name == varying:
+                    if name == varying and first < 0x40:
                         self.spelled = place
                     value = block[place : place + length]
                     place += length

@@ -11,7 +11,7 @@ from cascade_server.transport.http2.blocks import initial, trailers
 from cascade_server.transport.http2.frames import Broken, StreamFault
 from cascade_server.transport.http2.headers import MOST_KNOWN, MOST_SHAPES, Heads, head_of
 from hpack import Decoder, Encoder, HPACKError
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 NAMES = st.sampled_from(["a", "b", "c", "long-name", "some-bin", "grpc-encoding"])
@@ -98,6 +98,55 @@ def test_a_block_that_differs_in_its_timeout_alone_means_what_decoding_it_means(
         assert found.metadata() == expected.metadata()
         assert found[:2] == expected[:2]
         assert len(heads._shapes) <= MOST_SHAPES
+
+
+# How a field that is spelled out begins (RFC 7541, 6.2): the first has the table remember it.
+INDEXED, PLAIN, NEVER_INDEXED = 0x40, 0x00, 0x10
+BEGINNINGS = st.sampled_from([INDEXED, PLAIN, NEVER_INDEXED])
+# An entry with a timeout takes 44 bytes and those of the timeout.
+TABLE_SIZES = st.sampled_from([None, None, None, 0, 45, 46, 47, 48, 100, 4096])
+
+
+def spelled_out(beginning: int, name: str, value: str) -> bytes:
+    return b"".join(
+        (bytes([beginning, len(name)]), name.encode(), bytes([len(value)]), value.encode())
+    )
+
+
+def spelled_block(size: int | None, timeout: tuple[int, str], more: list[tuple[int, str]]) -> bytes:
+    """A request with all fields spelled out, after an update of the table's size."""
+    block = b""
+    if size is not None:
+        hpack = Encoder()
+        hpack.header_table_size = size
+        block = hpack.encode([])
+    block += b"".join(spelled_out(PLAIN, *field) for field in PSEUDO)
+    block += b"".join(spelled_out(beginning, "a", value) for beginning, value in more)
+    return block + spelled_out(timeout[0], "grpc-timeout", timeout[1])
+
+
+@example([(46, (PLAIN, "7S"), []), (None, (INDEXED, "100m"), []), (None, (INDEXED, "5S"), [])])
+@given(
+    st.lists(
+        st.tuples(
+            TABLE_SIZES,
+            st.tuples(BEGINNINGS, st.sampled_from(["5S", "7S", "50m", "100m", "12345678u"])),
+            st.lists(st.tuples(BEGINNINGS, st.sampled_from(["", "x" * 15])), max_size=2),
+        ),
+        max_size=12,
+    )
+)
+def test_a_table_too_small_for_a_timeout_stays_what_the_peer_thinks_it_is(
+    sent: list[tuple[int | None, tuple[int, str], list[tuple[int, str]]]],
+) -> None:
+    """A timeout that does not fit empties the table, and the next one may fit."""
+    heads, reference = Heads(), Decoder()
+    for size, timeout, more in sent:
+        block = spelled_block(size, timeout, more)
+        expected = head_of([(bytes(n), bytes(v)) for n, v in reference.decode(block, raw=True)])
+        found = heads.read(block)
+        assert (found.timeout, found.metadata()) == (expected.timeout, expected.metadata())
+        assert heads._decoder.table.dynamic_entries == reference.header_table.dynamic_entries
 
 
 def test_what_looks_like_a_timeout_elsewhere_is_none() -> None:
