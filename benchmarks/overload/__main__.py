@@ -65,8 +65,8 @@ from benchmarks.overload.plot import plot
 from benchmarks.overload.server_counts import ServerCounts
 from benchmarks.tables import ROOT
 
-# In which a flood's first rows are to come; a server that refuses it is no subject. The teacher runs
-# where nobody else wants the processor: beside programs that take all of it, minutes.
+# In which a flood's first rows are to come; a server that refuses it is no subject. The teacher
+# runs where nobody else wants the processor: beside programs that take all of it, minutes.
 FLOOD_SECONDS = 240.0
 # Of calls for many draws there are fewer by this: each takes some ten times as long.
 HEAVY = 10

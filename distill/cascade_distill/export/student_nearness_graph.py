@@ -209,7 +209,7 @@ class NearnessNodes:
         return g.op("Unsqueeze", codes, g.axes(2))
 
     def _codes_of_sums(self, g: Graph, number: dict[str, Any], pairs: dict[int, str]) -> str:
-        """int64 [n, sums]."""
+        """Of each sum or difference of two numbers its code: int64 [n, sums]."""
         used = list(dict.fromkeys(slot for two in number["sums"] for slot in two))
         earlier = [slot for slot in used if slot < number["slot"]]
         later = [slot for slot in used if slot > number["slot"]]
