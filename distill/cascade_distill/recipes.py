@@ -175,8 +175,8 @@ def student_recipe(rows: int, columns: int, bfloat16: bool = True) -> StudentRec
 
 
 def lessons_to_hold_out(rows: int) -> int:
-    """How many of a teacher's rows the student does not learn from: they tell whether it still
-    comes closer to the teacher."""
+    """How many of a teacher's rows the student does not learn from: they tell when training should
+    end."""
     return min(MOST_HELD_OUT_LESSONS, rows // 8)
 
 

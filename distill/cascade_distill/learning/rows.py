@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 from cascade_distill.errors import CheckpointMismatch, OtherTable
 from cascade_distill.learning import held_out
 from cascade_distill.models.neighbours import CHOICE_ROWS, Chosen, chosen_neighbours
-from cascade_distill.recipes import (
-    rows_to_hold_out,
-)
+from cascade_distill.recipes import rows_to_hold_out
 from cascade_distill.runs.checkpoint import write_atomic
 from cascade_distill.runs.run import Run
 from cascade_distill.runs.token_store import TokenWriter

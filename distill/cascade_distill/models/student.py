@@ -153,7 +153,7 @@ class Student(nn.Module):
         for slot, size in enumerate(self.layout.sizes):
             hidden = F.relu(state @ self.weight_in[slot] + self.bias_in[slot])
             logits = self.heads[slot](hidden) + gumbel[:, start : start + size]
-            if near is not None and (slot in near.told):
+            if near is not None and slot in near.told:
                 seen = near.seen(drawn, observed, in_turn=True)
                 before, weights = drawn[:, slot - 1], near.weights_of(slot)
                 logits = logits + near.bias(slot, hidden, seen, before, weights)

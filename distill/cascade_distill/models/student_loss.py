@@ -53,8 +53,7 @@ def walk_loss(
         conditionals: by slot, probabilities [n, size] to learn instead of that token.
         barred: by slot, what is added to its logits [n, size]; for slots not there, nothing.
         parameters: of the student: embedding, start, weight_in, bias_in, then each slot's output
-            weight, then each slot's output bias, then
-            those of `nearness`.
+            weight, then each slot's output bias, then those of `nearness`.
 
     Returns:
         A scalar that autograd can go back from.
