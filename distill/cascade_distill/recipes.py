@@ -52,6 +52,8 @@ class StudentRecipe:
         train: its training.
         rows: of the teacher, each a lesson (see `distilling.lessons`); some of them are held out.
         listened: how much what the teacher says of a row counts beside the row itself, of 1.
+        table_share: of the rows of a step, those that are the table's own, which the teacher learnt
+            from; none where no others are held out, since nothing would tell when to end.
     """
 
     model: StudentConfig = field(default_factory=StudentConfig)
@@ -60,8 +62,9 @@ class StudentRecipe:
             steps=4000, batch_rows=256, learning_rate=3e-3, patience=10
         )
     )
-    rows: int = 196_608
+    rows: int = 98_304
     listened: float = 0.5
+    table_share: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ SIZES = (
     _Size(0, 32, 16, 0.4, 1_000, 256, 300, 24_576),
     _Size(500, 64, 16, 0.4, 2_000, 256, 400, 24_576),
     _Size(2_000, 128, 32, 0.3, 4_000, 512, 1_000, 49_152),
-    _Size(8_000, 256, 48, 0.2, 8_000, 1024, 4_000, 196_608),
+    _Size(8_000, 256, 48, 0.2, 8_000, 1024, 4_000, 98_304),
     _Size(100_000, 256, 48, 0.1, 12_000, 1024, 6_000, 196_608),
     _Size(1_000_000, 384, 64, 0.05, 20_000, 2048, 8_000, 196_608),
 )
@@ -281,8 +284,8 @@ def described(recipe: TeacherRecipe, rows: int, columns: int, held_out: int) -> 
     if held_out and train.patience:
         lines.append(
             f"held out: {held_out:,} rows, looked at every {train.evaluate_every:,} steps; when "
-            f"{train.patience} looks in a row are no better the learning rate falls to nothing "
-            "over a quarter more steps, and it ends; the best state is kept"
+            f"{train.patience} looks in a row are worse than the best the learning rate falls to "
+            "nothing over a quarter more steps, and it ends; the last good state is kept"
         )
     return "\n".join(lines)
 

@@ -56,12 +56,13 @@ class TeacherSampler:
         self.steps = max(layout.column) + 1 if steps is None else steps
         self._session = session(model, threads)
 
-    def _denoise(
+    def denoise(
         self,
         tokens: NDArray[np.int32],
         observed: NDArray[np.bool_],
         noise: NDArray[np.float32],
     ) -> NDArray[np.int32]:
+        """One pass: a draw of every unobserved slot given the observed ones."""
         feed = {"tokens": tokens, "observed": observed, "noise": noise}
         drawn: NDArray[np.int32] = self._session.run(["drawn"], feed)[0]
         return drawn
@@ -75,7 +76,7 @@ class TeacherSampler:
         """Draw the unobserved slots of tokens [n, T]."""
         width = teacher_noise_width(self.layout.sizes, self.layout.column)
         noise = rng.random((len(tokens), width), dtype=np.float32)
-        return sample_teacher(self._denoise, tokens, observed, noise, self.layout, self.steps)
+        return sample_teacher(self.denoise, tokens, observed, noise, self.layout, self.steps)
 
 
 def sample_tokens(

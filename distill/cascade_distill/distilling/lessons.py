@@ -5,8 +5,12 @@ which is better than what it says in any one of them: where a network has learnt
 it has done so differently in each. The student draws in one order, and so learns what rows show.
 Rows alone are few, and a student soon knows them by heart. What the teacher says of a slot, given
 all before it, tells as much as very many draws do. So a lesson is a row, what is known of its
-suffix, and of every third row these distributions, to which the student listens half;
-docs/training.md has the figures.
+suffix, and of every third row these distributions, to which the student listens half.
+
+Beside lessons it learns the rows that the teacher learnt from. What a teacher gets wrong, its rows
+show as if it were right, and no number of them tells; rows of the table do. Alone they would be
+learnt by heart, and so lessons are what keeps the student from it. docs/training.md has the
+figures.
 """
 
 from __future__ import annotations
@@ -57,21 +61,31 @@ class Lessons:
     def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.rows, self.suffix, self.conditionals
 
-    def loss(self, student: Student, picked: Tensor, listened: float) -> Tensor:
+    def loss(
+        self,
+        student: Student,
+        picked: Tensor,
+        listened: float,
+        beside: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
         """The student's mean loss of some lessons, in nats a row.
 
         Args:
             student: that learns.
             picked: int64 [n], indices of the lessons.
             listened: how much what the teacher says counts, of 1; the rest is the row's own tokens.
+            beside: rows int64 [k, T + relations] and suffix bool [k, T] that are learnt with them
+                and that no teacher says anything of: rows of the table.
         """
         rows, suffix = self.rows[picked], self.suffix[picked]
+        if beside is not None:
+            rows, suffix = torch.cat([rows, beside[0]]), torch.cat([suffix, beside[1]])
         asked = torch.nonzero(picked < len(self.conditionals)).squeeze(1)
         said = self.conditionals.new_zeros(
-            (len(picked), self.conditionals.shape[1]), dtype=torch.float32
+            (len(rows), self.conditionals.shape[1]), dtype=torch.float32
         )
         said[asked] = listened * self.conditionals[picked[asked]].float()
-        own = torch.ones(len(picked), 1, device=said.device)
+        own = torch.ones(len(rows), 1, device=said.device)
         own[asked] -= listened
         tokens = student.marks.student_targets(rows, suffix)
         wanted = {
@@ -106,14 +120,20 @@ def ask_teacher(
     return Lessons(rows, suffix, torch.cat(parts))
 
 
-def loss_of_rows(student: Student, lessons: Lessons) -> Callable[[], Tensor]:
-    """A function that says how likely the student finds the lessons' rows: mean of -ln p of what it
-    would have to draw, in nats a row."""
+def loss_of_rows(student: Student, rows: Tensor, suffix: Tensor) -> Callable[[], Tensor]:
+    """A function that says how likely the student finds some rows: mean of -ln p of what it would
+    have to draw, in nats a row.
+
+    Args:
+        student: that is being trained.
+        rows: int64 [n, T + relations].
+        suffix: bool [n, T], what is known beyond each slot's prefix.
+    """
 
     @torch.no_grad()
     def loss() -> Tensor:
-        parts = zip(lessons.rows.split(PART), lessons.suffix.split(PART), strict=True)
-        losses = [student.loss(rows, suffix) * len(rows) for rows, suffix in parts]
-        return torch.stack(losses).sum() / len(lessons)
+        parts = zip(rows.split(PART), suffix.split(PART), strict=True)
+        losses = [student.loss(part, known) * len(part) for part, known in parts]
+        return torch.stack(losses).sum() / len(rows)
 
     return loss

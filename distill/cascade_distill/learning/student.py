@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cascade_distill.distilling.lessons import Lessons, ask_teacher, loss_of_rows
+from cascade_distill.distilling.redrawing import redrawn
 from cascade_distill.export.student_graph import export_student
 from cascade_distill.export.teacher_graph import export_teacher
 from cascade_distill.learning.rows import identity_of, told_neighbours
-from cascade_distill.learning.teacher import load_teacher
+from cascade_distill.learning.teacher import TEACHER_FILES, load_teacher
 from cascade_distill.models.neighbours import neighbours_of
 from cascade_distill.models.student import Student, random_suffix
 from cascade_distill.models.teacher import Denoiser
@@ -33,36 +34,67 @@ from cascade_distill.recipes import (
 )
 from cascade_distill.runs.checkpoint import load_tensors, save_tensors, write_atomic
 from cascade_distill.runs.run import Run
+from cascade_distill.runs.token_store import StoredTokens
 from cascade_distill.runtime import BATCH, TeacherSampler, sample_tokens
 from cascade_distill.training.loop import Outcome, Progress, best_device, seconds_a_step, train
 
 # Apart from the stream that the rows are drawn from.
-INSIDE_BINS = 0xB145
-# What is known of lessons' suffixes is drawn apart from initialisation and batches.
-SUFFIXES = 0x1E55
+INSIDE_BINS, REDRAWN = 0xB145, 0x5EE9
+# What is known of lessons' suffixes is drawn apart from initialisation and batches, and so is what
+# is known of rows that are held out.
+SUFFIXES, HELD_OUT_SUFFIXES = 0x1E55, 0x1E56
 LESSON_FILES = ("teacher_rows.safetensors", "lessons.safetensors")
 
 
 class _Distilling:
-    """A freshly initialised student, what it is to learn of its teacher, and what is held out."""
+    """A freshly initialised student, what it is to learn, and what is held out.
+
+    It learns of its teacher, and where rows of the table are held out, which tell when that should
+    end, of the rows of the table that its teacher learnt from too. Where none are, rows of the
+    teacher's are held out instead.
+    """
 
     def __init__(self, run: Run, recipe: StudentRecipe, lessons: Lessons) -> None:
-        device = best_device()
-        learnt = len(lessons) - lessons_to_hold_out(len(lessons))
-        self._lessons, others = lessons.to(device).split(learnt)
-        self._rows, self._listened = recipe.train.batch_rows, recipe.listened
+        self._device = device = best_device()
+        self._recipe = recipe
         torch.manual_seed(recipe.train.seed)
         codec = run.codec()
         told = neighbours_of(codec, told_neighbours(run))
         self.model = Student(codec.layout, recipe.model, told).to(device)
-        self.held_out = loss_of_rows(self.model, others) if len(others) else None
+        self._table: Tensor | StoredTokens | None = None
+        self.held_out: Callable[[], Tensor] | None = None
+        if recipe.table_share and run.path("held_out.safetensors").exists():
+            command = f"cascade fit TABLE --out {run.folder}"
+            self._lessons = lessons.to(device)
+            self._table = run.stored("tokens.safetensors", command).to(device)
+            rows = run.tokens("held_out.safetensors", command)
+            generator = torch.Generator().manual_seed(HELD_OUT_SUFFIXES + recipe.train.seed)
+            suffix = random_suffix(len(rows), codec.layout, recipe.model, generator)
+            self.held_out = loss_of_rows(self.model, rows.to(device), suffix.to(device))
+            return
+        learnt = len(lessons) - lessons_to_hold_out(len(lessons))
+        self._lessons, others = lessons.to(device).split(learnt)
+        if len(others):
+            self.held_out = loss_of_rows(self.model, others.rows, others.suffix)
 
     def loss(self, model: nn.Module, generator: torch.Generator) -> Tensor:
         """Of one batch, with a model that may be a copy of this one."""
         assert isinstance(model, Student)
-        picked = torch.randint(len(self._lessons), (self._rows,), generator=generator)
-        picked = picked.to(self._lessons.rows.device)
-        return self._lessons.loss(model, picked, self._listened)
+        rows, beside = self._recipe.train.batch_rows, None
+        if self._table is not None:
+            own = round(rows * self._recipe.table_share)
+            rows -= own
+            beside = self._own_rows(self._table, own, generator)
+        picked = torch.randint(len(self._lessons), (rows,), generator=generator).to(self._device)
+        return self._lessons.loss(model, picked, self._recipe.listened, beside)
+
+    def _own_rows(
+        self, table: Tensor | StoredTokens, rows: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Some rows of the table, and what is known of their suffixes."""
+        picked = torch.randint(len(table), (rows,), generator=generator).to(self._device)
+        suffix = random_suffix(rows, self.model.layout, self._recipe.model, generator)
+        return table[picked].to(self._device), suffix.to(self._device)
 
 
 def _lessons(
@@ -96,7 +128,7 @@ def distilling_pace(
     sample_tokens(sampler, 8, seed=0)
     rows = min(recipe.rows, BATCH // 4)
     began = time.perf_counter()
-    drawn = torch.from_numpy(relearnable(run.codec(), sample_tokens(sampler, rows, 0), 0)).long()
+    drawn = torch.from_numpy(_rows_to_learn(run.codec(), sampler, rows, 0)).long()
     distilling = _Distilling(run, recipe, _lessons(teacher, drawn, recipe))
     a_row = (time.perf_counter() - began) / rows
     return DistillingPace(a_row, seconds_a_step(distilling.model, distilling.loss, recipe.train))
@@ -155,16 +187,34 @@ def draw_teacher_rows(
 ) -> None:
     """Make the rows that the student learns from and is looked at with, unless they are there."""
     teacher = run.require("teacher.onnx", f"cascade fit TABLE --out {run.folder}")
-    identity = identity_of(run, ["teacher.onnx"], rows, seed)
+    identity = identity_of(run, ["teacher.onnx"], rows, seed, "redrawn")
     path = run.path("teacher_rows.safetensors")
     if path.exists() and load_tensors(path)[1].get("identity") == identity:
         return
     started = time.monotonic()
     codec = run.codec()
     sampler = TeacherSampler(str(teacher), codec.layout, threads)
-    tokens = relearnable(codec, sample_tokens(sampler, rows, seed, progress), seed)
+    tokens = _rows_to_learn(codec, sampler, rows, seed, progress)
     run.save_tokens("teacher_rows.safetensors", torch.from_numpy(tokens), identity)
     run.add_seconds("teacher_rows", time.monotonic() - started)
+
+
+def _rows_to_learn(
+    codec: Codec,
+    sampler: TeacherSampler,
+    rows: int,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> NDArray[np.int32]:
+    """Rows of a teacher for a student, int32 [rows, T + relations]: drawn, then drawn once more,
+    which is half of the work each."""
+    told = progress or (lambda *_: None)
+    tokens = sample_tokens(sampler, rows, seed, lambda done, _: told(done // 2, rows))
+    rng = np.random.default_rng([REDRAWN, seed])
+    tokens = redrawn(
+        sampler.denoise, tokens, sampler.layout, rng, lambda done, _: told((rows + done) // 2, rows)
+    )
+    return relearnable(codec, tokens, seed)
 
 
 def relearnable(codec: Codec, tokens: NDArray[np.int32], seed: int) -> NDArray[np.int32]:
@@ -199,7 +249,8 @@ def ask_teacher_of_rows(
 
 
 def distill_student(run: Run, recipe: StudentRecipe, progress: Progress | None = None) -> Outcome:
-    """Train the student on what its teacher says of its own rows, and export it to student.onnx.
+    """Train the student on its teacher's rows, on what that says of them and on the table's rows,
+    and export it to student.onnx.
 
     Returns:
         How that ended; its loss is that of rows which it has not learnt from.
@@ -216,7 +267,7 @@ def distill_student(run: Run, recipe: StudentRecipe, progress: Progress | None =
         partial(distilling.loss, model),
         recipe.train,
         run.path("student.checkpoint.safetensors"),
-        identity_of(run, LESSON_FILES, asdict(recipe), *told),
+        identity_of(run, (*LESSON_FILES, *TEACHER_FILES), asdict(recipe), *told),
         progress,
         held_out=distilling.held_out,
     )

@@ -2,9 +2,13 @@
 
 A network that goes on learning after it has learnt what rows have in common learns the rows
 themselves. Rows that it never learns from tell the one from the other: their loss falls at first,
-then stays or rises. When it no longer falls, the learning rate does, to nothing over some steps
-more: a network that has stopped improving at a high rate becomes sharper as its steps become
-smaller. The state of the loss's lowest point is kept, whatever came after.
+then stays or rises. When it has risen, the learning rate falls, to nothing over some steps more: a
+network that has stopped improving at a high rate becomes sharper as its steps become smaller.
+
+Between falling and rising lies a plain, often thousands of steps long, on which the loss tells
+nothing while rows that the network draws become better, since the rate falls all the while. So a
+loss counts as good as the lowest if it is hardly above it, and of the states that are as good, the
+last is kept (docs/training.md has the figures).
 """
 
 from __future__ import annotations
@@ -17,13 +21,15 @@ from enum import StrEnum
 # Steps over which the learning rate falls to nothing once the held-out loss has stalled, as a share
 # of those done by then.
 COOLDOWN = 0.25
+# By how much of the lowest loss another may be above it and count as good.
+TOLERANCE = 0.002
 
 
 class Ending(StrEnum):
     """Why a training run ended."""
 
     ALL_STEPS = "all steps done"
-    NO_BETTER = "the held-out loss no longer improved"
+    NO_BETTER = "the held-out loss rose"
     OUT_OF_TIME = "out of time"
 
 
@@ -47,8 +53,10 @@ class HeldOutLosses:
 
     @property
     def best(self) -> Evaluation | None:
-        """The lowest, the earliest of equals; None before the first."""
-        return min(self.evaluations, key=lambda each: each.loss, default=None)
+        """The last of those that are as good as the lowest; None before the first."""
+        lowest = min((each.loss for each in self.evaluations), default=math.inf)
+        as_good = (each for each in reversed(self.evaluations) if _as_good(each.loss, lowest))
+        return next(as_good, None)
 
     @property
     def last_is_best(self) -> bool:
@@ -56,12 +64,12 @@ class HeldOutLosses:
         return bool(self.evaluations) and self.evaluations[-1] is self.best
 
     def stalled_at(self, patience: int) -> int | None:
-        """The step of the first evaluation that made `patience` in a row which were no better than
-        the best before them; None: there is none, or patience is 0, which means any number."""
-        best, in_a_row = math.inf, 0
+        """The step of the first evaluation that made `patience` in a row which were worse than the
+        lowest before them; None: there is none, or patience is 0, which means any number."""
+        lowest, in_a_row = math.inf, 0
         for each in self.evaluations:
-            in_a_row = 0 if each.loss < best else in_a_row + 1
-            best = min(best, each.loss)
+            lowest = min(lowest, each.loss)
+            in_a_row = 0 if _as_good(each.loss, lowest) else in_a_row + 1
             if patience and in_a_row == patience:
                 return each.step
         return None
@@ -74,6 +82,10 @@ class HeldOutLosses:
     def from_text(cls, text: str) -> HeldOutLosses:
         """What `to_text` gave."""
         return cls(tuple(Evaluation(int(step), float(loss)) for step, loss in json.loads(text)))
+
+
+def _as_good(loss: float, lowest: float) -> bool:
+    return loss <= lowest * (1 + TOLERANCE)
 
 
 def last_step(steps: int, stalled: int | None) -> int:
@@ -95,7 +107,7 @@ def ending(
     Args:
         step, steps: done, and to be done at most.
         losses: of the held-out rows.
-        patience: evaluations in a row that may be no better than the best before the learning rate
+        patience: evaluations in a row that may be worse than the lowest before the learning rate
             falls to nothing; 0: any number.
         seconds: spent training, over all the times it was stopped and resumed.
         most_seconds: that may be spent; None: any number.

@@ -66,8 +66,8 @@ class Outcome:
         if self.best is None:
             return f"{said}; the last state was kept, since no rows are held out"
         return (
-            f"{said}; the state of step {self.best.step:,} was kept, where {loss} was lowest, "
-            f"{self.best.loss:.3f} nats a row"
+            f"{said}; the state of step {self.best.step:,} was kept, the last where {loss} was as "
+            f"good as at its lowest: {self.best.loss:.3f} nats a row"
         )
 
 
@@ -144,7 +144,7 @@ class _Run:
 
     @torch.no_grad()
     def evaluate(self, loss: HeldOutLoss) -> None:
-        """Look at the held-out rows with the averaged parameters, and keep the best of those."""
+        """Look at the held-out rows with the averaged parameters; what is as good as any is kept."""
         trained = [parameter.data for parameter in self.parameters]
         self.use(self.average)
         value = float(loss())
@@ -280,8 +280,9 @@ def train(
 ) -> Outcome:
     """Train `model` in place, to its end, resuming from `checkpoint` if it is there.
 
-    Afterwards the model holds the averaged parameters (see `round_weights`): those of the lowest
-    loss of the held-out rows, or where there are none, the last. `checkpoint` holds the finished
+    Afterwards the model holds the averaged parameters (see `round_weights`): the last of those at
+    which the held-out rows' loss was as good as at its lowest, or where there are no such rows, the
+    last of all. `checkpoint` holds the finished
     run, so that calling again returns at once.
 
     Args:

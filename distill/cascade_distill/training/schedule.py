@@ -28,8 +28,8 @@ class TrainConfig:
         seed: of initialisation, batches and masks.
         checkpoint_seconds: a checkpoint at least this often.
         evaluate_every: steps between two looks at the held-out rows, where there are any.
-        patience: looks in a row that may be no better than the best before the learning rate falls
-            to nothing, over a quarter more steps, and training ends; 0: any number.
+        patience: looks in a row that may be worse than the lowest before the learning rate falls to
+            nothing, over a quarter more steps, and training ends; 0: any number.
         most_seconds: training ends after as many seconds of it; None: when its steps are done.
     """
 

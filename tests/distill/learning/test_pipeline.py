@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from cascade_distill.errors import TrainingStopped
+from cascade_distill.errors import CheckpointMismatch, TrainingStopped
 from cascade_distill.learning import rows, student, teacher
 from cascade_distill.learning.rows import has_bfloat16, prepare
 from cascade_distill.learning.student import (
@@ -183,8 +183,29 @@ class TestDistilling:
         run.path("student.checkpoint.safetensors").unlink()
         first, _ = self.distil(run, small_student(steps=1, evaluate_every=1))
         assert first.best is not None
-        assert outcome.best.step < outcome.steps
+        assert outcome.best.step <= outcome.steps < 2000
         assert outcome.best.loss < first.best.loss
+
+    def test_rows_of_the_table_are_learnt_where_others_are_held_out(
+        self, run: Run, tmp_path: Path
+    ) -> None:
+        """Losses differ with the table's rows, or only with what is held out, or with neither."""
+        table, teacher_alone = small_student(steps=20, evaluate_every=10), Run(tmp_path / "alone")
+        shutil.copytree(run.folder, teacher_alone.folder)
+        without = Run(shutil.copytree(run.folder, tmp_path / "none_held_out"))
+        without.path("held_out.safetensors").unlink()
+        _, learnt = self.distil(run, table)
+        _, not_learnt = self.distil(teacher_alone, replace(table, table_share=0.0))
+        _, none_held_out = self.distil(without, table)
+        assert len({learnt, not_learnt, none_held_out}) == 2
+        assert not_learnt == none_held_out
+
+    def test_other_rows_of_the_table_are_another_lesson(self, run: Run) -> None:
+        self.distil(run, small_student(steps=2))
+        tokens = run.tokens("tokens.safetensors", "")
+        run.save_tokens("tokens.safetensors", tokens.flip(0), "another table")
+        with pytest.raises(CheckpointMismatch):
+            distill_student(run, small_student(steps=2))
 
     def test_the_teacher_is_asked_once(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         self.distil(run, small_student(steps=2))

@@ -135,9 +135,17 @@ class TestLessons:
             # Probabilities are kept to ten bits.
             torch.testing.assert_close(found, torch.stack(wanted).mean(), rtol=1e-3, atol=1e-3)
 
+    def test_rows_of_the_table_are_learnt_beside_lessons(self, student: Student) -> None:
+        lessons = self.lessons(student, 30, asked=10)
+        own = (lessons.rows[20:23], lessons.suffix[20:23])
+        found = lessons.loss(student, torch.tensor([3]), 0.5, own)
+        alone = lessons.loss(student, torch.tensor([3]), 0.5)
+        wanted = (alone + 3 * student.loss(*own)) / 4
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
+
     def test_the_loss_of_rows_falls_with_what_makes_them_likelier(self, student: Student) -> None:
         lessons = self.lessons(student, PART + 50, asked=1)
-        loss = loss_of_rows(student, lessons)
+        loss = loss_of_rows(student, lessons.rows, lessons.suffix)
         torch.testing.assert_close(loss(), student.loss(lessons.rows, lessons.suffix))
         before = loss()
         share = torch.bincount(lessons.rows[:, 0], minlength=student.layout.sizes[0])

@@ -19,12 +19,17 @@ class TestHeldOutLosses:
         assert HeldOutLosses().stalled_at(1) is None
         assert not HeldOutLosses().last_is_best
 
-    def test_the_best_is_the_lowest_and_the_earliest_of_equals(self) -> None:
-        found = losses(3.0, 2.0, 2.5, 2.0)
+    def test_the_best_is_the_last_that_is_as_good_as_the_lowest(self) -> None:
+        found = losses(3.0, 2.0, 2.5, 2.003, 2.005)
         assert found.best is not None
-        assert found.best.step == 20
+        assert found.best.step == 40
         assert not found.last_is_best
-        assert found.with_one_more(50, 1.9).last_is_best
+        assert found.with_one_more(60, 2.003).last_is_best
+
+    def test_a_lower_one_makes_others_worse(self) -> None:
+        found = losses(2.0, 2.003, 1.9, 2.003)
+        assert found.best is not None
+        assert found.best.step == 30
 
     def test_a_checkpoint_keeps_them_exactly(self) -> None:
         found = losses(0.1 + 0.2, 1 / 3, 2e-17)
@@ -37,14 +42,16 @@ class TestStalling:
         [
             (losses(), 1, None),
             (losses(3.0), 1, None),
-            (losses(3.0, 3.0), 1, 20),
+            (losses(3.0, 3.0), 1, None),
+            (losses(3.0, 3.005, 3.004, 3.0), 1, None),
+            (losses(3.0, 3.007), 1, 20),
             (losses(3.0, 3.1, 2.9, 3.0), 2, None),
-            (losses(3.0, 3.1, 2.9, 3.0, 2.9), 2, 50),
+            (losses(3.0, 3.1, 2.9, 3.0, 2.91), 2, 50),
             (losses(3.0, 3.1, 3.2, 2.0, 2.1, 2.2), 2, 30),
             (losses(3.0, 3.1, 3.2), 0, None),
         ],
     )
-    def test_it_is_the_first_row_of_looks_that_were_no_better(
+    def test_it_is_the_first_row_of_looks_that_were_worse(
         self, seen: HeldOutLosses, patience: int, expected: int | None
     ) -> None:
         assert seen.stalled_at(patience) == expected
