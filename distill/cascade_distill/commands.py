@@ -227,9 +227,9 @@ def distill(
 ) -> None:
     """Distil a student from the teacher in run folder FOLDER.
 
-    The student learns rows that the teacher made, what the teacher says of some of them, and beside
-    them the rows that the teacher learnt from. Those that fit held out end its training too, and its
-    last good state is kept. Ctrl-C saves; the same command resumes.
+    The student learns rows that the teacher made, what the teacher says of some of them, and
+    beside them the rows that the teacher learnt from. Those that fit held out end its training too,
+    and its last good state is kept. Ctrl-C saves; the same command resumes.
 
     \b
     Examples:

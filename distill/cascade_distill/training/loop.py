@@ -144,7 +144,7 @@ class _Run:
 
     @torch.no_grad()
     def evaluate(self, loss: HeldOutLoss) -> None:
-        """Look at the held-out rows with the averaged parameters; what is as good as any is kept."""
+        """Look at the held-out rows with the averaged parameters, and keep what is good."""
         trained = [parameter.data for parameter in self.parameters]
         self.use(self.average)
         value = float(loss())
