@@ -38,7 +38,15 @@ from cascade_tables import (
 )
 from rich.console import Console
 
-from benchmarks.tables import ROOT, BenchmarkTable, TableMissing, from_file, named
+from benchmarks.tables import (
+    BUNDLED,
+    ELSEWHERE,
+    ROOT,
+    BenchmarkTable,
+    TableMissing,
+    from_file,
+    named,
+)
 
 REPOSITORY = ROOT / "model_repository"
 console = Console(stderr=True)
@@ -142,7 +150,7 @@ def main() -> None:
         prog="python -m benchmarks.fidelity", description=(__doc__ or "").partition("\n")[0]
     )
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--table", help="adult, credit, shoppers or vehicle_claim_fraud")
+    which.add_argument("--table", help=", ".join([*BUNDLED, *ELSEWHERE]))
     which.add_argument("--csv", type=Path, help="any other table, CSV or Parquet")
     parser.add_argument("--schema", type=Path, help="schema overrides for --csv")
     parser.add_argument("--target", help="column to predict, for --csv")

@@ -57,3 +57,13 @@ def test_the_row_number_of_vehicle_claim_fraud_stays_out_of_its_split() -> None:
         pytest.skip(str(exc))
     schema = infer_schema(table.train, table.overrides, rule=table.rule)
     assert "PolicyNumber" in {dropped.name for dropped in schema.dropped}
+
+
+def test_of_a_large_table_some_rows_are_taken_and_what_tells_the_target_is_left_out() -> None:
+    try:
+        table = named("handbook_transactions")
+    except TableMissing as exc:
+        pytest.skip(str(exc))
+    assert (len(table.train), len(table.test)) == (80_000, 20_000)
+    schema = infer_schema(table.train, table.overrides, rule=table.rule)
+    assert "TX_FRAUD_SCENARIO" not in schema.names

@@ -22,7 +22,7 @@ from enum import StrEnum
 # of those done by then.
 COOLDOWN = 0.25
 # By how much of the lowest loss another may be above it and count as good.
-TOLERANCE = 0.002
+TOLERANCE = 0.003
 
 
 class Ending(StrEnum):

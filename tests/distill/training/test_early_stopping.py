@@ -20,14 +20,14 @@ class TestHeldOutLosses:
         assert not HeldOutLosses().last_is_best
 
     def test_the_best_is_the_last_that_is_as_good_as_the_lowest(self) -> None:
-        found = losses(3.0, 2.0, 2.5, 2.003, 2.005)
+        found = losses(3.0, 2.0, 2.5, 2.005, 2.007)
         assert found.best is not None
         assert found.best.step == 40
         assert not found.last_is_best
-        assert found.with_one_more(60, 2.003).last_is_best
+        assert found.with_one_more(60, 2.005).last_is_best
 
     def test_a_lower_one_makes_others_worse(self) -> None:
-        found = losses(2.0, 2.003, 1.9, 2.003)
+        found = losses(2.0, 2.005, 1.9, 2.005)
         assert found.best is not None
         assert found.best.step == 30
 
@@ -43,8 +43,8 @@ class TestStalling:
             (losses(), 1, None),
             (losses(3.0), 1, None),
             (losses(3.0, 3.0), 1, None),
-            (losses(3.0, 3.005, 3.004, 3.0), 1, None),
-            (losses(3.0, 3.007), 1, 20),
+            (losses(3.0, 3.008, 3.006, 3.0), 1, None),
+            (losses(3.0, 3.01), 1, 20),
             (losses(3.0, 3.1, 2.9, 3.0), 2, None),
             (losses(3.0, 3.1, 2.9, 3.0, 2.91), 2, 50),
             (losses(3.0, 3.1, 3.2, 2.0, 2.1, 2.2), 2, 30),
