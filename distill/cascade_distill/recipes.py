@@ -40,7 +40,9 @@ class TeacherRecipe:
     """
 
     model: TeacherConfig = field(default_factory=TeacherConfig)
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=8000, weight_decay=0.3))
+    train: TrainConfig = field(
+        default_factory=lambda: TrainConfig(steps=8000, weight_decay=0.3, tolerance=0.003)
+    )
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class StudentRecipe:
     model: StudentConfig = field(default_factory=StudentConfig)
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
-            steps=4000, batch_rows=256, learning_rate=3e-3, patience=10
+            steps=4000, batch_rows=256, learning_rate=3e-3, patience=10, tolerance=0.003
         )
     )
     rows: int = 98_304
@@ -96,6 +98,7 @@ class _Size:
         steps: of the teacher at most.
         batch_rows: a step of the teacher.
         student_steps, teacher_rows: of the student.
+        tolerance: of both trainings; see `TrainConfig`.
     """
 
     rows: int
@@ -106,15 +109,16 @@ class _Size:
     batch_rows: int
     student_steps: int
     teacher_rows: int
+    tolerance: float = 0.0
 
 
 SIZES = (
     _Size(0, 32, 16, 0.4, 1_000, 256, 300, 24_576),
     _Size(500, 64, 16, 0.4, 2_000, 256, 400, 24_576),
     _Size(2_000, 128, 32, 0.3, 4_000, 512, 1_000, 49_152),
-    _Size(8_000, 256, 48, 0.2, 8_000, 1024, 4_000, 98_304),
-    _Size(100_000, 256, 48, 0.1, 12_000, 1024, 6_000, 196_608),
-    _Size(1_000_000, 384, 64, 0.05, 20_000, 2048, 8_000, 196_608),
+    _Size(8_000, 256, 48, 0.2, 8_000, 1024, 4_000, 98_304, 0.003),
+    _Size(100_000, 256, 48, 0.1, 12_000, 1024, 6_000, 196_608, 0.003),
+    _Size(1_000_000, 384, 64, 0.05, 20_000, 2048, 8_000, 196_608, 0.003),
 )
 
 
@@ -160,6 +164,7 @@ def teacher_recipe(
         bfloat16=bfloat16 and width >= WORTH_CASTING,
         evaluate_every=max(20, size.steps // 80),
         patience=10,
+        tolerance=size.tolerance,
     )
     return TeacherRecipe(model, with_steps(train, steps))
 
@@ -173,6 +178,7 @@ def student_recipe(rows: int, columns: int, bfloat16: bool = True) -> StudentRec
         plain.train,
         bfloat16=bfloat16 and size.width >= WORTH_CASTING,
         evaluate_every=max(10, size.student_steps // 40),
+        tolerance=size.tolerance,
     )
     return replace(plain, train=with_steps(train, size.student_steps), rows=size.teacher_rows)
 

@@ -7,22 +7,21 @@ network that has stopped improving at a high rate becomes sharper as its steps b
 
 Between falling and rising lies a plain, often thousands of steps long, on which the loss tells
 nothing while rows that the network draws become better, since the rate falls all the while. So a
-loss counts as good as the lowest if it is hardly above it, and of the states that are as good, the
-last is kept (docs/training.md has the figures).
+loss may count as good as the lowest if it is hardly above it, and of the states that are as good,
+the last is kept (docs/training.md has the figures). Of a table of few rows it may not: what is
+learnt of them on that plain is the rows.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 # Steps over which the learning rate falls to nothing once the held-out loss has stalled, as a share
 # of those done by then.
 COOLDOWN = 0.25
-# By how much of the lowest loss another may be above it and count as good.
-TOLERANCE = 0.003
 
 
 class Ending(StrEnum):
@@ -43,19 +42,25 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class HeldOutLosses:
-    """What the held-out rows said so far, in order of the steps."""
+    """What the held-out rows said so far.
+
+    Attributes:
+        evaluations: in order of the steps.
+        tolerance: by how much of the lowest loss another may be above it and count as good.
+    """
 
     evaluations: tuple[Evaluation, ...] = ()
+    tolerance: float = 0.0
 
     def with_one_more(self, step: int, loss: float) -> HeldOutLosses:
         """These, and another."""
-        return HeldOutLosses((*self.evaluations, Evaluation(step, loss)))
+        return replace(self, evaluations=(*self.evaluations, Evaluation(step, loss)))
 
     @property
     def best(self) -> Evaluation | None:
         """The last of those that are as good as the lowest; None before the first."""
         lowest = min((each.loss for each in self.evaluations), default=math.inf)
-        as_good = (each for each in reversed(self.evaluations) if _as_good(each.loss, lowest))
+        as_good = (each for each in reversed(self.evaluations) if self._as_good(each.loss, lowest))
         return next(as_good, None)
 
     @property
@@ -69,23 +74,23 @@ class HeldOutLosses:
         lowest, in_a_row = math.inf, 0
         for each in self.evaluations:
             lowest = min(lowest, each.loss)
-            in_a_row = 0 if _as_good(each.loss, lowest) else in_a_row + 1
+            in_a_row = 0 if self._as_good(each.loss, lowest) else in_a_row + 1
             if patience and in_a_row == patience:
                 return each.step
         return None
 
+    def _as_good(self, loss: float, lowest: float) -> bool:
+        return loss <= lowest * (1 + self.tolerance)
+
     def to_text(self) -> str:
-        """What a checkpoint keeps; `from_text` restores it exactly."""
+        """The evaluations, as a checkpoint keeps them; `from_text` restores them exactly."""
         return json.dumps([[each.step, each.loss] for each in self.evaluations])
 
     @classmethod
-    def from_text(cls, text: str) -> HeldOutLosses:
+    def from_text(cls, text: str, tolerance: float = 0.0) -> HeldOutLosses:
         """What `to_text` gave."""
-        return cls(tuple(Evaluation(int(step), float(loss)) for step, loss in json.loads(text)))
-
-
-def _as_good(loss: float, lowest: float) -> bool:
-    return loss <= lowest * (1 + TOLERANCE)
+        each = (Evaluation(int(step), float(loss)) for step, loss in json.loads(text))
+        return cls(tuple(each), tolerance)
 
 
 def last_step(steps: int, stalled: int | None) -> int:

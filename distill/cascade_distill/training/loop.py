@@ -107,7 +107,7 @@ class _Run:
     def __init__(self, model: nn.Module, config: TrainConfig) -> None:
         self.model, self.config, self.step = model, config, 0
         self.seconds = 0.0
-        self.losses = HeldOutLosses()
+        self.losses = HeldOutLosses(tolerance=config.tolerance)
         self.names = [name for name, _ in model.named_parameters()]
         self.parameters = [p for _, p in model.named_parameters()]
         self.average = [p.detach().clone() for p in self.parameters]
@@ -194,7 +194,7 @@ class _Run:
     def restore(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
         self.step = int(metadata["step"])
         self.seconds = float(metadata["seconds"])
-        self.losses = HeldOutLosses.from_text(metadata["held_out"])
+        self.losses = HeldOutLosses.from_text(metadata["held_out"], self.config.tolerance)
         if self.losses.best is not None:
             self.best = [
                 tensors[f"best/{name}"].to(average.device)

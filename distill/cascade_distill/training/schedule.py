@@ -30,6 +30,8 @@ class TrainConfig:
         evaluate_every: steps between two looks at the held-out rows, where there are any.
         patience: looks in a row that may be worse than the lowest before the learning rate falls to
             nothing, over a quarter more steps, and training ends; 0: any number.
+        tolerance: by how much of the lowest loss of the held-out rows another may be above it and
+            count as good; see `HeldOutLosses`.
         most_seconds: training ends after as many seconds of it; None: when its steps are done.
     """
 
@@ -45,6 +47,7 @@ class TrainConfig:
     checkpoint_seconds: float = 60.0
     evaluate_every: int = 100
     patience: int = 0
+    tolerance: float = 0.0
     most_seconds: float | None = None
 
 

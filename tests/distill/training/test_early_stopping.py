@@ -6,8 +6,8 @@ import pytest
 from cascade_distill.training.early_stopping import Ending, HeldOutLosses, ending, last_step
 
 
-def losses(*values: float) -> HeldOutLosses:
-    found = HeldOutLosses()
+def losses(*values: float, tolerance: float = 0.003) -> HeldOutLosses:
+    found = HeldOutLosses(tolerance=tolerance)
     for at, value in enumerate(values, start=1):
         found = found.with_one_more(10 * at, value)
     return found
@@ -26,6 +26,12 @@ class TestHeldOutLosses:
         assert not found.last_is_best
         assert found.with_one_more(60, 2.005).last_is_best
 
+    def test_without_a_tolerance_only_equals_are_as_good(self) -> None:
+        found = losses(3.0, 2.0, 2.0, 2.001, tolerance=0.0)
+        assert found.best is not None
+        assert found.best.step == 30
+        assert found.stalled_at(1) == 40
+
     def test_a_lower_one_makes_others_worse(self) -> None:
         found = losses(2.0, 2.005, 1.9, 2.005)
         assert found.best is not None
@@ -33,7 +39,7 @@ class TestHeldOutLosses:
 
     def test_a_checkpoint_keeps_them_exactly(self) -> None:
         found = losses(0.1 + 0.2, 1 / 3, 2e-17)
-        assert HeldOutLosses.from_text(found.to_text()) == found
+        assert HeldOutLosses.from_text(found.to_text(), 0.003) == found
 
 
 class TestStalling:
