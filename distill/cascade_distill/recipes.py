@@ -99,6 +99,7 @@ class _Size:
         batch_rows: a step of the teacher.
         student_steps, teacher_rows: of the student.
         tolerance: of both trainings; see `TrainConfig`.
+        table_share: see `StudentRecipe`.
     """
 
     rows: int
@@ -110,15 +111,16 @@ class _Size:
     student_steps: int
     teacher_rows: int
     tolerance: float = 0.0
+    table_share: float = 0.0
 
 
 SIZES = (
     _Size(0, 32, 16, 0.4, 1_000, 256, 300, 24_576),
     _Size(500, 64, 16, 0.4, 2_000, 256, 400, 24_576),
     _Size(2_000, 128, 32, 0.3, 4_000, 512, 1_000, 49_152),
-    _Size(8_000, 256, 48, 0.2, 8_000, 1024, 4_000, 98_304, 0.003),
-    _Size(100_000, 256, 48, 0.1, 12_000, 1024, 6_000, 196_608, 0.003),
-    _Size(1_000_000, 384, 64, 0.05, 20_000, 2048, 8_000, 196_608, 0.003),
+    _Size(8_000, 256, 48, 0.2, 8_000, 1024, 4_000, 98_304, 0.003, 0.25),
+    _Size(100_000, 256, 48, 0.1, 12_000, 1024, 6_000, 196_608, 0.003, 0.25),
+    _Size(1_000_000, 384, 64, 0.05, 20_000, 2048, 8_000, 196_608, 0.003, 0.25),
 )
 
 
@@ -180,7 +182,12 @@ def student_recipe(rows: int, columns: int, bfloat16: bool = True) -> StudentRec
         evaluate_every=max(10, size.student_steps // 40),
         tolerance=size.tolerance,
     )
-    return replace(plain, train=with_steps(train, size.student_steps), rows=size.teacher_rows)
+    return replace(
+        plain,
+        train=with_steps(train, size.student_steps),
+        rows=size.teacher_rows,
+        table_share=size.table_share,
+    )
 
 
 def lessons_to_hold_out(rows: int) -> int:
