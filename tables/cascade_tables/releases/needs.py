@@ -17,8 +17,8 @@ from cascade_tables.codecs.columns.listed_codec import ListedCodec
 from cascade_tables.errors import listing
 from cascade_tables.releases.weights import metadata
 
-#: By format, whether its manifests say what they need.
-FORMATS = {1: False, 2: True}
+#: Of manifests that this version reads, and those whose manifests say what they need.
+FORMATS, NAMING = (1, 2), (2,)
 # Under this name a student's metadata say what it is told of numbers and their neighbours.
 NEARNESS = "cascade.nearness"
 #: What this version knows, and in words.
@@ -66,7 +66,7 @@ def objection(format_: Any, needs: Any) -> str | None:
     """
     if type(format_) is not int or format_ not in FORMATS:
         return "; this version reads formats " + listing(FORMATS)
-    if not FORMATS[format_]:
+    if format_ not in NAMING:
         return None
     if not isinstance(needs, list) or not all(isinstance(each, str) for each in needs):
         return "; it does not say what the release needs, a list of texts"

@@ -22,7 +22,7 @@ from typing import Any
 from cascade_tables.codecs.codec import Codec
 from cascade_tables.errors import ReleaseError, SchemaError, listing, shown
 from cascade_tables.releases.external_data import external_data
-from cascade_tables.releases.needs import FORMATS, format_of, needs_of, objection
+from cascade_tables.releases.needs import NAMING, format_of, needs_of, objection
 from cascade_tables.releases.reading import read_file
 from cascade_tables.releases.wire_format import Malformed
 
@@ -181,7 +181,7 @@ def _manifest(path: Path, content: Any) -> ReleaseManifest:
     why = objection(found, content.get("needs"))
     if why is not None:
         raise ReleaseError(f"{path}: format is {shown(found)}{why}")
-    if not FORMATS[found] and "needs" in content:
+    if "needs" in content and found not in NAMING:
         raise ReleaseError(f"{path}: manifests of format {found} do not say what they need")
     try:
         manifest = ReleaseManifest(**content)
@@ -336,7 +336,7 @@ def write_release(
 def _content(manifest: ReleaseManifest) -> dict[str, Any]:
     """A manifest as its file has it; older servers refuse fields that they do not know."""
     content = asdict(manifest)
-    if not FORMATS[manifest.format]:
+    if manifest.format not in NAMING:
         del content["needs"]
     return content
 
