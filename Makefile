@@ -72,8 +72,9 @@ manifests: $(VENV)/.serve ## Write the Kubernetes manifests that are made of slo
 	@$(BIN)/cascade slo rules --slo $(KUBERNETES)/server/slo.yaml --kubernetes cascade \
 	  > $(KUBERNETES)/monitoring/prometheusrule.yaml
 
-configuration: $(VENV)/.serve ## Write the settings into docs/configuration.md
-	@$(BIN)/python -m cascade_server.configuration.shown docs/configuration.md
+configuration: $(VENV)/.serve ## Write what settings are into docs/configuration.md and the pods' ConfigMap
+	@$(BIN)/python -m cascade_server.configuration.shown docs/configuration.md \
+	  $(KUBERNETES)/server/cascade.yaml
 
 # $(1): table, $(2): the column to predict. What runs/ already has is not learnt again.
 define learn

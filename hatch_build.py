@@ -11,6 +11,7 @@ Python only, and ONNX Runtime draws what the library would have drawn.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import shlex
 import shutil
@@ -24,8 +25,20 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = Path("server/cascade_server/engines/native")
 SOURCE, LIBRARY = FOLDER / "student_walk.c", FOLDER / "_student_walk.so"
+HASHING = FOLDER / "sources.py"
 FLAGS = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared"]
 CHOICES = ("", "require", "skip")
+
+
+def hash_of_sources(folder: Path) -> str:
+    """What the package says of these sources, which cannot be imported before it is built."""
+    spec = importlib.util.spec_from_file_location("sources", Path(__file__).parent / HASHING)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: str = module.hash_of_sources(folder)
+    return found
 
 
 def compiler() -> list[str] | None:
@@ -45,9 +58,10 @@ def build(source: Path, library: Path) -> str:
     if command is None:
         return "there is no C compiler (cc, gcc, clang or $CC)"
     fresh = library.with_suffix(f".{os.getpid()}.new")
+    sources = f'-DSOURCES="{hash_of_sources(source.parent)}"'
     try:
         subprocess.run(
-            [*command, *FLAGS, "-o", str(fresh), str(source), "-lm"],
+            [*command, *FLAGS, sources, "-o", str(fresh), str(source), "-lm"],
             check=True,
             capture_output=True,
             text=True,

@@ -17,6 +17,8 @@ from cascade_tables.errors import SchemaError, did_you_mean, listing, repeated, 
 
 # Columns that a relation may have.
 FEWEST_COLUMNS, MOST_COLUMNS = 2, 4
+# Digits behind the decimal point to which its numbers may be exact.
+MOST_DECIMALS = 6
 # What a number that is added to a date may count, in microseconds.
 UNITS = {
     "days": 86_400_000_000,
@@ -191,9 +193,15 @@ class Relation:
         """What `to_dict` gave.
 
         Raises:
-            SchemaError: its formula cannot be read.
+            SchemaError: its formula cannot be read, or its decimals are none that it may have.
             KeyError, TypeError: a field is missing, or there is one too many.
         """
+        decimals = content["decimals"]
+        if decimals is not None and not (type(decimals) is int and 0 <= decimals <= MOST_DECIMALS):
+            raise SchemaError(
+                f"relation {shown(content['formula'])}: its decimals are {shown(decimals)}; "
+                f"allowed: a whole number from 0 to {MOST_DECIMALS}, or null"
+            )
         return cls(**{**content, "formula": Formula.parse(content["formula"])})
 
     def describe(self) -> str:

@@ -207,7 +207,7 @@ class Schema:
             )
         except (SchemaError, UnknownColumn):
             raise
-        except (KeyError, TypeError, ValueError) as exc:
+        except (AttributeError, KeyError, TypeError, ValueError) as exc:
             raise SchemaError(f"this is not a schema: {exc!r}") from exc
 
     def describe(self) -> str:

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from cascade_cli.program import main
 from cascade_client import Client
+from cascade_server.configuration.shown import written_anew
 from cascade_server.configuration.sources import effective
 from cascade_server.objectives.objective import load_slo
 from cascade_server.server import SERVICES
@@ -179,6 +180,12 @@ class TestTheServer:
         assert len(given) > 8
         same = {name for name in given if GIVEN[name] == defaults[name]}
         assert same == {"port", "teacher_threads", "max_concurrent_streams"}
+
+    def test_what_is_said_of_its_settings_is_what_the_program_says(self) -> None:
+        """`make configuration` writes the ConfigMap's file of the declaration of the settings."""
+        path = FOLDER / "server" / "cascade.yaml"
+        assert path.read_text() == written_anew(path)
+        assert path.read_text().startswith("# The pods' settings")
 
     def test_the_image_runs_as_the_pod_does(self) -> None:
         context = {**POD["spec"]["securityContext"], **CONTAINER["securityContext"]}

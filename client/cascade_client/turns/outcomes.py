@@ -45,6 +45,15 @@ def foreseen(lateness: float, waiting: int) -> Overloaded:
     )
 
 
+def hasty(left: float) -> Overloaded:
+    """A call is not sent, since others with as little time left came late."""
+    return Overloaded(
+        f"in the last seconds calls of this client came late that had as little time left as this "
+        f"one has, {1e3 * left:.3g} ms; it was not sent",
+        retry_after=AGAIN,
+    )
+
+
 def throttled() -> Overloaded:
     """A call is not sent, since the server refuses most of what this client sends it."""
     return Overloaded(

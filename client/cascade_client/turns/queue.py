@@ -15,7 +15,9 @@ answered while others waited, it grows by one (additive increase, multiplicative
 Jain 1989).
 
 Where many channels make few calls each, no limit of what is in flight keeps them from asking for
-more than there is: what the server refuses too often is not sent either (`throttle`).
+more than there is: what the server refuses too often is not sent either (`throttle`). And where the
+process that sends them is what there is too little of, few of those are sent that have as little
+time left as others had that came late (`late`).
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from operator import attrgetter
 
+from cascade_client.turns.late import TooLittle
 from cascade_client.turns.throttle import Throttle
 
 # A call is let wait if its answer is predicted to come within this share of the time it has left:
@@ -96,8 +99,8 @@ class TurnStatistics:
         in_flight: calls that have been sent and not answered.
         limit: how many may be.
         waiting: calls that wait for their turn.
-        refused: calls that were not sent, since their answers would have been late or the server
-            refuses most of them; since the client was made.
+        refused: calls that were not sent, since their answers would have been late, or too many of
+            them were refused or late before; since the client was made.
     """
 
     in_flight: int
@@ -179,6 +182,8 @@ class TurnQueue:
     _swept: float = -math.inf
     # Whether calls are sent at all, by kind: a server may take those of one and refuse others.
     _throttles: dict[str, Throttle] = field(default_factory=dict)
+    # With how little time left calls came late, by kind, of those of which one ever did.
+    _too_little: dict[str, TooLittle] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.limit = self.limits.first
@@ -197,6 +202,15 @@ class TurnQueue:
         """Whether a call that has come is to be sent, now or in its turn; see `Throttle`."""
         throttle = self._throttles.get(kind)
         if throttle is None or throttle.sends(now, lot):
+            return True
+        self.refused += 1
+        return False
+
+    def has_time(self, now: float, expiry: float, kind: str, lot: float) -> bool:
+        """Whether a call that has come is to be sent, though others with as little time left came
+        late; see `TooLittle`. By lot, a number in [0, 1), as `sends` decides."""
+        too_little = self._too_little.get(kind)
+        if too_little is None or lot < too_little.share(now, expiry - now):
             return True
         self.refused += 1
         return False
@@ -232,9 +246,13 @@ class TurnQueue:
         insort(self._waiting, waiting, key=BY_PLACE)
         return waiting
 
-    def leave(self, now: float, sent: float, kind: str, end: End) -> list[Waiting]:
+    def leave(
+        self, now: float, sent: float, kind: str, end: End, expiry: float = math.inf
+    ) -> list[Waiting]:
         """A call has ended that was sent then: who is to be told that its state has changed."""
         self._learn(now, sent, kind, end)
+        if expiry < math.inf and end in (End.ANSWERED, End.LATE):
+            self._learn_little(now, expiry - sent, kind, end is End.ANSWERED)
         self.in_flight -= 1
         return self._pass_on(now) if self._waiting else []
 
@@ -295,6 +313,12 @@ class TurnQueue:
                 self._shrink(now, REFUSED)
             elif end is End.LATE and answers is not None and now - sent > ENOUGH * answers.best:
                 self._shrink(now, LATE)
+
+    def _learn_little(self, now: float, left: float, kind: str, in_time: bool) -> None:
+        if not in_time and kind not in self._too_little:
+            self._too_little[kind] = TooLittle()
+        if kind in self._too_little:
+            self._too_little[kind].learn(now, left, in_time)
 
     def _shrink(self, now: float, share: float) -> None:
         was_full = self.in_flight + 1 > self.limit

@@ -10,7 +10,15 @@ from typing import Any, TypeVar
 
 import grpc
 
-from cascade_client.turns.outcomes import AGAIN, dropped, end_of, expired, foreseen, throttled
+from cascade_client.turns.outcomes import (
+    AGAIN,
+    dropped,
+    end_of,
+    expired,
+    foreseen,
+    hasty,
+    throttled,
+)
 from cascade_client.turns.queue import End, Limits, State, TurnQueue, TurnStatistics, Waiting
 
 T = TypeVar("T")
@@ -49,7 +57,10 @@ class TaskTurns:
         """Refuse a call before any work is put into it; see `ThreadTurns.check`."""
         if self._queue is not None:
             self._check(self._queue, expiry, kind)
-            if not self._queue.sends(self._clock(), kind, self._rng()):
+            now, lot = self._clock(), self._rng()
+            if not self._queue.has_time(now, expiry, kind, lot):
+                raise hasty(expiry - now)
+            if not self._queue.sends(now, kind, lot):
                 raise throttled()
 
     def tries_again(self, kind: str) -> bool:
@@ -75,7 +86,7 @@ class TaskTurns:
                 if end is not End.TURNED_AWAY:
                     raise
             finally:
-                alone = self._leave(self._queue, sent, kind, end)
+                alone = self._leave(self._queue, sent, kind, end, expiry)
             if alone:
                 await self._sleep(AGAIN)
 
@@ -93,7 +104,7 @@ class TaskTurns:
             end = end_of(exc)
             raise
         finally:
-            if self._leave(self._queue, sent, "", end) and end is End.TURNED_AWAY:
+            if self._leave(self._queue, sent, "", end, expiry) and end is End.TURNED_AWAY:
                 await self._sleep(AGAIN)
 
     def _check(self, queue: TurnQueue, expiry: float, kind: str) -> None:
@@ -126,9 +137,9 @@ class TaskTurns:
         _wake(queue.give_up(self._clock(), waiting))
         raise dropped() if waiting.state is State.LATE else expired()
 
-    def _leave(self, queue: TurnQueue, sent: float, kind: str, end: End) -> bool:
+    def _leave(self, queue: TurnQueue, sent: float, kind: str, end: End, expiry: float) -> bool:
         """A call has ended; whether none is in flight any more."""
-        told = queue.leave(self._clock(), sent, kind, end)
+        told = queue.leave(self._clock(), sent, kind, end, expiry)
         if told:
             _wake(told)
         return queue.in_flight == 0

@@ -10,7 +10,15 @@ from typing import Any, TypeVar
 
 import grpc
 
-from cascade_client.turns.outcomes import AGAIN, dropped, end_of, expired, foreseen, throttled
+from cascade_client.turns.outcomes import (
+    AGAIN,
+    dropped,
+    end_of,
+    expired,
+    foreseen,
+    hasty,
+    throttled,
+)
 from cascade_client.turns.queue import End, Limits, State, TurnQueue, TurnStatistics, Waiting
 
 T = TypeVar("T")
@@ -56,13 +64,17 @@ class ThreadTurns:
         another kind's sake might have been answered.
 
         Raises:
-            Overloaded: its answer would be late, or the server refuses most of what it is sent.
+            Overloaded: its answer would be late, or the server refuses most of what it is sent, or
+                most calls with as little time left came late.
         """
         if self._queue is None:
             return
         with self._lock:
             self._check(self._queue, expiry, kind)
-            if not self._queue.sends(self._clock(), kind, self._rng()):
+            now, lot = self._clock(), self._rng()
+            if not self._queue.has_time(now, expiry, kind, lot):
+                raise hasty(expiry - now)
+            if not self._queue.sends(now, kind, lot):
                 raise throttled()
 
     def tries_again(self, kind: str) -> bool:
@@ -99,7 +111,7 @@ class ThreadTurns:
                 if end is not End.TURNED_AWAY:
                     raise
             finally:
-                alone = self._leave(self._queue, sent, kind, end)
+                alone = self._leave(self._queue, sent, kind, end, expiry)
             if alone:
                 self._sleep(AGAIN)
 
@@ -117,7 +129,7 @@ class ThreadTurns:
             end = end_of(exc)
             raise
         finally:
-            if self._leave(self._queue, sent, "", end) and end is End.TURNED_AWAY:
+            if self._leave(self._queue, sent, "", end, expiry) and end is End.TURNED_AWAY:
                 self._sleep(AGAIN)
 
     def _check(self, queue: TurnQueue, expiry: float, kind: str) -> None:
@@ -152,10 +164,10 @@ class ThreadTurns:
         with self._lock:
             _wake(queue.give_up(self._clock(), waiting))
 
-    def _leave(self, queue: TurnQueue, sent: float, kind: str, end: End) -> bool:
+    def _leave(self, queue: TurnQueue, sent: float, kind: str, end: End, expiry: float) -> bool:
         """A call has ended; whether none is in flight any more."""
         with self._lock:
-            told = queue.leave(self._clock(), sent, kind, end)
+            told = queue.leave(self._clock(), sent, kind, end, expiry)
             if told:
                 _wake(told)
             return queue.in_flight == 0

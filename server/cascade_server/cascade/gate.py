@@ -180,7 +180,7 @@ class Gate:
         asks_little = crowd <= self.limit.value
         if patient:
             patience = in_time(remaining)
-        elif waiting >= self.limit.value and not asks_little:
+        elif self.is_full(waiting, crowd):
             return FULL
         else:
             patience = self.config.patience(remaining)
@@ -197,6 +197,10 @@ class Gate:
         if takes <= OVERTAKING * patience and turn_comes_after <= patience:
             return None
         return LATE
+
+    def is_full(self, waiting: int, crowd: float) -> bool:
+        """Whether as many wait as may, beside one who does not ask for little; see `objection`."""
+        return waiting >= self.limit.value and crowd > self.limit.value
 
     def refused_alike(self, why: str, remaining: float, crowd: float) -> tuple[float, float]:
         """Who else is refused as one who has just been, as long as none who waits is taken.

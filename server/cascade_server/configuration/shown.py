@@ -1,28 +1,32 @@
-"""Settings for people to read: `--print-config`, and the table of docs/configuration.md."""
+"""Settings for people to read: `--print-config`, the table of docs/configuration.md, and the file
+of settings of a deployment."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
 from typing import Any
 
 from cascade_server.addresses import without_password
 from cascade_server.config import SETTINGS
-from cascade_server.configuration.sources import Effective
+from cascade_server.configuration.sources import Effective, effective
 from cascade_server.settings import Setting, plain
 
 # Texts that YAML reads as themselves without quotes, or nearly all of them.
 _PLAIN = re.compile(
     r"(?!(?:true|false|null)$)[a-z/][a-z0-9_./-]*(?::[a-z0-9_./-]+)*|\d+(?:\.\d+){3}", re.IGNORECASE
 )
+# Of a line of remarks in a file.
+WIDTH = 100
 BEGIN, END = "<!-- settings: make configuration -->", "<!-- end -->"
 
 
-def as_file(effective: Effective) -> str:
+def as_file(held: Effective) -> str:
     """What holds, as a YAML file for `--config`; a remark says where each value comes from.
 
     A password is not shown: its line is a remark as a whole.
@@ -31,7 +35,7 @@ def as_file(effective: Effective) -> str:
     for section, settings in groupby(SETTINGS, key=lambda each: each.section):
         lines = []
         for each in settings:
-            found = effective.found[each.name]
+            found = held.found[each.name]
             line, source = f"{each.name}: {as_yaml(found.value)}", found.source
             if each.secret and without_password(str(found.value)) != str(found.value):
                 line = f"# {each.name}: {as_yaml(without_password(str(found.value)))}"
@@ -39,6 +43,37 @@ def as_file(effective: Effective) -> str:
             lines.append(f"{line:<31} # {source}")
         out += ["", f"# {section}", *lines]
     return "\n".join(out[1:]) + "\n"
+
+
+def as_given(held: Effective, header: Iterable[str]) -> str:
+    """What was given, as a YAML file for `--config`, each value under what it is and may be.
+
+    Args:
+        held: settings, some of which come from elsewhere than their defaults.
+        header: lines that the file begins with.
+    """
+    out = list(header)
+    for section, settings in groupby(SETTINGS, key=lambda each: each.section):
+        lines = []
+        for each in settings:
+            found = held.found[each.name]
+            if found.source != "default":
+                said = f"{each.help} Allowed: {each.range or each.allowed}."
+                lines += textwrap.wrap(said, WIDTH, initial_indent="# ", subsequent_indent="# ")
+                lines.append(f"{each.name}: {as_yaml(found.value)}")
+        if lines:
+            out += ["", f"# -- {section} --", *lines]
+    return "\n".join(out) + "\n"
+
+
+def written_anew(path: Path) -> str:
+    """A file of settings in the words of now: what it begins with, and its values, stay.
+
+    Raises:
+        ConfigError: it is none; names the lines.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return as_given(effective({}, {}, path), takewhile(lambda line: line.startswith("#"), lines))
 
 
 def as_yaml(value: Any) -> str:
@@ -85,9 +120,12 @@ def with_table(page: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Write the table into pages: `python -m cascade_server.configuration.shown PAGE ...`."""
+    """Write what is said of settings into pages of Markdown, and into files of settings:
+    `python -m cascade_server.configuration.shown PAGE.md FILE.yaml ...`."""
     for each in map(Path, arguments):
-        each.write_text(with_table(each.read_text(encoding="utf-8")), encoding="utf-8")
+        is_page = each.suffix == ".md"
+        text = with_table(each.read_text(encoding="utf-8")) if is_page else written_anew(each)
+        each.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import NamedTuple
 
-from cascade_server.cascade.gate import Gate
+from cascade_server.cascade.gate import FULL, Gate
 from cascade_server.errors import Refusal, TooMuch, refusal_of
 from cascade_server.services.answering import Answering
 from cascade_server.services.exchange import Exchange
@@ -32,6 +32,7 @@ class Refused(NamedTuple):
         gate: whose it is.
         deadline, remaining: of those for whom it holds: the nearest, and the most seconds to one.
         little: their crowds are larger than this.
+        full: whether as many waited as may: if others find that otherwise, they are told otherwise.
         refusal: what they are told.
     """
 
@@ -39,6 +40,7 @@ class Refused(NamedTuple):
     deadline: float
     remaining: float
     little: float
+    full: bool
     refusal: Refusal
 
 
@@ -129,6 +131,7 @@ class Turns:
             and crowd > last.little
             and gate is last.gate
             and not patient
+            and gate.is_full(self._ahead(), crowd) is last.full
         ):
             gate.refused += 1
             return last.refusal
@@ -140,7 +143,7 @@ class Turns:
         refusal = _too_much(why, gate.refuses(ahead))
         if self._is_due and not patient:
             alike = gate.refused_alike(why, remaining, crowd)
-            self._refused = Refused(gate, deadline, *alike, refusal)
+            self._refused = Refused(gate, deadline, *alike, why is FULL, refusal)
         return refusal
 
     def room(self) -> float:

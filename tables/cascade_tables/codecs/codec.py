@@ -27,7 +27,8 @@ from cascade_tables.codecs.marks import (
 )
 from cascade_tables.codecs.number_rows import AllAtOnce, NumberRows
 from cascade_tables.codecs.places import PLAIN, Place, Places
-from cascade_tables.errors import SchemaError
+from cascade_tables.column_fields import check_column
+from cascade_tables.errors import SchemaError, UnknownColumn
 from cascade_tables.frame import ColumnData, Frame
 from cascade_tables.infer import MAX_EXACT
 from cascade_tables.schema import Column, Schema
@@ -250,6 +251,8 @@ class Codec:
         """
         try:
             schema = Schema.from_dict(content["schema"])
+            for column in schema.columns:
+                check_column(column)
             entries = content["columns"]
             if len(entries) != len(schema.columns):
                 raise SchemaError(
@@ -268,7 +271,9 @@ class Codec:
             return cls(schema, columns, leading, [Evident(*each) for each in evident])
         except SchemaError:
             raise
-        except (KeyError, TypeError, ValueError) as exc:
+        except UnknownColumn as exc:
+            raise SchemaError(str(exc)) from exc
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as exc:
             raise SchemaError(f"this is not a codec: {exc!r}") from exc
 
 

@@ -131,7 +131,7 @@ def check_evident(schema: Schema, codecs: Sequence[ColumnCodec], evident: Sequen
     """
     listed = {c.column.name for c in codecs if not isinstance(c, BinnedCodec)}
     for each in evident:
-        known = len(each) == 2 and isinstance(each[0], int) and 0 <= each[0] < len(schema.relations)
+        known = len(each) == 2 and type(each[0]) is int and 0 <= each[0] < len(schema.relations)
         if not known or each[1] not in listed & set(schema.relations[each[0]].formula.columns):
             raise SchemaError(
                 f"{each!r} is no relation of this codec's and a column of few values in it"

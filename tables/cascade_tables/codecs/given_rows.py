@@ -75,8 +75,6 @@ class GivenRows:
                 observed[slots] = ones
                 if column in compared and (type(value) is int or type(value) is float):
                     numbers[column] = value
-        if len(numbers) > 1:
-            self._arithmetic.mark_row(tokens, numbers)
         outside = None
         if odd:
             outside = OutsideValues(1, strict)
@@ -86,7 +84,11 @@ class GivenRows:
                 if not each.is_known:
                     place = self._places[name]
                     observed[place.slots] = bytes(len(place.ones))
+                    numbers.pop(place.column, None)
             outside.refuse()
+        # What is compared is what columns can hold: all else has been refused, or is not known.
+        if len(numbers) > 1:
+            self._arithmetic.mark_row(tokens, numbers)
         return Encoded(
             np.array(tokens, np.int32)[None],
             np.frombuffer(observed, np.bool_)[None],

@@ -74,7 +74,7 @@ def check_marks(schema: Schema, codecs: Sequence[ColumnCodec]) -> None:
     for codec in codecs:
         name = codec.column.name
         for number in codec.marks if isinstance(codec, BinnedCodec) else ():
-            known = isinstance(number, int) and 0 <= number < count
+            known = type(number) is int and 0 <= number < count
             if not known or name not in schema.relations[number].formula.columns:
                 raise SchemaError(
                     f"column {name!r} has a mark of relation {number!r}; allowed: those of the "

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade_tables.frame import ColumnData
+from cascade_tables.relation import MOST_DECIMALS
 
-MOST_DECIMALS = 6
 # A column's values have so many decimals if this share of them do.
 DECIMALS_SHARE = 0.99
 # Beyond this a sum of four of them may not fit 64 bits.

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,10 @@ from typing import Any
 from cascade_tables.codecs.codec import Codec
 from cascade_tables.errors import ReleaseError, SchemaError, listing, shown
 from cascade_tables.releases.external_data import external_data
+from cascade_tables.releases.needs import NAMING, format_of, needs_of, objection
 from cascade_tables.releases.reading import read_file
 from cascade_tables.releases.wire_format import Malformed
 
-FORMAT = 1
 MANIFEST = "release.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # A number that every message and runtime can hold.
@@ -51,6 +51,7 @@ class ReleaseManifest:
         libraries: versions of what made it.
         fidelity: figures by "student", "teacher" and "floor".
         format: of the manifest.
+        needs: what a server has to know to serve it; see `needs`. Empty in the first format.
     """
 
     table: str
@@ -64,7 +65,8 @@ class ReleaseManifest:
     training: Mapping[str, Any] = field(default_factory=dict)
     libraries: Mapping[str, str] = field(default_factory=dict)
     fidelity: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    format: int = FORMAT
+    format: int = 1
+    needs: Sequence[str] = ()
 
     @property
     def digest(self) -> str:
@@ -173,9 +175,14 @@ def read_manifest(repository: Path, table: str, version: int) -> ReleaseManifest
 
 
 def _manifest(path: Path, content: Any) -> ReleaseManifest:
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        found = content.get("format") if isinstance(content, dict) else content
-        raise ReleaseError(f"{path}: format is {shown(found)}; this version reads format {FORMAT}")
+    if not isinstance(content, dict):
+        raise ReleaseError(f"{path} is {shown(content)}; allowed: a release manifest, a mapping")
+    found = content.get("format")
+    why = objection(found, content.get("needs"))
+    if why is not None:
+        raise ReleaseError(f"{path}: format is {shown(found)}{why}")
+    if "needs" in content and found not in NAMING:
+        raise ReleaseError(f"{path}: manifests of format {found} do not say what they need")
     try:
         manifest = ReleaseManifest(**content)
     except TypeError as exc:
@@ -274,13 +281,15 @@ def write_release(
     student: bytes,
     teacher: bytes,
 ) -> ReleaseManifest:
-    """Write a release; `files` and `schema_fingerprint` of the manifest are filled in.
+    """Write a release; `files`, `schema_fingerprint`, `format` and `needs` of the manifest are
+    filled in.
 
     Models first and the manifest's folder last, each by a rename: a reader, or a crash half-way,
     sees the whole release or none.
 
     Raises:
         ReleaseError: that version exists already, or the name or version is not allowed.
+        Malformed: the student is not ONNX.
     """
     table, version = manifest.table, manifest.version
     if not NAME.fullmatch(table) or table.endswith(("_student", "_teacher")):
@@ -295,11 +304,14 @@ def write_release(
     if (folders["codec"] / MANIFEST).exists():
         raise ReleaseError(f"{folders['codec']} exists; choose another version")
     data = {"codec": _json(codec.to_dict()), "student": student, "teacher": teacher}
+    needs = needs_of(codec, student)
     filled = ReleaseManifest(
         **{
             **{name: getattr(manifest, name) for name in manifest.__dataclass_fields__},
             "files": {paths[what]: hashlib.sha256(data[what]).hexdigest() for what in paths},
             "schema_fingerprint": codec.schema.fingerprint,
+            "format": format_of(needs),
+            "needs": needs,
         }
     )
     repository.mkdir(parents=True, exist_ok=True)
@@ -309,7 +321,7 @@ def write_release(
             target = staging / what / Path(name).name
             target.parent.mkdir()
             target.write_bytes(data[what])
-        (staging / "codec" / MANIFEST).write_bytes(_json(asdict(filled), indent=2))
+        (staging / "codec" / MANIFEST).write_bytes(_json(_content(filled), indent=2))
         for what in ("student", "teacher", "codec"):
             folders[what].parent.mkdir(parents=True, exist_ok=True)
             # Models that an interrupted write left without a manifest belong to no release.
@@ -319,6 +331,14 @@ def write_release(
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return filled
+
+
+def _content(manifest: ReleaseManifest) -> dict[str, Any]:
+    """A manifest as its file has it; older servers refuse fields that they do not know."""
+    content = asdict(manifest)
+    if manifest.format not in NAMING:
+        del content["needs"]
+    return content
 
 
 def _json(content: Any, indent: int | None = None) -> bytes:

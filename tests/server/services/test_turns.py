@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 from cascade_server.cascade.admission import LimitConfig
-from cascade_server.cascade.gate import Gate
+from cascade_server.cascade.gate import FULL, LATE, Gate
 from cascade_server.errors import TooMuch
 from cascade_server.services.exchange import Exchange
 from cascade_server.services.turns import GONE_A_TURN, TURN_SECONDS, Turns, next_size
@@ -351,6 +352,27 @@ class TestRefusedAlike:
 
     def test_so_is_who_is_patient(self) -> None:
         assert self.piled().turns.refusal(0.0, 1.0, patient=True) is None
+
+    def test_so_is_who_comes_once_as_many_wait_as_may(self) -> None:
+        """One who asks for little is let in meanwhile, and takes the last place."""
+        bench = Bench(most=8)
+        bench.gate = Gate(LimitConfig(promised=50e-3, initial=8), slept=lambda: 0)
+        bench.gate.seconds_a_call = 2e-3
+        for number in range(7):
+            bench.add(number, 1.0)
+        late = bench.turns.refusal(0.0, 1.0, crowd=100)
+        assert late is not None
+        assert late.message == LATE
+        assert bench.turns.refusal(0.0, 1.0, crowd=2) is None
+        bench.add("the last place", 1.0)
+        full = bench.turns.refusal(0.0, 1.0, crowd=100)
+        assert full is not None
+        assert full.message == FULL
+        # Of which that is no more the reason once more may wait.
+        bench.gate.limit = replace(bench.gate.limit, value=9.0)
+        late = bench.turns.refusal(0.0, 1.0, crowd=100)
+        assert late is not None
+        assert late.message == LATE
 
     @given(
         st.lists(

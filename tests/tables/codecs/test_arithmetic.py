@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
+from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,7 @@ from cascade_tables import (
     Kind,
     Relation,
     SchemaError,
+    ValueNotAllowed,
     find_relations,
     infer_schema,
     measure_formula,
@@ -60,6 +64,26 @@ def rows_of(frame: Frame, known: np.ndarray[Any, Any] | None = None) -> dict[str
             ]
         out[name] = cells
     return out
+
+
+@cache
+def seldom_codec() -> Codec:
+    """The ledger's, as if no relation always held: every one has marks."""
+    schema = ledgers.schema()
+    seldom = tuple(replace(each, always=False) for each in schema.relations)
+    codec = Codec.fit(replace(schema, relations=seldom), ledgers.claims())
+    assert {mark.relation for mark in codec.layout.marks} == {*range(len(seldom))}
+    return codec
+
+
+def first_row(codec: Codec, values: dict[str, list[Any]], rows: int) -> tuple[Any, ...]:
+    """What becomes of the first of some rows: its tokens and which are observed, or which column
+    is refused and what it allows."""
+    try:
+        encoded = codec.encode_partial(values, rows)
+    except ValueNotAllowed as refused:
+        return refused.column, refused.allowed
+    return encoded.tokens[0].tolist(), encoded.observed[0].tolist()
 
 
 def drawn_tokens(rows: int, seed: int) -> np.ndarray[Any, Any]:
@@ -350,6 +374,21 @@ class TestMarks:
                 is_date = codec.kinds[name] is Kind.DATETIME
                 value = (data.values.astype(np.int64) if is_date else data.values)[0]
                 assert cells[name] == (None if data.null[0] else value)
+
+    @pytest.mark.parametrize(
+        "value",
+        [10**400, -(10**400), 2**63, 10**300, 1e300, math.inf, -math.inf, math.nan, 0.5],
+        ids=lambda value: f"{Decimal(value):.3g}",
+    )
+    @pytest.mark.parametrize("name", ["total", "paid", "days", "opened", "closed"])
+    def test_numbers_that_no_column_has_are_told_alike_of_one_row_and_of_several(
+        self, name: str, value: float | int
+    ) -> None:
+        """Whether a relation holds of a row is asked of what its columns can hold, and of nothing
+        else that a caller may send."""
+        alone = rows_of(ledgers.claims().take(np.array([7]))) | {name: [value]}
+        several = {column: cells * 2 for column, cells in alone.items()}
+        assert first_row(seldom_codec(), alone, 1) == first_row(seldom_codec(), several, 2)
 
     def test_they_are_kept_with_the_codec(self) -> None:
         content = json.loads(json.dumps(ledgers.codec().to_dict()))

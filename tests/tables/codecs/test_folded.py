@@ -233,6 +233,7 @@ class TestKept:
             {"categories": ["b", "(other)"]},
             {"categories": ["b", 3]},
             {"counts": [5, 0]},
+            {"counts": [2**62, 2**62]},
             {"counts": [5, "6"]},
             {"groups": []},
             {"groups": [1]},

@@ -6,16 +6,21 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from cascade_distill.export.student_nearness_graph import NEARNESS as exported
+from cascade_distill.models.neighbours import Target, neighbours_of
+from cascade_server.engines.native.walk_nearness import NEARNESS as walked
 from cascade_tables import (
     Codec,
     ColumnOverride,
+    Frame,
     ReleaseError,
     ReleaseManifest,
     infer_schema,
@@ -23,8 +28,11 @@ from cascade_tables import (
     load_release,
     write_release,
 )
+from cascade_tables.releases.needs import KNOWN, NEARNESS
 
-from tests.releases import payments
+from tests import ledgers
+from tests.distill.bills import bills
+from tests.releases import payments, write_untaught
 
 
 def model(producer: str) -> bytes:
@@ -172,12 +180,26 @@ class TestDamage:
         refused(repository, path, "cannot be read as JSON")
 
     @pytest.mark.parametrize(
-        ("content", "found"), [('{"format": 2}', "2"), ("{}", "None"), ("[1]", "[1]")]
+        ("content", "said"),
+        [
+            ('{"format": 3}', "format is 3; this version reads formats 1, 2"),
+            ('{"format": true}', "format is True; this version reads formats 1, 2"),
+            ('{"format": [2]}', "format is [2]; this version reads formats 1, 2"),
+            ("{}", "format is None; this version reads formats 1, 2"),
+            ("[1]", "is [1]; allowed: a release manifest, a mapping"),
+            ('{"format": 1, "needs": []}', "manifests of format 1 do not say what they need"),
+            ('{"format": 2}', "format is 2; it does not say what the release needs"),
+            ('{"format": 2, "needs": "all"}', "format is 2; it does not say what the release"),
+            (
+                '{"format": 2, "needs": ["relations", "telepathy"]}',
+                "format is 2, and the release needs telepathy; this version knows relations, ",
+            ),
+        ],
     )
-    def test_a_manifest_of_another_format(self, repository: Path, content: str, found: str) -> None:
+    def test_a_manifest_of_another_format(self, repository: Path, content: str, said: str) -> None:
         path = repository / "payments/1/release.json"
         path.write_text(content)
-        refused(repository, path, f"format is {found}; this version reads format 1")
+        refused(repository, path, said)
 
     @pytest.mark.parametrize(
         ("field", "value", "allowed"),
@@ -358,3 +380,46 @@ class TestCrash:
             write(repository, version=2)
         assert list_releases(repository) == {"payments": [1]}
         assert load_release(repository, "payments", 1).teacher == TEACHER
+
+
+class TestNeeds:
+    """A server that would draw wrong rows of a release refuses it by name."""
+
+    def written(
+        self, folder: Path, codec: Codec, targets: Sequence[Target] = ()
+    ) -> ReleaseManifest:
+        write_untaught(folder, codec, "table", 1, 3, targets)
+        return load_release(folder, "table", 1).manifest
+
+    def test_one_that_needs_nothing_is_as_older_servers_read_it(self, pristine: Path) -> None:
+        content = json.loads((pristine / "payments/1/release.json").read_text())
+        assert content["format"] == 1
+        assert "needs" not in content
+        assert load_release(pristine, "payments", 1).manifest.needs == ()
+
+    def test_the_bundled_ones_are_read(self) -> None:
+        repository = Path(__file__).parents[3] / "model_repository"
+        for table, versions in list_releases(repository).items():
+            for version in versions:
+                assert set(load_release(repository, table, version).manifest.needs) <= KNOWN.keys()
+
+    def test_relations(self, tmp_path: Path) -> None:
+        found = self.written(tmp_path, ledgers.codec())
+        assert (found.format, list(found.needs)) == (2, ["relations"])
+
+    def test_rare_categories(self, tmp_path: Path) -> None:
+        shop = ["a"] * 60 + ["b"] * 50 + [f"rare {n // 6}" for n in range(60)]
+        table = Frame.from_arrow(pa.table({"shop": shop, "member": [True, False] * 85}))
+        schema = infer_schema(table, {"shop": ColumnOverride(max_categories=4)})
+        found = self.written(tmp_path, Codec.fit(schema, table))
+        assert found.format == 2
+        assert "folded" in found.needs
+
+    def test_neighbours(self, tmp_path: Path) -> None:
+        frame = bills()
+        codec = Codec.fit(infer_schema(frame), frame)
+        found = self.written(tmp_path, codec, neighbours_of(codec, ((0, (((1, 1),),)),)))
+        assert (found.format, list(found.needs)) == (2, ["neighbours"])
+
+    def test_all_say_neighbours_alike(self) -> None:
+        assert NEARNESS == exported == walked

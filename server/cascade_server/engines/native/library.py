@@ -7,10 +7,15 @@ file. It has no Python in it and is loaded by ctypes, so that one build serves e
 from __future__ import annotations
 
 import ctypes
+import logging
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from cascade_server.engines.native.sources import hash_of_sources
+
+log = logging.getLogger("cascade.server")
 
 PATH = Path(__file__).with_name("_student_walk.so")
 # How the library's functions and structures are called; see VERSION in student_walk.c.
@@ -37,9 +42,22 @@ class Library:
     half: bool
 
 
+def _made_of(library: Any) -> str:
+    """The hash of the sources that a library was made of; "" where it does not know."""
+    said = getattr(library, "cascade_student_walk_sources", None)
+    if said is None:
+        return ""
+    said.restype = ctypes.c_char_p
+    found: bytes = said()
+    return found.decode()
+
+
 @cache
 def load_library(path: Path = PATH) -> Library | str:
-    """The library, or why there is none and how to get it."""
+    """The library, or why there is none and how to get it.
+
+    One that was made of other sources than lie beside it is none: a warning says so, once.
+    """
     if not path.exists():
         return f"the compiled student is not there; {GET_COMPILER}"
     try:
@@ -49,6 +67,11 @@ def load_library(path: Path = PATH) -> Library | str:
         return f"{path.name} cannot be loaded ({exc}); {GET_COMPILER}"
     if version != VERSION:
         return f"{path.name} is of version {version}, not {VERSION}; {GET_COMPILER}"
+    beside = hash_of_sources(path.parent)
+    if beside and _made_of(holding) != beside:
+        why = f"{path.name} was not made of the sources beside it"
+        log.warning("%s, and is not used; install cascade-synthesis again", why)
+        return f"{why}; {GET_COMPILER}"
     functions = holding.cascade_student_walk, releasing.cascade_student_walk
     for function in functions:
         function.restype = ctypes.c_int64

@@ -34,6 +34,12 @@
 #define VERSION 4
 int32_t cascade_student_walk_version(void) { return VERSION; }
 
+/* Of which sources this is made; hatch_build.py gives it, see sources.py. */
+#ifndef SOURCES
+#define SOURCES ""
+#endif
+const char *cascade_student_walk_sources(void) { return SOURCES; }
+
 /* Rows of a batch whose hidden layers and logits are there at once, and rows of a tile: a tile's
  * sums stay in registers while a matrix passes by. */
 #define BLOCK 96

@@ -21,6 +21,7 @@ from cascade_tables.codecs.columns.column_codec import (
     within_bounds,
 )
 from cascade_tables.codecs.columns.outside import Outside, OutsideKind
+from cascade_tables.column_fields import are_increasing, are_reals, number_of
 from cascade_tables.errors import SchemaError
 from cascade_tables.frame import ColumnData
 from cascade_tables.schema import Column, Kind
@@ -290,5 +291,11 @@ class BinnedCodec:
             raise SchemaError(
                 f"column {column.name!r} ({column.kind.value}): {len(edges)} edges and "
                 f"{len(ranks)} ranks do not fit it"
+            )
+        if not (are_increasing(edges, column.kind, strictly=False) and are_reals(ranks)):
+            raise SchemaError(
+                f"column {column.name!r}: its edges and ranks are not what they should be; "
+                f"allowed: edges that never decrease, each {number_of(column.kind)[1]}, and finite "
+                "ranks"
             )
         return cls(column, edges, ranks, content.get("marks", ()))

@@ -136,6 +136,7 @@ class FoldedCategories:
             and type(groups[0]) is int
             and groups[0] >= 0
             and 0 < len(categories) == len(counts) == sum(groups)
+            and sum(counts) < 2**63
         )
         if not fits:
             raise SchemaError(

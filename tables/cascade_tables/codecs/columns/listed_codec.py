@@ -22,6 +22,7 @@ from cascade_tables.codecs.columns.column_codec import (
 )
 from cascade_tables.codecs.columns.folded import FoldedCategories
 from cascade_tables.codecs.columns.outside import Outside, OutsideKind, allowed_values
+from cascade_tables.column_fields import are_increasing, are_reals, number_of
 from cascade_tables.errors import SchemaError, ValueNotAllowed
 from cascade_tables.frame import ColumnData
 from cascade_tables.schema import Column, Kind
@@ -228,5 +229,10 @@ class ListedCodec:
         if not 0 < len(values) == len(ranks):
             raise SchemaError(
                 f"column {column.name!r}: {len(values)} values have {len(ranks)} ranks"
+            )
+        if not (are_increasing(values, column.kind) and are_reals(ranks)):
+            raise SchemaError(
+                f"column {column.name!r}: its values and ranks are not what they should be; "
+                f"allowed: increasing values, each {number_of(column.kind)[1]}, and finite ranks"
             )
         return cls(column, values, ranks)

@@ -1,0 +1,131 @@
+"""What the fields of a column may be that was read from a file.
+
+A schema that was inferred is sound. One from a release may be damaged, or written by somebody who
+means harm: what it says of a column sizes tables, scales numbers and bounds loops, so that it is
+refused by name before anything is made of it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+from cascade_tables.errors import SchemaError, repeated, shown
+from cascade_tables.infer import MAX_DECIMALS
+from cascade_tables.schema import Column, Kind
+
+# Beside what a field may be, how a message says it.
+Allowed: TypeAlias = tuple[Callable[[Any], bool], str]
+
+
+def is_real(value: Any) -> bool:
+    """A finite number of 64 bits; no boolean."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+
+
+def is_whole(value: Any) -> bool:
+    """A whole number of 64 bits; no boolean."""
+    return type(value) is int and -(2**63) <= value < 2**63
+
+
+def number_of(kind: Kind) -> Allowed:
+    """What the numbers of a column of this kind may be."""
+    if kind is Kind.CONTINUOUS:
+        return is_real, "a finite number"
+    return is_whole, "a whole number of 64 bits"
+
+
+def are_increasing(values: Any, kind: Kind, strictly: bool = True) -> bool:
+    """Whether it is a sequence of a column's numbers, each above the one before, or not below."""
+    if not isinstance(values, list | tuple) or not all(map(number_of(kind)[0], values)):
+        return False
+    return all(low < high if strictly else low <= high for low, high in pairwise(values))
+
+
+def are_reals(values: Any) -> bool:
+    """Whether it is a sequence of finite numbers."""
+    return isinstance(values, list | tuple) and all(map(is_real, values))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _are_categories(value: Sequence[Any]) -> bool:
+    return all(map(_is_text, value)) and not repeated(value)
+
+
+def _nothing(value: Any) -> bool:
+    return not value and value in (None, ())
+
+
+NOTHING: Allowed = (_nothing, "nothing, in a column of this kind")
+COUNT: Allowed = (
+    lambda value: value is None or (is_whole(value) and value >= 1),
+    "a whole number from 1, or null",
+)
+# Of columns of every kind.
+ALWAYS: dict[str, Allowed] = {
+    "name": (_is_text, "text"),
+    "nullable": (lambda value: type(value) is bool, "true or false"),
+    "dtype": (_is_text, "text"),
+    "min_count": COUNT,
+    "decimals": (
+        lambda value: value is None or (is_whole(value) and 0 <= value <= MAX_DECIMALS),
+        f"a whole number from 0 to {MAX_DECIMALS}, or null",
+    ),
+    "step": COUNT,
+}
+
+
+def _of_kind(kind: Kind) -> dict[str, Allowed]:
+    if kind.is_number:
+        masses = (lambda value: are_increasing(value, kind)), "increasing numbers of the column's"
+        number = number_of(kind)
+        return {"minimum": number, "maximum": number, "point_masses": masses} | dict.fromkeys(
+            ("categories", "other"), NOTHING
+        )
+    unordered = dict.fromkeys(("minimum", "maximum", "point_masses"), NOTHING)
+    if kind is Kind.BOOLEAN:
+        return unordered | dict.fromkeys(("categories", "other"), NOTHING)
+    return unordered | {
+        "categories": (_are_categories, "texts, each once"),
+        "other": (lambda value: value is None or _is_text(value), "text or null"),
+    }
+
+
+def check_column(column: Column) -> None:
+    """Refuse a column whose fields are not what they should be.
+
+    Args:
+        column: of any content, but for its kind.
+
+    Raises:
+        SchemaError: names the column, the field, its value and what is allowed.
+    """
+    allowed = ALWAYS | _of_kind(column.kind)
+    for each in fields(column):
+        if each.name in allowed:
+            value = getattr(column, each.name)
+            is_allowed, said = allowed[each.name]
+            if not is_allowed(value):
+                raise SchemaError(
+                    f"column {shown(column.name)}: its {each.name} is {shown(value)}; allowed: "
+                    f"{said}"
+                )
+    low, high = column.minimum, column.maximum
+    if low is not None and high is not None and low > high:
+        raise SchemaError(
+            f"column {shown(column.name)}: its minimum {low} is above its maximum {high}"
+        )
+    if column.kind is Kind.CATEGORICAL:
+        if column.other in column.categories:
+            raise SchemaError(
+                f"column {shown(column.name)}: {shown(column.other)} is both one of its categories "
+                "and the label that others fold into"
+            )
+        if not column.categories and column.other is None:
+            raise SchemaError(f"column {shown(column.name)} has no categories; allowed: at least 1")
