@@ -89,6 +89,7 @@ class Runtime:
             `complete`; otherwise it is asked pass by pass, with `denoise`.
         makes_noise: whether the teacher takes noise that is yet to be made, with `generate`.
         student_by: what draws the student's rows, in words; "": it has no student.
+        rows_by: what encodes and writes single rows, in words.
 
     Args:
         release: whose networks they are.
@@ -115,6 +116,7 @@ class Runtime:
         self.version = release.manifest.version
         # Made now, so that no request waits for it.
         self.rows = release.codec.rows
+        self.rows_by = "Python" if release.codec.compiled is None else "compiled code"
         self.fields = {name: FIELDS[kind] for name, kind in release.codec.kinds.items()}
         manifest = release.manifest
         self.identity = f"{manifest.table}/{manifest.version}/{manifest.digest}"

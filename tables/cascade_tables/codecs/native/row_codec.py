@@ -148,7 +148,7 @@ class RowCodec:
         layout: TokenLayout,
         compared: Sequence[int] = (),
     ) -> None:
-        self._library, self._kept = library, list[Any]()
+        self._library, self._schema, self._kept = library, schema, list[Any]()
         self._columns, self._slots = len(codecs), len(layout.sizes)
         self._place = {name: place for place, name in enumerate(schema.names)}
         self._compared = [
@@ -203,7 +203,7 @@ class RowCodec:
             row: what was given.
 
         Raises:
-            KeyError: there is no such column.
+            UnknownColumn: the schema has no such column.
         """
         asked, address, binned = self._asked(tuple(names))
         uniform = inside(binned)[:, 0].tobytes() if binned else b""
@@ -222,6 +222,9 @@ class RowCodec:
         return bytes(memoryview(out)[self._given_bytes : self._given_bytes + written])
 
     def _places_of(self, names: tuple[str, ...]) -> _Asked:
+        for name in names:
+            if name not in self._place:
+                raise self._schema.unknown(name)
         places = np.array([self._place[name] for name in names], np.int32)
         binned = [place for place in places.tolist() if self._is_binned[place]]
         return _Asked(places, int(places.ctypes.data), binned)
