@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import random
+from array import array
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade_server.engines.native.library import Library, load_library
 from cascade_server.engines.philox import BLOCK, Uniform, pass_over, position
 
 # Generators that `stream` may hand out again, and the state of one that nothing was drawn from.
@@ -25,6 +29,9 @@ DRAW, INSIDE = 0, 1
 INSIDE_BLOCK = BLOCK // 2
 # Rows whose places inside of bins are made at once.
 INSIDE_ROWS = 4096
+
+# Over an array's memory, it is passed as the array's address.
+_Argument = ctypes.c_char * 0
 
 
 def stream(seed: int, chunk: int = 0, start: int = 0) -> np.random.Generator:
@@ -69,6 +76,10 @@ def inside_bins(
         Gives float64 [b, rows] for b columns, by their places in the schema; to be asked once.
     """
 
+    library = load_library()
+    if rows == 1 and isinstance(library, Library) and first < 2**64:
+        return partial(_inside_row, library.inside, seed, first, width)
+
     def inside(columns: Sequence[int]) -> NDArray[np.float64]:
         start = first * width
         rng = _generator(seed, 0, start // INSIDE_BLOCK, INSIDE)
@@ -82,6 +93,19 @@ def inside_bins(
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     return inside
+
+
+def _inside_row(
+    make: Callable[..., None], seed: int, row: int, width: int, columns: Sequence[int]
+) -> NDArray[np.float64]:
+    """`inside_bins` of one row, by the compiled generator, which makes no numbers of others."""
+    out = np.empty((len(columns), 1))
+    places = array("q", columns)
+    make(
+        *(seed, row, width, _Argument.from_buffer(places), len(places)),
+        _Argument.from_buffer(out),
+    )
+    return out
 
 
 def recycle(rng: np.random.Generator) -> None:

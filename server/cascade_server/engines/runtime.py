@@ -13,6 +13,7 @@ from cascade_tables import Release, ReleaseError
 from cascade_tables.sampling import log_likelihood
 from numpy.typing import NDArray
 
+from cascade_server.engines.native.library import load_library
 from cascade_server.engines.native.walk import open_walk
 from cascade_server.engines.philox import Uniform
 from cascade_server.engines.student_noise import StudentNoise
@@ -122,7 +123,7 @@ class Runtime:
         self.identity = f"{manifest.table}/{manifest.version}/{manifest.digest}"
         self.student_noise = int(manifest.student["noise_width"])
         self.teacher_noise = int(manifest.teacher["noise_width"])
-        self.noise_of_student = StudentNoise(self.layout)
+        self.noise_of_student = StudentNoise(self.layout, load_library())
         self.steps = int(manifest.teacher["steps"])
         self.profile: list[tuple[Tier, int, float]] = []
         self.first_slot = self.layout.first_slot

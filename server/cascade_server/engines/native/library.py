@@ -14,7 +14,7 @@ from typing import Any
 
 PATH = Path(__file__).with_name("_student_walk.so")
 # How the library's functions and structures are called; see VERSION in student_walk.c.
-VERSION = 4
+VERSION = 5
 GET_COMPILER = (
     "it is built with the package where there is a C compiler: "
     "apt-get install gcc libc6-dev, then install cascade-synthesis again"
@@ -23,9 +23,11 @@ GET_COMPILER = (
 
 @dataclass(frozen=True)
 class Library:
-    """The compiled functions, called in two ways.
+    """The compiled functions, that of the walk called in two ways.
 
     Attributes:
+        noise, inside: make a seed's numbers; they take microseconds and keep the interpreter's
+            lock.
         holding: keeps the interpreter's lock, for calls that take microseconds: giving it up and
             waiting for it to come back could cost a turn of another thread.
         releasing: gives it up meanwhile, so that other threads go on.
@@ -35,6 +37,8 @@ class Library:
     holding: Any
     releasing: Any
     half: bool
+    noise: Any = None
+    inside: Any = None
 
 
 @cache
@@ -53,4 +57,10 @@ def load_library(path: Path = PATH) -> Library | str:
     for function in functions:
         function.restype = ctypes.c_int64
         function.argtypes = [ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_void_p] * 3]
-    return Library(*functions, half=bool(holding.cascade_student_walk_half()))
+    noise, inside = holding.cascade_student_noise, holding.cascade_inside_bins
+    noise.restype = inside.restype = None
+    address, number, seed = ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint64
+    noise.argtypes = [address, seed, seed, number, number, number, address, address]
+    inside.argtypes = [seed, seed, number, address, number, address]
+    half = bool(holding.cascade_student_walk_half())
+    return Library(*functions, half=half, noise=noise, inside=inside)

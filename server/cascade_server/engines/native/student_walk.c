@@ -31,7 +31,7 @@
 #endif
 
 /* Of `Model` and of how functions are called, as VERSION in library.py. */
-#define VERSION 4
+#define VERSION 5
 int32_t cascade_student_walk_version(void) { return VERSION; }
 
 /* Rows of a batch whose hidden layers and logits are there at once, and rows of a tile: a tile's
@@ -99,6 +99,7 @@ typedef struct {
 #pragma GCC diagnostic ignored "-Wpsabi"
 
 #include "student_near.h"
+#include "student_noise.h"
 
 typedef int64_t Walk(const Model *, int64_t, int32_t *, const uint8_t *, const float *, float *);
 
