@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import lru_cache
 
 from cascade_proto import synthesis_pb2 as pb
 from cascade_tables import OutsideValues
@@ -17,10 +18,36 @@ from cascade_server.wire import rows as wire
 from cascade_server.wire.enums import OUTSIDE_KINDS
 
 
+# What stands before the rows of a `SynthesizeResponse`, and how many ways there are to be drawn
+# that are remembered as they lie on the wire.
+ROWS_TAG, ORIGINS = b"\x0a", 256
+
+
+def packed(answer: Answer) -> bytes:
+    """A message of its own, serialized. Rows that lie ready are not read for that."""
+    rows = answer.rows
+    if not isinstance(rows, bytes):
+        return message_of(answer).SerializeToString()
+    rest = pb.SynthesizeResponse()
+    _write_about(answer, rest)
+    return b"".join((ROWS_TAG, _varint(len(rows)), rows, rest.SerializeToString()))
+
+
+def _varint(number: int) -> bytes:
+    if number < 0x80:
+        return bytes((number,))
+    return bytes((number & 0x7F | 0x80,)) + _varint(number >> 7)
+
+
 def write_answer(answer: Answer, out: pb.SynthesizeResponse) -> None:
     """Fill an empty message."""
-    request = answer.request
     write_rows(answer, out.rows)
+    _write_about(answer, out)
+
+
+def _write_about(answer: Answer, out: pb.SynthesizeResponse) -> None:
+    """Fill in all but the rows."""
+    request = answer.request
     if answer.log_likelihood:
         out.log_likelihood.extend(answer.log_likelihood)
     provenance = out.provenance
@@ -85,27 +112,31 @@ def explain(route: Route, out: pb.Routing) -> None:
 
 def fill_timings(request: CheckedRequest, out: pb.Timings, queued: float, finished: float) -> None:
     """Say where the time went, from when reading a request began until now."""
-    out.encode = microseconds(request.began, request.encoded_at)
-    queue = microseconds(0, queued)
+    encoded, queue = request.encoded_at, round(1e6 * queued)
+    out.encode = round(1e6 * (encoded - request.began))
     if queue:
         out.queue = queue
-    out.compute = max(0, microseconds(request.encoded_at, finished) - queue)
-    out.decode = microseconds(finished, time.perf_counter())
+    out.compute = max(0, round(1e6 * (finished - encoded)) - queue)
+    out.decode = round(1e6 * (time.perf_counter() - finished))
 
 
 def fill_provenance(
     out: pb.Provenance, runtime: Runtime, teacher: bool, steps: int, seed: int
 ) -> None:
     """Say where rows come from."""
-    manifest = runtime.release.manifest
-    out.synthetic = True
-    out.table = manifest.table
-    out.version = manifest.version
-    out.tier = pb.TIER_TEACHER if teacher else pb.TIER_STUDENT
-    out.steps = steps
+    of = runtime.release.manifest
+    out.MergeFromString(_origin(of.table, of.version, of.epsilon, teacher, steps))
     out.seed = seed
-    if manifest.epsilon is not None:
-        out.epsilon = manifest.epsilon
+
+
+@lru_cache(ORIGINS)
+def _origin(table: str, version: int, epsilon: float | None, teacher: bool, steps: int) -> bytes:
+    """What is the same for all rows that are drawn so."""
+    out = pb.Provenance(synthetic=True, table=table, version=version, steps=steps)
+    out.tier = pb.TIER_TEACHER if teacher else pb.TIER_STUDENT
+    if epsilon is not None:
+        out.epsilon = epsilon
+    return out.SerializeToString()
 
 
 def microseconds(since: float, until: float) -> int:

@@ -8,7 +8,7 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_tables import ScannedRequest, scan_request
 
 from cascade_server.cascade.answer import Answer
-from cascade_server.cascade.packing import message_of, write_answer
+from cascade_server.cascade.packing import packed, write_answer
 from cascade_server.cascade.token_draw import TokenAnswer
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
@@ -56,7 +56,7 @@ class SynthesizeMessage:
     def pack(self, answer: Answer | TokenAnswer) -> bytes:
         """The answer as a `SynthesizeResponse`, serialized."""
         assert isinstance(answer, Answer)
-        return message_of(answer).SerializeToString()
+        return packed(answer)
 
 
 class StreamedMessage:

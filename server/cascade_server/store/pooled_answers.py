@@ -78,7 +78,7 @@ class PooledAnswers:
             not request.seeded
             and not request.log_likelihood
             and request.total <= self.pool.config.most_rows
-            and not observed.all()
+            and 0 in observed.tobytes()
             and not (arithmetic and arithmetic.is_split(observed[:, request.runtime.first_slot]))
         )
 

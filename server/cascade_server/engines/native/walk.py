@@ -191,8 +191,10 @@ class StudentWalk:
                 f"not {tokens.shape}, {observed.shape} and {noise.shape}"
             )
         drawn = np.array(tokens, np.int32, order="C")
-        missing = tokens.size - np.count_nonzero(observed)
-        walk = self._holding if missing * self._products <= HOLDING_PRODUCTS else self._releasing
+        products = tokens.size * self._products
+        if products > HOLDING_PRODUCTS:
+            products -= int(np.count_nonzero(observed)) * self._products
+        walk = self._holding if products <= HOLDING_PRODUCTS else self._releasing
         failed = walk(
             *(self._address, rows, _passed(drawn, np.int32)),
             *(_passed(observed, np.bool_), _passed(noise, np.float32)),
@@ -329,6 +331,8 @@ def _with_gates(weights: WalkWeights) -> tuple[list[Floats], list[Floats]]:
 def _passed(values: NDArray[Any], dtype: type[np.generic]) -> Any:
     """An array as an argument of C; a copy, where its numbers do not lie in a row or cannot be
     written to. numpy's `ctypes.data` would take four times as long."""
+    if values.dtype.type is dtype and values.flags.carray:
+        return _Argument.from_buffer(values)
     passed: Any = np.ascontiguousarray(values, dtype)
     return _Argument.from_buffer(passed if passed.flags.writeable else passed.copy())
 
