@@ -80,7 +80,15 @@ def build(compiled: Compiled, root: Path, library: Path | None = None) -> str:
     fresh = library.with_suffix(f".{os.getpid()}.new")
     try:
         subprocess.run(
-            [*command, *FLAGS, *compiled.flags, "-o", str(fresh), str(root / compiled.source), "-lm"],
+            [
+                *command,
+                *FLAGS,
+                *compiled.flags,
+                "-o",
+                str(fresh),
+                str(root / compiled.source),
+                "-lm",
+            ],
             check=True,
             capture_output=True,
             text=True,
@@ -118,7 +126,9 @@ class NativeBuildHook(BuildHookInterface[Any]):
         self._folder = tempfile.TemporaryDirectory()
         built = False
         for each in (STUDENT, CODEC):
-            library = root / each.library if editable else Path(self._folder.name) / each.library.name
+            library = (
+                root / each.library if editable else Path(self._folder.name) / each.library.name
+            )
             failed = build(each, root, library)
             if failed and wanted == "require":
                 raise RuntimeError(f"{each.library.name} cannot be built: {failed}")

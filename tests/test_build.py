@@ -35,7 +35,7 @@ def test_it_makes_a_library_that_loads_and_nothing_else(
     assert build(compiled, tree) == ""
     assert isinstance(loader.load_library(tree / compiled.library), loader.Library)
     assert {path.name for path in folder.iterdir()} == before | {compiled.library.name}
-    assert loader.PATH == ROOT / compiled.library
+    assert ROOT / compiled.library == loader.PATH
 
 
 def test_a_compiler_that_fails_is_named(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,6 @@ from cascade_server.terms import Tier
 from cascade_server.wire import rows as wire
 from cascade_server.wire.enums import OUTSIDE_KINDS
 
-
 # What stands before the rows of a `SynthesizeResponse`, and how many ways there are to be drawn
 # that are remembered as they lie on the wire.
 ROWS_TAG, ORIGINS = b"\x0a", 256

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import random
 from array import array
 from collections.abc import Callable, Sequence
@@ -12,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_server.engines.native.library import Library, load_library
+from cascade_server.engines.native.library import Argument, Library, load_library
 from cascade_server.engines.philox import BLOCK, Uniform, pass_over, position
 
 # Generators that `stream` may hand out again, and the state of one that nothing was drawn from.
@@ -29,9 +28,6 @@ DRAW, INSIDE = 0, 1
 INSIDE_BLOCK = BLOCK // 2
 # Rows whose places inside of bins are made at once.
 INSIDE_ROWS = 4096
-
-# Over an array's memory, it is passed as the array's address.
-_Argument = ctypes.c_char * 0
 
 
 def stream(seed: int, chunk: int = 0, start: int = 0) -> np.random.Generator:
@@ -102,8 +98,8 @@ def _inside_row(
     out = np.empty((len(columns), 1))
     places = array("q", columns)
     make(
-        *(seed, row, width, _Argument.from_buffer(places), len(places)),
-        _Argument.from_buffer(out),
+        *(seed, row, width, Argument.from_buffer(places), len(places)),
+        Argument.from_buffer(out),
     )
     return out
 

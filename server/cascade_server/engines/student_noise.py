@@ -22,7 +22,7 @@ import numpy as np
 from cascade_tables import TokenLayout
 from numpy.typing import NDArray
 
-from cascade_server.engines.native.library import Library, load_library
+from cascade_server.engines.native.library import Argument, Library
 from cascade_server.engines.noise import NoiseSource, recycle, stream
 
 Mask = NDArray[np.bool_]
@@ -35,9 +35,6 @@ BLOCKS = (32, 8)
 GAP = 1024
 # What stands where no number is looked at; of (0, 1), whose logarithms are finite.
 UNREAD = 0.5
-
-# Over an array's memory, it is passed as the array's address.
-_Argument = ctypes.c_char * 0
 
 
 class _Layout(ctypes.Structure):
@@ -61,9 +58,7 @@ class StudentNoise:
         library: makes the numbers; None, or why there is none: NumPy does.
     """
 
-    def __init__(
-        self, layout: TokenLayout, library: Library | str | None = None
-    ) -> None:
+    def __init__(self, layout: TokenLayout, library: Library | str | None = None) -> None:
         ends = np.cumsum([0, *(size + 1 for size in layout.sizes)]).tolist()
         self.width: int = ends[-1]
         # Of each column in the order of the slots, which that of the schema need not be.
@@ -104,7 +99,7 @@ class StudentNoise:
         ):
             self._compiled(
                 *(self._address, seed, first_row, draws, begin, len(out)),
-                *(_Argument.from_buffer(observed), _Argument.from_buffer(out)),
+                *(Argument.from_buffer(observed), Argument.from_buffer(out)),
             )
             return
         least = BLOCKS[-1]

@@ -38,8 +38,8 @@ class SynthesizeMessage:
         self._scanned: ScannedRequest | None = None
 
     def heading(self) -> Heading:
-        """Pass over it, or parse it: what gRPC cannot parse by itself it answers with UNKNOWN, which
-        tells the caller nothing."""
+        """Pass over it, or parse it: what gRPC cannot parse by itself it answers with UNKNOWN,
+        which tells the caller nothing."""
         message = self._sent.message
         self._scanned = scan_request(message)
         if self._scanned is not None:

@@ -131,7 +131,7 @@ def read_scanned(
         _names_in(message[columns : columns + scanned.columns_bytes]),
         scanned.draws if scanned.has_draws else 1,
         scanned.seed if scanned.has_seed else None,
-        WANTED[scanned.fidelity],
+        WANTED[pb.Fidelity.ValueType(scanned.fidelity)],
         bool(scanned.log_likelihood),
         bool(scanned.explain),
         bool(scanned.offline),

@@ -246,8 +246,8 @@ class Codec:
     def write_row(
         self, tokens: Tokens, inside: Inside, names: Sequence[str], given: WireRow
     ) -> bytes | None:
-        """A drawn row as `Rows` of the wire, in compiled code: `decode_row` for who sends on what it
-        gives, and what was given as it came.
+        """A drawn row as `Rows` of the wire, in compiled code: `decode_row` for who sends on what
+        it gives, and what was given as it came.
 
         Args:
             tokens: int32 [T].

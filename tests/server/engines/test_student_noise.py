@@ -95,7 +95,9 @@ def test_rows_far_away(
     np.testing.assert_array_equal(made, expected)
     if draws < 8:
         start = (first_row * draws + begin) * noise.width
-        np.testing.assert_array_equal(made[0], stream(seed, start=start).random(noise.width, np.float32))
+        np.testing.assert_array_equal(
+            made[0], stream(seed, start=start).random(noise.width, np.float32)
+        )
 
 
 @BOTH

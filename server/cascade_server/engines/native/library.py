@@ -20,6 +20,10 @@ GET_COMPILER = (
     "apt-get install gcc libc6-dev, then install cascade-synthesis again"
 )
 
+# Over memory that can be written to, an array's or a bytearray's, it is passed to a function as the
+# memory's address. Of arrays, numpy's `ctypes.data` takes four times as long.
+Argument: Any = ctypes.c_char * 0
+
 
 @dataclass(frozen=True)
 class Library:

@@ -23,7 +23,7 @@ from cascade_tables.codecs.columns.binned_codec import BinnedCodec
 from cascade_tables.codecs.columns.column_codec import ColumnCodec, Tokens
 from cascade_tables.codecs.columns.listed_codec import ListedCodec
 from cascade_tables.codecs.layout import TokenLayout
-from cascade_tables.codecs.native.library import Library, load_library
+from cascade_tables.codecs.native.library import Argument, Library, load_library
 from cascade_tables.codecs.native.wire_row import WireRow
 from cascade_tables.schema import Kind, Schema
 
@@ -40,9 +40,6 @@ OBSERVED_STATE = 0
 HEAD_BYTES, NUMBER_BYTES = 22, 24
 # Of names that are asked for together, so many are remembered.
 ASKED = 256
-
-# Over an array's memory, it is passed as the array's address.
-_Argument = ctypes.c_char * 0
 
 
 def _fields(*groups: tuple[Any, str]) -> list[tuple[str, Any]]:
@@ -178,7 +175,7 @@ class RowCodec:
         message = row.message
         if self._library.encode(
             *(self._address, message, len(message), row.begin, row.size),
-            _Argument.from_buffer(out),
+            Argument.from_buffer(out),
         ):
             return None
         shape = 1, self._slots
@@ -212,10 +209,10 @@ class RowCodec:
         size += len(asked) * HEAD_BYTES
         out = bytearray(size)
         written = self._library.write(
-            *(self._address, _Argument.from_buffer(np.array(tokens, np.int32))),
+            *(self._address, Argument.from_buffer(np.array(tokens, np.int32))),
             *(uniform, len(binned), address, len(asked)),
             *(message, len(message), row.begin, row.size),
-            *(_Argument.from_buffer(out), size),
+            *(Argument.from_buffer(out), size),
         )
         if written < 0:
             return None

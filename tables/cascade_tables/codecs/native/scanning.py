@@ -6,16 +6,13 @@ Nothing of that is needed to say who is to answer, and the row is encoded where 
 
 from __future__ import annotations
 
-import ctypes
 from struct import Struct
 from typing import NamedTuple
 
-from cascade_tables.codecs.native.library import load_library
+from cascade_tables.codecs.native.library import Argument, load_library
 
 # `Request` of wire.h.
 _FIELDS = Struct("=9qQ3qQ2qQq")
-# Over an array's memory, it is passed as the array's address.
-_Argument = ctypes.c_char * 0
 
 
 class ScannedRequest(NamedTuple):
@@ -60,6 +57,6 @@ def scan_request(message: bytes) -> ScannedRequest | None:
     if isinstance(library, str):
         return None
     found = bytearray(_FIELDS.size)
-    if library.scan(message, len(message), _Argument.from_buffer(found)):
+    if library.scan(message, len(message), Argument.from_buffer(found)):
         return None
     return ScannedRequest._make(_FIELDS.unpack_from(found))

@@ -52,7 +52,9 @@ def everything() -> Frame:
     shops = [f"shop {rank}" for rank in rng.zipf(1.6, ROWS) % 200]
     moments = 1_700_000_000_000_000 + rng.integers(0, 10**15, ROWS)
     columns = {
-        "channel": some_null([["web", "shop", "телефон", ""][at] for at in rng.integers(0, 4, ROWS)]),
+        "channel": some_null(
+            [["web", "shop", "телефон", ""][at] for at in rng.integers(0, 4, ROWS)]
+        ),
         "member": some_null((rng.random(ROWS) < 0.5).tolist()),
         "fraud": (rng.random(ROWS) < 0.1).tolist(),
         "items": rng.integers(-3, 9, ROWS).tolist(),
@@ -217,7 +219,9 @@ class TestAgreement:
         if written is None:
             return
         given = {name: [value] for name, (value, _) in found.items() if value is not ABSENT}
-        drawn = codec.decode_row(tokens.tolist(), inside, [n for n in names if n not in given], given)
+        drawn = codec.decode_row(
+            tokens.tolist(), inside, [n for n in names if n not in given], given
+        )
         expected = pb.Rows(count=1)
         for each in names:
             value = given[each][0] if each in given else drawn[each]
@@ -362,7 +366,10 @@ class TestScanning:
 
     @pytest.mark.parametrize("count", [0, 2])
     def test_other_than_one_row(self, count: int) -> None:
-        assert scan_request(pb.SynthesizeRequest(rows=pb.Rows(count=count)).SerializeToString()) is None
+        assert (
+            scan_request(pb.SynthesizeRequest(rows=pb.Rows(count=count)).SerializeToString())
+            is None
+        )
 
     @settings(max_examples=3000, deadline=None)
     @given(data=st.data())
@@ -413,7 +420,7 @@ class TestScanning:
             for begin in (0, 1, -1, len(content), 2**62):
                 bad = WireRow(content, begin, size, dict)
                 if begin != 0 or size != len(content):
-                    is_inside = 0 <= begin and 0 <= size and begin + size <= len(content)
+                    is_inside = begin >= 0 and size >= 0 and begin + size <= len(content)
                     assert is_inside or codec.encode(bad) is None
         try:
             rows = pb.Rows.FromString(content)
