@@ -95,7 +95,8 @@ class Codec:
         """What takes single rows as they lie on the wire; made when it is first asked for. None:
         it was not built, or does not know such a table."""
         compared = sorted(self.arithmetic.compared)
-        return row_codec_of(self.schema, self.columns, self.layout, compared)
+        first_slot, slots = self.layout.first_slot, len(self.layout.sizes)
+        return row_codec_of(self.schema, self.columns, first_slot, slots, compared)
 
     @classmethod
     def fit(cls, schema: Schema, frame: Frame) -> Codec:

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from cascade_tables.codecs.columns.binned_codec import BinnedCodec
 from cascade_tables.codecs.columns.column_codec import ColumnCodec, Tokens
 from cascade_tables.codecs.columns.listed_codec import ListedCodec
-from cascade_tables.codecs.layout import TokenLayout
 from cascade_tables.codecs.native.library import Argument, Library, load_library
 from cascade_tables.codecs.native.wire_row import WireRow
 from cascade_tables.schema import Kind, Schema
@@ -130,7 +129,8 @@ class RowCodec:
         library: the compiled functions.
         schema: of the table.
         codecs: of its columns.
-        layout: of its tokens.
+        first_slot: of each column.
+        slots: T, tokens of a row.
         compared: columns, by place, whose numbers are wanted.
 
     Raises:
@@ -142,11 +142,12 @@ class RowCodec:
         library: Library,
         schema: Schema,
         codecs: Sequence[ColumnCodec],
-        layout: TokenLayout,
+        first_slot: Sequence[int] | NDArray[np.intp],
+        slots: int,
         compared: Sequence[int] = (),
     ) -> None:
         self._library, self._schema, self._kept = library, schema, list[Any]()
-        self._columns, self._slots = len(codecs), len(layout.sizes)
+        self._columns, self._slots = len(codecs), slots
         self._place = {name: place for place, name in enumerate(schema.names)}
         self._compared = [
             (place, np.float64 if schema.columns[place].kind is Kind.CONTINUOUS else np.int64)
@@ -156,7 +157,7 @@ class RowCodec:
         self._most_bytes = 2
         columns = (_Column * len(codecs))()
         for place, codec in enumerate(codecs):
-            columns[place] = self._column(codec, int(layout.first_slot[place]))
+            columns[place] = self._column(codec, int(first_slot[place]))
         self._kept.append(columns)
         names = self._texts([name.encode() for name in schema.names])
         self._table = _Table(self._columns, self._slots, ctypes.addressof(columns), names)
@@ -322,7 +323,8 @@ class RowCodec:
 def row_codec_of(
     schema: Schema,
     codecs: Sequence[ColumnCodec],
-    layout: TokenLayout,
+    first_slot: Sequence[int] | NDArray[np.intp],
+    slots: int,
     compared: Sequence[int] = (),
 ) -> RowCodec | None:
     """A table's; None where it was not built, or does not know such a table. See `RowCodec`."""
@@ -330,7 +332,7 @@ def row_codec_of(
     if isinstance(library, str):
         return None
     try:
-        return RowCodec(library, schema, codecs, layout, compared)
+        return RowCodec(library, schema, codecs, first_slot, slots, compared)
     except NotThisTable:
         return None
 

@@ -32,6 +32,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests import ledgers
+from tests.releases import every_kind
 
 pytestmark = pytest.mark.skipif(
     isinstance(load_library(), str), reason="the compiled codec was not built"
@@ -82,6 +83,7 @@ CODECS: dict[str, Callable[[], Codec]] = {
     "wide": wide,
     "ledger": ledgers.codec,
     "settlements": ledgers.settlements_codec,
+    "every kind": cache(every_kind),
 }
 
 
