@@ -90,11 +90,10 @@ class StudentNoise:
         """
         if (
             self._compiled is not None
-            and out.flags.c_contiguous
-            and observed.flags.c_contiguous
-            and observed.flags.writeable
-            and out.shape[1:] == (self.width,)
-            and observed.shape[1:] == (self._slots,)
+            and out.flags.carray
+            and observed.flags.carray
+            and out.shape[1] == self.width
+            and observed.shape[1] == self._slots
             and 0 <= begin <= len(observed) * draws - len(out)
         ):
             self._compiled(

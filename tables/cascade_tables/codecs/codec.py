@@ -25,7 +25,7 @@ from cascade_tables.codecs.marks import (
     marked_relations,
     marks_of,
 )
-from cascade_tables.codecs.native.row_codec import RowCodec, row_codec_of
+from cascade_tables.codecs.native.row_codec import Compiled, RowCodec
 from cascade_tables.codecs.native.wire_row import WireRow
 from cascade_tables.codecs.number_rows import AllAtOnce, NumberRows
 from cascade_tables.codecs.places import PLAIN, Place, Places
@@ -82,7 +82,9 @@ class Codec:
         self._evident = tuple(evident)
         self.arithmetic = Arithmetic(schema, self.columns, self.layout, self._evident)
         self._at_once = AllAtOnce(self.columns, self.layout)
-        parts = self._places, self._at_once, self.arithmetic, lambda: self.compiled
+        compared = sorted(self.arithmetic.compared)
+        self._compiled = Compiled(schema, self.columns, self.layout.first_slot, begin, compared)
+        parts = self._places, self._at_once, self.arithmetic, self._compiled
         self._given_rows, self._drawn_rows = GivenRows(*parts), DrawnRows(*parts)
 
     @property
@@ -90,13 +92,11 @@ class Codec:
         """The columns of several rows at once; made when it is first asked for."""
         return self._at_once.rows
 
-    @cached_property
+    @property
     def compiled(self) -> RowCodec | None:
         """What takes single rows as they lie on the wire; made when it is first asked for. None:
         it was not built, or does not know such a table."""
-        compared = sorted(self.arithmetic.compared)
-        first_slot, slots = self.layout.first_slot, len(self.layout.sizes)
-        return row_codec_of(self.schema, self.columns, first_slot, slots, compared)
+        return self._compiled.rows
 
     @classmethod
     def fit(cls, schema: Schema, frame: Frame) -> Codec:

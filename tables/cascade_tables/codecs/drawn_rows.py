@@ -14,7 +14,7 @@ from cascade_tables.codecs.arithmetic import Arithmetic
 from cascade_tables.codecs.columns.binned_codec import BinnedCodec
 from cascade_tables.codecs.columns.column_codec import Tokens, typed
 from cascade_tables.codecs.columns.listed_codec import ListedCodec
-from cascade_tables.codecs.native.row_codec import RowCodec
+from cascade_tables.codecs.native.row_codec import Compiled
 from cascade_tables.codecs.native.wire_row import WireRow
 from cascade_tables.codecs.number_rows import AllAtOnce
 from cascade_tables.codecs.places import Places
@@ -34,7 +34,7 @@ class DrawnRows:
         places: of the table's columns.
         at_once: what takes several binned columns.
         arithmetic: which numbers follow from others.
-        compiled: what writes one row as it lies on the wire; None: there is nothing that does.
+        compiled: what writes one row as it lies on the wire.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class DrawnRows:
         places: Places,
         at_once: AllAtOnce,
         arithmetic: Arithmetic,
-        compiled: Callable[[], RowCodec | None],
+        compiled: Compiled,
     ) -> None:
         self._places, self._at_once, self._arithmetic = places, at_once, arithmetic
         self._compiled = compiled
@@ -109,7 +109,7 @@ class DrawnRows:
         self, tokens: Tokens, inside: Inside, names: Sequence[str], given: WireRow
     ) -> bytes | None:
         """See `Codec.write_row`."""
-        compiled = self._compiled()
+        compiled = self._compiled.rows
         if compiled is None or self._arithmetic.may_follow_untold:
             return None
         return compiled.write(tokens, inside, names, given)

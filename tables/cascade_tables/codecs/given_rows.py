@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from cascade_tables.codecs.absent import ABSENT, ABSENT_ONLY, HOLES
 from cascade_tables.codecs.arithmetic import Arithmetic
 from cascade_tables.codecs.columns.column_codec import Tokens
 from cascade_tables.codecs.columns.outside import Outside, OutsideValues
-from cascade_tables.codecs.native.row_codec import RowCodec
+from cascade_tables.codecs.native.row_codec import Compiled
 from cascade_tables.codecs.native.wire_row import WireRow
 from cascade_tables.codecs.number_rows import AllAtOnce
 from cascade_tables.codecs.odd_values import NONE_ODD, Odd, alike, all_odd, equal
@@ -50,7 +50,7 @@ class GivenRows:
         places: of the table's columns.
         at_once: what takes several rows.
         arithmetic: which relations hold of given numbers.
-        compiled: what takes one row as it lies on the wire; None: there is nothing that does.
+        compiled: what takes one row as it lies on the wire.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class GivenRows:
         places: Places,
         at_once: AllAtOnce,
         arithmetic: Arithmetic,
-        compiled: Callable[[], RowCodec | None],
+        compiled: Compiled,
     ) -> None:
         self._places, self._at_once, self._arithmetic = places, at_once, arithmetic
         self._compiled = compiled
@@ -109,7 +109,7 @@ class GivenRows:
 
     def _encode_wire(self, row: WireRow) -> Encoded | None:
         """`encode` of a row that lies on the wire, in compiled code; None: it has to be read."""
-        compiled = self._compiled()
+        compiled = self._compiled.rows
         found = None if compiled is None else compiled.encode(row)
         if found is None:
             return None

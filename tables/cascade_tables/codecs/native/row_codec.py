@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import accumulate, pairwise
 from struct import pack
 from typing import Any, NamedTuple
@@ -96,19 +96,6 @@ class NotThisTable(Exception):
     """The compiled code does not know such a column."""
 
 
-class EncodedRow(NamedTuple):
-    """A row as tokens.
-
-    Attributes:
-        tokens, observed: int32 and bool [1, T].
-        numbers: of the columns that were to be compared, by place, those that have a value.
-    """
-
-    tokens: Tokens
-    observed: NDArray[np.bool_]
-    numbers: Mapping[int, float | int]
-
-
 class _Asked(NamedTuple):
     """Columns that are asked for together.
 
@@ -170,8 +157,15 @@ class RowCodec:
         self._given_bytes = 2 * ctypes.sizeof(ctypes.c_void_p) * self._columns
         self._asked = lru_cache(ASKED)(self._places_of)
 
-    def encode(self, row: WireRow) -> EncodedRow | None:
-        """A caller's row as tokens; None: it is not for this to say what is made of it."""
+    def encode(
+        self, row: WireRow
+    ) -> tuple[Tokens, NDArray[np.bool_], Mapping[int, float | int]] | None:
+        """A caller's row as tokens; None: it is not for this to say what is made of it.
+
+        Returns:
+            int32 and bool [1, T], tokens and which are observed; and of the columns that were to be
+            compared, by place, those numbers that are given.
+        """
         out = bytearray(self._encoded_bytes)
         message = row.message
         if self._library.encode(
@@ -186,7 +180,7 @@ class RowCodec:
         for place, dtype in self._compared:
             if out[self._states_at + place] == OBSERVED_STATE:
                 numbers[place] = np.frombuffer(out, dtype, 1, 8 * place).item()
-        return EncodedRow(tokens, observed, numbers)
+        return tokens, observed, numbers
 
     def write(
         self, tokens: Tokens, inside: Inside, names: Sequence[str], row: WireRow
@@ -320,21 +314,29 @@ class RowCodec:
         return int(kept.ctypes.data)
 
 
-def row_codec_of(
-    schema: Schema,
-    codecs: Sequence[ColumnCodec],
-    first_slot: Sequence[int] | NDArray[np.intp],
-    slots: int,
-    compared: Sequence[int] = (),
-) -> RowCodec | None:
-    """A table's; None where it was not built, or does not know such a table. See `RowCodec`."""
-    library = load_library()
-    if isinstance(library, str):
-        return None
-    try:
-        return RowCodec(library, schema, codecs, first_slot, slots, compared)
-    except NotThisTable:
-        return None
+class Compiled:
+    """A table's `RowCodec`, made when it is first asked for; arguments are those of that."""
+
+    def __init__(
+        self,
+        schema: Schema,
+        codecs: Sequence[ColumnCodec],
+        first_slot: Sequence[int] | NDArray[np.intp],
+        slots: int,
+        compared: Sequence[int] = (),
+    ) -> None:
+        self._of = schema, codecs, first_slot, slots, compared
+
+    @cached_property
+    def rows(self) -> RowCodec | None:
+        """None where it was not built, or does not know such a table."""
+        library = load_library()
+        if isinstance(library, str):
+            return None
+        try:
+            return RowCodec(library, *self._of)
+        except NotThisTable:
+            return None
 
 
 def _dtype(kind: Kind) -> Any:

@@ -204,7 +204,7 @@ class TestAgreement:
         alone = compiled(codec).encode(row)
         if alone is not None:
             assert len(expected) == 3
-            assert alone.observed.tolist() == expected[1]
+            assert alone[1].tolist() == expected[1]
             assert expected[2] is None
 
     @settings(max_examples=400, deadline=None)
@@ -257,14 +257,15 @@ class TestWhatItKnows:
     def test_nothing_given(self) -> None:
         found = compiled(wide()).encode(wire_row(pb.Rows(count=1)))
         assert found is not None
-        assert not found.observed.any()
-        found.tokens[:] = found.observed[:] = 1  # nobody else's, and writable
+        tokens, known, _ = found
+        assert not known.any()
+        tokens[:] = known[:] = 1  # nobody else's, and writable
 
     def test_absent_is_not_known_and_null_is(self) -> None:
         rows = rows_of({"channel": (None, ""), "score": (ABSENT, "doubles")})
         found = compiled(wide()).encode(wire_row(rows))
         assert found is not None
-        observed = found.observed[0, wide().layout.first_slot].tolist()
+        observed = found[1][0, wide().layout.first_slot].tolist()
         assert dict(zip(wide().schema.names, observed, strict=True)) == {
             name: name == "channel" for name in wide().schema.names
         }
