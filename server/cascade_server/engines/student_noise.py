@@ -35,6 +35,8 @@ BLOCKS = (32, 8)
 GAP = 1024
 # What stands where no number is looked at; of (0, 1), whose logarithms are finite.
 UNREAD = 0.5
+# Of a number.
+SINGLE_BYTES = 4
 
 
 class _Layout(ctypes.Structure):
@@ -92,6 +94,7 @@ class StudentNoise:
             self._compiled is not None
             and out.flags.carray
             and observed.flags.carray
+            and out.itemsize == SINGLE_BYTES
             and out.shape[1] == self.width
             and observed.shape[1] == self._slots
             and 0 <= begin <= len(observed) * draws - len(out)

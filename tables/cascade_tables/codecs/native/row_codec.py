@@ -37,6 +37,8 @@ LISTED_TEXTS, LISTED_NUMBERS, BINNED = range(3)
 OBSERVED_STATE = 0
 # Bytes of a column's head, and of a number with what is around it, at most.
 HEAD_BYTES, NUMBER_BYTES = 22, 24
+# Of a uniform number.
+REAL_BYTES = 8
 # Of names that are asked for together, so many are remembered.
 ASKED = 256
 
@@ -196,16 +198,20 @@ class RowCodec:
 
         Raises:
             UnknownColumn: the schema has no such column.
+            ValueError: there are not T tokens.
         """
+        if tokens.shape != (self._slots,):
+            raise ValueError(f"a row has {self._slots} tokens, not {tokens.shape}")
         asked, address, binned = self._asked(tuple(names))
-        uniform = inside(binned)[:, 0].tobytes() if binned else b""
+        uniform = inside(binned)[:, 0].astype(np.float64).tobytes() if binned else b""
         message = row.message
         size = self._given_bytes + self._most_bytes + len(message)
-        size += len(asked) * HEAD_BYTES
         out = bytearray(size)
+        if tokens.dtype != np.int32 or not tokens.flags.carray:
+            tokens = np.array(tokens, np.int32)
         written = self._library.write(
-            *(self._address, Argument.from_buffer(np.array(tokens, np.int32))),
-            *(uniform, len(binned), address, len(asked)),
+            *(self._address, Argument.from_buffer(tokens)),
+            *(uniform, len(uniform) // REAL_BYTES, address, len(asked)),
             *(message, len(message), row.begin, row.size),
             *(Argument.from_buffer(out), size),
         )

@@ -303,6 +303,17 @@ class TestWhatItKnows:
             tokens[amount + 1] = fine
             assert codec.write_row(tokens, inside, ["amount"], row) is None
 
+    def test_a_row_of_other_tokens(self) -> None:
+        row, inside = wire_row(pb.Rows(count=1)), uniform_numbers(0, wide())
+        for size in (0, len(wide().layout.sizes) - 1, len(wide().layout.sizes) + 1):
+            with pytest.raises(ValueError, match="tokens"):
+                wide().write_row(np.zeros(size, np.int32), inside, [], row)
+
+    def test_too_few_places(self) -> None:
+        tokens = np.zeros(len(wide().layout.sizes), np.int32)
+        row = wire_row(pb.Rows(count=1))
+        assert wide().write_row(tokens, lambda _: np.empty((0, 1)), ["amount"], row) is None
+
     @pytest.mark.parametrize("number", [-0.1, 1.0, math.nan, math.inf])
     def test_a_place_that_is_not_inside_of_a_bin(self, number: float) -> None:
         codec, row = wide(), wire_row(pb.Rows(count=1))
