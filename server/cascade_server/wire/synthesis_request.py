@@ -21,8 +21,9 @@ WANTED = {
 }
 
 
-# Sets of columns to return that are remembered as they lie on the wire.
-ASKED = 256
+# Sets of columns to return that are remembered as they lie on the wire, and bytes of one at most:
+# whoever asks for more of them than there are columns is not to have all of it kept.
+ASKED, ASKED_BYTES = 256, 4096
 
 
 class Heading(NamedTuple):
@@ -140,10 +141,16 @@ def read_scanned(
     )
 
 
-@lru_cache(ASKED)
 def _names_in(fields: bytes) -> tuple[str, ...]:
     """The columns to return, from their fields alone: callers ask for the same again and again."""
+    return (_names_read if len(fields) > ASKED_BYTES else _names_before)(fields)
+
+
+def _names_read(fields: bytes) -> tuple[str, ...]:
     return tuple(pb.SynthesizeRequest.FromString(fields).columns)
+
+
+_names_before = lru_cache(ASKED)(_names_read)
 
 
 def read_request(request: pb.SynthesizeRequest, fields: Mapping[str, str]) -> SynthesisRequest:

@@ -83,6 +83,7 @@ REQUESTS: dict[str, pb.SynthesizeRequest | bytes] = {
     "half a number": ask(also(row(), column("items", [3.5], "doubles"))),
     "text for a number": ask(also(row(), column("items", ["three"], "strings"))),
     "no such column": ask(row(nobody=1.0)),
+    "very many columns to return": ask(columns=["amount"] * 2000),
     "no such column to return": ask(columns=["nobody"]),
     "a column to return twice": ask(columns=["amount", "amount"]),
     "a column twice": ask(also(row(amount=1.0), column("amount", [2.0]))),
