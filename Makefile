@@ -6,7 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # What an environment was made from: when it changes, the environment is brought up to date.
 MADE_FROM := pyproject.toml constraints.txt hatch_build.py \
-             $(wildcard server/cascade_server/engines/native/*.[ch])
+             $(wildcard server/cascade_server/engines/native/*.[ch]) \
+             $(wildcard tables/cascade_tables/codecs/native/*.[ch])
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PROTO := $(wildcard proto/cascade_proto/*.proto)
 

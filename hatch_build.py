@@ -1,8 +1,9 @@
-"""Builds the compiled student with the package, where there is a C compiler.
+"""Builds the compiled student and codec with the package, where there is a C compiler.
 
-The library has nothing of Python in it (server/cascade_server/engines/native), so that one compiler
-call makes it, and no headers or tools of Python's are needed. Without a compiler the package is
-Python only, and ONNX Runtime draws what the library would have drawn.
+The libraries have nothing of Python in them, so that one compiler call makes each, and no headers
+or tools of Python's are needed. Without a compiler the package is Python only: ONNX Runtime draws
+what the student (server/cascade_server/engines/native) would have drawn, and Python reads and
+writes what the codec (tables/cascade_tables/codecs/native) would have.
 
     CASCADE_NATIVE=require pip install .   fails where it cannot be built, as images want it
     CASCADE_NATIVE=skip pip install .      does not build it
@@ -19,26 +20,51 @@ import subprocess
 import sysconfig
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-FOLDER = Path("server/cascade_server/engines/native")
-SOURCE, LIBRARY = FOLDER / "student_walk.c", FOLDER / "_student_walk.so"
-HASHING = FOLDER / "sources.py"
+HASHING = Path("tables/cascade_tables/compiled.py")
 FLAGS = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared"]
 CHOICES = ("", "require", "skip")
 
 
 def hash_of_sources(folder: Path) -> str:
     """What the package says of these sources, which cannot be imported before it is built."""
-    spec = importlib.util.spec_from_file_location("sources", Path(__file__).parent / HASHING)
+    spec = importlib.util.spec_from_file_location("compiled", Path(__file__).parent / HASHING)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     found: str = module.hash_of_sources(folder)
     return found
+
+
+class Compiled(NamedTuple):
+    """A library.
+
+    Attributes:
+        source, library: what is compiled, and where it is put; from the root of the tree.
+        flags: beside those of all.
+    """
+
+    source: Path
+    library: Path
+    flags: tuple[str, ...] = ()
+
+    @property
+    def installed(self) -> str:
+        """The library from where packages are installed."""
+        return Path(*self.library.parts[1:]).as_posix()
+
+
+STUDENT_FOLDER = Path("server/cascade_server/engines/native")
+CODEC_FOLDER = Path("tables/cascade_tables/codecs/native")
+STUDENT = Compiled(STUDENT_FOLDER / "student_walk.c", STUDENT_FOLDER / "_student_walk.so")
+# A product and a sum are rounded one after the other, as Python does it.
+CODEC = Compiled(
+    CODEC_FOLDER / "row_codec.c", CODEC_FOLDER / "_row_codec.so", ("-ffp-contract=off",)
+)
 
 
 def compiler() -> list[str] | None:
@@ -49,19 +75,35 @@ def compiler() -> list[str] | None:
     return None if found is None else [found]
 
 
-def build(source: Path, library: Path) -> str:
+def build(compiled: Compiled, root: Path, library: Path | None = None) -> str:
     """Compile a library; why it could not be, or "".
 
     It is written beside and moved into its place: a server that has the old one loaded keeps it.
+
+    Args:
+        compiled: which.
+        root: of the tree.
+        library: where it is put; None: in the tree.
+
     """
     command = compiler()
     if command is None:
         return "there is no C compiler (cc, gcc, clang or $CC)"
+    library = library or root / compiled.library
     fresh = library.with_suffix(f".{os.getpid()}.new")
-    sources = f'-DSOURCES="{hash_of_sources(source.parent)}"'
+    sources = f'-DSOURCES="{hash_of_sources((root / compiled.source).parent)}"'
     try:
         subprocess.run(
-            [*command, *FLAGS, sources, "-o", str(fresh), str(source), "-lm"],
+            [
+                *command,
+                *FLAGS,
+                *compiled.flags,
+                sources,
+                "-o",
+                str(fresh),
+                str(root / compiled.source),
+                "-lm",
+            ],
             check=True,
             capture_output=True,
             text=True,
@@ -77,7 +119,7 @@ def build(source: Path, library: Path) -> str:
 
 
 class NativeBuildHook(BuildHookInterface[Any]):
-    """Compiles the library: into the source tree for an editable installation, which runs from
+    """Compiles the libraries: into the source tree for an editable installation, which runs from
     there, and beside it for a wheel, so that neither undoes the other and the tree may be one that
     cannot be written to."""
 
@@ -91,20 +133,28 @@ class NativeBuildHook(BuildHookInterface[Any]):
         editable = version == "editable"
         if editable:
             # What is there is of another source, or another wish.
-            with contextlib.suppress(OSError):
-                (root / LIBRARY).unlink()
+            for each in (STUDENT, CODEC):
+                with contextlib.suppress(OSError):
+                    (root / each.library).unlink()
         if wanted == "skip":
             return
         self._folder = tempfile.TemporaryDirectory()
-        library = root / LIBRARY if editable else Path(self._folder.name) / LIBRARY.name
-        failed = build(root / SOURCE, library)
-        if failed and wanted == "require":
-            raise RuntimeError(f"the compiled student cannot be built: {failed}")
-        if failed:
-            self.app.display_warning(f"without the compiled student: {failed}")
+        built = False
+        for each in (STUDENT, CODEC):
+            library = (
+                root / each.library if editable else Path(self._folder.name) / each.library.name
+            )
+            failed = build(each, root, library)
+            if failed and wanted == "require":
+                raise RuntimeError(f"{each.library.name} cannot be built: {failed}")
+            if failed:
+                self.app.display_warning(f"without {each.library.name}: {failed}")
+                continue
+            built = True
+            if not editable:
+                build_data["force_include"][str(library)] = each.installed
+        if not built:
             return
-        if not editable:
-            build_data["force_include"][str(library)] = LIBRARY.relative_to("server").as_posix()
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{platform}"

@@ -40,15 +40,14 @@ from cascade_proto.inference_pb2_grpc import GRPCInferenceServiceStub
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from cascade_server.cascade.answer import Drawn, drawn_answer
 from cascade_server.cascade.dispatch import Dispatcher
-from cascade_server.cascade.packing import message_of
 from cascade_server.cascade.repository import Repository
 from cascade_server.cascade.request import check
 from cascade_server.config import ServerConfig
 from cascade_server.counts.sla import Sla
 from cascade_server.deadline import Work
 from cascade_server.objectives.report import OK
+from cascade_server.services.synthesize_message import SynthesizeMessage
 from cascade_server.terms import Tier
-from cascade_server.wire.synthesis_request import heading_of, read_request
 from cascade_tables import list_releases, load_release
 
 from benchmarks.peers import echo, triton_messages, triton_student
@@ -58,6 +57,13 @@ from benchmarks.tables import ROOT
 
 PART_CALLS = 3000
 PARTS = ("read", "encode", "route", "noise", "run", "decode", "write", "count")
+
+
+@dataclass(frozen=True)
+class Came:
+    """A call whose message is there."""
+
+    message: bytes
 
 
 @dataclass(frozen=True)
@@ -127,10 +133,10 @@ def parts(repository: Path, table: str, message: bytes, calls: int) -> dict[str,
     for _ in range(calls):
         marks = [time.perf_counter()]
         mark = partial(_mark, marks)
-        asked = pb.SynthesizeRequest.FromString(message)
-        heading, read = heading_of(asked), read_request(asked, runtime.fields)
+        asked, work = SynthesizeMessage(Came(message)), Work.within(None)
+        heading, read = asked.heading(), asked.read(runtime, work)
         mark()
-        request = check(read, runtime, Work.within(None), config.max_rows)
+        request = check(read, runtime, work, config.max_rows)
         mark()
         route = dispatcher.route(request)
         mark()
@@ -142,7 +148,7 @@ def parts(repository: Path, table: str, message: bytes, calls: int) -> dict[str,
         drawn = Drawn(tokens, route.option, route, None, 0.0, time.perf_counter())
         answer = drawn_answer(request, drawn)
         mark()
-        message_of(answer).SerializeToString()
+        asked.pack(answer)
         mark()
         call = sla.call(heading.service)
         call.asks(table, heading.service, request.work.deadline, heading.rows)

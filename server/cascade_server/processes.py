@@ -171,6 +171,7 @@ def worker(
             loaded=f"  {loaded.table} version {loaded.version}: {loaded.columns} columns, "
             f"verified and warm in {loaded.seconds:.2f} s"
             + (f", student by {loaded.student_by}" if loaded.student_by else "")
+            + (f", rows by {loaded.rows_by}" if loaded.student_by and loaded.rows_by else "")
         )
 
     async def life() -> None:

@@ -5,6 +5,8 @@ from cascade_tables.codecs.codec import Codec
 from cascade_tables.codecs.columns.outside import OutsideKind, OutsideValue, OutsideValues
 from cascade_tables.codecs.given_rows import Encoded
 from cascade_tables.codecs.layout import TokenLayout
+from cascade_tables.codecs.native.scanning import ScannedRequest, scan_request
+from cascade_tables.codecs.native.wire_row import WireRow
 from cascade_tables.errors import (
     CascadeTablesError,
     DataError,
@@ -67,12 +69,14 @@ __all__ = [
     "Release",
     "ReleaseError",
     "ReleaseManifest",
+    "ScannedRequest",
     "Schema",
     "SchemaError",
     "TokenLayout",
     "UnknownColumn",
     "ValueNotAllowed",
     "ValuesNotAllowed",
+    "WireRow",
     "Wish",
     "find_relations",
     "infer_schema",
@@ -84,6 +88,7 @@ __all__ = [
     "measure_formula",
     "read_manifest",
     "read_table",
+    "scan_request",
     "schema_file",
     "write_release",
 ]

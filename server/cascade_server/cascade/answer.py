@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
-from cascade_tables import ABSENT, OutsideValues
+from cascade_tables import ABSENT, OutsideValues, WireRow
 from numpy.typing import NDArray
 
 from cascade_server.cascade.request import CheckedRequest
@@ -129,14 +129,18 @@ def drawn_answer(request: CheckedRequest, drawn: Drawn) -> Answer:
     )
 
 
-def decoded(request: CheckedRequest, tokens: Tokens) -> dict[str, Values]:
+def decoded(request: CheckedRequest, tokens: Tokens) -> AnsweredRows:
     """The columns that are returned: drawn values where none were given, else the given ones."""
-    codec, given, draws = request.runtime.release.codec, request.given, request.draws
+    codec, given = request.runtime.release.codec, request.given
+    alone, inside = request.total == 1, request.inside_bins()
+    if alone and isinstance(given, WireRow):
+        written = codec.write_row(tokens[0], inside, request.names, given)
+        if written is not None:
+            return written
     missing = request.names
     if given:
         missing = tuple(name for name in missing if name not in given or ABSENT in given[name])
     # One row, what a payment waits for, needs no arrays.
-    alone, inside = request.total == 1, request.inside_bins()
     cells = codec.decode_row(tokens[0].tolist(), inside, missing, given) if alone else {}
     drawn = {} if alone else codec.decode_columns(tokens, inside, missing, given)
     out: dict[str, Values] = {}
@@ -146,9 +150,9 @@ def decoded(request: CheckedRequest, tokens: Tokens) -> dict[str, Values]:
             continue
         data = drawn.get(name)
         if data is None:
-            out[name] = wire.given_values(given[name], codec.kinds[name], draws)
+            out[name] = wire.given_values(given[name], codec.kinds[name], request.draws)
         elif name in given:
-            out[name] = wire.keep_given(data, given[name], codec.kinds[name], draws)
+            out[name] = wire.keep_given(data, given[name], codec.kinds[name], request.draws)
         else:
             out[name] = data
     return out

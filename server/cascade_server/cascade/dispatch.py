@@ -316,6 +316,9 @@ class Dispatcher:
                 together.setdefault(request.runtime, []).append(_Placed(place, request, route))
         for runtime, chosen in together.items():
             engines = self.engines[runtime]
+            if len(chosen) == 1:
+                self._draw_group(engines, chosen, out)
+                continue
             for group in in_groups([each.request.total for each in chosen], self._inline_rows):
                 self._draw_group(engines, chosen[group], out)
         return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import lru_cache
 
 from cascade_proto import synthesis_pb2 as pb
 from cascade_tables import OutsideValues
@@ -15,6 +16,53 @@ from cascade_server.engines.runtime import Runtime
 from cascade_server.terms import Tier
 from cascade_server.wire import rows as wire
 from cascade_server.wire.enums import OUTSIDE_KINDS
+
+# How many ways there are to be drawn that are remembered as they lie on the wire.
+ORIGINS = 256
+# Before what it stands in a message: fields of `SynthesizeResponse`, `Provenance` and `Timings`.
+ROWS, PROVENANCE, SEED, TIMINGS = b"\x0a", b"\x1a", b"\x30", b"\x4a"
+ENCODE, QUEUE, COMPUTE, DECODE = b"\x08", b"\x10", b"\x18", b"\x20"
+
+
+def packed(answer: Answer) -> bytes:
+    """A message of its own, serialized.
+
+    Where the rows lie ready and there is nothing to say but where they come from, which is the most
+    frequent, it is put together from bytes: to have protobuf do it takes four times as long.
+    """
+    request, rows = answer.request, answer.rows
+    if (
+        not isinstance(rows, bytes)
+        or answer.log_likelihood
+        or answer.from_pool
+        or answer.cached
+        or answer.route is not None
+        or request.encoded.outside is not None
+    ):
+        return message_of(answer).SerializeToString()
+    of = request.runtime.release.manifest
+    teacher = answer.tier is Tier.TEACHER
+    origin = _origin(of.table, of.version, of.epsilon, teacher, answer.steps)
+    encode, queue, compute, decode = timings(request, answer.queued, answer.finished)
+    took = b"".join(
+        (
+            *(ENCODE, _varint(encode), QUEUE, _varint(queue)),
+            *(COMPUTE, _varint(compute), DECODE, _varint(decode)),
+        )
+    )
+    provenance = b"".join((origin, SEED, _varint(request.seed), TIMINGS, _varint(len(took)), took))
+    return b"".join(
+        (ROWS, _varint(len(rows)), rows, PROVENANCE, _varint(len(provenance)), provenance)
+    )
+
+
+def _varint(number: int) -> bytearray:
+    out = bytearray()
+    while number >= 0x80:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return out
 
 
 def write_answer(answer: Answer, out: pb.SynthesizeResponse) -> None:
@@ -85,27 +133,36 @@ def explain(route: Route, out: pb.Routing) -> None:
 
 def fill_timings(request: CheckedRequest, out: pb.Timings, queued: float, finished: float) -> None:
     """Say where the time went, from when reading a request began until now."""
-    out.encode = microseconds(request.began, request.encoded_at)
-    queue = microseconds(0, queued)
+    out.encode, queue, out.compute, out.decode = timings(request, queued, finished)
     if queue:
         out.queue = queue
-    out.compute = max(0, microseconds(request.encoded_at, finished) - queue)
-    out.decode = microseconds(finished, time.perf_counter())
+
+
+def timings(request: CheckedRequest, queued: float, finished: float) -> tuple[int, int, int, int]:
+    """The same as numbers: microseconds of encoding, in queues, of computing, of decoding."""
+    encoded, queue = request.encoded_at, round(1e6 * queued)
+    compute = max(0, round(1e6 * (finished - encoded)) - queue)
+    decode = round(1e6 * (time.perf_counter() - finished))
+    return round(1e6 * (encoded - request.began)), queue, compute, decode
 
 
 def fill_provenance(
     out: pb.Provenance, runtime: Runtime, teacher: bool, steps: int, seed: int
 ) -> None:
     """Say where rows come from."""
-    manifest = runtime.release.manifest
-    out.synthetic = True
-    out.table = manifest.table
-    out.version = manifest.version
-    out.tier = pb.TIER_TEACHER if teacher else pb.TIER_STUDENT
-    out.steps = steps
+    of = runtime.release.manifest
+    out.MergeFromString(_origin(of.table, of.version, of.epsilon, teacher, steps))
     out.seed = seed
-    if manifest.epsilon is not None:
-        out.epsilon = manifest.epsilon
+
+
+@lru_cache(ORIGINS)
+def _origin(table: str, version: int, epsilon: float | None, teacher: bool, steps: int) -> bytes:
+    """What is the same for all rows that are drawn so."""
+    out = pb.Provenance(synthetic=True, table=table, version=version, steps=steps)
+    out.tier = pb.TIER_TEACHER if teacher else pb.TIER_STUDENT
+    if epsilon is not None:
+        out.epsilon = epsilon
+    return out.SerializeToString()
 
 
 def microseconds(since: float, until: float) -> int:

@@ -23,7 +23,8 @@ class Loaded:
     """What loading one release took, for the log.
 
     Attributes:
-        student_by: what draws its rows in real time; "": another server does.
+        student_by, rows_by: what draws its rows in real time, and what reads and writes single
+            ones; "": another server does.
     """
 
     table: str
@@ -31,6 +32,7 @@ class Loaded:
     columns: int
     seconds: float
     student_by: str = ""
+    rows_by: str = ""
 
 
 class Repository:
@@ -100,7 +102,8 @@ class Repository:
                     raise ReleaseRefused.of(table, version, exc) from exc
                 tables.setdefault(table, {})[version] = opened
                 seconds = time.monotonic() - began
-                report(Loaded(table, version, opened.columns, seconds, opened.student_by))
+                by = opened.student_by, opened.rows_by
+                report(Loaded(table, version, opened.columns, seconds, *by))
         return cls(tables, live_versions)
 
     @property

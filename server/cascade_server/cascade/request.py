@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ class CheckedRequest:
         first_row: rows of the caller's before the first.
         wanted, log_likelihood, explain, offline: as in the request.
         began, encoded_at: when reading began and when all was encoded (`time.perf_counter`).
+        total: rows of the answer: rows x draws.
     """
 
     runtime: Runtime
@@ -57,11 +58,10 @@ class CheckedRequest:
     offline: bool
     began: float
     encoded_at: float
+    total: int = field(init=False)
 
-    @property
-    def total(self) -> int:
-        """Rows of the answer: rows x draws."""
-        return self.rows * self.draws
+    def __post_init__(self) -> None:
+        self.total = self.rows * self.draws
 
     @property
     def version(self) -> int:

@@ -125,6 +125,10 @@ def choose(
             wait long has not asked to.
     """
     considered = tuple(options)
+    if len(considered) == 1 and wanted is not Wanted.AUTO:
+        (only,) = considered
+        option = only if fits(only.seconds, remaining) else None
+        return Route(option, considered, considered, remaining, wanted, steps_down, remaining)
     pooled = tuple(option for option in considered if option.from_pool)
     computed = considered[len(pooled) :]
     if wanted is Wanted.FULL:

@@ -168,13 +168,18 @@ class Engine(Generic[TaskT]):
     def run_now(self, tasks: Sequence[TaskT]) -> None:
         """Run tasks that came together, in one batch and in the event loop, if it is `free_for`
         their rows; says nothing of the company that others are to expect."""
-        began, rows = self.clock(), sum(task.rows for task in tasks)
-        passes = _passes(tasks)
+        if len(tasks) == 1:
+            rows, passes = tasks[0].rows, max(1, tasks[0].passes)
+        else:
+            rows, passes = sum(task.rows for task in tasks), _passes(tasks)
+        began = self.clock()
         self.run(tasks)
         self._count(rows, self.clock() - began, passes)
 
     def predict(self, rows: int, passes: int = 1) -> float:
         """The .99 quantile of the seconds until a task that came now would be done."""
+        if not self._busy and not self._queue:
+            return self.model.tail(rows, passes)
         return self.outlook().predict(self.clock(), rows, passes)
 
     def queued(self) -> float:

@@ -57,8 +57,13 @@ class Line(NamedTuple):
 
         Of several passes one after the other, the spreads add up as of independent ones.
         """
-        mean = self.mean(rows)
-        return passes * mean + math.sqrt(passes) * (self.factor - 1) * mean
+        return _tail(self.mean(rows), self.factor, passes)
+
+
+def _tail(mean: float, factor: float, passes: int) -> float:
+    if passes == 1:
+        return mean + (factor - 1) * mean
+    return passes * mean + math.sqrt(passes) * (factor - 1) * mean
 
 
 class Outlook(NamedTuple):
@@ -149,7 +154,8 @@ class LatencyModel:
         return self._a * rows + self._b
 
     def tail(self, rows: int, passes: int = 1) -> float:
-        return self.line.tail(rows, passes)
+        """See `Line.tail`."""
+        return _tail(self._a * rows + self._b, self._factor, passes)
 
     @property
     def line(self) -> Line:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+from array import array
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade_server.engines.native.library import Argument, Library, load_library
 from cascade_server.engines.philox import BLOCK, Uniform, pass_over, position
 
 # Generators that `stream` may hand out again, and the state of one that nothing was drawn from.
@@ -69,6 +72,10 @@ def inside_bins(
         Gives float64 [b, rows] for b columns, by their places in the schema; to be asked once.
     """
 
+    library = load_library()
+    if rows == 1 and isinstance(library, Library) and first < 2**64:
+        return partial(_inside_row, library.inside, seed, first, width)
+
     def inside(columns: Sequence[int]) -> NDArray[np.float64]:
         start = first * width
         rng = _generator(seed, 0, start // INSIDE_BLOCK, INSIDE)
@@ -82,6 +89,19 @@ def inside_bins(
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     return inside
+
+
+def _inside_row(
+    make: Callable[..., None], seed: int, row: int, width: int, columns: Sequence[int]
+) -> NDArray[np.float64]:
+    """`inside_bins` of one row, by the compiled generator, which makes no numbers of others."""
+    out = np.empty((len(columns), 1))
+    places = array("q", columns)
+    make(
+        *(seed, row, width, Argument.from_buffer(places), len(places)),
+        Argument.from_buffer(out),
+    )
+    return out
 
 
 def recycle(rng: np.random.Generator) -> None:

@@ -13,6 +13,7 @@ from cascade_tables import Release, ReleaseError
 from cascade_tables.sampling import log_likelihood
 from numpy.typing import NDArray
 
+from cascade_server.engines.native.library import load_library
 from cascade_server.engines.native.walk import open_walk
 from cascade_server.engines.philox import Uniform
 from cascade_server.engines.student_noise import StudentNoise
@@ -89,6 +90,7 @@ class Runtime:
             `complete`; otherwise it is asked pass by pass, with `denoise`.
         makes_noise: whether the teacher takes noise that is yet to be made, with `generate`.
         student_by: what draws the student's rows, in words; "": it has no student.
+        rows_by: what encodes and writes single rows, in words.
 
     Args:
         release: whose networks they are.
@@ -115,12 +117,13 @@ class Runtime:
         self.version = release.manifest.version
         # Made now, so that no request waits for it.
         self.rows = release.codec.rows
+        self.rows_by = "Python" if release.codec.compiled is None else "compiled code"
         self.fields = {name: FIELDS[kind] for name, kind in release.codec.kinds.items()}
         manifest = release.manifest
         self.identity = f"{manifest.table}/{manifest.version}/{manifest.digest}"
         self.student_noise = int(manifest.student["noise_width"])
         self.teacher_noise = int(manifest.teacher["noise_width"])
-        self.noise_of_student = StudentNoise(self.layout)
+        self.noise_of_student = StudentNoise(self.layout, load_library())
         self.steps = int(manifest.teacher["steps"])
         self.profile: list[tuple[Tier, int, float]] = []
         self.first_slot = self.layout.first_slot

@@ -1,10 +1,11 @@
 """The student's noise for a request: each row's and draw's own numbers, made where they are read.
 
 A row takes a uniform number for each token of each slot, some thousand, and reads those of its
-missing columns. A generator that counts (`philox`) may begin anywhere, but to begin takes as long
-as to make a thousand numbers: what one row alone could leave out is not worth it. Draws of one row
-miss the same columns: their numbers of a column lie side by side, 32 or 8 draws together, and one
-beginning serves them all.
+missing columns. A generator that counts (`philox`) may begin anywhere; the compiled one, where it
+was built, does so at no cost and makes what is read. NumPy's takes as long to begin as to make a
+thousand numbers: what one row alone could leave out is not worth it. Draws of one row miss the same
+columns: their numbers of a column lie side by side, 32 or 8 draws together, and one beginning
+serves them all.
 
 Where the numbers of a row's draw lie depends on the row, the draw, how many draws a row there are
 and the table, and on nothing else: whoever shares the request, the batch or the frame, a seed gives
@@ -13,12 +14,15 @@ the same rows.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from cascade_tables import TokenLayout
 from numpy.typing import NDArray
 
+from cascade_server.engines.native.library import Argument, Library
 from cascade_server.engines.noise import NoiseSource, recycle, stream
 
 Mask = NDArray[np.bool_]
@@ -31,6 +35,17 @@ BLOCKS = (32, 8)
 GAP = 1024
 # What stands where no number is looked at; of (0, 1), whose logarithms are finite.
 UNREAD = 0.5
+# Of a number.
+SINGLE_BYTES = 4
+
+
+class _Layout(ctypes.Structure):
+    """`NoiseLayout` of student_noise.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("columns", "slots", "width")),
+        *((name, ctypes.c_void_p) for name in ("first_slot", "ends")),
+    ]
 
 
 class StudentNoise:
@@ -42,15 +57,24 @@ class StudentNoise:
     Args:
         layout: of the release's rows. A slot's numbers are one for each of its tokens and one more,
             in the order of the slots, and those of a column's slots lie together.
+        library: makes the numbers; None, or why there is none: NumPy does.
     """
 
-    def __init__(self, layout: TokenLayout) -> None:
+    def __init__(self, layout: TokenLayout, library: Library | str | None = None) -> None:
         ends = np.cumsum([0, *(size + 1 for size in layout.sizes)]).tolist()
         self.width: int = ends[-1]
         # Of each column in the order of the slots, which that of the schema need not be.
         self._first_slot = np.sort(layout.first_slot)
         # Where each column's numbers begin among a draw's, and where the last one's end.
         self._ends: list[int] = [*(ends[slot] for slot in self._first_slot), self.width]
+        self._slots = len(layout.sizes)
+        self._compiled: Any = None
+        if isinstance(library, Library):
+            kept = np.array(self._first_slot, np.int32), np.array(self._ends, np.int64)
+            addresses = (int(array.ctypes.data) for array in kept)
+            numbers = len(self._first_slot), self._slots, self.width
+            self._layout, self._kept = _Layout(*numbers, *addresses), kept
+            self._address, self._compiled = ctypes.addressof(self._layout), library.noise
 
     def fill(
         self, out: Noise, seed: int, first_row: int, draws: int, observed: Mask, begin: int = 0
@@ -66,6 +90,20 @@ class StudentNoise:
             observed: bool [rows, T], which slots of the request's rows are known.
             begin: draws of the request before the first of these.
         """
+        if (
+            self._compiled is not None
+            and out.flags.carray
+            and observed.flags.carray
+            and out.itemsize == SINGLE_BYTES
+            and out.shape[1] == self.width
+            and observed.shape[1] == self._slots
+            and 0 <= begin <= len(observed) * draws - len(out)
+        ):
+            self._compiled(
+                *(self._address, seed, first_row, draws, begin, len(out)),
+                *(Argument.from_buffer(observed), Argument.from_buffer(out)),
+            )
+            return
         least = BLOCKS[-1]
         if draws < least:
             rng = stream(seed, start=(first_row * draws + begin) * self.width)

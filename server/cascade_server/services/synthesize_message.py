@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Protocol
 
 from cascade_proto import synthesis_pb2 as pb
+from cascade_tables import ScannedRequest, scan_request
 
 from cascade_server.cascade.answer import Answer
-from cascade_server.cascade.packing import message_of, write_answer
+from cascade_server.cascade.packing import packed, write_answer
 from cascade_server.cascade.token_draw import TokenAnswer
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
@@ -15,7 +16,9 @@ from cascade_server.wire.synthesis_request import (
     Heading,
     SynthesisRequest,
     heading_of,
+    heading_of_scanned,
     read_request,
+    read_scanned,
 )
 
 
@@ -28,26 +31,32 @@ class Sent(Protocol):
 class SynthesizeMessage:
     """The message of a unary call; a `RequestMessage`."""
 
-    __slots__ = ("_request", "_sent")
+    __slots__ = ("_request", "_scanned", "_sent")
 
     def __init__(self, sent: Sent) -> None:
         self._sent = sent
-        self._request = pb.SynthesizeRequest()
+        self._scanned: ScannedRequest | None = None
 
     def heading(self) -> Heading:
-        """Parse it: what gRPC cannot parse by itself it answers with UNKNOWN, which tells the
-        caller nothing."""
-        self._request = pb.SynthesizeRequest.FromString(self._sent.message)
+        """Pass over it, or parse it: what gRPC cannot parse by itself it answers with UNKNOWN,
+        which tells the caller nothing."""
+        message = self._sent.message
+        self._scanned = scan_request(message)
+        if self._scanned is not None:
+            return heading_of_scanned(message, self._scanned)
+        self._request = pb.SynthesizeRequest.FromString(message)
         return heading_of(self._request)
 
     def read(self, runtime: Runtime, work: Work) -> SynthesisRequest:
         """Its rows, and what is asked of them."""
+        if self._scanned is not None:
+            return read_scanned(self._sent.message, self._scanned, runtime.fields)
         return read_request(self._request, runtime.fields)
 
     def pack(self, answer: Answer | TokenAnswer) -> bytes:
         """The answer as a `SynthesizeResponse`, serialized."""
         assert isinstance(answer, Answer)
-        return message_of(answer).SerializeToString()
+        return packed(answer)
 
 
 class StreamedMessage:

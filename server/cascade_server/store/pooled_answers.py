@@ -78,7 +78,7 @@ class PooledAnswers:
             not request.seeded
             and not request.log_likelihood
             and request.total <= self.pool.config.most_rows
-            and (len(request.given) < request.runtime.columns or not observed.all())
+            and 0 in observed.tobytes()
             and not (arithmetic and arithmetic.is_split(observed[:, request.runtime.first_slot]))
         )
 
@@ -124,7 +124,9 @@ def pooled_rows(request: CheckedRequest, contents: Sequence[bytes]) -> AnsweredR
     """The columns that were asked for, of pooled rows: `request.total` serialized `pb.Rows`."""
     names, runtime = request.names, request.runtime
     kinds, every_name = runtime.release.codec.kinds, runtime.release.codec.schema.names
-    if len(contents) == 1 and not request.given and names == every_name:
+    encoded = request.encoded
+    nothing_given = encoded.outside is None and not encoded.observed.any()
+    if len(contents) == 1 and nothing_given and names == every_name:
         return contents[0]
     pooled = [_cells(content, runtime) for content in contents]
     out: dict[str, Values] = {}

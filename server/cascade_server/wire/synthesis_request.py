@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from cascade_proto import synthesis_pb2 as pb
+from cascade_tables import ScannedRequest, WireRow
 
 from cascade_server.errors import BadRequest
 from cascade_server.terms import ServiceClass, Wanted
@@ -17,6 +19,11 @@ WANTED = {
     pb.FIDELITY_FAST: Wanted.FAST,
     pb.FIDELITY_FULL: Wanted.FULL,
 }
+
+
+# Sets of columns to return that are remembered as they lie on the wire, and bytes of one at most:
+# whoever asks for more of them than there are columns is not to have all of it kept.
+ASKED, ASKED_BYTES = 256, 4096
 
 
 class Heading(NamedTuple):
@@ -92,6 +99,60 @@ def heading_of(request: pb.SynthesizeRequest) -> Heading:
     )
 
 
+def heading_of_scanned(message: bytes, scanned: ScannedRequest) -> Heading:
+    """`heading_of` of a message that was passed over."""
+    table = message[scanned.table : scanned.table + scanned.table_bytes].decode()
+    service = ServiceClass.REALTIME
+    if scanned.fidelity == pb.FIDELITY_FULL or scanned.log_likelihood:
+        service = ServiceClass.FULL
+    if scanned.offline:
+        service = ServiceClass.OFFLINE
+    return Heading(
+        table,
+        scanned.version,
+        service,
+        scanned.seed if scanned.has_seed else None,
+        scanned.timeout,
+        scanned.draws or 1,
+    )
+
+
+def read_scanned(
+    message: bytes, scanned: ScannedRequest, fields: Mapping[str, str]
+) -> SynthesisRequest:
+    """`read_request` of a message that was passed over. Its row stays where it is."""
+
+    def read() -> dict[str, list[Any]]:
+        return read_rows(pb.SynthesizeRequest.FromString(message).rows, fields)
+
+    columns = scanned.columns
+    return SynthesisRequest(
+        1,
+        WireRow(message, scanned.rows, scanned.rows_bytes, read),
+        _names_in(message[columns : columns + scanned.columns_bytes]),
+        scanned.draws if scanned.has_draws else 1,
+        scanned.seed if scanned.has_seed else None,
+        WANTED[pb.Fidelity.ValueType(scanned.fidelity)],
+        bool(scanned.log_likelihood),
+        bool(scanned.explain),
+        bool(scanned.offline),
+        bool(scanned.strict),
+        scanned.first_row,
+    )
+
+
+def _names_in(fields: bytes) -> tuple[str, ...]:
+    """The columns to return, from their fields alone: callers ask for the same again and again."""
+    return (_names_read if len(fields) > ASKED_BYTES else _names_before)(fields)
+
+
+def _names_read(fields: bytes) -> tuple[str, ...]:
+    return tuple(pb.SynthesizeRequest.FromString(fields).columns)
+
+
+_names_before = lru_cache(ASKED)(_names_read)
+
+
 def read_request(request: pb.SynthesizeRequest, fields: Mapping[str, str]) -> SynthesisRequest:
     """Read the rest of a message.
 
@@ -100,16 +161,24 @@ def read_request(request: pb.SynthesizeRequest, fields: Mapping[str, str]) -> Sy
         fields: of `Column`, which one holds the values of each of the table's columns.
 
     Raises:
-        BadRequest: names the field, its value and what is allowed.
+        BadRequest: names the field, its value and what is allowed. What is wrong with a single row
+            is found when its values are asked for.
     """
     wanted = WANTED.get(request.fidelity)
     if wanted is None:
         raise BadRequest(
             f"fidelity is {request.fidelity}; allowed: {', '.join(pb.Fidelity.keys())}"
         )
+    rows = request.rows
+    given: Mapping[str, list[Any]]
+    if rows.count == 1:
+        alone = rows.SerializeToString()
+        given = WireRow(alone, 0, len(alone), lambda: read_rows(rows, fields))
+    else:
+        given = read_rows(rows, fields)
     return SynthesisRequest(
-        request.rows.count,
-        read_rows(request.rows, fields),
+        rows.count,
+        given,
         request.columns,
         request.draws if request.HasField("draws") else 1,
         seed_of(request),

@@ -105,6 +105,11 @@ class Arithmetic:
                         changed = True
         return tuple(map(frozenset, found))
 
+    @property
+    def may_follow_untold(self) -> bool:
+        """Whether numbers may follow in rows of which no token says so."""
+        return bool(self._untold)
+
     def may_apply(self, row: Sequence[int]) -> bool:
         """Whether anything may follow in a row of T tokens."""
         return bool(self._untold) or any(row[slot] >= token for slot, token in self._marks_from)

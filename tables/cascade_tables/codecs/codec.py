@@ -25,6 +25,8 @@ from cascade_tables.codecs.marks import (
     marked_relations,
     marks_of,
 )
+from cascade_tables.codecs.native.row_codec import Compiled, RowCodec
+from cascade_tables.codecs.native.wire_row import WireRow
 from cascade_tables.codecs.number_rows import AllAtOnce, NumberRows
 from cascade_tables.codecs.places import PLAIN, Place, Places
 from cascade_tables.column_fields import check_column
@@ -81,13 +83,21 @@ class Codec:
         self._evident = tuple(evident)
         self.arithmetic = Arithmetic(schema, self.columns, self.layout, self._evident)
         self._at_once = AllAtOnce(self.columns, self.layout)
-        self._given_rows = GivenRows(self._places, self._at_once, self.arithmetic)
-        self._drawn_rows = DrawnRows(self._places, self._at_once, self.arithmetic)
+        compared = sorted(self.arithmetic.compared)
+        self._compiled = Compiled(schema, self.columns, self.layout.first_slot, begin, compared)
+        parts = self._places, self._at_once, self.arithmetic, self._compiled
+        self._given_rows, self._drawn_rows = GivenRows(*parts), DrawnRows(*parts)
 
     @property
     def rows(self) -> NumberRows:
         """The columns of several rows at once; made when it is first asked for."""
         return self._at_once.rows
+
+    @property
+    def compiled(self) -> RowCodec | None:
+        """What takes single rows as they lie on the wire; made when it is first asked for. None:
+        it was not built, or does not know such a table."""
+        return self._compiled.rows
 
     @classmethod
     def fit(cls, schema: Schema, frame: Frame) -> Codec:
@@ -145,7 +155,8 @@ class Codec:
         Args:
             columns: n Python values a column: None is NULL, `ABSENT` is not known. Date-times are
                 microseconds since 1970-01-01 UTC, datetime (UTC where it has no zone) or
-                datetime64. A column not named is absent.
+                datetime64. A column not named is absent. One row may be a `WireRow`, which takes a
+                tenth of the time.
             n: rows.
             strict: whether to refuse values that were never learnt and do not fold.
 
@@ -233,6 +244,26 @@ class Codec:
             UnknownColumn: the schema has no such column.
         """
         return self._drawn_rows.decode_one(row, rng, names, given)
+
+    def write_row(
+        self, tokens: Tokens, inside: Inside, names: Sequence[str], given: WireRow
+    ) -> bytes | None:
+        """A drawn row as `Rows` of the wire, in compiled code: `decode_row` for who sends on what
+        it gives, and what was given as it came.
+
+        Args:
+            tokens: int32 [T].
+            inside: as `rng` of `decode_row`.
+            names: columns, in the order in which they are wanted.
+            given: of the row.
+
+        Returns:
+            None: `decode_row` is to be asked.
+
+        Raises:
+            UnknownColumn: the schema has no such column.
+        """
+        return self._drawn_rows.write(tokens, inside, names, given)
 
     def to_dict(self) -> dict[str, Any]:
         """What a release's codec.json holds; `from_dict` restores it."""

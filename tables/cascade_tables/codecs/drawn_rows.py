@@ -14,6 +14,8 @@ from cascade_tables.codecs.arithmetic import Arithmetic
 from cascade_tables.codecs.columns.binned_codec import BinnedCodec
 from cascade_tables.codecs.columns.column_codec import Tokens, typed
 from cascade_tables.codecs.columns.listed_codec import ListedCodec
+from cascade_tables.codecs.native.row_codec import Compiled
+from cascade_tables.codecs.native.wire_row import WireRow
 from cascade_tables.codecs.number_rows import AllAtOnce
 from cascade_tables.codecs.places import Places
 from cascade_tables.codecs.sums import Cells, cells_of, one_cell
@@ -32,10 +34,18 @@ class DrawnRows:
         places: of the table's columns.
         at_once: what takes several binned columns.
         arithmetic: which numbers follow from others.
+        compiled: what writes one row as it lies on the wire.
     """
 
-    def __init__(self, places: Places, at_once: AllAtOnce, arithmetic: Arithmetic) -> None:
+    def __init__(
+        self,
+        places: Places,
+        at_once: AllAtOnce,
+        arithmetic: Arithmetic,
+        compiled: Compiled,
+    ) -> None:
         self._places, self._at_once, self._arithmetic = places, at_once, arithmetic
+        self._compiled = compiled
         self._schema = places.schema
 
     def decode(
@@ -94,6 +104,15 @@ class DrawnRows:
             if name in computed and not computed[name].null[0]:
                 out[name] = computed[name].values[0].item()
         return {name: out[name] for name in names}
+
+    def write(
+        self, tokens: Tokens, inside: Inside, names: Sequence[str], given: WireRow
+    ) -> bytes | None:
+        """See `Codec.write_row`."""
+        compiled = self._compiled.rows
+        if compiled is None or self._arithmetic.may_follow_untold:
+            return None
+        return compiled.write(tokens, inside, names, given)
 
     def compute(
         self, tokens: Tokens, numbers: NDArray[np.float64], drawn: NDArray[np.bool_]

@@ -14,6 +14,8 @@ from cascade_tables.codecs.absent import ABSENT, ABSENT_ONLY, HOLES
 from cascade_tables.codecs.arithmetic import Arithmetic
 from cascade_tables.codecs.columns.column_codec import Tokens
 from cascade_tables.codecs.columns.outside import Outside, OutsideValues
+from cascade_tables.codecs.native.row_codec import Compiled
+from cascade_tables.codecs.native.wire_row import WireRow
 from cascade_tables.codecs.number_rows import AllAtOnce
 from cascade_tables.codecs.odd_values import NONE_ODD, Odd, alike, all_odd, equal
 from cascade_tables.codecs.places import Places, uneven
@@ -48,10 +50,18 @@ class GivenRows:
         places: of the table's columns.
         at_once: what takes several rows.
         arithmetic: which relations hold of given numbers.
+        compiled: what takes one row as it lies on the wire.
     """
 
-    def __init__(self, places: Places, at_once: AllAtOnce, arithmetic: Arithmetic) -> None:
+    def __init__(
+        self,
+        places: Places,
+        at_once: AllAtOnce,
+        arithmetic: Arithmetic,
+        compiled: Compiled,
+    ) -> None:
         self._places, self._at_once, self._arithmetic = places, at_once, arithmetic
+        self._compiled = compiled
         self._names = places.schema.names
         self._width = sum(len(place.ones) for place in places.values())
 
@@ -59,6 +69,10 @@ class GivenRows:
         """See `Codec.encode_partial`."""
         if n != 1:
             return self._encode_rows(columns, n, strict)
+        if isinstance(columns, WireRow):
+            encoded = self._encode_wire(columns)
+            if encoded is not None:
+                return encoded
         # What a payment waits for. Filled as Python's own sequences, which take single values
         # several times faster.
         tokens, observed = [0] * self._width, bytearray(self._width)
@@ -94,6 +108,19 @@ class GivenRows:
             np.frombuffer(observed, np.bool_)[None],
             outside,
         )
+
+    def _encode_wire(self, row: WireRow) -> Encoded | None:
+        """`encode` of a row that lies on the wire, in compiled code; None: it has to be read."""
+        compiled = self._compiled.rows
+        found = None if compiled is None else compiled.encode(row)
+        if found is None:
+            return None
+        tokens, observed, numbers = found
+        if len(numbers) > 1:
+            marked = tokens[0].tolist()
+            self._arithmetic.mark_row(marked, numbers)
+            tokens[0] = marked
+        return Encoded(tokens, observed)
 
     def _encode_rows(self, columns: Mapping[str, Sequence[Any]], n: int, strict: bool) -> Encoded:
         """`encode_partial` of several rows: all columns in one look-up, but for values which only

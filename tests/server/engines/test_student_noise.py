@@ -6,6 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from cascade_server.engines import noise as noise_module
+from cascade_server.engines.native.library import load_library
 from cascade_server.engines.noise import inside_bins, stream
 from cascade_server.engines.student_noise import UNREAD, StudentNoise, blocks
 from cascade_tables import TokenLayout
@@ -23,6 +25,8 @@ LAYOUT = TokenLayout(
     leading=1,
 )
 NOISE = StudentNoise(LAYOUT)
+# The same without a compiled library, where it was not built.
+BOTH = pytest.mark.parametrize("noise", [NOISE, StudentNoise(LAYOUT, load_library())])
 COLUMN_OF_NUMBER = np.repeat(np.array(LAYOUT.column), np.array(LAYOUT.sizes) + 1)
 
 
@@ -55,14 +59,15 @@ def asked(draw: st.DrawFn) -> tuple[int, int, NDArray[np.bool_], list[int]]:
     return draw(st.integers(0, 5)), draws, np.array(known), sorted({0, total, *cuts})
 
 
-@given(asked(), st.integers(0, 2**64 - 1))
+@BOTH
+@given(given=asked(), seed=st.integers(0, 2**64 - 1))
 def test_each_number_that_is_read_is_its_own_however_draws_are_cut(
-    given: tuple[int, int, NDArray[np.bool_], list[int]], seed: int
+    noise: StudentNoise, given: tuple[int, int, NDArray[np.bool_], list[int]], seed: int
 ) -> None:
     first_row, draws, known, cuts = given
     observed = known[:, np.array(LAYOUT.column)]
     expected = by_definition(seed, first_row, draws, len(known))
-    source = NOISE.source(seed, first_row, draws, observed)
+    source = noise.source(seed, first_row, draws, observed)
     parts = [source((end - begin, NOISE.width)) for begin, end in pairwise(cuts)]
     made = np.concatenate(parts)
     read = ~known.repeat(draws, axis=0)[:, COLUMN_OF_NUMBER]
@@ -71,9 +76,36 @@ def test_each_number_that_is_read_is_its_own_however_draws_are_cut(
     assert made.max() < 1
 
 
-def test_of_many_draws_of_a_row_few_numbers_are_made_that_nobody_reads() -> None:
+@BOTH
+@given(
+    first_row=st.integers(0, 2**32 - 1),
+    draws=st.sampled_from([1, 7, 4095, 4096]),
+    seed=st.integers(0, 2**64 - 1),
+    data=st.data(),
+)
+def test_rows_far_away(
+    noise: StudentNoise, first_row: int, draws: int, seed: int, data: st.DataObject
+) -> None:
+    """Beyond what 64 bits count of numbers."""
+    begin = data.draw(st.integers(max(0, draws - 9), draws - 1))
+    observed = np.zeros((1, len(LAYOUT.sizes)), np.bool_)
+    made, expected = np.empty((2, 1, noise.width), np.float32)
+    noise.fill(made, seed, first_row, draws, observed, begin)
+    NOISE.fill(expected, seed, first_row, draws, observed, begin)
+    np.testing.assert_array_equal(made, expected)
+    if draws < 8:
+        start = (first_row * draws + begin) * noise.width
+        np.testing.assert_array_equal(
+            made[0], stream(seed, start=start).random(noise.width, np.float32)
+        )
+
+
+@BOTH
+def test_of_many_draws_of_a_row_few_numbers_are_made_that_nobody_reads(
+    noise: StudentNoise,
+) -> None:
     observed = np.array([[True, True, True, False, True, True, True]])
-    made = NOISE.source(1, 0, 32, observed)((32, NOISE.width))
+    made = noise.source(1, 0, 32, observed)((32, NOISE.width))
     assert (made == UNREAD).sum() == 32 * (NOISE.width - 3)
 
 
@@ -102,6 +134,20 @@ class TestInsideBins:
         some = sorted(columns)
         found = inside_bins(5, first, rows, 7)(some)
         np.testing.assert_array_equal(found, every[some, first:])
+
+    @given(
+        row=st.integers(0, 2**57),
+        seed=st.integers(0, 2**64 - 1),
+        columns=st.lists(st.integers(0, 99), unique=True),
+    )
+    def test_one_row_is_the_same_without_a_compiled_library(
+        self, row: int, seed: int, columns: list[int]
+    ) -> None:
+        found = inside_bins(seed, row, 1, 100)(columns)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(noise_module, "load_library", lambda: "there is none")
+            expected = inside_bins(seed, row, 1, 100)(columns)
+        np.testing.assert_array_equal(found, expected)
 
     def test_many_rows_are_the_same_as_some(self) -> None:
         every, some = inside_bins(5, 0, 9000, 3)([1]), inside_bins(5, 8990, 10, 3)([1])

@@ -294,7 +294,7 @@ def test_what_nobody_foresaw_is_internal_without_its_trace(
     def broken(*_: Any) -> None:
         raise RuntimeError("the secret of line 42")
 
-    monkeypatch.setattr("cascade_server.cascade.packing.write_rows", broken)
+    monkeypatch.setattr("cascade_server.cascade.packing.timings", broken)
     with pytest.raises(grpc.RpcError) as caught:
         serving.stub.Synthesize(ask())
     error: Any = caught.value

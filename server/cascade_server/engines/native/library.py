@@ -7,30 +7,27 @@ file. It has no Python in it and is loaded by ctypes, so that one build serves e
 from __future__ import annotations
 
 import ctypes
-import logging
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cascade_server.engines.native.sources import hash_of_sources
+from cascade_tables.compiled import GET_COMPILER, Argument, load
 
-log = logging.getLogger("cascade.server")
+__all__ = ["GET_COMPILER", "PATH", "VERSION", "Argument", "Library", "load_library"]
 
 PATH = Path(__file__).with_name("_student_walk.so")
 # How the library's functions and structures are called; see VERSION in student_walk.c.
-VERSION = 4
-GET_COMPILER = (
-    "it is built with the package where there is a C compiler: "
-    "apt-get install gcc libc6-dev, then install cascade-synthesis again"
-)
+VERSION = 5
 
 
 @dataclass(frozen=True)
 class Library:
-    """The compiled functions, called in two ways.
+    """The compiled functions, that of the walk called in two ways.
 
     Attributes:
+        noise, inside: make a seed's numbers; they take microseconds and keep the interpreter's
+            lock.
         holding: keeps the interpreter's lock, for calls that take microseconds: giving it up and
             waiting for it to come back could cost a turn of another thread.
         releasing: gives it up meanwhile, so that other threads go on.
@@ -40,16 +37,8 @@ class Library:
     holding: Any
     releasing: Any
     half: bool
-
-
-def _made_of(library: Any) -> str:
-    """The hash of the sources that a library was made of; "" where it does not know."""
-    said = getattr(library, "cascade_student_walk_sources", None)
-    if said is None:
-        return ""
-    said.restype = ctypes.c_char_p
-    found: bytes = said()
-    return found.decode()
+    noise: Any = None
+    inside: Any = None
 
 
 @cache
@@ -58,22 +47,18 @@ def load_library(path: Path = PATH) -> Library | str:
 
     One that was made of other sources than lie beside it is none: a warning says so, once.
     """
-    if not path.exists():
-        return f"the compiled student is not there; {GET_COMPILER}"
-    try:
-        holding, releasing = ctypes.PyDLL(str(path)), ctypes.CDLL(str(path))
-        version = int(holding.cascade_student_walk_version())
-    except (OSError, AttributeError) as exc:
-        return f"{path.name} cannot be loaded ({exc}); {GET_COMPILER}"
-    if version != VERSION:
-        return f"{path.name} is of version {version}, not {VERSION}; {GET_COMPILER}"
-    beside = hash_of_sources(path.parent)
-    if beside and _made_of(holding) != beside:
-        why = f"{path.name} was not made of the sources beside it"
-        log.warning("%s, and is not used; install cascade-synthesis again", why)
-        return f"{why}; {GET_COMPILER}"
+    holding = load(path, "cascade_student_walk", VERSION, "student")
+    if isinstance(holding, str):
+        return holding
+    releasing = ctypes.CDLL(str(path))
     functions = holding.cascade_student_walk, releasing.cascade_student_walk
     for function in functions:
         function.restype = ctypes.c_int64
         function.argtypes = [ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_void_p] * 3]
-    return Library(*functions, half=bool(holding.cascade_student_walk_half()))
+    noise, inside = holding.cascade_student_noise, holding.cascade_inside_bins
+    noise.restype = inside.restype = None
+    address, number, seed = ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint64
+    noise.argtypes = [address, seed, seed, number, number, number, address, address]
+    inside.argtypes = [seed, seed, number, address, number, address]
+    half = bool(holding.cascade_student_walk_half())
+    return Library(*functions, half=half, noise=noise, inside=inside)

@@ -31,10 +31,10 @@
 #endif
 
 /* Of `Model` and of how functions are called, as VERSION in library.py. */
-#define VERSION 4
+#define VERSION 5
 int32_t cascade_student_walk_version(void) { return VERSION; }
 
-/* Of which sources this is made; hatch_build.py gives it, see sources.py. */
+/* Of which sources this is made; hatch_build.py gives it, see cascade_tables/compiled.py. */
 #ifndef SOURCES
 #define SOURCES ""
 #endif
@@ -105,6 +105,7 @@ typedef struct {
 #pragma GCC diagnostic ignored "-Wpsabi"
 
 #include "student_near.h"
+#include "student_noise.h"
 
 typedef int64_t Walk(const Model *, int64_t, int32_t *, const uint8_t *, const float *, float *);
 

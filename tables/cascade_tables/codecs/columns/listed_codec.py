@@ -92,6 +92,17 @@ class ListedCodec:
         upto = np.cumsum(counts)
         return cls(column, values.tolist(), ((upto - counts / 2) / upto[-1]).tolist())
 
+    @property
+    def label_tokens(self) -> list[int]:
+        """The token of each label, by its place."""
+        tokens: list[int] = self._token_of_place[: len(self.labels)].tolist()
+        return tokens
+
+    @property
+    def said(self) -> Sequence[Any]:
+        """As `listed`, up to the first token of which it has to be drawn what it stands for."""
+        return self._listed if self.folded is None else self._listed[: self.other]
+
     def _tokens_of_places(self) -> Tokens:
         """The token of each label, and, at the end, that of what is none of them; -1: none."""
         kept = np.arange(self._null_tokens, self.other)
