@@ -19,8 +19,9 @@ ENOUGH = 1.5
 # Weight of a call that came late, and of one that was in time: where one of fifty is late nothing
 # is concluded, where one of ten is a fifth of the calls is not sent, where one of four is, most.
 LATE, IN_TIME = 0.25, 0.05
-# Seconds in which what is known fades to 1 / e.
-FADING = 2.0
+# Seconds in which what is known fades to 1 / e: a client of few calls learns by it that they are in
+# time again.
+FADING = 0.5
 # Of all calls, those that are sent whatever was late: what is in time again is found out.
 LEAST_SENT = 0.1
 
