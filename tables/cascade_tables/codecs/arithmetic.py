@@ -84,6 +84,12 @@ class Arithmetic:
             for mark in marks
             if layout.turn[mark.column] > max(layout.turn[other] for other in mark.others)
         ]
+        # The numbers that these add up, each once, and of each of them which it adds up.
+        self._parts = list(dict.fromkeys(part for _, each in self._given for part in each.parts()))
+        index = {part: at for at, part in enumerate(self._parts)}
+        self._adding = [
+            (mark, each, [index[part] for part in each.parts()]) for mark, each in self._given
+        ]
         #: Columns, by place, whose given numbers say whether such a mark stands.
         self.compared = frozenset(place for _, each in self._given for place in each.places)
 
@@ -150,14 +156,24 @@ class Arithmetic:
             tokens: T of them.
             numbers: by place, those of `compared` that are given.
         """
+        wholes = [
+            part.whole(numbers[part.place]) if part.place in numbers else None
+            for part in self._parts
+        ]
         marked = set[int]()
-        for mark, each in self._given:
-            if mark.slot in marked or not all(place in numbers for place in each.places):
-                continue
-            if each.counts(numbers):
-                tokens[mark.slot + 1] = mark.rough[tokens[mark.slot]]
-                tokens[mark.slot] = mark.token
-                marked.add(mark.slot)
+        for mark, each, parts in self._adding:
+            if len(parts) == 2:
+                # Most are of two numbers, which nearly always differ.
+                first, second = wholes[parts[0]], wholes[parts[1]]
+                if first is None or first != second or mark.slot in marked:
+                    continue
+            else:
+                known = [whole for part in parts if (whole := wholes[part]) is not None]
+                if mark.slot in marked or len(known) < len(parts) or not each.adds_up(known):
+                    continue
+            tokens[mark.slot + 1] = mark.rough[tokens[mark.slot]]
+            tokens[mark.slot] = mark.token
+            marked.add(mark.slot)
 
     def mark_rows(self, tokens: Tokens, numbers: NDArray[np.float64]) -> None:
         """`mark_row` of several rows.

@@ -87,6 +87,30 @@ class Term(NamedTuple):
     unit: int | None
 
 
+class Part(NamedTuple):
+    """A column's number as a sum counts it.
+
+    Attributes:
+        place: of the column in the schema.
+        decimals: of the sum; None: it compares numbers as they are.
+        unit: see `Term`.
+        is_date: whether it is a date-time, in microseconds.
+    """
+
+    place: int
+    decimals: int | None
+    unit: int | None
+    is_date: bool
+
+    def whole(self, number: float | int) -> float | int | None:
+        """The number as a whole one; None: it is none, or a zero, of which a sum says nothing."""
+        if self.decimals is None:
+            return number or None
+        if self.is_date:
+            return int(number)
+        return whole_number(number, self.decimals, self.unit) or None
+
+
 class Sum:
     """A relation, as what computes any of its columns from the others."""
 
@@ -131,23 +155,24 @@ class Sum:
         ]
         return outcome(whole, self._signs, self._dates)
 
-    def counts(self, numbers: Mapping[int, float | int]) -> bool:
+    def parts(self) -> list[Part]:
+        """What `adds_up` is told of, in its order. Sums that have a part in common need it once."""
+        return [
+            Part(term.place, self.decimals, term.unit, is_date)
+            for term, is_date in zip(self.terms, self._dates, strict=True)
+        ]
+
+    def adds_up(self, wholes: Sequence[float | int]) -> bool:
         """Whether it holds of one row, and says something: `outcome`'s answer in a hundredth of the
         time.
 
         Args:
-            numbers: by place, what the columns are; date-times are microseconds.
+            wholes: what `Part.whole` gives of each of its parts.
         """
-        if self.decimals is None:
-            first, second = (numbers[place] for place in self.places)
-            return first == second and first != 0
-        signed = []
-        for term, is_date in zip(self.terms, self._dates, strict=True):
-            number = numbers[term.place]
-            whole = int(number) if is_date else whole_number(number, self.decimals, term.unit)
-            if whole is None or (whole == 0 and not is_date):
-                return False
-            signed.append(term.sign * whole)
+        if len(wholes) == 2:
+            # Signs of two terms differ.
+            return wholes[0] == wholes[1]
+        signed = [sign * whole for sign, whole in zip(self._signs, wholes, strict=True)]
         if sum(signed) != 0:
             return False
         return len(signed) < 4 or all(signed[0] + other != 0 for other in signed[1:])
