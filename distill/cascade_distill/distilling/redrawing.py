@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from cascade_tables import TokenLayout
+from cascade_tables import Codec, Frame, TokenLayout
 from cascade_tables.sampling import Denoise, Tokens
-from numpy.typing import NDArray
 
 # Rows a pass, as few as are fast: noise is a few kilobytes a row.
 PART = 1_024
@@ -29,9 +28,8 @@ def redrawn(
 ) -> Tokens:
     """The rows after every column has been drawn once more, each row in an order of its own.
 
-    A column stays as it is while another is what a relation makes of it (a mark stands, see
-    `cascade_tables.codecs.marks`): the other would silently become another number. So do columns
-    that lead, on which all others are conditioned.
+    For layouts without marks, whose tokens say all there is to say of a row; see `redrawn_values`
+    for others. Columns that lead, on which all others are conditioned, stay as they are.
 
     Args:
         denoise: the teacher's; see `cascade_tables.sampling`.
@@ -43,6 +41,7 @@ def redrawn(
     Returns:
         int32 [n, T].
     """
+    assert not layout.marks
     parts = []
     for begin in range(0, len(tokens), PART):
         parts.append(_sweep(denoise, tokens[begin : begin + PART].copy(), layout, rng))
@@ -54,13 +53,11 @@ def redrawn(
 def _sweep(
     denoise: Denoise, tokens: Tokens, layout: TokenLayout, rng: np.random.Generator
 ) -> Tokens:
-    columns = len(layout.first_slot)
     column = np.asarray(layout.column)
     leads = layout.first_slot < layout.leading
-    order = rng.random((len(tokens), columns)).argsort(axis=1)
+    order = rng.random((len(tokens), len(layout.first_slot))).argsort(axis=1)
     for turn in order.T:
-        free = ~(leads[turn] | _leant_upon(tokens, layout)[np.arange(len(tokens)), turn])
-        rows = np.flatnonzero(free)
+        rows = np.flatnonzero(~leads[turn])
         if not len(rows):
             continue
         hidden = column[None, :] == turn[rows, None]
@@ -70,9 +67,46 @@ def _sweep(
     return tokens
 
 
-def _leant_upon(tokens: Tokens, layout: TokenLayout) -> NDArray[np.bool_]:
-    """bool [n, C]: the columns of which a mark that stands in the row makes another one."""
-    out = np.zeros((len(tokens), len(layout.first_slot)), bool)
-    for mark in layout.marks:
-        out[np.ix_(tokens[:, mark.slot] == mark.token, mark.others)] = True
-    return out
+def redrawn_values(
+    denoise: Denoise,
+    tokens: Tokens,
+    codec: Codec,
+    rng: np.random.Generator,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tokens:
+    """`redrawn` of rows in which a token may say that a number is what a relation makes of others.
+
+    What is drawn once more are values, and the others are read anew each time: were a column left
+    as it is where another leans on it, relations would be found more often by every sweep than they
+    are, since a row in which none holds has two chances to get it and one to lose it. Rows of a
+    part share an order.
+
+    Args:
+        denoise: the teacher's.
+        tokens: int32 [n, T], complete rows.
+        codec: of the table.
+        rng: of orders, draws and places inside of bins.
+        progress: told (done, rows).
+
+    Returns:
+        int32 [n, T + relations]; see `Codec.learnable`.
+    """
+    layout, names = codec.layout, codec.schema.names
+    free = np.flatnonzero(layout.first_slot >= layout.leading)
+    parts = [np.zeros((0, codec.learnable_width), np.int32)]
+    for begin in range(0, len(tokens), PART):
+        drawn = codec.decode(tokens[begin : begin + PART], rng)
+        columns, rows = {name: drawn[name] for name in names}, len(drawn)
+        given = {name: columns[name].to_list() for name in names}
+        for place in rng.permutation(free):
+            name = names[place]
+            others = {other: values for other, values in given.items() if other != name}
+            known = codec.encode_partial(others, rows)
+            noise = rng.random((rows, sum(layout.sizes)), dtype=np.float32)
+            again = denoise(known.tokens, known.observed, noise)
+            columns[name] = codec.decode_columns(again, rng, (name,), others)[name]
+            given[name] = columns[name].to_list()
+        parts.append(codec.learnable(Frame(columns)))
+        if progress is not None:
+            progress(begin + rows, len(tokens))
+    return np.concatenate(parts)

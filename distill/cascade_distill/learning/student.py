@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cascade_distill.distilling.lessons import Lessons, ask_teacher, loss_of_rows
-from cascade_distill.distilling.redrawing import redrawn
+from cascade_distill.distilling.redrawing import redrawn, redrawn_values
 from cascade_distill.export.student_graph import export_student
 from cascade_distill.export.teacher_graph import export_teacher
 from cascade_distill.learning.rows import identity_of, told_neighbours
@@ -187,7 +187,7 @@ def draw_teacher_rows(
 ) -> None:
     """Make the rows that the student learns from and is looked at with, unless they are there."""
     teacher = run.require("teacher.onnx", f"cascade fit TABLE --out {run.folder}")
-    identity = identity_of(run, ["teacher.onnx"], rows, seed, "redrawn")
+    identity = identity_of(run, ["teacher.onnx"], rows, seed, "values redrawn")
     path = run.path("teacher_rows.safetensors")
     if path.exists() and load_tensors(path)[1].get("identity") == identity:
         return
@@ -211,9 +211,13 @@ def _rows_to_learn(
     told = progress or (lambda *_: None)
     tokens = sample_tokens(sampler, rows, seed, lambda done, _: told(done // 2, rows))
     rng = np.random.default_rng([REDRAWN, seed])
-    tokens = redrawn(
-        sampler.denoise, tokens, sampler.layout, rng, lambda done, _: told((rows + done) // 2, rows)
-    )
+
+    def half_done(done: int, _: int) -> None:
+        told((rows + done) // 2, rows)
+
+    if codec.layout.marks:
+        return redrawn_values(sampler.denoise, tokens, codec, rng, half_done)
+    tokens = redrawn(sampler.denoise, tokens, codec.layout, rng, half_done)
     return relearnable(codec, tokens, seed)
 
 

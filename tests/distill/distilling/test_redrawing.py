@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
-from cascade_distill.distilling.redrawing import PART, redrawn
-from cascade_tables import TokenLayout
-from cascade_tables.codecs.layout import Mark
+from cascade_distill.distilling.redrawing import PART, redrawn, redrawn_values
+from cascade_tables import Codec, Frame, TokenLayout, find_relations, infer_schema
 from numpy.typing import NDArray
 
 # Three columns: a category of 8, a number of a coarse and a fine slot, and a category of 8.
@@ -26,10 +26,9 @@ def rows(count: int, seed: int = 0) -> Tokens:
 
 
 def again(
-    tokens: Tokens, layout: TokenLayout = LAYOUT, seed: int = 1, number: int | None = None
+    tokens: Tokens, layout: TokenLayout = LAYOUT, seed: int = 1
 ) -> tuple[Tokens, list[NDArray[np.bool_]]]:
-    """The rows when every hidden slot gets the token of another column, a coarse one `number` if
-    that is said, and what was hidden."""
+    """The rows when every hidden slot gets the token of another column, and what was hidden."""
     hidden: list[NDArray[np.bool_]] = []
 
     def denoise(given: Tokens, observed: NDArray[np.bool_], noise: NDArray[np.float32]) -> Tokens:
@@ -37,8 +36,6 @@ def again(
         hidden.append(~observed)
         neighbour = np.where(observed[:, 0], given[:, 0], given[:, 3])
         drawn = neighbour[:, None] % np.array(LAYOUT.sizes)
-        if number is not None:
-            drawn[:, 1] = number
         return np.where(observed, given, drawn).astype(np.int32)
 
     return redrawn(denoise, tokens, layout, np.random.default_rng(seed)), hidden
@@ -91,16 +88,28 @@ def test_progress_is_told() -> None:
     assert told == [(PART, PART + 5), (PART + 5, PART + 5)]
 
 
-@pytest.mark.parametrize("marked", [True, False])
-def test_what_a_mark_is_computed_of_stays_while_it_stands(marked: bool) -> None:
-    mark = Mark(relation=0, column=1, slot=1, token=7, others=(2,), rough=())
-    layout = replace(LAYOUT, marks=(mark,))
-    before = rows(100)
-    before[:, 1] = 7 if marked else 1
-    after, hidden = again(before, layout, number=7 if marked else 1)
-    times = sum(int(mask[:, 3].sum()) for mask in hidden)
-    assert times == (0 if marked else 100)
-    assert np.array_equal(after[:, 3], before[:, 3]) == marked
+def test_a_relation_is_found_as_often_as_it_was_learnt() -> None:
+    """Of two numbers that are equal in half of the rows, drawn by who knows exactly that."""
+    rng = np.random.default_rng(5)
+    first = rng.integers(100, 90_000, 4000)
+    second = np.where(rng.random(4000) < 0.5, first, rng.integers(100, 90_000, 4000))
+    frame = Frame.from_pandas(pd.DataFrame({"bill": first / 100, "paid": second / 100}))
+    plain = infer_schema(frame)
+    codec = Codec.fit(replace(plain, relations=find_relations(frame, plain)), frame)
+    assert {mark.column for mark in codec.layout.marks} == {0, 1}
+
+    def denoise(given: Tokens, observed: NDArray[np.bool_], noise: NDArray[np.float32]) -> Tokens:
+        drawn = codec.encode(frame)[rng.integers(0, len(frame), len(given))]
+        for mark in codec.layout.marks:
+            stands = rng.random(len(given)) < 0.5
+            drawn[:, mark.slot] = np.where(stands, mark.token, drawn[:, mark.slot])
+        return np.where(observed, given, drawn).astype(np.int32)
+
+    before = codec.encode(frame)
+    after = redrawn_values(denoise, before, codec, np.random.default_rng(1))
+    assert after.shape == (4000, codec.learnable_width)
+    assert after[:, -1].mean() == pytest.approx(0.5, abs=0.04)
+    assert (after[:, : len(codec.layout.sizes)] < np.array(codec.layout.sizes)).all()
 
 
 def test_columns_that_lead_stay() -> None:
