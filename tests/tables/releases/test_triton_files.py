@@ -105,7 +105,7 @@ def test_the_bundled_ones_are_up_to_date(tmp_path: Path) -> None:
     shutil.copytree(BUNDLED, tmp_path / "models")
     written = [
         path.relative_to(BUNDLED)
-        for pattern in ("*/config.pbtxt", "*/1/model.py", "*/warmup/*")
+        for pattern in ("*/config.pbtxt", "*/2/model.py", "*/warmup/*")
         for path in BUNDLED.glob(pattern)
     ]
     assert len(written) == 14
