@@ -184,8 +184,8 @@ def test_student_names_a_table_without_a_release(tmp_path: Path, here: InThisPro
 
 
 def test_pool(here: InThisProcess) -> None:
-    options = ["--conditions", "5", "--per-second", "50", "--warm-seconds", "0.2"]
-    options += ["--seconds", "0.4", "--whole", "20", "--rows", "400"]
+    options = ["--table", "adult", "--conditions", "5", "--per-second", "50"]
+    options += ["--warm-seconds", "0.2", "--seconds", "0.4", "--whole", "20", "--rows", "400"]
     found = last_line(here("pool", *options))
     assert found.keys() >= {"hit_rate", "server_time_ratio", "pooled_c2st", "teacher_c2st"}
     assert 0 < found["hit_rate"] <= 1

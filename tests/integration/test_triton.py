@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from cascade_proto import inference_pb2 as pb
 from cascade_server.config import ServerConfig
-from cascade_tables import load_release
+from cascade_tables import list_releases, load_release
 from cascade_tables.releases.triton_files import configure
 
 from benchmarks.peers.environments import NotInstalled
@@ -111,7 +111,7 @@ def columns(answer: Any) -> Any:
 
 def network(table: str, repository: Path = BUNDLED) -> tuple[int, int, int]:
     """Slots, and uniform numbers a row of the student and the teacher."""
-    release = load_release(repository, table, 1)
+    release = load_release(repository, table, max(list_releases(repository)[table]))
     noise = release.manifest.student["noise_width"], release.manifest.teacher["noise_width"]
     return len(release.codec.layout.sizes), *noise
 
@@ -192,7 +192,7 @@ class TestTeacher:
     """What only it does."""
 
     def test_the_likelihood_of_tokens_is_that_of_the_row(self, theirs: TritonClient) -> None:
-        release = load_release(BUNDLED, "adult", 1)
+        release = load_release(BUNDLED, "adult", 2)
         encoded = release.codec.encode_partial({"age": [38], "sex": ["Female"]}, 1)
         inputs = {
             "tokens": ("INT32", encoded.tokens.tolist()),
@@ -209,7 +209,7 @@ class TestRow:
     """All columns as one tensor."""
 
     def test_is_the_columns(self, theirs: TritonClient) -> None:
-        schema = load_release(BUNDLED, "credit", 1).codec.schema
+        schema = load_release(BUNDLED, "credit", 2).codec.schema
         cells = [float("nan")] * len(schema.columns)
         education = schema.columns[schema.names.index("education")]
         cells[schema.names.index("limit_bal")] = 20000.0
@@ -239,7 +239,7 @@ class TestRow:
         assert np.isnan(found["row"][1][0][channel])
 
     def test_names_a_place_that_is_none(self, theirs: TritonClient) -> None:
-        width = len(load_release(BUNDLED, "credit", 1).codec.schema.names)
+        width = len(load_release(BUNDLED, "credit", 2).codec.schema.names)
         cells = [float("nan"), 7.0, *[float("nan")] * (width - 2)]
         with pytest.raises(Refused, match="'row' has 7 for column 'sex'; allowed: 0 to 1"):
             theirs.infer("credit", {"row": ("FP64", [cells])})
@@ -251,7 +251,7 @@ class TestTogether:
     def requests(self) -> list[bytes]:
         """Of columns, of `row` and of both, with other columns known and wanted in each; some whose
         category folds, or is none, which some refuse, and some of the teacher."""
-        schema, rng = load_release(BUNDLED, "adult", 1).codec.schema, np.random.default_rng(0)
+        schema, rng = load_release(BUNDLED, "adult", 2).codec.schema, np.random.default_rng(0)
         out = []
         for seed in range(48):
             request = pb.ModelInferRequest(model_name="adult")
