@@ -84,7 +84,6 @@ def build(compiled: Compiled, root: Path, library: Path | None = None) -> str:
         compiled: which.
         root: of the tree.
         library: where it is put; None: in the tree.
-
     """
     command = compiler()
     if command is None:

@@ -282,8 +282,7 @@ def train(
 
     Afterwards the model holds the averaged parameters (see `round_weights`): the last of those at
     which the held-out rows' loss was as good as at its lowest, or where there are no such rows, the
-    last of all. `checkpoint` holds the finished
-    run, so that calling again returns at once.
+    last of all. `checkpoint` holds the finished run, so that calling again returns at once.
 
     Args:
         model: moved to its device, freshly initialised from the run's seed.

@@ -61,8 +61,6 @@ class Line(NamedTuple):
 
 
 def _tail(mean: float, factor: float, passes: int) -> float:
-    if passes == 1:
-        return mean + (factor - 1) * mean
     return passes * mean + math.sqrt(passes) * (factor - 1) * mean
 
 
@@ -154,7 +152,8 @@ class LatencyModel:
         return self._a * rows + self._b
 
     def tail(self, rows: int, passes: int = 1) -> float:
-        """See `Line.tail`."""
+        """The .99 quantile of the seconds that some passes over so many rows take; as `Line.tail`,
+        without making a line."""
         return _tail(self._a * rows + self._b, self._factor, passes)
 
     @property

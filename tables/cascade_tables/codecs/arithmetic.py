@@ -163,7 +163,7 @@ class Arithmetic:
         marked = set[int]()
         for mark, each, parts in self._adding:
             if len(parts) == 2:
-                # Most are of two numbers, which nearly always differ.
+                # Most are of two numbers, which nearly always differ; their signs do, too.
                 first, second = wholes[parts[0]], wholes[parts[1]]
                 if first is None or first != second or mark.slot in marked:
                     continue

@@ -169,9 +169,6 @@ class Sum:
         Args:
             wholes: what `Part.whole` gives of each of its parts.
         """
-        if len(wholes) == 2:
-            # Signs of two terms differ.
-            return wholes[0] == wholes[1]
         signed = [sign * whole for sign, whole in zip(self._signs, wholes, strict=True)]
         if sum(signed) != 0:
             return False

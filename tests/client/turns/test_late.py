@@ -61,7 +61,7 @@ class TestTooLittle:
 
 
 class TestQueue:
-    """Of one channel."""
+    """A queue whose calls came late, each sent with little time left."""
 
     def late(self, calls: int, left: float) -> TurnQueue:
         queue = TurnQueue()
