@@ -67,7 +67,6 @@ class Arithmetic:
         self._partners = self._connected(len(codecs))
         #: The columns, by their places, apart by what may follow from what.
         self.groups = sorted({tuple(sorted(group)) for group in self._partners})
-        self._linked = [list(group) for group in self.groups if len(group) > 1]
         always = [each for each in self._sums.values() if each.always]
         self._always = frozenset(place for each in always for place in each.places)
         # Columns that something may follow for, or from, of which no token tells.
@@ -139,15 +138,6 @@ class Arithmetic:
             if not np.count_nonzero(tokens[:, slots] == first):
                 return []
         return sorted(group)
-
-    def is_split(self, known: Mask) -> bool:
-        """Whether of what may follow from each other a part is given and a part is not.
-
-        Args:
-            known: bool [n, C], which columns of the rows are given.
-        """
-        parts = (known[:, group] for group in self._linked)
-        return any(bool((some.any(axis=1) & ~some.all(axis=1)).any()) for some in parts)
 
     def mark_row(self, tokens: list[int], numbers: Mapping[int, float | int]) -> None:
         """Write over a row's tokens the marks of relations that hold of what is given.
