@@ -144,7 +144,8 @@ class RowCodec:
         ]
         self._is_real = [column.kind is Kind.CONTINUOUS for column in schema.columns]
         self._is_binned = [isinstance(codec, BinnedCodec) for codec in codecs]
-        self._most_bytes = 2
+        # Of an answer of one row, and of a column of it, at most.
+        self._most_bytes, self._most_column_bytes = 2, 0
         columns = (_Column * len(codecs))()
         for place, codec in enumerate(codecs):
             columns[place] = self._column(codec, int(first_slot[place]))
@@ -234,6 +235,54 @@ class RowCodec:
             return None
         return bytes(memoryview(out)[self._given_bytes : self._given_bytes + written])
 
+    def write_draws(
+        self,
+        tokens: Tokens,
+        inside: Inside,
+        names: Sequence[str],
+        row: WireRow,
+        computed: Mapping[tuple[int, int], float | int] | None = None,
+    ) -> bytes | None:
+        """`write` of several draws of one row, a column after another.
+
+        Args:
+            tokens: int32 [n, T].
+            inside, names, row: see `write`.
+            computed: likewise, by the column's place and the draw.
+        """
+        rows = len(tokens)
+        if rows < 1 or tokens.shape[1:] != (self._slots,):
+            raise ValueError(f"draws of a row have {self._slots} tokens each, not {tokens.shape}")
+        asked, address, binned = self._asked(tuple(names))
+        uniform = np.ascontiguousarray(inside(binned) if binned else (), np.float64).tobytes()
+        columns, draws, bits, count = b"", b"", b"", -1
+        if computed is not None:
+            count, ordered = len(computed), sorted(computed)
+            columns = pack(f"{count}i", *(place for place, _ in ordered))
+            draws = pack(f"{count}i", *(draw for _, draw in ordered))
+            kinds = ("d" if self._is_real[place] else "q" for place, _ in ordered)
+            bits = pack("".join(kinds), *(computed[each] for each in ordered))
+        message = row.message
+        # A value is never longer than its column with the head, nor a given one than the message.
+        most = max(self._most_column_bytes, len(message))
+        scratch = bytearray(rows * (1 + most))
+        size = self._given_bytes + self._most_bytes + rows * (self._most_bytes + len(message))
+        out = bytearray(size)
+        tokens = np.ascontiguousarray(tokens, np.int32)
+        if not tokens.flags.writeable:
+            tokens = tokens.copy()
+        written = self._library.write_draws(
+            *(self._address, rows, Argument.from_buffer(tokens)),
+            *(uniform, len(uniform) // REAL_BYTES, address, len(asked)),
+            *(message, len(message), row.begin, row.size),
+            *(columns, draws, bits, count),
+            *(Argument.from_buffer(scratch), len(scratch)),
+            *(Argument.from_buffer(out), size),
+        )
+        if written < 0:
+            return None
+        return bytes(memoryview(out)[self._given_bytes : self._given_bytes + written])
+
     def _places_of(self, names: tuple[str, ...]) -> _Asked:
         for name in names:
             if name not in self._place:
@@ -260,9 +309,9 @@ class RowCodec:
         out.name, out.name_bytes = self._bytes(name), len(name)
         out.written, out.written_begin = self._one_after_another(written)
         out.written_tokens = len(written)
-        self._most_bytes += (
-            HEAD_BYTES + len(name) + max([NUMBER_BYTES, *(len(each) for each in written)])
-        )
+        most = HEAD_BYTES + len(name) + max([NUMBER_BYTES, *(len(each) for each in written)])
+        self._most_bytes += most
+        self._most_column_bytes = max(self._most_column_bytes, most)
         return out
 
     def _fill_listed(self, out: _Column, codec: ListedCodec) -> None:
