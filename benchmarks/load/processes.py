@@ -29,7 +29,7 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from rich.console import Console
 
-from benchmarks.rounds import Rounds
+from benchmarks.load.rounds import Rounds
 from benchmarks.tables import ROOT
 
 CONNECTIONS = 4

@@ -21,9 +21,9 @@ from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from cascade_tables import Release, list_releases, load_release
 from rich.console import Console
 
+from benchmarks.load.rounds import Rounds
 from benchmarks.peers import triton_messages, triton_student
 from benchmarks.peers.triton_server import triton
-from benchmarks.rounds import Rounds
 
 ROWS, CONNECTIONS, STREAMS = 16, 8, 4
 WARM_CALLS = 1000

@@ -11,8 +11,8 @@ from cascade_server.engines.gpu.device import Device
 from cascade_server.engines.gpu.lanes import Program, StudentLane, TeacherLane
 from cascade_tables.sampling import reveal_passes
 
-from benchmarks.gpu.problem import Problem
-from benchmarks.gpu.timing import alone, idle, latency, seconds_of
+from benchmarks.networks.gpu.problem import Problem
+from benchmarks.networks.gpu.timing import alone, idle, latency, seconds_of
 
 
 def measure_lanes(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from benchmarks.attacks.attacker import Attack, Script
-from benchmarks.attacks.wire import (
+from benchmarks.load.attacks.attacker import Attack, Script
+from benchmarks.load.attacks.wire import (
     ACK,
     CONTINUATION,
     DATA,

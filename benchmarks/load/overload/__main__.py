@@ -59,10 +59,10 @@ from cascade_proto import synthesis_pb2 as pb
 from numpy.typing import NDArray
 from rich.console import Console
 
-from benchmarks.overload.outcomes import Outcome, Refusals, Stretch, goodput_ratio, outcome
-from benchmarks.overload.parts import PARTS, Callers, Part
-from benchmarks.overload.plot import plot
-from benchmarks.overload.server_counts import ServerCounts
+from benchmarks.load.overload.outcomes import Outcome, Refusals, Stretch, goodput_ratio, outcome
+from benchmarks.load.overload.parts import PARTS, Callers, Part
+from benchmarks.load.overload.plot import plot
+from benchmarks.load.overload.server_counts import ServerCounts
 from benchmarks.tables import ROOT
 
 # In which a flood's first rows are to come; a server that refuses it is no subject. The teacher

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.overload.parts import MANY
+from benchmarks.load.overload.parts import MANY
 
 DRAWN = (
     ("alone", "alone"),

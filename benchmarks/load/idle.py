@@ -19,7 +19,8 @@ import psutil
 from cascade_client import Client
 from cascade_loadtest.servers import Served, default_server, serving
 
-ROOT = Path(__file__).parents[1]
+from benchmarks.tables import ROOT
+
 # A teacher that uses less of a core has stopped making rows.
 STILL_PERCENT, LOOKS = 0.5, 3
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from cascade_loadtest.servers import default_server, serving
 
-from benchmarks.gpu.problem import Problem, session
-from benchmarks.gpu.timing import alone, latency, seconds_of
+from benchmarks.networks.gpu.problem import Problem, session
+from benchmarks.networks.gpu.timing import alone, latency, seconds_of
 
 
 def measure_cpu(problem: Problem, budget: float) -> dict[str, Any]:

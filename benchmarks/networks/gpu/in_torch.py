@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from cascade_tables.sampling import reveal_passes
 
-from benchmarks.gpu.problem import Problem
-from benchmarks.gpu.timing import alone, latency, seconds_of
+from benchmarks.networks.gpu.problem import Problem
+from benchmarks.networks.gpu.timing import alone, latency, seconds_of
 
 
 def measure_torch(problem: Problem, way: str, device: str, budget: float) -> dict[str, Any]:

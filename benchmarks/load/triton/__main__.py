@@ -33,10 +33,10 @@ from pathlib import Path
 
 from cascade_loadtest.errors import LoadFailed
 
+from benchmarks.load.triton import inside, side_by_side
 from benchmarks.peers.environments import NotInstalled
 from benchmarks.peers.triton_server import TritonFailed
 from benchmarks.tables import ROOT
-from benchmarks.triton import inside, side_by_side
 
 
 def main() -> None:

@@ -35,9 +35,9 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from rich.console import Console
 
-from benchmarks.attacks.attacker import Attack, carry_out
-from benchmarks.attacks.bodies import BODIES
-from benchmarks.attacks.floods import FLOODS
+from benchmarks.load.attacks.attacker import Attack, carry_out
+from benchmarks.load.attacks.bodies import BODIES
+from benchmarks.load.attacks.floods import FLOODS
 from benchmarks.tables import ROOT
 
 ATTACKS = {each.name: each for each in (*FLOODS, *BODIES)}

@@ -3,10 +3,10 @@
     python -m benchmarks.relations
     python -m benchmarks.relations --table claims --learn --steps 2000
 
-The tables are credit, from its release, and four made-up ledgers (see `benchmarks.ledgers`), from
-their run folders if they have been learnt (--learn does). Of each tier that there is, rows are
-drawn with nothing given, and with a third of the columns of real rows given, other ones in each
-row. A row counts where a relation holds and says something: zeros and NULLs do not.
+The tables are credit, from its release, and the four made-up ledgers of `ledgers`, from their run
+folders if they have been learnt (--learn does). Of each tier that there is, rows are drawn with
+nothing given, and with a third of the columns of real rows given, other ones in each row. A row
+counts where a relation holds and says something: zeros and NULLs do not.
 
 The last line is one JSON object: worst_gap_points, the largest difference of a synthetic share to
 the real one in points, among all relations and tiers; violations, the synthetic rows that
@@ -46,8 +46,8 @@ from cascade_tables import (
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.fidelity import Learnt, learn, released
-from benchmarks.ledgers import MAKERS, ledger
+from benchmarks.learning.fidelity import Learnt, learn, released
+from benchmarks.learning.ledgers import MAKERS, ledger
 from benchmarks.tables import ROOT, BenchmarkTable, named
 
 TIERS = ("teacher", "student")

@@ -29,8 +29,8 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from rich.console import Console
 
+from benchmarks.load.rounds import Rounds
 from benchmarks.peers import echo
-from benchmarks.rounds import Rounds
 from benchmarks.tables import ROOT
 
 console = Console(stderr=True, highlight=False)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from cascade_proto import synthesis_pb2 as pb
 
-from benchmarks.attacks.attacker import Attack, Script
-from benchmarks.attacks.floods import by_stream, flood, nothing, trickle
-from benchmarks.attacks.wire import (
+from benchmarks.load.attacks.attacker import Attack, Script
+from benchmarks.load.attacks.floods import by_stream, flood, nothing, trickle
+from benchmarks.load.attacks.wire import (
     DATA,
     END_HEADERS,
     GENERATE,

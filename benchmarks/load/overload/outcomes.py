@@ -11,7 +11,7 @@ import numpy as np
 from cascade_loadtest.core_speed import Speed
 from cascade_loadtest.open_loop import End, Outcomes
 
-from benchmarks.overload.server_counts import ServerCounts
+from benchmarks.load.overload.server_counts import ServerCounts
 
 
 @dataclass(frozen=True)

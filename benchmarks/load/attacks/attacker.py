@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from benchmarks.attacks.wire import PREFACE, settings
+from benchmarks.load.attacks.wire import PREFACE, settings
 
 # A chunk to send, or seconds to wait before the next.
 Script = Iterator[bytes | float]

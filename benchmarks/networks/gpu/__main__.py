@@ -32,10 +32,10 @@ from cascade_server.engines.gpu.providers import CUDA, TENSORRT, SessionProgram
 from cascade_server.engines.gpu.trt import tensorrt
 from cascade_tables import list_releases, load_release
 
-from benchmarks.gpu.in_torch import measure_torch
-from benchmarks.gpu.lanes import measure_lanes
-from benchmarks.gpu.others import ceilings, measure_cpu, measure_server
-from benchmarks.gpu.problem import Problem, work
+from benchmarks.networks.gpu.in_torch import measure_torch
+from benchmarks.networks.gpu.lanes import measure_lanes
+from benchmarks.networks.gpu.others import ceilings, measure_cpu, measure_server
+from benchmarks.networks.gpu.problem import Problem, work
 from benchmarks.tables import ROOT
 
 WAYS = (

@@ -50,9 +50,9 @@ from cascade_server.services.synthesize_message import SynthesizeMessage
 from cascade_server.terms import Tier
 from cascade_tables import list_releases, load_release
 
+from benchmarks.load.rounds import Rounds
 from benchmarks.peers import echo, triton_messages, triton_student
 from benchmarks.peers.triton_server import NotInstalled, TritonFailed, triton
-from benchmarks.rounds import Rounds
 from benchmarks.tables import ROOT
 
 PART_CALLS = 3000
