@@ -19,7 +19,7 @@ from typing import Any
 from cascade_tables import CascadeTablesError
 
 from cascade_server.config import ServerConfig
-from cascade_server.counts.books import Books
+from cascade_server.counts.shared.books import Books
 from cascade_server.errors import NotAllowed, NotReady, ServerError
 from cascade_server.releases.catalogue import Catalogue
 from cascade_server.releases.changes import Change

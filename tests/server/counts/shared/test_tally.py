@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from cascade_server.counts.tally import COARSE, FINE, MIDDLE, Tally
+from cascade_server.counts.shared.tally import COARSE, FINE, MIDDLE, Tally
 from cascade_server.objectives.burn import WINDOWS
 from hypothesis import given
 from hypothesis import strategies as st

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from cascade_server.counts.live_versions import LiveVersions, lot_of
+from cascade_server.counts.shared.live_versions import LiveVersions, lot_of
 from cascade_server.memory import Memory
 
 LOADED = (1, 2, 3)

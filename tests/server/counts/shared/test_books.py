@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from cascade_proto import synthesis_pb2 as pb
-from cascade_server.counts.books import Books
 from cascade_server.counts.ledger import Ledger
-from cascade_server.counts.sketches import (
+from cascade_server.counts.shared.books import Books
+from cascade_server.counts.shared.sketches import (
     RELATIVE_ACCURACY,
     SLOT,
     SLOTS,

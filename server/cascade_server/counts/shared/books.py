@@ -10,13 +10,13 @@ import numpy as np
 from cascade_proto import synthesis_pb2 as pb
 from numpy.typing import NDArray
 
-from cascade_server.counts.call_counts import CallCounts, buckets
-from cascade_server.counts.idle_times import IdleTimes
-from cascade_server.counts.live_versions import LiveVersions
-from cascade_server.counts.merging import counted, merged
-from cascade_server.counts.sketches import Sketches
-from cascade_server.counts.tally import Tally
-from cascade_server.counts.trial import Trial
+from cascade_server.counts.shared.call_counts import CallCounts, buckets
+from cascade_server.counts.shared.idle_times import IdleTimes
+from cascade_server.counts.shared.live_versions import LiveVersions
+from cascade_server.counts.shared.merging import counted, merged
+from cascade_server.counts.shared.sketches import Sketches
+from cascade_server.counts.shared.tally import Tally
+from cascade_server.counts.shared.trial import Trial
 from cascade_server.memory import Memory, Note
 from cascade_server.objectives.objective import SloConfig
 from cascade_server.terms import ServiceClass, Tier

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from cascade_server.counts.idle_times import ENOUGH, SPREAD, IdleTimes, OpenCalls, size_of
+from cascade_server.counts.shared.idle_times import ENOUGH, SPREAD, IdleTimes, OpenCalls, size_of
 from cascade_server.memory import Memory
 from cascade_server.terms import ServiceClass
 

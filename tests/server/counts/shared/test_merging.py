@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from cascade_proto import synthesis_pb2 as pb
-from cascade_server.counts.merging import counted, fields_of, merged
+from cascade_server.counts.shared.merging import counted, fields_of, merged
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool

@@ -10,13 +10,14 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_server.counts.calls import UNKNOWN_TABLE
 from cascade_server.memory import Memory
 from cascade_server.objectives import metric_names as slo_names
 from cascade_server.objectives.blame import CallerFault, Ending, caller_fault
 from cascade_server.objectives.objective import Objective
 from cascade_server.terms import ServiceClass, Tier
 
+# The table of a request that names none of those there are: a metric's label is one of a few.
+UNKNOWN_TABLE = "(unknown)"
 OK = grpc.StatusCode.OK
 Key = tuple[str, ServiceClass, Tier | None, Ending]
 RowKey = tuple[str, ServiceClass, Tier]
