@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 import grpc
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_client.answers import Chunk, Synthesis, TableDescription, TableSummary
 from cascade_client.calls import health
 from cascade_client.calls.base import (
     DEFAULT_TARGET,
@@ -32,11 +31,13 @@ from cascade_client.messages.parts import PART_ROWS, Parts, fits
 from cascade_client.progress import Progress, checked_progress
 from cascade_client.release_control import Releases
 from cascade_client.retry import Retry
-from cascade_client.service_level import ServiceLevel
 from cascade_client.sessions.threads import StandingStream
-from cascade_client.statistics import ServerStatistics, server_statistics
 from cascade_client.turns.queue import TurnStatistics
 from cascade_client.turns.threads import ThreadTurns
+from cascade_client.values.answers import Chunk, Synthesis
+from cascade_client.values.descriptions import TableDescription, TableSummary
+from cascade_client.values.service_level import ServiceLevel
+from cascade_client.values.statistics import ServerStatistics, server_statistics
 
 if TYPE_CHECKING:
     import pandas as pd

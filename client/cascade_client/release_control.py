@@ -11,7 +11,7 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import ReleasesStub
 
 from cascade_client.errors import CascadeError, PermissionDenied
-from cascade_client.releases import ReleaseReport, release_report
+from cascade_client.values.releases import ReleaseReport, release_report
 
 if TYPE_CHECKING:
     from cascade_client.async_client import AsyncClient

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_client.answers import from_microseconds
+from cascade_client.values.date_times import from_microseconds
 
 
 class ReleaseState(StrEnum):

@@ -8,13 +8,8 @@ from datetime import datetime
 
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_client.answers import (
-    OUTSIDE_KINDS,
-    TIERS,
-    OutsideKind,
-    Tier,
-    from_microseconds,
-)
+from cascade_client.values.date_times import from_microseconds
+from cascade_client.values.provenance import OUTSIDE_KINDS, TIERS, OutsideKind, Tier
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from cascade_client.answers import Tier
+from cascade_client.values.provenance import Tier
 
 
 class ServiceClass(StrEnum):

@@ -19,7 +19,7 @@ from cascade_client import (
     Tier,
 )
 from cascade_client.messages.wire import service_level
-from cascade_client.service_level import duration, percent
+from cascade_client.values.service_level import duration, percent
 from cascade_proto import synthesis_pb2 as pb
 
 NINES = "people realtime: 99.9 % answered; 99000 of 100000, -900 % of the budget left, page"
