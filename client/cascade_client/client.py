@@ -1,4 +1,4 @@
-"""The blocking client: rows that are completed, and rows that are made; `inspection` has the rest."""
+"""The blocking client: rows that are completed, rows that are made; `inspection` has the rest."""
 
 from __future__ import annotations
 
