@@ -11,8 +11,9 @@ from typing import Any
 from cascade_client import Client
 
 from tests.integration import serving
-from tests.integration.serving import CASCADE, SOON, Served
+from tests.integration.serving import Served
 from tests.releases import TABLE
+from tests.typed import typed
 
 
 # Callers over the network may, but where the test is of whether they may.
@@ -36,13 +37,7 @@ def damage(folder: Path, version: int) -> Path:
 
 
 def command(target: str, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*CASCADE, "releases", *words, "--target", target],
-        capture_output=True,
-        text=True,
-        timeout=SOON,
-        check=False,
-    )
+    return typed("releases", *words, "--target", target)
 
 
 def states(client: Client) -> dict[tuple[str, int], str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,8 @@ from cascade_client import InvalidRequest, NotFound
 from cascade_tables.releases.remote import RemoteRepository
 
 from tests.integration.releases.served import damage, serve, states, version_of
-from tests.integration.serving import CASCADE, SOON
 from tests.releases import TABLE
+from tests.typed import typed
 
 
 class TestBehindAURL:
@@ -41,12 +40,6 @@ class TestBehindAURL:
                 client.releases.load(TABLE, 9)
 
     def test_one_that_cannot_be_reached_is_named(self, tmp_path: Path) -> None:
-        done = subprocess.run(
-            [*CASCADE, "serve", "--port", "0", "--repository", f"file://{tmp_path}/nothing"],
-            capture_output=True,
-            text=True,
-            timeout=SOON,
-            check=False,
-        )
+        done = typed("serve", "--port", "0", "--repository", f"file://{tmp_path}/nothing")
         assert done.returncode == 1
         assert f"model repository file://{tmp_path}/nothing holds no release" in done.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import stat
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,9 @@ from cascade_proto.synthesis_pb2_grpc import ReleasesStub
 
 from tests.integration import serving
 from tests.integration.releases.served import command, publish, version_of
-from tests.integration.serving import CASCADE, SOON, Served
+from tests.integration.serving import Served
 from tests.releases import TABLE
+from tests.typed import SOON, typed
 
 # Of the models of a table.
 ENDS = ("", "_student", "_teacher")
@@ -122,13 +122,7 @@ class TestWhoMayAsk:
                 models.RepositoryModelLoad(load, timeout=SOON)
             with served.client() as client:
                 assert version_of(client) == 2
-            done = subprocess.run(
-                [*CASCADE, "serve", "--port", "0", *options],
-                capture_output=True,
-                text=True,
-                timeout=SOON,
-                check=False,
-            )
+            done = typed("serve", "--port", "0", *options)
             assert done.returncode == 1
             assert "is in use by another server" in done.stderr
             assert path.exists()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 import socket
-import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,9 +17,10 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 
 from tests.integration.releases.served import command, damage, publish, serve, states, version_of
-from tests.integration.serving import CASCADE, SOON, Served, until
+from tests.integration.serving import Served, until
 from tests.releases import TABLE
 from tests.server.messages import ask, row
+from tests.typed import SOON, typed
 
 
 class TestReloading:
@@ -234,13 +234,7 @@ class TestReloading:
             assert client.synthesize("shops", {}).provenance.version == 1
 
     def test_a_table_that_is_not_there_is_named(self, releases: Path) -> None:
-        done = subprocess.run(
-            [*CASCADE, "serve", "--port", "0", "--repository", str(releases), "--serve", "shop"],
-            capture_output=True,
-            text=True,
-            timeout=SOON,
-            check=False,
-        )
+        done = typed("serve", "--port", "0", "--repository", str(releases), "--serve", "shop")
         assert done.returncode == 1
         assert "unknown table 'shop'; the tables are: payments, shops. Did you mean" in done.stderr
 
