@@ -1,8 +1,7 @@
 """Rows the teacher made ahead of time, by what is known of them, and what is asked for most.
 
-A pooled row is the teacher's at almost no cost: its drawn columns lie here as bytes of the wire,
-which an answer takes as they are. Nothing here reads a clock or an engine: what is made is decided
-in `refill`.
+A pooled row is the teacher's at almost no cost: its tokens lie here, and an answer needs only to
+make values of them. Nothing here reads a clock or an engine: what is made is decided in `refill`.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from cascade_server.config import ServerConfig
 
-# Bytes that a row and a condition take beside their content: objects and their places in tables.
+# Bytes that a row and a condition take beside their tokens: objects and their places in tables.
 ROW_OVERHEAD, STOCK_OVERHEAD = 160, 1400
 # Of how many the least useful is dropped: looking at all would take longer than a real-time answer.
 LOOKED_AT = 16
@@ -74,15 +73,15 @@ class PoolConfig:
 
 @dataclass(slots=True)
 class Row:
-    """A row: serialized `Rows` with the columns that were drawn, and what has become of it."""
+    """A row: its T tokens as bytes of int32, and what has become of it."""
 
-    content: bytes
+    tokens: bytes
     made: float
     uses: int = 0
 
     @property
     def size(self) -> int:
-        return len(self.content) + ROW_OVERHEAD
+        return len(self.tokens) + ROW_OVERHEAD
 
 
 @dataclass(slots=True)
@@ -95,9 +94,10 @@ class Stock:
 
 @dataclass(frozen=True)
 class Taken:
-    """Rows for one answer, in its order; `steps`: the most passes that one of them took."""
+    """The tokens of each row of one answer, in its order; `steps`: the most passes that one of
+    them took."""
 
-    contents: tuple[bytes, ...]
+    rows: tuple[bytes, ...]
     steps: int
 
 
@@ -177,23 +177,23 @@ class Pool:
             self._given_out(key, given)
         self._counts[keys[0].release].hits += 1
         if len(keys) == 1:
-            return Taken(tuple(row.content for row in popped[keys[0]]), steps)
+            return Taken(tuple(row.tokens for row in popped[keys[0]]), steps)
         parts = {key: iter(rows) for key, rows in popped.items()}
-        return Taken(tuple(next(parts[key]).content for key in keys for _ in range(draws)), steps)
+        return Taken(tuple(next(parts[key]).tokens for key in keys for _ in range(draws)), steps)
 
-    def add(self, key: Key, contents: Sequence[bytes], steps: int, now: float) -> None:
-        """Keep rows; whoever adds calls `make_room` then."""
+    def add(self, key: Key, rows: Sequence[bytes], steps: int, now: float) -> None:
+        """Keep rows, the tokens of each; whoever adds calls `make_room` then."""
         stock = self._stocks.get(key)
         if stock is None:
             stock = self._stocks[key] = Stock(steps)
             self.bytes += len(key.condition) + STOCK_OVERHEAD
-        for content in contents:
-            row = Row(content, now)
+        for tokens in rows:
+            row = Row(tokens, now)
             stock.rows.append(row)
             self.bytes += row.size
         counts = self._counts[key.release]
-        counts.refilled_rows += len(contents)
-        counts.rows += len(contents)
+        counts.refilled_rows += len(rows)
+        counts.rows += len(rows)
 
     def make_room(
         self, next_use: Callable[[Key, int], float], dropped: Callable[[float], None]

@@ -1,26 +1,27 @@
-"""Answers made of pooled rows: what was drawn ahead of time, and what the caller gave."""
+"""Answers made of pooled rows: what was drawn ahead of time, and what the caller gave.
+
+A pooled row is what the teacher drew for a condition, as tokens; it becomes values when it is given
+out, beside the caller's own, as if it had just been drawn. So numbers that follow from given ones
+are exact here too.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from cascade_proto import synthesis_pb2 as pb
-from cascade_tables import ABSENT
+import numpy as np
 
-from cascade_server.cascade.answer import Answer, AnsweredRows
+from cascade_server.cascade.answer import Answer, decoded
 from cascade_server.cascade.dispatch import Dispatcher
 from cascade_server.cascade.request import CheckedRequest
 from cascade_server.cascade.router import Option, choose, fits
 from cascade_server.engines.latency_model import LatencyModel
-from cascade_server.engines.runtime import Runtime
 from cascade_server.store.pool import Demand, Key, Pool, PoolConfig, PoolStatistics, condition_of
 from cascade_server.store.refill import Load, Refill, RefillConfig
 from cascade_server.terms import Tier
-from cascade_server.wire import rows as wire
-from cascade_server.wire.rows import Values
 
 
 class PooledAnswers:
@@ -71,15 +72,12 @@ class PooledAnswers:
 
     def may_have(self, request: CheckedRequest) -> bool:
         """Whether pooled rows can answer a request: of one with a seed never; only the teacher
-        itself scores what is given; nothing is to be drawn of what is known; and what follows from
-        a given number to the last decimal cannot be made before it is known."""
-        arithmetic, observed = request.runtime.release.codec.arithmetic, request.encoded.observed
+        itself scores what is given; and nothing is to be drawn of what is known."""
         return (
             not request.seeded
             and not request.log_likelihood
             and request.total <= self.pool.config.most_rows
-            and 0 in observed.tobytes()
-            and not (arithmetic and arithmetic.is_split(observed[:, request.runtime.first_slot]))
+            and 0 in request.encoded.observed.tobytes()
         )
 
     def answer(self, request: CheckedRequest) -> Answer | None:
@@ -99,7 +97,8 @@ class PooledAnswers:
             option = Option(Tier.TEACHER, taken.steps, seconds, from_pool=True)
             options = (option, *self._dispatcher.options(request))
             route = choose(options, remaining, request.wanted)
-        rows = pooled_rows(request, taken.contents)
+        tokens = np.frombuffer(b"".join(taken.rows), np.int32).reshape(request.total, -1)
+        rows = decoded(request, tokens)
         answer = Answer(
             request, Tier.TEACHER, taken.steps, rows, found, route=route, from_pool=True
         )
@@ -118,35 +117,3 @@ def keys_of(request: CheckedRequest) -> list[Key]:
         return [Key(release, condition_of(encoded.tokens, encoded.observed))]
     rows = zip(encoded.tokens, encoded.observed, strict=True)
     return [Key(release, condition_of(*row)) for row in rows]
-
-
-def pooled_rows(request: CheckedRequest, contents: Sequence[bytes]) -> AnsweredRows:
-    """The columns that were asked for, of pooled rows: `request.total` serialized `pb.Rows`."""
-    names, runtime = request.names, request.runtime
-    kinds, every_name = runtime.release.codec.kinds, runtime.release.codec.schema.names
-    encoded = request.encoded
-    nothing_given = encoded.outside is None and not encoded.observed.any()
-    if len(contents) == 1 and nothing_given and names == every_name:
-        return contents[0]
-    pooled = [_cells(content, runtime) for content in contents]
-    out: dict[str, Values] = {}
-    for name in names:
-        given = request.given.get(name)
-        if given is None:
-            out[name] = [row[name] for row in pooled]
-            continue
-        every = wire.given_values(given, kinds[name], request.draws)
-        out[name] = [
-            row[name] if value is ABSENT else value
-            for row, value in zip(pooled, every, strict=True)
-        ]
-    return out
-
-
-def _cells(content: bytes, runtime: Runtime) -> Mapping[str, object]:
-    """The drawn values of one row; None for NULL."""
-    fields, out = runtime.fields, {}
-    for column in pb.Rows.FromString(content).columns:
-        name = column.name
-        out[name] = None if column.states else getattr(column, fields[name]).values[0]
-    return out

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from cascade_proto import synthesis_pb2 as pb
 from numpy.typing import NDArray
 
 from cascade_server.engines.runtime import Runtime, Tokens
@@ -27,7 +26,6 @@ from cascade_server.objectives.objective import Kind
 from cascade_server.objectives.report import Report
 from cascade_server.store.pool import Demand, Key, Pool, condition_of, nothing_known, of_condition
 from cascade_server.terms import ServiceClass
-from cascade_server.wire import rows as wire
 
 log = logging.getLogger("cascade.server")
 
@@ -266,11 +264,10 @@ class Refill:
         observed = np.stack([observed for _, observed in conditions])
         noise = await self._noise(len(keys), runtime.teacher_noise)
         given = TeacherInput(tokens, observed, noise, runtime.steps)
-        drawn = await self._draw(runtime, given)
-        contents = await self._contents(runtime, drawn, observed)
+        drawn = np.asarray(await self._draw(runtime, given), np.int32)
         now = self._clock()
         for key in wanted:
-            mine = [content for each, content in zip(keys, contents, strict=True) if each == key]
+            mine = [row.tobytes() for each, row in zip(keys, drawn, strict=True) if each == key]
             steps = runtime.passes(observed[keys.index(key)][None])
             self.pool.add(key, mine, max(1, steps), now)
         self._make_room(now)
@@ -311,22 +308,3 @@ class Refill:
             self._rng.random(dtype=np.float32, out=row)
             await asyncio.sleep(0)
         return noise
-
-    async def _contents(
-        self, runtime: Runtime, tokens: NDArray[np.int32], observed: NDArray[np.bool_]
-    ) -> list[bytes]:
-        """Rows as the wire has them, only what was drawn; a column between turns of the loop."""
-        codec = runtime.release.codec
-        messages = [pb.Rows(count=1) for _ in tokens]
-        missing = ~observed[:, runtime.first_slot]
-        for together in codec.groups:
-            # What follows from each other is given or missing as one; see `PooledAnswers.may_have`.
-            absent = missing[:, codec.schema.names.index(together[0])]
-            if not absent.any():
-                continue
-            here = [messages[row] for row in np.flatnonzero(absent).tolist()]
-            drawn = codec.decode_columns(tokens[absent], self._rng, together)
-            for name in together:
-                wire.write_cells(name, codec.kinds[name], drawn[name], here)
-                await asyncio.sleep(0)
-        return [message.SerializeToString() for message in messages]

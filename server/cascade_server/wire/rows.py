@@ -10,7 +10,6 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.cells import (
     ABSENT_STATE,
     FIELDS,
-    NULL_CELL,
     NULL_STATE,
     OBSERVED_STATE,
     PLACEHOLDERS,
@@ -132,21 +131,6 @@ def write_values(column: pb.Column, kind: Kind, values: Values) -> None:
         placeholder = PLACEHOLDERS[field]
         values = [placeholder if value is None else value for value in values]
     getattr(column, field).values.extend(values)
-
-
-def write_cell(column: pb.Column, kind: Kind, value: Any) -> None:
-    """Fill a message from one value; None: NULL."""
-    field = FIELDS[kind]
-    if value is None:
-        column.states, value = NULL_CELL, PLACEHOLDERS[field]
-    getattr(column, field).values.append(value)
-
-
-def write_cells(name: str, kind: Kind, data: ColumnData, out: Sequence[pb.Rows]) -> None:
-    """Add a column of decoded values to messages of one row each, a value to each of them."""
-    values = data.values.astype(np.int64) if kind is Kind.DATETIME else data.values
-    for rows, value, null in zip(out, values.tolist(), data.null.tolist(), strict=True):
-        write_cell(rows.columns.add(name=name), kind, None if null else value)
 
 
 def keep_given(data: ColumnData, given: Sequence[Any], kind: Kind, draws: int) -> ColumnData:

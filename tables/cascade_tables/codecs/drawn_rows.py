@@ -12,18 +12,19 @@ from numpy.typing import NDArray
 from cascade_tables.codecs.absent import ABSENT
 from cascade_tables.codecs.arithmetic import Arithmetic
 from cascade_tables.codecs.columns.binned_codec import BinnedCodec
-from cascade_tables.codecs.columns.column_codec import Tokens, typed
+from cascade_tables.codecs.columns.column_codec import Tokens, stored, typed
 from cascade_tables.codecs.columns.listed_codec import ListedCodec
 from cascade_tables.codecs.native.row_codec import Compiled
 from cascade_tables.codecs.native.wire_row import WireRow
 from cascade_tables.codecs.number_rows import AllAtOnce
 from cascade_tables.codecs.places import Places
+from cascade_tables.codecs.solving_row import Number
 from cascade_tables.codecs.sums import Cells, cells_of, one_cell
 from cascade_tables.frame import ColumnData
 from cascade_tables.schema import Kind
 
 # Where inside of its bin each number is: gives uniform numbers [b, n] for b binned columns, by
-# their places in the schema; asked once at most.
+# their places in the schema; asked once at most, but by `write`.
 Inside: TypeAlias = Callable[[Sequence[int]], NDArray[np.float64]]
 
 
@@ -72,13 +73,13 @@ class DrawnRows:
         given: Mapping[str, Sequence[Any]] | None,
     ) -> dict[str, Any]:
         """See `Codec.decode_row`."""
-        given = given or {}
+        given = dict(given or {})
         needed: list[int] = []
         every = names
         if self._arithmetic.may_apply(row):
-            tokens = np.array(row, np.int32)[None]
-            needed, more = self._followed(names, given, tokens)
-            every = [*names, *more]
+            asked = [self._places[name].column for name in names]
+            needed = self._arithmetic.needed_of_row(asked, row)
+            every = [*names, *self._undecoded(needed, names, given)]
         places = [self._places[name] for name in every]
         drawn = [place.column for place in places if place.codec.listed is None]
         uniform = iter(_inside(rng, 1)(drawn)[:, 0].tolist() if drawn else ())
@@ -96,23 +97,82 @@ class DrawnRows:
         if not needed:
             return out
 
-        def decoded(name: str) -> ColumnData | None:
-            return one_cell(self._schema[name].kind, out[name]) if name in out else None
-
-        computed = self._computed(tokens, needed, given, decoded)
-        for name in names:
-            if name in computed and not computed[name].null[0]:
-                out[name] = computed[name].values[0].item()
+        solved = self._solved_with_arrays if self._arithmetic.has_evident else self._solved
+        for place, number in solved(row, needed, given, out).items():
+            name = self._schema.names[place]
+            if number is not None and name in out:
+                out[name] = number
         return {name: out[name] for name in names}
+
+    def _solved(
+        self,
+        row: Sequence[int],
+        needed: Sequence[int],
+        given: Mapping[str, Sequence[Any]],
+        decoded: Mapping[str, Any],
+    ) -> dict[int, Number | None]:
+        """Numbers of one row's columns that may follow from each other, by place; None: NULL.
+
+        Args:
+            row: T tokens.
+            needed: the columns.
+            given: what was given of any.
+            decoded: of all others what tokens say.
+        """
+        numbers: dict[int, Number | None] = {}
+        drawn = set[int]()
+        for place in needed:
+            column = self._schema.columns[place]
+            value = given[column.name][0] if column.name in given else ABSENT
+            if value is ABSENT:
+                numbers[place] = decoded[column.name]
+                drawn.add(place)
+            else:
+                numbers[place] = None if value is None else stored(column.kind, value)
+        self._arithmetic.solve_row(row, numbers, drawn)
+        return numbers
+
+    def _solved_with_arrays(
+        self,
+        row: Sequence[int],
+        needed: Sequence[int],
+        given: Mapping[str, Sequence[Any]],
+        decoded: Mapping[str, Any],
+    ) -> dict[int, Number | None]:
+        """The same where columns of few values may follow, too."""
+
+        def cell(name: str) -> ColumnData | None:
+            kind = self._schema[name].kind
+            return one_cell(kind, decoded[name]) if name in decoded else None
+
+        found = self._computed(np.array(row, np.int32)[None], needed, given, cell)
+        return {
+            self._schema.names.index(name): None if each.null[0] else each.values[0].item()
+            for name, each in found.items()
+        }
 
     def write(
         self, tokens: Tokens, inside: Inside, names: Sequence[str], given: WireRow
     ) -> bytes | None:
         """See `Codec.write_row`."""
-        compiled = self._compiled.rows
-        if compiled is None or self._arithmetic.may_follow_untold:
+        compiled, arithmetic = self._compiled.rows, self._arithmetic
+        if compiled is None or arithmetic.has_evident:
             return None
-        return compiled.write(tokens, inside, names, given)
+        if not arithmetic.may_follow_untold:
+            written = compiled.write(tokens, inside, names, given)
+            if written is not None:
+                return written
+        row = tokens.tolist()
+        needed = arithmetic.needed_of_row([self._places[name].column for name in names], row)
+        numbers = {}
+        if needed:
+            missing = self._undecoded(needed, (), given)
+            numbers = {
+                self._places[name].column: number
+                for name, number in self.decode_one(row, inside, missing, given).items()
+                if number is not None
+            }
+        return compiled.write(tokens, inside, names, given, numbers)
 
     def compute(
         self, tokens: Tokens, numbers: NDArray[np.float64], drawn: NDArray[np.bool_]
@@ -165,8 +225,14 @@ class DrawnRows:
         """The columns, by their places, that numbers of these may follow from, they among them; and
         the names of those that have to be decoded for it, though they are not among these."""
         needed = self._arithmetic.needed([self._places[name].column for name in names], tokens)
+        return needed, self._undecoded(needed, names, given)
+
+    def _undecoded(
+        self, needed: Sequence[int], names: Sequence[str], given: Mapping[str, Sequence[Any]]
+    ) -> list[str]:
+        """Of the needed columns those that are neither among these nor all given."""
         every = [self._schema.names[place] for place in needed]
-        return needed, [
+        return [
             name
             for name in every
             if name not in names and (name not in given or ABSENT in given[name])

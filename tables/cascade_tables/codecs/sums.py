@@ -155,6 +155,58 @@ class Sum:
         ]
         return outcome(whole, self._signs, self._dates)
 
+    def rounded_one(self, term: Term, value: float | int) -> float | int:
+        """`rounded` of one number."""
+        if self.decimals is None or term.column.kind is not Kind.CONTINUOUS:
+            return value
+        scale = 10**self.decimals
+        return round(value * scale) / scale
+
+    def computed_one(
+        self, at: int, numbers: Mapping[int, float | int | None]
+    ) -> tuple[float | int, bool, bool]:
+        """`computed` of one row.
+
+        Args:
+            at: which of the sum's terms.
+            numbers: of its columns, by place; none of the others is NULL.
+        """
+        term, column = self.terms[at], self.terms[at].column
+        low, high = column.minimum, column.maximum
+        assert low is not None
+        assert high is not None
+        if self.decimals is None:
+            # Only two numbers are compared as they are: this one is the other.
+            (other,) = (each for each in self.terms if each is not term)
+            number = numbers[other.place]
+            assert number is not None
+            value: float | int = number + 0.0
+            return value, True, low <= value <= high
+        total, known = 0, True
+        for other in self.terms:
+            if other is term:
+                continue
+            number = numbers[other.place]
+            assert number is not None
+            whole = (
+                int(number)
+                if other.column.kind is Kind.DATETIME
+                else whole_number(number, self.decimals, other.unit)
+            )
+            known = known and whole is not None
+            total -= other.sign * (whole or 0)
+        total *= term.sign
+        fits = True
+        value = total
+        if column.kind is not Kind.DATETIME:
+            step = 10**self.decimals if term.unit is None else term.unit
+            if column.kind is Kind.INTEGER:
+                value, fits = total // step, total % step == 0
+            else:
+                value = total / step
+        fits = fits and known
+        return value, fits, fits and low <= value <= high
+
     def parts(self) -> list[Part]:
         """What `adds_up` is told of, in its order. Sums that have a part in common need it once."""
         return [

@@ -27,7 +27,7 @@ def pool(max_bytes: int = 10**6, **config: float) -> Pool:
 
 def give(pool: Pool, key: Key, draws: int = 1, now: float = 0.0) -> tuple[bytes, ...]:
     taken = pool.take([key], draws, now)
-    return () if taken is None else taken.contents
+    return () if taken is None else taken.rows
 
 
 class TestTaking:
@@ -52,7 +52,7 @@ class TestTaking:
         of.add(B, [b"5", b"6"], 7, now=0.0)
         taken = of.take([A, B, A], 2, now=0.0)
         assert taken is not None
-        assert taken.contents == (b"1", b"2", b"5", b"6", b"3", b"4")
+        assert taken.rows == (b"1", b"2", b"5", b"6", b"3", b"4")
         assert taken.steps == 7
 
     def test_if_one_condition_lacks_rows_the_others_keep_theirs(self) -> None:

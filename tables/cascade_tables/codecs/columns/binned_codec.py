@@ -132,6 +132,21 @@ def unmarked(
     return coarse, np.where(odd, place % FINE, fine), np.where(odd, anywhere - part, uniform)
 
 
+def unmarked_one(coarse: int, fine: int, uniform: float, marks_from: int) -> tuple[int, int, float]:
+    """`unmarked` of one number."""
+    marked = coarse >= marks_from
+    if not marked and fine < FINE:
+        return coarse, fine, uniform
+    within = COARSE // ROUGH * FINE
+    anywhere = uniform * (within if marked else FINE)
+    part = int(anywhere)
+    if marked:
+        rough = fine - FINE if fine >= FINE else fine * ROUGH // FINE
+        bins, place = divmod(rough * within + part, FINE)
+        return marks_from - COARSE + bins, place, anywhere - part
+    return coarse, part % FINE, anywhere - part
+
+
 class BinnedCodec:
     """Two tokens a number: NULL, a point mass or a quantile bin; then the place inside the bin.
 
@@ -264,9 +279,7 @@ class BinnedCodec:
         if coarse < self._null_tokens:
             return None
         if coarse >= self.marks_from or fine >= FINE:
-            cell = (np.array(coarse), np.array(fine), np.array(uniform))
-            own, inside, anywhere = unmarked(*cell, self.marks_from)
-            coarse, fine, uniform = int(own), int(inside), float(anywhere)
+            coarse, fine, uniform = unmarked_one(coarse, fine, uniform, self.marks_from)
         pair, pairs = coarse * FINE + fine, self.pairs
         low = self._pairs_low[pair]
         if self.column.kind is not Kind.CONTINUOUS:

@@ -18,7 +18,7 @@ __all__ = ["GET_COMPILER", "PATH", "VERSION", "Argument", "Library", "load_libra
 
 PATH = Path(__file__).with_name("_row_codec.so")
 # How the library's functions and structures are called; see VERSION in row_codec.c.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def load_library(path: Path = PATH) -> Library | str:
         (address, message, number, number, number, address),
         (
             *(address, address, address, number, address, number),
-            *(message, number, number, number, address, number),
+            *(message, number, number, number, address, address, number, address, number),
         ),
         (address,),
     )

@@ -16,7 +16,7 @@
 #include "wire.h"
 
 /* Of the structures here and of how functions are called, as VERSION in library.py. */
-#define VERSION 1
+#define VERSION 2
 int32_t cascade_row_codec_version(void) { return VERSION; }
 
 /* Of which sources this is made; hatch_build.py gives it, see cascade_tables/compiled.py. */
@@ -248,11 +248,22 @@ INLINE int put_given(Room *room, const Column *column, Bytes held) {
          put(room, field, field_size) && put(room, held.at, size);
 }
 
-/* A number of a binned column, as `BinnedCodec.decode_value` has it. */
-INLINE int put_number(Room *room, const Column *column, int32_t coarse, int32_t fine,
-                      double uniform) {
-  const int64_t pair = (int64_t)coarse * FINE + fine;
+/* A number of a column: the bits of a real, or of a whole number. */
+INLINE int put_number(Room *room, const Column *column, uint64_t bits) {
   uint8_t rest[24];
+  if (column->field == DOUBLES) {
+    rest[0] = 0x12, rest[1] = 10, rest[2] = 0x0a, rest[3] = 8;
+    for (int i = 0; i < 8; i++) rest[4 + i] = (uint8_t)(bits >> 8 * i);
+    return put_column(room, column, rest, 12);
+  }
+  const int64_t size = put_varint(rest + 4, bits);
+  rest[0] = 0x1a, rest[1] = (uint8_t)(size + 2), rest[2] = 0x0a, rest[3] = (uint8_t)size;
+  return put_column(room, column, rest, 4 + size);
+}
+
+/* The number of a bin, as `BinnedCodec.decode_value` has it. */
+INLINE uint64_t number_of(const Column *column, int32_t coarse, int32_t fine, double uniform) {
+  const int64_t pair = (int64_t)coarse * FINE + fine;
   if (column->field == DOUBLES) {
     const double low = ((const double *)column->pair_low)[pair], high = column->pair_high[pair];
     double value = low * (1 - uniform) + high * uniform;
@@ -265,18 +276,13 @@ INLINE int put_number(Room *room, const Column *column, int32_t coarse, int32_t 
     if (high < value) value = high;
     uint64_t bits;
     memcpy(&bits, &value, 8);
-    rest[0] = 0x12, rest[1] = 10, rest[2] = 0x0a, rest[3] = 8;
-    for (int i = 0; i < 8; i++) rest[4 + i] = (uint8_t)(bits >> 8 * i);
-    return put_column(room, column, rest, 12);
+    return bits;
   }
   const uint64_t count = column->pair_count[pair];
   const double above = uniform * (double)count;
   uint64_t steps = count - 1;
   if (above < (double)count && (uint64_t)above < steps) steps = (uint64_t)above;
-  const uint64_t value = (uint64_t)((const int64_t *)column->pair_low)[pair] + steps * column->step;
-  const int64_t size = put_varint(rest + 4, value);
-  rest[0] = 0x1a, rest[1] = (uint8_t)(size + 2), rest[2] = 0x0a, rest[3] = (uint8_t)size;
-  return put_column(room, column, rest, 4 + size);
+  return (uint64_t)((const int64_t *)column->pair_low)[pair] + steps * column->step;
 }
 
 /* A row that was drawn to `Rows`: of the columns that are asked for, what the caller gave, and else
@@ -285,13 +291,16 @@ INLINE int put_number(Room *room, const Column *column, int32_t coarse, int32_t 
  * tokens: int32 [slots]. uniform: in [0, 1), one for each of the columns asked for that is binned,
  * in their order, of real use where it was drawn. asked: columns by their places, `asked_count` of
  * them. message, size, at, bytes: what the caller gave, as for `encode`. out: `out_size` bytes, of
- * which the first, those of `columns` pairs of addresses, are room to work in.
+ * which the first, those of `columns` pairs of addresses, are room to work in. computed, bits: columns
+ * that were drawn, by their places, and what their numbers are, whatever tokens say; -1 of them: what
+ * follows from what has not been looked at, and a row in which anything may is not mine.
  *
  * Returns the bytes that were written behind these; -1: not mine. */
 int64_t cascade_row_codec_write(const Table *table, const int32_t *tokens, const double *uniform,
                                 int64_t uniform_count, const int32_t *asked, int64_t asked_count,
                                 const uint8_t *message, int64_t size, int64_t at, int64_t bytes,
-                                uint8_t *out, int64_t out_size) {
+                                const int32_t *computed, const uint64_t *bits,
+                                int64_t computed_count, uint8_t *out, int64_t out_size) {
   static const uint8_t one_row[] = {0x08, 0x01}, nothing = 0;
   static const Bytes null = {&nothing, &nothing};
   Bytes *const given = (Bytes *)out;
@@ -322,10 +331,12 @@ int64_t cascade_row_codec_write(const Table *table, const int32_t *tokens, const
     }
   }
   if (is_there < 0 || count != 1) return -1;
-  for (int64_t which = 0; which < table->columns; which++) {
-    /* A number that may follow from others is arithmetic. */
+  for (int64_t which = 0; computed_count < 0 && which < table->columns; which++) {
+    /* A drawn number that follows from others is arithmetic. A given one says so too, but of what
+     * was drawn nothing follows by that. */
     const Column *const column = &table->column[which];
-    if (column->how == BINNED && tokens[column->slot] >= column->marks_from) return -1;
+    if (given[which].at || column->how != BINNED) continue;
+    if (tokens[column->slot] >= column->marks_from) return -1;
   }
   Room room = {begin, out + out_size};
   if (!put(&room, one_row, sizeof one_row)) return -1;
@@ -345,6 +356,12 @@ int64_t cascade_row_codec_write(const Table *table, const int32_t *tokens, const
       continue;
     }
     if (held.at) token = 0;
+    int64_t found = held.at ? computed_count : 0;
+    while (found < computed_count && computed[found] != asked[i]) found++;
+    if (found < computed_count) {
+      if (!put_number(&room, column, bits[found])) return -1;
+      continue;
+    }
     if (token < 0 || token >= column->size) return -1;
     if (token < column->written_tokens) {
       const int64_t *const from = column->written_begin + token;
@@ -355,7 +372,7 @@ int64_t cascade_row_codec_write(const Table *table, const int32_t *tokens, const
     const int32_t fine = tokens[column->slot + 1];
     if (token >= column->marks_from || fine < 0 || fine >= FINE) return -1;
     if (!(own >= 0 && own < 1)) return -1;
-    if (!put_number(&room, column, token, fine, own)) return -1;
+    if (!put_number(&room, column, number_of(column, token, fine, own))) return -1;
   }
   return room.at - begin;
 }

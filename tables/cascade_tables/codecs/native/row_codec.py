@@ -142,6 +142,7 @@ class RowCodec:
             (place, np.float64 if schema.columns[place].kind is Kind.CONTINUOUS else np.int64)
             for place in sorted(compared)
         ]
+        self._is_real = [column.kind is Kind.CONTINUOUS for column in schema.columns]
         self._is_binned = [isinstance(codec, BinnedCodec) for codec in codecs]
         self._most_bytes = 2
         columns = (_Column * len(codecs))()
@@ -185,16 +186,23 @@ class RowCodec:
         return tokens, observed, numbers
 
     def write(
-        self, tokens: Tokens, inside: Inside, names: Sequence[str], row: WireRow
+        self,
+        tokens: Tokens,
+        inside: Inside,
+        names: Sequence[str],
+        row: WireRow,
+        computed: Mapping[int, float | int] | None = None,
     ) -> bytes | None:
         """A drawn row as `Rows` of the wire: what the caller gave as it came, and of all else what
         tokens stand for; None: it is not for this to say.
 
         Args:
-            tokens: int32 [T]. Nothing is to follow from other numbers of the row.
+            tokens: int32 [T].
             inside: where inside of its bin each number is; asked only of columns that are binned.
             names: columns, in the order in which they are wanted.
             row: what was given.
+            computed: numbers that stand in place of what tokens say, by place, of columns that were
+                not given; None: a row in which any may follow from others is not for this.
 
         Raises:
             UnknownColumn: the schema has no such column.
@@ -204,6 +212,12 @@ class RowCodec:
             raise ValueError(f"a row has {self._slots} tokens, not {tokens.shape}")
         asked, address, binned = self._asked(tuple(names))
         uniform = inside(binned)[:, 0].astype(np.float64).tobytes() if binned else b""
+        places, bits, count = b"", b"", -1
+        if computed is not None:
+            count = len(computed)
+            places = pack(f"{count}i", *computed)
+            kinds = ("d" if self._is_real[place] else "q" for place in computed)
+            bits = pack("".join(kinds), *computed.values())
         message = row.message
         size = self._given_bytes + self._most_bytes + len(message)
         out = bytearray(size)
@@ -213,6 +227,7 @@ class RowCodec:
             *(self._address, Argument.from_buffer(tokens)),
             *(uniform, len(uniform) // REAL_BYTES, address, len(asked)),
             *(message, len(message), row.begin, row.size),
+            *(places, bits, count),
             *(Argument.from_buffer(out), size),
         )
         if written < 0:
