@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, MutableMapping, Sequence, Set
 from itertools import islice
 
+from cascade_tables.codecs.following.sums import Sum
 from cascade_tables.codecs.layout import Mark
-from cascade_tables.codecs.sums import Sum
 
 Number = float | int
 

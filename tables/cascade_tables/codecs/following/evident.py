@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cascade_tables.codecs.columns.binned_codec import BinnedCodec
 from cascade_tables.codecs.columns.column_codec import ColumnCodec
-from cascade_tables.codecs.sums import Cells, Mask, Sum, cells_of
+from cascade_tables.codecs.following.sums import Cells, Mask, Sum, cells_of
 from cascade_tables.errors import SchemaError
 from cascade_tables.frame import Frame
 from cascade_tables.schema import Schema

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade_tables.codecs.columns.column_codec import Tokens
+from cascade_tables.codecs.following.sums import Cells, Mask, Sum
 from cascade_tables.codecs.layout import Mark
-from cascade_tables.codecs.sums import Cells, Mask, Sum
 
 
 class Solving:

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from cascade_tables.codecs.columns.binned_codec import BinnedCodec
 from cascade_tables.codecs.columns.column_codec import ColumnCodec, Tokens
-from cascade_tables.codecs.evident import Evident, Followed
+from cascade_tables.codecs.following.evident import Evident, Followed
+from cascade_tables.codecs.following.solving import Solving
+from cascade_tables.codecs.following.solving_row import Number, SolvingRow
+from cascade_tables.codecs.following.sums import Cells, Sum
 from cascade_tables.codecs.layout import Mark, TokenLayout
-from cascade_tables.codecs.solving import Solving
-from cascade_tables.codecs.solving_row import Number, SolvingRow
-from cascade_tables.codecs.sums import Cells, Sum
 from cascade_tables.schema import Schema
 
 # Up to so many rows are solved one by one: arrays take as long for one as for hundreds.

@@ -9,7 +9,7 @@ import pytest
 from cascade_tables import ABSENT, Frame, measure_formula
 
 from tests import ledgers
-from tests.tables.codecs.claims import (
+from tests.tables.codecs.following.claims import (
     CLOSED,
     PAID,
     TOTAL,

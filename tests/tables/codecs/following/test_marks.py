@@ -28,7 +28,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import ledgers
-from tests.tables.codecs.claims import (
+from tests.tables.codecs.following.claims import (
     CLOSED,
     PAID,
     TOTAL,
