@@ -17,23 +17,6 @@ of them `CascadeError`.
 Needs grpcio and NumPy; pandas, polars and pyarrow only for rows that come or go in them.
 """
 
-from cascade_client.answers import (
-    Chunk,
-    ColumnDescription,
-    Considered,
-    DroppedColumn,
-    OutsideKind,
-    OutsideTotal,
-    OutsideValue,
-    Provenance,
-    ReleaseDescription,
-    Routing,
-    Synthesis,
-    TableDescription,
-    TableSummary,
-    Tier,
-    Timings,
-)
 from cascade_client.async_client import AsyncClient
 from cascade_client.client import Client
 from cascade_client.errors import (
@@ -51,7 +34,25 @@ from cascade_client.errors import (
 )
 from cascade_client.messages.cells import MISSING
 from cascade_client.retry import Retry
-from cascade_client.service_level import (
+from cascade_client.values.answers import Chunk, Synthesis
+from cascade_client.values.descriptions import (
+    ColumnDescription,
+    DroppedColumn,
+    ReleaseDescription,
+    TableDescription,
+    TableSummary,
+)
+from cascade_client.values.provenance import (
+    Considered,
+    OutsideKind,
+    OutsideTotal,
+    OutsideValue,
+    Provenance,
+    Routing,
+    Tier,
+    Timings,
+)
+from cascade_client.values.service_level import (
     Alert,
     BurnRate,
     CallerFault,

@@ -11,41 +11,34 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 import grpc
-from cascade_proto import synthesis_pb2 as pb
 
-from cascade_client.answers import Chunk, Synthesis, TableDescription, TableSummary
-from cascade_client.calls import health
 from cascade_client.calls.base import (
     DEFAULT_TARGET,
-    POLL_INTERVAL,
     STREAM_LIMITS,
     GenerateOptions,
     SynthesizeKeywords,
     SynthesizeOptions,
 )
-from cascade_client.calls.tasks import AsyncCalls
 from cascade_client.client import Row
 from cascade_client.errors import InvalidRequest
+from cascade_client.inspection import AsyncInspection
 from cascade_client.messages import wire
 from cascade_client.messages.cells import Nulls
 from cascade_client.messages.frames import Frame
 from cascade_client.messages.given import hold, read
 from cascade_client.messages.parts import PART_ROWS, Parts, fits
 from cascade_client.progress import Progress, checked_progress
-from cascade_client.release_control import AsyncReleases
 from cascade_client.retry import Retry
-from cascade_client.service_level import ServiceLevel
 from cascade_client.sessions.tasks import AsyncStandingStream
-from cascade_client.statistics import ServerStatistics, server_statistics
-from cascade_client.turns.queue import TurnStatistics
 from cascade_client.turns.tasks import TaskTurns
+from cascade_client.values.answers import Chunk, Synthesis
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
 
-class AsyncClient(AsyncCalls):
+class AsyncClient(AsyncInspection):
     """A connection to a Cascade server for asyncio; share one among tasks, and close it.
 
     >>> async with AsyncClient() as client:
@@ -274,51 +267,6 @@ class AsyncClient(AsyncCalls):
                 yield wire.chunk(response, schema, form)
         finally:
             await messages.aclose()
-
-    async def tables(self, *, timeout: float | None = None) -> tuple[TableSummary, ...]:
-        """The tables that the server has releases of."""
-        expiry = self._expiry(timeout)
-        return wire.tables(await self._call(self._stub.ListTables, pb.ListTablesRequest(), expiry))
-
-    async def statistics(self, *, timeout: float | None = None) -> ServerStatistics:
-        """What the server has done and what waits in it; see `Client.statistics`."""
-        expiry, request = self._expiry(timeout), pb.GetStatisticsRequest()
-        return server_statistics(await self._call(self._stub.GetStatistics, request, expiry))
-
-    @property
-    def turns(self) -> TurnStatistics | None:
-        """How many calls are in flight and how many wait in this process; see `Client.turns`."""
-        return self._synthesize_turns.statistics()
-
-    async def service_level(self, *, timeout: float | None = None) -> ServiceLevel:
-        """What the server promises, and how it keeps it; see `Client.service_level`."""
-        expiry, request = self._expiry(timeout), pb.GetServiceLevelRequest()
-        return wire.service_level(await self._call(self._stub.GetServiceLevel, request, expiry))
-
-    async def describe(
-        self, table: str, *, version: int | None = None, timeout: float | None = None
-    ) -> TableDescription:
-        """Schema, releases and fidelity figures of a table; see `Client.describe`."""
-        return await self._describe(table, version, self._expiry(timeout))
-
-    @property
-    def releases(self) -> AsyncReleases:
-        """What the server has loaded; see `Client.releases`."""
-        return AsyncReleases(self)
-
-    async def wait_ready(self, timeout: float = 30.0) -> None:
-        """Return once the server says that it is serving; see `Client.wait_ready`."""
-        expiry, said = self._expiry(timeout), "no answer"
-        check = self._channel.unary_unary(health.CHECK)
-        while True:
-            patience = self._poll_or_raise(expiry, timeout, said)
-            try:
-                said = health.status(await check(health.WHOLE_SERVER, timeout=patience))
-            except grpc.RpcError as exc:
-                said = self._why_not_ready(exc)
-            if said == "SERVING":
-                return
-            await self._sleep(POLL_INTERVAL)
 
     def session(self) -> Self:
         """A client whose `synthesize` goes over one standing stream; see `Client.session`.

@@ -1,4 +1,4 @@
-"""The blocking client: what may be asked of a server, and what is answered."""
+"""The blocking client: rows that are completed, rows that are made; `inspection` has the rest."""
 
 from __future__ import annotations
 
@@ -10,33 +10,26 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 import grpc
-from cascade_proto import synthesis_pb2 as pb
 
-from cascade_client.answers import Chunk, Synthesis, TableDescription, TableSummary
-from cascade_client.calls import health
 from cascade_client.calls.base import (
     DEFAULT_TARGET,
-    POLL_INTERVAL,
     STREAM_LIMITS,
     GenerateOptions,
     SynthesizeKeywords,
     SynthesizeOptions,
 )
-from cascade_client.calls.threads import BlockingCalls
 from cascade_client.errors import InvalidRequest
+from cascade_client.inspection import Inspection
 from cascade_client.messages import wire
 from cascade_client.messages.cells import Nulls
 from cascade_client.messages.frames import Frame
 from cascade_client.messages.given import hold, read
 from cascade_client.messages.parts import PART_ROWS, Parts, fits
 from cascade_client.progress import Progress, checked_progress
-from cascade_client.release_control import Releases
 from cascade_client.retry import Retry
-from cascade_client.service_level import ServiceLevel
 from cascade_client.sessions.threads import StandingStream
-from cascade_client.statistics import ServerStatistics, server_statistics
-from cascade_client.turns.queue import TurnStatistics
 from cascade_client.turns.threads import ThreadTurns
+from cascade_client.values.answers import Chunk, Synthesis
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +38,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
-class Client(BlockingCalls):
+class Client(Inspection):
     """A connection to a Cascade server; share one among threads, and close it.
 
     >>> with Client() as client:
@@ -97,7 +90,6 @@ class Client(BlockingCalls):
         super().__init__(
             target, timeout, retry, credentials, wait_for_turn, channel, clock, sleep, rng
         )
-        self._health = self._channel.unary_unary(health.CHECK)
 
     # One draw of one dict is a dict; mypy sees that 1 is also an int.
     @overload
@@ -357,65 +349,6 @@ class Client(BlockingCalls):
         expiry = self._open_expiry(timeout)
         for response, schema in self._generated(table, n, expiry, given, columns, seed, version):
             yield wire.chunk(response, schema, form)
-
-    def tables(self, *, timeout: float | None = None) -> tuple[TableSummary, ...]:
-        """The tables that the server has releases of."""
-        expiry = self._expiry(timeout)
-        return wire.tables(self._call(self._stub.ListTables, pb.ListTablesRequest(), expiry))
-
-    def statistics(self, *, timeout: float | None = None) -> ServerStatistics:
-        """What the server has done and what waits in it: engines, pool, cache, processes.
-
-        For dashboards, tests and curiosity; what is promised and kept is `service_level`.
-        """
-        expiry, request = self._expiry(timeout), pb.GetStatisticsRequest()
-        return server_statistics(self._call(self._stub.GetStatistics, request, expiry))
-
-    @property
-    def turns(self) -> TurnStatistics | None:
-        """How many calls are in flight and how many wait in this process, just now.
-
-        Of a session: the requests of its stream. None with ``wait_for_turn=False``, where nothing
-        waits.
-        """
-        return self._synthesize_turns.statistics()
-
-    def service_level(self, *, timeout: float | None = None) -> ServiceLevel:
-        """What the server promises, and how it keeps it; print it to read it."""
-        expiry, request = self._expiry(timeout), pb.GetServiceLevelRequest()
-        return wire.service_level(self._call(self._stub.GetServiceLevel, request, expiry))
-
-    def describe(
-        self, table: str, *, version: int | None = None, timeout: float | None = None
-    ) -> TableDescription:
-        """Schema, releases and fidelity figures of a table; print it to read it.
-
-        Raises:
-            NotFound: no such table or version.
-        """
-        return self._describe(table, version, self._expiry(timeout))
-
-    @property
-    def releases(self) -> Releases:
-        """What the server has loaded; its methods change that, and which version answers."""
-        return Releases(self)
-
-    def wait_ready(self, timeout: float = 30.0) -> None:
-        """Return once the server says that it is serving.
-
-        Raises:
-            Unavailable: it did not within `timeout` seconds; the message says what it did say.
-        """
-        expiry, said = self._expiry(timeout), "no answer"
-        while True:
-            patience = self._poll_or_raise(expiry, timeout, said)
-            try:
-                said = health.status(self._health(health.WHOLE_SERVER, timeout=patience))
-            except grpc.RpcError as exc:
-                said = self._why_not_ready(exc)
-            if said == "SERVING":
-                return
-            self._sleep(POLL_INTERVAL)
 
     def session(self) -> Self:
         """A client whose `synthesize` goes over one standing stream; all else is this client's.

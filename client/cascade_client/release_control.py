@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import ReleasesStub
 
+from cascade_client.calls.tasks import AsyncCalls
+from cascade_client.calls.threads import BlockingCalls
 from cascade_client.errors import CascadeError, PermissionDenied
-from cascade_client.releases import ReleaseReport, release_report
-
-if TYPE_CHECKING:
-    from cascade_client.async_client import AsyncClient
-    from cascade_client.client import Client
+from cascade_client.values.releases import ReleaseReport, release_report
 
 # Seconds for what loads: new processes verify and warm every release with what others leave of the
 # processors.
@@ -58,7 +56,7 @@ class Releases:
         PermissionDenied: not over the network.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: BlockingCalls) -> None:
         self._client = client
         self._stub = ReleasesStub(client._channel)
 
@@ -112,7 +110,7 @@ class Releases:
 class AsyncReleases:
     """As `Releases`, to be awaited; see `AsyncClient.releases`."""
 
-    def __init__(self, client: AsyncClient) -> None:
+    def __init__(self, client: AsyncCalls) -> None:
         self._client = client
 
     @cached_property

@@ -23,8 +23,8 @@ from cascade_server.addresses import servers_of
 from cascade_server.cascade.repository import Loaded, Repository
 from cascade_server.config import ServerConfig
 from cascade_server.counts.answer_metrics import AnswersCollector, ServersCollector
-from cascade_server.counts.books import Books
 from cascade_server.counts.metrics import ReleasesCollector, SteppingCollector
+from cascade_server.counts.shared.books import Books
 from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_process import TeacherServer
 from cascade_server.errors import ReleaseRefused, ServerError

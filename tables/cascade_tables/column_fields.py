@@ -63,6 +63,8 @@ def _nothing(value: Any) -> bool:
 
 
 NOTHING: Allowed = (_nothing, "nothing, in a column of this kind")
+# Between the lowest and the highest number of 64 bits there are so many.
+MOST_STEP = 2**64 - 1
 COUNT: Allowed = (
     lambda value: value is None or (is_whole(value) and value >= 1),
     "a whole number from 1, or null",
@@ -77,7 +79,10 @@ ALWAYS: dict[str, Allowed] = {
         lambda value: value is None or (is_whole(value) and 0 <= value <= MAX_DECIMALS),
         f"a whole number from 0 to {MAX_DECIMALS}, or null",
     ),
-    "step": COUNT,
+    "step": (
+        lambda value: value is None or (type(value) is int and 1 <= value <= MOST_STEP),
+        f"a whole number from 1 to {MOST_STEP}, or null",
+    ),
 }
 
 

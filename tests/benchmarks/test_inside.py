@@ -7,7 +7,7 @@ import pytest
 from cascade_proto import inference_pb2 as pb
 from cascade_tables import Codec, ColumnData, ColumnOverride, Frame, infer_schema
 
-from benchmarks.triton.inside import add_column
+from benchmarks.load.triton.inside import add_column
 
 
 @pytest.fixture(scope="module")

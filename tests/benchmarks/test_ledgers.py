@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from cascade_tables import Codec, find_relations, infer_schema, measure_formula
 
-from benchmarks.ledgers import MAKERS, ledger
-from benchmarks.relations import Measured, completed, summary
+from benchmarks.learning.ledgers import MAKERS, ledger
+from benchmarks.learning.relations import Measured, completed, summary
 
 
 @pytest.mark.parametrize("name", MAKERS)

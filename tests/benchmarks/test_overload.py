@@ -9,8 +9,8 @@ import pytest
 from cascade_loadtest.core_speed import Speed
 from cascade_loadtest.open_loop import End, Outcomes
 
-from benchmarks.overload.outcomes import Outcome, Refusals, Stretch, goodput_ratio, outcome
-from benchmarks.overload.server_counts import ServerCounts
+from benchmarks.load.overload.outcomes import Outcome, Refusals, Stretch, goodput_ratio, outcome
+from benchmarks.load.overload.server_counts import ServerCounts
 
 NOTHING = ServerCounts(answers=0, by_teacher=0, spent=0, late_executions=0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from benchmarks import ROOMS
 from benchmarks.peers.environments import NotInstalled
 from benchmarks.peers.triton_server import installed
 from tests.distill.made_up import payments
@@ -103,12 +105,13 @@ def last_line(done: Done) -> dict[str, Any]:
 
 
 def programs() -> list[str]:
-    """Every module, and every package, that can be run."""
+    """Every module, and every package, that can be run, as it is typed: without its room."""
     folder = ROOT / "benchmarks"
     every = (path for path in folder.rglob("*.py") if path.name != "__init__.py")
     found = [path for path in every if 'if __name__ == "__main__":' in path.read_text()]
     found = [path.parent if path.name == "__main__.py" else path.with_suffix("") for path in found]
-    return sorted(".".join(path.relative_to(ROOT).parts) for path in found)
+    parts = [path.relative_to(folder).parts for path in found]
+    return sorted(".".join(each[each[0] in ROOMS :]) for each in parts)
 
 
 # A benchmark that another imports has been imported, and is run anew.
@@ -117,9 +120,29 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWa
 
 @pytest.mark.parametrize("name", programs())
 def test_each_says_how_it_is_used(name: str, here: InThisProcess) -> None:
-    done = here(name.removeprefix("benchmarks."), "--help")
+    done = here(name, "--help")
     assert done.returncode == 0
-    assert f"usage: python -m {name} " in done.stdout
+    assert f"usage: python -m benchmarks.{name} " in done.stdout
+
+
+def test_a_name_is_one_program() -> None:
+    """Whichever room comes first on the path."""
+    names = [
+        path.stem
+        for room in ("", *ROOMS)
+        for path in (ROOT / "benchmarks" / room).iterdir()
+        if not path.name.startswith("_") and path.name not in ROOMS
+    ]
+    assert len(names) == len(set(names))
+
+
+def test_what_docs_and_make_run_is_there() -> None:
+    pages = [ROOT / "Makefile", ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    text = "\n".join(page.read_text() for page in pages)
+    typed = set(re.findall(r"-m benchmarks\.([a-z_.]*[a-z])", text))
+    kept = re.findall(r"-m benchmarks\.keep\s+\S+\s+(?:\\\n\s*)?([a-z_]+)", text)
+    assert len(kept) > 10
+    assert typed | set(kept) <= {*programs()}
 
 
 def test_fidelity_of_any_table(tmp_path: Path, here: InThisProcess) -> None:

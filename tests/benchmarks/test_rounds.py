@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.rounds import Rounds
+from benchmarks.load.rounds import Rounds
 
 
 def test_a_ratio_is_of_one_rounds_figures() -> None:

@@ -19,11 +19,11 @@ from cascade_client import (
     Tier,
     Unavailable,
 )
-from cascade_client.answers import TableDescription
 from cascade_client.messages.given import hold
 from cascade_client.messages.parts import Parts
 from cascade_client.progress import Bar
 from cascade_client.testing import FakeServer, FakeTable
+from cascade_client.values.descriptions import TableDescription
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

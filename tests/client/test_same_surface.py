@@ -10,6 +10,7 @@ from cascade_client import AsyncClient, Client
 from cascade_client.release_control import AsyncReleases, Releases
 
 PAIRS = [(Client, AsyncClient), (Releases, AsyncReleases)]
+LIKENED = {"Async": "", "Blocking": "", "aio.": "", "Awaitable[object]": "None"}
 DUNDERS = {"__enter__": "__aenter__", "__exit__": "__aexit__"}
 
 
@@ -29,7 +30,9 @@ def asynchronous(name: str) -> str:
 
 def likened(annotation: str) -> str:
     """A type without what is asynchronous about it."""
-    return annotation.replace("Async", "").replace("aio.", "").replace("Awaitable[object]", "None")
+    for word, other in LIKENED.items():
+        annotation = annotation.replace(word, other)
+    return annotation
 
 
 PUBLIC = [

@@ -38,7 +38,7 @@ from tests.deploy.manifests import (
     settings,
     written,
 )
-from tests.integration.test_processes import Served, serve
+from tests.integration.serving import Served, serve
 from tests.releases import TABLE, make_release
 
 # The oldest that has all that is used here (a preStop that sleeps), and the newest there is.

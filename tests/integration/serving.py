@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,9 +14,7 @@ from dataclasses import dataclass, field
 import psutil
 from cascade_client import Client
 
-CASCADE = (sys.executable, "-c", "from cascade_cli.program import main; main()")
-# Longer than anything here takes.
-SOON = 60.0
+from tests.typed import CASCADE, SOON
 
 
 @dataclass

@@ -13,9 +13,10 @@ import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 
-from tests.integration.serving import SOON, Served, serve
+from tests.integration.serving import Served, serve
 from tests.releases import TABLE, make_release
 from tests.server.messages import ask
+from tests.typed import SOON
 
 OWN = [("grpc.use_local_subchannel_pool", 1)]
 CONNECTIONS, CALLS = 12, 60

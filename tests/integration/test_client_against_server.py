@@ -15,20 +15,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from cascade_client import (
-    AsyncClient,
-    Client,
-    InvalidRequest,
-    NotFound,
-    Routing,
-    Tier,
-    Unavailable,
-)
+from cascade_client import AsyncClient, Client, InvalidRequest, NotFound, Routing, Tier, Unavailable
 from cascade_client.commands.ask import ask
 from click.testing import CliRunner
 
-from tests.integration.serving import SOON, serve
+from tests.integration.serving import serve
 from tests.releases import TABLE, make_release
+from tests.typed import SOON
 
 
 @pytest.fixture(scope="module")

@@ -30,8 +30,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from tests.releases import TABLE, make_release
 from tests.server.messages import ask
 from tests.server.running import Running, running
+from tests.typed import CASCADE
 
-CASCADE = (sys.executable, "-c", "from cascade_cli.program import main; main()")
 SERVICES = ["", "cascade.v1.Synthesis"]
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -9,7 +9,6 @@ from typing import Any, TypedDict
 
 import grpc
 
-from cascade_client.answers import TableDescription
 from cascade_client.calls.resuming import Resumption
 from cascade_client.errors import (
     CascadeError,
@@ -23,6 +22,7 @@ from cascade_client.messages.cells import Nulls
 from cascade_client.progress import Progress
 from cascade_client.retry import Retry
 from cascade_client.turns.queue import Limits
+from cascade_client.values.descriptions import TableDescription
 
 DEFAULT_TARGET = "127.0.0.1:8470"
 

@@ -14,7 +14,6 @@ import grpc
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 
-from cascade_client.answers import Synthesis, TableDescription
 from cascade_client.calls.base import (
     CHANNEL_OPTIONS,
     GIVEN_LIMITS,
@@ -30,6 +29,8 @@ from cascade_client.messages.parts import IN_FLIGHT, Part, Parts
 from cascade_client.retry import Retry
 from cascade_client.turns.outcomes import was_turned_away
 from cascade_client.turns.threads import ThreadTurns
+from cascade_client.values.answers import Synthesis
+from cascade_client.values.descriptions import TableDescription
 
 Ask = Callable[[Callable[..., Any], Any, float], Any]
 

@@ -13,12 +13,13 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from cascade_client.answers import ColumnDescription, Synthesis, TableDescription
 from cascade_client.client import Client
 from cascade_client.commands.ask_printing import print_rows
 from cascade_client.commands.connecting import AskFailed, target_option
 from cascade_client.errors import CascadeError
 from cascade_client.messages.wire import Fidelity
+from cascade_client.values.answers import Synthesis
+from cascade_client.values.descriptions import ColumnDescription, TableDescription
 
 TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")
 

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cascade_client.answers import Routing, Synthesis
+from cascade_client.values.answers import Synthesis
+from cascade_client.values.provenance import Routing
 
 # More rows than this are for --json.
 MOST_ROWS = 20

@@ -15,7 +15,7 @@ from cascade_client.commands.connecting import AskFailed, control_options
 from cascade_client.commands.releases_printing import rendered
 from cascade_client.errors import CascadeError
 from cascade_client.release_control import LOAD_TIMEOUT, Releases
-from cascade_client.releases import ReleaseReport, ReleaseState
+from cascade_client.values.releases import ReleaseReport, ReleaseState
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 

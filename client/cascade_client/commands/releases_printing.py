@@ -6,8 +6,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cascade_client.releases import Release, ReleaseReport, ReleaseState
-from cascade_client.service_level import percent
+from cascade_client.values.releases import Release, ReleaseReport, ReleaseState
+from cascade_client.values.service_level import percent
 
 STYLES = {
     ReleaseState.LOADED: "green",

@@ -18,7 +18,7 @@ from cascade_client.client import Client
 from cascade_client.commands.connecting import AskFailed, target_option
 from cascade_client.commands.sla_printing import rendered
 from cascade_client.errors import CascadeError
-from cascade_client.service_level import ServiceLevel
+from cascade_client.values.service_level import ServiceLevel
 
 
 @click.command(short_help="Show how a server keeps its service level objectives.")

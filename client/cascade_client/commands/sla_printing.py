@@ -8,7 +8,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cascade_client.service_level import (
+from cascade_client.values.service_level import (
     Alert,
     BurnRate,
     LatencyQuantiles,

@@ -16,15 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_client.answers import (
-    OutsideKind,
-    OutsideTotal,
-    Provenance,
-    Synthesis,
-    TableDescription,
-    Tier,
-    Timings,
-)
 from cascade_client.errors import Overloaded
 from cascade_client.messages.given import Failed, Given, Held
 from cascade_client.messages.provenance import provenance
@@ -32,6 +23,9 @@ from cascade_client.messages.rows import unpack
 from cascade_client.messages.wire import synthesize_request
 from cascade_client.progress import Progress
 from cascade_client.retry import Retry
+from cascade_client.values.answers import Synthesis
+from cascade_client.values.descriptions import TableDescription
+from cascade_client.values.provenance import OutsideKind, OutsideTotal, Provenance, Tier, Timings
 
 # Rows x draws of a part, and its values: few enough for others to get a turn between two parts and
 # for progress to be seen, so many that a request's own cost is small beside them.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_client.answers import (
+from cascade_client.values.provenance import (
     OUTSIDE_KINDS,
     TIERS,
     Considered,

@@ -17,16 +17,12 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.cells import ABSENT_CELL, FIELDS, NULL_CELL, PLACEHOLDERS
 from numpy.typing import NDArray
 
-from cascade_client.answers import (
-    ColumnDescription,
-    TableDescription,
-    from_microseconds,
-    to_microseconds,
-)
 from cascade_client.errors import InvalidRequest
 from cascade_client.messages.cells import NULL, OBSERVED, Cells, Form, Nulls
 from cascade_client.messages.frames import FrameKind
 from cascade_client.messages.given import Given
+from cascade_client.values.date_times import from_microseconds, to_microseconds
+from cascade_client.values.descriptions import ColumnDescription, TableDescription
 
 DTYPES: Mapping[str, Any] = {
     "doubles": np.float64,

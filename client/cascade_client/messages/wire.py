@@ -10,25 +10,23 @@ import numpy as np
 from cascade_proto import headers
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_client.answers import (
-    TIERS,
-    Chunk,
-    ColumnDescription,
-    DroppedColumn,
-    ReleaseDescription,
-    Synthesis,
-    TableDescription,
-    TableSummary,
-    Tier,
-    from_microseconds,
-)
 from cascade_client.errors import InvalidRequest
 from cascade_client.messages.cells import NULLS, Form, Nulls
 from cascade_client.messages.frames import ARROW, PANDAS, POLARS, FrameKind
 from cascade_client.messages.given import Given, read
 from cascade_client.messages.provenance import provenance
 from cascade_client.messages.rows import no_text, pack, unpack
-from cascade_client.service_level import (
+from cascade_client.values.answers import Chunk, Synthesis
+from cascade_client.values.date_times import from_microseconds
+from cascade_client.values.descriptions import (
+    ColumnDescription,
+    DroppedColumn,
+    ReleaseDescription,
+    TableDescription,
+    TableSummary,
+)
+from cascade_client.values.provenance import TIERS, Tier
+from cascade_client.values.service_level import (
     Alert,
     BurnRate,
     CallerFault,

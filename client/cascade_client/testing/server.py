@@ -10,7 +10,6 @@ from typing import Any
 import grpc
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_client.answers import TableDescription
 from cascade_client.async_client import AsyncClient
 from cascade_client.calls import health
 from cascade_client.client import Client
@@ -32,6 +31,7 @@ from cascade_client.messages.wire import FIDELITIES, Fidelity
 from cascade_client.sessions.messages import StreamedError
 from cascade_client.testing.channels import AsyncFakeChannel, FakeChannel
 from cascade_client.testing.tables import Asked, FakeTable, read_rows
+from cascade_client.values.descriptions import TableDescription
 
 SYNTHESIS, RELEASES = (
     pb.DESCRIPTOR.services_by_name[name].full_name for name in ("Synthesis", "Releases")

@@ -10,14 +10,10 @@ from typing import Any
 
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_client.answers import (
-    ColumnDescription,
-    TableDescription,
-    from_microseconds,
-    to_microseconds,
-)
 from cascade_client.messages.cells import NULL, OBSERVED
 from cascade_client.messages.wire import Fidelity
+from cascade_client.values.date_times import from_microseconds, to_microseconds
+from cascade_client.values.descriptions import ColumnDescription, TableDescription
 
 Row = Mapping[str, Any]
 # Of nullable columns that are drawn at random, one cell in so many is NULL.

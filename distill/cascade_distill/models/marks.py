@@ -1,4 +1,4 @@
-"""Where marks stand in rows that a network learns from; see `cascade_tables.codecs.marks`.
+"""Where marks stand in rows that a network learns from; see `codecs.following.marks` of the tables.
 
 A row holds tokens without marks, [n, T], and behind them a flag a relation, [n, R]. Which column of
 a relation that holds has the mark depends on which are known: the one that became known last, since

@@ -10,7 +10,7 @@ from pathlib import Path
 from cascade_tables import ReleaseError, list_releases, load_release
 
 from cascade_server.cascade.rehearsal import rehearse
-from cascade_server.counts.live_versions import LiveVersions
+from cascade_server.counts.shared.live_versions import LiveVersions
 from cascade_server.engines.gpu.opening import open_runtime
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import GpuError, ReleaseRefused, UnknownTable

@@ -1,1 +1,1 @@
-"""What happened, counted in memory that all processes see, and told as metrics."""
+"""What happened, counted once: each call, what is kept of it, and how it is told as metrics."""

@@ -9,11 +9,10 @@ from typing import Protocol
 
 import grpc
 
+from cascade_server.counts.shared.call_counts import UNKNOWN_TABLE
 from cascade_server.objectives.blame import BLAMED, Ending, ending_of, why_hung_up
 from cascade_server.terms import ServiceClass, Tier
 
-# The table of a request that names none of those there are: a metric's label is one of a few.
-UNKNOWN_TABLE = "(unknown)"
 OK = grpc.StatusCode.OK
 
 

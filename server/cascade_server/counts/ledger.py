@@ -15,10 +15,10 @@ from threading import Lock
 
 import numpy as np
 
-from cascade_server.counts.books import Books
-from cascade_server.counts.sketches import SLOT, quantile
+from cascade_server.counts.shared.books import Books
+from cascade_server.counts.shared.sketches import SLOT, quantile
+from cascade_server.counts.shared.tally import added
 from cascade_server.counts.state_file import Cells, State, rearranged
-from cascade_server.counts.tally import added
 from cascade_server.objectives.blame import BLAMED, Ending
 from cascade_server.objectives.burn import (
     WINDOWS,

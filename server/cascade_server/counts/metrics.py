@@ -20,9 +20,9 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from cascade_server.counts.call_counts import CallCounts, added
 from cascade_server.counts.ledger import Ledger
-from cascade_server.counts.live_versions import LiveVersions
+from cascade_server.counts.shared.call_counts import CallCounts, added
+from cascade_server.counts.shared.live_versions import LiveVersions
 from cascade_server.errors import ConfigError
 from cascade_server.objectives import metric_names as slo_names
 from cascade_server.objectives.blame import BLAMED, CallerFault

@@ -13,12 +13,12 @@ import grpc
 from cascade_tables import list_releases
 
 from cascade_server.config import ServerConfig
-from cascade_server.counts.books import Books
-from cascade_server.counts.call_counts import caller_faults
-from cascade_server.counts.calls import UNKNOWN_TABLE, Call
-from cascade_server.counts.idle_times import OpenCalls
+from cascade_server.counts.calls import Call
 from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.metrics import Metrics
+from cascade_server.counts.shared.books import Books
+from cascade_server.counts.shared.call_counts import UNKNOWN_TABLE, caller_faults
+from cascade_server.counts.shared.idle_times import OpenCalls
 from cascade_server.counts.state_file import StateFile
 from cascade_server.counts.unread import Asked, Key, RecentlyAsked, Run
 from cascade_server.objectives.blame import BLAMED, CallerFault, Ending, ending_of

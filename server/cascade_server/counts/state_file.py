@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from cascade_server import state_folder
-from cascade_server.counts.tally import Counts
+from cascade_server.counts.shared.tally import Counts
 from cascade_server.errors import ConfigError
 
 log = logging.getLogger("cascade.server")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cascade_server.config import ServerConfig
-from cascade_server.counts.books import Books
+from cascade_server.counts.shared.books import Books
 from cascade_server.errors import ConfigError
 from cascade_server.objectives.canary import CanaryConfig
 from cascade_server.releases.changes import Change

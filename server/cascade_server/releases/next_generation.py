@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from cascade_server.config import ServerConfig
-from cascade_server.counts.books import Books
 from cascade_server.counts.ledger import Ledger
+from cascade_server.counts.shared.books import Books
 from cascade_server.counts.sla import open_books
 from cascade_server.memory import Memory
 from cascade_server.releases.changes import Change

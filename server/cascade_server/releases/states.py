@@ -1,7 +1,7 @@
 """How one generation follows another: every state, every event, and what is done about it.
 
 The table is all there is to it: what is not in it cannot happen, and is a defect. Nothing here
-starts a process or looks at a clock; `generations` does what the actions say.
+starts a process or looks at a clock; `succession` does what the actions say.
 """
 
 from __future__ import annotations

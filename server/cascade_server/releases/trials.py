@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_server.counts.books import Books
-from cascade_server.counts.trial import outcomes
+from cascade_server.counts.shared.books import Books
+from cascade_server.counts.shared.trial import outcomes
 from cascade_server.objectives import canary
 from cascade_server.objectives.canary import CanaryConfig, Judged, Verdict
 

@@ -17,8 +17,8 @@ from cascade_server.cascade.request import CheckedRequest, check
 from cascade_server.cascade.token_draw import TokenDraw
 from cascade_server.config import ServerConfig
 from cascade_server.counts.calls import Call
-from cascade_server.counts.live_versions import lot_of
 from cascade_server.counts.outside_counts import OutsideCounts
+from cascade_server.counts.shared.live_versions import lot_of
 from cascade_server.deadline import Work
 from cascade_server.errors import refusal_of
 from cascade_server.objectives.report import OK

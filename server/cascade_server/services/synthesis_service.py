@@ -23,8 +23,8 @@ from cascade_server.cascade.generate_job import GenerateJob
 from cascade_server.cascade.repository import Repository
 from cascade_server.config import ServerConfig
 from cascade_server.counts.calls import Call
-from cascade_server.counts.live_versions import lot_of
 from cascade_server.counts.outside_counts import OutsideCounts
+from cascade_server.counts.shared.live_versions import lot_of
 from cascade_server.counts.sla import Sla
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime

@@ -32,13 +32,10 @@ from cascade_server.transport.http2.frames import (
     WINDOW,
     Broken,
     Code,
-    Setting,
     StreamFault,
     frame,
     goaway,
     header_frames,
-    settings,
-    window_update,
 )
 from cascade_server.transport.http2.headers import Head
 from cascade_server.transport.http2.session import Session
@@ -113,12 +110,7 @@ class Connection(asyncio.Protocol):
         name = transport.get_extra_info("peername")
         if isinstance(name, tuple):
             self.peer = f"ipv{6 if ':' in name[0] else 4}:{name[0]}:{name[1]}"
-        ours = {
-            Setting.MAX_CONCURRENT_STREAMS: self._limits.streams,
-            Setting.INITIAL_WINDOW_SIZE: self._limits.ahead_bytes,
-            Setting.MAX_HEADER_LIST_SIZE: self._limits.header_list_bytes,
-        }
-        self._put(settings(ours) + window_update(0, LARGEST_WINDOW - WINDOW))
+        self._session.greet()
         try:
             self._calls.opened(self)
         except Broken as exc:

@@ -9,22 +9,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_tables.codecs.arithmetic import Arithmetic
 from cascade_tables.codecs.columns.binned_codec import BinnedCodec
 from cascade_tables.codecs.columns.column_codec import ColumnCodec, Tokens
 from cascade_tables.codecs.columns.folded import FoldedCategories
 from cascade_tables.codecs.columns.listed_codec import ListedCodec
 from cascade_tables.codecs.drawn_rows import DrawnRows, Inside
-from cascade_tables.codecs.evident import Evident, check_evident, evident_columns
-from cascade_tables.codecs.given_rows import Encoded, GivenRows
-from cascade_tables.codecs.layout import TokenLayout
-from cascade_tables.codecs.marks import (
+from cascade_tables.codecs.following.arithmetic import Arithmetic
+from cascade_tables.codecs.following.evident import Evident, check_evident, evident_columns
+from cascade_tables.codecs.following.marks import (
     check_marks,
     flags_of,
     leading_columns,
     marked_relations,
     marks_of,
 )
+from cascade_tables.codecs.given_rows import Encoded, GivenRows
+from cascade_tables.codecs.layout import TokenLayout
 from cascade_tables.codecs.native.row_codec import Compiled, RowCodec
 from cascade_tables.codecs.native.wire_row import WireRow
 from cascade_tables.codecs.number_rows import AllAtOnce, NumberRows

@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade_tables.codecs.absent import ABSENT
-from cascade_tables.codecs.arithmetic import FEW, Arithmetic
 from cascade_tables.codecs.columns.binned_codec import BinnedCodec
 from cascade_tables.codecs.columns.column_codec import Tokens, stored, typed
 from cascade_tables.codecs.columns.listed_codec import ListedCodec
+from cascade_tables.codecs.following.arithmetic import FEW, Arithmetic
+from cascade_tables.codecs.following.solving_row import Number
+from cascade_tables.codecs.following.sums import Cells, cells_of, one_cell
 from cascade_tables.codecs.native.row_codec import Compiled
 from cascade_tables.codecs.native.wire_row import WireRow
 from cascade_tables.codecs.number_rows import AllAtOnce
 from cascade_tables.codecs.places import Places
-from cascade_tables.codecs.solving_row import Number
-from cascade_tables.codecs.sums import Cells, cells_of, one_cell
 from cascade_tables.frame import ColumnData
 from cascade_tables.schema import Kind
 

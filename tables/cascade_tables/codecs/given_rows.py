@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade_tables.codecs.absent import ABSENT, ABSENT_ONLY, HOLES
-from cascade_tables.codecs.arithmetic import Arithmetic
 from cascade_tables.codecs.columns.column_codec import Tokens
 from cascade_tables.codecs.columns.outside import Outside, OutsideValues
+from cascade_tables.codecs.following.arithmetic import Arithmetic
 from cascade_tables.codecs.native.row_codec import Compiled
 from cascade_tables.codecs.native.wire_row import WireRow
 from cascade_tables.codecs.number_rows import AllAtOnce

@@ -9,17 +9,11 @@ from typing import Any
 
 import grpc
 import pytest
-from cascade_client.answers import (
-    ColumnDescription,
-    Considered,
-    Provenance,
-    Routing,
-    Synthesis,
-    TableDescription,
-    Tier,
-)
 from cascade_client.commands.ask import ask, parse_columns, parse_given
 from cascade_client.commands.ask_printing import explained, fitting, print_rows
+from cascade_client.values.answers import Synthesis
+from cascade_client.values.descriptions import ColumnDescription, TableDescription
+from cascade_client.values.provenance import Considered, Provenance, Routing, Tier
 from click import BadParameter
 from click.testing import CliRunner, Result
 from rich.console import Console

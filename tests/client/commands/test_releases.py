@@ -13,7 +13,7 @@ import grpc
 import pytest
 from cascade_client import AsyncClient, Client, InvalidRequest, PermissionDenied
 from cascade_client.commands.releases import not_loaded, releases
-from cascade_client.releases import Release, ReleaseReport, ReleaseState
+from cascade_client.values.releases import Release, ReleaseReport, ReleaseState
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import ReleasesServicer, add_ReleasesServicer_to_server
 from click.testing import CliRunner, Result

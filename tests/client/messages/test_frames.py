@@ -14,11 +14,12 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from cascade_client import ColumnDescription, InvalidRequest
-from cascade_client.answers import TableDescription, from_microseconds
 from cascade_client.messages.frames import ARROW, BATCH, PANDAS, POLARS, STREAMED, kind_of
 from cascade_client.messages.given import read
 from cascade_client.messages.rows import pack, unpack
 from cascade_client.testing import FakeServer, FakeTable
+from cascade_client.values.date_times import from_microseconds
+from cascade_client.values.descriptions import TableDescription
 from cascade_proto import synthesis_pb2 as pb
 
 ZONE = "Europe/Berlin"

@@ -12,12 +12,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from cascade_client import InvalidRequest
-from cascade_client.answers import ColumnDescription, TableDescription
 from cascade_client.messages import rows
 from cascade_client.messages.cells import Form
 from cascade_client.messages.frames import ARROW, PANDAS
 from cascade_client.messages.given import Given, read
 from cascade_client.messages.rows import unpack
+from cascade_client.values.descriptions import ColumnDescription, TableDescription
 from cascade_proto import synthesis_pb2 as pb
 from hypothesis import given
 from hypothesis import strategies as st

@@ -8,8 +8,9 @@ from typing import Any
 
 import grpc
 import pytest
-from cascade_server.counts.calls import UNKNOWN_TABLE, Call
-from cascade_server.counts.idle_times import OpenCalls
+from cascade_server.counts.calls import Call
+from cascade_server.counts.shared.call_counts import UNKNOWN_TABLE
+from cascade_server.counts.shared.idle_times import OpenCalls
 from cascade_server.objectives.blame import CallerFault
 from cascade_server.terms import ServiceClass, Tier
 

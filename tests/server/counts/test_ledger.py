@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 import pytest
 from cascade_server.counts.ledger import Ledger
-from cascade_server.counts.sketches import RELATIVE_ACCURACY
+from cascade_server.counts.shared.sketches import RELATIVE_ACCURACY
 from cascade_server.objectives.blame import BLAMED
 from cascade_server.objectives.burn import Alert, Events
 from cascade_server.objectives.objective import Kind, Objective, SloConfig

@@ -12,9 +12,9 @@ import grpc
 import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.config import ServerConfig
-from cascade_server.counts.call_counts import buckets
 from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.metrics import Metrics
+from cascade_server.counts.shared.call_counts import buckets
 from cascade_server.errors import ConfigError
 from cascade_server.objectives.blame import BLAMED
 from cascade_server.objectives.objective import Kind, Objective, SloConfig

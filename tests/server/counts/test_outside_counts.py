@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.counts.answer_metrics import AnswersCollector
-from cascade_server.counts.merging import counted, merged
 from cascade_server.counts.outside_counts import MOST_SERIES, OTHER_COLUMNS, OutsideCounts
+from cascade_server.counts.shared.merging import counted, merged
 from prometheus_client import CollectorRegistry
 
 BELOW, NULL = pb.OUTSIDE_KIND_BELOW, pb.OUTSIDE_KIND_NULL

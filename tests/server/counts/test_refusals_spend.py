@@ -16,8 +16,8 @@ from cascade_proto import headers as names
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from cascade_server.config import ServerConfig
-from cascade_server.counts.idle_times import ENOUGH
-from cascade_server.counts.trial import outcomes
+from cascade_server.counts.shared.idle_times import ENOUGH
+from cascade_server.counts.shared.trial import outcomes
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import DeadlinePassed
 from cascade_server.objectives.burn import Events

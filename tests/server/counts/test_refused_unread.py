@@ -10,11 +10,10 @@ from pathlib import Path
 import grpc
 import pytest
 from cascade_server.config import ServerConfig
-from cascade_server.counts.call_counts import added
-from cascade_server.counts.calls import UNKNOWN_TABLE
-from cascade_server.counts.idle_times import ENOUGH
+from cascade_server.counts.shared.call_counts import UNKNOWN_TABLE, added
+from cascade_server.counts.shared.idle_times import ENOUGH
+from cascade_server.counts.shared.trial import outcomes
 from cascade_server.counts.sla import Sla
-from cascade_server.counts.trial import outcomes
 from cascade_server.counts.unread import Asked
 from cascade_server.objectives.blame import CallerFault, Ending
 from cascade_server.terms import ServiceClass

@@ -14,9 +14,9 @@ from typing import Any
 import grpc
 import pytest
 from cascade_server.config import ServerConfig
-from cascade_server.counts.books import Books
 from cascade_server.counts.calls import Call
 from cascade_server.counts.metrics import Metrics
+from cascade_server.counts.shared.books import Books
 from cascade_server.counts.sla import Sla
 from cascade_server.objectives.blame import OUT_OF_TIME
 from cascade_server.objectives.objective import Kind, Objective, SloConfig

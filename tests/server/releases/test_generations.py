@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from cascade_server.errors import ServerError, UnknownTable
-from cascade_server.releases.generations import LONGEST_STAY
 from cascade_server.releases.states import State
+from cascade_server.releases.succession import LONGEST_STAY
 from cascade_server.supervision.crews import Begin
 from cascade_tables import ReleaseError
 

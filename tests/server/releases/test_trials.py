@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from cascade_server.counts.books import Books
+from cascade_server.counts.shared.books import Books
 from cascade_server.objectives.canary import CanaryConfig, Verdict
 from cascade_server.objectives.objective import SloConfig
 from cascade_server.releases.trials import Trials

@@ -116,6 +116,7 @@ COLUMN = ("schema", "columns")
         ((*COLUMN, 0, "decimals"), HUGE, "'real': its decimals is 100000000"),
         ((*COLUMN, 0, "point_masses"), [1.0, 0.0], "allowed: increasing numbers of the column's"),
         ((*COLUMN, 2, "step"), 0, "'whole': its step is 0; allowed: a whole number from 1"),
+        ((*COLUMN, 2, "step"), 2**64, "its step is 18446744073709551616; allowed: a whole number"),
         ((*COLUMN, 2, "maximum"), 2**63, "allowed: a whole number of 64 bits"),
         (("columns", 1, "values"), [1.25, 0.5, -3.0], "'real_listed': its values and ranks"),
         (("columns", 1, "ranks"), [0.1, 0.2, None], "'real_listed': its values and ranks"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import socket
 from pathlib import Path
 
@@ -25,14 +24,6 @@ FILES = (MANIFEST, CODEC, STUDENT, f"{TABLE}_teacher/1/model.onnx")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("pristine")
     make_release(folder)
-    return folder
-
-
-@pytest.fixture
-def repository(pristine: Path, tmp_path: Path) -> Path:
-    """A repository with one release, to be tampered with."""
-    folder = tmp_path / "repository"
-    shutil.copytree(pristine, folder)
     return folder
 
 

@@ -26,6 +26,8 @@ from cascade_server.engines.triton.choice import (
     PatienceConfig,
     Verdict,
     View,
+    failure_of,
+    late_at,
     least_outstanding,
     offline_rows,
     patience,
@@ -45,7 +47,7 @@ from cascade_server.engines.triton.entries import (
 )
 from cascade_server.engines.triton.messages import Batch, WrongAnswer
 from cascade_server.engines.triton.peer import Peer
-from cascade_server.errors import DeadlinePassed, NotReady, ServerError, TooMuch
+from cascade_server.errors import DeadlinePassed, NotReady
 
 log = logging.getLogger("cascade.server")
 
@@ -303,23 +305,14 @@ class Batches:
         peer, target = attempt.peer, attempt.peer.target
         if verdict is not Verdict.LATE:
             peer.counts.failures += 1
-        failure: ServerError
-        if verdict is Verdict.GONE:
-            failure = NotReady(self._servers.away(self.network))
-            if not attempt.lost:
-                peer.gone(words)
+        told = self._servers.away(self.network) if verdict is Verdict.GONE else words
+        failure = failure_of(verdict, str(self.network), target, told, pushback_ms)
+        if verdict is Verdict.GONE and not attempt.lost:
+            peer.gone(words)
         elif verdict is Verdict.LACKS:
-            failure = NotReady(f"{target}: {words}")
             peer.lacks(self.network, words)
-        elif verdict is Verdict.FULL:
-            failure = TooMuch(f"{self.network} at {target}: {words}", pushback_ms)
-        elif verdict is Verdict.SLOW:
-            failure = DeadlinePassed(f"{self.network} at {target}: {words}")
-        elif verdict is Verdict.LATE:
-            failure = DeadlinePassed(f"the deadline passed while {target} had the request")
-        else:
+        elif verdict is Verdict.FAULTY:
             log.error("%s failed at %s: %s", self.network, target, words)
-            failure = NotReady(f"{self.network} failed at {target}: {words}")
             peer.faulty(self.network, words)
         alive = [entry for entry in attempt.entries if not entry.future.done()]
         others = self._servers.views(self.network, attempt.entries[0].kind.score)
@@ -374,7 +367,7 @@ class Batches:
         if not entry.future.done():
             self._counts.expired += not entry.started
             where = ", ".join(sorted(attempt.peer.target for attempt in entry.attempts))
-            words = f"the deadline passed while {where} had the request" if where else TOO_LATE
+            words = late_at(where) if where else TOO_LATE
             entry.future.set_exception(DeadlinePassed(words))
         self._leave(entry)
 

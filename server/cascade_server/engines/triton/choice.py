@@ -11,6 +11,7 @@ from typing import NamedTuple
 import grpc
 
 from cascade_server.engines.latency_model import Line, Outlook
+from cascade_server.errors import DeadlinePassed, NotReady, ServerError, TooMuch
 
 # What is left of a deadline is not given to the last server to the last microsecond.
 KEPT_BACK = 0.1
@@ -178,3 +179,34 @@ def verdict_of(code: grpc.StatusCode, remaining: float) -> Verdict:
     if remaining <= 0:
         return Verdict.LATE
     return _VERDICTS.get(code, Verdict.FAULTY)
+
+
+def failure_of(
+    verdict: Verdict, network: str, target: str, words: str, pushback_ms: int
+) -> ServerError:
+    """What a request ends with that a server failed at, if no other one answers it.
+
+    Args:
+        verdict: what the failure means.
+        network, target: what was asked of whom.
+        words: what the server said; where it is gone, why no server can be asked.
+        pushback_ms: after which a server that has too much to do may be asked again.
+    """
+    match verdict:
+        case Verdict.GONE:
+            return NotReady(words)
+        case Verdict.LACKS:
+            return NotReady(f"{target}: {words}")
+        case Verdict.FULL:
+            return TooMuch(f"{network} at {target}: {words}", pushback_ms)
+        case Verdict.SLOW:
+            return DeadlinePassed(f"{network} at {target}: {words}")
+        case Verdict.LATE:
+            return DeadlinePassed(late_at(target))
+        case Verdict.FAULTY:
+            return NotReady(f"{network} failed at {target}: {words}")
+
+
+def late_at(targets: str) -> str:
+    """Words for a deadline that passed while one or several servers had the request."""
+    return f"the deadline passed while {targets} had the request"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from cascade_proto import inference_pb2, synthesis_pb2
 
-from cascade_server.counts.call_counts import OK, CallCounts, added
+from cascade_server.counts.shared.call_counts import OK, CallCounts, added
 from cascade_server.terms import Tier
 from cascade_server.wire.enums import TIERS
 from cascade_server.wire.model_tensors import Model

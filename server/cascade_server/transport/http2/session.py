@@ -10,7 +10,6 @@ what time it is but by the clock that is given.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from cascade_server.transport.http2.budgets import Bucket, Budgets
@@ -24,32 +23,31 @@ from cascade_server.transport.http2.events import (
     SettingsChanged,
     WindowOpened,
 )
+from cascade_server.transport.http2.frame_reader import FrameReader
 from cascade_server.transport.http2.frames import (
     ACK,
-    CONTINUATION,
     DATA,
-    END_HEADERS,
     END_STREAM,
     FRAME_BYTES,
-    HAS_PRIORITY,
     HEADER_BYTES,
     LARGEST_STREAM,
     LARGEST_WINDOW,
     PADDED,
     PING,
-    PREFACE,
     SETTINGS,
+    WINDOW,
     Broken,
     Code,
     PeerSettings,
+    Setting,
     StreamFault,
-    block_of,
     changed,
     frame,
     head_of,
     header_frames,
     increment,
     reset,
+    settings,
     unpadded,
     window_update,
 )
@@ -60,11 +58,8 @@ from cascade_server.transport.http2.streams import NEXT, Fault, Input, Over, Sta
 DATA_IN, DATA_END = Input.DATA, Input.DATA_END
 OPEN, HALF_CLOSED, CLOSED = State.OPEN, State.HALF_CLOSED, State.CLOSED
 
-# Times as many bytes as a list of headers may have that its block may have.
-BLOCK_SHARE = 2
 
-
-class Session:
+class Session(FrameReader):
     """The protocol of one connection.
 
     Attributes:
@@ -72,7 +67,6 @@ class Session:
         last_stream: the largest number that the peer has used.
         last_taken: streams above it are refused.
         use: signs that the connection is of use to its peer; see `limits.Rate`.
-        begun: whether the peer has begun as it should.
 
     Args:
         limits: what the peer may do.
@@ -89,26 +83,19 @@ class Session:
         clock: Callable[[], float],
         door: Callable[[Head], bytes | None] = lambda head: None,
     ) -> None:
-        self._limits, self._put, self._clock, self._door = limits, put, clock, door
+        super().__init__(limits, clock)
+        self._put, self._door = put, door
         self._most_streams, self._ahead_bytes = limits.streams, limits.ahead_bytes
         self.streams: dict[int, Stream] = {}
         self.last_stream, self.last_taken = 0, LARGEST_STREAM
         self.use = 0
-        self.begun = False
-        self._data, self._start = b"", 0
-        # Since when a frame or a header block is there in part; infinite: it is not.
-        self._part_since = self._block_since = math.inf
         self._heads = Heads(limits.header_list_bytes)
-        # Of a header block that goes on in CONTINUATION frames: stream, flags, and what is there.
-        self._block: tuple[int, int, bytearray] | None = None
-        self._continuations = 0
         self._ended = Over()
         self._settings = PeerSettings()
         # Bytes received since the last WINDOW_UPDATE of the whole connection.
         self._received = 0
         self._budgets = Budgets(limits, clock())
-        # By kind, which is the index.
-        self._react: tuple[Callable[[int, int, bytes], Event], ...] = (
+        self._react = (
             self._on_data,
             self._on_headers,
             self._on_priority,
@@ -121,77 +108,9 @@ class Session:
             self._on_continuation,
         )
 
-    # Bytes in.
-
-    def receive(self, data: bytes) -> None:
-        """Take what has come; `step` goes through it."""
-        left = self._data[self._start :]
-        self._data, self._start = left + data if left else data, 0
-
-    @property
-    def has_frame(self) -> bool:
-        """Whether a whole frame is there."""
-        size = len(self._data) - self._start
-        if size < HEADER_BYTES or not self.begun:
-            return False
-        head = self._data[self._start : self._start + 3]
-        # A frame that is too long is found out without the whole of it.
-        return size >= HEADER_BYTES + min(int.from_bytes(head, "big"), FRAME_BYTES)
-
-    def overdue(self, now: float) -> str | None:
-        """What the peer has begun and not gone on with; None: nothing."""
-        limits = self._limits
-        if now - self._block_since > limits.headers_seconds:
-            return f"headers that take more than {limits.headers_seconds:g} s"
-        if now - self._part_since > limits.message_seconds:
-            return f"a frame that takes more than {limits.message_seconds:g} s"
-        return None
-
-    def step(self) -> Event | None:
-        """Go through one frame; None: there is no whole one.
-
-        Raises:
-            Broken: the connection cannot go on.
-        """
-        data, start = self._data, self._start
-        size = len(data) - start
-        if not self.begun:
-            if not self._begins(data):
-                return None
-            start, size = self._start, len(data) - self._start
-        if size >= HEADER_BYTES:
-            high, low, kind, flags, number = head_of.unpack_from(data, start)
-            length = high << 8 | low
-            if length > FRAME_BYTES:
-                raise Broken(
-                    Code.FRAME_SIZE_ERROR, f"a frame of {length} bytes; {FRAME_BYTES} are allowed"
-                )
-            end = start + HEADER_BYTES + length
-            if end <= len(data):
-                self._start, self._part_since = end, math.inf
-                if self._block is not None and kind != CONTINUATION:
-                    raise Broken(Code.PROTOCOL_ERROR, "headers are interrupted by another frame")
-                if kind > CONTINUATION:
-                    self._spend(self._budgets.unknown)
-                    return QUIET
-                number &= LARGEST_STREAM
-                try:
-                    return self._react[kind](number, flags, data[start + HEADER_BYTES : end])
-                except StreamFault as exc:
-                    return self.fault(number, exc)
-        if size and self._part_since == math.inf:
-            self._part_since = self._clock()
-        return None
-
-    def _begins(self, data: bytes) -> bool:
-        if not PREFACE.startswith(data[: len(PREFACE)]):
-            raise Broken(Code.PROTOCOL_ERROR, "not HTTP/2; this is a gRPC server's port")
-        if len(data) < len(PREFACE) + HEADER_BYTES:
-            return False
-        if data[len(PREFACE) + 3] != SETTINGS or data[len(PREFACE) + 4] & ACK:
-            raise Broken(Code.PROTOCOL_ERROR, "the first frame is not SETTINGS")
-        self.begun, self._start = True, len(PREFACE)
-        return True
+    def unknown(self) -> Event:
+        self._spend(self._budgets.unknown)
+        return QUIET
 
     def _spend(self, bucket: Bucket) -> None:
         bucket.spend(self._clock(), self.use)
@@ -261,37 +180,6 @@ class Session:
         left = stream.expected
         if left is not None and (left < 0 or (last and left)):
             raise StreamFault(Code.PROTOCOL_ERROR, "more or less DATA than content-length says")
-
-    def _on_headers(self, number: int, flags: int, payload: bytes) -> Event:
-        if number % 2 == 0:
-            raise Broken(Code.PROTOCOL_ERROR, f"HEADERS on stream {number}; the odd are a client's")
-        block = block_of(flags, payload) if flags & (PADDED | HAS_PRIORITY) else payload
-        if flags & END_HEADERS:
-            return self._on_block(number, flags, block)
-        self._block, self._continuations = (number, flags, bytearray(block)), 0
-        self._block_since = self._clock()
-        return QUIET
-
-    def _on_continuation(self, number: int, flags: int, payload: bytes) -> Event:
-        if self._block is None or self._block[0] != number:
-            raise Broken(Code.PROTOCOL_ERROR, "CONTINUATION of nothing")
-        _, first, block = self._block
-        block += payload
-        self._continuations += 1
-        limits = self._limits
-        if self._continuations > limits.continuations:
-            raise Broken(
-                Code.ENHANCE_YOUR_CALM,
-                f"headers in more than {limits.continuations} CONTINUATION frames",
-            )
-        if len(block) > BLOCK_SHARE * limits.header_list_bytes:
-            raise Broken(
-                Code.ENHANCE_YOUR_CALM, f"headers of more than {limits.header_list_bytes} bytes"
-            )
-        if not flags & END_HEADERS:
-            return QUIET
-        self._block, self._block_since = None, math.inf
-        return self._on_block(number, first, bytes(block))
 
     def _on_block(self, number: int, flags: int, block: bytes) -> Event:
         last = bool(flags & END_STREAM)
@@ -449,6 +337,16 @@ class Session:
         return WindowOpened(stream, size)
 
     # What a server does.
+
+    def greet(self) -> None:
+        """Say what the peer may send, before anything else is said."""
+        limits = self._limits
+        ours = {
+            Setting.MAX_CONCURRENT_STREAMS: limits.streams,
+            Setting.INITIAL_WINDOW_SIZE: limits.ahead_bytes,
+            Setting.MAX_HEADER_LIST_SIZE: limits.header_list_bytes,
+        }
+        self._put(settings(ours) + window_update(0, LARGEST_WINDOW - WINDOW))
 
     def grant(self, stream: Stream, size: int) -> None:
         """Let the peer send more of a call."""

@@ -8,94 +8,31 @@ answers; what that answers is what is right, and the same. docs/adr/0020 has the
 from __future__ import annotations
 
 import ctypes
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
-from itertools import accumulate, pairwise
 from struct import pack
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from cascade_proto.cells import FIELDS, NULL_CELL, PLACEHOLDERS
 from numpy.typing import NDArray
 
 from cascade_tables.codecs.columns.binned_codec import BinnedCodec
 from cascade_tables.codecs.columns.column_codec import ColumnCodec, Tokens
-from cascade_tables.codecs.columns.listed_codec import ListedCodec
+from cascade_tables.codecs.native.compiled_table import CompiledTable, NotThisTable
 from cascade_tables.codecs.native.library import Argument, Library, load_library
 from cascade_tables.codecs.native.wire_row import WireRow
 from cascade_tables.schema import Kind, Schema
 
 Inside = Callable[[Sequence[int]], NDArray[np.float64]]
 
-# Fields of `Column` of synthesis.proto, and what stands before each of its parts.
-NUMBER_OF_FIELD = {"doubles": 2, "integers": 3, "strings": 4, "booleans": 5}
-NAME_TAG, STATES_TAG, VALUES_TAG = 0x0A, 0x32, 0x0A
-LENGTHS = 2
-# `how` of row_codec.c.
-LISTED_TEXTS, LISTED_NUMBERS, BINNED = range(3)
 OBSERVED_STATE = 0
-# Bytes of a column's head, and of a number with what is around it, at most.
-HEAD_BYTES, NUMBER_BYTES = 22, 24
 # Of a uniform number.
 REAL_BYTES = 8
+# Room for draws of a row at most: longer texts of a caller are left to what makes no room ahead of
+# time.
+MOST_DRAWN_BYTES = 2**22
 # Of names that are asked for together, so many are remembered.
 ASKED = 256
-
-
-def _fields(*groups: tuple[Any, str]) -> list[tuple[str, Any]]:
-    return [(name, kind) for kind, names in groups for name in names.split()]
-
-
-class _Texts(ctypes.Structure):
-    """`Texts` of row_codec.c."""
-
-    _fields_ = _fields(
-        (ctypes.c_void_p, "bytes begin"),
-        (ctypes.c_int64, "count"),
-        (ctypes.c_void_p, "slots"),
-        (ctypes.c_int64, "mask"),
-    )
-
-
-class _Numbers(ctypes.Structure):
-    """`Numbers` of row_codec.c."""
-
-    _fields_ = _fields((ctypes.c_void_p, "values tokens"), (ctypes.c_int64, "count"))
-
-
-class _Column(ctypes.Structure):
-    """`Column` of row_codec.c."""
-
-    _fields_ = _fields(
-        (ctypes.c_int32, "how field slot size fine_size null_tokens bins_from marks_from"),
-        (_Texts, "texts"),
-        (ctypes.c_void_p, "text_tokens"),
-        (_Numbers, "listed"),
-        (ctypes.c_void_p, "edges"),
-        (ctypes.c_int64, "edge_count"),
-        (ctypes.c_double, "low high"),
-        (ctypes.c_int64, "whole_low whole_high"),
-        (ctypes.c_void_p, "pair_low pair_high pair_count"),
-        (ctypes.c_uint64, "step"),
-        (ctypes.c_double, "scale"),
-        (ctypes.c_void_p, "name"),
-        (ctypes.c_int64, "name_bytes"),
-        (ctypes.c_void_p, "written written_begin"),
-        (ctypes.c_int64, "written_tokens"),
-    )
-
-
-class _Table(ctypes.Structure):
-    """`Table` of row_codec.c."""
-
-    _fields_ = _fields(
-        (ctypes.c_int64, "columns slots"), (ctypes.c_void_p, "column"), (_Texts, "names")
-    )
-
-
-class NotThisTable(Exception):
-    """The compiled code does not know such a column."""
 
 
 class _Asked(NamedTuple):
@@ -135,7 +72,7 @@ class RowCodec:
         slots: int,
         compared: Sequence[int] = (),
     ) -> None:
-        self._library, self._schema, self._kept = library, schema, list[Any]()
+        self._library, self._schema = library, schema
         self._columns, self._slots = len(codecs), slots
         self._place = {name: place for place, name in enumerate(schema.names)}
         self._compared = [
@@ -144,15 +81,8 @@ class RowCodec:
         ]
         self._is_real = [column.kind is Kind.CONTINUOUS for column in schema.columns]
         self._is_binned = [isinstance(codec, BinnedCodec) for codec in codecs]
-        # Of an answer of one row, and of a column of it, at most.
-        self._most_bytes, self._most_column_bytes = 2, 0
-        columns = (_Column * len(codecs))()
-        for place, codec in enumerate(codecs):
-            columns[place] = self._column(codec, int(first_slot[place]))
-        self._kept.append(columns)
-        names = self._texts([name.encode() for name in schema.names])
-        self._table = _Table(self._columns, self._slots, ctypes.addressof(columns), names)
-        self._address = ctypes.addressof(self._table)
+        self._table = CompiledTable(library, schema, codecs, first_slot, slots)
+        self._address, self._most_bytes = self._table.address, self._table.most_bytes
         # Where the parts of what is encoded begin.
         self._tokens_at = 8 * self._columns
         self._observed_at = self._tokens_at + 4 * self._slots
@@ -263,10 +193,12 @@ class RowCodec:
             kinds = ("d" if self._is_real[place] else "q" for place, _ in ordered)
             bits = pack("".join(kinds), *(computed[each] for each in ordered))
         message = row.message
-        # A value is never longer than its column with the head, nor a given one than the message.
-        most = max(self._most_column_bytes, len(message))
-        scratch = bytearray(rows * (1 + most))
-        size = self._given_bytes + self._most_bytes + rows * (self._most_bytes + len(message))
+        # Values are never longer than one row with what was given, for each draw.
+        most = rows * (self._most_bytes + len(message))
+        if most > MOST_DRAWN_BYTES:
+            return None
+        scratch = bytearray(rows + most)
+        size = self._given_bytes + self._most_bytes + most
         out = bytearray(size)
         tokens = np.ascontiguousarray(tokens, np.int32)
         if not tokens.flags.writeable:
@@ -290,98 +222,6 @@ class RowCodec:
         places = np.array([self._place[name] for name in names], np.int32)
         binned = [place for place in places.tolist() if self._is_binned[place]]
         return _Asked(places, int(places.ctypes.data), binned)
-
-    def _column(self, codec: ColumnCodec, slot: int) -> _Column:
-        column, kind = codec.column, codec.column.kind
-        field = FIELDS[kind]
-        out = _Column(field=NUMBER_OF_FIELD[field], slot=slot, null_tokens=int(column.nullable))
-        out.size, out.fine_size = (*codec.sizes, 0)[:2]
-        if isinstance(codec, ListedCodec):
-            self._fill_listed(out, codec)
-            said = codec.said
-        elif isinstance(codec, BinnedCodec):
-            self._fill_binned(out, codec)
-            said = [None] * out.null_tokens
-        else:
-            raise NotThisTable(f"column {column.name!r} has a codec of its own")
-        name = _part(NAME_TAG, column.name.encode())
-        written = [_written(field, value) for value in said]
-        out.name, out.name_bytes = self._bytes(name), len(name)
-        out.written, out.written_begin = self._one_after_another(written)
-        out.written_tokens = len(written)
-        most = HEAD_BYTES + len(name) + max([NUMBER_BYTES, *(len(each) for each in written)])
-        self._most_bytes += most
-        self._most_column_bytes = max(self._most_column_bytes, most)
-        return out
-
-    def _fill_listed(self, out: _Column, codec: ListedCodec) -> None:
-        kind = codec.column.kind
-        if kind is Kind.CATEGORICAL:
-            out.how = LISTED_TEXTS
-            out.texts = self._texts([_utf8(label) for label in codec.labels])
-            out.text_tokens = self._array(codec.label_tokens, np.int32)
-            return
-        out.how = LISTED_NUMBERS
-        if kind is Kind.BOOLEAN:
-            out.listed = self._numbers([0, 1], codec.label_tokens, np.int64)
-            return
-        tokens = [out.null_tokens + place for place in range(len(codec.values))]
-        out.listed = self._numbers(codec.values, tokens, _dtype(kind))
-
-    def _fill_binned(self, out: _Column, codec: BinnedCodec) -> None:
-        column, pairs = codec.column, codec.pairs
-        dtype = _dtype(column.kind)
-        out.how, out.bins_from, out.marks_from = BINNED, codec.bins_from, codec.marks_from
-        masses = {value: out.null_tokens + place for place, value in enumerate(column.point_masses)}
-        ordered = sorted(masses)
-        out.listed = self._numbers(ordered, [masses[value] for value in ordered], dtype)
-        edges = _exact(codec.edges, dtype)
-        if (edges[1:] < edges[:-1]).any():
-            raise NotThisTable(f"column {column.name!r} has edges that do not increase")
-        out.edges, out.edge_count = self._array(edges, dtype), len(edges)
-        low, high = column.minimum, column.maximum
-        out.low, out.high, out.whole_low, out.whole_high = math.inf, -math.inf, 1, 0
-        if low is not None and high is not None:
-            bounds = _exact([low, high], dtype).tolist()
-            if dtype is np.float64:
-                out.low, out.high = bounds
-            else:
-                out.whole_low, out.whole_high = bounds
-        out.pair_low = self._array(pairs.low, dtype)
-        out.pair_high = self._array(pairs.high, np.float64)
-        out.pair_count = self._array(pairs.count, np.uint64)
-        out.step, out.scale = int(pairs.step), float(pairs.scale)
-
-    def _numbers(self, values: Sequence[Any], tokens: Sequence[int], dtype: Any) -> _Numbers:
-        """Numbers with tokens of their own; of equal ones none would be left out."""
-        exact = _exact(values, dtype)
-        if any(not before < after for before, after in pairwise(exact.tolist())):
-            raise NotThisTable("numbers that have tokens do not increase")
-        return _Numbers(self._array(exact, dtype), self._array(tokens, np.int32), len(exact))
-
-    def _texts(self, texts: Sequence[bytes]) -> _Texts:
-        if len(set(texts)) < len(texts):
-            raise NotThisTable("two texts are the same")
-        mask = (1 << (2 * len(texts)).bit_length()) - 1
-        slots = np.full(mask + 1, -1, np.int32)
-        kept, begin = self._one_after_another(texts)
-        out = _Texts(kept, begin, len(texts), self._array(slots, np.int32), mask)
-        self._library.index(ctypes.addressof(out))
-        return out
-
-    def _one_after_another(self, texts: Sequence[bytes]) -> tuple[int, int]:
-        """Keeps bytes; their address, and that of where each begins."""
-        begin = [0, *accumulate(len(text) for text in texts)]
-        return self._bytes(b"".join(texts)), self._array(begin, np.int64)
-
-    def _bytes(self, content: bytes) -> int:
-        return self._array(np.frombuffer(content + b"\0", np.uint8), np.uint8)
-
-    def _array(self, values: Any, dtype: Any) -> int:
-        """Keeps a copy of numbers; its address."""
-        kept = np.array(values, dtype, order="C")
-        self._kept.append(kept)
-        return int(kept.ctypes.data)
 
 
 class Compiled:
@@ -407,57 +247,3 @@ class Compiled:
             return RowCodec(library, *self._of)
         except NotThisTable:
             return None
-
-
-def _dtype(kind: Kind) -> Any:
-    return np.float64 if kind is Kind.CONTINUOUS else np.int64
-
-
-def _exact(values: Sequence[Any], dtype: Any) -> NDArray[Any]:
-    """Numbers in an element type that holds each of them.
-
-    Raises:
-        NotThisTable: it does not.
-    """
-    try:
-        found = np.array([dtype(value) for value in values], dtype)
-    except (OverflowError, TypeError, ValueError) as exc:
-        raise NotThisTable(str(exc)) from exc
-    if found.tolist() != list(values):
-        raise NotThisTable("some number is none of the column's")
-    return found
-
-
-def _utf8(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError as exc:
-        raise NotThisTable(str(exc)) from exc
-
-
-def _varint(value: int) -> bytes:
-    value %= 2**64
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*out, value])
-
-
-def _part(tag: int, content: bytes) -> bytes:
-    """A field of a message that says how many bytes it has."""
-    return bytes([tag]) + _varint(len(content)) + content
-
-
-def _written(field: str, value: Any) -> bytes:
-    """A cell as `Column` has it, without the name; None: NULL."""
-    states = b"" if value is not None else _part(STATES_TAG, NULL_CELL)
-    if value is None:
-        value = PLACEHOLDERS[field]
-    if field == "doubles":
-        one = pack("<d", value)
-    elif field == "strings":
-        one = _utf8(value)
-    else:
-        one = _varint(int(value))
-    return _part(NUMBER_OF_FIELD[field] << 3 | LENGTHS, _part(VALUES_TAG, one)) + states

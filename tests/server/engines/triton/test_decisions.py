@@ -15,6 +15,7 @@ from cascade_server.engines.triton.choice import (
     PatienceConfig,
     Verdict,
     View,
+    failure_of,
     least_outstanding,
     offline_rows,
     patience,
@@ -23,7 +24,7 @@ from cascade_server.engines.triton.choice import (
     verdict_of,
 )
 from cascade_server.engines.triton.health import Health, HealthConfig, answered, failed
-from cascade_server.errors import ConfigError
+from cascade_server.errors import ConfigError, DeadlinePassed, NotReady, ServerError, TooMuch
 
 
 def view(
@@ -186,6 +187,24 @@ class TestVerdicts:
         self, code: grpc.StatusCode
     ) -> None:
         assert verdict_of(code, 0.0) is Verdict.LATE
+
+    @pytest.mark.parametrize(
+        ("verdict", "kind", "says"),
+        [
+            (Verdict.GONE, NotReady, "why"),
+            (Verdict.LACKS, NotReady, "a:1: why"),
+            (Verdict.FULL, TooMuch, "student at a:1: why"),
+            (Verdict.SLOW, DeadlinePassed, "student at a:1: why"),
+            (Verdict.LATE, DeadlinePassed, "the deadline passed while a:1 had the request"),
+            (Verdict.FAULTY, NotReady, "student failed at a:1: why"),
+        ],
+    )
+    def test_who_asked_is_told(self, verdict: Verdict, kind: type[ServerError], says: str) -> None:
+        failure = failure_of(verdict, "student", "a:1", "why", 70)
+        assert type(failure) is kind
+        assert str(failure) == says
+        if isinstance(failure, TooMuch):
+            assert failure.pushback_ms == 70
 
 
 class TestHealth:

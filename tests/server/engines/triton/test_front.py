@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,7 @@ from cascade_server.counts.answer_metrics import ServersCollector
 from tests.releases import TABLE, make_release
 from tests.server.messages import ask, read, row
 from tests.server.running import DRAWN_ANEW, Running, running
-
-CASCADE = (sys.executable, "-c", "from cascade_cli.program import main; main()")
+from tests.typed import CASCADE
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from cascade_server.transport.http2.frames import (
     settings,
 )
 
-from benchmarks.attacks.wire import integer, literal
+from benchmarks.load.attacks.wire import integer, literal
 from tests.server.transport.peer import Frame, frames_of, message
 from tests.server.transport.serving import SERVICE
 

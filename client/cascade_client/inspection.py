@@ -1,0 +1,130 @@
+"""What may be asked of a server about itself: tables, releases, statistics, promises, readiness."""
+
+from __future__ import annotations
+
+import grpc
+from cascade_proto import synthesis_pb2 as pb
+
+from cascade_client.calls import health
+from cascade_client.calls.base import POLL_INTERVAL
+from cascade_client.calls.tasks import AsyncCalls
+from cascade_client.calls.threads import BlockingCalls
+from cascade_client.messages import wire
+from cascade_client.release_control import AsyncReleases, Releases
+from cascade_client.turns.queue import TurnStatistics
+from cascade_client.values.descriptions import TableDescription, TableSummary
+from cascade_client.values.service_level import ServiceLevel
+from cascade_client.values.statistics import ServerStatistics, server_statistics
+
+
+class Inspection(BlockingCalls):
+    """The part of `Client` that asks for no rows."""
+
+    def tables(self, *, timeout: float | None = None) -> tuple[TableSummary, ...]:
+        """The tables that the server has releases of."""
+        expiry = self._expiry(timeout)
+        return wire.tables(self._call(self._stub.ListTables, pb.ListTablesRequest(), expiry))
+
+    def statistics(self, *, timeout: float | None = None) -> ServerStatistics:
+        """What the server has done and what waits in it: engines, pool, cache, processes.
+
+        For dashboards, tests and curiosity; what is promised and kept is `service_level`.
+        """
+        expiry, request = self._expiry(timeout), pb.GetStatisticsRequest()
+        return server_statistics(self._call(self._stub.GetStatistics, request, expiry))
+
+    @property
+    def turns(self) -> TurnStatistics | None:
+        """How many calls are in flight and how many wait in this process, just now.
+
+        Of a session: the requests of its stream. None with ``wait_for_turn=False``, where nothing
+        waits.
+        """
+        return self._synthesize_turns.statistics()
+
+    def service_level(self, *, timeout: float | None = None) -> ServiceLevel:
+        """What the server promises, and how it keeps it; print it to read it."""
+        expiry, request = self._expiry(timeout), pb.GetServiceLevelRequest()
+        return wire.service_level(self._call(self._stub.GetServiceLevel, request, expiry))
+
+    def describe(
+        self, table: str, *, version: int | None = None, timeout: float | None = None
+    ) -> TableDescription:
+        """Schema, releases and fidelity figures of a table; print it to read it.
+
+        Raises:
+            NotFound: no such table or version.
+        """
+        return self._describe(table, version, self._expiry(timeout))
+
+    @property
+    def releases(self) -> Releases:
+        """What the server has loaded; its methods change that, and which version answers."""
+        return Releases(self)
+
+    def wait_ready(self, timeout: float = 30.0) -> None:
+        """Return once the server says that it is serving.
+
+        Raises:
+            Unavailable: it did not within `timeout` seconds; the message says what it did say.
+        """
+        expiry, said = self._expiry(timeout), "no answer"
+        check = self._channel.unary_unary(health.CHECK)
+        while True:
+            patience = self._poll_or_raise(expiry, timeout, said)
+            try:
+                said = health.status(check(health.WHOLE_SERVER, timeout=patience))
+            except grpc.RpcError as exc:
+                said = self._why_not_ready(exc)
+            if said == "SERVING":
+                return
+            self._sleep(POLL_INTERVAL)
+
+
+class AsyncInspection(AsyncCalls):
+    """The part of `AsyncClient` that asks for no rows."""
+
+    async def tables(self, *, timeout: float | None = None) -> tuple[TableSummary, ...]:
+        """The tables that the server has releases of."""
+        expiry = self._expiry(timeout)
+        return wire.tables(await self._call(self._stub.ListTables, pb.ListTablesRequest(), expiry))
+
+    async def statistics(self, *, timeout: float | None = None) -> ServerStatistics:
+        """What the server has done and what waits in it; see `Client.statistics`."""
+        expiry, request = self._expiry(timeout), pb.GetStatisticsRequest()
+        return server_statistics(await self._call(self._stub.GetStatistics, request, expiry))
+
+    @property
+    def turns(self) -> TurnStatistics | None:
+        """How many calls are in flight and how many wait in this process; see `Client.turns`."""
+        return self._synthesize_turns.statistics()
+
+    async def service_level(self, *, timeout: float | None = None) -> ServiceLevel:
+        """What the server promises, and how it keeps it; see `Client.service_level`."""
+        expiry, request = self._expiry(timeout), pb.GetServiceLevelRequest()
+        return wire.service_level(await self._call(self._stub.GetServiceLevel, request, expiry))
+
+    async def describe(
+        self, table: str, *, version: int | None = None, timeout: float | None = None
+    ) -> TableDescription:
+        """Schema, releases and fidelity figures of a table; see `Client.describe`."""
+        return await self._describe(table, version, self._expiry(timeout))
+
+    @property
+    def releases(self) -> AsyncReleases:
+        """What the server has loaded; see `Client.releases`."""
+        return AsyncReleases(self)
+
+    async def wait_ready(self, timeout: float = 30.0) -> None:
+        """Return once the server says that it is serving; see `Client.wait_ready`."""
+        expiry, said = self._expiry(timeout), "no answer"
+        check = self._channel.unary_unary(health.CHECK)
+        while True:
+            patience = self._poll_or_raise(expiry, timeout, said)
+            try:
+                said = health.status(await check(health.WHOLE_SERVER, timeout=patience))
+            except grpc.RpcError as exc:
+                said = self._why_not_ready(exc)
+            if said == "SERVING":
+                return
+            await self._sleep(POLL_INTERVAL)

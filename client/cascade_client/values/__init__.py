@@ -1,0 +1,1 @@
+"""What the server says, as frozen values that print readably."""

@@ -1,0 +1,93 @@
+"""Rows that the server has made, whole or a part of a stream, as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade_client.values.provenance import Provenance
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Synthesis(Generic[T]):
+    """Complete rows, in the form in which the request's came.
+
+    Attributes:
+        data: the rows; draw d of row i is row ``i * draws + d``. A DataFrame keeps the request's
+            index, each label repeated `draws` times.
+        provenance: what made them.
+        log_likelihood: float64 [rows of the request], ln p(observed columns) in nats; None where
+            it was not asked for.
+        draws: answers for each row of the request.
+    """
+
+    data: T
+    provenance: Provenance
+    log_likelihood: NDArray[np.float64] | None = None
+    draws: int = 1
+
+    def mean_over_draws(self, scores: Any) -> NDArray[np.float64]:
+        """The mean of each row's draws of something that was made of `data`, such as a model's
+        scores: what is known of a row whose features are late is the mean over what they may be.
+
+        >>> answer = client.synthesize("credit", frame, draws=32)
+        >>> risk = answer.mean_over_draws(model.predict_proba(answer.data)[:, 1])
+
+        Args:
+            scores: numbers, [rows x draws, ...], one or more for each row of `data`.
+
+        Returns:
+            float64 [rows of the request, ...].
+
+        Raises:
+            ValueError: there are not so many of them.
+        """
+        values = np.asarray(scores, np.float64)
+        if values.ndim == 0 or len(values) % self.draws:
+            raise ValueError(
+                f"scores have shape {values.shape}; one for each row of data is needed, "
+                f"{self.draws} for each row of the request"
+            )
+        grouped = values.reshape(-1, self.draws, *values.shape[1:])
+        means: NDArray[np.float64] = grouped.mean(axis=1)
+        return means
+
+    def by_draw(self) -> T:
+        """`data` as a DataFrame of pandas whose index says the draw too, as its last level "draw":
+        ``answer.by_draw().groupby(level=0).mean(numeric_only=True)``.
+
+        Raises:
+            TypeError: `data` is no DataFrame of pandas.
+        """
+        frame: Any = self.data
+        if type(frame).__module__.partition(".")[0] != "pandas":
+            raise TypeError(f"data is a {type(frame).__name__}; a DataFrame of pandas is allowed")
+        draw = np.tile(np.arange(self.draws), len(frame) // self.draws)
+        names = [*frame.index.names, "draw"]
+        levels = [frame.index.get_level_values(at) for at in range(frame.index.nlevels)]
+        import pandas as pd
+
+        out: T = frame.set_axis(pd.MultiIndex.from_arrays([*levels, draw], names=names))
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk(Generic[T]):
+    """A part of a stream of generated rows.
+
+    Attributes:
+        data: the rows of this part.
+        done: rows streamed so far, these included.
+        total: rows to come in all.
+        provenance: what made them.
+    """
+
+    data: T
+    done: int
+    total: int
+    provenance: Provenance

@@ -1,0 +1,134 @@
+"""What every process of a server counts, where all of them see it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from itertools import product
+
+import numpy as np
+from cascade_proto import synthesis_pb2 as pb
+from numpy.typing import NDArray
+
+from cascade_server.counts.shared.call_counts import CallCounts, buckets
+from cascade_server.counts.shared.idle_times import IdleTimes
+from cascade_server.counts.shared.live_versions import LiveVersions
+from cascade_server.counts.shared.merging import counted, merged
+from cascade_server.counts.shared.sketches import Sketches
+from cascade_server.counts.shared.tally import Tally
+from cascade_server.counts.shared.trial import Trial
+from cascade_server.memory import Memory, Note
+from cascade_server.objectives.objective import SloConfig
+from cascade_server.terms import ServiceClass, Tier
+
+# Bytes of a process's statistics.
+NOTE = 256 * 1024
+# Seconds after which a process that has said nothing holds nothing.
+STALE = 5.0
+
+
+class Book:
+    """One process's counts.
+
+    Attributes:
+        tally, sketches, calls: counters of objectives, of latencies, of calls.
+        trial: of objectives, of the two versions of a trial.
+        idle_times: what calls take that have the process to themselves.
+        now: statistics of the process, serialized; written now and then.
+        before: counts of the processes that had its place before it.
+    """
+
+    def __init__(self, books: Books, memory: Memory) -> None:
+        self.tally = Tally(
+            2 * len(books.objectives), books.config.window, books.since, memory=memory
+        )
+        self.sketches = Sketches(len(books.sketched), memory)
+        self.calls = CallCounts(books.tables, buckets(books.objectives), memory)
+        self.trial = Trial(len(books.objectives), memory)
+        self.idle_times = IdleTimes(books.tables, memory)
+        self.now, self.before = Note(memory, NOTE), Note(memory, NOTE)
+
+
+class Books:
+    """A book for each process; made before they part.
+
+    Attributes:
+        config, tables: what is promised, of which tables.
+        objectives: in the order in which their counters are; two for each.
+        sketched: what there are latencies of, in the order of the sketches.
+        places: a book each: the workers', then the keeper's, which has what a state file held.
+        live_versions: which version of a table answers.
+    """
+
+    def __init__(
+        self,
+        config: SloConfig,
+        tables: Collection[str],
+        workers: int = 0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.config, self.tables, self.clock = config, frozenset(tables), clock
+        self.objectives = config.for_tables(tables)
+        self.sketched = list(product(sorted(tables), ServiceClass, Tier))
+        memory = Memory(shared=workers > 0)
+        self._since = memory.floats(1)
+        self.since = clock()
+        self._restored = memory.integers(1)
+        self.places = [Book(self, memory) for _ in range(workers + 1)]
+        self.live_versions = LiveVersions(self.tables, memory)
+
+    @property
+    def since(self) -> float:
+        """When counting began, Unix seconds."""
+        return float(self._since[0])
+
+    @since.setter
+    def since(self, seconds: float) -> None:
+        self._since[0] = seconds
+
+    @property
+    def restored(self) -> bool:
+        """Whether what an earlier server counted is in them."""
+        return bool(self._restored[0])
+
+    @restored.setter
+    def restored(self, yes: bool) -> None:
+        self._restored[0] = yes
+
+    def succeed(self, place: int) -> None:
+        """Begin in a place: what the process there before has counted is kept."""
+        book = self.places[place]
+        gone = [
+            pb.GetStatisticsResponse.FromString(note.read()[0]) for note in (book.before, book.now)
+        ]
+        book.before.write(counted(merged(gone)).SerializeToString())
+        book.now.write(b"")
+
+    def leave(self, place: int, own: pb.GetStatisticsResponse) -> None:
+        """The process of a place ends: what it has counted stays, what it held is gone."""
+        book = self.places[place]
+        before = pb.GetStatisticsResponse.FromString(book.before.read()[0])
+        book.now.write(b"")
+        book.before.write(counted(merged([before, own])).SerializeToString())
+
+    def trial(self) -> NDArray[np.int64]:
+        """What all processes have counted of trials: as `Trial.counts`."""
+        return np.sum([book.trial.counts for book in self.places], axis=0)
+
+    def statistics(self, own: pb.GetStatisticsResponse, place: int) -> pb.GetStatisticsResponse:
+        """Of all processes.
+
+        Args:
+            own: of the one that asks, as they are now; empty where it has none.
+            place: its place.
+        """
+        live, gone = [own], []
+        for number, book in enumerate(self.places):
+            gone.append(pb.GetStatisticsResponse.FromString(book.before.read()[0]))
+            if number == place:
+                continue
+            content, written = book.now.read()
+            said = pb.GetStatisticsResponse.FromString(content)
+            late = time.monotonic() - written > STALE
+            (gone if late else live).append(counted(said) if late else said)
+        return merged([*live, *gone])

@@ -1,0 +1,237 @@
+"""One generation of processes after another: what `states.Action` names, done.
+
+What is loaded is loaded by a generation of new processes while the one before answers. When all of
+it is ready it takes connections, then the one before takes no more, sends its callers over, ends
+what is inside and is gone. A generation that cannot become ready leaves everything as it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from cascade_tables import CascadeTablesError
+
+from cascade_server.config import ServerConfig
+from cascade_server.counts.shared.books import Books
+from cascade_server.errors import NotAllowed, NotReady, ServerError
+from cascade_server.releases.catalogue import Catalogue
+from cascade_server.releases.changes import Change
+from cascade_server.releases.fetching import Fetching, fetch
+from cascade_server.releases.found import Source
+from cascade_server.releases.generation import Generation, ReleaseConfig
+from cascade_server.releases.listing import listed
+from cascade_server.releases.next_generation import Planner, carry_over
+from cascade_server.releases.rollout import Rollout
+from cascade_server.releases.states import Action, Event, State, follows
+from cascade_server.releases.trials import Trials
+from cascade_server.supervision.crews import Begin, Crew, Crews, Member, Role
+
+log = logging.getLogger("cascade.server")
+
+# Seconds that what is inside a generation may take once another has taken over, unless it is
+# hurried by a third.
+LONGEST_STAY = 3600.0
+KEEPERS = "the books' keeper"
+AS_BEFORE = "what was served goes on being served"
+
+
+class Succession:
+    """Goes from state to state: an event is looked up in `states.TABLE`, what it says is done.
+
+    Attributes:
+        state: where the server is between one generation and the next.
+        current: the generation that answers; None: none does yet.
+        catalogue: what there is of releases, and what is wanted of it.
+
+    Args:
+        config: of the server, with its port.
+        releases: what is loaded.
+        source: the repository.
+        workers: of a generation.
+        crews: who starts processes.
+        roles: of a generation.
+        keeper: the roles that keep a server's books; none: nobody has to.
+        say: is told what a person at the terminal should know.
+        serving: is told once, when all are ready for the first time.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        releases: ReleaseConfig,
+        source: Source,
+        workers: int,
+        crews: Crews,
+        roles: Callable[[Generation], Sequence[Role]],
+        keeper: Callable[[Books], Sequence[Role]],
+        say: Callable[[str], None],
+        serving: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config, self._releases = config, releases
+        planner = Planner(config, releases, workers, clock)
+        self.catalogue = Catalogue(source, releases, planner, config.state_dir)
+        self._crews, self._roles, self._keeper = crews, roles, keeper
+        self._say, self._serving, self._clock = say, serving, clock
+        self.state = State.NEW
+        self.current: Generation | None = None
+        # The generation that is on its way, and the crew that is on its way out.
+        self._next: Generation | None = None
+        self._leaving: Generation | None = None
+        self._keepers: Crew | None = None
+        # What is underway, and what waits for its turn.
+        self._change = Change("begin")
+        self._queue: deque[Change] = deque()
+        # Members that have been told something, and have not said that they have done it.
+        self._awaited: set[Member] = set()
+        self._rollout = Rollout(Trials(releases.canary, clock), say)
+        self._fetching: Fetching | None = None
+        self._since = 0
+        self._error: ServerError = NotAllowed("")
+        self._do: Mapping[Action, Callable[[], None]] = {
+            Action.FETCH: self._fetch,
+            Action.LOAD: self._load,
+            Action.GIVE_UP: self._give_up,
+            Action.REFUSE: self._refuse,
+            Action.SERVE: self._serve,
+            Action.ACCEPT: self._accept,
+            Action.RETIRE: self._retire,
+            Action.LEAVE: self._leave,
+            Action.TAKE_OVER: self._take_over,
+            Action.HURRY: self._hurry,
+        }
+
+    def _happens(self, event: Event) -> None:
+        """Go to the state that follows, and do what is to be done."""
+        self.state, actions = follows(self.state, event)
+        for action in actions:
+            self._do[action]()
+
+    @property
+    def _want(self) -> Event:
+        return Event.WANTED_FAR if self.catalogue.source.is_remote else Event.WANTED
+
+    # What is done about what happens; see `states.Action`.
+
+    def _fetch(self) -> None:
+        wanted = self.catalogue.to_fetch(self._change, self.current)
+        begin = Begin.FIRST if self.current is None else Begin.NEXT
+        role = Role("the fetcher", partial(fetch, self.catalogue.source, wanted), once=True)
+        crew = self._crews.start(f"fetching {self.catalogue.source.name}", [role], begin)
+        self._fetching = Fetching(crew, self._change)
+
+    def _load(self) -> None:
+        if self.current is None:
+            self._load_first()
+            return
+        change, before = self._change, self.current
+        try:
+            generation = self.catalogue.following(change, before)
+        except (ServerError, CascadeTablesError) as exc:
+            change.failed(exc if isinstance(exc, ServerError) else NotReady(str(exc)))
+            if change.member is None:
+                log.error("the releases stay as they are: %s", exc)
+            self._happens(Event.UNCHANGED)
+            return
+        if generation.digests == before.digests and (change.what == "poll" or change.refused):
+            self._close_board(generation)
+            change.ended(self.listing(), AS_BEFORE)
+            self._happens(Event.UNCHANGED)
+            return
+        self._say(f"loading generation {generation.number}: {generation}")
+        self._launch(generation, Begin.NEXT)
+
+    def _load_first(self) -> None:
+        generation = self.catalogue.first(self._change)
+        self._launch(generation, Begin.FIRST)
+        if roles := self._keeper(generation.books):
+            self._keepers = self._crews.start(KEEPERS, roles, Begin.FIRST)
+
+    def _launch(self, generation: Generation, begin: Begin) -> None:
+        self._next = generation
+        name = f"generation {generation.number} ({generation})"
+        generation.crew = self._crews.start(name, self._roles(generation), begin)
+
+    def _give_up(self) -> None:
+        raise self._error
+
+    def _refuse(self) -> None:
+        # Unless the rest of it is tried again.
+        if self._change not in self._queue:
+            self._change.failed(self._error)
+
+    def _serve(self) -> None:
+        crew = self._crew_of(self._next)
+        self._crews.serves(crew)
+        assert self._next is not None
+        self._rollout.apply(self._next)
+
+    def _accept(self) -> None:
+        crew = self._crew_of(self._next)
+        self._awaited = {each for each in crew.members if each.tell(do="accept")}
+
+    def _retire(self) -> None:
+        crew = self._crew_of(self.current)
+        self._leaving = self.current
+        self._crews.dismiss(crew, self._config.drain_seconds, LONGEST_STAY)
+        self._awaited = {each for each in crew.members if each.tell(do="retire")}
+
+    def _leave(self) -> None:
+        for member in self._crew_of(self.current).members:
+            member.tell(do="leave")
+
+    def _take_over(self) -> None:
+        generation, before = self._next, self.current
+        assert generation is not None
+        if before is not None and before.books is not generation.books:
+            carry_over(before.books, generation.books)
+            if self._keepers is not None:
+                self._crews.dismiss(self._keepers, self._config.drain_seconds)
+        self._next, self.current = None, generation
+        self._since = time.time_ns() // 1000
+        self.catalogue.refusals.forget(generation.digests)
+        self.catalogue.keep(generation.desired)
+        if generation.first:
+            return
+        generation.books.live_versions.count("loaded")
+        generation.change.ended(self.listing(), "all else is loaded and answers")
+        seconds = self._clock() - generation.began
+        self._say(f"generation {generation.number} has taken over, after {seconds:.2f} s")
+
+    def _hurry(self) -> None:
+        self._crews.dismiss(self._crew_of(self._leaving), self._config.drain_seconds)
+
+    @staticmethod
+    def _crew_of(generation: Generation | None) -> Crew:
+        assert generation is not None
+        assert generation.crew is not None
+        return generation.crew
+
+    @staticmethod
+    def _close_board(generation: Generation) -> None:
+        if generation.board is not None:
+            generation.board.close()
+
+    def listing(self) -> dict[str, Any]:
+        """How things are: as `ReleasesResponse`."""
+        assert self.current is not None
+        releases = listed(
+            self.catalogue.found,
+            self.current,
+            self._next,
+            self.catalogue.desired,
+            self.catalogue.refusals.reasons,
+            self._rollout.trials.reasons,
+        )
+        return {
+            "releases": releases,
+            "generation": self.current.number,
+            "since": self._since,
+            "policies": self.catalogue.policies(),
+        }
