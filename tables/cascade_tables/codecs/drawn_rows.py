@@ -19,7 +19,7 @@ from cascade_tables.codecs.following.sums import Cells, cells_of, one_cell
 from cascade_tables.codecs.native.row_codec import Compiled
 from cascade_tables.codecs.native.wire_row import WireRow
 from cascade_tables.codecs.number_rows import AllAtOnce
-from cascade_tables.codecs.places import Places
+from cascade_tables.codecs.places import Place, Places
 from cascade_tables.frame import ColumnData
 from cascade_tables.schema import Kind
 
@@ -83,54 +83,35 @@ class DrawnRows:
         places = [self._places[name] for name in every]
         drawn = [place.column for place in places if place.codec.listed is None]
         uniform = iter(_inside(rng, 1)(drawn)[:, 0].tolist() if drawn else ())
-        out = {}
-        for name, (_, slots, codec, _, _, _) in zip(every, places, strict=True):
-            begin = slots.start
-            listed = codec.listed
-            if listed is not None:
-                out[name] = listed[row[begin]]
-            elif isinstance(codec, ListedCodec):
-                out[name] = codec.decode_value(row[begin], next(uniform))
-            else:
-                assert isinstance(codec, BinnedCodec)
-                out[name] = codec.decode_value(row[begin], row[begin + 1], next(uniform))
+        out = {name: _cell(place, row, uniform) for name, place in zip(every, places, strict=True)}
         if not needed:
             return out
-
-        solved = self._solved_with_arrays if self._arithmetic.has_evident else self._solved
-        for place, number in solved(row, needed, given, out).items():
+        if self._arithmetic.has_evident:
+            solved = self._solved_with_arrays(row, needed, given, out)
+        else:
+            solved = self._given_numbers(needed, given)
+            drawn_numbers = {
+                place: out[self._schema.names[place]] for place in needed if place not in solved
+            }
+            solved |= drawn_numbers
+            self._arithmetic.solve_row(row, solved, drawn_numbers.keys())
+        for place, number in solved.items():
             name = self._schema.names[place]
             if number is not None and name in out:
                 out[name] = number
         return {name: out[name] for name in names}
 
-    def _solved(
-        self,
-        row: Sequence[int],
-        needed: Sequence[int],
-        given: Mapping[str, Sequence[Any]],
-        decoded: Mapping[str, Any],
+    def _given_numbers(
+        self, needed: Sequence[int], given: Mapping[str, Sequence[Any]]
     ) -> dict[int, Number | None]:
-        """Numbers of one row's columns that may follow from each other, by place; None: NULL.
-
-        Args:
-            row: T tokens.
-            needed: the columns.
-            given: what was given of any.
-            decoded: of all others what tokens say.
-        """
-        numbers: dict[int, Number | None] = {}
-        drawn = set[int]()
+        """Those of a row's numbers that were given, by place, of the columns that are needed."""
+        out: dict[int, Number | None] = {}
         for place in needed:
             column = self._schema.columns[place]
             value = given[column.name][0] if column.name in given else ABSENT
-            if value is ABSENT:
-                numbers[place] = decoded[column.name]
-                drawn.add(place)
-            else:
-                numbers[place] = None if value is None else stored(column.kind, value)
-        self._arithmetic.solve_row(row, numbers, drawn)
-        return numbers
+            if value is not ABSENT:
+                out[place] = None if value is None else stored(column.kind, value)
+        return out
 
     def _solved_with_arrays(
         self,
@@ -139,7 +120,15 @@ class DrawnRows:
         given: Mapping[str, Sequence[Any]],
         decoded: Mapping[str, Any],
     ) -> dict[int, Number | None]:
-        """The same where columns of few values may follow, too."""
+        """Numbers of one row's columns that may follow from each other, those of few values among
+        them, by place; None: NULL.
+
+        Args:
+            row: T tokens.
+            needed: the columns.
+            given: what was given of any.
+            decoded: of all others what tokens say.
+        """
 
         def cell(name: str) -> ColumnData | None:
             kind = self._schema[name].kind
@@ -188,34 +177,25 @@ class DrawnRows:
         computed: dict[tuple[int, int], Number] = {}
         needed = arithmetic.needed([self._places[name].column for name in names], tokens)
         if needed:
-            known = dict(given)
-            missing = self._undecoded(needed, (), known)
-            columns = [self._places[name].column for name in missing]
-            rows = arithmetic.at_work(tokens, dict.fromkeys(columns, True))
+            numbers = self._given_numbers(needed, given)
+            missing = [place for place in needed if place not in numbers]
+            rows = arithmetic.at_work(tokens, dict.fromkeys(missing, True))
             if len(rows) > FEW:
                 return None
-            self._solve_draws(tokens, inside, rows.tolist(), needed, known, computed)
+            uniform = inside(missing) if len(rows) else np.empty((len(missing), 0))
+            places = [self._places[self._schema.names[place]] for place in missing]
+            for draw in rows.tolist():
+                row, own = tokens[draw].tolist(), uniform[:, draw].tolist()
+                drawn: dict[int, Number | None] = {
+                    place.column: _cell(place, row, iter((number,)))
+                    for place, number in zip(places, own, strict=True)
+                }
+                solved = numbers | drawn
+                arithmetic.solve_row(row, solved, drawn.keys())
+                for place in drawn:
+                    if (number := solved[place]) is not None:
+                        computed[place, draw] = number
         return compiled.write_draws(tokens, inside, names, given, computed)
-
-    def _solve_draws(
-        self,
-        tokens: Tokens,
-        inside: Inside,
-        rows: Sequence[int],
-        needed: Sequence[int],
-        given: Mapping[str, Sequence[Any]],
-        computed: dict[tuple[int, int], Number],
-    ) -> None:
-        """Numbers of some draws of one row that may follow from each other, by place and draw."""
-        missing = self._undecoded(needed, (), given)
-        columns = [self._places[name].column for name in missing]
-        uniform = inside(columns) if rows else np.empty((len(columns), 0))
-        for draw in rows:
-            own = dict(zip(columns, uniform[:, draw].tolist(), strict=True))
-            row = tokens[draw].tolist()
-            for name, number in self.decode_one(row, _numbers_of(own), missing, given).items():
-                if number is not None:
-                    computed[self._places[name].column, draw] = number
 
     def compute(
         self, tokens: Tokens, numbers: NDArray[np.float64], drawn: NDArray[np.bool_]
@@ -306,9 +286,16 @@ class DrawnRows:
         return {self._schema.names[place]: found for place, found in cells.items()}
 
 
-def _numbers_of(inside: Mapping[int, float]) -> Inside:
-    """The numbers of one row, which are there by column."""
-    return lambda places: np.array([[inside[place]] for place in places])
+def _cell(place: Place, row: Sequence[int], uniform: Iterator[float]) -> Any:
+    """A column's value of one row, by its tokens; takes the next number if it is not listed."""
+    begin, codec = place.slots.start, place.codec
+    listed = codec.listed
+    if listed is not None:
+        return listed[row[begin]]
+    if isinstance(codec, ListedCodec):
+        return codec.decode_value(row[begin], next(uniform))
+    assert isinstance(codec, BinnedCodec)
+    return codec.decode_value(row[begin], row[begin + 1], next(uniform))
 
 
 def _inside(rng: np.random.Generator | Inside, rows: int) -> Inside:

@@ -253,10 +253,14 @@ class Arithmetic:
         """
         if not self._always.isdisjoint(drawn):
             return np.arange(len(tokens))
-        marks = [mark for mark in self._every_mark if np.any(drawn.get(mark.column, False))]
+        some = {
+            place: mask for place, mask in drawn.items() if mask is True or np.count_nonzero(mask)
+        }
+        marks = [mark for mark in self._every_mark if mark.column in some]
         stands = tokens[:, [mark.slot for mark in marks]] == [mark.token for mark in marks]
         for at, mark in enumerate(marks):
-            stands[:, at] &= drawn[mark.column]
+            if (mask := some[mark.column]) is not True:
+                stands[:, at] &= mask
         return np.flatnonzero(stands.any(axis=1))
 
     def _solve_few(
