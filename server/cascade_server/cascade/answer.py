@@ -21,6 +21,8 @@ from cascade_server.wire.rows import Values
 
 # Columns by name, in the order in which they are returned; or `pb.Rows`, serialized.
 AnsweredRows: TypeAlias = Mapping[str, Values] | bytes
+# So many draws of a row are written in compiled code at most; of more, arrays take no longer.
+MOST_DRAWS_WRITTEN = 256
 # A parameter of a response.
 Told: TypeAlias = bool | int | float | str
 
@@ -133,8 +135,12 @@ def decoded(request: CheckedRequest, tokens: Tokens) -> AnsweredRows:
     """The columns that are returned: drawn values where none were given, else the given ones."""
     codec, given = request.runtime.release.codec, request.given
     alone, inside = request.total == 1, request.inside_bins()
-    if alone and isinstance(given, WireRow):
-        written = codec.write_row(tokens[0], inside, request.names, given)
+    if isinstance(given, WireRow) and request.total <= MOST_DRAWS_WRITTEN:
+        written = (
+            codec.write_row(tokens[0], inside, request.names, given)
+            if alone
+            else codec.write_draws(tokens, inside, request.names, given)
+        )
         if written is not None:
             return written
     missing = request.names

@@ -265,6 +265,17 @@ class Codec:
         """
         return self._drawn_rows.write(tokens, inside, names, given)
 
+    def write_draws(
+        self, tokens: Tokens, inside: Inside, names: Sequence[str], given: WireRow
+    ) -> bytes | None:
+        """`write_row` of several draws of one row, int32 [n, T]; None: `decode_columns` is to be
+        asked.
+
+        Raises:
+            UnknownColumn: the schema has no such column.
+        """
+        return self._drawn_rows.write_draws(tokens, inside, names, given)
+
     def to_dict(self) -> dict[str, Any]:
         """What a release's codec.json holds; `from_dict` restores it."""
         few = {"leading": list(self.leading), "evident": [list(each) for each in self._evident]}

@@ -13,7 +13,7 @@ from cascade_tables.codecs.absent import ABSENT
 from cascade_tables.codecs.columns.binned_codec import BinnedCodec
 from cascade_tables.codecs.columns.column_codec import Tokens, stored, typed
 from cascade_tables.codecs.columns.listed_codec import ListedCodec
-from cascade_tables.codecs.following.arithmetic import Arithmetic
+from cascade_tables.codecs.following.arithmetic import FEW, Arithmetic
 from cascade_tables.codecs.following.solving_row import Number
 from cascade_tables.codecs.following.sums import Cells, cells_of, one_cell
 from cascade_tables.codecs.native.row_codec import Compiled
@@ -174,6 +174,49 @@ class DrawnRows:
             }
         return compiled.write(tokens, inside, names, given, numbers)
 
+    def write_draws(
+        self, tokens: Tokens, inside: Inside, names: Sequence[str], given: WireRow
+    ) -> bytes | None:
+        """See `Codec.write_draws`."""
+        compiled, arithmetic = self._compiled.rows, self._arithmetic
+        if compiled is None or arithmetic.has_evident:
+            return None
+        if not arithmetic.may_follow_untold:
+            written = compiled.write_draws(tokens, inside, names, given)
+            if written is not None:
+                return written
+        computed: dict[tuple[int, int], Number] = {}
+        needed = arithmetic.needed([self._places[name].column for name in names], tokens)
+        if needed:
+            known = dict(given)
+            missing = self._undecoded(needed, (), known)
+            columns = [self._places[name].column for name in missing]
+            rows = arithmetic.at_work(tokens, dict.fromkeys(columns, True))
+            if len(rows) > FEW:
+                return None
+            self._solve_draws(tokens, inside, rows.tolist(), needed, known, computed)
+        return compiled.write_draws(tokens, inside, names, given, computed)
+
+    def _solve_draws(
+        self,
+        tokens: Tokens,
+        inside: Inside,
+        rows: Sequence[int],
+        needed: Sequence[int],
+        given: Mapping[str, Sequence[Any]],
+        computed: dict[tuple[int, int], Number],
+    ) -> None:
+        """Numbers of some draws of one row that may follow from each other, by place and draw."""
+        missing = self._undecoded(needed, (), given)
+        columns = [self._places[name].column for name in missing]
+        uniform = inside(columns) if rows else np.empty((len(columns), 0))
+        for draw in rows:
+            own = dict(zip(columns, uniform[:, draw].tolist(), strict=True))
+            row = tokens[draw].tolist()
+            for name, number in self.decode_one(row, _numbers_of(own), missing, given).items():
+                if number is not None:
+                    computed[self._places[name].column, draw] = number
+
     def compute(
         self, tokens: Tokens, numbers: NDArray[np.float64], drawn: NDArray[np.bool_]
     ) -> None:
@@ -261,6 +304,11 @@ class DrawnRows:
         if cells:
             self._arithmetic.solve(tokens, cells)
         return {self._schema.names[place]: found for place, found in cells.items()}
+
+
+def _numbers_of(inside: Mapping[int, float]) -> Inside:
+    """The numbers of one row, which are there by column."""
+    return lambda places: np.array([[inside[place]] for place in places])
 
 
 def _inside(rng: np.random.Generator | Inside, rows: int) -> Inside:

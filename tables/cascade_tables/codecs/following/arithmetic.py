@@ -20,7 +20,7 @@ from cascade_tables.codecs.columns.column_codec import ColumnCodec, Tokens
 from cascade_tables.codecs.following.evident import Evident, Followed
 from cascade_tables.codecs.following.solving import Solving
 from cascade_tables.codecs.following.solving_row import Number, SolvingRow
-from cascade_tables.codecs.following.sums import Cells, Sum
+from cascade_tables.codecs.following.sums import Cells, Mask, Sum
 from cascade_tables.codecs.layout import Mark, TokenLayout
 from cascade_tables.schema import Schema
 
@@ -221,7 +221,7 @@ class Arithmetic:
             cells: by place in the schema. Relations of which a column is not there are passed over.
         """
         if not self._followed:
-            rows = self._at_work(tokens, cells)
+            rows = self.at_work(tokens, {place: cell.drawn for place, cell in cells.items()})
             if len(rows) <= FEW:
                 self._solve_few(rows, tokens, cells)
                 return
@@ -243,14 +243,20 @@ class Arithmetic:
             work.plan_always(number, each, self._order[number], self._bins)
         work.run(self._sums, self._order)
 
-    def _at_work(self, tokens: Tokens, cells: Mapping[int, Cells]) -> NDArray[np.intp]:
-        """The rows in which anything may be computed."""
-        if not self._always.isdisjoint(cells):
+    def at_work(self, tokens: Tokens, drawn: Mapping[int, Mask | bool]) -> NDArray[np.intp]:
+        """The rows in which anything may be computed.
+
+        Args:
+            tokens: int32 [n, T].
+            drawn: of columns that may follow from each other, by place, in which rows nobody has
+                given them.
+        """
+        if not self._always.isdisjoint(drawn):
             return np.arange(len(tokens))
-        marks = [mark for mark in self._every_mark if mark.column in cells]
+        marks = [mark for mark in self._every_mark if np.any(drawn.get(mark.column, False))]
         stands = tokens[:, [mark.slot for mark in marks]] == [mark.token for mark in marks]
-        drawn = {place: cell.drawn for place, cell in cells.items()}
-        stands &= np.array([drawn[mark.column] for mark in marks]).reshape(stands.shape[::-1]).T
+        for at, mark in enumerate(marks):
+            stands[:, at] &= drawn[mark.column]
         return np.flatnonzero(stands.any(axis=1))
 
     def _solve_few(

@@ -18,7 +18,7 @@ __all__ = ["GET_COMPILER", "PATH", "VERSION", "Argument", "Library", "load_libra
 
 PATH = Path(__file__).with_name("_row_codec.so")
 # How the library's functions and structures are called; see VERSION in row_codec.c.
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Library:
     scan: Any
     encode: Any
     write: Any
+    write_draws: Any
     index: Any
 
 
@@ -39,7 +40,7 @@ def load_library(path: Path = PATH) -> Library | str:
     if isinstance(found, str):
         return found
     address, number, message = ctypes.c_void_p, ctypes.c_int64, ctypes.c_char_p
-    names = ("scan", "encode", "write", "index")
+    names = ("scan", "encode", "write", "write_draws", "index")
     functions = [getattr(found, f"cascade_row_codec_{name}") for name in names]
     arguments = (
         (message, number, address),
@@ -47,6 +48,11 @@ def load_library(path: Path = PATH) -> Library | str:
         (
             *(address, address, address, number, address, number),
             *(message, number, number, number, address, address, number, address, number),
+        ),
+        (
+            *(address, number, address, address, number, address, number),
+            *(message, number, number, number, address, address, address, number),
+            *(address, number, address, number),
         ),
         (address,),
     )

@@ -16,7 +16,7 @@
 #include "wire.h"
 
 /* Of the structures here and of how functions are called, as VERSION in library.py. */
-#define VERSION 2
+#define VERSION 3
 int32_t cascade_row_codec_version(void) { return VERSION; }
 
 /* Of which sources this is made; hatch_build.py gives it, see cascade_tables/compiled.py. */
@@ -211,79 +211,7 @@ int64_t cascade_row_codec_encode(const Table *table, const uint8_t *message, int
   return is_there < 0 || count != 1;
 }
 
-/* Where an answer is written. */
-typedef struct {
-  uint8_t *at, *end;
-} Room;
-
-INLINE int put(Room *room, const uint8_t *bytes, int64_t size) {
-  if (size > room->end - room->at) return 0;
-  memcpy(room->at, bytes, (size_t)size);
-  room->at += size;
-  return 1;
-}
-
-INLINE int64_t put_varint(uint8_t *to, uint64_t value) {
-  int64_t size = 0;
-  for (; value >= 0x80; value >>= 7) to[size++] = (uint8_t)(value | 0x80);
-  to[size++] = (uint8_t)value;
-  return size;
-}
-
-/* A `Column` of `Rows`: a name, then what else is in it. */
-INLINE int put_column(Room *room, const Column *column, const uint8_t *rest, int64_t size) {
-  uint8_t head[11] = {0x12};
-  const int64_t head_size = 1 + put_varint(head + 1, (uint64_t)(column->name_bytes + size));
-  return put(room, head, head_size) && put(room, column->name, column->name_bytes) &&
-         put(room, rest, size);
-}
-
-/* A value of a column that the caller gave, as it came. */
-INLINE int put_given(Room *room, const Column *column, Bytes held) {
-  uint8_t head[11] = {0x12}, field[11] = {(uint8_t)(column->field << 3 | 2)};
-  const int64_t size = length(held), field_size = 1 + put_varint(field + 1, (uint64_t)size);
-  const int64_t all = column->name_bytes + field_size + size;
-  const int64_t head_size = 1 + put_varint(head + 1, (uint64_t)all);
-  return put(room, head, head_size) && put(room, column->name, column->name_bytes) &&
-         put(room, field, field_size) && put(room, held.at, size);
-}
-
-/* A number of a column: the bits of a real, or of a whole number. */
-INLINE int put_number(Room *room, const Column *column, uint64_t bits) {
-  uint8_t rest[24];
-  if (column->field == DOUBLES) {
-    rest[0] = 0x12, rest[1] = 10, rest[2] = 0x0a, rest[3] = 8;
-    for (int i = 0; i < 8; i++) rest[4 + i] = (uint8_t)(bits >> 8 * i);
-    return put_column(room, column, rest, 12);
-  }
-  const int64_t size = put_varint(rest + 4, bits);
-  rest[0] = 0x1a, rest[1] = (uint8_t)(size + 2), rest[2] = 0x0a, rest[3] = (uint8_t)size;
-  return put_column(room, column, rest, 4 + size);
-}
-
-/* The number of a bin, as `BinnedCodec.decode_value` has it. */
-INLINE uint64_t number_of(const Column *column, int32_t coarse, int32_t fine, double uniform) {
-  const int64_t pair = (int64_t)coarse * FINE + fine;
-  if (column->field == DOUBLES) {
-    const double low = ((const double *)column->pair_low)[pair], high = column->pair_high[pair];
-    double value = low * (1 - uniform) + high * uniform;
-    if (column->scale == column->scale) {
-      const double scaled = value * column->scale;
-      value = (fabs(scaled) < 4503599627370496.0 ? rint(scaled) : scaled) / column->scale;
-    }
-    /* As Python's min(max(value, low), high) does it. */
-    if (low > value) value = low;
-    if (high < value) value = high;
-    uint64_t bits;
-    memcpy(&bits, &value, 8);
-    return bits;
-  }
-  const uint64_t count = column->pair_count[pair];
-  const double above = uniform * (double)count;
-  uint64_t steps = count - 1;
-  if (above < (double)count && (uint64_t)above < steps) steps = (uint64_t)above;
-  return (uint64_t)((const int64_t *)column->pair_low)[pair] + steps * column->step;
-}
+#include "row_writer.h"
 
 /* A row that was drawn to `Rows`: of the columns that are asked for, what the caller gave, and else
  * what tokens stand for.
@@ -301,43 +229,13 @@ int64_t cascade_row_codec_write(const Table *table, const int32_t *tokens, const
                                 const uint8_t *message, int64_t size, int64_t at, int64_t bytes,
                                 const int32_t *computed, const uint64_t *bits,
                                 int64_t computed_count, uint8_t *out, int64_t out_size) {
-  static const uint8_t one_row[] = {0x08, 0x01}, nothing = 0;
-  static const Bytes null = {&nothing, &nothing};
+  static const uint8_t one_row[] = {0x08, 0x01};
+  const Computed known = {computed, NULL, bits, computed_count};
   Bytes *const given = (Bytes *)out;
   uint8_t *const begin = out + table->columns * (int64_t)sizeof *given;
   if (!is_inside(size, at, bytes) || begin > out + out_size) return -1;
-  for (int64_t which = 0; which < table->columns; which++) given[which] = (Bytes){NULL, NULL};
-  Bytes rows = {message + at, message + at + bytes};
-  uint64_t count = 0;
-  Cell cell;
-  int is_there;
-  int64_t expected = 0;
-  while ((is_there = next_cell(&rows, &count, &cell)) > 0) {
-    int64_t which = -1;
-    if (expected < table->columns && is_same(cell.name, text_of(&table->names, expected)))
-      which = expected;
-    else
-      which = find_text(&table->names, cell.name);
-    if (which < 0 || given[which].at) return -1;
-    expected = which + 1;
-    if (cell.state == ABSENT) continue;
-    if (cell.state == NULLED) {
-      /* A column without NULL has none written. */
-      if (!table->column[which].null_tokens) return -1;
-      given[which] = null;
-    } else {
-      if (cell.field != table->column[which].field) return -1;
-      given[which] = cell.held;
-    }
-  }
-  if (is_there < 0 || count != 1) return -1;
-  for (int64_t which = 0; computed_count < 0 && which < table->columns; which++) {
-    /* A drawn number that follows from others is arithmetic. A given one says so too, but of what
-     * was drawn nothing follows by that. */
-    const Column *const column = &table->column[which];
-    if (given[which].at || column->how != BINNED) continue;
-    if (tokens[column->slot] >= column->marks_from) return -1;
-  }
+  if (!read_given(table, (Bytes){message + at, message + at + bytes}, given)) return -1;
+  if (known.count < 0 && may_follow(table, tokens, given)) return -1;
   Room room = {begin, out + out_size};
   if (!put(&room, one_row, sizeof one_row)) return -1;
   int64_t next = 0;
@@ -351,14 +249,13 @@ int64_t cascade_row_codec_write(const Table *table, const int32_t *tokens, const
       if (next == uniform_count) return -1;
       own = uniform[next++];
     }
-    if (held.at && held.at != &nothing) {
+    if (held.at && held.at != &NOTHING) {
       if (!put_given(&room, column, held)) return -1;
       continue;
     }
     if (held.at) token = 0;
-    int64_t found = held.at ? computed_count : 0;
-    while (found < computed_count && computed[found] != asked[i]) found++;
-    if (found < computed_count) {
+    const int64_t found = computed_of(&known, asked[i]);
+    if (!held.at && found < known.count) {
       if (!put_number(&room, column, bits[found])) return -1;
       continue;
     }
@@ -373,6 +270,51 @@ int64_t cascade_row_codec_write(const Table *table, const int32_t *tokens, const
     if (token >= column->marks_from || fine < 0 || fine >= FINE) return -1;
     if (!(own >= 0 && own < 1)) return -1;
     if (!put_number(&room, column, number_of(column, token, fine, own))) return -1;
+  }
+  return room.at - begin;
+}
+
+/* The same of several draws of one row, a column after another.
+ *
+ * rows: draws, at least one. tokens: int32 [rows, slots]. uniform: [binned columns asked for, rows].
+ * scratch: `scratch_size` bytes to work in. computed: numbers that stand in place of what tokens say,
+ * by column, then by row. */
+int64_t cascade_row_codec_write_draws(const Table *table, int64_t rows, const int32_t *tokens,
+                                      const double *uniform, int64_t uniform_count,
+                                      const int32_t *asked, int64_t asked_count,
+                                      const uint8_t *message, int64_t size, int64_t at,
+                                      int64_t bytes, const int32_t *computed_columns,
+                                      const int32_t *computed_rows, const uint64_t *bits,
+                                      int64_t computed_count, uint8_t *scratch,
+                                      int64_t scratch_size, uint8_t *out, int64_t out_size) {
+  const Computed known = {computed_columns, computed_rows, bits, computed_count};
+  Bytes *const given = (Bytes *)out;
+  uint8_t *const begin = out + table->columns * (int64_t)sizeof *given;
+  if (!is_inside(size, at, bytes) || begin > out + out_size) return -1;
+  if (rows < 1 || scratch_size < rows) return -1;
+  if (!read_given(table, (Bytes){message + at, message + at + bytes}, given)) return -1;
+  for (int64_t row = 0; known.count < 0 && row < rows; row++)
+    if (may_follow(table, tokens + row * table->slots, given)) return -1;
+  Room room = {begin, out + out_size};
+  uint8_t count[11] = {0x08};
+  if (!put(&room, count, 1 + put_varint(count + 1, (uint64_t)rows))) return -1;
+  int64_t next = 0;
+  for (int64_t i = 0; i < asked_count; i++) {
+    if (asked[i] < 0 || asked[i] >= table->columns) return -1;
+    const Column *const column = &table->column[asked[i]];
+    Bytes held = given[asked[i]];
+    const double *own = NULL;
+    if (column->how == BINNED) {
+      if ((next + 1) * rows > uniform_count) return -1;
+      own = uniform + rows * next++;
+    }
+    int has_null = 0;
+    memset(scratch, OBSERVED, (size_t)rows);
+    Room values = {scratch + rows, scratch + scratch_size};
+    if (!put_draws(&values, table, asked[i], held, rows, tokens, own, &known, scratch, &has_null))
+      return -1;
+    const Bytes found = {scratch + rows, values.at}, states = {scratch, scratch + rows};
+    if (!put_values(&room, column, found, has_null ? states : (Bytes){scratch, scratch})) return -1;
   }
   return room.at - begin;
 }

@@ -28,6 +28,9 @@ Inside = Callable[[Sequence[int]], NDArray[np.float64]]
 OBSERVED_STATE = 0
 # Of a uniform number.
 REAL_BYTES = 8
+# Room for draws of a row at most: longer texts of a caller are left to what makes no room ahead of
+# time.
+MOST_DRAWN_BYTES = 2**22
 # Of names that are asked for together, so many are remembered.
 ASKED = 256
 
@@ -156,6 +159,56 @@ class RowCodec:
             *(uniform, len(uniform) // REAL_BYTES, address, len(asked)),
             *(message, len(message), row.begin, row.size),
             *(places, bits, count),
+            *(Argument.from_buffer(out), size),
+        )
+        if written < 0:
+            return None
+        return bytes(memoryview(out)[self._given_bytes : self._given_bytes + written])
+
+    def write_draws(
+        self,
+        tokens: Tokens,
+        inside: Inside,
+        names: Sequence[str],
+        row: WireRow,
+        computed: Mapping[tuple[int, int], float | int] | None = None,
+    ) -> bytes | None:
+        """`write` of several draws of one row, a column after another.
+
+        Args:
+            tokens: int32 [n, T].
+            inside, names, row: see `write`.
+            computed: likewise, by the column's place and the draw.
+        """
+        rows = len(tokens)
+        if rows < 1 or tokens.shape[1:] != (self._slots,):
+            raise ValueError(f"draws of a row have {self._slots} tokens each, not {tokens.shape}")
+        asked, address, binned = self._asked(tuple(names))
+        uniform = np.ascontiguousarray(inside(binned) if binned else (), np.float64).tobytes()
+        columns, draws, bits, count = b"", b"", b"", -1
+        if computed is not None:
+            count, ordered = len(computed), sorted(computed)
+            columns = pack(f"{count}i", *(place for place, _ in ordered))
+            draws = pack(f"{count}i", *(draw for _, draw in ordered))
+            kinds = ("d" if self._is_real[place] else "q" for place, _ in ordered)
+            bits = pack("".join(kinds), *(computed[each] for each in ordered))
+        message = row.message
+        # Values are never longer than one row with what was given, for each draw.
+        most = rows * (self._most_bytes + len(message))
+        if most > MOST_DRAWN_BYTES:
+            return None
+        scratch = bytearray(rows + most)
+        size = self._given_bytes + self._most_bytes + most
+        out = bytearray(size)
+        tokens = np.ascontiguousarray(tokens, np.int32)
+        if not tokens.flags.writeable:
+            tokens = tokens.copy()
+        written = self._library.write_draws(
+            *(self._address, rows, Argument.from_buffer(tokens)),
+            *(uniform, len(uniform) // REAL_BYTES, address, len(asked)),
+            *(message, len(message), row.begin, row.size),
+            *(columns, draws, bits, count),
+            *(Argument.from_buffer(scratch), len(scratch)),
             *(Argument.from_buffer(out), size),
         )
         if written < 0:
