@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MAP = (ROOT / "docs/architecture.md").read_text()
+# Of a folder, and of a file: about fifteen and about four hundred, and never many more.
+MOST_FILES, MOST_LINES = 16, 450
 PACKAGES = {
     "proto": "cascade_proto",
     "tables": "cascade_tables",
@@ -160,7 +163,18 @@ def test_a_room_is_no_hall(tree: Tree) -> None:
             if room_of(path, SERVER_MAP if "server/" in path else OTHERS_MAP) is room
             and not path.endswith("__init__.py")
         ]
-        assert len(own) <= 18, f"{room.name} has {len(own)} files"
+        assert len(own) <= MOST_FILES, f"{room.name} has {len(own)} files"
+
+
+@pytest.mark.parametrize("part", [*PACKAGES, "benchmarks", "tests", "examples"])
+def test_files_and_folders_are_small(part: str) -> None:
+    """What is read at one sitting, and found among its neighbours."""
+    files = [path for path in (ROOT / part).rglob("*.py") if "_pb2" not in path.name]
+    assert files
+    long = {path: lines for path in files if (lines := path.read_text().count("\n")) > MOST_LINES}
+    assert not long
+    held = Counter(path.parent for path in files if path.name != "__init__.py")
+    assert not {folder: count for folder, count in held.items() if count > MOST_FILES}
 
 
 def test_the_walks_pass_files_that_are_there() -> None:

@@ -70,6 +70,15 @@ def check(runtime: Runtime, done: StudentTask) -> None:
     np.testing.assert_array_equal(done.drawn, expected)
 
 
+async def ask_in_turn(runtime: Runtime, fleet: Fleet, rows: int = 6) -> None:
+    """Rows one after another, each with a noise of its own, and each as it should be."""
+    student = fleet.student(runtime)
+    for seed in range(rows):
+        done = task(runtime, seed=seed)
+        await student.submit(done, soon())
+        check(runtime, done)
+
+
 async def hold(
     runtime: Runtime, fleet: Fleet, gates: list[Gate], each: int = 2
 ) -> list[asyncio.Task[float]]:
@@ -79,3 +88,10 @@ async def hold(
         held.append(asyncio.create_task(student.submit(task(runtime, seed=number), soon())))
         await until(lambda n=number: sum(gate.inside for gate in gates) == n + 1)  # type: ignore[misc]
     return held
+
+
+async def give_up(runtime: Runtime, fleet: Fleet, gate: Gate) -> None:
+    """Take back the one request that a server has, and wait until the server has stopped."""
+    (held,) = await hold(runtime, fleet, [gate], each=1)
+    held.cancel()
+    await until(lambda: gate.cancelled == 1)

@@ -14,6 +14,7 @@ from cascade_server.errors import DeadlinePassed, NotAllowed
 from tests.server.engines.triton.asked import (
     check,
     counted,
+    give_up,
     hold,
     soon,
     task,
@@ -147,7 +148,5 @@ class TestDeadlines:
         (server, _), gate = two(runtime), Gate()
         async with fleet_of(runtime, server) as fleet:
             server.does = gate
-            (held,) = await hold(runtime, fleet, [gate], each=1)
-            held.cancel()
-            await until(lambda: gate.cancelled == 1)
+            await give_up(runtime, fleet, gate)
             assert counted(fleet, server).outstanding_rows == 0

@@ -13,6 +13,7 @@ from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import DeadlinePassed, NotReady, TooMuch
 
 from tests.server.engines.triton.asked import (
+    ask_in_turn,
     check,
     counted,
     hold,
@@ -44,11 +45,7 @@ class TestFailover:
         servers = two(runtime)
         async with fleet_of(runtime, *servers) as fleet:
             servers[0].does = refuses(code)
-            student = fleet.student(runtime)
-            for seed in range(6):
-                done = task(runtime, seed=seed)
-                await student.submit(done, soon())
-                check(runtime, done)
+            await ask_in_turn(runtime, fleet)
             assert servers[0].asked
             assert counted(fleet, servers[0]).failovers >= 1
             assert counted(fleet, servers[1]).batches == 6
@@ -168,11 +165,8 @@ class TestHangs:
     async def test_another_one_is_asked_too(self, runtime: Runtime) -> None:
         servers, gate = two(runtime), Gate()
         async with fleet_of(runtime, *servers) as fleet:
-            servers[0].does, student = gate, fleet.student(runtime)
-            for seed in range(6):
-                done = task(runtime, seed=seed)
-                await student.submit(done, soon())
-                check(runtime, done)
+            servers[0].does = gate
+            await ask_in_turn(runtime, fleet)
             found = counted(fleet, servers[0])
             assert found.hedges >= 1
             # Who was overtaken is told to stop.

@@ -16,7 +16,18 @@ from cascade_server.engines.triton.peer import Peer, nothing_known
 from cascade_server.errors import DeadlinePassed
 from cascade_server.terms import Tier
 
-from tests.server.engines.triton.asked import check, counted, hold, networks, soon, task, two, until
+from tests.server.engines.triton.asked import (
+    ask_in_turn,
+    check,
+    counted,
+    give_up,
+    hold,
+    networks,
+    soon,
+    task,
+    two,
+    until,
+)
 from tests.server.engines.triton.fakes import FakeServer, Gate, fleet_of
 
 
@@ -42,10 +53,7 @@ class TestNobodyWaits:
         servers, gate = (fragile(runtime), fragile(runtime)), Gate()
         async with fleet_of(runtime, *servers) as fleet:
             servers[0].does, student = gate, fleet.student(runtime)
-            for seed in range(6):
-                done = task(runtime, seed=seed)
-                await student.submit(done, soon())
-                check(runtime, done)
+            await ask_in_turn(runtime, fleet)
             busy = counted(fleet, servers[0])
             assert busy.hedges == busy.outstanding_batches == gate.inside >= 1
             gate.open.set()
@@ -233,9 +241,7 @@ class TestWho:
         server.name, server.version = name, version
         async with fleet_of(runtime, server) as fleet:
             server.does = gate
-            (held,) = await hold(runtime, fleet, [gate], each=1)
-            held.cancel()
-            await until(lambda: gate.cancelled == 1)
+            await give_up(runtime, fleet, gate)
             assert counted(fleet, server).outstanding_rows == 0
 
     async def test_so_is_one_that_does_not_say_who_it_is(self, runtime: Runtime) -> None:
@@ -243,9 +249,7 @@ class TestWho:
         server.name = None
         async with fleet_of(runtime, server) as fleet:
             server.does = gate
-            (held,) = await hold(runtime, fleet, [gate], each=1)
-            held.cancel()
-            await until(lambda: gate.cancelled == 1)
+            await give_up(runtime, fleet, gate)
 
     async def test_one_comes_back_as_another_version(
         self, runtime: Runtime, caplog: pytest.LogCaptureFixture
@@ -259,6 +263,4 @@ class TestWho:
             await server.start()
             await until(lambda: counted(fleet, server).up)
             server.does = gate
-            (held,) = await hold(runtime, fleet, [gate], each=1)
-            held.cancel()
-            await until(lambda: gate.cancelled == 1)
+            await give_up(runtime, fleet, gate)

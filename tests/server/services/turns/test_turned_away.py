@@ -12,7 +12,8 @@ from cascade_server.errors import TooMuch
 from cascade_server.services.turns import GONE_A_TURN
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.server.services.turn_bench import Bench, Caller
+
+from tests.server.services.turns.bench import Bench, Caller
 
 
 class TestTheDoor:

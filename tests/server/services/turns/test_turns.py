@@ -9,7 +9,8 @@ from unittest.mock import Mock
 
 import pytest
 from cascade_server.services.turns import TURN_SECONDS, Turns, next_size
-from tests.server.services.turn_bench import Bench, Caller, Clock, Compressed
+
+from tests.server.services.turns.bench import Bench, Caller, Clock, Compressed
 
 
 class TestOrder:
