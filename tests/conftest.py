@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import settings
 
 # How long an example takes is the machine's affair: no test fails for it.
 settings.register_profile("cascade", deadline=None)
 settings.load_profile("cascade")
+
+
+@pytest.fixture(scope="module")
+def few_trees(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Detectors and predictors of twenty trees each, not two hundred: for tests of what is measured
+    and what becomes of it, not of how well it is. Floors are kept apart, since they are of them."""
+    from cascade_distill.fidelity import metrics
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(metrics.XGBOOST, "n_estimators", 20)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("few_trees")))
+        yield

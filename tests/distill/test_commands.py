@@ -444,6 +444,7 @@ def test_help_says_what_it_does_with_an_example(command: str) -> None:
     assert f"cascade {command}" in result.output
 
 
+@pytest.mark.usefixtures("few_trees")
 class TestEvaluate:
     """Figures of a run, printed and kept for its release."""
 
