@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 # How long an example takes is the machine's affair: no test fails for it.
-settings.register_profile("cascade", deadline=None)
+settings.register_profile("cascade", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("cascade")
+# Nor do examples depend on what else a process has run: Hypothesis takes some of its numbers and
+# texts from the sources of whatever modules of ours are imported by then, even where examples are
+# to be the same in every run.
+assert callable(providers._get_local_constants)
+providers._get_local_constants = lambda: providers._local_constants
 
 
 @pytest.fixture(scope="module")
