@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
-from hypothesis import settings
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 # How long an example takes is the machine's affair: no test fails for it.
-settings.register_profile("cascade", deadline=None)
+settings.register_profile("cascade", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("cascade")
+# Nor do examples depend on what else a process has run: Hypothesis takes some of its numbers and
+# texts from the sources of whatever modules of ours are imported by then, even where examples are
+# to be the same in every run.
+assert callable(providers._get_local_constants)
+providers._get_local_constants = lambda: providers._local_constants
+
+
+@pytest.fixture(scope="module")
+def few_trees(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Detectors and predictors of twenty trees each, not two hundred: for tests of what is measured
+    and what becomes of it, not of how well it is. Floors are kept apart, since they are of them."""
+    from cascade_distill.fidelity import metrics
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(metrics.XGBOOST, "n_estimators", 20)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("few_trees")))
+        yield

@@ -69,6 +69,7 @@ def test_snippets(serving: Running, snippet: str, capsys: pytest.CaptureFixture[
     assert len(names["frame"]) == 1000
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_learning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command from a CSV file to a release, with few steps of training."""
     monkeypatch.chdir(tmp_path)

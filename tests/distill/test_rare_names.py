@@ -25,7 +25,7 @@ def cascade(*arguments: str | Path) -> Result:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(few_trees: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run and its release, of a table with the name in columns of every kind that text has."""
     folder = tmp_path_factory.mktemp("rare")
     rng = np.random.default_rng(0)

@@ -47,6 +47,7 @@ def asked(url: str, path: str, body: dict[str, Any] | None = None) -> dict[str, 
     return found
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_a_release_from_its_table_on(
     server: str, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

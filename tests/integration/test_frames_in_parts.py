@@ -57,7 +57,9 @@ def asked(target: str, frame: pd.DataFrame, **how: Any) -> Any:
 
 
 @settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=10,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     rows=st.integers(1, 60),

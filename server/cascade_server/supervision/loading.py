@@ -61,11 +61,11 @@ class Turns:
 
     Args:
         path: a file that all of them lock.
-        share: of the time, the part in which something is loaded.
+        share: of the time, the part in which something is loaded; `SHARE` by default.
     """
 
-    def __init__(self, path: Path, share: float = SHARE) -> None:
-        self._path, self._share = path, share
+    def __init__(self, path: Path, share: float | None = None) -> None:
+        self._path, self._share = path, SHARE if share is None else share
 
     def __enter__(self) -> Pause:
         self._file = self._path.open("w")

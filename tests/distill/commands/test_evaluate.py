@@ -22,6 +22,7 @@ def run(run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(run, tmp_path / "run" / run.name))
 
 
+@pytest.mark.usefixtures("few_trees")
 class TestEvaluate:
     """Figures of a run, printed and kept for its release."""
 

@@ -25,16 +25,17 @@ KEYS = {
     "dcr_share",
     "nearest_equality",
 }
+pytestmark = pytest.mark.usefixtures("few_trees")
 MARGINS = {"nearest_equality_margin", "dcr_share_margin"}
 
 
 @pytest.fixture(scope="module")
-def report():
+def report(few_trees):
     return evaluation.evaluate(TRAIN, TEST, SAMPLES, SCHEMA, "fraud")
 
 
 @pytest.fixture(scope="module")
-def floor():
+def floor(few_trees):
     return evaluation.floor(TRAIN, TEST, SCHEMA, "fraud")
 
 

@@ -256,7 +256,7 @@ class TestWithPromtool:
         ]
         tests = {
             "rule_files": ["cascade.rules.yml"],
-            "evaluation_interval": "1m",
+            "evaluation_interval": "2m",
             "tests": [
                 {
                     "interval": "1m",

@@ -41,7 +41,9 @@ def answered(serving: Running, begin: int, end: int, **how: Any) -> dict[str, li
 class TestCuts:
     @pytest.mark.parametrize("fidelity", FIDELITIES)
     @settings(
-        max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+        max_examples=25,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
     @given(
         cuts=st.sets(st.integers(1, ROWS - 1), max_size=6),

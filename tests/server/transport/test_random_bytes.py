@@ -47,7 +47,10 @@ def survives(transport: Serving, sent: bytes, caplog: pytest.LogCaptureFixture) 
     assert caplog.records == []
 
 
-MANY = how(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MANY = how(
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 
 @MANY

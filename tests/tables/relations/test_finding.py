@@ -48,7 +48,7 @@ def holding(share: float, rows: int, rng: np.random.Generator) -> np.ndarray:
 
 seeds = st.integers(0, 2**32)
 shares = st.sampled_from([0.04, 0.1, 0.5, 1.0])
-several = settings(max_examples=15, deadline=None, derandomize=True, database=None)
+several = settings(max_examples=8, deadline=None, derandomize=True, database=None)
 
 
 class TestPlanted:

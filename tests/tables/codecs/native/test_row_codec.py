@@ -45,7 +45,7 @@ def outcome(codec: Codec, columns: Any, strict: bool) -> Any:
 
 @pytest.mark.parametrize("name", CODECS)
 class TestAgreement:
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=200, deadline=None)
     @given(data=st.data())
     def test_rows_are_encoded_alike(self, name: str, data: st.DataObject) -> None:
         codec = CODECS[name]()
@@ -60,7 +60,7 @@ class TestAgreement:
             assert alone[1].tolist() == expected[1]
             assert expected[2] is None
 
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=200, deadline=None)
     @given(data=st.data())
     def test_drawn_rows_are_written_as_they_are_decoded(
         self, name: str, data: st.DataObject
