@@ -22,9 +22,10 @@ providers._get_local_constants = lambda: providers._local_constants
 def few_trees(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Detectors and predictors of twenty trees each, not two hundred: for tests of what is measured
     and what becomes of it, not of how well it is. Floors are kept apart, since they are of them."""
-    from cascade_distill.fidelity import metrics
+    from cascade_distill.fidelity import evaluation, metrics
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(metrics.XGBOOST, "n_estimators", 20)
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("few_trees")))
+        floors = tmp_path_factory.mktemp("floors")
+        patch.setattr(evaluation, "cache_folder", lambda: floors)
         yield

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points, metadata, version
 from types import ModuleType
 
@@ -140,3 +142,11 @@ class TestNotInstalled:
     def test_every_extra_exists(self) -> None:
         extras = metadata("cascade-synthesis").get_all("Provides-Extra") or []
         assert set(cli.EXTRAS.values()) <= set(extras)
+
+
+def test_nothing_is_collected_while_a_command_is_imported() -> None:
+    collects = gc.isenabled()
+    with suppress(ModuleNotFoundError), cli.uncollected():
+        assert not gc.isenabled()
+        raise ModuleNotFoundError
+    assert gc.isenabled() == collects
