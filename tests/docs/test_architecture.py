@@ -16,6 +16,7 @@ PACKAGES = {
     "proto": "cascade_proto",
     "tables": "cascade_tables",
     "client": "cascade_client",
+    "jobs": "cascade_jobs",
     "server": "cascade_server",
     "distill": "cascade_distill",
     "loadtest": "cascade_loadtest",
