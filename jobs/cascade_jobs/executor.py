@@ -70,7 +70,7 @@ class ExecutorConfig:
         retry: how patient a job is.
     """
 
-    lease_seconds: float = 30.0
+    lease_seconds: float = 120.0
     renew_seconds: float = 1.0
     quota_bytes: int = 2**63
     forget_seconds: float = 7 * 86_400.0
@@ -200,6 +200,7 @@ class Executor:
             file.drop()
 
     def _make_manifest(self, lease: Lease, store: Store) -> None:
+        store.sweep({shard.name for shard in lease.job.plan})
         content = manifest(lease.job, self._ledger.parts(lease.job.id))
         path = store.temporary(lease.name, lease.fence)
         try:

@@ -65,6 +65,9 @@ class Store(Protocol):
             OSError: one cannot be.
         """
 
+    def sweep(self, names: Collection[str]) -> None:
+        """Remove what processes that were killed have left of files; raises as `remove`."""
+
 
 class LocalStore:
     """A folder of this machine."""
@@ -93,14 +96,17 @@ class LocalStore:
     def remove(self, names: Collection[str], whole: bool) -> None:
         if not self._folder.is_dir():
             return
-        for each in self._folder.iterdir():
-            made_of = each.name.removeprefix(".").removesuffix(TEMPORARY).rpartition(".")[0]
-            is_temporary = each.name.startswith(".") and each.name.endswith(TEMPORARY)
-            if each.name in names or (is_temporary and made_of in names):
-                each.unlink(missing_ok=True)
+        self.sweep(names)
+        for name in names:
+            (self._folder / name).unlink(missing_ok=True)
         if whole:
             with contextlib.suppress(FileNotFoundError):
                 self._folder.rmdir()
+
+    def sweep(self, names: Collection[str]) -> None:
+        for each in list(self._folder.iterdir()):
+            if _is_left_of(each.name, names):
+                each.unlink(missing_ok=True)
 
 
 class RemoteStore:
@@ -155,7 +161,14 @@ class RemoteStore:
             for name in names:
                 with contextlib.suppress(FileNotFoundError):
                     self._files.rm_file(f"{self._folder}/{name}")
+        self.sweep(names)
+
+    def sweep(self, names: Collection[str]) -> None:
         shutil.rmtree(self._spool, ignore_errors=True)
+        with _as_errors_of_the_system(), contextlib.suppress(FileNotFoundError):
+            for path in self._files.ls(self._folder, detail=False):
+                if _is_left_of(path.rpartition("/")[2], names):
+                    self._files.rm_file(path)
 
 
 @contextlib.contextmanager
@@ -168,6 +181,12 @@ def _as_errors_of_the_system() -> Iterator[None]:
         raise
     except Exception as exc:
         raise OSError(errno.EREMOTEIO, f"{type(exc).__name__}: {exc}") from exc
+
+
+def _is_left_of(name: str, names: Collection[str]) -> bool:
+    """Whether a file is what was being made of one of these."""
+    made_of = name.removeprefix(".").removesuffix(TEMPORARY).rpartition(".")[0]
+    return name.startswith(".") and name.endswith(TEMPORARY) and made_of in names
 
 
 def _sync_folder(folder: Path) -> None:

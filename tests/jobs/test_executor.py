@@ -13,7 +13,7 @@ from threading import Event
 import pyarrow.parquet as pq
 import pytest
 from cascade_jobs.errors import JobFailed, JobWaits
-from cascade_jobs.parquet import checksum
+from cascade_jobs.parquet import ParquetFile, checksum
 from cascade_jobs.retrying import RetryConfig
 from cascade_jobs.states import JobState
 
@@ -59,13 +59,16 @@ def test_a_job_has_all_of_its_rows_in_order_and_a_manifest(jobs: Jobs) -> None:
 
 @pytest.mark.parametrize("row", [0, 256, 1000, 1512, 2000])
 def test_who_is_killed_leaves_nothing_lost_and_nothing_doubled(
-    jobs: Jobs, undisturbed: dict[str, bytes], row: int
+    jobs: Jobs, undisturbed: dict[str, bytes], row: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = jobs.submit()
     executor = jobs.executor(MadeUp(before=kill_at(row)))
-    with pytest.raises(Killed):
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        # Who is killed removes nothing; its files are closed, and its locks gone.
+        patched.setattr(ParquetFile, "drop", lambda file: file._file.close())
         jobs.finish(executor)
-    executor._owner._file.close()  # the kernel does so
+    executor._owner._file.close()
+    assert list(Path(job.output).glob(".part-*.tmp"))
     jobs.finish()
     assert contents(job.output) == undisturbed
 
@@ -93,7 +96,7 @@ def test_who_is_paused_until_somebody_else_has_taken_over_publishes_nothing(
 
     def others_finish(first: int) -> None:
         if first == 256 and not written:
-            jobs.clock.now += 31
+            jobs.clock.now += 121
             jobs.finish()
             written.append((Path(job.output) / "part-00000.parquet").stat().st_mtime_ns)
 
