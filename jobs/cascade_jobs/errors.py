@@ -2,6 +2,7 @@
 
 JobsError
 ├── SpecificationRefused    a job is asked for that cannot be; names the field
+│   └── OutputNotPermitted  results may not go there for who asks from there
 ├── TokenTaken              a client's token stands for a job of another specification
 ├── TooManyJobs             as many jobs, or as much disk, as there may be
 ├── UnknownJob              there is no job of that id
@@ -21,6 +22,10 @@ class JobsError(Exception):
 
 class SpecificationRefused(JobsError):
     """A job is asked for that cannot be; names the field and what is allowed."""
+
+
+class OutputNotPermitted(SpecificationRefused):
+    """Results may not go there for who asks from there; says where they may."""
 
 
 class TokenTaken(JobsError):

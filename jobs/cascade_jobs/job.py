@@ -8,7 +8,8 @@ from cascade_jobs.shards import Plan, Shard
 from cascade_jobs.specification import Specification
 from cascade_jobs.states import JobState
 
-MANIFEST = "manifest.json"
+# Whoever reads a folder of Parquet passes over names that begin so.
+MANIFEST = "_manifest.json"
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Part:
 
     Attributes:
         name: in the job's output.
-        first_row, rows: of the job.
+        first_row, rows: of the job; no rows: it is the manifest.
         bytes, sha256: of the file.
     """
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from cascade_jobs.errors import LedgerRefused, UnknownJob
-from cascade_jobs.job import Job, Part
+from cascade_jobs.job import MANIFEST, Job, Part
 from cascade_jobs.ledger_schema import bring_up_to_date
 from cascade_jobs.shards import Shard
 from cascade_jobs.specification import Specification
@@ -126,13 +126,18 @@ class LedgerFile:
 
     def parts(self, name: str) -> list[Part]:
         """The files of a job that are whole, without its manifest, in their order."""
+        return [part for part in self.files(name) if part.rows]
+
+    def files(self, name: str) -> list[Part]:
+        """The files of a job that are whole, its manifest last."""
         rows = self._connection.execute(
-            "SELECT * FROM shards WHERE job = ? AND rows > 0 AND state = 'DONE' ORDER BY number",
-            (name,),
+            "SELECT * FROM shards WHERE job = ? AND state = 'DONE' ORDER BY number", (name,)
         )
         return [
             Part(
-                name=Shard(each["number"], each["first_row"], each["rows"]).name,
+                name=Shard(each["number"], each["first_row"], each["rows"]).name
+                if each["rows"]
+                else MANIFEST,
                 first_row=each["first_row"],
                 rows=each["rows"],
                 bytes=each["bytes"],

@@ -11,14 +11,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from cascade_jobs.errors import SpecificationRefused
+from cascade_jobs.errors import OutputNotPermitted, SpecificationRefused
 from cascade_jobs.stores import is_url
 
 LONGEST = 1024
-
-
-class OutputNotPermitted(SpecificationRefused):
-    """Results may not go there for who asks from there; says where they may."""
 
 
 def checked_output(output: str, may_be_anywhere: bool, prefixes: Sequence[str]) -> str:

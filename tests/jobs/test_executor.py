@@ -47,7 +47,7 @@ def test_a_job_has_all_of_its_rows_in_order_and_a_manifest(jobs: Jobs) -> None:
     jobs.finish()
     done = jobs.ledger.job(job.id)
     assert (done.state, done.rows_done) == (JobState.DONE, 2500)
-    manifest = json.loads((Path(job.output) / "manifest.json").read_text())
+    manifest = json.loads((Path(job.output) / "_manifest.json").read_text())
     assert [each["rows"] for each in manifest["files"]] == [1000, 1000, 500]
     for each in manifest["files"]:
         assert checksum(Path(job.output) / each["name"]) == (each["sha256"], each["bytes"])
@@ -63,10 +63,11 @@ def test_who_is_killed_leaves_nothing_lost_and_nothing_doubled(
 ) -> None:
     job = jobs.submit()
     executor = jobs.executor(MadeUp(before=kill_at(row)))
-    with monkeypatch.context() as patched, pytest.raises(Killed):
+    with monkeypatch.context() as patched:
         # Who is killed removes nothing; its files are closed, and its locks gone.
         patched.setattr(ParquetFile, "drop", lambda file: file._file.close())
-        jobs.finish(executor)
+        with pytest.raises(Killed):
+            jobs.finish(executor)
     executor._owner._file.close()
     assert list(Path(job.output).glob(".part-*.tmp"))
     jobs.finish()
@@ -247,7 +248,7 @@ def test_jobs_that_ended_long_ago_are_forgotten_with_the_servers_own_files(
     jobs.finish(executor)
     assert jobs.ledger.jobs() == []
     assert not Path(owned.output).exists()
-    assert set(contents(elsewhere.output)) == {"part-00000.parquet", "manifest.json"}
+    assert set(contents(elsewhere.output)) == {"part-00000.parquet", "_manifest.json"}
 
 
 def test_a_job_beyond_the_quota_waits_until_there_is_room(jobs: Jobs) -> None:

@@ -105,7 +105,7 @@ class TestLeases:
         for each in leases:
             jobs.ledger.commit(each, "sum", 10)
         last = claim(jobs.ledger)
-        assert last.name == "manifest.json"
+        assert last.name == "_manifest.json"
         assert jobs.ledger.job(job.id).state is JobState.RUNNING
         jobs.ledger.commit(last, "sum", 10)
         done = jobs.ledger.job(job.id)
@@ -127,7 +127,7 @@ class TestLeases:
         # Late news of the old one's changes nothing.
         jobs.ledger.give_back(old, "disk full", jobs.clock.now + 99)
         jobs.ledger.fail(old, "it was paused")
-        assert claim(jobs.ledger).name == "manifest.json"
+        assert claim(jobs.ledger).name == "_manifest.json"
 
     def test_a_lease_that_is_renewed_is_kept(self, jobs: Jobs) -> None:
         job = jobs.submit(100)

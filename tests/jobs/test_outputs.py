@@ -6,9 +6,9 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from cascade_jobs.errors import JobFailed, SpecificationRefused
+from cascade_jobs.errors import JobFailed, OutputNotPermitted, SpecificationRefused
 from cascade_jobs.job import MANIFEST
-from cascade_jobs.outputs import OutputNotPermitted, checked_output
+from cascade_jobs.outputs import checked_output
 from cascade_jobs.stores import LocalStore, RemoteStore, store_of
 
 from tests.jobs.made_up import Jobs, contents
