@@ -129,8 +129,11 @@ class JobsDirector:
         if due is None:
             return
         left = due - self._clock()
-        self._is_wanted |= left <= 0
-        self._check_at = min(self._check_at, now + max(left, 1.0))
+        if left <= 0:
+            # Whoever is started does not end before it is done.
+            self._is_wanted = True
+        else:
+            self._check_at = min(self._check_at, now + left)
 
     def _start(self, current: Generation) -> None:
         if self._crew is not None:

@@ -34,7 +34,7 @@ SLABS = {"student": 4096, "teacher": 1024}
 # Rows of one run. The teacher's process takes as many of several callers at once as fill a batch
 # of it; a part that fills one by itself leaves no room for others, and is drawn as if it were
 # alone.
-PARTS = {"student": 1024, "teacher": 256}
+PARTS = {"student": 512, "teacher": 256}
 # Parts that the teacher is given at once: it always has one to go on with.
 IN_FLIGHT = 4
 # Seconds that a teacher is waited for which is being started again, and between looks.
