@@ -226,16 +226,18 @@ class Executor:
 
     def _clean(self) -> bool:
         """Remove the files of one job that came to nothing, or is forgotten."""
-        for job in self._ledger.to_clean():
+        job = self._ledger.to_clean()
+        if job is not None:
             self._remove(job)
             self._ledger.cleaned(job.id)
             return True
-        for job in self._ledger.to_forget(self._config.forget_seconds):
-            if job.is_owned:
-                self._remove(job)
-            self._ledger.forget(job.id)
-            return True
-        return False
+        job = self._ledger.to_forget(self._config.forget_seconds)
+        if job is None:
+            return False
+        if job.is_owned:
+            self._remove(job)
+        self._ledger.forget(job.id)
+        return True
 
     def _remove(self, job: Job) -> None:
         """Remove what there is of a job's results; what cannot be removed is said once."""

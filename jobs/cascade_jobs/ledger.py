@@ -10,7 +10,7 @@ time is over.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cascade_jobs.errors import AlreadyEnded, SpecificationRefused, TokenTaken, TooManyJobs
@@ -176,21 +176,27 @@ class Ledger(Leases):
         )
         return int(found.fetchone()[0])
 
-    def to_clean(self) -> list[Job]:
-        """Jobs that came to nothing, and whose files are still there."""
-        return self._jobs_where("jobs.state IN ('FAILED', 'CANCELLED') AND NOT jobs.is_clean", ())
+    def to_clean(self) -> Job | None:
+        """A job that came to nothing, and whose files are still there; None: there is none."""
+        return self._one_where("state IN ('FAILED', 'CANCELLED') AND NOT is_clean", ())
 
     def cleaned(self, name: str) -> None:
         """The files of a job that came to nothing are gone."""
         with self._transaction() as sql:
             sql.execute("UPDATE jobs SET is_clean = 1 WHERE id = ?", (name,))
 
-    def to_forget(self, seconds: float) -> list[Job]:
-        """Jobs that ended so long ago, and are not to be cleaned."""
-        return self._jobs_where(
-            "(jobs.state = 'DONE' OR jobs.is_clean) AND jobs.finished <= ?",
+    def to_forget(self, seconds: float) -> Job | None:
+        """A job that ended so long ago, and is not to be cleaned; None: there is none."""
+        return self._one_where(
+            "finished > 0 AND finished <= ? AND (state = 'DONE' OR is_clean)",
             (self._clock() - seconds,),
         )
+
+    def _one_where(self, holds: str, values: Sequence[object]) -> Job | None:
+        """One of the jobs of which something holds, found by an index."""
+        query = f"SELECT id FROM jobs WHERE {holds} LIMIT 1"
+        found = self._connection.execute(query, values).fetchone()
+        return None if found is None else self.job(found["id"])
 
     def forget(self, name: str) -> None:
         """There never was such a job."""

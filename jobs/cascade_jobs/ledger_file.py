@@ -121,8 +121,9 @@ class LedgerFile:
 
     def jobs(self, most: int = 1000) -> list[Job]:
         """The newest jobs, newest first."""
-        query = f"{_JOB} GROUP BY jobs.id ORDER BY jobs.created DESC, jobs.id LIMIT ?"
-        return [_job(each) for each in self._connection.execute(query, (most,))]
+        newest = "SELECT id FROM jobs ORDER BY created DESC, id LIMIT ?"
+        found = self._jobs_where(f"jobs.id IN ({newest})", (most,))
+        return sorted(found, key=lambda job: (-job.created, job.id))
 
     def parts(self, name: str) -> list[Part]:
         """The files of a job that are whole, without its manifest, in their order."""
@@ -148,7 +149,9 @@ class LedgerFile:
 
     def _end(self, job: Job, event: JobEvent, reason: str) -> None:
         self._connection.execute(
-            "UPDATE jobs SET state = ?, reason = ?, waiting = '', finished = ? WHERE id = ?",
+            # What is to be completed nobody needs any more, and it may be large.
+            "UPDATE jobs SET state = ?, reason = ?, waiting = '', finished = ?, conditions = x'' "
+            "WHERE id = ?",
             (follows(job.state, event), reason, self._clock(), job.id),
         )
 

@@ -34,6 +34,8 @@ MIGRATIONS: Sequence[Sequence[str]] = (
         )""",
         "CREATE INDEX jobs_by_state ON jobs (state)",
         "CREATE INDEX jobs_by_digest ON jobs (digest)",
+        "CREATE INDEX jobs_by_created ON jobs (created)",
+        "CREATE INDEX jobs_by_finished ON jobs (finished)",
         # The one without rows is the manifest.
         """CREATE TABLE shards (
             job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,

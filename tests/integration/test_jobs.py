@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,7 +23,7 @@ from cascade_client.job_control import Jobs
 from cascade_client.jobs import Job, JobState
 from click.testing import CliRunner
 
-from tests.integration.serving import SOON, Served, serve, until
+from tests.integration.serving import CASCADE, SOON, Served, serve, until
 from tests.releases import TABLE, make_release
 
 # Of `make kill-test`; in the suite a few are made.
@@ -243,6 +245,14 @@ def executors(served: Served) -> list[psutil.Process]:
     return found
 
 
+def stop_executor(served: Served, before: int) -> int:
+    """Have the executor stand still, once it is another than before; its process."""
+    until(lambda: any(each.pid != before for each in executors(served)))
+    (executor,) = (each for each in executors(served) if each.pid != before)
+    executor.suspend()
+    return executor.pid
+
+
 def test_an_executor_is_there_while_there_is_work(served: Served, jobs: Jobs) -> None:
     until(lambda: not executors(served))
     before = len(served.children)
@@ -343,6 +353,61 @@ class TestCommands:
         assert not begun.exists()
         jobs.fetch(job.id, tmp_path)
         assert contents(str(tmp_path)) == contents(job.output)
+
+
+def test_two_servers_do_not_share_a_folder(served: Served, repository: Path) -> None:
+    arguments = psutil.Process(served.process.pid).cmdline()
+    state = arguments[arguments.index("--state-dir") + 1]
+    result = subprocess.run(
+        [*CASCADE, "serve", "--port", "0", "--repository", str(repository), "--state-dir", state],
+        capture_output=True,
+        text=True,
+        timeout=SOON,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "is in use by another server" in result.stderr
+
+
+def test_a_server_that_is_stopped_and_started_goes_on(repository: Path, tmp_path: Path) -> None:
+    with keeping(repository, tmp_path / "state") as served, served.client() as client:
+        job = Jobs(client).submit(TABLE, 40_000, tier="teacher", seed=4)
+        until(lambda: Jobs(client).get(job.id).files_done > 0)
+        kept = {
+            each.name: each.sha256 for each in Jobs(client).get(job.id, files=True).result_files
+        }
+    with keeping(repository, tmp_path / "state") as served, served.client() as client:
+        jobs = Jobs(client)
+        # Nobody has to ask for it.
+        until(lambda: jobs.get(job.id).files_done > len(kept))
+        found = jobs.get(job.id, files=True)
+        assert kept.items() <= {each.name: each.sha256 for each in found.result_files}.items()
+        jobs.cancel(job.id)
+
+
+@pytest.mark.parametrize("tier", ["student", "teacher"])
+def test_a_job_keeps_to_its_release_whatever_is_loaded_and_unloaded(
+    repository: Path, tmp_path: Path, tier: str
+) -> None:
+    """New processes answer, with another version and another teacher's process. Unloaded, the
+    release is still in the repository, and its teacher in nobody's process but the executor's."""
+    folder = Path(shutil.copytree(repository, tmp_path / "repository"))
+    rows = 100_000 if tier == "student" else 17_000
+    with keeping(folder, tmp_path / "state") as served, served.client() as client:
+        jobs = Jobs(client)
+        expected = contents(done(jobs, jobs.submit(TABLE, rows, tier=tier, seed=6)).output)
+        job = jobs.submit(TABLE, rows, tier=tier, seed=6, fresh=True)
+        make_release(folder, version=2, seed=8)
+        with Client(f"unix:{tmp_path}/state/control.sock", timeout=SOON) as control:
+            stopped = stop_executor(served, 0)
+            control.releases.load(TABLE)
+            stop_executor(served, stopped)
+            control.releases.unload(TABLE, 1)
+        assert not jobs.get(job.id).state.is_final
+        ended = done(jobs, job)
+        assert ended.version == 1
+        assert contents(ended.output) == expected
+        assert jobs.submit(TABLE, 5, tier="student").version == 2
 
 
 def processes_of(served: Served) -> dict[str, psutil.Process]:

@@ -185,6 +185,28 @@ class TestLeases:
         assert "who made rows 0 to 100 ended 100 times" in failed.reason
 
 
+class TestManyJobs:
+    """What is asked of a ledger with many jobs that have ended."""
+
+    def test_the_newest_are_listed_first_and_no_more_than_asked_for(self, jobs: Jobs) -> None:
+        made = []
+        for _ in range(5):
+            made.append(jobs.submit(10).id)
+            jobs.clock.now += 1
+        assert [job.id for job in jobs.ledger.jobs(3)] == made[:1:-1]
+
+    def test_what_was_to_be_completed_is_kept_no_longer_than_it_is_needed(self, jobs: Jobs) -> None:
+        asked = Asked(SPECIFICATION, 10_000, conditions=b"many rows")
+        output = jobs.output_of(SPECIFICATION)
+        job, _ = jobs.ledger.submit(asked, output, LIMITS)
+        lease = claim(jobs.ledger)
+        assert lease.conditions == b"many rows"
+        jobs.ledger.cancel(job.id, "not wanted")
+        with sqlite3.connect(jobs.ledger.path) as connection:
+            assert connection.execute("SELECT conditions FROM jobs").fetchall() == [(b"",)]
+        connection.close()
+
+
 class TestEnds:
     """Jobs that are cancelled, forgotten, or unknown."""
 
