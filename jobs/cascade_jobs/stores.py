@@ -141,10 +141,20 @@ class RemoteStore:
     def publish(self, made: Path, name: str) -> None:
         beside = f"{self._folder}/.{made.name}"
         with _as_errors_of_the_system():
-            self._files.makedirs(self._folder, exist_ok=True)
+            self._make_folder()
             self._files.put_file(str(made), beside)
             self._files.mv(beside, f"{self._folder}/{name}")
         made.unlink(missing_ok=True)
+
+    def _make_folder(self) -> None:
+        """Make the folder where a store has such, but no bucket: a name that is misspelt is to be
+        an error."""
+        parts = self._folder.split("/")
+        for length in range(2, len(parts) + 1):
+            path = "/".join(parts[:length])
+            if not self._files.exists(path):
+                with contextlib.suppress(FileExistsError):
+                    self._files.mkdir(path, create_parents=False)
 
     def read(self, name: str, offset: int, size: int) -> bytes:
         with _as_errors_of_the_system():
