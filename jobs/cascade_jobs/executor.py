@@ -141,9 +141,7 @@ class Executor:
         # First of all, since others may wait for the room.
         if self._clean():
             return True
-        lease = self._ledger.claim(
-            self._owner.name, self._config.lease_seconds, self._owner.is_gone
-        )
+        lease = self._ledger.claim(self._owner.name, self._config.lease_seconds, self._is_free)
         if lease is None:
             return False
         try:
@@ -153,6 +151,11 @@ class Executor:
         except Exception as exc:
             self._failed(lease, exc)
         return True
+
+    def _is_free(self, owner: str) -> bool:
+        """Whether nobody makes what an owner has leases of: it is gone, or it is this one, which
+        makes nothing now. It may have been unable to say so, where the ledger's disk was full."""
+        return owner == self._owner.name or self._owner.is_gone(owner)
 
     def _failed(self, lease: Lease, error: Exception) -> None:
         job, now = lease.job, self._clock()

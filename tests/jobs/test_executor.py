@@ -6,6 +6,7 @@ import errno
 import json
 import resource
 import signal
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
@@ -138,6 +139,30 @@ def test_a_disk_that_is_full_is_waited_for_and_said(
     drawing.before = lambda _: None
     jobs.clock.now += 1
     jobs.finish(executor)
+    assert contents(job.output) == undisturbed
+
+
+def test_a_ledger_that_cannot_be_written_is_waited_for(
+    jobs: Jobs, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor can it be told then that a file is given back; it is not waited for until the lease is
+    over."""
+    job = jobs.submit()
+    executor = jobs.executor()
+    rests: list[float] = []
+
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    def rest(_: Event, seconds: float) -> None:
+        rests.append(seconds)
+        if len(rests) == 3:
+            monkeypatch.undo()
+
+    for change in ("commit", "give_back"):
+        monkeypatch.setattr(executor._ledger, change, full)
+    executor.work(Event(), rest)
+    assert rests == [0.5, 1.0, 2.0]
     assert contents(job.output) == undisturbed
 
 

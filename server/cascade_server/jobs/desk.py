@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from cascade_jobs.errors import TooManyJobs
 from cascade_jobs.executor import results_of, spool_of
 from cascade_jobs.job import MANIFEST, Job, Part
 from cascade_jobs.ledger import NAME, Asked, Ledger, Limits
@@ -160,6 +161,11 @@ class Desk:
                     self._ledger = Ledger(path)
                 return ask(self._ledger)
             except sqlite3.Error as exc:
+                if "full" in str(exc):
+                    raise TooManyJobs(
+                        f"the ledger of jobs cannot be written ({exc}); make room where the "
+                        f"server's state_dir is: {path.parent.parent}"
+                    ) from exc
                 raise NotReady(f"the ledger of jobs cannot be asked now: {exc}") from exc
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, asked)
