@@ -98,7 +98,9 @@ def killed(server: Served, jobs: Jobs, whole: Job) -> dict[str, object]:
     began, before = time.monotonic(), jobs.get(job.id)
     kept = sum(each.rows for each in jobs.get(job.id, files=True).result_files)
     # What was drawn of a file that was not whole is forgotten when somebody takes it over.
-    while (now := jobs.get(job.id).rows_done) == before.rows_done or now <= kept:
+    while not (now := jobs.get(job.id)).state.is_final:
+        if now.rows_done != before.rows_done and now.rows_done > kept:
+            break
         time.sleep(LOOK_SECONDS)
     resumed = time.monotonic() - began
     return {
