@@ -86,7 +86,8 @@ class Jobs:
             columns: to write; None: all.
             given: values that all rows share.
             balance: a column whose values are to come as often as `shares` says.
-            shares: by value, in any unit; None: all categories of the column, alike.
+            shares: by value, in any unit; None: all of the column's, alike, where it is a category
+                or a number with 20 values at most.
             conditions: rows to complete, each `draws` times: as for `Client.synthesize`.
             draws: rows for each of these.
             output: a folder of the server's or a URL; "": the server's own folder for results.

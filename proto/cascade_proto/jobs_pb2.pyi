@@ -152,7 +152,9 @@ class Balance(_message.Message):
     column: _builtins.str
     @_builtins.property
     def values(self) -> _synthesis_pb2.Rows:
-        """The values, a row each, in that column alone; unset: all categories of the column, alike."""
+        """The values, a row each, in that column alone; unset: all that the column has, of a category or
+        of a number with 20 values at most.
+        """
 
     @_builtins.property
     def weights(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:

@@ -107,6 +107,9 @@ class TestRows:
         asked = jobs.submit(
             TABLE, 1000, tier="teacher", balance="member", shares={True: 1, False: 3}
         )
+        numbers = jobs.submit(TABLE, 100, tier="student", balance="fraud")
+        frauds = pq.read_table(done(jobs, numbers).output)["fraud"].to_pylist()
+        assert (frauds.count(0), frauds.count(1)) == (50, 50)
         members = pq.read_table(done(jobs, asked).output)["member"].to_pylist()
         assert (members.count(True), members.count(False)) == (250, 750)
 
@@ -179,7 +182,7 @@ class TestRefused:
             ({"given": {"channel": "fax"}}, "column 'channel'.*'fax' is not allowed.*web"),
             ({"columns": ["amont"]}, "unknown column 'amont'.*Did you mean 'amount'"),
             ({"balance": "chanel"}, "unknown column 'chanel'"),
-            ({"balance": "amount"}, "'amount' has no categories; name the values"),
+            ({"balance": "amount"}, "'amount' is no category, and has not few values; name those"),
             ({"balance": "channel", "shares": {"fax": 1.0}}, "'fax' is not allowed"),
             ({"balance": "channel", "shares": {"web": -1.0}}, "balance.weights: allowed"),
             ({"balance": "channel", "given": {"channel": "web"}}, "is in given and balanced"),

@@ -30,6 +30,8 @@ TIERS = {
     synthesis_pb2.TIER_STUDENT: "student",
 }
 LONGEST_TOKEN = 128
+# Values of a number that are balanced where none is named: of more, it is a measure of something.
+MOST_LISTED = 20
 
 
 def asked_of(
@@ -157,11 +159,15 @@ def _values(balance: pb.Balance, runtime: Runtime) -> list[Cell]:
         if any(value is ABSENT for value in columns[name]):
             raise BadRequest(f"balance.values: a value of {shown(name)} is absent; allowed: values")
         return list(columns[name])
-    column = runtime.release.codec.schema[name]
-    if column.kind is Kind.BOOLEAN:
-        return [False, True]
-    if not column.categories:
+    codec = runtime.release.codec
+    column = codec.schema[name]
+    if column.categories:
+        return list(column.categories)
+    listed = codec.columns[codec.schema.names.index(name)].listed or ()
+    values = [value for value in listed if value is not None]
+    if column.kind is Kind.DATETIME or not 1 <= len(values) <= MOST_LISTED:
         raise BadRequest(
-            f"balance: {shown(name)} has no categories; name the values that are to be balanced"
+            f"balance: {shown(name)} is no category, and has not few values; name those that are "
+            "to be balanced"
         )
-    return list(column.categories)
+    return values
