@@ -24,7 +24,7 @@ COPY pyproject.toml ./
 RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
       extras = project['optional-dependencies']; \
       [open(f'{image}.txt', 'w').write('\n'.join( \
-         project['dependencies'] + extras[extra] + extras['cache'])) \
+         project['dependencies'] + extras[extra] + extras['cache'] + extras['jobs'])) \
        for image, extra in (('cpu', 'server'), ('gpu', 'gpu'))]"
 
 # The project itself: Python, and the compiled student, which has nothing of Python in it and asks
@@ -42,6 +42,7 @@ COPY proto proto
 COPY cli cli
 COPY tables tables
 COPY client client
+COPY jobs jobs
 COPY server server
 COPY distill distill
 RUN PIP_CONSTRAINT=constraints.txt pip wheel --no-deps --wheel-dir /wheel .

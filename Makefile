@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 PROTO := $(wildcard proto/cascade_proto/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format proto proto-check manifests configuration models figures \
+.PHONY: help demo test kill-test check format proto proto-check manifests configuration models figures \
         load-figures loadtest clean
 
 help: ## List the targets
@@ -32,7 +32,7 @@ $(VENV)/.serve: $(MADE_FROM) | $(BIN)/python
 $(VENV)/.dev: $(MADE_FROM) | $(BIN)/python
 	@echo "installing everything for development into $(VENV)"
 	@$(PIP) torch
-	@$(PIP) --editable '.[server,cache,distill,dev]'
+	@$(PIP) --editable '.[server,cache,jobs,distill,dev]'
 	@touch $@ $(VENV)/.serve
 
 demo: $(VENV)/.serve ## Start a server and ask it for rows, real time and offline
@@ -45,6 +45,11 @@ WORKERS ?= logical
 test: $(VENV)/.dev ## Run every test
 	@OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest \
 	  --numprocesses $(WORKERS) --maxprocesses 4 --dist worksteal
+
+# KILLS and SEED may be given: make kill-test KILLS=500 SEED=2
+kill-test: $(VENV)/.dev ## Kill a server's processes fifty times at random while it makes jobs
+	@OMP_NUM_THREADS=1 CASCADE_KILLS=$(or $(KILLS),50) CASCADE_KILL_SEED=$(or $(SEED),1) \
+	  $(BIN)/python -m pytest --numprocesses 2 tests/integration/jobs/test_interrupted.py -k whoever_is_killed
 
 check: $(VENV)/.dev proto-check ## Lint, types, imports between rooms, and generated code up to date
 	@$(BIN)/ruff check .

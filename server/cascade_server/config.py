@@ -10,6 +10,7 @@ from cascade_server import runtimes
 from cascade_server.addresses import servers_of
 from cascade_server.settings import (
     BYTES,
+    DAYS,
     MIB,
     MICROSECONDS,
     MILLISECONDS,
@@ -269,6 +270,42 @@ class ServerConfig:
         "Answer Prometheus here, over HTTP; 0: any free port; none: nowhere.",
         low=0,
         high=65_535,
+    )
+
+    executors: int = setting(
+        1,
+        "Processes that work off jobs, while there are any, with what all others leave of the "
+        "processors; 0: none, jobs wait.",
+        section="Jobs",
+        low=0,
+        high=64,
+    )
+    max_jobs: int = setting(
+        100, "Jobs that have not ended, at once; beyond it they are refused.", low=1, high=1_000_000
+    )
+    job_max_rows: int = setting(100_000_000, "Rows of one job.", low=1, high=2**32)
+    job_disk_bytes: int = setting(
+        10_240,
+        "Disk for results in the server's own folder, `jobs` in `state_dir`; beyond it jobs wait, "
+        "and new ones are refused.",
+        name="job_disk_mib",
+        unit=MIB,
+        low=1,
+        high=2**30,
+    )
+    job_seconds: int = setting(
+        7,
+        "How long a job that has ended is remembered, and its results are kept there.",
+        name="job_days",
+        unit=DAYS,
+        low=1,
+        high=3650,
+    )
+    job_outputs: tuple[str, ...] = setting(
+        (),
+        "Folders and URLs below which callers over the network may have results written. May be "
+        "repeated; a list in a file. Who may open `control.sock` in `state_dir` may name any.",
+        metavar="FOLDER|URL",
     )
 
     # What one process of a server is told by the one that starts it.

@@ -23,6 +23,15 @@ from dataclasses import dataclass
 from functools import cache
 
 import grpc
+from cascade_jobs.errors import (
+    AlreadyEnded,
+    LedgerRefused,
+    OutputNotPermitted,
+    SpecificationRefused,
+    TokenTaken,
+    TooManyJobs,
+    UnknownJob,
+)
 from cascade_tables import CascadeTablesError, ReleaseError, UnknownColumn, ValueNotAllowed
 from cascade_tables.errors import did_you_mean, listing, shown
 from google.protobuf.message import DecodeError
@@ -129,7 +138,16 @@ STATUS: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (NotReady, grpc.StatusCode.UNAVAILABLE),
     (NotPermitted, grpc.StatusCode.PERMISSION_DENIED),
     (NotAllowed, grpc.StatusCode.FAILED_PRECONDITION),
+    (OutputNotPermitted, grpc.StatusCode.PERMISSION_DENIED),
+    (SpecificationRefused, grpc.StatusCode.INVALID_ARGUMENT),
+    (TokenTaken, grpc.StatusCode.INVALID_ARGUMENT),
+    (UnknownJob, grpc.StatusCode.NOT_FOUND),
+    (TooManyJobs, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (AlreadyEnded, grpc.StatusCode.FAILED_PRECONDITION),
+    (LedgerRefused, grpc.StatusCode.FAILED_PRECONDITION),
 )
+# As `grpc-retry-pushback-ms`: there is no room in a moment either, so that nobody tries again.
+NOT_AGAIN = -1
 
 
 def status_of(error: Exception) -> grpc.StatusCode | None:
@@ -166,6 +184,8 @@ def refusal_of(error: Exception) -> Refusal:
         message = f"internal error; the server's log has it as {reference}"
         return Refusal(grpc.StatusCode.INTERNAL, message)
     pushback = error.pushback_ms if isinstance(error, TooMuch) else None
+    if isinstance(error, TooManyJobs):
+        pushback = NOT_AGAIN
     return Refusal(code, shortened(str(error)), pushback)
 
 

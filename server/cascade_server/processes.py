@@ -28,6 +28,9 @@ from cascade_server.counts.shared.books import Books
 from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_process import TeacherServer
 from cascade_server.errors import ReleaseRefused, ServerError
+from cascade_server.jobs.desk import folder_of
+from cascade_server.jobs.directing import JobsDirector
+from cascade_server.jobs.process import execute, next_work
 from cascade_server.releases.found import Folder, Source
 from cascade_server.releases.generation import Generation, ReleaseConfig
 from cascade_server.releases.generations import Generations
@@ -42,7 +45,7 @@ from cascade_server.supervision.listening import (
     reserve,
 )
 from cascade_server.supervision.placement import Placement
-from cascade_server.supervision.supervisor import KILL_AFTER, Supervisor
+from cascade_server.supervision.supervisor import KILL_AFTER, Director, Supervisor
 from cascade_server.terms import Tier
 
 # The teacher has what the workers leave of the processors.
@@ -126,7 +129,11 @@ def serve_in_processes(
             told,
             serving,
         )
-        supervisor.run(director, director.begin, director.is_last)
+        directed: Director = director
+        if config.state_dir is not None:
+            work = partial(next_work, folder_of(config.state_dir), config.job_seconds)
+            directed = JobsDirector(director, supervisor, executors, work)
+        supervisor.run(directed, director.begin, director.is_last)
         say("stopped")
 
 
@@ -268,6 +275,20 @@ def teacher(generation: Generation, post: Post, begin: Begin) -> None:
         post.tell(retired=True)
 
     _run(life, post)
+
+
+def executors(config: ServerConfig) -> Sequence[Role]:
+    """Who works off jobs beside processes with these settings. They are killed rather than asked to
+    end: what they have begun is begun anew, and what is done is written down."""
+    return [
+        Role(f"executor {number}", partial(executor, config), holds_nothing=True, rests=True)
+        for number in range(config.executors)
+    ]
+
+
+def executor(config: ServerConfig, post: Post, _begin: Begin) -> None:
+    """Work off jobs, until there are none."""
+    _run(lambda: execute(config, post), post)
 
 
 def keeper(

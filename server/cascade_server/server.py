@@ -21,7 +21,10 @@ from cascade_server.counts.metrics import SteppingCollector
 from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_link import TeacherLink
 from cascade_server.engines.triton.fleet import Fleet
+from cascade_server.jobs.desk import Desk
 from cascade_server.services.health import Health
+from cascade_server.services.jobs_service import NAME as JOBS
+from cascade_server.services.jobs_service import JobsService
 from cascade_server.services.open_inference.service import NAME as INFERENCE
 from cascade_server.services.open_inference.service import InferenceService
 from cascade_server.services.releases_service import NAME as RELEASES
@@ -40,7 +43,7 @@ from cascade_server.transport.grpcio_server import GrpcioServer
 
 # While calls are answered, and while nothing happens; see `books.STALE`.
 SECONDS_BETWEEN_NOTES, QUIET_NOTES = 0.5, 4
-SERVICES = (SYNTHESIS, RELEASES, INFERENCE)
+SERVICES = (SYNTHESIS, RELEASES, JOBS, INFERENCE)
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -111,6 +114,7 @@ class Server:
         self._local_transport = TransportServer(
             {}, TransportLimits.of(config), linger=LingerConfig(0)
         )
+        self._desk = Desk(config, control)
         self._add_services(self._transport, self.inference, config.release_control, control)
         local_inference = InferenceService(
             self.service, self.sla, replace(config, release_control=True), control
@@ -125,9 +129,10 @@ class Server:
         control: Control | None,
     ) -> None:
         releases = ReleasesService(release_control, control)
-        transport.add_generic_rpc_handlers(
-            (self.service.handlers(), inference.handlers(), releases.handlers())
-        )
+        is_local = transport is self._local_transport
+        jobs = JobsService(self.service, self._desk, self.config, is_local, self._stop)
+        services = (self.service, inference, releases, jobs)
+        transport.add_generic_rpc_handlers(tuple(each.handlers() for each in services))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, transport)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
@@ -288,6 +293,7 @@ class Server:
             self._telling.cancel()
             self.sla.books.leave(self.sla.place, self.service.own_statistics())
         await self.service.close()
+        self._desk.close()
         if self._teachers is not None:
             self._teachers.stop()
         if self._fleet is not None:

@@ -60,6 +60,7 @@ MILLISECONDS = Unit("ms", per=1e3)
 MICROSECONDS = Unit("µs", per=1e6)
 BYTES = Unit("bytes")
 MIB = Unit("MiB", times=2**20)
+DAYS = Unit("days", times=86_400)
 SHARE = Unit("as in 5% or 0.05")
 ONE = Unit()
 

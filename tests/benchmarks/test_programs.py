@@ -349,3 +349,15 @@ def test_reload() -> None:
     assert (found["reloads"], found["lost_requests"]) == (1, 0)
     assert found["reconnected"] == 4
     assert found["requests"] > 0
+
+
+def test_jobs(tmp_path: Path) -> None:
+    make_release(tmp_path)
+    options = ("--repository", str(tmp_path), "--table", TABLE, "--teacher-rows", "500")
+    options = (*options, "--student-rows", "20000", "--kill-rows", "300000")
+    found = last_line(benchmark("jobs", *options, "--rounds", "1", "--seconds", "0.5"))
+    assert found["identical_after_kill"] is True
+    assert {
+        *("teacher_rows_per_s", "student_rows_per_s", "peak_rss_mb", "resume_seconds"),
+        "realtime_p99_ratio",
+    } <= set(found)

@@ -15,12 +15,14 @@ class Waiting:
         deadline: seconds on the server's clock.
         arrived: likewise.
         offline: it fills what real-time requests leave, and yields to them.
+        alone: no other shares its batch.
     """
 
     rows: int
     deadline: float
     arrived: float
     offline: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ def next_batch(
     closes when the next request no longer fits the largest bucket, or when running it in the same
     batch would make an earlier one late that would be in time without it. Offline requests only
     fill the bucket that real-time ones have opened, or have a batch to themselves; they take turns,
-    since the deadline of a long stream says nothing of how soon its next rows are wanted.
+    since the deadline of a long stream says nothing of how soon its next rows are wanted. One that
+    is to be alone has a batch to itself when its turn comes first.
 
     Args:
         now: seconds on the server's clock.
@@ -71,6 +74,8 @@ def next_batch(
         each = waiting[index]
         together = rows + each.rows
         if take:
+            if each.alone or waiting[take[0]].alone:
+                continue
             if each.offline and not waiting[take[0]].offline:
                 most = min(most, bucket_of(rows, buckets))
             if together > most or now + seconds_of(together) > earliest:

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, TypeVar
 
 from cascade_server.engines.batching import (
@@ -129,8 +129,14 @@ class Engine(Generic[TaskT]):
     _busy_until: float = 0.0
     _turn_is_due: bool = False
 
-    async def submit(self, task: TaskT, deadline: float, offline: bool = False) -> float:
+    async def submit(
+        self, task: TaskT, deadline: float, offline: bool = False, alone: bool = False
+    ) -> float:
         """Wait until a task is done.
+
+        Args:
+            task, deadline: what, and until when.
+            offline, alone: see `Waiting`.
 
         Returns:
             Seconds that it waited before its first run.
@@ -146,7 +152,7 @@ class Engine(Generic[TaskT]):
                 return 0.0
         loop = asyncio.get_running_loop()
         now = self.clock()
-        waiting = Waiting(task.rows, deadline, now, offline)
+        waiting = Waiting(task.rows, deadline, now, offline, alone)
         entry = _Entry(task, waiting, loop.create_future())
         self._queue.append(entry)
         if self._busy:
@@ -355,9 +361,7 @@ class Engine(Generic[TaskT]):
                 entry.future.set_result(None)
                 continue
             waiting = entry.waiting
-            entry.waiting = Waiting(
-                entry.task.rows, waiting.deadline, waiting.arrived, waiting.offline
-            )
+            entry.waiting = replace(waiting, rows=entry.task.rows)
             self._queue.append(entry)
 
     def _failed(self, taken: list[_Entry[TaskT]], error: BaseException) -> None:

@@ -31,12 +31,16 @@ class TeacherInput:
         tokens, observed: int32 and bool [n, T], n <= `most_rows` of who is asked.
         noise: uniform float32 [n, teacher_noise], or, for a teacher that `makes_noise`, what it is.
         steps: passes at most.
+        alone: whether no others are to share the passes. How many rows a pass has may change the
+            last bit of a probability, and so, once in many millions, a draw: who makes the same
+            rows again, and is to make the same bytes, has them drawn alone.
     """
 
     tokens: Tokens
     observed: Mask
     noise: Noise | Uniform
     steps: int
+    alone: bool = False
 
 
 class Teacher(Protocol):
@@ -100,12 +104,12 @@ class LocalTeacher:
         if isinstance(noise, Uniform):
             passes = min(given.steps, runtime.passes(given.observed))
             seeded = SeededTask(given.tokens, given.observed, noise, given.steps, passes)
-            queued = await self.engine.submit(seeded, deadline, offline)
+            queued = await self.engine.submit(seeded, deadline, offline, given.alone)
             assert seeded.drawn is not None
             return seeded.drawn, queued
         rows = TeacherRows(given.tokens, given.observed, noise, runtime.layout, given.steps)
         task = TeacherTask(rows, runtime.whole_passes)
-        queued = await self.engine.submit(task, deadline, offline)
+        queued = await self.engine.submit(task, deadline, offline, given.alone)
         return rows.tokens, queued
 
     async def log_likelihood(

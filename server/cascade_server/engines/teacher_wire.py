@@ -22,7 +22,7 @@ from cascade_server.engines.runtime import Noise, Tokens
 from cascade_server.engines.teacher import TeacherInput
 
 FRAME = struct.Struct("<IBQ")
-DRAW = struct.Struct("<HIIIId??")
+DRAW = struct.Struct("<HIIIId???")
 SEEDED = struct.Struct("<QQQ")
 SCORE = struct.Struct("<HIId")
 OUTLOOK = struct.Struct("<Hdddd9Q2Q")
@@ -75,7 +75,8 @@ def pack_draw(identity: str, given: TeacherInput, deadline: float, offline: bool
         width, seeded = noise.shape[1], False
         packed = np.ascontiguousarray(noise, np.float32).tobytes()
     n, slots = given.tokens.shape
-    header = DRAW.pack(len(name), n, slots, width, given.steps, deadline, offline, seeded)
+    flags = offline, seeded, given.alone
+    header = DRAW.pack(len(name), n, slots, width, given.steps, deadline, *flags)
     return b"".join(
         (
             header,
@@ -89,7 +90,8 @@ def pack_draw(identity: str, given: TeacherInput, deadline: float, offline: bool
 
 def unpack_draw(content: bytes) -> tuple[str, TeacherInput, float, bool]:
     """What `pack_draw` was given."""
-    length, n, slots, width, steps, deadline, offline, seeded = DRAW.unpack_from(content)
+    length, n, slots, width, steps, deadline, *flags = DRAW.unpack_from(content)
+    offline, seeded, alone = flags
     name, offset = _name(content, DRAW.size, length)
     tokens = np.frombuffer(content, np.int32, n * slots, offset).reshape(n, slots)
     offset += 4 * n * slots
@@ -101,7 +103,7 @@ def unpack_draw(content: bytes) -> tuple[str, TeacherInput, float, bool]:
         noise = Uniform(seed, chunk, start, n, width)
     else:
         noise = np.frombuffer(content, np.float32, n * width, offset).reshape(n, width)
-    return name, TeacherInput(tokens, observed, noise, steps), deadline, offline
+    return name, TeacherInput(tokens, observed, noise, steps, alone), deadline, offline
 
 
 def pack_score(

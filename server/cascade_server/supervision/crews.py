@@ -56,6 +56,8 @@ class Role:
         once: whether it is done when it has ended well, rather than to be started again.
         holds_nothing: whether nobody misses what it has begun, so that it is killed rather than
             asked to end. A process of the lowest priority may take long to hear that it is asked.
+        rests: whether it ends well when there is nothing for it to do, and is started again when it
+            is woken.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Role:
     last: bool = False
     once: bool = False
     holds_nothing: bool = False
+    rests: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,10 @@ class Member:
     """A role and the process that has it now; pid 0: none has.
 
     Attributes:
+        ended: when the last process did, which is started again; None: none was.
         error: why the last process could not go on, as it has said itself.
+        resting: whether there is nothing to do for it until it is woken.
+        woken: whether there may be more to do than its process, which still lives, has seen.
     """
 
     role: Role
@@ -140,11 +146,13 @@ class Member:
     began: float = 0.0
     ready: bool = False
     restarts: Restarts = field(default_factory=Restarts)
-    ended: float = 0.0
+    ended: float | None = None
     start_at: float = 0.0
     unread: bytes = b""
     asked_to_end: bool = False
     error: str = ""
+    resting: bool = False
+    woken: bool = False
 
     def tell(self, **what: Any) -> bool:
         """Say something to the process; False: there is none any more."""
@@ -197,3 +205,6 @@ class Crews(Protocol):
 
     def dismiss(self, crew: Crew, grace: float, after: float = 0.0) -> None:
         """Have a crew end what is inside and leave."""
+
+    def wake(self, crew: Crew) -> None:
+        """Have members start again who rest, or are about to."""

@@ -26,6 +26,7 @@ from cascade_server.supervision.crews import (
     Member,
     Phase,
     RestartConfig,
+    Restarts,
     Role,
 )
 from cascade_server.supervision.system import System, describe
@@ -126,6 +127,18 @@ class Supervisor:
         crew.asked_at = min(crew.asked_at, self._clock() + after)
         crew.until = min(crew.until, crew.asked_at + grace + KILL_AFTER)
 
+    def wake(self, crew: Crew) -> None:
+        """Have members of a crew start again who rest, or are about to: one may have looked for
+        work just before there was some."""
+        for member in crew.members:
+            member.woken = True
+            if member.resting:
+                self._rouse(member)
+
+    def _rouse(self, member: Member) -> None:
+        member.resting = member.woken = False
+        member.start_at = self._clock()
+
     # Its own life.
 
     def run(
@@ -218,7 +231,7 @@ class Supervisor:
                     self._system.kill(member.pid, signal.SIGKILL)
             return min((each for each in (crew.asked_at, crew.until) if each > now), default=due)
         for member in crew.members:
-            if member.pid or (member.role.once and member.ready):
+            if member.pid or member.resting or (member.role.once and member.ready):
                 continue
             if member.start_at <= now:
                 self._start(member)
@@ -235,7 +248,7 @@ class Supervisor:
         member.pid, member.end = self._system.start(member.role, begin)
         member.unread = b""
         member.began, member.ready, member.asked_to_end = self._clock(), False, False
-        member.error = ""
+        member.error, member.woken = "", False
         self._selector.register(member.end, selectors.EVENT_READ, member)
 
     def _hear(self, member: Member) -> None:
@@ -263,7 +276,7 @@ class Supervisor:
                 log.error("%s cannot start: %s", member.role.name, said["error"])
         if "ready" in said:
             member.ready = True
-            if crew.phase is Phase.SERVING:
+            if crew.phase is Phase.SERVING and member.ended is not None:
                 away = self._clock() - member.ended
                 log.warning("%s is ready again, after %.2f s", member.role.name, away)
 
@@ -289,6 +302,11 @@ class Supervisor:
             return
         if crew.phase is not Phase.SERVING:
             self._fail(crew, f"{member.role.name} {how} before it was ready")
+            return
+        if member.role.rests and status == 0:
+            member.resting, member.ended, member.restarts = True, None, Restarts()
+            if member.woken:
+                self._rouse(member)
             return
         member.ended = self._clock()
         lived = member.ended - member.began

@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 ROOT = Path(__file__).parents[3]
 # For each setting something that is not its default.
 OTHERS: dict[str, Any] = {
+    "job_outputs": ("/data", "s3://bucket/jobs"),
     "repository": "s3://bucket/path",
     "serve": ["credit=1,3", "adult"],
     "version_policy": "1,3",

@@ -31,6 +31,10 @@ def offline(rows: int = 1, deadline: float = 1e9) -> Waiting:
     return Waiting(rows, deadline, arrived=0.0, offline=True)
 
 
+def alone(rows: int = 1) -> Waiting:
+    return Waiting(rows, 1e9, arrived=0.0, offline=True, alone=True)
+
+
 def batch(*waiting: Waiting, now: float = 0.0) -> Batch:
     return next_batch(now, waiting, BUCKETS, seconds_of)
 
@@ -42,6 +46,12 @@ def test_nothing_waits() -> None:
 def test_the_earliest_deadline_goes_first_and_a_full_batch_closes() -> None:
     waiting = [realtime(8, 30), realtime(8, 10), realtime(8, 20)]
     assert batch(*waiting).take == (1, 2)
+
+
+def test_what_is_to_be_alone_shares_its_batch_with_nobody() -> None:
+    assert batch(alone(3), offline(3), alone(3)).take == (0,)
+    assert batch(offline(3), alone(3), offline(3)).take == (0, 2)
+    assert batch(alone(3), realtime(3)).take == (1,)
 
 
 def test_what_is_too_late_is_not_run() -> None:

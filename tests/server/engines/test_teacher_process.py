@@ -72,6 +72,11 @@ class TestWire:
         for name in ("tokens", "observed", "noise"):
             np.testing.assert_array_equal(getattr(found, name), getattr(given, name))
 
+    @pytest.mark.parametrize("alone", [True, False])
+    def test_draw_alone(self, runtime: Runtime, alone: bool) -> None:
+        given = replace(rows(runtime, 3), alone=alone)
+        assert unpack_draw(pack_draw("a/1/b", given, math.inf, True))[1].alone is alone
+
     def test_score(self, runtime: Runtime) -> None:
         given = rows(runtime, 2)
         content = pack_score("a/1/b", given.tokens, given.observed, 12.5)

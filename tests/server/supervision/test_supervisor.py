@@ -172,6 +172,65 @@ def supervised() -> Supervised:
     return Supervised()
 
 
+RESTING = Role("executor", life, holds_nothing=True, rests=True)
+
+
+class TestResting:
+    """Who ends well because there is nothing to do is started again when it is woken."""
+
+    def rests(self, supervised: Supervised) -> Crew:
+        crew = supervised.serving(RESTING)
+        supervised.machine.ends_with("executor", WELL)
+        supervised.steps(3)
+        assert supervised.machine.begun == []
+        return crew
+
+    def test_it_is_left_alone_until_it_is_woken(self, supervised: Supervised) -> None:
+        crew = self.rests(supervised)
+        supervised.supervisor.wake(crew)
+        supervised.steps(2)
+        assert [name for _, name, _ in supervised.machine.begun] == ["executor"]
+
+    def test_one_that_is_woken_before_it_ends_is_started_again(
+        self, supervised: Supervised
+    ) -> None:
+        crew = supervised.serving(RESTING)
+        supervised.supervisor.wake(crew)
+        supervised.machine.ends_with("executor", WELL)
+        supervised.steps(2)
+        assert [name for _, name, _ in supervised.machine.begun] == ["executor"]
+        supervised.machine.ends_with("executor", WELL)
+        supervised.steps(3)
+        assert len(supervised.machine.begun) == 1
+
+    @pytest.mark.parametrize("status", [SIGKILLED, FAILED])
+    def test_one_that_died_is_started_again_by_itself(
+        self, supervised: Supervised, status: int
+    ) -> None:
+        supervised.serving(RESTING)
+        supervised.machine.ends_with("executor", status)
+        supervised.steps(2)
+        assert [name for _, name, _ in supervised.machine.begun] == ["executor"]
+
+    def test_rest_is_no_failure_of_those_before(
+        self, supervised: Supervised, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        crew = supervised.serving(RESTING)
+        for _ in range(10):
+            supervised.machine.ends_with("executor", WELL)
+            supervised.steps(1)
+            supervised.supervisor.wake(crew)
+            supervised.steps(1)
+        assert {now for now, _, _ in supervised.machine.begun} == {0.0}
+        assert caplog.text == ""
+
+    def test_a_crew_that_rests_leaves_at_once(self, supervised: Supervised) -> None:
+        crew = self.rests(supervised)
+        supervised.supervisor.dismiss(crew, GRACE)
+        supervised.steps(1)
+        assert supervised.told.crews == [("crew", "left")]
+
+
 class TestStarting:
     """A crew is ready when each of its members is."""
 

@@ -1,0 +1,190 @@
+"""Offline jobs: how fast they are made, in how much memory, what a kill costs, and what real-time
+calls notice of them.
+
+`cascade serve` with a state folder and nothing else said. Rows a second are of a whole job, from
+its first lease to its manifest. A job is killed (the process that makes it, with SIGKILL) and
+`resume_seconds` is from then until rows of it are made again. Real-time calls come one after
+another to the student, by turns with a job beside them and with none.
+
+The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import signal
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+from cascade_client import Client
+from cascade_client.job_control import Jobs
+from cascade_client.values.jobs import Job, JobState
+from cascade_loadtest.servers import Served, default_server, serving
+
+ROOT = Path(__file__).parents[1]
+LOOK_SECONDS = 0.02
+MIB = 2**20
+
+
+def executor_of(server: int) -> psutil.Process | None:
+    """The process that makes files now: it holds a lock among the owners of the ledger."""
+    for each in psutil.Process(server).children():
+        with suppress(psutil.Error):
+            if any("/owners/" in file.path for file in each.open_files()):
+                return each
+    return None
+
+
+def peak_rss(process: psutil.Process) -> float:
+    """MiB that a process has had at most."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (line,) = (each for each in status.splitlines() if each.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024
+
+
+def finished(jobs: Jobs, job: Job) -> Job:
+    """The job once it is done."""
+    ended = jobs.wait(job.id)
+    if ended.state is not JobState.DONE:
+        raise SystemExit(f"job {job.id} is {ended.state}: {ended.reason}")
+    return ended
+
+
+def rate(job: Job) -> float:
+    """Rows a second."""
+    assert job.started is not None
+    assert job.finished is not None
+    return job.rows / (job.finished - job.started).total_seconds()
+
+
+def checksums(job: Job) -> dict[str, str]:
+    """Of all files of a job."""
+    return {
+        each.name: hashlib.sha256(each.read_bytes()).hexdigest()
+        for each in sorted(Path(job.output).iterdir())
+    }
+
+
+def made(server: Served, jobs: Jobs, table: str, rows: int, tier: str) -> tuple[Job, float]:
+    """A job, and the memory that the process which made it has taken, MiB."""
+    job = jobs.submit(table, rows, tier=tier, seed=1, fresh=True)
+    most = 0.0
+    while not jobs.get(job.id).state.is_final:
+        with suppress(psutil.Error, OSError, ValueError):
+            if (executor := executor_of(server.pid)) is not None:
+                most = max(most, peak_rss(executor))
+        time.sleep(0.2)
+    job = finished(jobs, job)
+    print(f"{tier}: {rows:,} rows, {rate(job):,.0f} rows/s, {most:.0f} MiB")
+    return job, most
+
+
+def killed(server: Served, jobs: Jobs, whole: Job) -> dict[str, object]:
+    """The same job once more; whoever makes it is killed in the midst of it."""
+    job = jobs.submit(whole.table, whole.rows, tier=whole.tier, seed=whole.seed, fresh=True)
+    while jobs.get(job.id).rows_done < whole.rows // 3:
+        time.sleep(LOOK_SECONDS)
+    executor = executor_of(server.pid)
+    assert executor is not None
+    executor.send_signal(signal.SIGKILL)
+    began, before = time.monotonic(), jobs.get(job.id)
+    kept = sum(each.rows for each in jobs.get(job.id, files=True).result_files)
+    # What was drawn of a file that was not whole is forgotten when somebody takes it over.
+    while not (now := jobs.get(job.id)).state.is_final:
+        if now.rows_done != before.rows_done and now.rows_done > kept:
+            break
+        time.sleep(LOOK_SECONDS)
+    resumed = time.monotonic() - began
+    return {
+        "resume_seconds": round(resumed, 2),
+        "identical_after_kill": checksums(finished(jobs, job)) == checksums(whole),
+    }
+
+
+def calls(client: Client, table: str, given: Mapping[str, object], seconds: float) -> list[float]:
+    """How long real-time calls took, one after another."""
+    took, end = [], time.monotonic() + seconds
+    while time.monotonic() < end:
+        began = time.perf_counter()
+        client.synthesize(table, given, fidelity="fast")
+        took.append(time.perf_counter() - began)
+    return took
+
+
+def p99(values: list[float]) -> float:
+    return statistics.quantiles(values, n=100)[98]
+
+
+def beside(
+    server: Served, client: Client, jobs: Jobs, options: argparse.Namespace
+) -> dict[str, object]:
+    """Real-time calls beside a job, and without one."""
+    column = next(each for each in client.describe(options.table).columns if each.minimum)
+    assert column.minimum is not None
+    value = int(column.minimum) if column.kind == "integer" else column.minimum
+    without: list[float] = []
+    with_job: list[float] = []
+    calls(client, options.table, {column.name: value}, 1.0)
+    for _ in range(options.rounds):
+        while executor_of(server.pid) is not None:
+            time.sleep(0.1)
+        without += calls(client, options.table, {column.name: value}, options.seconds)
+        job = jobs.submit(options.table, 50_000_000, tier="student", fresh=True)
+        while not jobs.get(job.id).rows_done:
+            time.sleep(0.1)
+        with_job += calls(client, options.table, {column.name: value}, options.seconds)
+        jobs.cancel(job.id)
+    print(f"p99 without {1e3 * p99(without):.2f} ms, beside a job {1e3 * p99(with_job):.2f} ms")
+    return {
+        "realtime_p99_ratio": round(p99(with_job) / p99(without), 3),
+        "realtime_p50_ratio": round(statistics.median(with_job) / statistics.median(without), 3),
+        "realtime_p99_ms": round(1e3 * p99(without), 3),
+        "realtime_calls": len(without) + len(with_job),
+    }
+
+
+def main() -> None:
+    """Start a server, and have it make rows."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.jobs", description=__doc__)
+    parser.add_argument("--repository", type=Path, default=ROOT / "model_repository")
+    parser.add_argument("--table", default="adult")
+    parser.add_argument("--teacher-rows", type=int, default=20_000)
+    parser.add_argument("--student-rows", type=int, default=1_000_000)
+    parser.add_argument("--kill-rows", type=int, default=300_000, help="of the job that is killed")
+    parser.add_argument("--rounds", type=int, default=5, help="of real-time calls")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each")
+    options = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory(prefix="cascade-jobs-") as state,
+        serving(default_server(options.repository, "--state-dir", state)) as server,
+        Client(server.target, timeout=60) as client,
+    ):
+        jobs = Jobs(client)
+        teacher, _ = made(server, jobs, options.table, options.teacher_rows, "teacher")
+        student, rss = made(server, jobs, options.table, options.student_rows, "student")
+        whole, _ = made(server, jobs, options.table, options.kill_rows, "student")
+        figures = {
+            "table": options.table,
+            "teacher_rows": options.teacher_rows,
+            "teacher_rows_per_s": round(rate(teacher)),
+            "student_rows": options.student_rows,
+            "student_rows_per_s": round(rate(student)),
+            "student_bytes_per_row": round(student.bytes / student.rows, 2),
+            "peak_rss_mb": round(rss * MIB / 1e6),
+            **killed(server, jobs, whole),
+            **beside(server, client, jobs, options),
+            "cores": os.cpu_count(),
+        }
+        print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Offline jobs on a terminal, and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from cascade_client.values.jobs import Job, JobState
+
+STYLES = {
+    JobState.PENDING: "yellow",
+    JobState.RUNNING: "cyan",
+    JobState.DONE: "green",
+    JobState.FAILED: "bold red",
+    JobState.CANCELLED: "dim",
+}
+
+
+def listed(jobs: Sequence[Job]) -> Table:
+    """Jobs, one a line; why one does not go on stands below it."""
+    out = Table(box=None, pad_edge=False)
+    for name in ("job", "state", "table", "tier"):
+        out.add_column(name)
+    for name in ("rows", "done"):
+        out.add_column(name, justify="right")
+    out.add_column("created")
+    out.add_column("output", overflow="fold")
+    for job in jobs:
+        out.add_row(
+            job.id,
+            Text(job.state, style=STYLES.get(job.state, "")),
+            f"{job.table} {job.version}",
+            job.tier,
+            f"{job.rows:,}",
+            f"{percent(job)} %",
+            shown(job.created),
+            job.output,
+        )
+        if why := job.reason or job.waiting:
+            out.add_row("", Text(why, style="red" if job.reason else "yellow"))
+    return out
+
+
+def percent(job: Job) -> int:
+    """Of the job's rows, how many are made; 100 only where all are."""
+    return 100 * job.rows_done // job.rows if job.rows else 0
+
+
+def line(job: Job) -> str:
+    """Where a job is, on a line."""
+    out = f"{job.id} {job.state} {job.rows_done:,} of {job.rows:,} rows"
+    if job.state is JobState.DONE:
+        return f"{out}, {job.files} files of {job.bytes:,} bytes at {job.output}"
+    return out + (f": {why}" if (why := job.reason or job.waiting) else "")
+
+
+def shown(time: datetime | None) -> str:
+    """A time for people, UTC."""
+    return "–" if time is None else time.isoformat(sep=" ", timespec="seconds")
+
+
+def as_document(job: Job) -> Mapping[str, Any]:
+    """A job as what `--json` prints; times in ISO 8601, UTC."""
+    content = asdict(job)
+    for name in ("created", "started", "finished"):
+        time = content[name]
+        content[name] = None if time is None else time.isoformat() + "Z"
+    return content

@@ -1,0 +1,67 @@
+"""What can go wrong with jobs; messages name the culprit and what is allowed.
+
+JobsError
+├── SpecificationRefused    a job is asked for that cannot be; names the field
+│   └── OutputNotPermitted  results may not go there for who asks from there
+├── TokenTaken              a client's token stands for a job of another specification
+├── TooManyJobs             as many jobs, or as much disk, as there may be
+├── UnknownJob              there is no job of that id
+├── AlreadyEnded            a job that has ended is to be cancelled
+├── LedgerRefused           the ledger is damaged, or of a newer version
+├── LeaseLost               a shard is somebody else's now, or nobody's
+├── JobFailed               a job cannot succeed, however often it is tried
+└── JobWaits                a job cannot go on now, and may later
+"""
+
+from __future__ import annotations
+
+
+class JobsError(Exception):
+    """Base of this package's errors."""
+
+
+class SpecificationRefused(JobsError):
+    """A job is asked for that cannot be; names the field and what is allowed."""
+
+
+class OutputNotPermitted(SpecificationRefused):
+    """Results may not go there for who asks from there; says where they may."""
+
+
+class TokenTaken(JobsError):
+    """A client's token stands for a job of another specification."""
+
+
+class TooManyJobs(JobsError):
+    """As many jobs wait, or results take as much of the disk, as the settings allow."""
+
+
+class UnknownJob(JobsError):
+    """There is no job of that id, or there is none any more."""
+
+    @classmethod
+    def of(cls, job: str) -> UnknownJob:
+        return cls(
+            f"there is no job {job[:80]!r}; ListJobs names those that there are (a job that ended "
+            "is forgotten after job_days)"
+        )
+
+
+class AlreadyEnded(JobsError):
+    """A job that is done or has failed is to be cancelled."""
+
+
+class LedgerRefused(JobsError):
+    """The ledger cannot be used; says why, and what to do."""
+
+
+class LeaseLost(JobsError):
+    """A shard is somebody else's now, or its job has ended: what was made of it is dropped."""
+
+
+class JobFailed(JobsError):
+    """A job cannot succeed, however often it is tried; names the culprit."""
+
+
+class JobWaits(JobsError):
+    """A job cannot go on now, and may later; says what it waits for."""

@@ -1,0 +1,172 @@
+"""Leases: who makes which file of a job's results, and what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from cascade_jobs.errors import LeaseLost
+from cascade_jobs.job import Lease
+from cascade_jobs.ledger_file import OPEN, LedgerFile
+from cascade_jobs.shards import Shard
+from cascade_jobs.states import JobEvent, JobState, follows
+
+# Leases of one file after which nobody is given another: whatever makes it ends its process.
+MOST_LEASES = 100
+
+
+class Leases(LedgerFile):
+    """What executors ask of the ledger."""
+
+    def claim(
+        self, owner: str, seconds: float, is_gone: Callable[[str], bool] = lambda _: False
+    ) -> Lease | None:
+        """Take the lease of a file that nobody makes; None: there is none now.
+
+        Jobs take turns, file by file, so that a small one need not wait for the end of a large one.
+
+        Args:
+            owner: who makes it.
+            seconds: how long the lease is good for, unless it is renewed.
+            is_gone: whether another owner is known to be no more.
+        """
+        with self._transaction() as sql:
+            now = self._clock()
+            others = sql.execute("SELECT DISTINCT owner FROM shards WHERE state = 'LEASED'")
+            gone = [each["owner"] for each in others.fetchall() if is_gone(each["owner"])]
+            found = sql.execute(
+                f"""
+                SELECT shards.* FROM shards JOIN jobs ON jobs.id = shards.job
+                WHERE jobs.state IN {OPEN} AND jobs.retry_at <= ?
+                    AND (shards.state = 'WAITING' OR (shards.state = 'LEASED'
+                        AND (shards.until <= ? OR shards.owner IN ({_marks(gone)}))))
+                    AND (shards.rows > 0 OR NOT EXISTS (SELECT 1 FROM shards AS other
+                        WHERE other.job = shards.job AND other.rows > 0 AND other.state != 'DONE'))
+                ORDER BY jobs.last_fence, jobs.created, jobs.id, shards.number LIMIT 1
+                """,
+                (now, now, *gone),
+            ).fetchone()
+            if found is None:
+                return None
+            job = self.job(found["job"])
+            if found["leases"] >= MOST_LEASES:
+                where = f"rows {found['first_row']:,} to {found['first_row'] + found['rows']:,}"
+                why = f"who made {where} ended {MOST_LEASES} times; the server's log may say why"
+                self._end(job, JobEvent.FAILED, why)
+                return None
+            fence = sql.execute("UPDATE fences SET last = last + 1 RETURNING last").fetchone()[0]
+            sql.execute(
+                "UPDATE shards SET state = 'LEASED', owner = ?, fence = ?, until = ?, drawn = 0, "
+                "leases = leases + 1 WHERE job = ? AND number = ?",
+                (owner, fence, now + seconds, job.id, found["number"]),
+            )
+            sql.execute(
+                "UPDATE jobs SET state = ?, last_fence = ?, started = CASE started WHEN 0 THEN ? "
+                "ELSE started END WHERE id = ?",
+                (follows(job.state, JobEvent.CLAIMED), fence, now, job.id),
+            )
+            conditions = sql.execute("SELECT conditions FROM jobs WHERE id = ?", (job.id,))
+            rows = found["rows"]
+            shard = Shard(found["number"], found["first_row"], rows) if rows else None
+            return Lease(self.job(job.id), shard, fence, conditions.fetchone()[0])
+
+    def renew(self, lease: Lease, drawn: int, seconds: float) -> None:
+        """Go on with a file: `drawn` rows of it are made.
+
+        Raises:
+            LeaseLost: it is somebody else's now, or its job has ended.
+        """
+        with self._transaction() as sql:
+            self._check_held(lease)
+            sql.execute(
+                "UPDATE shards SET drawn = ?, until = ? WHERE job = ? AND fence = ?",
+                (drawn, self._clock() + seconds, lease.job.id, lease.fence),
+            )
+            self._goes_on(lease.job.id)
+
+    def commit(
+        self, lease: Lease, sha256: str, size: int, publish: Callable[[], None] = lambda: None
+    ) -> None:
+        """A file is whole.
+
+        Args:
+            lease: of the file.
+            sha256, size: of what it holds.
+            publish: gives the file its name. Nobody can take over the lease meanwhile.
+
+        Raises:
+            LeaseLost: it is somebody else's now, or its job has ended; nothing was published.
+            OSError: as `publish` raises it; nothing is written down.
+        """
+        with self._transaction() as sql:
+            self._check_held(lease)
+            publish()
+            sql.execute(
+                "UPDATE shards SET state = 'DONE', owner = '', sha256 = ?, bytes = ?, drawn = rows "
+                "WHERE job = ? AND fence = ?",
+                (sha256, size, lease.job.id, lease.fence),
+            )
+            self._goes_on(lease.job.id)
+            if lease.shard is None:
+                self._end(self.job(lease.job.id), JobEvent.COMPLETED, "")
+
+    def give_back(self, lease: Lease, waiting: str, retry_at: float) -> None:
+        """A file cannot be made now: nobody is to try before `retry_at`. A lease that is lost
+        already changes nothing.
+
+        Args:
+            lease: of the file.
+            waiting: what its job waits for.
+            retry_at: on the ledger's clock.
+        """
+        with self._transaction() as sql:
+            if self._let_go(lease):
+                sql.execute(
+                    "UPDATE jobs SET waiting = ?, retry_at = ?, tries = tries + 1, waiting_since = "
+                    "CASE waiting_since WHEN 0 THEN ? ELSE waiting_since END "
+                    f"WHERE id = ? AND state IN {OPEN}",
+                    (waiting, retry_at, self._clock(), lease.job.id),
+                )
+
+    def put_off(self, lease: Lease) -> None:
+        """Whoever makes a file is asked to stop: somebody else may make it at once. A lease that is
+        lost already changes nothing."""
+        with self._transaction():
+            self._let_go(lease)
+
+    def fail(self, lease: Lease, reason: str) -> None:
+        """A job cannot succeed. A lease that is lost already changes nothing."""
+        with self._transaction():
+            try:
+                self._check_held(lease)
+            except LeaseLost:
+                return
+            self._end(lease.job, JobEvent.FAILED, reason)
+
+    def _let_go(self, lease: Lease) -> bool:
+        """Have nobody make a file; False: it is somebody else's already."""
+        changed = self._connection.execute(
+            "UPDATE shards SET state = 'WAITING', owner = '', drawn = 0, leases = leases - 1 "
+            "WHERE job = ? AND fence = ? AND state = 'LEASED'",
+            (lease.job.id, lease.fence),
+        )
+        return changed.rowcount > 0
+
+    def _check_held(self, lease: Lease) -> None:
+        found = self._connection.execute(
+            "SELECT shards.state, jobs.state AS of_job FROM shards "
+            "JOIN jobs ON jobs.id = shards.job WHERE shards.job = ? AND shards.fence = ?",
+            (lease.job.id, lease.fence),
+        ).fetchone()
+        if found is None or found["state"] != "LEASED":
+            raise LeaseLost(f"{lease.name} of job {lease.job.id} is somebody else's now")
+        if JobState(found["of_job"]).is_final:
+            raise LeaseLost(f"job {lease.job.id} is {found['of_job']}")
+
+    def _goes_on(self, name: str) -> None:
+        self._connection.execute(
+            "UPDATE jobs SET waiting = '', waiting_since = 0, tries = 0 WHERE id = ?", (name,)
+        )
+
+
+def _marks(values: Collection[object]) -> str:
+    return ", ".join("?" for _ in values)

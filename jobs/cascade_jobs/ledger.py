@@ -1,0 +1,223 @@
+"""The ledger: which jobs there are, who makes which of their files, and which files are whole.
+
+It is one SQLite file in the server's state folder. Each change is one transaction that takes the
+writer's lock at its begin, so that of two who decide at once the second sees what the first did. A
+file of results is made under a lease: for a while, by one owner, with a number that grows with each
+lease. Who was paused for so long that somebody else took over has an older number, and what it made
+is refused. An owner of this machine that is gone is known at once (see `owners`), others when their
+time is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from cascade_jobs.errors import AlreadyEnded, SpecificationRefused, TokenTaken, TooManyJobs
+from cascade_jobs.job import Job
+from cascade_jobs.leases import Leases
+from cascade_jobs.ledger_file import OPEN
+from cascade_jobs.shards import Plan
+from cascade_jobs.specification import Specification
+from cascade_jobs.states import JobEvent, JobState
+
+NAME = "jobs.sqlite"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What jobs may take.
+
+    Attributes:
+        jobs: that have not ended, at once.
+        bytes: of results in the server's own folder.
+    """
+
+    jobs: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A job that is asked for, checked.
+
+    Attributes:
+        specification: what it is to make.
+        shard_rows: of its plan.
+        token: of the client's choosing, which stands for this one job however often it is asked
+            for; "": none.
+        conditions: the rows to complete, as they were sent; empty: there are none.
+        fresh: whether to make it though there is a job of the same specification.
+    """
+
+    specification: Specification
+    shard_rows: int
+    token: str = ""
+    conditions: bytes = b""
+    fresh: bool = False
+
+
+class Ledger(Leases):
+    """The jobs of one state folder; see `LedgerFile` for how it is opened."""
+
+    def submit(
+        self,
+        asked: Asked,
+        output_of: Callable[[str], tuple[str, bool]],
+        limits: Limits,
+        is_whole: Callable[[Job], bool] = lambda _: True,
+    ) -> tuple[Job, bool]:
+        """Write a job down, unless there is one already that is meant.
+
+        Args:
+            asked: the job.
+            output_of: by the job's id where its results go, and whether that is the server's own
+                folder.
+            limits: what there may be.
+            is_whole: whether the results of a job that is done are still there.
+
+        Returns:
+            The job, and whether it was there before.
+
+        Raises:
+            TokenTaken: the token stands for another specification.
+            TooManyJobs: there is no room for one more.
+            SpecificationRefused: another job's results are where these are to go.
+        """
+        specification, digest = asked.specification, asked.specification.digest
+        with self._transaction() as sql:
+            if asked.token:
+                found = sql.execute(
+                    "SELECT id, digest FROM jobs WHERE token = ?", (asked.token,)
+                ).fetchone()
+                if found is not None:
+                    if found["digest"] != digest:
+                        raise TokenTaken(
+                            f"token {asked.token[:80]!r} stands for job {found['id']}, which was "
+                            "asked for with another specification; take a new token for a new job"
+                        )
+                    return self.job(found["id"]), True
+            if not asked.fresh:
+                for each in sql.execute(
+                    "SELECT id FROM jobs WHERE digest = ? AND state IN ('DONE', 'RUNNING', "
+                    "'PENDING') ORDER BY created DESC",
+                    (digest,),
+                ).fetchall():
+                    job = self.job(each["id"])
+                    if job.state is not JobState.DONE or is_whole(job):
+                        return job, True
+            self._check_room(limits)
+            name = self._new_id()
+            output, is_owned = output_of(name)
+            self._check_output(output)
+            sql.execute(
+                "INSERT INTO jobs (id, token, digest, specification, conditions, output, is_owned, "
+                "state, created, shard_rows) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(name, asked.token or None, digest, specification.to_json()),
+                    *(asked.conditions, output, is_owned, JobState.PENDING, self._clock()),
+                    asked.shard_rows,
+                ),
+            )
+            plan = Plan(specification.rows, asked.shard_rows)
+            shards = [(name, each.number, each.first, each.rows) for each in plan]
+            shards.append((name, len(plan), specification.rows, 0))
+            sql.executemany(
+                "INSERT INTO shards (job, number, first_row, rows) VALUES (?, ?, ?, ?)", shards
+            )
+            return self.job(name), False
+
+    def _check_room(self, limits: Limits) -> None:
+        query = f"SELECT count(*) FROM jobs WHERE state IN {OPEN}"
+        waiting = self._connection.execute(query).fetchone()[0]
+        if waiting >= limits.jobs:
+            raise TooManyJobs(
+                f"{waiting} jobs have not ended, and max_jobs allows {limits.jobs}; wait for one "
+                "of them, or cancel one"
+            )
+        if (used := self.owned_bytes()) >= limits.bytes:
+            raise TooManyJobs(
+                f"results take {used:,} bytes, and job_disk_mib allows {limits.bytes:,}; they go "
+                "job_days after their jobs have ended"
+            )
+
+    def _check_output(self, output: str) -> None:
+        found = self._connection.execute(
+            "SELECT id FROM jobs WHERE output = ? AND NOT is_clean", (output,)
+        ).fetchone()
+        if found is not None:
+            raise SpecificationRefused(
+                f"output {output} has the results of job {found['id']}; name another folder"
+            )
+
+    def cancel(self, name: str, reason: str) -> Job:
+        """End a job that has not ended; one that was cancelled stays so.
+
+        Raises:
+            UnknownJob: there is none of that id.
+            AlreadyEnded: it is done, or has failed.
+        """
+        with self._transaction():
+            job = self.job(name)
+            if job.state is JobState.CANCELLED:
+                return job
+            if job.state.is_final:
+                raise AlreadyEnded(f"job {name} is {job.state} and cannot be cancelled")
+            self._end(job, JobEvent.CANCELLED, reason)
+            return self.job(name)
+
+    # What is kept, and for how long.
+
+    def owned_bytes(self) -> int:
+        """Bytes of results in the server's own folder."""
+        found = self._connection.execute(
+            "SELECT coalesce(sum(shards.bytes), 0) FROM shards JOIN jobs ON jobs.id = shards.job "
+            "WHERE jobs.is_owned AND NOT jobs.is_clean"
+        )
+        return int(found.fetchone()[0])
+
+    def to_clean(self) -> Job | None:
+        """A job that came to nothing, and whose files are still there; None: there is none."""
+        return self._one_where("state IN ('FAILED', 'CANCELLED') AND NOT is_clean", ())
+
+    def cleaned(self, name: str) -> None:
+        """The files of a job that came to nothing are gone."""
+        with self._transaction() as sql:
+            sql.execute("UPDATE jobs SET is_clean = 1 WHERE id = ?", (name,))
+
+    def to_forget(self, seconds: float) -> Job | None:
+        """A job that ended so long ago, and is not to be cleaned; None: there is none."""
+        return self._one_where(
+            "finished > 0 AND finished <= ? AND (state = 'DONE' OR is_clean)",
+            (self._clock() - seconds,),
+        )
+
+    def _one_where(self, holds: str, values: Sequence[object]) -> Job | None:
+        """One of the jobs of which something holds, found by an index."""
+        query = f"SELECT id FROM jobs WHERE {holds} LIMIT 1"
+        found = self._connection.execute(query, values).fetchone()
+        return None if found is None else self.job(found["id"])
+
+    def forget(self, name: str) -> None:
+        """There never was such a job."""
+        with self._transaction() as sql:
+            sql.execute("DELETE FROM jobs WHERE id = ?", (name,))
+
+    def next_work(self, forget_seconds: float) -> float | None:
+        """When there is something to do, on the ledger's clock, at the latest; None: there is
+        nothing. A job that has not ended may have work now, whoever has its leases.
+
+        Args:
+            forget_seconds: after which a job that has ended is forgotten.
+        """
+        found = self._connection.execute(
+            f"""
+            SELECT min(CASE
+                WHEN state IN {OPEN} THEN retry_at
+                WHEN state = 'DONE' OR is_clean THEN finished + ?
+                ELSE 0 END)
+            FROM jobs
+            """,
+            (forget_seconds,),
+        ).fetchone()[0]
+        return None if found is None else float(found)

@@ -1,0 +1,189 @@
+"""The ledger's file: opened, read, and changed in transactions that see each other's ends."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from cascade_jobs.errors import LedgerRefused, UnknownJob
+from cascade_jobs.job import MANIFEST, Job, Part
+from cascade_jobs.ledger_schema import bring_up_to_date
+from cascade_jobs.shards import Shard
+from cascade_jobs.specification import Specification
+from cascade_jobs.states import JobEvent, JobState, follows
+
+# Seconds that a transaction waits for another one's end.
+BUSY_SECONDS = 10.0
+OPEN = "('PENDING', 'RUNNING')"
+
+_JOB = """
+    SELECT jobs.*,
+        coalesce(sum(shards.state = 'DONE' AND shards.rows > 0), 0) AS shards_done,
+        coalesce(sum(CASE WHEN shards.state = 'DONE' THEN shards.rows ELSE 0 END), 0) AS rows_done,
+        coalesce(sum(CASE shards.state WHEN 'DONE' THEN shards.rows WHEN 'LEASED' THEN shards.drawn
+            ELSE 0 END), 0) AS rows_drawn,
+        coalesce(sum(shards.bytes), 0) AS bytes
+    FROM jobs LEFT JOIN shards ON shards.job = jobs.id
+"""
+
+
+class LedgerFile:
+    """The jobs of one state folder; of one thread at a time.
+
+    Args:
+        path: of the file; it is made where there is none.
+        clock: seconds since 1970-01-01 UTC, as other machines and later boots have them.
+        new_id: what a new job is called.
+
+    Raises:
+        LedgerRefused: it is damaged, cannot be written, or a newer server made it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        clock: Callable[[], float] = time.time,
+        new_id: Callable[[], str] = lambda: secrets.token_hex(6),
+    ) -> None:
+        self.path, self._clock, self._new_id = path, clock, new_id
+        self._seen = -1
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # The thread that opens it need not be the one that asks, as long as only one does.
+            self._connection = sqlite3.connect(
+                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+        except (OSError, sqlite3.Error) as exc:
+            raise self._refused(exc) from exc
+        self._connection.row_factory = sqlite3.Row
+        try:
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            # A commit is on the disk when it returns: who was told of a job finds it after a power
+            # failure.
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute("PRAGMA foreign_keys = ON")
+            bring_up_to_date(self._connection, path)
+        except sqlite3.Error as exc:
+            self._connection.close()
+            raise self._refused(exc) from exc
+        except LedgerRefused:
+            self._connection.close()
+            raise
+
+    def _refused(self, error: Exception) -> LedgerRefused:
+        return LedgerRefused(
+            f"{self.path} cannot be used as the ledger of jobs ({error}); if it is damaged, stop "
+            "the server and move the file away: jobs begin anew, and results that are whole stay"
+        )
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._connection
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        try:
+            self._connection.execute("COMMIT")
+        except sqlite3.Error:
+            # A full disk leaves it open, with nothing of it done.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def job(self, name: str) -> Job:
+        """One job.
+
+        Raises:
+            UnknownJob: there is none of that id.
+        """
+        query = f"{_JOB} WHERE jobs.id = ? GROUP BY jobs.id"
+        found = self._connection.execute(query, (name,)).fetchone()
+        if found is None:
+            raise UnknownJob.of(name)
+        return _job(found)
+
+    def jobs(self, most: int = 1000) -> list[Job]:
+        """The newest jobs, newest first."""
+        newest = "SELECT id FROM jobs ORDER BY created DESC, id LIMIT ?"
+        found = self._jobs_where(f"jobs.id IN ({newest})", (most,))
+        return sorted(found, key=lambda job: (-job.created, job.id))
+
+    def parts(self, name: str) -> list[Part]:
+        """The files of a job that are whole, without its manifest, in their order."""
+        return [part for part in self.files(name) if part.rows]
+
+    def files(self, name: str) -> list[Part]:
+        """The files of a job that are whole, its manifest last."""
+        rows = self._connection.execute(
+            "SELECT * FROM shards WHERE job = ? AND state = 'DONE' ORDER BY number", (name,)
+        )
+        return [
+            Part(
+                name=Shard(each["number"], each["first_row"], each["rows"]).name
+                if each["rows"]
+                else MANIFEST,
+                first_row=each["first_row"],
+                rows=each["rows"],
+                bytes=each["bytes"],
+                sha256=each["sha256"],
+            )
+            for each in rows
+        ]
+
+    def _end(self, job: Job, event: JobEvent, reason: str) -> None:
+        self._connection.execute(
+            # What is to be completed nobody needs any more, and it may be large.
+            "UPDATE jobs SET state = ?, reason = ?, waiting = '', finished = ?, conditions = x'' "
+            "WHERE id = ?",
+            (follows(job.state, event), reason, self._clock(), job.id),
+        )
+
+    def _jobs_where(self, holds: str, values: Sequence[Any]) -> list[Job]:
+        query = f"{_JOB} WHERE {holds} GROUP BY jobs.id ORDER BY jobs.created"
+        return [_job(each) for each in self._connection.execute(query, values)]
+
+    def has_changed(self) -> bool:
+        """Whether another connection has changed anything since this was asked last."""
+        now = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        before, self._seen = self._seen, now
+        return bool(now != before)
+
+
+def _job(row: sqlite3.Row) -> Job:
+    return Job(
+        id=row["id"],
+        specification=Specification.from_json(row["specification"]),
+        output=row["output"],
+        is_owned=bool(row["is_owned"]),
+        state=JobState(row["state"]),
+        reason=row["reason"],
+        waiting=row["waiting"],
+        created=row["created"],
+        started=row["started"],
+        finished=row["finished"],
+        rows_done=row["rows_done"],
+        rows_drawn=row["rows_drawn"],
+        shards_done=row["shards_done"],
+        shard_rows=row["shard_rows"],
+        bytes=row["bytes"],
+        waiting_since=row["waiting_since"],
+        tries=row["tries"],
+        is_clean=bool(row["is_clean"]),
+    )

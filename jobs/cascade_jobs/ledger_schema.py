@@ -1,0 +1,90 @@
+"""The ledger's tables, by version: made anew, brought up to date, or refused."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from cascade_jobs.errors import LedgerRefused
+
+# What turns each version into the next; the first makes it. To add one, append to it.
+MIGRATIONS: Sequence[Sequence[str]] = (
+    (
+        """CREATE TABLE jobs (
+            id TEXT PRIMARY KEY,
+            token TEXT UNIQUE,
+            digest TEXT NOT NULL,
+            specification TEXT NOT NULL,
+            conditions BLOB NOT NULL,
+            output TEXT NOT NULL,
+            is_owned INTEGER NOT NULL,
+            state TEXT NOT NULL,
+            reason TEXT NOT NULL DEFAULT '',
+            waiting TEXT NOT NULL DEFAULT '',
+            waiting_since REAL NOT NULL DEFAULT 0,
+            tries INTEGER NOT NULL DEFAULT 0,
+            retry_at REAL NOT NULL DEFAULT 0,
+            created REAL NOT NULL,
+            started REAL NOT NULL DEFAULT 0,
+            finished REAL NOT NULL DEFAULT 0,
+            shard_rows INTEGER NOT NULL,
+            last_fence INTEGER NOT NULL DEFAULT 0,
+            is_clean INTEGER NOT NULL DEFAULT 0
+        )""",
+        "CREATE INDEX jobs_by_state ON jobs (state)",
+        "CREATE INDEX jobs_by_digest ON jobs (digest)",
+        "CREATE INDEX jobs_by_created ON jobs (created)",
+        "CREATE INDEX jobs_by_finished ON jobs (finished)",
+        # The one without rows is the manifest.
+        """CREATE TABLE shards (
+            job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+            number INTEGER NOT NULL,
+            first_row INTEGER NOT NULL,
+            rows INTEGER NOT NULL,
+            state TEXT NOT NULL DEFAULT 'WAITING',
+            owner TEXT NOT NULL DEFAULT '',
+            fence INTEGER NOT NULL DEFAULT 0,
+            until REAL NOT NULL DEFAULT 0,
+            drawn INTEGER NOT NULL DEFAULT 0,
+            sha256 TEXT NOT NULL DEFAULT '',
+            bytes INTEGER NOT NULL DEFAULT 0,
+            leases INTEGER NOT NULL DEFAULT 0,
+            PRIMARY KEY (job, number)
+        ) WITHOUT ROWID""",
+        "CREATE TABLE fences (last INTEGER NOT NULL)",
+        "INSERT INTO fences VALUES (0)",
+    ),
+)
+
+
+def bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the tables of now out of those of before; all of it, or nothing.
+
+    Raises:
+        LedgerRefused: a newer server made them.
+        sqlite3.Error: the file is none of SQLite's, or cannot be written.
+    """
+    if _version(connection) == len(MIGRATIONS):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Somebody else may have done it in the meantime.
+        version = _version(connection)
+        if version > len(MIGRATIONS):
+            raise LedgerRefused(
+                f"{path} is a ledger of version {version}, which a newer server made; this one "
+                f"knows those up to {len(MIGRATIONS)}: run the newer one, or move the file away"
+            )
+        for steps in MIGRATIONS[version:]:
+            for step in steps:
+                connection.execute(step)
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])

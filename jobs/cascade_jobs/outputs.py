@@ -1,0 +1,81 @@
+"""Where results may go: decided before a job is written down, by who asks for it.
+
+Whoever may open the server's own socket is the user that it runs as, and may have results written
+wherever that user may write. Callers over the network are not asked who they are: theirs go into
+the server's own folder, or below what the operator has allowed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from cascade_jobs.errors import OutputNotPermitted, SpecificationRefused
+from cascade_jobs.stores import is_url
+
+LONGEST = 1024
+
+
+def checked_output(output: str, may_be_anywhere: bool, prefixes: Sequence[str]) -> str:
+    """An output in the one form in which it is written down: an absolute path, or a URL.
+
+    Args:
+        output: a folder or URL; "": the server's own folder.
+        may_be_anywhere: whether who asks is the user that the server runs as.
+        prefixes: folders and URLs below which anybody's results may go.
+
+    Raises:
+        SpecificationRefused: it is no folder or URL that results can go to.
+        OutputNotPermitted: not for who asks from there.
+    """
+    if not output:
+        return ""
+    if len(output) > LONGEST or not output.isprintable():
+        raise SpecificationRefused(
+            f"output is {output[:80]!r}; allowed: a folder or URL of {LONGEST} printable "
+            "characters at most"
+        )
+    if is_url(output):
+        return _checked_url(output, may_be_anywhere, prefixes)
+    if not os.path.isabs(output):
+        raise SpecificationRefused(
+            f"output is {output!r}; allowed: an absolute path of the server's, a URL such as "
+            "s3://bucket/folder, or nothing for the server's own folder"
+        )
+    # Links are followed as far as there are any, so that none leads out of what is allowed.
+    found = Path(output).resolve()
+    if not may_be_anywhere:
+        folders = [Path(each).resolve() for each in prefixes if not is_url(each)]
+        if not any(found.is_relative_to(each) for each in folders):
+            raise _not_permitted(output, prefixes)
+    if found.exists() and (not found.is_dir() or any(found.iterdir())):
+        raise SpecificationRefused(
+            f"output {found} is there and is not empty; allowed: a folder that is empty or not "
+            "there yet"
+        )
+    return str(found)
+
+
+def _checked_url(output: str, may_be_anywhere: bool, prefixes: Sequence[str]) -> str:
+    scheme, _, path = output.rstrip("/").partition("://")
+    # What fsspec chains, and what stands for the folder above, might lead anywhere.
+    if "::" in output or not scheme.isalnum() or not path or ".." in PurePosixPath(path).parts:
+        raise SpecificationRefused(
+            f"output is {output!r}; allowed: one URL without '..', such as s3://bucket/folder"
+        )
+    found = f"{scheme}://{path}"
+    if not may_be_anywhere:
+        urls = [each.rstrip("/") for each in prefixes if is_url(each)]
+        if not any(found == each or found.startswith(each + "/") for each in urls):
+            raise _not_permitted(output, prefixes)
+    return found
+
+
+def _not_permitted(output: str, prefixes: Sequence[str]) -> OutputNotPermitted:
+    allowed = " or ".join(["nothing, for the server's own folder", *prefixes])
+    return OutputNotPermitted(
+        f"output is {output!r}, where nobody's results may go who asks over the network; allowed: "
+        f"{allowed} (job_outputs). The Unix socket control.sock in the server's --state-dir takes "
+        "any folder"
+    )

@@ -1,0 +1,171 @@
+"""Where a worker asks the ledger: in a thread, since a ledger waits for the disk and for others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from cascade_jobs.errors import TooManyJobs
+from cascade_jobs.executor import results_of, spool_of
+from cascade_jobs.job import MANIFEST, Job, Part
+from cascade_jobs.ledger import NAME, Asked, Ledger, Limits
+from cascade_jobs.stores import is_url, store_of
+
+from cascade_server.config import ServerConfig
+from cascade_server.errors import BadRequest, NotAllowed, NotReady
+from cascade_server.supervision.control import Control
+
+T = TypeVar("T")
+
+FOLDER = "jobs"
+NO_FOLDER = (
+    "this server keeps no jobs, for it has no folder that outlives it; `cascade serve --state-dir "
+    "FOLDER` starts one that does"
+)
+ALONE = (
+    "this server is a process by itself, beside which nobody works off jobs; `cascade serve` "
+    "starts one that has executors"
+)
+NO_PARQUET = (
+    "this server cannot write results, which are Parquet; `pip install cascade-synthesis[jobs]` "
+    "where it runs"
+)
+CANCELLED = "cancelled by a caller"
+# Of one message of a file's bytes.
+READ_BYTES = 512 * 1024
+
+
+def folder_of(state_dir: Path) -> Path:
+    """Where a server has its ledger and the results that are its own."""
+    return state_dir / FOLDER
+
+
+class Desk:
+    """Asks the ledger of a server's state folder.
+
+    Args:
+        config: where the folder is, and what there may be.
+        control: the line to the supervisor, who has executors started; None: there is none.
+    """
+
+    def __init__(self, config: ServerConfig, control: Control | None) -> None:
+        self._config, self._control = config, control
+        self._thread = ThreadPoolExecutor(1, "ledger")
+        self._ledger: Ledger | None = None
+        self.limits = Limits(config.max_jobs, config.job_disk_bytes)
+
+    def close(self) -> None:
+        """Let go of the ledger; what waits for it is dropped."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        if self._ledger is not None:
+            self._ledger.close()
+
+    @property
+    def folder(self) -> Path:
+        """The server's own; raises NotAllowed where it has none."""
+        if self._config.state_dir is None:
+            raise NotAllowed(NO_FOLDER)
+        return folder_of(self._config.state_dir)
+
+    async def submit(self, asked: Asked) -> tuple[Job, bool]:
+        """Write a job down, and have it worked off.
+
+        Returns:
+            The job, and whether it was there before.
+
+        Raises:
+            NotAllowed: the server is not run in a way in which there are jobs.
+            NotReady: the ledger cannot be written now.
+            JobsError: as `Ledger.submit`.
+        """
+        if self._control is None:
+            raise NotAllowed(ALONE)
+        if importlib.util.find_spec("pyarrow") is None:
+            raise NotAllowed(NO_PARQUET)
+        folder, output = self.folder, asked.specification.output
+
+        def output_of(name: str) -> tuple[str, bool]:
+            return (output, False) if output else (str(results_of(folder, name)), True)
+
+        found = await self._ask(
+            lambda ledger: ledger.submit(asked, output_of, self.limits, self._is_whole)
+        )
+        # It is written down: if the server stops just now, the next one works it off.
+        with contextlib.suppress(NotReady):
+            await self._control.ask("work")
+        return found
+
+    def _is_whole(self, job: Job) -> bool:
+        # Others, which are behind a network, nobody waits for while the ledger is locked.
+        return is_url(job.output) or (Path(job.output) / MANIFEST).is_file()
+
+    async def job(self, name: str) -> Job:
+        """One job; raises as `Ledger.job`, NotAllowed and NotReady."""
+        return await self._ask(lambda ledger: ledger.job(name))
+
+    async def job_and_parts(self, name: str) -> tuple[Job, list[Part]]:
+        """The same, and its files that are whole, its manifest last."""
+
+        def both(ledger: Ledger) -> tuple[Job, list[Part]]:
+            return ledger.job(name), ledger.files(name)
+
+        return await self._ask(both)
+
+    async def jobs(self, most: int) -> list[Job]:
+        """The newest jobs, newest first."""
+        return await self._ask(lambda ledger: ledger.jobs(most))
+
+    async def cancel(self, name: str) -> Job:
+        """End a job; raises as `Ledger.cancel`. Its files are removed."""
+        job = await self._ask(lambda ledger: ledger.cancel(name, CANCELLED))
+        if self._control is not None:
+            with contextlib.suppress(NotReady):
+                await self._control.ask("work")
+        return job
+
+    async def read(self, job: Job, part: Part, offset: int) -> bytes:
+        """Bytes of a file that is whole, from one of them on; none at its end.
+
+        Raises:
+            BadRequest: there are not so many.
+            NotReady: they cannot be read.
+        """
+        if offset > part.bytes:
+            raise BadRequest(f"offset is {offset:,}; {part.name} has {part.bytes:,} bytes")
+        store = store_of(job.output, spool_of(self.folder, job.id))
+        size = min(READ_BYTES, part.bytes - offset)
+        if not size:
+            return b""
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.run_in_executor(None, store.read, part.name, offset, size)
+        except OSError as exc:
+            why = exc.strerror or str(exc)
+            raise NotReady(f"{job.output}/{part.name} cannot be read: {why}") from exc
+        if not found:
+            raise NotReady(f"{job.output}/{part.name} is shorter than it was made")
+        return found
+
+    async def _ask(self, ask: Callable[[Ledger], T]) -> T:
+        path = self.folder / NAME
+
+        def asked() -> T:
+            try:
+                if self._ledger is None:
+                    self._ledger = Ledger(path)
+                return ask(self._ledger)
+            except sqlite3.Error as exc:
+                if "full" in str(exc):
+                    raise TooManyJobs(
+                        f"the ledger of jobs cannot be written ({exc}); make room where the "
+                        f"server's state_dir is: {path.parent.parent}"
+                    ) from exc
+                raise NotReady(f"the ledger of jobs cannot be asked now: {exc}") from exc
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, asked)

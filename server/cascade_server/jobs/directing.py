@@ -1,0 +1,146 @@
+"""When executors are started: decided beside whoever decides about releases, for the supervisor."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from cascade_server.config import ServerConfig
+from cascade_server.errors import ServerError
+from cascade_server.supervision.crews import Begin, Crew, Crews, Member, Role
+
+log = logging.getLogger("cascade.server")
+
+# Seconds between looks at the ledger where nobody has said that there is work: jobs that are to be
+# forgotten, or that are there when a server starts.
+CHECK_SECONDS = 600.0
+NAME = "executors"
+
+
+class Generation(Protocol):
+    """Processes that answer, with their settings."""
+
+    config: ServerConfig
+
+
+class Inner(Protocol):
+    """Who decides about all else: a `Director`, and what answers now."""
+
+    @property
+    def current(self) -> Generation | None:
+        """None: nothing does yet."""
+
+    def said(self, member: Member, what: dict[str, Any]) -> None: ...
+    def ready(self, crew: Crew) -> None: ...
+    def failed(self, crew: Crew, why: str) -> None: ...
+    def hopeless(self, crew: Crew, why: str) -> None: ...
+    def left(self, crew: Crew) -> None: ...
+    def hung_up(self) -> None: ...
+    def look(self, now: float) -> float: ...
+
+
+class JobsDirector:
+    """Has executors started when there is work; all else it hands on. A `Director`.
+
+    Executors end by themselves when there is nothing left to do, and rest until they are woken. So
+    a server without jobs has none. They ask the teacher of the processes that answer: with the next
+    ones come new executors, who go on where the old ones were.
+
+    Args:
+        inner: decides about all else.
+        crews: who starts processes.
+        roles: the executors of a server with these settings.
+        next_work: when there is something to do, in seconds since 1970-01-01 UTC.
+        clock: such seconds.
+    """
+
+    def __init__(
+        self,
+        inner: Inner,
+        crews: Crews,
+        roles: Callable[[ServerConfig], Sequence[Role]],
+        next_work: Callable[[], float | None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._inner, self._crews, self._roles = inner, crews, roles
+        self._next_work, self._clock = next_work, clock
+        self._crew: Crew | None = None
+        self._generation: Generation | None = None
+        self._is_wanted = False
+        self._check_at = 0.0
+
+    def said(self, member: Member, what: dict[str, Any]) -> None:
+        if what.get("ask") == "work":
+            self._is_wanted = True
+            member.tell(answer=what["number"], done={})
+        elif member.crew is not self._crew:
+            self._inner.said(member, what)
+
+    def ready(self, crew: Crew) -> None:
+        self._inner.ready(crew)
+
+    def failed(self, crew: Crew, why: str) -> None:
+        self._inner.failed(crew, why)
+
+    def hopeless(self, crew: Crew, why: str) -> None:
+        if crew is self._crew:
+            log.error("jobs wait: %s", why.replace("worker", "executor"))
+        else:
+            self._inner.hopeless(crew, why)
+
+    def left(self, crew: Crew) -> None:
+        if crew.name != NAME:
+            self._inner.left(crew)
+
+    def hung_up(self) -> None:
+        self._inner.hung_up()
+
+    def look(self, now: float) -> float:
+        due = self._inner.look(now)
+        current = self._inner.current
+        if current is None:
+            return due
+        if current is not self._generation:
+            self._follow(current)
+        if now >= self._check_at:
+            self._check_at = now + CHECK_SECONDS
+            self._check(now)
+        if self._is_wanted:
+            self._is_wanted = False
+            self._start(current)
+        return min(due, self._check_at)
+
+    def _follow(self, current: Generation) -> None:
+        """Others answer now."""
+        self._generation, self._check_at = current, 0.0
+        if self._crew is not None:
+            self._crews.dismiss(self._crew, 0.0)
+            self._crew = None
+
+    def _check(self, now: float) -> None:
+        try:
+            due = self._next_work()
+        except (ServerError, sqlite3.Error) as exc:
+            log.error("jobs wait: %s", exc)
+            return
+        if due is None:
+            return
+        left = due - self._clock()
+        if left <= 0:
+            # Whoever is started does not end before it is done.
+            self._is_wanted = True
+        else:
+            self._check_at = min(self._check_at, now + left)
+
+    def _start(self, current: Generation) -> None:
+        if self._crew is not None:
+            self._crews.wake(self._crew)
+            return
+        roles = self._roles(current.config)
+        if roles:
+            self._crew = self._crews.start(NAME, roles, Begin.NEXT)
+            # None of them is waited for, and one that dies before it is ready is started again.
+            self._crews.serves(self._crew)

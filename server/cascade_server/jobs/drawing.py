@@ -1,0 +1,265 @@
+"""A job's rows, drawn: by the teacher in its own process, or by the student in this one.
+
+Which numbers a row is drawn with depends on the seed and on the row's place in the job, and on
+nothing else. While rows are decoded and written, those behind them are drawn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cascade_jobs.errors import JobFailed, JobWaits
+from cascade_jobs.shards import Shard
+from cascade_jobs.specification import Specification
+from cascade_tables import CascadeTablesError, Frame, load_release, read_manifest
+
+from cascade_server.engines.gpu.opening import open_runtime
+from cascade_server.engines.noise import inside_bins, noise_of, recycle, stream
+from cascade_server.engines.runtime import Runtime, Tokens
+from cascade_server.engines.teacher import AWAY, LocalTeacher, Teacher, TeacherInput
+from cascade_server.engines.teacher_link import TeacherLink
+from cascade_server.errors import BadRequest, NotReady
+from cascade_server.jobs.conditions import Conditions, GivenColumns, conditions_of
+from cascade_server.terms import Tier
+
+# Rows that are drawn, decoded and written together, of each tier.
+SLABS = {"student": 4096, "teacher": 1024}
+# Rows of one run. The teacher's process takes as many of several callers at once as fill a batch
+# of it; a part that fills one by itself leaves no room for others, and is drawn as if it were
+# alone.
+PARTS = {"student": 512, "teacher": 256}
+# Parts that the teacher is given at once: it always has one to go on with.
+IN_FLIGHT = 4
+# Seconds that a teacher is waited for which is being started again, and between looks.
+PATIENCE, LOOK = 20.0, 0.05
+
+
+@dataclass(eq=False)
+class Opened:
+    """A release whose rows are drawn, and what was found of the job that they are for.
+
+    Attributes:
+        runtime: of the release; it has the student, or no network at all.
+        own_teacher: where the teacher's process does not have the release; None: it has.
+        job: the specification that `conditions` is of; `columns`: the same as arrays.
+    """
+
+    runtime: Runtime
+    own_teacher: Teacher | None = None
+    job: str = ""
+    conditions: Conditions = field(init=False)
+    columns: GivenColumns = field(init=False)
+
+    def prepare(self, specification: Specification, message: bytes) -> None:
+        """Read what is known of a job's rows, unless it was the last one."""
+        job = specification.to_json()
+        if self.job == job:
+            return
+        self.conditions = conditions_of(specification, message, self.runtime)
+        self.columns = GivenColumns(self.conditions, self.runtime.release.codec.kinds)
+        self.job = job
+
+
+class ReleaseDrawing:
+    """Draws the rows of jobs from a model repository; a `Drawing` of `cascade_jobs`.
+
+    Args:
+        repository: the folder.
+        loop: asks the teacher's process; another thread's.
+        teachers: the connection to it, started there; None: the teacher runs in this process.
+        teacher_threads: of a pass that runs in this process.
+    """
+
+    def __init__(
+        self,
+        repository: Path,
+        loop: asyncio.AbstractEventLoop,
+        teachers: TeacherLink | None,
+        teacher_threads: int = 1,
+    ) -> None:
+        self._repository, self._loop, self._teachers = repository, loop, teachers
+        self._threads = teacher_threads
+        self._drawing = ThreadPoolExecutor(1, "drawing")
+        self._opened: dict[tuple[str, str], Opened] = {}
+
+    def close(self) -> None:
+        """Let go of the thread; what has not begun is dropped."""
+        self._drawing.shutdown(wait=False, cancel_futures=True)
+
+    def rows(
+        self, specification: Specification, conditions: bytes, shard: Shard
+    ) -> Iterator[Frame]:
+        """See `Drawing`.
+
+        Raises:
+            JobFailed: the release is gone or is another one, or its conditions do not fit it.
+            JobWaits: the teacher's process is away for longer than it takes to start it again.
+        """
+        opened = self._open(specification)
+        try:
+            opened.prepare(specification, conditions)
+        except (CascadeTablesError, BadRequest) as exc:
+            raise JobFailed(f"its conditions: {exc}") from exc
+        slab, end = SLABS[specification.tier], shard.first + shard.rows
+        cuts = [*range(shard.first, end, slab), end]
+        slabs = list(pairwise(cuts))
+        ahead = self._begin(specification, opened, *slabs[0])
+        try:
+            for number, (first, until) in enumerate(slabs):
+                tokens = ahead.result()
+                if number + 1 < len(slabs):
+                    ahead = self._begin(specification, opened, *slabs[number + 1])
+                yield self._decoded(specification, opened, tokens, first, until - first)
+        except NotReady as exc:
+            raise JobWaits(str(exc)) from exc
+        finally:
+            ahead.cancel()
+
+    def _decoded(
+        self, specification: Specification, opened: Opened, tokens: Tokens, first: int, rows: int
+    ) -> Frame:
+        runtime, of_row = opened.runtime, opened.conditions.of_rows(first, rows)
+        inside = inside_bins(specification.seed, first, rows, runtime.columns)
+        given = opened.conditions.values(of_row) or None
+        columns = runtime.release.codec.decode_columns(tokens, inside, specification.columns, given)
+        opened.columns.put_back(columns, of_row)
+        return Frame(columns)
+
+    # Drawing.
+
+    def _begin(
+        self, specification: Specification, opened: Opened, first: int, until: int
+    ) -> Future[Tokens]:
+        """Have rows [first, until) of a job drawn."""
+        if specification.by_teacher:
+            work = self._by_teacher(specification, opened, first, until)
+            return self._in_loop(work)
+        return self._drawing.submit(self._by_student, specification, opened, first, until)
+
+    def _in_loop(self, work: Coroutine[Any, Any, Tokens]) -> Future[Tokens]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    @staticmethod
+    def _by_student(specification: Specification, opened: Opened, first: int, until: int) -> Tokens:
+        runtime, drawn = opened.runtime, []
+        for begin in range(first, until, PARTS["student"]):
+            of_row = opened.conditions.of_rows(begin, min(PARTS["student"], until - begin))
+            encoded = opened.conditions.encoded
+            tokens, observed = encoded.tokens[of_row], encoded.observed[of_row]
+            noise = runtime.noise_of_student.source(specification.seed, begin, 1, observed)
+            made = noise((len(tokens), runtime.student_noise))
+            drawn.append(runtime.draw_student(tokens, observed, made))
+        return np.concatenate(drawn)
+
+    async def _by_teacher(
+        self, specification: Specification, opened: Opened, first: int, until: int
+    ) -> Tokens:
+        room = asyncio.Semaphore(IN_FLIGHT)
+
+        async def part(begin: int) -> Tokens:
+            async with room:
+                rows = min(PARTS["teacher"], until - begin)
+                return await self._part_by_teacher(specification, opened, begin, rows)
+
+        parts = [asyncio.ensure_future(part(at)) for at in range(first, until, PARTS["teacher"])]
+        try:
+            return np.concatenate(await asyncio.gather(*parts))
+        finally:
+            for each in parts:
+                each.cancel()
+
+    async def _part_by_teacher(
+        self, specification: Specification, opened: Opened, first: int, rows: int
+    ) -> Tokens:
+        """Rows of one batch of the teacher; asked for again where its process was started anew."""
+        runtime, encoded = opened.runtime, opened.conditions.encoded
+        of_row = opened.conditions.of_rows(first, rows)
+        # As many passes as whichever row of the job needs most of them, whoever is beside it.
+        steps = max(1, runtime.passes(encoded.observed))
+        rng = stream(specification.seed, start=first * runtime.teacher_noise)
+        noise = noise_of(rng)((rows, runtime.teacher_noise))
+        recycle(rng)
+        given = TeacherInput(
+            encoded.tokens[of_row], encoded.observed[of_row], noise, steps, alone=True
+        )
+        while True:
+            teacher = opened.own_teacher or await self._teacher(runtime)
+            try:
+                drawn, _ = await teacher.draw(given, float("inf"), offline=True)
+                return drawn
+            except NotReady:
+                continue  # it is waited for, but not for ever
+
+    async def _teacher(self, runtime: Runtime) -> Teacher:
+        """The release's teacher in its own process, once that is there.
+
+        Raises:
+            NotReady: it has been away for too long.
+        """
+        teachers = self._teachers
+        assert teachers is not None
+        until = self._loop.time() + PATIENCE
+        while teachers.outlook(runtime.identity) is None:
+            if self._loop.time() >= until:
+                raise NotReady(AWAY)
+            await asyncio.sleep(LOOK)
+        return teachers.teacher(runtime)
+
+    # Releases.
+
+    def _open(self, specification: Specification) -> Opened:
+        """The release of a job, loaded; raises JobFailed where it is not there any more."""
+        name = f"{specification.table} version {specification.version}"
+        try:
+            found = read_manifest(
+                self._repository, specification.table, specification.version
+            ).digest
+            if found != specification.release:
+                raise JobFailed(
+                    f"{name} is another release by now ({found}); the job is for "
+                    f"{specification.release}"
+                )
+            key = specification.release, specification.tier
+            if key not in self._opened:
+                # One at a time: a job of another release comes seldom, and its networks are large.
+                self._opened.clear()
+                self._opened[key] = self._loaded(specification)
+            return self._opened[key]
+        except CascadeTablesError as exc:
+            raise JobFailed(f"{name} cannot be loaded any more: {exc}") from exc
+
+    def _loaded(self, specification: Specification) -> Opened:
+        release = load_release(self._repository, specification.table, specification.version)
+        tiers: tuple[Tier, ...] = (Tier.STUDENT,)
+        if specification.by_teacher:
+            identity = f"{specification.table}/{specification.version}/{specification.release}"
+            tiers = () if self._is_served(identity) else (Tier.TEACHER,)
+        runtime = open_runtime(release, self._repository, self._threads, tiers, "cpu")
+        if tiers == (Tier.TEACHER,):
+            return Opened(runtime, LocalTeacher(runtime, self._drawing))
+        return Opened(runtime)
+
+    def _is_served(self, identity: str) -> bool:
+        """Whether the teacher's process has a release; it is waited for if it is being started."""
+        teachers = self._teachers
+        if teachers is None:
+            return False
+
+        async def told() -> bool:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await teachers.connected.wait()
+                    # It tells of all releases one after another.
+                    await asyncio.sleep(LOOK)
+            except TimeoutError:
+                raise JobWaits(AWAY) from None
+            return teachers.outlook(identity) is not None
+
+        return asyncio.run_coroutine_threadsafe(told(), self._loop).result()

@@ -1,0 +1,108 @@
+"""The life of an executor: a process of the lowest priority, which is there while there is work."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+from cascade_jobs.errors import LedgerRefused
+from cascade_jobs.executor import Executor, ExecutorConfig, leave
+from cascade_jobs.ledger import NAME, Ledger
+from cascade_jobs.owners import Owner
+
+from cascade_server.config import ServerConfig
+from cascade_server.engines.teacher_link import TeacherLink
+from cascade_server.errors import ServerError
+from cascade_server.jobs.desk import folder_of
+from cascade_server.jobs.drawing import ReleaseDrawing
+from cascade_server.supervision import loading
+from cascade_server.supervision.control import Control
+from cascade_server.supervision.crews import Post
+
+NICENESS = 19
+# Seconds for which an executor with nothing to do looks round for more before it ends, and between
+# the looks: to load a release anew takes as long.
+LINGER, LOOK = 3.0, 0.2
+
+
+async def execute(config: ServerConfig, post: Post) -> None:
+    """Work off jobs until there are none, or until SIGTERM.
+
+    Args:
+        config: of the generation of processes that answers: its teacher is asked.
+        post: the line to the supervisor.
+
+    Raises:
+        ServerError: the ledger cannot be used.
+    """
+    assert config.state_dir is not None
+    os.nice(NICENESS)
+    # All threads that are started from now on, too.
+    loading.all_yield_to_all()
+    folder, stop = folder_of(config.state_dir), threading.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    Control(post, {}, orphaned=stop.set)
+    post.tell(ready=True)
+    due = next_work(folder, config.job_seconds)
+    if due is None or due > time.time():
+        return
+    teachers = None
+    if config.teacher_socket is not None:
+        teachers = TeacherLink(config.teacher_socket)
+        teachers.start()
+    drawing = ReleaseDrawing(config.repository, loop, teachers, config.teacher_threads)
+    try:
+        await loop.run_in_executor(None, _work, config, folder, drawing, stop)
+    except LedgerRefused as exc:
+        raise ServerError(str(exc)) from exc
+    finally:
+        drawing.close()
+        if teachers is not None:
+            teachers.stop()
+
+
+def _work(
+    config: ServerConfig, folder: Path, drawing: ReleaseDrawing, stop: threading.Event
+) -> None:
+    """Work off what there is, and what comes in the seconds after it."""
+    ledger, owner = Ledger(folder / NAME), Owner(folder / "owners")
+    executor = Executor(
+        ledger,
+        drawing,
+        owner,
+        folder,
+        ExecutorConfig(quota_bytes=config.job_disk_bytes, forget_seconds=config.job_seconds),
+    )
+    try:
+        until = 0.0
+        while not stop.is_set():
+            if not until or ledger.has_changed():
+                executor.work(stop)
+                until = time.monotonic() + LINGER
+            if time.monotonic() >= until:
+                return
+            stop.wait(LOOK)
+    finally:
+        leave(owner, ledger)
+
+
+def next_work(folder: Path, forget_seconds: float) -> float | None:
+    """When there is something to do in a server's folder for jobs, in seconds since 1970-01-01
+    UTC; None: there is nothing.
+
+    Raises:
+        ServerError: the ledger cannot be used.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return None
+    try:
+        with Ledger(path) as ledger:
+            return ledger.next_work(forget_seconds)
+    except LedgerRefused as exc:
+        raise ServerError(str(exc)) from exc

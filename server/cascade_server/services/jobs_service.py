@@ -1,0 +1,156 @@
+"""The gRPC service `cascade.v1.Jobs`: a thin shell around the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import grpc
+from cascade_jobs.errors import UnknownJob
+from cascade_jobs.outputs import checked_output
+from cascade_proto import jobs_pb2 as pb
+
+from cascade_server.config import ServerConfig
+from cascade_server.errors import BadRequest, NotReady
+from cascade_server.jobs.desk import Desk
+from cascade_server.jobs.messages import job_message
+from cascade_server.jobs.submission import asked_of
+from cascade_server.services.synthesis_service import Service, refuse
+from cascade_server.services.unary import Context
+from cascade_server.transport import first_of
+
+NAME = pb.DESCRIPTOR.services_by_name["Jobs"].full_name
+# Seconds between looks at a job that somebody watches.
+WATCH_SECONDS = 0.25
+LISTED, MOST_LISTED = 100, 10_000
+STOPPING = "the server is stopping; the job goes on with the next one: watch it again"
+
+
+class JobsService:
+    """Answers calls from the ledger.
+
+    Args:
+        service: has the releases that jobs are of.
+        desk: asks the ledger.
+        config: of the server.
+        may_be_anywhere: whether who asks here is the user that the server runs as, and may have
+            results written wherever that user may.
+        stopping: set once the server is to stop.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        desk: Desk,
+        config: ServerConfig,
+        may_be_anywhere: bool,
+        stopping: asyncio.Event,
+    ) -> None:
+        self._service, self._desk, self._config = service, desk, config
+        self._may_be_anywhere, self._stopping = may_be_anywhere, stopping
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """What gRPC needs to route calls here."""
+        streams = {"WatchJob", "ReadResult"}
+        return grpc.method_handlers_generic_handler(
+            NAME,
+            {
+                method.name: (
+                    grpc.unary_stream_rpc_method_handler
+                    if method.name in streams
+                    else grpc.unary_unary_rpc_method_handler
+                )(
+                    getattr(self, method.name),
+                    response_serializer=getattr(pb, method.output_type.name).SerializeToString,
+                )
+                for method in pb.DESCRIPTOR.services_by_name["Jobs"].methods
+            },
+        )
+
+    async def SubmitJob(self, message: bytes, context: Context) -> pb.Job:
+        try:
+            request = pb.SubmitJobRequest.FromString(message)
+            # Before anything is looked at that takes long.
+            checked_output(request.output, self._may_be_anywhere, self._config.job_outputs)
+            runtime = self._service.repository.find(request.table, request.version)
+            asked = await asyncio.get_running_loop().run_in_executor(
+                None, asked_of, request, runtime, self._config, self._may_be_anywhere
+            )
+            job, was_there = await self._desk.submit(asked)
+            return job_message(job, reused=was_there)
+        except Exception as exc:
+            refused: pb.Job = await refuse(context, exc)
+            return refused
+
+    async def GetJob(self, message: bytes, context: Context) -> pb.Job:
+        try:
+            request = pb.GetJobRequest.FromString(message)
+            if request.with_files:
+                job, parts = await self._desk.job_and_parts(request.id)
+                return job_message(job, parts=parts)
+            return job_message(await self._desk.job(request.id))
+        except Exception as exc:
+            refused: pb.Job = await refuse(context, exc)
+            return refused
+
+    async def WatchJob(self, message: bytes, context: Context) -> AsyncIterator[pb.Job]:
+        try:
+            request = pb.WatchJobRequest.FromString(message)
+            told = None
+            while True:
+                job = await self._desk.job(request.id)
+                if job != told:
+                    told = job
+                    yield job_message(job)
+                if job.state.is_final:
+                    return
+                if self._stopping.is_set():
+                    raise NotReady(STOPPING)
+                await first_of(asyncio.sleep(WATCH_SECONDS), self._stopping.wait())
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except Exception as exc:
+            await refuse(context, exc)
+
+    async def CancelJob(self, message: bytes, context: Context) -> pb.Job:
+        try:
+            request = pb.CancelJobRequest.FromString(message)
+            return job_message(await self._desk.cancel(request.id))
+        except Exception as exc:
+            refused: pb.Job = await refuse(context, exc)
+            return refused
+
+    async def ListJobs(self, message: bytes, context: Context) -> pb.ListJobsResponse:
+        try:
+            request = pb.ListJobsRequest.FromString(message)
+            if request.limit > MOST_LISTED:
+                raise BadRequest(f"limit is {request.limit:,}; allowed: 0 to {MOST_LISTED:,}")
+            jobs = await self._desk.jobs(request.limit or LISTED)
+            return pb.ListJobsResponse(jobs=map(job_message, jobs))
+        except Exception as exc:
+            refused: pb.ListJobsResponse = await refuse(context, exc)
+            return refused
+
+    async def ReadResult(
+        self, message: bytes, context: Context
+    ) -> AsyncIterator[pb.ReadResultResponse]:
+        try:
+            request = pb.ReadResultRequest.FromString(message)
+            job, parts = await self._desk.job_and_parts(request.id)
+            # Of the names that the ledger has, whatever is sent: none leads out of the output.
+            part = next((each for each in parts if each.name == request.name), None)
+            if part is None:
+                raise UnknownJob(
+                    f"job {job.id} has no file {request.name[:80]!r} that is whole; GetJob with "
+                    "with_files names those that are"
+                )
+            offset = request.offset
+            while data := await self._desk.read(job, part, offset):
+                offset += len(data)
+                yield pb.ReadResultResponse(data=data, bytes=part.bytes)
+                if self._stopping.is_set() and offset < part.bytes:
+                    raise NotReady(f"the server is stopping; read on from offset={offset}")
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except Exception as exc:
+            await refuse(context, exc)

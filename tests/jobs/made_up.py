@@ -1,0 +1,126 @@
+"""Jobs whose rows are made up: numbers that a seed and a row's place say, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cascade_jobs.executor import Executor, ExecutorConfig, results_of
+from cascade_jobs.job import Job
+from cascade_jobs.ledger import Asked, Ledger, Limits
+from cascade_jobs.owners import Owner
+from cascade_jobs.shards import Shard
+from cascade_jobs.specification import Specification
+from cascade_tables import ColumnData, Frame
+
+SHARD_ROWS = 1000
+SLAB = 256
+LIMITS = Limits(jobs=100, bytes=2**40)
+SPECIFICATION = Specification(
+    table="payments",
+    version=1,
+    release="0123456789abcdef",
+    tier="student",
+    rows=2500,
+    seed=7,
+    seed_given=True,
+    columns=("number", "label"),
+)
+
+
+@dataclass
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    now: float = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class MadeUp:
+    """A `Drawing`. What is to happen before some rows are given, a test says."""
+
+    before: Callable[[int], object] = lambda first: None
+    drawn: list[int] = field(default_factory=list)
+
+    def rows(
+        self, specification: Specification, conditions: bytes, shard: Shard
+    ) -> Iterator[Frame]:
+        for first in range(shard.first, shard.first + shard.rows, SLAB):
+            self.before(first)
+            self.drawn.append(first)
+            rows = min(SLAB, shard.first + shard.rows - first)
+            yield made_up(specification.seed, first, rows)
+
+
+def made_up(seed: int, first: int, rows: int) -> Frame:
+    places = np.arange(first, first + rows, dtype=np.int64)
+    numbers = (places * 2_654_435_761 + seed) % 10_007
+    labels = np.array(["one", "two", "three"], object)[numbers % 3]
+    none = np.zeros(rows, np.bool_)
+    return Frame({"number": ColumnData(numbers, none), "label": ColumnData(labels, numbers == 5)})
+
+
+@dataclass
+class Jobs:
+    """A state folder's ledger and folder for results, and executors that work in a test's time."""
+
+    folder: Path
+    clock: Clock = field(default_factory=Clock)
+
+    def __post_init__(self) -> None:
+        self._opened: list[Ledger] = []
+        self._owners: list[Owner] = []
+        self.ledger = self.open()
+
+    def open(self) -> Ledger:
+        ids = iter(f"job{number}" for number in range(1000))
+        ledger = Ledger(self.folder / "jobs.sqlite", self.clock, lambda: next(ids))
+        self._opened.append(ledger)
+        return ledger
+
+    def submit(self, rows: int = 2500, **more: Any) -> Job:
+        specification = replace(SPECIFICATION, rows=rows, **more)
+        asked = Asked(specification, SHARD_ROWS, fresh=True)
+        return self.ledger.submit(asked, self.output_of(specification), LIMITS)[0]
+
+    def output_of(self, specification: Specification) -> Callable[[str], tuple[str, bool]]:
+        def output(name: str) -> tuple[str, bool]:
+            if specification.output:
+                return specification.output, False
+            return str(results_of(self.folder, name)), True
+
+        return output
+
+    def owner(self) -> Owner:
+        owner = Owner(self.folder / "owners")
+        self._owners.append(owner)
+        return owner
+
+    def executor(self, drawing: MadeUp | None = None, **config: Any) -> Executor:
+        """One with a connection of its own, as another process has it."""
+        drawing = drawing or MadeUp()
+        return Executor(
+            self.open(), drawing, self.owner(), self.folder, ExecutorConfig(**config), self.clock
+        )
+
+    def finish(self, executor: Executor | None = None) -> None:
+        executor = executor or self.executor()
+        while executor.step():
+            pass
+
+    def close(self) -> None:
+        for owner in self._owners:
+            owner.leave()
+        for ledger in self._opened:
+            ledger.close()
+
+
+def contents(folder: str | Path) -> dict[str, bytes]:
+    """All files of a folder."""
+    return {each.name: each.read_bytes() for each in sorted(Path(folder).iterdir())}

@@ -1,0 +1,270 @@
+"""The ledger: what is written down once, leases, and files that are no ledgers."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cascade_jobs.errors import (
+    AlreadyEnded,
+    LeaseLost,
+    LedgerRefused,
+    SpecificationRefused,
+    TokenTaken,
+    TooManyJobs,
+    UnknownJob,
+)
+from cascade_jobs.job import Lease
+from cascade_jobs.leases import MOST_LEASES
+from cascade_jobs.ledger import Asked, Ledger, Limits
+from cascade_jobs.ledger_schema import MIGRATIONS
+from cascade_jobs.states import JobState
+
+from tests.jobs.made_up import LIMITS, SHARD_ROWS, SPECIFICATION, Jobs
+
+SECONDS = 30.0
+
+
+def claim(ledger: Ledger, owner: str = "somebody", gone: str = "") -> Lease:
+    lease = ledger.claim(owner, SECONDS, lambda name: name == gone)
+    assert lease is not None
+    return lease
+
+
+class TestSubmit:
+    """One job, however often it is asked for."""
+
+    def submit(self, jobs: Jobs, asked: Asked, limits: Limits = LIMITS) -> tuple[str, bool]:
+        output = jobs.output_of(asked.specification)
+        job, was_there = jobs.ledger.submit(asked, output, limits)
+        return job.id, was_there
+
+    def test_a_token_stands_for_one_job(self, jobs: Jobs) -> None:
+        asked = Asked(SPECIFICATION, SHARD_ROWS, token="mine", fresh=True)
+        first, was_there = self.submit(jobs, asked)
+        assert not was_there
+        assert self.submit(jobs, asked) == (first, True)
+        assert len(jobs.ledger.jobs()) == 1
+
+    def test_a_token_stands_for_no_other_job(self, jobs: Jobs) -> None:
+        first, _ = self.submit(jobs, Asked(SPECIFICATION, SHARD_ROWS, token="mine"))
+        other = replace(SPECIFICATION, rows=1)
+        with pytest.raises(TokenTaken, match=f"'mine' stands for job {first}"):
+            self.submit(jobs, Asked(other, SHARD_ROWS, token="mine"))
+
+    def test_the_same_specification_is_the_same_job_unless_told_otherwise(self, jobs: Jobs) -> None:
+        first, _ = self.submit(jobs, Asked(SPECIFICATION, SHARD_ROWS))
+        assert self.submit(jobs, Asked(SPECIFICATION, SHARD_ROWS)) == (first, True)
+        other, was_there = self.submit(jobs, Asked(SPECIFICATION, SHARD_ROWS, fresh=True))
+        assert other != first
+        assert not was_there
+
+    def test_a_job_that_came_to_nothing_is_not_taken_for_another(self, jobs: Jobs) -> None:
+        first, _ = self.submit(jobs, Asked(SPECIFICATION, SHARD_ROWS))
+        jobs.ledger.cancel(first, "not wanted")
+        assert self.submit(jobs, Asked(SPECIFICATION, SHARD_ROWS))[1] is False
+
+    def test_a_job_whose_results_are_gone_is_made_anew(self, jobs: Jobs) -> None:
+        job = jobs.submit()
+        jobs.finish()
+        asked = Asked(SPECIFICATION, SHARD_ROWS)
+        output = jobs.output_of(SPECIFICATION)
+        assert jobs.ledger.submit(asked, output, LIMITS, lambda _: True)[0].id == job.id
+        assert jobs.ledger.submit(asked, output, LIMITS, lambda _: False)[0].id != job.id
+
+    def test_there_are_no_more_jobs_than_may_be(self, jobs: Jobs) -> None:
+        jobs.submit()
+        with pytest.raises(TooManyJobs, match="1 jobs have not ended, and max_jobs allows 1"):
+            self.submit(jobs, Asked(SPECIFICATION, SHARD_ROWS, fresh=True), Limits(1, 2**40))
+        jobs.finish()
+        self.submit(jobs, Asked(SPECIFICATION, SHARD_ROWS, fresh=True), Limits(1, 2**40))
+
+    def test_results_take_no_more_than_they_may(self, jobs: Jobs) -> None:
+        jobs.submit()
+        jobs.finish()
+        with pytest.raises(TooManyJobs, match="job_disk_mib allows 100"):
+            self.submit(jobs, Asked(SPECIFICATION, SHARD_ROWS, fresh=True), Limits(9, 100))
+
+    def test_two_jobs_do_not_write_to_one_folder(self, jobs: Jobs, tmp_path: Path) -> None:
+        out = str(tmp_path / "out")
+        job = jobs.submit(output=out)
+        with pytest.raises(SpecificationRefused, match=f"has the results of job {job.id}"):
+            jobs.submit(output=out)
+
+
+class TestLeases:
+    """Each file is made by one owner, and what an older lease has made is refused."""
+
+    def test_each_file_is_given_once_and_the_manifest_last(self, jobs: Jobs) -> None:
+        job = jobs.submit(2500)
+        leases = [claim(jobs.ledger) for _ in range(3)]
+        assert [each.name for each in leases] == [shard.name for shard in job.plan]
+        assert jobs.ledger.claim("other", SECONDS) is None
+        for each in leases:
+            jobs.ledger.commit(each, "sum", 10)
+        last = claim(jobs.ledger)
+        assert last.name == "_manifest.json"
+        assert jobs.ledger.job(job.id).state is JobState.RUNNING
+        jobs.ledger.commit(last, "sum", 10)
+        done = jobs.ledger.job(job.id)
+        assert (done.state, done.rows_done, done.shards_done) == (JobState.DONE, 2500, 3)
+
+    def test_who_was_replaced_can_neither_go_on_nor_commit(self, jobs: Jobs) -> None:
+        jobs.submit(100)
+        old = claim(jobs.ledger, "paused")
+        jobs.clock.now += SECONDS
+        new = claim(jobs.ledger, "next")
+        assert (new.shard, new.fence > old.fence) == (old.shard, True)
+        published: list[str] = []
+        with pytest.raises(LeaseLost, match="is somebody else's now"):
+            jobs.ledger.renew(old, 10, SECONDS)
+        with pytest.raises(LeaseLost):
+            jobs.ledger.commit(old, "sum", 10, lambda: published.append("old"))
+        jobs.ledger.commit(new, "sum", 10, lambda: published.append("new"))
+        assert published == ["new"]
+        # Late news of the old one's changes nothing.
+        jobs.ledger.give_back(old, "disk full", jobs.clock.now + 99)
+        jobs.ledger.fail(old, "it was paused")
+        assert claim(jobs.ledger).name == "_manifest.json"
+
+    def test_a_lease_that_is_renewed_is_kept(self, jobs: Jobs) -> None:
+        job = jobs.submit(100)
+        lease = claim(jobs.ledger)
+        for drawn in (10, 20, 30):
+            jobs.clock.now += SECONDS - 1
+            jobs.ledger.renew(lease, drawn, SECONDS)
+        assert jobs.ledger.claim("other", SECONDS) is None
+        found = jobs.ledger.job(job.id)
+        assert (found.rows_drawn, found.rows_done) == (30, 0)
+
+    def test_who_is_known_to_be_gone_is_not_waited_for(self, jobs: Jobs) -> None:
+        jobs.submit(100)
+        claim(jobs.ledger, "killed")
+        assert claim(jobs.ledger, "next", gone="killed").shard is not None
+
+    def test_what_publishing_raises_leaves_the_file_to_be_made(self, jobs: Jobs) -> None:
+        job = jobs.submit(100)
+        lease = claim(jobs.ledger)
+
+        def full() -> None:
+            raise OSError(28, "No space left on device")
+
+        with pytest.raises(OSError, match="No space"):
+            jobs.ledger.commit(lease, "sum", 10, full)
+        assert jobs.ledger.job(job.id).shards_done == 0
+        jobs.ledger.commit(lease, "sum", 10)
+        assert jobs.ledger.job(job.id).shards_done == 1
+
+    def test_a_job_that_waits_is_left_until_it_may_be_tried(self, jobs: Jobs) -> None:
+        job = jobs.submit(100)
+        jobs.ledger.give_back(claim(jobs.ledger), "the disk is full", jobs.clock.now + 5)
+        found = jobs.ledger.job(job.id)
+        assert (found.waiting, found.tries, found.waiting_since) == (
+            "the disk is full", 1, jobs.clock.now,
+        )  # fmt: skip
+        assert jobs.ledger.claim("other", SECONDS) is None
+        assert jobs.ledger.next_work(1e9) == jobs.clock.now + 5
+        jobs.clock.now += 5
+        lease = claim(jobs.ledger)
+        jobs.ledger.renew(lease, 1, SECONDS)
+        assert jobs.ledger.job(job.id).waiting == ""
+
+    def test_jobs_take_turns(self, jobs: Jobs) -> None:
+        large, small = jobs.submit(5000), jobs.submit(10)
+        assert [claim(jobs.ledger).job.id for _ in range(3)] == [large.id, small.id, large.id]
+
+    def test_a_file_that_ends_whoever_makes_it_fails_its_job(self, jobs: Jobs) -> None:
+        job = jobs.submit(100)
+        for _ in range(MOST_LEASES):
+            claim(jobs.ledger, "killed", gone="killed")
+        assert jobs.ledger.claim("next", SECONDS, lambda _: True) is None
+        failed = jobs.ledger.job(job.id)
+        assert failed.state is JobState.FAILED
+        assert "who made rows 0 to 100 ended 100 times" in failed.reason
+
+
+class TestManyJobs:
+    """What is asked of a ledger with many jobs that have ended."""
+
+    def test_the_newest_are_listed_first_and_no_more_than_asked_for(self, jobs: Jobs) -> None:
+        made = []
+        for _ in range(5):
+            made.append(jobs.submit(10).id)
+            jobs.clock.now += 1
+        assert [job.id for job in jobs.ledger.jobs(3)] == made[:1:-1]
+
+    def test_what_was_to_be_completed_is_kept_no_longer_than_it_is_needed(self, jobs: Jobs) -> None:
+        asked = Asked(SPECIFICATION, 10_000, conditions=b"many rows")
+        output = jobs.output_of(SPECIFICATION)
+        job, _ = jobs.ledger.submit(asked, output, LIMITS)
+        lease = claim(jobs.ledger)
+        assert lease.conditions == b"many rows"
+        jobs.ledger.cancel(job.id, "not wanted")
+        with sqlite3.connect(jobs.ledger.path) as connection:
+            assert connection.execute("SELECT conditions FROM jobs").fetchall() == [(b"",)]
+        connection.close()
+
+
+class TestEnds:
+    """Jobs that are cancelled, forgotten, or unknown."""
+
+    def test_a_job_that_is_cancelled_takes_its_leases_with_it(self, jobs: Jobs) -> None:
+        job = jobs.submit(100)
+        lease = claim(jobs.ledger)
+        cancelled = jobs.ledger.cancel(job.id, "not wanted")
+        assert (cancelled.state, cancelled.reason) == (JobState.CANCELLED, "not wanted")
+        with pytest.raises(LeaseLost, match="is CANCELLED"):
+            jobs.ledger.commit(lease, "sum", 10)
+        assert jobs.ledger.cancel(job.id, "again").reason == "not wanted"
+        assert jobs.ledger.claim("other", SECONDS) is None
+
+    def test_what_is_done_cannot_be_cancelled(self, jobs: Jobs) -> None:
+        job = jobs.submit(100)
+        jobs.finish()
+        with pytest.raises(AlreadyEnded, match="is DONE"):
+            jobs.ledger.cancel(job.id, "late")
+
+    def test_a_job_that_there_is_not_is_named(self, jobs: Jobs) -> None:
+        for ask in (jobs.ledger.job, lambda name: jobs.ledger.cancel(name, "")):
+            with pytest.raises(UnknownJob, match="there is no job 'nobody'"):
+                ask("nobody")
+
+    def test_there_is_no_work_where_nothing_is_to_be_done(self, jobs: Jobs) -> None:
+        assert jobs.ledger.next_work(60) is None
+        jobs.submit(100)
+        jobs.finish()
+        assert jobs.ledger.next_work(60) == jobs.clock.now + 60
+
+
+class TestFiles:
+    """What is no ledger of this version."""
+
+    def test_what_was_written_is_there_after_a_restart(self, jobs: Jobs) -> None:
+        job = jobs.submit()
+        again = jobs.open()
+        assert again.jobs() == [job]
+
+    def test_a_ledger_of_a_newer_version_is_refused_and_left_as_it_is(self, tmp_path: Path) -> None:
+        path = tmp_path / "jobs.sqlite"
+        Ledger(path).close()
+        with sqlite3.connect(path) as connection:
+            connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+        connection.close()
+        before = path.read_bytes()
+        with pytest.raises(LedgerRefused, match=r"version 2, which a newer server made"):
+            Ledger(path)
+        assert path.read_bytes() == before
+
+    def test_a_damaged_ledger_is_refused_by_name(self, tmp_path: Path) -> None:
+        path = tmp_path / "jobs.sqlite"
+        path.write_bytes(b"this is no database" * 1000)
+        with pytest.raises(LedgerRefused, match=r"jobs\.sqlite cannot be used .* not a database"):
+            Ledger(path)
+        assert path.read_bytes().startswith(b"this is no database")
+
+    def test_a_folder_that_cannot_be_made_is_refused_by_name(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with pytest.raises(LedgerRefused, match="file"):
+            Ledger(tmp_path / "file" / "jobs.sqlite")

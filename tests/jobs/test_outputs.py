@@ -1,0 +1,127 @@
+"""Where results may go, and the stores that hold them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fsspec
+import pytest
+from cascade_jobs.errors import JobFailed, OutputNotPermitted, SpecificationRefused
+from cascade_jobs.job import MANIFEST
+from cascade_jobs.outputs import checked_output
+from cascade_jobs.stores import LocalStore, RemoteStore, store_of
+
+from tests.jobs.made_up import Jobs, contents
+
+
+class TestCheckedOutput:
+    """Callers over the network write nowhere that the operator has not named."""
+
+    def test_nothing_is_the_servers_own_folder(self) -> None:
+        assert checked_output("", may_be_anywhere=False, prefixes=[]) == ""
+
+    @pytest.mark.parametrize("output", ["/etc", "/tmp/../etc", "s3://bucket/a", "file:///etc"])
+    def test_over_the_network_all_else_is_refused(self, output: str) -> None:
+        with pytest.raises(OutputNotPermitted, match="allowed: nothing, for the server's own"):
+            checked_output(output, may_be_anywhere=False, prefixes=["/srv/data", "s3://other"])
+
+    def test_below_a_prefix_is_allowed(self, tmp_path: Path) -> None:
+        found = checked_output(f"{tmp_path}/a/./b", False, [str(tmp_path)])
+        assert found == str(tmp_path.resolve() / "a" / "b")
+        assert checked_output("s3://bucket/a/", False, ["s3://bucket"]) == "s3://bucket/a"
+
+    def test_a_name_that_begins_alike_is_not_below(self, tmp_path: Path) -> None:
+        for output, prefix in (
+            (f"{tmp_path}/results-of-others", f"{tmp_path}/results"),
+            ("s3://bucket-of-others/a", "s3://bucket"),
+        ):
+            with pytest.raises(OutputNotPermitted):
+                checked_output(output, False, [prefix])
+
+    def test_no_way_up_and_no_link_leads_out_of_a_prefix(self, tmp_path: Path) -> None:
+        allowed, other = tmp_path / "allowed", tmp_path / "other"
+        allowed.mkdir()
+        other.mkdir()
+        (allowed / "link").symlink_to(other)
+        for output in (f"{allowed}/../other", f"{allowed}/link", f"{allowed}/link/deeper"):
+            with pytest.raises(OutputNotPermitted):
+                checked_output(output, False, [str(allowed)])
+
+    @pytest.mark.parametrize(
+        "output",
+        ["results", "../up", "/a\0b", "/a\nb", "/" + "a" * 2000, "s3://a/../b", "s3://",
+         "simplecache::s3://a/b", "zip://a::file:///etc", "://a"],
+    )  # fmt: skip
+    def test_what_is_no_output_is_refused_to_everybody(self, output: str) -> None:
+        with pytest.raises(SpecificationRefused, match="allowed: "):
+            checked_output(output, may_be_anywhere=True, prefixes=[])
+
+    def test_a_folder_with_anything_in_it_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "mine.txt").write_text("mine")
+        for output in (tmp_path, tmp_path / "mine.txt"):
+            with pytest.raises(SpecificationRefused, match="is there and is not empty"):
+                checked_output(str(output), True, [])
+
+
+def remote(tmp_path: Path) -> RemoteStore:
+    files = fsspec.filesystem("memory")
+    return RemoteStore("memory://jobs", tmp_path / "spool", (files, f"/{tmp_path.name}"))
+
+
+@pytest.fixture(params=["local", "remote"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> LocalStore | RemoteStore:
+    return LocalStore(tmp_path / "out") if request.param == "local" else remote(tmp_path)
+
+
+class TestStores:
+    """A folder, and what fsspec knows by a URL."""
+
+    def test_a_file_is_there_once_it_is_published(self, store: LocalStore | RemoteStore) -> None:
+        made = store.temporary("part", 3)
+        made.write_bytes(b"0123456789")
+        assert not store.has("part")
+        store.publish(made, "part")
+        assert store.has("part")
+        assert not made.exists()
+        assert store.read("part", 4, 3) == b"456"
+        assert store.read("part", 8, 100) == b"89"
+
+    def test_publishing_again_replaces(self, store: LocalStore | RemoteStore) -> None:
+        for content in (b"one", b"two"):
+            made = store.temporary("part", 1)
+            made.write_bytes(content)
+            store.publish(made, "part")
+        assert store.read("part", 0, 10) == b"two"
+
+    def test_files_are_removed_and_others_left(self, store: LocalStore | RemoteStore) -> None:
+        for name in ("part", "other"):
+            made = store.temporary(name, 1)
+            made.write_bytes(b"content")
+            store.publish(made, name)
+        store.remove({"part", "never made"}, False)
+        assert (store.has("part"), store.has("other")) == (False, True)
+
+    def test_what_was_being_made_is_removed_too(self, tmp_path: Path) -> None:
+        local = LocalStore(tmp_path / "out")
+        local.temporary("part", 7).write_bytes(b"half")
+        local.remove({"part"}, True)
+        assert not (tmp_path / "out").exists()
+
+    def test_a_url_that_nobody_knows_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(JobFailed, match="nowhere://a cannot be written: "):
+            store_of("nowhere://a", tmp_path)
+
+
+def test_a_job_goes_to_a_url_whole(jobs: Jobs) -> None:
+    job = jobs.submit(1500, output="memory://bucket/whole")
+    jobs.finish()
+    files = fsspec.filesystem("memory")
+    assert sorted(Path(each).name for each in files.ls("/bucket/whole", detail=False)) == [
+        MANIFEST, "part-00000.parquet", "part-00001.parquet",
+    ]  # fmt: skip
+    local = jobs.submit(1500)
+    jobs.finish()
+    for name, content in contents(local.output).items():
+        if name != MANIFEST:  # which says where the rows go
+            assert files.cat_file(f"/bucket/whole/{name}") == content
+    assert jobs.ledger.parts(job.id) == jobs.ledger.parts(local.id)
