@@ -1,0 +1,88 @@
+"""Numbers far beyond what was learnt, which callers may give and tables may hold: sums of them do
+not overflow, and are the same of one row, of a few and of many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from cascade_tables import Codec, Frame, find_relations, infer_schema
+from cascade_tables.codecs.following.arithmetic import FEW
+
+from tests import ledgers
+from tests.tables.codecs.following.test_solving_row import drawn_row, plain
+
+ROWS = 100
+MOST, LEAST = 2**63 - 1, -(2**63)
+
+
+def learnt(columns: Mapping[str, Any]) -> Codec:
+    frame = Frame.from_pandas(pd.DataFrame(columns))
+    schema = infer_schema(frame)
+    return Codec.fit(replace(schema, relations=find_relations(frame, schema)), frame)
+
+
+@cache
+def whole_and_real() -> Codec:
+    """A sum of whole numbers and of cents, which always holds."""
+    whole, cents = np.random.default_rng(1).integers(1, 10**6, (2, 4_000))
+    return learnt({"whole": whole, "cents": cents / 100, "sum": (100 * whole + cents) / 100})
+
+
+@cache
+def nearly_infinite() -> Codec:
+    """Two numbers that are often equal, of which a few have no cents that a float could hold."""
+    rng = np.random.default_rng(1)
+    billed, other = rng.integers(1, 10**6, (2, 4_000)) / 100
+    paid = np.where(rng.random(4_000) < 0.5, billed, other)
+    paid[rng.random(4_000) < 0.004] = 1.5e307
+    billed[rng.random(4_000) < 0.004] = 1.7e307
+    return learnt({"billed": billed, "paid": paid})
+
+
+FAR: list[tuple[Callable[[], Codec], dict[str, Any]]] = [
+    (ledgers.codec, {"opened": MOST}),
+    (ledgers.codec, {"opened": MOST, "days": 400}),
+    (ledgers.codec, {"opened": LEAST, "closed": MOST}),
+    (ledgers.codec, {"closed": LEAST, "days": 5}),
+    (ledgers.codec, {"opened": 2**61 - 1, "days": 2**24}),
+    (ledgers.codec, {"days": MOST}),
+    (ledgers.codec, {"injury": 1.7e308, "total": -1.7e308}),
+    (whole_and_real, {"whole": 2**54 + 1}),
+    (whole_and_real, {"whole": 2**54 + 1, "cents": 0.37}),
+    (whole_and_real, {"whole": 2**50 - 1}),
+    (nearly_infinite, {}),
+    (nearly_infinite, {"paid": 1.7e308}),
+]
+
+
+@pytest.mark.parametrize(("make", "far"), FAR)
+def test_as_of_one_row(make: Callable[[], Codec], far: dict[str, Any]) -> None:
+    codec, rng = make(), np.random.default_rng(5)
+    given = {name: [value] for name, value in far.items()}
+    encoded = codec.encode_partial(given, 1)
+    drawn = np.stack([drawn_row(codec, rng) for _ in range(ROWS)])
+    tokens = np.where(encoded.observed, encoded.tokens, drawn)
+    numbers = rng.random((len(codec.columns), ROWS))
+    missing = [name for name in codec.schema.names if name not in far]
+
+    def decoded(rows: slice) -> dict[str, list[Any]]:
+        found = codec.decode_columns(tokens[rows], lambda p: numbers[list(p), rows], missing, given)
+        return {name: plain(data) for name, data in found.items()}
+
+    every, some = decoded(slice(0, ROWS)), decoded(slice(0, FEW // 2))
+    assert some == {name: values[: FEW // 2] for name, values in every.items()}
+    for row in range(ROWS):
+        inside = numbers[:, [row]]
+        one = codec.decode_row(tokens[row].tolist(), lambda p: inside[list(p)], missing, given)
+        assert one == {name: every[name][row] for name in missing}
+        for name, value in one.items():
+            if isinstance(value, int):
+                assert LEAST <= value <= MOST, name
+            elif isinstance(value, float):
+                assert np.isfinite(value), name
