@@ -3,7 +3,7 @@ not overflow, and are the same of one row, of a few and of many."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from cascade_tables import Codec, Frame, find_relations, infer_schema
+from cascade_tables import ABSENT, Codec, Frame, find_relations, infer_schema
 from cascade_tables.codecs.following.arithmetic import FEW
+from numpy.typing import NDArray
 
 from tests import ledgers
 from tests.tables.codecs.following.test_solving_row import drawn_row, plain
@@ -43,6 +44,14 @@ def nearly_infinite() -> Codec:
     paid[rng.random(4_000) < 0.004] = 1.5e307
     billed[rng.random(4_000) < 0.004] = 1.7e307
     return learnt({"billed": billed, "paid": paid})
+
+
+@cache
+def twins() -> Codec:
+    """Whole numbers that are often equal, and too large for a float to tell them apart."""
+    rng = np.random.default_rng(9)
+    sent, other = rng.integers(2**59, 2**60, (2, 4_000))
+    return learnt({"sent": sent, "arrived": np.where(rng.random(4_000) < 0.4, sent, other)})
 
 
 FAR: list[tuple[Callable[[], Codec], dict[str, Any]]] = [
@@ -78,11 +87,37 @@ def test_as_of_one_row(make: Callable[[], Codec], far: dict[str, Any]) -> None:
     every, some = decoded(slice(0, ROWS)), decoded(slice(0, FEW // 2))
     assert some == {name: values[: FEW // 2] for name, values in every.items()}
     for row in range(ROWS):
-        inside = numbers[:, [row]]
-        one = codec.decode_row(tokens[row].tolist(), lambda p: inside[list(p)], missing, given)
+
+        def inside(places: Sequence[int], own: NDArray[Any] = numbers[:, [row]]) -> NDArray[Any]:
+            return own[list(places)]
+
+        one = codec.decode_row(tokens[row].tolist(), inside, missing, given)
         assert one == {name: every[name][row] for name in missing}
         for name, value in one.items():
             if isinstance(value, int):
                 assert LEAST <= value <= MOST, name
             elif isinstance(value, float):
                 assert np.isfinite(value), name
+
+
+SENT = 2**59 + 12_345_678_901
+GIVEN: list[tuple[Callable[[], Codec], dict[str, list[Any]]]] = [
+    (twins, {"sent": [SENT, SENT, ABSENT, None], "arrived": [SENT, SENT + 1, SENT, SENT]}),
+    (twins, {"sent": [SENT, float(SENT)], "arrived": [SENT + 1, SENT]}),
+    (twins, {"sent": [SENT, np.int64(SENT)], "arrived": [SENT, SENT]}),
+    (twins, {"sent": [MOST, MOST, LEAST], "arrived": [MOST - 1, MOST, LEAST]}),
+    (ledgers.codec, {"injury": [2**54 + 1, 2.5], "paid": [1, 3.5], "total": [2**54 + 1, 3.5]}),
+    (whole_and_real, {"whole": [2**53, 2**53 + 1], "sum": [float(2**53)] * 2, "cents": [1, 2]}),
+]
+
+
+@pytest.mark.parametrize(("make", "given"), GIVEN)
+def test_given_as_one_row(make: Callable[[], Codec], given: dict[str, list[Any]]) -> None:
+    """What is known of a row does not depend on the rows that come with it."""
+    codec = make()
+    together = codec.encode_partial(given, len(next(iter(given.values()))))
+    for row, values in enumerate(zip(*given.values(), strict=True)):
+        own = {name: [value] for name, value in zip(given, values, strict=True)}
+        one = codec.encode_partial(own, 1)
+        assert together.tokens[row].tolist() == one.tokens[0].tolist(), row
+        assert together.observed[row].tolist() == one.observed[0].tolist(), row
