@@ -3,55 +3,21 @@ not overflow, and are the same of one row, of a few and of many."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import cache
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
-from cascade_tables import ABSENT, Codec, Frame, find_relations, infer_schema
+from cascade_tables import ABSENT, Codec
 from cascade_tables.codecs.following.arithmetic import FEW
 from numpy.typing import NDArray
 
 from tests import ledgers
+from tests.tables.codecs.following.far_tables import nearly_infinite, twins, whole_and_real
 from tests.tables.codecs.following.test_solving_row import drawn_row, plain
 
 ROWS = 100
 MOST, LEAST = 2**63 - 1, -(2**63)
-
-
-def learnt(columns: Mapping[str, Any]) -> Codec:
-    frame = Frame.from_pandas(pd.DataFrame(columns))
-    schema = infer_schema(frame)
-    return Codec.fit(replace(schema, relations=find_relations(frame, schema)), frame)
-
-
-@cache
-def whole_and_real() -> Codec:
-    """A sum of whole numbers and of cents, which always holds."""
-    whole, cents = np.random.default_rng(1).integers(1, 10**6, (2, 4_000))
-    return learnt({"whole": whole, "cents": cents / 100, "sum": (100 * whole + cents) / 100})
-
-
-@cache
-def nearly_infinite() -> Codec:
-    """Two numbers that are often equal, of which a few have no cents that a float could hold."""
-    rng = np.random.default_rng(1)
-    billed, other = rng.integers(1, 10**6, (2, 4_000)) / 100
-    paid = np.where(rng.random(4_000) < 0.5, billed, other)
-    paid[rng.random(4_000) < 0.004] = 1.5e307
-    billed[rng.random(4_000) < 0.004] = 1.7e307
-    return learnt({"billed": billed, "paid": paid})
-
-
-@cache
-def twins() -> Codec:
-    """Whole numbers that are often equal, and too large for a float to tell them apart."""
-    rng = np.random.default_rng(9)
-    sent, other = rng.integers(2**59, 2**60, (2, 4_000))
-    return learnt({"sent": sent, "arrived": np.where(rng.random(4_000) < 0.4, sent, other)})
 
 
 FAR: list[tuple[Callable[[], Codec], dict[str, Any]]] = [
