@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from cascade_tables.codecs.absent import ABSENT
 from cascade_tables.codecs.columns.binned_codec import BinnedCodec
-from cascade_tables.codecs.columns.column_codec import Tokens, stored, typed
+from cascade_tables.codecs.columns.column_codec import Tokens, typed
 from cascade_tables.codecs.columns.listed_codec import ListedCodec
 from cascade_tables.codecs.following.arithmetic import FEW, Arithmetic
 from cascade_tables.codecs.following.solving_row import Number
-from cascade_tables.codecs.following.sums import Cells, cells_of, one_cell
+from cascade_tables.codecs.following.sums import Cells, cells_of, given_number, one_cell
 from cascade_tables.codecs.native.row_codec import Compiled
 from cascade_tables.codecs.native.wire_row import WireRow
 from cascade_tables.codecs.number_rows import AllAtOnce
@@ -110,7 +110,7 @@ class DrawnRows:
             column = self._schema.columns[place]
             value = given[column.name][0] if column.name in given else ABSENT
             if value is not ABSENT:
-                out[place] = None if value is None else stored(column.kind, value)
+                out[place] = given_number(column.kind, value)
         return out
 
     def _solved_with_arrays(

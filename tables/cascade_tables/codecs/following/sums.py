@@ -65,10 +65,16 @@ def cells_of(
         if value is ABSENT:
             continue
         here = slice(row * each, (row + 1) * each)
-        number = None if value is None else stored(column.kind, value)
+        number = given_number(column.kind, value)
         drawn[here], null[here] = False, number is None
         values[here] = 0 if number is None else number
     return Cells(values, null, drawn)
+
+
+def given_number(kind: Kind, value: Any) -> float | int | None:
+    """A value that was given, as sums have it; None: NULL, or NaN, from which nothing follows."""
+    number = None if value is None else stored(kind, value)
+    return number if number == number else None
 
 
 def one_cell(kind: Kind, value: float | int | None) -> ColumnData:

@@ -42,3 +42,10 @@ def twins() -> Codec:
     rng = np.random.default_rng(9)
     sent, other = rng.integers(2**59, 2**60, (2, 4_000))
     return learnt({"sent": sent, "arrived": np.where(rng.random(4_000) < 0.4, sent, other)})
+
+
+@cache
+def same_weights() -> Codec:
+    """Reals without a last decimal, of which two are always equal."""
+    weight = np.random.default_rng(6).lognormal(size=4_000)
+    return learnt({"weight": weight, "billed": weight})

@@ -3,6 +3,7 @@ not overflow, and are the same of one row, of a few and of many."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +14,12 @@ from cascade_tables.codecs.following.arithmetic import FEW
 from numpy.typing import NDArray
 
 from tests import ledgers
-from tests.tables.codecs.following.far_tables import nearly_infinite, twins, whole_and_real
+from tests.tables.codecs.following.far_tables import (
+    nearly_infinite,
+    same_weights,
+    twins,
+    whole_and_real,
+)
 from tests.tables.codecs.following.test_solving_row import drawn_row, plain
 
 ROWS = 100
@@ -33,6 +39,9 @@ FAR: list[tuple[Callable[[], Codec], dict[str, Any]]] = [
     (whole_and_real, {"whole": 2**50 - 1}),
     (nearly_infinite, {}),
     (nearly_infinite, {"paid": 1.7e308}),
+    (same_weights, {"weight": 1.7e308}),
+    (same_weights, {"weight": math.nan}),
+    (ledgers.codec, {"injury": math.nan, "paid": math.nan}),
 ]
 
 
