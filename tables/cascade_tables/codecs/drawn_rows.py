@@ -23,8 +23,9 @@ from cascade_tables.codecs.places import Place, Places
 from cascade_tables.frame import ColumnData
 from cascade_tables.schema import Kind
 
-# Where inside of its bin each number is: gives uniform numbers [b, n] for b binned columns, by
-# their places in the schema; asked once at most, but by `write`.
+# Where inside of its bin each number is: gives uniform numbers [b, n] for b columns, by their
+# places in the schema. `write` and `write_draws` ask more than once, and have to get the same
+# numbers for a column each time.
 Inside: TypeAlias = Callable[[Sequence[int]], NDArray[np.float64]]
 
 
@@ -35,7 +36,7 @@ class DrawnRows:
         places: of the table's columns.
         at_once: what takes several binned columns.
         arithmetic: which numbers follow from others.
-        compiled: what writes one row as it lies on the wire.
+        compiled: what writes draws of one row as the wire has them.
     """
 
     def __init__(
