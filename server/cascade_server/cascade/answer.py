@@ -21,7 +21,7 @@ from cascade_server.wire.rows import Values
 
 # Columns by name, in the order in which they are returned; or `pb.Rows`, serialized.
 AnsweredRows: TypeAlias = Mapping[str, Values] | bytes
-# So many draws of a row are written in compiled code at most; of more, arrays take no longer.
+# Up to so many draws of one row are written in compiled code; for more, arrays are as fast.
 MOST_DRAWS_WRITTEN = 256
 # A parameter of a response.
 Told: TypeAlias = bool | int | float | str

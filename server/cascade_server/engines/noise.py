@@ -69,9 +69,9 @@ def inside_bins(
         width: columns of the schema.
 
     Returns:
-        Gives float64 [b, rows] for b columns, by their places in the schema; to be asked once.
+        Gives float64 [b, rows] for b columns, by their places in the schema; the same for a column
+        each time.
     """
-
     library = load_library()
     if rows == 1 and isinstance(library, Library) and first < 2**64:
         return partial(_inside_row, library.inside, seed, first, width)

@@ -122,6 +122,12 @@ class StudentBatch:
         self._numbers = row.codec.rows
         self._columns, self._outputs = ColumnTensors(row), Outputs(row)
         self._unseeded = Unseeded(runtime)
+        # Numbers that follow from whole ones which no float64 tells apart are computed elsewhere.
+        inexact = set(np.flatnonzero(~self._numbers.exact).tolist())
+        self._may_follow_inexact = any(
+            len(group) > 1 and not inexact.isdisjoint(group)
+            for group in row.codec.arithmetic.groups
+        )
         # A column of that very name is not hidden.
         self._of_rows = OF_ROWS.difference(row.codec.schema.names)
         # Callers want the same outputs again and again.
@@ -156,7 +162,7 @@ class StudentBatch:
         """`BatchOptions.outputs` and `only`; None: they are not of this way."""
         outputs = self._outputs.wanted(named, as_row)
         drawn = self._columns.drawn([name for name in outputs if name not in self._of_rows])
-        if drawn is None:
+        if drawn is None or self._may_follow_inexact:
             return None
         if not drawn or ROW in outputs or ROW_STATE in outputs:
             return outputs, None

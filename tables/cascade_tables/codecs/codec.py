@@ -232,7 +232,7 @@ class Codec:
     ) -> dict[str, Any]:
         """`decode_columns` of one row, in Python's own values: None for NULL, microseconds since
         1970-01-01 UTC for date-times. What a payment waits for: it takes a tenth of the time, but
-        where a number follows from others.
+        in a table with evident columns, which are computed with arrays.
 
         Args:
             row: T tokens.
@@ -253,7 +253,8 @@ class Codec:
 
         Args:
             tokens: int32 [T].
-            inside: as `rng` of `decode_row`.
+            inside: as `rng` of `decode_row`, but always the same numbers for a column: it may be
+                asked twice.
             names: columns, in the order in which they are wanted.
             given: of the row.
 
@@ -268,8 +269,8 @@ class Codec:
     def write_draws(
         self, tokens: Tokens, inside: Inside, names: Sequence[str], given: WireRow
     ) -> bytes | None:
-        """`write_row` of several draws of one row, int32 [n, T]; None: `decode_columns` is to be
-        asked.
+        """`write_row` of several draws of one row, int32 [n, T], each column with the values of all
+        draws; None: `decode_columns` is to be asked.
 
         Raises:
             UnknownColumn: the schema has no such column.

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from cascade_tables.codecs.absent import ABSENT
 from cascade_tables.codecs.columns.binned_codec import BinnedCodec
-from cascade_tables.codecs.columns.column_codec import Tokens, stored, typed
+from cascade_tables.codecs.columns.column_codec import Tokens, typed
 from cascade_tables.codecs.columns.listed_codec import ListedCodec
 from cascade_tables.codecs.following.arithmetic import FEW, Arithmetic
 from cascade_tables.codecs.following.solving_row import Number
-from cascade_tables.codecs.following.sums import Cells, cells_of, one_cell
+from cascade_tables.codecs.following.sums import Cells, cells_of, given_number, one_cell
 from cascade_tables.codecs.native.row_codec import Compiled
 from cascade_tables.codecs.native.wire_row import WireRow
 from cascade_tables.codecs.number_rows import AllAtOnce
@@ -23,8 +23,9 @@ from cascade_tables.codecs.places import Place, Places
 from cascade_tables.frame import ColumnData
 from cascade_tables.schema import Kind
 
-# Where inside of its bin each number is: gives uniform numbers [b, n] for b binned columns, by
-# their places in the schema; asked once at most, but by `write`.
+# Where inside of its bin each number is: gives uniform numbers [b, n] for b columns, by their
+# places in the schema. `write` and `write_draws` ask more than once, and have to get the same
+# numbers for a column each time.
 Inside: TypeAlias = Callable[[Sequence[int]], NDArray[np.float64]]
 
 
@@ -35,7 +36,7 @@ class DrawnRows:
         places: of the table's columns.
         at_once: what takes several binned columns.
         arithmetic: which numbers follow from others.
-        compiled: what writes one row as it lies on the wire.
+        compiled: what writes draws of one row as the wire has them.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class DrawnRows:
             column = self._schema.columns[place]
             value = given[column.name][0] if column.name in given else ABSENT
             if value is not ABSENT:
-                out[place] = None if value is None else stored(column.kind, value)
+                out[place] = given_number(column.kind, value)
         return out
 
     def _solved_with_arrays(

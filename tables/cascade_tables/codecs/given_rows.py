@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade_tables.codecs.absent import ABSENT, ABSENT_ONLY, HOLES
-from cascade_tables.codecs.columns.column_codec import Tokens
+from cascade_tables.codecs.columns.column_codec import Tokens, stored
 from cascade_tables.codecs.columns.outside import Outside, OutsideValues
 from cascade_tables.codecs.following.arithmetic import Arithmetic
 from cascade_tables.codecs.native.row_codec import Compiled
 from cascade_tables.codecs.native.wire_row import WireRow
-from cascade_tables.codecs.number_rows import AllAtOnce
+from cascade_tables.codecs.number_rows import EXACT, AllAtOnce
 from cascade_tables.codecs.odd_values import NONE_ODD, Odd, alike, all_odd, equal
 from cascade_tables.codecs.places import Places, uneven
 from cascade_tables.schema import Kind
@@ -87,8 +87,10 @@ class GivenRows:
             if value is not ABSENT:
                 tokens[slots] = codec.encode_value(value, odd)
                 observed[slots] = ones
-                if column in compared and (type(value) is int or type(value) is float):
-                    numbers[column] = value
+                if column in compared:
+                    number = stored(codec.column.kind, value)
+                    if number is not None:
+                        numbers[column] = number
         outside = None
         if odd:
             outside = OutsideValues(1, strict)
@@ -148,8 +150,53 @@ class GivenRows:
                     self._encode_odd(name, columns[name], of, found, tokens, known, outside)
             outside.refuse()
             outside = outside if outside.totals else None
-        self.mark(tokens, numbers.T)
+        if self._arithmetic.compared:
+            self._mark_rows(columns, odd, tokens, numbers, known)
         return Encoded(tokens, self._at_once.rows.observed(known.T), outside)
+
+    def _mark_rows(
+        self,
+        columns: Mapping[str, Sequence[Any]],
+        odd: Mapping[str, Odd],
+        tokens: Tokens,
+        numbers: NDArray[np.float64],
+        known: NDArray[np.bool_],
+    ) -> None:
+        """Mark which relations hold of several rows; one by one those with whole numbers that a
+        float64 does not tell apart, or with values that are not among the numbers.
+
+        Args:
+            columns: as they were given.
+            odd: which of their values are odd, by name.
+            tokens: int32 [n, T], written to.
+            numbers: [C, n], of the values that are numbers; written over.
+            known: bool [C, n].
+        """
+        compared = [
+            (self._places[name], values)
+            for name, values in columns.items()
+            if self._places[name].column in self._arithmetic.compared
+        ]
+        apart = np.zeros(numbers.shape[1], np.bool_)
+        for place, _ in compared:
+            if place.codec.column.kind is not Kind.CONTINUOUS:
+                apart |= np.abs(numbers[place.column]) >= EXACT
+            found = odd.get(place.codec.column.name, NONE_ODD)
+            if found.is_by_value:
+                apart[found.rows] = True
+        rows = np.flatnonzero(apart)
+        numbers[:, rows] = np.nan
+        self.mark(tokens, numbers.T)
+        for row in rows.tolist():
+            own: dict[int, float | int] = {}
+            for place, values in compared:
+                # NULL and `ABSENT` are no numbers.
+                number = stored(place.codec.column.kind, values[row])
+                if number is not None and known[place.column, row]:
+                    own[place.column] = number
+            marked = tokens[row].tolist()
+            self._arithmetic.mark_row(marked, own)
+            tokens[row] = marked
 
     def mark(self, tokens: Tokens, numbers: NDArray[np.float64]) -> None:
         """See `Codec.mark_given`."""

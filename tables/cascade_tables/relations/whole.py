@@ -34,7 +34,8 @@ class Whole:
 
     Attributes:
         values: int64 [n]; those that are not known are zero.
-        known: bool [n], false for NULL and for what is no whole number of units.
+        known: bool [n], false for NULL, for what is no whole number of units, and for numbers so
+            large that sums of them may not fit.
     """
 
     values: NDArray[np.int64]
@@ -67,7 +68,8 @@ def as_whole(data: ColumnData, decimals: int | None, unit: int | None = None) ->
     """
     values = data.values
     if values.dtype.kind == "M":
-        return _kept(values.astype("datetime64[us]").astype(np.int64), ~data.null)
+        moments = values.astype("datetime64[us]").astype(np.int64)
+        return _kept(moments, ~data.null & (np.abs(moments.astype(np.float64)) < LARGEST))
     if decimals is None:
         return _kept((values.astype(np.float64) + 0.0).view(np.int64), ~data.null)
     scale = 10**decimals
@@ -81,6 +83,12 @@ def as_whole(data: ColumnData, decimals: int | None, unit: int | None = None) ->
         whole, step = values.astype(np.int64), scale if unit is None else unit
     known = known & (np.abs(whole.astype(np.float64)) * float(step) < LARGEST)
     return _kept(np.where(known, whole, 0) * step, known)
+
+
+def whole_moment(microseconds: float | int) -> int | None:
+    """`as_whole` of one date-time; None: it is tens of thousands of years away, where sums may not
+    fit 64 bits."""
+    return int(microseconds) if abs(float(microseconds)) < LARGEST else None
 
 
 def whole_number(number: float | int, decimals: int, unit: int | None = None) -> int | None:
@@ -106,10 +114,11 @@ def _rounded(
     values: NDArray[Any], scale: int, dtype: str
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """The whole number of units nearest to each real, and whether the real means that number."""
-    wide = np.where(np.isfinite(values), values, 0.0).astype(np.float64)
+    fits = np.abs(values) < LARGEST_DECIMAL / scale
+    wide = np.where(fits, values, 0.0).astype(np.float64)
     scaled = wide * float(scale)
     nearest = np.rint(scaled)
-    exact = np.isfinite(values) & (np.abs(nearest) < LARGEST_DECIMAL)
+    exact = fits & (np.abs(nearest) < LARGEST_DECIMAL)
     if dtype in NARROW:
         narrow = NARROW[dtype]
         # In few bits many decimals share a real: then it means none of them.

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from tests import ledgers
 from tests.releases import TABLE, every_kind, make_release, write_untaught
 from tests.server.triton_models.backend_utils import install
+from tests.tables.codecs.following.far_tables import twins
 
 ALLOWED = ("seed", "draws", "fidelity", "timeout", "explain", "log_likelihood", "strict")
 NAN = math.nan
@@ -148,6 +149,16 @@ def test_a_column_by_itself_that_follows_from_others_goes_the_way_of_all(tmp_pat
     runtime = Runtime(load_release(tmp_path, "ledger", 1))
     quick = StudentBatch(RowTensor(ledgers.codec()), runtime)
     assert quick.options(check_parameters({}, ALLOWED), ("total",), as_row=True) is None
+
+
+@pytest.mark.parametrize("outputs", [(ROW,), ("sent",)])
+def test_what_follows_from_numbers_that_no_float_tells_apart_goes_the_way_of_all(
+    tmp_path: Path, outputs: tuple[str, ...]
+) -> None:
+    write_untaught(tmp_path, twins(), "twins", 1, 0)
+    runtime = Runtime(load_release(tmp_path, "twins", 1))
+    quick = StudentBatch(RowTensor(twins()), runtime)
+    assert quick.options(check_parameters({}, ALLOWED), outputs, as_row=True) is None
 
 
 def assert_as_alone(

@@ -14,7 +14,13 @@ from cascade_tables.codecs.columns.column_codec import stored
 from cascade_tables.frame import ColumnData
 from cascade_tables.relation import UNITS, Relation
 from cascade_tables.relations.measuring import Outcome, outcome
-from cascade_tables.relations.whole import Whole, as_whole, whole_number
+from cascade_tables.relations.whole import (
+    LARGEST_DECIMAL,
+    Whole,
+    as_whole,
+    whole_moment,
+    whole_number,
+)
 from cascade_tables.schema import Column, Kind, Schema
 
 Mask = NDArray[np.bool_]
@@ -59,10 +65,16 @@ def cells_of(
         if value is ABSENT:
             continue
         here = slice(row * each, (row + 1) * each)
-        number = None if value is None else stored(column.kind, value)
+        number = given_number(column.kind, value)
         drawn[here], null[here] = False, number is None
         values[here] = 0 if number is None else number
     return Cells(values, null, drawn)
+
+
+def given_number(kind: Kind, value: Any) -> float | int | None:
+    """A value that was given, as sums have it; None: NULL, or NaN, from which nothing follows."""
+    number = None if value is None else stored(kind, value)
+    return number if number == number else None
 
 
 def one_cell(kind: Kind, value: float | int | None) -> ColumnData:
@@ -107,7 +119,7 @@ class Part(NamedTuple):
         if self.decimals is None:
             return number or None
         if self.is_date:
-            return int(number)
+            return whole_moment(number)
         return whole_number(number, self.decimals, self.unit) or None
 
 
@@ -140,11 +152,13 @@ class Sum:
         return as_whole(ColumnData(values, null, ""), self.decimals, term.unit)
 
     def rounded(self, term: Term, values: NDArray[Any]) -> NDArray[Any]:
-        """A column's numbers as near to whole ones as reals can be."""
+        """A column's numbers as near to whole ones as reals can be; those that are too large to
+        have such decimals as they are."""
         if self.decimals is None or term.column.kind is not Kind.CONTINUOUS:
             return values
         scale = 10**self.decimals
-        return np.rint(values * scale) / scale
+        fits = np.abs(values) < LARGEST_DECIMAL / scale
+        return np.where(fits, np.rint(np.where(fits, values, 0.0) * scale) / scale, values)
 
     def outcome(self, cells: Mapping[int, Cells]) -> Outcome:
         """Where it holds."""
@@ -160,7 +174,8 @@ class Sum:
         if self.decimals is None or term.column.kind is not Kind.CONTINUOUS:
             return value
         scale = 10**self.decimals
-        return round(value * scale) / scale
+        fits = abs(value) < LARGEST_DECIMAL / scale
+        return round(value * scale) / scale if fits else value
 
     def computed_one(
         self, at: int, numbers: Mapping[int, float | int | None]
@@ -189,7 +204,7 @@ class Sum:
             number = numbers[other.place]
             assert number is not None
             whole = (
-                int(number)
+                whole_moment(number)
                 if other.column.kind is Kind.DATETIME
                 else whole_number(number, self.decimals, other.unit)
             )
@@ -203,7 +218,8 @@ class Sum:
             if column.kind is Kind.INTEGER:
                 value, fits = total // step, total % step == 0
             else:
-                value = total / step
+                # As arrays divide: beyond 2^53 Python's own division of whole numbers is another.
+                value = float(total) / step
         fits = fits and known
         return value, fits, fits and low <= value <= high
 

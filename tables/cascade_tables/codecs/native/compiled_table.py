@@ -182,7 +182,8 @@ class CompiledTable:
         out.step, out.scale = int(pairs.step), float(pairs.scale)
 
     def _numbers(self, values: Sequence[Any], tokens: Sequence[int], dtype: Any) -> _Numbers:
-        """Numbers with tokens of their own; of equal ones none would be left out."""
+        """Numbers with tokens of their own, which have to increase: a search finds one of equal
+        ones, and nothing says that it is the one whose token Python gives."""
         exact = _exact(values, dtype)
         if any(not before < after for before, after in pairwise(exact.tolist())):
             raise NotThisTable("numbers that have tokens do not increase")

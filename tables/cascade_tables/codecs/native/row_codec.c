@@ -219,9 +219,11 @@ int64_t cascade_row_codec_encode(const Table *table, const uint8_t *message, int
  * tokens: int32 [slots]. uniform: in [0, 1), one for each of the columns asked for that is binned,
  * in their order, of real use where it was drawn. asked: columns by their places, `asked_count` of
  * them. message, size, at, bytes: what the caller gave, as for `encode`. out: `out_size` bytes, of
- * which the first, those of `columns` pairs of addresses, are room to work in. computed, bits: columns
- * that were drawn, by their places, and what their numbers are, whatever tokens say; -1 of them: what
- * follows from what has not been looked at, and a row in which anything may is not mine.
+ * which the first, those of `columns` pairs of addresses, are room to work in.
+ *
+ * computed, bits: drawn columns whose numbers follow from others, by their places, and these numbers,
+ * which are written whatever the tokens say. A `computed_count` of -1 means that nobody has looked
+ * what follows: then a row with a mark, which says that something does, is not mine.
  *
  * Returns the bytes that were written behind these; -1: not mine. */
 int64_t cascade_row_codec_write(const Table *table, const int32_t *tokens, const double *uniform,
@@ -277,8 +279,9 @@ int64_t cascade_row_codec_write(const Table *table, const int32_t *tokens, const
 /* The same of several draws of one row, a column after another.
  *
  * rows: draws, at least one. tokens: int32 [rows, slots]. uniform: [binned columns asked for, rows].
- * scratch: `scratch_size` bytes to work in. computed: numbers that stand in place of what tokens say,
- * by column, then by row. */
+ * scratch: `scratch_size` bytes to work in: a state for each row, and behind them a column's values.
+ * computed_columns, computed_rows, bits: as `computed` and `bits` of `write`, a number for each column
+ * and row that has one; those of a column lie together, in the order of their rows. */
 int64_t cascade_row_codec_write_draws(const Table *table, int64_t rows, const int32_t *tokens,
                                       const double *uniform, int64_t uniform_count,
                                       const int32_t *asked, int64_t asked_count,

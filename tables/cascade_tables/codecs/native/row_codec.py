@@ -28,8 +28,9 @@ Inside = Callable[[Sequence[int]], NDArray[np.float64]]
 OBSERVED_STATE = 0
 # Of a uniform number.
 REAL_BYTES = 8
-# Room for draws of a row at most: longer texts of a caller are left to what makes no room ahead of
-# time.
+# Memory for the values of all draws of a row, which is taken before they are written. A caller's
+# long text is in each of them, and could ask for any amount: beyond this, the codec's own way
+# writes the answer.
 MOST_DRAWN_BYTES = 2**22
 # Of names that are asked for together, so many are remembered.
 ASKED = 256
@@ -132,8 +133,9 @@ class RowCodec:
             inside: where inside of its bin each number is; asked only of columns that are binned.
             names: columns, in the order in which they are wanted.
             row: what was given.
-            computed: numbers that stand in place of what tokens say, by place, of columns that were
-                not given; None: a row in which any may follow from others is not for this.
+            computed: numbers of columns that were not given and follow from others, by place,
+                which are written whatever the tokens say. None: nobody has looked what follows,
+                and a row with a mark, which says that something does, is not for this.
 
         Raises:
             UnknownColumn: the schema has no such column.
@@ -177,8 +179,13 @@ class RowCodec:
 
         Args:
             tokens: int32 [n, T].
-            inside, names, row: see `write`.
-            computed: likewise, by the column's place and the draw.
+            inside: as for `write`, float64 [b, n] for b columns.
+            names, row: see `write`.
+            computed: as for `write`, by the column's place and the draw.
+
+        Raises:
+            UnknownColumn: the schema has no such column.
+            ValueError: there are no draws, or not T tokens of each.
         """
         rows = len(tokens)
         if rows < 1 or tokens.shape[1:] != (self._slots,):
@@ -193,7 +200,7 @@ class RowCodec:
             kinds = ("d" if self._is_real[place] else "q" for place, _ in ordered)
             bits = pack("".join(kinds), *(computed[each] for each in ordered))
         message = row.message
-        # Values are never longer than one row with what was given, for each draw.
+        # A draw's values take no more than a whole row of learnt ones and the caller's own.
         most = rows * (self._most_bytes + len(message))
         if most > MOST_DRAWN_BYTES:
             return None

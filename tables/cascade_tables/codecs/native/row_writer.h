@@ -75,10 +75,11 @@ INLINE uint64_t number_of(const Column *column, int32_t coarse, int32_t fine, do
   return (uint64_t)((const int64_t *)column->pair_low)[pair] + steps * column->step;
 }
 
-/* What the caller gave of each column: nothing, the field of its values, or `NOTHING` of NULL; 0: not
- * mine. */
+/* A column that the caller gave as NULL points here. */
 static const uint8_t NOTHING = 0;
 
+/* Puts into `given`, by column, where the caller's value is: the field that holds it, `NOTHING` of a
+ * NULL, no address where nothing was given. 0: not mine. */
 INLINE int read_given(const Table *table, Bytes rows, Bytes *given) {
   const Bytes null = {&NOTHING, &NOTHING};
   uint64_t count = 0;
@@ -107,8 +108,8 @@ INLINE int read_given(const Table *table, Bytes rows, Bytes *given) {
   return is_there == 0 && count == 1;
 }
 
-/* Whether anything may follow from others in a row: a drawn number that does is arithmetic. A given
- * one may have a mark too, but of what was drawn nothing follows by that. */
+/* Whether a drawn number of a row may follow from others: its token is a mark then. The marks of given
+ * numbers only say which relations hold of these. */
 INLINE int may_follow(const Table *table, const int32_t *tokens, const Bytes *given) {
   for (int64_t which = 0; which < table->columns; which++) {
     const Column *const column = &table->column[which];
@@ -118,14 +119,15 @@ INLINE int may_follow(const Table *table, const int32_t *tokens, const Bytes *gi
   return 0;
 }
 
-/* Numbers that stand in place of what tokens say, of columns that were drawn. */
+/* Numbers of drawn columns that follow from others, and stand in place of what tokens say. Those of a
+ * column lie together, in the order of their rows. */
 typedef struct {
-  const int32_t *columns, *rows; /* their places; by column, then by row */
+  const int32_t *columns, *rows; /* the place of each one's column, and its row */
   const uint64_t *bits;
-  int64_t count; /* -1: what follows from what has not been looked at */
+  int64_t count; /* -1: nobody has looked what follows from what */
 } Computed;
 
-/* Which of them is the first of a column; `count` if none is. */
+/* The place of the first number of a column; `count` if it has none. */
 INLINE int64_t computed_of(const Computed *computed, int32_t column) {
   int64_t at = 0;
   while (at < computed->count && computed->columns[at] != column) at++;
@@ -141,7 +143,8 @@ INLINE int only_value(Bytes held, Bytes *value) {
   return held.at < held.end && *held.at++ == 0x0a && some_bytes(&held, value);
 }
 
-/* One draw's value of a column, behind others: texts each with a head, numbers packed. */
+/* One draw's value of a column, behind those of other draws. A text has its length before it; of
+ * numbers, which are packed, only `put_values` writes how many bytes they all have. */
 INLINE int put_value(Room *room, const Column *column, Bytes value) {
   uint8_t head[11] = {0x0a};
   if (column->field == STRINGS &&
@@ -175,7 +178,8 @@ INLINE int put_values(Room *room, const Column *column, Bytes values, Bytes stat
          put(room, states.at, states_size);
 }
 
-/* Values of a column of several draws; 0: not mine. `states` has room for one a draw. */
+/* Puts the values of a column of several draws into `values`; 0: not mine. `states` has a byte a draw,
+ * all of them OBSERVED: of a NULL it is written over, and `has_null` set. */
 INLINE int put_draws(Room *values, const Table *table, int32_t which, Bytes held, int64_t rows,
                      const int32_t *tokens, const double *uniform, const Computed *computed,
                      uint8_t *states, int *has_null) {

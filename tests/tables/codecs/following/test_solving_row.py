@@ -65,7 +65,7 @@ TABLES: dict[str, tuple[Callable[[], Codec], Callable[[int, int], Frame]]] = {
 def drawn_row(codec: Codec, rng: np.random.Generator) -> NDArray[np.int32]:
     """Any tokens, marks among them more often than others."""
     sizes = np.array(codec.layout.sizes)
-    tokens = (rng.random(len(sizes)) * sizes).astype(np.int32)
+    tokens: NDArray[np.int32] = (rng.random(len(sizes)) * sizes).astype(np.int32)
     for mark in codec.layout.marks:
         if rng.random() < 0.3:
             tokens[mark.slot] = mark.token

@@ -1,0 +1,51 @@
+"""Tables whose relations are of numbers that are as large as they can be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from cascade_tables import Codec, Frame, find_relations, infer_schema
+
+
+def learnt(columns: Mapping[str, Any]) -> Codec:
+    frame = Frame.from_pandas(pd.DataFrame(columns))
+    schema = infer_schema(frame)
+    return Codec.fit(replace(schema, relations=find_relations(frame, schema)), frame)
+
+
+@cache
+def whole_and_real() -> Codec:
+    """A sum of whole numbers and of cents, which always holds."""
+    whole, cents = np.random.default_rng(1).integers(1, 10**6, (2, 4_000))
+    return learnt({"whole": whole, "cents": cents / 100, "sum": (100 * whole + cents) / 100})
+
+
+@cache
+def nearly_infinite() -> Codec:
+    """Two numbers that are often equal, of which a few have no cents that a float could hold."""
+    rng = np.random.default_rng(1)
+    billed, other = rng.integers(1, 10**6, (2, 4_000)) / 100
+    paid = np.where(rng.random(4_000) < 0.5, billed, other)
+    paid[rng.random(4_000) < 0.004] = 1.5e307
+    billed[rng.random(4_000) < 0.004] = 1.7e307
+    return learnt({"billed": billed, "paid": paid})
+
+
+@cache
+def twins() -> Codec:
+    """Whole numbers that are often equal, and too large for a float to tell them apart."""
+    rng = np.random.default_rng(9)
+    sent, other = rng.integers(2**59, 2**60, (2, 4_000))
+    return learnt({"sent": sent, "arrived": np.where(rng.random(4_000) < 0.4, sent, other)})
+
+
+@cache
+def same_weights() -> Codec:
+    """Reals without a last decimal, of which two are always equal."""
+    weight = np.random.default_rng(6).lognormal(size=4_000)
+    return learnt({"weight": weight, "billed": weight})
