@@ -17,6 +17,10 @@ REFRESH = 16
 # Until there are enough of them, the tail is taken to be this many times the mean.
 FIRST_FACTOR = 2.0
 ENOUGH = 32
+# A batch that took more than so many times what was expected counts as this much: the machine stood
+# still meanwhile, or the process did. Half a minute of that would have everything refused as late,
+# and who draws nothing learns nothing better.
+MOST_RATIO = 100.0
 # Of `Hindsight`: the weight of one observation, and seconds after which half of it is forgotten.
 PULL = 0.25
 HALF_LIFE = 1.0
@@ -120,6 +124,7 @@ class LatencyModel:
         """A batch of `rows` took `seconds`, both > 0."""
         expected = self.mean(rows)
         if expected > 0:
+            seconds = min(seconds, MOST_RATIO * expected)
             self._ratios.append(seconds / expected)
             self._since_refresh += 1
             if self._since_refresh >= REFRESH and len(self._ratios) >= ENOUGH:

@@ -49,6 +49,15 @@ def test_it_follows_a_machine_that_becomes_slower() -> None:
     assert model.mean(16) == pytest.approx(3 * 2.6e-4, rel=0.02)
 
 
+@pytest.mark.parametrize("before", [40, 400])
+def test_a_machine_that_stood_still_is_no_slower(before: int) -> None:
+    """One batch that took half a minute is not what the next one will take."""
+    model = taught(lambda n: 20e-6 * n + 80e-6, before)
+    expected = model.tail(64)
+    model.observe(64, 30.0)
+    assert model.tail(64) < 10 * expected
+
+
 def test_the_tail_is_the_spread_that_was_seen() -> None:
     """Log-normal spread of .3: the .99 quantile is exp(.3 · 2.33) = 2.0 times the median."""
     model = taught(lambda n: 1e-5 * n + 1e-4, batches=3000, noise=0.3)
