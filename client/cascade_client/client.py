@@ -155,7 +155,7 @@ class Client(Inspection):
             columns: columns to return; None: all of the schema's.
             seed: equal seeds and requests give equal rows from the same tier (with "auto" that
                 is the deadline's affair); None: the server draws one and tells it in the
-                provenance.
+                provenance. Another number of draws is another request: its first draw may differ.
             fidelity: "fast" is the student, "full" the teacher, "auto" the better of those that
                 fit the deadline.
             log_likelihood: also ask for ln p(observed columns) of each row, from the teacher.
