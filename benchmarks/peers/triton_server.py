@@ -43,7 +43,7 @@ PACKAGES = (
     "PyYAML==6.0.3",
 )
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-SOURCES = ("proto", "tables", "client", "server", "distill")
+SOURCES = ("proto", "tables", "client", "jobs", "server", "distill")
 READY_SECONDS = 120
 STOP_SECONDS = 30
 

@@ -19,7 +19,8 @@ FIRST_FACTOR = 2.0
 ENOUGH = 32
 # A batch that took more than so many times what was expected counts as this much: the machine stood
 # still meanwhile, or the process did. Half a minute of that would have everything refused as late,
-# and who draws nothing learns nothing better.
+# and who draws nothing learns nothing better. One that took as many times less shows that what was
+# learnt is of such a while, and it is forgotten.
 MOST_RATIO = 100.0
 # Of `Hindsight`: the weight of one observation, and seconds after which half of it is forgotten.
 PULL = 0.25
@@ -123,6 +124,9 @@ class LatencyModel:
     def observe(self, rows: int, seconds: float) -> None:
         """A batch of `rows` took `seconds`, both > 0."""
         expected = self.mean(rows)
+        if seconds * MOST_RATIO < expected:
+            self._sums, expected = _Sums(), 0.0
+            self._ratios.clear()
         if expected > 0:
             seconds = min(seconds, MOST_RATIO * expected)
             self._ratios.append(seconds / expected)

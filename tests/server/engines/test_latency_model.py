@@ -58,6 +58,15 @@ def test_a_machine_that_stood_still_is_no_slower(before: int) -> None:
     assert model.tail(64) < 10 * expected
 
 
+def test_what_was_learnt_while_the_machine_stood_still_is_forgotten() -> None:
+    """A server that starts beside programs which take all processors sees batches of seconds."""
+    model = LatencyModel()
+    for rows in (1, 2, 4, 8):
+        model.observe(rows, 3.0)
+    model.observe(4, 2e-3)
+    assert model.mean(4) == pytest.approx(2e-3)
+
+
 def test_the_tail_is_the_spread_that_was_seen() -> None:
     """Log-normal spread of .3: the .99 quantile is exp(.3 · 2.33) = 2.0 times the median."""
     model = taught(lambda n: 1e-5 * n + 1e-4, batches=3000, noise=0.3)
