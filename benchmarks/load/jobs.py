@@ -59,7 +59,7 @@ def finished(jobs: Jobs, job: Job) -> Job:
 
 
 def rate(job: Job) -> float:
-    """Rows a second."""
+    """Rows a second of a job, from its first lease to its manifest."""
     assert job.started is not None
     assert job.finished is not None
     return job.rows / (job.finished - job.started).total_seconds()

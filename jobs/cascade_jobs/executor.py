@@ -262,7 +262,7 @@ def results_of(folder: Path, job: str) -> Path:
 
 
 def leave(owner: Owner, ledger: Ledger) -> None:
-    """Let go of both."""
+    """Close the ledger and give up the owner's lock, so that others may take over its files."""
     with suppress(sqlite3.Error):
         ledger.close()
     owner.leave()

@@ -95,5 +95,5 @@ class Lease:
 
     @property
     def name(self) -> str:
-        """Of the file."""
+        """The file that is made under the lease: a shard's, or the manifest."""
         return MANIFEST if self.shard is None else self.shard.name

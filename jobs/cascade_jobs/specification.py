@@ -35,7 +35,7 @@ class Balance:
 
     @property
     def rows(self) -> int:
-        """Of all values."""
+        """Rows of the whole job: those of all values together."""
         return sum(rows for _, rows in self.counts)
 
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class JobState(StrEnum):
-    """Where a job is."""
+    """How far a job has come, in the words that callers see."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"

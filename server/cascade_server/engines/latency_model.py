@@ -127,6 +127,7 @@ class LatencyModel:
         if seconds * MOST_RATIO < expected:
             self._sums, expected = _Sums(), 0.0
             self._ratios.clear()
+            self._factor, self._since_refresh = FIRST_FACTOR, 0
         if expected > 0:
             seconds = min(seconds, MOST_RATIO * expected)
             self._ratios.append(seconds / expected)

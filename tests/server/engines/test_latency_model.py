@@ -61,10 +61,12 @@ def test_a_machine_that_stood_still_is_no_slower(before: int) -> None:
 def test_what_was_learnt_while_the_machine_stood_still_is_forgotten() -> None:
     """A server that starts beside programs which take all processors sees batches of seconds."""
     model = LatencyModel()
-    for rows in (1, 2, 4, 8):
-        model.observe(rows, 3.0)
+    for number in range(200):
+        model.observe(4, 3.0 if number % 20 else 60.0)
+    assert model.tail(4) > 3 * model.mean(4)
     model.observe(4, 2e-3)
     assert model.mean(4) == pytest.approx(2e-3)
+    assert model.tail(4) == pytest.approx(4e-3)
 
 
 def test_the_tail_is_the_spread_that_was_seen() -> None:

@@ -21,7 +21,7 @@ def tensor(name: str, *values: Any) -> dict[str, Any]:
 
 
 def tensors(**row: Any) -> dict[str, Any]:
-    """Inputs of one row."""
+    """A row's given columns as `ModelInfer` inputs of shape [1, 1]."""
     return {name: (DATATYPES[name], [[value]]) for name, value in row.items()}
 
 
