@@ -83,17 +83,26 @@ def named(name: str) -> BenchmarkTable:
     if name not in ELSEWHERE:
         known = ", ".join([*BUNDLED, *ELSEWHERE])
         raise TableMissing(f"unknown table {name!r}; allowed: {known}, or --csv FILE")
-    folder = Path(os.environ.get("CASCADE_DATA") or ROOT.parent / "shared" / "data")
-    path = folder / f"{name}.parquet"
-    if not path.exists():
-        raise TableMissing(f"{name} is not bundled and {path} does not exist; set CASCADE_DATA")
-    frame = read_table(path)
+    frame, target = whole(name)
     if len(frame) > MOST_ROWS:
         taken = np.random.default_rng(TAKEN_SEED).permutation(len(frame))[:MOST_ROWS]
         frame = frame.take(np.sort(taken))
     train, test = split(frame)
     overrides = {TELLING[name]: ColumnOverride(drop=True)} if name in TELLING else {}
-    return BenchmarkTable(name, train, test, ELSEWHERE[name], overrides)
+    return BenchmarkTable(name, train, test, target, overrides)
+
+
+def whole(name: str) -> tuple[Frame, str]:
+    """All rows of a table that is not bundled, and the column to predict.
+
+    Raises:
+        TableMissing: it is not found; says where it was looked for.
+    """
+    folder = Path(os.environ.get("CASCADE_DATA") or ROOT.parent / "shared" / "data")
+    path = folder / f"{name}.parquet"
+    if not path.exists():
+        raise TableMissing(f"{name} is not bundled and {path} does not exist; set CASCADE_DATA")
+    return read_table(path), ELSEWHERE[name]
 
 
 def from_file(path: Path, schema: Path | None, target: str | None) -> BenchmarkTable:

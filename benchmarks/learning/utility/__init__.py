@@ -1,0 +1,1 @@
+"""What a model's scores gain from Cascade where features are late, and what augmentation gives."""
