@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -81,11 +80,7 @@ def score(model: Any, features: Matrix) -> NDArray[np.float32]:
     return scores
 
 
-def most_important(models: Sequence[Any], features: list[str], k: int) -> list[str]:
-    """The features whose splits gain models most in all, the first of them first."""
-    gained = dict.fromkeys(features, 0.0)
-    for model in models:
-        gains = model.get_booster().get_score(importance_type="total_gain")
-        for at, name in enumerate(features):
-            gained[name] += gains.get(f"f{at}", 0.0)
-    return sorted(features, key=lambda name: -gained[name])[:k]
+def gains(model: Any, features: int) -> NDArray[np.float64]:
+    """What the splits by each feature gain a model in all, [features]."""
+    found = model.get_booster().get_score(importance_type="total_gain")
+    return np.array([found.get(f"f{at}", 0.0) for at in range(features)])
