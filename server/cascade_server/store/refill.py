@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from cascade_server.engines.runtime import Runtime, Tokens
 from cascade_server.engines.teacher import TeacherInput
+from cascade_server.errors import NotReady
 from cascade_server.objectives.objective import Kind
 from cascade_server.objectives.report import Report
 from cascade_server.store.pool import Demand, Key, Pool, condition_of, nothing_known, of_condition
@@ -238,6 +239,9 @@ class Refill:
                 allowed = share(self._load(busy), self.config)
                 if allowed:
                     made = await self.fill()
+            except NotReady:  # no teacher now, as while a server begins; it will come
+                pause = AFTER_FAILURE
+                continue
             except Exception:  # the teacher's; requests that need it say what it is
                 log.exception("the pool was not refilled")
                 pause = AFTER_FAILURE

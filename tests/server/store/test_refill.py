@@ -13,6 +13,7 @@ import pytest
 from cascade_server.counts.ledger import Ledger
 from cascade_server.engines.runtime import Runtime, Tokens
 from cascade_server.engines.teacher import TeacherInput
+from cascade_server.errors import NotReady
 from cascade_server.objectives.blame import BLAMED
 from cascade_server.objectives.objective import Kind, Objective, SloConfig
 from cascade_server.objectives.report import OK
@@ -147,7 +148,7 @@ class Bench:
         self.load = IDLE
         self.pauses: list[float] = []
         self.now = 0.0
-        self.breaks = False
+        self.breaks: Exception | None = None
         self.pool = Pool(PoolConfig(max_bytes), [runtime.identity])
         self.demand = Demand(half_life=10.0)
         self.refill = Refill(
@@ -165,7 +166,7 @@ class Bench:
 
     async def draw(self, runtime: Runtime, given: TeacherInput) -> Tokens:
         if self.breaks:
-            raise RuntimeError("broken")
+            raise self.breaks
         self.submitted.append(len(given.tokens))
         self.now += 0.02
         return sample_teacher(
@@ -304,11 +305,22 @@ class TestFilling:
         self, runtime: Runtime, caplog: pytest.LogCaptureFixture
     ) -> None:
         bench = Bench(runtime, base_rows=1000)
-        bench.breaks = True
+        bench.breaks = RuntimeError("broken")
         with pytest.raises(Stopped):
             await bench.refill.run()
         assert min(bench.pauses[1:]) >= 1.0
         assert "the pool was not refilled" in caplog.text
+
+    async def test_a_teacher_that_is_away_is_no_failure(
+        self, runtime: Runtime, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """As while a server begins: who started it reads no stack trace for that."""
+        bench = Bench(runtime, base_rows=1000)
+        bench.breaks = NotReady("the teacher's process is away")
+        with pytest.raises(Stopped):
+            await bench.refill.run()
+        assert min(bench.pauses[1:]) >= 1.0
+        assert not caplog.records
 
     async def test_the_event_loop_gets_its_turns(self, runtime: Runtime) -> None:
         """A real-time request that comes during a fill does not wait for the whole of it."""
