@@ -28,14 +28,20 @@ $(VENV)/.serve: $(MADE_FROM) | $(BIN)/python
 	@$(PIP) --editable '.[server]'
 	@touch $@
 
+# And what scores with it: the example with which the demo ends.
+$(VENV)/.demo: $(MADE_FROM) | $(BIN)/python
+	@echo "installing the server, the client and the scoring example into $(VENV)"
+	@$(PIP) --editable '.[server,examples]'
+	@touch $@ $(VENV)/.serve
+
 # torch comes first and by itself: the CPU build, where the index has one, is what pip keeps.
 $(VENV)/.dev: $(MADE_FROM) | $(BIN)/python
 	@echo "installing everything for development into $(VENV)"
 	@$(PIP) torch
-	@$(PIP) --editable '.[server,cache,jobs,distill,dev]'
-	@touch $@ $(VENV)/.serve
+	@$(PIP) --editable '.[server,cache,jobs,distill,examples,dev]'
+	@touch $@ $(VENV)/.serve $(VENV)/.demo
 
-demo: $(VENV)/.serve ## Start a server and ask it for rows, real time and offline
+demo: $(VENV)/.demo ## Start a server, ask it for rows, real time and offline, and score with it
 	@$(BIN)/python -m examples.demo
 
 # Tests run in as many processes as there are cores, four at most; WORKERS may be given: make test
@@ -107,6 +113,9 @@ figures: $(VENV)/.dev ## Measure what docs/ says: fidelity of four tables, the s
 	@$(BIN)/python -m benchmarks.keep pool-credit pool --table credit
 	@$(BIN)/python -m benchmarks.keep outside outside
 	@$(BIN)/python -m benchmarks.keep relations relations
+	@for table in adult credit; do \
+	  $(BIN)/python -m benchmarks.keep utility-$$table \
+	    utility --table $$table --plot docs/figures/utility-$$table.svg; done
 	@$(BIN)/python -m benchmarks.report
 
 load-figures: $(VENV)/.dev ## Measure what docs/ says of load: latency, Triton, overload, processes, memory, reload

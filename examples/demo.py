@@ -1,4 +1,5 @@
-"""`make demo`: start a server, ask it in real time and offline, show how good and fast it is."""
+"""`make demo`: start a server, ask it in real time and offline, show how good and fast it is, and
+what it is worth to a scoring service."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,9 @@ TABLE = "credit"
 LATE = ("limit_bal", "pay_0", "bill_amt1")
 ROWS, DRAWS = 4, 200
 CALLS = 2000
+# Transactions of the scoring service, with which the demo ends, and what it needs.
+SCORED = 1500
+NEEDED = ("matplotlib", "pyarrow", "sklearn", "xgboost")
 START_SECONDS = 60
 
 console = Console(highlight=False)
@@ -127,6 +132,21 @@ def show_fidelity(client: Client) -> None:
     )
 
 
+def show_scoring(target: str) -> None:
+    """What it is worth to a scoring service, where the packages that score are installed."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        console.rule("a scoring service with features late")
+        console.print(
+            f"needs {', '.join(missing)}: pip install 'cascade-synthesis[examples]', then "
+            "python -m examples.fraud_scoring"
+        )
+        return
+    from examples.fraud_scoring.__main__ import scored
+
+    scored(target, SCORED, 0, ROOT / "runs" / "fraud_scoring.png")
+
+
 def read_sample(path: Path) -> list[dict[str, Any]]:
     """Rows of a file of whole numbers, of which some are codes. Python's own reader is enough for
     it, and all there is where the server is installed and nothing else."""
@@ -147,6 +167,7 @@ def main() -> None:
         show_teacher(client)
         show_latency(client, rows)
         show_fidelity(client)
+        show_scoring(target)
 
 
 if __name__ == "__main__":

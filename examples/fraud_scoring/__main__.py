@@ -76,19 +76,32 @@ def other_ways(model: Any, store: Any, rows: list[dict[str, Any]]) -> dict[str, 
 
 
 # %% What it is worth: how well scores rank those who will not pay before those who will.
-def show(ways: dict[str, np.ndarray], truth: np.ndarray, late: np.ndarray) -> dict[str, float]:
-    """Average precision of each way, of the transactions of which something was late."""
+def show(
+    ways: dict[str, np.ndarray], truth: np.ndarray, answers: list[dict[str, Any]]
+) -> dict[str, float]:
+    """Average precision of each way, of the transactions of which something was late: of all of
+    them, medians standing in where Cascade was not in time, and of those that it answered."""
     from sklearn.metrics import average_precision_score
 
-    found = {
-        name: float(average_precision_score(truth[late], scores[late]))
-        for name, scores in ways.items()
-    }
+    late = np.array([bool(answer["late"]) for answer in answers])
+    answered = np.array([answer["filled_by"] == "cascade" for answer in answers])
+
+    def worth(rows: np.ndarray) -> dict[str, float]:
+        if not 0 < truth[rows].sum() < rows.sum():
+            return {}
+        return {
+            name: float(average_precision_score(truth[rows], scores[rows]))
+            for name, scores in ways.items()
+        }
+
     console.rule(f"{late.sum():,} of {len(late):,} transactions had something late")
-    table = Table("", "average precision", box=None)
+    found, of_answered = worth(late), worth(answered)
+    heads = ("average precision", f"of the {answered.sum():,} that Cascade answered")
+    table = Table("", *heads, box=None)
     for name, value in found.items():
+        cells = [f"{value:.3f}", f"{of_answered[name]:.3f}" if of_answered else ""]
         ours = name.startswith("Cascade")
-        table.add_row(name, f"[bold]{value:.3f}[/bold]" if ours else f"{value:.3f}")
+        table.add_row(name, *(f"[bold]{cell}[/bold]" if ours else cell for cell in cells))
     console.print(table)
     return found
 
@@ -155,9 +168,8 @@ def scored(target: str, transactions: int, seed: int, path: Path, trees: int = 2
     store = FeatureStore(rows, LATE_SHARE, random.Random(seed))
     answers, spent = asyncio.run(scored_over_grpc(target, model, store, rows))
     ours = {"Cascade, 32 draws": np.array([answer["score"] for answer in answers])}
-    late = np.array([bool(answer["late"]) for answer in answers])
     truth = np.array([row[TARGET] for row in rows])
-    found = show({**other_ways(model, store, rows), **ours}, truth, late)
+    found = show({**other_ways(model, store, rows), **ours}, truth, answers)
     show_service(answers, spent)
     draw(found, answers, spent, path)
 

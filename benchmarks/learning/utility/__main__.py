@@ -53,7 +53,8 @@ def measure(name: str, given: argparse.Namespace) -> dict[str, Any]:
         given.teacher_rows,
     )
     version = list_releases(folder)[name][-1]
-    settings = {"table": name, "version": version, "rows": len(found.test), "xgboost": XGBOOST}
+    xgboost = {**XGBOOST, "n_estimators": given.trees}
+    settings = {"table": name, "version": version, "rows": len(found.test), "xgboost": xgboost}
     kept = Partial(given.runs / "utility" / name, settings)
     out: dict[str, Any] = {
         "version": version,
@@ -63,7 +64,7 @@ def measure(name: str, given: argparse.Namespace) -> dict[str, Any]:
         "positive_share": round(float(found.truth(found.test).mean()), 4),
     }
     with asked(folder) as client:
-        bench = Bench(found, client, kept, given.threads)
+        bench = Bench(found, client, kept, given.threads, given.trees)
         tiers = tuple(given.tiers)
         if "late" in given.parts:
             out["late"] = late_features(bench, tuple(given.late), given.seeds, tiers)
@@ -95,6 +96,7 @@ def main() -> None:
     parser.add_argument("--late", type=int, nargs="+", default=[1, 3, 6], help="features")
     parser.add_argument("--tiers", nargs="+", choices=[*TIERS], default=[*TIERS])
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--trees", type=int, default=XGBOOST["n_estimators"], help="of a model")
     parser.add_argument("--rows", type=int, default=MOST_SCORED, help="that are scored, at most")
     parser.add_argument("--repository", type=Path, default=ROOT / "model_repository")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from benchmarks.learning.utility.intervals import measured
 from benchmarks.learning.utility.late import PATIENCE, Bench
-from benchmarks.learning.utility.scoring import Matrix, learn, score
+from benchmarks.learning.utility.scoring import Matrix, score
 
 console = Console(stderr=True, highlight=False)
 # Rows of the rarer class, those that are made included, for one of the other.
@@ -46,7 +46,7 @@ def augmentation(bench: Bench, seeds: int, tiers: tuple[str, ...]) -> dict[str, 
                 more: dict[str, Any] = {}
                 if name == "class_weights":
                     more["scale_pos_weight"] = float((truth == 0).sum() / (truth == 1).sum())
-                model = learn(rows, truth, bench.encoding.types, seed, bench.threads, **more)
+                model = bench.learn(rows, truth, seed, bench.encoding.types, **more)
                 return np.append(score(model, bench.test), np.float32(spent))
 
             found = bench.kept.array(f"balanced-{name}-seed{seed}", scored)

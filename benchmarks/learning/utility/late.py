@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from cascade_client import Client
+from numpy.typing import NDArray
 from rich.console import Console
 
 from benchmarks.learning.utility.imputers import IMPUTERS, Imputer
 from benchmarks.learning.utility.intervals import measured
 from benchmarks.learning.utility.partial import Partial
 from benchmarks.learning.utility.problems import Problem
-from benchmarks.learning.utility.scoring import Encoding, Matrix, gains, learn, score
+from benchmarks.learning.utility.scoring import XGBOOST, Encoding, Matrix, gains, learn, score
 
 DRAWS = (1, 8, 32)
 TIERS = {"student": "fast", "teacher": "full"}
@@ -41,12 +42,14 @@ class Bench:
         client: of a server that has a release of the table.
         kept: results of what was cut off.
         threads: of XGBoost.
+        trees: of each model.
     """
 
     problem: Problem
     client: Client
     kept: Partial
     threads: int = 1
+    trees: int = XGBOOST["n_estimators"]
 
     def __post_init__(self) -> None:
         problem = self.problem
@@ -69,8 +72,14 @@ class Bench:
                 masked[rng.random(rows.shape) < HIDDEN_SHARE] = np.nan
                 rows, truth = np.concatenate([rows, masked]), np.concatenate([truth, truth])
             types = [self.encoding.types[at] for at in kept]
-            self._models[key] = learn(rows, truth, types, seed, self.threads)
+            self._models[key] = self.learn(rows, truth, seed, types)
         return self._models[key]
+
+    def learn(
+        self, rows: Matrix, truth: NDArray[np.int64], seed: int, types: list[str], **more: Any
+    ) -> Any:
+        """A model of other rows than the table's."""
+        return learn(rows, truth, types, seed, self.threads, n_estimators=self.trees, **more)
 
     def important(self, seeds: int, k: int) -> list[str]:
         """The features whose splits gain the models of all seeds most."""

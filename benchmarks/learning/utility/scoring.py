@@ -67,10 +67,11 @@ def learn(
     threads: int = 1,
     **more: Any,
 ) -> Any:
-    """An XGBClassifier of some rows; `more` are parameters of it beside those above."""
+    """An XGBClassifier of some rows; `more` are parameters of it instead of, or beside, XGBOOST."""
     from xgboost import XGBClassifier
 
-    model = XGBClassifier(**XGBOOST, **more, feature_types=types, random_state=seed, n_jobs=threads)
+    parameters = XGBOOST | more
+    model = XGBClassifier(**parameters, feature_types=types, random_state=seed, n_jobs=threads)
     return model.fit(features, truth)
 
 
