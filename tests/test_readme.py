@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +149,19 @@ def test_service_levels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     repository = ROOT / "model_repository"
     cascade(f"cascade slo rules --slo slo.yaml --repository {repository} > cascade.rules.yml")
     assert "scoring-credit-realtime-fidelity-teacher" in Path("cascade.rules.yml").read_text()
+
+
+def test_what_it_is_worth_is_what_was_measured() -> None:
+    figures = json.loads((ROOT / "docs/figures/utility-credit.json").read_text())
+    methods = figures["tables"]["credit"]["late"]["3"]["methods"]
+    (said,) = re.findall(r"^With three late, average precision is .*?\. ", README, re.M | re.S)
+    names = ("student_32", "xgboost", "median_mode", "without_them")
+    means = [methods[name]["average_precision"][0] for name in names]
+    assert re.findall(r"\.\d{3}", said) == [f"{mean:.3f}".removeprefix("0") for mean in means]
+    modules = re.findall(r"python -m (examples\.\w+)", README)
+    assert modules
+    for module in modules:
+        assert find_spec(module) is not None
 
 
 def test_make_targets_exist() -> None:
