@@ -23,7 +23,7 @@ from cascade_tables import Frame
 from cascade_jobs.errors import JobFailed, JobsError, JobWaits, LeaseLost
 from cascade_jobs.job import MANIFEST, Job, Lease
 from cascade_jobs.ledger import Ledger
-from cascade_jobs.owners import Owner
+from cascade_jobs.ledger.owners import Owner
 from cascade_jobs.parquet import ParquetFile, manifest
 from cascade_jobs.retrying import RetryConfig, judged
 from cascade_jobs.shards import Shard

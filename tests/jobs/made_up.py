@@ -11,7 +11,7 @@ import numpy as np
 from cascade_jobs.executor import Executor, ExecutorConfig, results_of
 from cascade_jobs.job import Job
 from cascade_jobs.ledger import Asked, Ledger, Limits
-from cascade_jobs.owners import Owner
+from cascade_jobs.ledger.owners import Owner
 from cascade_jobs.shards import Shard
 from cascade_jobs.specification import Specification
 from cascade_tables import ColumnData, Frame

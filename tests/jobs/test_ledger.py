@@ -17,9 +17,9 @@ from cascade_jobs.errors import (
     UnknownJob,
 )
 from cascade_jobs.job import Lease
-from cascade_jobs.leases import MOST_LEASES
 from cascade_jobs.ledger import Asked, Ledger, Limits
-from cascade_jobs.ledger_schema import MIGRATIONS
+from cascade_jobs.ledger.leases import MOST_LEASES
+from cascade_jobs.ledger.schema import MIGRATIONS
 from cascade_jobs.states import JobState
 
 from tests.jobs.made_up import LIMITS, SHARD_ROWS, SPECIFICATION, Jobs

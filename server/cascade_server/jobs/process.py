@@ -12,7 +12,7 @@ from pathlib import Path
 from cascade_jobs.errors import LedgerRefused
 from cascade_jobs.executor import Executor, ExecutorConfig, leave
 from cascade_jobs.ledger import NAME, Ledger
-from cascade_jobs.owners import Owner
+from cascade_jobs.ledger.owners import Owner
 
 from cascade_server.config import ServerConfig
 from cascade_server.engines.teacher_link import TeacherLink

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from cascade_jobs.errors import AlreadyEnded, SpecificationRefused, TokenTaken, TooManyJobs
 from cascade_jobs.job import Job
-from cascade_jobs.leases import Leases
-from cascade_jobs.ledger_file import OPEN
+from cascade_jobs.ledger.file import OPEN
+from cascade_jobs.ledger.leases import Leases
 from cascade_jobs.shards import Plan
 from cascade_jobs.specification import Specification
 from cascade_jobs.states import JobEvent, JobState

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from cascade_jobs.errors import LedgerRefused, UnknownJob
 from cascade_jobs.job import MANIFEST, Job, Part
-from cascade_jobs.ledger_schema import bring_up_to_date
+from cascade_jobs.ledger.schema import bring_up_to_date
 from cascade_jobs.shards import Shard
 from cascade_jobs.specification import Specification
 from cascade_jobs.states import JobEvent, JobState, follows

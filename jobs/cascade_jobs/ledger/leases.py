@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 
 from cascade_jobs.errors import LeaseLost
 from cascade_jobs.job import Lease
-from cascade_jobs.ledger_file import OPEN, LedgerFile
+from cascade_jobs.ledger.file import OPEN, LedgerFile
 from cascade_jobs.shards import Shard
 from cascade_jobs.states import JobEvent, JobState, follows
 
