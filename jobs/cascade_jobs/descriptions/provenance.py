@@ -7,6 +7,7 @@ said, that is said.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from typing import Any
@@ -69,8 +70,16 @@ def provenance(known: Known) -> dict[str, Any]:
                     for part in known.parts
                 ],
                 "custom-ids": [
-                    {"method": name, "tool": SOFTWARE, "value": _text(value)}
-                    for name, value in known.properties.items()
+                    {"method": "release-digest", "tool": SOFTWARE, "value": made.release},
+                    {
+                        "method": "sha256-of-specification",
+                        "tool": SOFTWARE,
+                        "parameter-list": [
+                            f"{name}={json.dumps(value, ensure_ascii=False)}"
+                            for name, value in known.properties.items()
+                        ],
+                        "value": hashlib.sha256(made.to_json().encode()).hexdigest(),
+                    },
                 ],
             },
             "issuer": [issuer],
@@ -112,8 +121,3 @@ def _use(known: Known) -> dict[str, Any]:
         regions = [{"country": each} for each in terms.residency]
         out["processing-included"] = out["storage-allowed"] = regions
     return out
-
-
-def _text(value: object) -> str:
-    """A value as a text that is not empty."""
-    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)

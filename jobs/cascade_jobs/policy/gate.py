@@ -22,7 +22,7 @@ from cascade_jobs.policy.decision import (
     explained,
     some_may,
 )
-from cascade_jobs.policy.policy import Policy, parse_policy
+from cascade_jobs.policy.policy import LOCAL, Policy, parse_policy
 
 
 class PolicyFile:
@@ -76,7 +76,7 @@ class Gate:
         executor: who asks for work.
     """
 
-    def __init__(self, policies: PolicyFile, audit: AuditLog, executor: str = "local") -> None:
+    def __init__(self, policies: PolicyFile, audit: AuditLog, executor: str = LOCAL) -> None:
         self._policies, self._audit, self._executor = policies, audit, executor
 
     @property

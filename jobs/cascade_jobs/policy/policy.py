@@ -32,8 +32,9 @@ from cascade_jobs.facts import DEFAULT_USES, USES, Terms
 # All tables that are not named.
 OTHERS = "*"
 ANYWHERE = "anywhere"
-# Of executors; the second is for who brings one.
-KINDS = ("local", "ray")
+# Of executors. The server's own are called as their kind; the other is for who brings one.
+LOCAL = "local"
+KINDS = (LOCAL, "ray")
 LONGEST_NAME = 100
 
 
@@ -181,9 +182,16 @@ def _executor(reader: _Reader, content: Any, place: Place) -> ExecutorPolicy:
     name = str(place[-1])
     if "kind" not in found and name not in KINDS:
         reader.refuse(place, f"executor {name} has no kind; allowed: {listing(KINDS)}")
+    kind = reader.optional(found, "kind", place, reader.kind) or name
+    if (name == LOCAL) != (kind == LOCAL):
+        reader.refuse(
+            place,
+            f"executor {name} is of kind {kind}; allowed: the server's own executors, of kind "
+            f"{LOCAL}, are called {LOCAL}, and no others are",
+        )
     return ExecutorPolicy(
         name=name,
-        kind=reader.optional(found, "kind", place, reader.kind) or name,
+        kind=kind,
         region=reader.required(found, "region", place, reader.word),
         trust=reader.required(found, "trust", place, reader.level),
         burst=reader.optional(found, "burst", place, reader.truth) or False,

@@ -98,7 +98,7 @@ def next_work(config: ServerConfig) -> float | None:
     UTC; None: there is nothing. Jobs that its policy keeps from its executors are nothing to do.
 
     Raises:
-        ServerError: the ledger cannot be used, or the policy cannot be read.
+        ServerError: the ledger cannot be used.
     """
     if config.state_dir is None:
         return None
@@ -106,7 +106,12 @@ def next_work(config: ServerConfig) -> float | None:
     if not path.exists():
         return None
     try:
+        key = "" if gate is None else gate.key
+    except PolicyRefused:
+        # Whoever is to work waits until it can be read, and says so.
+        key = ""
+    try:
         with Ledger(path) as ledger:
-            return ledger.next_work(config.job_seconds, "" if gate is None else gate.key)
-    except (LedgerRefused, PolicyRefused) as exc:
+            return ledger.next_work(config.job_seconds, key)
+    except LedgerRefused as exc:
         raise ServerError(str(exc)) from exc

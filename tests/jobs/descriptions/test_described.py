@@ -136,12 +136,10 @@ class TestWhatIsSaid:
         assert (found["release"], found["seed"]) == (made.release, made.seed)
         assert (found["tierMix"], found["epsilon"]) == ({made.tier: 1.0}, job.facts.epsilon)
         assert found["releaseFiles"] == job.facts.files
-        ids = {
-            each["method"]: each["value"]
-            for each in read(job, PROVENANCE)["source"]["id"]["custom-ids"]
-        }
-        assert set(ids) == set(found)
-        assert json.loads(ids["tierMix"]) == found["tierMix"]
+        release, specification = read(job, PROVENANCE)["source"]["id"]["custom-ids"]
+        assert release["value"] == made.release
+        said = dict(each.split("=", 1) for each in specification["parameter-list"])
+        assert {name: json.loads(value) for name, value in said.items()} == found
 
     def test_a_release_without_a_bound_says_so(self, job: Job) -> None:
         (reduced,) = read(job, PROVENANCE)["use"]["data-risk-reducing"]

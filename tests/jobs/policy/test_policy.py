@@ -76,6 +76,8 @@ def test_a_digest_tells_policies_apart_and_not_their_comments() -> None:
         ("[research]", "[reserch]", "is 'reserch'; allowed: alignment, evaluation,"),
         ("[research]", "[]", "tables.credit.uses is []; allowed: alignment, evaluation,"),
         ("kind: ray", "kind: slurm", "executors.cloud.kind is 'slurm'; allowed: local, ray"),
+        ("cloud: {kind: ray", "cloud: {kind: local", "executor cloud is of kind local; allowed: "),
+        ("local: {region", "local: {kind: ray, region", "executor local is of kind ray; allowed:"),
         ("kind: ray, ", "", "line 11: executor cloud has no kind; allowed: local, ray"),
         ("burst: yes", "burst: maybe", "is 'maybe'; allowed: true or false"),
         ("max_epsilon: 3", "max_epsilon: -1", "burst.max_epsilon is -1; allowed: a number from 0"),
