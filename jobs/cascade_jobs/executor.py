@@ -125,7 +125,7 @@ class Executor:
                 if self.step(stop):
                     failures = 0
                     continue
-                key = "" if self._gate is None else self._gate.key
+                key = "" if self._gate is None else self._gate.now().key
                 due = self._ledger.next_work(self._config.forget_seconds, key)
                 if due is None or due > self._clock() + self._config.retry.longest_seconds:
                     return

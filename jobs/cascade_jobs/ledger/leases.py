@@ -27,15 +27,22 @@ class Decision(Protocol):
     def why(self) -> str: ...
 
 
-class Gate(Protocol):
-    """Says of jobs whether whoever asks for a lease may run them."""
+class Rules(Protocol):
+    """What holds at one time of whoever asks for a lease."""
 
     @property
     def key(self) -> str:
         """Another one when decisions may be others."""
 
     def decide(self, job: Job) -> Decision:
-        """Raises JobsError or OSError where it cannot be decided now."""
+        """Whether it may run a job; raises JobsError or OSError where it cannot be decided now."""
+
+
+class Gate(Protocol):
+    """Says of jobs whether whoever asks for a lease may run them."""
+
+    def now(self) -> Rules:
+        """What holds now; raises JobsError where that cannot be said."""
 
 
 class Leases(LedgerFile):
@@ -89,7 +96,8 @@ class Leases(LedgerFile):
 
     def _free(self, now: float, gone: Collection[str], gate: Gate | None) -> sqlite3.Row | None:
         """A file that nobody makes, of a job that the gate lets through."""
-        key = "" if gate is None else gate.key
+        rules = None if gate is None else gate.now()
+        key = "" if rules is None else rules.key
         while True:
             found: sqlite3.Row | None = self._connection.execute(
                 f"""
@@ -105,19 +113,38 @@ class Leases(LedgerFile):
                 """,
                 (now, key, now, *gone),
             ).fetchone()
-            if found is None or gate is None or self._passes(found["job"], key, gate):
+            if rules is None:
+                return found
+            if found is None:
+                self._say_why(key)
+                return None
+            if self._passes(found["job"], rules):
                 return found
 
-    def _passes(self, name: str, key: str, gate: Gate) -> bool:
-        """Whether the gate lets a job through; it is asked once, and again when its key is another
-        one."""
+    def _say_why(self, key: str) -> None:
+        """Have jobs that wait for other rules say so: these may have held before, and others in
+        between."""
+        why = (
+            "SELECT why FROM decisions WHERE decisions.job = jobs.id AND decisions.key = ? "
+            "AND NOT decisions.may_run"
+        )
+        self._connection.execute(
+            f"UPDATE jobs SET waiting = ({why}) WHERE state IN {OPEN} AND waiting = '' "
+            f"AND EXISTS ({why}) AND NOT EXISTS "
+            "(SELECT 1 FROM shards WHERE shards.job = jobs.id AND shards.state = 'LEASED')",
+            (key, key),
+        )
+
+    def _passes(self, name: str, rules: Rules) -> bool:
+        """Whether rules let a job through; they are asked once."""
+        key = rules.key
         found = self._connection.execute(
             "SELECT may_run FROM decisions WHERE job = ? AND key = ?", (name, key)
         ).fetchone()
         if found is not None:
             return bool(found["may_run"])
         try:
-            decision = gate.decide(self.job(name))
+            decision = rules.decide(self.job(name))
         except (JobsError, OSError) as exc:
             # It is asked again in a while; what it cannot decide is not done.
             self._connection.execute(
@@ -125,12 +152,12 @@ class Leases(LedgerFile):
                 (f"it cannot be decided who may run it: {exc}", self._clock() + ASK_AGAIN, name),
             )
             return False
+        why = "" if decision.may_run else f"by the server's policy, {decision.why}"
         self._connection.execute(
-            "INSERT INTO decisions (job, key, may_run) VALUES (?, ?, ?)",
-            (name, key, decision.may_run),
+            "INSERT INTO decisions (job, key, may_run, why) VALUES (?, ?, ?, ?)",
+            (name, key, decision.may_run, why),
         )
-        waiting = "" if decision.may_run else f"by the server's policy, {decision.why}"
-        self._connection.execute("UPDATE jobs SET waiting = ? WHERE id = ?", (waiting, name))
+        self._connection.execute("UPDATE jobs SET waiting = ? WHERE id = ?", (why, name))
         return decision.may_run
 
     def renew(self, lease: Lease, drawn: int, seconds: float) -> None:

@@ -65,6 +65,7 @@ MIGRATIONS: Sequence[Sequence[str]] = (
             job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
             key TEXT NOT NULL,
             may_run INTEGER NOT NULL,
+            why TEXT NOT NULL,
             PRIMARY KEY (job, key)
         ) WITHOUT ROWID""",
     ),

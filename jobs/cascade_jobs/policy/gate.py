@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cascade_tables.errors import FileRefused
-from cascade_tables.yaml_files import read_text
 
 from cascade_jobs.audit.log import AuditLog
 from cascade_jobs.errors import PolicyForbids, PolicyRefused
@@ -59,11 +59,45 @@ class PolicyFile:
 
 def read_policy(path: Path) -> Policy:
     """A policy from a file; raises PolicyRefused as `parse_policy`, and where it cannot be read."""
+    from cascade_tables.yaml_files import read_text
+
     try:
         text = read_text(path)
     except FileRefused as exc:
         raise PolicyRefused(str(exc)) from exc
     return parse_policy(text, str(path))
+
+
+@dataclass(frozen=True)
+class Rules:
+    """A policy as it was at one time, asked for one executor.
+
+    Attributes:
+        policy: what holds.
+        audit: where decisions are written down.
+        executor: whose.
+    """
+
+    policy: Policy
+    audit: AuditLog
+    executor: str
+
+    @property
+    def key(self) -> str:
+        """Of decisions by this policy about this executor."""
+        return f"{self.executor}@{self.policy.digest}"
+
+    def decide(self, job: Job) -> Decision:
+        """Whether the executor may run a job; it is in the log when this returns.
+
+        Raises:
+            AuditRefused, OSError: it cannot be written down.
+        """
+        work = Work.of_job(job)
+        decision = decide(work, self.executor, self.policy)
+        event = "may run" if decision.may_run else "may not run"
+        self.audit.append({"event": event, **_what(job, work, self.policy), **as_mapping(decision)})
+        return decision
 
 
 class Gate:
@@ -79,20 +113,9 @@ class Gate:
     def __init__(self, policies: PolicyFile, audit: AuditLog, executor: str = LOCAL) -> None:
         self._policies, self._audit, self._executor = policies, audit, executor
 
-    @property
-    def key(self) -> str:
-        """Of decisions that hold as long as the policy is the one of now; raises PolicyRefused."""
-        return f"{self._executor}@{self._policies.current().digest}"
-
-    def decide(self, job: Job) -> Decision:
-        """Whether this executor may run a job; raises PolicyRefused, AuditRefused and OSError."""
-        policy, work = self._policies.current(), Work.of_job(job)
-        decision = decide(work, self._executor, policy)
-        event = "may run" if decision.may_run else "may not run"
-        self._audit.append(
-            {"event": event, **_what(job, work, policy), **as_mapping(decision)},
-        )
-        return decision
+    def now(self) -> Rules:
+        """What holds now for the executor; raises PolicyRefused."""
+        return Rules(self._policies.current(), self._audit, self._executor)
 
     def decisions(self, job: Job) -> tuple[Decision, ...]:
         """Of each executor whether it may run a job, as things are now: what is asked only, and not

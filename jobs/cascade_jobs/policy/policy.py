@@ -21,13 +21,15 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from cascade_tables.errors import FileRefused, did_you_mean, listing, shown
-from cascade_tables.yaml_files import Place, boolean, parse_yaml
 
 from cascade_jobs.errors import PolicyRefused
 from cascade_jobs.facts import DEFAULT_USES, USES, Terms
+
+if TYPE_CHECKING:
+    from cascade_tables.yaml_files import Place
 
 # All tables that are not named.
 OTHERS = "*"
@@ -141,6 +143,9 @@ def parse_policy(text: str, name: str = "policy.yaml") -> Policy:
     Raises:
         PolicyRefused: it is no policy; names the line, what is wrong and what is allowed.
     """
+    # PyYAML is for who has such a file.
+    from cascade_tables.yaml_files import parse_yaml
+
     try:
         content, lines = parse_yaml(text, name)
     except FileRefused as exc:
@@ -282,6 +287,8 @@ class _Reader:
 
     def truth(self, value: Any, place: Place) -> bool:
         """Yes or no."""
+        from cascade_tables.yaml_files import boolean
+
         found = boolean(value)
         if not isinstance(found, bool):
             where = ".".join(map(str, place))

@@ -106,7 +106,7 @@ def next_work(config: ServerConfig) -> float | None:
     if not path.exists():
         return None
     try:
-        key = "" if gate is None else gate.key
+        key = "" if gate is None else gate.now().key
     except PolicyRefused:
         # Whoever is to work waits until it can be read, and says so.
         key = ""

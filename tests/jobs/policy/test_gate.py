@@ -101,7 +101,7 @@ def test_a_job_for_another_executor_waits_with_its_reason(guarded: Guarded) -> N
         "by the server's policy, local: it is in region us, and table payments may be in eu only",
     )
     # It is no work for this executor, which need not stay for it.
-    assert guarded.jobs.ledger.next_work(100.0, guarded.gate().key) is None
+    assert guarded.jobs.ledger.next_work(100.0, guarded.gate().now().key) is None
     assert guarded.jobs.ledger.next_work(100.0) is not None
     assert not executor.step()
     assert guarded.events() == ["submitted", "may not run"]
@@ -131,6 +131,12 @@ def test_a_policy_that_changes_holds_from_the_next_file_on(guarded: Guarded) -> 
     waits = guarded.jobs.ledger.job(job.id)
     assert (waits.state, waits.rows_done) == (JobState.RUNNING, 1000)
     assert waits.waiting.startswith("by the server's policy, local: it is in region us")
+    guarded.put("eu")
+    assert executor.step()
+    assert guarded.jobs.ledger.job(job.id).waiting == ""
+    guarded.put("us")
+    assert not executor.step()
+    assert guarded.jobs.ledger.job(job.id).waiting == waits.waiting
     guarded.put("eu")
     guarded.jobs.finish(executor)
     assert guarded.jobs.ledger.job(job.id).state is JobState.DONE
