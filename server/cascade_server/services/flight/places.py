@@ -19,11 +19,14 @@ class Places:
     Args:
         count: how many there are.
         patience: seconds that a caller may take no part of its answer before others have its place.
+
+    Attributes:
+        waiting: who waits for one.
     """
 
     def __init__(self, count: int, patience: float) -> None:
+        self.patience, self.waiting = patience, 0
         self._free = asyncio.Semaphore(count)
-        self._patience = patience
 
     def place(self, drop: Callable[[], None]) -> Place:
         """One, to be entered.
@@ -31,19 +34,31 @@ class Places:
         Args:
             drop: lets go of what is held in it; called when it is left or lost.
         """
-        return Place(self._free, self._patience, drop)
+        return Place(self, drop)
+
+    async def enter(self) -> None:
+        """Wait for one."""
+        self.waiting += 1
+        try:
+            await self._free.acquire()
+        finally:
+            self.waiting -= 1
+
+    def leave(self) -> None:
+        """Others may have it."""
+        self._free.release()
 
 
 class Place:
     """A place, from when it is entered until it is left or lost."""
 
-    def __init__(self, free: asyncio.Semaphore, patience: float, drop: Callable[[], None]) -> None:
-        self._free, self._patience, self._drop = free, patience, drop
+    def __init__(self, places: Places, drop: Callable[[], None]) -> None:
+        self._places, self._drop = places, drop
         self._timer: asyncio.TimerHandle | None = None
         self._is_had = False
 
     async def __aenter__(self) -> Self:
-        await self._free.acquire()
+        await self._places.enter()
         self._is_had = True
         return self
 
@@ -58,7 +73,8 @@ class Place:
 
     def sends(self) -> None:
         """The caller is sent something, and waited for from now on."""
-        self._timer = asyncio.get_running_loop().call_later(self._patience, self._give_up)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._places.patience, self._give_up)
 
     def taken(self) -> bool:
         """The caller has taken what it was sent; whether the place is still had."""
@@ -68,7 +84,7 @@ class Place:
         return self._is_had
 
     def _give_up(self) -> None:
-        if self._free.locked():
+        if self._places.waiting:
             self._lose()
         else:
             self.sends()
@@ -77,4 +93,4 @@ class Place:
         if self._is_had:
             self._is_had = False
             self._drop()
-            self._free.release()
+            self._places.leave()

@@ -26,9 +26,10 @@ def schema_of(runtime: Runtime, specification: Specification) -> Any:
     codec = runtime.release.codec
     tokens = np.zeros((0, runtime.slots), np.int32)
     nothing = np.random.default_rng(0)
-    rows = Frame(codec.decode_columns(tokens, nothing, specification.columns)).to_arrow()
+    rows = Frame(codec.decode_columns(tokens, nothing, specification.columns))
     kept = {"cascade": json.dumps(provenance(specification), sort_keys=True)}
-    # Parquet has not all of Arrow's types: only what comes back from it is what readers see.
+    # Parquet has not all of Arrow's types: only what comes back from it is what readers see. No
+    # array is made, for which pyarrow would load pandas.
     sink = pa.BufferOutputStream()
-    pq.write_table(rows.replace_schema_metadata(kept), sink)
+    pq.ParquetWriter(sink, rows.arrow_schema().with_metadata(kept)).close()
     return pq.read_schema(pa.BufferReader(sink.getvalue()))

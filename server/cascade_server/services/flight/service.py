@@ -6,6 +6,7 @@ What is spoken is what Arrow publishes; the words are in `cascade_proto/flight.p
 from __future__ import annotations
 
 import asyncio
+import importlib
 import importlib.util
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -34,6 +35,7 @@ from cascade_server.transport import Parts
 SERVICE = pb.DESCRIPTOR.services_by_name["FlightService"]
 NAME = SERVICE.full_name
 MOST_LISTED = 1000
+HAS_ARROW = importlib.util.find_spec("pyarrow") is not None
 NO_ARROW = (
     "this server cannot read results, for which it needs pyarrow; `pip install "
     "cascade-synthesis[jobs]` where it runs"
@@ -62,6 +64,11 @@ class FlightService:
     ) -> None:
         self._service, self._desk, self._config = service, desk, config
         self._results, self._watching = Results(desk), Watching(desk, stopping)
+
+    def prepare(self) -> None:
+        """Load what results are read with, where jobs are kept: later, calls would wait for it."""
+        if self._config.state_dir is not None and HAS_ARROW:
+            importlib.import_module("pyarrow.parquet")
 
     def close(self) -> None:
         """Let go of the threads that read results."""
@@ -143,7 +150,7 @@ class FlightService:
         return b"" if schema is None else schema.serialize().to_pybytes()
 
     async def _schema(self, job: Job) -> Any:
-        if importlib.util.find_spec("pyarrow") is None:
+        if not HAS_ARROW:
             raise NotAllowed(NO_ARROW)
         return await self._results.schema(job, partial(self._derived, job))
 
@@ -171,9 +178,8 @@ class FlightService:
             asked = asked_of(pb.Ticket.FromString(message))
             job = await self._desk.job(asked.job)
             check_results(job)
-            schema = await self._schema_or_wait(job)
             shards = self._shards(job, asked)
-            yield schema_message(schema)
+            yield schema_message(await self._schema_or_wait(job))
             for number in shards:
                 job, part = await self._whole(job, number)
                 async with aclosing(self._results.rows(job, part)) as messages:
