@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -74,7 +75,8 @@ def main() -> None:
         jobs = Jobs(client)
         job = jobs.wait(jobs.submit(options.table, options.rows, tier="student", seed=1).id)
         figures = compared(server.target, job, options.rounds)
-        print(json.dumps({"table": options.table, "rows": options.rows, **figures}))
+        told = {"table": options.table, "rows": options.rows, **figures, "cores": os.cpu_count()}
+        print(json.dumps(told))
 
 
 if __name__ == "__main__":

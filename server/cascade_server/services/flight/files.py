@@ -6,8 +6,8 @@ from typing import Any
 
 from cascade_server.transport import Parts
 
-# Of a message's body, more or less: clients of gRPC take 4 MiB at most by default, and all calls of a
-# connection may have one that waits to be taken, within what is held for it.
+# Of a message's body, more or less: clients of gRPC take 4 MiB at most by default, and all calls of
+# a connection may have one that waits to be taken, within what is held for it.
 MESSAGE_BYTES = 384 * 1024
 # Rows of a message are a multiple, so that masks and booleans, bits, begin at whole bytes.
 STEP_ROWS = 64

@@ -7,7 +7,7 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -103,7 +103,7 @@ class Results:
                 self._schemas.popitem(last=False)
         return found
 
-    async def rows(self, job: Job, part: Part) -> AsyncIterator[Parts]:
+    async def rows(self, job: Job, part: Part) -> AsyncGenerator[Parts, None]:
         """The rows of a file as messages of Flight, without a schema's.
 
         Raises:
