@@ -91,12 +91,12 @@ class Results:
         """
         found = self._schemas.get(job.id)
         if found is None:
-            found = await self._in_thread(derive)
+            found = await self.in_thread(derive)
         if found is None and job.shards_done:
             _, parts = await self._desk.job_and_parts(job.id)
             if parts:
                 store = self._desk.store(job)
-                found = (await self._in_thread(lambda: _opened(store, parts[0]))).schema
+                found = (await self.in_thread(lambda: _opened(store, parts[0]))).schema
         if found is not None:
             self._schemas[job.id] = found
             while len(self._schemas) > MOST_SCHEMAS:
@@ -115,7 +115,7 @@ class Results:
         held = _Held()
         while group < groups:
             async with self._places.place(held.drop) as place:
-                held.file = await self._in_thread(lambda: _opened(store, part))
+                held.file = await self.in_thread(lambda: _opened(store, part))
                 groups, is_had = held.file.groups, True
                 while is_had and group < groups:
                     messages = await (held.ahead or self._decoding(held.file, group))
@@ -137,7 +137,8 @@ class Results:
         loop = asyncio.get_running_loop()
         return loop.run_in_executor(self._threads, file.messages, group)
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Do what takes long where nobody waits for it who asks in real time."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 

@@ -94,7 +94,7 @@ class FlightService:
 
     # What there is.
 
-    async def ListFlights(self, message: bytes, context: Context) -> AsyncIterator[pb.FlightInfo]:
+    async def ListFlights(self, message: bytes, context: Context) -> AsyncIterator[bytes]:
         try:
             table = table_of(pb.Criteria.FromString(message))
             for job in await self._desk.jobs(MOST_LISTED):
@@ -105,17 +105,17 @@ class FlightService:
         except Exception as exc:
             await refuse(context, exc)
 
-    async def GetFlightInfo(self, message: bytes, context: Context) -> pb.FlightInfo:
+    async def GetFlightInfo(self, message: bytes, context: Context) -> bytes:
         try:
             name, _ = job_of(pb.FlightDescriptor.FromString(message))
             job = await self._desk.job(name)
             check_results(job)
             return await self._info(job)
         except Exception as exc:
-            refused: pb.FlightInfo = await refuse(context, exc)
+            refused: bytes = await refuse(context, exc)
             return refused
 
-    async def PollFlightInfo(self, message: bytes, context: Context) -> pb.PollInfo:
+    async def PollFlightInfo(self, message: bytes, context: Context) -> bytes:
         try:
             name, known = job_of(pb.FlightDescriptor.FromString(message))
             while True:
@@ -124,10 +124,12 @@ class FlightService:
                 if known is None or files > known or files == len(job.plan):
                     break
                 await self._watching.changed(job)
-            schema = await self._encapsulated(job)
-            return poll_info_of(job, schema, self._config.job_seconds, files)
+            schema, kept = await self._encapsulated(job), self._config.job_seconds
+            return await self._results.in_thread(
+                lambda: poll_info_of(job, schema, kept, files).SerializeToString()
+            )
         except Exception as exc:
-            refused: pb.PollInfo = await refuse(context, exc)
+            refused: bytes = await refuse(context, exc)
             return refused
 
     async def GetSchema(self, message: bytes, context: Context) -> pb.SchemaResult:
@@ -141,8 +143,9 @@ class FlightService:
             refused: pb.SchemaResult = await refuse(context, exc)
             return refused
 
-    async def _info(self, job: Job) -> pb.FlightInfo:
-        return info_of(job, await self._encapsulated(job), self._config.job_seconds)
+    async def _info(self, job: Job) -> bytes:
+        schema, kept = await self._encapsulated(job), self._config.job_seconds
+        return await self._results.in_thread(lambda: info_of(job, schema, kept).SerializeToString())
 
     async def _encapsulated(self, job: Job) -> bytes:
         """A job's schema for who is told of the job; empty where it is not known yet."""
@@ -251,4 +254,4 @@ class FlightService:
 
 
 def _serialized(message: Any) -> bytes:
-    return bytes(message) if isinstance(message, Parts) else message.SerializeToString()
+    return bytes(message) if isinstance(message, bytes | Parts) else message.SerializeToString()
