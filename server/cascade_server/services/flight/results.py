@@ -28,7 +28,7 @@ THREADS = 2
 # Real-time calls go first: below them, and above those who make rows.
 NICENESS = 10
 # Files that are read at once, and seconds that a caller keeps its place while it takes nothing.
-PLACES, PATIENCE = 4, 1.0
+PLACES, PATIENCE = 4, 0.25
 # Decoded bytes of a row group up to which the next is decoded while it is sent.
 MOST_AHEAD = 8 * 2**20
 # Schemas that are remembered; a job's never changes.
