@@ -4,7 +4,9 @@ calls notice of them.
 `cascade serve` with a state folder and nothing else said. Rows a second are of a whole job, from
 its first lease to its manifest. A job is killed (the process that makes it, with SIGKILL) and
 `resume_seconds` is from then until rows of it are made again. Real-time calls come one after
-another to the student, by turns with a job beside them and with none.
+another to the student, by turns with a job beside them and with none. The student's job is read
+over Arrow Flight, by turns with pyarrow's own server on the same files (`benchmarks.flight` does
+that alone).
 
 The last line is JSON.
 """
@@ -29,7 +31,9 @@ from cascade_client.job_control import Jobs
 from cascade_client.values.jobs import Job, JobState
 from cascade_loadtest.servers import Served, default_server, serving
 
-ROOT = Path(__file__).parents[1]
+from benchmarks.load.flight import compared
+
+ROOT = Path(__file__).parents[2]
 LOOK_SECONDS = 0.02
 MIB = 2**20
 
@@ -159,7 +163,7 @@ def main() -> None:
     parser.add_argument("--teacher-rows", type=int, default=20_000)
     parser.add_argument("--student-rows", type=int, default=1_000_000)
     parser.add_argument("--kill-rows", type=int, default=300_000, help="of the job that is killed")
-    parser.add_argument("--rounds", type=int, default=5, help="of real-time calls")
+    parser.add_argument("--rounds", type=int, default=5, help="of real-time calls, and of reading")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each")
     options = parser.parse_args()
     with (
@@ -180,6 +184,7 @@ def main() -> None:
             "student_bytes_per_row": round(student.bytes / student.rows, 2),
             "peak_rss_mb": round(rss * MIB / 1e6),
             **killed(server, jobs, whole),
+            **compared(server.target, student, options.rounds),
             **beside(server, client, jobs, options),
             "cores": os.cpu_count(),
         }

@@ -22,6 +22,8 @@ from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_link import TeacherLink
 from cascade_server.engines.triton.fleet import Fleet
 from cascade_server.jobs.desk import Desk
+from cascade_server.services.flight.service import NAME as FLIGHT
+from cascade_server.services.flight.service import FlightService
 from cascade_server.services.health import Health
 from cascade_server.services.jobs_service import NAME as JOBS
 from cascade_server.services.jobs_service import JobsService
@@ -43,7 +45,7 @@ from cascade_server.transport.grpcio_server import GrpcioServer
 
 # While calls are answered, and while nothing happens; see `books.STALE`.
 SECONDS_BETWEEN_NOTES, QUIET_NOTES = 0.5, 4
-SERVICES = (SYNTHESIS, RELEASES, JOBS, INFERENCE)
+SERVICES = (SYNTHESIS, RELEASES, JOBS, INFERENCE, FLIGHT)
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -115,6 +117,7 @@ class Server:
             {}, TransportLimits.of(config), linger=LingerConfig(0)
         )
         self._desk = Desk(config, control)
+        self._flight = FlightService(self.service, self._desk, config, self._stop)
         self._add_services(self._transport, self.inference, config.release_control, control)
         local_inference = InferenceService(
             self.service, self.sla, replace(config, release_control=True), control
@@ -131,7 +134,7 @@ class Server:
         releases = ReleasesService(release_control, control)
         is_local = transport is self._local_transport
         jobs = JobsService(self.service, self._desk, self.config, is_local, self._stop)
-        services = (self.service, inference, releases, jobs)
+        services = (self.service, inference, releases, jobs, self._flight)
         transport.add_generic_rpc_handlers(tuple(each.handlers() for each in services))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, transport)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -207,6 +210,7 @@ class Server:
             await self._local_transport.start("", 0, False, listener=self._local)
 
     async def _load(self, turns: Turns | None) -> None:
+        await asyncio.to_thread(self._flight.prepare)
         tiers: tuple[Tier, ...] = tuple(Tier)
         if servers := servers_of(self.config.runtime):
             self._fleet, tiers = Fleet(servers), ()
@@ -293,6 +297,7 @@ class Server:
             self._telling.cancel()
             self.sla.books.leave(self.sla.place, self.service.own_statistics())
         await self.service.close()
+        self._flight.close()
         self._desk.close()
         if self._teachers is not None:
             self._teachers.stop()

@@ -129,6 +129,14 @@ class Frame:
         pairs = zip(names, frame.columns, strict=True)
         return cls({name: _from_python(name, frame[label]) for name, label in pairs})
 
+    def arrow_schema(self) -> pa.Schema:
+        """That of `to_arrow`'s table, which is not made."""
+        import pyarrow as pa
+
+        return pa.schema(
+            [(name, _arrow_type(column.arrow_type)) for name, column in self.columns.items()]
+        )
+
     def to_arrow(self) -> pa.Table:
         """A pyarrow Table with the sources' types."""
         import pyarrow as pa

@@ -359,5 +359,12 @@ def test_jobs(tmp_path: Path) -> None:
     assert found["identical_after_kill"] is True
     assert {
         *("teacher_rows_per_s", "student_rows_per_s", "peak_rss_mb", "resume_seconds"),
-        "realtime_p99_ratio",
+        *("realtime_p99_ratio", "flight_mb_per_s", "pyarrow_flight_mb_per_s", "flight_ratio"),
     } <= set(found)
+
+
+def test_flight(tmp_path: Path) -> None:
+    make_release(tmp_path)
+    options = ("--repository", str(tmp_path), "--table", TABLE, "--rows", "5000", "--rounds", "1")
+    found = last_line(benchmark("flight", *options))
+    assert {"flight_mb_per_s", "pyarrow_flight_mb_per_s", "flight_ratio"} <= set(found)

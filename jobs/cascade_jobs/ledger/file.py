@@ -137,18 +137,22 @@ class LedgerFile:
             "ORDER BY rows = 0, name = '', number",
             (name,),
         )
-        return [
-            Part(
-                name=Shard(each["number"], each["first_row"], each["rows"]).name
-                if each["rows"]
-                else each["name"] or MANIFEST,
-                first_row=each["first_row"],
-                rows=each["rows"],
-                bytes=each["bytes"],
-                sha256=each["sha256"],
-            )
-            for each in rows
-        ]
+        return [_part(each) for each in rows]
+
+    def part(self, name: str, number: int) -> Part | None:
+        """One file of a job, by its shard's number; None: it is not whole."""
+        found = self._connection.execute(
+            "SELECT * FROM shards WHERE job = ? AND number = ? AND rows > 0 AND state = 'DONE'",
+            (name, number),
+        ).fetchone()
+        return None if found is None else _part(found)
+
+    def leading(self, name: str) -> int:
+        """How many of a job's files are whole up to the first that is not."""
+        found = self._connection.execute(
+            "SELECT min(number) FROM shards WHERE job = ? AND rows > 0 AND state != 'DONE'", (name,)
+        ).fetchone()[0]
+        return len(self.job(name).plan) if found is None else int(found)
 
     def _end(self, job: Job, event: JobEvent, reason: str) -> None:
         self._connection.execute(
@@ -167,6 +171,17 @@ class LedgerFile:
         now = self._connection.execute("PRAGMA data_version").fetchone()[0]
         before, self._seen = self._seen, now
         return bool(now != before)
+
+
+def _part(row: sqlite3.Row) -> Part:
+    shard = Shard(row["number"], row["first_row"], row["rows"])
+    return Part(
+        name=shard.name if shard.rows else row["name"] or MANIFEST,
+        first_row=shard.first,
+        rows=shard.rows,
+        bytes=row["bytes"],
+        sha256=row["sha256"],
+    )
 
 
 def _job(row: sqlite3.Row) -> Job:

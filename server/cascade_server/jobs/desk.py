@@ -11,13 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from cascade_jobs.errors import TooManyJobs
+from cascade_jobs.errors import JobFailed, TooManyJobs
 from cascade_jobs.executor import results_of, spool_of
 from cascade_jobs.facts import Terms
 from cascade_jobs.job import MANIFEST, Job, Part
 from cascade_jobs.ledger import NAME, Asked, Ledger, Limits
 from cascade_jobs.policy.decision import Decision
-from cascade_jobs.stores import is_url, store_of
+from cascade_jobs.stores import Store, is_url, store_of
 
 from cascade_server.config import ServerConfig
 from cascade_server.errors import BadRequest, NotAllowed, NotReady
@@ -134,6 +134,22 @@ class Desk:
 
         return await self._ask(both)
 
+    async def job_and_part(self, name: str, number: int) -> tuple[Job, Part | None]:
+        """The same, and one of its files by its number; None: it is not whole."""
+
+        def both(ledger: Ledger) -> tuple[Job, Part | None]:
+            return ledger.job(name), ledger.part(name, number)
+
+        return await self._ask(both)
+
+    async def job_and_leading(self, name: str) -> tuple[Job, int]:
+        """The same, and how many of its files are whole up to the first that is not."""
+
+        def both(ledger: Ledger) -> tuple[Job, int]:
+            return ledger.job(name), ledger.leading(name)
+
+        return await self._ask(both)
+
     async def jobs(self, most: int) -> list[Job]:
         """The newest jobs, newest first."""
         return await self._ask(lambda ledger: ledger.jobs(most))
@@ -146,16 +162,28 @@ class Desk:
                 await self._control.ask("work")
         return job
 
+    def store(self, job: Job) -> Store:
+        """Where a job's results are.
+
+        Raises:
+            NotAllowed: this server cannot read there.
+        """
+        try:
+            return store_of(job.output, spool_of(self.folder, job.id))
+        except JobFailed as exc:
+            raise NotAllowed(str(exc)) from exc
+
     async def read(self, job: Job, part: Part, offset: int) -> bytes:
         """Bytes of a file that is whole, from one of them on; none at its end.
 
         Raises:
             BadRequest: there are not so many.
             NotReady: they cannot be read.
+            NotAllowed: as `store`.
         """
         if offset > part.bytes:
             raise BadRequest(f"offset is {offset:,}; {part.name} has {part.bytes:,} bytes")
-        store = store_of(job.output, spool_of(self.folder, job.id))
+        store = self.store(job)
         size = min(READ_BYTES, part.bytes - offset)
         if not size:
             return b""

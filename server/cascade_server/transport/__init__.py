@@ -3,6 +3,7 @@
 from cascade_server.transport.http2.limits import Rate, TransportLimits
 from cascade_server.transport.linger import LingerConfig
 from cascade_server.transport.outcomes import Arrival, Outcome, Status
+from cascade_server.transport.parts import Parts
 from cascade_server.transport.rpc import Rpc
 from cascade_server.transport.server import TransportServer, first_of
 from cascade_server.transport.turns import Grouped
@@ -12,6 +13,7 @@ __all__ = [
     "Grouped",
     "LingerConfig",
     "Outcome",
+    "Parts",
     "Rate",
     "Rpc",
     "Status",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import grpc
@@ -42,6 +42,9 @@ class Wire(Protocol):
         Raises:
             Refused: too much waits already.
         """
+
+    def send_parts(self, call: Call, parts: Sequence[memoryview]) -> None:
+        """The same of a message in several places, none of which is copied; raises as `send`."""
 
     def end(self, call: Call, block: bytes) -> None:
         """Send an answer's last headers."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import grpc
@@ -273,6 +273,9 @@ class Connection(asyncio.Protocol):
 
     def send(self, call: Call, body: bytes) -> None:
         self._outbox.send(call.out, body)
+
+    def send_parts(self, call: Call, parts: Sequence[memoryview]) -> None:
+        self._outbox.send_parts(call.out, parts)
 
     def end(self, call: Call, block: bytes) -> None:
         self._put(header_frames(END_STREAM, call.stream.number, block, self._outbox.frame_bytes))

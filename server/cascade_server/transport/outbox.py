@@ -6,7 +6,7 @@ import asyncio
 import math
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import grpc
 
@@ -37,6 +37,11 @@ TRAILERS_HEAD = (0, len(OK_TRAILERS), HEADERS, END_HEADERS | END_STREAM)
 MOVES_BYTES = 16 * 1024
 # Parts of answers of this size or more are a sign of use; see `limits.Rate`.
 USEFUL_BYTES = 1024
+# Of frames that are handed to the system in one go, above which they are not put together first:
+# that would take longer than to tell it of each.
+SEPARATE_BYTES = 32 * 1024
+# Of frames after which it is looked whether the system takes more.
+MOST_UNFLUSHED = 128 * 1024
 
 
 def nothing() -> None:
@@ -89,11 +94,13 @@ class Outbox:
         self.use = 0
         self._blocked: dict[int, Outgoing] = {}
         self._out: list[bytes | memoryview] = []
+        self._out_bytes = 0
         self._flush_is_due = False
 
     def put(self, data: bytes | memoryview) -> None:
         """Send whole frames, together with all else that is put in this turn of the event loop."""
         self._out.append(data)
+        self._out_bytes += len(data)
         if not self._flush_is_due:
             self._flush_is_due = True
             self._loop.call_soon(self.flush)
@@ -102,8 +109,12 @@ class Outbox:
         """Hand what has been put to the system, in one go."""
         self._flush_is_due = False
         if self._out and not self._transport.is_closing():
-            self._transport.write(b"".join(self._out))
+            if self._out_bytes < SEPARATE_BYTES:
+                self._transport.write(b"".join(self._out))
+            else:
+                self._transport.writelines(self._out)
         self._out.clear()
+        self._out_bytes = 0
 
     def send(self, answer: Outgoing, body: bytes) -> None:
         """Send a message, or have it wait for its turn.
@@ -123,6 +134,11 @@ class Outbox:
             answer.window -= size
             self.put(frame(DATA, 0, answer.stream, body))
             return
+        self.send_parts(answer, (memoryview(body),))
+
+    def send_parts(self, answer: Outgoing, parts: Sequence[memoryview]) -> None:
+        """Send a message in several places, none of which is copied; raises as `send`."""
+        size = sum(map(len, parts))
         if not self._held.take(size):
             raise Refused(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -131,7 +147,7 @@ class Outbox:
         if not answer.parts:
             answer.moved, answer.moved_bytes = self._clock(), 0
         answer.held += size
-        answer.parts.append(memoryview(body))
+        answer.parts.extend(parts)
         self._blocked[answer.stream] = answer
         self.pump()
 
@@ -196,7 +212,9 @@ class Outbox:
                 if room > 0 and answer.parts:
                     moved = True
                     self._send_part(answer, room)
-            self.flush()
+            if self._out_bytes >= MOST_UNFLUSHED:
+                self.flush()
+        self.flush()
 
     def _send_part(self, answer: Outgoing, room: int) -> None:
         body = answer.parts[0]

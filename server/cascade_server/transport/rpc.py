@@ -15,6 +15,7 @@ from cascade_server.transport.call import Call
 from cascade_server.transport.http2.headers import Metadata
 from cascade_server.transport.inbox import Refused
 from cascade_server.transport.outcomes import Outcome, Status
+from cascade_server.transport.parts import Parts
 
 log = logging.getLogger("cascade.server")
 
@@ -203,6 +204,11 @@ class Rpc(Call):
             await self._drained
 
     def _send(self, response: Any) -> None:
+        if response.__class__ is Parts:
+            head = b"\0" + len(response).to_bytes(4, "big") + response.head
+            self._begin()
+            self._wire.send_parts(self, (memoryview(head), *response.rest))
+            return
         serializer: Callable[[Any], bytes] | None = self.handler.response_serializer
         body: bytes = response if serializer is None else serializer(response)
         self._begin()

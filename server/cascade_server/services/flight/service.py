@@ -1,0 +1,257 @@
+"""The gRPC service `arrow.flight.protocol.FlightService`: jobs are flights, files endpoints.
+
+What is spoken is what Arrow publishes; the words are in `cascade_proto/flight.proto`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.util
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from functools import partial
+from typing import Any
+
+import grpc
+from cascade_jobs.errors import AlreadyEnded, UnknownJob
+from cascade_jobs.job import Job, Part
+from cascade_proto import flight_pb2 as pb
+from cascade_tables.errors import listing, shown
+
+from cascade_server.config import ServerConfig
+from cascade_server.errors import BadRequest, NotAllowed, ServerError
+from cascade_server.jobs.desk import Desk
+from cascade_server.services.flight.files import schema_message
+from cascade_server.services.flight.infos import info_of, poll_info_of
+from cascade_server.services.flight.names import Asked, asked_of, job_of, table_of
+from cascade_server.services.flight.results import Results
+from cascade_server.services.flight.schemas import schema_of
+from cascade_server.services.flight.watching import Watching, check_results, has_results
+from cascade_server.services.synthesis_service import Service, refuse
+from cascade_server.services.unary import Context
+from cascade_server.transport import Parts
+
+SERVICE = pb.DESCRIPTOR.services_by_name["FlightService"]
+NAME = SERVICE.full_name
+MOST_LISTED = 1000
+HAS_ARROW = importlib.util.find_spec("pyarrow") is not None
+NO_ARROW = (
+    "this server cannot read results, for which it needs pyarrow; `pip install "
+    "cascade-synthesis[jobs]` where it runs"
+)
+NO_HANDSHAKE = "this server does not ask callers who they are; leave out authenticate()"
+READ_ONLY = (
+    "this server takes no rows: flights are the results of jobs, which SubmitJob or `cascade jobs "
+    "submit` asks for; read them with DoGet"
+)
+CANCEL = "CancelFlightInfo"
+ACTIONS = {CANCEL: "End a job that has not ended; what it has made so far is removed."}
+
+
+class FlightService:
+    """Answers Flight's clients from the ledger, and from the files that jobs have made.
+
+    Args:
+        service: has the releases that jobs are of.
+        desk: asks the ledger.
+        config: of the server.
+        stopping: set once the server is to stop; who waits for a job to go on waits no longer.
+    """
+
+    def __init__(
+        self, service: Service, desk: Desk, config: ServerConfig, stopping: asyncio.Event
+    ) -> None:
+        self._service, self._desk, self._config = service, desk, config
+        self._results, self._watching = Results(desk), Watching(desk, stopping)
+
+    def prepare(self) -> None:
+        """Load what results are read with, where jobs are kept: later, calls would wait for it."""
+        if self._config.state_dir is not None and HAS_ARROW:
+            importlib.import_module("pyarrow.parquet")
+
+    def close(self) -> None:
+        """Let go of the threads that read results."""
+        self._watching.close()
+        self._results.close()
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """What gRPC needs to route calls here."""
+        found = {}
+        for method in SERVICE.methods:
+            behaviour = getattr(self, method.name)
+            if method.client_streaming:
+                found[method.name] = grpc.stream_stream_rpc_method_handler(behaviour)
+            elif method.server_streaming:
+                found[method.name] = grpc.unary_stream_rpc_method_handler(
+                    behaviour, response_serializer=_serialized
+                )
+            else:
+                found[method.name] = grpc.unary_unary_rpc_method_handler(
+                    behaviour, response_serializer=_serialized
+                )
+        return grpc.method_handlers_generic_handler(NAME, found)
+
+    # What there is.
+
+    async def ListFlights(self, message: bytes, context: Context) -> AsyncIterator[bytes]:
+        try:
+            table = table_of(pb.Criteria.FromString(message))
+            for job in await self._desk.jobs(MOST_LISTED):
+                if has_results(job) and table in ("", job.specification.table):
+                    yield await self._info(job)
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except Exception as exc:
+            await refuse(context, exc)
+
+    async def GetFlightInfo(self, message: bytes, context: Context) -> bytes:
+        try:
+            name, _ = job_of(pb.FlightDescriptor.FromString(message))
+            job = await self._desk.job(name)
+            check_results(job)
+            return await self._info(job)
+        except Exception as exc:
+            refused: bytes = await refuse(context, exc)
+            return refused
+
+    async def PollFlightInfo(self, message: bytes, context: Context) -> bytes:
+        try:
+            name, known = job_of(pb.FlightDescriptor.FromString(message))
+            while True:
+                job, files = await self._desk.job_and_leading(name)
+                check_results(job)
+                if known is None or files > known or files == len(job.plan):
+                    break
+                await self._watching.changed(job)
+            schema, kept = await self._encapsulated(job), self._config.job_seconds
+            return await self._results.in_thread(
+                lambda: poll_info_of(job, schema, kept, files).SerializeToString()
+            )
+        except Exception as exc:
+            refused: bytes = await refuse(context, exc)
+            return refused
+
+    async def GetSchema(self, message: bytes, context: Context) -> pb.SchemaResult:
+        try:
+            name, _ = job_of(pb.FlightDescriptor.FromString(message))
+            job = await self._desk.job(name)
+            check_results(job)
+            schema = await self._schema_or_wait(job)
+            return pb.SchemaResult(schema=schema.serialize().to_pybytes())
+        except Exception as exc:
+            refused: pb.SchemaResult = await refuse(context, exc)
+            return refused
+
+    async def _info(self, job: Job) -> bytes:
+        schema, kept = await self._encapsulated(job), self._config.job_seconds
+        return await self._results.in_thread(lambda: info_of(job, schema, kept).SerializeToString())
+
+    async def _encapsulated(self, job: Job) -> bytes:
+        """A job's schema for who is told of the job; empty where it is not known yet."""
+        schema = await self._schema(job)
+        return b"" if schema is None else schema.serialize().to_pybytes()
+
+    async def _schema(self, job: Job) -> Any:
+        if not HAS_ARROW:
+            raise NotAllowed(NO_ARROW)
+        return await self._results.schema(job, partial(self._derived, job))
+
+    def _derived(self, job: Job) -> Any:
+        """What its release says of a job's schema; None: that is not loaded here."""
+        made = job.specification
+        try:
+            runtime = self._service.repository.find(made.table, made.version)
+        except ServerError:
+            return None
+        if runtime.release.manifest.digest != made.release:
+            return None
+        return schema_of(runtime, made)
+
+    async def _schema_or_wait(self, job: Job) -> Any:
+        while (schema := await self._schema(job)) is None:
+            job = await self._watching.changed(job)
+            check_results(job)
+        return schema
+
+    # Rows.
+
+    async def DoGet(self, message: bytes, context: Context) -> AsyncIterator[Parts]:
+        try:
+            asked = asked_of(pb.Ticket.FromString(message))
+            job = await self._desk.job(asked.job)
+            check_results(job)
+            shards = self._shards(job, asked)
+            yield schema_message(await self._schema_or_wait(job))
+            for number in shards:
+                job, part = await self._whole(job, number)
+                async with aclosing(self._results.rows(job, part)) as messages:
+                    async for each in messages:
+                        yield each
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except Exception as exc:
+            await refuse(context, exc)
+
+    def _shards(self, job: Job, asked: Asked) -> range:
+        if asked.shard is None:
+            return range(len(job.plan))
+        if asked.shard >= len(job.plan):
+            raise UnknownJob(
+                f"job {job.id} has no file {asked.shard}; it has {len(job.plan)}, from 0 on"
+            )
+        return range(asked.shard, asked.shard + 1)
+
+    async def _whole(self, job: Job, number: int) -> tuple[Job, Part]:
+        """A file of a job, once it is whole."""
+        while True:
+            job, part = await self._desk.job_and_part(job.id, number)
+            check_results(job)
+            if part is not None:
+                return job, part
+            await self._watching.changed(job)
+
+    # What may be done.
+
+    async def ListActions(self, message: bytes, context: Context) -> AsyncIterator[pb.ActionType]:
+        for kind, description in ACTIONS.items():
+            yield pb.ActionType(type=kind, description=description)
+
+    async def DoAction(self, message: bytes, context: Context) -> AsyncIterator[pb.Result]:
+        try:
+            action = pb.Action.FromString(message)
+            if action.type != CANCEL:
+                raise BadRequest(
+                    f"action is {shown(action.type[:80])}; allowed: {listing(ACTIONS)}"
+                )
+            name, _ = job_of(
+                pb.CancelFlightInfoRequest.FromString(action.body).info.flight_descriptor
+            )
+            status = await self._cancelled(name)
+            yield pb.Result(body=pb.CancelFlightInfoResult(status=status).SerializeToString())
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except Exception as exc:
+            await refuse(context, exc)
+
+    async def _cancelled(self, name: str) -> pb.CancelStatus.ValueType:
+        try:
+            await self._desk.cancel(name)
+        except AlreadyEnded:
+            return pb.CANCEL_STATUS_NOT_CANCELLABLE
+        return pb.CANCEL_STATUS_CANCELLED
+
+    # What is not.
+
+    async def Handshake(self, _: Any, context: Context) -> None:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, NO_HANDSHAKE)
+
+    async def DoPut(self, _: Any, context: Context) -> None:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, READ_ONLY)
+
+    async def DoExchange(self, _: Any, context: Context) -> None:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, READ_ONLY)
+
+
+def _serialized(message: Any) -> bytes:
+    return bytes(message) if isinstance(message, bytes | Parts) else message.SerializeToString()
