@@ -19,7 +19,7 @@ from cascade_client.calls.base import (
     SynthesizeOptions,
 )
 from cascade_client.errors import InvalidRequest
-from cascade_client.inspection import Inspection
+from cascade_client.job_methods import JobMethods
 from cascade_client.messages import wire
 from cascade_client.messages.cells import Nulls
 from cascade_client.messages.frames import Frame
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
-class Client(Inspection):
+class Client(JobMethods):
     """A connection to a Cascade server; share one among threads, and close it.
 
     >>> with Client() as client:
