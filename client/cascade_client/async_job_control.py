@@ -23,7 +23,7 @@ class AsyncJobs:
     """What may be asked of a server about offline jobs; see `Jobs`.
 
     >>> async with AsyncClient() as client:
-    ...     job = await client.jobs.submit("credit", 100_000, seed=1)
+    ...     job = await client.jobs.submit("credit", 20_000, seed=1)
     ...     job = await client.jobs.wait(job.id)
     ...     await client.jobs.fetch(job.id, Path("rows"))
 

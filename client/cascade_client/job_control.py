@@ -27,7 +27,7 @@ class Jobs:
 
     >>> with Client() as client:
     ...     jobs = Jobs(client)
-    ...     job = jobs.submit("credit", 100_000, seed=1)
+    ...     job = jobs.submit("credit", 20_000, seed=1)
     ...     job = jobs.wait(job.id)
     ...     jobs.fetch(job.id, Path("rows"))
 

@@ -67,7 +67,7 @@ class _Handle:
 class JobHandle(_Handle):
     """A job of a server; `Client.submit` and `Client.job` give one.
 
-    >>> job = client.submit("credit", 100_000, seed=1)
+    >>> job = client.submit("credit", 20_000, seed=1)
     >>> job.wait().to_pandas()
 
     The job is the server's: it goes on while nobody holds a handle, and after a restart.
@@ -197,7 +197,7 @@ class JobHandle(_Handle):
 class AsyncJobHandle(_Handle):
     """A job of a server; `AsyncClient.submit` and `AsyncClient.job` give one. See `JobHandle`.
 
-    >>> job = await client.submit("credit", 100_000, seed=1)
+    >>> job = await client.submit("credit", 20_000, seed=1)
     >>> await (await job.wait()).to_pandas()
 
     Args:

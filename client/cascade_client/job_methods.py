@@ -25,7 +25,7 @@ class JobMethods(FrameMethods):
         For more rows than one waits for: the job outlives this program and the server. Where rows
         are wanted now, see `generate`.
 
-        >>> job = client.submit("credit", 1_000_000, balance="default_payment_next_month")
+        >>> job = client.submit("credit", 20_000, balance="default_payment_next_month")
         >>> job.wait()  # a bar, on a terminal or in a notebook
         >>> frame = job.to_pandas()
 

@@ -146,6 +146,8 @@ class Pandas:
 
     def _put(self, column: Any, into: Places, new: Any) -> Any:
         """A column with new cells in some of its rows."""
+        if hasattr(column, "sparse"):
+            column = column.sparse.to_dense()
         if new.dtype != column.dtype:
             column = self._wide(column, new)
             if new.dtype != column.dtype:
