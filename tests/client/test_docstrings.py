@@ -61,6 +61,8 @@ def names() -> dict[str, Any]:
         "Path": Path,
         "FakeServer": FakeServer,
         "Overloaded": cascade_client.Overloaded,
+        "CascadeImputer": importlib.import_module("cascade_client.sklearn").CascadeImputer,
+        "FakeLearner": importlib.import_module("cascade_client.testing").FakeLearner,
         "Jobs": importlib.import_module("cascade_client.job_control").Jobs,
     }
     out["frame"].loc[1, "age"] = pd.NA
@@ -99,7 +101,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("text", documented())
+@pytest.mark.parametrize("text", list(documented()))
 def test_examples(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Where an example says what comes, that comes."""
     known = names()

@@ -113,9 +113,11 @@ class LocalLearner:
         with tempfile.TemporaryDirectory(prefix="cascade-learning-") as name:
             folder = Path(name)
             pq.write_table(rows, folder / "rows.parquet")
-            kept = {each: {"kind": "categorical", "min_count": 1} for each in classes}
-            # JSON is YAML.
-            (folder / "schema.yaml").write_text(json.dumps({"columns": kept}))
+            # Rare categories are learnt by name: nobody sees them who has not these rows. And JSON
+            # is YAML.
+            columns = {each: {"kind": "categorical"} for each in classes}
+            schema = {"defaults": {"min_count": 1}, "columns": columns}
+            (folder / "schema.yaml").write_text(json.dumps(schema))
             run(self._words(folder, seed))
             return LearntTable(_packed(folder / "repository"))
 

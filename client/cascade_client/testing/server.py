@@ -36,7 +36,7 @@ class FakeServer:
     """Answers clients of its own from tables that a test gives it.
 
     >>> server = FakeServer({"credit": [{"age": 25, "income": 1800.0}]})
-    >>> server.refuse(Overloaded("busy", retry_after=0.5), times=2)
+    >>> server.refuse(Overloaded("busy", retry_after=0.1), times=2)
     >>> with server.client() as client:
     ...     client.synthesize("credit", {"age": 30})
 

@@ -23,8 +23,6 @@ from sklearn.tree import DecisionTreeClassifier
 ROWS = [
     {"age": 30 + row, "city": ("Rome", "Oslo")[row % 2], "flag": row % 3 == 0} for row in range(9)
 ]
-    {"age": 30 + row, "city": ("Rome", "Oslo")[row % 2], "flag": row % 3 == 0} for row in range(9)
-]
 FRAME = pd.DataFrame(
     {
         "age": pd.array([25, None, 61], "Int64"),
