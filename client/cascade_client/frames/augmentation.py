@@ -11,7 +11,7 @@ import numpy as np
 
 from cascade_client.errors import InvalidRequest
 from cascade_client.frames.flows import Flow
-from cascade_client.frames.operations import Opened, empty, opened
+from cascade_client.frames.operations import Opened, opened, without_value
 from cascade_client.frames.tables import described
 from cascade_client.messages.wire import Fidelity
 from cascade_client.progress import Progress
@@ -120,7 +120,7 @@ def balanced(present: Mapping[Any, int], ratio: float) -> dict[Any, int]:
 def _values(given: Opened, target: str) -> tuple[dict[Any, int], dict[Any, int]]:
     """A row of each value of the target, and how many there are; empty cells are of no value."""
     cells = given.operations.cells(given.frame, target)
-    known = np.flatnonzero(~empty(cells))
+    known = np.flatnonzero(~without_value(cells))
     examples: dict[Any, int] = {}
     present: dict[Any, int] = {}
     for row, value in zip(known.tolist(), cells.observed, strict=True):

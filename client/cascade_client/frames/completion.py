@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cascade_client.errors import InvalidRequest
 from cascade_client.frames.draws import Draws, draws_of
 from cascade_client.frames.flows import Flow
-from cascade_client.frames.operations import Opened, Places, Source, empty, opened
+from cascade_client.frames.operations import Opened, Places, Source, opened
 from cascade_client.frames.tables import described
 from cascade_client.messages.wire import Fidelity, checked_draws
 from cascade_client.progress import Progress
@@ -216,7 +216,7 @@ def find(given: Opened, schema: TableDescription, columns: Sequence[str] | None)
     count = given.operations.count(given.frame)
     holes = {
         column.name: (
-            empty(given.operations.cells(given.frame, column.name))
+            given.operations.empty(given.frame, column.name)
             if column.name in own and count
             else np.ones(count, np.bool_)
         )
@@ -246,7 +246,7 @@ def _without_nulls(
         for column, places in holes.by_column(draws):
             if column.nullable and len(places):
                 part = operations.take(whole, places, [column.name])
-                null = places[empty(operations.cells(part, column.name))]
+                null = places[operations.empty(part, column.name)]
                 if len(null):
                     left[column.name] = null
         if not left or not times:
@@ -263,7 +263,7 @@ def _without_nulls(
         answer = yield partial(_asked, table=table, data=sent, options=asked)
         usable = np.ones(len(rows) * times, np.bool_)
         for name, null in left.items():
-            drawn = ~empty(operations.cells(answer.data, name))
+            drawn = ~operations.empty(answer.data, name)
             usable &= drawn | ~np.isin(rows, null).repeat(times)
         grouped = usable.reshape(len(rows), times)
         found = np.flatnonzero(grouped.any(axis=1))

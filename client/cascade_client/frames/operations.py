@@ -53,6 +53,9 @@ class Operations(Protocol):
             InvalidRequest: a value has no place in a table.
         """
 
+    def empty(self, frame: Any, name: str) -> NDArray[np.bool_]:
+        """Which cells of a column have no value; for which no cell is made a value of Python's."""
+
     def take(self, frame: Any, rows: Places, names: Sequence[str] | None = None) -> Any:
         """Some rows, in the order in which they are named, of all columns or of some."""
 
@@ -71,7 +74,7 @@ class Operations(Protocol):
         other columns are empty there."""
 
 
-def empty(cells: Cells) -> NDArray[np.bool_]:
+def without_value(cells: Cells) -> NDArray[np.bool_]:
     """Which cells of a column have no value."""
     return np.frombuffer(cells.states, np.uint8) != OBSERVED_STATE
 
@@ -88,6 +91,9 @@ class Rows:
     def cells(self, frame: Any, name: str) -> Cells:
         (column,) = of_rows([{name: row.get(name)} for row in frame])
         return column
+
+    def empty(self, frame: Any, name: str) -> NDArray[np.bool_]:
+        return without_value(self.cells(frame, name))
 
     def take(self, frame: Any, rows: Places, names: Sequence[str] | None = None) -> Any:
         if names is None:
@@ -129,6 +135,9 @@ class Pandas:
     def cells(self, frame: Any, name: str) -> Cells:
         (column,) = PANDAS.read(frame[[name]])
         return column
+
+    def empty(self, frame: Any, name: str) -> NDArray[np.bool_]:
+        return np.asarray(frame[name].isna().to_numpy(dtype=bool))
 
     def take(self, frame: Any, rows: Places, names: Sequence[str] | None = None) -> Any:
         return (frame if names is None else frame[list(names)]).take(rows)
@@ -233,6 +242,9 @@ class Arrow:
         (column,) = ARROW.read(frame.select([name]))
         return column
 
+    def empty(self, frame: Any, name: str) -> NDArray[np.bool_]:
+        return np.asarray(frame[name].is_null(nan_is_null=True).to_numpy())
+
     def take(self, frame: Any, rows: Places, names: Sequence[str] | None = None) -> Any:
         return (frame if names is None else frame.select(list(names))).take(rows)
 
@@ -294,6 +306,13 @@ class Polars:
     def cells(self, frame: Any, name: str) -> Cells:
         (column,) = POLARS.read(frame.select([name]))
         return column
+
+    def empty(self, frame: Any, name: str) -> NDArray[np.bool_]:
+        column = frame[name]
+        null = column.is_null()
+        if column.dtype.is_float():
+            null |= column.is_nan().fill_null(True)
+        return np.asarray(null.to_numpy())
 
     def take(self, frame: Any, rows: Places, names: Sequence[str] | None = None) -> Any:
         return (frame if names is None else frame.select(list(names)))[rows]

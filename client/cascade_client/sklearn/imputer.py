@@ -108,9 +108,9 @@ class CascadeImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def _names(self) -> list[str] | None:
         """The table's columns, for arrays, which have no names."""
-        if not isinstance(self.learnt_, Served) or self.learnt_.table is None:
+        if self.client is None or self.table is None:
             return None
-        described = self.learnt_.client().describe(self.learnt_.table)
+        described = self.learnt_.client().describe(self.table)
         return [column.name for column in described.columns]
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from cascade_client.errors import MissingDependency
-from cascade_client.frames.operations import Opened, empty, opened
+from cascade_client.frames.operations import Opened, Source, opened
 from cascade_client.messages.frames import ARROW, PANDAS, POLARS, kind_of
 
 MOST_SEED = 2**31 - 1
@@ -153,11 +153,9 @@ def with_typical(frame: Any, values: dict[str, Any]) -> Any:
 
 
 def _filled(given: Opened, values: dict[str, Any]) -> Any:
-    from cascade_client.frames.operations import Source
-
     operations, out = given.operations, given.frame
     for name in operations.names(out):
-        places = np.flatnonzero(empty(operations.cells(out, name)))
+        places = np.flatnonzero(operations.empty(out, name))
         if not len(places):
             continue
         value = values[name]

@@ -364,3 +364,25 @@ def rows_of(frame: Any) -> list[dict[str, Any]]:
     if isinstance(frame, pl.DataFrame):
         return frame.to_dicts()
     return frame.to_pylist() if isinstance(frame, pa.Table) else list(frame)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pd.arrays.SparseArray([1.0, np.nan, 3.0]),
+        pd.array([1, None, 3], "Int64"),
+        pd.array([1, None, 3], pd.ArrowDtype(pa.int64())),
+        np.array([1, None, 3], object),
+        np.array([1, np.nan, 3], "float16"),
+    ],
+)
+def test_empty_cells_of_any_dtype_are_found(client: Client, values: Any) -> None:
+    out = client.complete(pd.DataFrame({"age": values})).data["age"]
+    assert [float(value) for value in out] == [1, 40, 3]
+
+
+def test_nan_and_null_of_polars_and_arrow(client: Client) -> None:
+    cells = [1.0, float("nan"), None]
+    for frame in (pl.DataFrame({"income": cells}), pa.table({"income": cells})):
+        column = client.complete(frame).data["income"]
+        assert column.to_numpy().tolist() == [1, 1.5, 1.5]
