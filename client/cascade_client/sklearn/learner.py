@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from cascade_client.client import Client
 from cascade_client.errors import MissingDependency, ServerError
@@ -28,6 +29,16 @@ PROGRAM = (
     "import json, sys; from cascade_cli.program import main\n"
     "for words in json.loads(sys.argv[1]): main(words, standalone_mode=False)"
 )
+# Stands between an estimator's process and the server: ends that when the former is there no more,
+# however it ended. An interrupted cell of a notebook is none of its affairs (a session of its own).
+WATCHER = """
+import os, subprocess, sys, threading
+server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+threading.Thread(target=lambda: os._exit(server.wait()), daemon=True).start()
+sys.stdin.buffer.read()
+server.terminate()
+server.wait()
+"""
 # How many of the last lines of a program that failed are told.
 LINES_TOLD = 12
 
@@ -189,10 +200,15 @@ class LearntTable:
             files.extractall(folder.name)
         words = ["serve", "--repository", folder.name, "--port", "0", "--pool-mib", "0"]
         process = subprocess.Popen(
-            _command([words]), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [sys.executable, "-c", WATCHER, *_command([words])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
         )
         self.process = process
-        self._end = weakref.finalize(self, _end, process, folder)
+        self._end = weakref.finalize(self, _end, process, folder, os.getpid())
         return Client(_address(process))
 
 
@@ -232,17 +248,27 @@ def _address(process: subprocess.Popen[str]) -> str:
     for line in process.stdout:
         lines.append(line)
         if found := re.search(r"serving on (\S+:\d+)", line):
-            threading.Thread(target=process.stdout.read, daemon=True).start()
+            threading.Thread(target=_drain, args=(process.stdout,), daemon=True).start()
             return found[1]
+    process.stdout.close()
     process.wait()
     raise ServerError("the server of a table of its own ended:\n" + "".join(lines[-LINES_TOLD:]))
 
 
-def _end(process: subprocess.Popen[str], folder: tempfile.TemporaryDirectory[str]) -> None:
-    process.terminate()
+def _drain(stream: IO[str]) -> None:
+    with stream:
+        stream.read()
+
+
+def _end(
+    process: subprocess.Popen[str], folder: tempfile.TemporaryDirectory[str], owner: int
+) -> None:
+    """End a server; in a process that was forked of the one that started it, nothing."""
+    if os.getpid() != owner:
+        return
+    assert process.stdin is not None
+    process.stdin.close()
     process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
     folder.cleanup()
 
 
