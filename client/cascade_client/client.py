@@ -171,7 +171,7 @@ class Client(JobMethods):
             timeout: seconds for the call, retries and all parts included; None: the client's, or,
                 for what goes in parts, as long as it takes.
             progress: called as ``progress(done, total)`` whenever rows arrive; True: a bar on a
-                terminal's standard error.
+                terminal's standard error, or in a notebook.
 
         Raises:
             InvalidRequest: names the column, the value and what is allowed.
@@ -293,7 +293,7 @@ class Client(JobMethods):
             kind: "pandas", "rows" (a list of dicts), "arrow" or "polars".
             timeout: seconds for the whole of it; None: as long as it takes.
             progress: called as ``progress(done, total)`` whenever rows arrive; True: a bar on a
-                terminal's standard error.
+                terminal's standard error, or in a notebook.
 
         Raises:
             InvalidRequest, NotFound: as `synthesize`.

@@ -11,7 +11,8 @@ import numpy as np
 
 from cascade_client.errors import InvalidRequest
 from cascade_client.frames.flows import Flow
-from cascade_client.frames.operations import Opened, opened, without_value
+from cascade_client.frames.opened import Opened, opened
+from cascade_client.frames.operations import without_value
 from cascade_client.frames.tables import described
 from cascade_client.messages.wire import Fidelity
 from cascade_client.progress import Progress

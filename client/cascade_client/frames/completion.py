@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from cascade_client.errors import InvalidRequest
 from cascade_client.frames.draws import Draws, draws_of
 from cascade_client.frames.flows import Flow
-from cascade_client.frames.operations import Opened, Places, Source, opened
+from cascade_client.frames.opened import Opened, opened
+from cascade_client.frames.operations import Places, Source
 from cascade_client.frames.tables import described
 from cascade_client.messages.wire import Fidelity, checked_draws
 from cascade_client.progress import Progress

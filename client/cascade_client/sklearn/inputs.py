@@ -11,7 +11,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from cascade_client.errors import MissingDependency
-from cascade_client.frames.operations import Opened, Source, opened
+from cascade_client.frames.opened import Opened, opened
+from cascade_client.frames.operations import Source
 from cascade_client.messages.frames import ARROW, PANDAS, POLARS, kind_of
 
 MOST_SEED = 2**31 - 1

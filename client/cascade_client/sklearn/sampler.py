@@ -18,7 +18,7 @@ except ImportError as exc:
     ) from exc
 
 from cascade_client.client import Client
-from cascade_client.frames.operations import opened
+from cascade_client.frames.opened import opened
 from cascade_client.messages.frames import ARROW, PANDAS, POLARS, kind_of
 from cascade_client.messages.wire import Fidelity
 from cascade_client.sklearn.inputs import arrow_of, checked, seed_of
