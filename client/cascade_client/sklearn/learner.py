@@ -29,7 +29,7 @@ PROGRAM = (
     "import json, sys; from cascade_cli.program import main\n"
     "for words in json.loads(sys.argv[1]): main(words, standalone_mode=False)"
 )
-# Stands between an estimator's process and the server: ends that when the former is there no more,
+# Stands between an estimator's process and one of ours: ends that when the former is there no more,
 # however it ended. An interrupted cell of a notebook is none of its affairs (a session of its own).
 WATCHER = """
 import os, subprocess, sys, threading
@@ -199,14 +199,7 @@ class LearntTable:
         with zipfile.ZipFile(io.BytesIO(self._files)) as files:
             files.extractall(folder.name)
         words = ["serve", "--repository", folder.name, "--port", "0", "--pool-mib", "0"]
-        process = subprocess.Popen(
-            [sys.executable, "-c", WATCHER, *_command([words])],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        process = _watched([words])
         self.process = process
         self._end = weakref.finalize(self, _end, process, folder, os.getpid())
         return Client(_address(process))
@@ -219,10 +212,17 @@ def run(words: Sequence[Sequence[str]]) -> None:
         ValueError: one of them failed; has its last words.
         MissingDependency: what learns is not installed.
     """
-    done = subprocess.run(_command(words), capture_output=True, text=True, check=False)
-    if done.returncode == 0:
+    process = _watched(words)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        lines = process.stdout.read().strip().splitlines()
+    finally:  # also where the cell that fits is interrupted
+        process.stdin.close()
+        code = process.wait()
+        process.stdout.close()
+    if code == 0:
         return
-    lines = (done.stdout + done.stderr).strip().splitlines()
     said = "\n".join(lines[-LINES_TOLD:])
     if "ModuleNotFoundError" in said or "No such command" in said:
         raise MissingDependency(
@@ -236,8 +236,17 @@ def run(words: Sequence[Sequence[str]]) -> None:
     raise ValueError(f"nothing was learnt of these rows: {found[1] if found else said}")
 
 
-def _command(words: Sequence[Sequence[str]]) -> list[str]:
-    return [sys.executable, "-c", PROGRAM, json.dumps(words)]
+def _watched(words: Sequence[Sequence[str]]) -> subprocess.Popen[str]:
+    """Commands of the `cascade` program in a process that ends when its standard input does."""
+    program = [sys.executable, "-c", PROGRAM, json.dumps(words)]
+    return subprocess.Popen(
+        [sys.executable, "-c", WATCHER, *program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def _address(process: subprocess.Popen[str]) -> str:
