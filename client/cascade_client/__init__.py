@@ -24,6 +24,7 @@ from cascade_client.errors import (
     CascadeError,
     DeadlineExceeded,
     InvalidRequest,
+    JobFailed,
     MissingDependency,
     NotFound,
     Overloaded,
@@ -32,6 +33,9 @@ from cascade_client.errors import (
     Unauthenticated,
     Unavailable,
 )
+from cascade_client.frames.augmentation import Augmentation
+from cascade_client.frames.completion import Completion
+from cascade_client.job_handles import AsyncJobHandle, JobHandle
 from cascade_client.messages.cells import MISSING
 from cascade_client.retry import Retry
 from cascade_client.values.answers import Chunk, Synthesis
@@ -42,6 +46,7 @@ from cascade_client.values.descriptions import (
     TableDescription,
     TableSummary,
 )
+from cascade_client.values.jobs import Job, JobState
 from cascade_client.values.provenance import (
     Considered,
     OutsideKind,
@@ -68,6 +73,8 @@ __all__ = [
     "MISSING",
     "Alert",
     "AsyncClient",
+    "AsyncJobHandle",
+    "Augmentation",
     "BurnRate",
     "CallerFault",
     "CallerFaults",
@@ -76,10 +83,15 @@ __all__ = [
     "Chunk",
     "Client",
     "ColumnDescription",
+    "Completion",
     "Considered",
     "DeadlineExceeded",
     "DroppedColumn",
     "InvalidRequest",
+    "Job",
+    "JobFailed",
+    "JobHandle",
+    "JobState",
     "LatencyQuantiles",
     "MissingDependency",
     "NotFound",

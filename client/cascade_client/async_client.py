@@ -21,7 +21,7 @@ from cascade_client.calls.base import (
 )
 from cascade_client.client import Row
 from cascade_client.errors import InvalidRequest
-from cascade_client.inspection import AsyncInspection
+from cascade_client.job_methods import AsyncJobMethods
 from cascade_client.messages import wire
 from cascade_client.messages.cells import Nulls
 from cascade_client.messages.frames import Frame
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class AsyncClient(AsyncInspection):
+class AsyncClient(AsyncJobMethods):
     """A connection to a Cascade server for asyncio; share one among tasks, and close it.
 
     >>> async with AsyncClient() as client:

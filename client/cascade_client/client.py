@@ -19,7 +19,7 @@ from cascade_client.calls.base import (
     SynthesizeOptions,
 )
 from cascade_client.errors import InvalidRequest
-from cascade_client.inspection import Inspection
+from cascade_client.job_methods import JobMethods
 from cascade_client.messages import wire
 from cascade_client.messages.cells import Nulls
 from cascade_client.messages.frames import Frame
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
-class Client(Inspection):
+class Client(JobMethods):
     """A connection to a Cascade server; share one among threads, and close it.
 
     >>> with Client() as client:
@@ -171,7 +171,7 @@ class Client(Inspection):
             timeout: seconds for the call, retries and all parts included; None: the client's, or,
                 for what goes in parts, as long as it takes.
             progress: called as ``progress(done, total)`` whenever rows arrive; True: a bar on a
-                terminal's standard error.
+                terminal's standard error, or in a notebook.
 
         Raises:
             InvalidRequest: names the column, the value and what is allowed.
@@ -293,7 +293,7 @@ class Client(Inspection):
             kind: "pandas", "rows" (a list of dicts), "arrow" or "polars".
             timeout: seconds for the whole of it; None: as long as it takes.
             progress: called as ``progress(done, total)`` whenever rows arrive; True: a bar on a
-                terminal's standard error.
+                terminal's standard error, or in a notebook.
 
         Raises:
             InvalidRequest, NotFound: as `synthesize`.

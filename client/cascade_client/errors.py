@@ -10,6 +10,7 @@
   * Unauthenticated      the server does not know who asks
   * PermissionDenied     the server knows who asks, and refuses
   * ServerError          the server failed; nothing in the request explains it
+  * JobFailed            an offline job ended without results
 
 Catch `CascadeError` for all of them. The gRPC error, where there was one, is the ``__cause__``.
 Outside the tree: `MissingDependency`, an ImportError, when rows are asked for as a DataFrame or an
@@ -94,6 +95,10 @@ class PermissionDenied(CascadeError):
 
 class ServerError(CascadeError):
     """The server failed, or does not speak this version of the protocol."""
+
+
+class JobFailed(CascadeError):
+    """An offline job failed, or somebody cancelled it; the message has its reason."""
 
 
 class MissingDependency(ImportError):

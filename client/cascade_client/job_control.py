@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 from cascade_proto import jobs_pb2 as pb
-from cascade_proto import synthesis_pb2
 from cascade_proto.jobs_pb2_grpc import JobsStub
 
-from cascade_client.errors import CascadeError, Failure, InvalidRequest, ServerError, Unavailable
-from cascade_client.messages.given import read
-from cascade_client.messages.rows import pack
-from cascade_client.values.jobs import Job, JobState, ResultFile, job_of
+from cascade_client.calls.downloads import Download, downloads
+from cascade_client.calls.threads import BlockingCalls
+from cascade_client.errors import CascadeError, Failure, ServerError, Unavailable
+from cascade_client.messages.jobs import checked_tier, submit_request
+from cascade_client.values.jobs import Job, job_of
 
-if TYPE_CHECKING:
-    from cascade_client.client import Client
-
-TIERS: Mapping[str, synthesis_pb2.Tier.ValueType] = {
-    "teacher": synthesis_pb2.TIER_TEACHER,
-    "student": synthesis_pb2.TIER_STUDENT,
-}
 # Seconds for an answer, and between attempts to go on with a stream that broke.
 TIMEOUT, RECONNECT = 30.0, 0.5
 # Attempts in a row in which nothing came.
 ATTEMPTS = 120
-PARTIAL = ".partial"
-BLOCK = 1024 * 1024
 
 
 class Jobs:
@@ -38,7 +27,7 @@ class Jobs:
 
     >>> with Client() as client:
     ...     jobs = Jobs(client)
-    ...     job = jobs.submit("credit", 100_000, seed=1)
+    ...     job = jobs.submit("credit", 20_000, seed=1)
     ...     job = jobs.wait(job.id)
     ...     jobs.fetch(job.id, Path("rows"))
 
@@ -52,7 +41,7 @@ class Jobs:
         Overloaded: as many jobs, or as much of the disk, as there may be.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: BlockingCalls) -> None:
         self._client = client
         self._stub = JobsStub(client._channel)
 
@@ -96,34 +85,24 @@ class Jobs:
             fresh: whether to make the rows though there is a job of the same specification.
             timeout: seconds.
         """
-        client = self._client
-        if tier not in TIERS:
-            raise InvalidRequest(f"tier is {tier!r}; 'teacher' or 'student' is allowed")
-        expiry = client._expiry(timeout)
-        schema = client._schema(table, version, expiry)
-        request = pb.SubmitJobRequest(
-            table=table,
-            version=version or 0,
-            tier=TIERS[tier],
-            rows=rows,
-            columns=list(columns or ()),
+        client, expiry = self._client, self._client._expiry(timeout)
+        checked_tier(tier)
+        request = submit_request(
+            client._schema(table, version, expiry),
+            rows,
+            tier=tier,
+            version=version,
+            seed=seed,
+            columns=columns,
+            given=given,
+            balance=balance,
+            shares=shares,
+            conditions=conditions,
             draws=draws,
             output=output,
-            token=secrets.token_hex(16) if token is None else token,
+            token=token,
             fresh=fresh,
         )
-        if seed is not None:
-            request.seed = seed
-        if given:
-            pack(read(given), schema.by_name, request.given, "observed")
-        if balance is not None:
-            request.balance.column = balance
-            if shares is not None:
-                values = [{balance: value} for value in shares]
-                pack(read(values), schema.by_name, request.balance.values)
-                request.balance.weights.extend(shares.values())
-        if conditions is not None:
-            pack(read(conditions), schema.by_name, request.conditions, "observed")
         return job_of(client._call(self._stub.SubmitJob, request, expiry))
 
     def get(self, job: str, *, files: bool = False, timeout: float = TIMEOUT) -> Job:
@@ -148,23 +127,45 @@ class Jobs:
         """End a job that has not ended; what it has made so far is removed."""
         return self._ask(self._stub.CancelJob, pb.CancelJobRequest(id=job), timeout)
 
-    def watch(self, job: str) -> Iterator[Job]:
-        """A job whenever it has gone on, until it has ended; also over a restart of the server."""
-        for message in self._resumed(lambda: self._stub.WatchJob(pb.WatchJobRequest(id=job))):
+    def watch(self, job: str, *, timeout: float | None = None) -> Iterator[Job]:
+        """A job whenever it has gone on, until it has ended; also over a restart of the server.
+
+        Args:
+            job: its id.
+            timeout: seconds; None: until it has ended.
+
+        Raises:
+            DeadlineExceeded: it has not ended in time; it goes on.
+        """
+        client = self._client
+        expiry, request = client._open_expiry(timeout), pb.WatchJobRequest(id=job)
+        for message in self._resumed(
+            lambda: self._stub.WatchJob(request, timeout=client._left(expiry))
+        ):
             found = job_of(message)
             yield found
             if found.state.is_final:
                 return
 
-    def wait(self, job: str, progress: Callable[[int, int], object] | None = None) -> Job:
+    def wait(
+        self,
+        job: str,
+        progress: Callable[[int, int], object] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Job:
         """The job once it has ended.
 
         Args:
             job: its id.
             progress: is told of rows done and rows in all.
+            timeout: seconds; None: until it has ended.
+
+        Raises:
+            DeadlineExceeded: it has not ended in time; it goes on.
         """
         found = None
-        for found in self.watch(job):
+        for found in self.watch(job, timeout=timeout):
             if progress is not None:
                 progress(found.rows_done, found.rows)
         assert found is not None
@@ -191,61 +192,32 @@ class Jobs:
             InvalidRequest: the job is not done.
             ServerError: what came is not what was made.
         """
-        found = self.get(job, files=True)
-        if found.state is not JobState.DONE:
-            why = f": {found.reason}" if found.reason else ""
-            raise InvalidRequest(f"job {job} is {found.state}{why}; results of DONE jobs are whole")
-        folder.mkdir(parents=True, exist_ok=True)
-        total, before, paths = sum(each.bytes for each in found.result_files), 0, []
-        for each in found.result_files:
-            paths.append(
-                self._fetched(
-                    job,
-                    each,
-                    folder,
-                    lambda done, before=before: (  # type: ignore[misc]
-                        None if progress is None else progress(before + done, total)
-                    ),
-                )
-            )
-            before += each.bytes
+        return self._fetch(self.get(job, files=True), folder, progress)
+
+    def _fetch(
+        self, job: Job, folder: Path, progress: Callable[[int, int], object] | None
+    ) -> Sequence[Path]:
+        paths = []
+        for download, report in downloads(job, folder, progress):
+            paths.append(download.path)
+            if not download.is_there():
+                with download:
+                    self._read(job.id, download, report)
         return paths
 
-    def _fetched(
-        self, job: str, file: ResultFile, folder: Path, progress: Callable[[int], object]
-    ) -> Path:
-        path, partial = folder / file.name, folder / (file.name + PARTIAL)
-        if path.exists():
-            if _checksum(path) == file.sha256:
-                progress(file.bytes)
-                return path
-            raise InvalidRequest(
-                f"{path} is there, and is not the file of job {job}; name another folder"
-            )
-        done = partial.stat().st_size if partial.exists() else 0
-        if done > file.bytes:
-            partial.unlink()
-            done = 0
-        with partial.open("ab") as out:
+    def _read(self, job: str, download: Download, report: Callable[[], object]) -> None:
+        """Read what is missing of a file, however often its stream breaks."""
 
-            def read_on() -> Any:
-                request = pb.ReadResultRequest(id=job, name=file.name, offset=out.tell())
-                return self._stub.ReadResult(request)
+        def read_on() -> Any:
+            name, done = download.file.name, download.done
+            return self._stub.ReadResult(pb.ReadResultRequest(id=job, name=name, offset=done))
 
-            while out.tell() < file.bytes:
-                for message in self._resumed(read_on):
-                    out.write(message.data)
-                    progress(out.tell())
-                    if out.tell() >= file.bytes:
-                        break
-        if (came := _checksum(partial)) != file.sha256:
-            partial.unlink()
-            raise ServerError(
-                f"{file.name} of job {job} came with SHA-256 {came}, and was made with "
-                f"{file.sha256}; what came is dropped"
-            )
-        partial.rename(path)
-        return path
+        while not download.is_whole:
+            for message in self._resumed(read_on):
+                download.write(message.data)
+                report()
+                if download.is_whole:
+                    break
 
     def _ask(self, method: Any, request: Any, timeout: float) -> Job:
         return job_of(self._client._call(method, request, self._client._expiry(timeout)))
@@ -275,11 +247,3 @@ def explained(error: CascadeError) -> CascadeError:
     if error.code is grpc.StatusCode.UNIMPLEMENTED:
         return ServerError(f"the server is older than offline jobs: {error}", code=error.code)
     return error
-
-
-def _checksum(path: Path) -> str:
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            found.update(block)
-    return found.hexdigest()

@@ -1,10 +1,11 @@
-"""Who is told how many rows have come of a frame, or of a stream of them: a function, or a bar."""
+"""Who is told how many rows have come of a frame, a stream or a job: a function, or a bar."""
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable
-from typing import TextIO
+from typing import Any, TextIO
 
 from cascade_client.errors import InvalidRequest
 
@@ -14,43 +15,76 @@ WIDTH = 30
 
 
 class Bar:
-    """Shows how many rows have come, on one line of a terminal; elsewhere it shows nothing.
+    """Shows how many rows have come: on one line of a terminal, or below a notebook's cell;
+    elsewhere it shows nothing.
 
     >>> client.generate("credit", 100_000, progress=True)
 
-    It is what ``progress=True`` of `Client.synthesize` and `Client.generate` stands for; a function
-    of your own is called as it is: ``progress(done, total)``.
+    It is what ``progress=True`` of `Client.synthesize` and others stands for; a function of your
+    own is called as it is: ``progress(done, total)``.
 
     Args:
         what: is being made.
-        out: where to show it; None: standard error.
+        units: what is counted.
+        out: the terminal; None: standard error.
+        notebook: what shows text below a cell and gives what shows another in its place, as
+            IPython's `display` does; None: that, where this is a notebook.
     """
 
-    def __init__(self, what: str, out: TextIO | None = None) -> None:
-        self._what, self._out = what, sys.stderr if out is None else out
+    def __init__(
+        self,
+        what: str,
+        units: str = "rows",
+        out: TextIO | None = None,
+        notebook: Callable[..., Any] | None = None,
+    ) -> None:
+        self._what, self._units = what, units
+        self._out = sys.stderr if out is None else out
+        self._display = _notebook() if notebook is None else notebook
+        self._shown: Any = None
 
     def __call__(self, done: int, total: int) -> None:
-        if not self._out.isatty():
-            return
-        full = WIDTH * done // total
+        if self._display is not None:
+            said = {"text/plain": self._line(done, total)}
+            if self._shown is None:
+                self._shown = self._display(said, raw=True, display_id=True)
+            else:
+                self._shown.update(said, raw=True)
+        elif self._out.isatty():
+            end = "\n" if done == total else ""
+            self._out.write(f"\r{self._line(done, total)}{end}")
+            self._out.flush()
+
+    def _line(self, done: int, total: int) -> str:
+        full = WIDTH * done // max(total, 1)
         bar = "█" * full + "░" * (WIDTH - full)
-        end = "\n" if done == total else ""
-        self._out.write(f"\r{self._what} {bar} {done:,} of {total:,} rows{end}")
-        self._out.flush()
+        return f"{self._what} {bar} {done:,} of {total:,} {self._units}"
 
 
-def checked_progress(progress: Progress | bool | None, what: str) -> Progress | None:
-    """What to tell of progress: a function, the bar of a terminal, or nobody.
+def _notebook() -> Callable[..., Any] | None:
+    """IPython's `display`, where this is a kernel that has cells to show things below."""
+    shell = sys.modules.get("IPython")
+    if shell is None or getattr(shell.get_ipython(), "kernel", None) is None:
+        return None
+    show: Callable[..., Any] = importlib.import_module("IPython.display").display
+    return show
+
+
+def checked_progress(
+    progress: Progress | bool | None, what: str, units: str = "rows"
+) -> Progress | None:
+    """What to tell of progress: a function, a bar, or nobody.
 
     Args:
         progress: as the caller says: True: a bar.
         what: is being made, for the bar.
+        units: what is counted, for the bar.
 
     Raises:
         InvalidRequest: it is none of these.
     """
     if progress is True:
-        return Bar(what)
+        return Bar(what, units)
     if progress is None or progress is False:
         return None
     if not callable(progress):

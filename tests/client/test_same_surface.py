@@ -7,9 +7,17 @@ from typing import Any
 
 import pytest
 from cascade_client import AsyncClient, Client
+from cascade_client.async_job_control import AsyncJobs
+from cascade_client.job_control import Jobs
+from cascade_client.job_handles import AsyncJobHandle, JobHandle
 from cascade_client.release_control import AsyncReleases, Releases
 
-PAIRS = [(Client, AsyncClient), (Releases, AsyncReleases)]
+PAIRS = [
+    (Client, AsyncClient),
+    (Releases, AsyncReleases),
+    (Jobs, AsyncJobs),
+    (JobHandle, AsyncJobHandle),
+]
 LIKENED = {"Async": "", "Blocking": "", "aio.": "", "Awaitable[object]": "None"}
 DUNDERS = {"__enter__": "__aenter__", "__exit__": "__aexit__"}
 

@@ -143,10 +143,10 @@ class Pandas:
         for name in out.columns.intersection(like.columns):
             dtype = like[name].dtype
             if out[name].dtype != dtype:
-                out[name] = self._as(out[name], dtype, like[name])
+                out[name] = self.cast_like(out[name], dtype, like[name])
         return out
 
-    def _as(self, series: Any, dtype: Any, source: Any) -> Any:
+    def cast_like(self, series: Any, dtype: Any, source: Any) -> Any:
         """A column with the dtype of the caller's, where that holds all of it."""
         import pandas as pd
 
@@ -222,12 +222,12 @@ class Arrow:
             if name in like.schema.names:
                 wanted = like.schema.field(name).type
                 try:
-                    out = out.set_column(at, name, self._as(out[name], wanted, pa))
+                    out = out.set_column(at, name, self.cast_like(out[name], wanted, pa))
                 except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
                     continue  # What was drawn does not fit; it comes back in its own type.
         return out
 
-    def _as(self, column: Any, wanted: Any, pa: Any) -> Any:
+    def cast_like(self, column: Any, wanted: Any, pa: Any) -> Any:
         if pa.types.is_dictionary(wanted):
             encoded = column.cast(wanted.value_type).dictionary_encode()
             return encoded.cast(wanted)
@@ -309,10 +309,12 @@ class Polars:
                     pl.when(pl.Series(~null)).then(pl.col(name)).alias(name)
                 )[name]
             wanted = like.schema.get(name) if like is not None else None
-            made.append(cells if wanted in (None, cells.dtype) else self._as(cells, wanted, pl))
+            made.append(
+                cells if wanted in (None, cells.dtype) else self.cast_like(cells, wanted, pl)
+            )
         return pl.DataFrame(made)
 
-    def _as(self, cells: Any, wanted: Any, pl: Any) -> Any:
+    def cast_like(self, cells: Any, wanted: Any, pl: Any) -> Any:
         """A column in the type of the caller's, where that holds all of it."""
         try:
             if isinstance(wanted, pl.Datetime) and wanted.time_zone is not None:

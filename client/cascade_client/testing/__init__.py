@@ -13,7 +13,8 @@ refuse (`FakeServer.refuse`), be slow in pretended time (`FakeServer.slow`), and
 asked (`FakeServer.asked`). docs/testing.md has an example of each.
 """
 
+from cascade_client.testing.learner import FakeLearner
 from cascade_client.testing.server import FakeServer
 from cascade_client.testing.tables import Asked, FakeTable
 
-__all__ = ["Asked", "FakeServer", "FakeTable"]
+__all__ = ["Asked", "FakeLearner", "FakeServer", "FakeTable"]

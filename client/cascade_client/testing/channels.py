@@ -36,11 +36,11 @@ class FakeChannel(grpc.Channel):
         return call
 
     def unary_stream(self, method: str, *codec: Any, **named: Any) -> Callable[..., Any]:
-        """A method that answers with a stream: `Generate`."""
+        """A method that answers with a stream, such as `Generate`."""
         to_bytes, _ = _codec(*codec, **named)
 
         def call(request: Any, timeout: float | None = None, **_: Any) -> BlockingStream:
-            return BlockingStream(self._generated(to_bytes(request), timeout))
+            return BlockingStream(self._streaming(method, to_bytes(request), timeout))
 
         return call
 
@@ -71,8 +71,8 @@ class FakeChannel(grpc.Channel):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _generated(self, body: bytes, timeout: float | None) -> Iterator[Any]:
-        for response, there in self._server.generate(body, timeout):
+    def _streaming(self, method: str, body: bytes, timeout: float | None) -> Iterator[Any]:
+        for response, there in self._server.stream(method, body, timeout):
             self._server.passes(there)
             yield response
 
@@ -123,11 +123,11 @@ class AsyncFakeChannel:
         return call
 
     def unary_stream(self, method: str, *codec: Any, **named: Any) -> Callable[..., Any]:
-        """A method that answers with a stream: `Generate`."""
+        """A method that answers with a stream, such as `Generate`."""
         to_bytes, _ = _codec(*codec, **named)
 
         def call(request: Any, timeout: float | None = None, **_: Any) -> AsyncStream:
-            return AsyncStream(self._server, self._generated(to_bytes(request), timeout))
+            return AsyncStream(self._server, self._streaming(method, to_bytes(request), timeout))
 
         return call
 
@@ -142,8 +142,10 @@ class AsyncFakeChannel:
     async def close(self) -> None:
         """There is nothing to close."""
 
-    async def _generated(self, body: bytes, timeout: float | None) -> AsyncIterator[Any]:
-        for response, there in self._server.generate(body, timeout):
+    async def _streaming(
+        self, method: str, body: bytes, timeout: float | None
+    ) -> AsyncIterator[Any]:
+        for response, there in self._server.stream(method, body, timeout):
             await asyncio.sleep(0)
             self._server.passes(there)
             yield response

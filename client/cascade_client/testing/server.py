@@ -13,23 +13,14 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_client.async_client import AsyncClient
 from cascade_client.calls import health
 from cascade_client.client import Client
-from cascade_client.errors import (
-    Cancelled,
-    CascadeError,
-    DeadlineExceeded,
-    InvalidRequest,
-    NotFound,
-    Overloaded,
-    PermissionDenied,
-    ServerError,
-    Unauthenticated,
-    Unavailable,
-)
+from cascade_client.errors import CascadeError
 from cascade_client.messages.given import read
 from cascade_client.messages.rows import pack
 from cascade_client.messages.wire import FIDELITIES, Fidelity
 from cascade_client.sessions.messages import StreamedError
 from cascade_client.testing.channels import AsyncFakeChannel, FakeChannel
+from cascade_client.testing.jobs import JOBS, FakeJobs, asked_of
+from cascade_client.testing.refusals import as_rpc_error, check
 from cascade_client.testing.tables import Asked, FakeTable, read_rows
 from cascade_client.values.descriptions import TableDescription
 
@@ -37,28 +28,15 @@ SYNTHESIS, RELEASES = (
     pb.DESCRIPTOR.services_by_name[name].full_name for name in ("Synthesis", "Releases")
 )
 TARGET = "fake server"
-AS_ASKED = "refused, as the test asked for"
 LATE = "the answer took longer than the timeout"
 FIDELITY_NAMES: Mapping[int, Fidelity] = {value: name for name, value in FIDELITIES.items()}  # type: ignore[misc]
-# What a server would have said for the client to raise the error; a test holds it to that.
-CODES: Mapping[type[CascadeError], grpc.StatusCode] = {
-    InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
-    NotFound: grpc.StatusCode.NOT_FOUND,
-    DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
-    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    Unavailable: grpc.StatusCode.UNAVAILABLE,
-    Cancelled: grpc.StatusCode.CANCELLED,
-    Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
-    PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
-    ServerError: grpc.StatusCode.INTERNAL,
-}
 
 
 class FakeServer:
     """Answers clients of its own from tables that a test gives it.
 
     >>> server = FakeServer({"credit": [{"age": 25, "income": 1800.0}]})
-    >>> server.refuse(Overloaded("busy", retry_after=0.5), times=2)
+    >>> server.refuse(Overloaded("busy", retry_after=0.1), times=2)
     >>> with server.client() as client:
     ...     client.synthesize("credit", {"age": 30})
 
@@ -69,11 +47,12 @@ class FakeServer:
         tables: by name: a list of dicts or a DataFrame, whose rows are the answers; a
             `TableDescription`, within which values are drawn at random; or a `FakeTable`, for a
             function and for all else.
-        chunk_rows: rows of one message of a stream, >= 1.
+        chunk_rows: rows of one message of a stream, and of one file of a job, >= 1.
         max_rows, max_message_bytes: what one request may ask for; larger frames go in parts.
 
     Attributes:
-        asked: every `Synthesize` and `Generate` that came, also those that were refused.
+        asked: every `Synthesize`, `Generate` and `SubmitJob` that came, also those that were
+            refused.
         is_ready: whether `wait_ready` is told so.
 
     Raises:
@@ -100,6 +79,7 @@ class FakeServer:
         self._delays: list[float] = []
         self._delay = 0.0
         self._answered = 0
+        self._jobs = FakeJobs(chunk_rows)
 
     # What a test asks for.
 
@@ -137,9 +117,10 @@ class FakeServer:
             error: what the client is to raise in the end, such as ``Overloaded("busy",
                 retry_after=0.5)`` or `DeadlineExceeded`.
             times: requests; None: all, until `recover`.
-            after: rows of a stream that come before it breaks; 0: it is refused at once.
+            after: rows of a stream (of a job's file bytes) that come before it breaks; 0: it is
+                refused at once.
         """
-        refusal = _as_rpc_error(error)
+        refusal = as_rpc_error(error)
         with self._lock:
             if times is None:
                 self._refuses_on = refusal, after
@@ -158,6 +139,10 @@ class FakeServer:
         """Answer at once and refuse nothing, whatever was asked for before."""
         with self._lock:
             self._refusals, self._refuses_on, self._delays, self._delay = [], None, [], 0.0
+
+    def fail_job(self, reason: str) -> None:
+        """Have the next job that is submitted fail, once it has begun."""
+        self._jobs.fails.append(reason)
 
     def clock(self) -> float:
         """Seconds of pretended time, from 0."""
@@ -187,12 +172,17 @@ class FakeServer:
             request = pb.SynthesizeRequest.FromString(body)
             response, there = self.synthesize(request, timeout)
             return response.SerializeToString(), there
+        if path == f"/{JOBS}/SubmitJob":
+            return self._submit(body)
         answer: Callable[[bytes], Any] | None = {
             f"/{SYNTHESIS}/ListTables": self._list_tables,
             f"/{SYNTHESIS}/DescribeTable": self._describe,
             f"/{SYNTHESIS}/GetStatistics": lambda _: pb.GetStatisticsResponse(),
             f"/{SYNTHESIS}/GetServiceLevel": lambda _: pb.GetServiceLevelResponse(service=TARGET),
             f"/{RELEASES}/ListReleases": self._list_releases,
+            f"/{JOBS}/GetJob": self._jobs.get,
+            f"/{JOBS}/ListJobs": self._jobs.list,
+            f"/{JOBS}/CancelJob": self._jobs.cancel,
         }.get(path)
         if answer is None:
             raise StreamedError(
@@ -232,7 +222,7 @@ class FakeServer:
         seed, there, refusal = self._take(asked)
         if refusal is not None:
             raise refusal[0]
-        _check(asked, described)
+        check(asked, described)
         response = pb.SynthesizeResponse(provenance=self._provenance(asked, table, seed))
         if request.explain:
             response.provenance.routing.reason = "a FakeServer answers what it is asked"
@@ -240,6 +230,32 @@ class FakeServer:
         if request.log_likelihood:
             response.log_likelihood.extend([table.log_likelihood] * len(asked.rows))
         return response, there
+
+    def stream(self, path: str, body: bytes, timeout: float | None) -> Iterator[tuple[Any, float]]:
+        """The messages of a call whose answer is a stream; as `unary`."""
+        if path == f"/{SYNTHESIS}/Generate":
+            yield from self.generate(body, timeout)
+            return
+        streams: Mapping[str, Callable[[bytes], Iterator[tuple[Any, int]]]] = {
+            f"/{JOBS}/WatchJob": self._jobs.watch,
+            f"/{JOBS}/ReadResult": self._jobs.read,
+        }
+        refusal = self._refusal()
+        if refusal is not None and not refusal[1]:
+            raise refusal[0]
+        for message, came in streams[path](body):
+            yield message, self._now
+            if refusal is not None and came >= refusal[1]:
+                raise refusal[0]
+
+    def _submit(self, body: bytes) -> tuple[bytes, float]:
+        asked = asked_of(body, lambda name, version: self._find(name, version)[1])
+        table, described = self._find(asked.table, asked.version or 0)
+        seed, there, refusal = self._take(asked)
+        if refusal is not None:
+            raise refusal[0]
+        check(asked, described)
+        return self._jobs.submit(body, asked, seed, table).SerializeToString(), there
 
     def generate(
         self, body: bytes, timeout: float | None
@@ -262,7 +278,7 @@ class FakeServer:
         seed, there, refusal = self._take(asked)
         if refusal is not None and not refusal[1]:
             raise refusal[0]
-        _check(asked, described)
+        check(asked, described)
         rows = table.answer(asked, seed)
         for start in range(request.done, request.count, self._chunk_rows):
             if refusal is not None and start - request.done >= refusal[1]:
@@ -285,12 +301,15 @@ class FakeServer:
             seed = self._answered if asked.seed is None else asked.seed
             self._answered += 1
             delay = self._delays.pop(0) if self._delays else self._delay
-            refusal = self._refusals.pop(0) if self._refusals else self._refuses_on
+            refusal = self._refusal()
             if asked.timeout is not None and delay >= asked.timeout:
                 late = StreamedError(grpc.StatusCode.DEADLINE_EXCEEDED, LATE)
                 self._now += asked.timeout
                 return seed, self._now, (late, 0)
             return seed, self._now + delay, refusal
+
+    def _refusal(self) -> tuple[StreamedError, int] | None:
+        return self._refusals.pop(0) if self._refusals else self._refuses_on
 
     def _find(self, name: str, version: int) -> tuple[FakeTable, TableDescription]:
         table = self._tables.get(name)
@@ -375,24 +394,3 @@ def _table(name: str, table: Any) -> FakeTable:
         return FakeTable(table)
     except TypeError as exc:
         raise TypeError(f"table {name!r}: {exc}") from exc
-
-
-def _check(asked: Asked, table: TableDescription) -> None:
-    """Refuse columns that there are none of, as a server does."""
-    names = [name for row in asked.rows for name in row] + list(asked.columns or ())
-    for name in names:
-        if table.column(name) is None:
-            known = ", ".join(column.name for column in table.columns)
-            raise StreamedError(
-                grpc.StatusCode.INVALID_ARGUMENT,
-                f"{table.table} has no column {name!r}; its columns: {known}",
-            )
-
-
-def _as_rpc_error(error: CascadeError | type[CascadeError]) -> StreamedError:
-    if isinstance(error, type):
-        error = error(AS_ASKED)
-    pushback = None
-    if isinstance(error, Overloaded) and error.retry_after is not None:
-        pushback = round(1000 * error.retry_after)
-    return StreamedError(error.code or CODES[type(error)], str(error), pushback)

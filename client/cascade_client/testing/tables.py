@@ -25,11 +25,11 @@ class Asked:
     """A request as a `FakeServer` read it.
 
     Attributes:
-        method: "synthesize" (a session's requests too) or "generate".
+        method: "synthesize" (a session's requests too), "generate", or "submit" of a job.
         table: the table's name.
         rows: what is known of each row: absent columns are left out, NULL is None. Of `generate`
             one row, with what all generated rows share.
-        draws: answers a row; of `generate` the rows to make.
+        draws: answers a row; of `generate`, and of a job without conditions, the rows to make.
         columns: those to return; None: all.
         seed: None: the caller left it to the server.
         fidelity: what was asked for.

@@ -28,7 +28,7 @@ from cascade_client import (
 )
 from cascade_client.errors import ERRORS
 from cascade_client.testing import Asked, FakeServer, FakeTable
-from cascade_client.testing.server import CODES
+from cascade_client.testing.refusals import CODES
 
 ROWS: list[dict[str, Any]] = [
     {"age": 25, "income": 1.5, "city": "Rome", "member": True, "joined": datetime(2026, 1, 2)},

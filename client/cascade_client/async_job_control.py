@@ -1,0 +1,174 @@
+"""How offline jobs are asked for, watched and fetched with asyncio; see `job_control`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+from cascade_proto import jobs_pb2 as pb
+from cascade_proto.jobs_pb2_grpc import JobsStub
+
+from cascade_client.calls.downloads import Download, downloads
+from cascade_client.calls.tasks import AsyncCalls
+from cascade_client.errors import Failure, Unavailable
+from cascade_client.job_control import ATTEMPTS, RECONNECT, TIMEOUT
+from cascade_client.messages.jobs import checked_tier, submit_request
+from cascade_client.values.jobs import Job, job_of
+
+
+class AsyncJobs:
+    """What may be asked of a server about offline jobs; see `Jobs`.
+
+    >>> async with AsyncClient() as client:
+    ...     job = await client.jobs.submit("credit", 20_000, seed=1)
+    ...     job = await client.jobs.wait(job.id)
+    ...     await client.jobs.fetch(job.id, Path("rows"))
+
+    Args:
+        client: of the server.
+    """
+
+    def __init__(self, client: AsyncCalls) -> None:
+        self._client = client
+        self._stub = JobsStub(client._channel)
+
+    async def submit(
+        self,
+        table: str,
+        rows: int = 0,
+        *,
+        tier: str = "teacher",
+        version: int | None = None,
+        seed: int | None = None,
+        columns: Sequence[str] | None = None,
+        given: Mapping[str, Any] | None = None,
+        balance: str | None = None,
+        shares: Mapping[Any, float] | None = None,
+        conditions: Any = None,
+        draws: int = 1,
+        output: str = "",
+        token: str | None = None,
+        fresh: bool = False,
+        timeout: float = TIMEOUT,
+    ) -> Job:
+        """Ask for rows; see `Jobs.submit`."""
+        client, expiry = self._client, self._client._expiry(timeout)
+        checked_tier(tier)
+        request = submit_request(
+            await client._schema(table, version, expiry),
+            rows,
+            tier=tier,
+            version=version,
+            seed=seed,
+            columns=columns,
+            given=given,
+            balance=balance,
+            shares=shares,
+            conditions=conditions,
+            draws=draws,
+            output=output,
+            token=token,
+            fresh=fresh,
+        )
+        return job_of(await client._call(self._stub.SubmitJob, request, expiry))
+
+    async def get(self, job: str, *, files: bool = False, timeout: float = TIMEOUT) -> Job:
+        """How a job is now; see `Jobs.get`."""
+        request = pb.GetJobRequest(id=job, with_files=files)
+        return await self._ask(self._stub.GetJob, request, timeout)
+
+    async def list(self, limit: int = 100, *, timeout: float = TIMEOUT) -> tuple[Job, ...]:
+        """The newest jobs, newest first."""
+        client = self._client
+        request = pb.ListJobsRequest(limit=limit)
+        response = await client._call(self._stub.ListJobs, request, client._expiry(timeout))
+        return tuple(map(job_of, response.jobs))
+
+    async def cancel(self, job: str, *, timeout: float = TIMEOUT) -> Job:
+        """End a job that has not ended; what it has made so far is removed."""
+        return await self._ask(self._stub.CancelJob, pb.CancelJobRequest(id=job), timeout)
+
+    async def watch(self, job: str, *, timeout: float | None = None) -> AsyncIterator[Job]:
+        """A job whenever it has gone on, until it has ended; see `Jobs.watch`."""
+        client = self._client
+        expiry, request = client._open_expiry(timeout), pb.WatchJobRequest(id=job)
+        async for message in self._resumed(
+            lambda: self._stub.WatchJob(request, timeout=client._left(expiry))
+        ):
+            found = job_of(message)
+            yield found
+            if found.state.is_final:
+                return
+
+    async def wait(
+        self,
+        job: str,
+        progress: Callable[[int, int], object] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Job:
+        """The job once it has ended; see `Jobs.wait`."""
+        found = None
+        async for found in self.watch(job, timeout=timeout):
+            if progress is not None:
+                progress(found.rows_done, found.rows)
+        assert found is not None
+        return found
+
+    async def fetch(
+        self,
+        job: str,
+        folder: Path,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> Sequence[Path]:
+        """Download the results of a job that is done; see `Jobs.fetch`."""
+        return await self._fetch(await self.get(job, files=True), folder, progress)
+
+    async def _fetch(
+        self, job: Job, folder: Path, progress: Callable[[int, int], object] | None
+    ) -> Sequence[Path]:
+        paths = []
+        for download, report in downloads(job, folder, progress):
+            paths.append(download.path)
+            # Checksums of what is there take a while: not in the event loop.
+            if not await asyncio.to_thread(download.is_there):
+                with download:
+                    await self._read(job.id, download, report)
+        return paths
+
+    async def _read(self, job: str, download: Download, report: Callable[[], object]) -> None:
+        def read_on() -> Any:
+            name, done = download.file.name, download.done
+            return self._stub.ReadResult(pb.ReadResultRequest(id=job, name=name, offset=done))
+
+        while not download.is_whole:
+            async for message in self._resumed(read_on):
+                download.write(message.data)
+                report()
+                if download.is_whole:
+                    break
+
+    async def _ask(self, method: Any, request: Any, timeout: float) -> Job:
+        return job_of(await self._client._call(method, request, self._client._expiry(timeout)))
+
+    async def _resumed(self, begin: Callable[[], Any]) -> AsyncIterator[Any]:
+        """The messages of a stream that is begun again where it breaks."""
+        attempts = 0
+        while True:
+            call = begin()
+            try:
+                async for message in call:
+                    attempts = 0
+                    yield message
+                return
+            except grpc.RpcError as exc:
+                error = Failure.of(exc).error(self._client.target)
+                attempts += 1
+                if not isinstance(error, Unavailable) or attempts >= ATTEMPTS:
+                    raise error from exc
+            finally:
+                call.cancel()
+            await self._client._sleep(RECONNECT)

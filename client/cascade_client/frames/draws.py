@@ -1,0 +1,104 @@
+"""What the draws of one column's holes say together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from cascade_proto.cells import OBSERVED_STATE
+from numpy.typing import NDArray
+
+from cascade_client.messages.cells import Cells
+from cascade_client.values.date_times import to_microseconds
+from cascade_client.values.descriptions import ColumnDescription
+
+MICROSECOND = 1e-6
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Draws of a column's holes.
+
+    Attributes:
+        kind: of the column.
+        numbers: float64 [holes, draws]: numbers, microseconds of date-times, places in `labels`;
+            NaN: the draw is NULL.
+        labels: of what has no distances; else none.
+    """
+
+    kind: str
+    numbers: NDArray[np.float64]
+    labels: tuple[Any, ...] = ()
+
+    @property
+    def is_named(self) -> bool:
+        """Whether values have no distances."""
+        return self.kind in ("categorical", "boolean")
+
+    def centre(self) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """The mean of each hole's draws, or the most frequent; and where there is none."""
+        null: NDArray[np.bool_] = np.asarray(np.isnan(self.numbers).all(axis=1))
+        if self.is_named:
+            codes, _ = self._most_frequent()
+            is_text = any(isinstance(label, str) for label in self.labels)
+            labels = np.array(self.labels or (None,), object if is_text else None)
+            return labels[codes], null
+        means = np.where(null, 0.0, self._known().sum(axis=1) / self._counts())
+        if self.kind == "datetime":
+            return np.rint(means).astype("int64").view("datetime64[us]"), null
+        return means, null
+
+    def distance(self) -> NDArray[np.float64]:
+        """The standard deviation of each hole's draws, or the share of those that are not the most
+        frequent."""
+        if self.is_named:
+            _, times = self._most_frequent()
+            return 1 - times / self._counts()
+        known, counts = ~np.isnan(self.numbers), self._counts()
+        means = self._known().sum(axis=1) / counts
+        squares = np.where(known, np.square(self.numbers - means[:, None]), 0.0).sum(axis=1)
+        out: NDArray[np.float64] = np.sqrt(squares / np.maximum(counts - 1, 1))
+        return out * MICROSECOND if self.kind == "datetime" else out
+
+    def _known(self) -> NDArray[np.float64]:
+        return np.where(np.isnan(self.numbers), 0.0, self.numbers)
+
+    def _counts(self) -> NDArray[np.intp]:
+        return np.maximum((~np.isnan(self.numbers)).sum(axis=1), 1)
+
+    def _most_frequent(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The place of each hole's most frequent label, and how often it was drawn; of several
+        that are, the one that was drawn first anywhere."""
+        best = np.zeros(len(self.numbers), np.intp)
+        most = np.zeros(len(self.numbers), np.intp)
+        for code in range(len(self.labels)):
+            times = (self.numbers == code).sum(axis=1)
+            best, most = np.where(times > most, code, best), np.maximum(times, most)
+        return best, most
+
+
+def draws_of(column: ColumnDescription, cells: Cells, draws: int) -> Draws:
+    """The draws of a column's holes.
+
+    Args:
+        column: as the table has it.
+        cells: those that were holes, hole by hole, draw by draw.
+        draws: of each hole.
+    """
+    numbers = np.full(len(cells.states), np.nan)
+    known = np.frombuffer(cells.states, np.uint8) == OBSERVED_STATE
+    if column.kind in ("categorical", "boolean"):
+        places: dict[Any, int] = {}
+        numbers[known] = [places.setdefault(value, len(places)) for value in cells.observed]
+        return Draws(column.kind, numbers.reshape(-1, draws), tuple(places))
+    if column.kind == "datetime":
+        numbers[known] = [to_microseconds(_moment(value)) for value in cells.observed]
+    else:
+        numbers[known] = cells.observed
+    return Draws(column.kind, numbers.reshape(-1, draws))
+
+
+def _moment(value: Any) -> datetime:
+    return datetime.fromisoformat(value) if isinstance(value, str) else value

@@ -1,0 +1,101 @@
+"""A job's result files as frames, and on their way to where somebody wants them; no network of our
+own: stores behind URLs are fsspec's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+from cascade_client.errors import MissingDependency
+from cascade_client.values.jobs import Job, ResultFile
+
+
+def local_folder(uri: str | Path) -> Path | None:
+    """The folder of this machine that a URI names; None: it is a store's."""
+    if isinstance(uri, Path) or "://" not in uri:
+        return Path(uri)
+    parsed = urlparse(uri)
+    return Path(unquote(parsed.path)) if parsed.scheme == "file" else None
+
+
+def arrow_table(paths: Sequence[Path]) -> Any:
+    """The rows of Parquet files, one after another; others, such as a manifest, are passed over.
+
+    Raises:
+        MissingDependency: pyarrow is not installed.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as exc:
+        raise MissingDependency("pyarrow is not installed; pip install pyarrow") from exc
+    # Not as one data set, whose partitions would be guessed from the folder's name.
+    files = [path for path in paths if path.suffix == ".parquet"]
+    return pa.concat_tables([pq.ParquetFile(path).read() for path in files])
+
+
+def pandas_frame(paths: Sequence[Path]) -> Any:
+    """The same as a DataFrame of pandas.
+
+    Raises:
+        MissingDependency: pandas or pyarrow is not installed.
+    """
+    try:
+        import pandas  # noqa: F401
+    except ImportError as exc:
+        raise MissingDependency("pandas is not installed; pip install pandas") from exc
+    return arrow_table(paths).to_pandas()
+
+
+def polars_frame(paths: Sequence[Path]) -> Any:
+    """The same as a DataFrame of polars.
+
+    Raises:
+        MissingDependency: polars or pyarrow is not installed.
+    """
+    try:
+        import polars as pl
+    except ImportError as exc:
+        raise MissingDependency("polars is not installed; pip install polars") from exc
+    return pl.from_arrow(arrow_table(paths))
+
+
+class Store:
+    """A folder behind a URL that result files are put into; those that are there are left alone.
+
+    A store shows a file under its name once all of it has come, or with fewer bytes than it is to
+    have: so what has as many is whole.
+
+    Args:
+        uri: such as ``s3://bucket/folder``; any that fsspec knows.
+
+    Raises:
+        MissingDependency: fsspec, or what it needs for such URLs, is not installed.
+    """
+
+    def __init__(self, uri: str) -> None:
+        try:
+            from fsspec.core import url_to_fs
+
+            self._files, self._root = url_to_fs(uri)
+        except ImportError as exc:
+            raise MissingDependency(f"{uri}: {exc}; pip install fsspec, and its package") from exc
+
+    def missing(self, job: Job) -> list[ResultFile]:
+        """The files that are not there, in their order: the manifest is the last."""
+        return [file for file in job.result_files if self._size(file) != file.bytes]
+
+    def put(self, path: Path) -> None:
+        """Copy a file into the folder."""
+        self._files.makedirs(self._root, exist_ok=True)
+        self._files.put_file(str(path), f"{self._root}/{path.name}")
+
+    def _size(self, file: ResultFile) -> int | None:
+        path = f"{self._root}/{file.name}"
+        self._files.invalidate_cache()
+        return int(self._files.info(path)["size"]) if self._files.exists(path) else None
+
+
+Read = Callable[[Sequence[Path]], Any]

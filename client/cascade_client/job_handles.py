@@ -1,0 +1,288 @@
+"""A job of a server in one's hand: waited for, read, and brought to where its rows are wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from cascade_client.async_job_control import AsyncJobs
+from cascade_client.calls.downloads import whole_files
+from cascade_client.errors import JobFailed
+from cascade_client.frames.results import (
+    Read,
+    Store,
+    arrow_table,
+    local_folder,
+    pandas_frame,
+    polars_frame,
+)
+from cascade_client.job_control import Jobs
+from cascade_client.progress import Progress, checked_progress
+from cascade_client.values.jobs import Job, JobState, ResultFile
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+
+class _Handle:
+    """What both handles know of their job."""
+
+    def __init__(self, status: Job) -> None:
+        self._status = status
+
+    @property
+    def id(self) -> str:
+        """What the server calls it: ``client.job(id)`` is this job again, also of another day."""
+        return self._status.id
+
+    @property
+    def status(self) -> Job:
+        """How it was when the server was last asked; `refresh` asks."""
+        return self._status
+
+    def __repr__(self) -> str:
+        status = self._status
+        return (
+            f"<{type(self).__name__} {status.id}: {status.table}, {status.state}, "
+            f"{status.rows_done:,} of {status.rows:,} rows>"
+        )
+
+    def _done(self, status: Job) -> Job:
+        """The status of a job that has ended.
+
+        Raises:
+            JobFailed: it has no results.
+        """
+        self._status = status
+        if status.state is not JobState.DONE:
+            raise JobFailed(f"job {status.id} is {status.state}: {status.reason or 'no reason'}")
+        return status
+
+
+class JobHandle(_Handle):
+    """A job of a server; `Client.submit` and `Client.job` give one.
+
+    >>> job = client.submit("credit", 20_000, seed=1)
+    >>> job.wait().to_pandas()
+
+    The job is the server's: it goes on while nobody holds a handle, and after a restart.
+
+    Args:
+        jobs: of the client.
+        status: what the server said of it.
+    """
+
+    def __init__(self, jobs: Jobs, status: Job) -> None:
+        super().__init__(status)
+        self._jobs = jobs
+
+    def refresh(self) -> Job:
+        """How the job is now."""
+        self._status = self._jobs.get(self.id)
+        return self._status
+
+    def wait(
+        self, timeout: float | None = None, *, progress: Progress | bool | None = True
+    ) -> Self:
+        """Return once all of its rows are there: ``job.wait().to_pandas()``.
+
+        Args:
+            timeout: seconds; None: as long as it takes.
+            progress: called as ``progress(done, total)`` with rows; True: a bar, on a terminal or
+                in a notebook; None: nobody is told.
+
+        Raises:
+            JobFailed: it failed or was cancelled; the message says why.
+            DeadlineExceeded: it has not ended in time; it goes on.
+        """
+        report = checked_progress(progress, f"job {self.id}")
+        if self._status.state is not JobState.DONE:
+            self._done(self._jobs.wait(self.id, report, timeout=timeout))
+        return self
+
+    def cancel(self) -> Job:
+        """End the job, if it has not ended; what it has made so far is removed."""
+        self._status = self._jobs.cancel(self.id)
+        return self._status
+
+    def fetch(
+        self, folder: Path | str, *, progress: Progress | bool | None = None
+    ) -> Sequence[Path]:
+        """Download its files into a folder, once it is done: what is there is kept, and a file that
+        was begun, by whichever process, is gone on with. Each is checked against its SHA-256.
+
+        Args:
+            folder: of this machine.
+            progress: called as ``progress(done, total)`` with bytes; True: a bar.
+
+        Returns:
+            The files, the manifest last.
+
+        Raises:
+            JobFailed: it failed or was cancelled.
+            InvalidRequest: another file of such a name is there.
+        """
+        self.wait()
+        report = checked_progress(progress, f"job {self.id}", "bytes")
+        return self._jobs.fetch(self.id, Path(folder), report)
+
+    def to_arrow(self, folder: Path | str | None = None) -> pa.Table:
+        """Its rows as a pyarrow Table, once it is done; waits for that, with a bar.
+
+        Args:
+            folder: where files are downloaded to and kept, so that a download which was broken off
+                is gone on with another day; None: a temporary one.
+
+        Raises:
+            JobFailed: it failed or was cancelled.
+            MissingDependency: the package of such frames, or pyarrow, is not installed.
+        """
+        return self._read(arrow_table, folder)
+
+    def to_pandas(self, folder: Path | str | None = None) -> pd.DataFrame:
+        """Its rows as a DataFrame of pandas; as `to_arrow`."""
+        frame: pd.DataFrame = self._read(pandas_frame, folder)
+        return frame
+
+    def to_polars(self, folder: Path | str | None = None) -> Any:
+        """Its rows as a DataFrame of polars; as `to_arrow`."""
+        return self._read(polars_frame, folder)
+
+    def to_parquet(self, uri: Path | str, *, progress: Progress | bool | None = None) -> list[str]:
+        """Bring its Parquet files, and the manifest after them, into a folder of this machine or of
+        a store; waits for the job. Files that are there are left alone: asked again after it was
+        broken off, it goes on.
+
+        Args:
+            uri: a path, or a URL that fsspec knows: ``s3://bucket/folder``.
+            progress: called as ``progress(done, total)`` with bytes; True: a bar.
+
+        Returns:
+            The names of the files in it.
+
+        Raises:
+            JobFailed: it failed or was cancelled.
+            MissingDependency: fsspec, or what it needs for such URLs, is not installed.
+        """
+        if (folder := local_folder(uri)) is not None:
+            return [path.name for path in self.fetch(folder, progress=progress)]
+        store, done = Store(str(uri)), self._whole()
+        report = checked_progress(progress, f"job {self.id}", "bytes")
+        for file in store.missing(done):
+            with tempfile.TemporaryDirectory() as temporary:
+                one = replace(done, result_files=(file,))
+                (path,) = self._jobs._fetch(one, Path(temporary), None)
+                store.put(path)
+            _tell(report, done, file)
+        return [file.name for file in done.result_files]
+
+    def _whole(self) -> Job:
+        self.wait()
+        found = self._jobs.get(self.id, files=True)
+        whole_files(found)
+        return found
+
+    def _read(self, read: Read, folder: Path | str | None) -> Any:
+        if folder is not None:
+            return read(self.fetch(folder))
+        with tempfile.TemporaryDirectory() as temporary:
+            return read(self.fetch(temporary))
+
+
+class AsyncJobHandle(_Handle):
+    """A job of a server; `AsyncClient.submit` and `AsyncClient.job` give one. See `JobHandle`.
+
+    >>> job = await client.submit("credit", 20_000, seed=1)
+    >>> await (await job.wait()).to_pandas()
+
+    Args:
+        jobs: of the client.
+        status: what the server said of it.
+    """
+
+    def __init__(self, jobs: AsyncJobs, status: Job) -> None:
+        super().__init__(status)
+        self._jobs = jobs
+
+    async def refresh(self) -> Job:
+        """How the job is now."""
+        self._status = await self._jobs.get(self.id)
+        return self._status
+
+    async def wait(
+        self, timeout: float | None = None, *, progress: Progress | bool | None = True
+    ) -> Self:
+        """Return once all of its rows are there; see `JobHandle.wait`."""
+        report = checked_progress(progress, f"job {self.id}")
+        if self._status.state is not JobState.DONE:
+            self._done(await self._jobs.wait(self.id, report, timeout=timeout))
+        return self
+
+    async def cancel(self) -> Job:
+        """End the job, if it has not ended; what it has made so far is removed."""
+        self._status = await self._jobs.cancel(self.id)
+        return self._status
+
+    async def fetch(
+        self, folder: Path | str, *, progress: Progress | bool | None = None
+    ) -> Sequence[Path]:
+        """Download its files into a folder, once it is done; see `JobHandle.fetch`."""
+        await self.wait()
+        report = checked_progress(progress, f"job {self.id}", "bytes")
+        return await self._jobs.fetch(self.id, Path(folder), report)
+
+    async def to_arrow(self, folder: Path | str | None = None) -> pa.Table:
+        """Its rows as a pyarrow Table, once it is done; see `JobHandle.to_arrow`."""
+        return await self._read(arrow_table, folder)
+
+    async def to_pandas(self, folder: Path | str | None = None) -> pd.DataFrame:
+        """Its rows as a DataFrame of pandas; see `JobHandle.to_pandas`."""
+        frame: pd.DataFrame = await self._read(pandas_frame, folder)
+        return frame
+
+    async def to_polars(self, folder: Path | str | None = None) -> Any:
+        """Its rows as a DataFrame of polars; see `JobHandle.to_polars`."""
+        return await self._read(polars_frame, folder)
+
+    async def to_parquet(
+        self, uri: Path | str, *, progress: Progress | bool | None = None
+    ) -> list[str]:
+        """Bring its Parquet files, and the manifest after them, into a folder of this machine or of
+        a store; see `JobHandle.to_parquet`."""
+        if (folder := local_folder(uri)) is not None:
+            return [path.name for path in await self.fetch(folder, progress=progress)]
+        store, done = await asyncio.to_thread(Store, str(uri)), await self._whole()
+        report = checked_progress(progress, f"job {self.id}", "bytes")
+        for file in await asyncio.to_thread(store.missing, done):
+            with tempfile.TemporaryDirectory() as temporary:
+                one = replace(done, result_files=(file,))
+                (path,) = await self._jobs._fetch(one, Path(temporary), None)
+                await asyncio.to_thread(store.put, path)
+            _tell(report, done, file)
+        return [file.name for file in done.result_files]
+
+    async def _whole(self) -> Job:
+        await self.wait()
+        found = await self._jobs.get(self.id, files=True)
+        whole_files(found)
+        return found
+
+    async def _read(self, read: Read, folder: Path | str | None) -> Any:
+        # Reading takes a while: not in the event loop.
+        if folder is not None:
+            return await asyncio.to_thread(read, await self.fetch(folder))
+        with tempfile.TemporaryDirectory() as temporary:
+            return await asyncio.to_thread(read, await self.fetch(temporary))
+
+
+def _tell(report: Progress | None, job: Job, file: ResultFile) -> None:
+    """Bytes of a job that are there, once a file is and all before it are."""
+    if report is not None:
+        names = [each.name for each in job.result_files]
+        before = job.result_files[: names.index(file.name) + 1]
+        report(sum(each.bytes for each in before), sum(each.bytes for each in job.result_files))

@@ -1,0 +1,97 @@
+"""Offline jobs as protobuf messages: what is asked for."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+from cascade_proto import jobs_pb2 as pb
+from cascade_proto import synthesis_pb2
+
+from cascade_client.errors import InvalidRequest
+from cascade_client.messages.given import read
+from cascade_client.messages.rows import pack
+from cascade_client.values.descriptions import TableDescription
+
+TIERS: Mapping[str, synthesis_pb2.Tier.ValueType] = {
+    "teacher": synthesis_pb2.TIER_TEACHER,
+    "student": synthesis_pb2.TIER_STUDENT,
+}
+
+
+class JobOptions(TypedDict, total=False):
+    """The keywords of `Client.submit`; see `Jobs.submit`."""
+
+    tier: str
+    version: int | None
+    seed: int | None
+    columns: Sequence[str] | None
+    given: Mapping[str, Any] | None
+    balance: str | None
+    shares: Mapping[Any, float] | None
+    conditions: Any
+    draws: int
+    output: str
+    token: str | None
+    fresh: bool
+    timeout: float
+
+
+def checked_tier(tier: str) -> str:
+    """Who is to draw.
+
+    Raises:
+        InvalidRequest: there is nobody of that name.
+    """
+    if tier not in TIERS:
+        raise InvalidRequest(f"tier is {tier!r}; 'teacher' or 'student' is allowed")
+    return tier
+
+
+def submit_request(
+    schema: TableDescription,
+    rows: int,
+    *,
+    tier: str,
+    version: int | None,
+    seed: int | None,
+    columns: Sequence[str] | None,
+    given: Mapping[str, Any] | None,
+    balance: str | None,
+    shares: Mapping[Any, float] | None,
+    conditions: Any,
+    draws: int,
+    output: str,
+    token: str | None,
+    fresh: bool,
+) -> pb.SubmitJobRequest:
+    """The message for `Jobs.submit`, whose arguments these are.
+
+    Raises:
+        InvalidRequest: a value has no place in a table.
+    """
+    request = pb.SubmitJobRequest(
+        table=schema.table,
+        version=version or 0,
+        tier=TIERS[checked_tier(tier)],
+        rows=rows,
+        columns=list(columns or ()),
+        draws=draws,
+        output=output,
+        token=secrets.token_hex(16) if token is None else token,
+        fresh=fresh,
+    )
+    if seed is not None:
+        request.seed = seed
+    if given:
+        pack(read(given), schema.by_name, request.given, "observed")
+    if balance is not None:
+        request.balance.column = balance
+        if shares is not None:
+            values = [{balance: value} for value in shares]
+            pack(read(values), schema.by_name, request.balance.values)
+            request.balance.weights.extend(shares.values())
+    if conditions is not None:
+        pack(read(conditions), schema.by_name, request.conditions, "observed")
+    return request

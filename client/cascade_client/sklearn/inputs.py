@@ -1,0 +1,170 @@
+"""What estimators are given, arrays and frames, as frames whose columns have names; and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import validate_data
+
+from cascade_client.errors import MissingDependency
+from cascade_client.frames.opened import Opened, opened
+from cascade_client.frames.operations import Source
+from cascade_client.messages.frames import ARROW, PANDAS, POLARS, kind_of
+
+MOST_SEED = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Input:
+    """An estimator's X, as a frame.
+
+    Attributes:
+        frame: with names that are strings.
+        columns: pandas' own names, where they are none; else None.
+        dtype: of the array that it was; None: it was a frame.
+    """
+
+    frame: Any
+    columns: Any = None
+    dtype: Any = None
+
+    def like_given(self, frame: Any) -> Any:
+        """Rows as an array or a frame, as X was."""
+        if self.dtype is not None:
+            return frame.to_numpy(dtype=self.dtype)
+        return frame if self.columns is None else frame.set_axis(self.columns, axis=1)
+
+
+def checked(estimator: Any, X: Any, *, reset: bool, names: Sequence[str] | None = None) -> Input:
+    """X as scikit-learn checks it: frames of any columns, arrays of numbers; both with holes.
+
+    Args:
+        estimator: whose `n_features_in_` and `feature_names_in_` it is held to.
+        X: a DataFrame of pandas or polars, a pyarrow Table, or what is an array of numbers.
+        reset: whether these are of this X.
+        names: of an array's columns; None: x0, x1 and so on.
+
+    Raises:
+        ValueError: it is neither, has no rows or no columns, or is not as the one of `fit`.
+    """
+    if kind_of(X) in (PANDAS, POLARS, ARROW):
+        validate_data(estimator, X=X, reset=reset, skip_check_array=True)
+        operations = opened(X).operations
+        rows, columns = operations.count(X), operations.names(X)
+        if not columns or (reset and not rows):
+            raise ValueError(
+                f"Found array with {rows} sample(s) and {len(columns)} feature(s) "
+                f"(shape=({rows}, {len(columns)})) while a minimum of 1 is required."
+            )
+        if kind_of(X) is PANDAS:
+            X = _dense(X)
+        if all(isinstance(name, str) for name in columns):
+            return Input(X)
+        own = [f"x{place}" for place in range(len(columns))]
+        return Input(X.set_axis(own, axis=1), columns=X.columns)
+    array = validate_data(
+        estimator,
+        X=X,
+        reset=reset,
+        dtype=[np.float64, np.float32],
+        ensure_all_finite="allow-nan",
+    )
+    width = array.shape[1]
+    if names is not None and len(names) != width:
+        raise ValueError(
+            f"X has {width} columns without names, and the table has {len(names)}: "
+            f"{', '.join(names)}; give a DataFrame, whose columns are named"
+        )
+    own = list(names or (f"x{place}" for place in range(width)))
+    return Input(_pandas().DataFrame(array, columns=own), dtype=array.dtype)
+
+
+def _dense(frame: Any) -> Any:
+    """A frame without sparse columns, which no file of rows has."""
+    sparse = [
+        place
+        for place, dtype in enumerate(frame.dtypes)
+        if isinstance(dtype, _pandas().SparseDtype)
+    ]
+    if sparse:
+        frame = frame.copy(deep=False)
+        for place in sparse:
+            frame.isetitem(place, frame.iloc[:, place].sparse.to_dense())
+    return frame
+
+
+def _pandas() -> Any:
+    try:
+        import pandas as pd
+    except ImportError as exc:
+        raise MissingDependency("pandas is not installed; pip install pandas") from exc
+    return pd
+
+
+def arrow_of(frame: Any) -> Any:
+    """A frame as a pyarrow Table, to learn from.
+
+    Raises:
+        ValueError: a column mixes types, as no file of rows can.
+        MissingDependency: pyarrow is not installed.
+    """
+    try:
+        import pyarrow as pa
+    except ImportError as exc:
+        raise MissingDependency("pyarrow is not installed; pip install pyarrow") from exc
+    try:
+        if kind_of(frame) is PANDAS:
+            return pa.Table.from_pandas(frame, preserve_index=False)
+        return pa.table(frame)
+    except pa.ArrowException as exc:
+        raise ValueError(f"X has a column that mixes types: {exc}") from exc
+
+
+def seed_of(random_state: Any) -> int:
+    """A seed, of what scikit-learn calls a random state."""
+    return int(check_random_state(random_state).randint(MOST_SEED))
+
+
+def typical(frame: Any) -> dict[str, Any]:
+    """A value of each column that may stand for any: the mean of floats, else the most frequent.
+
+    Raises:
+        ValueError: a column has none.
+    """
+    given, out = opened(frame), {}
+    for name in given.operations.names(given.frame):
+        values = given.operations.cells(given.frame, name).observed
+        if not values:
+            raise ValueError(f"column {name!r} has no value to learn from; leave it out")
+        if isinstance(values[0], float):
+            out[name] = float(np.mean(values))
+        else:
+            out[name] = max(dict.fromkeys(values), key=values.count)
+    return out
+
+
+def with_typical(frame: Any, values: dict[str, Any]) -> Any:
+    """A frame whose empty cells have the values of their columns."""
+    given = opened(frame)
+    return given.closed(_filled(given, values))
+
+
+def _filled(given: Opened, values: dict[str, Any]) -> Any:
+    operations, out = given.operations, given.frame
+    for name in operations.names(out):
+        places = np.flatnonzero(operations.empty(out, name))
+        if not len(places):
+            continue
+        value = values[name]
+        is_text = not isinstance(value, (bool, int, float))
+        column = np.full(len(places), value, "datetime64[us]" if hasattr(value, "year") else None)
+        if is_text and not hasattr(value, "year"):
+            column = column.astype(object)
+        like = operations.take(out, places, [name])
+        cells = operations.made([(name, column, np.zeros(len(places), np.bool_))], like)
+        out = operations.filled(out, cells, {name: Source(places, np.arange(len(places)))})
+    return out

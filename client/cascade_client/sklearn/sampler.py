@@ -1,0 +1,154 @@
+"""`CascadeSampler`: synthetic rows of rare classes, as samplers of imbalanced-learn add them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from cascade_client.errors import MissingDependency
+
+try:
+    from imblearn.over_sampling.base import BaseOverSampler
+    from imblearn.utils import check_target_type
+except ImportError as exc:
+    raise MissingDependency(
+        "imbalanced-learn is not installed; pip install imbalanced-learn"
+    ) from exc
+
+from cascade_client.client import Client
+from cascade_client.frames.opened import opened
+from cascade_client.messages.frames import ARROW, PANDAS, POLARS, kind_of
+from cascade_client.messages.wire import Fidelity
+from cascade_client.sklearn.inputs import arrow_of, checked, seed_of
+from cascade_client.sklearn.learner import Learner, Learnt, LocalLearner, Served
+
+TARGET = "target"
+
+
+class CascadeSampler(BaseOverSampler):
+    """Adds synthetic rows of rare classes, drawn from p(features | class).
+
+    For a pipeline of imbalanced-learn, in the place of SMOTE: rows of a class are drawn anew, not
+    between two that there are, and may have categories, dates and empty cells as X has them.
+
+    >>> sampler = CascadeSampler("127.0.0.1:8470", "credit", target="default_payment_next_month")
+    >>> X_resampled, y_resampled = sampler.fit_resample(X, y)
+
+    Without `client` a table is learnt from X and y, and served by a process of its own while rows
+    are drawn: of the rows of a pipeline's fold, and of no others.
+
+    Args:
+        client: host and port of a server, or a function that makes a client; None: learn a table.
+        table: of the server; None: the one that has the frame's columns.
+        target: the column of the table that y is; None: y's own name.
+        sampling_strategy: as of any over-sampler: "auto" (all classes as many as the most frequent
+            has), a ratio, or rows by class.
+        fidelity: "fast", the student, or "full", the teacher.
+        learner: what learns a table; None: `LocalLearner()`.
+        random_state: of learning and of draws; an int gives equal results each time.
+
+    Attributes:
+        sampling_strategy_: how many rows of which class were added.
+        learnt_: the table that was asked.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **BaseOverSampler._parameter_constraints,
+        "client": "no_validation",
+        "table": [str, None],
+        "target": [str, None],
+        "fidelity": [str],
+        "learner": "no_validation",
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        client: str | Callable[[], Client] | None = None,
+        table: str | None = None,
+        *,
+        target: str | None = None,
+        sampling_strategy: Any = "auto",
+        fidelity: Fidelity = "fast",
+        learner: Learner | None = None,
+        random_state: Any = None,
+    ) -> None:
+        super().__init__(sampling_strategy=sampling_strategy)
+        self.client = client
+        self.table = table
+        self.target = target
+        self.fidelity = fidelity
+        self.learner = learner
+        self.random_state = random_state
+
+    def _check_X_y(self, X: Any, y: Any, accept_sparse: Any = None) -> Any:  # noqa: N802 - theirs
+        self._target = self.target or getattr(y, "name", None) or TARGET
+        y, binarize_y = check_target_type(y, indicate_one_vs_all=True)
+        self._given = checked(self, X, reset=True)
+        if len(y) != (rows := _count(self._given.frame)):
+            raise ValueError(
+                f"Found input variables with inconsistent numbers of samples: [{rows}, {len(y)}]"
+            )
+        is_frame = kind_of(X) in (PANDAS, POLARS, ARROW)
+        return (X if is_frame else np.asarray(self._given.frame)), np.asarray(y), binarize_y
+
+    def _fit_resample(self, X: Any, y: Any, **_: Any) -> Any:
+        given, wanted = self._given, {k: n for k, n in self.sampling_strategy_.items() if n}
+        del self._given
+        names = opened(given.frame).operations.names(given.frame)
+        target = self._target
+        while target in names and self.client is None:
+            target += "_"
+        frame = _with_column(given.frame, target, y, by_name=self.client is None)
+        seed = seed_of(self.random_state)
+        if self.client is not None:
+            self.learnt_: Learnt = Served(self.client, self.table)
+        else:
+            learner = LocalLearner() if self.learner is None else self.learner
+            self.learnt_ = learner.learn(arrow_of(frame), [target], seed)
+        counts = {_label(k) if self.client is None else k: int(n) for k, n in wanted.items()}
+        answer = self.learnt_.client().augment(
+            frame,
+            target,
+            counts=counts,
+            table=self.learnt_.table,
+            seed=seed,
+            fidelity=self.fidelity,
+        )
+        rows = opened(answer.data)
+        out = rows.operations.take(rows.frame, np.arange(rows.operations.count(rows.frame)), names)
+        classes = np.array(list(wanted), dtype=y.dtype)
+        more = np.repeat(classes, list(counts.values()))
+        return given.like_given(out), np.concatenate([y, more])
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = False
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+def _label(value: Any) -> str:
+    return str(value)
+
+
+def _count(frame: Any) -> int:
+    given = opened(frame)
+    return given.operations.count(given.frame)
+
+
+def _with_column(frame: Any, name: str, y: Any, *, by_name: bool) -> Any:
+    """The frame and its classes; `by_name`: as text, so that they are categories."""
+    values = [_label(value) for value in y.tolist()] if by_name else y.tolist()
+    kind = kind_of(frame)
+    if kind is PANDAS:
+        return frame.assign(**{name: values})
+    if kind is POLARS:
+        import polars as pl
+
+        return frame.with_columns(pl.Series(name, values))
+    import pyarrow as pa
+
+    return frame.append_column(name, pa.array(values))

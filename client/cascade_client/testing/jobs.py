@@ -1,0 +1,271 @@
+"""Offline jobs of a `FakeServer`: made at once, told bit by bit, kept in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from cascade_proto import jobs_pb2 as pb
+from cascade_proto import synthesis_pb2
+
+from cascade_client.errors import MissingDependency
+from cascade_client.messages.frames import ARROW
+from cascade_client.messages.given import read
+from cascade_client.messages.rows import pack, unpack
+from cascade_client.sessions.messages import StreamedError
+from cascade_client.testing.tables import Asked, FakeTable, Row, read_rows
+from cascade_client.values.descriptions import ColumnDescription, TableDescription
+
+JOBS = pb.DESCRIPTOR.services_by_name["Jobs"].full_name
+# Bytes of a message of a file: few, so that a file takes several.
+BLOCK = 1024
+MANIFEST = "_manifest.json"
+# Rows of a column that is balanced without naming its values may be of so many.
+MOST_VALUES = 20
+
+
+@dataclass
+class FakeJob:
+    """A job: what is told of it, and its files, of which the last is the manifest.
+
+    Whenever it is told of, it has gone on by a file.
+    """
+
+    message: pb.Job
+    files: Mapping[str, bytes]
+    listed: Sequence[pb.ResultFile]
+    fails: str = ""
+    asked: bytes = b""
+    token: str = ""
+
+    def now(self) -> pb.Job:
+        """How it is, as it is told."""
+        out = pb.Job()
+        out.CopyFrom(self.message)
+        return out
+
+    def goes_on(self) -> pb.Job:
+        """How it is now, and no more as it was."""
+        job = self.message
+        if job.state == pb.JOB_STATE_PENDING:
+            job.state = pb.JOB_STATE_RUNNING
+        elif job.state == pb.JOB_STATE_RUNNING:
+            if self.fails:
+                job.state, job.reason = pb.JOB_STATE_FAILED, self.fails
+            else:
+                file = self.listed[job.files_done]
+                job.files_done += 1
+                job.rows_done += file.rows
+                job.bytes += file.bytes
+                if job.files_done == job.files:
+                    job.state = pb.JOB_STATE_DONE
+        return self.now()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more happens to it."""
+        return self.message.state not in (pb.JOB_STATE_PENDING, pb.JOB_STATE_RUNNING)
+
+
+@dataclass
+class FakeJobs:
+    """The jobs of a server.
+
+    Attributes:
+        file_rows: rows of a file.
+        fails: reasons for which the next jobs are to fail; "": that one does not.
+    """
+
+    file_rows: int
+    jobs: dict[str, FakeJob] = field(default_factory=dict)
+    fails: list[str] = field(default_factory=list)
+
+    def submit(self, body: bytes, asked: Asked, seed: int, table: FakeTable) -> pb.Job:
+        """The job of a request, made now or there before."""
+        request = pb.SubmitJobRequest.FromString(body)
+        same = pb.SubmitJobRequest.FromString(body)
+        same.ClearField("token")
+        same.ClearField("fresh")
+        asked_for = same.SerializeToString(deterministic=True)
+        for each in self.jobs.values():
+            is_done = each.message.state == pb.JOB_STATE_DONE and request.HasField("seed")
+            if (request.token and each.token == request.token) or (
+                is_done and not request.fresh and each.asked == asked_for
+            ):
+                found = each.now()
+                found.reused = True
+                return found
+        described = table.description(asked.table)
+        rows = table.answer(asked, seed)
+        names = asked.columns or [column.name for column in described.columns]
+        job = pb.Job(
+            id=f"{len(self.jobs) + 1:012x}",
+            state=pb.JOB_STATE_PENDING,
+            table=asked.table,
+            version=asked.version or max(table.versions),
+            tier=request.tier or synthesis_pb2.TIER_TEACHER,
+            seed=seed,
+            rows=len(rows),
+            output=request.output or "results",
+            format="parquet",
+            specification=json.dumps({"table": asked.table, "rows": len(rows), "seed": seed}),
+        )
+        files, listed = {}, []
+        for number, first in enumerate(range(0, len(rows), self.file_rows)):
+            part = rows[first : first + self.file_rows]
+            name = f"part-{number:05d}.parquet"
+            files[name] = _parquet(part, names, described)
+            listed.append(_file(name, files[name], first, len(part)))
+        told = {"rows": len(rows), "files": [each.name for each in listed]}
+        files[MANIFEST] = json.dumps(told).encode()
+        job.files = len(listed)
+        listed.append(_file(MANIFEST, files[MANIFEST], 0, 0))
+        fails = self.fails.pop(0) if self.fails else ""
+        made = FakeJob(job, files, listed, fails, asked_for, request.token)
+        self.jobs[job.id] = made
+        return made.now()
+
+    def get(self, body: bytes) -> pb.Job:
+        """How a job is."""
+        request = pb.GetJobRequest.FromString(body)
+        job = self._find(request.id)
+        out = job.goes_on()
+        if request.with_files:
+            is_done = out.state == pb.JOB_STATE_DONE
+            out.result_files.extend(job.listed if is_done else job.listed[: out.files_done])
+        return out
+
+    def list(self, body: bytes) -> pb.ListJobsResponse:
+        """The newest jobs, newest first."""
+        limit = pb.ListJobsRequest.FromString(body).limit or 100
+        newest = list(self.jobs.values())[::-1][:limit]
+        return pb.ListJobsResponse(jobs=[job.now() for job in newest])
+
+    def cancel(self, body: bytes) -> pb.Job:
+        """End a job."""
+        job = self._find(pb.CancelJobRequest.FromString(body).id)
+        if job.has_ended:
+            state = pb.JobState.Name(job.message.state).removeprefix("JOB_STATE_")
+            raise StreamedError(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"job {job.message.id} is {state}; jobs that have not ended can be cancelled",
+            )
+        job.message.state, job.message.reason = pb.JOB_STATE_CANCELLED, "cancelled by a caller"
+        return job.now()
+
+    def watch(self, body: bytes) -> Iterator[tuple[pb.Job, int]]:
+        """A job until it has ended, and how many rows of it there are."""
+        job = self._find(pb.WatchJobRequest.FromString(body).id)
+        out = job.now()
+        yield out, out.rows_done
+        while not job.has_ended:
+            out = job.goes_on()
+            yield out, out.rows_done
+
+    def read(self, body: bytes) -> Iterator[tuple[pb.ReadResultResponse, int]]:
+        """A file from a byte on, and how many bytes have come with each message."""
+        request = pb.ReadResultRequest.FromString(body)
+        job = self._find(request.id)
+        data = job.files.get(request.name)
+        if data is None or job.message.state != pb.JOB_STATE_DONE:
+            raise StreamedError(
+                grpc.StatusCode.NOT_FOUND, f"job {request.id} has no file {request.name!r}"
+            )
+        for begin in range(request.offset, len(data), BLOCK):
+            part = data[begin : begin + BLOCK]
+            sent = begin + len(part) - request.offset
+            yield pb.ReadResultResponse(data=part, bytes=len(data)), sent
+
+    def _find(self, id: str) -> FakeJob:
+        if id not in self.jobs:
+            raise StreamedError(grpc.StatusCode.NOT_FOUND, f"there is no job {id!r}")
+        return self.jobs[id]
+
+
+def asked_of(body: bytes, describe: Callable[[str, int], TableDescription]) -> Asked:
+    """What a job is asked for, each of its rows told by itself.
+
+    Raises:
+        StreamedError: INVALID_ARGUMENT.
+    """
+    request = pb.SubmitJobRequest.FromString(body)
+    described = describe(request.table, request.version)
+    rows: Sequence[Row] = ({},)
+    draws = request.rows
+    if request.HasField("conditions"):
+        rows, draws = read_rows(request.conditions, described), request.draws or 1
+    elif not request.rows:
+        raise StreamedError(
+            grpc.StatusCode.INVALID_ARGUMENT, "rows is 0; 1 or more, or conditions, are allowed"
+        )
+    elif request.HasField("balance"):
+        column = described.column(request.balance.column)
+        rows, draws = _balanced(request, column, described), 1
+    if request.HasField("given"):
+        (given,) = read_rows(request.given, described)
+        rows = [{**given, **row} for row in rows]
+    return Asked(
+        method="submit",
+        table=request.table,
+        rows=tuple(rows),
+        draws=draws,
+        columns=tuple(request.columns) or None,
+        seed=request.seed if request.HasField("seed") else None,
+        fidelity="fast" if request.tier == synthesis_pb2.TIER_STUDENT else "full",
+        version=request.version or None,
+        offline=True,
+    )
+
+
+def _balanced(
+    request: pb.SubmitJobRequest, column: ColumnDescription | None, described: TableDescription
+) -> list[Row]:
+    """A row for each, with its value of the balanced column, one value after another."""
+    balance = request.balance
+    if balance.HasField("values"):
+        values: list[Any] = [row[balance.column] for row in read_rows(balance.values, described)]
+    elif column is not None and column.kind == "boolean":
+        values = [False, True]
+    elif column is not None and column.kind == "integer":
+        values = list(range(round(column.minimum or 0), round(column.maximum or 0) + 1))
+    else:
+        values = list(column.categories) if column is not None else []
+    if not values or (len(values) > MOST_VALUES and not balance.HasField("values")):
+        raise StreamedError(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            f"balance names {balance.column!r}, which has no values to balance",
+        )
+    weights = list(balance.weights) or [1.0] * len(values)
+    share, before, ends = sum(weights), 0.0, []
+    for weight in weights:
+        before += weight
+        ends.append(round(request.rows * before / share))
+    counts = [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
+    return [
+        {balance.column: value}
+        for value, count in zip(values, counts, strict=True)
+        for _ in range(count)
+    ]
+
+
+def _file(name: str, data: bytes, first: int, rows: int) -> pb.ResultFile:
+    digest = hashlib.sha256(data).hexdigest()
+    return pb.ResultFile(name=name, first_row=first, rows=rows, bytes=len(data), sha256=digest)
+
+
+def _parquet(rows: Sequence[Row], names: Sequence[str], described: TableDescription) -> bytes:
+    try:
+        import pyarrow.parquet as pq
+    except ImportError as exc:
+        raise MissingDependency(
+            "a job's results are Parquet, for which pyarrow is not installed; pip install pyarrow"
+        ) from exc
+    message, out = synthesis_pb2.Rows(), io.BytesIO()
+    pack(read([{name: row[name] for name in names} for row in rows]), described.by_name, message)
+    pq.write_table(unpack([message], described, ARROW), out)
+    return out.getvalue()

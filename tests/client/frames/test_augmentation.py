@@ -1,0 +1,153 @@
+"""`Client.augment`: rare classes become frequent, the frame stays as it was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from cascade_client import Client, InvalidRequest
+from cascade_client.testing import FakeServer
+
+ROWS = [
+    {"amount": 10.5, "fraud": 0, "shop": "a"},
+    {"amount": 900.0, "fraud": 1, "shop": None},
+]
+FRAME = pd.DataFrame(
+    {
+        "amount": np.array([1, 2, 3, 4], "float32"),
+        "fraud": np.array([0, 0, 0, 1], "int8"),
+        "payment": [2**60 + 1, 2**60 + 3, 2**60 + 5, 2**60 + 7],
+        "at": pd.to_datetime(["2026-01-01"] * 4).tz_localize("UTC"),
+    }
+)
+
+
+@pytest.fixture
+def server() -> FakeServer:
+    return FakeServer({"payments": ROWS})
+
+
+@pytest.fixture
+def client(server: FakeServer) -> Any:
+    with server.client() as client:
+        yield client
+
+
+class TestPandas:
+    """Rows are added after the frame's own."""
+
+    def test_each_class_has_as_many(self, client: Client, server: FakeServer) -> None:
+        answer = client.augment(FRAME, target="fraud", seed=0)
+        assert answer.added == {1: 2}
+        assert answer.data["fraud"].value_counts().to_dict() == {0: 3, 1: 3}
+        assert (answer.rows, len(answer.synthetic)) == (4, 2)
+        assert list(answer.data.index) == list(range(6))
+        pd.testing.assert_frame_equal(
+            answer.data.head(4).astype(FRAME.dtypes.to_dict()), FRAME, check_exact=True
+        )
+        (asked,) = server.asked
+        assert asked.rows == ({"fraud": 1},) * 2
+        assert (asked.fidelity, asked.strict) == ("full", True)
+
+    def test_dtypes_stay_and_what_the_table_has_not_is_empty(self, client: Client) -> None:
+        answer = client.augment(FRAME, target="fraud")
+        new = answer.synthetic
+        assert answer.data.dtypes["amount"] == "float32"
+        assert answer.data.dtypes["fraud"] == "int8"
+        assert answer.data.dtypes["payment"] == "Int64"  # no digit is lost
+        assert new[["payment", "at"]].isna().all().all()
+        assert "payment, at" in answer.provenance.notices[0]
+
+    @pytest.mark.parametrize(("ratio", "added"), [(0.5, {1: 1}), (0.34, {1: 1}), (1 / 3, {})])
+    def test_ratio(self, client: Client, ratio: float, added: dict[int, int]) -> None:
+        assert client.augment(FRAME, "fraud", ratio).added == added
+
+    @pytest.mark.parametrize(
+        ("index", "more"),
+        [
+            (pd.Index([7, 9, 3, 1], name="id"), [10, 11]),
+            (pd.RangeIndex(10, 18, 2), [18, 20]),
+        ],
+    )
+    def test_numbers_of_an_index_go_on(self, client: Client, index: Any, more: list[int]) -> None:
+        out = client.augment(FRAME.set_axis(index), "fraud").data.index
+        assert list(out) == [*index, *more]
+        assert out.name == index.name
+
+    @pytest.mark.parametrize(
+        "index",
+        [
+            pd.Index(list("abcd")),
+            pd.date_range("2026", periods=4),
+            pd.MultiIndex.from_product([[1, 2], ["x", "y"]], names=["one", "two"]),
+        ],
+    )
+    def test_other_labels_stay(self, client: Client, index: Any) -> None:
+        out = client.augment(FRAME.set_axis(index), "fraud").data
+        assert list(out.index[:4]) == list(index)
+        assert out.index.names == index.names
+        assert len(out) == 6
+
+    def test_counts_say_how_many(self, client: Client) -> None:
+        answer = client.augment(FRAME, "fraud", counts={0: 1, 1: 3})
+        assert answer.data["fraud"].value_counts().to_dict() == {0: 4, 1: 4}
+
+    def test_classes_of_a_category(self, client: Client) -> None:
+        frame = pd.DataFrame({"shop": pd.Categorical(["a", "a", "b"]), "amount": [1.0, 2, 3]})
+        server = FakeServer({"t": [{"shop": "a", "amount": 1.5}, {"shop": "b", "amount": 2.5}]})
+        with server.client() as client:
+            answer = client.augment(frame, "shop")
+        assert answer.data["shop"].dtype == frame["shop"].dtype
+        assert answer.data["shop"].value_counts().to_dict() == {"a": 2, "b": 2}
+
+    def test_empty_cells_are_of_no_class(self, client: Client) -> None:
+        frame = FRAME.assign(fraud=pd.array([0, 0, None, 1], "Int8"))
+        assert client.augment(frame, "fraud").added == {1: 1}
+
+
+class TestOtherKinds:
+    """The same of polars, Arrow and dicts."""
+
+    def test_all(self, client: Client) -> None:
+        rows = FRAME[["amount", "fraud"]].to_dict("records")
+        for frame in (pl.DataFrame(rows), pa.Table.from_pylist(rows), rows):
+            answer = client.augment(frame, "fraud", seed=1)
+            assert type(answer.data) is type(frame)
+            assert len(answer.data) == 6
+            assert len(answer.synthetic) == 2
+        assert answer.synthetic[0] == {"amount": 900.0, "fraud": 1}
+
+
+class TestRefusals:
+    """An error names the culprit and what is allowed."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            ({"target": "size"}, "target is 'size', and data has no column"),
+            ({"target": "payment"}, "target is 'payment', which table 'payments' has not"),
+            ({"target": "fraud", "ratio": 0}, "ratio is 0; a number above 0 and up to 1"),
+            ({"target": "fraud", "ratio": "1"}, "ratio is '1'"),
+            ({"target": "fraud", "counts": {7: 1}}, "no value of 'fraud' in data: 0, 1"),
+            ({"target": "fraud", "counts": {1: -1}}, "counts is -1 for 1"),
+        ],
+    )
+    def test_arguments(self, client: Client, arguments: Any, said: str) -> None:
+        with pytest.raises(InvalidRequest, match=said):
+            client.augment(FRAME, **arguments)
+
+    def test_a_target_without_values(self, client: Client) -> None:
+        for frame in (FRAME.head(0), FRAME.assign(fraud=None)):
+            with pytest.raises(InvalidRequest, match="no value in data"):
+                client.augment(frame, "fraud")
+
+
+async def test_asyncio_is_the_same(server: FakeServer) -> None:
+    async with server.async_client() as client:
+        answer = await client.augment(FRAME, "fraud", seed=1)
+    with server.client() as client:
+        pd.testing.assert_frame_equal(answer.data, client.augment(FRAME, "fraud", seed=1).data)

@@ -1,0 +1,239 @@
+"""Jobs in one's hand: submitted, waited for, read and brought elsewhere, by both clients."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pytest
+from cascade_client import (
+    AsyncClient,
+    Client,
+    ColumnDescription,
+    DeadlineExceeded,
+    InvalidRequest,
+    JobFailed,
+    JobState,
+    NotFound,
+    ServerError,
+    Unavailable,
+)
+from cascade_client.testing import FakeServer, FakeTable
+
+COLUMNS = (
+    ColumnDescription("age", "integer", False, "int8", 0, 100),
+    ColumnDescription("city", "categorical", True, "string", categories=("Rome", "Oslo")),
+    ColumnDescription("member", "boolean", False, "bool"),
+)
+
+
+@pytest.fixture
+def server() -> FakeServer:
+    return FakeServer({"people": FakeTable(columns=COLUMNS)}, chunk_rows=40)
+
+
+class Asking:
+    """A client of either kind, asked as if it were a blocking one."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return awaited(getattr(self._client, name))
+
+
+def awaited(found: Any) -> Any:
+    """What an attribute of a client gives in the end."""
+    if inspect.isawaitable(found):
+        return awaited(asyncio.run(_the(found)))
+    if hasattr(found, "to_arrow") and hasattr(found, "wait"):
+        return Asking(found)
+    if callable(found) and not isinstance(found, type):
+
+        def ask(*positional: Any, **named: Any) -> Any:
+            return awaited(found(*positional, **named))
+
+        return ask
+    return found
+
+
+async def _the(found: Any) -> Any:
+    return await found
+
+
+@pytest.fixture(params=["blocking", "asyncio"])
+def client(request: pytest.FixtureRequest, server: FakeServer) -> Any:
+    made: Client | AsyncClient = (
+        server.client() if request.param == "blocking" else server.async_client()
+    )
+    return Asking(made)
+
+
+class TestRows:
+    """A job's rows, in the form that somebody wants."""
+
+    def test_as_a_frame_of_any_kind(self, client: Any) -> None:
+        job = client.submit("people", 100, seed=1)
+        table = job.wait().to_arrow()
+        assert (table.num_rows, table.column_names) == (100, ["age", "city", "member"])
+        assert job.to_polars().equals(pl.from_arrow(table))
+        assert len(job.to_pandas()) == 100
+
+    def test_reading_waits(self, client: Any) -> None:
+        job = client.submit("people", 50)
+        assert job.status.state is JobState.PENDING
+        assert len(job.to_pandas()) == 50
+        assert job.status.state is JobState.DONE
+
+    def test_what_is_asked_for(self, client: Any, server: FakeServer) -> None:
+        job = client.submit(
+            "people", 30, columns=["age", "member"], given={"age": 7}, balance="member", seed=3
+        )
+        frame = job.to_pandas()
+        assert list(frame.columns) == ["age", "member"]
+        assert set(frame["age"]) == {7}
+        assert frame["member"].value_counts().to_dict() == {False: 15, True: 15}
+        assert server.asked[0].method == "submit"
+        assert server.asked[0].seed == 3
+
+    def test_conditions(self, client: Any) -> None:
+        rows = pd.DataFrame({"age": [3, 4]})
+        assert list(client.submit("people", conditions=rows, draws=2).to_pandas()["age"]) == [
+            3, 3, 4, 4,
+        ]  # fmt: skip
+
+    def test_of_another_day(self, client: Any) -> None:
+        first = client.submit("people", 10, seed=1)
+        again = client.job(first.id)
+        assert again.to_pandas().equals(first.to_pandas())
+        with pytest.raises(NotFound, match="no job"):
+            client.job("nothing")
+
+
+class TestWaiting:
+    """How it goes, and how it ends."""
+
+    def test_progress_is_told(self, client: Any) -> None:
+        told: list[tuple[int, int]] = []
+        client.submit("people", 100).wait(progress=lambda *each: told.append(each))
+        assert told == [(0, 100), (0, 100), (40, 100), (80, 100), (100, 100)]
+
+    def test_a_job_that_fails_says_why(self, client: Any, server: FakeServer) -> None:
+        server.fail_job("the disk is gone")
+        job = client.submit("people", 100)
+        for read in (job.wait, job.to_pandas):
+            with pytest.raises(JobFailed, match="is FAILED: the disk is gone"):
+                read()
+
+    def test_one_that_is_cancelled_has_no_rows(self, client: Any) -> None:
+        job = client.submit("people", 100)
+        assert job.cancel().state is JobState.CANCELLED
+        with pytest.raises(JobFailed, match="is CANCELLED: cancelled by a caller"):
+            job.wait()
+        with pytest.raises(InvalidRequest, match="is CANCELLED"):
+            job.cancel()
+
+    def test_a_watch_that_breaks_is_taken_up(self, client: Any, server: FakeServer) -> None:
+        job = client.submit("people", 100)
+        server.refuse(Unavailable, after=40)
+        assert job.wait().status.rows_done == 100
+
+    def test_not_in_time(self, client: Any, server: FakeServer) -> None:
+        job = client.submit("people", 100)
+        server.refuse(DeadlineExceeded, after=40)
+        with pytest.raises(DeadlineExceeded):
+            job.wait(5)
+        assert job.refresh().state is JobState.RUNNING
+        assert job.status.state is JobState.RUNNING
+
+
+class TestFiles:
+    """Downloads that go on where they were broken off, and files that are checked."""
+
+    @pytest.fixture
+    def job(self, client: Any) -> Any:
+        return client.submit("people", 200, seed=1).wait()
+
+    def test_a_broken_stream_is_gone_on_with(
+        self, job: Any, server: FakeServer, tmp_path: Path
+    ) -> None:
+        server.refuse(Unavailable, after=1024, times=3)
+        names = [path.name for path in job.fetch(tmp_path)]
+        assert names == [*(f"part-{part:05d}.parquet" for part in range(5)), "_manifest.json"]
+        assert len(pd.read_parquet(tmp_path)) == 200
+
+    def test_another_process_goes_on(self, job: Any, server: FakeServer, tmp_path: Path) -> None:
+        server.refuse(ServerError, after=1024)
+        with pytest.raises(ServerError):
+            job.fetch(tmp_path)
+        (begun,) = tmp_path.iterdir()
+        assert (begun.name, begun.stat().st_size) == ("part-00000.parquet.partial", 1024)
+        assert len(job.to_pandas(tmp_path)) == 200
+        assert not list(tmp_path.glob("*.partial"))
+
+    def test_what_is_there_is_not_read_again(
+        self, job: Any, server: FakeServer, tmp_path: Path
+    ) -> None:
+        job.fetch(tmp_path)
+        server.refuse(ServerError, times=None)
+        assert len(job.to_arrow(tmp_path)) == 200
+
+    def test_a_file_of_another_is_not_overwritten(self, job: Any, tmp_path: Path) -> None:
+        (tmp_path / "part-00001.parquet").write_text("mine")
+        with pytest.raises(InvalidRequest, match="is not the file of job"):
+            job.fetch(tmp_path)
+        assert (tmp_path / "part-00001.parquet").read_text() == "mine"
+
+    @pytest.mark.parametrize("name", [lambda path: path, str, Path.as_uri])
+    def test_into_a_folder(self, job: Any, tmp_path: Path, name: Callable[[Path], Any]) -> None:
+        names = job.to_parquet(name(tmp_path / "rows"))
+        assert names[-1] == "_manifest.json"
+        assert len(pd.read_parquet(tmp_path / "rows")) == 200
+
+    def test_into_a_store_and_on(
+        self, job: Any, server: FakeServer, request: pytest.FixtureRequest
+    ) -> None:
+        fsspec = pytest.importorskip("fsspec")
+        files = fsspec.filesystem("memory")
+        root = f"/sdk/{request.node.name}"
+        server.refuse(ServerError, after=1024)
+        with pytest.raises(ServerError):
+            job.to_parquet(f"memory:/{root}")
+        told: list[tuple[int, int]] = []
+        names = job.to_parquet(f"memory:/{root}", progress=lambda *each: told.append(each))
+        assert sorted(path.rpartition("/")[2] for path in files.ls(root, False)) == sorted(names)
+        assert told[-1][0] == told[-1][1]
+        assert len(told) == len(names)
+        server.refuse(ServerError, times=None)
+        assert job.to_parquet(f"memory:/{root}") == names
+
+
+class TestBar:
+    """A bar in a notebook is one thing that changes."""
+
+    def test_in_a_notebook(self) -> None:
+        from cascade_client.progress import Bar
+
+        shown: list[Any] = []
+
+        class Shown:
+            def update(self, said: Any, raw: bool) -> None:
+                shown.append((said["text/plain"], raw))
+
+        def display(said: Any, raw: bool, display_id: bool) -> Shown:
+            shown.append((said["text/plain"], raw and display_id))
+            return Shown()
+
+        bar = Bar("job 1", notebook=display)
+        bar(0, 10)
+        bar(10, 10)
+        assert [text for text, _ in shown] == [
+            f"job 1 {'░' * 30} 0 of 10 rows",
+            f"job 1 {'█' * 30} 10 of 10 rows",
+        ]
+        assert all(as_it_is for _, as_it_is in shown)
