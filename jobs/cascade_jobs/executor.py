@@ -11,7 +11,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,14 +20,16 @@ from typing import Protocol
 
 from cascade_tables import Frame
 
+from cascade_jobs import delivering
 from cascade_jobs.errors import JobFailed, JobsError, JobWaits, LeaseLost
-from cascade_jobs.job import MANIFEST, Job, Lease
+from cascade_jobs.job import MANIFEST, Job, Lease, Part
 from cascade_jobs.ledger import Ledger
 from cascade_jobs.owners import Owner
 from cascade_jobs.parquet import ParquetFile, manifest
 from cascade_jobs.retrying import RetryConfig, judged
 from cascade_jobs.shards import Shard
 from cascade_jobs.specification import Specification
+from cascade_jobs.states import JobState
 from cascade_jobs.stores import Store, store_of
 
 log = logging.getLogger("cascade.jobs")
@@ -182,6 +184,8 @@ class Executor:
                 f"results take {used:,} bytes, and job_disk_mib allows "
                 f"{self._config.quota_bytes:,}; there is room when jobs are forgotten"
             )
+        if self._is_delivered(lease.job) and not lease.job.shards_done:
+            delivering.check(lease.job)
         path = store.temporary(lease.name, lease.fence)
         file = ParquetFile(path, lease.job.specification)
         try:
@@ -204,7 +208,10 @@ class Executor:
 
     def _make_manifest(self, lease: Lease, store: Store) -> None:
         store.sweep({shard.name for shard in lease.job.plan})
-        content = manifest(lease.job, self._ledger.parts(lease.job.id))
+        parts = self._ledger.parts(lease.job.id)
+        content = manifest(lease.job, parts)
+        if self._is_delivered(lease.job):
+            self._deliver(lease, parts)
         path = store.temporary(lease.name, lease.fence)
         try:
             with path.open("wb") as file:
@@ -215,6 +222,25 @@ class Executor:
             self._publish(lease, store, path, sha256, len(content))
         finally:
             path.unlink(missing_ok=True)
+
+    def _deliver(self, lease: Lease, parts: Sequence[Part]) -> None:
+        """Have the rows written where they are to be as one thing."""
+
+        def still_held() -> None:
+            self._ledger.renew(lease, 0, UPLOAD_SECONDS)
+
+        still_held()
+        delivering.deliver(lease.job, parts, still_held)
+        try:
+            still_held()
+        except LeaseLost:
+            # Cancelled in the very moment; where somebody else has the lease, the rows are theirs.
+            if self._ledger.job(lease.job.id).state in (JobState.CANCELLED, JobState.FAILED):
+                delivering.take_back(lease.job)
+            raise
+
+    def _is_delivered(self, job: Job) -> bool:
+        return job.is_owned and delivering.is_delivered(job.specification.output)
 
     def _publish(self, lease: Lease, store: Store, path: Path, sha256: str, size: int) -> None:
         """Give a file its name, and write down that it is whole."""
@@ -231,6 +257,8 @@ class Executor:
         """Remove the files of one job that came to nothing, or is forgotten."""
         job = self._ledger.to_clean()
         if job is not None:
+            if self._is_delivered(job):
+                self._take_back(job)
             self._remove(job)
             self._ledger.cleaned(job.id)
             return True
@@ -241,6 +269,12 @@ class Executor:
             self._remove(job)
         self._ledger.forget(job.id)
         return True
+
+    def _take_back(self, job: Job) -> None:
+        try:
+            delivering.take_back(job)
+        except JobsError as exc:
+            log.error("what job %s has written may be left: %s", job.id, exc)
 
     def _remove(self, job: Job) -> None:
         """Remove what there is of a job's results; what cannot be removed is said once."""

@@ -15,6 +15,8 @@ from cascade_tables.connectors.writing import Mark, TableTaken
 from cascade_tables.errors import DataError
 
 LOG = "_delta_log"
+# In the log's entry of what a job has written.
+JOB = "cascade.job"
 
 
 class DeltaLake:
@@ -64,7 +66,9 @@ class DeltaLake:
             if table is None:
                 raise DataError(f"{self._location} is no Delta table: it has no {LOG}")
             rows = table.to_pyarrow_dataset()
-            yield from rows.to_batches(batch_readahead=1, fragment_readahead=1)
+            # Its files in one order: that of the log is another one each time.
+            for file in sorted(rows.get_fragments(), key=lambda file: file.path):
+                yield from file.to_batches(rows.schema, batch_readahead=1)
 
     def check(self, append: bool) -> None:
         """See `AdbcDatabase.check`."""
@@ -85,9 +89,6 @@ class DeltaLake:
     ) -> bool:
         """All rows in one version; False: they are there already. The mark is what the protocol has
         for this, a `txn` action in the same entry of the log."""
-        transactions = (
-            self._delta.transaction if hasattr(self._delta, "transaction") else self._delta
-        )
         with self._failing():
             table = self._open()
             properties: Any = None
@@ -96,31 +97,44 @@ class DeltaLake:
                 if table is not None and table.transaction_version(name) is not None:
                     return False
                 properties = self._delta.CommitProperties(
-                    custom_metadata={"cascade.specification": mark.specification},
+                    custom_metadata={JOB: mark.job, "cascade.specification": mark.specification},
                     app_transactions=[self._delta.Transaction(app_id=name, version=1)],
                 )
             self._check(table, append)
             if "://" not in self._path:
                 Path(self._path).parent.mkdir(parents=True, exist_ok=True)
 
-            def checked() -> Iterator[pa.RecordBatch]:
-                yield from chunks()
-                still_wanted()
+            stopped: list[Exception] = []
 
-            self._delta.write_deltalake(
-                self._path if table is None else table,
-                pa.RecordBatchReader.from_batches(schema, checked()),
-                mode="append" if table is not None else "error",
-                commit_properties=properties,
-                storage_options=self._options or None,
-            )
+            def checked() -> Iterator[pa.RecordBatch]:
+                try:
+                    yield from chunks()
+                    still_wanted()
+                except Exception as exc:
+                    stopped.append(exc)
+                    raise
+
+            try:
+                self._delta.write_deltalake(
+                    self._path if table is None else table,
+                    pa.RecordBatchReader.from_batches(schema, checked()),
+                    mode="append" if table is not None else "error",
+                    commit_properties=properties,
+                    storage_options=self._options or None,
+                )
+            except Exception as exc:
+                # What is raised here comes back as something else.
+                if stopped:
+                    raise stopped[0] from exc
+                raise
         return True
 
     def remove(self, mark: Mark) -> None:
-        """Take back what was written with a mark: a new version without it."""
+        """Take back what was written with a mark: a new version without it. Where others have
+        written since, or it is taken back already, nothing is changed."""
         with self._failing():
             table = self._open()
-            if table is None or table.transaction_version(f"cascade-job-{mark.job}") is None:
+            if table is None or table.history(1)[0].get(JOB) != mark.job:
                 return
             before = table.version() - 1
             if before >= 0:

@@ -26,8 +26,9 @@ _BEHIND = re.compile(
     re.S,
 )
 _AWAY = re.compile(
-    r"connection refused|could not connect|failed to connect|could not translate host|timeout expired"
-    r"|timed out|no route to host|network is unreachable|name or service not known|server closed the"
+    r"connection refused|could not connect|failed to connect|could not translate host"
+    r"|timeout expired|timed out|no route to host|network is unreachable|name or service not known"
+    r"|server closed the"
     r"|can't connect|connection reset|terminating connection|no such file or directory"
     r"|the database system is",
     re.I,
@@ -103,11 +104,9 @@ def missing(location: Location, tables: Sequence[str]) -> Missing:
     """The error for a table that there is not."""
     name = ".".join(location.table)
     there = f"it has {listing(tables)}" if tables else "it has no tables that this user may see"
-    return Missing(
-        f"{location.url} has no table {shown(name)}; {there}.{did_you_mean(name, tables)}".rstrip(
-            "."
-        )
-    )
+    perhaps = did_you_mean(name, tables)
+    stop = "." if perhaps else ""
+    return Missing(f"{location.url} has no table {shown(name)}; {there}{stop}{perhaps}")
 
 
 def unnamed(location: Location, tables: Sequence[str]) -> DataError:

@@ -10,8 +10,8 @@
     env:NAME#table                                    a URL that an environment variable holds
 
 A password that is typed into a command can be read by everybody on the machine (`ps`), and ends in
-histories and logs. So it is not part of a URL that is given, only of one that the environment holds;
-and a `Location` keeps it apart, so that nothing which shows one can show it.
+histories and logs. So it is not part of a URL that is given, only of one that the environment
+holds; and a `Location` keeps it apart, so that nothing which shows one can show it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from cascade_tables.errors import DataError, shown
 PASSWORD, PASSWORD_FILE = "CASCADE_DATABASE_PASSWORD", "CASCADE_DATABASE_PASSWORD_FILE"
 FROM_ENVIRONMENT = "env:"
 HIDDEN = "***"
+# Of files that are written as one, by how their names end.
+FILES = (".parquet", ".csv", ".csv.gz", ".arrow", ".feather")
 
 # Databases that are asked by ADBC, and what SQLAlchemy is asked for without a driver's name.
 ADBC = ("postgresql", "postgres", "sqlite", "duckdb")
@@ -86,6 +88,17 @@ class Location:
         path = unquote(urlsplit(self.url).path).rstrip("/")
         return path.rpartition("/")[2].partition(".")[0] or self.scheme
 
+    def is_below(self, other: Location) -> bool:
+        """Whether this is a table that is permitted where `other` is: of the same database, asked
+        in the same way, and of the schema, where one is named; or a folder below that one."""
+        if self.kind is not other.kind or self.query or other.query:
+            return False
+        if self.kind is Kind.DATABASE:
+            return self.url == other.url and self.table[: len(other.table)] == other.table
+        above = other.url.rstrip("/")
+        below = self.url == above or self.url.startswith(above + "/")
+        return below and ".." not in self.url.split("/")
+
     @property
     def path(self) -> Path:
         """The file of a database that is one, as SQLAlchemy's URLs have it."""
@@ -95,6 +108,18 @@ class Location:
 def is_url(text: str) -> bool:
     """Whether a text names something by a URL, and not simply a file of this machine."""
     return "://" in text or text.startswith(FROM_ENVIRONMENT)
+
+
+def is_single(text: str) -> bool:
+    """Whether a URL or path names one thing that is written whole, a table or a file by its name,
+    and not a folder of files.
+
+    Raises:
+        DataError: as `location_of`.
+    """
+    if is_url(text) and location_of(text).kind is not Kind.FILES:
+        return True
+    return text.lower().endswith(FILES)
 
 
 def location_of(text: str, environment: Mapping[str, str] | None = None) -> Location:

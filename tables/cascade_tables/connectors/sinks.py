@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from cascade_tables.connectors.locations import Kind, Location, is_url, location_of
+from cascade_tables.connectors.locations import FILES, Kind, Location, is_url, location_of
 from cascade_tables.connectors.sources import connected
 from cascade_tables.connectors.spooling import batches_of
 from cascade_tables.connectors.writing import Mark, TableTaken, writable_schema
@@ -24,18 +24,6 @@ from cascade_tables.errors import DataError
 from cascade_tables.frame import Frame
 
 Chunks = Callable[[], Iterator[pa.RecordBatch]]
-# Of files that are written as one, by how their names end.
-FILES = (".parquet", ".csv", ".csv.gz", ".arrow", ".feather")
-
-
-def is_single(url: str) -> bool:
-    """Whether a URL or path names one thing that is written whole (a table, or a file by its name)
-    and not a folder of files."""
-    if is_url(url):
-        scheme = url.partition("://")[0].lower()
-        if scheme.startswith("env:") or location_of(url).kind is not Kind.FILES:
-            return True
-    return url.lower().endswith(FILES)
 
 
 def write_table(url: str | Path, rows: Any, *, append: bool = False) -> None:

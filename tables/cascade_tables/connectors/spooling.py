@@ -134,9 +134,8 @@ class _Pieces:
 
 
 def _all_whole(texts: Any) -> bool:
-    return bool(
-        pc.all(pc.match_substring_regex(texts, _WHOLE), skip_nulls=True).as_py() is not False
-    )
+    # None: there is no value at all.
+    return pc.all(pc.match_substring_regex(texts, _WHOLE), skip_nulls=True).as_py() is not False
 
 
 def _cast(column: pa.Array, wanted: pa.DataType) -> pa.Array:

@@ -32,8 +32,8 @@ CSV_SUFFIXES, PARQUET_SUFFIXES = (".csv", ".tsv", ".txt"), (".parquet", ".pq")
 
 
 def read_table(path: Path) -> Frame:
-    """Read a CSV file (.csv, .tsv, .txt, or with .gz), a Parquet file (.parquet, .pq), an Arrow IPC file
-    (.arrow, .feather, .ipc, .arrows), or a folder of Parquet files that is called as one.
+    """Read a CSV file (.csv, .tsv, .txt, or with .gz), a Parquet file (.parquet, .pq), an Arrow
+    IPC file (.arrow, .feather, .ipc, .arrows), or a folder of Parquet files that is called as one.
 
     A column has another type than text where all its cells can be read so.
 
