@@ -112,6 +112,21 @@ class LocalTeacher:
         queued = await self.engine.submit(task, deadline, offline, given.alone)
         return rows.tokens, queued
 
+    async def measure(self, within: float) -> None:
+        """Make one pass of one row for nobody, so that what a pass takes is known anew.
+
+        Args:
+            within: seconds; everyone else's rows come first.
+
+        Raises:
+            DeadlinePassed: its turn did not come.
+        """
+        runtime = self._runtime
+        tokens = np.zeros((1, runtime.slots), np.int32)
+        noise = np.full((1, runtime.teacher_noise), 0.5, np.float32)
+        nothing = TeacherInput(tokens, np.zeros(tokens.shape, np.bool_), noise, steps=1)
+        await self.draw(nothing, self.engine.clock() + within, offline=True)
+
     async def log_likelihood(
         self, tokens: Tokens, observed: Mask, deadline: float
     ) -> NDArray[np.float64]:

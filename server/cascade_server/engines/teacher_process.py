@@ -25,6 +25,8 @@ log = logging.getLogger("cascade.server")
 
 # Seconds between looks at what workers should know of the queue, where it has changed.
 OUTLOOK_SECONDS = 0.005
+# Seconds after which a teacher that nobody asked measures again what one of its passes takes.
+MEASURE_SECONDS = 20.0
 
 
 class TeacherServer:
@@ -33,10 +35,15 @@ class TeacherServer:
     Args:
         runtimes: the releases whose teachers are asked.
         path: of the socket.
+        measure_seconds: after which a teacher that nobody asked measures a pass again. AUTO asks
+            no teacher that was predicted to be late, so that one which was slow once, beside full
+            processors, would be taken for slow for ever.
     """
 
-    def __init__(self, runtimes: Iterable[Runtime], path: Path) -> None:
-        self._path = path
+    def __init__(
+        self, runtimes: Iterable[Runtime], path: Path, measure_seconds: float = MEASURE_SECONDS
+    ) -> None:
+        self._path, self._measure_seconds = path, measure_seconds
         self._thread = ThreadPoolExecutor(1, "teacher")
         self._teachers = {
             runtime.identity: LocalTeacher(runtime, self._thread) for runtime in runtimes
@@ -52,10 +59,12 @@ class TeacherServer:
         self._tell()
         self._server = await asyncio.start_unix_server(self._connected, self._path)
         self._telling = asyncio.create_task(self._keep_telling())
+        self._measuring = asyncio.create_task(self._keep_measuring())
 
     def stop(self) -> None:
         """Hang up; what is underway is dropped."""
         self._telling.cancel()
+        self._measuring.cancel()
         self._server.close()
         for writer in list(self._writers):
             writer.close()
@@ -118,6 +127,21 @@ class TeacherServer:
             self._has_work.clear()
             # An idle teacher has nothing new to tell.
             self._tell()
+
+    async def _keep_measuring(self) -> None:
+        seen = dict.fromkeys(self._teachers, 0)
+        while True:
+            await asyncio.sleep(self._measure_seconds)
+            for identity, teacher in self._teachers.items():
+                if teacher.engine.statistics().runs == seen[identity]:
+                    try:
+                        await teacher.measure(self._measure_seconds)
+                    except DeadlinePassed:
+                        pass  # others keep the processors; it is as slow as was learnt
+                    except Exception:
+                        log.exception("the teacher failed")
+                    self._tell()
+                seen[identity] = teacher.engine.statistics().runs
 
     def _tell(self) -> None:
         """Tell every worker what has changed since."""

@@ -83,10 +83,12 @@ class Codec:
         self._evident = tuple(evident)
         self.arithmetic = Arithmetic(schema, self.columns, self.layout, self._evident)
         self._at_once = AllAtOnce(self.columns, self.layout)
-        compared = sorted(self.arithmetic.compared)
+        of_given = self.arithmetic.of_given
+        compared = sorted(of_given.compared)
         self._compiled = Compiled(schema, self.columns, self.layout.first_slot, begin, compared)
-        parts = self._places, self._at_once, self.arithmetic, self._compiled
-        self._given_rows, self._drawn_rows = GivenRows(*parts), DrawnRows(*parts)
+        places, at_once, compiled = self._places, self._at_once, self._compiled
+        self._given_rows = GivenRows(places, at_once, of_given, compiled)
+        self._drawn_rows = DrawnRows(places, at_once, self.arithmetic, compiled)
 
     @property
     def rows(self) -> NumberRows:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cascade_tables.codecs.absent import ABSENT, ABSENT_ONLY, HOLES
 from cascade_tables.codecs.columns.column_codec import Tokens, stored
 from cascade_tables.codecs.columns.outside import Outside, OutsideValues
-from cascade_tables.codecs.following.arithmetic import Arithmetic
+from cascade_tables.codecs.following.given_marks import GivenMarks
 from cascade_tables.codecs.native.row_codec import Compiled
 from cascade_tables.codecs.native.wire_row import WireRow
 from cascade_tables.codecs.number_rows import EXACT, AllAtOnce
@@ -49,7 +49,7 @@ class GivenRows:
     Args:
         places: of the table's columns.
         at_once: what takes several rows.
-        arithmetic: which relations hold of given numbers.
+        marks: which relations hold of given numbers.
         compiled: what takes one row as it lies on the wire.
     """
 
@@ -57,10 +57,10 @@ class GivenRows:
         self,
         places: Places,
         at_once: AllAtOnce,
-        arithmetic: Arithmetic,
+        marks: GivenMarks,
         compiled: Compiled,
     ) -> None:
-        self._places, self._at_once, self._arithmetic = places, at_once, arithmetic
+        self._places, self._at_once, self._marks = places, at_once, marks
         self._compiled = compiled
         self._names = places.schema.names
         self._width = sum(len(place.ones) for place in places.values())
@@ -77,7 +77,7 @@ class GivenRows:
         # several times faster.
         tokens, observed = [0] * self._width, bytearray(self._width)
         odd: list[Outside] = []
-        compared = self._arithmetic.compared
+        compared = self._marks.compared
         numbers: dict[int, float | int] = {}
         for name, values in columns.items():
             column, slots, codec, ones, _, _ = self._places[name]
@@ -104,7 +104,7 @@ class GivenRows:
             outside.refuse()
         # What is compared is what columns can hold: all else has been refused, or is not known.
         if len(numbers) > 1:
-            self._arithmetic.mark_row(tokens, numbers)
+            self._marks.mark_row(tokens, numbers)
         return Encoded(
             np.array(tokens, np.int32)[None],
             np.frombuffer(observed, np.bool_)[None],
@@ -120,7 +120,7 @@ class GivenRows:
         tokens, observed, numbers = found
         if len(numbers) > 1:
             marked = tokens[0].tolist()
-            self._arithmetic.mark_row(marked, numbers)
+            self._marks.mark_row(marked, numbers)
             tokens[0] = marked
         return Encoded(tokens, observed)
 
@@ -150,7 +150,7 @@ class GivenRows:
                     self._encode_odd(name, columns[name], of, found, tokens, known, outside)
             outside.refuse()
             outside = outside if outside.totals else None
-        if self._arithmetic.compared:
+        if self._marks.compared:
             self._mark_rows(columns, odd, tokens, numbers, known)
         return Encoded(tokens, self._at_once.rows.observed(known.T), outside)
 
@@ -175,7 +175,7 @@ class GivenRows:
         compared = [
             (self._places[name], values)
             for name, values in columns.items()
-            if self._places[name].column in self._arithmetic.compared
+            if self._places[name].column in self._marks.compared
         ]
         apart = np.zeros(numbers.shape[1], np.bool_)
         for place, _ in compared:
@@ -195,13 +195,13 @@ class GivenRows:
                 if number is not None and known[place.column, row]:
                     own[place.column] = number
             marked = tokens[row].tolist()
-            self._arithmetic.mark_row(marked, own)
+            self._marks.mark_row(marked, own)
             tokens[row] = marked
 
     def mark(self, tokens: Tokens, numbers: NDArray[np.float64]) -> None:
         """See `Codec.mark_given`."""
-        if self._arithmetic.compared:
-            self._arithmetic.mark_rows(tokens, numbers)
+        if self._marks.compared:
+            self._marks.mark_rows(tokens, numbers)
 
     def _encode_odd(
         self,

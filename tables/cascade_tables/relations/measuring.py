@@ -13,6 +13,7 @@ from cascade_tables.relation import UNITS, Formula
 from cascade_tables.relations.whole import Whole, as_whole
 
 Mask = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +41,13 @@ class Outcome:
         return int((self.known & ~self.holds).sum())
 
 
-def outcome(terms: Sequence[Whole], signs: Sequence[int], dates: Sequence[bool]) -> Outcome:
+def outcome(
+    terms: Sequence[Whole], signs: Sequence[int | Ints], dates: Sequence[bool | Mask]
+) -> Outcome:
     """What the signed sum of whole numbers is in each row.
+
+    Several sums of as many columns are asked about together where terms are [m, n], a sum a line,
+    and signs and dates are [m, 1].
 
     Args:
         terms: the columns, of equal units, two to four.
@@ -56,8 +62,7 @@ def outcome(terms: Sequence[Whole], signs: Sequence[int], dates: Sequence[bool])
     holds = known & (residual == 0)
     counts = holds.copy()
     for term, date in zip(terms, dates, strict=True):
-        if not date:
-            counts &= term.values != 0
+        counts &= (term.values != 0) | date
     if len(terms) == 4:
         # Two columns that cancel each other leave two that do.
         for other in (1, 2, 3):

@@ -200,6 +200,23 @@ async def test_what_it_was_given_up_for_is_expected_of_the_next(
         assert both.teacher.predict(1, 1) - itself == pytest.approx(expected, abs=100)
 
 
+async def test_one_that_was_slow_measures_itself_though_nobody_asks(
+    loaded: Repository, runtime: Runtime, tmp_path: Path
+) -> None:
+    """Nobody asks one that is predicted to be late, and so nobody would see that it is not."""
+    server = TeacherServer(loaded.runtimes, tmp_path / "s", measure_seconds=0.001)
+    teacher = server._teachers[runtime.identity]
+    for _ in range(64):
+        teacher.engine.model.observe(1, 1000.0)
+    await server.start()
+    try:
+        async with asyncio.timeout(SOON):
+            while teacher.predict(1, 1) > 100:
+                await asyncio.sleep(0.001)
+    finally:
+        server.stop()
+
+
 async def test_one_that_went_away_and_came_back(
     loaded: Repository, runtime: Runtime, tmp_path: Path
 ) -> None:

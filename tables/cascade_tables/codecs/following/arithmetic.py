@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from cascade_tables.codecs.columns.binned_codec import BinnedCodec
 from cascade_tables.codecs.columns.column_codec import ColumnCodec, Tokens
 from cascade_tables.codecs.following.evident import Evident, Followed
+from cascade_tables.codecs.following.given_marks import GivenMarks
 from cascade_tables.codecs.following.solving import Solving
 from cascade_tables.codecs.following.solving_row import Number, SolvingRow
 from cascade_tables.codecs.following.sums import Cells, Mask, Sum
@@ -85,21 +86,8 @@ class Arithmetic:
         self._mark_at = {
             (mark.slot, mark.token): (rank, mark) for rank, mark in enumerate(in_order)
         }
-        # Of each relation, the mark of the column that is drawn last: that is where it stands when
-        # all of the columns are given.
-        self._given = [
-            (mark, self._sums[mark.relation])
-            for mark in marks
-            if layout.turn[mark.column] > max(layout.turn[other] for other in mark.others)
-        ]
-        # The numbers that these add up, each once, and of each of them which it adds up.
-        self._parts = list(dict.fromkeys(part for _, each in self._given for part in each.parts()))
-        index = {part: at for at, part in enumerate(self._parts)}
-        self._adding = [
-            (mark, each, [index[part] for part in each.parts()]) for mark, each in self._given
-        ]
-        #: Columns, by place, whose given numbers say whether such a mark stands.
-        self.compared = frozenset(place for _, each in self._given for place in each.places)
+        #: Which relations hold of numbers that are given.
+        self.of_given = GivenMarks(schema, layout, self._sums)
 
     def __bool__(self) -> bool:
         """Whether there is anything to compute."""
@@ -165,53 +153,6 @@ class Arithmetic:
         return frozenset[int]().union(
             *(self._partners[place] for place in places if len(self._partners[place]) > 1)
         )
-
-    def mark_row(self, tokens: list[int], numbers: Mapping[int, float | int]) -> None:
-        """Write over a row's tokens the marks of relations that hold of what is given.
-
-        Args:
-            tokens: T of them.
-            numbers: by place, those of `compared` that are given.
-        """
-        wholes = [
-            part.whole(numbers[part.place]) if part.place in numbers else None
-            for part in self._parts
-        ]
-        marked = set[int]()
-        for mark, each, parts in self._adding:
-            if len(parts) == 2:
-                # Most are of two numbers, which nearly always differ; their signs do, too.
-                first, second = wholes[parts[0]], wholes[parts[1]]
-                if first is None or first != second or mark.slot in marked:
-                    continue
-            else:
-                known = [whole for part in parts if (whole := wholes[part]) is not None]
-                if mark.slot in marked or len(known) < len(parts) or not each.adds_up(known):
-                    continue
-            tokens[mark.slot + 1] = mark.rough[tokens[mark.slot]]
-            tokens[mark.slot] = mark.token
-            marked.add(mark.slot)
-
-    def mark_rows(self, tokens: Tokens, numbers: NDArray[np.float64]) -> None:
-        """`mark_row` of several rows.
-
-        Args:
-            tokens: int32 [n, T].
-            numbers: [n, C]; not a number where none is given.
-        """
-        missing = np.isnan(numbers)
-        nothing = np.zeros(len(tokens), np.bool_)
-        coarse = tokens.copy()
-        # The first mark of a slot is the one that stands.
-        for mark, each in reversed(self._given):
-            if missing[:, each.places].any(axis=1).all():
-                continue
-            cells = {
-                place: Cells(numbers[:, place], missing[:, place], nothing) for place in each.places
-            }
-            rows = each.outcome(cells).counts
-            tokens[rows, mark.slot] = mark.token
-            tokens[rows, mark.slot + 1] = np.take(mark.rough, coarse[rows, mark.slot])
 
     def solve(self, tokens: Tokens, cells: Mapping[int, Cells]) -> None:
         """Write over drawn numbers what follows from the others.

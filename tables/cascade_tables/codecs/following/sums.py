@@ -13,7 +13,6 @@ from cascade_tables.codecs.absent import ABSENT
 from cascade_tables.codecs.columns.column_codec import stored
 from cascade_tables.frame import ColumnData
 from cascade_tables.relation import UNITS, Relation
-from cascade_tables.relations.measuring import Outcome, outcome
 from cascade_tables.relations.whole import (
     LARGEST_DECIMAL,
     Whole,
@@ -138,8 +137,8 @@ class Sum:
             terms.append(Term(place, column, sign, None if is_date else unit))
         self.terms = tuple(sorted(terms))
         self.places = tuple(term.place for term in self.terms)
-        self._signs = [term.sign for term in self.terms]
-        self._dates = [term.column.kind is Kind.DATETIME for term in self.terms]
+        self.signs = [term.sign for term in self.terms]
+        self.dates = [term.column.kind is Kind.DATETIME for term in self.terms]
 
     def whole(self, term: Term, values: NDArray[Any], null: Mask) -> Whole:
         """A column's numbers as whole ones that add up."""
@@ -159,15 +158,6 @@ class Sum:
         scale = 10**self.decimals
         fits = np.abs(values) < LARGEST_DECIMAL / scale
         return np.where(fits, np.rint(np.where(fits, values, 0.0) * scale) / scale, values)
-
-    def outcome(self, cells: Mapping[int, Cells]) -> Outcome:
-        """Where it holds."""
-        every = [cells[term.place] for term in self.terms]
-        whole = [
-            self.whole(term, cell.values, cell.null)
-            for term, cell in zip(self.terms, every, strict=True)
-        ]
-        return outcome(whole, self._signs, self._dates)
 
     def rounded_one(self, term: Term, value: float | int) -> float | int:
         """`rounded` of one number."""
@@ -227,17 +217,17 @@ class Sum:
         """What `adds_up` is told of, in its order. Sums that have a part in common need it once."""
         return [
             Part(term.place, self.decimals, term.unit, is_date)
-            for term, is_date in zip(self.terms, self._dates, strict=True)
+            for term, is_date in zip(self.terms, self.dates, strict=True)
         ]
 
     def adds_up(self, wholes: Sequence[float | int]) -> bool:
-        """Whether it holds of one row, and says something: `outcome`'s answer in a hundredth of the
-        time.
+        """Whether it holds of one row, and says something: what `measuring.outcome` says, in a
+        hundredth of the time.
 
         Args:
             wholes: what `Part.whole` gives of each of its parts.
         """
-        signed = [sign * whole for sign, whole in zip(self._signs, wholes, strict=True)]
+        signed = [sign * whole for sign, whole in zip(self.signs, wholes, strict=True)]
         if sum(signed) != 0:
             return False
         return len(signed) < 4 or all(signed[0] + other != 0 for other in signed[1:])

@@ -87,9 +87,13 @@ GIVEN: list[tuple[Callable[[], Codec], dict[str, list[Any]]]] = [
 
 
 @pytest.mark.parametrize(("make", "given"), GIVEN)
-def test_given_as_one_row(make: Callable[[], Codec], given: dict[str, list[Any]]) -> None:
+@pytest.mark.parametrize("times", [1, FEW])
+def test_given_as_one_row(
+    make: Callable[[], Codec], given: dict[str, list[Any]], times: int
+) -> None:
     """What is known of a row does not depend on the rows that come with it."""
     codec = make()
+    given = {name: values * times for name, values in given.items()}
     together = codec.encode_partial(given, len(next(iter(given.values()))))
     for row, values in enumerate(zip(*given.values(), strict=True)):
         own = {name: [value] for name, value in zip(given, values, strict=True)}

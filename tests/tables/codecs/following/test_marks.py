@@ -24,6 +24,7 @@ from cascade_tables import (
     measure_formula,
 )
 from cascade_tables.codecs.columns.binned_codec import FINE, ROUGH, BinnedCodec
+from cascade_tables.codecs.following.given_marks import FEW
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -230,14 +231,15 @@ class TestMarks:
         ids=lambda value: f"{Decimal(value):.3g}",
     )
     @pytest.mark.parametrize("name", ["total", "paid", "days", "opened", "closed"])
+    @pytest.mark.parametrize("rows", [2, FEW + 1])
     def test_numbers_that_no_column_has_are_told_alike_of_one_row_and_of_several(
-        self, name: str, value: float | int
+        self, name: str, value: float | int, rows: int
     ) -> None:
         """Whether a relation holds of a row is asked of what its columns can hold, and of nothing
         else that a caller may send."""
         alone = rows_of(ledgers.claims().take(np.array([7]))) | {name: [value]}
-        several = {column: cells * 2 for column, cells in alone.items()}
-        assert first_row(seldom_codec(), alone, 1) == first_row(seldom_codec(), several, 2)
+        several = {column: cells * rows for column, cells in alone.items()}
+        assert first_row(seldom_codec(), alone, 1) == first_row(seldom_codec(), several, rows)
 
     def test_they_are_kept_with_the_codec(self) -> None:
         content = json.loads(json.dumps(ledgers.codec().to_dict()))

@@ -94,6 +94,7 @@ def test_as_many_rows(table: str, share: float) -> None:
         for place, name in enumerate(codec.schema.names)
     }
     encoded = codec.encode_partial(given, ROWS)
+    few = codec.encode_partial({name: each[:12] for name, each in given.items()}, 12)
     drawn = np.stack([drawn_row(codec, rng) for _ in range(ROWS)])
     tokens = np.where(encoded.observed, encoded.tokens, drawn)
     numbers = rng.random((len(codec.columns), ROWS))
@@ -113,6 +114,10 @@ def test_as_many_rows(table: str, share: float) -> None:
     }
     for number in range(ROWS):
         own = {name: [each[number]] for name, each in given.items() if each[number] is not ABSENT}
+        alone = codec.encode_partial(own, 1).tokens[0].tolist()
+        assert alone == encoded.tokens[number].tolist()
+        if number < 12:
+            assert alone == few.tokens[number].tolist()
         missing = [name for name in names if name not in own]
 
         def inside(

@@ -1,0 +1,180 @@
+"""Which exact relations hold of numbers that are given, written as marks over their tokens.
+
+The network that completes a row is to know which relations hold of what is given, since what is
+missing is likely to follow from it too. A relation all of whose columns are given stands in its
+column that is drawn last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade_tables.codecs.columns.column_codec import Tokens
+from cascade_tables.codecs.following.sums import Mask, Part, Sum, Term
+from cascade_tables.codecs.layout import Mark, TokenLayout
+from cascade_tables.relations.measuring import outcome
+from cascade_tables.relations.whole import LARGEST, Whole
+from cascade_tables.schema import Kind, Schema
+
+# Up to so many rows are marked one by one, which takes less time than arrays do.
+FEW = 16
+
+
+class _Given(NamedTuple):
+    """A relation of given numbers.
+
+    Attributes:
+        mark: what says that it holds.
+        sum: itself.
+        parts: the numbers that it adds up, by their places among all such numbers.
+    """
+
+    mark: Mark
+    sum: Sum
+    parts: list[int]
+
+
+class _Alike(NamedTuple):
+    """Relations of as many columns each, m relations of k columns, which are asked about together.
+
+    Attributes:
+        relations: their places among all of them.
+        parts: int [k, m].
+        signs: int64 [k, m, 1].
+        dates: bool [k, m, 1].
+    """
+
+    relations: list[int]
+    parts: NDArray[np.intp]
+    signs: NDArray[np.int64]
+    dates: Mask
+
+
+class GivenMarks:
+    """Marks the relations that hold of given numbers; see the module's docstring.
+
+    Args:
+        schema: of the table.
+        layout: of its tokens.
+        sums: of its relations, by their number in the schema.
+
+    Attributes:
+        compared: columns, by place, whose given numbers say whether a mark stands.
+    """
+
+    def __init__(self, schema: Schema, layout: TokenLayout, sums: Mapping[int, Sum]) -> None:
+        # The numbers that are added up, each once, with a sum and its term that count it so.
+        counted: dict[Part, tuple[Sum, Term]] = {}
+        last = [
+            mark
+            for mark in layout.marks
+            if layout.turn[mark.column] > max(layout.turn[other] for other in mark.others)
+        ]
+        for mark in last:
+            each = sums[mark.relation]
+            for part, term in zip(each.parts(), each.terms, strict=True):
+                counted.setdefault(part, (each, term))
+        self._parts, self._counted = list(counted), list(counted.values())
+        places = {part: at for at, part in enumerate(self._parts)}
+        self._relations = [
+            _Given(mark, sums[mark.relation], [places[p] for p in sums[mark.relation].parts()])
+            for mark in last
+        ]
+        self._alike = [
+            self._together(columns)
+            for columns in sorted({len(each.parts) for each in self._relations})
+        ]
+        self.compared = frozenset(part.place for part in self._parts)
+        self._reals = {
+            place for place in self.compared if schema.columns[place].kind is Kind.CONTINUOUS
+        }
+
+    def _together(self, columns: int) -> _Alike:
+        which = [at for at, each in enumerate(self._relations) if len(each.parts) == columns]
+        relations = [self._relations[at] for at in which]
+        parts = np.array([each.parts for each in relations], np.intp).T
+        signs = np.array([each.sum.signs for each in relations], np.int64).T[:, :, None]
+        dates = np.array([each.sum.dates for each in relations], np.bool_).T[:, :, None]
+        return _Alike(which, parts, signs, dates)
+
+    def mark_row(self, tokens: list[int], numbers: Mapping[int, float | int]) -> None:
+        """Write over a row's tokens the marks of relations that hold of what is given.
+
+        Args:
+            tokens: T of them.
+            numbers: by place, those of `compared` that are given.
+        """
+        wholes = [
+            part.whole(numbers[part.place]) if part.place in numbers else None
+            for part in self._parts
+        ]
+        marked = set[int]()
+        for mark, each, parts in self._relations:
+            if len(parts) == 2:
+                # Most are of two numbers, which nearly always differ; their signs do, too.
+                first, second = wholes[parts[0]], wholes[parts[1]]
+                if first is None or first != second or mark.slot in marked:
+                    continue
+            else:
+                known = [whole for part in parts if (whole := wholes[part]) is not None]
+                if mark.slot in marked or len(known) < len(parts) or not each.adds_up(known):
+                    continue
+            tokens[mark.slot + 1] = mark.rough[tokens[mark.slot]]
+            tokens[mark.slot] = mark.token
+            marked.add(mark.slot)
+
+    def mark_rows(self, tokens: Tokens, numbers: NDArray[np.float64]) -> None:
+        """`mark_row` of several rows.
+
+        Args:
+            tokens: int32 [n, T].
+            numbers: [n, C]; not a number where none is given.
+        """
+        missing = np.isnan(numbers)
+        if len(tokens) <= FEW:
+            self._mark_few(tokens, numbers, missing)
+            return
+        coarse = tokens.copy()
+        holds = self._where(numbers, missing)
+        # The first mark of a slot is the one that stands.
+        for at in np.flatnonzero(holds.any(axis=1))[::-1].tolist():
+            mark, rows = self._relations[at].mark, holds[at]
+            tokens[rows, mark.slot] = mark.token
+            tokens[rows, mark.slot + 1] = np.take(mark.rough, coarse[rows, mark.slot])
+
+    def _where(self, numbers: NDArray[np.float64], missing: Mask) -> Mask:
+        """Which relations hold of which rows, bool [relations, n]."""
+        wholes = [
+            each.whole(term, numbers[:, term.place], missing[:, term.place])
+            for each, term in self._counted
+        ]
+        out = np.zeros((len(self._relations), len(numbers)), np.bool_)
+        if not wholes:
+            return out
+        values = np.stack([whole.values for whole in wholes])
+        known = np.stack([whole.known for whole in wholes])
+        for alike in self._alike:
+            terms = [Whole(values[parts], known[parts]) for parts in alike.parts]
+            out[alike.relations] = outcome(terms, list(alike.signs), list(alike.dates)).counts
+        return out
+
+    def _mark_few(self, tokens: Tokens, numbers: NDArray[np.float64], missing: Mask) -> None:
+        """`mark_rows` row by row."""
+        columns = sorted(self.compared)
+        every: Sequence[Sequence[float]] = numbers[:, columns].tolist()
+        absent: Sequence[Sequence[bool]] = missing[:, columns].tolist()
+        for row in range(len(tokens)):
+            given = {
+                place: number if place in self._reals else int(number)
+                for place, number, is_missing in zip(columns, every[row], absent[row], strict=True)
+                # What no column of whole numbers holds is in no sum.
+                if not is_missing and (place in self._reals or abs(number) < LARGEST)
+            }
+            if len(given) > 1:
+                marked = tokens[row].tolist()
+                self.mark_row(marked, given)
+                tokens[row] = marked
