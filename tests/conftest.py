@@ -8,6 +8,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
 
+from tests import postgres as pg
+
 # How long an example takes is the machine's affair: no test fails for it.
 settings.register_profile("cascade", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("cascade")
@@ -29,3 +31,13 @@ def few_trees(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         floors = tmp_path_factory.mktemp("floors")
         patch.setattr(evaluation, "cache_folder", lambda: floors)
         yield
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[pg.Server]:
+    """A real PostgreSQL, for all tests of a process; each cleans up behind itself."""
+    if pg.programs() is None:
+        pytest.skip(pg.ABSENT)
+    pytest.importorskip("adbc_driver_postgresql")
+    with pg.running() as server:
+        yield server

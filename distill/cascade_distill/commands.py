@@ -25,6 +25,7 @@ from rich.console import Console
 from cascade_distill import recipes
 from cascade_distill.errors import DistillError
 from cascade_distill.fidelity.memorisation import beyond_floor
+from cascade_distill.given_tables import Given, Readable, fetched, name_of
 from cascade_distill.learning import preparing
 from cascade_distill.learning.preparing import Asked, misfits, names_of
 from cascade_distill.learning.rows import has_bfloat16, learnt_size
@@ -42,8 +43,6 @@ from cascade_distill.training.progress import bar
 
 EXISTING = click.Path(exists=True, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
-# A file to read, or "-", standard input.
-READ = click.Path(exists=True, allow_dash=True, path_type=Path)
 MINUTES = click.FloatRange(min=0, min_open=True)
 
 
@@ -83,12 +82,12 @@ def _say(console: Console, text: str) -> None:
 
 
 @click.command()
-@click.argument("tables", metavar="TABLE...", type=READ, nargs=-1, required=True)
+@click.argument("tables", metavar="TABLE...", type=Readable(), nargs=-1, required=True)
 @click.option("--out", type=FOLDER, help="Run folder; runs/TABLE by default.")
 @click.option("--schema", "overrides", type=EXISTING, help="YAML or TOML with schema overrides.")
 @click.option(
     "--validation",
-    type=EXISTING,
+    type=Readable(allow_dash=False),
     help="Rows that tell when training should end; some of TABLE's by default.",
 )
 @click.option(
@@ -105,19 +104,20 @@ def _say(console: Console, text: str) -> None:
 @_text_files
 @_friendly
 def fit(
-    tables: tuple[Path, ...],
+    tables: tuple[Given, ...],
     out: Path | None,
     overrides: Path | None,
     encoding: str | None,
     delimiter: str | None,
-    validation: Path | None,
+    validation: Given | None,
     steps: int | None,
     minutes: float | None,
     seed: int,
     threads: int | None,
     dry_run: bool,
 ) -> None:
-    """Learn a teacher from TABLE, CSV (gzipped or not) or Parquet files; - is standard input.
+    """Learn a teacher from TABLE: CSV (gzipped or not), Parquet or Arrow files, - for standard
+    input, or a URL of a database's table or query, a Delta table or files.
 
     Infers the schema, finds exact relations between numbers, shows both with what was found odd
     and what is left out, encodes the rows and trains a masked diffusion on them, as large and as
@@ -132,16 +132,22 @@ def fit(
       cascade fit payments.csv --schema payments.yaml --out runs/payments
       cascade fit 2024.csv.gz 2025.csv.gz --out runs/payments
       cascade fit payments.csv --validation next_month.csv --minutes 10
-      psql -c 'copy payments to stdout csv header' | cascade fit - --out runs/payments
+      cascade fit postgresql://ann@db.example.org/bank#payments --dry-run
+      cascade fit 's3://bucket/payments/*.parquet' --out runs/payments
+
+    A database's password is read from CASCADE_DATABASE_PASSWORD, or from the file that
+    CASCADE_DATABASE_PASSWORD_FILE names.
     """
     console = Console()
-    run = Run(out or Path("runs") / _table_name(tables[0]))
+    run = Run(out or Path("runs") / name_of(tables[0]))
     wishes = load_overrides(overrides) if overrides else {}
     relations = load_relation_overrides(overrides) if overrides else ()
     rule = load_rare_rule(overrides) if overrides else RareRule()
+    paths = fetched(tables, None if dry_run else run.folder)
+    held_out = fetched([validation], None if dry_run else run.folder) if validation else [None]
     if not dry_run:
-        tables = preparing.spool(tables, run.folder)
-    asked = Asked(tables, wishes, relations, validation, encoding, delimiter, seed, rule)
+        paths = list(preparing.spool(paths, run.folder))
+    asked = Asked(tuple(paths), wishes, relations, held_out[0], encoding, delimiter, seed, rule)
     key = "" if dry_run else asked.fingerprint()
     encoded = None if dry_run else preparing.encoded_before(run, key)
     reading = preparing.read(asked) if encoded is None else None
@@ -202,11 +208,6 @@ def fit(
     console.print(f"teacher in {run.folder}; next: cascade distill {run.folder}")
 
 
-def _table_name(path: Path) -> str:
-    """What to call a table by default: its file's name without what follows the first point."""
-    return "stdin" if str(path) == "-" else path.name.removesuffix(".gz").rsplit(".", 1)[0]
-
-
 @click.command()
 @click.argument("folder", type=FOLDER)
 @click.option(
@@ -262,11 +263,15 @@ def distill(
 @click.command()
 @click.argument("folder", type=FOLDER)
 @click.option(
-    "--train", type=READ, required=True, multiple=True, help="The table learnt from; repeat it."
+    "--train",
+    type=Readable(),
+    required=True,
+    multiple=True,
+    help="The table learnt from; may repeat.",
 )
 @click.option(
     "--test",
-    type=READ,
+    type=Readable(),
     multiple=True,
     help="Other real rows, repeat it; those of the table that fit held out by default.",
 )
@@ -277,8 +282,8 @@ def distill(
 @_friendly
 def evaluate(
     folder: Path,
-    train: tuple[Path, ...],
-    test: tuple[Path, ...],
+    train: tuple[Given, ...],
+    test: tuple[Given, ...],
     target: str | None,
     samples: int,
     threads: int | None,
@@ -290,7 +295,7 @@ def evaluate(
     Prints each figure for student and teacher beside its noise floor, real held-out rows in the
     place of synthetic ones, and keeps them for the release. Shows the rows that have most in common
     with a row learnt from, and says where they have more than real held-out rows do. Files are read
-    as those that were learnt from; cells that do not fit are named.
+    as those that were learnt from, by the same URLs; cells that do not fit are named.
 
     \b
     Example:
@@ -303,19 +308,20 @@ def evaluate(
     run = Run(folder)
     tracker = Tracker(run, "evaluate")
     schema, forms = run.codec().schema, run.forms()
-    learnt = read_by_schema(train, schema, forms, encoding, delimiter)
-    _say(console, misfits(names_of(train), learnt))
+    train_files, test_files = fetched(train, run.folder), fetched(test, run.folder)
+    learnt = read_by_schema(train_files, schema, forms, encoding, delimiter)
+    _say(console, misfits(names_of(train_files), learnt))
     others = None
     if test:
-        table = read_by_schema(test, schema, forms, encoding, delimiter)
-        _say(console, misfits(names_of(test), table))
+        table = read_by_schema(test_files, schema, forms, encoding, delimiter)
+        _say(console, misfits(names_of(test_files), table))
         others = table.frame
     threads = _threads(threads)
     figures, copies = measure_run(
         run, learnt.whole, others, target, samples, threads, console.print
     )
-    test_name = names_of(test) if test else "held out by fit"
-    tracker.parameters(train=names_of(train), test=test_name, target=target, samples=samples)
+    test_name = names_of(test_files) if test else "held out by fit"
+    tracker.parameters(train=names_of(train_files), test=test_name, target=target, samples=samples)
     tracker.metrics(
         {f"{tier}.{name}": v for tier, found in figures.items() for name, v in found.items()}
     )

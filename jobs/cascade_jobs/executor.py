@@ -21,6 +21,7 @@ from typing import Protocol
 
 from cascade_tables import Frame
 
+from cascade_jobs import delivering
 from cascade_jobs.descriptions.describe import describe
 from cascade_jobs.errors import JobFailed, JobsError, JobWaits, LeaseLost, PolicyRefused
 from cascade_jobs.job import Job, Lease, Part
@@ -31,6 +32,7 @@ from cascade_jobs.parquet import ParquetFile, manifest
 from cascade_jobs.retrying import RetryConfig, judged
 from cascade_jobs.shards import Shard
 from cascade_jobs.specification import Specification
+from cascade_jobs.states import JobState
 from cascade_jobs.stores import Store, store_of
 
 log = logging.getLogger("cascade.jobs")
@@ -190,6 +192,8 @@ class Executor:
                 f"results take {used:,} bytes, and job_disk_mib allows "
                 f"{self._config.quota_bytes:,}; there is room when jobs are forgotten"
             )
+        if self._is_delivered(lease.job) and not lease.job.shards_done:
+            delivering.check(lease.job)
         path = store.temporary(lease.name, lease.fence)
         file = ParquetFile(path, lease.job.specification)
         try:
@@ -221,10 +225,31 @@ class Executor:
             with _written(store.temporary(name, lease.fence), content) as path:
                 store.publish(path, name)
             beside.append(_part(name, content, lease.job))
+        if self._is_delivered(lease.job):
+            self._deliver(lease, parts)
         content = manifest(lease.job, parts, beside)
         with _written(store.temporary(lease.name, lease.fence), content) as path:
             made = _part(lease.name, content, lease.job)
             self._publish(lease, store, path, made.sha256, made.bytes, beside)
+
+    def _deliver(self, lease: Lease, parts: Sequence[Part]) -> None:
+        """Have the rows written where they are to be as one thing."""
+
+        def still_held() -> None:
+            self._ledger.renew(lease, 0, UPLOAD_SECONDS)
+
+        still_held()
+        delivering.deliver(lease.job, parts, still_held)
+        try:
+            still_held()
+        except LeaseLost:
+            # Cancelled in the very moment; where somebody else has the lease, the rows are theirs.
+            if self._ledger.job(lease.job.id).state in (JobState.CANCELLED, JobState.FAILED):
+                delivering.take_back(lease.job)
+            raise
+
+    def _is_delivered(self, job: Job) -> bool:
+        return job.is_owned and delivering.is_delivered(job.specification.output)
 
     def _publish(
         self,
@@ -250,6 +275,8 @@ class Executor:
         """Remove the files of one job that came to nothing, or is forgotten."""
         job = self._ledger.to_clean()
         if job is not None:
+            if self._is_delivered(job):
+                self._take_back(job)
             self._remove(job)
             self._ledger.cleaned(job.id)
             return True
@@ -260,6 +287,12 @@ class Executor:
             self._remove(job)
         self._ledger.forget(job.id)
         return True
+
+    def _take_back(self, job: Job) -> None:
+        try:
+            delivering.take_back(job)
+        except JobsError as exc:
+            log.error("what job %s has written may be left: %s", job.id, exc)
 
     def _remove(self, job: Job) -> None:
         """Remove what there is of a job's results; what cannot be removed is said once."""

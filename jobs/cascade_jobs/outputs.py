@@ -8,8 +8,12 @@ the server's own folder, or below what the operator has allowed.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
+
+from cascade_tables.connectors.locations import FILES, Kind, Location, location_of, redacted
+from cascade_tables.errors import DataError
 
 from cascade_jobs.errors import OutputNotPermitted, SpecificationRefused
 from cascade_jobs.stores import is_url
@@ -18,10 +22,11 @@ LONGEST = 1024
 
 
 def checked_output(output: str, may_be_anywhere: bool, prefixes: Sequence[str]) -> str:
-    """An output in the one form in which it is written down: an absolute path, or a URL.
+    """An output in the one form in which it is written down: an absolute path, or a URL, in which
+    there is no password.
 
     Args:
-        output: a folder or URL; "": the server's own folder.
+        output: a folder, a file by its name, or a URL, of a table too; "": the server's own folder.
         may_be_anywhere: whether who asks is the user that the server runs as.
         prefixes: folders and URLs below which anybody's results may go.
 
@@ -33,10 +38,13 @@ def checked_output(output: str, may_be_anywhere: bool, prefixes: Sequence[str]) 
         return ""
     if len(output) > LONGEST or not output.isprintable():
         raise SpecificationRefused(
-            f"output is {output[:80]!r}; allowed: a folder or URL of {LONGEST} printable "
+            f"output is {redacted(output)[:80]!r}; allowed: a folder or URL of {LONGEST} printable "
             "characters at most"
         )
     if is_url(output):
+        table = _table(output)
+        if table is not None:
+            return _checked_table(output, table, may_be_anywhere, prefixes)
         return _checked_url(output, may_be_anywhere, prefixes)
     if not os.path.isabs(output):
         raise SpecificationRefused(
@@ -49,12 +57,51 @@ def checked_output(output: str, may_be_anywhere: bool, prefixes: Sequence[str]) 
         folders = [Path(each).resolve() for each in prefixes if not is_url(each)]
         if not any(found.is_relative_to(each) for each in folders):
             raise _not_permitted(output, prefixes)
+    if output.lower().endswith(FILES):
+        if found.exists():
+            raise SpecificationRefused(
+                f"output {found} is there; allowed: a file that is not there yet, or a folder"
+            )
+        return str(found)
     if found.exists() and (not found.is_dir() or any(found.iterdir())):
         raise SpecificationRefused(
             f"output {found} is there and is not empty; allowed: a folder that is empty or not "
             "there yet"
         )
     return str(found)
+
+
+def _table(output: str) -> Location | None:
+    """The table of a database, or of Delta Lake, that a URL names; None: it names files.
+
+    Raises:
+        SpecificationRefused: it is no URL, or has a password in it, which is not shown.
+    """
+    try:
+        location = location_of(output)
+    except DataError as exc:
+        raise SpecificationRefused(f"output: {exc}") from None
+    if location.kind is Kind.FILES:
+        return None
+    if location.kind is Kind.DATABASE and not location.table:
+        raise SpecificationRefused(
+            f"output is {location}, which names no table; allowed: {location.url}#TABLE"
+        )
+    return location
+
+
+def _checked_table(
+    output: str, table: Location, may_be_anywhere: bool, prefixes: Sequence[str]
+) -> str:
+    if not may_be_anywhere and not any(map(table.is_below, _locations(prefixes))):
+        raise _not_permitted(str(table), prefixes)
+    return str(table)
+
+
+def _locations(prefixes: Sequence[str]) -> Iterator[Location]:
+    for prefix in filter(is_url, prefixes):
+        with suppress(DataError):  # one that cannot be read permits nothing
+            yield location_of(prefix)
 
 
 def _checked_url(output: str, may_be_anywhere: bool, prefixes: Sequence[str]) -> str:

@@ -1,21 +1,23 @@
-"""Results in a bucket, over the S3 API of a real server: moto's.
-
-pip install s3fs 'moto[server]'
-"""
+"""Results in a bucket, over the S3 API of a real server: moto's."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from cascade_jobs.states import JobState
+from cascade_tables import read_table
+from cascade_tables.connectors import sinks
+from cascade_tables.connectors.sources import fetch_source
+from cascade_tables.errors import DataError
 
-from tests.jobs.made_up import Jobs, contents
+from tests.jobs.made_up import Jobs, contents, made_up
 
-moto = pytest.importorskip("moto.server", reason="needs moto[server] and s3fs")
-s3fs = pytest.importorskip("s3fs", reason="needs moto[server] and s3fs")
+moto = pytest.importorskip("moto.server", reason="needs moto[s3], flask and s3fs")
+s3fs = pytest.importorskip("s3fs", reason="needs moto[s3], flask and s3fs")
 # botocore's own, about its and Python's versions.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
@@ -87,3 +89,15 @@ def test_a_server_that_is_away_is_waited_for(jobs: Jobs, bucket: Any) -> None:
     waits = jobs.ledger.job(job.id)
     assert waits.state is JobState.RUNNING
     assert "Could not connect" in waits.waiting
+
+
+def test_tables_go_there_and_come_back(bucket: Any, tmp_path: Path) -> None:
+    rows = made_up(7, 0, 100)
+    for name in ("one.parquet", "two.parquet"):
+        sinks.write_table(f"s3://rows/tables/{name}", rows)
+    with pytest.raises(DataError, match=r"s3://rows/tables/one.parquet is there"):
+        sinks.write_table("s3://rows/tables/one.parquet", rows)
+    files = fetch_source("s3://rows/tables/*.parquet", tmp_path)
+    assert [read_table(file).to_rows() for file in files] == [rows.to_rows()] * 2
+    with pytest.raises(DataError, match=r"there is no s3://rows/tables/absent.csv"):
+        fetch_source("s3://rows/tables/absent.csv", tmp_path)

@@ -23,6 +23,7 @@ from cascade_client.commands.ask import (
 )
 from cascade_client.commands.connecting import AskFailed, control_options
 from cascade_client.commands.jobs_printing import as_document, line, listed, shown_in_full
+from cascade_client.connected_tables import fetch_into, is_one_thing, read_rows
 from cascade_client.errors import CascadeError, MissingDependency
 from cascade_client.job_control import TIMEOUT, Jobs, explained
 from cascade_client.values.descriptions import TableDescription
@@ -90,9 +91,9 @@ def jobs(target: str) -> None:
 )
 @click.option(
     "--conditions",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Rows to complete, CSV or Parquet, with some of the table's columns.",
+    metavar="FILE|URL",
+    help="Rows to complete, with some of the table's columns: CSV, Parquet or Arrow, or a table or "
+    "query that a URL names.",
 )
 @click.option("--draws", type=click.IntRange(1), default=1, help="Rows for each of these.")
 @click.option("--columns", multiple=True, metavar="A,B,...", help="Write only these; repeat it.")
@@ -101,8 +102,9 @@ def jobs(target: str) -> None:
 @click.option(
     "--output",
     default="",
-    metavar="FOLDER|URL",
-    help="Where the files go, of the server's; its own folder for results if not given.",
+    metavar="FOLDER|FILE|URL",
+    help="Where the rows go, of the server's: a folder for files, one file, or a database's table; "
+    "its own folder for results if not given.",
 )
 @click.option("--token", help="A name for this job: asked for again, it is the same one.")
 @click.option("--fresh", is_flag=True, help="Make the rows though there is such a job already.")
@@ -117,7 +119,7 @@ def submit(
     given: tuple[str, ...],
     balance: str | None,
     shares: tuple[str, ...],
-    conditions: Path | None,
+    conditions: str | None,
     draws: int,
     columns: tuple[str, ...],
     seed: int | None,
@@ -161,7 +163,7 @@ def submit(
             given=parse_all_given(given, schema) or None,
             balance=balance,
             shares=parse_shares(shares, balance, schema) if balance and shares else None,
-            conditions=None if conditions is None else read_conditions(conditions),
+            conditions=None if conditions is None else read_rows(conditions),
             draws=draws,
             output=output,
             token=token,
@@ -239,13 +241,14 @@ def cancel(job: str, target: str, timeout: float, as_json: bool) -> None:
 @click.argument("job")
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="FOLDER",
-    help="Where to; a folder of the job's name if not given.",
+    metavar="FOLDER|FILE|URL",
+    help="Where to: a folder, one file (.parquet, .csv, .csv.gz, .arrow), or a database's table; a "
+    "folder of the job's name if not given.",
 )
+@click.option("--append", is_flag=True, help="Put them behind the rows that a table has.")
 @control_options
 @json_option
-def fetch(job: str, out: Path | None, target: str, as_json: bool) -> None:
+def fetch(job: str, out: str | None, append: bool, target: str, as_json: bool) -> None:
     """Download the files of JOB, which is done, and check them.
 
     What is there already is not fetched again, and a file that was begun is gone on with.
@@ -254,8 +257,20 @@ def fetch(job: str, out: Path | None, target: str, as_json: bool) -> None:
     Example:
       cascade jobs fetch 5f3a9c1e7b20 --out rows && python -c \\
         'import pandas; print(pandas.read_parquet("rows"))'
+      cascade jobs fetch 5f3a9c1e7b20 --out rows.csv
+      cascade jobs fetch 5f3a9c1e7b20 --out postgresql://ann@db.example.org/bank#payments_made
+
+    One file and a table are written whole, or not at all: a table that has rows is left alone,
+    unless --append is given. A database's password is read from CASCADE_DATABASE_PASSWORD, or from
+    the file that CASCADE_DATABASE_PASSWORD_FILE names.
     """
-    folder = out or Path(job)
+    if out is not None and _ask_nobody(lambda: is_one_thing(out)):
+        rows = _ask(target, lambda _, held: _deliver(held, job, out, append))
+        click.echo(json.dumps({"id": job, "rows": rows}) if as_json else f"{rows:,} rows are there")
+        return
+    if append:
+        raise click.UsageError("--append is for a table: --out URL")
+    folder = Path(out or job)
 
     def ask(_: Client, held: Jobs) -> Sequence[Path]:
         with _bar("fetching", "bytes") as progress:
@@ -266,6 +281,11 @@ def fetch(job: str, out: Path | None, target: str, as_json: bool) -> None:
         click.echo(json.dumps({"id": job, "files": [str(path) for path in paths]}))
     else:
         click.echo(f"{len(paths)} files are in {folder}, checked")
+
+
+def _deliver(held: Jobs, job: str, out: str, append: bool) -> int:
+    with _bar("fetching", "bytes") as progress:
+        return fetch_into(held, job, out, append=append, progress=progress)
 
 
 # What the commands share.
@@ -282,6 +302,13 @@ def _ask(target: str, ask: Callable[[Client, Jobs], T]) -> T:
     except OSError as exc:
         where = f"{exc.filename}: " if exc.filename else ""
         raise click.ClickException(f"{where}{exc.strerror or exc}") from exc
+
+
+def _ask_nobody(decide: Callable[[], T]) -> T:
+    try:
+        return decide()
+    except (CascadeError, MissingDependency) as exc:
+        raise click.ClickException(str(exc)) from exc
 
 
 def _print(job: Job, as_json: bool) -> None:
@@ -363,25 +390,3 @@ def parse_shares(
             raise click.BadParameter(f"{value!r} is given twice", param_hint="--share")
         out[held] = number
     return out
-
-
-def read_conditions(path: Path) -> Any:
-    """A file's rows, as a pyarrow Table.
-
-    Raises:
-        MissingDependency: pyarrow is not installed.
-        click.BadParameter: the file is neither CSV nor Parquet.
-    """
-    try:
-        import pyarrow as pa
-        from pyarrow import csv, parquet
-    except ImportError as exc:
-        raise MissingDependency("--conditions needs pyarrow: pip install pyarrow") from exc
-    try:
-        if path.suffix.lower() == ".parquet":
-            return parquet.read_table(path)
-        return csv.read_csv(path, convert_options=csv.ConvertOptions(strings_can_be_null=True))
-    except (pa.ArrowException, UnicodeError) as exc:
-        raise click.BadParameter(
-            f"{path} cannot be read as CSV or Parquet: {exc}", param_hint="--conditions"
-        ) from exc

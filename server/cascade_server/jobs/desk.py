@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from cascade_jobs.delivering import is_delivered
 from cascade_jobs.errors import JobFailed, TooManyJobs
 from cascade_jobs.executor import results_of, spool_of
 from cascade_jobs.facts import Terms
@@ -95,7 +96,10 @@ class Desk:
         folder, output = self.folder, asked.specification.output
 
         def output_of(name: str) -> tuple[str, bool]:
-            return (output, False) if output else (str(results_of(folder, name)), True)
+            # What is written as one thing when all is made is made here.
+            if output and not is_delivered(output):
+                return output, False
+            return str(results_of(folder, name)), True
 
         found = await self._ask(
             lambda ledger: ledger.submit(asked, output_of, self.limits, self._is_whole, self._admit)

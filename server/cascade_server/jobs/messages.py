@@ -33,7 +33,8 @@ def job_message(
         files=len(job.plan),
         files_done=job.shards_done,
         bytes=job.bytes,
-        output=job.output,
+        # Where the rows are to be, for who cannot know where they are meanwhile.
+        output=made.output or job.output,
         format=made.format,
         created=_microseconds(job.created),
         started=_microseconds(job.started),

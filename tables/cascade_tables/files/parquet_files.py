@@ -1,4 +1,4 @@
-"""Parquet files, whose columns have types already."""
+"""Parquet and Arrow IPC files, whose columns have types already."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from cascade_tables.overrides import ColumnOverride
 CHUNK_CELLS = 1_300_000
 # Bytes of a column that are read ahead; pyarrow's own way, `pre_buffer`, is to read the whole file.
 BUFFER = 1 << 20
+ARROW_SUFFIXES = (".arrow", ".feather", ".ipc", ".arrows")
 
 
 def read_parquet(path: Path) -> tuple[Frame, dict[str, str]]:
@@ -117,19 +118,27 @@ class _File:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            if path.is_dir():
+            if is_arrow(path):
+                self.schema, batches = _ipc(path)
+                self.rows = sum(map(len, batches))
+            elif path.is_dir():
                 folder = _folder(path)
                 self.schema, self.rows = folder.schema, folder.count_rows()
             else:
                 with pq.ParquetFile(path) as file:
                     self.schema, self.rows = file.schema_arrow, file.metadata.num_rows
         except (pa.ArrowException, OSError) as exc:
-            raise DataError(f"{path} cannot be read as Parquet: {exc}") from exc
+            raise _unreadable(path, exc) from exc
         check_unique(self.schema.names, f"{path}: ")
 
     def batches(self, names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
         """Columns of some rows at a time."""
         try:
+            if is_arrow(self.path):
+                for batch in _ipc(self.path)[1]:
+                    for first in range(0, len(batch), rows):
+                        yield batch.slice(first, rows).select(list(names))
+                return
             if self.path.is_dir():
                 yield from _folder(self.path).to_batches(
                     columns=list(names),
@@ -142,7 +151,29 @@ class _File:
             with pq.ParquetFile(self.path, buffer_size=BUFFER, pre_buffer=False) as file:
                 yield from file.iter_batches(rows, columns=list(names), use_threads=False)
         except (pa.ArrowException, OSError) as exc:
-            raise DataError(f"{self.path} cannot be read as Parquet: {exc}") from exc
+            raise _unreadable(self.path, exc) from exc
+
+
+def is_arrow(path: Path) -> bool:
+    """Whether a file is called as Arrow's own are."""
+    return path.suffix.lower() in ARROW_SUFFIXES
+
+
+def _ipc(path: Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """An Arrow file's columns and rows, which stay where they lie on the disk; a stream's too."""
+    source = pa.memory_map(str(path))
+    try:
+        file = pa.ipc.open_file(source)
+    except pa.ArrowInvalid:
+        source.seek(0)
+        stream = pa.ipc.open_stream(source)
+        return stream.schema, iter(stream)
+    return file.schema, (file.get_batch(number) for number in range(file.num_record_batches))
+
+
+def _unreadable(path: Path, exc: Exception) -> DataError:
+    called = "an Arrow IPC file" if is_arrow(path) else "Parquet"
+    return DataError(f"{path} cannot be read as {called}: {exc}")
 
 
 def _folder(path: Path) -> ds.Dataset:
@@ -188,8 +219,12 @@ def _same_columns(first: Path, names: Sequence[str], path: Path, found: Sequence
 def _arrow(path: Path) -> pa.Table:
     try:
         # `read_table` stumbles over duplicate names, which can be named here.
-        table = pq.read_table(path) if path.is_dir() else pq.ParquetFile(path).read()
+        if is_arrow(path):
+            schema, batches = _ipc(path)
+            table = pa.Table.from_batches(list(batches), schema)
+        else:
+            table = pq.read_table(path) if path.is_dir() else pq.ParquetFile(path).read()
     except (pa.ArrowException, OSError) as exc:
-        raise DataError(f"{path} cannot be read as Parquet: {exc}") from exc
+        raise _unreadable(path, exc) from exc
     check_unique(table.column_names, f"{path}: ")
     return table

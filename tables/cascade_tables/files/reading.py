@@ -1,4 +1,4 @@
-"""Read tables from files: CSV, gzipped or from standard input, and Parquet.
+"""Read tables from files: CSV, gzipped or from standard input, Parquet and Arrow IPC.
 
 - `read_table`: the rows of one file that a program knows; nothing is left out, no cell is lost.
 - `read_files`: what a person has, of which most is to be learnt from; says what was odd.
@@ -21,7 +21,7 @@ from cascade_tables.files.dialect import dialect_of, same_columns
 from cascade_tables.files.findings import Findings, Misfits, misfits_of
 from cascade_tables.files.forms import Form, Type
 from cascade_tables.files.opening import STDIN, Source, is_parquet, source_of
-from cascade_tables.files.parquet_files import large, read_parquet, together
+from cascade_tables.files.parquet_files import ARROW_SUFFIXES, large, read_parquet, together
 from cascade_tables.files.streaming import is_large, sampled
 from cascade_tables.files.table import Stream, Table
 from cascade_tables.frame import Frame
@@ -32,8 +32,8 @@ CSV_SUFFIXES, PARQUET_SUFFIXES = (".csv", ".tsv", ".txt"), (".parquet", ".pq")
 
 
 def read_table(path: Path) -> Frame:
-    """Read a CSV file (.csv, .tsv, .txt, or with .gz), a Parquet file (.parquet, .pq), or a folder
-    of Parquet files of one such name.
+    """Read a CSV file (.csv, .tsv, .txt, or with .gz), a Parquet file (.parquet, .pq), an Arrow
+    IPC file (.arrow, .feather, .ipc, .arrows), or a folder of Parquet files that is called as one.
 
     A column has another type than text where all its cells can be read so.
 
@@ -152,12 +152,12 @@ def _source(path: Path, encoding: str | None) -> Source | None:
             raise DataError(f"{path} does not exist")
         suffixes = [suffix.lower() for suffix in path.suffixes]
         last = next((s for s in reversed(suffixes) if s != ".gz"), "")
-        if last in PARQUET_SUFFIXES:
+        if last in (*PARQUET_SUFFIXES, *ARROW_SUFFIXES):
             return None
         if last not in CSV_SUFFIXES:
             raise DataError(
                 f"{path}: cannot tell what this is; allowed: {', '.join(CSV_SUFFIXES)}, each also "
-                f"with .gz, {', '.join(PARQUET_SUFFIXES)}"
+                f"with .gz, {', '.join((*PARQUET_SUFFIXES, *ARROW_SUFFIXES))}"
             )
     source = source_of(path, encoding)
     if is_parquet(source):
@@ -182,7 +182,7 @@ def _parquet_table(paths: Sequence[Path], overrides: Mapping[str, ColumnOverride
         if override.null_values or override.dates:
             raise SchemaError(
                 f"column {name!r}: null_values and dates in the overrides are for files of text; "
-                "Parquet files have types"
+                "Parquet files and databases have types"
             )
     return Table(frame, Findings(left_out={**unreadable, **dropped}), left, stream=stream)
 
