@@ -12,12 +12,13 @@ import click
 from cascade_tables import CascadeTablesError
 from rich.console import Console
 
-from cascade_server.config import ServerConfig
+from cascade_server.config import LOCAL_EXECUTOR, ServerConfig
 from cascade_server.configuration.options import SettingsCommand, settings_options
 from cascade_server.configuration.shown import as_file
 from cascade_server.configuration.sources import FILE_VARIABLE, effective
 from cascade_server.errors import ServerError
 from cascade_server.jobs.gates import check_policy
+from cascade_server.jobs.ray_cluster.drawing import check_installed
 from cascade_server.processes import serve_in_processes
 from cascade_server.releases.found import source_of
 from cascade_server.releases.generation import ReleaseConfig, policies_of
@@ -28,6 +29,7 @@ CHECKS: Mapping[str, Callable[[Any], object]] = {
     "version_policy": Policy.parse,
     "serve": lambda serve: policies_of(serve, Policy()),
     "policy": lambda path: None if path is None else check_policy(path),
+    "executor": lambda executor: None if executor == LOCAL_EXECUTOR else check_installed(),
 }
 
 

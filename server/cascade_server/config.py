@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cascade_tables.errors import shown
+
 from cascade_server import runtimes
 from cascade_server.addresses import servers_of
+from cascade_server.errors import ConfigError
 from cascade_server.settings import (
     BYTES,
     DAYS,
@@ -22,6 +25,20 @@ from cascade_server.settings import (
 
 TRANSPORTS = ("http2", "grpcio")
 MONTH = 30 * 86_400
+
+
+# Who draws the rows of jobs: this server's own processes.
+LOCAL_EXECUTOR, RAY = "local", "ray://"
+
+
+def _check_executor(executor: str) -> None:
+    host, colon, port = executor.removeprefix(RAY).rpartition(":")
+    is_ray = executor.startswith(RAY) and host and colon and port.isascii() and port.isdigit()
+    if executor != LOCAL_EXECUTOR and not (is_ray and 0 < int(port) < 65_536):
+        raise ConfigError(
+            f"executor is {shown(executor)}; allowed: {LOCAL_EXECUTOR}, or {RAY}HOST:PORT, whose "
+            "port is that of Ray Client, 10001 by default"
+        )
 
 
 def _check_runtime(runtime: str) -> None:
@@ -280,6 +297,16 @@ class ServerConfig:
         low=0,
         high=64,
     )
+    executor: str = setting(
+        LOCAL_EXECUTOR,
+        "Who draws the rows of jobs: this server's processes, or the workers of a Ray cluster "
+        "(docs/jobs.md).",
+        metavar="local|ray://HOST:PORT",
+        check=_check_executor,
+    )
+    executor_name: str | None = setting(
+        None, "What the policy calls it; none: `local`, or `ray` for a Ray cluster."
+    )
     max_jobs: int = setting(
         100, "Jobs that have not ended, at once; beyond it they are refused.", low=1, high=1_000_000
     )
@@ -313,6 +340,11 @@ class ServerConfig:
         "Which tables may be where, and who may work off their jobs, a YAML file "
         "(docs/residency.md); none: no table is kept from anybody. Read anew when it changes.",
     )
+
+    @property
+    def draws_on_ray(self) -> bool:
+        """Whether jobs are drawn by a Ray cluster."""
+        return self.executor != LOCAL_EXECUTOR
 
     # What one process of a server is told by the one that starts it.
     reuse_port: bool = False

@@ -86,9 +86,9 @@ def serve(*options: str) -> Iterator[Served]:
             process.wait(SOON)
 
 
-def until(holds: Callable[[], bool]) -> None:
+def until(holds: Callable[[], bool], seconds: float = SOON) -> None:
     """Look again and again, for as long as is reasonable."""
-    end = time.monotonic() + SOON
+    end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.01)

@@ -51,6 +51,13 @@ INTERNAL = {"reuse_port", "teacher_socket", "await_teacher", "versions"}
         ({"cache_bytes": -1}, "cache_bytes is -1; allowed: 0 to"),
         ({"cache_age_seconds": 0}, "cache_age_seconds is 0; allowed: 1 to 2592000"),
         ({"cache_timeout_seconds": 0}, "cache_timeout_seconds is 0; allowed: 0.0001 to 60"),
+        ({"executor": "ray"}, "executor is 'ray'; allowed: local, or ray://HOST:PORT"),
+        (
+            {"executor": "ray://head"},
+            "executor is 'ray://head'; allowed: local, or ray://HOST:PORT",
+        ),
+        ({"executor": "ray://:10001"}, "executor is 'ray://:10001'; allowed: local"),
+        ({"executor": "ray://head:0"}, "executor is 'ray://head:0'; allowed: local"),
     ],
 )
 def test_out_of_range(settings: dict[str, Any], message: str) -> None:

@@ -34,9 +34,10 @@ if TYPE_CHECKING:
 # All tables that are not named.
 OTHERS = "*"
 ANYWHERE = "anywhere"
-# Of executors. The server's own are called as their kind; the other is for who brings one.
-LOCAL = "local"
-KINDS = (LOCAL, "ray")
+# Of executors: a server's own processes, and the workers of a Ray cluster. A server's are called as
+# their kind unless it says otherwise.
+LOCAL, RAY = "local", "ray"
+KINDS = (LOCAL, RAY)
 LONGEST_NAME = 100
 
 

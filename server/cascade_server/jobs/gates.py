@@ -7,7 +7,7 @@ from pathlib import Path
 from cascade_jobs.audit.log import FOLDER, AuditLog
 from cascade_jobs.errors import PolicyRefused
 from cascade_jobs.policy.gate import Gate, PolicyFile, read_policy
-from cascade_jobs.policy.policy import LOCAL
+from cascade_jobs.policy.policy import LOCAL, RAY
 
 from cascade_server.config import ServerConfig
 from cascade_server.errors import ConfigError
@@ -17,7 +17,8 @@ def gate_of(config: ServerConfig) -> Gate | None:
     """What decides about a server's jobs, each time anew; None: it has no policy, or no folder."""
     if config.policy is None or config.state_dir is None:
         return None
-    return Gate(PolicyFile(config.policy), AuditLog(config.state_dir / FOLDER), LOCAL)
+    name = config.executor_name or (RAY if config.draws_on_ray else LOCAL)
+    return Gate(PolicyFile(config.policy), AuditLog(config.state_dir / FOLDER), name)
 
 
 def check_policy(path: Path) -> None:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from cascade_jobs.errors import LedgerRefused, PolicyRefused
-from cascade_jobs.executor import Executor, ExecutorConfig, leave
+from cascade_jobs.executor import Drawing, Executor, ExecutorConfig, leave
 from cascade_jobs.ledger import NAME, Ledger
 from cascade_jobs.ledger.owners import Owner
 
@@ -20,6 +20,7 @@ from cascade_server.errors import ServerError
 from cascade_server.jobs.desk import folder_of
 from cascade_server.jobs.drawing import ReleaseDrawing
 from cascade_server.jobs.gates import gate_of
+from cascade_server.jobs.ray_cluster.drawing import RayDrawing
 from cascade_server.supervision import loading
 from cascade_server.supervision.control import Control
 from cascade_server.supervision.crews import Post
@@ -53,10 +54,14 @@ async def execute(config: ServerConfig, post: Post) -> None:
     if due is None or due > time.time():
         return
     teachers = None
-    if config.teacher_socket is not None:
-        teachers = TeacherLink(config.teacher_socket)
-        teachers.start()
-    drawing = ReleaseDrawing(config.repository, loop, teachers, config.teacher_threads)
+    drawing: ReleaseDrawing | RayDrawing
+    if config.draws_on_ray:
+        drawing = RayDrawing(config.executor, config.repository, config.teacher_threads)
+    else:
+        if config.teacher_socket is not None:
+            teachers = TeacherLink(config.teacher_socket)
+            teachers.start()
+        drawing = ReleaseDrawing(config.repository, loop, teachers, config.teacher_threads)
     try:
         await loop.run_in_executor(None, _work, config, folder, drawing, stop)
     except LedgerRefused as exc:
@@ -67,9 +72,7 @@ async def execute(config: ServerConfig, post: Post) -> None:
             teachers.stop()
 
 
-def _work(
-    config: ServerConfig, folder: Path, drawing: ReleaseDrawing, stop: threading.Event
-) -> None:
+def _work(config: ServerConfig, folder: Path, drawing: Drawing, stop: threading.Event) -> None:
     """Work off what there is, and what comes in the seconds after it."""
     ledger, owner = Ledger(folder / NAME), Owner(folder / "owners")
     executor = Executor(

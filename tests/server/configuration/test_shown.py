@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from click.testing import CliRunner, Result
 ROOT = Path(__file__).parents[3]
 # For each setting something that is not its default.
 OTHERS: dict[str, Any] = {
+    # Without Ray its address is refused.
+    "executor": "ray://head:10001" if find_spec("ray") else "local",
+    "executor_name": "cloud",
     "job_outputs": ("/data", "s3://bucket/jobs"),
     "repository": "s3://bucket/path",
     "serve": ["credit=1,3", "adult"],
