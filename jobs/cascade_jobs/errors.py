@@ -3,6 +3,9 @@
 JobsError
 ├── SpecificationRefused    a job is asked for that cannot be; names the field
 │   └── OutputNotPermitted  results may not go there for who asks from there
+├── PolicyRefused           a policy cannot be read; names file, line and what is allowed
+├── PolicyForbids           no executor may run a job, by the server's policy
+├── AuditRefused            an audit log was changed, or there is none
 ├── TokenTaken              a client's token stands for a job of another specification
 ├── TooManyJobs             as many jobs, or as much disk, as there may be
 ├── UnknownJob              there is no job of that id
@@ -26,6 +29,19 @@ class SpecificationRefused(JobsError):
 
 class OutputNotPermitted(SpecificationRefused):
     """Results may not go there for who asks from there; says where they may."""
+
+
+class PolicyRefused(JobsError):
+    """A policy cannot be read, or says what is not allowed; names the file, the line and what is
+    allowed."""
+
+
+class PolicyForbids(JobsError):
+    """No executor may run a job, by the server's policy; says why, for each."""
+
+
+class AuditRefused(JobsError):
+    """An audit log was changed, or there is none; says which, and what to do."""
 
 
 class TokenTaken(JobsError):

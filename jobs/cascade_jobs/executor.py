@@ -11,19 +11,22 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Protocol
 
 from cascade_tables import Frame
 
-from cascade_jobs.errors import JobFailed, JobsError, JobWaits, LeaseLost
-from cascade_jobs.job import MANIFEST, Job, Lease
+from cascade_jobs.descriptions.describe import describe
+from cascade_jobs.errors import JobFailed, JobsError, JobWaits, LeaseLost, PolicyRefused
+from cascade_jobs.job import Job, Lease, Part
 from cascade_jobs.ledger import Ledger
-from cascade_jobs.owners import Owner
+from cascade_jobs.ledger.leases import Gate
+from cascade_jobs.ledger.owners import Owner
 from cascade_jobs.parquet import ParquetFile, manifest
 from cascade_jobs.retrying import RetryConfig, judged
 from cascade_jobs.shards import Shard
@@ -87,6 +90,7 @@ class Executor:
         folder: the server's own, for results and for files on their way to URLs.
         config: how to work.
         clock: seconds since 1970-01-01 UTC, as the ledger's.
+        gate: which jobs it may run; None: all.
     """
 
     def __init__(
@@ -97,8 +101,9 @@ class Executor:
         folder: Path,
         config: ExecutorConfig | None = None,
         clock: Callable[[], float] = time.time,
+        gate: Gate | None = None,
     ) -> None:
-        self._ledger, self._drawing, self._owner = ledger, drawing, owner
+        self._ledger, self._drawing, self._owner, self._gate = ledger, drawing, owner, gate
         self._folder, self._config, self._clock = folder, config or ExecutorConfig(), clock
 
     def store(self, job: Job) -> Store:
@@ -120,14 +125,15 @@ class Executor:
                 if self.step(stop):
                     failures = 0
                     continue
-                due = self._ledger.next_work(self._config.forget_seconds)
+                key = "" if self._gate is None else self._gate.now().key
+                due = self._ledger.next_work(self._config.forget_seconds, key)
                 if due is None or due > self._clock() + self._config.retry.longest_seconds:
                     return
                 rest = min(max(due - self._clock(), LOOK_SECONDS), 1.0)
                 failures = 0
-            except sqlite3.Error as exc:
-                # A full disk, or somebody who has the ledger for long.
-                log.error("%s: %s", self._ledger.path, exc)
+            except (sqlite3.Error, PolicyRefused) as exc:
+                # A full disk, somebody who has the ledger for long, or a policy that is no more.
+                log.error("jobs wait, %s: %s", self._ledger.path, exc)
                 rest = self._config.retry.rest(failures)
                 failures += 1
             wait(stop, rest)
@@ -141,7 +147,9 @@ class Executor:
         # First of all, since others may wait for the room.
         if self._clean():
             return True
-        lease = self._ledger.claim(self._owner.name, self._config.lease_seconds, self._is_free)
+        lease = self._ledger.claim(
+            self._owner.name, self._config.lease_seconds, self._is_free, self._gate
+        )
         if lease is None:
             return False
         try:
@@ -203,29 +211,40 @@ class Executor:
             file.drop()
 
     def _make_manifest(self, lease: Lease, store: Store) -> None:
-        store.sweep({shard.name for shard in lease.job.plan})
-        content = manifest(lease.job, self._ledger.parts(lease.job.id))
-        path = store.temporary(lease.name, lease.fence)
-        try:
-            with path.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            sha256 = hashlib.sha256(content).hexdigest()
-            self._publish(lease, store, path, sha256, len(content))
-        finally:
-            path.unlink(missing_ok=True)
+        store.sweep(lease.job.names)
+        parts, beside = self._ledger.parts(lease.job.id), []
+        if not store.is_quick:
+            self._ledger.renew(lease, 0, UPLOAD_SECONDS)
+        # Before the manifest, which has their checksums; whoever has been replaced in the meantime
+        # gives a name to the bytes that the other one gives it to.
+        for name, content in describe(lease.job, parts).items():
+            with _written(store.temporary(name, lease.fence), content) as path:
+                store.publish(path, name)
+            beside.append(_part(name, content, lease.job))
+        content = manifest(lease.job, parts, beside)
+        with _written(store.temporary(lease.name, lease.fence), content) as path:
+            made = _part(lease.name, content, lease.job)
+            self._publish(lease, store, path, made.sha256, made.bytes, beside)
 
-    def _publish(self, lease: Lease, store: Store, path: Path, sha256: str, size: int) -> None:
+    def _publish(
+        self,
+        lease: Lease,
+        store: Store,
+        path: Path,
+        sha256: str,
+        size: int,
+        beside: Sequence[Part] = (),
+    ) -> None:
         """Give a file its name, and write down that it is whole."""
         if store.is_quick:
-            self._ledger.commit(lease, sha256, size, lambda: store.publish(path, lease.name))
+            publish = partial(store.publish, path, lease.name)
+            self._ledger.commit(lease, sha256, size, publish, beside)
             return
         # Nobody is to wait for the ledger meanwhile. Who has been replaced in the meantime has
         # sent the bytes that the other one sends.
         self._ledger.renew(lease, 0 if lease.shard is None else lease.shard.rows, UPLOAD_SECONDS)
         store.publish(path, lease.name)
-        self._ledger.commit(lease, sha256, size)
+        self._ledger.commit(lease, sha256, size, beside=beside)
 
     def _clean(self) -> bool:
         """Remove the files of one job that came to nothing, or is forgotten."""
@@ -244,11 +263,28 @@ class Executor:
 
     def _remove(self, job: Job) -> None:
         """Remove what there is of a job's results; what cannot be removed is said once."""
-        names = {MANIFEST, *(shard.name for shard in job.plan)}
         try:
-            self.store(job).remove(names, job.is_owned)
+            self.store(job).remove(job.names, job.is_owned)
         except (OSError, JobsError) as exc:
             log.error("results of job %s are left at %s: %s", job.id, job.output, exc)
+
+
+@contextmanager
+def _written(path: Path, content: bytes) -> Iterator[Path]:
+    """A file that is on the disk, and is no more where it has not been given another name."""
+    try:
+        with path.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _part(name: str, content: bytes, job: Job) -> Part:
+    sha256 = hashlib.sha256(content).hexdigest()
+    return Part(name, job.specification.rows, 0, len(content), sha256)
 
 
 def spool_of(folder: Path, job: str) -> Path:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cascade_jobs.facts import ReleaseFacts
 from cascade_jobs.shards import Plan, Shard
 from cascade_jobs.specification import Specification
 from cascade_jobs.states import JobState
 
 # Whoever reads a folder of Parquet passes over names that begin so.
 MANIFEST = "_manifest.json"
+CROISSANT, PROVENANCE = "_croissant.json", "_provenance.json"
+# What is said of the files beside them; the manifest comes last.
+DESCRIPTIONS = (CROISSANT, PROVENANCE)
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Job:
         waiting_since: since when it waits; 0: it does not.
         tries: times in a row that it could not go on.
         is_clean: whether the files of a job that came to nothing are gone.
+        facts: what is known of its release; None: a server made it that kept none.
     """
 
     id: str
@@ -53,11 +58,17 @@ class Job:
     waiting_since: float = 0.0
     tries: int = 0
     is_clean: bool = False
+    facts: ReleaseFacts | None = None
 
     @property
     def plan(self) -> Plan:
         """The shards that it is cut into."""
         return Plan(self.specification.rows, self.shard_rows)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Of all files that it may have."""
+        return frozenset({MANIFEST, *DESCRIPTIONS, *(shard.name for shard in self.plan)})
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,7 @@ class Part:
 
     Attributes:
         name: in the job's output.
-        first_row, rows: of the job; no rows: it is the manifest.
+        first_row, rows: of the job; no rows: it says something of the others.
         bytes, sha256: of the file.
     """
 

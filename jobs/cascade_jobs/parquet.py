@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -117,9 +117,9 @@ def provenance(specification: Specification) -> dict[str, Any]:
     }
 
 
-def manifest(job: Job, parts: list[Part]) -> bytes:
-    """What is written last: all files with their checksums. Nothing of it is of this one run, so
-    that a run that was disturbed leaves the same."""
+def manifest(job: Job, parts: Sequence[Part], beside: Sequence[Part] = ()) -> bytes:
+    """What is written last: all files with their checksums, and what is said of them beside them.
+    Nothing of it is of this one run, so that a run that was disturbed leaves the same."""
     content = {
         **provenance(job.specification),
         "format": job.specification.format,
@@ -135,6 +135,9 @@ def manifest(job: Job, parts: list[Part]) -> bytes:
                 "sha256": part.sha256,
             }
             for part in parts
+        ],
+        "descriptions": [
+            {"name": part.name, "bytes": part.bytes, "sha256": part.sha256} for part in beside
         ],
     }
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()

@@ -25,37 +25,39 @@ _sym_db = _symbol_database.Default()
 from cascade_proto import synthesis_pb2 as cascade__proto_dot_synthesis__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63\x61scade_proto/jobs.proto\x12\ncascade.v1\x1a\x1d\x63\x61scade_proto/synthesis.proto\"\xc7\x02\n\x10SubmitJobRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x1e\n\x04tier\x18\x03 \x01(\x0e\x32\x10.cascade.v1.Tier\x12\x0c\n\x04rows\x18\x04 \x01(\x04\x12\x11\n\x04seed\x18\x05 \x01(\x04H\x00\x88\x01\x01\x12\x0f\n\x07\x63olumns\x18\x06 \x03(\t\x12\x1f\n\x05given\x18\x07 \x01(\x0b\x32\x10.cascade.v1.Rows\x12$\n\x07\x62\x61lance\x18\x08 \x01(\x0b\x32\x13.cascade.v1.Balance\x12$\n\nconditions\x18\t \x01(\x0b\x32\x10.cascade.v1.Rows\x12\r\n\x05\x64raws\x18\n \x01(\r\x12\x0e\n\x06output\x18\x0b \x01(\t\x12\x0e\n\x06\x66ormat\x18\x0c \x01(\t\x12\r\n\x05token\x18\r \x01(\t\x12\r\n\x05\x66resh\x18\x0e \x01(\x08\x42\x07\n\x05_seed\"L\n\x07\x42\x61lance\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12 \n\x06values\x18\x02 \x01(\x0b\x32\x10.cascade.v1.Rows\x12\x0f\n\x07weights\x18\x03 \x03(\x01\"\xb2\x03\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12#\n\x05state\x18\x02 \x01(\x0e\x32\x14.cascade.v1.JobState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07waiting\x18\x04 \x01(\t\x12\r\n\x05table\x18\x05 \x01(\t\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12\x0f\n\x07release\x18\x07 \x01(\t\x12\x1e\n\x04tier\x18\x08 \x01(\x0e\x32\x10.cascade.v1.Tier\x12\x0c\n\x04seed\x18\t \x01(\x04\x12\x0c\n\x04rows\x18\n \x01(\x04\x12\x11\n\trows_done\x18\x0b \x01(\x04\x12\r\n\x05\x66iles\x18\x0c \x01(\x04\x12\x12\n\nfiles_done\x18\r \x01(\x04\x12\r\n\x05\x62ytes\x18\x0e \x01(\x04\x12\x0e\n\x06output\x18\x0f \x01(\t\x12\x0e\n\x06\x66ormat\x18\x10 \x01(\t\x12\x0f\n\x07\x63reated\x18\x11 \x01(\x03\x12\x0f\n\x07started\x18\x12 \x01(\x03\x12\x10\n\x08\x66inished\x18\x13 \x01(\x03\x12\x0e\n\x06reused\x18\x14 \x01(\x08\x12\x15\n\rspecification\x18\x15 \x01(\t\x12,\n\x0cresult_files\x18\x16 \x03(\x0b\x32\x16.cascade.v1.ResultFile\"Z\n\nResultFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tfirst_row\x18\x02 \x01(\x04\x12\x0c\n\x04rows\x18\x03 \x01(\x04\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\x12\x0e\n\x06sha256\x18\x05 \x01(\t\"/\n\rGetJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nwith_files\x18\x02 \x01(\x08\"\x1d\n\x0fWatchJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x1e\n\x10\x43\x61ncelJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\" \n\x0fListJobsRequest\x12\r\n\x05limit\x18\x01 \x01(\r\"1\n\x10ListJobsResponse\x12\x1d\n\x04jobs\x18\x01 \x03(\x0b\x32\x0f.cascade.v1.Job\"=\n\x11ReadResultRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"1\n\x12ReadResultResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04*\x96\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATE_PENDING\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x12\n\x0eJOB_STATE_DONE\x10\x03\x12\x14\n\x10JOB_STATE_FAILED\x10\x04\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x05\x32\x86\x03\n\x04Jobs\x12:\n\tSubmitJob\x12\x1c.cascade.v1.SubmitJobRequest\x1a\x0f.cascade.v1.Job\x12\x34\n\x06GetJob\x12\x19.cascade.v1.GetJobRequest\x1a\x0f.cascade.v1.Job\x12:\n\x08WatchJob\x12\x1b.cascade.v1.WatchJobRequest\x1a\x0f.cascade.v1.Job0\x01\x12:\n\tCancelJob\x12\x1c.cascade.v1.CancelJobRequest\x1a\x0f.cascade.v1.Job\x12\x45\n\x08ListJobs\x12\x1b.cascade.v1.ListJobsRequest\x1a\x1c.cascade.v1.ListJobsResponse\x12M\n\nReadResult\x12\x1d.cascade.v1.ReadResultRequest\x1a\x1e.cascade.v1.ReadResultResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63\x61scade_proto/jobs.proto\x12\ncascade.v1\x1a\x1d\x63\x61scade_proto/synthesis.proto\"\xc7\x02\n\x10SubmitJobRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x1e\n\x04tier\x18\x03 \x01(\x0e\x32\x10.cascade.v1.Tier\x12\x0c\n\x04rows\x18\x04 \x01(\x04\x12\x11\n\x04seed\x18\x05 \x01(\x04H\x00\x88\x01\x01\x12\x0f\n\x07\x63olumns\x18\x06 \x03(\t\x12\x1f\n\x05given\x18\x07 \x01(\x0b\x32\x10.cascade.v1.Rows\x12$\n\x07\x62\x61lance\x18\x08 \x01(\x0b\x32\x13.cascade.v1.Balance\x12$\n\nconditions\x18\t \x01(\x0b\x32\x10.cascade.v1.Rows\x12\r\n\x05\x64raws\x18\n \x01(\r\x12\x0e\n\x06output\x18\x0b \x01(\t\x12\x0e\n\x06\x66ormat\x18\x0c \x01(\t\x12\r\n\x05token\x18\r \x01(\t\x12\r\n\x05\x66resh\x18\x0e \x01(\x08\x42\x07\n\x05_seed\"L\n\x07\x42\x61lance\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12 \n\x06values\x18\x02 \x01(\x0b\x32\x10.cascade.v1.Rows\x12\x0f\n\x07weights\x18\x03 \x03(\x01\"\xde\x03\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12#\n\x05state\x18\x02 \x01(\x0e\x32\x14.cascade.v1.JobState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07waiting\x18\x04 \x01(\t\x12\r\n\x05table\x18\x05 \x01(\t\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12\x0f\n\x07release\x18\x07 \x01(\t\x12\x1e\n\x04tier\x18\x08 \x01(\x0e\x32\x10.cascade.v1.Tier\x12\x0c\n\x04seed\x18\t \x01(\x04\x12\x0c\n\x04rows\x18\n \x01(\x04\x12\x11\n\trows_done\x18\x0b \x01(\x04\x12\r\n\x05\x66iles\x18\x0c \x01(\x04\x12\x12\n\nfiles_done\x18\r \x01(\x04\x12\r\n\x05\x62ytes\x18\x0e \x01(\x04\x12\x0e\n\x06output\x18\x0f \x01(\t\x12\x0e\n\x06\x66ormat\x18\x10 \x01(\t\x12\x0f\n\x07\x63reated\x18\x11 \x01(\x03\x12\x0f\n\x07started\x18\x12 \x01(\x03\x12\x10\n\x08\x66inished\x18\x13 \x01(\x03\x12\x0e\n\x06reused\x18\x14 \x01(\x08\x12\x15\n\rspecification\x18\x15 \x01(\t\x12,\n\x0cresult_files\x18\x16 \x03(\x0b\x32\x16.cascade.v1.ResultFile\x12*\n\texecutors\x18\x1e \x03(\x0b\x32\x17.cascade.v1.JobExecutor\"K\n\x0bJobExecutor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07may_run\x18\x03 \x01(\x08\x12\x0f\n\x07reasons\x18\x04 \x03(\t\"Z\n\nResultFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tfirst_row\x18\x02 \x01(\x04\x12\x0c\n\x04rows\x18\x03 \x01(\x04\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\x12\x0e\n\x06sha256\x18\x05 \x01(\t\"/\n\rGetJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nwith_files\x18\x02 \x01(\x08\"\x1d\n\x0fWatchJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x1e\n\x10\x43\x61ncelJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\" \n\x0fListJobsRequest\x12\r\n\x05limit\x18\x01 \x01(\r\"1\n\x10ListJobsResponse\x12\x1d\n\x04jobs\x18\x01 \x03(\x0b\x32\x0f.cascade.v1.Job\"=\n\x11ReadResultRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"1\n\x12ReadResultResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04*\x96\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATE_PENDING\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x12\n\x0eJOB_STATE_DONE\x10\x03\x12\x14\n\x10JOB_STATE_FAILED\x10\x04\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x05\x32\x86\x03\n\x04Jobs\x12:\n\tSubmitJob\x12\x1c.cascade.v1.SubmitJobRequest\x1a\x0f.cascade.v1.Job\x12\x34\n\x06GetJob\x12\x19.cascade.v1.GetJobRequest\x1a\x0f.cascade.v1.Job\x12:\n\x08WatchJob\x12\x1b.cascade.v1.WatchJobRequest\x1a\x0f.cascade.v1.Job0\x01\x12:\n\tCancelJob\x12\x1c.cascade.v1.CancelJobRequest\x1a\x0f.cascade.v1.Job\x12\x45\n\x08ListJobs\x12\x1b.cascade.v1.ListJobsRequest\x1a\x1c.cascade.v1.ListJobsResponse\x12M\n\nReadResult\x12\x1d.cascade.v1.ReadResultRequest\x1a\x1e.cascade.v1.ReadResultResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cascade_proto.jobs_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JOBSTATE']._serialized_start=1320
-  _globals['_JOBSTATE']._serialized_end=1470
+  _globals['_JOBSTATE']._serialized_start=1441
+  _globals['_JOBSTATE']._serialized_end=1591
   _globals['_SUBMITJOBREQUEST']._serialized_start=72
   _globals['_SUBMITJOBREQUEST']._serialized_end=399
   _globals['_BALANCE']._serialized_start=401
   _globals['_BALANCE']._serialized_end=477
   _globals['_JOB']._serialized_start=480
-  _globals['_JOB']._serialized_end=914
-  _globals['_RESULTFILE']._serialized_start=916
-  _globals['_RESULTFILE']._serialized_end=1006
-  _globals['_GETJOBREQUEST']._serialized_start=1008
-  _globals['_GETJOBREQUEST']._serialized_end=1055
-  _globals['_WATCHJOBREQUEST']._serialized_start=1057
-  _globals['_WATCHJOBREQUEST']._serialized_end=1086
-  _globals['_CANCELJOBREQUEST']._serialized_start=1088
-  _globals['_CANCELJOBREQUEST']._serialized_end=1118
-  _globals['_LISTJOBSREQUEST']._serialized_start=1120
-  _globals['_LISTJOBSREQUEST']._serialized_end=1152
-  _globals['_LISTJOBSRESPONSE']._serialized_start=1154
-  _globals['_LISTJOBSRESPONSE']._serialized_end=1203
-  _globals['_READRESULTREQUEST']._serialized_start=1205
-  _globals['_READRESULTREQUEST']._serialized_end=1266
-  _globals['_READRESULTRESPONSE']._serialized_start=1268
-  _globals['_READRESULTRESPONSE']._serialized_end=1317
-  _globals['_JOBS']._serialized_start=1473
-  _globals['_JOBS']._serialized_end=1863
+  _globals['_JOB']._serialized_end=958
+  _globals['_JOBEXECUTOR']._serialized_start=960
+  _globals['_JOBEXECUTOR']._serialized_end=1035
+  _globals['_RESULTFILE']._serialized_start=1037
+  _globals['_RESULTFILE']._serialized_end=1127
+  _globals['_GETJOBREQUEST']._serialized_start=1129
+  _globals['_GETJOBREQUEST']._serialized_end=1176
+  _globals['_WATCHJOBREQUEST']._serialized_start=1178
+  _globals['_WATCHJOBREQUEST']._serialized_end=1207
+  _globals['_CANCELJOBREQUEST']._serialized_start=1209
+  _globals['_CANCELJOBREQUEST']._serialized_end=1239
+  _globals['_LISTJOBSREQUEST']._serialized_start=1241
+  _globals['_LISTJOBSREQUEST']._serialized_end=1273
+  _globals['_LISTJOBSRESPONSE']._serialized_start=1275
+  _globals['_LISTJOBSRESPONSE']._serialized_end=1324
+  _globals['_READRESULTREQUEST']._serialized_start=1326
+  _globals['_READRESULTREQUEST']._serialized_end=1387
+  _globals['_READRESULTRESPONSE']._serialized_start=1389
+  _globals['_READRESULTRESPONSE']._serialized_end=1438
+  _globals['_JOBS']._serialized_start=1594
+  _globals['_JOBS']._serialized_end=1984
 # @@protoc_insertion_point(module_scope)

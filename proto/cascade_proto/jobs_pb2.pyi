@@ -201,6 +201,7 @@ class Job(_message.Message):
     REUSED_FIELD_NUMBER: _builtins.int
     SPECIFICATION_FIELD_NUMBER: _builtins.int
     RESULT_FILES_FIELD_NUMBER: _builtins.int
+    EXECUTORS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     state: Global___JobState.ValueType
     reason: _builtins.str
@@ -234,6 +235,10 @@ class Job(_message.Message):
     def result_files(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResultFile]:
         """Of GetJob, where asked for: the files that are whole."""
 
+    @_builtins.property
+    def executors(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobExecutor]:
+        """Of GetJob, on a server with a policy: who may run it and who may not, as things are now."""
+
     def __init__(
         self,
         *,
@@ -259,14 +264,49 @@ class Job(_message.Message):
         reused: _builtins.bool = ...,
         specification: _builtins.str = ...,
         result_files: _abc.Iterable[Global___ResultFile] | None = ...,
+        executors: _abc.Iterable[Global___JobExecutor] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "created", b"created", "files", b"files", "files_done", b"files_done", "finished", b"finished", "format", b"format", "id", b"id", "output", b"output", "reason", b"reason", "release", b"release", "result_files", b"result_files", "reused", b"reused", "rows", b"rows", "rows_done", b"rows_done", "seed", b"seed", "specification", b"specification", "started", b"started", "state", b"state", "table", b"table", "tier", b"tier", "version", b"version", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "created", b"created", "executors", b"executors", "files", b"files", "files_done", b"files_done", "finished", b"finished", "format", b"format", "id", b"id", "output", b"output", "reason", b"reason", "release", b"release", "result_files", b"result_files", "reused", b"reused", "rows", b"rows", "rows_done", b"rows_done", "seed", b"seed", "specification", b"specification", "started", b"started", "state", b"state", "table", b"table", "tier", b"tier", "version", b"version", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Job: _TypeAlias = Job  # noqa: Y015
+
+@_typing.final
+class JobExecutor(_message.Message):
+    """What a server's policy says of an executor and a job."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    MAY_RUN_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    kind: _builtins.str
+    """"local", or who else brings one; empty: the policy does not name it."""
+    may_run: _builtins.bool
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why, or all that speaks against it."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        may_run: _builtins.bool = ...,
+        reasons: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "may_run", b"may_run", "name", b"name", "reasons", b"reasons"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobExecutor: _TypeAlias = JobExecutor  # noqa: Y015
 
 @_typing.final
 class ResultFile(_message.Message):
@@ -279,7 +319,7 @@ class ResultFile(_message.Message):
     SHA256_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     first_row: _builtins.int
-    """Of the job; 0 rows: the manifest."""
+    """Of the job; 0 rows: it says something of the others, as the manifest does."""
     rows: _builtins.int
     bytes: _builtins.int
     sha256: _builtins.str

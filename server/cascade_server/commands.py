@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,17 @@ from cascade_server.configuration.options import SettingsCommand, settings_optio
 from cascade_server.configuration.shown import as_file
 from cascade_server.configuration.sources import FILE_VARIABLE, effective
 from cascade_server.errors import ServerError
+from cascade_server.jobs.gates import check_policy
 from cascade_server.processes import serve_in_processes
 from cascade_server.releases.found import source_of
 from cascade_server.releases.generation import ReleaseConfig, policies_of
 from cascade_server.releases.policy import Policy
 
 # The settings whose values have a meaning of their own.
-CHECKS = {
+CHECKS: Mapping[str, Callable[[Any], object]] = {
     "version_policy": Policy.parse,
     "serve": lambda serve: policies_of(serve, Policy()),
+    "policy": lambda path: None if path is None else check_policy(path),
 }
 
 

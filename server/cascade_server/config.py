@@ -308,6 +308,12 @@ class ServerConfig:
         metavar="FOLDER|URL",
     )
 
+    policy: Path | None = setting(
+        None,
+        "Which tables may be where, and who may work off their jobs, a YAML file "
+        "(docs/residency.md); none: no table is kept from anybody. Read anew when it changes.",
+    )
+
     # What one process of a server is told by the one that starts it.
     reuse_port: bool = False
     teacher_socket: Path | None = None

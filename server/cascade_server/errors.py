@@ -25,8 +25,11 @@ from functools import cache
 import grpc
 from cascade_jobs.errors import (
     AlreadyEnded,
+    AuditRefused,
     LedgerRefused,
     OutputNotPermitted,
+    PolicyForbids,
+    PolicyRefused,
     SpecificationRefused,
     TokenTaken,
     TooManyJobs,
@@ -145,6 +148,9 @@ STATUS: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (TooManyJobs, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (AlreadyEnded, grpc.StatusCode.FAILED_PRECONDITION),
     (LedgerRefused, grpc.StatusCode.FAILED_PRECONDITION),
+    (PolicyForbids, grpc.StatusCode.PERMISSION_DENIED),
+    (PolicyRefused, grpc.StatusCode.FAILED_PRECONDITION),
+    (AuditRefused, grpc.StatusCode.FAILED_PRECONDITION),
 )
 # As `grpc-retry-pushback-ms`: there is no room in a moment either, so that nobody tries again.
 NOT_AGAIN = -1

@@ -28,7 +28,6 @@ from cascade_server.counts.shared.books import Books
 from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_process import TeacherServer
 from cascade_server.errors import ReleaseRefused, ServerError
-from cascade_server.jobs.desk import folder_of
 from cascade_server.jobs.directing import JobsDirector
 from cascade_server.jobs.process import execute, next_work
 from cascade_server.releases.found import Folder, Source
@@ -131,7 +130,7 @@ def serve_in_processes(
         )
         directed: Director = director
         if config.state_dir is not None:
-            work = partial(next_work, folder_of(config.state_dir), config.job_seconds)
+            work = partial(next_work, config)
             directed = JobsDirector(director, supervisor, executors, work)
         supervisor.run(directed, director.begin, director.is_last)
         say("stopped")

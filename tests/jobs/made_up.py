@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 from cascade_jobs.executor import Executor, ExecutorConfig, results_of
+from cascade_jobs.facts import ColumnFacts, ReleaseFacts
 from cascade_jobs.job import Job
 from cascade_jobs.ledger import Asked, Ledger, Limits
-from cascade_jobs.owners import Owner
+from cascade_jobs.ledger.leases import Gate
+from cascade_jobs.ledger.owners import Owner
 from cascade_jobs.shards import Shard
 from cascade_jobs.specification import Specification
 from cascade_tables import ColumnData, Frame
@@ -28,6 +30,13 @@ SPECIFICATION = Specification(
     seed=7,
     seed_given=True,
     columns=("number", "label"),
+)
+FACTS = ReleaseFacts(
+    created="2026-11-24T09:40:24+00:00",
+    epsilon=None,
+    files={"payments/1/codec.json": "ab" * 32},
+    columns=(ColumnFacts("number", "integer", False), ColumnFacts("label", "categorical", True)),
+    software="0.1.0",
 )
 
 
@@ -84,9 +93,9 @@ class Jobs:
         self._opened.append(ledger)
         return ledger
 
-    def submit(self, rows: int = 2500, **more: Any) -> Job:
+    def submit(self, rows: int = 2500, facts: ReleaseFacts | None = FACTS, **more: Any) -> Job:
         specification = replace(SPECIFICATION, rows=rows, **more)
-        asked = Asked(specification, SHARD_ROWS, fresh=True)
+        asked = Asked(specification, SHARD_ROWS, fresh=True, facts=facts)
         return self.ledger.submit(asked, self.output_of(specification), LIMITS)[0]
 
     def output_of(self, specification: Specification) -> Callable[[str], tuple[str, bool]]:
@@ -102,12 +111,13 @@ class Jobs:
         self._owners.append(owner)
         return owner
 
-    def executor(self, drawing: MadeUp | None = None, **config: Any) -> Executor:
+    def executor(
+        self, drawing: MadeUp | None = None, gate: Gate | None = None, **config: Any
+    ) -> Executor:
         """One with a connection of its own, as another process has it."""
         drawing = drawing or MadeUp()
-        return Executor(
-            self.open(), drawing, self.owner(), self.folder, ExecutorConfig(**config), self.clock
-        )
+        config_ = ExecutorConfig(**config)
+        return Executor(self.open(), drawing, self.owner(), self.folder, config_, self.clock, gate)
 
     def finish(self, executor: Executor | None = None) -> None:
         executor = executor or self.executor()

@@ -14,9 +14,11 @@ from threading import Event
 import pyarrow.parquet as pq
 import pytest
 from cascade_jobs.errors import JobFailed, JobWaits
+from cascade_jobs.job import DESCRIPTIONS, MANIFEST
 from cascade_jobs.parquet import ParquetFile, checksum
 from cascade_jobs.retrying import RetryConfig
 from cascade_jobs.states import JobState
+from cascade_jobs.stores import LocalStore
 
 from tests.jobs.made_up import SPECIFICATION, Jobs, MadeUp, contents, made_up
 
@@ -73,6 +75,32 @@ def test_who_is_killed_leaves_nothing_lost_and_nothing_doubled(
     assert list(Path(job.output).glob(".part-*.tmp"))
     jobs.finish()
     assert contents(job.output) == undisturbed
+
+
+@pytest.mark.parametrize("name", [*DESCRIPTIONS, MANIFEST])
+def test_who_is_killed_while_rows_are_described_leaves_nothing_else(
+    jobs: Jobs, undisturbed: dict[str, bytes], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = jobs.submit()
+    executor = jobs.executor()
+    publish = LocalStore.publish
+
+    def killed(store: LocalStore, made: Path, published: str) -> None:
+        if published == name:
+            # The file that it was to be is left, as a process leaves it that is gone.
+            made.with_name(made.name.replace(".tmp", "1.tmp")).write_bytes(made.read_bytes())
+            raise Killed
+        publish(store, made, published)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalStore, "publish", killed)
+        with pytest.raises(Killed):
+            jobs.finish(executor)
+    assert list(Path(job.output).glob(f".{name}.*.tmp"))
+    executor._owner._file.close()
+    jobs.finish()
+    assert contents(job.output) == undisturbed
+    assert [part.name for part in jobs.ledger.files(job.id)][-3:] == [*DESCRIPTIONS, MANIFEST]
 
 
 def test_two_executors_on_one_ledger_share_the_files(
@@ -273,7 +301,7 @@ def test_jobs_that_ended_long_ago_are_forgotten_with_the_servers_own_files(
     jobs.finish(executor)
     assert jobs.ledger.jobs() == []
     assert not Path(owned.output).exists()
-    assert set(contents(elsewhere.output)) == {"part-00000.parquet", "_manifest.json"}
+    assert set(contents(elsewhere.output)) == {"part-00000.parquet", MANIFEST, *DESCRIPTIONS}
 
 
 def test_a_job_beyond_the_quota_waits_until_there_is_room(jobs: Jobs) -> None:

@@ -17,9 +17,9 @@ from cascade_jobs.errors import (
     UnknownJob,
 )
 from cascade_jobs.job import Lease
-from cascade_jobs.leases import MOST_LEASES
 from cascade_jobs.ledger import Asked, Ledger, Limits
-from cascade_jobs.ledger_schema import MIGRATIONS
+from cascade_jobs.ledger.leases import MOST_LEASES
+from cascade_jobs.ledger.schema import MIGRATIONS
 from cascade_jobs.states import JobState
 
 from tests.jobs.made_up import LIMITS, SHARD_ROWS, SPECIFICATION, Jobs
@@ -253,9 +253,30 @@ class TestFiles:
             connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
         connection.close()
         before = path.read_bytes()
-        with pytest.raises(LedgerRefused, match=r"version 2, which a newer server made"):
+        with pytest.raises(LedgerRefused, match=r"version 3, which a newer server made"):
             Ledger(path)
         assert path.read_bytes() == before
+
+    def test_a_ledger_of_an_older_version_is_brought_up_to_date(self, tmp_path: Path) -> None:
+        """With a job in it, which ends as it would have ended then."""
+        jobs = Jobs(tmp_path)
+        job = jobs.submit(facts=None)
+        jobs.close()
+        with sqlite3.connect(tmp_path / "jobs.sqlite") as connection:
+            for statement in (
+                "DROP TABLE decisions",
+                "ALTER TABLE jobs DROP COLUMN facts",
+                "ALTER TABLE shards DROP COLUMN name",
+                "PRAGMA user_version = 1",
+            ):
+                connection.execute(statement)
+        connection.close()
+        later = Jobs(tmp_path)
+        assert later.ledger.job(job.id) == job
+        later.finish()
+        done = later.ledger.job(job.id)
+        assert (done.state, done.rows_done, done.facts) == (JobState.DONE, 2500, None)
+        later.close()
 
     def test_a_damaged_ledger_is_refused_by_name(self, tmp_path: Path) -> None:
         path = tmp_path / "jobs.sqlite"

@@ -22,7 +22,7 @@ from cascade_client.commands.ask import (
     parse_value,
 )
 from cascade_client.commands.connecting import AskFailed, control_options
-from cascade_client.commands.jobs_printing import as_document, line, listed
+from cascade_client.commands.jobs_printing import as_document, line, listed, shown_in_full
 from cascade_client.errors import CascadeError, MissingDependency
 from cascade_client.job_control import TIMEOUT, Jobs, explained
 from cascade_client.values.descriptions import TableDescription
@@ -54,6 +54,7 @@ def jobs(target: str) -> None:
       cascade jobs submit adult --rows 20000 --balance income --tier student
       cascade jobs submit credit --conditions applicants.csv --draws 8
       cascade jobs list
+      cascade jobs show 5f3a9c1e7b20
       cascade jobs fetch 5f3a9c1e7b20 --out rows
 
     A server needs a folder that outlives it: `cascade serve --state-dir FOLDER`. Over its socket
@@ -195,6 +196,21 @@ def list_(limit: int, target: str, timeout: float, as_json: bool) -> None:
         click.echo("there are no jobs; `cascade jobs submit TABLE --rows N` asks for one")
         return
     Console(highlight=False).print(listed(found))
+
+
+@jobs.command()
+@click.argument("job")
+@control_options
+@timeout_option
+@json_option
+def show(job: str, target: str, timeout: float, as_json: bool) -> None:
+    """Show JOB: what it makes, how far it is, its files, and which executors may run it.
+
+    Why an executor may not, or may, says the server's policy (docs/residency.md); a server without
+    one keeps no job from anybody.
+    """
+    found = _ask(target, lambda _, held: held.get(job, files=True, timeout=timeout))
+    click.echo(json.dumps(as_document(found)) if as_json else shown_in_full(found))
 
 
 @jobs.command()

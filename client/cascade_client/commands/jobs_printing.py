@@ -59,6 +59,34 @@ def line(job: Job) -> str:
     return out + (f": {why}" if (why := job.reason or job.waiting) else "")
 
 
+def shown_in_full(job: Job) -> str:
+    """All of a job, a thing a line."""
+    made = job.specification
+    rows = [
+        ("job", line(job)),
+        ("release", f"{job.table} {job.version} ({job.release})"),
+        ("drawn by", f"{job.tier}, seed {job.seed}"),
+        ("given", ", ".join(f"{name} = {value}" for name, value in made.get("given", {}).items())),
+        ("created", shown(job.created)),
+        ("started", shown(job.started)),
+        ("finished", shown(job.finished)),
+        ("output", job.output),
+    ]
+    rows += [
+        (
+            "file",
+            f"{each.name}  {f'{each.rows:,} rows  ' if each.rows else ''}{each.bytes:,} bytes  "
+            f"{each.sha256}",
+        )
+        for each in job.result_files
+    ]
+    for each in job.executors:
+        may = "may run it" if each.may_run else "may not run it"
+        kind = f" ({each.kind})" if each.kind not in ("", each.name) else ""
+        rows.append(("executor", f"{each.name}{kind} {may}: {'; '.join(each.reasons)}"))
+    return "\n".join(f"{name:<9} {text}" for name, text in rows if text)
+
+
 def shown(time: datetime | None) -> str:
     """A time for people, UTC."""
     return "–" if time is None else time.isoformat(sep=" ", timespec="seconds")

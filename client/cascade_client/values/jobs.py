@@ -37,7 +37,7 @@ class ResultFile:
 
     Attributes:
         name: in the job's output.
-        first_row, rows: of the job; no rows: it is the manifest.
+        first_row, rows: of the job; no rows: it says something of the others.
         bytes, sha256: of the file.
     """
 
@@ -46,6 +46,22 @@ class ResultFile:
     rows: int
     bytes: int
     sha256: str
+
+
+@dataclass(frozen=True)
+class JobExecutor:
+    """What the server's policy says of an executor and a job.
+
+    Attributes:
+        name, kind: as the policy has it.
+        may_run: whether it may run the job.
+        reasons: why, or all that speaks against it.
+    """
+
+    name: str
+    kind: str
+    may_run: bool
+    reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -68,6 +84,7 @@ class Job:
         reused: whether it was there before it was asked for.
         specification: all that was asked for, and decided about it.
         result_files: those that are whole, where they were asked for.
+        executors: who may run it and who may not, of `Jobs.get` on a server with a policy.
     """
 
     id: str
@@ -92,6 +109,7 @@ class Job:
     reused: bool
     specification: Mapping[str, Any]
     result_files: tuple[ResultFile, ...] = ()
+    executors: tuple[JobExecutor, ...] = ()
 
 
 def job_of(message: pb.Job) -> Job:
@@ -121,6 +139,10 @@ def job_of(message: pb.Job) -> Job:
         result_files=tuple(
             ResultFile(each.name, each.first_row, each.rows, each.bytes, each.sha256)
             for each in message.result_files
+        ),
+        executors=tuple(
+            JobExecutor(each.name, each.kind, each.may_run, tuple(each.reasons))
+            for each in message.executors
         ),
     )
 

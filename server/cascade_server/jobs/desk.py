@@ -13,12 +13,15 @@ from typing import TypeVar
 
 from cascade_jobs.errors import TooManyJobs
 from cascade_jobs.executor import results_of, spool_of
+from cascade_jobs.facts import Terms
 from cascade_jobs.job import MANIFEST, Job, Part
 from cascade_jobs.ledger import NAME, Asked, Ledger, Limits
+from cascade_jobs.policy.decision import Decision
 from cascade_jobs.stores import is_url, store_of
 
 from cascade_server.config import ServerConfig
 from cascade_server.errors import BadRequest, NotAllowed, NotReady
+from cascade_server.jobs.gates import gate_of
 from cascade_server.supervision.control import Control
 
 T = TypeVar("T")
@@ -57,6 +60,7 @@ class Desk:
     def __init__(self, config: ServerConfig, control: Control | None) -> None:
         self._config, self._control = config, control
         self._thread = ThreadPoolExecutor(1, "ledger")
+        self._gate = gate_of(config)
         self._ledger: Ledger | None = None
         self.limits = Limits(config.max_jobs, config.job_disk_bytes)
 
@@ -82,7 +86,7 @@ class Desk:
         Raises:
             NotAllowed: the server is not run in a way in which there are jobs.
             NotReady: the ledger cannot be written now.
-            JobsError: as `Ledger.submit`.
+            JobsError: as `Ledger.submit`, and PolicyForbids where no executor may run it.
         """
         if self._control is None:
             raise NotAllowed(ALONE)
@@ -94,12 +98,25 @@ class Desk:
             return (output, False) if output else (str(results_of(folder, name)), True)
 
         found = await self._ask(
-            lambda ledger: ledger.submit(asked, output_of, self.limits, self._is_whole)
+            lambda ledger: ledger.submit(asked, output_of, self.limits, self._is_whole, self._admit)
         )
         # It is written down: if the server stops just now, the next one works it off.
         with contextlib.suppress(NotReady):
             await self._control.ask("work")
         return found
+
+    def _admit(self, job: Job) -> None:
+        if self._gate is not None:
+            self._gate.admit(job)
+
+    def terms(self, table: str) -> Terms:
+        """What is said of a table's synthetic rows, by the policy as it is; raises PolicyRefused
+        where it cannot be read."""
+        return Terms() if self._gate is None else self._gate.terms(table)
+
+    def decisions(self, job: Job) -> tuple[Decision, ...]:
+        """Which executors may run a job, and why others may not; none: there is no policy."""
+        return () if self._gate is None else self._gate.decisions(job)
 
     def _is_whole(self, job: Job) -> bool:
         # Others, which are behind a network, nobody waits for while the ledger is locked.
@@ -167,5 +184,8 @@ class Desk:
                         f"server's state_dir is: {path.parent.parent}"
                     ) from exc
                 raise NotReady(f"the ledger of jobs cannot be asked now: {exc}") from exc
+            except OSError as exc:
+                why = f"{exc.strerror}: {exc.filename}" if exc.filename else str(exc)
+                raise NotReady(f"the audit log of jobs cannot be written now: {why}") from exc
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, asked)

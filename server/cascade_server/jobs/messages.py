@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cascade_jobs.job import Job, Part
+from cascade_jobs.policy.decision import Decision
 from cascade_proto import jobs_pb2 as pb
 from cascade_proto import synthesis_pb2
 
 
-def job_message(job: Job, reused: bool = False, parts: Sequence[Part] = ()) -> pb.Job:
-    """A job, and, where they are asked for, its files that are whole."""
+def job_message(
+    job: Job,
+    reused: bool = False,
+    parts: Sequence[Part] = (),
+    decisions: Sequence[Decision] = (),
+) -> pb.Job:
+    """A job, and, where they are asked for, its files that are whole and who may run it."""
     made = job.specification
     out = pb.Job(
         id=job.id,
@@ -42,6 +48,10 @@ def job_message(job: Job, reused: bool = False, parts: Sequence[Part] = ()) -> p
             rows=part.rows,
             bytes=part.bytes,
             sha256=part.sha256,
+        )
+    for each in decisions:
+        out.executors.add(
+            name=each.executor, kind=each.kind, may_run=each.may_run, reasons=each.reasons
         )
     return out
 

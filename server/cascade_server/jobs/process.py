@@ -9,16 +9,17 @@ import threading
 import time
 from pathlib import Path
 
-from cascade_jobs.errors import LedgerRefused
+from cascade_jobs.errors import LedgerRefused, PolicyRefused
 from cascade_jobs.executor import Executor, ExecutorConfig, leave
 from cascade_jobs.ledger import NAME, Ledger
-from cascade_jobs.owners import Owner
+from cascade_jobs.ledger.owners import Owner
 
 from cascade_server.config import ServerConfig
 from cascade_server.engines.teacher_link import TeacherLink
 from cascade_server.errors import ServerError
 from cascade_server.jobs.desk import folder_of
 from cascade_server.jobs.drawing import ReleaseDrawing
+from cascade_server.jobs.gates import gate_of
 from cascade_server.supervision import loading
 from cascade_server.supervision.control import Control
 from cascade_server.supervision.crews import Post
@@ -48,7 +49,7 @@ async def execute(config: ServerConfig, post: Post) -> None:
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     Control(post, {}, orphaned=stop.set)
     post.tell(ready=True)
-    due = next_work(folder, config.job_seconds)
+    due = next_work(config)
     if due is None or due > time.time():
         return
     teachers = None
@@ -77,6 +78,7 @@ def _work(
         owner,
         folder,
         ExecutorConfig(quota_bytes=config.job_disk_bytes, forget_seconds=config.job_seconds),
+        gate=gate_of(config),
     )
     try:
         until = 0.0
@@ -91,18 +93,25 @@ def _work(
         leave(owner, ledger)
 
 
-def next_work(folder: Path, forget_seconds: float) -> float | None:
+def next_work(config: ServerConfig) -> float | None:
     """When there is something to do in a server's folder for jobs, in seconds since 1970-01-01
-    UTC; None: there is nothing.
+    UTC; None: there is nothing. Jobs that its policy keeps from its executors are nothing to do.
 
     Raises:
         ServerError: the ledger cannot be used.
     """
-    path = folder / NAME
+    if config.state_dir is None:
+        return None
+    path, gate = folder_of(config.state_dir) / NAME, gate_of(config)
     if not path.exists():
         return None
     try:
+        key = "" if gate is None else gate.now().key
+    except PolicyRefused:
+        # Whoever is to work waits until it can be read, and says so.
+        key = ""
+    try:
         with Ledger(path) as ledger:
-            return ledger.next_work(forget_seconds)
+            return ledger.next_work(config.job_seconds, key)
     except LedgerRefused as exc:
         raise ServerError(str(exc)) from exc

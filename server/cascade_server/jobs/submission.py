@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cascade_jobs.errors import SpecificationRefused
+from cascade_jobs.facts import Terms, facts_of
 from cascade_jobs.ledger import Asked
 from cascade_jobs.outputs import checked_output
 from cascade_jobs.shards import rows_of_shard
@@ -35,7 +36,11 @@ MOST_LISTED = 20
 
 
 def asked_of(
-    request: pb.SubmitJobRequest, runtime: Runtime, config: ServerConfig, may_be_anywhere: bool
+    request: pb.SubmitJobRequest,
+    runtime: Runtime,
+    config: ServerConfig,
+    may_be_anywhere: bool,
+    terms: Terms,
 ) -> Asked:
     """A job that can be made, as far as anybody can tell.
 
@@ -44,6 +49,7 @@ def asked_of(
         runtime: of the release that answers; the job keeps to it.
         config: what there may be.
         may_be_anywhere: whether who asks is the user that the server runs as; see `outputs`.
+        terms: of the table's synthetic rows.
 
     Raises:
         BadRequest, UnknownColumn, ValueNotAllowed, SpecificationRefused: names what is wrong and
@@ -85,7 +91,8 @@ def asked_of(
     conditions_of(made, conditions, runtime)
     made.to_json()
     shard_rows = rows_of_shard(len(names), made.by_teacher)
-    return Asked(made, shard_rows, request.token, conditions, request.fresh)
+    facts = facts_of(runtime.release, names, terms)
+    return Asked(made, shard_rows, request.token, conditions, request.fresh, facts)
 
 
 def _given(request: pb.SubmitJobRequest, runtime: Runtime) -> dict[str, Cell]:

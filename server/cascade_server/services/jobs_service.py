@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 
 import grpc
 from cascade_jobs.errors import UnknownJob
+from cascade_jobs.ledger import Asked
 from cascade_jobs.outputs import checked_output
 from cascade_proto import jobs_pb2 as pb
 
 from cascade_server.config import ServerConfig
+from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import BadRequest, NotReady
 from cascade_server.jobs.desk import Desk
 from cascade_server.jobs.messages import job_message
@@ -74,7 +76,7 @@ class JobsService:
             checked_output(request.output, self._may_be_anywhere, self._config.job_outputs)
             runtime = self._service.repository.find(request.table, request.version)
             asked = await asyncio.get_running_loop().run_in_executor(
-                None, asked_of, request, runtime, self._config, self._may_be_anywhere
+                None, self._asked, request, runtime
             )
             job, was_there = await self._desk.submit(asked)
             return job_message(job, reused=was_there)
@@ -82,13 +84,18 @@ class JobsService:
             refused: pb.Job = await refuse(context, exc)
             return refused
 
+    def _asked(self, request: pb.SubmitJobRequest, runtime: Runtime) -> Asked:
+        terms = self._desk.terms(request.table)
+        return asked_of(request, runtime, self._config, self._may_be_anywhere, terms)
+
     async def GetJob(self, message: bytes, context: Context) -> pb.Job:
         try:
             request = pb.GetJobRequest.FromString(message)
             if request.with_files:
                 job, parts = await self._desk.job_and_parts(request.id)
-                return job_message(job, parts=parts)
-            return job_message(await self._desk.job(request.id))
+                return job_message(job, parts=parts, decisions=self._desk.decisions(job))
+            job = await self._desk.job(request.id)
+            return job_message(job, decisions=self._desk.decisions(job))
         except Exception as exc:
             refused: pb.Job = await refuse(context, exc)
             return refused

@@ -11,6 +11,7 @@ import pytest
 from cascade_client import Client, InvalidRequest, NotFound, Overloaded, PermissionDenied
 from cascade_client.job_control import Jobs
 from cascade_client.values.jobs import JobState
+from cascade_jobs.job import DESCRIPTIONS, MANIFEST
 
 from tests.integration.jobs.kept import contents, done, keeping
 from tests.integration.serving import SOON, Served, serve
@@ -167,7 +168,7 @@ def test_over_the_servers_own_socket_results_go_anywhere(served: Served, tmp_pat
         assert done(Jobs(client), job).output == str(tmp_path / "out")
         with pytest.raises(InvalidRequest, match="is there and is not empty"):
             Jobs(client).submit(TABLE, 51, output=str(tmp_path / "out"))
-    assert set(contents(str(tmp_path / "out"))) == {"part-00000.parquet", "_manifest.json"}
+    assert set(contents(str(tmp_path / "out"))) == {"part-00000.parquet", MANIFEST, *DESCRIPTIONS}
 
 
 def test_what_the_operator_allows_is_allowed_to_all(repository: Path, tmp_path: Path) -> None:

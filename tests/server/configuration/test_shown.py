@@ -59,7 +59,14 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 class TestPrintConfig:
     def test_it_can_be_used_as_a_file(self, tmp_path: Path, run: Run) -> None:
         """Every setting, with a value that is not its default."""
-        flags = {each.name: other(each.name) for each in SETTINGS}
+        # A file that is read, too.
+        policy = tmp_path / "a policy.yaml"
+        policy.write_text(
+            "tables: {'*': {residency: anywhere, sensitivity: public}}\n"
+            "executors: {local: {region: here, trust: public}}\n"
+        )
+        names = [each.name for each in SETTINGS if each.name != "policy"]
+        flags = {"policy": str(policy), **{name: other(name) for name in names}}
         before = effective(flags, {})
         path = tmp_path / "cascade.yaml"
         path.write_text(as_file(before))

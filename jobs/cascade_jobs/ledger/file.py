@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from cascade_jobs.errors import LedgerRefused, UnknownJob
+from cascade_jobs.facts import ReleaseFacts
 from cascade_jobs.job import MANIFEST, Job, Part
-from cascade_jobs.ledger_schema import bring_up_to_date
+from cascade_jobs.ledger.schema import bring_up_to_date
 from cascade_jobs.shards import Shard
 from cascade_jobs.specification import Specification
 from cascade_jobs.states import JobEvent, JobState, follows
@@ -130,15 +131,17 @@ class LedgerFile:
         return [part for part in self.files(name) if part.rows]
 
     def files(self, name: str) -> list[Part]:
-        """The files of a job that are whole, its manifest last."""
+        """The files of a job that are whole: rows, then what is said of them, its manifest last."""
         rows = self._connection.execute(
-            "SELECT * FROM shards WHERE job = ? AND state = 'DONE' ORDER BY number", (name,)
+            "SELECT * FROM shards WHERE job = ? AND state = 'DONE' "
+            "ORDER BY rows = 0, name = '', number",
+            (name,),
         )
         return [
             Part(
                 name=Shard(each["number"], each["first_row"], each["rows"]).name
                 if each["rows"]
-                else MANIFEST,
+                else each["name"] or MANIFEST,
                 first_row=each["first_row"],
                 rows=each["rows"],
                 bytes=each["bytes"],
@@ -186,4 +189,5 @@ def _job(row: sqlite3.Row) -> Job:
         waiting_since=row["waiting_since"],
         tries=row["tries"],
         is_clean=bool(row["is_clean"]),
+        facts=ReleaseFacts.from_json(row["facts"]) if row["facts"] else None,
     )

@@ -2,23 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import sqlite3
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
 
-from cascade_jobs.errors import LeaseLost
-from cascade_jobs.job import Lease
-from cascade_jobs.ledger_file import OPEN, LedgerFile
+from cascade_jobs.errors import JobsError, LeaseLost
+from cascade_jobs.job import Job, Lease, Part
+from cascade_jobs.ledger.file import OPEN, LedgerFile
 from cascade_jobs.shards import Shard
 from cascade_jobs.states import JobEvent, JobState, follows
 
 # Leases of one file after which nobody is given another: whatever makes it ends its process.
 MOST_LEASES = 100
+# Seconds after which it is asked again what could not be decided.
+ASK_AGAIN = 30.0
+
+
+class Decision(Protocol):
+    """Whether somebody may run a job, and why."""
+
+    @property
+    def may_run(self) -> bool: ...
+    @property
+    def why(self) -> str: ...
+
+
+class Rules(Protocol):
+    """What holds at one time of whoever asks for a lease."""
+
+    @property
+    def key(self) -> str:
+        """Another one when decisions may be others."""
+
+    def decide(self, job: Job) -> Decision:
+        """Whether it may run a job; raises JobsError or OSError where it cannot be decided now."""
+
+
+class Gate(Protocol):
+    """Says of jobs whether whoever asks for a lease may run them."""
+
+    def now(self) -> Rules:
+        """What holds now; raises JobsError where that cannot be said."""
 
 
 class Leases(LedgerFile):
     """What executors ask of the ledger."""
 
     def claim(
-        self, owner: str, seconds: float, is_gone: Callable[[str], bool] = lambda _: False
+        self,
+        owner: str,
+        seconds: float,
+        is_gone: Callable[[str], bool] = lambda _: False,
+        gate: Gate | None = None,
     ) -> Lease | None:
         """Take the lease of a file that nobody makes; None: there is none now.
 
@@ -28,23 +63,13 @@ class Leases(LedgerFile):
             owner: who makes it.
             seconds: how long the lease is good for, unless it is renewed.
             is_gone: whether another owner is known to be no more.
+            gate: whether whoever makes it may; None: all may.
         """
         with self._transaction() as sql:
             now = self._clock()
             others = sql.execute("SELECT DISTINCT owner FROM shards WHERE state = 'LEASED'")
             gone = [each["owner"] for each in others.fetchall() if is_gone(each["owner"])]
-            found = sql.execute(
-                f"""
-                SELECT shards.* FROM shards JOIN jobs ON jobs.id = shards.job
-                WHERE jobs.state IN {OPEN} AND jobs.retry_at <= ?
-                    AND (shards.state = 'WAITING' OR (shards.state = 'LEASED'
-                        AND (shards.until <= ? OR shards.owner IN ({_marks(gone)}))))
-                    AND (shards.rows > 0 OR NOT EXISTS (SELECT 1 FROM shards AS other
-                        WHERE other.job = shards.job AND other.rows > 0 AND other.state != 'DONE'))
-                ORDER BY jobs.last_fence, jobs.created, jobs.id, shards.number LIMIT 1
-                """,
-                (now, now, *gone),
-            ).fetchone()
+            found = self._free(now, gone, gate)
             if found is None:
                 return None
             job = self.job(found["job"])
@@ -69,6 +94,72 @@ class Leases(LedgerFile):
             shard = Shard(found["number"], found["first_row"], rows) if rows else None
             return Lease(self.job(job.id), shard, fence, conditions.fetchone()[0])
 
+    def _free(self, now: float, gone: Collection[str], gate: Gate | None) -> sqlite3.Row | None:
+        """A file that nobody makes, of a job that the gate lets through."""
+        rules = None if gate is None else gate.now()
+        key = "" if rules is None else rules.key
+        while True:
+            found: sqlite3.Row | None = self._connection.execute(
+                f"""
+                SELECT shards.* FROM shards JOIN jobs ON jobs.id = shards.job
+                WHERE jobs.state IN {OPEN} AND jobs.retry_at <= ?
+                    AND NOT EXISTS (SELECT 1 FROM decisions WHERE decisions.job = jobs.id
+                        AND decisions.key = ? AND NOT decisions.may_run)
+                    AND (shards.state = 'WAITING' OR (shards.state = 'LEASED'
+                        AND (shards.until <= ? OR shards.owner IN ({_marks(gone)}))))
+                    AND (shards.rows > 0 OR NOT EXISTS (SELECT 1 FROM shards AS other
+                        WHERE other.job = shards.job AND other.rows > 0 AND other.state != 'DONE'))
+                ORDER BY jobs.last_fence, jobs.created, jobs.id, shards.number LIMIT 1
+                """,
+                (now, key, now, *gone),
+            ).fetchone()
+            if rules is None:
+                return found
+            if found is None:
+                self._say_why(key)
+                return None
+            if self._passes(found["job"], rules):
+                return found
+
+    def _say_why(self, key: str) -> None:
+        """Have jobs that wait for other rules say so: these may have held before, and others in
+        between."""
+        why = (
+            "SELECT why FROM decisions WHERE decisions.job = jobs.id AND decisions.key = ? "
+            "AND NOT decisions.may_run"
+        )
+        self._connection.execute(
+            f"UPDATE jobs SET waiting = ({why}) WHERE state IN {OPEN} AND waiting = '' "
+            f"AND EXISTS ({why}) AND NOT EXISTS "
+            "(SELECT 1 FROM shards WHERE shards.job = jobs.id AND shards.state = 'LEASED')",
+            (key, key),
+        )
+
+    def _passes(self, name: str, rules: Rules) -> bool:
+        """Whether rules let a job through; they are asked once."""
+        key = rules.key
+        found = self._connection.execute(
+            "SELECT may_run FROM decisions WHERE job = ? AND key = ?", (name, key)
+        ).fetchone()
+        if found is not None:
+            return bool(found["may_run"])
+        try:
+            decision = rules.decide(self.job(name))
+        except (JobsError, OSError) as exc:
+            # It is asked again in a while; what it cannot decide is not done.
+            self._connection.execute(
+                "UPDATE jobs SET waiting = ?, retry_at = ? WHERE id = ?",
+                (f"it cannot be decided who may run it: {exc}", self._clock() + ASK_AGAIN, name),
+            )
+            return False
+        why = "" if decision.may_run else f"by the server's policy, {decision.why}"
+        self._connection.execute(
+            "INSERT INTO decisions (job, key, may_run, why) VALUES (?, ?, ?, ?)",
+            (name, key, decision.may_run, why),
+        )
+        self._connection.execute("UPDATE jobs SET waiting = ? WHERE id = ?", (why, name))
+        return decision.may_run
+
     def renew(self, lease: Lease, drawn: int, seconds: float) -> None:
         """Go on with a file: `drawn` rows of it are made.
 
@@ -84,7 +175,12 @@ class Leases(LedgerFile):
             self._goes_on(lease.job.id)
 
     def commit(
-        self, lease: Lease, sha256: str, size: int, publish: Callable[[], None] = lambda: None
+        self,
+        lease: Lease,
+        sha256: str,
+        size: int,
+        publish: Callable[[], None] = lambda: None,
+        beside: Sequence[Part] = (),
     ) -> None:
         """A file is whole.
 
@@ -92,6 +188,7 @@ class Leases(LedgerFile):
             lease: of the file.
             sha256, size: of what it holds.
             publish: gives the file its name. Nobody can take over the lease meanwhile.
+            beside: with a manifest, what else says something of the files and has its name already.
 
         Raises:
             LeaseLost: it is somebody else's now, or its job has ended; nothing was published.
@@ -106,6 +203,14 @@ class Leases(LedgerFile):
                 (sha256, size, lease.job.id, lease.fence),
             )
             self._goes_on(lease.job.id)
+            sql.executemany(
+                "INSERT INTO shards (job, number, first_row, rows, state, name, sha256, bytes) "
+                "VALUES (?, ?, ?, 0, 'DONE', ?, ?, ?)",
+                [
+                    (lease.job.id, number, part.first_row, part.name, part.sha256, part.bytes)
+                    for number, part in enumerate(beside, len(lease.job.plan) + 1)
+                ],
+            )
             if lease.shard is None:
                 self._end(self.job(lease.job.id), JobEvent.COMPLETED, "")
 

@@ -55,6 +55,20 @@ MIGRATIONS: Sequence[Sequence[str]] = (
         "CREATE TABLE fences (last INTEGER NOT NULL)",
         "INSERT INTO fences VALUES (0)",
     ),
+    (
+        # What is known of the release; '': a server of before asked for the job.
+        "ALTER TABLE jobs ADD COLUMN facts TEXT NOT NULL DEFAULT ''",
+        # Of a file that has no rows and is not the manifest; they come with it.
+        "ALTER TABLE shards ADD COLUMN name TEXT NOT NULL DEFAULT ''",
+        # Whether an executor may run a job, by the policy that its key names.
+        """CREATE TABLE decisions (
+            job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+            key TEXT NOT NULL,
+            may_run INTEGER NOT NULL,
+            why TEXT NOT NULL,
+            PRIMARY KEY (job, key)
+        ) WITHOUT ROWID""",
+    ),
 )
 
 

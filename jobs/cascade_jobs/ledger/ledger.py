@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cascade_jobs.errors import AlreadyEnded, SpecificationRefused, TokenTaken, TooManyJobs
+from cascade_jobs.facts import ReleaseFacts
 from cascade_jobs.job import Job
-from cascade_jobs.leases import Leases
-from cascade_jobs.ledger_file import OPEN
+from cascade_jobs.ledger.file import OPEN
+from cascade_jobs.ledger.leases import Leases
 from cascade_jobs.shards import Plan
 from cascade_jobs.specification import Specification
 from cascade_jobs.states import JobEvent, JobState
@@ -48,6 +49,7 @@ class Asked:
             for; "": none.
         conditions: the rows to complete, as they were sent; empty: there are none.
         fresh: whether to make it though there is a job of the same specification.
+        facts: what is known of its release; None: nothing.
     """
 
     specification: Specification
@@ -55,6 +57,7 @@ class Asked:
     token: str = ""
     conditions: bytes = b""
     fresh: bool = False
+    facts: ReleaseFacts | None = None
 
 
 class Ledger(Leases):
@@ -66,6 +69,7 @@ class Ledger(Leases):
         output_of: Callable[[str], tuple[str, bool]],
         limits: Limits,
         is_whole: Callable[[Job], bool] = lambda _: True,
+        admit: Callable[[Job], None] = lambda _: None,
     ) -> tuple[Job, bool]:
         """Write a job down, unless there is one already that is meant.
 
@@ -75,6 +79,8 @@ class Ledger(Leases):
                 folder.
             limits: what there may be.
             is_whole: whether the results of a job that is done are still there.
+            admit: refuses a job that nobody may run, by raising; of one that was there it is not
+                asked.
 
         Returns:
             The job, and whether it was there before.
@@ -83,6 +89,7 @@ class Ledger(Leases):
             TokenTaken: the token stands for another specification.
             TooManyJobs: there is no room for one more.
             SpecificationRefused: another job's results are where these are to go.
+            Exception: as `admit` raises it; nothing is written down.
         """
         specification, digest = asked.specification, asked.specification.digest
         with self._transaction() as sql:
@@ -112,11 +119,11 @@ class Ledger(Leases):
             self._check_output(output)
             sql.execute(
                 "INSERT INTO jobs (id, token, digest, specification, conditions, output, is_owned, "
-                "state, created, shard_rows) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "state, created, shard_rows, facts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     *(name, asked.token or None, digest, specification.to_json()),
                     *(asked.conditions, output, is_owned, JobState.PENDING, self._clock()),
-                    asked.shard_rows,
+                    *(asked.shard_rows, "" if asked.facts is None else asked.facts.to_json()),
                 ),
             )
             plan = Plan(specification.rows, asked.shard_rows)
@@ -125,7 +132,9 @@ class Ledger(Leases):
             sql.executemany(
                 "INSERT INTO shards (job, number, first_row, rows) VALUES (?, ?, ?, ?)", shards
             )
-            return self.job(name), False
+            job = self.job(name)
+            admit(job)
+            return job, False
 
     def _check_room(self, limits: Limits) -> None:
         query = f"SELECT count(*) FROM jobs WHERE state IN {OPEN}"
@@ -203,12 +212,13 @@ class Ledger(Leases):
         with self._transaction() as sql:
             sql.execute("DELETE FROM jobs WHERE id = ?", (name,))
 
-    def next_work(self, forget_seconds: float) -> float | None:
+    def next_work(self, forget_seconds: float, key: str = "") -> float | None:
         """When there is something to do, on the ledger's clock, at the latest; None: there is
         nothing. A job that has not ended may have work now, whoever has its leases.
 
         Args:
             forget_seconds: after which a job that has ended is forgotten.
+            key: of a gate's decisions: jobs that it does not let through are no work.
         """
         found = self._connection.execute(
             f"""
@@ -216,8 +226,9 @@ class Ledger(Leases):
                 WHEN state IN {OPEN} THEN retry_at
                 WHEN state = 'DONE' OR is_clean THEN finished + ?
                 ELSE 0 END)
-            FROM jobs
+            FROM jobs WHERE NOT (state IN {OPEN} AND EXISTS (SELECT 1 FROM decisions
+                WHERE decisions.job = jobs.id AND decisions.key = ? AND NOT decisions.may_run))
             """,
-            (forget_seconds,),
+            (forget_seconds, key),
         ).fetchone()[0]
         return None if found is None else float(found)

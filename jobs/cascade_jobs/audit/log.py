@@ -1,0 +1,192 @@
+"""The audit log: one entry a line, and after each a checkpoint: how many there are, and their root.
+
+An entry is on the disk before anybody acts on it. Who is killed while writing leaves a line without
+an end, which nobody was told of; the next entry takes its place. Processes take turns by a lock
+that the kernel takes from whoever ends.
+
+A log that is not what its last checkpoint says takes no more entries: what cannot be written down
+is not to happen, and a log that went on would hide what became of it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from cascade_jobs.audit.merkle import Frontier, leaf_hash
+from cascade_jobs.errors import AuditRefused
+
+# In a server's state folder.
+FOLDER = "audit"
+LOG, CHECKPOINTS = "audit.log", "audit.checkpoints"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a log was at one time.
+
+    Attributes:
+        size: its entries.
+        root: of the tree over them, in hexadecimal digits.
+        time: seconds since 1970-01-01 UTC.
+    """
+
+    size: int
+    root: str
+    time: float = 0.0
+
+    def to_line(self) -> bytes:
+        """As a line of a file."""
+        return to_line({"size": self.size, "root": self.root, "time": self.time})
+
+    @classmethod
+    def of_line(cls, line: bytes) -> Checkpoint:
+        """What `to_line` gave.
+
+        Raises:
+            ValueError: it is none.
+        """
+        content = json.loads(line)
+        if not isinstance(content, dict) or not isinstance(content.get("size"), int):
+            raise ValueError("it has no size")
+        root = content.get("root")
+        if not isinstance(root, str) or len(root) != 64 or bytes.fromhex(root).hex() != root:
+            raise ValueError("its root is no SHA-256 in hexadecimal digits")
+        if content["size"] < 0:
+            raise ValueError("its size is below 0")
+        return cls(content["size"], root, float(content.get("time", 0)))
+
+
+class AuditLog:
+    """The log of one folder; of one thread at a time, and of any number of processes.
+
+    Args:
+        folder: of the log; it is made with the first entry.
+        clock: seconds since 1970-01-01 UTC.
+    """
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+        self._folder, self._clock = folder, clock
+        # What was read of the log before: up to which byte, and the tree over it.
+        self._offset, self._tree = 0, Frontier()
+
+    def append(self, content: Mapping[str, Any]) -> int:
+        """Write an entry down; it is on the disk when this returns.
+
+        Args:
+            content: of the entry; `index` and `time` are added.
+
+        Returns:
+            Its index, from 0.
+
+        Raises:
+            AuditRefused: the log is not what its last checkpoint says.
+            OSError: it cannot be written; nothing is.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with self._locked() as file:
+            self._read_on(file)
+            index = self._tree.size
+            line = to_line({**content, "index": index, "time": self._clock()})
+            # What somebody was killed in the midst of.
+            file.truncate(self._offset)
+            file.seek(self._offset)
+            file.write(line)
+            _sync(file)
+            tree = self._tree.copy()
+            tree.add(leaf_hash(line[:-1]))
+            self._add_checkpoint(Checkpoint(tree.size, tree.root.hex(), self._clock()))
+            self._offset, self._tree = self._offset + len(line), tree
+            return index
+
+    @contextmanager
+    def _locked(self) -> Iterator[IO[bytes]]:
+        path = self._folder / LOG
+        is_new = not path.exists()
+        with path.open("a+b") as made:
+            fcntl.flock(made, fcntl.LOCK_EX)
+            if is_new:
+                _sync_folder(self._folder)
+            # To append is to write at the end, wherever one stands: a torn line is to be replaced.
+            with path.open("r+b") as file:
+                yield file
+
+    def _read_on(self, file: IO[bytes]) -> None:
+        """Read what other processes have written since; raises AuditRefused."""
+        last = self._last_checkpoint()
+        if file.seek(0, os.SEEK_END) < self._offset:
+            raise self._refused(f"it is shorter than it was, and had {self._tree.size} entries")
+        file.seek(self._offset)
+        offset, tree = self._offset, self._tree.copy()
+        found = tree.root.hex() if last is not None and last.size == tree.size else ""
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            tree.add(leaf_hash(line[:-1]))
+            offset += len(line)
+            if last is not None and last.size == tree.size:
+                found = tree.root.hex()
+        if last is None and tree.size > 1:
+            # Of the first entry somebody may have been killed before its checkpoint.
+            raise self._refused(f"it has {tree.size} entries, and no checkpoint of them is there")
+        if last is not None and last.size > tree.size:
+            raise self._refused(f"it has {tree.size} entries, and had {last.size}")
+        # Of entries that were read before, the tree is the one that they made then.
+        if last is not None and last.size >= self._tree.size and found != last.root:
+            raise self._refused("its entries are not those of its last checkpoint")
+        self._offset, self._tree = offset, tree
+
+    def _refused(self, why: str) -> AuditRefused:
+        return AuditRefused(
+            f"the audit log {self._folder / LOG} was changed: {why}; `cascade audit verify` says "
+            "where. Nothing that it would have to tell of is done until the folder was moved away"
+        )
+
+    def _last_checkpoint(self) -> Checkpoint | None:
+        path = self._folder / CHECKPOINTS
+        try:
+            with path.open("rb") as file:
+                # The last two lines, of which one may have no end, are far shorter.
+                file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
+                lines = [line for line in file.read().split(b"\n")[:-1] if line]
+        except FileNotFoundError:
+            return None
+        try:
+            return Checkpoint.of_line(lines[-1]) if lines else None
+        except ValueError as exc:
+            raise self._refused(f"its last checkpoint cannot be read: {exc}") from exc
+
+    def _add_checkpoint(self, checkpoint: Checkpoint) -> None:
+        with (self._folder / CHECKPOINTS).open("a+b") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - 4096))
+            last = file.read()
+            file.truncate(end - len(last) + last.rfind(b"\n") + 1)
+            file.write(checkpoint.to_line())
+            _sync(file)
+
+
+def to_line(content: Mapping[str, Any]) -> bytes:
+    """JSON on a line, the same for equal contents."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return text.encode() + b"\n"
+
+
+def _sync(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,245 @@
+"""What became of an audit log: entries that were changed, are missing, or were cut off.
+
+Since there is a checkpoint after each entry, the first root that does not hold says which entry is
+not what it was. Whoever may write both files may write both anew; a checkpoint that was kept
+elsewhere shows that too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cascade_jobs.audit.log import CHECKPOINTS, LOG, Checkpoint
+from cascade_jobs.audit.merkle import Frontier, consistency_proof, is_consistent, leaf_hash
+from cascade_jobs.errors import AuditRefused
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found.
+
+    Attributes:
+        size: entries of the log that are whole.
+        root: of the tree over them, in hexadecimal digits.
+        faults: what is not as it was written, in order, each a sentence; none: all is.
+        remarks: what a crash may leave, which is no fault.
+    """
+
+    size: int
+    root: str
+    faults: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing was changed, as far as the checkpoints tell."""
+        return not self.faults
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """Of the log as it is, to be kept elsewhere."""
+        return Checkpoint(self.size, self.root)
+
+
+@dataclass(frozen=True)
+class Content:
+    """The files of a log, as they are.
+
+    Attributes:
+        entries: lines that are whole, without their ends.
+        checkpoints: likewise.
+        torn: bytes behind the last whole entry.
+    """
+
+    entries: tuple[bytes, ...]
+    checkpoints: tuple[bytes, ...]
+    torn: int = 0
+
+
+def content_of(folder: Path) -> Content:
+    """Read a log.
+
+    Raises:
+        AuditRefused: there is none, or it cannot be read.
+    """
+    try:
+        entries, torn = _lines(folder / LOG)
+    except FileNotFoundError as exc:
+        raise AuditRefused(
+            f"there is no audit log in {folder}; `cascade serve --policy FILE --state-dir FOLDER` "
+            "keeps one below FOLDER, from the first job on"
+        ) from exc
+    except OSError as exc:
+        raise AuditRefused(f"{folder / LOG} cannot be read: {exc.strerror}") from exc
+    try:
+        checkpoints, _ = _lines(folder / CHECKPOINTS)
+    except FileNotFoundError:
+        checkpoints = ()
+    except OSError as exc:
+        raise AuditRefused(f"{folder / CHECKPOINTS} cannot be read: {exc.strerror}") from exc
+    return Content(entries, checkpoints, torn)
+
+
+def _lines(path: Path) -> tuple[tuple[bytes, ...], int]:
+    *whole, torn = path.read_bytes().split(b"\n")
+    return tuple(whole), len(torn)
+
+
+def read_entries(content: Content) -> Iterator[dict[str, Any]]:
+    """What the entries say; one that is no JSON says that."""
+    for number, line in enumerate(content.entries):
+        try:
+            found = json.loads(line)
+        except ValueError:
+            found = None
+        yield found if isinstance(found, dict) else {"index": number, "event": "unreadable"}
+
+
+def checkpoint_of(path: Path) -> Checkpoint:
+    """A checkpoint that was kept elsewhere: the last line of a file.
+
+    Raises:
+        AuditRefused: there is none in it.
+    """
+    try:
+        lines = [line for line in path.read_bytes().splitlines() if line.strip()]
+        return Checkpoint.of_line(lines[-1])
+    except OSError as exc:
+        raise AuditRefused(f"{path} cannot be read: {exc.strerror}") from exc
+    except (ValueError, IndexError) as exc:
+        raise AuditRefused(
+            f"{path} has no checkpoint in its last line ({exc}); `cascade audit checkpoint` "
+            "prints one"
+        ) from exc
+
+
+def verify(content: Content, kept: Checkpoint | None = None) -> Findings:
+    """Hold a log to its checkpoints, and to one that was kept elsewhere.
+
+    Args:
+        content: of the log.
+        kept: the other one; None: there is none.
+    """
+    faults: list[str] = []
+    leaves = [leaf_hash(each) for each in content.entries]
+    roots = _roots(leaves)
+    checkpoints = _checkpoints(content, faults)
+    covered = max((each.size for each in checkpoints), default=0)
+    size = len(leaves)
+    places = list(_places(content))
+    faults += places
+    # What is missing in the midst changes all roots behind it, which tells nothing more.
+    first = None if places else _first_changed(roots, checkpoints)
+    if first is not None:
+        faults.append(first)
+    end = _end(content)
+    if covered > end:
+        faults.append(f"{_entries(end, covered)} cut off: the last checkpoint is of {covered}")
+    if kept is not None:
+        faults += _against(kept, end, leaves, roots)
+    remarks = []
+    if content.torn:
+        remarks.append(
+            f"{content.torn:,} bytes of an entry stand at the end that somebody was killed while "
+            "writing; the next entry takes their place"
+        )
+    # Between an entry and its checkpoint somebody may be killed, but nobody goes on without.
+    if size - covered > 1:
+        faults.append(f"{_entries(covered, size)} not covered by a checkpoint: they were added")
+    elif size > covered:
+        remarks.append(f"entry {covered} has no checkpoint yet; the next entry's covers it")
+    return Findings(size, roots[size], tuple(faults), tuple(remarks))
+
+
+def _roots(leaves: Sequence[bytes]) -> list[str]:
+    """Of the trees over none, one, two of the leaves, and so on."""
+    tree = Frontier()
+    out = [tree.root.hex()]
+    for leaf in leaves:
+        tree.add(leaf)
+        out.append(tree.root.hex())
+    return out
+
+
+def _checkpoints(content: Content, faults: list[str]) -> list[Checkpoint]:
+    out: list[Checkpoint] = []
+    for number, line in enumerate(content.checkpoints):
+        try:
+            found = Checkpoint.of_line(line)
+        except ValueError as exc:
+            faults.append(f"line {number + 1} of {CHECKPOINTS} is no checkpoint: {exc}")
+            continue
+        if out and found.size <= out[-1].size:
+            faults.append(
+                f"line {number + 1} of {CHECKPOINTS} is of {found.size} entries, and the one "
+                f"before of {out[-1].size}: a log only grows"
+            )
+        out.append(found)
+    if content.entries and not out:
+        faults.append(f"{CHECKPOINTS} has none: nothing says what the entries were")
+    return out
+
+
+def _places(content: Content) -> Iterator[str]:
+    """Entries that do not stand where they were written: one before is missing, or was added."""
+    expected = 0
+    for number, entry in enumerate(read_entries(content)):
+        index = entry.get("index")
+        if entry.get("event") == "unreadable":
+            yield f"entry {number} is not what was written: it is no JSON"
+        elif index != expected:
+            if isinstance(index, int) and index > expected:
+                yield f"{_entries(expected, index)} missing: entry {index} comes next"
+            else:
+                yield f"entry {index!r} stands where entry {expected} was written"
+        expected = index + 1 if isinstance(index, int) else expected + 1
+
+
+def _first_changed(roots: Sequence[str], checkpoints: Sequence[Checkpoint]) -> str | None:
+    before = 0
+    for each in checkpoints:
+        if each.size < len(roots) and roots[each.size] != each.root:
+            one = each.size - before == 1
+            which = f"entry {before}" if one else f"one of entries {before} to {each.size - 1}"
+            return f"{which} is not what was written: the checkpoint of {each.size} does not hold"
+        if each.size < len(roots):
+            before = each.size
+    return None
+
+
+def _end(content: Content) -> int:
+    """The index that the next entry would have."""
+    last = next(iter(read_entries(Content(content.entries[-1:], ()))), {}).get("index")
+    return last + 1 if isinstance(last, int) else len(content.entries)
+
+
+def _against(
+    kept: Checkpoint, end: int, leaves: Sequence[bytes], roots: Sequence[str]
+) -> Iterator[str]:
+    """Whether the log begins with the one that the checkpoint is of, by a proof of consistency."""
+    if kept.size > end:
+        yield (
+            f"{_entries(end, kept.size)} cut off: the checkpoint kept elsewhere is of {kept.size}"
+        )
+        return
+    if kept.size == 0:
+        return
+    before, after = bytes.fromhex(kept.root), bytes.fromhex(roots[-1])
+    if kept.size > len(leaves) or not is_consistent(
+        kept.size, len(leaves), before, after, consistency_proof(leaves, kept.size)
+    ):
+        yield (
+            f"the log does not begin with the {kept.size} entries of the checkpoint kept "
+            "elsewhere: it was written anew"
+        )
+
+
+def _entries(first: int, end: int) -> str:
+    """Entries from `first` to before `end`, with the verb of their number."""
+    if end - first == 1:
+        return f"entry {first} is"
+    return f"entries {first} to {end - 1} are"

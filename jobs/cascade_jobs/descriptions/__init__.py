@@ -1,0 +1,1 @@
+"""What is said of a job's rows beside them, for programs that read data sets."""
