@@ -119,9 +119,7 @@ class GivenRows:
             return None
         tokens, observed, numbers = found
         if len(numbers) > 1:
-            marked = tokens[0].tolist()
-            self._marks.mark_row(marked, numbers)
-            tokens[0] = marked
+            self._marks.mark_row(tokens[0], numbers)
         return Encoded(tokens, observed)
 
     def _encode_rows(self, columns: Mapping[str, Sequence[Any]], n: int, strict: bool) -> Encoded:
@@ -194,9 +192,7 @@ class GivenRows:
                 number = stored(place.codec.column.kind, values[row])
                 if number is not None and known[place.column, row]:
                     own[place.column] = number
-            marked = tokens[row].tolist()
-            self._marks.mark_row(marked, own)
-            tokens[row] = marked
+            self._marks.mark_row(tokens[row], own)
 
     def mark(self, tokens: Tokens, numbers: NDArray[np.float64]) -> None:
         """See `Codec.mark_given`."""

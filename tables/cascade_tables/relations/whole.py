@@ -94,12 +94,10 @@ def whole_moment(microseconds: float | int) -> int | None:
 def whole_number(number: float | int, decimals: int, unit: int | None = None) -> int | None:
     """`as_whole` of one number that is no date-time, in double precision; None: it is none."""
     scale = 10**decimals
-    step = (scale if isinstance(number, int) else 1) if unit is None else unit
     if isinstance(number, int):
-        nearest = number
+        nearest, step = number, scale if unit is None else unit
     else:
-        if unit is not None:
-            step = unit // scale
+        step = 1 if unit is None else unit // scale
         scaled = number * scale
         if not abs(scaled) < LARGEST_DECIMAL:
             return None

@@ -89,6 +89,12 @@ class GivenMarks:
             for columns in sorted({len(each.parts) for each in self._relations})
         ]
         self.compared = frozenset(part.place for part in self._parts)
+        # What `mark_row` goes through: how each number is counted, and the relations of two numbers
+        # apart from the others. By rank, which is their place: a slot's first mark stands.
+        self._counters = [(part.place, part.counter()) for part in self._parts]
+        ranked = list(enumerate(self._relations))
+        self._pairs = [(rank, *each.parts) for rank, each in ranked if len(each.parts) == 2]
+        self._longer = [(rank, each) for rank, each in ranked if len(each.parts) != 2]
         self._reals = {
             place for place in self.compared if schema.columns[place].kind is Kind.CONTINUOUS
         }
@@ -101,31 +107,42 @@ class GivenMarks:
         dates = np.array([each.sum.dates for each in relations], np.bool_).T[:, :, None]
         return _Alike(which, parts, signs, dates)
 
-    def mark_row(self, tokens: list[int], numbers: Mapping[int, float | int]) -> None:
+    def mark_row(
+        self, tokens: list[int] | NDArray[np.int32], numbers: Mapping[int, float | int]
+    ) -> None:
         """Write over a row's tokens the marks of relations that hold of what is given.
 
         Args:
             tokens: T of them.
             numbers: by place, those of `compared` that are given.
         """
-        wholes = [
-            part.whole(numbers[part.place]) if part.place in numbers else None
-            for part in self._parts
-        ]
         marked = set[int]()
-        for mark, each, parts in self._relations:
-            if len(parts) == 2:
-                # Most are of two numbers, which nearly always differ; their signs do, too.
-                first, second = wholes[parts[0]], wholes[parts[1]]
-                if first is None or first != second or mark.slot in marked:
-                    continue
-            else:
-                known = [whole for part in parts if (whole := wholes[part]) is not None]
-                if mark.slot in marked or len(known) < len(parts) or not each.adds_up(known):
-                    continue
-            tokens[mark.slot + 1] = mark.rough[tokens[mark.slot]]
-            tokens[mark.slot] = mark.token
-            marked.add(mark.slot)
+        for rank in sorted(self._holding(numbers)):
+            mark = self._relations[rank].mark
+            if mark.slot not in marked:
+                tokens[mark.slot + 1] = mark.rough[tokens[mark.slot]]
+                tokens[mark.slot] = mark.token
+                marked.add(mark.slot)
+
+    def _holding(self, numbers: Mapping[int, float | int]) -> list[int]:
+        """Which relations hold of one row's numbers, given by place."""
+        wholes = [
+            count(numbers[place]) if place in numbers else None for place, count in self._counters
+        ]
+        found: list[int] = []
+        known = [whole for whole in wholes if whole is not None]
+        # Most relations are of two numbers, whose signs differ: they hold where both are the same.
+        # In most rows no two are, which one look at all of them together tells.
+        if len(set(known)) < len(known):
+            for rank, one, other in self._pairs:
+                whole = wholes[one]
+                if whole is not None and whole == wholes[other]:
+                    found.append(rank)
+        for rank, each in self._longer:
+            added = [whole for part in each.parts if (whole := wholes[part]) is not None]
+            if len(added) == len(each.parts) and each.sum.adds_up(added):
+                found.append(rank)
+        return found
 
     def mark_rows(self, tokens: Tokens, numbers: NDArray[np.float64]) -> None:
         """`mark_row` of several rows.
@@ -175,6 +192,4 @@ class GivenMarks:
                 if not is_missing and (place in self._reals or abs(number) < LARGEST)
             }
             if len(given) > 1:
-                marked = tokens[row].tolist()
-                self.mark_row(marked, given)
-                tokens[row] = marked
+                self.mark_row(tokens[row], given)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from cascade_tables.codecs.columns.column_codec import stored
 from cascade_tables.frame import ColumnData
 from cascade_tables.relation import UNITS, Relation
 from cascade_tables.relations.whole import (
+    LARGEST,
     LARGEST_DECIMAL,
     Whole,
     as_whole,
@@ -120,6 +121,21 @@ class Part(NamedTuple):
         if self.is_date:
             return whole_moment(number)
         return whole_number(number, self.decimals, self.unit) or None
+
+    def counter(self) -> Callable[[float | int], float | int | None]:
+        """`whole`, in a fifth of the time for the whole numbers of everyday."""
+        if self.decimals is None or self.is_date:
+            return self.whole
+        whole, step = self.whole, 10**self.decimals if self.unit is None else self.unit
+        # Far from where a sum might no longer fit.
+        sure = int(LARGEST) // (2 * step)
+
+        def count(number: float | int) -> float | int | None:
+            if number.__class__ is int and -sure < number < sure:
+                return number * step or None
+            return whole(number)
+
+        return count
 
 
 class Sum:
