@@ -43,13 +43,17 @@ def to_draw(
             )
     slots, student = runtime.slots, model.tier is Tier.STUDENT
     tokens = _matrix(inputs, TOKENS, "INT32", slots)
-    observed = _matrix(inputs, OBSERVED, "BOOL", slots)
+    # A message's bytes cannot be written to, and compiled code takes only what can.
+    observed = _matrix(inputs, OBSERVED, "BOOL", slots).copy()
     rows = len(tokens)
     if not 1 <= rows <= max_rows:
         raise BadRequest(f"input {TOKENS!r} has {rows:,} rows; allowed: 1 to {max_rows:,}")
     if len(observed) != rows:
         raise BadRequest(f"input {OBSERVED!r} has {len(observed):,} rows; {TOKENS} has {rows:,}")
-    noise: NoiseSource = noise_of(stream(seed))
+    # The same numbers of a seed either way; the student's are made where they are read alone.
+    noise: NoiseSource = (
+        runtime.noise_of_student.source(seed, 0, 1, observed) if student else noise_of(stream(seed))
+    )
     if NOISE in inputs:
         if "seed" in parameters.given:
             raise BadRequest(f"parameter 'seed' and input {NOISE!r} exclude each other")

@@ -63,6 +63,14 @@ def failure(call: Any) -> Any:
 class TestRouting:
     """AUTO takes the highest fidelity that is predicted to be in time."""
 
+    @pytest.fixture
+    def alone(self, tmp_path: Path) -> Iterator[Running]:
+        """Without a pool, which asks the teacher by itself and learns how fast it really is."""
+        make_release(tmp_path)
+        config = ServerConfig(repository=tmp_path, port=0, pool_bytes=0)
+        with running(config) as server:
+            yield server
+
     @pytest.fixture(autouse=True)
     def slow_teacher(self, alone: Running) -> None:
         """As far as its predictions go: a minute a pass."""

@@ -56,15 +56,16 @@ def named(repository: Repository, name: str) -> Model:
     Raises:
         UnknownTable: names what there is.
     """
-    known = {model.name: model for model in models(repository)}
-    model = known.get(name)
-    if model is None:
-        hint = did_you_mean(name, known)
-        hint = f".{hint}" if hint else ""
-        raise UnknownTable(
-            f"unknown model {shown(name)}; the models are: {listing(list(known))}{hint}"
-        )
-    return model
+    if name in repository.tables:
+        return Model(name, name, None)
+    for tier in Tier:
+        table = name.removesuffix(f"_{tier}")
+        if table != name and table in repository.tables:
+            return Model(name, table, tier)
+    known = [model.name for model in models(repository)]
+    hint = did_you_mean(name, known)
+    hint = f".{hint}" if hint else ""
+    raise UnknownTable(f"unknown model {shown(name)}; the models are: {listing(known)}{hint}")
 
 
 def release_of(repository: Repository, model: Model, version: str, lot: float = 1.0) -> Runtime:
