@@ -125,6 +125,8 @@ class AsyncClient(AsyncJobMethods):
         # More rows may go in parts, which are of another kind and may have another deadline.
         if is_one_row:
             turns.check(expiry, kind)
+        elif held is not None:
+            expiry = self._expiry_of_rows(expiry, timeout, held.count * draws)
         # A frame that cannot be read is refused before anything is sent.
         given = read(data) if held is None or held.count <= PART_ROWS else None
         schema = await self._schema(table, version, expiry)

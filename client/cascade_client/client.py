@@ -168,8 +168,9 @@ class Client(JobMethods):
             nulls: what an empty cell is: None, NaN, NaT, NA or a null of Arrow. In a column that
                 had no NULL to learn it is a hole, and synthesised. In the others it is observed to
                 be NULL ("observed"), or a hole there too ("fill").
-            timeout: seconds for the call, retries and all parts included; None: the client's, or,
-                for what goes in parts, as long as it takes.
+            timeout: seconds for the call, retries and all parts included; None: the client's, and
+                for several rows a millisecond more for each row and draw, or, for what goes in
+                parts, as long as it takes.
             progress: called as ``progress(done, total)`` whenever rows arrive; True: a bar on a
                 terminal's standard error, or in a notebook.
 
@@ -188,6 +189,8 @@ class Client(JobMethods):
         # More rows may go in parts, which are of another kind and may have another deadline.
         if is_one_row:
             turns.check(expiry, kind)
+        elif held is not None:
+            expiry = self._expiry_of_rows(expiry, timeout, held.count * draws)
         # A frame that cannot be read is refused before anything is sent.
         given = read(data) if held is None or held.count <= PART_ROWS else None
         schema = self._schema(table, version, expiry)

@@ -332,6 +332,15 @@ class TestDeadlines:
         assert len(ask(small, frame(80), {}, timeout=0.3).data) == 80
         assert {asked.timeout for asked in small.asked} == {None}
 
+    def test_rows_of_one_request_have_a_millisecond_more_each(self, ask: Ask) -> None:
+        large = server(max_rows=1000)
+        ask(large, frame(80), {"draws": 4}, timeout=0.3)
+        assert large.asked[-1].timeout == pytest.approx(0.62, rel=0.01)
+        ask(large, frame(80), {"draws": 4, "timeout": 0.4}, timeout=0.3)
+        assert large.asked[-1].timeout == pytest.approx(0.4, rel=0.01)
+        ask(large, frame(1), {"draws": 4}, timeout=0.3)
+        assert large.asked[-1].timeout == pytest.approx(0.3, rel=0.01)
+
     def test_auto_asks_for_the_first_part_within_its_share(self, ask: Ask) -> None:
         small = server(max_rows=8)
         ask(small, frame(80), {"timeout": 10.0})

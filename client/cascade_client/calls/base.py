@@ -57,6 +57,8 @@ GIVEN_LIMITS = Limits(most=Limits.first)
 STREAM_LIMITS = Limits(first=64, most=256)
 # What the queue of turns calls the parts of frames: they take longer than calls of any other kind.
 IN_PARTS = "in parts"
+# That a call for several rows may take longer, for each of them, where nobody says how long.
+SECONDS_A_ROW = 1e-3
 # Of calls that may not wait for others of the same caller.
 NO_LIMITS = Limits(first=1_000_000, most=1_000_000)
 
@@ -121,6 +123,11 @@ class BaseClient:
         """The absolute deadline of a call; the client's own timeout where none is given."""
         self._check_open()
         return self._clock() + (self.timeout if timeout is None else _positive(timeout))
+
+    def _expiry_of_rows(self, expiry: float, timeout: float | None, rows: int) -> float:
+        """The deadline of a call for several rows: the client's own timeout is one for a row that a
+        payment waits for, and thousands take longer than that on a busy machine."""
+        return expiry + SECONDS_A_ROW * rows if timeout is None else expiry
 
     def _open_expiry(self, timeout: float | None) -> float:
         """The same for bulk calls, which may take for ever unless told otherwise."""
