@@ -121,6 +121,18 @@ class TestSubmit:
         assert jobs.ledger.submit(again, own, LIMITS)[0].id != first.id
 
 
+def test_a_job_that_came_to_nothing_has_no_files(jobs: Jobs) -> None:
+    """They are removed: who is shown them would look for them."""
+    job = jobs.submit()
+    executor = jobs.executor()
+    executor.step()
+    assert [part.name for part in jobs.ledger.files(job.id)] == ["part-00000.parquet"]
+    jobs.ledger.cancel(job.id, "not wanted")
+    assert jobs.ledger.files(job.id) == []
+    jobs.finish(executor)
+    assert jobs.ledger.files(job.id) == []
+
+
 class TestLeases:
     """Each file is made by one owner, and what an older lease has made is refused."""
 
