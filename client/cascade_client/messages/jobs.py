@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, TypedDict
 
 from cascade_proto import jobs_pb2 as pb
@@ -12,8 +14,16 @@ from cascade_proto import synthesis_pb2
 from cascade_client.errors import InvalidRequest
 from cascade_client.messages.given import read
 from cascade_client.messages.rows import pack
+from cascade_client.messages.wire import (
+    checked_draws,
+    checked_integer,
+    checked_names,
+    checked_seed,
+)
 from cascade_client.values.descriptions import TableDescription
 
+# What the wire can carry.
+MOST = 2**63 - 1
 TIERS: Mapping[str, synthesis_pb2.Tier.ValueType] = {
     "teacher": synthesis_pb2.TIER_TEACHER,
     "student": synthesis_pb2.TIER_STUDENT,
@@ -69,16 +79,21 @@ def submit_request(
     """The message for `Jobs.submit`, whose arguments these are.
 
     Raises:
-        InvalidRequest: a value has no place in a table.
+        InvalidRequest: a value has no place in a table, or an argument is none that can be sent.
     """
+    seed = checked_seed(seed)
+    weights = {} if shares is None else dict(shares)
+    for value, weight in weights.items():
+        if isinstance(weight, bool) or not isinstance(weight, Real):
+            raise InvalidRequest(f"shares is {weight!r} for {value!r}; a number is allowed")
     request = pb.SubmitJobRequest(
         table=schema.table,
-        version=version or 0,
+        version=checked_integer("version", version or 0, 0, MOST),
         tier=TIERS[checked_tier(tier)],
-        rows=rows,
-        columns=list(columns or ()),
-        draws=draws,
-        output=output,
+        rows=checked_integer("rows", rows, 0, MOST),
+        columns=checked_names(columns or None),
+        draws=checked_draws(draws),
+        output=os.fspath(output),
         token=secrets.token_hex(16) if token is None else token,
         fresh=fresh,
     )
@@ -89,9 +104,9 @@ def submit_request(
     if balance is not None:
         request.balance.column = balance
         if shares is not None:
-            values = [{balance: value} for value in shares]
+            values = [{balance: value} for value in weights]
             pack(read(values), schema.by_name, request.balance.values)
-            request.balance.weights.extend(shares.values())
+            request.balance.weights.extend(map(float, weights.values()))
     if conditions is not None:
         pack(read(conditions), schema.by_name, request.conditions, "observed")
     return request
