@@ -146,7 +146,10 @@ class TestWaiting:
     def test_not_in_time(self, client: Any, server: FakeServer) -> None:
         job = client.submit("people", 100)
         server.refuse(DeadlineExceeded, after=40)
-        with pytest.raises(DeadlineExceeded):
+        expected = (
+            rf"job {job.id} has not ended within 5 seconds: RUNNING, \d+ of 100 rows; it goes"
+        )
+        with pytest.raises(DeadlineExceeded, match=expected):
             job.wait(5)
         assert job.refresh().state is JobState.RUNNING
         assert job.status.state is JobState.RUNNING

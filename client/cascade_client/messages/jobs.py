@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 from cascade_proto import jobs_pb2 as pb
 from cascade_proto import synthesis_pb2
 
-from cascade_client.errors import InvalidRequest
+from cascade_client.errors import DeadlineExceeded, InvalidRequest
 from cascade_client.messages.given import read
 from cascade_client.messages.rows import pack
 from cascade_client.messages.wire import (
@@ -21,6 +21,7 @@ from cascade_client.messages.wire import (
     checked_seed,
 )
 from cascade_client.values.descriptions import TableDescription
+from cascade_client.values.jobs import Job
 
 # What the wire can carry.
 MOST = 2**63 - 1
@@ -57,6 +58,22 @@ def checked_tier(tier: str) -> str:
     if tier not in TIERS:
         raise InvalidRequest(f"tier is {tier!r}; 'teacher' or 'student' is allowed")
     return tier
+
+
+def not_ended(
+    name: str, last: Job | None, timeout: float | None, error: DeadlineExceeded
+) -> DeadlineExceeded:
+    """What is said of a job that did not end while it was waited for.
+
+    Args:
+        name: its id.
+        last: how it was when the server last told; None: it never did.
+        timeout: seconds that it was waited for.
+        error: of the call, which says nothing of the job.
+    """
+    how = "" if last is None else f": {last.state}, {last.rows_done:,} of {last.rows:,} rows"
+    waited = "in time" if timeout is None else f"within {timeout:g} seconds"
+    return DeadlineExceeded(f"job {name} has not ended {waited}{how}; it goes on", code=error.code)
 
 
 def submit_request(
