@@ -6,7 +6,8 @@ its first lease to its manifest. A job is killed (the process that makes it, wit
 `resume_seconds` is from then until rows of it are made again. Real-time calls come one after
 another to the student, by turns with a job beside them and with none. The student's job is read
 over Arrow Flight, by turns with pyarrow's own server on the same files (`benchmarks.flight` does
-that alone).
+that alone). Where Ray is installed, the teacher's job is made by clusters of one worker and of two
+(`benchmarks.ray_jobs` does that alone).
 
 The last line is JSON.
 """
@@ -28,10 +29,12 @@ from pathlib import Path
 import psutil
 from cascade_client import Client
 from cascade_client.job_control import Jobs
-from cascade_client.values.jobs import Job, JobState
+from cascade_client.values.jobs import Job
 from cascade_loadtest.servers import Served, default_server, serving
 
 from benchmarks.load.flight import compared
+from benchmarks.load.ray_jobs import finished, speedup
+from benchmarks.peers.ray_cluster import IS_INSTALLED
 
 ROOT = Path(__file__).parents[2]
 LOOK_SECONDS = 0.02
@@ -52,14 +55,6 @@ def peak_rss(process: psutil.Process) -> float:
     status = Path(f"/proc/{process.pid}/status").read_text()
     (line,) = (each for each in status.splitlines() if each.startswith("VmHWM:"))
     return int(line.split()[1]) / 1024
-
-
-def finished(jobs: Jobs, job: Job) -> Job:
-    """The job once it is done."""
-    ended = jobs.wait(job.id)
-    if ended.state is not JobState.DONE:
-        raise SystemExit(f"job {job.id} is {ended.state}: {ended.reason}")
-    return ended
 
 
 def rate(job: Job) -> float:
@@ -164,6 +159,7 @@ def main() -> None:
     parser.add_argument("--student-rows", type=int, default=1_000_000)
     parser.add_argument("--kill-rows", type=int, default=300_000, help="of the job that is killed")
     parser.add_argument("--rounds", type=int, default=5, help="of real-time calls, and of reading")
+    parser.add_argument("--ray-rows", type=int, default=16_384, help="of a teacher's job; 0: none")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each")
     options = parser.parse_args()
     with (
@@ -188,7 +184,9 @@ def main() -> None:
             **beside(server, client, jobs, options),
             "cores": os.cpu_count(),
         }
-        print(json.dumps(figures))
+    if options.ray_rows and IS_INSTALLED:
+        figures |= speedup(options.repository, options.table, options.ray_rows, rounds=1)
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

@@ -354,7 +354,7 @@ def test_reload() -> None:
 def test_jobs(tmp_path: Path) -> None:
     make_release(tmp_path)
     options = ("--repository", str(tmp_path), "--table", TABLE, "--teacher-rows", "500")
-    options = (*options, "--student-rows", "20000", "--kill-rows", "300000")
+    options = (*options, "--student-rows", "20000", "--kill-rows", "300000", "--ray-rows", "0")
     found = last_line(benchmark("jobs", *options, "--rounds", "1", "--seconds", "0.5"))
     assert found["identical_after_kill"] is True
     assert {

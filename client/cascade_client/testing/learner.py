@@ -20,6 +20,10 @@ class FakeLearner:
     Holes are filled with cells of other rows of `fit`, one row after another.
     """
 
+    def __repr__(self) -> str:
+        """As it is typed: tests that are made for each estimator are named by it."""
+        return "FakeLearner()"
+
     def learn(self, rows: Any, classes: Sequence[str], seed: int) -> FakeLearnt:
         """A table of the rows of a pyarrow Table."""
         return FakeLearnt(rows.to_pylist())

@@ -9,8 +9,8 @@ import pytest
 from cascade_client.job_control import Jobs
 from cascade_client.values.jobs import JobState
 
+from benchmarks.peers.ray_cluster import IS_INSTALLED, Cluster, ray_cluster
 from tests.integration.jobs.kept import contents, done, keeping
-from tests.integration.jobs.ray_clusters import IS_INSTALLED, Cluster, ray_cluster
 from tests.integration.serving import until
 from tests.releases import TABLE
 
