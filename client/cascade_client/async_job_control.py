@@ -13,9 +13,9 @@ from cascade_proto.jobs_pb2_grpc import JobsStub
 
 from cascade_client.calls.downloads import Download, downloads
 from cascade_client.calls.tasks import AsyncCalls
-from cascade_client.errors import Failure, Unavailable
+from cascade_client.errors import DeadlineExceeded, Failure, Unavailable
 from cascade_client.job_control import ATTEMPTS, RECONNECT, TIMEOUT
-from cascade_client.messages.jobs import checked_tier, submit_request
+from cascade_client.messages.jobs import checked_tier, not_ended, submit_request
 from cascade_client.values.jobs import Job, job_of
 
 
@@ -112,9 +112,12 @@ class AsyncJobs:
     ) -> Job:
         """The job once it has ended; see `Jobs.wait`."""
         found = None
-        async for found in self.watch(job, timeout=timeout):
-            if progress is not None:
-                progress(found.rows_done, found.rows)
+        try:
+            async for found in self.watch(job, timeout=timeout):
+                if progress is not None:
+                    progress(found.rows_done, found.rows)
+        except DeadlineExceeded as exc:
+            raise not_ended(job, found, timeout, exc) from exc
         assert found is not None
         return found
 

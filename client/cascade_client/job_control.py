@@ -12,8 +12,8 @@ from cascade_proto.jobs_pb2_grpc import JobsStub
 
 from cascade_client.calls.downloads import Download, downloads
 from cascade_client.calls.threads import BlockingCalls
-from cascade_client.errors import CascadeError, Failure, ServerError, Unavailable
-from cascade_client.messages.jobs import checked_tier, submit_request
+from cascade_client.errors import CascadeError, DeadlineExceeded, Failure, ServerError, Unavailable
+from cascade_client.messages.jobs import checked_tier, not_ended, submit_request
 from cascade_client.values.jobs import Job, job_of
 
 # Seconds for an answer, and between attempts to go on with a stream that broke.
@@ -165,9 +165,12 @@ class Jobs:
             DeadlineExceeded: it has not ended in time; it goes on.
         """
         found = None
-        for found in self.watch(job, timeout=timeout):
-            if progress is not None:
-                progress(found.rows_done, found.rows)
+        try:
+            for found in self.watch(job, timeout=timeout):
+                if progress is not None:
+                    progress(found.rows_done, found.rows)
+        except DeadlineExceeded as exc:
+            raise not_ended(job, found, timeout, exc) from exc
         assert found is not None
         return found
 

@@ -78,8 +78,9 @@ def take_back(job: Job) -> None:
 
     # Before all of its files were whole it has written nothing.
     if job.shards_done == len(job.plan):
+        files = [Path(job.output) / shard.name for shard in job.plan]
         with _waiting():
-            sinks.remove(job.specification.output, _mark(job))
+            sinks.remove(job.specification.output, _mark(job), files)
 
 
 @contextmanager

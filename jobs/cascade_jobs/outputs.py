@@ -51,6 +51,17 @@ def checked_output(output: str, may_be_anywhere: bool, prefixes: Sequence[str]) 
             f"output is {output!r}; allowed: an absolute path of the server's, a URL such as "
             "s3://bucket/folder, or nothing for the server's own folder"
         )
+    try:
+        return _checked_path(output, may_be_anywhere, prefixes)
+    except (OSError, RuntimeError) as exc:  # a name too long, a loop of links, or no permission
+        why = getattr(exc, "strerror", None) or str(exc)
+        raise SpecificationRefused(
+            f"output {output} cannot be looked at: {why}; allowed: a folder or file of the "
+            "server's that it may write"
+        ) from exc
+
+
+def _checked_path(output: str, may_be_anywhere: bool, prefixes: Sequence[str]) -> str:
     # Links are followed as far as there are any, so that none leads out of what is allowed.
     found = Path(output).resolve()
     if not may_be_anywhere:

@@ -146,7 +146,10 @@ class TestWaiting:
     def test_not_in_time(self, client: Any, server: FakeServer) -> None:
         job = client.submit("people", 100)
         server.refuse(DeadlineExceeded, after=40)
-        with pytest.raises(DeadlineExceeded):
+        expected = (
+            rf"job {job.id} has not ended within 5 seconds: RUNNING, \d+ of 100 rows; it goes"
+        )
+        with pytest.raises(DeadlineExceeded, match=expected):
             job.wait(5)
         assert job.refresh().state is JobState.RUNNING
         assert job.status.state is JobState.RUNNING
@@ -237,3 +240,24 @@ class TestBar:
             f"job 1 {'█' * 30} 10 of 10 rows",
         ]
         assert all(as_it_is for _, as_it_is in shown)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rows": -1}, "rows is -1; an integer from 0"),
+        ({"rows": 1.5}, "rows is 1.5; an integer is allowed"),
+        ({"rows": "many"}, "rows is 'many'; an integer is allowed"),
+        ({"rows": 5, "seed": -1}, "seed is -1; an integer from 0"),
+        ({"rows": 5, "seed": 2**70}, "seed is 1180591620717411303424; an integer from 0"),
+        ({"rows": 5, "version": -3}, "version is -3; an integer from"),
+        ({"rows": 5, "draws": "two"}, "draws is 'two'; an integer is allowed"),
+        ({"rows": 5, "columns": "city"}, "columns is the string 'city'; a list of names"),
+        ({"rows": 5, "balance": "city", "shares": {"Rome": "1"}}, "shares is '1' for 'Rome'"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_by_name(
+    client: Any, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        client.submit("people", **arguments)

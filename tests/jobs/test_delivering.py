@@ -186,6 +186,26 @@ def test_one_that_is_cancelled_in_the_very_moment_takes_them_back(
     sinks.check(output)
 
 
+def test_what_others_write_there_in_the_meantime_is_left_alone(
+    jobs: Jobs, output: str, tmp_path: Path
+) -> None:
+    """Nothing is there when a job begins; hours later there may be. It stays, also when who waits
+    for the place is told to wait no longer."""
+    job = submit(jobs, output)
+    executor = jobs.executor()
+    for _ in range(3):
+        executor.step()
+    sinks.write_table(output, made_up(1, 0, 5))
+    jobs.finish(executor)
+    waits = jobs.ledger.job(job.id)
+    assert waits.state is JobState.RUNNING
+    assert "is there" in waits.waiting
+    assert len(rows(output, tmp_path)) == 5
+    jobs.ledger.cancel(job.id, "not wanted")
+    jobs.finish(executor)
+    assert len(rows(output, tmp_path)) == 5
+
+
 def test_a_job_that_is_forgotten_leaves_its_rows(jobs: Jobs, output: str, tmp_path: Path) -> None:
     job = submit(jobs, output)
     jobs.finish()

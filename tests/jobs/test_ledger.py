@@ -93,6 +93,45 @@ class TestSubmit:
         with pytest.raises(SpecificationRefused, match=f"has the results of job {job.id}"):
             jobs.submit(output=out)
 
+    def test_two_jobs_do_not_write_to_one_table_or_file(self, jobs: Jobs) -> None:
+        def submit(seed: int) -> str:
+            made = replace(SPECIFICATION, seed=seed, output="/data/rows.csv")
+            asked = Asked(made, SHARD_ROWS)
+            # The server's own folder is another one for each.
+            return jobs.ledger.submit(asked, lambda name: (f"/own/{name}", True), LIMITS)[0].id
+
+        first = submit(1)
+        with pytest.raises(SpecificationRefused, match=f"/data/rows.csv has .* job {first}"):
+            submit(2)
+        # It would be taken for what the first one has left there.
+        jobs.ledger.cancel(first, "not wanted")
+        with pytest.raises(SpecificationRefused, match=f"/data/rows.csv has .* job {first}"):
+            submit(2)
+        jobs.ledger.cleaned(first)
+        submit(2)
+
+    def test_a_table_may_be_written_again_when_its_job_is_done(self, jobs: Jobs) -> None:
+        """Whether it is empty by then, whoever writes there sees."""
+        asked = Asked(replace(SPECIFICATION, output="sqlite:////data/a.db#rows"), SHARD_ROWS)
+        own = jobs.output_of(SPECIFICATION)
+        first = jobs.ledger.submit(asked, own, LIMITS)[0]
+        while lease := jobs.ledger.claim("somebody", SECONDS):
+            jobs.ledger.commit(lease, "", 0)
+        again = replace(asked, fresh=True)
+        assert jobs.ledger.submit(again, own, LIMITS)[0].id != first.id
+
+
+def test_a_job_that_came_to_nothing_has_no_files(jobs: Jobs) -> None:
+    """They are removed: who is shown them would look for them."""
+    job = jobs.submit()
+    executor = jobs.executor()
+    executor.step()
+    assert [part.name for part in jobs.ledger.files(job.id)] == ["part-00000.parquet"]
+    jobs.ledger.cancel(job.id, "not wanted")
+    assert jobs.ledger.files(job.id) == []
+    jobs.finish(executor)
+    assert jobs.ledger.files(job.id) == []
+
 
 class TestLeases:
     """Each file is made by one owner, and what an older lease has made is refused."""

@@ -62,6 +62,11 @@ class TestCheckedOutput:
             with pytest.raises(SpecificationRefused, match="is there and is not empty"):
                 checked_output(str(output), True, [])
 
+    def test_what_cannot_be_looked_at_is_refused(self, tmp_path: Path) -> None:
+        for name in ("a" * 300, "a" * 300 + ".csv", "a" * 300 + "/b"):
+            with pytest.raises(SpecificationRefused, match=r"File name too long; allowed: "):
+                checked_output(f"{tmp_path}/{name}", False, [str(tmp_path)])
+
 
 def remote(tmp_path: Path) -> RemoteStore:
     files = fsspec.filesystem("memory")

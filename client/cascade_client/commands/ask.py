@@ -77,7 +77,7 @@ def ask(
     \b
     Examples:
       cascade ask credit --given limit_bal=20000 --given age=25 --draws 5
-      cascade ask credit --given sex=female --full --seed 7 --columns age,limit_bal
+      cascade ask credit --given sex=2 --full --seed 7 --columns age,limit_bal
       cascade ask adult --generate 1000 --json
     """
     if generate is not None and (draws != 1 or fidelity == "fast"):

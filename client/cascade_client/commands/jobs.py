@@ -140,7 +140,7 @@ def submit(
     \b
     Examples:
       cascade jobs submit credit --rows 1000000
-      cascade jobs submit credit --rows 50000 --given sex=female --seed 7 --watch
+      cascade jobs submit credit --rows 50000 --given sex=2 --seed 7 --watch
       cascade jobs submit adult --rows 20000 --balance income --share '>50K=1' --share '<=50K=3'
       cascade jobs submit credit --conditions applicants.parquet --draws 8 --tier student
     """

@@ -138,7 +138,8 @@ def completing(
     progress: Progress | bool | None,
 ) -> Flow[Completion[T]]:
     """`Client.complete`, for both clients."""
-    draws, given = checked_draws(draws), opened(data)
+    # The frame first: who gives the table before it is told so.
+    given, draws = opened(data), checked_draws(draws)
     schema = yield from described(table, given.operations.names(given.frame), version, timeout)
     holes = find(given, schema, columns)
     operations = given.operations

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, TypedDict
 
 from cascade_proto import jobs_pb2 as pb
 from cascade_proto import synthesis_pb2
 
-from cascade_client.errors import InvalidRequest
+from cascade_client.errors import DeadlineExceeded, InvalidRequest
 from cascade_client.messages.given import read
 from cascade_client.messages.rows import pack
+from cascade_client.messages.wire import (
+    checked_draws,
+    checked_integer,
+    checked_names,
+    checked_seed,
+)
 from cascade_client.values.descriptions import TableDescription
+from cascade_client.values.jobs import Job
 
+# What the wire can carry.
+MOST = 2**63 - 1
 TIERS: Mapping[str, synthesis_pb2.Tier.ValueType] = {
     "teacher": synthesis_pb2.TIER_TEACHER,
     "student": synthesis_pb2.TIER_STUDENT,
@@ -49,6 +60,22 @@ def checked_tier(tier: str) -> str:
     return tier
 
 
+def not_ended(
+    name: str, last: Job | None, timeout: float | None, error: DeadlineExceeded
+) -> DeadlineExceeded:
+    """What is said of a job that did not end while it was waited for.
+
+    Args:
+        name: its id.
+        last: how it was when the server last told; None: it never did.
+        timeout: seconds that it was waited for.
+        error: of the call, which says nothing of the job.
+    """
+    how = "" if last is None else f": {last.state}, {last.rows_done:,} of {last.rows:,} rows"
+    waited = "in time" if timeout is None else f"within {timeout:g} seconds"
+    return DeadlineExceeded(f"job {name} has not ended {waited}{how}; it goes on", code=error.code)
+
+
 def submit_request(
     schema: TableDescription,
     rows: int,
@@ -69,16 +96,21 @@ def submit_request(
     """The message for `Jobs.submit`, whose arguments these are.
 
     Raises:
-        InvalidRequest: a value has no place in a table.
+        InvalidRequest: a value has no place in a table, or an argument is none that can be sent.
     """
+    seed = checked_seed(seed)
+    weights = {} if shares is None else dict(shares)
+    for value, weight in weights.items():
+        if isinstance(weight, bool) or not isinstance(weight, Real):
+            raise InvalidRequest(f"shares is {weight!r} for {value!r}; a number is allowed")
     request = pb.SubmitJobRequest(
         table=schema.table,
-        version=version or 0,
+        version=checked_integer("version", version or 0, 0, MOST),
         tier=TIERS[checked_tier(tier)],
-        rows=rows,
-        columns=list(columns or ()),
-        draws=draws,
-        output=output,
+        rows=checked_integer("rows", rows, 0, MOST),
+        columns=checked_names(columns or None),
+        draws=checked_draws(draws),
+        output=os.fspath(output),
         token=secrets.token_hex(16) if token is None else token,
         fresh=fresh,
     )
@@ -89,9 +121,9 @@ def submit_request(
     if balance is not None:
         request.balance.column = balance
         if shares is not None:
-            values = [{balance: value} for value in shares]
+            values = [{balance: value} for value in weights]
             pack(read(values), schema.by_name, request.balance.values)
-            request.balance.weights.extend(shares.values())
+            request.balance.weights.extend(map(float, weights.values()))
     if conditions is not None:
         pack(read(conditions), schema.by_name, request.conditions, "observed")
     return request

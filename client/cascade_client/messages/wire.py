@@ -111,8 +111,8 @@ def synthesize_request(
         table=schema.table,
         version=version or 0,
         draws=draws,
-        columns=_names(columns),
-        seed=_seed(seed),
+        columns=checked_names(columns),
+        seed=checked_seed(seed),
         fidelity=FIDELITIES[fidelity],
         log_likelihood=log_likelihood,
         explain=explain,
@@ -164,9 +164,9 @@ def generate_request(
     request = pb.GenerateRequest(
         table=schema.table,
         version=version or 0,
-        count=_within("n", n, 1, 2**63 - 1),
-        columns=_names(columns),
-        seed=_seed(seed),
+        count=checked_integer("n", n, 1, 2**63 - 1),
+        columns=checked_names(columns),
+        seed=checked_seed(seed),
     )
     if given:
         pack(read(given), schema.by_name, request.given, "observed")
@@ -182,7 +182,7 @@ def describe_request(table: str, version: int | None) -> pb.DescribeTableRequest
     if not isinstance(table, str):
         raise InvalidRequest(f"table is a {type(table).__name__}; a str is allowed")
     if version is not None:
-        _within("version", version, 1, 2**63 - 1)
+        checked_integer("version", version, 1, 2**63 - 1)
     try:
         return pb.DescribeTableRequest(table=table, version=version or 0)
     except UnicodeEncodeError as exc:
@@ -339,7 +339,12 @@ def _release(message: pb.ReleaseDescription) -> ReleaseDescription:
     )
 
 
-def _names(columns: Sequence[str] | None) -> list[str]:
+def checked_names(columns: Sequence[str] | None) -> list[str]:
+    """Columns that are asked for; none: all.
+
+    Raises:
+        InvalidRequest: they are no names.
+    """
     if isinstance(columns, str):  # a sequence of letters, which nobody means
         raise InvalidRequest(f"columns is the string {columns!r}; a list of names is allowed")
     if columns is not None and not columns:
@@ -361,14 +366,20 @@ def checked_draws(draws: int) -> int:
     Raises:
         InvalidRequest: it is not a number that the wire can carry.
     """
-    return _within("draws", draws, 1, 2**32 - 1)
+    return checked_integer("draws", draws, 1, 2**32 - 1)
 
 
-def _seed(seed: int | None) -> int | None:
-    return None if seed is None else _within("seed", seed, 0, 2**64 - 1)
+def checked_seed(seed: int | None) -> int | None:
+    """A seed; raises as `checked_integer`."""
+    return None if seed is None else checked_integer("seed", seed, 0, 2**64 - 1)
 
 
-def _within(name: str, value: int, least: int, most: int) -> int:
+def checked_integer(name: str, value: int, least: int, most: int) -> int:
+    """A number of whole things.
+
+    Raises:
+        InvalidRequest: it is none, or less or more than is allowed.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise InvalidRequest(f"{name} is {value!r}; an integer is allowed")
     if not least <= value <= most:

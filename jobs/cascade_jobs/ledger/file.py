@@ -131,10 +131,12 @@ class LedgerFile:
         return [part for part in self.files(name) if part.rows]
 
     def files(self, name: str) -> list[Part]:
-        """The files of a job that are whole: rows, then what is said of them, its manifest last."""
+        """The files of a job that are whole: rows, then what is said of them, its manifest last. Of
+        one that came to nothing there are none."""
         rows = self._connection.execute(
-            "SELECT * FROM shards WHERE job = ? AND state = 'DONE' "
-            "ORDER BY rows = 0, name = '', number",
+            "SELECT shards.* FROM shards JOIN jobs ON jobs.id = shards.job "
+            "WHERE job = ? AND shards.state = 'DONE' AND jobs.state NOT IN ('FAILED', 'CANCELLED') "
+            "ORDER BY shards.rows = 0, shards.name = '', number",
             (name,),
         )
         return [_part(each) for each in rows]

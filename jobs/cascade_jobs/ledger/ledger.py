@@ -116,7 +116,7 @@ class Ledger(Leases):
             self._check_room(limits)
             name = self._new_id()
             output, is_owned = output_of(name)
-            self._check_output(output)
+            self._check_output(output, specification.output)
             sql.execute(
                 "INSERT INTO jobs (id, token, digest, specification, conditions, output, is_owned, "
                 "state, created, shard_rows, facts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -150,13 +150,27 @@ class Ledger(Leases):
                 "job_days after their jobs have ended"
             )
 
-    def _check_output(self, output: str) -> None:
+    def _check_output(self, output: str, asked_for: str) -> None:
         found = self._connection.execute(
             "SELECT id FROM jobs WHERE output = ? AND NOT is_clean", (output,)
         ).fetchone()
         if found is not None:
             raise SpecificationRefused(
                 f"output {output} has the results of job {found['id']}; name another folder"
+            )
+        if not asked_for:
+            return
+        # What is written when all rows are made: two jobs would both see that nothing is there
+        # yet. Who is done is not asked about: what is there by now, the next one sees.
+        found = self._connection.execute(
+            "SELECT id FROM jobs WHERE state != 'DONE' AND NOT is_clean "
+            "AND json_extract(specification, '$.output') = ?",
+            (asked_for,),
+        ).fetchone()
+        if found is not None:
+            raise SpecificationRefused(
+                f"output {asked_for} has what job {found['id']} writes; wait for its end, or name "
+                "another one"
             )
 
     def cancel(self, name: str, reason: str) -> Job:

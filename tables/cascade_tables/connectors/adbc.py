@@ -268,8 +268,11 @@ class AdbcDatabase:
             import adbc_driver_manager
             from adbc_driver_manager import dbapi
 
-            # Beside others who read it, and without what a query might do to it.
-            options = {"access_mode": "READ_ONLY"} if reading else {}
+            # Beside others who read it, and without what a query might do to it. A file of another
+            # database has it download nothing that can read such.
+            options = {"autoinstall_known_extensions": "false"}
+            if reading:
+                options["access_mode"] = "READ_ONLY"
             database = adbc_driver_manager.AdbcDatabase(
                 driver=adbc_driver_duckdb.driver_path(),
                 entrypoint="duckdb_adbc_init",

@@ -11,6 +11,8 @@ from cascade_tables.connectors.failures import Unreachable, lacks
 from cascade_tables.connectors.locations import Location, full_url, redacted
 from cascade_tables.errors import DataError
 
+# Bytes that are compared at once.
+BLOCK = 2**20
 # What fsspec's messages say is lacking, as pip knows it.
 PACKAGES = {
     "s3": "s3fs",
@@ -125,7 +127,7 @@ def _copied(files: Any, path: str, folder: Path) -> Path:
     return target
 
 
-def sent(location: Location, made: Path, replace: bool) -> None:
+def sent(location: Location, made: Path) -> None:
     """Write a file that is whole, under a name of its own first.
 
     Raises:
@@ -133,7 +135,7 @@ def sent(location: Location, made: Path, replace: bool) -> None:
     """
     files, path = opened(location)
     with failing(location):
-        if not replace and files.exists(path):
+        if files.exists(path):
             raise DataError(f"{location} is there; name a file that is not there yet")
         folder, _, name = path.rpartition("/")
         beside = f"{folder}/.{name}.tmp" if folder else f".{name}.tmp"
@@ -141,6 +143,23 @@ def sent(location: Location, made: Path, replace: bool) -> None:
             files.makedirs(folder, exist_ok=True)
         files.put_file(str(made), beside)
         files.mv(beside, path)
+
+
+def holds(location: Location, made: Path) -> bool:
+    """Whether a file has the bytes of one that is here; False where it is not there.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    files, path = opened(location)
+    with failing(location):
+        if not files.isfile(path) or files.size(path) != made.stat().st_size:
+            return False
+        with files.open(path, "rb") as there, made.open("rb") as here:
+            while block := here.read(BLOCK):
+                if there.read(BLOCK) != block:
+                    return False
+            return True
 
 
 def removed(location: Location) -> None:

@@ -6,6 +6,7 @@ its name when it is whole. With a `Mark` the same rows are written once, however
 
 from __future__ import annotations
 
+import filecmp
 import gzip
 import os
 import tempfile
@@ -50,14 +51,18 @@ def write_files(
     still_wanted: Callable[[], None] = lambda: None,
 ) -> bool:
     """Write the rows of Parquet files, one below the other; see `write_chunks`."""
+    schema, chunks = _rows_of(files)
+    return write_chunks(url, schema, chunks, mark, append, still_wanted)
+
+
+def _rows_of(files: Sequence[Path]) -> tuple[pa.Schema, Chunks]:
     import pyarrow.parquet as pq
 
     def chunks() -> Iterator[pa.RecordBatch]:
         for file in files:
             yield from batches_of(file)
 
-    schema = pq.read_schema(files[0]).remove_metadata()
-    return write_chunks(url, schema, chunks, mark, append, still_wanted)
+    return pq.read_schema(files[0]).remove_metadata(), chunks
 
 
 def write_chunks(
@@ -108,17 +113,40 @@ def check(url: str | Location, append: bool = False) -> None:
         raise TableTaken(f"{_shown(location)} is there; name a file that is not there yet")
 
 
-def remove(url: str | Location, mark: Mark) -> None:
-    """Remove what was written with a mark; what others have written stays."""
+def remove(url: str | Location, mark: Mark, files: Sequence[Path] = ()) -> None:
+    """Remove what was written with a mark; what others have written stays.
+
+    Args:
+        url: of a table, or of a file; or a file's path.
+        mark: who has written.
+        files: the Parquet files whose rows it were. A file has no place for a mark: it is what
+            these make, byte for byte, or it is somebody else's.
+
+    Raises:
+        DataError: it cannot be removed.
+    """
     location = _location(url)
     if location.kind is not Kind.FILES:
         connected(location).remove(mark)
-    elif _local(location) is not None:
-        Path(str(_local(location))).unlink(missing_ok=True)
-    else:
-        from cascade_tables.connectors.remote_files import removed
+        return
+    if not files or not _is_there(location):
+        return
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            made = Path(folder) / "made"
+            with made.open("wb") as file:
+                _write(file, location.url.lower(), *_rows_of(files))
+            if not _holds(location, made):
+                return
+        path = _local(location)
+        if path is not None:
+            path.unlink(missing_ok=True)
+        else:
+            from cascade_tables.connectors.remote_files import removed
 
-        removed(location)
+            removed(location)
+    except OSError as exc:
+        raise DataError(f"{_shown(location)} cannot be removed: {exc.strerror or exc}") from exc
 
 
 def _location(url: str | Location) -> Location:
@@ -148,6 +176,16 @@ def _is_there(location: Location) -> bool:
         return bool(files.exists(name))
 
 
+def _holds(location: Location, made: Path) -> bool:
+    """Whether a file that is there has the bytes of another one."""
+    path = _local(location)
+    if path is not None:
+        return path.is_file() and filecmp.cmp(path, made, shallow=False)
+    from cascade_tables.connectors.remote_files import holds
+
+    return holds(location, made)
+
+
 def _write_file(
     location: Location,
     schema: pa.Schema,
@@ -163,7 +201,6 @@ def _write_file(
     if append:
         raise DataError(f"{_shown(location)} is a file, which cannot be added to")
     path = _local(location)
-    # The same job writes the same bytes, which may replace those that it has written.
     if mark is None and _is_there(location):
         raise TableTaken(f"{_shown(location)} is there; name a file that is not there yet")
     try:
@@ -177,6 +214,11 @@ def _write_file(
                 _write(file, location.url.lower(), schema, chunks)
                 file.flush()
                 os.fsync(file.fileno())
+            # It has no place for a mark, but the same job writes the same bytes.
+            if mark is not None and _is_there(location):
+                if _holds(location, made):
+                    return False
+                raise TableTaken(f"{_shown(location)} is there; name a file that is not there yet")
             still_wanted()
             if path is not None:
                 made.chmod(0o666 & ~_umask())
@@ -184,7 +226,7 @@ def _write_file(
             else:
                 from cascade_tables.connectors.remote_files import sent
 
-                sent(location, made, replace=mark is not None)
+                sent(location, made)
         finally:
             with suppress(FileNotFoundError):
                 made.unlink()

@@ -186,6 +186,11 @@ class TestOtherKinds:
         out = client.complete(rows).data
         assert out == [{"age": 40, "note": 1, "city": "Rome"}, {"age": 3, "city": "Rome"}]
 
+    def test_a_table_before_the_frame(self, client: Client) -> None:
+        """As in `generate`: it is said which of the two is no frame."""
+        with pytest.raises(InvalidRequest, match="data is a str; a dict"):
+            client.complete("people", pd.DataFrame({"age": [None]}))  # type: ignore[arg-type]
+
     def test_what_is_no_frame(self, client: Client) -> None:
         for data in ({"age": 3}, 7, "age", pl.LazyFrame({"age": [1]})):
             with pytest.raises(InvalidRequest, match="allowed"):

@@ -6,6 +6,7 @@ import datetime as dt
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -169,6 +170,22 @@ class TestWhatIsWrong:
         sinks.write_table(place("rows"), TABLE)
         with pytest.raises(DataError, match=r"names no table; put one behind it .*; it has rows"):
             fetch_source(place.base, tmp_path)
+
+
+def test_duckdb_downloads_nothing_to_read_the_file_of_another_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would fetch a library from its makers, and run it."""
+    pytest.importorskip("duckdb")
+    monkeypatch.setenv("HOME", str(tmp_path))  # where it looks for what it has
+    file = tmp_path / "other.db"
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("CREATE TABLE rows (age INTEGER)")
+        other.commit()
+    with pytest.raises(DataError) as caught:
+        fetch_source(f"duckdb:///{file}#rows", tmp_path / "in")
+    assert "Failed to download" not in str(caught.value)
+    assert "not found" in str(caught.value)
 
 
 class TestPostgres:
