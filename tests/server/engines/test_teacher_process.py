@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -215,6 +216,19 @@ async def test_one_that_was_slow_measures_itself_though_nobody_asks(
                 await asyncio.sleep(0.001)
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize(("seconds", "times"), [(0.5, 500), (30.0, 20)])
+async def test_what_was_learnt_while_it_was_slow_is_forgotten_in_one_look(
+    runtime: Runtime, seconds: float, times: int
+) -> None:
+    """However many of its passes were slow, and however slow."""
+    with ThreadPoolExecutor(1) as thread:
+        teacher = LocalTeacher(runtime, thread)
+        for _ in range(times):
+            teacher.engine.model.observe(1, seconds)
+        await teacher.measure(SOON)
+        assert teacher.engine.model.mean(1) < seconds / 4
 
 
 async def test_one_that_went_away_and_came_back(
