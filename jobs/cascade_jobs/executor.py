@@ -49,8 +49,9 @@ class Drawing(Protocol):
 
     def rows(
         self, specification: Specification, conditions: bytes, shard: Shard
-    ) -> Iterator[Frame]:
-        """A shard's rows, some at a time and in their order.
+    ) -> Iterator[Frame | None]:
+        """A shard's rows, some at a time and in their order; None: there are none yet, and whoever
+        waits for them is to say that he still does.
 
         Args:
             specification: of the job.
@@ -199,7 +200,8 @@ class Executor:
         try:
             renewed = self._clock()
             for rows in self._drawing.rows(lease.job.specification, lease.conditions, lease.shard):
-                file.add(rows)
+                if rows is not None:
+                    file.add(rows)
                 now = self._clock()
                 if now - renewed >= self._config.renew_seconds or now < renewed:
                     self._ledger.renew(lease, file.rows, self._config.lease_seconds)

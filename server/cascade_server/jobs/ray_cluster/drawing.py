@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -31,6 +32,8 @@ log = logging.getLogger("cascade.jobs")
 EXTRA = "cascade-synthesis[ray]"
 # Seconds for which some rows may be waited for: a cluster that grows on demand takes minutes.
 PATIENCE = 600.0
+# Seconds between two looks for them, after each of which the executor renews its lease.
+LOOK_SECONDS = 1.0
 # Slabs that are asked for ahead, for each processor of the cluster, and at least.
 AHEAD, FEWEST_AHEAD = 2, 4
 
@@ -76,7 +79,7 @@ class RayDrawing:
 
     def rows(
         self, specification: Specification, conditions: bytes, shard: Shard
-    ) -> Iterator[Frame]:
+    ) -> Iterator[Frame | None]:
         """See `Drawing`.
 
         Raises:
@@ -98,9 +101,9 @@ class RayDrawing:
                 slab = Slab(text, first, until - first, self._threads, version)
                 asked.append(self._draw.remote(package, given, slab))
                 if len(asked) >= most:
-                    yield self._drawn(asked.popleft())
+                    yield from self._drawn(asked.popleft())
             while asked:
-                yield self._drawn(asked.popleft())
+                yield from self._drawn(asked.popleft())
         except (ray.exceptions.RayError, ConnectionError) as exc:
             asked.clear()
             self.close()
@@ -171,16 +174,18 @@ class RayDrawing:
             self._conditions = job, ray.put(conditions)
         return self._conditions[1]
 
-    def _drawn(self, reference: Any) -> Frame:
-        """Some rows, once they are there."""
+    def _drawn(self, reference: Any) -> Iterator[Frame | None]:
+        """Some rows, once they are there; None while they are waited for."""
         import ray
 
-        ready, _ = ray.wait([reference], timeout=self._patience)
-        if not ready:
-            raise JobWaits(
-                f"nobody at Ray's {self._address} has drawn in {self._patience:g} seconds; it has "
-                f"{ray.cluster_resources().get('CPU', 0):g} processors"
-            )
+        until = time.monotonic() + self._patience
+        while not ray.wait([reference], timeout=LOOK_SECONDS)[0]:
+            if time.monotonic() >= until:
+                raise JobWaits(
+                    f"nobody at Ray's {self._address} has drawn in {self._patience:g} seconds; it "
+                    f"has {ray.cluster_resources().get('CPU', 0):g} processors"
+                )
+            yield None
         try:
             rows = ray.get(reference)
         except ray.exceptions.RayTaskError as exc:
@@ -191,7 +196,7 @@ class RayDrawing:
                 f"a worker of Ray failed: {type(cause).__name__}: {_first_line(cause)}"
             ) from exc
         assert isinstance(rows, Frame)
-        return rows
+        yield rows
 
 
 def _first_line(error: BaseException) -> str:
