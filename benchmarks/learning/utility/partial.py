@@ -39,5 +39,5 @@ class Partial:
         return found
 
     def value(self, name: str, make: Callable[[], float]) -> float:
-        """Likewise, of a number."""
+        """A number that was kept under this name, or else is made now and kept."""
         return float(self.array(name, lambda: np.array(make())))

@@ -34,7 +34,7 @@ class Operations(Protocol):
         """Its columns' names, in order."""
 
     def count(self, frame: Any) -> int:
-        """Its rows."""
+        """How many rows a frame has."""
 
     def cells(self, frame: Any, name: str) -> Cells:
         """A column as it travels.

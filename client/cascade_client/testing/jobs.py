@@ -131,7 +131,7 @@ class FakeJobs:
         return made.now()
 
     def get(self, body: bytes) -> pb.Job:
-        """How a job is."""
+        """Answer `GetJob`: a job that has not ended is a step further each time."""
         request = pb.GetJobRequest.FromString(body)
         job = self._find(request.id)
         out = job.goes_on()
@@ -147,7 +147,7 @@ class FakeJobs:
         return pb.ListJobsResponse(jobs=[job.now() for job in newest])
 
     def cancel(self, body: bytes) -> pb.Job:
-        """End a job."""
+        """Answer `CancelJob`; a job that has ended is refused, as by a server."""
         job = self._find(pb.CancelJobRequest.FromString(body).id)
         if job.has_ended:
             state = pb.JobState.Name(job.message.state).removeprefix("JOB_STATE_")

@@ -43,7 +43,7 @@ class Checkpoint:
     time: float = 0.0
 
     def to_line(self) -> bytes:
-        """As a line of a file."""
+        """The checkpoint as a line of JSON, with its end; `of_line` reads it again."""
         return to_line({"size": self.size, "root": self.root, "time": self.time})
 
     @classmethod

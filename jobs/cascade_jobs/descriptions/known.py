@@ -47,7 +47,7 @@ class Known:
 
     @property
     def title(self) -> str:
-        """On a line."""
+        """What the rows are called: how many they are, and of which table."""
         return f"{self.made.rows:,} synthetic rows of {self.made.table}"
 
     @property

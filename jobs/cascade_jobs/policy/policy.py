@@ -267,11 +267,11 @@ class _Reader:
         return Sensitivity(self._one_of(value, place, tuple(map(str, Sensitivity))))
 
     def kind(self, value: Any, place: Place) -> str:
-        """Of an executor."""
+        """An executor's kind, one of `KINDS`; anything else is refused with its line."""
         return self._one_of(value, place, KINDS)
 
     def word(self, value: Any, place: Place) -> str:
-        """A text on a line."""
+        """A text that is not empty and fits a line; anything else is refused."""
         if not isinstance(value, str) or not value.strip() or not value.isprintable():
             where = ".".join(map(str, place))
             self.refuse(place, f"{where} is {shown(value)}; allowed: a text on one line")
@@ -287,7 +287,7 @@ class _Reader:
         return text
 
     def truth(self, value: Any, place: Place) -> bool:
-        """Yes or no."""
+        """True or false, as YAML writes them; anything else is refused."""
         from cascade_tables.yaml_files import boolean
 
         found = boolean(value)
@@ -297,7 +297,7 @@ class _Reader:
         return found
 
     def budget(self, value: Any, place: Place) -> float:
-        """An epsilon."""
+        """A budget of differential privacy, from 0 on; anything else is refused."""
         is_number = type(value) in (int, float)
         if not is_number or not 0 <= value < math.inf:
             where = ".".join(map(str, place))

@@ -37,7 +37,7 @@ class Places:
         return Place(self, drop)
 
     async def enter(self) -> None:
-        """Wait for one."""
+        """Wait until a place is free, and take it."""
         self.waiting += 1
         try:
             await self._free.acquire()
@@ -45,7 +45,7 @@ class Places:
             self.waiting -= 1
 
     def leave(self) -> None:
-        """Others may have it."""
+        """Give a place back to whoever waits for one."""
         self._free.release()
 
 

@@ -50,7 +50,7 @@ class _Held:
     ahead: asyncio.Future[list[Parts]] | None = None
 
     def drop(self) -> None:
-        """Hold nothing."""
+        """Let go of the open file and what was made ahead; reading on opens it again."""
         self.file = None
         self.messages.clear()
         if self.ahead is not None:

@@ -51,7 +51,7 @@ class Watching:
             del self._looks[name]
 
     def close(self) -> None:
-        """Look no more."""
+        """End all looks at jobs; whoever waits for one is cancelled."""
         for look in self._looks.values():
             look.cancel()
 
