@@ -50,9 +50,9 @@ class TestAgainstAServer:
             found = await Scorer(model, store(1.0), client, budget=PATIENT).score(0, GIVEN[0])
         assert (found.filled_by, found.reason) == ("cascade", "")
         assert set(found.late) == set(LOOKED_UP)
-        # Draws differ, and so do their scores.
-        assert 0 < found.low < found.high < 1
-        assert found.low <= found.score <= found.high
+        # Most draws may have one score, and a few that differ take the mean beyond their middle.
+        assert 0 < found.low <= found.high < 1
+        assert 0 < found.score < 1
 
     def test_the_whole_example(
         self,
