@@ -103,6 +103,11 @@ def show(
         ours = name.startswith("Cascade")
         table.add_row(name, *(f"[bold]{cell}[/bold]" if ours else cell for cell in cells))
     console.print(table)
+    if 2 * answered.sum() < late.sum():
+        console.print(
+            f"Cascade was in time for {answered.sum():,} of {late.sum():,}: this machine has too "
+            "much else to do for the budget, and most of what its line shows is medians"
+        )
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from cascade_client.job_control import Jobs
 from cascade_client.values.jobs import JobState
@@ -47,9 +48,14 @@ def test_a_worker_is_killed_and_the_files_are_those_of_the_servers_own_process(
     with keeping(repository, tmp_path / "ray", *options) as served, served.client() as client:
         jobs = Jobs(client)
         job = jobs.submit(TABLE, rows, tier=tier, seed=3)
-        until(lambda: bool(cluster.drawing()) or jobs.get(job.id).state.is_final, 300.0)
-        for worker in cluster.drawing()[:1]:
-            worker.kill()
+        drawing: list[psutil.Process] = []
+
+        def is_drawn() -> bool:
+            drawing[:] = cluster.drawing()
+            return bool(drawing)
+
+        until(is_drawn, 300.0)
+        drawing[0].kill()
         assert contents(done(jobs, job).output) == expected
 
 
