@@ -24,6 +24,46 @@ from cascade_tables.schema import Kind, Schema
 FEW = 16
 
 
+class CountedNumber(NamedTuple):
+    """A column's whole number as relations count it.
+
+    Attributes:
+        place: of the column in the schema.
+        zero_counts: whether a relation may hold of a zero.
+        step: what the number 1 counts.
+    """
+
+    place: int
+    zero_counts: bool
+    step: int
+
+
+class WholeMark(NamedTuple):
+    """A relation of whole numbers.
+
+    Attributes:
+        mark: what says that it holds.
+        parts: the numbers that it adds up, by their places among the counted.
+        signs: 1 or −1 of each.
+    """
+
+    mark: Mark
+    parts: list[int]
+    signs: list[int]
+
+
+class WholeMarks(NamedTuple):
+    """Relations of whole numbers, for who finds out in his own way which hold.
+
+    Attributes:
+        counted: the numbers that they add up.
+        marks: of a slot the first that holds is the one that stands.
+    """
+
+    counted: list[CountedNumber]
+    marks: list[WholeMark]
+
+
 class _Given(NamedTuple):
     """A relation of given numbers.
 
@@ -106,6 +146,21 @@ class GivenMarks:
         signs = np.array([each.sum.signs for each in relations], np.int64).T[:, :, None]
         dates = np.array([each.sum.dates for each in relations], np.bool_).T[:, :, None]
         return _Alike(which, parts, signs, dates)
+
+    def of_whole_numbers(self) -> WholeMarks | None:
+        """The relations, where all of them are of whole numbers and date-times; None: they are
+        not."""
+        counted = []
+        for part in self._parts:
+            if part.place in self._reals or part.decimals is None:
+                return None
+            step = 10**part.decimals if part.unit is None else part.unit
+            counted.append(CountedNumber(part.place, part.is_date, 1 if part.is_date else step))
+        marks = [WholeMark(each.mark, each.parts, each.sum.signs) for each in self._relations]
+        # Of two numbers only whether they are the same is asked.
+        if any(len(each.parts) == 2 and sum(each.signs) for each in marks):
+            return None
+        return WholeMarks(counted, marks)
 
     def mark_row(
         self, tokens: list[int] | NDArray[np.int32], numbers: Mapping[int, float | int]
