@@ -137,10 +137,9 @@ def _number(
         raise ValueError("a number that has neighbours has no such tokens")
     if len(begins) != len(neighbours) or {*signs} - {-1, 1}:
         raise ValueError("a neighbour has no table, or a sum another sign")
-    between = inside = np.zeros(0, np.float32)
-    if parts:
-        between = _table(stored, said["bins"], np.float32).reshape(BINS - 1)
-        inside = _table(stored, said["inside"], np.float32).reshape(BINS, FINE - 1)
+    bins = BINS if parts else 0
+    between = _table(stored, said["bins"] if parts else "", np.float32).reshape(max(0, bins - 1))
+    inside = _table(stored, said["inside"] if parts else "", np.float32).reshape(bins, FINE - 1)
     found = NearNumber(
         *(
             slot,

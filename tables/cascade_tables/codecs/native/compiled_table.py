@@ -149,7 +149,7 @@ class CompiledTable:
 
     def _keep_marks(self, marks: WholeMarks) -> bool:
         """Lays out what says which relations hold; whether they are such as it knows."""
-        counted = (_Counted * len(marks.counted))(*marks.counted)
+        counted = (_Counted * len(marks.counted))(*(_Counted(*each) for each in marks.counted))
         kept = (_Mark * len(marks.marks))()
         for at, each in enumerate(marks.marks):
             few = len(each.parts) <= MOST_PARTS

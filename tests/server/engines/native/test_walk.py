@@ -108,9 +108,7 @@ def test_tokens_that_are_passed_over_could_not_have_been_drawn(
     """Of known logits the largest with its Gumbel noise, the first of equal ones."""
     assert not isinstance(LIBRARY, str)
     weights, rng = students.weights, np.random.default_rng(5)
-    logits = [
-        (rng.normal(size=len(bias)) * spread).astype(np.float32) for bias in weights.bias_out
-    ]
+    logits = [(rng.normal(size=len(bias)) * spread).astype(np.float32) for bias in weights.bias_out]
     silent = [np.zeros_like(weight) for weight in weights.weight_out]
     told = replace(weights, weight_out=silent, bias_out=logits, barred={}, nearness=None)
     tokens, observed, noise = students.rows(200, seed=14)
