@@ -15,53 +15,19 @@ from numpy.typing import NDArray
 
 from cascade_tables.codecs.columns.column_codec import Tokens
 from cascade_tables.codecs.following.sums import Mask, Part, Sum, Term
-from cascade_tables.codecs.layout import Mark, TokenLayout
+from cascade_tables.codecs.layout import (
+    CountedNumber,
+    Mark,
+    TokenLayout,
+    WholeMark,
+    WholeMarks,
+)
 from cascade_tables.relations.measuring import outcome
 from cascade_tables.relations.whole import LARGEST, Whole
 from cascade_tables.schema import Kind, Schema
 
 # Up to so many rows are marked one by one, which takes less time than arrays do.
 FEW = 16
-
-
-class CountedNumber(NamedTuple):
-    """A column's whole number as relations count it.
-
-    Attributes:
-        place: of the column in the schema.
-        zero_counts: whether a relation may hold of a zero.
-        step: what the number 1 counts.
-    """
-
-    place: int
-    zero_counts: bool
-    step: int
-
-
-class WholeMark(NamedTuple):
-    """A relation of whole numbers.
-
-    Attributes:
-        mark: what says that it holds.
-        parts: the numbers that it adds up, by their places among the counted.
-        signs: 1 or −1 of each.
-    """
-
-    mark: Mark
-    parts: list[int]
-    signs: list[int]
-
-
-class WholeMarks(NamedTuple):
-    """Relations of whole numbers, for who finds out in his own way which hold.
-
-    Attributes:
-        counted: the numbers that they add up.
-        marks: of a slot the first that holds is the one that stands.
-    """
-
-    counted: list[CountedNumber]
-    marks: list[WholeMark]
 
 
 class _Given(NamedTuple):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cascade_tables.codecs.columns.binned_codec import BinnedCodec
 from cascade_tables.codecs.columns.column_codec import ColumnCodec
 from cascade_tables.codecs.columns.listed_codec import ListedCodec
-from cascade_tables.codecs.following.given_marks import WholeMarks
+from cascade_tables.codecs.layout import WholeMarks
 from cascade_tables.codecs.native.library import Library
 from cascade_tables.schema import Kind, Schema
 
