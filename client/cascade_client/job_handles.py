@@ -170,14 +170,15 @@ class JobHandle(_Handle):
             MissingDependency: fsspec, or what it needs for such URLs, is not installed.
         """
         if (folder := local_folder(uri)) is not None:
-            return [path.name for path in self.fetch(folder, progress=progress)]
+            self.fetch(folder, progress=progress)
+            return [file.name for file in self._whole().result_files]
         store, done = Store(str(uri)), self._whole()
         report = checked_progress(progress, f"job {self.id}", "bytes")
         for file in store.missing(done):
             with tempfile.TemporaryDirectory() as temporary:
                 one = replace(done, result_files=(file,))
                 (path,) = self._jobs._fetch(one, Path(temporary), None)
-                store.put(path)
+                store.put(path, file)
             _tell(report, done, file)
         return [file.name for file in done.result_files]
 
@@ -255,14 +256,15 @@ class AsyncJobHandle(_Handle):
         """Bring its Parquet files, and the manifest after them, into a folder of this machine or of
         a store; see `JobHandle.to_parquet`."""
         if (folder := local_folder(uri)) is not None:
-            return [path.name for path in await self.fetch(folder, progress=progress)]
+            await self.fetch(folder, progress=progress)
+            return [file.name for file in (await self._whole()).result_files]
         store, done = await asyncio.to_thread(Store, str(uri)), await self._whole()
         report = checked_progress(progress, f"job {self.id}", "bytes")
         for file in await asyncio.to_thread(store.missing, done):
             with tempfile.TemporaryDirectory() as temporary:
                 one = replace(done, result_files=(file,))
                 (path,) = await self._jobs._fetch(one, Path(temporary), None)
-                await asyncio.to_thread(store.put, path)
+                await asyncio.to_thread(store.put, path, file)
             _tell(report, done, file)
         return [file.name for file in done.result_files]
 

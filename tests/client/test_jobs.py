@@ -166,8 +166,9 @@ class TestFiles:
         self, job: Any, server: FakeServer, tmp_path: Path
     ) -> None:
         server.refuse(Unavailable, after=1024, times=3)
-        names = [path.name for path in job.fetch(tmp_path)]
-        assert names == [*(f"part-{part:05d}.parquet" for part in range(5)), "_manifest.json"]
+        names = [path.relative_to(tmp_path).as_posix() for path in job.fetch(tmp_path)]
+        parts = [f"data/part-{part:05d}.parquet" for part in range(5)]
+        assert names == [*parts, "_croissant.json", "_provenance.json", "_manifest.json"]
         assert len(pd.read_parquet(tmp_path)) == 200
 
     def test_another_process_goes_on(self, job: Any, server: FakeServer, tmp_path: Path) -> None:
@@ -187,10 +188,12 @@ class TestFiles:
         assert len(job.to_arrow(tmp_path)) == 200
 
     def test_a_file_of_another_is_not_overwritten(self, job: Any, tmp_path: Path) -> None:
-        (tmp_path / "part-00001.parquet").write_text("mine")
+        (tmp_path / "data").mkdir()
+        mine = tmp_path / "data/part-00001.parquet"
+        mine.write_text("mine")
         with pytest.raises(InvalidRequest, match="is not the file of job"):
             job.fetch(tmp_path)
-        assert (tmp_path / "part-00001.parquet").read_text() == "mine"
+        assert mine.read_text() == "mine"
 
     @pytest.mark.parametrize("name", [lambda path: path, str, Path.as_uri])
     def test_into_a_folder(self, job: Any, tmp_path: Path, name: Callable[[Path], Any]) -> None:
@@ -209,7 +212,7 @@ class TestFiles:
             job.to_parquet(f"memory:/{root}")
         told: list[tuple[int, int]] = []
         names = job.to_parquet(f"memory:/{root}", progress=lambda *each: told.append(each))
-        assert sorted(path.rpartition("/")[2] for path in files.ls(root, False)) == sorted(names)
+        assert sorted(path.removeprefix(f"{root}/") for path in files.find(root)) == sorted(names)
         assert told[-1][0] == told[-1][1]
         assert len(told) == len(names)
         server.refuse(ServerError, times=None)

@@ -256,7 +256,7 @@ def fetch(job: str, out: str | None, append: bool, target: str, as_json: bool) -
     \b
     Example:
       cascade jobs fetch 5f3a9c1e7b20 --out rows && python -c \\
-        'import pandas; print(pandas.read_parquet("rows"))'
+        'import pandas; print(pandas.read_parquet("rows/data"))'
       cascade jobs fetch 5f3a9c1e7b20 --out rows.csv
       cascade jobs fetch 5f3a9c1e7b20 --out postgresql://ann@db.example.org/bank#payments_made
 

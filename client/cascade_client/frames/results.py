@@ -87,10 +87,12 @@ class Store:
         """The files that are not there, in their order: the manifest is the last."""
         return [file for file in job.result_files if self._size(file) != file.bytes]
 
-    def put(self, path: Path) -> None:
-        """Copy a file into the folder."""
-        self._files.makedirs(self._root, exist_ok=True)
-        self._files.put_file(str(path), f"{self._root}/{path.name}")
+    def put(self, path: Path, file: ResultFile) -> None:
+        """Copy a file that has been fetched into the folder, or that folder of it which its name
+        says."""
+        to = f"{self._root}/{file.name}"
+        self._files.makedirs(to.rpartition("/")[0], exist_ok=True)
+        self._files.put_file(str(path), to)
 
     def _size(self, file: ResultFile) -> int | None:
         path = f"{self._root}/{file.name}"

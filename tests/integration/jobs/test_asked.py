@@ -90,7 +90,7 @@ class TestAskedTwice:
         assert other.seed != job.seed
         again = jobs.submit(TABLE, 99, tier="student", seed=job.seed)
         assert again.id != job.id
-        name = "part-00000.parquet"
+        name = "data/part-00000.parquet"
         assert contents(done(jobs, again).output)[name] == contents(done(jobs, job).output)[name]
 
     def test_a_token_stands_for_one_job(self, jobs: Jobs) -> None:
@@ -168,7 +168,11 @@ def test_over_the_servers_own_socket_results_go_anywhere(served: Served, tmp_pat
         assert done(Jobs(client), job).output == str(tmp_path / "out")
         with pytest.raises(InvalidRequest, match="is there and is not empty"):
             Jobs(client).submit(TABLE, 51, output=str(tmp_path / "out"))
-    assert set(contents(str(tmp_path / "out"))) == {"part-00000.parquet", MANIFEST, *DESCRIPTIONS}
+    assert set(contents(str(tmp_path / "out"))) == {
+        "data/part-00000.parquet",
+        MANIFEST,
+        *DESCRIPTIONS,
+    }
 
 
 def test_what_the_operator_allows_is_allowed_to_all(repository: Path, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ class TestCommands:
         self, served: Served, jobs: Jobs, tmp_path: Path
     ) -> None:
         job = done(jobs, jobs.submit(TABLE, 3000, tier="student", seed=31))
-        whole = (Path(job.output) / "part-00000.parquet").read_bytes()
+        whole = (Path(job.output) / "data/part-00000.parquet").read_bytes()
         begun = tmp_path / "part-00000.parquet.partial"
         begun.write_bytes(whole[:1000])
         told: list[int] = []

@@ -91,7 +91,7 @@ class TestCroissant:
         columns = tuple(ColumnFacts(name, "continuous", False) for name in names)
         job = jobs.submit(facts=replace(FACTS, columns=columns))
         path = tmp_path / CROISSANT
-        part = Part("part-00000.parquet", 0, 2500, 1, "ab" * 32)
+        part = Part("data/part-00000.parquet", 0, 2500, 1, "ab" * 32)
         path.write_bytes(describe(job, [part])[CROISSANT])
         found = mlcroissant.Dataset(jsonld=path)
         assert found.metadata.ctx.issues.report() == ""
@@ -165,7 +165,7 @@ class TestWhatIsSaid:
         files = {
             name: hashlib.sha256(data).hexdigest() for name, data in contents(job.output).items()
         }
-        parts = {name: sha256 for name, sha256 in files.items() if name.startswith("part")}
+        parts = {name: sha256 for name, sha256 in files.items() if name.startswith("data/")}
         said = {
             each["@id"]: each["sha256"]
             for each in read(job, CROISSANT)["distribution"]
