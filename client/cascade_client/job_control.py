@@ -13,7 +13,8 @@ from cascade_proto.jobs_pb2_grpc import JobsStub
 from cascade_client.calls.downloads import Download, downloads
 from cascade_client.calls.threads import BlockingCalls
 from cascade_client.errors import CascadeError, DeadlineExceeded, Failure, ServerError, Unavailable
-from cascade_client.messages.jobs import checked_tier, not_ended, submit_request
+from cascade_client.messages.jobs import not_ended, submit_request
+from cascade_client.messages.wire import Fidelity, checked_fidelity
 from cascade_client.values.jobs import Job, job_of
 
 # Seconds for an answer, and between attempts to go on with a stream that broke.
@@ -50,7 +51,7 @@ class Jobs:
         table: str,
         rows: int = 0,
         *,
-        tier: str = "teacher",
+        fidelity: Fidelity = "full",
         version: int | None = None,
         seed: int | None = None,
         columns: Sequence[str] | None = None,
@@ -69,7 +70,8 @@ class Jobs:
         Args:
             table: of a release of the server.
             rows: to make; not with `conditions`.
-            tier: "teacher" or "student".
+            fidelity: "full" is the teacher, "fast" the student, which is far faster; "auto" is
+                "full", since nobody waits.
             version: of the release; None: the one that answers who names none.
             seed: the same one gives the same files; None: the server draws one, and tells it.
             columns: to write; None: all.
@@ -86,11 +88,11 @@ class Jobs:
             timeout: seconds.
         """
         client, expiry = self._client, self._client._expiry(timeout)
-        checked_tier(tier)
+        checked_fidelity(fidelity)
         request = submit_request(
             client._schema(table, version, expiry),
             rows,
-            tier=tier,
+            fidelity=fidelity,
             version=version,
             seed=seed,
             columns=columns,

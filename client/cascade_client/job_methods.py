@@ -32,7 +32,7 @@ class JobMethods(FrameMethods):
         Args:
             table: the table's name.
             rows: to make; not with `conditions`.
-            options: `Jobs.submit` describes them: tier, version, seed, columns, given, balance,
+            options: `Jobs.submit` describes them: fidelity, version, seed, columns, given, balance,
                 shares, conditions, draws, output, token, fresh, timeout.
 
         Raises:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# The folder of a job's files with rows, in which there is nothing else: readers of a folder of Parquet
-# differ in what else they pass over, and some end at the first file that is none.
+# The folder of a job's files with rows, in which there is nothing else: readers of folders of
+# Parquet differ in what else they pass over, and some end at the first file that is none.
 ROWS_FOLDER = "data"
 # Cells of a shard at most: what is held of one while it is made is some ten times 8 bytes a cell.
 CELLS = 2**21

@@ -1,9 +1,9 @@
 """Where results go: a folder of this machine, or what fsspec knows by a URL.
 
-A file is made in full in the output, or in a spool on this machine where that is a URL, and is given
-its name when it is whole. A name may be that of a file in a folder of the output: what is made for it
-is not in that folder. So whoever lists an output finds whole files only, but for names that begin
-with a dot, and in its folders nothing else.
+A file is made in full in the output, or in a spool on this machine where that is a URL, and is
+given its name when it is whole. A name may be that of a file in a folder of the output: what is
+made for it is not in that folder. So whoever lists an output finds whole files only, but for names
+that begin with a dot, and in its folders nothing else.
 """
 
 from __future__ import annotations

@@ -251,6 +251,10 @@ class TestBar:
         ({"rows": -1}, "rows is -1; an integer from 0"),
         ({"rows": 1.5}, "rows is 1.5; an integer is allowed"),
         ({"rows": "many"}, "rows is 'many'; an integer is allowed"),
+        (
+            {"rows": 5, "fidelity": "student"},
+            "fidelity is 'student'; 'auto', 'fast' .the student. or",
+        ),
         ({"rows": 5, "seed": -1}, "seed is -1; an integer from 0"),
         ({"rows": 5, "seed": 2**70}, "seed is 1180591620717411303424; an integer from 0"),
         ({"rows": 5, "version": -3}, "version is -3; an integer from"),

@@ -1,4 +1,4 @@
-"""A job's output as those read it who have never heard of Cascade: readers of folders of Parquet."""
+"""A job's output as programs read it that know folders of Parquet and nothing of Cascade."""
 
 from __future__ import annotations
 

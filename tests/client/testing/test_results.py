@@ -1,4 +1,4 @@
-"""The files of a `FakeServer`'s jobs are what a server's are: a test that reads them reads those."""
+"""The files of a `FakeServer`'s jobs are what a server's are, so that a test may read them."""
 
 from __future__ import annotations
 

@@ -89,9 +89,10 @@ def test_what_is_no_string_there_hides_nothing(scheme: str, text: str) -> None:
 @given(st.sampled_from(KINDS), st.text("'\"`[]$;-/*#\\ae\n ", max_size=30))
 def test_any_text_is_a_query_or_refused(scheme: str, text: str) -> None:
     try:
-        assert one_query(text, scheme) in text
-    except DataError as exc:
-        assert "second statement" in str(exc)
+        found = one_query(text, scheme)
+    except DataError:
+        return
+    assert found in text
 
 
 def test_nothing_is_read_of_two_statements(tmp_path: Path) -> None:
