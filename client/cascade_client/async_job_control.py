@@ -50,7 +50,7 @@ class AsyncJobs:
         shares: Mapping[Any, float] | None = None,
         conditions: Any = None,
         draws: int = 1,
-        output: str = "",
+        output: str | Path = "",
         token: str | None = None,
         fresh: bool = False,
         timeout: float = TIMEOUT,

@@ -23,7 +23,9 @@ from cascade_client import (
     ServerError,
     Unavailable,
 )
+from cascade_client.calls.downloads import Download
 from cascade_client.testing import FakeServer, FakeTable
+from cascade_client.values.jobs import ResultFile
 
 COLUMNS = (
     ColumnDescription("age", "integer", False, "int8", 0, 100),
@@ -217,6 +219,62 @@ class TestFiles:
         assert len(told) == len(names)
         server.refuse(ServerError, times=None)
         assert job.to_parquet(f"memory:/{root}") == names
+
+
+class TestOneFile:
+    """`to_parquet` of a name that is a file's writes that file, as pandas would."""
+
+    @pytest.fixture
+    def job(self, client: Any) -> Any:
+        return client.submit("people", 200, seed=1).wait()
+
+    @pytest.mark.parametrize("name", [lambda path: path, str, Path.as_uri])
+    def test_all_rows_are_in_it(
+        self, job: Any, tmp_path: Path, name: Callable[[Path], Any]
+    ) -> None:
+        path = tmp_path / "rows.parquet"
+        assert job.to_parquet(name(path)) == ["rows.parquet"]
+        assert pd.read_parquet(path).equals(job.to_pandas())
+
+    def test_one_that_is_there_is_left_alone(self, job: Any, tmp_path: Path) -> None:
+        path = tmp_path / "rows.parquet"
+        path.write_text("mine")
+        with pytest.raises(InvalidRequest, match=r"rows\.parquet"):
+            job.to_parquet(path)
+        assert path.read_text() == "mine"
+
+    def test_files_of_other_kinds_are_refused(self, job: Any, tmp_path: Path) -> None:
+        with pytest.raises(InvalidRequest, match=r"rows\.csv is the name of a file that"):
+            job.to_parquet(tmp_path / "rows.csv")
+        assert not list(tmp_path.iterdir())
+
+    async def test_with_asyncio(self, server: FakeServer, tmp_path: Path) -> None:
+        async with server.async_client() as client:
+            job = await client.submit("people", 200, seed=1)
+            assert await job.to_parquet(tmp_path / "rows.parquet") == ["rows.parquet"]
+        assert len(pd.read_parquet(tmp_path / "rows.parquet")) == 200
+
+    def test_urls_that_nobody_knows_are_named(self, job: Any) -> None:
+        pytest.importorskip("fsspec")
+        with pytest.raises(InvalidRequest, match=r"s4://a/b cannot be written: .*s4; allowed: a"):
+            job.to_parquet("s4://a/b")
+
+
+@pytest.mark.parametrize(
+    "name", ["../rows", "/etc/rows", "data/../../rows", "", "data//rows", "C:a"]
+)
+def test_a_server_names_no_file_outside_of_the_folder(name: str, tmp_path: Path) -> None:
+    file = ResultFile(name, 0, 1, 1, "ab" * 32)
+    with pytest.raises(ServerError, match="no name of one"):
+        Download("job", file, tmp_path)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_what_may_be_said_is_shown_where_one_types(kind: type[Client]) -> None:
+    """Notebooks complete the names of a signature, and show no others."""
+    assert {"fidelity", "given", "balance", "conditions", "seed"} <= set(
+        inspect.signature(kind.submit).parameters
+    )
 
 
 class TestBar:

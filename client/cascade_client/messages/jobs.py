@@ -6,7 +6,7 @@ import os
 import secrets
 from collections.abc import Mapping, Sequence
 from numbers import Real
-from typing import Any, TypedDict
+from typing import Any
 
 from cascade_proto import jobs_pb2 as pb
 from cascade_proto import synthesis_pb2
@@ -33,24 +33,6 @@ TIERS: Mapping[Fidelity, synthesis_pb2.Tier.ValueType] = {
     "fast": synthesis_pb2.TIER_STUDENT,
     "full": synthesis_pb2.TIER_TEACHER,
 }
-
-
-class JobOptions(TypedDict, total=False):
-    """The keywords of `Client.submit`; see `Jobs.submit`."""
-
-    fidelity: Fidelity
-    version: int | None
-    seed: int | None
-    columns: Sequence[str] | None
-    given: Mapping[str, Any] | None
-    balance: str | None
-    shares: Mapping[Any, float] | None
-    conditions: Any
-    draws: int
-    output: str
-    token: str | None
-    fresh: bool
-    timeout: float
 
 
 def not_ended(
@@ -82,7 +64,7 @@ def submit_request(
     shares: Mapping[Any, float] | None,
     conditions: Any,
     draws: int,
-    output: str,
+    output: str | os.PathLike[str],
     token: str | None,
     fresh: bool,
 ) -> pb.SubmitJobRequest:
