@@ -34,7 +34,7 @@ class TestRows:
                 [{}] * 1500,
                 seed=11,
                 fidelity=fidelity,
-                timeout=SOON,  # type: ignore[arg-type]
+                timeout=10 * SOON,  # type: ignore[arg-type]
             ).data
         assert table.to_pylist() == rows
 
