@@ -175,6 +175,14 @@ def test_over_the_servers_own_socket_results_go_anywhere(served: Served, tmp_pat
     }
 
 
+def test_a_server_may_take_no_jobs(repository: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with keeping(repository, state, "--max-jobs", "0") as served, served.client() as client:
+        with pytest.raises(InvalidRequest, match=r"takes no jobs .max_jobs is 0."):
+            client.submit(TABLE, 10)
+        assert client.jobs.list() == ()
+
+
 def test_what_the_operator_allows_is_allowed_to_all(repository: Path, tmp_path: Path) -> None:
     allowed = tmp_path / "allowed"
     given = ("--job-outputs", str(allowed), "--max-jobs", "1", "--executors", "0")
