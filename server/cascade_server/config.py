@@ -121,7 +121,7 @@ class ServerConfig:
 
     host: str = setting(
         "127.0.0.1",
-        "Address to listen on. Callers are not asked who they are: let nobody reach it who may not.",
+        "Address to listen on. Callers are not asked who they are: let nobody else reach it.",
         section="Calls",
     )
     port: int = setting(8470, "Port to listen on; 0: any free one.", low=0, high=65_535)
