@@ -281,7 +281,9 @@ def fetch(job: str, out: str | None, append: bool, target: str, as_json: bool) -
     if as_json:
         click.echo(json.dumps({"id": job, "files": [str(path) for path in paths]}))
     else:
-        click.echo(f"{len(paths)} files are in {folder}, checked")
+        rows = {path.parent for path in paths if path.suffix == ".parquet"}
+        where = f"; rows are in {next(iter(rows))}" if len(rows) == 1 else ""
+        click.echo(f"{len(paths)} files are in {folder}, checked{where}")
 
 
 def _deliver(held: Jobs, job: str, out: str, append: bool) -> int:

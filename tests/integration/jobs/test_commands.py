@@ -35,7 +35,7 @@ class TestCommands:
         assert last["id"] in self.run(served, "list")
         fetched = tmp_path / "rows"
         said = self.run(served, "fetch", last["id"], "--out", str(fetched))
-        assert said == f"4 files are in {fetched}, checked\n"
+        assert said == f"4 files are in {fetched}, checked; rows are in {fetched}/data\n"
         assert contents(str(fetched)) == contents(last["output"])
         assert set(pq.read_table(fetched)["channel"].to_pylist()) == {"web"}
 

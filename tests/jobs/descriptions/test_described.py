@@ -112,6 +112,14 @@ class TestProvenance:
         del found["set"]["label"]
         assert len(faults(found)) >= 3
 
+    def test_the_schema_is_as_it_was_published(self) -> None:
+        """OASIS allows copies, and no changes."""
+        folder = Path(__file__).parent / "oasis"
+        digest = hashlib.sha256((folder / "data-provenance.json").read_bytes()).hexdigest()
+        said = (folder / "README.md").read_text()
+        assert digest in said
+        assert "Copyright &copy; OASIS Open" in said
+
     def test_it_names_the_schema_that_it_is_valid_by(self, job: Job) -> None:
         assert read(job, PROVENANCE)["$schema"] == SCHEMA["$id"]
 
