@@ -45,7 +45,7 @@ def peer(folder: str) -> Iterator[str]:
 def compared(target: str, job: Job, rounds: int) -> dict[str, object]:
     """MB a second of both, and their ratio."""
     reader = [sys.executable, "-m", "benchmarks.peers.flight_reader", str(rounds), job.id]
-    with peer(job.output) as other:
+    with peer(f"{job.output}/data") as other:
         said = subprocess.run(
             [*reader, target, other], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
         ).stdout
