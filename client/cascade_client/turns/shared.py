@@ -17,7 +17,7 @@ from cascade_client.turns.queue import Limits
 from cascade_client.turns.tasks import TaskTurns
 
 # Calls of all clients that may be in flight at once.
-SHARED_LIMITS = Limits(first=64, most=4096)
+SHARED_LIMITS = Limits(first=32, most=4096)
 
 
 @dataclass(eq=False)
