@@ -1,8 +1,9 @@
-"""What is predicted to be late is tried now and then: a wrong prediction does not stand for ever."""
+"""What is predicted to be late is tried now and then: no wrong prediction stands for ever."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ class TestWhoIsTried:
             if found.tries("many rows", now):
                 times.append(now)
                 found.ended("many rows", now, in_time=False)
-        gaps = [later - sooner for sooner, later in zip(times, times[1:], strict=False)]
+        gaps = [later - sooner for sooner, later in pairwise(times)]
         assert gaps == sorted(gaps)
         assert gaps[-1] == pytest.approx(LONGEST_PAUSE, abs=0.2)
 
