@@ -107,7 +107,8 @@ class BlockingCalls(BaseClient):
             self._sleep(delay)
 
     def _once(self, method: Callable[..., Any], request: Any, expiry: float) -> Any:
-        return method(request, timeout=self._left(expiry))
+        made = request() if callable(request) else request
+        return method(made, timeout=self._left(expiry))
 
     def _in_parts(self, parts: Parts, expiry: float, fidelity: str) -> Synthesis[Any]:
         """Ask for all parts, some at a time, and put them together; one that fails ends it all.
