@@ -281,8 +281,8 @@ def fetch(job: str, out: str | None, append: bool, target: str, as_json: bool) -
     if as_json:
         click.echo(json.dumps({"id": job, "files": [str(path) for path in paths]}))
     else:
-        rows = {path.parent for path in paths if path.suffix == ".parquet"}
-        where = f"; rows are in {next(iter(rows))}" if len(rows) == 1 else ""
+        with_rows = {path.parent for path in paths if path.suffix == ".parquet"}
+        where = f"; rows are in {next(iter(with_rows))}" if len(with_rows) == 1 else ""
         click.echo(f"{len(paths)} files are in {folder}, checked{where}")
 
 
