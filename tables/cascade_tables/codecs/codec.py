@@ -84,8 +84,10 @@ class Codec:
         self.arithmetic = Arithmetic(schema, self.columns, self.layout, self._evident)
         self._at_once = AllAtOnce(self.columns, self.layout)
         of_given = self.arithmetic.of_given
-        compared = sorted(of_given.compared)
-        self._compiled = Compiled(schema, self.columns, self.layout.first_slot, begin, compared)
+        self._compiled = Compiled(
+            *(schema, self.columns, self.layout.first_slot, begin),
+            *(of_given.of_whole_numbers(), sorted(of_given.compared)),
+        )
         places, at_once, compiled = self._places, self._at_once, self._compiled
         self._given_rows = GivenRows(places, at_once, of_given, compiled)
         self._drawn_rows = DrawnRows(places, at_once, self.arithmetic, compiled)

@@ -33,6 +33,46 @@ class Mark(NamedTuple):
     rough: tuple[int, ...]
 
 
+class CountedNumber(NamedTuple):
+    """A column's whole number as relations count it.
+
+    Attributes:
+        place: of the column in the schema.
+        zero_counts: whether a relation may hold of a zero.
+        step: what the number 1 counts.
+    """
+
+    place: int
+    zero_counts: bool
+    step: int
+
+
+class WholeMark(NamedTuple):
+    """A relation of whole numbers.
+
+    Attributes:
+        mark: what says that it holds.
+        parts: the numbers that it adds up, by their places among the counted.
+        signs: 1 or −1 of each.
+    """
+
+    mark: Mark
+    parts: list[int]
+    signs: list[int]
+
+
+class WholeMarks(NamedTuple):
+    """Relations of whole numbers, for who finds out in his own way which hold.
+
+    Attributes:
+        counted: the numbers that they add up.
+        marks: of a slot the first that holds is the one that stands.
+    """
+
+    counted: list[CountedNumber]
+    marks: list[WholeMark]
+
+
 @dataclass(frozen=True, eq=False)
 class TokenLayout:
     """One entry a token slot, T in all, in the order in which a student draws them.

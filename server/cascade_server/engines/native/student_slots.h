@@ -13,7 +13,6 @@
 #define load VARIANT(load)
 #define store VARIANT(store)
 #define widened VARIANT(widened)
-#define fetch VARIANT(fetch)
 #define logarithm VARIANT(logarithm)
 #define sums VARIANT(sums)
 #define product VARIANT(product)
@@ -29,6 +28,10 @@
 #define logits_of_one VARIANT(logits_of_one)
 #define logits_of_some VARIANT(logits_of_some)
 #define bar VARIANT(bar)
+#define most_noise VARIANT(most_noise)
+#define some_uniform VARIANT(some_uniform)
+#define is_any VARIANT(is_any)
+#define not_less VARIANT(not_less)
 #define draw VARIANT(draw)
 
 typedef float vector __attribute__((vector_size(4 * LANES)));
@@ -48,65 +51,33 @@ INLINE vector widened(const void *values, int64_t at, const int half) {
   return load((const float *)values + at);
 }
 
-/* Bytes will soon be asked for: they come to the cache nearby, and nobody waits for them. Returns
- * where they end. */
-INLINE const char *fetch(const char *from, int64_t bytes) {
-  for (const char *at = from; at < from + bytes; at += LINE) __builtin_prefetch(at, 0, 2);
-  return from + bytes;
-}
-
-/* ln of positive numbers: the exponent, and a polynomial of the mantissa in [1/sqrt 2, sqrt 2), as
- * in Cephes' logf (Moshier). Near 1 it is as exact as elsewhere, which ln(-ln u) needs. */
-INLINE vector logarithm(vector x) {
-  ints bits = (ints)x;
-  ints exponent = (bits >> 23) - 126;
-  vector mantissa = (vector)((bits & 0x007fffff) | 0x3f000000);
-  ints small = mantissa < 0.707106781186547524f;
-  exponent += small; /* true is -1 */
-  vector m = mantissa - 1.0f + (vector)((ints)mantissa & small);
-  vector z = m * m;
-  vector y = 7.0376836292e-2f * m - 1.1514610310e-1f;
-  y = y * m + 1.1676998740e-1f;
-  y = y * m - 1.2420140846e-1f;
-  y = y * m + 1.4249322787e-1f;
-  y = y * m - 1.6668057665e-1f;
-  y = y * m + 2.0000714765e-1f;
-  y = y * m - 2.4999993993e-1f;
-  y = y * m + 3.3333331174e-1f;
-  y = y * m * z;
-  vector e = __builtin_convertvector(exponent, vector);
-  y += e * -2.12194440e-4f;
-  y -= 0.5f * z;
-  return m + y + e * 0.693359375f;
-}
-
 /* out += the sum of x[i] * a matrix's row i, of `vectors` vectors of its columns. With `which`, x
  * are those that are not 0, and their rows are named there.
  *
- * Meanwhile the weights of the row's next slot are fetched from `ahead` on, two lines a row: about
- * as many as a slot has. Else they would be waited for, as not all are in the cache nearby. */
+ * Meanwhile the weights of the row's next slot are fetched, two lines a row: about as many as a slot
+ * has. Else they would be waited for, as not all are in the cache nearby. */
 INLINE void sums(const float *x, const int32_t *which, int count, const void *values,
                  int64_t at, int columns, const int half, const int vectors, float *out,
-                 const char **ahead) {
+                 Ahead *ahead) {
   vector sum[8];
-  const char *soon = *ahead;
+  const char *soon = ahead->from, *const end = ahead->end;
 #pragma GCC unroll 8
   for (int i = 0; i < vectors; i++) sum[i] = load(out + i * LANES);
   for (int t = 0; t < count; t++) {
     const int64_t row = at + (int64_t)(which ? which[t] : t) * columns;
     const float by = x[t];
-    soon = fetch(soon, 2 * LINE);
+    if (soon < end) soon = fetch(soon, 2 * LINE);
 #pragma GCC unroll 8
     for (int i = 0; i < vectors; i++) sum[i] += by * widened(values, row + i * LANES, half);
   }
 #pragma GCC unroll 8
   for (int i = 0; i < vectors; i++) store(out + i * LANES, sum[i]);
-  *ahead = soon;
+  ahead->from = soon;
 }
 
 /* The same of all its columns: eight vectors at a time, and the rest. */
 INLINE void product(const float *x, const int32_t *which, int count, const void *values,
-                    int columns, const int half, float *out, const char **ahead) {
+                    int columns, const int half, float *out, Ahead *ahead) {
   int at = 0;
   for (; at + 8 * LANES <= columns; at += 8 * LANES)
     sums(x, which, count, values, at, columns, half, 8, out + at, ahead);
@@ -167,11 +138,12 @@ INLINE void tiles(const float *const *x, int count, int rows, const void *values
  * are several tiles of rows, a panel of columns is first copied, widened, to where it stays in the
  * first cache. */
 INLINE void products(const float *const *x, int count, int rows, const Matrix *matrix, int columns,
-                     float *panel, float *const *out, const char **ahead) {
+                     float *panel, float *const *out, Ahead *ahead) {
   const int half = matrix->half != 0;
   for (int at = 0; at < columns; at += 2 * LANES) {
     const int vectors = columns - at >= 2 * LANES ? 2 : 1;
-    *ahead = fetch(*ahead, (int64_t)rows * vectors * LANES * (half ? 2 : 4));
+    if (ahead->from < ahead->end)
+      ahead->from = fetch(ahead->from, (int64_t)rows * vectors * LANES * (half ? 2 : 4));
     const void *values = half ? (const void *)((const uint16_t *)matrix->values + at)
                               : (const void *)((const float *)matrix->values + at);
 #if LANES == 16
@@ -243,7 +215,7 @@ INLINE int keep_positive(float *x, int count, int32_t *which) {
 
 /* A slot's logits from the states of rows: hidden is [head] of each, logits [padded] of each. */
 INLINE void logits_of_one(const Model *model, int slot, const float *state, float *panel,
-                          float *hidden, float *logits, const char *ahead) {
+                          float *hidden, float *logits, Ahead ahead) {
   const int width = model->width, head = model->head, padded = model->padded[slot];
   const Matrix in = model->weight_in[slot], out = model->weight_out[slot];
   int32_t *which = (int32_t *)panel;
@@ -262,7 +234,7 @@ INLINE void logits_of_one(const Model *model, int slot, const float *state, floa
 
 INLINE void logits_of_some(const Model *model, int slot, const float *const *states, int count,
                            float *panel, float *const *hidden, float *const *logits,
-                           const char *ahead) {
+                           Ahead ahead) {
   const int width = model->width, head = model->head, padded = model->padded[slot];
   for (int j = 0; j < count; j++) {
     memcpy(hidden[j], model->bias_in[slot], (size_t)head * sizeof(float));
@@ -274,52 +246,22 @@ INLINE void logits_of_some(const Model *model, int slot, const float *const *sta
            logits, &ahead);
 }
 
-/* What a row's missing slots forbid of a slot's tokens. */
-INLINE void bar(const Model *model, int slot, const uint8_t *observed, float *logits) {
-  for (int at = model->barred_begin[slot]; at < model->barred_begin[slot + 1]; at++)
-    if (!observed[model->barred_slot[at]])
-      logits[model->barred_token[at]] += model->barred_value[at];
-}
-
-/* The token of a slot, from its logits and the row's noise: the largest of logit + Gumbel noise,
- * the first of those that are equal. A uniform number of 0 is never drawn, as -ln(-ln 0) is minus
- * infinity; so are the numbers behind the slot's size. */
-INLINE int32_t draw(const float *logits, const float *uniform, int size) {
-  const vector zero = {0};
-  const ints none = {0}, never = (ints)(zero - INFINITY);
-  vector best = zero - INFINITY;
-  ints choices = none, index = none;
-  for (int i = 0; i < LANES; i++) index[i] = i;
-  for (int i = 0; i < size; i += LANES, index += LANES) {
-    vector u;
-    if (size - i >= LANES) {
-      u = load(uniform + i);
-    } else {
-      float rest[LANES] = {0};
-      memcpy(rest, uniform + i, (size_t)(size - i) * sizeof(float));
-      u = load(rest);
-    }
-    const ints gumbel = (ints)-logarithm(-logarithm(u)), is_drawn = u > zero;
-    const vector value = load(logits + i) + (vector)((gumbel & is_drawn) | (never & ~is_drawn));
-    const ints better = value > best;
-    best = (vector)(((ints)value & better) | ((ints)best & ~better));
-    choices = (index & better) | (choices & ~better);
-  }
-  float largest = best[0];
-  int32_t choice = choices[0];
-  for (int i = 1; i < LANES; i++)
-    if (best[i] > largest || (best[i] == largest && choices[i] < choice))
-      largest = best[i], choice = choices[i];
-  return choice;
-}
+#include "student_draw.h"
 
 /* The states of rows: the sum of what is known. 0, or 1 + the first row that has a token which is
- * none of its slot's. */
+ * none of its slot's. A row that is alike to the one before it takes its state; whether one is. */
 INLINE int64_t start(const Model *model, int64_t rows, const int32_t *tokens,
-                     const uint8_t *observed, float *states) {
+                     const uint8_t *observed, float *states, int32_t *alike, int *are_some_alike) {
   const int slots = model->slots, width = model->width;
-  memset(states, 0, (size_t)(rows * width) * sizeof(float));
   for (int64_t row = 0; row < rows; row++, tokens += slots, observed += slots, states += width) {
+    alike[row] = (int32_t)row;
+    if (row && is_alike(slots, tokens - slots, tokens, observed - slots, observed)) {
+      alike[row] = alike[row - 1];
+      *are_some_alike = 1;
+      memcpy(states, states - width, (size_t)width * sizeof(float));
+      continue;
+    }
+    memset(states, 0, (size_t)width * sizeof(float));
     for (int slot = 0; slot < slots; slot++) {
       if (!observed[slot]) continue;
       if (tokens[slot] < 0 || tokens[slot] >= model->sizes[slot]) return row + 1;
@@ -331,11 +273,14 @@ INLINE int64_t start(const Model *model, int64_t rows, const int32_t *tokens,
   return 0;
 }
 
-/* Where the weights of the next slot begin that a row misses; of this one if it is the last. */
-INLINE const char *next_weights(const Model *model, int slot, const uint8_t *observed) {
+/* The weights of the next slot that a row misses, which lie one behind another. */
+INLINE Ahead next_weights(const Model *model, int slot, const uint8_t *observed) {
   int next = slot + 1;
   while (next < model->slots && observed[next]) next++;
-  return model->weight_in[next < model->slots ? next : slot].values;
+  if (next == model->slots) return (Ahead){0, 0};
+  const Matrix in = model->weight_in[next], out = model->weight_out[next];
+  const int64_t numbers = model->head * (int64_t)model->padded[next];
+  return (Ahead){in.values, (const char *)out.values + numbers * (out.half ? 2 : 4)};
 }
 
 static int64_t VARIANT(walk)(const Model *model, int64_t rows, int32_t *tokens,
@@ -343,41 +288,56 @@ static int64_t VARIANT(walk)(const Model *model, int64_t rows, int32_t *tokens,
   const int slots = model->slots, width = model->width, head = model->head;
   const int64_t deepest = width > head ? width : head;
   float *panel = scratch, *state_of_all = panel + PANEL * deepest;
-  float *block = state_of_all + rows * width;
-  float *hidden[BLOCK], *logits[BLOCK];
-  for (int j = 0; j < BLOCK && j < rows; j++) {
-    hidden[j] = block + j * (int64_t)(head + model->widest);
-    logits[j] = hidden[j] + head;
-  }
-  const int64_t failed = start(model, rows, tokens, observed, state_of_all);
+  float *most = state_of_all + rows * width, *block = most + model->widest;
+  const int64_t of_one = head + model->widest, room = rows < BLOCK ? rows : BLOCK;
+  int32_t *alike = (int32_t *)(block + room * of_one), *place = alike + rows;
+  int are_some_alike = 0;
+  const int64_t failed =
+      start(model, rows, tokens, observed, state_of_all, alike, &are_some_alike);
   if (failed) return failed;
+  memset(place, 0, (size_t)rows * sizeof *place);
   for (int slot = 0; slot < slots; slot++) {
     int64_t next = 0;
     while (next < rows) {
       int64_t taken[BLOCK];
+      int32_t group[BLOCK], first[BLOCK];
       const float *states[BLOCK];
-      int count = 0;
+      float *hidden[BLOCK], *logits[BLOCK];
+      int count = 0, groups = 0;
       for (; next < rows && count < BLOCK; next++) {
         if (observed[next * slots + slot]) continue;
-        states[count] = state_of_all + next * width;
+        const int is_new = is_of_no_group(alike[next], place, first, groups, taken, alike);
+        if (is_new) {
+          place[alike[next]] = groups;
+          first[groups] = count;
+          states[groups] = state_of_all + next * width;
+          hidden[groups] = block + groups * of_one;
+          logits[groups] = hidden[groups] + head;
+          groups++;
+        }
+        group[count] = place[alike[next]];
         taken[count++] = next;
       }
       if (count == 0) break;
-      const char *ahead = next_weights(model, slot, observed + taken[0] * slots);
-      if (count <= ALONE)
-        for (int j = 0; j < count; j++)
+      const Ahead ahead = next_weights(model, slot, observed + taken[0] * slots);
+      if (groups <= ALONE)
+        for (int j = 0; j < groups; j++)
           logits_of_one(model, slot, states[j], panel, hidden[j], logits[j], ahead);
       else
-        logits_of_some(model, slot, states, count, panel, hidden, logits, ahead);
-      for (int j = 0; j < count; j++) {
-        const int64_t row = taken[j];
+        logits_of_some(model, slot, states, groups, panel, hidden, logits, ahead);
+      for (int j = 0; j < groups; j++) {
+        const int64_t row = taken[first[j]];
         be_near(model, slot, tokens + row * slots, observed + row * slots, logits[j]);
         bar(model, slot, observed + row * slots, logits[j]);
+      }
+      for (int j = 0; j < count; j++) {
+        const int64_t row = taken[j];
         const float *uniform = noise + row * model->noise_width + model->noise_begin[slot];
-        const int32_t token = draw(logits[j], uniform, model->sizes[slot]);
+        const int32_t token = draw(logits[group[j]], uniform, model->sizes[slot], most);
         tokens[row * slots + slot] = token;
         if (slot + 1 < slots) embed(model, slot, token, state_of_all + row * width);
       }
+      if (are_some_alike) part(slots, slot, count, groups, group, taken, tokens, alike);
     }
   }
   return 0;
@@ -389,7 +349,6 @@ static int64_t VARIANT(walk)(const Model *model, int64_t rows, int32_t *tokens,
 #undef load
 #undef store
 #undef widened
-#undef fetch
 #undef logarithm
 #undef sums
 #undef product
@@ -406,3 +365,7 @@ static int64_t VARIANT(walk)(const Model *model, int64_t rows, int32_t *tokens,
 #undef logits_of_some
 #undef bar
 #undef draw
+#undef most_noise
+#undef some_uniform
+#undef is_any
+#undef not_less

@@ -31,7 +31,7 @@
 #endif
 
 /* Of `Model` and of how functions are called, as VERSION in library.py. */
-#define VERSION 5
+#define VERSION 6
 int32_t cascade_student_walk_version(void) { return VERSION; }
 
 /* Of which sources this is made; hatch_build.py gives it, see cascade_tables/compiled.py. */
@@ -68,7 +68,8 @@ typedef struct {
   const int32_t *neighbour; /* [numbers + 2 sums], their coarse slots */
   const int32_t *begin;     /* [numbers + 2 sums], where their tables begin, by pairs of tokens */
   const float *signs;       /* [2 sums] */
-  const float *edges;       /* [CODES - 1], between codes; of one that has sums */
+  const float *between;     /* [BINS - 1], edges between bins; of one that has sums */
+  const float *inside;      /* [BINS, FINE - 1], and those between places inside of each */
   const float *kernel;      /* [numbers + sums, MIXTURE, STEPS] */
   const float *place;       /* [numbers + sums, PLACES, FINE] */
 } Near;
@@ -104,6 +105,19 @@ typedef struct {
 /* Functions that take vectors are all inlined: how they would be called does not matter. */
 #pragma GCC diagnostic ignored "-Wpsabi"
 
+/* Weights that will be asked for and have not been fetched yet. */
+typedef struct {
+  const char *from, *end;
+} Ahead;
+
+/* Bytes will soon be asked for: they come to the cache nearby, and nobody waits for them. Returns
+ * where they end. */
+INLINE const char *fetch(const char *from, int64_t bytes) {
+  for (const char *at = from; at < from + bytes; at += LINE) __builtin_prefetch(at, 0, 2);
+  return from + bytes;
+}
+
+#include "student_alike.h"
 #include "student_near.h"
 #include "student_noise.h"
 
@@ -171,8 +185,8 @@ INLINE int64_t with_scratch(Walk *walk, const Model *model, int64_t rows, int32_
                             const uint8_t *observed, const float *noise) {
   const int64_t deepest = model->width > model->head ? model->width : model->head;
   const int64_t block = rows < BLOCK ? rows : BLOCK;
-  const int64_t numbers =
-      PANEL * deepest + rows * model->width + block * (model->head + model->widest);
+  const int64_t numbers = PANEL * deepest + rows * model->width + model->widest +
+                          block * (model->head + model->widest) + (2 * rows + PAD) / PAD * PAD;
   float *scratch = aligned_alloc(LINE, (size_t)numbers * sizeof(float));
   if (!scratch) return -1;
   const int64_t failed = walk(model, rows, tokens, observed, noise, scratch);

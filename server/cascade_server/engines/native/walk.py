@@ -76,7 +76,7 @@ class _Near(ctypes.Structure):
         ),
         *(
             (name, ctypes.c_void_p)
-            for name in ("neighbour", "begin", "signs", "edges", "kernel", "place")
+            for name in ("neighbour", "begin", "signs", "between", "inside", "kernel", "place")
         ),
     ]
 
@@ -222,7 +222,8 @@ class StudentWalk:
                 self._ints(number.neighbours),
                 self._ints(number.begins),
                 self._floats(np.array(number.signs, np.float32)),
-                self._floats(number.edges),
+                self._floats(number.between),
+                self._floats(number.inside),
                 self._kept.keep(np.pad(number.kernel, ((0, 0), (0, 0), (0, STEPS - KERNEL)))),
                 self._kept.keep(number.place),
             )

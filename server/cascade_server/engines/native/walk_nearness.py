@@ -35,7 +35,8 @@ class NearNumber:
         neighbours: coarse slots: of those numbers, then of both parts of each sum.
         begins: where the tables of these begin.
         signs: of the parts of sums.
-        edges: float32 [CODES - 1] between codes; of a number without sums nothing.
+        between, inside: float32 [BINS - 1] and [BINS, FINE - 1], edges between bins and between
+            places inside of each; of a number without sums nothing.
         gate, gate_bias: [H, K * MIXTURE] and [K * MIXTURE].
         kernel: [K, MIXTURE, KERNEL].
         fine_gate, fine_gate_bias: [H, K] and [K].
@@ -49,7 +50,8 @@ class NearNumber:
     neighbours: list[int]
     begins: list[int]
     signs: list[int]
-    edges: Floats
+    between: Floats
+    inside: Floats
     gate: Floats
     gate_bias: Floats
     kernel: Floats
@@ -135,11 +137,9 @@ def _number(
         raise ValueError("a number that has neighbours has no such tokens")
     if len(begins) != len(neighbours) or {*signs} - {-1, 1}:
         raise ValueError("a neighbour has no table, or a sum another sign")
-    edges = np.zeros(0, np.float32)
-    if parts:
-        between = _table(stored, said["bins"], np.float32).reshape(BINS - 1)
-        inside = _table(stored, said["inside"], np.float32).reshape(BINS, FINE - 1)
-        edges = np.insert(inside.reshape(-1), np.arange(1, BINS) * (FINE - 1), between)
+    bins = BINS if parts else 0
+    between = _table(stored, said["bins"] if parts else "", np.float32).reshape(max(0, bins - 1))
+    inside = _table(stored, said["inside"] if parts else "", np.float32).reshape(bins, FINE - 1)
     found = NearNumber(
         *(
             slot,
@@ -150,7 +150,8 @@ def _number(
             begins,
             signs,
         ),
-        edges,
+        between,
+        inside,
         _table(stored, said["gate"], np.float32).reshape(head, count * MIXTURE),
         _table(stored, said["gate_bias"], np.float32).reshape(count * MIXTURE),
         _table(stored, said["kernel"], np.float32).reshape(count, MIXTURE, KERNEL),
@@ -158,7 +159,7 @@ def _number(
         _table(stored, said["fine_gate_bias"], np.float32).reshape(count),
         _table(stored, said["place"], np.float32).reshape(count, PLACES, FINE),
     )
-    every = [found.edges, found.gate, found.gate_bias, found.kernel]
+    every = [found.between, found.inside, found.gate, found.gate_bias, found.kernel]
     every += [found.fine_gate, found.fine_gate_bias, found.place]
     if not all(np.isfinite(each).all() for each in every):
         raise ValueError("some weights of neighbours are not finite")

@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 
 from cascade_tables.codecs.columns.column_codec import Tokens
 from cascade_tables.codecs.following.sums import Mask, Part, Sum, Term
-from cascade_tables.codecs.layout import Mark, TokenLayout
+from cascade_tables.codecs.layout import (
+    CountedNumber,
+    Mark,
+    TokenLayout,
+    WholeMark,
+    WholeMarks,
+)
 from cascade_tables.relations.measuring import outcome
 from cascade_tables.relations.whole import LARGEST, Whole
 from cascade_tables.schema import Kind, Schema
@@ -106,6 +112,21 @@ class GivenMarks:
         signs = np.array([each.sum.signs for each in relations], np.int64).T[:, :, None]
         dates = np.array([each.sum.dates for each in relations], np.bool_).T[:, :, None]
         return _Alike(which, parts, signs, dates)
+
+    def of_whole_numbers(self) -> WholeMarks | None:
+        """The relations, where all of them are of whole numbers and date-times; None: they are
+        not."""
+        counted = []
+        for part in self._parts:
+            if part.place in self._reals or part.decimals is None:
+                return None
+            step = 10**part.decimals if part.unit is None else part.unit
+            counted.append(CountedNumber(part.place, part.is_date, 1 if part.is_date else step))
+        marks = [WholeMark(each.mark, each.parts, each.sum.signs) for each in self._relations]
+        # Of two numbers only whether they are the same is asked.
+        if any(len(each.parts) == 2 and sum(each.signs) for each in marks):
+            return None
+        return WholeMarks(counted, marks)
 
     def mark_row(
         self, tokens: list[int] | NDArray[np.int32], numbers: Mapping[int, float | int]

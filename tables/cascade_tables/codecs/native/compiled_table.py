@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cascade_tables.codecs.columns.binned_codec import BinnedCodec
 from cascade_tables.codecs.columns.column_codec import ColumnCodec
 from cascade_tables.codecs.columns.listed_codec import ListedCodec
+from cascade_tables.codecs.layout import WholeMarks
 from cascade_tables.codecs.native.library import Library
 from cascade_tables.schema import Kind, Schema
 
@@ -25,6 +26,8 @@ NAME_TAG, STATES_TAG, VALUES_TAG = 0x0A, 0x32, 0x0A
 LENGTHS = 2
 # `how` of row_codec.c.
 LISTED_TEXTS, LISTED_NUMBERS, BINNED = range(3)
+# As in row_marks.h.
+MOST_COUNTED, MOST_PARTS = 64, 4
 # Bytes of a column's head, and of a number with what is around it, at most.
 HEAD_BYTES, NUMBER_BYTES = 22, 24
 
@@ -76,7 +79,27 @@ class _Table(ctypes.Structure):
     """`Table` of row_codec.c."""
 
     _fields_ = _fields(
-        (ctypes.c_int64, "columns slots"), (ctypes.c_void_p, "column"), (_Texts, "names")
+        (ctypes.c_int64, "columns slots"),
+        (ctypes.c_void_p, "column"),
+        (_Texts, "names"),
+        (ctypes.c_void_p, "counted"),
+        (ctypes.c_int64, "counted_count"),
+        (ctypes.c_void_p, "marks"),
+        (ctypes.c_int64, "mark_count"),
+    )
+
+
+class _Counted(ctypes.Structure):
+    """`Counted` of row_marks.h."""
+
+    _fields_ = _fields((ctypes.c_int32, "place zero_counts"), (ctypes.c_int64, "step"))
+
+
+class _Mark(ctypes.Structure):
+    """`Mark` of row_marks.h."""
+
+    _fields_ = _fields(
+        (ctypes.c_int32, "slot token parts rough_count"), (ctypes.c_void_p, "part sign rough")
     )
 
 
@@ -90,6 +113,7 @@ class CompiledTable:
     Attributes:
         address: of the `Table`.
         most_bytes: of a row's `Rows`, beside what the caller gave.
+        marks_given: whether relations that hold of given numbers are marked.
 
     Args:
         library: the compiled functions.
@@ -97,6 +121,7 @@ class CompiledTable:
         codecs: of its columns.
         first_slot: of each column.
         slots: T, tokens of a row.
+        marks: which relations hold of given numbers.
 
     Raises:
         NotThisTable: a column is none that the compiled code knows.
@@ -109,6 +134,7 @@ class CompiledTable:
         codecs: Sequence[ColumnCodec],
         first_slot: Sequence[int] | NDArray[np.intp],
         slots: int,
+        marks: WholeMarks | None = None,
     ) -> None:
         self._library, self._kept = library, list[Any]()
         self.most_bytes = 2
@@ -118,7 +144,30 @@ class CompiledTable:
         self._kept.append(columns)
         names = self._texts([name.encode() for name in schema.names])
         self._table = _Table(len(codecs), slots, ctypes.addressof(columns), names)
+        self.marks_given = marks is not None and self._keep_marks(marks)
         self.address = ctypes.addressof(self._table)
+
+    def _keep_marks(self, marks: WholeMarks) -> bool:
+        """Lays out what says which relations hold; whether they are such as it knows."""
+        counted = (_Counted * len(marks.counted))(*(_Counted(*each) for each in marks.counted))
+        kept = (_Mark * len(marks.marks))()
+        for at, each in enumerate(marks.marks):
+            few = len(each.parts) <= MOST_PARTS
+            # A token that is a mark is told by its having no rough place.
+            if not few or each.mark.token < len(each.mark.rough):
+                return False
+            kept[at] = _Mark(
+                *(each.mark.slot, each.mark.token, len(each.parts), len(each.mark.rough)),
+                self._array(each.parts, np.int32),
+                self._array(each.signs, np.int32),
+                self._array(each.mark.rough, np.int32),
+            )
+        if len(counted) > MOST_COUNTED:
+            return False
+        self._kept += (counted, kept)
+        self._table.counted, self._table.counted_count = ctypes.addressof(counted), len(counted)
+        self._table.marks, self._table.mark_count = ctypes.addressof(kept), len(kept)
+        return True
 
     def _column(self, codec: ColumnCodec, slot: int) -> _Column:
         column, kind = codec.column, codec.column.kind

@@ -18,7 +18,7 @@ __all__ = ["GET_COMPILER", "PATH", "VERSION", "Argument", "Library", "load_libra
 
 PATH = Path(__file__).with_name("_row_codec.so")
 # How the library's functions and structures are called; see VERSION in row_codec.c.
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True)

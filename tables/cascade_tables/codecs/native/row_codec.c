@@ -16,7 +16,7 @@
 #include "wire.h"
 
 /* Of the structures here and of how functions are called, as VERSION in library.py. */
-#define VERSION 3
+#define VERSION 4
 int32_t cascade_row_codec_version(void) { return VERSION; }
 
 /* Of which sources this is made; hatch_build.py gives it, see cascade_tables/compiled.py. */
@@ -71,10 +71,16 @@ typedef struct {
   int64_t written_tokens;
 } Column;
 
+#include "row_marks.h"
+
 typedef struct {
   int64_t columns, slots;
   const Column *column;
   Texts names;
+  const Counted *counted; /* numbers that relations add up, `counted_count` of them */
+  int64_t counted_count;
+  const Mark *marks;
+  int64_t mark_count;
 } Table;
 
 INLINE uint64_t hashed(Bytes text) {
@@ -170,7 +176,8 @@ int64_t cascade_row_codec_scan(const uint8_t *message, int64_t size, Request *ou
 
 /* A row of `Rows`, `bytes` of a message from `at` on, to what is put into `out`, one behind another:
  * bits uint64 [columns] of numbers, tokens int32 [slots], observed [slots], and states [columns], as
- * in `Column.states`, UNSTATED where a column is not there. 0; or 1: not mine. */
+ * in `Column.states`, UNSTATED where a column is not there; relations that hold are marked. 0; or 1:
+ * not mine. */
 int64_t cascade_row_codec_encode(const Table *table, const uint8_t *message, int64_t size,
                                  int64_t at, int64_t bytes, uint64_t *out) {
   uint64_t *const bits = out;
@@ -208,7 +215,10 @@ int64_t cascade_row_codec_encode(const Table *table, const uint8_t *message, int
     observed[column->slot] = 1;
     if (second) observed[column->slot + 1] = 1;
   }
-  return is_there < 0 || count != 1;
+  if (is_there < 0 || count != 1) return 1;
+  put_marks(table->counted, table->counted_count, table->marks, table->mark_count, bits, states,
+            tokens);
+  return 0;
 }
 
 #include "row_writer.h"

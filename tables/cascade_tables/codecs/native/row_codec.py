@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from cascade_tables.codecs.columns.binned_codec import BinnedCodec
 from cascade_tables.codecs.columns.column_codec import ColumnCodec, Tokens
+from cascade_tables.codecs.layout import WholeMarks
 from cascade_tables.codecs.native.compiled_table import CompiledTable, NotThisTable
 from cascade_tables.codecs.native.library import Argument, Library, load_library
 from cascade_tables.codecs.native.wire_row import WireRow
@@ -58,7 +59,8 @@ class RowCodec:
         codecs: of its columns.
         first_slot: of each column.
         slots: T, tokens of a row.
-        compared: columns, by place, whose numbers are wanted.
+        marks: which relations hold of given numbers; None: it is not for this to find out.
+        compared: columns, by place, whose numbers are then wanted.
 
     Raises:
         NotThisTable: a column is none that the compiled code knows.
@@ -71,17 +73,18 @@ class RowCodec:
         codecs: Sequence[ColumnCodec],
         first_slot: Sequence[int] | NDArray[np.intp],
         slots: int,
+        marks: WholeMarks | None = None,
         compared: Sequence[int] = (),
     ) -> None:
         self._library, self._schema = library, schema
         self._columns, self._slots = len(codecs), slots
         self._place = {name: place for place, name in enumerate(schema.names)}
-        self._compared = sorted(compared)
         self._is_real = [column.kind is Kind.CONTINUOUS for column in schema.columns]
         # What the compiled code leaves of numbers: one a column, whether it means anything or not.
         self._numbers = Struct("=" + "".join("d" if is_real else "q" for is_real in self._is_real))
         self._is_binned = [isinstance(codec, BinnedCodec) for codec in codecs]
-        self._table = CompiledTable(library, schema, codecs, first_slot, slots)
+        self._table = CompiledTable(library, schema, codecs, first_slot, slots, marks)
+        self._compared = [] if self._table.marks_given else sorted(compared)
         self._address, self._most_bytes = self._table.address, self._table.most_bytes
         # Where the parts of what is encoded begin.
         self._tokens_at = 8 * self._columns
@@ -97,8 +100,8 @@ class RowCodec:
         """A caller's row as tokens; None: it is not for this to say what is made of it.
 
         Returns:
-            int32 and bool [1, T], tokens and which are observed; and of the columns that were to be
-            compared, by place, those numbers that are given.
+            int32 and bool [1, T], tokens and which are observed; and by place, those numbers that
+            are given and that it was not for this to find the relations of.
         """
         out = bytearray(self._encoded_bytes)
         message = row.message
@@ -242,9 +245,10 @@ class Compiled:
         codecs: Sequence[ColumnCodec],
         first_slot: Sequence[int] | NDArray[np.intp],
         slots: int,
+        marks: WholeMarks | None = None,
         compared: Sequence[int] = (),
     ) -> None:
-        self._of = schema, codecs, first_slot, slots, compared
+        self._of = schema, codecs, first_slot, slots, marks, compared
 
     @cached_property
     def rows(self) -> RowCodec | None:

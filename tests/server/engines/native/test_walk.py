@@ -45,17 +45,21 @@ class Both:
         return tokens, known[:, column], noise
 
 
-def both(folder: Path, table: str) -> Both:
+def both(folder: Path, table: str, version: int = 1) -> Both:
     assert not isinstance(LIBRARY, str)
-    release = load_release(folder, table, 1)
+    release = load_release(folder, table, version)
     weights = read_walk_weights(release.student, release.codec.layout.sizes)
     return Both(Runtime(release, compiled=False), StudentWalk(LIBRARY, weights), weights)
 
 
-@pytest.fixture(scope="module", params=["credit", "adult", "every kind", "marks", "neighbours"])
+@pytest.fixture(
+    scope="module",
+    params=["credit", "adult", "credit 2", "adult 2", "every kind", "marks", "neighbours"],
+)
 def students(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Both:
-    if request.param in ("credit", "adult"):
-        return both(BUNDLED, request.param)
+    table, _, version = request.param.partition(" ")
+    if table in ("credit", "adult"):
+        return both(BUNDLED, table, int(version or 1))
     folder = tmp_path_factory.mktemp("releases")
     codecs = {"every kind": every_kind, "marks": claims_codec, "neighbours": bills_codec}
     codec = codecs[request.param]()
@@ -79,6 +83,49 @@ def test_a_row_is_the_same_whoever_shares_its_batch(students: Both) -> None:
         students.walk(tokens[i : i + 1], observed[i : i + 1], noise[i : i + 1]) for i in range(70)
     ]
     assert (students.walk(tokens, observed, noise) == np.concatenate(alone)).all()
+
+
+@pytest.mark.parametrize("draws", [2, 32, 250])
+def test_rows_that_begin_alike_are_drawn_as_if_alone(students: Both, draws: int) -> None:
+    """Draws of a row share what they have in common, until they part, with others among them."""
+    tokens, observed, noise = students.rows(3 * draws, seed=11)
+    (row, *_), (known, *_), _ = students.rows(1, seed=12)
+    tokens[: 2 * draws], observed[:draws], observed[draws : 2 * draws] = row, known, False
+    alone = [
+        students.walk(tokens[i : i + 1], observed[i : i + 1], noise[i : i + 1])
+        for i in range(len(tokens))
+    ]
+    assert (students.walk(tokens, observed, noise) == np.concatenate(alone)).all()
+    mixed = np.random.default_rng(13).permutation(len(tokens))
+    drawn = students.walk(tokens[mixed], observed[mixed], noise[mixed])
+    assert (drawn == np.concatenate(alone)[mixed]).all()
+
+
+@pytest.mark.parametrize("spread", [0.1, 3.0, 30.0, 1e6])
+def test_tokens_that_are_passed_over_could_not_have_been_drawn(
+    students: Both, spread: float
+) -> None:
+    """Of known logits the largest with its Gumbel noise, the first of equal ones."""
+    assert not isinstance(LIBRARY, str)
+    weights, rng = students.weights, np.random.default_rng(5)
+    logits = [(rng.normal(size=len(bias)) * spread).astype(np.float32) for bias in weights.bias_out]
+    silent = [np.zeros_like(weight) for weight in weights.weight_out]
+    told = replace(weights, weight_out=silent, bias_out=logits, barred={}, nearness=None)
+    tokens, observed, noise = students.rows(200, seed=14)
+    # The ends of what may be drawn, and numbers that nearly all tokens share.
+    noise[:40] = rng.choice(np.array([0, 2**-24, 0.5, 1 - 2**-24], np.float32), noise[:40].shape)
+    drawn = StudentWalk(LIBRARY, told)(tokens, observed, noise)
+    begin = 0
+    with np.errstate(divide="ignore"):
+        gumbel = -np.log(-np.log(noise.astype(np.float64)))
+    for slot, logit in enumerate(logits):
+        value = logit + gumbel[:, begin : begin + len(logit)]
+        begin += len(logit) + 1
+        reached = np.take_along_axis(value, drawn[:, slot, None], axis=1)[:, 0]
+        missing = ~observed[:, slot] & np.isfinite(value.max(axis=1))
+        # float32's last bits, of logits as large as these are.
+        near = 1e-5 + 2e-7 * abs(value).max(axis=1, where=np.isfinite(value), initial=0)
+        assert (reached >= value.max(axis=1) - near)[missing].all()
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 7, 97, 300])

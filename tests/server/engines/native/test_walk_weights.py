@@ -169,7 +169,8 @@ class TestNearness:
         assert [number.slot for number in nearness.numbers] == [0, 2, 4]
         assert [len(number.kernel) for number in nearness.numbers] == [3, 3, 1]
         for number in nearness.numbers:
-            assert (np.diff(number.edges) >= 0).all()
+            assert (np.diff(number.between) >= 0).all()
+            assert (np.diff(number.inside) >= 0).all()
 
     @pytest.mark.parametrize(
         "change",

@@ -43,6 +43,33 @@ def outcome(codec: Codec, columns: Any, strict: bool) -> Any:
     return found.tokens.tolist(), found.observed.tolist(), told
 
 
+class TestMarks:
+    """Which relations of whole numbers hold of what is given is found out in compiled code."""
+
+    @pytest.mark.parametrize("name", ["counts", "twins"])
+    def test_they_are_those_of_the_codec(self, name: str) -> None:
+        codec, marked = CODECS[name](), set[tuple[int, int]]()
+        stands = {(mark.slot, mark.token) for mark in codec.layout.marks}
+        for seed in range(300):
+            learnt = learnt_cells(codec, seed)
+            row = rows_of({column: (value, "") for column, value in learnt.items()})
+            found = compiled(codec).encode(wire_row(row))
+            assert found is not None
+            tokens, _, to_compare = found
+            assert not to_compare
+            expected = codec.encode_partial({key: [value] for key, value in learnt.items()}, 1)
+            assert tokens.tolist() == expected.tokens.tolist()
+            marked |= stands & set(enumerate(tokens[0].tolist()))
+        assert marked
+
+    def test_amounts_with_cents_are_left_to_the_codec(self) -> None:
+        codec = CODECS["settlements"]()
+        row = rows_of({column: (value, "") for column, value in learnt_cells(codec, 0).items()})
+        found = compiled(codec).encode(wire_row(row))
+        assert found is not None
+        assert {"total", "paid", "deductible"} == {codec.schema.names[at] for at in found[2]}
+
+
 @pytest.mark.parametrize("name", CODECS)
 class TestAgreement:
     @settings(max_examples=200, deadline=None)

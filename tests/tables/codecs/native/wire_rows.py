@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -11,13 +12,23 @@ import numpy as np
 import pyarrow as pa
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.cells import FIELDS, NULL_CELL, PLACEHOLDERS
-from cascade_tables import ABSENT, Codec, ColumnOverride, Frame, RareRule, WireRow, infer_schema
+from cascade_tables import (
+    ABSENT,
+    Codec,
+    ColumnOverride,
+    Frame,
+    RareRule,
+    WireRow,
+    find_relations,
+    infer_schema,
+)
 from cascade_tables.codecs.native.row_codec import RowCodec
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests import ledgers
 from tests.releases import every_kind
+from tests.tables.codecs.following.far_tables import twins
 
 ROWS = 2_000
 
@@ -61,11 +72,33 @@ def wide() -> Codec:
     return Codec.fit(infer_schema(frame, few, rule=RareRule(min_count=5)), frame)
 
 
+@cache
+def counts() -> Codec:
+    """Whole numbers and dates alone, of which some are equal or add up in many rows, and zeros."""
+    rng = np.random.default_rng(3)
+    ordered, returned = rng.integers(0, 900, (2, ROWS))
+    kept = np.where(rng.random(ROWS) < 0.6, ordered - returned, rng.integers(-900, 900, ROWS))
+    paid = np.where(rng.random(ROWS) < 0.4, ordered, rng.integers(0, 900, ROWS))
+    opened = 19_000 + rng.integers(0, 900, ROWS)
+    days = np.where(rng.random(ROWS) < 0.5, rng.integers(0, 400, ROWS), 7)
+    closed = opened + np.where(rng.random(ROWS) < 0.7, days, rng.integers(0, 400, ROWS))
+    columns = {"ordered": ordered, "returned": returned, "kept": kept, "paid": paid, "days": days}
+    dates = {
+        name: pa.array((86_400_000_000 * day).tolist(), pa.timestamp("us"))
+        for name, day in (("opened", opened), ("closed", closed))
+    }
+    frame = Frame.from_arrow(pa.table(columns | dates))
+    plain = infer_schema(frame)
+    return Codec.fit(replace(plain, relations=find_relations(frame, plain)), frame)
+
+
 CODECS: dict[str, Callable[[], Codec]] = {
     "wide": wide,
     "ledger": ledgers.codec,
     "settlements": ledgers.settlements_codec,
     "every kind": cache(every_kind),
+    "counts": counts,
+    "twins": twins,
 }
 
 
