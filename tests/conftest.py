@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 
 import pytest
@@ -26,11 +26,17 @@ providers._get_local_constants = lambda: providers._local_constants
 freeze, gc.freeze = gc.freeze, lambda: None
 
 
-def pytest_collection_finish() -> None:
-    """Modules and tests are here to stay: no collection need look at them again, neither those that
-    servers make as they begin nor the interpreter's own."""
-    gc.collect()
-    freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Importing makes very many objects and hardly any garbage; and modules and tests are here to
+    stay: no garbage collection need look at them, neither meanwhile nor later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -17,7 +17,7 @@ from cascade_server.engines.triton.health import HealthConfig
 from cascade_server.wire.tensors import read_inputs
 
 SERVICE = "inference.GRPCInferenceService"
-SOON = 20.0
+SOON = 60.0
 # What a call is answered after, and may be refused with.
 Does = Callable[[pb.ModelInferRequest, Any], Awaitable[None]]
 
