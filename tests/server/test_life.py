@@ -242,9 +242,12 @@ class TestTheCommand:
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_a_signal_drains_and_ends_with_0(
-        self, repository: Path, number: signal.Signals
+        self, repository: Path, tmp_path: Path, number: signal.Signals
     ) -> None:
-        with self.start("--repository", str(repository)) as process:
+        """What it says on the way is what is meant, also of a folder that is called like markup."""
+        folder = tmp_path / "[models]"
+        folder.symlink_to(repository)
+        with self.start("--repository", str(folder)) as process:
             assert process.stdout is not None
             said = []
             for line in process.stdout:
@@ -254,7 +257,7 @@ class TestTheCommand:
             assert process.wait(SOON) == 0
             assert process.stderr is not None
             assert process.stderr.read() == ""
-        assert said[0] == f"loading {repository}\n"
+        assert said[0] == f"loading {folder}\n"
         assert [line.split(":")[0].strip() for line in said[1:4]] == [
             f"{TABLE} version 1",
             f"{TABLE} version 3",
