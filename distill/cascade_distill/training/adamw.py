@@ -53,12 +53,13 @@ class AdamW:
             moved = [each for each in parameters if each.grad is not None]
             if not moved:
                 continue
+            gradients = [each.grad for each in moved if each.grad is not None]
             states = [self._state_of(each) for each in moved]
             steps = [each["step"] for each in states]
             torch._foreach_add_(steps, 1)
             torch._fused_adamw_(
                 moved,
-                [each.grad for each in moved],
+                gradients,
                 [each["exp_avg"] for each in states],
                 [each["exp_avg_sq"] for each in states],
                 [],
