@@ -24,7 +24,7 @@ def test_a_teacher_and_an_executor_interrupt_nobody(repository: Path, tmp_path: 
         found = {scheduling(each) for each in served.children}
         assert {(os.SCHED_OTHER, worker), (os.SCHED_IDLE, 19)} <= found
         there = {each.pid for each in served.children}
-        Jobs(client).submit(TABLE, 100_000, tier="student", seed=77)
+        Jobs(client).submit(TABLE, 100_000, fidelity="fast", seed=77)
 
         def has_come() -> bool:
             come = [each for each in served.children if each.pid not in there]
