@@ -44,13 +44,13 @@ $(VENV)/.dev: $(MADE_FROM) | $(BIN)/python
 demo: $(VENV)/.demo ## Start a server, ask it for rows, real time and offline, and score with it
 	@$(BIN)/python -m examples.demo
 
-# Tests run in as many processes as there are cores, four at most; WORKERS may be given: make test
-# WORKERS=1. Hundreds of processes are started meanwhile: what is compiled is kept, whatever the
-# environment says.
-WORKERS ?= logical
+# Tests run in one process more than there are cores, four at most, since many wait for a server that
+# begins or ends; WORKERS may be given: make test WORKERS=1. Hundreds of processes are started
+# meanwhile: what is compiled is kept, whatever the environment says.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() + 1))')
 test: $(VENV)/.dev ## Run every test
 	@OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest \
-	  --numprocesses $(WORKERS) --maxprocesses 4 --dist worksteal
+	  --numprocesses $(WORKERS) --dist worksteal
 
 # KILLS and SEED may be given: make kill-test KILLS=500 SEED=2
 kill-test: $(VENV)/.dev ## Kill a server's processes fifty times at random while it makes jobs

@@ -38,7 +38,7 @@ from benchmarks.tables import ROOT, TableMissing, named
 LATE = 3
 # Draws of one answer that the pool may still give.
 DRAWS = 64
-# Seconds in which the pool is to have answered something.
+# Seconds in which a call is to be answered, and the pool to have answered something.
 PATIENCE = 300.0
 # Parts of the rows, each compared with as many real rows of its own.
 SAMPLES = 4
@@ -160,7 +160,9 @@ def main() -> None:
     schema = load_release(options.repository, options.table, versions[-1]).codec.schema
     with ExitStack() as stack:
         clients = [
-            stack.enter_context(Client(stack.enter_context(serving(command)).target))
+            stack.enter_context(
+                Client(stack.enter_context(serving(command)).target, timeout=PATIENCE)
+            )
             for command in (
                 default_server(options.repository),
                 default_server(options.repository, "--pool-mib", "0"),

@@ -2,9 +2,9 @@
 
 `open_loop` is a model of what callers do beyond a connection's limit; these are callers themselves:
 `AsyncClient` as it comes, or grpc.aio's channel. `offer` starts the processes, this module is what
-they run: it reads a plan, one JSON line, connects, prints "ready", waits for a line that says when
-to begin (the machine's monotonic seconds), asks, and prints one JSON object, how each call ended
-and what it took.
+they run: it reads a plan, one line of text, connects, prints "ready", waits for a line that says
+when to begin (the machine's monotonic seconds), asks, and prints one JSON object, how each call
+ended and what it took.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import pickle
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import grpc
@@ -63,6 +64,15 @@ class Plan:
     due: list[float]
     deadline: float
     connections: int
+
+    def to_line(self) -> str:
+        """As text without an end of line. A table's values are of more types than JSON has."""
+        return base64.b64encode(pickle.dumps(asdict(self))).decode()
+
+    @classmethod
+    def from_line(cls, line: str) -> Plan:
+        """What this same program has written; text of anybody else's is not to be read so."""
+        return cls(**pickle.loads(base64.b64decode(line)))
 
 
 async def carry_out(plan: Plan) -> None:
@@ -146,12 +156,10 @@ def offer(plan: Plan, processes: int) -> Outcomes:
     """
     processes = min(processes, plan.connections)
     shares = [
-        Plan(
-            **{
-                **asdict(plan),
-                "due": plan.due[number::processes],
-                "connections": len(range(number, plan.connections, processes)),
-            }
+        replace(
+            plan,
+            due=plan.due[number::processes],
+            connections=len(range(number, plan.connections, processes)),
         )
         for number in range(processes)
     ]
@@ -191,10 +199,10 @@ def _start(plan: Plan) -> subprocess.Popen[str]:
         text=True,
     )
     assert process.stdin is not None
-    process.stdin.write(json.dumps(asdict(plan)) + "\n")
+    process.stdin.write(plan.to_line() + "\n")
     process.stdin.flush()
     return process
 
 
 if __name__ == "__main__":
-    uvloop.run(carry_out(Plan(**json.loads(sys.stdin.readline()))))
+    uvloop.run(carry_out(Plan.from_line(sys.stdin.readline())))

@@ -20,6 +20,8 @@ from pathlib import Path
 
 from cascade_loadtest.errors import LoadFailed
 
+# Runs a command of `cascade`.
+PROGRAM = "from cascade_cli.program import main; main()"
 # What figures of the default server say that they are of.
 DEFAULT = "cascade serve"
 # Seconds that a server may take to end; its own grace for calls in flight is ten.
@@ -41,9 +43,8 @@ class Served:
 
 def default_server(repository: Path, *options: str) -> tuple[str, ...]:
     """The command of `cascade serve` on a free port, as it ships; options make it another one."""
-    program = "from cascade_cli.program import main; main()"
     serve = ("serve", "--port", "0", "--repository", str(repository))
-    return (sys.executable, "-c", program, *serve, *options)
+    return (sys.executable, "-c", PROGRAM, *serve, *options)
 
 
 def _environment() -> dict[str, str]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 from cascade_tables import CascadeTablesError
-from rich.console import Console
 
 from cascade_server.config import LOCAL_EXECUTOR, ServerConfig
 from cascade_server.configuration.options import SettingsCommand, settings_options
@@ -70,7 +69,6 @@ def serve(file: Path | None, print_config: bool, **flags: Any) -> None:
       cascade ask credit --given age=25            in another terminal
     """
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    console = Console(highlight=False, soft_wrap=True)
     try:
         found = effective(flags, os.environ, file, CHECKS)
         config = ServerConfig(**found.fields())
@@ -82,6 +80,6 @@ def serve(file: Path | None, print_config: bool, **flags: Any) -> None:
             return
         source = source_of(found["repository"])
         config = ServerConfig(**{**found.fields(), "repository": source.path})
-        serve_in_processes(config, config.workers, console.print, releases, source)
+        serve_in_processes(config, config.workers, click.echo, releases, source)
     except (ServerError, CascadeTablesError) as exc:
         raise click.ClickException(str(exc)) from exc

@@ -22,8 +22,6 @@ from cascade_tables import CascadeTablesError
 from cascade_server.addresses import servers_of
 from cascade_server.cascade.repository import Loaded, Repository
 from cascade_server.config import ServerConfig
-from cascade_server.counts.answer_metrics import AnswersCollector, ServersCollector
-from cascade_server.counts.metrics import ReleasesCollector, SteppingCollector
 from cascade_server.counts.shared.books import Books
 from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_process import TeacherServer
@@ -305,9 +303,7 @@ def keeper(
             await sla.start()
             if sla.metrics is not None:
                 statistics = partial(books.statistics, pb.GetStatisticsResponse(), place)
-                for collector in (AnswersCollector, ServersCollector, SteppingCollector):
-                    sla.metrics.registry.register(collector(statistics))
-                sla.metrics.registry.register(ReleasesCollector(books.live_versions))
+                sla.metrics.expose(statistics, books.live_versions)
                 if not metrics:
                     port = sla.metrics_port
                     post.tell(metrics=f"{METRICS}http://{config.host}:{port}/metrics")

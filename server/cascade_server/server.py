@@ -16,8 +16,6 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from cascade_server.addresses import servers_of
 from cascade_server.cascade.repository import Loaded, Repository
 from cascade_server.config import ServerConfig
-from cascade_server.counts.answer_metrics import AnswersCollector, ServersCollector
-from cascade_server.counts.metrics import SteppingCollector
 from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_link import TeacherLink
 from cascade_server.engines.triton.fleet import Fleet
@@ -241,8 +239,7 @@ class Server:
             await self._fleet.start(runtimes, self.config.await_teacher)
         self.service.ready(repository, teachers, self._fleet)
         if self.sla.metrics is not None:
-            for collector in (AnswersCollector, ServersCollector, SteppingCollector):
-                self.sla.metrics.registry.register(collector(self.service.statistics))
+            self.sla.metrics.expose(self.service.statistics)
         if self.sla.shared:
             self._telling = asyncio.create_task(self._keep_telling())
 

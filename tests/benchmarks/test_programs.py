@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from cascade_loadtest import servers
 
 from benchmarks import ROOMS
 from benchmarks.peers.environments import NotInstalled
 from benchmarks.peers.triton_server import installed
 from tests.distill.made_up import payments
 from tests.releases import TABLE, make_release
+from tests.typed import EAGER
 
 ROOT = Path(__file__).parents[2]
 NO_H2LOAD = "h2load is not on PATH; the package `nghttp2-client` of Debian has it"
@@ -45,10 +47,19 @@ class Done(Protocol):
     stderr: str
 
 
+# As `python -m benchmarks.NAME`, but for the priorities within the servers that it starts.
+BENCHMARK = f"""
+import runpy, sys
+from cascade_loadtest import servers
+servers.PROGRAM = {EAGER + servers.PROGRAM!r}
+runpy.run_module(f"benchmarks.{{sys.argv.pop(1)}}", run_name="__main__", alter_sys=True)
+"""
+
+
 def benchmark(name: str, *options: str) -> Done:
     """A program that starts servers and loads them, as it is typed."""
     return subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{name}", *options],
+        [sys.executable, "-c", BENCHMARK, name, *options],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -77,6 +88,7 @@ class InThisProcess:
         self._monkeypatch = monkeypatch
         self._capsys = capsys
         monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+        monkeypatch.setattr(servers, "PROGRAM", EAGER + servers.PROGRAM)
 
     def __call__(self, name: str, *options: str) -> Done:
         self._monkeypatch.setattr(sys, "argv", [name, *options])
@@ -116,6 +128,14 @@ def programs() -> list[str]:
 
 # A benchmark that another imports has been imported, and is run anew.
 pytestmark = pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Options for a repository of one small release, which is loaded in a moment."""
+    folder = tmp_path_factory.mktemp("small")
+    make_release(folder)
+    return ("--repository", str(folder), "--table", TABLE)
 
 
 @pytest.mark.parametrize("name", programs())
@@ -190,10 +210,8 @@ def test_relations_of_a_ledger_that_was_hardly_learnt(tmp_path: Path, here: InTh
     assert found["violations"] > 1200
 
 
-def test_student(tmp_path: Path, here: InThisProcess) -> None:
-    make_release(tmp_path)
-    options = ["--table", TABLE, "--repository", str(tmp_path), "--calls", "20", "--batches", "1"]
-    found = last_line(here("student", *options))
+def test_student(small: tuple[str, ...], here: InThisProcess) -> None:
+    found = last_line(here("student", *small, "--calls", "20", "--batches", "1"))
     keys = {"p50_us_all", "p50_us_three", "rows_per_s_1024", "teacher_rows_per_s_1024"}
     assert found.keys() >= keys
     assert all(found[key] > 0 for key in keys)
@@ -255,23 +273,23 @@ def test_sizes_names_what_is_no_size() -> None:
 
 
 @needs_h2load
-def test_latency() -> None:
-    found = last_line(benchmark("latency", "--rounds", "1", "--calls", "64"))
+def test_latency(small: tuple[str, ...]) -> None:
+    found = last_line(benchmark("latency", *small, "--rounds", "1", "--calls", "64"))
     assert found.keys() >= {"p50_ratio", "p99_ratio", "throughput_ratio"}
     assert all(found[key] > 0 for key in ("p50_ratio", "p99_ratio", "throughput_ratio"))
     assert 0 <= found["pooled_share"] <= 1
 
 
 @needs_h2load
-def test_memory() -> None:
-    found = last_line(benchmark("memory", "--calls", "200"))
+def test_memory(small: tuple[str, ...]) -> None:
+    found = last_line(benchmark("memory", *small, "--calls", "200"))
     assert found["rss_mib_before"] > 0
     assert len(found["rss_mib"]) == 10
 
 
 @needs_h2load
-def test_overload() -> None:
-    options = ["--rounds", "1", "--seconds", "0.1", "--loads", "3", "--calls", "500"]
+def test_overload(small: tuple[str, ...]) -> None:
+    options = [*small, "--rounds", "1", "--seconds", "0.1", "--loads", "3", "--calls", "500"]
     found = last_line(benchmark("overload", *options, "--only", "alone,beside_a_flood,sdk"))
     ratios = {"min_goodput_ratio", "min_goodput_ratio_sdk"}
     assert {key for key in found if key.startswith("min_goodput_ratio")} == ratios
@@ -299,8 +317,8 @@ def tritons_environment() -> None:
 
 @needs_h2load
 @pytest.mark.usefixtures("tritons_environment")
-def test_triton() -> None:
-    found = last_line(benchmark("triton", "--rounds", "1", "--calls", "64"))
+def test_triton(small: tuple[str, ...]) -> None:
+    found = last_line(benchmark("triton", *small, "--rounds", "1", "--calls", "64"))
     ratios = {
         *("p50_ratio_1", "p99_ratio_1", "p99_ratio_16", "throughput_ratio_16"),
         *("stream_throughput_ratio_16", "rows_ratio_16", "open_inference_throughput_ratio_16"),
@@ -312,15 +330,15 @@ def test_triton() -> None:
 
 @needs_h2load
 @pytest.mark.usefixtures("tritons_environment")
-def test_call() -> None:
-    found = last_line(benchmark("call", "--rounds", "1", "--calls", "64"))
+def test_call(small: tuple[str, ...]) -> None:
+    found = last_line(benchmark("call", *small, "--rounds", "1", "--calls", "64"))
     keys = {"cascade_p50", "bare_p50", "triton_p50", "bare_cpu_ms", "triton_queue", "warm_run"}
     assert found.keys() >= keys
 
 
 @needs_h2load
-def test_processes() -> None:
-    found = last_line(benchmark("processes", "--rounds", "1", "--calls", "64"))
+def test_processes(small: tuple[str, ...]) -> None:
+    found = last_line(benchmark("processes", *small, "--rounds", "1", "--calls", "64"))
     assert found["p50_ratio"] > 0
     assert found["throughput_ratio"] > 0
     assert found["in_process_flood_rows_per_s"] > 0
@@ -328,10 +346,8 @@ def test_processes() -> None:
 
 
 @needs_h2load
-def test_in_flight(tmp_path: Path) -> None:
-    make_release(tmp_path)
-    options = ["--table", TABLE, "--repository", str(tmp_path), "--seconds", "0.1"]
-    options += ["--calls", "500"]
+def test_in_flight(small: tuple[str, ...]) -> None:
+    options = [*small, "--seconds", "0.1", "--calls", "500"]
     found = last_line(benchmark("in_flight", *options))
     assert found["capacity_per_s"] > 0
     for kind in ("fast", "auto"):
@@ -351,10 +367,18 @@ def test_reload() -> None:
     assert found["requests"] > 0
 
 
-def test_jobs(tmp_path: Path) -> None:
-    make_release(tmp_path)
-    options = ("--repository", str(tmp_path), "--table", TABLE, "--teacher-rows", "500")
-    options = (*options, "--student-rows", "20000", "--kill-rows", "300000", "--ray-rows", "0")
+def test_jobs(small: tuple[str, ...]) -> None:
+    options = (
+        *small,
+        "--teacher-rows",
+        "500",
+        "--student-rows",
+        "20000",
+        "--kill-rows",
+        "300000",
+        "--ray-rows",
+        "0",
+    )
     found = last_line(benchmark("jobs", *options, "--rounds", "1", "--seconds", "0.5"))
     assert found["identical_after_kill"] is True
     assert {
@@ -363,8 +387,6 @@ def test_jobs(tmp_path: Path) -> None:
     } <= set(found)
 
 
-def test_flight(tmp_path: Path) -> None:
-    make_release(tmp_path)
-    options = ("--repository", str(tmp_path), "--table", TABLE, "--rows", "5000", "--rounds", "1")
-    found = last_line(benchmark("flight", *options))
+def test_flight(small: tuple[str, ...]) -> None:
+    found = last_line(benchmark("flight", *small, "--rows", "5000", "--rounds", "1"))
     assert {"flight_mb_per_s", "pyarrow_flight_mb_per_s", "flight_ratio"} <= set(found)

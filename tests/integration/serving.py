@@ -7,19 +7,14 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import psutil
 from cascade_client import Client
 
-from tests.typed import CASCADE, SOON
-
-# What is loaded beside processes that answer rests half of the time, not nineteen parts in twenty:
-# what a test of a reload would wait for is mostly that.
-LOADING = "from cascade_server.supervision import loading; loading.SHARE = 0.5"
-QUICK_TO_LOAD = (*CASCADE[:-1], f"{LOADING}; {CASCADE[-1]}")
+from tests.typed import EAGER_CASCADE, SOON
 
 
 @dataclass
@@ -66,9 +61,9 @@ class Served:
 
 
 @contextmanager
-def serve(*options: str) -> Iterator[Served]:
+def serve(*options: str, program: Sequence[str] = EAGER_CASCADE) -> Iterator[Served]:
     with subprocess.Popen(
-        [*QUICK_TO_LOAD, "serve", "--port", "0", *options],
+        [*program, "serve", "--port", "0", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

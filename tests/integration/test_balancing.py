@@ -14,7 +14,7 @@ from cascade_server.config import ServerConfig
 from tests.releases import TABLE, make_release
 from tests.server.running import Running, running
 
-SOON = 60.0
+SOON = 120.0
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ columns of all of these, and stands for what each would have learnt.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ import imblearn.utils.estimator_checks as imblearn_checks
 import sklearn.utils.estimator_checks as sklearn_checks
 from cascade_client.sklearn import CascadeImputer, CascadeSampler, LearntTable, LocalLearner
 from cascade_client.sklearn.learner import Served
+
+from tests.made_once import made_once
 
 NAMES = ("x", "col", "mycol", "feature", "")
 MOST_COLUMNS = 12
@@ -53,10 +56,15 @@ def table() -> pa.Table:
     return pa.Table.from_pandas(pd.DataFrame(columns))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def server() -> Iterator[None]:
+def learn() -> bytes:
+    """The table as a pickle has it."""
     learner = LocalLearner(steps=1, teacher_rows=64, threads=1)
-    learnt = learner.learn(table(), ["target", "class", "y"], 0)
+    return pickle.dumps(learner.learn(table(), ["target", "class", "y"], 0))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    learnt = pickle.loads(made_once(tmp_path_factory, "estimator_checks", learn))
     assert isinstance(learnt, LearntTable)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Already, "target", learnt.client().target)

@@ -20,7 +20,7 @@ from tests.releases import TABLE, make_release, payments
 from tests.server.running import DRAWN_ANEW, Running, running
 
 MOST_ROWS = 20
-SOON = 60.0
+SOON = 120.0
 
 
 @pytest.fixture(scope="module")

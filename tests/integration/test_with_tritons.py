@@ -30,7 +30,9 @@ from tests.server.messages import ask, read, row
 from tests.server.running import DRAWN_ANEW, Running, running
 
 # Longer than anything here takes.
-SOON = 60.0
+SOON = 120.0
+# Seconds between two requests of a caller.
+REST = 0.02
 CALLERS = 6
 VERSIONS = (1, 3)
 
@@ -105,7 +107,7 @@ class Load:
 
 @contextmanager
 def load(front: Running, local: Running) -> Iterator[Load]:
-    """Callers with ten seconds a request, student and teacher by turns, each with a seed.
+    """Callers with time enough for each request, student and teacher by turns, each with a seed.
 
     Every answer must be the one that the local server gives.
     """
@@ -127,11 +129,12 @@ def load(front: Running, local: Running) -> Iterator[Load]:
         with grpc.insecure_channel(front.target, options) as channel:
             stub = SynthesisStub(channel)  # type: ignore[no-untyped-call]
             at = number * 7
-            while not stop.is_set():
+            # Without a rest, they would take what the server needs that is to come back.
+            while not stop.wait(REST):
                 at = (at + 1) % len(asks)
                 failure = None
                 try:
-                    answer = stub.Synthesize(asks[at], timeout=10.0)
+                    answer = stub.Synthesize(asks[at], timeout=SOON)
                     if read(answer.rows) != expected[at]:
                         failure = f"request {at} has other rows than it has locally"
                 except grpc.RpcError as exc:
@@ -279,11 +282,11 @@ def test_when_all_are_gone_callers_are_told_to_come_again(
     until(lambda: not any(server.up for server in servers(front).values()))
     for fidelity in ("FIDELITY_FAST", "FIDELITY_FULL", "FIDELITY_AUTO"):
         with pytest.raises(grpc.RpcError) as refused:
-            front.stub.Synthesize(ask(fidelity=fidelity), timeout=10.0)
+            front.stub.Synthesize(ask(fidelity=fidelity), timeout=SOON)
         error: Any = refused.value
         assert error.code() is grpc.StatusCode.UNAVAILABLE
         assert f"{tritons[0].target}: connection refused" in error.details()
     for each in tritons:
         each.start()
     until(lambda: all(server.up for server in servers(front).values()))
-    assert front.stub.Synthesize(ask(), timeout=10.0).rows.count == 1
+    assert front.stub.Synthesize(ask(), timeout=SOON).rows.count == 1

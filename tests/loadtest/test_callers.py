@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def plan(kind: str, target: str, deadline: float = 60.0, table: str = TABLE) -> 
         kind=kind,
         target=target,
         table=table,
-        known={"amount": 12.5},
+        known={"amount": 12.5, "at": datetime(2026, 1, 7, 12, 30)},
         late=["channel"],
         draws=1,
         message=base64.b64encode(message).decode(),

@@ -20,6 +20,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from cascade_server.counts.answer_metrics import AnswersCollector, ServersCollector
 from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.shared.call_counts import CallCounts, added
 from cascade_server.counts.shared.live_versions import LiveVersions
@@ -50,6 +51,17 @@ class Metrics:
         self.registry.register(SloCollector(ledger))
         ProcessCollector(registry=self.registry)
         self._server: HTTPServer | None = None
+
+    def expose(
+        self,
+        statistics: Callable[[], pb.GetStatisticsResponse],
+        live_versions: LiveVersions | None = None,
+    ) -> None:
+        """Tell of answers and engines too, and of which versions answer."""
+        for collector in (AnswersCollector, ServersCollector, SteppingCollector):
+            self.registry.register(collector(statistics))
+        if live_versions is not None:
+            self.registry.register(ReleasesCollector(live_versions))
 
     def serve(self, host: str, port: int) -> int:
         """Answer scrapes from a thread of its own; returns the port.

@@ -8,6 +8,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import grpc
 from cascade_tables import list_releases
@@ -15,7 +16,6 @@ from cascade_tables import list_releases
 from cascade_server.config import ServerConfig
 from cascade_server.counts.calls import Call
 from cascade_server.counts.ledger import Ledger
-from cascade_server.counts.metrics import Metrics
 from cascade_server.counts.shared.books import Books
 from cascade_server.counts.shared.call_counts import UNKNOWN_TABLE, caller_faults
 from cascade_server.counts.shared.idle_times import OpenCalls
@@ -24,6 +24,9 @@ from cascade_server.counts.unread import Asked, Key, RecentlyAsked, Run
 from cascade_server.objectives.blame import BLAMED, CallerFault, Ending, ending_of
 from cascade_server.objectives.objective import SloConfig, load_slo
 from cascade_server.terms import ServiceClass, Tier
+
+if TYPE_CHECKING:
+    from cascade_server.counts.metrics import Metrics
 
 log = logging.getLogger("cascade.server")
 
@@ -114,6 +117,9 @@ class Sla:
             await self.save()
             self._saving = asyncio.create_task(self._keep_saving())
         if self._config.metrics_port is not None:
+            # What answers scrapes is a tenth of what a server imports, and few have it answer them.
+            from cascade_server.counts.metrics import Metrics
+
             self.metrics = Metrics(self.ledger, self.tables)
             self.metrics_port = self.metrics.serve(self._config.host, self._config.metrics_port)
 

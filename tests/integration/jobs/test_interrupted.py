@@ -18,8 +18,9 @@ from cascade_client.job_control import Jobs
 from cascade_client.values.jobs import JobState
 
 from tests.integration.jobs.kept import contents, done, executors, keeping, stop_executor
-from tests.integration.serving import CASCADE, SOON, Served, until
+from tests.integration.serving import Served, until
 from tests.releases import TABLE, make_release
+from tests.typed import CASCADE, SOON
 
 # Of `make kill-test`; in the suite a few are made.
 KILLS = int(os.environ.get("CASCADE_KILLS", "4"))
@@ -31,10 +32,6 @@ def test_an_executor_is_there_while_there_is_work(served: Served, jobs: Jobs) ->
     before = len(served.children)
     job = jobs.submit(TABLE, 100_000, fidelity="fast", seed=77)
     until(lambda: len(executors(served)) == 1)
-    (executor,) = executors(served)
-    with suppress(psutil.Error):  # it may have ended since
-        assert executor.nice() == 19
-        assert os.sched_getscheduler(executor.pid) == os.SCHED_IDLE
     done(jobs, job)
     until(lambda: len(served.children) == before)
 
@@ -112,7 +109,7 @@ def processes_of(served: Served) -> dict[str, psutil.Process]:
         with suppress(psutil.Error):
             if each.pid in holding:
                 found["executor"] = each
-            elif each.nice() == 19:
+            elif each.nice() > server.nice():
                 found["teacher"] = each
             else:
                 found["worker"] = each

@@ -22,6 +22,9 @@ from tests.releases import TABLE
 from tests.server.messages import ask, row
 from tests.typed import SOON, typed
 
+# Seconds between two calls of one caller: without them, the callers would take from what loads.
+REST = 0.005
+
 
 class TestReloading:
     """A generation follows another."""
@@ -35,7 +38,7 @@ class TestReloading:
             made = 0
             with grpc.insecure_channel(target, options) as channel:
                 stub = SynthesisStub(channel)  # type: ignore[no-untyped-call]
-                while not over.is_set():
+                while not over.wait(REST):
                     call = stub.Synthesize.future(
                         ask(row(items=3), fidelity=pb.FIDELITY_FAST), timeout=SOON
                     )
@@ -47,7 +50,7 @@ class TestReloading:
         def standing(served: Served) -> int:
             made = 0
             with served.client() as client, client.session() as session:
-                while not over.is_set():
+                while not over.wait(REST):
                     session.synthesize(TABLE, {"items": 3}, fidelity="fast")
                     made += 1
             return made

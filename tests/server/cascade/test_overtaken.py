@@ -16,7 +16,7 @@ from cascade_server.terms import Tier, Wanted
 
 from tests.releases import TABLE
 from tests.server.messages import ask, row
-from tests.server.running import Running, running
+from tests.server.running import DRAWN_ANEW, Running, running
 
 TEACHER, STUDENT = Option(Tier.TEACHER, 9, 10e-3), Option(Tier.STUDENT, 1, 1e-3)
 
@@ -40,7 +40,7 @@ class TestPatience:
 
 @pytest.fixture
 def alone(repository: Path) -> Iterator[Running]:
-    with running(ServerConfig(repository=repository, port=0)) as server:
+    with running(ServerConfig(repository=repository, port=0, **DRAWN_ANEW)) as server:
         yield server
 
 
@@ -69,7 +69,7 @@ def test_the_student_answers_in_time_with_its_own_rows(alone: Running) -> None:
 
 def test_the_student_s_rows_are_not_kept_as_the_teacher_s(repository: Path) -> None:
     """Of a seed, which the cache knows by who drew."""
-    config = ServerConfig(repository=repository, port=0, cache_bytes=2**20)
+    config = ServerConfig(repository=repository, port=0, pool_bytes=0, cache_bytes=2**20)
     with running(config) as server:
         held = threading.Event()
         teacher(server)._executor.submit(held.wait)

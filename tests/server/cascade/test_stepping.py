@@ -17,7 +17,7 @@ from cascade_server.terms import ServiceClass, Tier
 
 from tests.releases import TABLE
 from tests.server.messages import ask
-from tests.server.running import running
+from tests.server.running import DRAWN_ANEW, running
 
 CONFIG = StepConfig()
 FAST, CALM = Burn(20.0, 100), Burn(0.5, 3)
@@ -101,7 +101,8 @@ class TestStepping:
 def test_a_server_whose_budget_burns_answers_from_the_student_and_says_so(
     repository: Path,
 ) -> None:
-    with running(ServerConfig(repository=repository, port=0, metrics_port=0)) as server:
+    config = ServerConfig(repository=repository, port=0, metrics_port=0, **DRAWN_ANEW)
+    with running(config) as server:
         before = server.stub.Synthesize(ask(explain=True))
         assert before.provenance.tier == pb.TIER_TEACHER
         ledger = server.server.sla.ledger

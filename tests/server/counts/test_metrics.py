@@ -25,7 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.releases import TABLE
 from tests.server.messages import ask
-from tests.server.running import Running, running
+from tests.server.running import DRAWN_ANEW, Running, running
 
 REALTIME, FULL, OFFLINE = ServiceClass
 SLO = """
@@ -72,7 +72,12 @@ def full(*_: Any) -> str:
 def config(repository: Path, tmp_path: Path) -> ServerConfig:
     (tmp_path / "slo.yaml").write_text(SLO)
     return ServerConfig(
-        repository=repository, port=0, slo=tmp_path / "slo.yaml", metrics_port=0, chunk_rows=64
+        repository=repository,
+        port=0,
+        slo=tmp_path / "slo.yaml",
+        metrics_port=0,
+        chunk_rows=64,
+        **DRAWN_ANEW,
     )
 
 

@@ -19,7 +19,7 @@ from cascade_server.server import Server
 
 from tests.releases import TABLE
 from tests.server.messages import ask, row
-from tests.server.running import Running, running
+from tests.server.running import DRAWN_ANEW, Running, running
 
 SLO = """
 service: scoring
@@ -49,7 +49,7 @@ def slo(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def config(repository: Path, slo: Path) -> ServerConfig:
-    return ServerConfig(repository=repository, port=0, slo=slo, chunk_rows=64)
+    return ServerConfig(repository=repository, port=0, slo=slo, chunk_rows=64, **DRAWN_ANEW)
 
 
 def level(server: Running) -> pb.GetServiceLevelResponse:

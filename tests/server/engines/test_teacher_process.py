@@ -40,7 +40,7 @@ from cascade_tables import load_release
 from tests.releases import TABLE
 
 # Longer than anything here takes.
-SOON = 20.0
+SOON = 60.0
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,9 @@ OPTIONS = (
     # Every worker has its own connection, and finds out soon that a server is back.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
+    # What one attempt may take at the least: a server that is busy, or far, is late with its first
+    # frame, and is not away. One that refuses is asked again after the pause above.
+    ("grpc.min_reconnect_backoff_ms", 2000),
     ("grpc.max_reconnect_backoff_ms", 500),
     # What fails is sent elsewhere, not again to the same server.
     ("grpc.enable_retries", 0),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from cascade_jobs.shards import Shard
 from cascade_jobs.specification import Specification
 from cascade_tables import CascadeTablesError, Frame, read_manifest
 
+from cascade_server.config import RAY
 from cascade_server.errors import ConfigError
 from cascade_server.jobs.drawing import SLABS
 from cascade_server.jobs.ray_cluster.package import pack_release
@@ -32,6 +34,8 @@ log = logging.getLogger("cascade.jobs")
 EXTRA = "cascade-synthesis[ray]"
 # Seconds for which some rows may be waited for: a cluster that grows on demand takes minutes.
 PATIENCE = 600.0
+# Seconds in which the machine that an address names is to answer at all.
+REACH_SECONDS = 10.0
 # Seconds between two looks for them, after each of which the executor renews its lease.
 LOOK_SECONDS = 1.0
 # Slabs that are asked for ahead, for each processor of the cluster, and at least.
@@ -122,6 +126,7 @@ class RayDrawing:
             return
         # Read when Ray is imported. Nothing is sent to its makers; what workers print is theirs.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        self._reach()
         import ray
 
         try:
@@ -137,6 +142,19 @@ class RayDrawing:
         # As often as a worker is lost: rows are the same whoever draws them.
         self._draw = ray.remote(num_cpus=1, max_retries=-1)(draw_slab)
         log.info("jobs are drawn by Ray at %s", self._address)
+
+    def _reach(self) -> None:
+        """Look whether anybody listens: Ray itself tries for half a minute before it says no.
+
+        Raises:
+            JobWaits: nobody does.
+        """
+        host, _, port = self._address.removeprefix(RAY).rpartition(":")
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS):
+                pass
+        except (OSError, OverflowError, ValueError) as exc:  # no machine, port or name is called so
+            raise JobWaits(f"Ray at {self._address} cannot be reached: {_first_line(exc)}") from exc
 
     def _most_ahead(self) -> int:
         import ray

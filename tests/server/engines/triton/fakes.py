@@ -17,7 +17,7 @@ from cascade_server.engines.triton.health import HealthConfig
 from cascade_server.wire.tensors import read_inputs
 
 SERVICE = "inference.GRPCInferenceService"
-SOON = 20.0
+SOON = 60.0
 # What a call is answered after, and may be refused with.
 Does = Callable[[pb.ModelInferRequest, Any], Awaitable[None]]
 
@@ -164,14 +164,19 @@ def drawn_of(network: Network, tokens: Any, observed: Any, noise: Any) -> Any:
 
 @asynccontextmanager
 async def fleet_of(
-    runtime: Runtime, *servers: FakeServer, strict: bool = True
+    runtime: Runtime, *servers: FakeServer, strict: bool = True, patience: float = SOON
 ) -> AsyncIterator[Fleet]:
-    """Servers that listen, and a fleet that has looked at them."""
+    """Servers that listen, and a fleet that has looked at them.
+
+    Args:
+        patience: seconds that a server has to say that it is well; few only where one does not: on
+            a machine that is busy, all may be late.
+    """
     async with AsyncExitStack() as stack:
         for server in servers:
             await server.start()
             stack.push_async_callback(server.stop)
-        config = HealthConfig(period=0.05, timeout=0.5, first_pause=0.01, most_pause=0.05)
+        config = HealthConfig(period=0.05, timeout=patience, first_pause=0.01, most_pause=0.05)
         fleet = Fleet([server.target for server in servers], config)
         stack.push_async_callback(fleet.stop)
         await fleet.start([runtime], strict)

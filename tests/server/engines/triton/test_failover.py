@@ -190,7 +190,7 @@ class TestHangs:
 
     async def test_one_that_answers_no_health_check_is_away(self, runtime: Runtime) -> None:
         servers, gate, asked = two(runtime), Gate(), Gate()
-        async with fleet_of(runtime, *servers) as fleet:
+        async with fleet_of(runtime, *servers, patience=0.5) as fleet:
             honest = servers[0].ServerReady
 
             async def silent(request: Any, context: Any) -> pb.ServerReadyResponse:

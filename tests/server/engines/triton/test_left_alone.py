@@ -142,7 +142,7 @@ class TestTheServerHangs:
             return await honest(request, context)
 
         servers[0].ServerReady = silent  # type: ignore[method-assign]
-        async with fleet_of(runtime, *servers) as fleet:
+        async with fleet_of(runtime, *servers, patience=0.5) as fleet:
             for server, gate in zip(servers, gates, strict=True):
                 server.does = gate
             held = await hold(runtime, fleet, gates)
