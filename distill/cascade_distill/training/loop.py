@@ -27,7 +27,6 @@ from torch import Tensor, nn
 from cascade_distill.errors import CheckpointMismatch, TrainingDiverged, TrainingStopped
 from cascade_distill.export.graph import LARGE
 from cascade_distill.runs.checkpoint import load_tensors, save_tensors
-from cascade_distill.training.adamw import AdamW
 from cascade_distill.training.early_stopping import (
     Ending,
     Evaluation,
@@ -115,7 +114,14 @@ class _Run:
         self.best: list[Tensor] = []
         decay = [p for p in self.parameters if p.ndim >= 2]
         rest = [p for p in self.parameters if p.ndim < 2]
-        self.optimizer = AdamW([(decay, config.weight_decay), (rest, 0.0)], betas=(0.9, 0.99))
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": decay, "weight_decay": config.weight_decay},
+                {"params": rest, "weight_decay": 0.0},
+            ],
+            betas=(0.9, 0.99),
+            fused=True,
+        )
 
     @property
     def learning_rate(self) -> float:
@@ -125,10 +131,12 @@ class _Run:
 
     def advance(self, loss: Tensor) -> None:
         rate = self.learning_rate
-        self.optimizer.zero_grad()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.parameters, self.config.gradient_norm)
-        self.optimizer.step(rate)
+        self.optimizer.step()
         self.step += 1
         # Early averages forget the initialisation quickly.
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
