@@ -23,7 +23,7 @@ from cascade_tables import Frame
 
 from cascade_jobs import delivering
 from cascade_jobs.descriptions.describe import describe
-from cascade_jobs.errors import JobFailed, JobsError, JobWaits, LeaseLost, PolicyRefused
+from cascade_jobs.errors import Cause, JobFailed, JobsError, JobWaits, LeaseLost, PolicyRefused
 from cascade_jobs.job import Job, Lease, Part
 from cascade_jobs.ledger import Ledger
 from cascade_jobs.ledger.leases import Gate
@@ -175,13 +175,15 @@ class Executor:
             log.error("job %s, %s", job.id, lease.name, exc_info=error)
         if isinstance(found, JobFailed):
             log.error("job %s has failed: %s", job.id, found)
-            self._ledger.fail(lease, str(found))
+            self._ledger.fail(lease, str(found), found.cause)
             return
         patience = self._config.retry.patience_seconds
         if job.waiting_since and now - job.waiting_since > patience:
-            self._ledger.fail(lease, f"{found}; it has waited for {patience / 3600:g} hours")
+            why = f"{found}; it has waited for {patience / 3600:g} hours"
+            self._ledger.fail(lease, why, found.cause)
             return
-        self._ledger.give_back(lease, str(found), now + self._config.retry.rest(job.tries))
+        rest = self._config.retry.rest(job.tries)
+        self._ledger.give_back(lease, str(found), now + rest, found.cause)
 
     def _make(self, lease: Lease, stop: Event) -> None:
         store = self.store(lease.job)
@@ -191,7 +193,8 @@ class Executor:
         if lease.job.is_owned and (used := self._ledger.owned_bytes()) >= self._config.quota_bytes:
             raise JobWaits(
                 f"results take {used:,} bytes, and job_disk_mib allows "
-                f"{self._config.quota_bytes:,}; there is room when jobs are forgotten"
+                f"{self._config.quota_bytes:,}; there is room when jobs are forgotten",
+                Cause.QUOTA,
             )
         if self._is_delivered(lease.job) and not lease.job.shards_done:
             delivering.check(lease.job)

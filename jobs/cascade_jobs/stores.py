@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from cascade_jobs.errors import JobFailed
+from cascade_jobs.errors import Cause, JobFailed
 
 TEMPORARY = ".tmp"
 # Of a read from what is not on this machine.
@@ -57,6 +57,13 @@ class Store(Protocol):
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
 
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each file that is there, by its name; none where there is no such folder.
+
+        Raises:
+            OSError: it cannot be looked at.
+        """
+
     def remove(self, names: Collection[str], whole: bool) -> None:
         """Remove files that are there, what was made of others, and, where `whole`, the folder if
         it is empty then.
@@ -92,6 +99,13 @@ class LocalStore:
 
     def has(self, name: str) -> bool:
         return (self._folder / name).is_file()
+
+    def sizes(self) -> dict[str, int]:
+        try:
+            with os.scandir(self._folder) as found:
+                return {each.name: each.stat().st_size for each in found if each.is_file()}
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
 
     def remove(self, names: Collection[str], whole: bool) -> None:
         if not self._folder.is_dir():
@@ -131,7 +145,9 @@ class RemoteStore:
 
                 filesystem = fsspec.core.url_to_fs(self.where)
         except (ImportError, ValueError) as exc:
-            raise JobFailed(f"{self.where} cannot be written: {exc}") from exc
+            why = f"{self.where} cannot be written: {exc}"
+            cause = Cause.PACKAGE if isinstance(exc, ImportError) else Cause.OUTPUT
+            raise JobFailed(why, cause) from exc
         self._files, self._folder = filesystem[0], str(filesystem[1]).rstrip("/")
 
     def temporary(self, name: str, fence: int) -> Path:
@@ -165,6 +181,20 @@ class RemoteStore:
     def has(self, name: str) -> bool:
         with _as_errors_of_the_system():
             return bool(self._files.isfile(f"{self._folder}/{name}"))
+
+    def sizes(self) -> dict[str, int]:
+        with _as_errors_of_the_system():
+            # Others write there, and some of fsspec's packages remember what they have listed.
+            self._files.invalidate_cache()
+            try:
+                found = self._files.ls(self._folder, detail=True)
+            except FileNotFoundError:
+                return {}
+            return {
+                each["name"].rpartition("/")[2]: int(each["size"])
+                for each in found
+                if each.get("size") is not None
+            }
 
     def remove(self, names: Collection[str], whole: bool) -> None:
         with _as_errors_of_the_system():

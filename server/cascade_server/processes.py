@@ -29,6 +29,7 @@ from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_process import TeacherServer
 from cascade_server.errors import ReleaseRefused, ServerError
 from cascade_server.jobs.directing import JobsDirector
+from cascade_server.jobs.metrics import JobsCollector
 from cascade_server.jobs.process import execute, next_work
 from cascade_server.releases.found import Folder, Source
 from cascade_server.releases.generation import Generation, ReleaseConfig
@@ -308,6 +309,9 @@ def keeper(
                 for collector in (AnswersCollector, ServersCollector, SteppingCollector):
                     sla.metrics.registry.register(collector(statistics))
                 sla.metrics.registry.register(ReleasesCollector(books.live_versions))
+                if config.state_dir is not None:
+                    jobs = JobsCollector(config.state_dir, config.job_disk_bytes, books.tables)
+                    sla.metrics.registry.register(jobs)
                 if not metrics:
                     port = sla.metrics_port
                     post.tell(metrics=f"{METRICS}http://{config.host}:{port}/metrics")

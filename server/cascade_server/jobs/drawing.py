@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cascade_jobs.errors import JobFailed, JobWaits
+from cascade_jobs.errors import Cause, JobFailed, JobWaits
 from cascade_jobs.shards import Shard
 from cascade_jobs.specification import Specification
 from cascade_tables import CascadeTablesError, Frame, load_release, read_manifest
@@ -106,7 +106,7 @@ class ReleaseDrawing:
         try:
             opened.prepare(specification, conditions)
         except (CascadeTablesError, BadRequest) as exc:
-            raise JobFailed(f"its conditions: {exc}") from exc
+            raise JobFailed(f"its conditions: {exc}", Cause.CONDITIONS) from exc
         slab, end = SLABS[specification.tier], shard.first + shard.rows
         cuts = [*range(shard.first, end, slab), end]
         slabs = list(pairwise(cuts))
@@ -118,7 +118,7 @@ class ReleaseDrawing:
                     ahead = self._begin(specification, opened, *slabs[number + 1])
                 yield self._decoded(specification, opened, tokens, first, until - first)
         except NotReady as exc:
-            raise JobWaits(str(exc)) from exc
+            raise JobWaits(str(exc), Cause.AWAY) from exc
         finally:
             ahead.cancel()
 
@@ -224,7 +224,8 @@ class ReleaseDrawing:
             if found != specification.release:
                 raise JobFailed(
                     f"{name} is another release by now ({found}); the job is for "
-                    f"{specification.release}"
+                    f"{specification.release}",
+                    Cause.RELEASE,
                 )
             key = specification.release, specification.tier
             if key not in self._opened:
@@ -233,7 +234,8 @@ class ReleaseDrawing:
                 self._opened[key] = self._loaded(specification)
             return self._opened[key]
         except CascadeTablesError as exc:
-            raise JobFailed(f"{name} cannot be loaded any more: {exc}") from exc
+            why = f"{name} cannot be loaded any more: {exc}"
+            raise JobFailed(why, Cause.RELEASE) from exc
 
     def _loaded(self, specification: Specification) -> Opened:
         release = load_release(self._repository, specification.table, specification.version)
@@ -259,7 +261,7 @@ class ReleaseDrawing:
                     # It tells of all releases one after another.
                     await asyncio.sleep(LOOK)
             except TimeoutError:
-                raise JobWaits(AWAY) from None
+                raise JobWaits(AWAY, Cause.AWAY) from None
             return teachers.outlook(identity) is not None
 
         return asyncio.run_coroutine_threadsafe(told(), self._loop).result()

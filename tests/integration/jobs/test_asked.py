@@ -83,6 +83,13 @@ class TestAskedTwice:
         assert fresh.id != first.id
         assert contents(done(jobs, first).output) == contents(done(jobs, fresh).output)
 
+    def test_what_somebody_has_removed_is_made_anew(self, jobs: Jobs) -> None:
+        first = done(jobs, jobs.submit(TABLE, 124, tier="student", seed=5))
+        (Path(first.output) / "part-00000.parquet").unlink()
+        again = jobs.submit(TABLE, 124, tier="student", seed=5)
+        assert (again.reused, again.id == first.id) == (False, False)
+        assert contents(done(jobs, again).output)["part-00000.parquet"]
+
     def test_without_a_seed_one_is_drawn_and_told(self, jobs: Jobs) -> None:
         job = jobs.submit(TABLE, 99, tier="student")
         assert jobs.submit(TABLE, 99, tier="student").id == job.id
