@@ -94,7 +94,7 @@ class LeaseLost(JobsError):
     """A shard is somebody else's now, or its job has ended: what was made of it is dropped."""
 
 
-class _NotMade(JobsError):
+class _NotMadeError(JobsError):
     """A job's rows cannot be made, or not be written.
 
     Args:
@@ -107,9 +107,9 @@ class _NotMade(JobsError):
         self.cause = cause
 
 
-class JobFailed(_NotMade):
+class JobFailed(_NotMadeError):
     """A job cannot succeed, however often it is tried; names the culprit."""
 
 
-class JobWaits(_NotMade):
+class JobWaits(_NotMadeError):
     """A job cannot go on now, and may later; says what it waits for."""

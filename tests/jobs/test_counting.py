@@ -48,7 +48,11 @@ class TestCounts:
 
     def test_another_try_and_a_failure_by_their_cause(self, jobs: Jobs) -> None:
         raised = iter(
-            (JobWaits("away", Cause.AWAY), OSError(errno.ENOSPC, "full"), JobFailed("", Cause.RELEASE))
+            (
+                JobWaits("away", Cause.AWAY),
+                OSError(errno.ENOSPC, "full"),
+                JobFailed("", Cause.RELEASE),
+            )
         )
 
         def before(first: int) -> None:

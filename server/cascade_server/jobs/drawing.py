@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +28,7 @@ from cascade_server.engines.teacher import AWAY, LocalTeacher, Teacher, TeacherI
 from cascade_server.engines.teacher_link import TeacherLink
 from cascade_server.errors import BadRequest, NotReady
 from cascade_server.jobs.conditions import Conditions, GivenColumns, conditions_of
+from cascade_server.jobs.courtesy import Courtesy
 from cascade_server.terms import Tier
 
 # Rows that are drawn, decoded and written together, of each tier.
@@ -75,6 +77,7 @@ class ReleaseDrawing:
         loop: asks the teacher's process; another thread's.
         teachers: the connection to it, started there; None: the teacher runs in this process.
         teacher_threads: of a pass that runs in this process.
+        courtesy: whether threads take turns; None: they never do.
     """
 
     def __init__(
@@ -83,10 +86,12 @@ class ReleaseDrawing:
         loop: asyncio.AbstractEventLoop,
         teachers: TeacherLink | None,
         teacher_threads: int = 1,
+        courtesy: Courtesy | None = None,
     ) -> None:
         self._repository, self._loop, self._teachers = repository, loop, teachers
         self._threads = teacher_threads
         self._drawing = ThreadPoolExecutor(1, "drawing")
+        self._turn = nullcontext if courtesy is None else courtesy.turn
         self._opened: dict[tuple[str, str], Opened] = {}
 
     def close(self) -> None:
@@ -116,7 +121,9 @@ class ReleaseDrawing:
                 tokens = ahead.result()
                 if number + 1 < len(slabs):
                     ahead = self._begin(specification, opened, *slabs[number + 1])
-                yield self._decoded(specification, opened, tokens, first, until - first)
+                # To write them is part of the turn.
+                with self._turn():
+                    yield self._decoded(specification, opened, tokens, first, until - first)
         except NotReady as exc:
             raise JobWaits(str(exc), Cause.AWAY) from exc
         finally:
@@ -146,16 +153,18 @@ class ReleaseDrawing:
     def _in_loop(self, work: Coroutine[Any, Any, Tokens]) -> Future[Tokens]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    @staticmethod
-    def _by_student(specification: Specification, opened: Opened, first: int, until: int) -> Tokens:
+    def _by_student(
+        self, specification: Specification, opened: Opened, first: int, until: int
+    ) -> Tokens:
         runtime, drawn = opened.runtime, []
         for begin in range(first, until, PARTS["student"]):
             of_row = opened.conditions.of_rows(begin, min(PARTS["student"], until - begin))
             encoded = opened.conditions.encoded
-            tokens, observed = encoded.tokens[of_row], encoded.observed[of_row]
-            noise = runtime.noise_of_student.source(specification.seed, begin, 1, observed)
-            made = noise((len(tokens), runtime.student_noise))
-            drawn.append(runtime.draw_student(tokens, observed, made))
+            with self._turn():
+                tokens, observed = encoded.tokens[of_row], encoded.observed[of_row]
+                noise = runtime.noise_of_student.source(specification.seed, begin, 1, observed)
+                made = noise((len(tokens), runtime.student_noise))
+                drawn.append(runtime.draw_student(tokens, observed, made))
         return np.concatenate(drawn)
 
     async def _by_teacher(

@@ -69,9 +69,7 @@ class JobsCollector(Collector):
             return None
 
     def _gauges(self, found: JobStatistics) -> Iterator[Metric]:
-        jobs = GaugeMetricFamily(
-            "cascade_jobs", "Jobs that are kept, by state.", labels=("state",)
-        )
+        jobs = GaugeMetricFamily("cascade_jobs", "Jobs that are kept, by state.", labels=("state",))
         for state, number in found.states.items():
             jobs.add_metric([state], number)
         yield jobs

@@ -1,5 +1,6 @@
-"""Alerts for jobs: what a person is woken or told of. Bounds are those of nobody's objectives: a job
-is late by its owner's measure, which the server does not know.
+"""Alerts for jobs: what a person is woken for, or told of.
+
+Their bounds follow from no objective: when a job is late, its owner knows, and the server does not.
 """
 
 from __future__ import annotations
