@@ -11,8 +11,8 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -49,9 +49,9 @@ class Drawing(Protocol):
 
     def rows(
         self, specification: Specification, conditions: bytes, shard: Shard
-    ) -> Iterator[Frame | None]:
+    ) -> Generator[Frame | None, None, None]:
         """A shard's rows, some at a time and in their order; None: there are none yet, and whoever
-        waits for them is to say that he still does.
+        waits for them is to say that he still does. It is to be closed by who reads no further.
 
         Args:
             specification: of the job.
@@ -201,8 +201,21 @@ class Executor:
         path = store.temporary(lease.name, lease.fence)
         file = ParquetFile(path, lease.job.specification)
         try:
-            renewed = self._clock()
-            for rows in self._drawing.rows(lease.job.specification, lease.conditions, lease.shard):
+            if not self._draw(lease, lease.shard, file, stop):
+                return
+            if file.rows != lease.shard.rows:
+                raise RuntimeError(f"{file.rows:,} rows were drawn of {lease.shard.rows:,}")
+            sha256, size = file.finish()
+            self._publish(lease, store, path, sha256, size)
+        finally:
+            file.drop()
+
+    def _draw(self, lease: Lease, shard: Shard, file: ParquetFile, stop: Event) -> bool:
+        """Have a shard's rows drawn and written; False: it is to stop, and has given them back."""
+        renewed = self._clock()
+        drawing = self._drawing.rows(lease.job.specification, lease.conditions, shard)
+        with closing(drawing):
+            for rows in drawing:
                 if rows is not None:
                     file.add(rows)
                 now = self._clock()
@@ -211,13 +224,8 @@ class Executor:
                     renewed = now
                 if stop.is_set():
                     self._ledger.put_off(lease)
-                    return
-            if file.rows != lease.shard.rows:
-                raise RuntimeError(f"{file.rows:,} rows were drawn of {lease.shard.rows:,}")
-            sha256, size = file.finish()
-            self._publish(lease, store, path, sha256, size)
-        finally:
-            file.drop()
+                    return False
+        return True
 
     def _make_manifest(self, lease: Lease, store: Store) -> None:
         store.sweep(lease.job.names)

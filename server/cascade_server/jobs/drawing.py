@@ -7,7 +7,7 @@ nothing else. While rows are decoded and written, those behind them are drawn.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -100,7 +100,7 @@ class ReleaseDrawing:
 
     def rows(
         self, specification: Specification, conditions: bytes, shard: Shard
-    ) -> Iterator[Frame]:
+    ) -> Generator[Frame, None, None]:
         """See `Drawing`.
 
         Raises:

@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -79,7 +79,7 @@ class RayDrawing:
 
     def rows(
         self, specification: Specification, conditions: bytes, shard: Shard
-    ) -> Iterator[Frame | None]:
+    ) -> Generator[Frame | None, None, None]:
         """See `Drawing`.
 
         Raises:
