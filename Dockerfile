@@ -2,6 +2,7 @@
 #
 #   docker build -t cascade .                       on CPUs
 #   docker build --target gpu -t cascade:gpu .      with CUDA, TensorRT and ONNX Runtime for them
+#   docker build --build-arg EXTRAS="databases delta" --build-arg PACKAGES="s3fs" -t cascade .
 #   docker run -p 8470:8470 -v "$PWD/model_repository:/models:ro" cascade
 #
 # docs/deploy.md has how to run them, here and in Kubernetes.
@@ -18,13 +19,25 @@ RUN apt-get update \
 
 # What each image installs, by the names of pyproject.toml's extras. The two are never installed
 # side by side: onnxruntime and onnxruntime-gpu are one package under two names.
+#
+# EXTRAS are further ones, for jobs whose rows go to databases or to Delta Lake, or are drawn by a
+# Ray cluster: "databases delta ray". PACKAGES are others of PyPI: what fsspec needs for a store
+# ("s3fs"), and drivers of databases. Both are held to constraints.txt, as far as that names them.
 FROM cpu-python AS requirements
+ARG EXTRAS=""
+ARG PACKAGES=""
 WORKDIR /src
 COPY pyproject.toml ./
-RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+RUN EXTRAS="${EXTRAS}" PACKAGES="${PACKAGES}" python -c "import os, sys, tomllib; \
+      project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
       extras = project['optional-dependencies']; \
+      named, allowed = os.environ['EXTRAS'].split(), ('databases', 'delta', 'ray'); \
+      unknown = [each for each in named if each not in allowed]; \
+      unknown and sys.exit(f'EXTRAS has {unknown[0]}; allowed: ' + ', '.join(allowed)); \
+      further = [line for each in ('cache', 'jobs', 'remote', *named) for line in extras[each]]; \
+      further += os.environ['PACKAGES'].split(); \
       [open(f'{image}.txt', 'w').write('\n'.join( \
-         project['dependencies'] + extras[extra] + extras['cache'] + extras['jobs'])) \
+         dict.fromkeys(project['dependencies'] + extras[extra] + further))) \
        for image, extra in (('cpu', 'server'), ('gpu', 'gpu'))]"
 
 # The project itself: Python, and the compiled student, which has nothing of Python in it and asks
@@ -67,7 +80,9 @@ COPY --from=wheel /wheel /wheel
 RUN /opt/cascade/bin/pip install --no-deps /wheel/*.whl
 
 FROM gpu-python AS gpu
-RUN useradd --system --uid 10001 --no-create-home cascade
+# Where --state-dir is mounted: a volume that is new has this folder's owner.
+RUN useradd --system --uid 10001 --no-create-home cascade \
+ && install --directory --owner=10001 /var/lib/cascade
 COPY --from=gpu-build /opt/cascade /opt/cascade
 COPY model_repository /models
 COPY deploy/cascade.yaml /etc/cascade/
@@ -84,7 +99,9 @@ ENTRYPOINT ["cascade", "serve"]
 
 # The last one is what `docker build .` makes.
 FROM cpu-python AS cpu
-RUN useradd --system --uid 10001 --no-create-home cascade
+# Where --state-dir is mounted: a volume that is new has this folder's owner.
+RUN useradd --system --uid 10001 --no-create-home cascade \
+ && install --directory --owner=10001 /var/lib/cascade
 COPY --from=cpu-build /opt/cascade /opt/cascade
 COPY model_repository /models
 COPY deploy/cascade.yaml /etc/cascade/

@@ -29,12 +29,10 @@ from typing import Any
 import numpy as np
 import torch
 from cascade_distill.runs.run import Run
-from cascade_distill.runtime import BATCH, StudentSampler, TeacherSampler
+from cascade_distill.runtime import StudentSampler, TeacherSampler, complete_rows
 from cascade_tables import (
-    ABSENT,
     CascadeTablesError,
     Codec,
-    ColumnData,
     Formula,
     Frame,
     Outcome,
@@ -129,48 +127,12 @@ def completed(
     share: float,
     seed: int = 0,
 ) -> Frame:
-    """Real rows of which each column is kept with the chance `share`, and the rest drawn anew.
-
-    What is kept stays as it was, as a server gives back what it is given.
-    """
+    """Real rows of which each column is kept with the chance `share`, and the rest drawn anew."""
     rng = np.random.default_rng(seed)
     names = list(codec.schema.names)
     picked = real.select(names).take(rng.permutation(len(real))[:rows])
-    tokens = codec.encode(picked)
     given = rng.random((len(picked), len(names))) < share
-    observed = given[:, list(codec.layout.column)]
-    parts = [
-        sampler.complete(tokens[begin : begin + BATCH], observed[begin : begin + BATCH], rng)
-        for begin in range(0, len(picked), BATCH)
-    ]
-    drawn = codec.decode_columns(np.concatenate(parts), rng, names, _as_given(picked, given))
-    return Frame(
-        {name: _kept(drawn[name], picked[name], given[:, at]) for at, name in enumerate(names)}
-    )
-
-
-def _as_given(real: Frame, given: np.ndarray) -> dict[str, list[Any]]:
-    """What a caller would have sent: values, None for NULL, `ABSENT` for what is not known."""
-    return {
-        name: [
-            (None if null else value) if known else ABSENT
-            for value, null, known in zip(
-                data.values.tolist()
-                if data.values.dtype.kind != "M"
-                else data.values.astype("datetime64[us]").astype(np.int64).tolist(),
-                data.null.tolist(),
-                given[:, at].tolist(),
-                strict=True,
-            )
-        ]
-        for at, (name, data) in enumerate((name, real[name]) for name in real.columns)
-    }
-
-
-def _kept(drawn: ColumnData, real: ColumnData, given: np.ndarray) -> ColumnData:
-    values = drawn.values.copy()
-    values[given] = real.values[given]
-    return ColumnData(values, np.where(given, real.null, drawn.null), drawn.dtype)
+    return complete_rows(sampler, codec, picked, given, rng)
 
 
 def tiers_of(table: BenchmarkTable, options: argparse.Namespace) -> dict[str, Learnt]:

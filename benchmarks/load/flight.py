@@ -45,7 +45,7 @@ def peer(folder: str) -> Iterator[str]:
 def compared(target: str, job: Job, rounds: int) -> dict[str, object]:
     """MB a second of both, and their ratio."""
     reader = [sys.executable, "-m", "benchmarks.peers.flight_reader", str(rounds), job.id]
-    with peer(job.output) as other:
+    with peer(f"{job.output}/data") as other:
         said = subprocess.run(
             [*reader, target, other], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
         ).stdout
@@ -73,7 +73,7 @@ def main() -> None:
         Client(server.target, timeout=60) as client,
     ):
         jobs = Jobs(client)
-        job = jobs.wait(jobs.submit(options.table, options.rows, tier="student", seed=1).id)
+        job = jobs.wait(jobs.submit(options.table, options.rows, fidelity="fast", seed=1).id)
         figures = compared(server.target, job, options.rounds)
         told = {"table": options.table, "rows": options.rows, **figures, "cores": os.cpu_count()}
         print(json.dumps(told))

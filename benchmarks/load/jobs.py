@@ -31,6 +31,7 @@ from pathlib import Path
 import psutil
 from cascade_client import Client
 from cascade_client.job_control import Jobs
+from cascade_client.messages.wire import Fidelity
 from cascade_client.values.jobs import Job
 from cascade_loadtest.servers import Served, default_server, serving
 
@@ -72,13 +73,16 @@ def checksums(job: Job) -> dict[str, str]:
     """Of all files of a job."""
     return {
         each.name: hashlib.sha256(each.read_bytes()).hexdigest()
-        for each in sorted(Path(job.output).iterdir())
+        for each in sorted(Path(job.output).rglob("*"))
+        if each.is_file()
     }
 
 
-def made(server: Served, jobs: Jobs, table: str, rows: int, tier: str) -> tuple[Job, float]:
+def made(
+    server: Served, jobs: Jobs, table: str, rows: int, fidelity: Fidelity
+) -> tuple[Job, float]:
     """A job, and the memory that the process which made it has taken, MiB."""
-    job = jobs.submit(table, rows, tier=tier, seed=1, fresh=True)
+    job = jobs.submit(table, rows, fidelity=fidelity, seed=1, fresh=True)
     most = 0.0
     while not jobs.get(job.id).state.is_final:
         with suppress(psutil.Error, OSError, ValueError):
@@ -86,13 +90,13 @@ def made(server: Served, jobs: Jobs, table: str, rows: int, tier: str) -> tuple[
                 most = max(most, peak_rss(executor))
         time.sleep(0.2)
     job = finished(jobs, job)
-    print(f"{tier}: {rows:,} rows, {rate(job):,.0f} rows/s, {most:.0f} MiB")
+    print(f"{job.tier}: {rows:,} rows, {rate(job):,.0f} rows/s, {most:.0f} MiB")
     return job, most
 
 
 def killed(server: Served, jobs: Jobs, whole: Job) -> dict[str, object]:
     """The same job once more; whoever makes it is killed in the midst of it."""
-    job = jobs.submit(whole.table, whole.rows, tier=whole.tier, seed=whole.seed, fresh=True)
+    job = jobs.submit(whole.table, whole.rows, fidelity="fast", seed=whole.seed, fresh=True)
     while jobs.get(job.id).rows_done < whole.rows // 3:
         time.sleep(LOOK_SECONDS)
     executor = executor_of(server.pid)
@@ -129,7 +133,7 @@ def p99(values: list[float]) -> float:
 @contextmanager
 def job_beside(jobs: Jobs, table: str, made: list[float]) -> Iterator[None]:
     """A job of the student's that does not end before the block does; rows a second in it."""
-    job = jobs.submit(table, 50_000_000, tier="student", fresh=True)
+    job = jobs.submit(table, 50_000_000, fidelity="fast", fresh=True)
     while not (before := jobs.get(job.id).rows_done):
         time.sleep(0.1)
     began = time.monotonic()
@@ -195,9 +199,9 @@ def main() -> None:
         Client(server.target, timeout=60) as client,
     ):
         jobs = Jobs(client)
-        teacher, _ = made(server, jobs, options.table, options.teacher_rows, "teacher")
-        student, rss = made(server, jobs, options.table, options.student_rows, "student")
-        whole, _ = made(server, jobs, options.table, options.kill_rows, "student")
+        teacher, _ = made(server, jobs, options.table, options.teacher_rows, "full")
+        student, rss = made(server, jobs, options.table, options.student_rows, "fast")
+        whole, _ = made(server, jobs, options.table, options.kill_rows, "fast")
         figures = {
             "table": options.table,
             "teacher_rows": options.teacher_rows,

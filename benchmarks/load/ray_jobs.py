@@ -47,8 +47,8 @@ def rows_per_s(repository: Path, table: str, rows: int, workers: int) -> float:
         Client(server.target, timeout=60) as client,
     ):
         jobs = Jobs(client)
-        finished(jobs, jobs.submit(table, WARM_ROWS, tier="teacher", seed=2))
-        job = finished(jobs, jobs.submit(table, rows, tier="teacher", seed=1))
+        finished(jobs, jobs.submit(table, WARM_ROWS, fidelity="full", seed=2))
+        job = finished(jobs, jobs.submit(table, rows, fidelity="full", seed=1))
     assert job.started is not None
     assert job.finished is not None
     rate = job.rows / (job.finished - job.started).total_seconds()

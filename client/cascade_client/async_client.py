@@ -142,14 +142,19 @@ class AsyncClient(AsyncJobMethods):
         }
         if held is None or fits(held.count, draws, schema):
             given = read(data) if given is None else given
-            request = wire.synthesize_request(
-                schema, given, draws=draws, timeout=self._left(expiry), **options
-            )
-            if is_one_row or request.ByteSize() <= schema.max_message_bytes:
+
+            def request() -> Any:
+                left = self._left(expiry)
+                return wire.synthesize_request(schema, given, draws=draws, timeout=left, **options)
+
+            # A row is written when its turn has come: while there is too much to do, it mostly
+            # does not.
+            asked: Any = request if held is None else request()
+            if is_one_row or asked.ByteSize() <= schema.max_message_bytes:
                 if not is_one_row:
                     turns.check(expiry, kind)
                 try:
-                    response = await self._send(turns, self._synthesize, request, expiry, kind)
+                    response = await self._send(turns, self._synthesize, asked, expiry, kind)
                 except InvalidRequest as exc:
                     if held is not None:
                         held.explained(exc, 0, held.count)
@@ -279,6 +284,7 @@ class AsyncClient(AsyncJobMethods):
         stream = AsyncStandingStream(self._stub.SynthesizeStream, self._clock)
         session = copy(self)
         session._synthesize, session._close = stream, stream.close
+        session._shared = None
         limits = STREAM_LIMITS if self._turns.waits else None
         session._synthesize_turns = TaskTurns(limits, self._clock, self._sleep, self._rng)
         return session

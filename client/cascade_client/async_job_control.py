@@ -15,7 +15,8 @@ from cascade_client.calls.downloads import Download, downloads
 from cascade_client.calls.tasks import AsyncCalls
 from cascade_client.errors import DeadlineExceeded, Failure, Unavailable
 from cascade_client.job_control import ATTEMPTS, RECONNECT, TIMEOUT
-from cascade_client.messages.jobs import checked_tier, not_ended, submit_request
+from cascade_client.messages.jobs import not_ended, submit_request
+from cascade_client.messages.wire import Fidelity, checked_fidelity
 from cascade_client.values.jobs import Job, job_of
 
 
@@ -40,7 +41,7 @@ class AsyncJobs:
         table: str,
         rows: int = 0,
         *,
-        tier: str = "teacher",
+        fidelity: Fidelity = "full",
         version: int | None = None,
         seed: int | None = None,
         columns: Sequence[str] | None = None,
@@ -49,18 +50,18 @@ class AsyncJobs:
         shares: Mapping[Any, float] | None = None,
         conditions: Any = None,
         draws: int = 1,
-        output: str = "",
+        output: str | Path = "",
         token: str | None = None,
         fresh: bool = False,
         timeout: float = TIMEOUT,
     ) -> Job:
         """Ask for rows; see `Jobs.submit`."""
         client, expiry = self._client, self._client._expiry(timeout)
-        checked_tier(tier)
+        checked_fidelity(fidelity)
         request = submit_request(
             await client._schema(table, version, expiry),
             rows,
-            tier=tier,
+            fidelity=fidelity,
             version=version,
             seed=seed,
             columns=columns,

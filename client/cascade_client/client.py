@@ -46,7 +46,7 @@ class Client(JobMethods):
     ...     answer.data["education"], str(answer.provenance)
 
     Args:
-        target: host and port of the server.
+        target: host and port of the server; without a port, 8470.
         timeout: seconds that a real-time call may take where it names no timeout of its own;
             retries included, > 0.
         retry: how often and how patiently to try again; `Retry(attempts=1)` never does. What the
@@ -206,14 +206,19 @@ class Client(JobMethods):
         }
         if held is None or fits(held.count, draws, schema):
             given = read(data) if given is None else given
-            request = wire.synthesize_request(
-                schema, given, draws=draws, timeout=self._left(expiry), **options
-            )
-            if is_one_row or request.ByteSize() <= schema.max_message_bytes:
+
+            def request() -> Any:
+                left = self._left(expiry)
+                return wire.synthesize_request(schema, given, draws=draws, timeout=left, **options)
+
+            # A row is written when its turn has come: while there is too much to do, it mostly
+            # does not.
+            asked: Any = request if held is None else request()
+            if is_one_row or asked.ByteSize() <= schema.max_message_bytes:
                 if not is_one_row:
                     turns.check(expiry, kind)
                 try:
-                    response = self._send(turns, self._synthesize, request, expiry, kind)
+                    response = self._send(turns, self._synthesize, asked, expiry, kind)
                 except InvalidRequest as exc:
                     if held is not None:
                         held.explained(exc, 0, held.count)

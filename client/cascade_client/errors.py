@@ -19,6 +19,7 @@ Arrow table and that package is not installed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,10 @@ from typing import Any
 import grpc
 
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
+# What gRPC says of an address where nobody listens, of which only the last words help.
+_NOBODY = re.compile(
+    r"^(?:connections to all backends failing|failed to connect to all addresses).*: ([^:]+)$", re.S
+)
 # How gRPC and Cascade's servers say that a message is larger than it may be.
 TOO_LARGE = "larger than max"
 
@@ -165,6 +170,8 @@ class Failure:
             return Overloaded(message, code=self.code, retry_after=wait)
         error = ERRORS[self.code]
         if error is Unavailable:
+            if refused := _NOBODY.search(message):
+                message = f"nobody answers there ({refused[1]})"
             message = f"{target}: {message}"
         return error(message, code=self.code)
 

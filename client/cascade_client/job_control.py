@@ -13,7 +13,8 @@ from cascade_proto.jobs_pb2_grpc import JobsStub
 from cascade_client.calls.downloads import Download, downloads
 from cascade_client.calls.threads import BlockingCalls
 from cascade_client.errors import CascadeError, DeadlineExceeded, Failure, ServerError, Unavailable
-from cascade_client.messages.jobs import checked_tier, not_ended, submit_request
+from cascade_client.messages.jobs import not_ended, submit_request
+from cascade_client.messages.wire import Fidelity, checked_fidelity
 from cascade_client.values.jobs import Job, job_of
 
 # Seconds for an answer, and between attempts to go on with a stream that broke.
@@ -50,7 +51,7 @@ class Jobs:
         table: str,
         rows: int = 0,
         *,
-        tier: str = "teacher",
+        fidelity: Fidelity = "full",
         version: int | None = None,
         seed: int | None = None,
         columns: Sequence[str] | None = None,
@@ -59,38 +60,20 @@ class Jobs:
         shares: Mapping[Any, float] | None = None,
         conditions: Any = None,
         draws: int = 1,
-        output: str = "",
+        output: str | Path = "",
         token: str | None = None,
         fresh: bool = False,
         timeout: float = TIMEOUT,
     ) -> Job:
-        """Ask for rows. Returns at once; `wait` and `watch` say when they are there.
-
-        Args:
-            table: of a release of the server.
-            rows: to make; not with `conditions`.
-            tier: "teacher" or "student".
-            version: of the release; None: the one that answers who names none.
-            seed: the same one gives the same files; None: the server draws one, and tells it.
-            columns: to write; None: all.
-            given: values that all rows share.
-            balance: a column whose values are to come as often as `shares` says.
-            shares: by value, in any unit; None: all of the column's, alike, where it is a category
-                or a number with 20 values at most.
-            conditions: rows to complete, each `draws` times: as for `Client.synthesize`.
-            draws: rows for each of these.
-            output: a folder of the server's or a URL; "": the server's own folder for results.
-            token: of your choosing: however often a call with it is made, there is one job. None:
-                one of this very call, so that it may be tried again.
-            fresh: whether to make the rows though there is a job of the same specification.
-            timeout: seconds.
+        """Ask for rows. Returns at once; `wait` and `watch` say when they are there. What may be
+        asked for, `Client.submit` says, which gives a handle of the job in the place of its state.
         """
         client, expiry = self._client, self._client._expiry(timeout)
-        checked_tier(tier)
+        checked_fidelity(fidelity)
         request = submit_request(
             client._schema(table, version, expiry),
             rows,
-            tier=tier,
+            fidelity=fidelity,
             version=version,
             seed=seed,
             columns=columns,

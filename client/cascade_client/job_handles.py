@@ -16,9 +16,11 @@ from cascade_client.frames.results import (
     Read,
     Store,
     arrow_table,
+    is_one_file,
     local_folder,
     pandas_frame,
     polars_frame,
+    write_file,
 )
 from cascade_client.job_control import Jobs
 from cascade_client.progress import Progress, checked_progress
@@ -154,30 +156,41 @@ class JobHandle(_Handle):
         return self._read(polars_frame, folder)
 
     def to_parquet(self, uri: Path | str, *, progress: Progress | bool | None = None) -> list[str]:
-        """Bring its Parquet files, and the manifest after them, into a folder of this machine or of
-        a store; waits for the job. Files that are there are left alone: asked again after it was
-        broken off, it goes on.
+        """Bring its rows to where they are wanted, as Parquet; waits for the job.
+
+        A name that ends in ``.parquet`` is one file's, which is written whole or not at all. Any
+        other is a folder's: the job's own files go there, the rows into ``data`` and the manifest
+        last. Files that are there are left alone: asked again after it was broken off, it goes on.
+
+        >>> job = client.submit("credit", 20_000, seed=1)
+        >>> job.to_parquet("rows.parquet")
+        >>> job.to_parquet("rows")  # or "s3://bucket/rows"; polars.read_parquet("rows/data")
 
         Args:
-            uri: a path, or a URL that fsspec knows: ``s3://bucket/folder``.
+            uri: a path, or a URL that fsspec knows.
             progress: called as ``progress(done, total)`` with bytes; True: a bar.
 
         Returns:
-            The names of the files in it.
+            The names of the files: in the folder, or the one.
 
         Raises:
             JobFailed: it failed or was cancelled.
+            InvalidRequest: another file is there; fsspec knows no such URLs.
             MissingDependency: fsspec, or what it needs for such URLs, is not installed.
         """
+        if is_one_file(uri):
+            with tempfile.TemporaryDirectory() as temporary:
+                return write_file(uri, self.fetch(temporary, progress=progress))
         if (folder := local_folder(uri)) is not None:
-            return [path.name for path in self.fetch(folder, progress=progress)]
+            self.fetch(folder, progress=progress)
+            return [file.name for file in self._whole().result_files]
         store, done = Store(str(uri)), self._whole()
         report = checked_progress(progress, f"job {self.id}", "bytes")
         for file in store.missing(done):
             with tempfile.TemporaryDirectory() as temporary:
                 one = replace(done, result_files=(file,))
                 (path,) = self._jobs._fetch(one, Path(temporary), None)
-                store.put(path)
+                store.put(path, file)
             _tell(report, done, file)
         return [file.name for file in done.result_files]
 
@@ -252,17 +265,22 @@ class AsyncJobHandle(_Handle):
     async def to_parquet(
         self, uri: Path | str, *, progress: Progress | bool | None = None
     ) -> list[str]:
-        """Bring its Parquet files, and the manifest after them, into a folder of this machine or of
-        a store; see `JobHandle.to_parquet`."""
+        """Bring its rows to where they are wanted, as Parquet; waits for the job; see
+        `JobHandle.to_parquet`."""
+        if is_one_file(uri):
+            with tempfile.TemporaryDirectory() as temporary:
+                paths = await self.fetch(temporary, progress=progress)
+                return await asyncio.to_thread(write_file, uri, paths)
         if (folder := local_folder(uri)) is not None:
-            return [path.name for path in await self.fetch(folder, progress=progress)]
+            await self.fetch(folder, progress=progress)
+            return [file.name for file in (await self._whole()).result_files]
         store, done = await asyncio.to_thread(Store, str(uri)), await self._whole()
         report = checked_progress(progress, f"job {self.id}", "bytes")
         for file in await asyncio.to_thread(store.missing, done):
             with tempfile.TemporaryDirectory() as temporary:
                 one = replace(done, result_files=(file,))
                 (path,) = await self._jobs._fetch(one, Path(temporary), None)
-                await asyncio.to_thread(store.put, path)
+                await asyncio.to_thread(store.put, path, file)
             _tell(report, done, file)
         return [file.name for file in done.result_files]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from cascade_tables import TokenLayout
+from cascade_tables import ABSENT, Codec, ColumnData, Frame, TokenLayout
 from cascade_tables.sampling import sample_teacher, teacher_noise_width
 from numpy.typing import NDArray
 
@@ -96,3 +97,56 @@ def sample_tokens(
         if progress is not None:
             progress(begin + n, rows)
     return np.concatenate(parts)
+
+
+def complete_rows(
+    sampler: StudentSampler | TeacherSampler,
+    codec: Codec,
+    rows: Frame,
+    given: NDArray[np.bool_],
+    rng: np.random.Generator,
+) -> Frame:
+    """Rows of which some values are kept and the others drawn, as a server answers a caller who
+    has only those: what is given is encoded as a caller's is, and stays as it was.
+
+    Args:
+        sampler: of either tier.
+        codec: of the sampler's network.
+        rows: whole rows, of the schema's columns.
+        given: bool [n, C], in the schema's order: what is kept.
+        rng: of all that is drawn.
+    """
+    names = list(codec.schema.names)
+    columns = _as_given(rows, names, given)
+    encoded = codec.encode_partial(columns, len(rows))
+    batches = [slice(begin, begin + BATCH) for begin in range(0, len(rows), BATCH)]
+    tokens = [
+        sampler.complete(encoded.tokens[part], encoded.observed[part], rng) for part in batches
+    ]
+    drawn = codec.decode_columns(np.concatenate(tokens), rng, names, columns)
+    return Frame(
+        {name: _kept(drawn[name], rows[name], given[:, place]) for place, name in enumerate(names)}
+    )
+
+
+def _as_given(rows: Frame, names: list[str], given: NDArray[np.bool_]) -> dict[str, list[Any]]:
+    """What a caller would have sent: values, None for NULL, `ABSENT` for what is not known."""
+    out = {}
+    for place, name in enumerate(names):
+        data = rows[name]
+        values = data.values
+        if values.dtype.kind == "M":
+            values = values.astype("datetime64[us]").astype(np.int64)
+        out[name] = [
+            (None if null else value) if known else ABSENT
+            for value, null, known in zip(
+                values.tolist(), data.null.tolist(), given[:, place].tolist(), strict=True
+            )
+        ]
+    return out
+
+
+def _kept(drawn: ColumnData, real: ColumnData, given: NDArray[np.bool_]) -> ColumnData:
+    values = drawn.values.copy()
+    values[given] = real.values[given]
+    return ColumnData(values, np.where(given, real.null, drawn.null), drawn.dtype)

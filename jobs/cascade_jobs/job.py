@@ -9,7 +9,8 @@ from cascade_jobs.shards import Plan, Shard
 from cascade_jobs.specification import Specification
 from cascade_jobs.states import JobState
 
-# Whoever reads a folder of Parquet passes over names that begin so.
+# Beside the folder of the files with rows; most readers of a folder of Parquet pass over names that
+# begin so, and read the folder above that one too.
 MANIFEST = "_manifest.json"
 CROISSANT, PROVENANCE = "_croissant.json", "_provenance.json"
 # What is said of the files beside them; the manifest comes last.
@@ -76,7 +77,7 @@ class Part:
     """A file of a job's results that is whole.
 
     Attributes:
-        name: in the job's output.
+        name: in the job's output: its path from there, with slashes.
         first_row, rows: of the job; no rows: it says something of the others.
         bytes, sha256: of the file.
     """

@@ -30,7 +30,7 @@ def is_still_there(job: Job, parts: Sequence[Part], store: Store) -> bool:
     if is_delivered(job.specification.output):
         return _is_at(job.specification.output)
     try:
-        there = store.sizes()
+        there = store.sizes([part.name for part in parts])
     except (OSError, JobsError):
         return True
     return all(there.get(part.name) == part.bytes for part in parts)

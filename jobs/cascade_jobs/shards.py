@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+# The folder of a job's files with rows, in which there is nothing else: readers of folders of
+# Parquet differ in what else they pass over, and some end at the first file that is none.
+ROWS_FOLDER = "data"
 # Cells of a shard at most: what is held of one while it is made is some ten times 8 bytes a cell.
 CELLS = 2**21
 # Rows of a shard, whatever its width. Of the teacher's fewer, which it takes some ten seconds for:
@@ -28,8 +31,8 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """Of the file that holds it."""
-        return f"part-{self.number:05}.parquet"
+        """Of the file that holds it, below the job's output."""
+        return f"{ROWS_FOLDER}/part-{self.number:05}.parquet"
 
 
 @dataclass(frozen=True)

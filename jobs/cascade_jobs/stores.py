@@ -1,8 +1,9 @@
 """Where results go: a folder of this machine, or what fsspec knows by a URL.
 
-A file is made in full beside its place, or in a spool on this machine where its place is a URL, and
-is given its name when it is whole. So whoever lists an output finds whole files only, but for names
-that begin with a dot.
+A file is made in full in the output, or in a spool on this machine where that is a URL, and is
+given its name when it is whole. A name may be that of a file in a folder of the output: what is
+made for it is not in that folder. So whoever lists an output finds whole files only, but for names
+that begin with a dot, and in its folders nothing else.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ class Store(Protocol):
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
 
-    def sizes(self) -> dict[str, int]:
-        """Bytes of each file that is there, by its name; none where there is no such folder.
+    def sizes(self, names: Collection[str]) -> dict[str, int]:
+        """Bytes of those of these files that are there, by name.
 
         Raises:
             OSError: it cannot be looked at.
@@ -86,11 +87,15 @@ class LocalStore:
 
     def temporary(self, name: str, fence: int) -> Path:
         self._folder.mkdir(parents=True, exist_ok=True)
-        return self._folder / f".{name}.{fence}{TEMPORARY}"
+        return self._folder / f".{_base(name)}.{fence}{TEMPORARY}"
 
     def publish(self, made: Path, name: str) -> None:
-        made.replace(self._folder / name)
-        _sync_folder(self._folder)
+        path = self._folder / name
+        if not path.parent.exists():
+            path.parent.mkdir(exist_ok=True)
+            _sync_folder(self._folder)
+        made.replace(path)
+        _sync_folder(path.parent)
 
     def read(self, name: str, offset: int, size: int) -> bytes:
         with (self._folder / name).open("rb") as file:
@@ -100,12 +105,12 @@ class LocalStore:
     def has(self, name: str) -> bool:
         return (self._folder / name).is_file()
 
-    def sizes(self) -> dict[str, int]:
-        try:
-            with os.scandir(self._folder) as found:
-                return {each.name: each.stat().st_size for each in found if each.is_file()}
-        except (FileNotFoundError, NotADirectoryError):
-            return {}
+    def sizes(self, names: Collection[str]) -> dict[str, int]:
+        found = {}
+        for name in names:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                found[name] = (self._folder / name).stat().st_size
+        return found
 
     def remove(self, names: Collection[str], whole: bool) -> None:
         if not self._folder.is_dir():
@@ -113,13 +118,17 @@ class LocalStore:
         self.sweep(names)
         for name in names:
             (self._folder / name).unlink(missing_ok=True)
+        for below in {(self._folder / name).parent for name in names} - {self._folder}:
+            with contextlib.suppress(OSError):  # it is not there, or has what is no job's
+                below.rmdir()
         if whole:
             with contextlib.suppress(FileNotFoundError):
                 self._folder.rmdir()
 
     def sweep(self, names: Collection[str]) -> None:
+        bases = set(map(_base, names))
         for each in list(self._folder.iterdir()):
-            if _is_left_of(each.name, names):
+            if _is_left_of(each.name, bases):
                 each.unlink(missing_ok=True)
 
 
@@ -152,20 +161,20 @@ class RemoteStore:
 
     def temporary(self, name: str, fence: int) -> Path:
         self._spool.mkdir(parents=True, exist_ok=True)
-        return self._spool / f"{name}.{fence}{TEMPORARY}"
+        return self._spool / f"{_base(name)}.{fence}{TEMPORARY}"
 
     def publish(self, made: Path, name: str) -> None:
         beside = f"{self._folder}/.{made.name}"
         with _as_errors_of_the_system():
-            self._make_folder()
+            self._make_folder(f"{self._folder}/{name}".rpartition("/")[0])
             self._files.put_file(str(made), beside)
             self._files.mv(beside, f"{self._folder}/{name}")
         made.unlink(missing_ok=True)
 
-    def _make_folder(self) -> None:
-        """Make the folder where a store has such, but no bucket: a name that is misspelt is to be
+    def _make_folder(self, folder: str) -> None:
+        """Make a folder where a store has such, but no bucket: a name that is misspelt is to be
         an error."""
-        parts = self._folder.split("/")
+        parts = folder.split("/")
         for length in range(2, len(parts) + 1):
             path = "/".join(parts[:length])
             if not self._files.exists(path):
@@ -182,19 +191,19 @@ class RemoteStore:
         with _as_errors_of_the_system():
             return bool(self._files.isfile(f"{self._folder}/{name}"))
 
-    def sizes(self) -> dict[str, int]:
+    def sizes(self, names: Collection[str]) -> dict[str, int]:
+        found = {}
         with _as_errors_of_the_system():
             # Others write there, and some of fsspec's packages remember what they have listed.
             self._files.invalidate_cache()
-            try:
-                found = self._files.ls(self._folder, detail=True)
-            except FileNotFoundError:
-                return {}
-            return {
-                each["name"].rpartition("/")[2]: int(each["size"])
-                for each in found
-                if each.get("size") is not None
-            }
+            for below in {name.rpartition("/")[0] for name in names}:
+                folder = f"{self._folder}/{below}".rstrip("/")
+                with contextlib.suppress(FileNotFoundError):
+                    for each in self._files.ls(folder, detail=True):
+                        if each.get("size") is not None:
+                            name = _base(each["name"])
+                            found[f"{below}/{name}" if below else name] = int(each["size"])
+        return found
 
     def remove(self, names: Collection[str], whole: bool) -> None:
         with _as_errors_of_the_system():
@@ -205,9 +214,10 @@ class RemoteStore:
 
     def sweep(self, names: Collection[str]) -> None:
         shutil.rmtree(self._spool, ignore_errors=True)
+        bases = set(map(_base, names))
         with _as_errors_of_the_system(), contextlib.suppress(FileNotFoundError):
             for path in self._files.ls(self._folder, detail=False):
-                if _is_left_of(path.rpartition("/")[2], names):
+                if _is_left_of(_base(path), bases):
                     self._files.rm_file(path)
 
 
@@ -223,10 +233,14 @@ def _as_errors_of_the_system() -> Iterator[None]:
         raise OSError(errno.EREMOTEIO, f"{type(exc).__name__}: {exc}") from exc
 
 
-def _is_left_of(name: str, names: Collection[str]) -> bool:
-    """Whether a file is what was being made of one of these."""
+def _is_left_of(name: str, bases: Collection[str]) -> bool:
+    """Whether a file is what was being made of one of these, named without their folders."""
     made_of = name.removeprefix(".").removesuffix(TEMPORARY).rpartition(".")[0]
-    return name.startswith(".") and name.endswith(TEMPORARY) and made_of in names
+    return name.startswith(".") and name.endswith(TEMPORARY) and made_of in bases
+
+
+def _base(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _sync_folder(folder: Path) -> None:

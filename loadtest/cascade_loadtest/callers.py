@@ -74,7 +74,7 @@ async def carry_out(plan: Plan) -> None:
         line = await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
         found = await ask(calls, plan, float(line))
     ends = [str(end) for end in found.ends]
-    print(json.dumps({"ends": ends, "seconds": found.seconds.tolist(), "lag": found.lag}))
+    print(json.dumps({**vars(found), "ends": ends, "seconds": found.seconds.tolist()}))
 
 
 async def sdk(plan: Plan, stack: AsyncExitStack) -> Call:
@@ -119,7 +119,7 @@ async def grpcio(plan: Plan, stack: AsyncExitStack) -> Call:
 async def ask(calls: list[Call], plan: Plan, begin: float) -> Outcomes:
     """Call at each of the times."""
     ends = [End.GAVE_UP] * len(plan.due)
-    seconds = np.full(len(plan.due), plan.deadline)
+    seconds, cpu = np.full(len(plan.due), plan.deadline), time.process_time()
     lags: list[float] = []
 
     async def one(number: int, due: float) -> None:
@@ -134,7 +134,8 @@ async def ask(calls: list[Call], plan: Plan, begin: float) -> Outcomes:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             lags.append(time.monotonic() - due)
             group.create_task(one(number, due))
-    return Outcomes(ends, seconds, float(np.quantile(lags, 0.99)) if lags else 0.0)
+    lag = float(np.quantile(lags, 0.99)) if lags else 0.0
+    return Outcomes(ends, seconds, lag, time.process_time() - cpu)
 
 
 def offer(plan: Plan, processes: int) -> Outcomes:
@@ -178,7 +179,8 @@ def offer(plan: Plan, processes: int) -> Outcomes:
                 pass
     ends = [End(end) for each in found for end in each["ends"]]
     seconds: NDArray[np.float64] = np.concatenate([each["seconds"] for each in found])
-    return Outcomes(ends, seconds, max(each["lag"] for each in found))
+    lag, cpu = max(each["lag"] for each in found), sum(each["cpu"] for each in found)
+    return Outcomes(ends, seconds, lag, cpu)
 
 
 def _start(plan: Plan) -> subprocess.Popen[str]:

@@ -77,11 +77,13 @@ class Outcomes:
         seconds: from when each was due to its end.
         lag: the .99 quantile of how late this client was to take a call up, seconds; what it adds
             to `seconds`. Where it is more than a few milliseconds the client is what was measured.
+        cpu: processor seconds that this client took.
     """
 
     ends: Sequence[End]
     seconds: NDArray[np.float64]
     lag: float
+    cpu: float = 0.0
 
     def count(self, *which: End) -> int:
         """Calls that ended in one of these ways."""
@@ -315,6 +317,7 @@ async def offer(
         await caller.connection.ready
     run.times = (due + time.monotonic() + 0.02).tolist()
     lags, taken, expired = [], 0, 0
+    cpu = time.process_time()
     while run.left:
         now = time.monotonic()
         while taken < len(due) and run.times[taken] <= now:
@@ -331,4 +334,5 @@ async def offer(
         caller.connection.close()
     ends = [end or End.FAILED for end in run.ends]
     lag = float(np.quantile(lags, 0.99)) if lags else 0.0
-    return Outcomes(ends, np.array(run.ended_at) - np.array(run.times), lag)
+    seconds = np.array(run.ended_at) - np.array(run.times)
+    return Outcomes(ends, seconds, lag, time.process_time() - cpu)

@@ -119,7 +119,11 @@ class ServerConfig:
         "may in any case.",
     )
 
-    host: str = setting("127.0.0.1", "Address to listen on.", section="Calls")
+    host: str = setting(
+        "127.0.0.1",
+        "Address to listen on. Callers are not asked who they are: let nobody else reach it.",
+        section="Calls",
+    )
     port: int = setting(8470, "Port to listen on; 0: any free one.", low=0, high=65_535)
     transport: str = setting(
         TRANSPORTS[0],
@@ -308,7 +312,10 @@ class ServerConfig:
         None, "What the policy calls it; none: `local`, or `ray` for a Ray cluster."
     )
     max_jobs: int = setting(
-        100, "Jobs that have not ended, at once; beyond it they are refused.", low=1, high=1_000_000
+        100,
+        "Jobs that have not ended, at once; beyond it they are refused. 0: the server takes none.",
+        low=0,
+        high=1_000_000,
     )
     job_max_rows: int = setting(100_000_000, "Rows of one job.", low=1, high=2**32)
     job_disk_bytes: int = setting(

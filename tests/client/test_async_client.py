@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
 import grpc
@@ -19,6 +20,7 @@ from cascade_client import (
     Overloaded,
     Unavailable,
 )
+from cascade_client.messages import wire
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 FULL = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -52,6 +54,19 @@ class TestAnswers:
     async def test_many_at_once(self, client: AsyncClient) -> None:
         asked = [client.synthesize("people", {"age": age}) for age in range(50)]
         assert [a.data["age"] for a in await asyncio.gather(*asked)] == list(range(50))
+
+    async def test_a_row_is_written_when_its_turn_has_come(
+        self, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Who is refused before that has cost next to nothing."""
+        await client.synthesize("people", {"age": 30})
+        monkeypatch.setattr(wire, "synthesize_request", lambda *_, **__: pytest.fail("written"))
+        turns = client._turns
+        async with AsyncExitStack() as stack:
+            while (found := turns.statistics()) and found.in_flight < found.limit:
+                await stack.enter_async_context(turns.holding(math.inf))
+            with pytest.raises(DeadlineExceeded, match="waited for its turn"):
+                await client.synthesize("people", {"age": 30}, timeout=0.01)
 
     async def test_generate_and_stream(self, client: AsyncClient) -> None:
         reports: list[tuple[int, int]] = []

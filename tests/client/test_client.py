@@ -151,7 +151,7 @@ class TestArguments:
             ({"seed": -1}, "seed is -1"),
             ({"seed": 2**64}, "seed is 18446744073709551616"),
             ({"version": 0}, "version is 0"),
-            ({"fidelity": "best"}, "fidelity is 'best'; 'auto' or 'fast' or 'full'"),
+            ({"fidelity": "best"}, "fidelity is 'best'; 'auto', 'fast' .the student. or 'full'"),
             ({"columns": "age"}, "columns is the string 'age'"),
             ({"columns": []}, "columns is empty"),
             ({"columns": [1]}, "columns holds 1"),

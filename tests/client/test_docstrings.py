@@ -134,4 +134,4 @@ def test_the_page() -> None:
     known = names()
     for snippet in snippets():
         exec(snippet, known)
-    assert sorted(path.name for path in Path("rows").iterdir())[0] == "_manifest.json"
+    assert (Path("rows") / "_manifest.json").is_file()

@@ -24,6 +24,9 @@ class TestWithoutPandasAndArrow:
     def test_imports(self) -> None:
         assert python("import cascade_client; print('ok')") == "ok"
 
+    def test_a_server_for_tests(self) -> None:
+        assert python("from cascade_client.testing import FakeServer; print('ok')") == "ok"
+
     def test_dicts_go_out_and_come_back(self, target: str) -> None:
         program = f"""
 from cascade_client import Client

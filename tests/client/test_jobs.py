@@ -23,7 +23,9 @@ from cascade_client import (
     ServerError,
     Unavailable,
 )
+from cascade_client.calls.downloads import Download
 from cascade_client.testing import FakeServer, FakeTable
+from cascade_client.values.jobs import ResultFile
 
 COLUMNS = (
     ColumnDescription("age", "integer", False, "int8", 0, 100),
@@ -166,8 +168,9 @@ class TestFiles:
         self, job: Any, server: FakeServer, tmp_path: Path
     ) -> None:
         server.refuse(Unavailable, after=1024, times=3)
-        names = [path.name for path in job.fetch(tmp_path)]
-        assert names == [*(f"part-{part:05d}.parquet" for part in range(5)), "_manifest.json"]
+        names = [path.relative_to(tmp_path).as_posix() for path in job.fetch(tmp_path)]
+        parts = [f"data/part-{part:05d}.parquet" for part in range(5)]
+        assert names == [*parts, "_croissant.json", "_provenance.json", "_manifest.json"]
         assert len(pd.read_parquet(tmp_path)) == 200
 
     def test_another_process_goes_on(self, job: Any, server: FakeServer, tmp_path: Path) -> None:
@@ -187,10 +190,12 @@ class TestFiles:
         assert len(job.to_arrow(tmp_path)) == 200
 
     def test_a_file_of_another_is_not_overwritten(self, job: Any, tmp_path: Path) -> None:
-        (tmp_path / "part-00001.parquet").write_text("mine")
+        (tmp_path / "data").mkdir()
+        mine = tmp_path / "data/part-00001.parquet"
+        mine.write_text("mine")
         with pytest.raises(InvalidRequest, match="is not the file of job"):
             job.fetch(tmp_path)
-        assert (tmp_path / "part-00001.parquet").read_text() == "mine"
+        assert mine.read_text() == "mine"
 
     @pytest.mark.parametrize("name", [lambda path: path, str, Path.as_uri])
     def test_into_a_folder(self, job: Any, tmp_path: Path, name: Callable[[Path], Any]) -> None:
@@ -209,11 +214,67 @@ class TestFiles:
             job.to_parquet(f"memory:/{root}")
         told: list[tuple[int, int]] = []
         names = job.to_parquet(f"memory:/{root}", progress=lambda *each: told.append(each))
-        assert sorted(path.rpartition("/")[2] for path in files.ls(root, False)) == sorted(names)
+        assert sorted(path.removeprefix(f"{root}/") for path in files.find(root)) == sorted(names)
         assert told[-1][0] == told[-1][1]
         assert len(told) == len(names)
         server.refuse(ServerError, times=None)
         assert job.to_parquet(f"memory:/{root}") == names
+
+
+class TestOneFile:
+    """`to_parquet` of a name that is a file's writes that file, as pandas would."""
+
+    @pytest.fixture
+    def job(self, client: Any) -> Any:
+        return client.submit("people", 200, seed=1).wait()
+
+    @pytest.mark.parametrize("name", [lambda path: path, str, Path.as_uri])
+    def test_all_rows_are_in_it(
+        self, job: Any, tmp_path: Path, name: Callable[[Path], Any]
+    ) -> None:
+        path = tmp_path / "rows.parquet"
+        assert job.to_parquet(name(path)) == ["rows.parquet"]
+        assert pd.read_parquet(path).equals(job.to_pandas())
+
+    def test_one_that_is_there_is_left_alone(self, job: Any, tmp_path: Path) -> None:
+        path = tmp_path / "rows.parquet"
+        path.write_text("mine")
+        with pytest.raises(InvalidRequest, match=r"rows\.parquet"):
+            job.to_parquet(path)
+        assert path.read_text() == "mine"
+
+    def test_files_of_other_kinds_are_refused(self, job: Any, tmp_path: Path) -> None:
+        with pytest.raises(InvalidRequest, match=r"rows\.csv is the name of a file that"):
+            job.to_parquet(tmp_path / "rows.csv")
+        assert not list(tmp_path.iterdir())
+
+    async def test_with_asyncio(self, server: FakeServer, tmp_path: Path) -> None:
+        async with server.async_client() as client:
+            job = await client.submit("people", 200, seed=1)
+            assert await job.to_parquet(tmp_path / "rows.parquet") == ["rows.parquet"]
+        assert len(pd.read_parquet(tmp_path / "rows.parquet")) == 200
+
+    def test_urls_that_nobody_knows_are_named(self, job: Any) -> None:
+        pytest.importorskip("fsspec")
+        with pytest.raises(InvalidRequest, match=r"s4://a/b cannot be written: .*s4; allowed: a"):
+            job.to_parquet("s4://a/b")
+
+
+@pytest.mark.parametrize(
+    "name", ["../rows", "/etc/rows", "data/../../rows", "", "data//rows", "C:a"]
+)
+def test_a_server_names_no_file_outside_of_the_folder(name: str, tmp_path: Path) -> None:
+    file = ResultFile(name, 0, 1, 1, "ab" * 32)
+    with pytest.raises(ServerError, match="no name of one"):
+        Download("job", file, tmp_path)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_what_may_be_said_is_shown_where_one_types(kind: type[Client]) -> None:
+    """Notebooks complete the names of a signature, and show no others."""
+    assert {"fidelity", "given", "balance", "conditions", "seed"} <= set(
+        inspect.signature(kind.submit).parameters
+    )
 
 
 class TestBar:
@@ -248,6 +309,10 @@ class TestBar:
         ({"rows": -1}, "rows is -1; an integer from 0"),
         ({"rows": 1.5}, "rows is 1.5; an integer is allowed"),
         ({"rows": "many"}, "rows is 'many'; an integer is allowed"),
+        (
+            {"rows": 5, "fidelity": "student"},
+            "fidelity is 'student'; 'auto', 'fast' .the student. or",
+        ),
         ({"rows": 5, "seed": -1}, "seed is -1; an integer from 0"),
         ({"rows": 5, "seed": 2**70}, "seed is 1180591620717411303424; an integer from 0"),
         ({"rows": 5, "version": -3}, "version is -3; an integer from"),

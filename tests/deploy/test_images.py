@@ -110,15 +110,56 @@ class TestWhatIsInstalled:
     @pytest.fixture
     def required(self, tmp_path: Path) -> dict[str, list[Requirement]]:
         """What the build's own program makes of pyproject.toml."""
-        (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
-        program = SERVER["requirements"].one("RUN").replace("python -c", f"{sys.executable} -c", 1)
-        subprocess.run(["sh", "-c", program], cwd=tmp_path, check=True)
+        return self.made(tmp_path)
+
+    def made(self, folder: Path, **arguments: str) -> dict[str, list[Requirement]]:
+        """The same of a build with arguments.
+
+        Raises:
+            subprocess.CalledProcessError: the build ends there.
+        """
+        stage = SERVER["requirements"]
+        defaults = dict(each.split("=", 1) for each in stage.all("ARG"))
+        assert set(arguments) <= set(defaults)
+        given = {name: value.strip('"') for name, value in defaults.items()} | arguments
+        (folder / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+        program = stage.one("RUN").replace("python -c", f"{sys.executable} -c", 1)
+        subprocess.run(
+            ["sh", "-c", program], cwd=folder, check=True, env=given, capture_output=True, text=True
+        )
         return {
             image: [
-                Requirement(line) for line in (tmp_path / f"{image}.txt").read_text().splitlines()
+                Requirement(line) for line in (folder / f"{image}.txt").read_text().splitlines()
             ]
             for image in IMAGES
         }
+
+    @pytest.mark.parametrize("image", IMAGES)
+    def test_a_job_can_be_made_and_written_to_a_store(
+        self, required: dict[str, list[Requirement]], image: str
+    ) -> None:
+        assert {"pyarrow", "fsspec", "redis"} <= {each.name for each in required[image]}
+
+    @pytest.mark.parametrize("image", IMAGES)
+    def test_who_builds_one_may_name_more(self, tmp_path: Path, image: str) -> None:
+        found = self.made(tmp_path, EXTRAS="databases delta ray", PACKAGES="s3fs psycopg2-binary")
+        names = [each.name for each in found[image]]
+        wanted = {
+            Requirement(line).name
+            for extra in ("databases", "delta", "ray")
+            for line in PROJECT["optional-dependencies"][extra]
+        }
+        assert wanted | {"s3fs", "psycopg2-binary"} <= set(names)
+        for each in found[image]:
+            if (name := canonicalize_name(each.name)) in PINNED:
+                assert Version(PINNED[name]) in each.specifier
+        assert {canonicalize_name(name) for name in wanted} <= set(PINNED)
+
+    @pytest.mark.parametrize("extra", ["databses", "server", "distill"])
+    def test_what_is_no_further_extra_ends_the_build(self, tmp_path: Path, extra: str) -> None:
+        with pytest.raises(subprocess.CalledProcessError) as caught:
+            self.made(tmp_path, EXTRAS=f"delta {extra}")
+        assert f"EXTRAS has {extra}; allowed: databases, delta, ray" in caught.value.stderr
 
     @pytest.mark.parametrize(
         ("image", "extra", "runtime"),
@@ -179,6 +220,14 @@ class TestWhatIsRun:
         given = effective({}, {}, ROOT / "deploy" / path.name)
         assert (given["host"], str(given["port"])) == ("0.0.0.0", stage.one("EXPOSE"))
         assert given["repository"] == "/models"
+
+    @pytest.mark.parametrize("image", IMAGES)
+    def test_a_volume_for_jobs_is_its_users(self, image: str) -> None:
+        """A named volume takes over who owns the folder that it is mounted over."""
+        page = (ROOT / "docs/deploy.md").read_text()
+        (folder,) = set(re.findall(r"cascade --state-dir (/\S+)", page))
+        made = SERVER[image].one("RUN")
+        assert f"install --directory --owner={SERVER[image].one('USER')} {folder}" in made
 
     def test_the_health_check(self, tmp_path: Path) -> None:
         _, program = SERVER["cpu"].one("HEALTHCHECK").split("CMD")

@@ -172,6 +172,12 @@ class TestTheServer:
         (made,) = read(FOLDER / "server" / "kustomization.yaml")[0]["configMapGenerator"]
         assert (made["name"], made["files"]) == (config, ["cascade.yaml", GIVEN["slo"].name])
 
+    def test_no_jobs_are_taken_that_would_go_with_the_pod(self) -> None:
+        """Nor that another pod, which may be asked for them, knows nothing of."""
+        (state,) = (each for each in POD["spec"]["volumes"] if each["name"] == "state")
+        assert "emptyDir" in state
+        assert GIVEN["max_jobs"] == 0
+
     def test_its_settings_are_the_servers(self) -> None:
         """`settings` has read them with the program's own reader; what is there changes something,
         or is told to stay as Envoy's and the pod's numbers are."""

@@ -66,7 +66,7 @@ class TestServer:
 
     def test_a_job_is_read(self, target: str, tmp_path: Path) -> None:
         with Client(target) as client:
-            job = client.submit(TABLE, 2_000, tier="student", seed=1)
+            job = client.submit(TABLE, 2_000, fidelity="fast", seed=1)
             frame = job.to_pandas()
             job.to_parquet(tmp_path / "rows")
             assert client.job(job.id).to_arrow(tmp_path / "rows").num_rows == 2_000

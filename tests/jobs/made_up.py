@@ -132,5 +132,6 @@ class Jobs:
 
 
 def contents(folder: str | Path) -> dict[str, bytes]:
-    """All files of a folder."""
-    return {each.name: each.read_bytes() for each in sorted(Path(folder).iterdir())}
+    """All files of a folder, by their paths below it."""
+    files = sorted(each for each in Path(folder).rglob("*") if each.is_file())
+    return {each.relative_to(folder).as_posix(): each.read_bytes() for each in files}

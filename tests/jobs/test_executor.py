@@ -128,10 +128,10 @@ def test_who_is_paused_until_somebody_else_has_taken_over_publishes_nothing(
         if first == 256 and not written:
             jobs.clock.now += 121
             jobs.finish()
-            written.append((Path(job.output) / "part-00000.parquet").stat().st_mtime_ns)
+            written.append((Path(job.output) / "data/part-00000.parquet").stat().st_mtime_ns)
 
     jobs.finish(jobs.executor(MadeUp(before=others_finish)))
-    assert (Path(job.output) / "part-00000.parquet").stat().st_mtime_ns == written[0]
+    assert (Path(job.output) / "data/part-00000.parquet").stat().st_mtime_ns == written[0]
     assert contents(job.output) == undisturbed
 
 
@@ -237,7 +237,7 @@ def test_a_job_that_waits_for_too_long_fails_with_what_it_waited_for(jobs: Jobs)
     [
         (JobFailed("payments version 1 is gone"), "payments version 1 is gone"),
         (PermissionError(13, "Permission denied"), "cannot be written: Permission denied"),
-        (ZeroDivisionError("no"), "part-00000.parquet cannot be made: ZeroDivisionError: no"),
+        (ZeroDivisionError("no"), "data/part-00000.parquet cannot be made: ZeroDivisionError: no"),
     ],
 )
 def test_what_cannot_succeed_fails_at_once_with_its_culprit(
@@ -301,7 +301,7 @@ def test_jobs_that_ended_long_ago_are_forgotten_with_the_servers_own_files(
     jobs.finish(executor)
     assert jobs.ledger.jobs() == []
     assert not Path(owned.output).exists()
-    assert set(contents(elsewhere.output)) == {"part-00000.parquet", MANIFEST, *DESCRIPTIONS}
+    assert set(contents(elsewhere.output)) == {"data/part-00000.parquet", MANIFEST, *DESCRIPTIONS}
 
 
 def test_a_job_beyond_the_quota_waits_until_there_is_room(jobs: Jobs) -> None:

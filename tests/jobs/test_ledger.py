@@ -148,7 +148,7 @@ def test_a_job_that_came_to_nothing_has_no_files(jobs: Jobs) -> None:
     job = jobs.submit()
     executor = jobs.executor()
     executor.step()
-    assert [part.name for part in jobs.ledger.files(job.id)] == ["part-00000.parquet"]
+    assert [part.name for part in jobs.ledger.files(job.id)] == ["data/part-00000.parquet"]
     jobs.ledger.cancel(job.id, "not wanted")
     assert jobs.ledger.files(job.id) == []
     jobs.finish(executor)

@@ -81,15 +81,18 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> LocalStore | Remote
 class TestStores:
     """A folder, and what fsspec knows by a URL."""
 
-    def test_a_file_is_there_once_it_is_published(self, store: LocalStore | RemoteStore) -> None:
-        made = store.temporary("part", 3)
+    @pytest.mark.parametrize("name", ["part", "data/part"])
+    def test_a_file_is_there_once_it_is_published(
+        self, store: LocalStore | RemoteStore, name: str
+    ) -> None:
+        made = store.temporary(name, 3)
         made.write_bytes(b"0123456789")
-        assert not store.has("part")
-        store.publish(made, "part")
-        assert store.has("part")
+        assert not store.has(name)
+        store.publish(made, name)
+        assert store.has(name)
         assert not made.exists()
-        assert store.read("part", 4, 3) == b"456"
-        assert store.read("part", 8, 100) == b"89"
+        assert store.read(name, 4, 3) == b"456"
+        assert store.read(name, 8, 100) == b"89"
 
     def test_publishing_again_replaces(self, store: LocalStore | RemoteStore) -> None:
         for content in (b"one", b"two"):
@@ -108,9 +111,26 @@ class TestStores:
 
     def test_what_was_being_made_is_removed_too(self, tmp_path: Path) -> None:
         local = LocalStore(tmp_path / "out")
-        local.temporary("part", 7).write_bytes(b"half")
-        local.remove({"part"}, True)
+        local.temporary("data/part", 7).write_bytes(b"half")
+        made = local.temporary("data/other", 8)
+        made.write_bytes(b"whole")
+        local.publish(made, "data/other")
+        local.remove({"data/part", "data/other"}, True)
         assert not (tmp_path / "out").exists()
+
+    def test_what_is_being_made_is_in_no_folder_of_the_output(self, tmp_path: Path) -> None:
+        """Where readers would come upon it."""
+        local = LocalStore(tmp_path / "out")
+        assert local.temporary("data/part", 7).parent == tmp_path / "out"
+
+    def test_a_folder_that_has_what_is_no_jobs_is_left(self, tmp_path: Path) -> None:
+        local = LocalStore(tmp_path / "out")
+        made = local.temporary("data/part", 7)
+        made.write_bytes(b"whole")
+        local.publish(made, "data/part")
+        (tmp_path / "out/data/mine.txt").write_text("mine")
+        local.remove({"data/part"}, False)
+        assert [each.name for each in (tmp_path / "out/data").iterdir()] == ["mine.txt"]
 
     def test_a_url_that_nobody_knows_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(JobFailed, match="nowhere://a cannot be written: "):
@@ -121,12 +141,13 @@ def test_a_job_goes_to_a_url_whole(jobs: Jobs) -> None:
     job = jobs.submit(1500, output="memory://bucket/whole")
     jobs.finish()
     files = fsspec.filesystem("memory")
-    assert sorted(Path(each).name for each in files.ls("/bucket/whole", detail=False)) == [
-        *DESCRIPTIONS[:1], MANIFEST, *DESCRIPTIONS[1:], "part-00000.parquet", "part-00001.parquet",
+    assert sorted(each.removeprefix("/bucket/whole/") for each in files.find("/bucket/whole")) == [
+        *DESCRIPTIONS[:1], MANIFEST, *DESCRIPTIONS[1:],
+        "data/part-00000.parquet", "data/part-00001.parquet",
     ]  # fmt: skip
     local = jobs.submit(1500)
     jobs.finish()
     for name, content in contents(local.output).items():
-        if name.startswith("part"):  # others say where the rows go
+        if name.startswith("data/"):  # others say where the rows go
             assert files.cat_file(f"/bucket/whole/{name}") == content
     assert jobs.ledger.parts(job.id) == jobs.ledger.parts(local.id)

@@ -13,6 +13,7 @@ from cascade_jobs.executor import results_of, spool_of
 from cascade_jobs.job import MANIFEST, Job
 from cascade_jobs.ledger import Asked
 from cascade_jobs.remaining import is_still_there
+from cascade_jobs.shards import Shard
 from cascade_jobs.stores import RemoteStore, Store, store_of
 
 from tests.jobs.made_up import FACTS, LIMITS, SHARD_ROWS, SPECIFICATION, Jobs
@@ -47,13 +48,13 @@ class TestFolders:
         shutil.rmtree(job.output)
         assert not is_there(jobs, job)
 
-    @pytest.mark.parametrize("name", ["part-00001.parquet", "_croissant.json", MANIFEST])
+    @pytest.mark.parametrize("name", [Shard(1, 0, 1).name, "_croissant.json", MANIFEST])
     def test_a_file_is_gone(self, jobs: Jobs, job: Job, name: str) -> None:
         (Path(job.output) / name).unlink()
         assert not is_there(jobs, job)
 
     def test_a_file_was_cut_off(self, jobs: Jobs, job: Job) -> None:
-        os.truncate(Path(job.output) / "part-00000.parquet", 10)
+        os.truncate(Path(job.output) / Shard(0, 0, 1).name, 10)
         assert not is_there(jobs, job)
 
     def test_the_servers_own(self, jobs: Jobs) -> None:
@@ -73,7 +74,7 @@ class TestUrls:
     def test_they_are_until_somebody_removes_one(self, jobs: Jobs, job: Job) -> None:
         assert is_there(jobs, job)
         files, folder = fsspec.core.url_to_fs(job.output)
-        files.rm_file(f"{folder}/part-00002.parquet")
+        files.rm_file(f"{folder}/{Shard(2, 0, 1).name}")
         assert not is_there(jobs, job)
 
     def test_a_folder_that_is_gone(self, jobs: Jobs, job: Job) -> None:

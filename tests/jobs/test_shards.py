@@ -25,7 +25,10 @@ def test_shards_follow_each_other_without_a_gap() -> None:
     made = list(plan(1_000_000, 24, by_teacher=False))
     ends = [shard.first + shard.rows for shard in made]
     assert [shard.first for shard in made] == [0, *ends[:-1]]
-    assert [shard.name for shard in made[:2]] == ["part-00000.parquet", "part-00001.parquet"]
+    assert [shard.name for shard in made[:2]] == [
+        "data/part-00000.parquet",
+        "data/part-00001.parquet",
+    ]
 
 
 @pytest.mark.parametrize("columns", [1, 15, 24, 100, 1000, 2048])

@@ -27,7 +27,8 @@ the server, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED and refused streams, or gave u
 also refusals_seen, refusals_counted, given_up); realtime_p99_ms (of answers,
 beside the flood, at half of capacity), realtime_objective_ms; and one entry a load, with how late
 the generator was (lag_ms: where it is more than a few milliseconds, the client is what was
-measured) and how fast the cores were.
+measured), how fast the cores were, and how much of them callers and server took
+(callers_cores, server_cores): they share them.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ from rich.console import Console
 from benchmarks.load.overload.outcomes import Outcome, Refusals, Stretch, goodput_ratio, outcome
 from benchmarks.load.overload.parts import PARTS, Callers, Part
 from benchmarks.load.overload.plot import plot
-from benchmarks.load.overload.server_counts import ServerCounts
+from benchmarks.load.overload.server_counts import ServerCounts, cpu_seconds
 from benchmarks.tables import ROOT
 
 # In which a flood's first rows are to come; a server that refuses it is no subject. The teacher
@@ -184,6 +185,7 @@ class Run:
         with serving(self._serve) as server:
             self._warm(server.target, asked)
             before = ServerCounts.settled(server.target, asked.table)
+            cpu = cpu_seconds(server.pid)
             if part.callers in (Callers.SDK, Callers.GRPCIO):
                 began = time.monotonic()
                 found = self._by_library(part, asked, server.target, due)
@@ -193,8 +195,9 @@ class Run:
                 began, ended, found, made, making = uvloop.run(
                     self._by_frames(part, asked, server.target, due)
                 )
+            cpu = cpu_seconds(server.pid) - cpu
             counts = ServerCounts.settled(server.target, asked.table).since(before)
-        return Stretch(began, ended, found, counts, made, making)
+        return Stretch(began, ended, found, counts, made, making, cpu)
 
     def _by_library(
         self, part: Part, asked: Asked, target: str, due: NDArray[np.float64]

@@ -24,6 +24,7 @@ class Stretch:
         counts: what the server counted meanwhile.
         made: rows for the flood; 0 where there was none.
         making: seconds that it lasted; it begins first.
+        server_cpu: processor seconds that the server took, all its processes.
     """
 
     began: float
@@ -32,6 +33,7 @@ class Stretch:
     counts: ServerCounts
     made: int
     making: float
+    server_cpu: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Outcome:
         teacher: share of the answers that the teacher gave.
         flood_rows_per_s: offline rows made beside it.
         speed: of the cores meanwhile, over what it usually was; None: too busy to be sampled.
+        callers_cores, server_cores: that callers and server kept busy; what is less than all was
+            idle or others'.
     """
 
     load: float
@@ -62,6 +66,8 @@ class Outcome:
     teacher: float
     flood_rows_per_s: float
     speed: float | None
+    callers_cores: float = 0.0
+    server_cores: float = 0.0
 
 
 def outcome(
@@ -105,6 +111,8 @@ def outcome(
             sum(each.made for each in stretches) / sum(each.making for each in stretches), 1
         ),
         speed=round(fmean(speeds), 3) if speeds else None,
+        callers_cores=round(sum(each.found.cpu for each in stretches) / seconds, 3),
+        server_cores=round(sum(each.server_cpu for each in stretches) / seconds, 3),
     )
 
 

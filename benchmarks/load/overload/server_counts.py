@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 import grpc
+import psutil
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 
 # Counts of workers are merged a moment later: they are read until they stay as they are.
 SETTLE_SECONDS, PAUSE = 5.0, 0.3
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor seconds that a process and its children have taken so far; of children that have
+    ended, no longer."""
+    parent, found = psutil.Process(pid), 0.0
+    for process in (parent, *parent.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            found += times.user + times.system
+    return found
 
 
 @dataclass(frozen=True)

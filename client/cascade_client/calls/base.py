@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
@@ -24,7 +25,12 @@ from cascade_client.retry import Retry
 from cascade_client.turns.queue import Limits
 from cascade_client.values.descriptions import TableDescription
 
-DEFAULT_TARGET = "127.0.0.1:8470"
+DEFAULT_PORT = 8470
+DEFAULT_TARGET = f"127.0.0.1:{DEFAULT_PORT}"
+# What is no address of gRPC's, though it looks like one, and an address without a port, for which
+# gRPC would take 443.
+_URL = re.compile(r"(https?|grpcs?|tcp)://", re.I)
+_HOST = re.compile(r"[\w.-]+|\[[0-9a-f:]+\]", re.I)
 
 # Seconds between two looks at a server that is not ready, and for one look at most.
 POLL_INTERVAL = 0.1
@@ -195,6 +201,19 @@ class BaseClient:
         ):
             return failure.details
         raise self._error(exc) from exc
+
+
+def checked_target(target: str) -> str:
+    """A server's address as gRPC takes it, with the port that servers have where none is named.
+
+    Raises:
+        InvalidRequest: it is a URL of another kind, or no text.
+    """
+    if not isinstance(target, str) or not target or _URL.match(target):
+        raise InvalidRequest(
+            f"target is {target!r}; HOST:PORT is allowed, such as {DEFAULT_TARGET!r}"
+        )
+    return f"{target}:{DEFAULT_PORT}" if _HOST.fullmatch(target) else target
 
 
 def _positive(timeout: float) -> float:

@@ -1,7 +1,8 @@
 """Files of a job's results on their way into a folder: what is there, and what is whole.
 
-A file has its name once it is whole and is what was made; until then it is named `.partial`, and is
-gone on with from where it ends, also by another process.
+A file has its name once it is whole and is what was made; until then it is named `.partial`, beside
+what is whole and in none of its folders, and is gone on with from where it ends, also by another
+process.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ BLOCK = 1024 * 1024
 
 
 class Download:
-    """One file on its way into a folder.
+    """One file on its way into a folder, or into a folder of that, as its name says.
 
     >>> download = Download(job, file, folder)
     >>> if not download.is_there():
@@ -35,11 +36,14 @@ class Download:
         job: whose file it is.
         file: as the server describes it.
         folder: where to; it is there.
+
+    Raises:
+        ServerError: its name leads out of the folder.
     """
 
     def __init__(self, job: str, file: ResultFile, folder: Path) -> None:
-        self.file, self.path, self.done = file, folder / file.name, 0
-        self._job, self._partial = job, folder / (file.name + PARTIAL)
+        self.file, self.path, self.done = file, folder / checked_name(file), 0
+        self._job, self._partial = job, folder / (self.path.name + PARTIAL)
         self._out: BinaryIO | None = None
 
     def is_there(self) -> bool:
@@ -91,7 +95,20 @@ class Download:
                 f"{self.file.name} of job {self._job} came with SHA-256 {came}, and was made with "
                 f"{self.file.sha256}; what came is dropped"
             )
+        self.path.parent.mkdir(exist_ok=True)
         self._partial.rename(self.path)
+
+
+def checked_name(file: ResultFile) -> str:
+    """Where a file is to be below a folder; it is the server that says so.
+
+    Raises:
+        ServerError: there is no such place below it.
+    """
+    parts = file.name.split("/")
+    if not all(parts) or any(part in (".", "..") or "\\" in part or ":" in part for part in parts):
+        raise ServerError(f"the server calls a file {file.name!r}, which is no name of one")
+    return file.name
 
 
 def whole_files(job: Job) -> Sequence[ResultFile]:

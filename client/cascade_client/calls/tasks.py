@@ -20,6 +20,7 @@ from cascade_client.calls.base import (
     LEARNT_LIMITS,
     NO_LIMITS,
     BaseClient,
+    checked_target,
 )
 from cascade_client.calls.resuming import Resumption
 from cascade_client.errors import CascadeError, DeadlineExceeded, Failure, Overloaded
@@ -27,6 +28,7 @@ from cascade_client.messages import wire
 from cascade_client.messages.parts import IN_FLIGHT, Part, Parts
 from cascade_client.retry import Retry
 from cascade_client.turns.outcomes import was_turned_away
+from cascade_client.turns.shared import Shared
 from cascade_client.turns.tasks import TaskTurns
 from cascade_client.values.answers import Synthesis
 from cascade_client.values.descriptions import TableDescription
@@ -49,13 +51,17 @@ class AsyncCalls(BaseClient):
         sleep: Callable[[float], Awaitable[object]],
         rng: Callable[[], float],
     ) -> None:
+        # Of a caller's own channel it is a name and no more.
+        target = target if channel is not None else checked_target(target)
         super().__init__(target, timeout, retry, clock, rng)
         self._sleep = sleep
         self._credentials = credentials
         self._given_channel = channel
         self._close: Callable[[], Awaitable[object]] = self._close_channel
         limits = LEARNT_LIMITS if channel is None else GIVEN_LIMITS
-        self._turns = TaskTurns(limits if wait_for_turn else None, clock, sleep, rng)
+        # A channel that was given may be anybody's.
+        self._shared = Shared(target, clock, sleep, rng) if channel is None else None
+        self._turns = TaskTurns(limits if wait_for_turn else None, clock, sleep, rng, self._shared)
         self._beside = TaskTurns(NO_LIMITS if wait_for_turn else None, clock, sleep, rng)
         # A session's requests wait for turns of its stream.
         self._synthesize_turns = self._turns
@@ -86,6 +92,8 @@ class AsyncCalls(BaseClient):
     async def close(self) -> None:
         """Drop the connection; calls under way are cancelled. Closing twice does no harm."""
         self._closed = True
+        if self._shared is not None:
+            self._shared.leave(self._turns)
         await self._close()
 
     async def _close_channel(self) -> None:
@@ -124,7 +132,8 @@ class AsyncCalls(BaseClient):
             await self._sleep(delay)
 
     async def _once(self, method: Callable[..., Any], request: Any, expiry: float) -> Any:
-        return await method(request, timeout=self._left(expiry))
+        made = request() if callable(request) else request
+        return await method(made, timeout=self._left(expiry))
 
     async def _in_parts(self, parts: Parts, expiry: float, fidelity: str) -> Synthesis[Any]:
         """Ask for all parts, some at a time, and put them together; one that fails ends it all.

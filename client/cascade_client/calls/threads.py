@@ -21,6 +21,7 @@ from cascade_client.calls.base import (
     LEARNT_LIMITS,
     NO_LIMITS,
     BaseClient,
+    checked_target,
 )
 from cascade_client.calls.resuming import Resumption
 from cascade_client.errors import CascadeError, DeadlineExceeded, Failure, Overloaded
@@ -50,6 +51,8 @@ class BlockingCalls(BaseClient):
         sleep: Callable[[float], None],
         rng: Callable[[], float],
     ) -> None:
+        # Of a caller's own channel it is a name and no more.
+        target = target if channel is not None else checked_target(target)
         super().__init__(target, timeout, retry, clock, rng)
         self._sleep = sleep
         if channel is not None:
@@ -104,7 +107,8 @@ class BlockingCalls(BaseClient):
             self._sleep(delay)
 
     def _once(self, method: Callable[..., Any], request: Any, expiry: float) -> Any:
-        return method(request, timeout=self._left(expiry))
+        made = request() if callable(request) else request
+        return method(made, timeout=self._left(expiry))
 
     def _in_parts(self, parts: Parts, expiry: float, fidelity: str) -> Synthesis[Any]:
         """Ask for all parts, some at a time, and put them together; one that fails ends it all.

@@ -26,6 +26,7 @@ from cascade_client.commands.jobs_printing import as_document, line, listed, sho
 from cascade_client.connected_tables import fetch_into, is_one_thing, read_rows
 from cascade_client.errors import CascadeError, MissingDependency
 from cascade_client.job_control import TIMEOUT, Jobs, explained
+from cascade_client.messages.wire import Fidelity
 from cascade_client.values.descriptions import TableDescription
 from cascade_client.values.jobs import Job, JobState
 
@@ -52,7 +53,7 @@ def jobs(target: str) -> None:
     \b
     Examples:
       cascade jobs submit credit --rows 1000000 --watch
-      cascade jobs submit adult --rows 20000 --balance income --tier student
+      cascade jobs submit adult --rows 20000 --balance income --fast
       cascade jobs submit credit --conditions applicants.csv --draws 8
       cascade jobs list
       cascade jobs show 5f3a9c1e7b20
@@ -70,12 +71,12 @@ def jobs(target: str) -> None:
 @click.argument("table")
 @click.option("--rows", type=click.IntRange(1), help="Rows to make.")
 @click.option(
-    "--tier",
-    type=click.Choice(["teacher", "student"]),
-    default="teacher",
-    show_default=True,
-    help="Who draws: the teacher is more faithful, the student far faster.",
+    "--full",
+    "fidelity",
+    flag_value="full",
+    help="The teacher draws: slow, faithful. So it is if nothing is said.",
 )
+@click.option("--fast", "fidelity", flag_value="fast", help="The student draws: far faster.")
 @click.option("--given", "-g", multiple=True, metavar="COLUMN=VALUE", help="All rows share it.")
 @click.option(
     "--balance",
@@ -115,7 +116,7 @@ def jobs(target: str) -> None:
 def submit(
     table: str,
     rows: int | None,
-    tier: str,
+    fidelity: Fidelity | None,
     given: tuple[str, ...],
     balance: str | None,
     shares: tuple[str, ...],
@@ -142,7 +143,7 @@ def submit(
       cascade jobs submit credit --rows 1000000
       cascade jobs submit credit --rows 50000 --given sex=2 --seed 7 --watch
       cascade jobs submit adult --rows 20000 --balance income --share '>50K=1' --share '<=50K=3'
-      cascade jobs submit credit --conditions applicants.parquet --draws 8 --tier student
+      cascade jobs submit credit --conditions applicants.parquet --draws 8 --fast
     """
     if (rows is None) == (conditions is None):
         raise click.UsageError("give --rows N or --conditions FILE: one of them")
@@ -156,7 +157,7 @@ def submit(
         return held.submit(
             table,
             rows or 0,
-            tier=tier,
+            fidelity=fidelity or "full",
             version=version,
             seed=seed,
             columns=[name for text in columns for name in parse_columns(text, schema)] or None,
@@ -256,7 +257,7 @@ def fetch(job: str, out: str | None, append: bool, target: str, as_json: bool) -
     \b
     Example:
       cascade jobs fetch 5f3a9c1e7b20 --out rows && python -c \\
-        'import pandas; print(pandas.read_parquet("rows"))'
+        'import pandas; print(pandas.read_parquet("rows/data"))'
       cascade jobs fetch 5f3a9c1e7b20 --out rows.csv
       cascade jobs fetch 5f3a9c1e7b20 --out postgresql://ann@db.example.org/bank#payments_made
 
@@ -280,7 +281,9 @@ def fetch(job: str, out: str | None, append: bool, target: str, as_json: bool) -
     if as_json:
         click.echo(json.dumps({"id": job, "files": [str(path) for path in paths]}))
     else:
-        click.echo(f"{len(paths)} files are in {folder}, checked")
+        with_rows = {path.parent for path in paths if path.suffix == ".parquet"}
+        where = f"; rows are in {next(iter(with_rows))}" if len(with_rows) == 1 else ""
+        click.echo(f"{len(paths)} files are in {folder}, checked{where}")
 
 
 def _deliver(held: Jobs, job: str, out: str, append: bool) -> int:

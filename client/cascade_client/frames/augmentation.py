@@ -24,7 +24,7 @@ T = TypeVar("T")
 MOST_VALUES = 1000
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Augmentation(Synthesis[T]):
     """A frame with rows added; what `Client.augment` returns.
 

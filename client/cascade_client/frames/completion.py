@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import partial
 from typing import Any, TypeVar
 
@@ -56,7 +57,7 @@ class Holes:
             yield column, (places[:, None] * draws + np.arange(draws)).reshape(-1)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Completion(Synthesis[T]):
     """A frame whose holes are filled; what `Client.complete` returns.
 
@@ -144,9 +145,10 @@ def completing(
     holes = find(given, schema, columns)
     operations = given.operations
     total = sum(int(each.sum()) for each in holes.empty.values())
+    unknown = _unknown(holes, schema) if columns is None else ()
     whole = operations.take(given.frame, np.arange(operations.count(given.frame)).repeat(draws))
     if not len(holes.rows):
-        made = Provenance(True, schema.table, schema.version, Tier.UNKNOWN, 0, 0)
+        made = Provenance(True, schema.table, schema.version, Tier.UNKNOWN, 0, 0, notices=unknown)
         return Completion(given.closed(whole), made, None, draws, 0, holes)
     options: dict[str, Any] = {
         "fidelity": fidelity,
@@ -178,8 +180,7 @@ def completing(
         "strict": False,
     }
     whole, left = yield from _without_nulls(holes, whole, draws, schema.table, options)
-    if left:
-        made = replace(made, notices=(*made.notices, *left))
+    made = replace(made, notices=(*made.notices, *left, *unknown))
     return Completion(given.closed(whole), made, None, draws, total, holes)
 
 
@@ -230,6 +231,24 @@ def find(given: Opened, schema: TableDescription, columns: Sequence[str] | None)
         somewhere |= each
     others = tuple(name for name in names if name not in own)
     return Holes(given, tuple(filled), holes, np.flatnonzero(somewhere), tuple(own), others)
+
+
+def _unknown(holes: Holes, schema: TableDescription) -> tuple[str, ...]:
+    """In words, what is empty in columns that the table has not: a name may be misspelt."""
+    operations, frame = holes.opened.operations, holes.opened.frame
+    words = []
+    for name in holes.others:
+        if not isinstance(name, str) or holes.others.count(name) > 1 or not operations.count(frame):
+            continue
+        if empty := int(operations.empty(frame, name).sum()):
+            near = get_close_matches(name, list(schema.by_name), 1, 0.75)
+            meant = f" Did you mean {near[0]!r}?" if near else ""
+            words.append(
+                f"column {name!r}: {empty:,} empty cell{'s' * (empty > 1)} stay"
+                f"{'s' * (empty == 1)} empty, since table {schema.table!r} has no such "
+                f"column.{meant}"
+            )
+    return tuple(words)
 
 
 def _asked(client: Any, table: str, data: Any, options: Mapping[str, Any]) -> Any:

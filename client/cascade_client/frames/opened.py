@@ -41,6 +41,11 @@ def opened(data: Any) -> Opened:
     Raises:
         InvalidRequest: it is neither.
     """
+    if isinstance(data, str):
+        raise InvalidRequest(
+            f"data is the string {data!r}; a frame or a list of dicts is allowed; a table is named "
+            "as table='NAME'"
+        )
     if (held := hold(data)) is None:
         raise InvalidRequest("data is a dict; a frame or a list of dicts is allowed")
     if held.kind is None:

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from cascade_client.errors import MissingDependency
+from cascade_client.errors import InvalidRequest, MissingDependency
 from cascade_client.values.jobs import Job, ResultFile
+
+# Names of files that a folder is not meant by.
+OTHER_FILES = (".csv", ".csv.gz", ".arrow", ".feather", ".ipc", ".json", ".pq")
 
 
 def local_folder(uri: str | Path) -> Path | None:
@@ -18,6 +21,42 @@ def local_folder(uri: str | Path) -> Path | None:
         return Path(uri)
     parsed = urlparse(uri)
     return Path(unquote(parsed.path)) if parsed.scheme == "file" else None
+
+
+def is_one_file(uri: str | Path) -> bool:
+    """Whether a URI is that of one Parquet file, and not of a folder for a job's files.
+
+    Raises:
+        InvalidRequest: it is that of a file of another kind.
+    """
+    name = str(uri).lower()
+    if name.endswith(OTHER_FILES):
+        raise InvalidRequest(
+            f"{uri} is the name of a file that is no Parquet; allowed: a folder, or a file "
+            "NAME.parquet; `cascade_client.connected_tables.fetch_into` writes others, and tables"
+        )
+    return name.endswith(".parquet")
+
+
+def write_file(uri: str | Path, paths: Sequence[Path]) -> list[str]:
+    """Write the rows of a job's files to one, whole or not at all, and give its name.
+
+    Raises:
+        InvalidRequest: a file is there, or it cannot be written.
+        MissingDependency: pyarrow is not installed.
+    """
+    try:
+        from cascade_tables.connectors import sinks
+        from cascade_tables.errors import DataError
+    except ImportError as exc:
+        raise MissingDependency("pyarrow is not installed; pip install pyarrow") from exc
+    local = local_folder(uri)
+    try:
+        parts = [path for path in paths if path.suffix == ".parquet"]
+        sinks.write_files(str(uri if local is None else local), parts)
+    except DataError as exc:
+        raise InvalidRequest(str(exc)) from None
+    return [Path(str(uri)).name]
 
 
 def arrow_table(paths: Sequence[Path]) -> Any:
@@ -72,6 +111,7 @@ class Store:
         uri: such as ``s3://bucket/folder``; any that fsspec knows.
 
     Raises:
+        InvalidRequest: fsspec knows no such URLs.
         MissingDependency: fsspec, or what it needs for such URLs, is not installed.
     """
 
@@ -82,15 +122,22 @@ class Store:
             self._files, self._root = url_to_fs(uri)
         except ImportError as exc:
             raise MissingDependency(f"{uri}: {exc}; pip install fsspec, and its package") from exc
+        except ValueError as exc:
+            raise InvalidRequest(
+                f"{uri} cannot be written: {exc}; allowed: a path, or a URL that fsspec knows, "
+                "such as s3://bucket/folder"
+            ) from exc
 
     def missing(self, job: Job) -> list[ResultFile]:
         """The files that are not there, in their order: the manifest is the last."""
         return [file for file in job.result_files if self._size(file) != file.bytes]
 
-    def put(self, path: Path) -> None:
-        """Copy a file into the folder."""
-        self._files.makedirs(self._root, exist_ok=True)
-        self._files.put_file(str(path), f"{self._root}/{path.name}")
+    def put(self, path: Path, file: ResultFile) -> None:
+        """Copy a file that has been fetched into the folder, or that folder of it which its name
+        says."""
+        to = f"{self._root}/{file.name}"
+        self._files.makedirs(to.rpartition("/")[0], exist_ok=True)
+        self._files.put_file(str(path), to)
 
     def _size(self, file: ResultFile) -> int | None:
         path = f"{self._root}/{file.name}"

@@ -101,8 +101,9 @@ def hold(data: object) -> Held | None:
     if kind is not None:
         return Held(data, kind, kind.count(data))
     if not isinstance(data, Sequence) or not all(isinstance(row, Mapping) for row in data):
+        what = f"the string {data!r}" if isinstance(data, str) else f"a {type(data).__name__}"
         raise InvalidRequest(
-            f"data is a {type(data).__name__}; a dict, a list of dicts, a DataFrame of pandas or "
+            f"data is {what}; a dict, a list of dicts, a DataFrame of pandas or "
             "polars, a pyarrow Table or RecordBatch, or what gives a stream of Arrow's C interface "
             "is allowed"
         )

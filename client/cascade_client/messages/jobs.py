@@ -6,7 +6,7 @@ import os
 import secrets
 from collections.abc import Mapping, Sequence
 from numbers import Real
-from typing import Any, TypedDict
+from typing import Any
 
 from cascade_proto import jobs_pb2 as pb
 from cascade_proto import synthesis_pb2
@@ -15,7 +15,9 @@ from cascade_client.errors import DeadlineExceeded, InvalidRequest
 from cascade_client.messages.given import read
 from cascade_client.messages.rows import pack
 from cascade_client.messages.wire import (
+    Fidelity,
     checked_draws,
+    checked_fidelity,
     checked_integer,
     checked_names,
     checked_seed,
@@ -25,39 +27,12 @@ from cascade_client.values.jobs import Job
 
 # What the wire can carry.
 MOST = 2**63 - 1
-TIERS: Mapping[str, synthesis_pb2.Tier.ValueType] = {
-    "teacher": synthesis_pb2.TIER_TEACHER,
-    "student": synthesis_pb2.TIER_STUDENT,
+# Who draws a job; it has no deadline that "auto" would look at.
+TIERS: Mapping[Fidelity, synthesis_pb2.Tier.ValueType] = {
+    "auto": synthesis_pb2.TIER_TEACHER,
+    "fast": synthesis_pb2.TIER_STUDENT,
+    "full": synthesis_pb2.TIER_TEACHER,
 }
-
-
-class JobOptions(TypedDict, total=False):
-    """The keywords of `Client.submit`; see `Jobs.submit`."""
-
-    tier: str
-    version: int | None
-    seed: int | None
-    columns: Sequence[str] | None
-    given: Mapping[str, Any] | None
-    balance: str | None
-    shares: Mapping[Any, float] | None
-    conditions: Any
-    draws: int
-    output: str
-    token: str | None
-    fresh: bool
-    timeout: float
-
-
-def checked_tier(tier: str) -> str:
-    """Who is to draw.
-
-    Raises:
-        InvalidRequest: there is nobody of that name.
-    """
-    if tier not in TIERS:
-        raise InvalidRequest(f"tier is {tier!r}; 'teacher' or 'student' is allowed")
-    return tier
 
 
 def not_ended(
@@ -80,7 +55,7 @@ def submit_request(
     schema: TableDescription,
     rows: int,
     *,
-    tier: str,
+    fidelity: Fidelity,
     version: int | None,
     seed: int | None,
     columns: Sequence[str] | None,
@@ -89,7 +64,7 @@ def submit_request(
     shares: Mapping[Any, float] | None,
     conditions: Any,
     draws: int,
-    output: str,
+    output: str | os.PathLike[str],
     token: str | None,
     fresh: bool,
 ) -> pb.SubmitJobRequest:
@@ -106,7 +81,7 @@ def submit_request(
     request = pb.SubmitJobRequest(
         table=schema.table,
         version=checked_integer("version", version or 0, 0, MOST),
-        tier=TIERS[checked_tier(tier)],
+        tier=TIERS[checked_fidelity(fidelity)],
         rows=checked_integer("rows", rows, 0, MOST),
         columns=checked_names(columns or None),
         draws=checked_draws(draws),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from cascade_proto import headers
@@ -103,8 +103,7 @@ def synthesize_request(
     Raises:
         InvalidRequest: an argument outside what the wire can carry, by its name.
     """
-    if fidelity not in FIDELITIES:
-        raise InvalidRequest(f"fidelity is {fidelity!r}; {_listed(FIDELITIES)} is allowed")
+    fidelity = checked_fidelity(fidelity)
     if nulls not in NULLS:
         raise InvalidRequest(f"nulls is {nulls!r}; {' or '.join(map(repr, NULLS))} is allowed")
     request = pb.SynthesizeRequest(
@@ -358,6 +357,21 @@ def checked_names(columns: Sequence[str] | None) -> list[str]:
         except UnicodeEncodeError as exc:
             raise no_text("column", name, exc) from exc
     return names
+
+
+def checked_fidelity(fidelity: str) -> Fidelity:
+    """Who is to draw.
+
+    Raises:
+        InvalidRequest: there is nobody of that name.
+    """
+    # What cannot be looked up is none of them either.
+    if not isinstance(fidelity, str) or fidelity not in FIDELITIES:
+        raise InvalidRequest(
+            f"fidelity is {fidelity!r}; 'auto', 'fast' (the student) or 'full' (the teacher) is "
+            "allowed"
+        )
+    return cast("Fidelity", fidelity)
 
 
 def checked_draws(draws: int) -> int:

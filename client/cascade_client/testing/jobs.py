@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+from cascade_jobs.job import Part
 from cascade_proto import jobs_pb2 as pb
 from cascade_proto import synthesis_pb2
 
-from cascade_client.errors import MissingDependency
-from cascade_client.messages.frames import ARROW
-from cascade_client.messages.given import read
-from cascade_client.messages.rows import pack, unpack
 from cascade_client.sessions.messages import StreamedError
+from cascade_client.testing.results import files_of, specification_of
 from cascade_client.testing.tables import Asked, FakeTable, Row, read_rows
 from cascade_client.values.descriptions import ColumnDescription, TableDescription
 
 JOBS = pb.DESCRIPTOR.services_by_name["Jobs"].full_name
 # Bytes of a message of a file: few, so that a file takes several.
 BLOCK = 1024
-MANIFEST = "_manifest.json"
 # Rows of a column that is balanced without naming its values may be of so many.
 MOST_VALUES = 20
 
@@ -102,29 +96,24 @@ class FakeJobs:
                 return found
         described = table.description(asked.table)
         rows = table.answer(asked, seed)
-        names = asked.columns or [column.name for column in described.columns]
+        specification = specification_of(request, asked, seed, len(rows), described)
         job = pb.Job(
             id=f"{len(self.jobs) + 1:012x}",
             state=pb.JOB_STATE_PENDING,
             table=asked.table,
-            version=asked.version or max(table.versions),
+            version=specification.version,
             tier=request.tier or synthesis_pb2.TIER_TEACHER,
             seed=seed,
             rows=len(rows),
             output=request.output or "results",
-            format="parquet",
-            specification=json.dumps({"table": asked.table, "rows": len(rows), "seed": seed}),
+            format=specification.format,
+            specification=specification.to_json(),
         )
         files, listed = {}, []
-        for number, first in enumerate(range(0, len(rows), self.file_rows)):
-            part = rows[first : first + self.file_rows]
-            name = f"part-{number:05d}.parquet"
-            files[name] = _parquet(part, names, described)
-            listed.append(_file(name, files[name], first, len(part)))
-        told = {"rows": len(rows), "files": [each.name for each in listed]}
-        files[MANIFEST] = json.dumps(told).encode()
-        job.files = len(listed)
-        listed.append(_file(MANIFEST, files[MANIFEST], 0, 0))
+        for part, data in files_of(specification, rows, described, self.file_rows):
+            files[part.name] = data
+            listed.append(_listed(part))
+            job.files += 1 if part.rows else 0
         fails = self.fails.pop(0) if self.fails else ""
         made = FakeJob(job, files, listed, fails, asked_for, request.token)
         self.jobs[job.id] = made
@@ -253,19 +242,11 @@ def _balanced(
     ]
 
 
-def _file(name: str, data: bytes, first: int, rows: int) -> pb.ResultFile:
-    digest = hashlib.sha256(data).hexdigest()
-    return pb.ResultFile(name=name, first_row=first, rows=rows, bytes=len(data), sha256=digest)
-
-
-def _parquet(rows: Sequence[Row], names: Sequence[str], described: TableDescription) -> bytes:
-    try:
-        import pyarrow.parquet as pq
-    except ImportError as exc:
-        raise MissingDependency(
-            "a job's results are Parquet, for which pyarrow is not installed; pip install pyarrow"
-        ) from exc
-    message, out = synthesis_pb2.Rows(), io.BytesIO()
-    pack(read([{name: row[name] for name in names} for row in rows]), described.by_name, message)
-    pq.write_table(unpack([message], described, ARROW), out)
-    return out.getvalue()
+def _listed(part: Part) -> pb.ResultFile:
+    return pb.ResultFile(
+        name=part.name,
+        first_row=part.first_row,
+        rows=part.rows,
+        bytes=part.bytes,
+        sha256=part.sha256,
+    )

@@ -315,7 +315,9 @@ class FakeServer:
         table = self._tables.get(name)
         if table is None:
             known = ", ".join(self._tables)
-            raise StreamedError(grpc.StatusCode.NOT_FOUND, f"no table {name!r}: {known}")
+            raise StreamedError(
+                grpc.StatusCode.NOT_FOUND, f"unknown table {name!r}; the tables are: {known}"
+            )
         if version and version not in table.versions:
             known = ", ".join(map(str, table.versions))
             raise StreamedError(

@@ -49,8 +49,9 @@ SWEEP = 0.01
 # What is left of the limit after a refusal, and after an answer that did not come in time.
 REFUSED, LATE = 0.9, 0.7
 # A call that is late says something of the server if it had so many times what one takes at best;
-# with less it is its deadline that was too short.
-ENOUGH = 4.0
+# with less it is its deadline that was too short. Not much: calls of a process that falls behind
+# have ever less, and its limit is to shrink.
+ENOUGH = 1.5
 # How much slower the limit grows past one that a connection is known to have had.
 PROBING = 16
 BY_PLACE = attrgetter("place")

@@ -6,10 +6,12 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import grpc
 
+from cascade_client.errors import Overloaded
 from cascade_client.turns.outcomes import (
     AGAIN,
     dropped,
@@ -32,6 +34,7 @@ class TaskTurns:
         clock: monotonic seconds.
         sleep: waits, in seconds of that clock.
         rng: uniform numbers in [0, 1), lots for which calls are sent.
+        shared: the turns that these are a part of, asked anew for each call; None: of none.
     """
 
     def __init__(
@@ -40,9 +43,13 @@ class TaskTurns:
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]],
         rng: Callable[[], float],
+        shared: Callable[[TaskTurns], TaskTurns | None] | None = None,
     ) -> None:
         self._queue = None if limits is None else TurnQueue(limits)
         self._clock, self._sleep, self._rng = clock, sleep, rng
+        self._shared = shared
+        # Calls that wait for a turn of the shared ones.
+        self._outside = 0
 
     @property
     def waits(self) -> bool:
@@ -51,31 +58,72 @@ class TaskTurns:
 
     def statistics(self) -> TurnStatistics | None:
         """A snapshot of the queue; None where calls do not wait here at all."""
-        return None if self._queue is None else self._queue.statistics()
+        if self._queue is None:
+            return None
+        found = self._queue.statistics()
+        return replace(found, waiting=found.waiting + self._outside) if self._outside else found
 
     def check(self, expiry: float, kind: str) -> None:
         """Refuse a call before any work is put into it; see `ThreadTurns.check`."""
-        if self._queue is not None:
-            self._check(self._queue, expiry, kind)
-            now, lot = self._clock(), self._rng()
-            if not self._queue.has_time(now, expiry, kind, lot):
-                raise hasty(expiry - now)
-            if not self._queue.sends(now, kind, lot):
-                raise throttled()
+        if self._queue is None:
+            return
+        self._check(self._queue, expiry, kind)
+        outer = self._outer()
+        if outer is not None:
+            try:
+                outer.check(expiry, kind)
+            except Overloaded:
+                self._queue.refused += 1
+                raise
+            return
+        now, lot = self._clock(), self._rng()
+        if not self._queue.has_time(now, expiry, kind, lot):
+            raise hasty(expiry - now)
+        if not self._queue.sends(now, kind, lot):
+            raise throttled()
 
     def tries_again(self, kind: str) -> bool:
         """Whether what the server has refused may be tried again; see `Throttle`."""
+        outer = self._outer()
+        if outer is not None:
+            return outer.tries_again(kind)
         return self._queue is None or self._queue.tries_again(self._clock(), kind)
+
+    def _outer(self) -> TaskTurns | None:
+        return None if self._shared is None else self._shared(self)
 
     async def send(self, call: Callable[[], Awaitable[T]], expiry: float, kind: str) -> T:
         """Make a call when its turn has come; see `ThreadTurns.send`.
 
         A task that is cancelled gives its turn up, to whoever is next.
         """
-        if self._queue is None:
+        queue, outer = self._queue, self._outer()
+        if queue is None:
             return await call()
+        if outer is None:
+            return await self._send(queue, call, expiry, kind)
+        self._outside += 1
+        is_outside = True
+
+        async def inside() -> T:
+            nonlocal is_outside
+            is_outside = False
+            self._outside -= 1
+            return await self._send(queue, call, expiry, kind)
+
+        try:
+            return await outer.send(inside, expiry, kind)
+        except Overloaded:
+            queue.refused += is_outside
+            raise
+        finally:
+            self._outside -= is_outside
+
+    async def _send(
+        self, queue: TurnQueue, call: Callable[[], Awaitable[T]], expiry: float, kind: str
+    ) -> T:
         while True:
-            sent = await self._enter(self._queue, expiry, kind)
+            sent = await self._enter(queue, expiry, kind)
             end = End.FAILED
             try:
                 answer = await call()
@@ -86,7 +134,7 @@ class TaskTurns:
                 if end is not End.TURNED_AWAY:
                     raise
             finally:
-                alone = self._leave(self._queue, sent, kind, end, expiry)
+                alone = self._leave(queue, sent, kind, end, expiry)
             if alone:
                 await self._sleep(AGAIN)
 

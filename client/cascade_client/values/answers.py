@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -13,7 +14,7 @@ from cascade_client.values.provenance import Provenance
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Synthesis(Generic[T]):
     """Complete rows, in the form in which the request's came.
 
@@ -30,6 +31,17 @@ class Synthesis(Generic[T]):
     provenance: Provenance
     log_likelihood: NDArray[np.float64] | None = None
     draws: int = 1
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.provenance}; data:\n{self.data!r}>"
+
+    def _repr_html_(self) -> str | None:
+        """The rows as a notebook shows them, and where they are from."""
+        shown = getattr(self.data, "_repr_html_", None)
+        if shown is None:
+            return None
+        said = html.escape(f"{type(self).__name__}: {self.provenance}")
+        return f"{shown()}<p>{said}</p>"
 
     def mean_over_draws(self, scores: Any) -> NDArray[np.float64]:
         """The mean of each row's draws of something that was made of `data`, such as a model's

@@ -58,16 +58,7 @@ def calibrate_marks(model: Denoiser, rows: StoredTokens | Tensor, seed: int) -> 
         wanted.append((weights[-1] * stands).sum(dim=0))
         odds.append(torch.stack([_log_odds(logits[m.slot], m.token) for m in marks], dim=1))
     shift = _shift(torch.cat(odds), torch.cat(weights), torch.stack(wanted).sum(dim=0))
-    begins = dict(zip(model.slots, _begins(model), strict=True))
-    for mark, by in zip(marks, shift, strict=True):
-        model.head.bias[begins[mark.slot] + mark.token] += by
-
-
-def _begins(model: Denoiser) -> list[int]:
-    """Of each value slot, its first row of the head."""
-    sizes = torch.tensor([0] + [model.layout.sizes[slot] for slot in model.slots])
-    begins: list[int] = sizes.cumsum(0)[:-1].tolist()
-    return begins
+    model.shift_marks(shift)
 
 
 def _log_odds(logits: Tensor, token: int) -> Tensor:

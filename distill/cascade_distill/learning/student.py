@@ -20,6 +20,7 @@ from cascade_distill.distilling.lessons import Lessons, ask_teacher, loss_of_row
 from cascade_distill.distilling.redrawing import redrawn, redrawn_values
 from cascade_distill.export.student_graph import export_student
 from cascade_distill.export.teacher_graph import export_teacher
+from cascade_distill.learning.drawn_shares import settle_marks
 from cascade_distill.learning.rows import identity_of, told_neighbours
 from cascade_distill.learning.teacher import TEACHER_FILES, load_teacher
 from cascade_distill.models.neighbours import neighbours_of
@@ -35,7 +36,7 @@ from cascade_distill.recipes import (
 from cascade_distill.runs.checkpoint import load_tensors, save_tensors, write_atomic
 from cascade_distill.runs.run import Run
 from cascade_distill.runs.token_store import StoredTokens
-from cascade_distill.runtime import BATCH, TeacherSampler, sample_tokens
+from cascade_distill.runtime import BATCH, StudentSampler, TeacherSampler, sample_tokens
 from cascade_distill.training.loop import Outcome, Progress, best_device, seconds_a_step, train
 
 # Apart from the stream that the rows are drawn from.
@@ -265,6 +266,12 @@ def distill_student(run: Run, recipe: StudentRecipe, progress: Progress | None =
     distilling = _Distilling(run, recipe, Lessons(tokens, **said))
     told = [told_neighbours(run)] if told_neighbours(run) else []
     model = distilling.model
+    codec, threads = run.codec(), torch.get_num_threads()
+    table = run.stored("tokens.safetensors", f"cascade fit TABLE --out {run.folder}")
+
+    def sampler() -> StudentSampler:
+        return StudentSampler(export_student(model), codec.layout, threads)
+
     started = time.monotonic()
     outcome = train(
         model,
@@ -273,6 +280,9 @@ def distill_student(run: Run, recipe: StudentRecipe, progress: Progress | None =
         run.path("student.checkpoint.safetensors"),
         identity_of(run, (*LESSON_FILES, *TEACHER_FILES), asdict(recipe), *told),
         progress,
+        finish=lambda: settle_marks(
+            model, codec, table, sampler, recipe.train.seed, recipe.train.most_seconds
+        ),
         held_out=distilling.held_out,
     )
     run.add_seconds("student", time.monotonic() - started)

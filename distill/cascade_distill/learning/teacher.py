@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from cascade_distill.export.teacher_graph import export_teacher
 from cascade_distill.learning import held_out
 from cascade_distill.learning.calibration import calibrate_marks
+from cascade_distill.learning.drawn_shares import settle_marks
 from cascade_distill.learning.rows import TEACHER_CHECKPOINT, identity_of, told_neighbours
 from cascade_distill.models.neighbours import neighbours_of
 from cascade_distill.models.teacher import Denoiser, TeacherConfig, random_observed
@@ -26,6 +27,7 @@ from cascade_distill.recipes import (
 )
 from cascade_distill.runs.checkpoint import load_tensors, save_tensors, write_atomic
 from cascade_distill.runs.run import Run
+from cascade_distill.runtime import TeacherSampler
 from cascade_distill.training.loop import Outcome, Progress, best_device, seconds_a_step, train
 
 TEACHER_FILES = ("tokens.safetensors", "held_out.safetensors")
@@ -98,8 +100,17 @@ def fit_teacher(run: Run, recipe: TeacherRecipe, progress: Progress | None = Non
     identity = identity_of(run, TEACHER_FILES, asdict(recipe), *told)
     checkpoint = run.path(TEACHER_CHECKPOINT)
 
+    codec, threads = run.codec(), torch.get_num_threads()
+
+    def sampler() -> TeacherSampler:
+        # The graph needs it so.
+        model.centre_head()
+        return TeacherSampler(export_teacher(model), codec.layout, threads)
+
     def finish() -> None:
-        calibrate_marks(model, teaching.rows, recipe.train.seed)
+        seed = recipe.train.seed
+        calibrate_marks(model, teaching.rows, seed)
+        settle_marks(model, codec, teaching.rows, sampler, seed, recipe.train.most_seconds)
         model.centre_head()
 
     outcome = train(

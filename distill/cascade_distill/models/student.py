@@ -138,6 +138,13 @@ class Student(nn.Module):
             ),
         )
 
+    @torch.no_grad()
+    def shift_marks(self, by: Tensor) -> None:
+        """Add to the log-odds of each of the layout's marks: [M]."""
+        heads = self.heads
+        for mark, added in zip(self.layout.marks, by, strict=True):
+            heads[mark.slot].bias[mark.token] += added
+
     @torch.inference_mode()
     def draw(self, tokens: Tensor, observed: Tensor, noise: Tensor) -> Tensor:
         """Completed tokens [n, T] from uniform noise [n, sum(size + 1)]: the graph's reference.

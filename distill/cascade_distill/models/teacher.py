@@ -223,6 +223,14 @@ class Denoiser(nn.Module):
             self.head.weight[rows] -= self.head.weight[rows].mean(dim=0)
             self.head.bias[rows] -= self.head.bias[rows].mean()
 
+    @torch.no_grad()
+    def shift_marks(self, by: Tensor) -> None:
+        """Add to the log-odds of each of the layout's marks: [M]."""
+        begins = np.cumsum([0, *(self.layout.sizes[slot] for slot in self.slots)])
+        begin = dict(zip(self.slots, begins.tolist(), strict=False))
+        for mark, added in zip(self.layout.marks, by, strict=True):
+            self.head.bias[begin[mark.slot] + mark.token] += added
+
     def fine_logits(self, x: Tensor, coarse: Tensor, seen: Tensor | None) -> Tensor:
         """Logits [n, fine, fine_size] inside the given coarse tokens [n, fine]."""
         stream = self.fine_in(x).unflatten(1, (len(self.coarse), self.config.fine_width))

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from cascade_jobs.descriptions.known import SOFTWARE, UNSTATED, Known
+from cascade_jobs.shards import ROWS_FOLDER
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.1"
 RAI = "http://mlcommons.org/croissant/RAI/1.0"
@@ -132,7 +133,7 @@ def _file_set() -> dict[str, Any]:
         "name": FILES,
         "description": "All files with rows, which are in the order of their names.",
         "encodingFormat": ENCODING,
-        "includes": "part-*.parquet",
+        "includes": f"{ROWS_FOLDER}/part-*.parquet",
     }
 
 

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from functools import partial
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from cascade_server.cascade.admission import LimitConfig
 from cascade_server.cascade.answer import Drawn
 from cascade_server.cascade.gate import Gate
 from cascade_server.cascade.generate_job import Chunk, GenerateJob
+from cascade_server.cascade.probing import Probing, kind_of
 from cascade_server.cascade.release_engines import ReleaseEngines
 from cascade_server.cascade.repository import Repository
 from cascade_server.cascade.request import CheckedRequest
@@ -26,6 +28,7 @@ from cascade_server.cascade.router import Option, Route, choose, patience
 from cascade_server.cascade.stepping import Stepping
 from cascade_server.cascade.token_draw import TokenAnswer, TokenDraw
 from cascade_server.config import ServerConfig
+from cascade_server.deadline import Work
 from cascade_server.engines.noise import noise_of, stream
 from cascade_server.engines.runtime import Runtime, Tokens
 from cascade_server.engines.student import Student, local_student
@@ -102,6 +105,7 @@ class Dispatcher:
         self.promised = promised(each.objective for each in report().statuses)
         tightest = min(self.promised.values(), default=math.inf)
         self.gate = Gate(LimitConfig(promised=tightest), queued=self._queued)
+        self.probing = Probing()
         # Requests that the teacher was too slow for, against its own prediction.
         self.overtaken = 0
         # When `Generate` last drew, on the clock of deadlines.
@@ -185,48 +189,75 @@ class Dispatcher:
         self.gate.enter(service)
         seconds = None
         try:
-            engines = self.engines[request.runtime]
             route = route or self.route(request)
             if route.option is None:
-                if all(math.isinf(option.seconds) for option in route.allowed):
-                    raise NotReady(engines.teacher.away())
-                raise DeadlinePassed(f"refused before it was late: {route.reason}")
-            likelihood = None
-            if request.log_likelihood:
-                likelihood = await engines.teacher.log_likelihood(
-                    request.encoded.tokens, request.encoded.observed, request.work.deadline
-                )
-            option = route.option
-            if option.tier is Tier.STUDENT and not request.offline:
-                self.gate.admit_to_queue(engines.student.queued(), request.work.remaining())
-            given, until = request.completed(), (request.work.deadline, request.offline)
-            if option.tier is Tier.STUDENT:
-                noise = request.student_noise()
-                drawn, queued = await engines.draw_with_student(*given, noise, *until)
-            else:
-                noise = request.teacher_noise()
-                try:
-                    with self.gate.waits_for_teacher(service):
-                        async with asyncio.timeout(_or_none(patience(route))):
-                            drawn, queued = await engines.draw_with_teacher(
-                                *given, noise, option.steps, *until
-                            )
-                except TimeoutError:
-                    # As if it had been routed there: the same rows for a seed.
-                    self.overtaken += 1
-                    option = route.allowed[-1]
-                    route = route._replace(option=option, overtaken=True)
-                    noise = request.student_noise()
-                    drawn, queued = await engines.draw_with_student(*given, noise, *until)
-            finished = time.perf_counter()
-            alone = option.tier is Tier.STUDENT and request.total == 1 and likelihood is None
-            if alone and not request.offline:
-                seconds = finished - request.began
-            return Drawn(drawn, option, route, likelihood, queued, finished)
+                with self._tried(route, request.runtime, request.total, request.work) as tried:
+                    return await self._draw(request, tried, service)
+            drawn = await self._draw(request, route, service)
+            alone = drawn.option.tier is Tier.STUDENT and request.total == 1
+            if alone and drawn.log_likelihood is None and not request.offline:
+                seconds = drawn.finished - request.began
+            return drawn
         finally:
             if request.offline:
                 self.last_offline = time.monotonic()
             self.gate.leave(service, seconds)
+
+    @contextmanager
+    def _tried(self, route: Route, runtime: Runtime, rows: int, work: Work) -> Iterator[Route]:
+        """Try work that has been predicted to be late, now and then; see `Probing`.
+
+        Returns:
+            How it is done all the same, in the block.
+
+        Raises:
+            DeadlinePassed: it is not its turn.
+            NotReady: nobody is there who could do it.
+        """
+        option = route.cheapest
+        if math.isinf(option.seconds):
+            raise NotReady(self.engines[runtime].teacher.away())
+        kind = kind_of(runtime.identity, option.tier, rows)
+        if route.remaining <= 0 or not self.probing.tries(kind, work.clock()):
+            raise DeadlinePassed(f"refused before it was late: {route.reason}")
+        in_time = False
+        try:
+            yield route._replace(option=option, probing=True)
+            in_time = work.remaining() > 0
+        finally:
+            self.probing.ended(kind, work.clock(), in_time)
+
+    async def _draw(self, request: CheckedRequest, route: Route, service: Priority) -> Drawn:
+        """Draw a request that is inside, as it was routed; raises as `draw`."""
+        engines, option = self.engines[request.runtime], route.option
+        assert option is not None
+        likelihood = None
+        if request.log_likelihood:
+            likelihood = await engines.teacher.log_likelihood(
+                request.encoded.tokens, request.encoded.observed, request.work.deadline
+            )
+        if option.tier is Tier.STUDENT and not request.offline:
+            self.gate.admit_to_queue(engines.student.queued(), request.work.remaining())
+        given, until = request.completed(), (request.work.deadline, request.offline)
+        if option.tier is Tier.STUDENT:
+            noise = request.student_noise()
+            drawn, queued = await engines.draw_with_student(*given, noise, *until)
+        else:
+            noise = request.teacher_noise()
+            try:
+                with self.gate.waits_for_teacher(service):
+                    async with asyncio.timeout(_or_none(patience(route))):
+                        drawn, queued = await engines.draw_with_teacher(
+                            *given, noise, option.steps, *until
+                        )
+            except TimeoutError:
+                # As if it had been routed there: the same rows for a seed.
+                self.overtaken += 1
+                option = route.allowed[-1]
+                route = route._replace(option=option, overtaken=True)
+                noise = request.student_noise()
+                drawn, queued = await engines.draw_with_student(*given, noise, *until)
+        return Drawn(drawn, option, route, likelihood, queued, time.perf_counter())
 
     async def complete_tokens(self, ask: TokenDraw) -> TokenAnswer:
         """All that is wanted of a network; raises as `draw_tokens`."""
@@ -262,14 +293,15 @@ class Dispatcher:
             )
             if math.isinf(predicted):
                 raise NotReady(engines.teacher.away())
-            option, remaining = Option(ask.tier, steps, predicted), ask.work.remaining()
-            if (route := choose((option,), remaining, Wanted.FULL)).option is None:
-                raise DeadlinePassed(f"refused before it was late: {route.reason}")
+            option = Option(ask.tier, steps, predicted)
+            route = choose((option,), ask.work.remaining(), Wanted.FULL)
             given, until = (ask.tokens, ask.observed, ask.noise), ask.work.deadline
-            if is_student:
-                drawn, _ = await engines.draw_with_student(*given, until, ask.offline)
-            else:
-                drawn, _ = await engines.draw_with_teacher(*given, steps, until, ask.offline)
+            is_late = route.option is None
+            with self._tried(route, ask.runtime, rows, ask.work) if is_late else nullcontext():
+                if is_student:
+                    drawn, _ = await engines.draw_with_student(*given, until, ask.offline)
+                else:
+                    drawn, _ = await engines.draw_with_teacher(*given, steps, until, ask.offline)
             return drawn
         finally:
             if ask.offline:

@@ -47,6 +47,7 @@ class Route(NamedTuple):
         remaining, wanted, steps_down: what `choose` was told.
         within: seconds that AUTO was to fit: what is left of the deadline, or what is promised.
         overtaken: whether `option` was taken because another one took longer than predicted.
+        probing: whether it is tried although it is predicted to be late; see `Probing`.
     """
 
     option: Option | None
@@ -57,12 +58,18 @@ class Route(NamedTuple):
     steps_down: int
     within: float
     overtaken: bool = False
+    probing: bool = False
+
+    @property
+    def cheapest(self) -> Option:
+        """What is allowed and predicted to be done first."""
+        return min(self.allowed, key=lambda option: option.seconds)
 
     @property
     def reason(self) -> str:
         """Why, in one sentence for the answer, the log or the refusal."""
         if self.option is None:
-            cheapest = min(self.allowed, key=lambda option: option.seconds)
+            cheapest = self.cheapest
             return (
                 f"{_ms(self.remaining)} are left, and {cheapest.name} is predicted to take "
                 f"{_ms(cheapest.seconds)} (its .99 quantile; {MARGIN:.0%} of what is left is kept "
@@ -70,6 +77,8 @@ class Route(NamedTuple):
             )
         left = "no deadline" if math.isinf(self.remaining) else f"{_ms(self.remaining)} left"
         predicted = f"{_ms(self.option.seconds)} predicted, {left}"
+        if self.probing:
+            return f"tried to see whether the prediction still holds; {predicted}"
         if self.option.from_pool:
             return f"the teacher's rows, made ahead of time; {predicted}"
         if self.wanted is not Wanted.AUTO:

@@ -4,54 +4,41 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
 from typing import NamedTuple
 
-# Older observations fade: what is kept of their weight at each new one.
-KEEP = 1 - 1 / 512
-# Recent batches whose spread around the mean gives the tail.
-RECENT = 256
-TAIL = 0.99
-# The tail's factor is worked out anew after so many observations.
-REFRESH = 16
+# The latest batches of a size (1, 2 or 3, 4 to 7, ...) that are remembered; what a third of them
+# stay below counts, for stalls only add; how many make it sure of that.
+A_SIZE, THIRD, SURE = 32, 3, 8
+# Batches of other sizes, after which half of what a size says is forgotten; after so many it is no
+# longer sure; and what is left of its weight in any case.
+HALF_FADED, STALE, LEAST = 128, 1024, 1e-6
+# A batch so many times shorter than every one that a size remembers shows that those were of a
+# while in which the machine stood still: they are forgotten.
+FAR_SHORTER = 8.0
+# Recent batches that the tail is taken from, the quantile, and after how many it is done anew.
+RECENT, TAIL, REFRESH = 256, 0.99, 32
 # Until there are enough of them, the tail is taken to be this many times the mean.
-FIRST_FACTOR = 2.0
-ENOUGH = 32
-# A batch that took more than so many times what was expected counts as this much: the machine stood
-# still meanwhile, or the process did. Half a minute of that would have everything refused as late,
-# and who draws nothing learns nothing better. One that took as many times less shows that what was
-# learnt is of such a while, and it is forgotten.
-MOST_RATIO = 100.0
+FIRST_FACTOR, ENOUGH = 2.0, 32
+# What a batch took beyond so many times what is usual was no work of its own: a stall.
+MOST_SPREAD = 4.0
 # Of `Hindsight`: the weight of one observation, and seconds after which half of it is forgotten.
 PULL = 0.25
 HALF_LIFE = 1.0
 
 
-@dataclass
-class _Sums:
-    """Of w, w·n, w·n², w·s and w·n·s over batches of n rows that took s seconds."""
-
-    w: float = 0.0
-    n: float = 0.0
-    nn: float = 0.0
-    s: float = 0.0
-    ns: float = 0.0
-
-    def add(self, n: int, s: float, w: float) -> None:
-        """Fade the batches before, add one."""
-        self.w = KEEP * self.w + w
-        self.n = KEEP * self.n + w * n
-        self.nn = KEEP * self.nn + w * n * n
-        self.s = KEEP * self.s + w * s
-        self.ns = KEEP * self.ns + w * n * s
-
-
 class Line(NamedTuple):
-    """A prediction: mean a·n + b seconds, and how many times the mean its .99 quantile is."""
+    """A prediction.
+
+    Attributes:
+        a, b: a batch of n rows usually takes a·n + b seconds.
+        factor: how many times that the .99 quantile is, of batches that were not stalled.
+        stall: the .99 quantile of the seconds that a batch stands still, of whatever size.
+    """
 
     a: float = 0.0
     b: float = 0.0
     factor: float = FIRST_FACTOR
+    stall: float = 0.0
 
     def mean(self, rows: int) -> float:
         """Expected seconds of a batch."""
@@ -62,11 +49,8 @@ class Line(NamedTuple):
 
         Of several passes one after the other, the spreads add up as of independent ones.
         """
-        return _tail(self.mean(rows), self.factor, passes)
-
-
-def _tail(mean: float, factor: float, passes: int) -> float:
-    return passes * mean + math.sqrt(passes) * (factor - 1) * mean
+        mean = self.a * rows + self.b
+        return passes * mean + math.sqrt(passes) * ((self.factor - 1) * mean + self.stall)
 
 
 class Outlook(NamedTuple):
@@ -101,60 +85,156 @@ class Outlook(NamedTuple):
         return max(0.0, self.busy_until - now)
 
 
-class LatencyModel:
-    """Seconds of a batch of n rows: mean a·n + b, and the mean times a tail factor.
+class _Size:
+    """What batches between two powers of two have taken of late.
 
-    The line is the least-squares fit of relative errors, so that a batch of one counts as much as
-    a batch of a thousand; old batches fade. The factor is the .99 quantile of seconds / mean over
-    the recent ones. Not thread-safe: one event loop owns it.
+    Attributes:
+        last: the number of the latest of them, of all batches.
+        usual: rows and seconds that a third of them stay below.
     """
 
     def __init__(self) -> None:
-        self._sums = _Sums()
-        self._a, self._b = 0.0, 0.0
-        self._ratios: deque[float] = deque(maxlen=RECENT)
-        self._factor = FIRST_FACTOR
+        self._rows: deque[int] = deque(maxlen=A_SIZE)
+        self._seconds: deque[float] = deque(maxlen=A_SIZE)
+        self._since = 0
+        self.last = 0
+        self.usual = (1, 0.0)
+
+    def add(self, number: int, rows: int, seconds: float) -> bool:
+        """One more; returns whether all before were far slower, and have been forgotten."""
+        self.last = number
+        forgets = bool(self._seconds) and seconds * FAR_SHORTER < self.usual[1]
+        forgets = forgets and seconds * FAR_SHORTER < min(self._seconds)
+        if forgets:
+            self._rows.clear()
+            self._seconds.clear()
+        self._rows.append(rows)
+        self._seconds.append(seconds)
+        self._since += 1
+        return forgets
+
+    def look(self) -> bool:
+        """Take what is usual anew, if half of the batches are new or there are few; returns
+        whether it was done."""
+        count = len(self._seconds)
+        if count > SURE and self._since < count // 2:
+            return False
+        third = (count - 1) // THIRD
+        self.usual = sorted(self._rows)[third], sorted(self._seconds)[third]
+        self._since = 0
+        return True
+
+    def weight(self, now: int) -> float:
+        """In the fit, when so many batches have been observed."""
+        return len(self._seconds) * max(LEAST, 0.5 ** ((now - self.last) / HALF_FADED))
+
+    def is_sure(self, now: int) -> bool:
+        """Whether it is to be believed against what other sizes say."""
+        return len(self._seconds) >= SURE and now - self.last < STALE
+
+
+class LatencyModel:
+    """Seconds of a batch of n rows: usually a·n + b, and a .99 quantile.
+
+    A machine stands still now and then: another program has its processors, a thread is not woken.
+    That only ever makes a batch longer, by some milliseconds whatever its size. One such must not
+    have larger batches refused as late: who is refused is not run, and nothing is learnt of it.
+
+    - Of each **size** (between two powers of two) counts what a third of its latest 32 batches
+      stay below: it stands until two thirds of them were stalled.
+    - A size of which little is known, from the warm-up or long ago, is **held by the others**: a
+      batch takes no longer than a larger one, and no more than so many times a smaller one as it
+      has more rows. So a stall in the warm-up counts only if the sizes beside were stalled too.
+    - The **line** is the least-squares fit of relative errors to these points, with a, b >= 0: one
+      row counts as much as a thousand. Sizes that have not been seen of late hardly count, but the
+      slope stays theirs while others say nothing of it.
+    - The **tail** is made of two: `factor`, the .99 quantile of seconds / usual below 4, in
+      proportion to the batch; and `stall`, the .99 quantile of the seconds beyond 4 times the
+      usual, the same for all. A row that took .08 s rather than 50 µs does not mean that 1,000
+      rows take 1,600 times as long.
+    - A batch 8 times **shorter** than all that its size remembers shows that these were stalled:
+      they are forgotten at once.
+
+    Tests state how far predictions may be off. A prediction that is too long is found out only when
+    somebody is tried in spite of it (`cascade.probing`), or when an idle teacher measures
+    itself. Not thread-safe: one event loop owns it.
+    """
+
+    def __init__(self) -> None:
+        self._sizes: dict[int, _Size] = {}
+        self._observed = 0
+        self._recent: deque[tuple[int, float]] = deque(maxlen=RECENT)
         self._since_refresh = 0
+        self._a, self._b, self._factor, self._stall = Line()
 
     @property
     def known(self) -> bool:
         """Whether anything has been observed; a prediction before that is 0."""
-        return self._sums.w > 0
+        return bool(self._sizes)
 
     def observe(self, rows: int, seconds: float) -> None:
         """A batch of `rows` took `seconds`, both > 0."""
-        expected = self.mean(rows)
-        if seconds * MOST_RATIO < expected:
-            self._sums, expected = _Sums(), 0.0
-            self._ratios.clear()
-            self._factor, self._since_refresh = FIRST_FACTOR, 0
-        if expected > 0:
-            seconds = min(seconds, MOST_RATIO * expected)
-            self._ratios.append(seconds / expected)
-            self._since_refresh += 1
-            if self._since_refresh >= REFRESH and len(self._ratios) >= ENOUGH:
-                self._refresh()
-        self._sums.add(rows, seconds, 1.0 / (expected or seconds) ** 2)
-        self._fit()
+        size = self._sizes.get(rows.bit_length())
+        if size is None:
+            size = self._sizes[rows.bit_length()] = _Size()
+        self._observed += 1
+        if size.add(self._observed, rows, seconds):
+            self._recent.clear()
+            self._factor, self._stall = FIRST_FACTOR, 0.0
+            self._since_refresh = 0
+        if size.look():
+            self._fit()
+        self._recent.append((rows, seconds))
+        self._since_refresh += 1
+        if self._since_refresh >= REFRESH and len(self._recent) >= ENOUGH:
+            self._refresh()
 
     def _refresh(self) -> None:
-        ordered = sorted(self._ratios)
-        self._factor = max(1.0, ordered[min(len(ordered) - 1, int(TAIL * len(ordered)))])
+        """Take the tail anew, of what the recent batches took beside what is usual now."""
+        a, b, bound = self._a, self._b, MOST_SPREAD
+        factors, stalls = [], []
+        for rows, seconds in self._recent:
+            usual = a * rows + b
+            factor = seconds / usual
+            if factor <= bound:
+                factors.append(factor)
+            else:
+                stalls.append(seconds - bound * usual)
+        count = len(self._recent)
+        self._factor = max(1.0, _quantile(factors, len(factors))) if factors else bound
+        self._stall = _quantile(stalls, count)
         self._since_refresh = 0
 
     def _fit(self) -> None:
-        sums = self._sums
-        spread = sums.w * sums.nn - sums.n * sums.n
-        # All batches of about one size say nothing of the slope: all of it goes to rows.
-        if spread <= 1e-9 * sums.w * sums.nn:
-            self._a, self._b = sums.ns / sums.nn, 0.0
+        now = self._observed
+        sizes = sorted(self._sizes.items())
+        points = _held([(*size.usual, size.is_sure(now)) for _, size in sizes])
+        w = n = s = 0.0
+        weights = []
+        for (_, size), (rows, seconds) in zip(sizes, points, strict=True):
+            weight = size.weight(now) / (seconds * seconds)
+            weights.append(weight)
+            w += weight
+            n += weight * rows
+            s += weight * seconds
+        n, s = n / w, s / w
+        # About the means: of sizes that hardly count the slope would be lost to rounding.
+        spread = along = nn = ns = 0.0
+        for weight, (rows, seconds) in zip(weights, points, strict=True):
+            spread += weight * (rows - n) * (rows - n)
+            along += weight * (rows - n) * (seconds - s)
+            nn += weight * rows * rows
+            ns += weight * rows * seconds
+        # Batches of one size say nothing of the slope: all of it goes to rows.
+        if len(points) == 1 or spread <= 0:
+            self._a, self._b = ns / nn, 0.0
             return
-        a = (sums.w * sums.ns - sums.n * sums.s) / spread
-        b = (sums.s - a * sums.n) / sums.w
+        a = along / spread
+        b = s - a * n
         if a < 0:
-            a, b = 0.0, sums.s / sums.w
+            a, b = 0.0, s
         elif b < 0:
-            a, b = sums.ns / sums.nn, 0.0
+            a, b = ns / nn, 0.0
         self._a, self._b = a, b
 
     def mean(self, rows: int) -> float:
@@ -162,14 +242,38 @@ class LatencyModel:
         return self._a * rows + self._b
 
     def tail(self, rows: int, passes: int = 1) -> float:
-        """The .99 quantile of the seconds that some passes over so many rows take; as `Line.tail`,
-        without making a line."""
-        return _tail(self._a * rows + self._b, self._factor, passes)
+        """The .99 quantile of the seconds that some passes over so many rows take."""
+        if passes == 1:
+            return self._factor * (self._a * rows + self._b) + self._stall
+        return self.line.tail(rows, passes)
 
     @property
     def line(self) -> Line:
         """What it predicts now."""
-        return Line(self._a, self._b, self._factor)
+        return Line(self._a, self._b, self._factor, self._stall)
+
+
+def _quantile(values: list[float], count: int) -> float:
+    """The `TAIL` quantile of `count` values, of which those that are not given are the smallest
+    and 0."""
+    given = int(TAIL * count) - (count - len(values))
+    return sorted(values)[min(given, len(values) - 1)] if given >= 0 and values else 0.0
+
+
+def _held(points: list[tuple[int, float, bool]]) -> list[tuple[int, float]]:
+    """Rows and seconds of sizes, in increasing order; who is not sure is held by the others."""
+    seconds = [each for _, each, _ in points]
+    least = math.inf
+    for at in range(len(points) - 1, -1, -1):
+        least = min(least, seconds[at])
+        if not points[at][2]:
+            seconds[at] = least
+    a_row = math.inf
+    for at, (rows, own, sure) in enumerate(points):
+        a_row = min(a_row, own / rows)
+        if not sure:
+            seconds[at] = min(seconds[at], a_row * rows)
+    return [(rows, each) for (rows, _, _), each in zip(points, seconds, strict=True)]
 
 
 class Hindsight:

@@ -6,6 +6,7 @@ import asyncio
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle
 from typing import Protocol
 
 import numpy as np
@@ -20,9 +21,13 @@ from cascade_server.engines.tasks import SeededTask, TeacherTask, run_teacher
 from cascade_server.terms import Tier
 
 AWAY = "the teacher's process is away; it is being started again"
+# Seconds after which a teacher that nobody asked measures again what its passes take.
+MEASURE_SECONDS = 20.0
 # A teacher that measures itself makes so many passes at most, until what is expected of one is no
 # more than so many times what it takes.
 MOST_MEASURED, FAR_LESS = 256, 2.0
+# And a pass of more rows, of these sizes in turn.
+MEASURED_ROWS = (16, 256)
 BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 
@@ -88,6 +93,7 @@ class LocalTeacher:
 
     def __init__(self, runtime: Runtime, executor: Executor) -> None:
         self._runtime, self._executor = runtime, executor
+        self._measured_rows = cycle(MEASURED_ROWS)
         self.most_rows = runtime.teacher_part
         buckets = tuple(rows for rows in BUCKETS if rows <= runtime.teacher_part)
         self.engine: Engine[TeacherTask | SeededTask] = Engine(
@@ -116,8 +122,9 @@ class LocalTeacher:
         return rows.tokens, queued
 
     async def measure(self, within: float) -> None:
-        """Make passes of one row for nobody, so that what a pass takes is known anew: one, or,
-        where it takes far less than was learnt, some more until that is forgotten.
+        """Make passes for nobody, so that what a pass takes is known anew: of one row one, or,
+        where it takes far less than was learnt, some more until that is forgotten; and one of more
+        rows, of another size each time.
 
         Args:
             within: seconds; everyone else's rows come first.
@@ -125,18 +132,24 @@ class LocalTeacher:
         Raises:
             DeadlinePassed: their turn did not come.
         """
-        runtime, engine = self._runtime, self.engine
-        tokens = np.zeros((1, runtime.slots), np.int32)
-        noise = np.full((1, runtime.teacher_noise), 0.5, np.float32)
-        nothing = TeacherInput(tokens, np.zeros(tokens.shape, np.bool_), noise, steps=1)
+        engine = self.engine
         deadline = engine.clock() + within
         for _ in range(MOST_MEASURED):
             before = engine.statistics()
-            await self.draw(nothing, deadline, offline=True)
+            await self._draw_nothing(1, deadline)
             after = engine.statistics()
             took = (after.run_nanoseconds - before.run_nanoseconds) / 1e9
             if engine.model.mean(1) <= FAR_LESS * took / (after.runs - before.runs):
-                return
+                break
+        rows = next(self._measured_rows)
+        await self._draw_nothing(min(rows, self.most_rows), deadline)
+
+    async def _draw_nothing(self, rows: int, deadline: float) -> None:
+        """One pass over rows of which nothing is known."""
+        tokens = np.zeros((rows, self._runtime.slots), np.int32)
+        noise = np.full((rows, self._runtime.teacher_noise), 0.5, np.float32)
+        nothing = TeacherInput(tokens, np.zeros(tokens.shape, np.bool_), noise, steps=1)
+        await self.draw(nothing, deadline, offline=True)
 
     async def log_likelihood(
         self, tokens: Tokens, observed: Mask, deadline: float

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cascade_server.engines.runtime import Runtime
-from cascade_server.engines.teacher import LocalTeacher
+from cascade_server.engines.teacher import MEASURE_SECONDS, LocalTeacher
 from cascade_server.engines.teacher_wire import (
     Frame,
     Said,
@@ -25,8 +25,6 @@ log = logging.getLogger("cascade.server")
 
 # Seconds between looks at what workers should know of the queue, where it has changed.
 OUTLOOK_SECONDS = 0.005
-# Seconds after which a teacher that nobody asked measures again what one of its passes takes.
-MEASURE_SECONDS = 20.0
 
 
 class TeacherServer:

@@ -25,7 +25,7 @@ FRAME = struct.Struct("<IBQ")
 DRAW = struct.Struct("<HIIIId???")
 SEEDED = struct.Struct("<QQQ")
 SCORE = struct.Struct("<HIId")
-OUTLOOK = struct.Struct("<Hdddd9Q2Q")
+OUTLOOK = struct.Struct("<Hddddd9Q2Q")
 DRAWN = struct.Struct("<dII")
 
 
@@ -146,10 +146,10 @@ def pack_outlook(identity: str, outlook: Outlook, statistics: EngineStatistics) 
 
 def unpack_outlook(content: bytes) -> tuple[str, Outlook, EngineStatistics]:
     """What `pack_outlook` was given."""
-    length, a, b, factor, busy_until, *counts = OUTLOOK.unpack_from(content)
+    length, a, b, factor, stall, busy_until, *counts = OUTLOOK.unpack_from(content)
     *statistics, ahead, most = counts
     name, _ = _name(content, OUTLOOK.size, length)
-    outlook = Outlook(Line(a, b, factor), busy_until, ahead, most)
+    outlook = Outlook(Line(a, b, factor, stall), busy_until, ahead, most)
     return name, outlook, EngineStatistics(*statistics)
 
 

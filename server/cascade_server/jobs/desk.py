@@ -37,6 +37,7 @@ ALONE = (
     "this server is a process by itself, beside which nobody works off jobs; `cascade serve` "
     "starts one that has executors"
 )
+NO_JOBS = "this server takes no jobs (max_jobs is 0); ask one that does"
 NO_PARQUET = (
     "this server cannot write results, which are Parquet; `pip install cascade-synthesis[jobs]` "
     "where it runs"
@@ -92,6 +93,8 @@ class Desk:
         """
         if self._control is None:
             raise NotAllowed(ALONE)
+        if not self._config.max_jobs:
+            raise NotAllowed(NO_JOBS)
         if importlib.util.find_spec("pyarrow") is None:
             raise NotAllowed(NO_PARQUET)
         folder, output = self.folder, asked.specification.output

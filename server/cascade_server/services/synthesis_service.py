@@ -45,7 +45,9 @@ from cascade_server.store.answers import Answers
 from cascade_server.store.second_level import SecondLevel, SecondLevelConfig
 from cascade_server.terms import ServiceClass, Tier
 
-LOADING = "releases are still being loaded; ask the health service when they are"
+LOADING = (
+    "releases are still being loaded; `Client.wait_ready` and the health service say when they are"
+)
 NAME = pb.DESCRIPTOR.services_by_name["Synthesis"].full_name
 
 

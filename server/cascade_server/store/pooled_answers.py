@@ -16,6 +16,7 @@ import numpy as np
 
 from cascade_server.cascade.answer import Answer, decoded
 from cascade_server.cascade.dispatch import Dispatcher
+from cascade_server.cascade.probing import Probing, kind_of
 from cascade_server.cascade.request import CheckedRequest
 from cascade_server.cascade.router import Option, choose, fits
 from cascade_server.engines.latency_model import LatencyModel
@@ -54,6 +55,7 @@ class PooledAnswers:
         runtimes = {runtime.identity: runtime for runtime in dispatcher.engines}
         self.pool = Pool(config, list(runtimes))
         self.model = LatencyModel()
+        self._probing = Probing()
         self._demand = Demand(refill.half_life, now=clock())
         self.refill = Refill(
             self.pool, self._demand, runtimes, latest, dispatcher.draw_ahead, load, refill
@@ -86,8 +88,20 @@ class PooledAnswers:
         for key in keys:
             self._demand.note(key, request.draws, now)
         seconds, remaining = self.model.tail(request.total), request.work.remaining()
-        if not fits(seconds, remaining):
+        if fits(seconds, remaining):
+            return self._given_out(request, keys, now, seconds)
+        kind = kind_of(request.runtime.identity, Tier.TEACHER, request.total)
+        if remaining <= 0 or not self._probing.tries(kind, now):
             return None
+        try:
+            return self._given_out(request, keys, now, seconds)
+        finally:
+            self._probing.ended(kind, self._clock(), request.work.remaining() > 0)
+
+    def _given_out(
+        self, request: CheckedRequest, keys: list[Key], now: float, seconds: float
+    ) -> Answer | None:
+        """An answer of pooled rows, predicted to take so long; None: there are too few."""
         taken = self.pool.take(keys, request.draws, now)
         if taken is None:
             return None
@@ -96,7 +110,7 @@ class PooledAnswers:
         if request.explain:
             option = Option(Tier.TEACHER, taken.steps, seconds, from_pool=True)
             options = (option, *self._dispatcher.options(request))
-            route = choose(options, remaining, request.wanted)
+            route = choose(options, request.work.remaining(), request.wanted)
         tokens = np.frombuffer(b"".join(taken.rows), np.int32).reshape(request.total, -1)
         rows = decoded(request, tokens)
         answer = Answer(

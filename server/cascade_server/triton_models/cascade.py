@@ -13,10 +13,11 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import cycle
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,11 +25,13 @@ from cascade_tables.releases.triton_files import MAX_BATCH, TEACHER_BATCH
 from numpy.typing import NDArray
 
 from cascade_server.cascade.answer import Drawn, drawn_answer
+from cascade_server.cascade.probing import Probing, kind_of
 from cascade_server.cascade.request import CheckedRequest, check
 from cascade_server.cascade.router import Route, choose, patience
 from cascade_server.config import ServerConfig
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Mask, Tokens
+from cascade_server.engines.teacher import MEASURE_SECONDS, MEASURED_ROWS
 from cascade_server.errors import DeadlinePassed, NotReady
 from cascade_server.objectives.objective import DEFAULTS, EVERY, promised
 from cascade_server.terms import Tier, Wanted
@@ -99,6 +102,8 @@ class TritonPythonModel:
             self._runtime.warm()
             self._student = self._runtime.draw_student
         self._outlooks, self._turn = Outlooks(), Turn()
+        self._probing = Probing()
+        self._teacher_seen, self._measured_rows = time.monotonic(), cycle(MEASURED_ROWS)
         self._promised = promised(DEFAULTS)[EVERY]
         self._max_rows = ServerConfig().max_rows
         self._background = Background("beside")
@@ -114,6 +119,19 @@ class TritonPythonModel:
         self._stop.set()
         self._background.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _mind_teacher(self, now: float) -> None:
+        """Have it measured beside the requests, if it has not been asked for a while: AUTO asks
+        none that was slow."""
+        if self._outlooks.teacher.known and now - self._teacher_seen > MEASURE_SECONDS:
+            self._teacher_seen = now
+            self._background.start(self._measure_teacher())
+
+    async def _measure_teacher(self) -> None:
+        for rows in (1, next(self._measured_rows)):
+            with contextlib.suppress(NotReady):
+                seconds = await self._in_thread(self._networks.teacher_seconds, rows)
+                self._outlooks.teacher.observe(rows, seconds)
 
     async def _learn(self) -> None:
         """See how long the networks take, beside the first requests."""
@@ -151,12 +169,14 @@ class TritonPythonModel:
             self._background.start(self._answer_by_teacher(slow))
         if jobs:
             responses = self._answer_by_student(list(jobs.values()))
+            self._tried(jobs.values())
             for at, response in zip(jobs, responses, strict=True):
                 out[at] = response
         self._turn = Turn(began, time.monotonic())
         if rows and not self._warming:
             self._outlooks.student.observe(rows, self._turn.ended - began)
         self._warmed(len(requests))
+        self._mind_teacher(began)
         return out
 
     def _answer_together(
@@ -304,9 +324,22 @@ class TritonPythonModel:
         now = time.monotonic()
         options = self._outlooks.options(request.total, passes, request.wanted, beside, now)
         route = choose(options, request.work.remaining(), request.wanted, promised=self._promised)
-        if route.option is None:
+        if route.option is not None:
+            return route
+        option = route.cheapest
+        if route.remaining <= 0 or not self._probing.tries(self._kind(request, option.tier), now):
             raise DeadlinePassed(f"refused before it was late: {route.reason}")
-        return route
+        return route._replace(option=option, probing=True)
+
+    def _kind(self, request: CheckedRequest, tier: Tier) -> Hashable:
+        return kind_of(self._runtime.identity, tier, request.total)
+
+    def _tried(self, jobs: Iterable[Job]) -> None:
+        """Jobs are over; see whether those were in time that had been predicted not to be."""
+        for job in jobs:
+            if job.route.probing:
+                kind, in_time = self._kind(job.request, job.tier), job.request.work.remaining() > 0
+                self._probing.ended(kind, time.monotonic(), in_time)
 
     def _draw_by_student(self, requests: Sequence[CheckedRequest]) -> list[Tokens]:
         """Draw requests in one call of the student."""
@@ -354,11 +387,13 @@ class TritonPythonModel:
             place = next(at) if job.tier is Tier.TEACHER else None
             answers.append(answer(sender, self._answer_later(job, drawing, place)))
         await asyncio.gather(*answers)
+        self._tried(job for _, job in slow)
 
     async def _drawn_by_teacher(self, requests: Sequence[CheckedRequest]) -> list[Tokens]:
         """What the teacher draws for requests; learns how long that takes."""
         if not requests:
             return []
+        self._teacher_seen = time.monotonic()
         outlooks, rows = self._outlooks, sum(request.total for request in requests)
         passes = max(1, *(self._runtime.passes(request.encoded.observed) for request in requests))
         outlooks.underway += rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 from cascade_tables.releases.triton_files import TEACHER_BATCH
@@ -98,10 +99,16 @@ class Networks:
                 if stop.is_set():
                     return None
                 ask(rows)
-                began = time.perf_counter()
-                ask(rows)
-                model.observe(rows, time.perf_counter() - began)
+                model.observe(rows, _seconds_of(ask, rows))
         return found
+
+    def teacher_seconds(self, rows: int) -> float:
+        """What a pass of the teacher takes now, over so many rows of which nothing is known.
+
+        Raises:
+            NotReady: it does not answer.
+        """
+        return _seconds_of(self._try_pass, rows)
 
     def _try_pass(self, rows: int) -> None:
         self.teacher(*self._nothing(rows, self._runtime.teacher_noise), steps=1)
@@ -111,3 +118,9 @@ class Networks:
         slots = self._runtime.slots
         half = np.full((rows, noise), 0.5, np.float32)
         return np.zeros((rows, slots), np.int32), np.zeros((rows, slots), np.bool_), half
+
+
+def _seconds_of(ask: Callable[[int], None], rows: int) -> float:
+    began = time.perf_counter()
+    ask(rows)
+    return time.perf_counter() - began

@@ -24,6 +24,7 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+from cascade_tables.connectors.queries import one_query
 from cascade_tables.errors import DataError, shown
 
 PASSWORD, PASSWORD_FILE = "CASCADE_DATABASE_PASSWORD", "CASCADE_DATABASE_PASSWORD_FILE"
@@ -154,7 +155,7 @@ def location_of(text: str, environment: Mapping[str, str] | None = None) -> Loca
             f"and logs show; {_elsewhere(kind, scheme)}"
         )
     if kind is Kind.DATABASE and _QUERY.match(fragment) and re.search(r"\s", fragment.strip()):
-        return Location(kind, scheme, url, (), fragment.strip().rstrip(";").rstrip(), secrets)
+        return Location(kind, scheme, url, (), one_query(fragment, scheme), secrets)
     return Location(kind, scheme, url, _table(fragment), "", secrets)
 
 

@@ -188,7 +188,9 @@ class TestOtherKinds:
 
     def test_a_table_before_the_frame(self, client: Client) -> None:
         """As in `generate`: it is said which of the two is no frame."""
-        with pytest.raises(InvalidRequest, match="data is a str; a dict"):
+        with pytest.raises(
+            InvalidRequest, match=r"data is the string 'people'; a frame .* table='NAME'"
+        ):
             client.complete("people", pd.DataFrame({"age": [None]}))  # type: ignore[arg-type]
 
     def test_what_is_no_frame(self, client: Client) -> None:
@@ -391,3 +393,42 @@ def test_nan_and_null_of_polars_and_arrow(client: Client) -> None:
     for frame in (pl.DataFrame({"income": cells}), pa.table({"income": cells})):
         column = client.complete(frame).data["income"]
         assert column.to_numpy().tolist() == [1, 1.5, 1.5]
+
+
+class TestWhatIsLeft:
+    """A name that is misspelt is nothing that the server could complain of."""
+
+    def test_empty_cells_of_columns_that_the_table_has_not(self, client: Client) -> None:
+        frame = FRAME.assign(incme=[1.0, None, None], note=["a", None, "c"])
+        notices = client.complete(frame, table="people").provenance.notices
+        assert notices == (
+            "column 'note': 1 empty cell stays empty, since table 'people' has no such column.",
+            "column 'incme': 2 empty cells stay empty, since table 'people' has no such column. "
+            "Did you mean 'income'?",
+        )
+
+    def test_also_where_nothing_else_is_empty(self, client: Client) -> None:
+        answer = client.complete([{"age": 3, "agee": None}], table="people")
+        assert "Did you mean 'age'?" in answer.provenance.notices[0]
+
+    def test_who_names_columns_knows(self, client: Client) -> None:
+        frame = FRAME.assign(note=None)
+        assert client.complete(frame, columns=["age"]).provenance.notices == ()
+
+
+class TestShown:
+    """What a terminal and a notebook show is the rows, and in a line where they are from."""
+
+    def test_in_a_terminal(self, client: Client) -> None:
+        answer = client.complete(FRAME)
+        first, *rest = repr(answer).splitlines()
+        assert first == f"<Completion: {answer.provenance}; data:"
+        assert "\n".join(rest) == f"{answer.data!r}>"
+
+    def test_in_a_notebook(self, client: Client) -> None:
+        answer = client.complete(FRAME)
+        shown = answer._repr_html_()
+        assert shown is not None
+        assert "<table" in shown
+        assert "people v1" in shown
+        assert client.synthesize("people", {"age": 3})._repr_html_() is None

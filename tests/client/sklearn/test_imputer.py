@@ -75,7 +75,7 @@ class TestServer:
         assert imputer.transform(FRAME).equals(imputer.transform(FRAME))
 
     def test_no_such_table(self, server: FakeServer) -> None:
-        with pytest.raises(NotFound, match="no table 'dogs'"):
+        with pytest.raises(NotFound, match="unknown table 'dogs'"):
             CascadeImputer(server.client, "dogs").fit(FRAME)
         with pytest.raises(InvalidRequest, match="no column of table 'cars'"):
             CascadeImputer(server.client, "cars").fit_transform(FRAME)

@@ -256,7 +256,7 @@ class TestRefusing:
 
     def test_what_a_server_refuses_by_itself(self, server: FakeServer) -> None:
         with server.client() as client:
-            with pytest.raises(NotFound, match="no table 'persons': people"):
+            with pytest.raises(NotFound, match="unknown table 'persons'; the tables are: people"):
                 client.describe("persons")
             with pytest.raises(InvalidRequest, match="people has no column 'height'"):
                 client.synthesize("people", {"height": 3})

@@ -194,7 +194,7 @@ class TestLimit:
         queue = TurnQueue(Limits(first=10, most=10))
         queue.enter(0, 9, "fast")
         answered(queue, 0.1, 0.1)
-        for took, limit in ((0.3, 10), (0.5, 7)):
+        for took, limit in ((0.14, 10), (0.5, 7)):
             queue.enter(1, 9, "fast")
             queue.leave(1 + took, 1, "fast", End.LATE)
             assert queue.limit == pytest.approx(limit)

@@ -23,10 +23,11 @@ def keeping(repository: Path, state: Path, *options: str) -> Iterator[Served]:
 
 
 def contents(output: str) -> dict[str, str]:
-    """Checksums of all files of an output, by name."""
+    """Checksums of all files of an output, by their paths below it."""
+    files = sorted(each for each in Path(output).rglob("*") if each.is_file())
     return {
-        each.name: hashlib.sha256(each.read_bytes()).hexdigest()
-        for each in sorted(Path(output).iterdir())
+        each.relative_to(output).as_posix(): hashlib.sha256(each.read_bytes()).hexdigest()
+        for each in files
     }
 
 

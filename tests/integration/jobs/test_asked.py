@@ -25,7 +25,7 @@ class TestRows:
     def test_they_are_those_of_synthesize(
         self, served: Served, jobs: Jobs, tier: str, fidelity: str
     ) -> None:
-        job = done(jobs, jobs.submit(TABLE, 1500, tier=tier, seed=11))
+        job = done(jobs, jobs.submit(TABLE, 1500, fidelity=fidelity, seed=11))
         table = pq.read_table(job.output)
         assert (table.num_rows, job.rows_done, job.tier) == (1500, 1500, tier)
         with served.client() as client:
@@ -34,36 +34,36 @@ class TestRows:
                 [{}] * 1500,
                 seed=11,
                 fidelity=fidelity,
-                timeout=SOON,  # type: ignore[arg-type]
+                timeout=10 * SOON,  # type: ignore[arg-type]
             ).data
         assert table.to_pylist() == rows
 
     def test_given_values_stand_in_every_row(self, jobs: Jobs) -> None:
         known = {"channel": "web", "items": 3}
-        job = jobs.submit(TABLE, 300, tier="student", given=known, columns=["items", "channel"])
+        job = jobs.submit(TABLE, 300, fidelity="fast", given=known, columns=["items", "channel"])
         table = pq.read_table(done(jobs, job).output)
         assert table.column_names == ["items", "channel"]
         assert set(table["channel"].to_pylist()) == {"web"}
         assert set(table["items"].to_pylist()) == {3}
 
     def test_a_column_is_balanced(self, jobs: Jobs) -> None:
-        asked = jobs.submit(TABLE, 1000, tier="student", balance="channel")
+        asked = jobs.submit(TABLE, 1000, fidelity="fast", balance="channel")
         channels = pq.read_table(done(jobs, asked).output)["channel"].to_pylist()
         assert sorted(map(channels.count, ("web", "app", "shop"))) == [333, 333, 334]
         asked = jobs.submit(
-            TABLE, 1000, tier="teacher", balance="member", shares={True: 1, False: 3}
+            TABLE, 1000, fidelity="full", balance="member", shares={True: 1, False: 3}
         )
-        numbers = jobs.submit(TABLE, 100, tier="student", balance="fraud")
+        numbers = jobs.submit(TABLE, 100, fidelity="fast", balance="fraud")
         frauds = pq.read_table(done(jobs, numbers).output)["fraud"].to_pylist()
         assert (frauds.count(0), frauds.count(1)) == (50, 50)
         members = pq.read_table(done(jobs, asked).output)["member"].to_pylist()
         assert (members.count(True), members.count(False)) == (250, 750)
 
-    @pytest.mark.parametrize("tier", ["student", "teacher"])
-    def test_conditions_are_completed_each_so_often(self, jobs: Jobs, tier: str) -> None:
+    @pytest.mark.parametrize("fidelity", ["fast", "full"])
+    def test_conditions_are_completed_each_so_often(self, jobs: Jobs, fidelity: str) -> None:
         """Rows miss different columns; what is given comes back as it was."""
         conditions = [{"amount": 12.34}, {"channel": "app", "member": True}, {"items": 5}]
-        job = jobs.submit(TABLE, tier=tier, conditions=conditions, draws=400, seed=2)
+        job = jobs.submit(TABLE, fidelity=fidelity, conditions=conditions, draws=400, seed=2)
         rows = pq.read_table(done(jobs, job).output).to_pylist()
         assert len(rows) == 1200
         for place, row in enumerate(rows):
@@ -76,35 +76,35 @@ class TestAskedTwice:
     """One job, however often it is asked for."""
 
     def test_the_same_specification_is_not_made_twice(self, jobs: Jobs) -> None:
-        first = jobs.submit(TABLE, 123, tier="student", seed=5)
-        again = jobs.submit(TABLE, 123, tier="student", seed=5)
+        first = jobs.submit(TABLE, 123, fidelity="fast", seed=5)
+        again = jobs.submit(TABLE, 123, fidelity="fast", seed=5)
         assert (first.reused, again.reused, again.id) == (False, True, first.id)
-        fresh = jobs.submit(TABLE, 123, tier="student", seed=5, fresh=True)
+        fresh = jobs.submit(TABLE, 123, fidelity="fast", seed=5, fresh=True)
         assert fresh.id != first.id
         assert contents(done(jobs, first).output) == contents(done(jobs, fresh).output)
 
     def test_what_somebody_has_removed_is_made_anew(self, jobs: Jobs) -> None:
-        first = done(jobs, jobs.submit(TABLE, 124, tier="student", seed=5))
-        (Path(first.output) / "part-00000.parquet").unlink()
-        again = jobs.submit(TABLE, 124, tier="student", seed=5)
+        first = done(jobs, jobs.submit(TABLE, 124, fidelity="fast", seed=5))
+        next(Path(first.output).rglob("part-00000.parquet")).unlink()
+        again = jobs.submit(TABLE, 124, fidelity="fast", seed=5)
         assert (again.reused, again.id == first.id) == (False, False)
-        assert contents(done(jobs, again).output)["part-00000.parquet"]
+        assert next(Path(done(jobs, again).output).rglob("part-00000.parquet")).is_file()
 
     def test_without_a_seed_one_is_drawn_and_told(self, jobs: Jobs) -> None:
-        job = jobs.submit(TABLE, 99, tier="student")
-        assert jobs.submit(TABLE, 99, tier="student").id == job.id
-        other = jobs.submit(TABLE, 99, tier="student", fresh=True)
+        job = jobs.submit(TABLE, 99, fidelity="fast")
+        assert jobs.submit(TABLE, 99, fidelity="fast").id == job.id
+        other = jobs.submit(TABLE, 99, fidelity="fast", fresh=True)
         assert other.seed != job.seed
-        again = jobs.submit(TABLE, 99, tier="student", seed=job.seed)
+        again = jobs.submit(TABLE, 99, fidelity="fast", seed=job.seed)
         assert again.id != job.id
-        name = "part-00000.parquet"
+        name = "data/part-00000.parquet"
         assert contents(done(jobs, again).output)[name] == contents(done(jobs, job).output)[name]
 
     def test_a_token_stands_for_one_job(self, jobs: Jobs) -> None:
-        first = jobs.submit(TABLE, 77, tier="student", token="mine", fresh=True)
-        assert jobs.submit(TABLE, 77, tier="student", token="mine", fresh=True).id == first.id
+        first = jobs.submit(TABLE, 77, fidelity="fast", token="mine", fresh=True)
+        assert jobs.submit(TABLE, 77, fidelity="fast", token="mine", fresh=True).id == first.id
         with pytest.raises(InvalidRequest, match=f"'mine' stands for job {first.id}"):
-            jobs.submit(TABLE, 78, tier="student", token="mine")
+            jobs.submit(TABLE, 78, fidelity="fast", token="mine")
 
 
 class TestRefused:
@@ -120,7 +120,7 @@ class TestRefused:
     def test_nobody_reads_anything_but_results(self, served: Served, jobs: Jobs, name: str) -> None:
         from cascade_proto import jobs_pb2 as pb
 
-        job = done(jobs, jobs.submit(TABLE, 10, tier="student", seed=1))
+        job = done(jobs, jobs.submit(TABLE, 10, fidelity="fast", seed=1))
         with served.client() as client, pytest.raises(NotFound, match="has no file"):
             list(Jobs(client)._resumed(
                 lambda: Jobs(client)._stub.ReadResult(pb.ReadResultRequest(id=job.id, name=name))
@@ -171,11 +171,23 @@ def test_over_the_servers_own_socket_results_go_anywhere(served: Served, tmp_pat
     arguments = psutil.Process(served.process.pid).cmdline()
     state = arguments[arguments.index("--state-dir") + 1]
     with Client(f"unix:{state}/control.sock", timeout=SOON) as client:
-        job = Jobs(client).submit(TABLE, 50, tier="student", output=str(tmp_path / "out"))
+        job = Jobs(client).submit(TABLE, 50, fidelity="fast", output=str(tmp_path / "out"))
         assert done(Jobs(client), job).output == str(tmp_path / "out")
         with pytest.raises(InvalidRequest, match="is there and is not empty"):
             Jobs(client).submit(TABLE, 51, output=str(tmp_path / "out"))
-    assert set(contents(str(tmp_path / "out"))) == {"part-00000.parquet", MANIFEST, *DESCRIPTIONS}
+    assert set(contents(str(tmp_path / "out"))) == {
+        "data/part-00000.parquet",
+        MANIFEST,
+        *DESCRIPTIONS,
+    }
+
+
+def test_a_server_may_take_no_jobs(repository: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with keeping(repository, state, "--max-jobs", "0") as served, served.client() as client:
+        with pytest.raises(InvalidRequest, match=r"takes no jobs .max_jobs is 0."):
+            client.submit(TABLE, 10)
+        assert client.jobs.list() == ()
 
 
 def test_what_the_operator_allows_is_allowed_to_all(repository: Path, tmp_path: Path) -> None:

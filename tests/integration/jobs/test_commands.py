@@ -27,7 +27,7 @@ class TestCommands:
     def test_submit_watch_list_and_fetch(self, served: Served, tmp_path: Path) -> None:
         lines = self.run(
             served,
-            *("submit", TABLE, "--rows", "2000", "--tier", "student", "--seed", "21"),
+            *("submit", TABLE, "--rows", "2000", "--fast", "--seed", "21"),
             *("--given", "channel=web", "--watch", "--json"),
         ).splitlines()
         last = json.loads(lines[-1])
@@ -35,7 +35,7 @@ class TestCommands:
         assert last["id"] in self.run(served, "list")
         fetched = tmp_path / "rows"
         said = self.run(served, "fetch", last["id"], "--out", str(fetched))
-        assert said == f"4 files are in {fetched}, checked\n"
+        assert said == f"4 files are in {fetched}, checked; rows are in {fetched}/data\n"
         assert contents(str(fetched)) == contents(last["output"])
         assert set(pq.read_table(fetched)["channel"].to_pylist()) == {"web"}
 
@@ -72,8 +72,8 @@ class TestCommands:
     def test_a_download_goes_on_where_it_broke(
         self, served: Served, jobs: Jobs, tmp_path: Path
     ) -> None:
-        job = done(jobs, jobs.submit(TABLE, 3000, tier="student", seed=31))
-        whole = (Path(job.output) / "part-00000.parquet").read_bytes()
+        job = done(jobs, jobs.submit(TABLE, 3000, fidelity="fast", seed=31))
+        whole = (Path(job.output) / "data/part-00000.parquet").read_bytes()
         begun = tmp_path / "part-00000.parquet.partial"
         begun.write_bytes(whole[:1000])
         told: list[int] = []
@@ -86,7 +86,7 @@ class TestCommands:
     ) -> None:
         from cascade_client import ServerError
 
-        job = done(jobs, jobs.submit(TABLE, 3000, tier="student", seed=31))
+        job = done(jobs, jobs.submit(TABLE, 3000, fidelity="fast", seed=31))
         begun = tmp_path / "part-00000.parquet.partial"
         begun.write_bytes(b"not the beginning" * 10)
         with pytest.raises(ServerError, match="what came is dropped"):

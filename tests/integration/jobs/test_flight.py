@@ -79,7 +79,7 @@ def flying(
 
 def test_a_finished_job_is_read_as_its_files_are(flying: Served) -> None:
     with flying.client() as client:
-        job = done(Jobs(client), Jobs(client).submit(TABLE, 20_000, tier="teacher", seed=3))
+        job = done(Jobs(client), Jobs(client).submit(TABLE, 20_000, fidelity="full", seed=3))
     assert flown(READ, grpc_target(flying), job.id, job.output) == [20_000, True, job.files]
     assert job.files > 1
 
@@ -109,7 +109,7 @@ print(json.dumps([
 def test_a_running_job_is_read_to_its_end(served: Served, jobs: Jobs) -> None:
     """Who reads what is not made yet waits for it; nothing is missing in the end."""
     until(lambda: not executors(served))
-    job = jobs.submit(TABLE, 60_000, tier="teacher", seed=8)
+    job = jobs.submit(TABLE, 60_000, fidelity="full", seed=8)
     executor = stop_executor(served, 0)
     program = """
 info = client.get_flight_info(by_path)
@@ -137,7 +137,7 @@ print(json.dumps(whole.num_rows))
 
 
 def test_a_job_is_cancelled(served: Served, jobs: Jobs) -> None:
-    job = jobs.submit(TABLE, 100_000, tier="teacher", seed=9)
+    job = jobs.submit(TABLE, 100_000, fidelity="full", seed=9)
     # pyarrow has no name for the action, whose body is protobuf: CancelFlightInfoRequest's one
     # field is the FlightInfo.
     program = """
@@ -154,7 +154,7 @@ print(json.dumps(result.body.to_pybytes().hex()))
 
 
 def test_over_the_servers_own_socket(served: Served, jobs: Jobs) -> None:
-    job = done(jobs, jobs.submit(TABLE, 500, tier="student", seed=2))
+    job = done(jobs, jobs.submit(TABLE, 500, fidelity="fast", seed=2))
     arguments = psutil.Process(served.process.pid).cmdline()
     state = arguments[arguments.index("--state-dir") + 1]
     program = "print(json.dumps(rows(job.encode()).num_rows))"
@@ -173,7 +173,7 @@ def test_a_server_without_pyarrow_starts_and_says_what_is_missing(
 ) -> None:
     state = tmp_path / "state"
     with keeping(repository, state) as with_arrow, with_arrow.client() as client:
-        job = done(Jobs(client), Jobs(client).submit(TABLE, 100, tier="student"))
+        job = done(Jobs(client), Jobs(client).submit(TABLE, 100, fidelity="fast"))
     assert pq.read_table(job.output).num_rows == 100
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['pyarrow'] = None\n")
     with monkeypatch.context() as patched:

@@ -29,7 +29,7 @@ SEED = int(os.environ.get("CASCADE_KILL_SEED", "1"))
 def test_an_executor_is_there_while_there_is_work(served: Served, jobs: Jobs) -> None:
     until(lambda: not executors(served))
     before = len(served.children)
-    job = jobs.submit(TABLE, 100_000, tier="student", seed=77)
+    job = jobs.submit(TABLE, 100_000, fidelity="fast", seed=77)
     until(lambda: len(executors(served)) == 1)
     (executor,) = executors(served)
     with suppress(psutil.Error):  # it may have ended since
@@ -40,7 +40,7 @@ def test_an_executor_is_there_while_there_is_work(served: Served, jobs: Jobs) ->
 
 
 def test_a_cancelled_job_leaves_nothing(served: Served, jobs: Jobs) -> None:
-    job = jobs.submit(TABLE, 100_000, tier="teacher", seed=1)
+    job = jobs.submit(TABLE, 100_000, fidelity="full", seed=1)
     until(lambda: jobs.get(job.id).rows_done > 0)
     cancelled = jobs.cancel(job.id)
     assert (cancelled.state, cancelled.reason) == (JobState.CANCELLED, "cancelled by a caller")
@@ -64,7 +64,7 @@ def test_two_servers_do_not_share_a_folder(served: Served, repository: Path) -> 
 
 def test_a_server_that_is_stopped_and_started_goes_on(repository: Path, tmp_path: Path) -> None:
     with keeping(repository, tmp_path / "state") as served, served.client() as client:
-        job = Jobs(client).submit(TABLE, 40_000, tier="teacher", seed=4)
+        job = Jobs(client).submit(TABLE, 40_000, fidelity="full", seed=4)
         until(lambda: Jobs(client).get(job.id).files_done > 0)
         kept = {
             each.name: each.sha256 for each in Jobs(client).get(job.id, files=True).result_files
@@ -78,18 +78,18 @@ def test_a_server_that_is_stopped_and_started_goes_on(repository: Path, tmp_path
         jobs.cancel(job.id)
 
 
-@pytest.mark.parametrize("tier", ["student", "teacher"])
+@pytest.mark.parametrize("fidelity", ["fast", "full"])
 def test_a_job_keeps_to_its_release_whatever_is_loaded_and_unloaded(
-    repository: Path, tmp_path: Path, tier: str
+    repository: Path, tmp_path: Path, fidelity: str
 ) -> None:
     """New processes answer, with another version and another teacher's process. Unloaded, the
     release is still in the repository, and its teacher in nobody's process but the executor's."""
     folder = Path(shutil.copytree(repository, tmp_path / "repository"))
-    rows = 100_000 if tier == "student" else 17_000
+    rows = 100_000 if fidelity == "fast" else 17_000
     with keeping(folder, tmp_path / "state") as served, served.client() as client:
         jobs = Jobs(client)
-        expected = contents(done(jobs, jobs.submit(TABLE, rows, tier=tier, seed=6)).output)
-        job = jobs.submit(TABLE, rows, tier=tier, seed=6, fresh=True)
+        expected = contents(done(jobs, jobs.submit(TABLE, rows, fidelity=fidelity, seed=6)).output)
+        job = jobs.submit(TABLE, rows, fidelity=fidelity, seed=6, fresh=True)
         make_release(folder, version=2, seed=8)
         with Client(f"unix:{tmp_path}/state/control.sock", timeout=SOON) as control:
             stopped = stop_executor(served, 0)
@@ -100,7 +100,7 @@ def test_a_job_keeps_to_its_release_whatever_is_loaded_and_unloaded(
         ended = done(jobs, job)
         assert ended.version == 1
         assert contents(ended.output) == expected
-        assert jobs.submit(TABLE, 5, tier="student").version == 2
+        assert jobs.submit(TABLE, 5, fidelity="fast").version == 2
 
 
 def processes_of(served: Served) -> dict[str, psutil.Process]:
@@ -119,17 +119,19 @@ def processes_of(served: Served) -> dict[str, psutil.Process]:
     return found
 
 
-@pytest.mark.parametrize("tier", ["student", "teacher"])
+@pytest.mark.parametrize("fidelity", ["fast", "full"])
 @pytest.mark.timeout(3600)
 def test_whoever_is_killed_nothing_is_lost_and_nothing_doubled(
-    repository: Path, tmp_path: Path, tier: str
+    repository: Path, tmp_path: Path, fidelity: str
 ) -> None:
     """kill -9 at moments that a seed says, of the server, a worker, the teacher and the executor:
     the job ends with the files of a run that nobody disturbed."""
-    rng = random.Random(f"{SEED} {tier}")
-    rows = 60_000 if tier == "student" else 12_000
+    rng = random.Random(f"{SEED} {fidelity}")
+    rows = 60_000 if fidelity == "fast" else 12_000
     with keeping(repository, tmp_path / "undisturbed") as served, served.client() as client:
-        undisturbed = done(Jobs(client), Jobs(client).submit(TABLE, rows, tier=tier, seed=3))
+        undisturbed = done(
+            Jobs(client), Jobs(client).submit(TABLE, rows, fidelity=fidelity, seed=3)
+        )
         seconds = undisturbed.finished - undisturbed.started  # type: ignore[operator]
         expected = contents(undisturbed.output)
     made, kills, job = 0, 0, None
@@ -141,7 +143,7 @@ def test_whoever_is_killed_nothing_is_lost_and_nothing_doubled(
                     if job is not None:
                         assert contents(done(jobs, job).output) == expected
                         made += 1
-                    job = jobs.submit(TABLE, rows, tier=tier, seed=3, fresh=True)
+                    job = jobs.submit(TABLE, rows, fidelity=fidelity, seed=3, fresh=True)
                 # Several to a job, wherever they come.
                 time.sleep(rng.random() * max(0.2, seconds.total_seconds()) / 2)
                 found = processes_of(served)

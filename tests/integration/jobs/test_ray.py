@@ -35,19 +35,19 @@ def cluster() -> Iterator[Cluster]:
         yield found
 
 
-@pytest.mark.parametrize("tier", ["student", "teacher"])
+@pytest.mark.parametrize("fidelity", ["fast", "full"])
 def test_a_worker_is_killed_and_the_files_are_those_of_the_servers_own_process(
-    cluster: Cluster, repository: Path, tmp_path: Path, tier: str
+    cluster: Cluster, repository: Path, tmp_path: Path, fidelity: str
 ) -> None:
-    rows = 60_000 if tier == "student" else 12_000
+    rows = 60_000 if fidelity == "fast" else 12_000
     with keeping(repository, tmp_path / "local") as served, served.client() as client:
         expected = contents(
-            done(Jobs(client), Jobs(client).submit(TABLE, rows, tier=tier, seed=3)).output
+            done(Jobs(client), Jobs(client).submit(TABLE, rows, fidelity=fidelity, seed=3)).output
         )
     options = "--executor", cluster.address
     with keeping(repository, tmp_path / "ray", *options) as served, served.client() as client:
         jobs = Jobs(client)
-        job = jobs.submit(TABLE, rows, tier=tier, seed=3)
+        job = jobs.submit(TABLE, rows, fidelity=fidelity, seed=3)
         drawing: list[psutil.Process] = []
 
         def is_drawn() -> bool:
@@ -66,12 +66,14 @@ def test_rows_to_complete_go_to_the_cluster(
     with keeping(repository, tmp_path / "local") as served, served.client() as client:
         jobs = Jobs(client)
         expected = contents(
-            done(jobs, jobs.submit(TABLE, conditions=asked, draws=3, tier="student", seed=5)).output
+            done(
+                jobs, jobs.submit(TABLE, conditions=asked, draws=3, fidelity="fast", seed=5)
+            ).output
         )
     options = "--executor", cluster.address
     with keeping(repository, tmp_path / "ray", *options) as served, served.client() as client:
         jobs = Jobs(client)
-        job = jobs.submit(TABLE, conditions=asked, draws=3, tier="student", seed=5)
+        job = jobs.submit(TABLE, conditions=asked, draws=3, fidelity="fast", seed=5)
         assert contents(done(jobs, job).output) == expected
 
 
@@ -79,7 +81,7 @@ def test_a_cluster_that_is_away_is_waited_for(repository: Path, tmp_path: Path) 
     options = "--executor", "ray://127.0.0.1:9"
     with keeping(repository, tmp_path / "state", *options) as served, served.client() as client:
         jobs = Jobs(client)
-        job = jobs.submit(TABLE, 1000, tier="student", seed=3)
+        job = jobs.submit(TABLE, 1000, fidelity="fast", seed=3)
         until(lambda: bool(jobs.get(job.id).waiting), 300.0)
         found = jobs.get(job.id)
         assert "Ray at ray://127.0.0.1:9 cannot be reached" in found.waiting
@@ -99,6 +101,6 @@ def test_the_policy_says_whether_the_cluster_may(
     )
     with keeping(repository, tmp_path / "state", *options) as served, served.client() as client:
         jobs = Jobs(client)
-        job = jobs.submit(TABLE, 1000, tier="student", seed=3)
+        job = jobs.submit(TABLE, 1000, fidelity="fast", seed=3)
         until(lambda: jobs.get(job.id).state.is_final or bool(jobs.get(job.id).waiting), 300.0)
         assert jobs.get(job.id).state is state

@@ -67,7 +67,7 @@ def audited(state: Path, *arguments: str, code: int = 0) -> str:
 def test_a_job_that_may_run_says_who_may_and_why_others_may_not(
     served: Served, jobs: Jobs, state: Path
 ) -> None:
-    job = done(jobs, jobs.submit(TABLE, 500, tier="student", seed=1))
+    job = done(jobs, jobs.submit(TABLE, 500, fidelity="fast", seed=1))
     local, cloud = jobs.get(job.id).executors
     assert (local.name, local.kind, local.may_run) == ("local", "local", True)
     assert (cloud.kind, cloud.may_run) == ("ray", False)
@@ -79,7 +79,7 @@ def test_a_job_that_may_run_says_who_may_and_why_others_may_not(
 
 
 def test_what_rows_may_be_used_for_comes_with_them(jobs: Jobs, tmp_path: Path) -> None:
-    job = done(jobs, jobs.submit(TABLE, 500, tier="student", seed=1))
+    job = done(jobs, jobs.submit(TABLE, 500, fidelity="fast", seed=1))
     names = {path.name for path in jobs.fetch(job.id, tmp_path)}
     assert {*DESCRIPTIONS} <= names
     found = json.loads((tmp_path / PROVENANCE).read_text())
@@ -94,7 +94,7 @@ def test_a_job_that_nobody_may_run_is_refused(jobs: Jobs, policy: Path, state: P
     put(policy, local="us")
     before = len(jobs.list())
     with pytest.raises(PermissionDenied, match="local: it is in region us, and table"):
-        jobs.submit(TABLE, 500, tier="student", seed=2)
+        jobs.submit(TABLE, 500, fidelity="fast", seed=2)
     assert len(jobs.list()) == before
     last = json.loads(audited(state, "list", "--json").splitlines()[-1])
     assert (last["event"], last["allowed"]) == ("refused", False)
@@ -104,7 +104,7 @@ def test_a_job_for_another_executor_waits_until_the_policy_lets_it(
     served: Served, jobs: Jobs, policy: Path
 ) -> None:
     put(policy, local="us", cloud="eu")
-    job = jobs.submit(TABLE, 500, tier="student", seed=3)
+    job = jobs.submit(TABLE, 500, fidelity="fast", seed=3)
     until(lambda: bool(jobs.get(job.id).waiting))
     waits = jobs.get(job.id)
     assert (waits.state, [each.may_run for each in waits.executors]) == (
@@ -115,21 +115,21 @@ def test_a_job_for_another_executor_waits_until_the_policy_lets_it(
     until(lambda: not executors(served))
     put(policy)
     # Whoever is asked to work looks at all of them.
-    done(jobs, jobs.submit(TABLE, 500, tier="student", seed=4))
+    done(jobs, jobs.submit(TABLE, 500, fidelity="fast", seed=4))
     done(jobs, job)
 
 
 def test_a_policy_that_is_wrong_is_said_and_keeps_jobs(jobs: Jobs, policy: Path) -> None:
-    job = done(jobs, jobs.submit(TABLE, 500, tier="student", seed=1))
+    job = done(jobs, jobs.submit(TABLE, 500, fidelity="fast", seed=1))
     policy.write_text(policy.read_text().replace("sensitivity", "sensitivty"))
     with pytest.raises(InvalidRequest, match="Did you mean 'sensitivity'"):
-        jobs.submit(TABLE, 500, tier="student", seed=5)
+        jobs.submit(TABLE, 500, fidelity="fast", seed=5)
     (local,) = jobs.get(job.id).executors
     assert (local.may_run, "Did you mean" in local.reasons[0]) == (False, True)
 
 
 def test_the_log_is_whole_and_a_change_is_found(jobs: Jobs, state: Path, tmp_path: Path) -> None:
-    done(jobs, jobs.submit(TABLE, 500, tier="student", seed=1))
+    done(jobs, jobs.submit(TABLE, 500, fidelity="fast", seed=1))
     kept = tmp_path / "kept"
     kept.write_text(audited(state, "checkpoint"))
     assert "are what was written" in audited(state, "verify", "--checkpoint", str(kept))

@@ -77,22 +77,22 @@ class TestTheServersTables:
         with allowing.client() as client:
             jobs = Jobs(client)
             url = f"sqlite:///{tmp_path}/made.db#rows"
-            job = jobs.submit(TABLE, 500, tier="student", seed=1, output=url)
+            job = jobs.submit(TABLE, 500, fidelity="fast", seed=1, output=url)
             assert done(jobs, job).output == url
             assert len(rows_of(tmp_path / "made.db", "rows")) == 500
             (found,) = rows_of(tmp_path / "made.db", "cascade_jobs")
             assert found[:4] == (job.id, "rows", 500, 1)
             # What is there is not written over, and all rows can be fetched as well.
-            again = jobs.wait(jobs.submit(TABLE, 400, tier="student", seed=2, output=url).id)
+            again = jobs.wait(jobs.submit(TABLE, 400, fidelity="fast", seed=2, output=url).id)
             assert again.state is JobState.FAILED
             assert "is there and has rows" in again.reason
             assert fetch_into(jobs, job.id, f"{tmp_path}/rows.parquet") == 500
             # Who asks for the same again is told of the same job, as long as its rows are there.
-            assert jobs.submit(TABLE, 500, tier="student", seed=1, output=url).id == job.id
+            assert jobs.submit(TABLE, 500, fidelity="fast", seed=1, output=url).id == job.id
             connection = sqlite3.connect(tmp_path / "made.db")
             connection.execute("DROP TABLE rows")
             connection.close()
-            anew = done(jobs, jobs.submit(TABLE, 500, tier="student", seed=1, output=url))
+            anew = done(jobs, jobs.submit(TABLE, 500, fidelity="fast", seed=1, output=url))
             assert anew.id != job.id
             assert len(rows_of(tmp_path / "made.db", "rows")) == 500
             assert pq.read_table(tmp_path / "rows.parquet").num_rows == 500
@@ -119,7 +119,7 @@ class TestTheCallersTables:
         try:
             query = f"{postgres.url}#select items, channel from asked where is_ours"
             said = self.run(
-                served, "submit", TABLE, "--conditions", query, "--draws", "3", "--tier", "student"
+                served, "submit", TABLE, "--conditions", query, "--draws", "3", "--fast"
             )
             job = jobs.wait(said.split()[0])
             assert job.state is JobState.DONE
@@ -136,7 +136,7 @@ class TestTheCallersTables:
             postgres.run("DROP TABLE IF EXISTS asked, made")
 
     def test_files_of_all_kinds(self, served: Served, jobs: Jobs, tmp_path: Path) -> None:
-        job = done(jobs, jobs.submit(TABLE, 300, tier="student", seed=5))
+        job = done(jobs, jobs.submit(TABLE, 300, fidelity="fast", seed=5))
         expected = pq.read_table(job.output).to_pylist()
         for name in ("rows.parquet", "rows.csv", "rows.csv.gz", "rows.arrow"):
             path = tmp_path / name
@@ -164,7 +164,7 @@ def test_over_the_servers_socket_any_table_is(
     state = tmp_path / "state"
     with keeping(repository, state) as _, Client(f"unix:{state}/control.sock") as client:
         jobs = Jobs(client)
-        job = jobs.submit(TABLE, 700, tier="student", seed=1, output=f"{postgres.url}#made_rows")
+        job = jobs.submit(TABLE, 700, fidelity="fast", seed=1, output=f"{postgres.url}#made_rows")
         try:
             assert done(jobs, job).state is JobState.DONE
             assert postgres.run("SELECT count(*) FROM made_rows") == "700"

@@ -92,7 +92,7 @@ class TestWire:
         tokens[0, 0] = 7  # it may be written to
 
     def test_outlook(self) -> None:
-        outlook = Outlook(Line(1e-5, 1e-3, 1.5), 12.0, 7, 256)
+        outlook = Outlook(Line(1e-5, 1e-3, 1.5, 2e-3), 12.0, 7, 256)
         statistics = EngineStatistics(1, 2, 3, 4, 5, 6)
         packed = pack_outlook("a/1/b", outlook, statistics)
         assert unpack_outlook(packed) == ("a/1/b", outlook, statistics)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import cycle
 
 import grpc
 import numpy as np
 
 from cascade_server.engines.latency_model import LatencyModel, Outlook
+from cascade_server.engines.teacher import MEASURE_SECONDS, MEASURED_ROWS
 from cascade_server.engines.triton.choice import View
 from cascade_server.engines.triton.client import Client, Unfit, words_of
 from cascade_server.engines.triton.contract import Network, Serves
@@ -61,6 +63,8 @@ class Hosted:
         trial: one of them, by which it is tried; None: it is not.
         last_done: when it last answered, on the clock of deadlines.
         faults: batches that it has failed at since it last answered one.
+        measured: when it was last asked for nobody, to see what that takes.
+        sizes: rows that it is to be asked for then, beside one.
     """
 
     serves: Serves | None = None
@@ -71,6 +75,8 @@ class Hosted:
     trial: Underway | None = None
     last_done: float = 0.0
     faults: int = 0
+    measured: float = 0.0
+    sizes: Iterator[int] = field(default_factory=lambda: cycle(MEASURED_ROWS))
 
 
 @dataclass
@@ -239,6 +245,8 @@ class Peer:
                 if was_up and hosted.serves is not None:
                     if not await self.client.model_ready(network, timeout):
                         self.lacks(network, f"{network} is not ready there")
+                    elif not self.outstanding:
+                        await self._measure(network, hosted)
                 else:
                     await self._take(network, hosted, timeout)
         except grpc.aio.AioRpcError as exc:
@@ -267,6 +275,7 @@ class Peer:
             hosted.why = f"{network} failed at its first row: {words_of(exc)}"
         else:
             hosted.serves, hosted.why, hosted.faults = found, "", 0
+            hosted.measured = self._clock()
 
     async def _learn(self, network: Network, model: LatencyModel, most: int) -> None:
         """Learn from a few calls how long the network takes here."""
@@ -277,6 +286,28 @@ class Peer:
                 began = self._clock()
                 await self._try(network, batch)
             model.observe(rows, max(self._clock() - began, 1e-6) / passes)
+
+    async def _measure(self, network: Network, hosted: Hosted) -> None:
+        """See what the network takes now, if it has not been asked for a while: nobody is sent to
+        one that was slow."""
+        now = self._clock()
+        if now - max(hosted.measured, hosted.last_done) < MEASURE_SECONDS:
+            return
+        hosted.measured = now
+        assert hosted.serves is not None
+        for rows in (1, min(next(hosted.sizes), hosted.serves.most)):
+            began = self._clock()
+            try:
+                await self._try(network, nothing_known(network, rows, 1))
+            except WrongAnswer as exc:
+                self.lacks(network, str(exc))
+                return
+            except grpc.aio.AioRpcError as exc:
+                if exc.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                    raise
+                self.faulty(network, words_of(exc))
+                return
+            hosted.draws.observe(rows, max(self._clock() - began, 1e-6))
 
     async def _try(self, network: Network, batch: Batch) -> None:
         """Have a network run for nobody; not before the last such call has ended there.

@@ -9,6 +9,7 @@ from pathlib import Path
 import grpc
 import pytest
 from cascade_server.engines.runtime import Runtime
+from cascade_server.engines.triton import peer
 from cascade_server.engines.triton.contract import Network
 from cascade_server.engines.triton.fleet import Fleet
 from cascade_server.errors import ConfigError
@@ -97,6 +98,34 @@ class TestStart:
         await until(lambda: not math.isinf(fleet.student(runtime).predict(1)))
         await fleet.stop()
         await server.stop()
+
+
+class TestMeasuring:
+    """A server that was slow once is not taken to be slow for ever."""
+
+    async def test_what_it_takes_is_looked_at_again(
+        self, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """AUTO sends nobody to a network that is predicted to be late."""
+        server, _ = two(runtime)
+        async with fleet_of(runtime, server) as fleet:
+            _, network = networks(runtime)
+            hosted = fleet.peer(server.target).hosted(network)
+            for _ in range(1000):
+                hosted.draws.observe(1, 60.0)
+            assert fleet.teacher(runtime).predict(1, 1) > 30
+            monkeypatch.setattr(peer, "MEASURE_SECONDS", 0.0)
+            await until(lambda: fleet.teacher(runtime).predict(1, 1) < 30)
+
+    async def test_one_that_fails_at_it_stays(
+        self, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        server, _ = two(runtime)
+        async with fleet_of(runtime, server) as fleet:
+            server.does = refuses(grpc.StatusCode.INTERNAL)
+            monkeypatch.setattr(peer, "MEASURE_SECONDS", 0.0)
+            await until(lambda: bool(counted(fleet, server).reason))
+            assert fleet.peer(server.target).health.up
 
 
 class TestReleases:

@@ -35,7 +35,7 @@ def rows(first: int = 0, count: int = 2500) -> list[dict[str, Any]]:
 
 
 def part(job: Job, number: int) -> Path:
-    return Path(job.output) / f"part-{number:05}.parquet"
+    return Path(job.output) / f"data/part-{number:05}.parquet"
 
 
 class TestAFinishedJob:
@@ -95,7 +95,7 @@ class TestAFinishedJob:
         fsspec.filesystem("memory").rm(f"/flights/{tmp_path.name}", recursive=True)
         code, said = await flown.refused(flown.stub.DoGet(pb.Ticket(ticket=job.id.encode())))
         assert code is Code.UNAVAILABLE
-        assert f"{url}/part-00000.parquet cannot be read" in said
+        assert f"{url}/data/part-00000.parquet cannot be read" in said
 
 
 class TestARunningJob:
