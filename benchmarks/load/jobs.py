@@ -4,7 +4,9 @@ calls notice of them.
 `cascade serve` with a state folder and nothing else said. Rows a second are of a whole job, from
 its first lease to its manifest. A job is killed (the process that makes it, with SIGKILL) and
 `resume_seconds` is from then until rows of it are made again. Real-time calls come one after
-another to the student, by turns with a job beside them and with none. The student's job is read
+another to the student, by turns with nothing beside them, with a job, and with processes of the
+idle scheduling class that count: one (`one_counter_p99_ratio`), and one a processor
+(`counters_p99_ratio`), which is what the machine's scheduler gives. The student's job is read
 over Arrow Flight, by turns with pyarrow's own server on the same files (`benchmarks.flight` does
 that alone). Where Ray is installed, the teacher's job is made by clusters of one worker and of two
 (`benchmarks.ray_jobs` does that alone).
@@ -22,8 +24,8 @@ import signal
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import psutil
@@ -35,6 +37,8 @@ from cascade_loadtest.servers import Served, default_server, serving
 
 from benchmarks.load.flight import compared
 from benchmarks.load.ray_jobs import finished, speedup
+from benchmarks.load.rounds import Rounds
+from benchmarks.peers.idle_counter import counting
 from benchmarks.peers.ray_cluster import IS_INSTALLED
 
 ROOT = Path(__file__).parents[2]
@@ -126,31 +130,54 @@ def p99(values: list[float]) -> float:
     return statistics.quantiles(values, n=100)[98]
 
 
+@contextmanager
+def job_beside(jobs: Jobs, table: str, made: list[float]) -> Iterator[None]:
+    """A job of the student's that does not end before the block does; rows a second in it."""
+    job = jobs.submit(table, 50_000_000, fidelity="fast", fresh=True)
+    while not (before := jobs.get(job.id).rows_done):
+        time.sleep(0.1)
+    began = time.monotonic()
+    try:
+        yield
+        made.append((jobs.get(job.id).rows_done - before) / (time.monotonic() - began))
+    finally:
+        jobs.cancel(job.id)
+
+
 def beside(
     server: Served, client: Client, jobs: Jobs, options: argparse.Namespace
 ) -> dict[str, object]:
-    """Real-time calls beside a job, and without one."""
+    """Real-time calls beside a job, beside processes that count, and alone."""
     column = next(each for each in client.describe(options.table).columns if each.minimum)
     assert column.minimum is not None
-    value = int(column.minimum) if column.kind == "integer" else column.minimum
-    without: list[float] = []
-    with_job: list[float] = []
-    calls(client, options.table, {column.name: value}, 1.0)
+    given = {column.name: int(column.minimum) if column.kind == "integer" else column.minimum}
+    found, made, number = Rounds(), list[float](), 0
+    neighbours: dict[str, Callable[[], AbstractContextManager[None]]] = {
+        "alone": nullcontext,
+        "job": lambda: job_beside(jobs, options.table, made),
+        "one_counter": lambda: counting(1),
+        "counters": lambda: counting(os.cpu_count() or 1),
+    }
+    calls(client, options.table, given, 1.0)
     for _ in range(options.rounds):
-        while executor_of(server.pid) is not None:
-            time.sleep(0.1)
-        without += calls(client, options.table, {column.name: value}, options.seconds)
-        job = jobs.submit(options.table, 50_000_000, fidelity="fast", fresh=True)
-        while not jobs.get(job.id).rows_done:
-            time.sleep(0.1)
-        with_job += calls(client, options.table, {column.name: value}, options.seconds)
-        jobs.cancel(job.id)
-    print(f"p99 without {1e3 * p99(without):.2f} ms, beside a job {1e3 * p99(with_job):.2f} ms")
+        for name, neighbour in neighbours.items():
+            while executor_of(server.pid) is not None:
+                time.sleep(0.1)
+            with neighbour():
+                took = calls(client, options.table, given, options.seconds)
+            number += len(took)
+            p50 = statistics.median(took)
+            found.keep(**{f"{name}_p99": 1e3 * p99(took), f"{name}_p50": 1e3 * p50})
+    print(f"real-time calls, ms: {found.medians()}")
     return {
-        "realtime_p99_ratio": round(p99(with_job) / p99(without), 3),
-        "realtime_p50_ratio": round(statistics.median(with_job) / statistics.median(without), 3),
-        "realtime_p99_ms": round(1e3 * p99(without), 3),
-        "realtime_calls": len(without) + len(with_job),
+        "realtime_p99_ratio": found.ratio("job_p99", "alone_p99"),
+        "realtime_p50_ratio": found.ratio("job_p50", "alone_p50"),
+        "one_counter_p99_ratio": found.ratio("one_counter_p99", "alone_p99"),
+        "counters_p99_ratio": found.ratio("counters_p99", "alone_p99"),
+        "realtime_p99_ms": found.median("alone_p99"),
+        "beside_p99_ms": found.median("job_p99"),
+        "beside_rows_per_s": round(statistics.median(made)),
+        "realtime_calls": number,
     }
 
 

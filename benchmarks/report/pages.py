@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.report.figures import kept, markdown
 from benchmarks.report.gpu import gpu_table
+from benchmarks.report.jobs import jobs_table
 from benchmarks.report.utility import utility_table
 from benchmarks.tables import ROOT
 
@@ -123,7 +124,7 @@ IN_FLIGHT = {
 }
 KINDS = (
     "fidelity|student|pool|regularisation|latency|triton-inside|triton|call|overload|in_flight|"
-    "reload|processes|gpu|relations|utility"
+    "reload|processes|gpu|relations|utility|jobs"
 )
 PROCESSES = {
     "p50_ms": "one call at a time, p50 ms",
@@ -220,6 +221,8 @@ def table_of(kind: str, name: str, folder: Path) -> str:
         return markdown(INSIDE, parts)
     if kind == "utility":
         return utility_table(name, folder) or NOT_MEASURED
+    if kind == "jobs":
+        return jobs_table(name, folder)
     if kind == "gpu":
         return gpu_table(name, folder)
     if kind == "overload":

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from cascade_tables.connectors.locations import is_single
 from cascade_tables.errors import DataError
 
-from cascade_jobs.errors import JobFailed, JobWaits
+from cascade_jobs.errors import Cause, JobFailed, JobWaits
 from cascade_jobs.job import Job, Part
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ def check(job: Job) -> None:
     try:
         sinks.check(job.specification.output)
     except Unreachable as exc:
-        raise JobWaits(str(exc)) from exc
+        raise JobWaits(str(exc), Cause.OUTPUT) from exc
     except DataError as exc:
-        raise JobFailed(str(exc)) from exc
+        raise JobFailed(str(exc), Cause.OUTPUT) from exc
 
 
 def deliver(job: Job, parts: Sequence[Part], still_held: Callable[[], None]) -> None:
@@ -88,7 +88,7 @@ def _waiting() -> Iterator[None]:
     try:
         yield
     except DataError as exc:
-        raise JobWaits(str(exc)) from exc
+        raise JobWaits(str(exc), Cause.OUTPUT) from exc
 
 
 def _mark(job: Job) -> Mark:

@@ -18,6 +18,25 @@ JobsError
 
 from __future__ import annotations
 
+from enum import StrEnum
+
+
+class Cause(StrEnum):
+    """What kept a job from going on, in the few words by which it is counted."""
+
+    DISK_FULL = "disk_full"  # of the server, or of where results go
+    QUOTA = "quota"  # job_disk_mib
+    OUTPUT = "output"  # where results go cannot be written, or is away
+    AWAY = "away"  # who draws the rows: the teacher's process, or a cluster
+    RELEASE = "release"  # is gone, or another one
+    CONDITIONS = "conditions"  # do not fit the release
+    POLICY = "policy"  # cannot be read or written down
+    PACKAGE = "package"  # is not installed
+    MEMORY = "memory"  # there is too little
+    LEDGER = "ledger"  # cannot be written
+    KILLED = "killed"  # whoever makes a file ends again and again
+    OTHER = "other"  # nobody has foreseen it; the log says what
+
 
 class JobsError(Exception):
     """Base of this package's errors."""
@@ -75,9 +94,22 @@ class LeaseLost(JobsError):
     """A shard is somebody else's now, or its job has ended: what was made of it is dropped."""
 
 
-class JobFailed(JobsError):
+class _NotMadeError(JobsError):
+    """A job's rows cannot be made, or not be written.
+
+    Args:
+        message: names the culprit.
+        cause: by which it is counted.
+    """
+
+    def __init__(self, message: str, cause: Cause = Cause.OTHER) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+class JobFailed(_NotMadeError):
     """A job cannot succeed, however often it is tried; names the culprit."""
 
 
-class JobWaits(JobsError):
+class JobWaits(_NotMadeError):
     """A job cannot go on now, and may later; says what it waits for."""

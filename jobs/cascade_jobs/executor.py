@@ -11,8 +11,8 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from cascade_tables import Frame
 
 from cascade_jobs import delivering
 from cascade_jobs.descriptions.describe import describe
-from cascade_jobs.errors import JobFailed, JobsError, JobWaits, LeaseLost, PolicyRefused
+from cascade_jobs.errors import Cause, JobFailed, JobsError, JobWaits, LeaseLost, PolicyRefused
 from cascade_jobs.job import Job, Lease, Part
 from cascade_jobs.ledger import Ledger
 from cascade_jobs.ledger.leases import Gate
@@ -49,9 +49,9 @@ class Drawing(Protocol):
 
     def rows(
         self, specification: Specification, conditions: bytes, shard: Shard
-    ) -> Iterator[Frame | None]:
+    ) -> Generator[Frame | None, None, None]:
         """A shard's rows, some at a time and in their order; None: there are none yet, and whoever
-        waits for them is to say that he still does.
+        waits for them is to say that he still does. It is to be closed by who reads no further.
 
         Args:
             specification: of the job.
@@ -175,13 +175,15 @@ class Executor:
             log.error("job %s, %s", job.id, lease.name, exc_info=error)
         if isinstance(found, JobFailed):
             log.error("job %s has failed: %s", job.id, found)
-            self._ledger.fail(lease, str(found))
+            self._ledger.fail(lease, str(found), found.cause)
             return
         patience = self._config.retry.patience_seconds
         if job.waiting_since and now - job.waiting_since > patience:
-            self._ledger.fail(lease, f"{found}; it has waited for {patience / 3600:g} hours")
+            why = f"{found}; it has waited for {patience / 3600:g} hours"
+            self._ledger.fail(lease, why, found.cause)
             return
-        self._ledger.give_back(lease, str(found), now + self._config.retry.rest(job.tries))
+        rest = self._config.retry.rest(job.tries)
+        self._ledger.give_back(lease, str(found), now + rest, found.cause)
 
     def _make(self, lease: Lease, stop: Event) -> None:
         store = self.store(lease.job)
@@ -191,15 +193,29 @@ class Executor:
         if lease.job.is_owned and (used := self._ledger.owned_bytes()) >= self._config.quota_bytes:
             raise JobWaits(
                 f"results take {used:,} bytes, and job_disk_mib allows "
-                f"{self._config.quota_bytes:,}; there is room when jobs are forgotten"
+                f"{self._config.quota_bytes:,}; there is room when jobs are forgotten",
+                Cause.QUOTA,
             )
         if self._is_delivered(lease.job) and not lease.job.shards_done:
             delivering.check(lease.job)
         path = store.temporary(lease.name, lease.fence)
         file = ParquetFile(path, lease.job.specification)
         try:
-            renewed = self._clock()
-            for rows in self._drawing.rows(lease.job.specification, lease.conditions, lease.shard):
+            if not self._draw(lease, lease.shard, file, stop):
+                return
+            if file.rows != lease.shard.rows:
+                raise RuntimeError(f"{file.rows:,} rows were drawn of {lease.shard.rows:,}")
+            sha256, size = file.finish()
+            self._publish(lease, store, path, sha256, size)
+        finally:
+            file.drop()
+
+    def _draw(self, lease: Lease, shard: Shard, file: ParquetFile, stop: Event) -> bool:
+        """Have a shard's rows drawn and written; False: it is to stop, and has given them back."""
+        renewed = self._clock()
+        drawing = self._drawing.rows(lease.job.specification, lease.conditions, shard)
+        with closing(drawing):
+            for rows in drawing:
                 if rows is not None:
                     file.add(rows)
                 now = self._clock()
@@ -208,13 +224,8 @@ class Executor:
                     renewed = now
                 if stop.is_set():
                     self._ledger.put_off(lease)
-                    return
-            if file.rows != lease.shard.rows:
-                raise RuntimeError(f"{file.rows:,} rows were drawn of {lease.shard.rows:,}")
-            sha256, size = file.finish()
-            self._publish(lease, store, path, sha256, size)
-        finally:
-            file.drop()
+                    return False
+        return True
 
     def _make_manifest(self, lease: Lease, store: Store) -> None:
         store.sweep(lease.job.names)

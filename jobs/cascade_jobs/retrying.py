@@ -6,7 +6,7 @@ import errno
 import sqlite3
 from dataclasses import dataclass
 
-from cascade_jobs.errors import JobFailed, JobWaits
+from cascade_jobs.errors import Cause, JobFailed, JobWaits
 
 # What somebody can mend while a job waits: a full disk, a network that is away, a limit.
 PASSING = frozenset(
@@ -17,6 +17,7 @@ PASSING = frozenset(
         *(errno.ENOTCONN, errno.EBUSY, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EREMOTEIO),
     }
 )
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # What no waiting mends; of files in folders that are there, or of URLs.
 LASTING = (
     PermissionError,
@@ -59,18 +60,19 @@ def judged(error: Exception, where: str, name: str) -> JobFailed | JobWaits:
         return error
     why = f"{where} cannot be written: {_words(error)}"
     if isinstance(error, sqlite3.Error):
-        return JobWaits(f"the ledger cannot be written: {error}")
+        return JobWaits(f"the ledger cannot be written: {error}", Cause.LEDGER)
     if isinstance(error, MemoryError):
-        return JobWaits(f"there is not enough memory: {error}")
+        return JobWaits(f"there is not enough memory: {error}", Cause.MEMORY)
     if isinstance(error, OSError) and error.errno in PASSING:
-        return JobWaits(why)
+        return JobWaits(why, Cause.DISK_FULL if error.errno in FULL else Cause.OUTPUT)
     if isinstance(error, ImportError):
-        return JobFailed(f"{where} needs a package that is not installed: {error}")
+        missing = f"{where} needs a package that is not installed: {error}"
+        return JobFailed(missing, Cause.PACKAGE)
     # Whoever speaks to a store over a network often says no number.
     if isinstance(error, OSError) and error.errno is None and not isinstance(error, LASTING):
-        return JobWaits(why)
+        return JobWaits(why, Cause.OUTPUT)
     if isinstance(error, OSError):
-        return JobFailed(why)
+        return JobFailed(why, Cause.OUTPUT)
     return JobFailed(f"{name} cannot be made: {type(error).__name__}: {error}")
 
 

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from cascade_jobs.errors import JobFailed
+from cascade_jobs.errors import Cause, JobFailed
 
 TEMPORARY = ".tmp"
 # Of a read from what is not on this machine.
@@ -58,6 +58,13 @@ class Store(Protocol):
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
 
+    def sizes(self, names: Collection[str]) -> dict[str, int]:
+        """Bytes of those of these files that are there, by name.
+
+        Raises:
+            OSError: it cannot be looked at.
+        """
+
     def remove(self, names: Collection[str], whole: bool) -> None:
         """Remove files that are there, what was made of others, and, where `whole`, the folder if
         it is empty then.
@@ -97,6 +104,13 @@ class LocalStore:
 
     def has(self, name: str) -> bool:
         return (self._folder / name).is_file()
+
+    def sizes(self, names: Collection[str]) -> dict[str, int]:
+        found = {}
+        for name in names:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                found[name] = (self._folder / name).stat().st_size
+        return found
 
     def remove(self, names: Collection[str], whole: bool) -> None:
         if not self._folder.is_dir():
@@ -140,7 +154,9 @@ class RemoteStore:
 
                 filesystem = fsspec.core.url_to_fs(self.where)
         except (ImportError, ValueError) as exc:
-            raise JobFailed(f"{self.where} cannot be written: {exc}") from exc
+            why = f"{self.where} cannot be written: {exc}"
+            cause = Cause.PACKAGE if isinstance(exc, ImportError) else Cause.OUTPUT
+            raise JobFailed(why, cause) from exc
         self._files, self._folder = filesystem[0], str(filesystem[1]).rstrip("/")
 
     def temporary(self, name: str, fence: int) -> Path:
@@ -174,6 +190,20 @@ class RemoteStore:
     def has(self, name: str) -> bool:
         with _as_errors_of_the_system():
             return bool(self._files.isfile(f"{self._folder}/{name}"))
+
+    def sizes(self, names: Collection[str]) -> dict[str, int]:
+        found = {}
+        with _as_errors_of_the_system():
+            # Others write there, and some of fsspec's packages remember what they have listed.
+            self._files.invalidate_cache()
+            for below in {name.rpartition("/")[0] for name in names}:
+                folder = f"{self._folder}/{below}".rstrip("/")
+                with contextlib.suppress(FileNotFoundError):
+                    for each in self._files.ls(folder, detail=True):
+                        if each.get("size") is not None:
+                            name = _base(each["name"])
+                            found[f"{below}/{name}" if below else name] = int(each["size"])
+        return found
 
     def remove(self, names: Collection[str], whole: bool) -> None:
         with _as_errors_of_the_system():

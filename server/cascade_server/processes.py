@@ -274,18 +274,19 @@ def teacher(generation: Generation, post: Post, begin: Begin) -> None:
     _run(life, post)
 
 
-def executors(config: ServerConfig) -> Sequence[Role]:
-    """Who works off jobs beside processes with these settings. They are killed rather than asked to
+def executors(generation: Generation) -> Sequence[Role]:
+    """Who works off jobs beside the processes of a generation. They are killed rather than asked to
     end: what they have begun is begun anew, and what is done is written down."""
     return [
-        Role(f"executor {number}", partial(executor, config), holds_nothing=True, rests=True)
-        for number in range(config.executors)
+        Role(f"executor {number}", partial(executor, generation), holds_nothing=True, rests=True)
+        for number in range(generation.config.executors)
     ]
 
 
-def executor(config: ServerConfig, post: Post, _begin: Begin) -> None:
+def executor(generation: Generation, post: Post, _begin: Begin) -> None:
     """Work off jobs, until there are none."""
-    _run(lambda: execute(config, post), post)
+    answered = generation.books.answered_in_real_time
+    _run(lambda: execute(generation.config, post, answered), post)
 
 
 def keeper(
@@ -304,6 +305,12 @@ def keeper(
             if sla.metrics is not None:
                 statistics = partial(books.statistics, pb.GetStatisticsResponse(), place)
                 sla.metrics.expose(statistics, books.live_versions)
+                if config.state_dir is not None:
+                    # What answers scrapes is imported by who is scraped.
+                    from cascade_server.jobs.metrics import JobsCollector
+
+                    jobs = JobsCollector(config.state_dir, config.job_disk_bytes, books.tables)
+                    sla.metrics.registry.register(jobs)
                 if not metrics:
                     port = sla.metrics_port
                     post.tell(metrics=f"{METRICS}http://{config.host}:{port}/metrics")

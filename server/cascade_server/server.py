@@ -208,7 +208,6 @@ class Server:
             await self._local_transport.start("", 0, False, listener=self._local)
 
     async def _load(self, turns: Turns | None) -> None:
-        await asyncio.to_thread(self._flight.prepare)
         tiers: tuple[Tier, ...] = tuple(Tier)
         if servers := servers_of(self.config.runtime):
             self._fleet, tiers = Fleet(servers), ()

@@ -383,7 +383,8 @@ def test_jobs(small: tuple[str, ...]) -> None:
     assert found["identical_after_kill"] is True
     assert {
         *("teacher_rows_per_s", "student_rows_per_s", "peak_rss_mb", "resume_seconds"),
-        *("realtime_p99_ratio", "flight_mb_per_s", "pyarrow_flight_mb_per_s", "flight_ratio"),
+        *("realtime_p99_ratio", "one_counter_p99_ratio", "counters_p99_ratio", "beside_rows_per_s"),
+        *("flight_mb_per_s", "pyarrow_flight_mb_per_s", "flight_ratio"),
     } <= set(found)
 
 

@@ -35,6 +35,21 @@ def test_one_column_a_table_for_the_student(tmp_path: Path) -> None:
     assert "| rows/s in batches of 1,024 | 118,351 |  |" in found
 
 
+def test_jobs_with_what_was_measured_and_no_more(tmp_path: Path) -> None:
+    figures = {"teacher_rows": 20000, "teacher_rows_per_s": 1267, "flight_ratio": 0.581}
+    keep(tmp_path, "jobs", table="adult", cores=2, **figures)
+    assert filled("<!-- jobs -->\n<!-- end -->", tmp_path) == (
+        "<!-- jobs -->\n\n"
+        "|  | adult |\n"
+        "| --- | ---: |\n"
+        "| the teacher, 20,000 rows, rows/s | 1,267 |\n"
+        "| of that server's, the median of rounds | 0.581 |\n"
+        "\n<!-- end -->"
+    )
+    (tmp_path / "jobs.json").unlink()
+    assert "| --- |" in filled("<!-- jobs -->\n<!-- end -->", tmp_path)
+
+
 def test_a_relation_a_line(tmp_path: Path) -> None:
     shares = {"real": 0.154, "held_out": 0.15, "student": 0.01}
     rare = {"real": 0.01, "held_out": 0.01, "student": 0.01}

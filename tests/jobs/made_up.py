@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ class MadeUp:
 
     def rows(
         self, specification: Specification, conditions: bytes, shard: Shard
-    ) -> Iterator[Frame]:
+    ) -> Generator[Frame, None, None]:
         for first in range(shard.first, shard.first + shard.rows, SLAB):
             self.before(first)
             self.drawn.append(first)

@@ -71,8 +71,30 @@ class TestSubmit:
         jobs.finish()
         asked = Asked(SPECIFICATION, SHARD_ROWS)
         output = jobs.output_of(SPECIFICATION)
-        assert jobs.ledger.submit(asked, output, LIMITS, lambda _: True)[0].id == job.id
-        assert jobs.ledger.submit(asked, output, LIMITS, lambda _: False)[0].id != job.id
+        assert [each.id for each in jobs.ledger.done_like(SPECIFICATION)] == [job.id]
+        assert jobs.ledger.submit(asked, output, LIMITS)[0].id == job.id
+        assert jobs.ledger.submit(asked, output, LIMITS, {job.id})[0].id != job.id
+
+    def test_where_results_were_others_may_go(self, jobs: Jobs, tmp_path: Path) -> None:
+        """Of the same specification or of another one."""
+        job = jobs.submit(output=str(tmp_path / "out"))
+        jobs.finish()
+        for seed in (SPECIFICATION.seed, 8):
+            made = replace(SPECIFICATION, output=job.output, seed=seed)
+            assert [each.id for each in jobs.ledger.done_like(made)] == [job.id]
+            asked = Asked(made, SHARD_ROWS, fresh=True)
+            with pytest.raises(SpecificationRefused, match=f"has the results of job {job.id}"):
+                jobs.ledger.submit(asked, jobs.output_of(made), LIMITS)
+            other, _ = jobs.ledger.submit(asked, jobs.output_of(made), LIMITS, {job.id})
+            assert other.output == job.output
+            jobs.ledger.cancel(other.id, "not wanted")
+            jobs.ledger.cleaned(other.id)
+
+    def test_a_job_that_is_being_made_is_not_gone(self, jobs: Jobs) -> None:
+        job = jobs.submit()
+        assert jobs.ledger.done_like(SPECIFICATION) == []
+        asked = Asked(SPECIFICATION, SHARD_ROWS)
+        assert jobs.ledger.submit(asked, jobs.output_of(SPECIFICATION), LIMITS)[0].id == job.id
 
     def test_there_are_no_more_jobs_than_may_be(self, jobs: Jobs) -> None:
         jobs.submit()
@@ -292,7 +314,8 @@ class TestFiles:
             connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
         connection.close()
         before = path.read_bytes()
-        with pytest.raises(LedgerRefused, match=r"version 3, which a newer server made"):
+        said = f"version {len(MIGRATIONS) + 1}, which a newer server made"
+        with pytest.raises(LedgerRefused, match=said):
             Ledger(path)
         assert path.read_bytes() == before
 
@@ -303,6 +326,7 @@ class TestFiles:
         jobs.close()
         with sqlite3.connect(tmp_path / "jobs.sqlite") as connection:
             for statement in (
+                "DROP TABLE counts",
                 "DROP TABLE decisions",
                 "ALTER TABLE jobs DROP COLUMN facts",
                 "ALTER TABLE shards DROP COLUMN name",

@@ -13,6 +13,7 @@ from typing import Any, Self
 from cascade_jobs.errors import LedgerRefused, UnknownJob
 from cascade_jobs.facts import ReleaseFacts
 from cascade_jobs.job import MANIFEST, Job, Part
+from cascade_jobs.ledger.counting import Count
 from cascade_jobs.ledger.schema import bring_up_to_date
 from cascade_jobs.shards import Shard
 from cascade_jobs.specification import Specification
@@ -167,6 +168,14 @@ class LedgerFile:
     def _jobs_where(self, holds: str, values: Sequence[Any]) -> list[Job]:
         query = f"{_JOB} WHERE {holds} GROUP BY jobs.id ORDER BY jobs.created"
         return [_job(each) for each in self._connection.execute(query, values)]
+
+    def _count(self, name: Count, label: str = "", table: str = "", number: int = 1) -> None:
+        """Add to a count, within the transaction of what is counted: it is counted once."""
+        self._connection.execute(
+            "INSERT INTO counts (name, of_table, label, number) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET number = number + excluded.number",
+            (name, table, label, number),
+        )
 
     def has_changed(self) -> bool:
         """Whether another connection has changed anything since this was asked last."""

@@ -6,8 +6,9 @@ import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
-from cascade_jobs.errors import JobsError, LeaseLost
+from cascade_jobs.errors import Cause, JobsError, LeaseLost
 from cascade_jobs.job import Job, Lease, Part
+from cascade_jobs.ledger.counting import Count
 from cascade_jobs.ledger.file import OPEN, LedgerFile
 from cascade_jobs.shards import Shard
 from cascade_jobs.states import JobEvent, JobState, follows
@@ -73,10 +74,13 @@ class Leases(LedgerFile):
             if found is None:
                 return None
             job = self.job(found["job"])
+            if found["state"] == "LEASED":
+                self._count(Count.LEASES_LOST)
             if found["leases"] >= MOST_LEASES:
                 where = f"rows {found['first_row']:,} to {found['first_row'] + found['rows']:,}"
                 why = f"who made {where} ended {MOST_LEASES} times; the server's log may say why"
                 self._end(job, JobEvent.FAILED, why)
+                self._count(Count.FAILURES, Cause.KILLED)
                 return None
             fence = sql.execute("UPDATE fences SET last = last + 1 RETURNING last").fetchone()[0]
             sql.execute(
@@ -151,6 +155,7 @@ class Leases(LedgerFile):
                 "UPDATE jobs SET waiting = ?, retry_at = ? WHERE id = ?",
                 (f"it cannot be decided who may run it: {exc}", self._clock() + ASK_AGAIN, name),
             )
+            self._count(Count.RETRIES, Cause.POLICY)
             return False
         why = "" if decision.may_run else f"by the server's policy, {decision.why}"
         self._connection.execute(
@@ -211,10 +216,16 @@ class Leases(LedgerFile):
                     for number, part in enumerate(beside, len(lease.job.plan) + 1)
                 ],
             )
+            if lease.shard is not None:
+                made = lease.job.specification
+                self._count(Count.SHARDS, made.tier, made.table)
+                self._count(Count.ROWS, made.tier, made.table, lease.shard.rows)
             if lease.shard is None:
                 self._end(self.job(lease.job.id), JobEvent.COMPLETED, "")
 
-    def give_back(self, lease: Lease, waiting: str, retry_at: float) -> None:
+    def give_back(
+        self, lease: Lease, waiting: str, retry_at: float, cause: Cause = Cause.OTHER
+    ) -> None:
         """A file cannot be made now: nobody is to try before `retry_at`. A lease that is lost
         already changes nothing.
 
@@ -222,9 +233,11 @@ class Leases(LedgerFile):
             lease: of the file.
             waiting: what its job waits for.
             retry_at: on the ledger's clock.
+            cause: of that, by which it is counted.
         """
         with self._transaction() as sql:
             if self._let_go(lease):
+                self._count(Count.RETRIES, cause)
                 sql.execute(
                     "UPDATE jobs SET waiting = ?, retry_at = ?, tries = tries + 1, waiting_since = "
                     "CASE waiting_since WHEN 0 THEN ? ELSE waiting_since END "
@@ -238,7 +251,7 @@ class Leases(LedgerFile):
         with self._transaction():
             self._let_go(lease)
 
-    def fail(self, lease: Lease, reason: str) -> None:
+    def fail(self, lease: Lease, reason: str, cause: Cause = Cause.OTHER) -> None:
         """A job cannot succeed. A lease that is lost already changes nothing."""
         with self._transaction():
             try:
@@ -246,6 +259,7 @@ class Leases(LedgerFile):
             except LeaseLost:
                 return
             self._end(lease.job, JobEvent.FAILED, reason)
+            self._count(Count.FAILURES, cause)
 
     def _let_go(self, lease: Lease) -> bool:
         """Have nobody make a file; False: it is somebody else's already."""

@@ -10,12 +10,14 @@ time is over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from cascade_jobs.errors import AlreadyEnded, SpecificationRefused, TokenTaken, TooManyJobs
 from cascade_jobs.facts import ReleaseFacts
 from cascade_jobs.job import Job
+from cascade_jobs.ledger.counting import Count, JobStatistics
 from cascade_jobs.ledger.file import OPEN
 from cascade_jobs.ledger.leases import Leases
 from cascade_jobs.shards import Plan
@@ -63,12 +65,22 @@ class Asked:
 class Ledger(Leases):
     """The jobs of one state folder; see `LedgerFile` for how it is opened."""
 
+    def done_like(self, specification: Specification) -> list[Job]:
+        """Jobs that are done and whose results may be what is asked for, or are where these are to
+        go: whoever submits looks first whether they are still there."""
+        query = (
+            "jobs.state = 'DONE' AND (digest = ? OR (? != '' AND (jobs.output = ? OR "
+            "json_extract(specification, '$.output') = ?)))"
+        )
+        output = specification.output
+        return self._jobs_where(query, (specification.digest, output, output, output))
+
     def submit(
         self,
         asked: Asked,
         output_of: Callable[[str], tuple[str, bool]],
         limits: Limits,
-        is_whole: Callable[[Job], bool] = lambda _: True,
+        gone: Collection[str] = (),
         admit: Callable[[Job], None] = lambda _: None,
     ) -> tuple[Job, bool]:
         """Write a job down, unless there is one already that is meant.
@@ -78,7 +90,8 @@ class Ledger(Leases):
             output_of: by the job's id where its results go, and whether that is the server's own
                 folder.
             limits: what there may be.
-            is_whole: whether the results of a job that is done are still there.
+            gone: jobs that are done, and whose results are not there any more. They are not reused,
+                and others may write where they were.
             admit: refuses a job that nobody may run, by raising; of one that was there it is not
                 asked.
 
@@ -110,13 +123,12 @@ class Ledger(Leases):
                     "'PENDING') ORDER BY created DESC",
                     (digest,),
                 ).fetchall():
-                    job = self.job(each["id"])
-                    if job.state is not JobState.DONE or is_whole(job):
-                        return job, True
+                    if each["id"] not in gone:
+                        return self.job(each["id"]), True
             self._check_room(limits)
             name = self._new_id()
             output, is_owned = output_of(name)
-            self._check_output(output, specification.output)
+            self._check_output(output, specification.output, gone)
             sql.execute(
                 "INSERT INTO jobs (id, token, digest, specification, conditions, output, is_owned, "
                 "state, created, shard_rows, facts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -150,9 +162,12 @@ class Ledger(Leases):
                 "job_days after their jobs have ended"
             )
 
-    def _check_output(self, output: str, asked_for: str) -> None:
+    def _check_output(self, output: str, asked_for: str, gone: Collection[str]) -> None:
+        ids = json.dumps(sorted(gone))
         found = self._connection.execute(
-            "SELECT id FROM jobs WHERE output = ? AND NOT is_clean", (output,)
+            "SELECT id FROM jobs WHERE output = ? AND NOT is_clean "
+            "AND NOT (state = 'DONE' AND id IN (SELECT value FROM json_each(?)))",
+            (output, ids),
         ).fetchone()
         if found is not None:
             raise SpecificationRefused(
@@ -198,6 +213,34 @@ class Ledger(Leases):
             "WHERE jobs.is_owned AND NOT jobs.is_clean"
         )
         return int(found.fetchone()[0])
+
+    def statistics(self) -> JobStatistics:
+        """How many jobs there are, and what has happened; at one time, whoever writes meanwhile."""
+        sql, now = self._connection, self._clock()
+        sql.execute("BEGIN")
+        try:
+            states = dict.fromkeys(JobState, 0)
+            for each in sql.execute("SELECT state, count(*) FROM jobs GROUP BY state"):
+                states[JobState(each[0])] = each[1]
+            pending = sql.execute("SELECT min(created) FROM jobs WHERE state = 'PENDING'")
+            oldest = pending.fetchone()[0]
+            waiting, since = sql.execute(
+                "SELECT count(*), min(CASE waiting_since WHEN 0 THEN NULL ELSE waiting_since END) "
+                f"FROM jobs WHERE state IN {OPEN} AND waiting != ''"
+            ).fetchone()
+            return JobStatistics(
+                states=states,
+                waiting=waiting,
+                oldest_pending=0.0 if oldest is None else max(0.0, now - oldest),
+                oldest_waiting=0.0 if since is None else max(0.0, now - since),
+                bytes=self.owned_bytes(),
+                counts={
+                    (Count(each["name"]), each["of_table"], each["label"]): each["number"]
+                    for each in sql.execute("SELECT * FROM counts")
+                },
+            )
+        finally:
+            sql.execute("COMMIT")
 
     def to_clean(self) -> Job | None:
         """A job that came to nothing, and whose files are still there; None: there is none."""

@@ -69,6 +69,16 @@ MIGRATIONS: Sequence[Sequence[str]] = (
             PRIMARY KEY (job, key)
         ) WITHOUT ROWID""",
     ),
+    (
+        # What has happened since the ledger was made: jobs are forgotten, and counts only grow.
+        """CREATE TABLE counts (
+            name TEXT NOT NULL,
+            of_table TEXT NOT NULL,
+            label TEXT NOT NULL,
+            number INTEGER NOT NULL,
+            PRIMARY KEY (name, of_table, label)
+        ) WITHOUT ROWID""",
+    ),
 )
 
 

@@ -15,10 +15,11 @@ from cascade_jobs.delivering import is_delivered
 from cascade_jobs.errors import JobFailed, TooManyJobs
 from cascade_jobs.executor import results_of, spool_of
 from cascade_jobs.facts import Terms
-from cascade_jobs.job import MANIFEST, Job, Part
+from cascade_jobs.job import Job, Part
 from cascade_jobs.ledger import NAME, Asked, Ledger, Limits
 from cascade_jobs.policy.decision import Decision
-from cascade_jobs.stores import Store, is_url, store_of
+from cascade_jobs.remaining import is_still_there
+from cascade_jobs.stores import Store, store_of
 
 from cascade_server.config import ServerConfig
 from cascade_server.errors import BadRequest, NotAllowed, NotReady
@@ -104,8 +105,9 @@ class Desk:
                 return output, False
             return str(results_of(folder, name)), True
 
+        gone = await self._gone(asked)
         found = await self._ask(
-            lambda ledger: ledger.submit(asked, output_of, self.limits, self._is_whole, self._admit)
+            lambda ledger: ledger.submit(asked, output_of, self.limits, gone, self._admit)
         )
         # It is written down: if the server stops just now, the next one works it off.
         with contextlib.suppress(NotReady):
@@ -125,9 +127,30 @@ class Desk:
         """Which executors may run a job, and why others may not; none: there is no policy."""
         return () if self._gate is None else self._gate.decisions(job)
 
-    def _is_whole(self, job: Job) -> bool:
-        # Others, which are behind a network, nobody waits for while the ledger is locked.
-        return is_url(job.output) or (Path(job.output) / MANIFEST).is_file()
+    async def _gone(self, asked: Asked) -> frozenset[str]:
+        """Of the jobs that could be reused, those whose results somebody has removed.
+
+        It is looked for before the ledger is asked to write, for nobody is to wait for a network
+        while it is locked.
+        """
+
+        def found(ledger: Ledger) -> list[tuple[Job, list[Part]]]:
+            done = ledger.done_like(asked.specification)
+            return [(job, ledger.files(job.id)) for job in done]
+
+        def gone(done: list[tuple[Job, list[Part]]]) -> frozenset[str]:
+            return frozenset(job.id for job, parts in done if not self._is_there(job, parts))
+
+        done = await self._ask(found)
+        if not done:
+            return frozenset()
+        return await asyncio.get_running_loop().run_in_executor(None, gone, done)
+
+    def _is_there(self, job: Job, parts: list[Part]) -> bool:
+        try:
+            return is_still_there(job, parts, self.store(job))
+        except NotAllowed:
+            return True  # this server cannot look
 
     async def job(self, name: str) -> Job:
         """One job; raises as `Ledger.job`, NotAllowed and NotReady."""

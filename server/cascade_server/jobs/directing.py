@@ -52,7 +52,7 @@ class JobsDirector:
     Args:
         inner: decides about all else.
         crews: who starts processes.
-        roles: the executors of a server with these settings.
+        roles: the executors beside these processes that answer.
         next_work: when there is something to do, in seconds since 1970-01-01 UTC.
         clock: such seconds.
     """
@@ -61,7 +61,7 @@ class JobsDirector:
         self,
         inner: Inner,
         crews: Crews,
-        roles: Callable[[ServerConfig], Sequence[Role]],
+        roles: Callable[[Any], Sequence[Role]],
         next_work: Callable[[], float | None],
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -139,7 +139,7 @@ class JobsDirector:
         if self._crew is not None:
             self._crews.wake(self._crew)
             return
-        roles = self._roles(current.config)
+        roles = self._roles(current)
         if roles:
             self._crew = self._crews.start(NAME, roles, Begin.NEXT)
             # None of them is waited for, and one that dies before it is ready is started again.

@@ -7,15 +7,16 @@ nothing else. While rows are decoded and written, those behind them are drawn.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cascade_jobs.errors import JobFailed, JobWaits
+from cascade_jobs.errors import Cause, JobFailed, JobWaits
 from cascade_jobs.shards import Shard
 from cascade_jobs.specification import Specification
 from cascade_tables import CascadeTablesError, Frame, load_release, read_manifest
@@ -27,6 +28,7 @@ from cascade_server.engines.teacher import AWAY, LocalTeacher, Teacher, TeacherI
 from cascade_server.engines.teacher_link import TeacherLink
 from cascade_server.errors import BadRequest, NotReady
 from cascade_server.jobs.conditions import Conditions, GivenColumns, conditions_of
+from cascade_server.jobs.courtesy import Courtesy
 from cascade_server.terms import Tier
 
 # Rows that are drawn, decoded and written together, of each tier.
@@ -75,6 +77,7 @@ class ReleaseDrawing:
         loop: asks the teacher's process; another thread's.
         teachers: the connection to it, started there; None: the teacher runs in this process.
         teacher_threads: of a pass that runs in this process.
+        courtesy: whether threads take turns; None: they never do.
     """
 
     def __init__(
@@ -83,10 +86,12 @@ class ReleaseDrawing:
         loop: asyncio.AbstractEventLoop,
         teachers: TeacherLink | None,
         teacher_threads: int = 1,
+        courtesy: Courtesy | None = None,
     ) -> None:
         self._repository, self._loop, self._teachers = repository, loop, teachers
         self._threads = teacher_threads
         self._drawing = ThreadPoolExecutor(1, "drawing")
+        self._turn = nullcontext if courtesy is None else courtesy.turn
         self._opened: dict[tuple[str, str], Opened] = {}
 
     def close(self) -> None:
@@ -95,7 +100,7 @@ class ReleaseDrawing:
 
     def rows(
         self, specification: Specification, conditions: bytes, shard: Shard
-    ) -> Iterator[Frame]:
+    ) -> Generator[Frame, None, None]:
         """See `Drawing`.
 
         Raises:
@@ -106,7 +111,7 @@ class ReleaseDrawing:
         try:
             opened.prepare(specification, conditions)
         except (CascadeTablesError, BadRequest) as exc:
-            raise JobFailed(f"its conditions: {exc}") from exc
+            raise JobFailed(f"its conditions: {exc}", Cause.CONDITIONS) from exc
         slab, end = SLABS[specification.tier], shard.first + shard.rows
         cuts = [*range(shard.first, end, slab), end]
         slabs = list(pairwise(cuts))
@@ -116,9 +121,11 @@ class ReleaseDrawing:
                 tokens = ahead.result()
                 if number + 1 < len(slabs):
                     ahead = self._begin(specification, opened, *slabs[number + 1])
-                yield self._decoded(specification, opened, tokens, first, until - first)
+                # To write them is part of the turn.
+                with self._turn():
+                    yield self._decoded(specification, opened, tokens, first, until - first)
         except NotReady as exc:
-            raise JobWaits(str(exc)) from exc
+            raise JobWaits(str(exc), Cause.AWAY) from exc
         finally:
             ahead.cancel()
 
@@ -146,16 +153,18 @@ class ReleaseDrawing:
     def _in_loop(self, work: Coroutine[Any, Any, Tokens]) -> Future[Tokens]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    @staticmethod
-    def _by_student(specification: Specification, opened: Opened, first: int, until: int) -> Tokens:
+    def _by_student(
+        self, specification: Specification, opened: Opened, first: int, until: int
+    ) -> Tokens:
         runtime, drawn = opened.runtime, []
         for begin in range(first, until, PARTS["student"]):
             of_row = opened.conditions.of_rows(begin, min(PARTS["student"], until - begin))
             encoded = opened.conditions.encoded
-            tokens, observed = encoded.tokens[of_row], encoded.observed[of_row]
-            noise = runtime.noise_of_student.source(specification.seed, begin, 1, observed)
-            made = noise((len(tokens), runtime.student_noise))
-            drawn.append(runtime.draw_student(tokens, observed, made))
+            with self._turn():
+                tokens, observed = encoded.tokens[of_row], encoded.observed[of_row]
+                noise = runtime.noise_of_student.source(specification.seed, begin, 1, observed)
+                made = noise((len(tokens), runtime.student_noise))
+                drawn.append(runtime.draw_student(tokens, observed, made))
         return np.concatenate(drawn)
 
     async def _by_teacher(
@@ -224,7 +233,8 @@ class ReleaseDrawing:
             if found != specification.release:
                 raise JobFailed(
                     f"{name} is another release by now ({found}); the job is for "
-                    f"{specification.release}"
+                    f"{specification.release}",
+                    Cause.RELEASE,
                 )
             key = specification.release, specification.tier
             if key not in self._opened:
@@ -233,7 +243,8 @@ class ReleaseDrawing:
                 self._opened[key] = self._loaded(specification)
             return self._opened[key]
         except CascadeTablesError as exc:
-            raise JobFailed(f"{name} cannot be loaded any more: {exc}") from exc
+            why = f"{name} cannot be loaded any more: {exc}"
+            raise JobFailed(why, Cause.RELEASE) from exc
 
     def _loaded(self, specification: Specification) -> Opened:
         release = load_release(self._repository, specification.table, specification.version)
@@ -259,7 +270,7 @@ class ReleaseDrawing:
                     # It tells of all releases one after another.
                     await asyncio.sleep(LOOK)
             except TimeoutError:
-                raise JobWaits(AWAY) from None
+                raise JobWaits(AWAY, Cause.AWAY) from None
             return teachers.outlook(identity) is not None
 
         return asyncio.run_coroutine_threadsafe(told(), self._loop).result()

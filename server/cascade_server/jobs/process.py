@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from cascade_jobs.errors import LedgerRefused, PolicyRefused
@@ -17,6 +18,7 @@ from cascade_jobs.ledger.owners import Owner
 from cascade_server.config import ServerConfig
 from cascade_server.engines.teacher_link import TeacherLink
 from cascade_server.errors import ServerError
+from cascade_server.jobs.courtesy import Courtesy
 from cascade_server.jobs.desk import folder_of
 from cascade_server.jobs.drawing import ReleaseDrawing
 from cascade_server.jobs.gates import gate_of
@@ -31,12 +33,13 @@ NICENESS = 19
 LINGER, LOOK = 3.0, 0.2
 
 
-async def execute(config: ServerConfig, post: Post) -> None:
+async def execute(config: ServerConfig, post: Post, answered: Callable[[], int]) -> None:
     """Work off jobs until there are none, or until SIGTERM.
 
     Args:
         config: of the generation of processes that answers: its teacher is asked.
         post: the line to the supervisor.
+        answered: how many calls that generation has answered in real time.
 
     Raises:
         ServerError: the ledger cannot be used.
@@ -61,7 +64,9 @@ async def execute(config: ServerConfig, post: Post) -> None:
         if config.teacher_socket is not None:
             teachers = TeacherLink(config.teacher_socket)
             teachers.start()
-        drawing = ReleaseDrawing(config.repository, loop, teachers, config.teacher_threads)
+        drawing = ReleaseDrawing(
+            config.repository, loop, teachers, config.teacher_threads, Courtesy(answered)
+        )
     try:
         await loop.run_in_executor(None, _work, config, folder, drawing, stop)
     except LedgerRefused as exc:

@@ -83,6 +83,13 @@ class TestAskedTwice:
         assert fresh.id != first.id
         assert contents(done(jobs, first).output) == contents(done(jobs, fresh).output)
 
+    def test_what_somebody_has_removed_is_made_anew(self, jobs: Jobs) -> None:
+        first = done(jobs, jobs.submit(TABLE, 124, fidelity="fast", seed=5))
+        next(Path(first.output).rglob("part-00000.parquet")).unlink()
+        again = jobs.submit(TABLE, 124, fidelity="fast", seed=5)
+        assert (again.reused, again.id == first.id) == (False, False)
+        assert next(Path(done(jobs, again).output).rglob("part-00000.parquet")).is_file()
+
     def test_without_a_seed_one_is_drawn_and_told(self, jobs: Jobs) -> None:
         job = jobs.submit(TABLE, 99, fidelity="fast")
         assert jobs.submit(TABLE, 99, fidelity="fast").id == job.id

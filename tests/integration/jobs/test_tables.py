@@ -87,6 +87,14 @@ class TestTheServersTables:
             assert again.state is JobState.FAILED
             assert "is there and has rows" in again.reason
             assert fetch_into(jobs, job.id, f"{tmp_path}/rows.parquet") == 500
+            # Who asks for the same again is told of the same job, as long as its rows are there.
+            assert jobs.submit(TABLE, 500, fidelity="fast", seed=1, output=url).id == job.id
+            connection = sqlite3.connect(tmp_path / "made.db")
+            connection.execute("DROP TABLE rows")
+            connection.close()
+            anew = done(jobs, jobs.submit(TABLE, 500, fidelity="fast", seed=1, output=url))
+            assert anew.id != job.id
+            assert len(rows_of(tmp_path / "made.db", "rows")) == 500
             assert pq.read_table(tmp_path / "rows.parquet").num_rows == 500
 
 

@@ -97,7 +97,7 @@ class Directed:
         self.director = JobsDirector(
             self.inner,
             self.crews,
-            lambda config: [Role("executor", life)] * config.executors,
+            lambda current: [Role("executor", life)] * current.config.executors,
             self.next_work,
             lambda: self.wall,
         )

@@ -19,6 +19,7 @@ from cascade_server.engines.teacher_link import TeacherLink
 from cascade_server.engines.teacher_process import TeacherServer
 from cascade_server.jobs import drawing
 from cascade_server.jobs.conditions import conditions_of
+from cascade_server.jobs.courtesy import Courtesy
 from cascade_server.jobs.drawing import ReleaseDrawing
 from cascade_tables import load_release, read_manifest
 
@@ -98,6 +99,23 @@ def test_rows_do_not_depend_on_how_they_are_cut(
     assert drawn(alone, specification, 700) == whole
     other = replace(specification, seed=6)
     assert drawn(alone, other, 700) != whole
+
+
+@pytest.mark.parametrize("tier", ["student", "teacher"])
+def test_rows_are_the_same_while_calls_are_answered(
+    alone: ReleaseDrawing, own_repository: Path, loop: asyncio.AbstractEventLoop, tier: str
+) -> None:
+    """Threads take turns; who reads no further keeps nobody from theirs."""
+    calls = iter(range(1_000_000))
+    polite = ReleaseDrawing(own_repository, loop, None, 1, Courtesy(lambda: next(calls)))
+    specification = asked(own_repository, 6000, tier)
+    left = polite.rows(specification, b"", Shard(0, 0, 6000))
+    next(left)
+    left.close()
+    try:
+        assert drawn(polite, specification, 6000) == drawn(alone, specification, 6000)
+    finally:
+        polite.close()
 
 
 async def test_the_teachers_process_draws_the_rows_that_one_draws_alone(

@@ -14,7 +14,9 @@ import yaml
 from cascade_cli.program import main
 from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.metrics import Metrics
+from cascade_server.jobs.metrics import JobsCollector
 from cascade_server.objectives.burn import WINDOWS
+from cascade_server.objectives.job_rules import job_group
 from cascade_server.objectives.objective import Kind, Objective, SloConfig
 from cascade_server.objectives.prometheus_rules import promise, rules, to_yaml
 from cascade_server.terms import ServiceClass, Tier
@@ -53,6 +55,12 @@ def every_rule(document: dict[str, Any]) -> list[dict[str, Any]]:
     return [rule for group in document["groups"] for rule in group["rules"]]
 
 
+def of_objectives(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """All but the alerts for jobs."""
+    jobs = job_group()["rules"]
+    return [rule for rule in every_rule(document) if rule not in jobs]
+
+
 def selectors(expression: str) -> list[tuple[str, dict[str, tuple[str, str]]]]:
     """Names and matchers of an expression: label to operator and value."""
     return [
@@ -75,7 +83,8 @@ class TestStructure:
     """What can be said without Prometheus."""
 
     def test_three_groups_an_objective(self, document: dict[str, Any]) -> None:
-        names = [group["name"] for group in document["groups"]]
+        *names, last = [group["name"] for group in document["groups"]]
+        assert last == "cascade-jobs"
         assert len(set(names)) == len(names) == 3 * len(CONFIG.for_tables(TABLES))
         assert names[-3:] == [
             "sloth-slo-sli-recordings-cascade-credit-offline-availability",
@@ -95,7 +104,7 @@ class TestStructure:
             "slo:period_error_budget_remaining:ratio",
             "sloth_slo_info",
         }
-        for rule in every_rule(document):
+        for rule in of_objectives(document):
             assert {"sloth_id", "sloth_service", "sloth_slo"} <= rule["labels"].keys()
 
     def test_every_counter_that_is_read_is_exposed(self, document: dict[str, Any]) -> None:
@@ -124,7 +133,7 @@ class TestStructure:
                 assert ("instance" in matchers) == name.startswith("slo:")
 
     def test_alerts(self, document: dict[str, Any]) -> None:
-        of = [rule for rule in every_rule(document) if rule.get("alert")]
+        of = [rule for rule in of_objectives(document) if rule.get("alert")]
         assert [
             (rule["alert"], rule["labels"]["severity"], re.findall(r"rate(\w+)\{", rule["expr"]))
             for rule in of
@@ -168,7 +177,7 @@ class TestTheCommand:
         path.write_text("objectives: [{table: a, class: full, availability: {target: 0.9}}]")
         result = self.run("--slo", path, "--repository", tmp_path / "nothing")
         assert result.exit_code == 0, result.output
-        assert len(yaml.safe_load(result.output)["groups"]) == 3
+        assert len(yaml.safe_load(result.output)["groups"]) == 3 + 1
 
     @pytest.mark.parametrize(
         ("slo", "repository", "says"),
@@ -294,6 +303,67 @@ class TestWithPromtool:
         path = tmp_path / "tests.yml"
         path.write_text(yaml.safe_dump(tests))
         assert "SUCCESS" in run_promtool("test", "rules", path)
+
+    def test_jobs_that_go_wrong_are_told_of_and_others_are_not(self, tmp_path: Path) -> None:
+        """Two servers for two hours; in the second one all goes wrong that can."""
+        (tmp_path / "cascade.rules.yml").write_text(to_yaml(rules(SloConfig(), TABLES)))
+        gauges = {
+            # Well, and not.
+            "cascade_job_ledger_up": ("1+0x120", "0+0x120"),
+            "cascade_job_oldest_pending_seconds": ("1800+0x120", "0+60x120"),
+            "cascade_job_oldest_waiting_seconds": ("30+0x120", "0+60x120"),
+            "cascade_job_disk_bytes": ("50+0x120", "95+0x120"),
+            "cascade_job_disk_limit_bytes": ("100+0x120", "100+0x120"),
+            'cascade_job_failures_total{{reason="release", {0}}}': ("3+0x120", "0+0x90 1+0x30"),
+            "cascade_job_leases_lost_total": ("0+0x90 1+0x30", "0+1x120"),
+        }
+        series = [
+            {
+                "series": name.format(job) if "{" in name else f"{name}{{{job}}}",
+                "values": values[number],
+            }
+            for name, values in gauges.items()
+            for number, job in enumerate(('job="well"', 'job="ill"'))
+        ]
+        alerts = {rule["alert"]: rule["labels"]["severity"] for rule in job_group()["rules"]}
+        tests = {
+            "rule_files": ["cascade.rules.yml"],
+            "evaluation_interval": "1m",
+            "tests": [
+                {
+                    "interval": "1m",
+                    "input_series": series,
+                    "promql_expr_test": [
+                        {
+                            "expr": "sum by (alertname, severity, job) "
+                            '(ALERTS{alertstate="firing", alertname=~"CascadeJob.*"})',
+                            "eval_time": "2h",
+                            "exp_samples": [
+                                {
+                                    "labels": f'{{alertname="{name}", severity="{severity}", '
+                                    'job="ill"}',
+                                    "value": 1,
+                                }
+                                for name, severity in alerts.items()
+                            ],
+                        }
+                    ],
+                }
+            ],
+        }
+        path = tmp_path / "tests.yml"
+        path.write_text(yaml.safe_dump(tests))
+        assert "SUCCESS" in run_promtool("test", "rules", path)
+
+
+def test_alerts_of_jobs_are_about_metrics_that_there_are(tmp_path: Path) -> None:
+    exposed = {
+        sample.name
+        for metric in JobsCollector(tmp_path, 100, TABLES).collect()
+        for sample in metric.samples
+    }
+    for rule in job_group()["rules"]:
+        assert set(re.findall(r"cascade_\w+", rule["expr"])) <= exposed, rule["alert"]
 
 
 def test_the_operators_resource_has_the_same_rules(tmp_path: Path) -> None:

@@ -115,6 +115,12 @@ class Books:
         """What all processes have counted of trials: as `Trial.counts`."""
         return np.sum([book.trial.counts for book in self.places], axis=0)
 
+    def answered_in_real_time(self) -> int:
+        """Calls that all processes have ended, whichever way, but offline ones; it never falls."""
+        offline = ServiceClass.OFFLINE
+        keys = [place for place, key in enumerate(self.places[0].calls.keys) if key[1] != offline]
+        return sum(int(book.calls.durations[keys].sum()) for book in self.places)
+
     def statistics(self, own: pb.GetStatisticsResponse, place: int) -> pb.GetStatisticsResponse:
         """Of all processes.
 

@@ -12,13 +12,13 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from cascade_jobs.errors import JobFailed, JobWaits
+from cascade_jobs.errors import Cause, JobFailed, JobWaits
 from cascade_jobs.shards import Shard
 from cascade_jobs.specification import Specification
 from cascade_tables import CascadeTablesError, Frame, read_manifest
@@ -83,7 +83,7 @@ class RayDrawing:
 
     def rows(
         self, specification: Specification, conditions: bytes, shard: Shard
-    ) -> Iterator[Frame | None]:
+    ) -> Generator[Frame | None, None, None]:
         """See `Drawing`.
 
         Raises:
@@ -111,7 +111,8 @@ class RayDrawing:
         except (ray.exceptions.RayError, ConnectionError) as exc:
             asked.clear()
             self.close()
-            raise JobWaits(f"Ray at {self._address} is away: {_first_line(exc)}") from exc
+            away = f"Ray at {self._address} is away: {_first_line(exc)}"
+            raise JobWaits(away, Cause.AWAY) from exc
         finally:
             for each in asked:
                 ray.cancel(each)
@@ -138,7 +139,8 @@ class RayDrawing:
             )
         except Exception as exc:  # of Ray, of its gRPC, or of a version that is another
             ray.shutdown()
-            raise JobWaits(f"Ray at {self._address} cannot be reached: {_first_line(exc)}") from exc
+            away = f"Ray at {self._address} cannot be reached: {_first_line(exc)}"
+            raise JobWaits(away, Cause.AWAY) from exc
         # As often as a worker is lost: rows are the same whoever draws them.
         self._draw = ray.remote(num_cpus=1, max_retries=-1)(draw_slab)
         log.info("jobs are drawn by Ray at %s", self._address)
@@ -174,13 +176,15 @@ class RayDrawing:
             if found != specification.release:
                 raise JobFailed(
                     f"{name} is another release by now ({found}); the job is for "
-                    f"{specification.release}"
+                    f"{specification.release}",
+                    Cause.RELEASE,
                 )
             if self._package[0] != found:
                 packed = pack_release(self._repository, specification.table, specification.version)
                 self._package = found, ray.put(packed)
         except CascadeTablesError as exc:
-            raise JobFailed(f"{name} cannot be loaded any more: {exc}") from exc
+            why = f"{name} cannot be loaded any more: {exc}"
+            raise JobFailed(why, Cause.RELEASE) from exc
         return self._package[1]
 
     def _sent_conditions(self, specification: Specification, conditions: bytes) -> Any:
@@ -201,17 +205,18 @@ class RayDrawing:
             if time.monotonic() >= until:
                 raise JobWaits(
                     f"nobody at Ray's {self._address} has drawn in {self._patience:g} seconds; it "
-                    f"has {ray.cluster_resources().get('CPU', 0):g} processors"
+                    f"has {ray.cluster_resources().get('CPU', 0):g} processors",
+                    Cause.AWAY,
                 )
             yield None
         try:
             rows = ray.get(reference)
         except ray.exceptions.RayTaskError as exc:
-            cause = exc.cause
-            if isinstance(cause, JobFailed | JobWaits):
-                raise type(cause)(str(cause)) from exc
+            found = exc.cause
+            if isinstance(found, JobFailed | JobWaits):
+                raise type(found)(str(found), found.cause) from exc
             raise JobFailed(
-                f"a worker of Ray failed: {type(cause).__name__}: {_first_line(cause)}"
+                f"a worker of Ray failed: {type(found).__name__}: {_first_line(found)}"
             ) from exc
         assert isinstance(rows, Frame)
         yield rows

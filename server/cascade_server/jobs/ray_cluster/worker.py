@@ -17,7 +17,7 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import ClassVar
 
-from cascade_jobs.errors import JobFailed
+from cascade_jobs.errors import Cause, JobFailed
 from cascade_jobs.shards import Shard
 from cascade_jobs.specification import Specification
 from cascade_tables import CascadeTablesError, Frame
@@ -108,12 +108,14 @@ def draw_slab(package: ReleasePackage, conditions: bytes, slab: Slab) -> Frame:
     if slab.installed != installed():
         raise JobFailed(
             f"a worker of Ray has version {installed()} of cascade-synthesis, the server "
-            f"{slab.installed}; install the server's there"
+            f"{slab.installed}; install the server's there",
+            Cause.PACKAGE,
         )
     try:
         kept = _Kept.of(package, slab.threads)
     except CascadeTablesError as exc:
-        raise JobFailed(f"a worker of Ray cannot load the release: {exc}") from exc
+        why = f"a worker of Ray cannot load the release: {exc}"
+        raise JobFailed(why, Cause.RELEASE) from exc
     specification = Specification.from_json(slab.specification)
     (rows,) = kept.drawing.rows(specification, conditions, Shard(0, slab.first, slab.rows))
     return rows

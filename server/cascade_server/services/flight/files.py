@@ -9,6 +9,8 @@ from cascade_server.transport import Parts
 # Of a message's body, more or less: clients of gRPC take 4 MiB at most by default, and all calls of
 # a connection may have one that waits to be taken, within what is held for it.
 MESSAGE_BYTES = 384 * 1024
+# Of a decoded cell, more or less.
+CELL_BYTES = 8
 # Rows of a message are a multiple, so that masks and booleans, bits, begin at whole bytes.
 STEP_ROWS = 64
 # Tags of FlightData's fields data_header and data_body.
@@ -34,20 +36,24 @@ class ResultFile:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        self._file = pq.ParquetFile(pa.BufferReader(data))
-        metadata = self._file.metadata
-        self.groups: int = metadata.num_row_groups
-        self.rows: int = metadata.num_rows
-        self.schema: Any = self._file.schema_arrow
+        file = pq.ParquetFile(pa.BufferReader(data))
+        self._data, self._metadata = data, file.metadata
+        self.groups: int = self._metadata.num_row_groups
+        self.rows: int = self._metadata.num_rows
+        self.schema: Any = file.schema_arrow
 
     def bytes_of(self, group: int) -> int:
-        """Of a row group, decoded, more or less."""
-        size: int = self._file.metadata.row_group(group).total_byte_size
-        return size
+        """Of a row group, decoded, more or less: the file has a text that comes often once."""
+        found = self._metadata.row_group(group)
+        return max(found.total_byte_size, found.num_rows * found.num_columns * CELL_BYTES)
 
     def messages(self, group: int) -> list[Parts]:
-        """A row group's rows, in their order."""
-        table = self._file.read_row_group(group, use_threads=False)
+        """A row group's rows, in their order; of several groups at once, by several threads."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        file = pq.ParquetFile(pa.BufferReader(self._data), metadata=self._metadata)
+        table = file.read_row_group(group, use_threads=False)
         rows = max(1, table.num_rows)
         fit = int(rows * MESSAGE_BYTES / max(1, table.nbytes))
         # As many in each as in the last, so far as steps allow.

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import hashlib
+import importlib
 import os
+import sys
 import threading
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, TypeVar
 
 from cascade_jobs.job import Job, Part
@@ -29,7 +34,9 @@ THREADS = 2
 NICENESS = 10
 # Files that are read at once, and seconds that a caller keeps its place while it takes nothing.
 PLACES, PATIENCE = 4, 0.25
-# Decoded bytes of a row group up to which the next is decoded while it is sent.
+# Row groups that are decoded while one is sent, each by a thread, and the decoded bytes of the
+# largest one that is.
+AHEAD = 2
 MOST_AHEAD = 8 * 2**20
 # Schemas that are remembered; a job's never changes.
 MOST_SCHEMAS = 1024
@@ -42,20 +49,19 @@ class _Held:
     Attributes:
         file: None: it is to be opened.
         messages: of a row group, that have not been sent.
-        ahead: those of the next one, which are being decoded.
+        ahead: those of the next ones, which are being decoded.
     """
 
     file: ResultFile | None = None
     messages: deque[Parts] = field(default_factory=deque)
-    ahead: asyncio.Future[list[Parts]] | None = None
+    ahead: deque[asyncio.Future[list[Parts]]] = field(default_factory=deque)
 
     def drop(self) -> None:
         """Let go of the open file and what was made ahead; reading on opens it again."""
         self.file = None
         self.messages.clear()
-        if self.ahead is not None:
-            self.ahead.cancel()
-            self.ahead = None
+        while self.ahead:
+            self.ahead.pop().cancel()
 
 
 class Results:
@@ -91,6 +97,7 @@ class Results:
         """
         found = self._schemas.get(job.id)
         if found is None:
+            await self.in_thread(load_arrow)
             found = await self.in_thread(derive)
         if found is None and job.shards_done:
             _, parts = await self._desk.job_and_parts(job.id)
@@ -115,13 +122,14 @@ class Results:
         held = _Held()
         while group < groups:
             async with self._places.place(held.drop) as place:
-                held.file = await self.in_thread(lambda: _opened(store, part))
-                groups, is_had = held.file.groups, True
+                file = held.file = await self.in_thread(lambda: _opened(store, part))
+                groups, is_had = file.groups, True
                 while is_had and group < groups:
-                    messages = await (held.ahead or self._decoding(held.file, group))
-                    held.ahead = None
-                    if group + 1 < groups and held.file.bytes_of(group + 1) <= MOST_AHEAD:
-                        held.ahead = self._decoding(held.file, group + 1)
+                    self._decode(file, held.ahead, group, 1)
+                    # Nobody loses a place who waits for rows.
+                    messages = await held.ahead[0]
+                    held.ahead.popleft()
+                    self._decode(file, held.ahead, group + 1, 0)
                     held.messages.extend(messages[sent:])
                     del messages
                     while held.messages:
@@ -133,13 +141,45 @@ class Results:
                     else:
                         group, sent = group + 1, 0
 
-    def _decoding(self, file: ResultFile, group: int) -> asyncio.Future[list[Parts]]:
+    def _decode(
+        self,
+        file: ResultFile,
+        ahead: deque[asyncio.Future[list[Parts]]],
+        first: int,
+        at_least: int,
+    ) -> None:
+        """Have row groups decoded, from one on, by as many threads.
+
+        Args:
+            file: whose they are.
+            ahead: those that are being decoded, the first one at its head.
+            first: its number; those behind it are decoded ahead, if they are not large.
+            at_least: so many are, however large.
+        """
         loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._threads, file.messages, group)
+        for group in range(first + len(ahead), min(first + AHEAD, file.groups)):
+            if len(ahead) >= at_least and file.bytes_of(group) > MOST_AHEAD:
+                return
+            ahead.append(loop.run_in_executor(self._threads, file.messages, group))
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Do what takes long where nobody waits for it who asks in real time."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+def load_arrow() -> None:
+    """Load what results are read with, in a thread that others need not wait for.
+
+    A server that is never asked for results is without it: that saves each worker a third of a
+    second of its start. Its largest library is linked first, by what leaves the interpreter to
+    others meanwhile, as an import does not.
+    """
+    if "pyarrow.parquet" in sys.modules:
+        return
+    for folder in find_spec("pyarrow").submodule_search_locations or ():  # type: ignore[union-attr]
+        for library in sorted(Path(folder).glob("libarrow.so.*")):
+            ctypes.CDLL(str(library))
+    importlib.import_module("pyarrow.parquet")
 
 
 def _opened(store: Store, part: Part) -> ResultFile:

@@ -6,7 +6,6 @@ What is spoken is what Arrow publishes; the words are in `cascade_proto/flight.p
 from __future__ import annotations
 
 import asyncio
-import importlib
 import importlib.util
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -64,11 +63,6 @@ class FlightService:
     ) -> None:
         self._service, self._desk, self._config = service, desk, config
         self._results, self._watching = Results(desk), Watching(desk, stopping)
-
-    def prepare(self) -> None:
-        """Load what results are read with, where jobs are kept: later, calls would wait for it."""
-        if self._config.state_dir is not None and HAS_ARROW:
-            importlib.import_module("pyarrow.parquet")
 
     def close(self) -> None:
         """Let go of the threads that read results."""

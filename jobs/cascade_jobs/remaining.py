@@ -1,0 +1,48 @@
+"""Whether what a job has made is still where it was put: only then is the job reused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cascade_tables.errors import DataError
+
+from cascade_jobs.delivering import is_delivered
+from cascade_jobs.errors import JobsError
+from cascade_jobs.job import Job, Part
+from cascade_jobs.stores import Store
+
+
+def is_still_there(job: Job, parts: Sequence[Part], store: Store) -> bool:
+    """Whether somebody who asks for the rows of a job that is done would find them.
+
+    A table or a file that has been put in the place of what the job has written is not told from
+    it: nobody writes over it either.
+
+    Args:
+        job: which is done.
+        parts: its files, as the ledger has them.
+        store: where they are.
+
+    Returns:
+        True also where that cannot be told now, since what is behind a network is away: such rows
+        could not be written anew either.
+    """
+    if is_delivered(job.specification.output):
+        return _is_at(job.specification.output)
+    try:
+        there = store.sizes([part.name for part in parts])
+    except (OSError, JobsError):
+        return True
+    return all(there.get(part.name) == part.bytes for part in parts)
+
+
+def _is_at(output: str) -> bool:
+    """Whether there is a table with rows, or a file."""
+    from cascade_tables.connectors import sinks
+
+    try:
+        # Passes where rows could be written: there is nothing, or a table without any.
+        sinks.check(output)
+    except (DataError, ImportError):
+        return True
+    return False

@@ -1,0 +1,78 @@
+"""Alerts for jobs: what a person is woken for, or told of.
+
+Their bounds follow from no objective: when a job is late, its owner knows, and the server does not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Name, severity, expression, how long it holds, title and what to do.
+ALERTS = (
+    (
+        "CascadeJobLedgerUnreadable",
+        "page",
+        "cascade_job_ledger_up == 0",
+        "5m",
+        "the ledger of jobs cannot be read",
+        "No job is taken or goes on. The server's log names the file and why.",
+    ),
+    (
+        "CascadeJobsNotBegun",
+        "page",
+        "cascade_job_oldest_pending_seconds > 3600",
+        "5m",
+        "a job waits for more than an hour to be begun with",
+        "`cascade jobs list` shows the jobs that are before it, and what it waits for; `executors` "
+        "says how many work.",
+    ),
+    (
+        "CascadeJobsWait",
+        "ticket",
+        "cascade_job_oldest_waiting_seconds > 1800",
+        "5m",
+        "a job has not gone on for half an hour",
+        "`cascade jobs list` says what it waits for; after a day it fails.",
+    ),
+    (
+        "CascadeJobsFail",
+        "ticket",
+        "increase(cascade_job_failures_total[1h]) > 0",
+        "0m",
+        "jobs have failed",
+        "`cascade jobs list` says why. They are not tried again.",
+    ),
+    (
+        "CascadeJobsDiskFull",
+        "ticket",
+        "cascade_job_disk_bytes > 0.9 * cascade_job_disk_limit_bytes",
+        "15m",
+        "results of jobs have taken nine tenths of what they may",
+        "Beyond job_disk_mib jobs wait. Raise it, or lower job_days.",
+    ),
+    (
+        "CascadeJobsKilled",
+        "ticket",
+        "increase(cascade_job_leases_lost_total[1h]) > 5",
+        "0m",
+        "processes that make rows end again and again",
+        "The server's log, or the system's where memory is short, says what ends them.",
+    ),
+)
+
+
+def job_group() -> dict[str, Any]:
+    """The alerts as a group of a rules file."""
+    return {
+        "name": "cascade-jobs",
+        "rules": [
+            {
+                "alert": name,
+                "expr": expression + "\n",
+                "for": holds,
+                "labels": {"severity": severity},
+                "annotations": {"title": f"({severity}) {title}", "summary": summary},
+            }
+            for name, severity, expression, holds, title, summary in ALERTS
+        ],
+    }
