@@ -218,7 +218,7 @@ class Dispatcher:
         if math.isinf(option.seconds):
             raise NotReady(self.engines[runtime].teacher.away())
         kind = kind_of(runtime.identity, option.tier, rows)
-        if route.remaining <= 0 or not self.probing.tries(kind, work.clock()):
+        if not self.probing.tries(kind, work.clock(), option.seconds, route.remaining):
             raise DeadlinePassed(f"refused before it was late: {route.reason}")
         in_time = False
         try:

@@ -327,7 +327,8 @@ class TritonPythonModel:
         if route.option is not None:
             return route
         option = route.cheapest
-        if route.remaining <= 0 or not self._probing.tries(self._kind(request, option.tier), now):
+        kind = self._kind(request, option.tier)
+        if not self._probing.tries(kind, now, option.seconds, route.remaining):
             raise DeadlinePassed(f"refused before it was late: {route.reason}")
         return route._replace(option=option, probing=True)
 
