@@ -130,14 +130,14 @@ class TestMeasuring:
         self, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         server, _ = two(runtime)
-        async with fleet_of(runtime, server, measuring=ALWAYS) as fleet:
+        async with fleet_of(runtime, server) as fleet:
             peer = fleet.peer(server.target)
             monkeypatch.setattr(peers, "WARM_SECONDS", 0.01)
             student, _ = networks(runtime)
             hosted, gate = peer.hosted(student), Gate()
             server.does = gate
-            # A thousand predictions of next to nothing would outweigh it.
-            hosted.draws = LatencyModel()
+            # What it took at the start would outweigh it.
+            hosted.draws, peer._measuring = LatencyModel(), ALWAYS
             await until(lambda: hosted.draws.mean(1) >= 0.01)
             assert (peer.health.up, peer.counts.times_away) == (True, 0)
             gate.open.set()
