@@ -6,6 +6,7 @@ as a circuit breaker that has opened does, it has to let one through to see.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -43,12 +44,13 @@ class Probing:
     As long as what is tried is in time, the next one is tried as soon as that is known. After one
     that was late there is a pause, and others are refused, so that the hopeless cost one run in
     `LONGEST_PAUSE`, and of what is asked for less often than that no more than a few calls their
-    early refusal.
+    early refusal. For several threads: inside Triton work ends beside the batches.
     """
 
     def __init__(self) -> None:
         # Who was refused last is the last.
         self._kinds: dict[Hashable, _Refused] = {}
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         """How many kinds are remembered."""
@@ -64,9 +66,13 @@ class Probing:
             remaining: seconds to its deadline; who has hardly any is not counted as refused, so
                 that trials are left to those who may be in time.
         """
-        self._forget(now)
         if remaining <= 0 or remaining < LEAST_LEFT * predicted:
             return False
+        with self._lock:
+            self._forget(now)
+            return self._tries(kind, now)
+
+    def _tries(self, kind: Hashable, now: float) -> bool:
         found = self._kinds.pop(kind, None)
         if found is None:
             self._kinds[kind] = _Refused(now + FIRST_PAUSE, 0, 0, now)
@@ -84,9 +90,10 @@ class Probing:
 
     def ended(self, kind: Hashable, now: float, in_time: bool) -> None:
         """One that was tried is over."""
-        found = self._kinds.get(kind)
-        if in_time and found is not None:
-            found.due, found.refusals, found.late = now, 0, 0
+        with self._lock:
+            found = self._kinds.get(kind)
+            if in_time and found is not None:
+                found.due, found.refusals, found.late = now, 0, 0
 
     def _forget(self, now: float) -> None:
         while self._kinds:
