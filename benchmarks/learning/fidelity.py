@@ -105,12 +105,12 @@ def learn(
         recipe = replace(recipe, train=recipes.with_steps(recipe.train, steps))
     recipe = replace(recipe, rows=rows or recipe.rows)
     with bar("teacher", "steps", console) as progress:
-        fit_teacher(run, teacher, progress)
+        fit_teacher(run, teacher, progress, progress.settling)
     if tier == "student":
         with bar("teacher rows", "rows", console) as progress:
             draw_teacher_rows(run, recipe.rows, 0, threads, progress.rows)
         with bar("student", "steps", console) as progress:
-            distill_student(run, recipe, progress)
+            distill_student(run, recipe, progress, progress.settling)
     seconds = run.read_json("run.json")["seconds"]
     return Learnt(run.codec(), run.path(f"{tier}.onnx").read_bytes(), spent(seconds, tier))
 

@@ -46,7 +46,8 @@ class Client(JobMethods):
     ...     answer.data["education"], str(answer.provenance)
 
     Args:
-        target: host and port of the server; without a port, 8470.
+        target: host and port of the server; without a port, 8470, and with `credentials` 443, as
+            gRPC has it.
         timeout: seconds that a real-time call may take where it names no timeout of its own;
             retries included, > 0.
         retry: how often and how patiently to try again; `Retry(attempts=1)` never does. What the

@@ -200,7 +200,7 @@ def fit(
     schema = run.codec().schema.fingerprint
     tracker.parameters(**asdict(recipe), table=asked.source, rows=size.rows, schema=schema)
     with bar("teacher", "steps", console) as progress:
-        outcome = fit_teacher(run, recipe, tracker.losses(progress))
+        outcome = fit_teacher(run, recipe, tracker.losses(progress), progress.settling)
     tracker.artefact(run.path("codec.json"))
     tracker.done()
     _say(console, outcome.described())
@@ -254,7 +254,7 @@ def distill(
     with bar("what the teacher says of them", "rows", console) as progress:
         ask_teacher_of_rows(run, recipe, progress.rows)
     with bar("student", "steps", console) as progress:
-        outcome = distill_student(run, recipe, tracker.losses(progress))
+        outcome = distill_student(run, recipe, tracker.losses(progress), progress.settling)
     tracker.done()
     _say(console, outcome.described())
     console.print(f"student in {run.folder}; next: cascade release {run.folder}")

@@ -105,6 +105,7 @@ def complete_rows(
     rows: Frame,
     given: NDArray[np.bool_],
     rng: np.random.Generator,
+    progress: Callable[[int], None] | None = None,
 ) -> Frame:
     """Rows of which some values are kept and the others drawn, as a server answers a caller who
     has only those: what is given is encoded as a caller's is, and stays as it was.
@@ -115,14 +116,17 @@ def complete_rows(
         rows: whole rows, of the schema's columns.
         given: bool [n, C], in the schema's order: what is kept.
         rng: of all that is drawn.
+        progress: told of each batch how many rows it has.
     """
     names = list(codec.schema.names)
     columns = _as_given(rows, names, given)
     encoded = codec.encode_partial(columns, len(rows))
-    batches = [slice(begin, begin + BATCH) for begin in range(0, len(rows), BATCH)]
-    tokens = [
-        sampler.complete(encoded.tokens[part], encoded.observed[part], rng) for part in batches
-    ]
+    tokens = []
+    for begin in range(0, len(rows), BATCH):
+        part = slice(begin, begin + BATCH)
+        tokens.append(sampler.complete(encoded.tokens[part], encoded.observed[part], rng))
+        if progress is not None:
+            progress(len(tokens[-1]))
     drawn = codec.decode_columns(np.concatenate(tokens), rng, names, columns)
     return Frame(
         {name: _kept(drawn[name], rows[name], given[:, place]) for place, name in enumerate(names)}

@@ -19,6 +19,7 @@ from cascade_server.config import ServerConfig
 from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_link import TeacherLink
 from cascade_server.engines.triton.fleet import Fleet
+from cascade_server.engines.triton.measuring import Measuring
 from cascade_server.jobs.desk import Desk
 from cascade_server.services.flight.service import NAME as FLIGHT
 from cascade_server.services.flight.service import FlightService
@@ -210,7 +211,9 @@ class Server:
     async def _load(self, turns: Turns | None) -> None:
         tiers: tuple[Tier, ...] = tuple(Tier)
         if servers := servers_of(self.config.runtime):
-            self._fleet, tiers = Fleet(servers), ()
+            workers = self.config.workers
+            measuring = Measuring(workers, self.sla.place % workers)
+            self._fleet, tiers = Fleet(servers, measuring=measuring), ()
         elif self.config.teacher_socket is not None:
             self._teachers = TeacherLink(self.config.teacher_socket)
             self._teachers.start()

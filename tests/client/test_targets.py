@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 
+import grpc
 import pytest
 from cascade_client import AsyncClient, Client, InvalidRequest, Retry, Unavailable
 from cascade_client.errors import CascadeError
@@ -28,6 +29,18 @@ async def test_a_host_without_a_port_has_the_servers(target: str, asked: str) ->
     with Client(target) as client:
         assert client.target == asked
     async with AsyncClient(target) as other:
+        assert other.target == asked
+
+
+@pytest.mark.parametrize(
+    ("target", "asked"),
+    [("cascade.example.com", "cascade.example.com"), ("localhost:8470", "localhost:8470")],
+)
+async def test_with_credentials_the_port_is_https(target: str, asked: str) -> None:
+    credentials = grpc.ssl_channel_credentials()
+    with Client(target, credentials=credentials) as client:
+        assert client.target == asked
+    async with AsyncClient(target, credentials=credentials) as other:
         assert other.target == asked
 
 

@@ -203,8 +203,10 @@ class BaseClient:
         raise self._error(exc) from exc
 
 
-def checked_target(target: str) -> str:
+def checked_target(target: str, credentials: grpc.ChannelCredentials | None = None) -> str:
     """A server's address as gRPC takes it, with the port that servers have where none is named.
+
+    With credentials that is gRPC's own, 443: who speaks TLS is mostly a balancer before them.
 
     Raises:
         InvalidRequest: it is a URL of another kind, or no text.
@@ -213,7 +215,9 @@ def checked_target(target: str) -> str:
         raise InvalidRequest(
             f"target is {target!r}; HOST:PORT is allowed, such as {DEFAULT_TARGET!r}"
         )
-    return f"{target}:{DEFAULT_PORT}" if _HOST.fullmatch(target) else target
+    if credentials is not None or not _HOST.fullmatch(target):
+        return target
+    return f"{target}:{DEFAULT_PORT}"
 
 
 def _positive(timeout: float) -> float:

@@ -52,15 +52,16 @@ class AsyncCalls(BaseClient):
         rng: Callable[[], float],
     ) -> None:
         # Of a caller's own channel it is a name and no more.
-        target = target if channel is not None else checked_target(target)
+        target = target if channel is not None else checked_target(target, credentials)
         super().__init__(target, timeout, retry, clock, rng)
         self._sleep = sleep
         self._credentials = credentials
         self._given_channel = channel
         self._close: Callable[[], Awaitable[object]] = self._close_channel
         limits = LEARNT_LIMITS if channel is None else GIVEN_LIMITS
-        # A channel that was given may be anybody's.
-        self._shared = Shared(target, clock, sleep, rng) if channel is None else None
+        # A channel that was given may be anybody's; who does not wait shares no queue either.
+        shares = wait_for_turn and channel is None
+        self._shared = Shared((target, credentials), clock, sleep, rng) if shares else None
         self._turns = TaskTurns(limits if wait_for_turn else None, clock, sleep, rng, self._shared)
         self._beside = TaskTurns(NO_LIMITS if wait_for_turn else None, clock, sleep, rng)
         # A session's requests wait for turns of its stream.

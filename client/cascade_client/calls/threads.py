@@ -52,7 +52,7 @@ class BlockingCalls(BaseClient):
         rng: Callable[[], float],
     ) -> None:
         # Of a caller's own channel it is a name and no more.
-        target = target if channel is not None else checked_target(target)
+        target = target if channel is not None else checked_target(target, credentials)
         super().__init__(target, timeout, retry, clock, rng)
         self._sleep = sleep
         if channel is not None:

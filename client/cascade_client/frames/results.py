@@ -135,9 +135,9 @@ class Store:
     def put(self, path: Path, file: ResultFile) -> None:
         """Copy a file that has been fetched into the folder, or that folder of it which its name
         says."""
-        to = f"{self._root}/{file.name}"
-        self._files.makedirs(to.rpartition("/")[0], exist_ok=True)
-        self._files.put_file(str(path), to)
+        stored = f"{self._root}/{file.name}"
+        self._files.makedirs(stored.rpartition("/")[0], exist_ok=True)
+        self._files.put_file(str(path), stored)
 
     def _size(self, file: ResultFile) -> int | None:
         path = f"{self._root}/{file.name}"

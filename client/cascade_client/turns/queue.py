@@ -262,10 +262,12 @@ class TurnQueue:
         if waiting.state is State.WAITING:
             del self._waiting[bisect_left(self._waiting, waiting.place, key=BY_PLACE)]
             return []
-        if waiting.state is State.ITS_TURN:
-            self.in_flight -= 1
-            return self._pass_on(now)
-        return []
+        return self.give_back(now) if waiting.state is State.ITS_TURN else []
+
+    def give_back(self, now: float) -> list[Waiting]:
+        """A turn that was given is not used: nothing was sent, so nothing is learnt; as `leave`."""
+        self.in_flight -= 1
+        return self._pass_on(now) if self._waiting else []
 
     def _key(self, now: float, expiry: float) -> float:
         return min(expiry, now + PATIENCE)

@@ -48,8 +48,8 @@ class TaskTurns:
         self._queue = None if limits is None else TurnQueue(limits)
         self._clock, self._sleep, self._rng = clock, sleep, rng
         self._shared = shared
-        # Calls that wait for a turn of the shared ones.
-        self._outside = 0
+        # Calls whose own turn has come, and that wait for one of the shared ones.
+        self._between = 0
 
     @property
     def waits(self) -> bool:
@@ -60,8 +60,8 @@ class TaskTurns:
         """A snapshot of the queue; None where calls do not wait here at all."""
         if self._queue is None:
             return None
-        found = self._queue.statistics()
-        return replace(found, waiting=found.waiting + self._outside) if self._outside else found
+        found, between = self._queue.statistics(), self._between
+        return replace(found, in_flight=found.in_flight - between, waiting=found.waiting + between)
 
     def check(self, expiry: float, kind: str) -> None:
         """Refuse a call before any work is put into it; see `ThreadTurns.check`."""
@@ -84,10 +84,12 @@ class TaskTurns:
 
     def tries_again(self, kind: str) -> bool:
         """Whether what the server has refused may be tried again; see `Throttle`."""
+        if self._queue is None:
+            return True
         outer = self._outer()
         if outer is not None:
             return outer.tries_again(kind)
-        return self._queue is None or self._queue.tries_again(self._clock(), kind)
+        return self._queue.tries_again(self._clock(), kind)
 
     def _outer(self) -> TaskTurns | None:
         return None if self._shared is None else self._shared(self)
@@ -97,33 +99,14 @@ class TaskTurns:
 
         A task that is cancelled gives its turn up, to whoever is next.
         """
-        queue, outer = self._queue, self._outer()
+        queue = self._queue
         if queue is None:
             return await call()
-        if outer is None:
-            return await self._send(queue, call, expiry, kind)
-        self._outside += 1
-        is_outside = True
-
-        async def inside() -> T:
-            nonlocal is_outside
-            is_outside = False
-            self._outside -= 1
-            return await self._send(queue, call, expiry, kind)
-
-        try:
-            return await outer.send(inside, expiry, kind)
-        except Overloaded:
-            queue.refused += is_outside
-            raise
-        finally:
-            self._outside -= is_outside
-
-    async def _send(
-        self, queue: TurnQueue, call: Callable[[], Awaitable[T]], expiry: float, kind: str
-    ) -> T:
         while True:
             sent = await self._enter(queue, expiry, kind)
+            outer = self._outer()
+            if outer is not None:
+                sent = await self._enter_outer(queue, outer, expiry, kind)
             end = End.FAILED
             try:
                 answer = await call()
@@ -134,9 +117,35 @@ class TaskTurns:
                 if end is not End.TURNED_AWAY:
                     raise
             finally:
+                if outer is not None:
+                    outer._end(sent, kind, end, expiry)
                 alone = self._leave(queue, sent, kind, end, expiry)
             if alone:
                 await self._sleep(AGAIN)
+
+    async def _enter_outer(
+        self, queue: TurnQueue, outer: TaskTurns, expiry: float, kind: str
+    ) -> float:
+        """Wait for a turn of the shared ones, with one's own; when it came."""
+        assert outer._queue is not None
+        self._between += 1
+        try:
+            return await outer._enter(outer._queue, expiry, kind)
+        except BaseException as exc:
+            queue.refused += isinstance(exc, Overloaded)
+            _wake(queue.give_back(self._clock()))
+            raise
+        finally:
+            self._between -= 1
+
+    def _end(self, sent: float, kind: str, end: End, expiry: float) -> None:
+        """A call with a turn of these, the shared ones, has ended. That its own connection had no
+        room says nothing of what all may have."""
+        assert self._queue is not None
+        if end is End.TURNED_AWAY:
+            _wake(self._queue.give_back(self._clock()))
+        else:
+            self._leave(self._queue, sent, kind, end, expiry)
 
     @asynccontextmanager
     async def holding(self, expiry: float) -> AsyncIterator[None]:

@@ -23,7 +23,7 @@ MASKS = 0xCA1B
 
 
 @torch.no_grad()
-def calibrate_marks(model: Denoiser, rows: StoredTokens | Tensor, seed: int) -> None:
+def calibrate_marks(model: Denoiser, rows: StoredTokens | Tensor, seed: int) -> Tensor:
     """Shift the biases of a teacher's marks until it expects them as often as they stand.
 
     Contexts count as sampling meets them: each column of a row once, with any number of others
@@ -33,10 +33,13 @@ def calibrate_marks(model: Denoiser, rows: StoredTokens | Tensor, seed: int) -> 
         model: a trained teacher; changed in place. Nothing is done to one without marks.
         rows: int64 [n, T + relations] that it was trained on, wherever they lie.
         seed: of which rows are looked at, and under which masks.
+
+    Returns:
+        float32 [M], what was added to the log-odds of each of the layout's marks.
     """
     marks = model.layout.marks
     if not marks or not len(rows):
-        return
+        return torch.zeros(len(marks))
     generator = torch.Generator().manual_seed(MASKS + seed)
     device = model.head.bias.device
     wanted = [torch.zeros(len(marks), device=device)]
@@ -59,6 +62,7 @@ def calibrate_marks(model: Denoiser, rows: StoredTokens | Tensor, seed: int) -> 
         odds.append(torch.stack([_log_odds(logits[m.slot], m.token) for m in marks], dim=1))
     shift = _shift(torch.cat(odds), torch.cat(weights), torch.stack(wanted).sum(dim=0))
     model.shift_marks(shift)
+    return shift.float().cpu()
 
 
 def _log_odds(logits: Tensor, token: int) -> Tensor:

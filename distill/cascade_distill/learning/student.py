@@ -20,8 +20,8 @@ from cascade_distill.distilling.lessons import Lessons, ask_teacher, loss_of_row
 from cascade_distill.distilling.redrawing import redrawn, redrawn_values
 from cascade_distill.export.student_graph import export_student
 from cascade_distill.export.teacher_graph import export_teacher
-from cascade_distill.learning.drawn_shares import settle_marks
 from cascade_distill.learning.rows import identity_of, told_neighbours
+from cascade_distill.learning.settled_marks import settle_once
 from cascade_distill.learning.teacher import TEACHER_FILES, load_teacher
 from cascade_distill.models.neighbours import neighbours_of
 from cascade_distill.models.student import Student, random_suffix
@@ -44,6 +44,7 @@ INSIDE_BINS, REDRAWN = 0xB145, 0x5EE9
 # What is known of lessons' suffixes is drawn apart from initialisation and batches, and so is what
 # is known of rows that are held out.
 SUFFIXES, HELD_OUT_SUFFIXES = 0x1E55, 0x1E56
+STUDENT_CHECKPOINT = "student.checkpoint.safetensors"
 LESSON_FILES = ("teacher_rows.safetensors", "lessons.safetensors")
 
 
@@ -253,9 +254,17 @@ def ask_teacher_of_rows(
     run.add_seconds("lessons", time.monotonic() - started)
 
 
-def distill_student(run: Run, recipe: StudentRecipe, progress: Progress | None = None) -> Outcome:
+def distill_student(
+    run: Run,
+    recipe: StudentRecipe,
+    progress: Progress | None = None,
+    settling: Callable[[int, int], None] | None = None,
+) -> Outcome:
     """Train the student on its teacher's rows, on what that says of them and on the table's rows,
     and export it to student.onnx.
+
+    Args:
+        run, recipe, progress, settling: as for `fit_teacher`.
 
     Returns:
         How that ended; its loss is that of rows which it has not learnt from.
@@ -277,11 +286,18 @@ def distill_student(run: Run, recipe: StudentRecipe, progress: Progress | None =
         model,
         partial(distilling.loss, model),
         recipe.train,
-        run.path("student.checkpoint.safetensors"),
+        run.path(STUDENT_CHECKPOINT),
         identity_of(run, (*LESSON_FILES, *TEACHER_FILES), asdict(recipe), *told),
         progress,
-        finish=lambda: settle_marks(
-            model, codec, table, sampler, recipe.train.seed, recipe.train.most_seconds
+        finish=lambda: settle_once(
+            run,
+            STUDENT_CHECKPOINT,
+            model,
+            table,
+            sampler,
+            recipe.train.seed,
+            recipe.train.most_seconds,
+            progress=settling,
         ),
         held_out=distilling.held_out,
     )

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from cascade_distill.export.teacher_graph import export_teacher
 from cascade_distill.learning import held_out
 from cascade_distill.learning.calibration import calibrate_marks
-from cascade_distill.learning.drawn_shares import settle_marks
 from cascade_distill.learning.rows import TEACHER_CHECKPOINT, identity_of, told_neighbours
+from cascade_distill.learning.settled_marks import settle_once
 from cascade_distill.models.neighbours import neighbours_of
 from cascade_distill.models.teacher import Denoiser, TeacherConfig, random_observed
 from cascade_distill.recipes import (
@@ -90,8 +90,18 @@ def bounded(run: Run, recipe: TeacherRecipe, minutes: float) -> TeacherRecipe:
     return within(recipe, minutes, seconds)
 
 
-def fit_teacher(run: Run, recipe: TeacherRecipe, progress: Progress | None = None) -> Outcome:
-    """Train the teacher on the run's rows and export it to teacher.onnx; says how that ended."""
+def fit_teacher(
+    run: Run,
+    recipe: TeacherRecipe,
+    progress: Progress | None = None,
+    settling: Callable[[int, int], None] | None = None,
+) -> Outcome:
+    """Train the teacher on the run's rows and export it to teacher.onnx; says how that ended.
+
+    Args:
+        run, recipe, progress: what is trained, how, and who is told of it.
+        settling: told rows that are drawn to put right how often relations hold, of all.
+    """
     teaching = _Teaching(run, recipe)
     model = teaching.model
     started = time.monotonic()
@@ -109,8 +119,17 @@ def fit_teacher(run: Run, recipe: TeacherRecipe, progress: Progress | None = Non
 
     def finish() -> None:
         seed = recipe.train.seed
-        calibrate_marks(model, teaching.rows, seed)
-        settle_marks(model, codec, teaching.rows, sampler, seed, recipe.train.most_seconds)
+        settle_once(
+            run,
+            TEACHER_CHECKPOINT,
+            model,
+            teaching.rows,
+            sampler,
+            seed,
+            recipe.train.most_seconds,
+            partial(calibrate_marks, model, teaching.rows, seed),
+            settling,
+        )
         model.centre_head()
 
     outcome = train(

@@ -301,12 +301,13 @@ def train(
         TrainingDiverged: the loss is not finite.
         DiskFull: a checkpoint could not be written; the one before is intact.
     """
-    run = _Run(model, config)
+    run, saved_step = _Run(model, config), -1
     if checkpoint.exists():
         tensors, metadata = load_tensors(checkpoint)
         if metadata.get("identity") != identity:
             raise CheckpointMismatch(checkpoint, metadata.get("identity", "unknown"), identity)
         run.restore(tensors, metadata)
+        saved_step = run.step
     before = run.seconds
     began = clock()
 
@@ -349,7 +350,9 @@ def train(
             if now - saved_at >= config.checkpoint_seconds:
                 save()
                 saved_at = now
-    save()
+    # The file of a run that had ended stays as it is: what was found of it is kept by its digest.
+    if run.step != saved_step:
+        save()
     run.use(run.best or run.average)
     if finish is not None:
         finish()

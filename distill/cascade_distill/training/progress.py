@@ -24,7 +24,8 @@ LINE_SECONDS = 15.0
 
 
 class Bar:
-    """One bar; tells a training run's progress (`update`) and a sampling run's (`rows`)."""
+    """One bar; tells a training run's progress (`update`, then `settling`) and a sampling run's
+    (`rows`)."""
 
     def __init__(self, title: str, unit: str, console: Console) -> None:
         self.title, self.unit, self.console = title, unit, console
@@ -42,7 +43,7 @@ class Bar:
         )
         self._task = self._bar.add_task(title, total=None, detail="")
         self._first: tuple[float, int] | None = None
-        self._held_out = ""
+        self._held_out, self._settles = "", False
         self._line_at = float("-inf")
 
     def update(self, step: int, steps: int, loss: float) -> None:
@@ -60,6 +61,15 @@ class Bar:
 
     def rows(self, done: int, total: int) -> None:
         """A sampling run has made `done` of `total` rows."""
+        self._show(done, total, "")
+
+    def settling(self, done: int, total: int) -> None:
+        """A network that is trained has drawn `done` of `total` rows, in which its relations are
+        counted."""
+        if not self._settles:
+            self._settles, self._first, self._line_at = True, None, float("-inf")
+            self.title, self.unit = f"{self.title}: how often relations hold", "rows"
+            self._bar.update(self._task, description=self.title)
         self._show(done, total, "")
 
     def _show(self, done: int, total: int, detail: str) -> None:

@@ -191,7 +191,7 @@ class Dispatcher:
         try:
             route = route or self.route(request)
             if route.option is None:
-                with self._tried(route, request.runtime, request.total, request.work) as tried:
+                with self._trial(route, request.runtime, request.total, request.work) as tried:
                     return await self._draw(request, tried, service)
             drawn = await self._draw(request, route, service)
             alone = drawn.option.tier is Tier.STUDENT and request.total == 1
@@ -204,7 +204,7 @@ class Dispatcher:
             self.gate.leave(service, seconds)
 
     @contextmanager
-    def _tried(self, route: Route, runtime: Runtime, rows: int, work: Work) -> Iterator[Route]:
+    def _trial(self, route: Route, runtime: Runtime, rows: int, work: Work) -> Iterator[Route]:
         """Try work that has been predicted to be late, now and then; see `Probing`.
 
         Returns:
@@ -218,7 +218,7 @@ class Dispatcher:
         if math.isinf(option.seconds):
             raise NotReady(self.engines[runtime].teacher.away())
         kind = kind_of(runtime.identity, option.tier, rows)
-        if route.remaining <= 0 or not self.probing.tries(kind, work.clock()):
+        if not self.probing.tries(kind, work.clock(), option.seconds, route.remaining):
             raise DeadlinePassed(f"refused before it was late: {route.reason}")
         in_time = False
         try:
@@ -297,7 +297,7 @@ class Dispatcher:
             route = choose((option,), ask.work.remaining(), Wanted.FULL)
             given, until = (ask.tokens, ask.observed, ask.noise), ask.work.deadline
             is_late = route.option is None
-            with self._tried(route, ask.runtime, rows, ask.work) if is_late else nullcontext():
+            with self._trial(route, ask.runtime, rows, ask.work) if is_late else nullcontext():
                 if is_student:
                     drawn, _ = await engines.draw_with_student(*given, until, ask.offline)
                 else:

@@ -157,7 +157,9 @@ class LatencyModel:
 
     Tests state how far predictions may be off. A prediction that is too long is found out only when
     somebody is tried in spite of it (`cascade.probing`), or when an idle teacher measures
-    itself. Not thread-safe: one event loop owns it.
+    itself. One thread observes. Others may ask it meanwhile, as inside Triton, where the teacher is
+    observed beside the batches: what it predicts is one value, put in another's place when it is
+    whole.
     """
 
     def __init__(self) -> None:
@@ -165,7 +167,7 @@ class LatencyModel:
         self._observed = 0
         self._recent: deque[tuple[int, float]] = deque(maxlen=RECENT)
         self._since_refresh = 0
-        self._a, self._b, self._factor, self._stall = Line()
+        self._line = Line()
 
     @property
     def known(self) -> bool:
@@ -180,7 +182,7 @@ class LatencyModel:
         self._observed += 1
         if size.add(self._observed, rows, seconds):
             self._recent.clear()
-            self._factor, self._stall = FIRST_FACTOR, 0.0
+            self._line = self._line._replace(factor=FIRST_FACTOR, stall=0.0)
             self._since_refresh = 0
         if size.look():
             self._fit()
@@ -191,7 +193,7 @@ class LatencyModel:
 
     def _refresh(self) -> None:
         """Take the tail anew, of what the recent batches took beside what is usual now."""
-        a, b, bound = self._a, self._b, MOST_SPREAD
+        a, b, bound = self._line.a, self._line.b, MOST_SPREAD
         factors, stalls = [], []
         for rows, seconds in self._recent:
             usual = a * rows + b
@@ -201,56 +203,58 @@ class LatencyModel:
             else:
                 stalls.append(seconds - bound * usual)
         count = len(self._recent)
-        self._factor = max(1.0, _quantile(factors, len(factors))) if factors else bound
-        self._stall = _quantile(stalls, count)
+        factor = max(1.0, _quantile(factors, len(factors))) if factors else bound
+        self._line = Line(a, b, factor, _quantile(stalls, count))
         self._since_refresh = 0
 
     def _fit(self) -> None:
         now = self._observed
         sizes = sorted(self._sizes.items())
         points = _held([(*size.usual, size.is_sure(now)) for _, size in sizes])
-        w = n = s = 0.0
+        # Weighted sums over the sizes.
+        weight_sum = rows_sum = seconds_sum = 0.0
         weights = []
         for (_, size), (rows, seconds) in zip(sizes, points, strict=True):
             weight = size.weight(now) / (seconds * seconds)
             weights.append(weight)
-            w += weight
-            n += weight * rows
-            s += weight * seconds
-        n, s = n / w, s / w
+            weight_sum += weight
+            rows_sum += weight * rows
+            seconds_sum += weight * seconds
+        mean_rows, mean_seconds = rows_sum / weight_sum, seconds_sum / weight_sum
         # About the means: of sizes that hardly count the slope would be lost to rounding.
-        spread = along = nn = ns = 0.0
+        variance = covariance = rows_squared = rows_seconds = 0.0
         for weight, (rows, seconds) in zip(weights, points, strict=True):
-            spread += weight * (rows - n) * (rows - n)
-            along += weight * (rows - n) * (seconds - s)
-            nn += weight * rows * rows
-            ns += weight * rows * seconds
+            variance += weight * (rows - mean_rows) * (rows - mean_rows)
+            covariance += weight * (rows - mean_rows) * (seconds - mean_seconds)
+            rows_squared += weight * rows * rows
+            rows_seconds += weight * rows * seconds
         # Batches of one size say nothing of the slope: all of it goes to rows.
-        if len(points) == 1 or spread <= 0:
-            self._a, self._b = ns / nn, 0.0
-            return
-        a = along / spread
-        b = s - a * n
-        if a < 0:
-            a, b = 0.0, s
-        elif b < 0:
-            a, b = ns / nn, 0.0
-        self._a, self._b = a, b
+        if len(points) == 1 or variance <= 0:
+            a, b = rows_seconds / rows_squared, 0.0
+        else:
+            a = covariance / variance
+            b = mean_seconds - a * mean_rows
+            if a < 0:
+                a, b = 0.0, mean_seconds
+            elif b < 0:
+                a, b = rows_seconds / rows_squared, 0.0
+        self._line = self._line._replace(a=a, b=b)
 
     def mean(self, rows: int) -> float:
         """Expected seconds of a batch."""
-        return self._a * rows + self._b
+        return self._line.mean(rows)
 
     def tail(self, rows: int, passes: int = 1) -> float:
         """The .99 quantile of the seconds that some passes over so many rows take."""
         if passes == 1:
-            return self._factor * (self._a * rows + self._b) + self._stall
-        return self.line.tail(rows, passes)
+            a, b, factor, stall = self._line
+            return factor * (a * rows + b) + stall
+        return self._line.tail(rows, passes)
 
     @property
     def line(self) -> Line:
         """What it predicts now."""
-        return Line(self._a, self._b, self._factor, self._stall)
+        return self._line
 
 
 def _quantile(values: list[float], count: int) -> float:
@@ -264,15 +268,15 @@ def _held(points: list[tuple[int, float, bool]]) -> list[tuple[int, float]]:
     """Rows and seconds of sizes, in increasing order; who is not sure is held by the others."""
     seconds = [each for _, each, _ in points]
     least = math.inf
-    for at in range(len(points) - 1, -1, -1):
-        least = min(least, seconds[at])
-        if not points[at][2]:
-            seconds[at] = least
+    for place in range(len(points) - 1, -1, -1):
+        least = min(least, seconds[place])
+        if not points[place][2]:
+            seconds[place] = least
     a_row = math.inf
-    for at, (rows, own, sure) in enumerate(points):
+    for place, (rows, own, sure) in enumerate(points):
         a_row = min(a_row, own / rows)
         if not sure:
-            seconds[at] = min(seconds[at], a_row * rows)
+            seconds[place] = min(seconds[place], a_row * rows)
     return [(rows, each) for (rows, _, _), each in zip(points, seconds, strict=True)]
 
 

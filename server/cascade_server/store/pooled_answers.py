@@ -91,15 +91,20 @@ class PooledAnswers:
         if fits(seconds, remaining):
             return self._given_out(request, keys, now, seconds)
         kind = kind_of(request.runtime.identity, Tier.TEACHER, request.total)
-        if remaining <= 0 or not self._probing.tries(kind, now):
+        if not self._probing.tries(kind, now, seconds, remaining):
             return None
         try:
-            return self._given_out(request, keys, now, seconds)
+            return self._given_out(request, keys, now, seconds, is_trial=True)
         finally:
             self._probing.ended(kind, self._clock(), request.work.remaining() > 0)
 
     def _given_out(
-        self, request: CheckedRequest, keys: list[Key], now: float, seconds: float
+        self,
+        request: CheckedRequest,
+        keys: list[Key],
+        now: float,
+        seconds: float,
+        is_trial: bool = False,
     ) -> Answer | None:
         """An answer of pooled rows, predicted to take so long; None: there are too few."""
         taken = self.pool.take(keys, request.draws, now)
@@ -111,6 +116,8 @@ class PooledAnswers:
             option = Option(Tier.TEACHER, taken.steps, seconds, from_pool=True)
             options = (option, *self._dispatcher.options(request))
             route = choose(options, request.work.remaining(), request.wanted)
+            # Whatever would be chosen by now: this is who answers.
+            route = route._replace(option=option, probing=is_trial)
         tokens = np.frombuffer(b"".join(taken.rows), np.int32).reshape(request.total, -1)
         rows = decoded(request, tokens)
         answer = Answer(

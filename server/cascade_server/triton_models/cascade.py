@@ -169,7 +169,7 @@ class TritonPythonModel:
             self._background.start(self._answer_by_teacher(slow))
         if jobs:
             responses = self._answer_by_student(list(jobs.values()))
-            self._tried(jobs.values())
+            self._end_trials(jobs.values())
             for at, response in zip(jobs, responses, strict=True):
                 out[at] = response
         self._turn = Turn(began, time.monotonic())
@@ -327,15 +327,16 @@ class TritonPythonModel:
         if route.option is not None:
             return route
         option = route.cheapest
-        if route.remaining <= 0 or not self._probing.tries(self._kind(request, option.tier), now):
+        kind = self._kind(request, option.tier)
+        if not self._probing.tries(kind, now, option.seconds, route.remaining):
             raise DeadlinePassed(f"refused before it was late: {route.reason}")
         return route._replace(option=option, probing=True)
 
     def _kind(self, request: CheckedRequest, tier: Tier) -> Hashable:
         return kind_of(self._runtime.identity, tier, request.total)
 
-    def _tried(self, jobs: Iterable[Job]) -> None:
-        """Jobs are over; see whether those were in time that had been predicted not to be."""
+    def _end_trials(self, jobs: Iterable[Job]) -> None:
+        """Jobs are over: see whether those that were tried were in time."""
         for job in jobs:
             if job.route.probing:
                 kind, in_time = self._kind(job.request, job.tier), job.request.work.remaining() > 0
@@ -381,13 +382,13 @@ class TritonPythonModel:
         drawing = asyncio.ensure_future(self._drawn_by_teacher(requests))
         # Whoever is too late for it has been told so.
         drawing.add_done_callback(lambda done: done.cancelled() or done.exception())
-        at = iter(range(len(requests)))
+        places = iter(range(len(requests)))
         answers = []
         for sender, job in slow:
-            place = next(at) if job.tier is Tier.TEACHER else None
+            place = next(places) if job.tier is Tier.TEACHER else None
             answers.append(answer(sender, self._answer_later(job, drawing, place)))
         await asyncio.gather(*answers)
-        self._tried(job for _, job in slow)
+        self._end_trials(job for _, job in slow)
 
     async def _drawn_by_teacher(self, requests: Sequence[CheckedRequest]) -> list[Tokens]:
         """What the teacher draws for requests; learns how long that takes."""

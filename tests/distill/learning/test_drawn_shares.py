@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import count
 
 import numpy as np
@@ -10,7 +9,19 @@ import pytest
 import torch
 from cascade_distill.export.student_graph import export_student
 from cascade_distill.export.teacher_graph import export_teacher
-from cascade_distill.learning.drawn_shares import FEWEST, MOST, missing_odds, settle_marks
+from cascade_distill.learning.drawn_shares import (
+    FEWEST,
+    FEWEST_ROWS,
+    GIVEN,
+    MOST,
+    ROWS,
+    STEPS,
+    TIMED_ROWS,
+    missing_odds,
+    rows_within,
+    seconds_a_row,
+    settle_marks,
+)
 from cascade_distill.models.student import Student, StudentConfig
 from cascade_distill.models.teacher import Denoiser, TeacherConfig
 from cascade_distill.runtime import StudentSampler, TeacherSampler, complete_rows
@@ -88,21 +99,74 @@ def test_a_network_without_marks_is_left_as_it_is() -> None:
     settle_marks(model, codec, torch.zeros((8, len(codec.layout.sizes))).long(), never, seed=0)
 
 
-def test_it_ends_where_time_is_short(codec: Codec, rows: Tensor) -> None:
-    taught, drawn = Tier(codec, "student"), count()
+def test_as_many_rows_as_are_asked_for_are_drawn_and_told(codec: Codec, rows: Tensor) -> None:
+    taught, told = Tier(codec, "student"), list[tuple[int, int]]()
+    settle_marks(
+        taught.model,
+        codec,
+        rows,
+        taught.sampler,
+        0,
+        drawn=1_500,
+        progress=lambda done, total: told.append((done, total)),
+    )
+    total = 1_500 * len(STEPS) * len(GIVEN)
+    # In batches: two for each share each time.
+    assert len(told) == 2 * len(STEPS) * len(GIVEN)
+    assert told == sorted(told)
+    assert told[-1] == (total, total)
 
-    def sampler() -> Sampler:
-        next(drawn)
-        return taught.sampler()
 
-    def ticks() -> Iterator[float]:
-        """Ten seconds pass between one look and the next."""
-        return map(float, count(step=10))
+def test_where_there_is_no_time_it_is_left_as_it_is(codec: Codec, rows: Tensor) -> None:
+    taught = Tier(codec, "student")
+    before = export_student(taught.model)
+    assert not settle_marks(taught.model, codec, rows, taught.sampler, 0, drawn=0).any()
+    assert export_student(taught.model) == before
 
-    clock = ticks()
-    # A twentieth of it are 25 seconds: a third time would end after 30.
-    settle_marks(taught.model, codec, rows, sampler, 0, 500.0, clock=lambda: next(clock))
-    assert next(drawn) == 2
+
+@pytest.mark.parametrize("tier", ["student", "teacher"])
+def test_beside_nulls_dates_and_categories(tier: str) -> None:
+    """What is drawn and given again has all of them; the relations are of several kinds."""
+    codec = ledgers.codec()
+    frame = ledgers.claims(2_000, seed=7)
+    rows = torch.from_numpy(codec.learnable(frame)).long()
+    taught = Tier(codec, tier)
+    wanted = flags_of(codec.schema, frame).mean(axis=0)
+    some = (wanted > 0.05) & (wanted < 0.95)
+    assert some.any()
+
+    def missed() -> float:
+        known = np.zeros((len(frame), len(codec.columns)), np.bool_)
+        rng = np.random.default_rng(93)
+        drawn = complete_rows(taught.sampler(), codec, frame, known, rng)
+        gaps = np.abs(flags_of(codec.schema, drawn).mean(axis=0) - wanted)
+        return float(gaps[some].max())
+
+    before = missed()
+    added = settle_marks(taught.model, codec, rows, taught.sampler, 0, drawn=1_024)
+    assert torch.isfinite(added).all()
+    assert added.any()
+    assert missed() < before
+
+
+class TestTime:
+    """Where that is bounded, as many rows are drawn as fit into a twentieth of it."""
+
+    def test_rows_of_half_a_hundredth_of_a_second(self) -> None:
+        # 8 x 2,250 of them take 90 s, which is a twentieth of half an hour.
+        assert rows_within(1800.0, 0.005) == 2_250
+
+    def test_no_more_than_where_it_is_not(self) -> None:
+        assert rows_within(1e6, 0.005) == ROWS
+
+    def test_none_rather_than_few(self) -> None:
+        assert rows_within(60.0, 0.005) == 0
+        assert rows_within(20 * 8 * FEWEST_ROWS * 0.005, 0.005) == FEWEST_ROWS
+
+    def test_some_rows_are_timed(self, codec: Codec, rows: Tensor) -> None:
+        taught, clock = Tier(codec, "student"), count(step=64)
+        found = seconds_a_row(codec, rows, taught.sampler(), lambda: float(next(clock)))
+        assert found == 64 / TIMED_ROWS
 
 
 class TestMissingOdds:

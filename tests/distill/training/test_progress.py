@@ -9,6 +9,18 @@ from cascade_distill.training.progress import bar
 from rich.console import Console
 
 
+def test_what_follows_training_is_shown_too() -> None:
+    out = io.StringIO()
+    with bar("teacher", "steps", Console(file=out)) as shown:
+        shown.update(200, 200, 39.0)
+        for done in (1024, 2048):
+            shown.settling(done, 2048)
+    trained, begun, ended = out.getvalue().splitlines()
+    assert trained.startswith("teacher: 200 of 200")
+    assert begun.startswith("teacher: how often relations hold: 1,024 of 2,048")
+    assert ended.startswith("teacher: how often relations hold: 2,048 of 2,048")
+
+
 def test_held_out_rows_are_shown_with_their_best() -> None:
     out = io.StringIO()
     losses = HeldOutLosses().with_one_more(100, 41.5).with_one_more(200, 42.25)

@@ -11,7 +11,7 @@ import grpc
 import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.cascade import probing
-from cascade_server.cascade.probing import FIRST_PAUSE, LONGEST_PAUSE, Probing
+from cascade_server.cascade.probing import FIRST_PAUSE, FORGOTTEN, LONGEST_PAUSE, Probing
 from cascade_server.cascade.router import Option, choose
 from cascade_server.config import ServerConfig
 from cascade_server.terms import Tier, Wanted
@@ -21,27 +21,32 @@ from tests.server.messages import ask
 from tests.server.running import Running, running
 
 
+def tries(found: Probing, kind: str, now: float) -> bool:
+    """One that is predicted to take twice what it has left."""
+    return found.tries(kind, now, 0.2, 0.1)
+
+
 class TestWhoIsTried:
     """Of a kind that was refused, at a clock's times."""
 
     def test_nobody_at_first(self) -> None:
         found = Probing()
-        assert not found.tries("many rows", 100.0)
-        assert not found.tries("many rows", 100.0 + 0.99 * FIRST_PAUSE)
+        assert not tries(found, "many rows", 100.0)
+        assert not tries(found, "many rows", 100.0 + 0.99 * FIRST_PAUSE)
 
     def test_one_after_a_while(self) -> None:
         found = Probing()
-        found.tries("many rows", 100.0)
-        assert found.tries("many rows", 100.0 + FIRST_PAUSE)
-        assert not found.tries("many rows", 100.0 + FIRST_PAUSE)
-        assert not found.tries("few rows", 100.0 + FIRST_PAUSE)
+        tries(found, "many rows", 100.0)
+        assert tries(found, "many rows", 100.0 + FIRST_PAUSE)
+        assert not tries(found, "many rows", 100.0 + FIRST_PAUSE)
+        assert not tries(found, "few rows", 100.0 + FIRST_PAUSE)
 
     def test_the_next_at_once_where_that_was_in_time(self) -> None:
         found = Probing()
         now = 100.0 + FIRST_PAUSE
-        found.tries("many rows", 100.0)
+        tries(found, "many rows", 100.0)
         for _ in range(10):
-            assert found.tries("many rows", now)
+            assert tries(found, "many rows", now)
             found.ended("many rows", now, in_time=True)
 
     def test_ever_fewer_where_it_was_late(self) -> None:
@@ -49,7 +54,7 @@ class TestWhoIsTried:
         times = []
         for number in range(4000):
             now = 100.0 + 0.1 * number
-            if found.tries("many rows", now):
+            if tries(found, "many rows", now):
                 times.append(now)
                 found.ended("many rows", now, in_time=False)
         gaps = [later - sooner for sooner, later in pairwise(times)]
@@ -58,9 +63,55 @@ class TestWhoIsTried:
 
     def test_another_even_if_nothing_is_heard_of_it(self) -> None:
         found = Probing()
-        found.tries("many rows", 100.0)
-        assert found.tries("many rows", 200.0)
-        assert found.tries("many rows", 200.0 + LONGEST_PAUSE)
+        tries(found, "many rows", 100.0)
+        assert tries(found, "many rows", 200.0)
+        assert not tries(found, "many rows", 300.0)
+        assert tries(found, "many rows", 301.0)
+
+    def test_hardly_any_of_those_that_are_rare_and_late(self) -> None:
+        found, tried = Probing(), 0
+        for number in range(1000):
+            now = 120.0 * number
+            if tries(found, "many rows", now):
+                tried += 1
+                found.ended("many rows", now + 1, in_time=False)
+        assert 0 < tried < 1000 / 16
+
+    def test_nobody_who_has_far_too_little_time(self) -> None:
+        found = Probing()
+        for number in range(1000):
+            assert not found.tries("many rows", 120.0 * number, 8.0, 0.05)
+            assert not found.tries("many rows", 120.0 * number, 8.0, -0.05)
+
+    def test_who_has_far_too_little_time_takes_no_trial_from_others(self) -> None:
+        found = Probing()
+        tries(found, "many rows", 100.0)
+        assert not found.tries("many rows", 100.0 + FIRST_PAUSE, 8.0, 0.001)
+        assert tries(found, "many rows", 100.0 + FIRST_PAUSE)
+
+    def test_an_old_refusal_is_forgotten(self) -> None:
+        found = Probing()
+        tries(found, "many rows", 100.0)
+        now = 100.0 + FORGOTTEN
+        assert not tries(found, "many rows", now)
+        assert tries(found, "many rows", now + FIRST_PAUSE)
+
+    def test_releases_that_are_gone_are_forgotten(self) -> None:
+        found = Probing()
+        for number in range(100):
+            tries(found, f"release {number}", 100.0 + number)
+        assert len(found) == 100
+        tries(found, "release 7", 300.0)
+        tries(found, "release 100", 100.0 + 50 + FORGOTTEN)
+        # Numbers 51 to 99 and 100, and the seventh.
+        assert len(found) == 51
+
+    def test_a_trial_may_end_when_its_kind_is_forgotten(self) -> None:
+        found = Probing()
+        tries(found, "many rows", 100.0)
+        assert tries(found, "many rows", 200.0)
+        tries(found, "few rows", 200.0 + FORGOTTEN)
+        found.ended("many rows", 201.0 + FORGOTTEN, in_time=True)
 
 
 def test_an_answer_says_that_it_was_tried() -> None:
@@ -92,7 +143,7 @@ class TestServer:
         network = engines.student if tier == pb.TIER_STUDENT else engines.teacher.engine
         for _ in range(5000):
             for rows in (1, draws):
-                network.model.observe(rows, 600.0)
+                network.model.observe(rows, 100.0)
         mode = "FIDELITY_FAST" if tier == pb.TIER_STUDENT else "FIDELITY_FULL"
         with pytest.raises(grpc.RpcError) as refused:
             server.stub.Synthesize(ask(draws=draws, fidelity=mode), timeout=60)

@@ -12,6 +12,7 @@ import grpc
 import pytest
 from cascade_client import Client, Tier
 from cascade_proto import synthesis_pb2 as pb
+from cascade_server.cascade import probing
 from cascade_server.config import ServerConfig
 from cascade_server.store.answers import Answers
 from cascade_server.store.refill import Load
@@ -196,6 +197,20 @@ class TestWhatIsSaid:
         ]
         assert "the teacher's rows, made ahead of time" in routing.reason
         assert [each.predicted for each in routing.considered] == [100, 20_000, 1000]
+
+    def test_why_although_it_was_predicted_to_be_late(
+        self, alone: Running, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pooled = answers(alone).pooled
+        assert pooled is not None
+        monkeypatch.setattr(probing, "FIRST_PAUSE", 0.0)
+        monkeypatch.setattr(pooled.model, "tail", lambda rows: 100.0)
+        # The first is refused by the pool.
+        for is_pooled in (False, True):
+            made = alone.stub.Synthesize(ask(explain=True), timeout=60).provenance
+            assert made.from_pool == is_pooled
+        assert made.routing.reason.startswith("tried to see whether the prediction still holds")
+        assert "100000.00 ms predicted" in made.routing.reason
 
     def test_a_pool_without_rows_is_not_considered(self, alone: Running) -> None:
         routing = alone.stub.Synthesize(ask(row(items=3), explain=True)).provenance.routing

@@ -56,7 +56,7 @@ def test_who_would_be_refused_is_tried_now_and_then(
         route = model._route(request, 0)
         assert route.probing
         assert route.option is not None
-        model._tried([Job(request, (), route)])
+        model._end_trials([Job(request, (), route)])
 
 
 async def test_a_teacher_that_nobody_asked_is_measured(model: Any) -> None:

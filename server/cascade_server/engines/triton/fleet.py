@@ -15,6 +15,7 @@ from cascade_server.engines.triton.batches import Batches
 from cascade_server.engines.triton.choice import Hedges, View
 from cascade_server.engines.triton.contract import Network
 from cascade_server.engines.triton.health import HealthConfig
+from cascade_server.engines.triton.measuring import Measuring
 from cascade_server.engines.triton.peer import Peer
 from cascade_server.engines.triton.tiers import TritonStudent, TritonTeacher
 from cascade_server.errors import ConfigError
@@ -37,6 +38,8 @@ class Fleet:
         targets: HOST:PORT of each server.
         config: of looking after them.
         clock: monotonic seconds, the same as deadlines'.
+        measuring: how often networks that nobody asks are measured, of several workers; None: there
+            is one.
     """
 
     def __init__(
@@ -44,9 +47,13 @@ class Fleet:
         targets: Sequence[str],
         config: HealthConfig | None = None,
         clock: Callable[[], float] = time.monotonic,
+        measuring: Measuring | None = None,
     ) -> None:
         self._config, self._clock = config or HealthConfig(), clock
-        self._peers = {target: Peer(target, self._config, clock) for target in targets}
+        self._peers = {
+            target: Peer(target, self._config, clock, measuring or Measuring())
+            for target in targets
+        }
         self._batches: dict[Network, Batches] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.hedges = Hedges()
@@ -70,7 +77,11 @@ class Fleet:
         for peer in peers:
             if not peer.health.up:
                 log.warning("%s is away: %s; it is asked again", peer.target, peer.health.why)
-        self._tasks = [asyncio.create_task(self._look_after(peer)) for peer in peers]
+        self._tasks = [
+            asyncio.create_task(work(peer))
+            for peer in peers
+            for work in (self._look_after, self._measure)
+        ]
 
     async def stop(self) -> None:
         """Hang up; what is underway is dropped."""
@@ -184,6 +195,16 @@ class Fleet:
             except Exception as exc:  # a defect, which is not to end the looking after
                 log.exception("looking at %s failed", peer.target)
                 peer.gone(repr(exc))
+            self._come_round()
+
+    async def _measure(self, peer: Peer) -> None:
+        """See again and again what its networks take, beside looking whether it is there."""
+        while True:
+            await asyncio.sleep(self._config.period)
+            try:
+                await peer.measure()
+            except Exception:  # a defect, which is not to end the measuring
+                log.exception("measuring %s failed", peer.target)
             self._come_round()
 
     def _come_round(self) -> None:

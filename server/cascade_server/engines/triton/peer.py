@@ -14,11 +14,12 @@ import grpc
 import numpy as np
 
 from cascade_server.engines.latency_model import LatencyModel, Outlook
-from cascade_server.engines.teacher import MEASURE_SECONDS, MEASURED_ROWS
+from cascade_server.engines.teacher import MEASURED_ROWS
 from cascade_server.engines.triton.choice import View
 from cascade_server.engines.triton.client import Client, Unfit, words_of
 from cascade_server.engines.triton.contract import Network, Serves
 from cascade_server.engines.triton.health import Health, HealthConfig, answered, failed
+from cascade_server.engines.triton.measuring import Measuring
 from cascade_server.engines.triton.messages import Batch, WrongAnswer
 from cascade_server.terms import Tier
 
@@ -98,10 +99,18 @@ class Peer:
         target: HOST:PORT.
         config: of looking after it.
         clock: monotonic seconds, the same as deadlines'.
+        measuring: how often networks are asked for nobody.
     """
 
-    def __init__(self, target: str, config: HealthConfig, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        target: str,
+        config: HealthConfig,
+        clock: Callable[[], float],
+        measuring: Measuring = Measuring(),  # noqa: B008 (frozen)
+    ) -> None:
         self.target, self._config, self._clock = target, config, clock
+        self._measuring = measuring
         self.client = Client(target)
         self.health = Health()
         self.counts = Counts()
@@ -245,8 +254,6 @@ class Peer:
                 if was_up and hosted.serves is not None:
                     if not await self.client.model_ready(network, timeout):
                         self.lacks(network, f"{network} is not ready there")
-                    elif not self.outstanding:
-                        await self._measure(network, hosted)
                 else:
                     await self._take(network, hosted, timeout)
         except grpc.aio.AioRpcError as exc:
@@ -269,6 +276,11 @@ class Peer:
                 await self._learn(network, hosted.draws, found.most)
         except (Unfit, WrongAnswer) as exc:
             hosted.why = str(exc)
+        except TimeoutError as exc:
+            # One that answers all else is there.
+            if not self.health.up:
+                raise
+            hosted.why = str(exc)
         except grpc.aio.AioRpcError as exc:
             if exc.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
                 raise
@@ -287,26 +299,42 @@ class Peer:
                 await self._try(network, batch)
             model.observe(rows, max(self._clock() - began, 1e-6) / passes)
 
+    async def measure(self) -> None:
+        """See what networks take now that have not been asked for a while: nobody is sent to one
+        that was slow. Whatever becomes of it, whether the server is there is `look`'s to say."""
+        for network, hosted in list(self.networks.items()):
+            last = max(hosted.measured, hosted.last_done)
+            if self._measuring.is_due(self._clock(), last) and self._is_free(network, hosted):
+                hosted.measured = self._clock()
+                await self._measure(network, hosted)
+
+    def _is_free(self, network: Network, hosted: Hosted) -> bool:
+        """Whether the server has a network, still, and nothing to do: nobody has to wait, and
+        what it takes is its own."""
+        is_served = self.networks.get(network) is hosted and hosted.serves is not None
+        return is_served and self.health.up and not self.outstanding and hosted.trial is None
+
     async def _measure(self, network: Network, hosted: Hosted) -> None:
-        """See what the network takes now, if it has not been asked for a while: nobody is sent to
-        one that was slow."""
-        now = self._clock()
-        if now - max(hosted.measured, hosted.last_done) < MEASURE_SECONDS:
-            return
-        hosted.measured = now
-        assert hosted.serves is not None
-        for rows in (1, min(next(hosted.sizes), hosted.serves.most)):
-            began = self._clock()
+        for rows in (1, next(hosted.sizes)):
+            if hosted.serves is None or not self._is_free(network, hosted):
+                return
+            rows, began = min(rows, hosted.serves.most), self._clock()
             try:
                 await self._try(network, nothing_known(network, rows, 1))
+            except TimeoutError:
+                pass  # That is how slow it is, at the least.
             except WrongAnswer as exc:
-                self.lacks(network, str(exc))
+                if self.networks.get(network) is hosted:
+                    self.lacks(network, str(exc))
                 return
             except grpc.aio.AioRpcError as exc:
-                if exc.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-                    raise
-                self.faulty(network, words_of(exc))
-                return
+                if exc.code() is grpc.StatusCode.UNAVAILABLE:
+                    self._look_at(self._clock())
+                    return
+                if exc.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                    if self.networks.get(network) is hosted:
+                        self.faulty(network, words_of(exc))
+                    return
             hosted.draws.observe(rows, max(self._clock() - began, 1e-6))
 
     async def _try(self, network: Network, batch: Batch) -> None:

@@ -14,6 +14,7 @@ from cascade_server.engines.runtime import Runtime
 from cascade_server.engines.triton.contract import Network
 from cascade_server.engines.triton.fleet import Fleet
 from cascade_server.engines.triton.health import HealthConfig
+from cascade_server.engines.triton.measuring import Measuring
 from cascade_server.wire.tensors import read_inputs
 
 SERVICE = "inference.GRPCInferenceService"
@@ -164,7 +165,11 @@ def drawn_of(network: Network, tokens: Any, observed: Any, noise: Any) -> Any:
 
 @asynccontextmanager
 async def fleet_of(
-    runtime: Runtime, *servers: FakeServer, strict: bool = True, patience: float = SOON
+    runtime: Runtime,
+    *servers: FakeServer,
+    strict: bool = True,
+    patience: float = SOON,
+    measuring: Measuring | None = None,
 ) -> AsyncIterator[Fleet]:
     """Servers that listen, and a fleet that has looked at them.
 
@@ -177,7 +182,7 @@ async def fleet_of(
             await server.start()
             stack.push_async_callback(server.stop)
         config = HealthConfig(period=0.05, timeout=patience, first_pause=0.01, most_pause=0.05)
-        fleet = Fleet([server.target for server in servers], config)
+        fleet = Fleet([server.target for server in servers], config, measuring=measuring)
         stack.push_async_callback(fleet.stop)
         await fleet.start([runtime], strict)
         for server in servers:

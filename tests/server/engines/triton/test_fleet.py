@@ -8,16 +8,21 @@ from pathlib import Path
 
 import grpc
 import pytest
+from cascade_server.engines.latency_model import LatencyModel
 from cascade_server.engines.runtime import Runtime
-from cascade_server.engines.triton import peer
+from cascade_server.engines.triton import peer as peers
 from cascade_server.engines.triton.contract import Network
 from cascade_server.engines.triton.fleet import Fleet
+from cascade_server.engines.triton.measuring import Measuring
 from cascade_server.errors import ConfigError
 from cascade_tables import load_release
 
 from tests.releases import TABLE
 from tests.server.engines.triton.asked import counted, networks, soon, task, two, until
 from tests.server.engines.triton.fakes import FakeServer, Gate, fleet_of, refuses
+
+# Whenever there is nothing else to do.
+ALWAYS = Measuring(seconds=0.0)
 
 
 class TestStart:
@@ -103,29 +108,72 @@ class TestStart:
 class TestMeasuring:
     """A server that was slow once is not taken to be slow for ever."""
 
-    async def test_what_it_takes_is_looked_at_again(
-        self, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_what_it_takes_is_looked_at_again(self, runtime: Runtime) -> None:
         """AUTO sends nobody to a network that is predicted to be late."""
         server, _ = two(runtime)
-        async with fleet_of(runtime, server) as fleet:
+        async with fleet_of(runtime, server, measuring=ALWAYS) as fleet:
             _, network = networks(runtime)
             hosted = fleet.peer(server.target).hosted(network)
             for _ in range(1000):
                 hosted.draws.observe(1, 60.0)
             assert fleet.teacher(runtime).predict(1, 1) > 30
-            monkeypatch.setattr(peer, "MEASURE_SECONDS", 0.0)
             await until(lambda: fleet.teacher(runtime).predict(1, 1) < 30)
 
-    async def test_one_that_fails_at_it_stays(
+    async def test_one_that_fails_at_it_stays(self, runtime: Runtime) -> None:
+        server, _ = two(runtime)
+        async with fleet_of(runtime, server, measuring=ALWAYS) as fleet:
+            server.does = refuses(grpc.StatusCode.INTERNAL)
+            await until(lambda: bool(counted(fleet, server).reason))
+            assert fleet.peer(server.target).health.up
+
+    async def test_one_that_is_late_at_it_is_slow_and_not_away(
         self, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         server, _ = two(runtime)
         async with fleet_of(runtime, server) as fleet:
-            server.does = refuses(grpc.StatusCode.INTERNAL)
-            monkeypatch.setattr(peer, "MEASURE_SECONDS", 0.0)
-            await until(lambda: bool(counted(fleet, server).reason))
-            assert fleet.peer(server.target).health.up
+            peer = fleet.peer(server.target)
+            monkeypatch.setattr(peers, "WARM_SECONDS", 0.01)
+            student, _ = networks(runtime)
+            hosted, gate = peer.hosted(student), Gate()
+            server.does = gate
+            # What it took at the start would outweigh it.
+            hosted.draws, peer._measuring = LatencyModel(), ALWAYS
+            await until(lambda: hosted.draws.mean(1) >= 0.01)
+            assert (peer.health.up, peer.counts.times_away) == (True, 0)
+            gate.open.set()
+
+    async def test_whether_it_is_there_is_looked_at_meanwhile(self, runtime: Runtime) -> None:
+        server, _ = two(runtime)
+        async with fleet_of(runtime, server, measuring=ALWAYS) as fleet:
+            gate = Gate()
+            server.does = gate
+            await until(lambda: gate.inside == 1)
+            server.ready = False
+            await until(lambda: not fleet.peer(server.target).health.up)
+            gate.open.set()
+
+
+class TestWhoMeasures:
+    """Of several workers, each in its turn."""
+
+    def test_one_alone_after_its_pause(self) -> None:
+        measuring = Measuring(seconds=20.0)
+        assert not measuring.is_due(124.9, 105.0)
+        assert measuring.is_due(125.0, 105.0)
+
+    @pytest.mark.parametrize("workers", [1, 3, 8])
+    def test_all_as_often_as_one_alone(self, workers: int) -> None:
+        all_measuring = [Measuring(workers, number, 20.0) for number in range(workers)]
+        last, times = [0.0] * workers, []
+        for second in range(1600):
+            for number, measuring in enumerate(all_measuring):
+                if measuring.is_due(second, last[number]):
+                    last[number] = second
+                    times.append(second)
+        assert abs(len(times) - 1600 / 20) <= workers
+        # Not at once, and each of them.
+        assert len(set(times)) == len(times)
+        assert min(last) > 1600 - 20 * workers - 20
 
 
 class TestReleases:
