@@ -6,6 +6,7 @@ calls notice of it, the machine and its scheduler owe, and not whoever makes row
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -33,7 +34,11 @@ def counting(processes: int) -> Iterator[None]:
 
 
 def main() -> None:
-    """Count."""
+    """Count; nothing is asked for but `--help`."""
+    argparse.ArgumentParser(
+        prog="python -m benchmarks.peers.idle_counter",
+        description=(__doc__ or "").partition("\n")[0],
+    ).parse_args()
     os.nice(NICENESS)
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 

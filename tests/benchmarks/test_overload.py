@@ -58,7 +58,7 @@ class TestOutcome:
     def test_who_took_the_cores(self) -> None:
         """Of two stretches of half a second."""
         found = Outcomes([End.OK], np.array([0.01]), 0.001, cpu=0.3)
-        some = Stretch(0.0, 1.0, found, NOTHING, 0, 1.0, server_cpu=0.6)
+        some = Stretch(0.0, 0.5, found, NOTHING, 0, 1.0, server_cpu=0.6)
         both = outcome(1.0, [some, some], 0.5, 0.1, speed())
         assert (both.callers_cores, both.server_cores) == (0.6, 1.2)
 

@@ -63,7 +63,7 @@ from rich.console import Console
 from benchmarks.load.overload.outcomes import Outcome, Refusals, Stretch, goodput_ratio, outcome
 from benchmarks.load.overload.parts import PARTS, Callers, Part
 from benchmarks.load.overload.plot import plot
-from benchmarks.load.overload.server_counts import ServerCounts, cpu_seconds
+from benchmarks.load.overload.server_counts import ServerCounts, Watch
 from benchmarks.tables import ROOT
 
 # In which a flood's first rows are to come; a server that refuses it is no subject. The teacher
@@ -185,19 +185,17 @@ class Run:
         with serving(self._serve) as server:
             self._warm(server.target, asked)
             before = ServerCounts.settled(server.target, asked.table)
-            cpu = cpu_seconds(server.pid)
+            watch = Watch(server.pid)
             if part.callers in (Callers.SDK, Callers.GRPCIO):
-                began = time.monotonic()
-                found = self._by_library(part, asked, server.target, due)
-                ended = time.monotonic()
-                made, making = 0, ended - began
+                with watch:
+                    found = self._by_library(part, asked, server.target, due)
+                made, making = 0, watch.ended - watch.began
             else:
-                began, ended, found, made, making = uvloop.run(
-                    self._by_frames(part, asked, server.target, due)
+                found, made, making = uvloop.run(
+                    self._by_frames(part, asked, server.target, due, watch)
                 )
-            cpu = cpu_seconds(server.pid) - cpu
             counts = ServerCounts.settled(server.target, asked.table).since(before)
-        return Stretch(began, ended, found, counts, made, making, cpu)
+        return Stretch(watch.began, watch.ended, found, counts, made, making, watch.cpu)
 
     def _by_library(
         self, part: Part, asked: Asked, target: str, due: NDArray[np.float64]
@@ -217,8 +215,8 @@ class Run:
         return callers.offer(plan, os.cpu_count() or 1)
 
     async def _by_frames(
-        self, part: Part, asked: Asked, target: str, due: NDArray[np.float64]
-    ) -> tuple[float, float, Outcomes, int, float]:
+        self, part: Part, asked: Asked, target: str, due: NDArray[np.float64], watch: Watch
+    ) -> tuple[Outcomes, int, float]:
         flooded, making = Flooded(), time.monotonic()
         limits = [("grpc.max_receive_message_length", -1)]
         async with grpc.aio.insecure_channel(target, options=limits) as beside:
@@ -234,21 +232,21 @@ class Run:
                     f"Generate gave no row in {FLOOD_SECONDS:g} s; "
                     f"last refused: {flooded.refused or 'never'}"
                 ) from None
-            began = time.monotonic()
-            found = await offer(
-                target,
-                SYNTHESIZE,
-                asked.message,
-                due,
-                self._deadline,
-                part.connections,
-                wait=part.callers is Callers.WAIT,
-            )
-            ended = time.monotonic()
+            # A flood comes before.
+            with watch:
+                found = await offer(
+                    target,
+                    SYNTHESIZE,
+                    asked.message,
+                    due,
+                    self._deadline,
+                    part.connections,
+                    wait=part.callers is Callers.WAIT,
+                )
             for task in floods:
                 task.cancel()
             await asyncio.gather(*floods, return_exceptions=True)
-        return began, ended, found, flooded.rows, ended - making
+        return found, flooded.rows, watch.ended - making
 
 
 def chosen(names: str | None) -> list[Part]:

@@ -96,6 +96,7 @@ def outcome(
         return sum(each.found.count(*ends) for each in stretches) / calls
 
     answers = sum(each.counts.answers for each in stretches)
+    lasted = sum(each.ended - each.began for each in stretches)
     return Outcome(
         load=load,
         offered_per_s=round(calls / seconds, 1),
@@ -111,8 +112,8 @@ def outcome(
             sum(each.made for each in stretches) / sum(each.making for each in stretches), 1
         ),
         speed=round(fmean(speeds), 3) if speeds else None,
-        callers_cores=round(sum(each.found.cpu for each in stretches) / seconds, 3),
-        server_cores=round(sum(each.server_cpu for each in stretches) / seconds, 3),
+        callers_cores=round(sum(each.found.cpu for each in stretches) / lasted, 3),
+        server_cores=round(sum(each.server_cpu for each in stretches) / lasted, 3),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Self
 
 import grpc
 import psutil
@@ -24,6 +25,28 @@ def cpu_seconds(pid: int) -> float:
             times = process.cpu_times()
             found += times.user + times.system
     return found
+
+
+class Watch:
+    """How long a block lasts, and what a server's processes compute meanwhile.
+
+    Attributes:
+        began, ended: monotonic seconds.
+        cpu: processor seconds of all its processes that are there when it ends.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self.began = self.ended = self.cpu = 0.0
+
+    def __enter__(self) -> Self:
+        self.cpu = -cpu_seconds(self._pid)
+        self.began = time.monotonic()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended = time.monotonic()
+        self.cpu += cpu_seconds(self._pid)
 
 
 @dataclass(frozen=True)
