@@ -6,10 +6,12 @@ its first lease to its manifest. A job is killed (the process that makes it, wit
 `resume_seconds` is from then until rows of it are made again. Real-time calls come one after
 another to the student, by turns with nothing beside them, with a job, and with processes of the
 idle scheduling class that count: one (`one_counter_p99_ratio`), and one a processor
-(`counters_p99_ratio`), which is what the machine's scheduler gives. The student's job is read
-over Arrow Flight, by turns with pyarrow's own server on the same files (`benchmarks.flight` does
-that alone). Where Ray is installed, the teacher's job is made by clusters of one worker and of two
-(`benchmarks.ray_jobs` does that alone).
+(`counters_p99_ratio`), which is what the machine's scheduler gives. Each round has a median and a
+p99 of its own of each: `realtime_p99_ms` and `beside_p99_ms` are the medians of the rounds' p99,
+and ratios the medians of the rounds' ratios, not those of all calls together. The student's job is
+read over Arrow Flight, by turns with pyarrow's own server on the same files (`benchmarks.flight`
+does that alone). Where Ray is installed, the teacher's job is made by clusters of one worker and of
+two (`benchmarks.ray_jobs` does that alone).
 
 The last line is JSON.
 """

@@ -30,7 +30,6 @@ class Cause(StrEnum):
     AWAY = "away"  # who draws the rows: the teacher's process, or a cluster
     RELEASE = "release"  # is gone, or another one
     CONDITIONS = "conditions"  # do not fit the release
-    POLICY = "policy"  # cannot be read or written down
     PACKAGE = "package"  # is not installed
     MEMORY = "memory"  # there is too little
     LEDGER = "ledger"  # cannot be written

@@ -151,7 +151,11 @@ class Executor:
         if self._clean():
             return True
         lease = self._ledger.claim(
-            self._owner.name, self._config.lease_seconds, self._is_free, self._gate
+            self._owner.name,
+            self._config.lease_seconds,
+            self._is_free,
+            self._gate,
+            self._owner.was_dismissed,
         )
         if lease is None:
             return False

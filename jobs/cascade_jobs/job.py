@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cascade_jobs.facts import ReleaseFacts
-from cascade_jobs.shards import Plan, Shard
+from cascade_jobs.shards import ROWS_FOLDER, Plan, Shard
 from cascade_jobs.specification import Specification
 from cascade_jobs.states import JobState
 
@@ -39,6 +39,8 @@ class Job:
         tries: times in a row that it could not go on.
         is_clean: whether the files of a job that came to nothing are gone.
         facts: what is known of its release; None: a server made it that kept none.
+        rows_folder: of the files with rows, below the output; "": the output itself, as a server of
+            before has laid them out. A job keeps to it.
     """
 
     id: str
@@ -60,11 +62,12 @@ class Job:
     tries: int = 0
     is_clean: bool = False
     facts: ReleaseFacts | None = None
+    rows_folder: str = ROWS_FOLDER
 
     @property
     def plan(self) -> Plan:
         """The shards that it is cut into."""
-        return Plan(self.specification.rows, self.shard_rows)
+        return Plan(self.specification.rows, self.shard_rows, self.rows_folder)
 
     @property
     def names(self) -> frozenset[str]:

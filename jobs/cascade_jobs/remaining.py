@@ -1,4 +1,5 @@
-"""Whether what a job has made is still where it was put: only then is the job reused."""
+"""What is left of what jobs have made: only a job whose files are all there is reused, and only
+where nothing is another one may write."""
 
 from __future__ import annotations
 
@@ -31,9 +32,18 @@ def is_still_there(job: Job, parts: Sequence[Part], store: Store) -> bool:
         return _is_at(job.specification.output)
     try:
         there = store.sizes([part.name for part in parts])
-    except (OSError, JobsError):
+    except (OSError, JobsError, ImportError):
         return True
     return all(there.get(part.name) == part.bytes for part in parts)
+
+
+def is_empty(store: Store) -> bool | None:
+    """Whether there is nothing where a job's files are to go: what somebody else's rows are beside
+    would be read with them. None: that cannot be told now."""
+    try:
+        return store.is_empty()
+    except (OSError, JobsError, ImportError):
+        return None
 
 
 def _is_at(output: str) -> bool:

@@ -23,16 +23,20 @@ class Shard:
         number: from 0.
         first: the first of its rows.
         rows: how many.
+        folder: of the file that holds it, below the job's output; "": the output itself, as jobs of
+            before have it.
     """
 
     number: int
     first: int
     rows: int
+    folder: str = ROWS_FOLDER
 
     @property
     def name(self) -> str:
         """Of the file that holds it, below the job's output."""
-        return f"{ROWS_FOLDER}/part-{self.number:05}.parquet"
+        name = f"part-{self.number:05}.parquet"
+        return f"{self.folder}/{name}" if self.folder else name
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,12 @@ class Plan:
     Attributes:
         rows: of the job.
         shard_rows: of each shard but the last.
+        folder: see `Shard`.
     """
 
     rows: int
     shard_rows: int
+    folder: str = ROWS_FOLDER
 
     def __len__(self) -> int:
         return -(-self.rows // self.shard_rows)
@@ -54,7 +60,7 @@ class Plan:
         if not 0 <= number < len(self):
             raise IndexError(number)
         first = number * self.shard_rows
-        return Shard(number, first, min(self.shard_rows, self.rows - first))
+        return Shard(number, first, min(self.shard_rows, self.rows - first), self.folder)
 
     def __iter__(self) -> Iterator[Shard]:
         return (self[number] for number in range(len(self)))

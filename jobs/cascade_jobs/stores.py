@@ -65,6 +65,13 @@ class Store(Protocol):
             OSError: it cannot be looked at.
         """
 
+    def is_empty(self) -> bool:
+        """Whether there is no file in the output or below it, whosever.
+
+        Raises:
+            OSError: it cannot be looked at.
+        """
+
     def remove(self, names: Collection[str], whole: bool) -> None:
         """Remove files that are there, what was made of others, and, where `whole`, the folder if
         it is empty then.
@@ -111,6 +118,9 @@ class LocalStore:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 found[name] = (self._folder / name).stat().st_size
         return found
+
+    def is_empty(self) -> bool:
+        return not any(files for _, _, files in os.walk(self._folder, onerror=_raise_if_there))
 
     def remove(self, names: Collection[str], whole: bool) -> None:
         if not self._folder.is_dir():
@@ -205,6 +215,22 @@ class RemoteStore:
                             found[f"{below}/{name}" if below else name] = int(each["size"])
         return found
 
+    def is_empty(self) -> bool:
+        with _as_errors_of_the_system():
+            self._files.invalidate_cache()
+            # Not fsspec's own `walk`, which passes over folders that it cannot list.
+            folders = [self._folder]
+            while folders:
+                folder = folders.pop()
+                with contextlib.suppress(FileNotFoundError):
+                    for each in self._files.ls(folder, detail=True):
+                        if each["type"] != "directory":
+                            return False
+                        # Some name the folder itself among what is in it.
+                        if (name := str(each["name"]).rstrip("/")) != folder:
+                            folders.append(name)
+        return True
+
     def remove(self, names: Collection[str], whole: bool) -> None:
         with _as_errors_of_the_system():
             for name in names:
@@ -231,6 +257,11 @@ def _as_errors_of_the_system() -> Iterator[None]:
         raise
     except Exception as exc:
         raise OSError(errno.EREMOTEIO, f"{type(exc).__name__}: {exc}") from exc
+
+
+def _raise_if_there(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _is_left_of(name: str, bases: Collection[str]) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
+from cascade_jobs.ledger.owners import dismiss
 from cascade_proto import synthesis_pb2 as pb
 from cascade_tables import CascadeTablesError
 
@@ -27,7 +28,7 @@ from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_process import TeacherServer
 from cascade_server.errors import ReleaseRefused, ServerError
 from cascade_server.jobs.directing import JobsDirector
-from cascade_server.jobs.process import execute, next_work
+from cascade_server.jobs.process import execute, next_work, owners_of
 from cascade_server.releases.found import Folder, Source
 from cascade_server.releases.generation import Generation, ReleaseConfig
 from cascade_server.releases.generations import Generations
@@ -277,8 +278,13 @@ def teacher(generation: Generation, post: Post, begin: Begin) -> None:
 def executors(generation: Generation) -> Sequence[Role]:
     """Who works off jobs beside the processes of a generation. They are killed rather than asked to
     end: what they have begun is begun anew, and what is done is written down."""
+    state_dir = generation.config.state_dir
+    if state_dir is None:
+        return []
+    dismissing = partial(dismiss, owners_of(state_dir))
+    life = partial(executor, generation)
     return [
-        Role(f"executor {number}", partial(executor, generation), holds_nothing=True, rests=True)
+        Role(f"executor {number}", life, holds_nothing=True, rests=True, dismissing=dismissing)
         for number in range(generation.config.executors)
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from cascade_jobs.errors import Cause, JobFailed, JobWaits
 from cascade_jobs.ledger import Ledger
 from cascade_jobs.ledger.counting import Count
 from cascade_jobs.ledger.leases import MOST_LEASES
+from cascade_jobs.ledger.owners import Owner, dismiss
 from cascade_jobs.ledger.schema import MIGRATIONS
 from cascade_jobs.retrying import judged
 from cascade_jobs.states import JobState
@@ -85,6 +87,18 @@ class TestCounts:
             ("shards", "payments", "student"): 1,
             ("rows", "payments", "student"): 1000,
         }
+
+    @pytest.mark.parametrize("dismissed", [True, False])
+    def test_who_is_ended_on_purpose_loses_no_lease(self, jobs: Jobs, dismissed: bool) -> None:
+        """However often: a server takes over from another, again and again."""
+        folder = jobs.folder / "owners"
+        job, killed = jobs.submit(rows=1000), Owner(folder)
+        assert jobs.ledger.claim(killed.name, 60.0) is not None
+        dismiss(folder, os.getpid() if dismissed else os.getpid() * 10)
+        killed._file.close()  # as the kernel does of who is killed
+        jobs.finish()
+        assert jobs.ledger.job(job.id).state is JobState.DONE
+        assert counts(jobs).get(("leases_lost", "", ""), 0) == (not dismissed)
 
     def test_who_is_killed_too_often(self, jobs: Jobs) -> None:
         jobs.submit()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +17,17 @@ from cascade_jobs.errors import (
     TooManyJobs,
     UnknownJob,
 )
-from cascade_jobs.job import Lease
-from cascade_jobs.ledger import Asked, Ledger, Limits
+from cascade_jobs.executor import spool_of
+from cascade_jobs.job import DESCRIPTIONS, MANIFEST, Lease
+from cascade_jobs.ledger import Asked, Ledger, Limits, Remains
+from cascade_jobs.ledger import ledger as module
 from cascade_jobs.ledger.leases import MOST_LEASES
 from cascade_jobs.ledger.schema import MIGRATIONS
+from cascade_jobs.remaining import is_still_there
 from cascade_jobs.states import JobState
+from cascade_jobs.stores import store_of
 
-from tests.jobs.made_up import LIMITS, SHARD_ROWS, SPECIFICATION, Jobs
+from tests.jobs.made_up import LIMITS, SHARD_ROWS, SPECIFICATION, Jobs, contents
 
 SECONDS = 30.0
 
@@ -73,7 +78,26 @@ class TestSubmit:
         output = jobs.output_of(SPECIFICATION)
         assert [each.id for each in jobs.ledger.done_like(SPECIFICATION)] == [job.id]
         assert jobs.ledger.submit(asked, output, LIMITS)[0].id == job.id
-        assert jobs.ledger.submit(asked, output, LIMITS, {job.id})[0].id != job.id
+        gone = Remains(gone={job.id})
+        assert jobs.ledger.submit(asked, output, LIMITS, gone)[0].id != job.id
+
+    def test_of_jobs_that_are_done_the_newest_is_looked_for_first(self, jobs: Jobs) -> None:
+        made = []
+        for _ in range(3):
+            made.append(jobs.submit().id)
+            jobs.clock.now += 1
+        jobs.finish()
+        assert [each.id for each in jobs.ledger.done_like(SPECIFICATION)] == made[::-1]
+
+    def test_where_anything_is_no_job_writes(self, jobs: Jobs, tmp_path: Path) -> None:
+        """Whosever it is; who asks for a job that there is already is given that one."""
+        made = replace(SPECIFICATION, output=str(tmp_path / "out"))
+        asked, output = Asked(made, SHARD_ROWS), jobs.output_of(made)
+        taken = Remains(is_taken=True)
+        with pytest.raises(SpecificationRefused, match="out is there and is not empty; allowed: a"):
+            jobs.ledger.submit(asked, output, LIMITS, taken)
+        job, _ = jobs.ledger.submit(asked, output, LIMITS)
+        assert jobs.ledger.submit(asked, output, LIMITS, taken) == (job, True)
 
     def test_where_results_were_others_may_go(self, jobs: Jobs, tmp_path: Path) -> None:
         """Of the same specification or of another one."""
@@ -81,11 +105,14 @@ class TestSubmit:
         jobs.finish()
         for seed in (SPECIFICATION.seed, 8):
             made = replace(SPECIFICATION, output=job.output, seed=seed)
-            assert [each.id for each in jobs.ledger.done_like(made)] == [job.id]
-            asked = Asked(made, SHARD_ROWS, fresh=True)
-            with pytest.raises(SpecificationRefused, match=f"has the results of job {job.id}"):
-                jobs.ledger.submit(asked, jobs.output_of(made), LIMITS)
-            other, _ = jobs.ledger.submit(asked, jobs.output_of(made), LIMITS, {job.id})
+            assert jobs.ledger.done_at(job.output) == [job.id]
+            asked, output = Asked(made, SHARD_ROWS, fresh=True), jobs.output_of(made)
+            # That some of them are gone is not enough: the others would be read with what comes.
+            for left in (Remains(), Remains(gone={job.id})):
+                with pytest.raises(SpecificationRefused, match=f"has the results of job {job.id}"):
+                    jobs.ledger.submit(asked, output, LIMITS, left)
+            cleared = Remains(cleared={job.id})
+            other, _ = jobs.ledger.submit(asked, output, LIMITS, cleared)
             assert other.output == job.output
             jobs.ledger.cancel(other.id, "not wanted")
             jobs.ledger.cleaned(other.id)
@@ -204,6 +231,15 @@ class TestLeases:
         jobs.submit(100)
         claim(jobs.ledger, "killed")
         assert claim(jobs.ledger, "next", gone="killed").shard is not None
+
+    def test_of_who_is_gone_all_files_are_taken_back_at_once(self, jobs: Jobs) -> None:
+        """Nobody can be asked a second time: its lock goes with the answer."""
+        job = jobs.submit(2500)
+        for owner in ("killed", "killed", "alive"):
+            claim(jobs.ledger, owner)
+        assert claim(jobs.ledger, "next", gone="killed").name == job.plan[0].name
+        assert claim(jobs.ledger, "next").name == job.plan[1].name
+        assert jobs.ledger.claim("next", SECONDS) is None
 
     def test_what_publishing_raises_leaves_the_file_to_be_made(self, jobs: Jobs) -> None:
         job = jobs.submit(100)
@@ -327,6 +363,7 @@ class TestFiles:
         with sqlite3.connect(tmp_path / "jobs.sqlite") as connection:
             for statement in (
                 "DROP TABLE counts",
+                "ALTER TABLE jobs DROP COLUMN rows_folder",
                 "DROP TABLE decisions",
                 "ALTER TABLE jobs DROP COLUMN facts",
                 "ALTER TABLE shards DROP COLUMN name",
@@ -335,11 +372,56 @@ class TestFiles:
                 connection.execute(statement)
         connection.close()
         later = Jobs(tmp_path)
-        assert later.ledger.job(job.id) == job
+        assert later.ledger.job(job.id) == replace(job, rows_folder="")
         later.finish()
         done = later.ledger.job(job.id)
         assert (done.state, done.rows_done, done.facts) == (JobState.DONE, 2500, None)
         later.close()
+
+    def test_jobs_of_before_keep_their_files_where_they_are(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Beside the manifest: what is done is found, and what was begun ends in one place."""
+        before = Jobs(tmp_path)
+        with monkeypatch.context() as patched:
+            patched.setattr(module, "ROWS_FOLDER", "")
+            finished = before.submit()
+            before.finish()
+            begun = before.submit(seed=8)
+            before.executor().step()
+        before.close()
+        with sqlite3.connect(tmp_path / "jobs.sqlite") as connection:
+            connection.execute("DROP TABLE counts")
+            connection.execute("ALTER TABLE jobs DROP COLUMN rows_folder")
+            connection.execute("PRAGMA user_version = 2")
+        connection.close()
+        flat = {f"part-{number:05}.parquet" for number in range(3)} | {MANIFEST, *DESCRIPTIONS}
+        assert set(contents(finished.output)) == flat
+        assert list(contents(begun.output)) == ["part-00000.parquet"]
+
+        jobs = Jobs(tmp_path)
+        jobs.finish()
+        for each in (finished, begun):
+            done, files = jobs.ledger.job(each.id), jobs.ledger.files(each.id)
+            assert done.state is JobState.DONE
+            assert is_still_there(done, files, store_of(done.output, spool_of(tmp_path, each.id)))
+            assert set(contents(done.output)) == {part.name for part in files} == flat
+            manifest = json.loads((Path(done.output) / MANIFEST).read_bytes())
+            assert {part["name"] for part in manifest["files"]} < flat
+            croissant = (Path(done.output) / "_croissant.json").read_text()
+            assert '"includes": "part-*.parquet"' in croissant
+        part = jobs.ledger.part(begun.id, 2)
+        assert part is not None
+        assert part.name == "part-00002.parquet"
+        jobs.ledger._new_id = lambda: "new"
+        new = jobs.submit(seed=9)
+        jobs.finish()
+        assert "data/part-00000.parquet" in contents(new.output)
+        jobs.clock.now += 8 * 86_400
+        jobs.finish()
+        assert not Path(finished.output).exists()
+        assert not Path(begun.output).exists()
+        jobs.close()
 
     def test_a_damaged_ledger_is_refused_by_name(self, tmp_path: Path) -> None:
         path = tmp_path / "jobs.sqlite"

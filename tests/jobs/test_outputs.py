@@ -109,6 +109,31 @@ class TestStores:
         store.remove({"part", "never made"}, False)
         assert (store.has("part"), store.has("other")) == (False, True)
 
+    def test_whether_there_is_anything(self, store: LocalStore | RemoteStore) -> None:
+        """Also in folders of it; these alone are nothing."""
+        assert store.is_empty()
+        made = store.temporary("data/part", 1)
+        made.write_bytes(b"content")
+        store.publish(made, "data/part")
+        assert not store.is_empty()
+        store.remove({"data/part"}, False)
+        assert store.is_empty()
+
+    def test_what_cannot_be_looked_at_is_not_empty(self, tmp_path: Path) -> None:
+        class Away:
+            def invalidate_cache(self) -> None: ...
+
+            def ls(self, path: str, detail: bool) -> list[str]:
+                raise RuntimeError("no route to host")
+
+        (tmp_path / "file").write_text("")
+        for store in (
+            RemoteStore("memory://away", tmp_path / "spool", (Away(), "away")),
+            LocalStore(tmp_path / "file" / "below"),
+        ):
+            with pytest.raises(OSError, match=r"no route to host|Not a directory"):
+                store.is_empty()
+
     def test_what_was_being_made_is_removed_too(self, tmp_path: Path) -> None:
         local = LocalStore(tmp_path / "out")
         local.temporary("data/part", 7).write_bytes(b"half")

@@ -43,7 +43,9 @@ class Download:
 
     def __init__(self, job: str, file: ResultFile, folder: Path) -> None:
         self.file, self.path, self.done = file, folder / checked_name(file), 0
-        self._job, self._partial = job, folder / (self.path.name + PARTIAL)
+        # Not by the last part of its name alone, which files of several folders may share.
+        beside = file.name.replace("%", "%25").replace("/", "%2F")
+        self._job, self._partial = job, folder / (beside + PARTIAL)
         self._out: BinaryIO | None = None
 
     def is_there(self) -> bool:
@@ -95,7 +97,7 @@ class Download:
                 f"{self.file.name} of job {self._job} came with SHA-256 {came}, and was made with "
                 f"{self.file.sha256}; what came is dropped"
             )
-        self.path.parent.mkdir(exist_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._partial.rename(self.path)
 
 

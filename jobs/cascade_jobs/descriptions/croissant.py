@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import quote
 
 from cascade_jobs.descriptions.known import SOFTWARE, UNSTATED, Known
-from cascade_jobs.shards import ROWS_FOLDER
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.1"
 RAI = "http://mlcommons.org/croissant/RAI/1.0"
@@ -98,7 +97,7 @@ def croissant(known: Known) -> dict[str, Any]:
                 for name, value in known.properties.items()
             ],
         },
-        "distribution": [*_files(known), _file_set()],
+        "distribution": [*_files(known), _file_set(known)],
         "recordSet": [_record_set(known)],
     }
 
@@ -126,14 +125,16 @@ def _files(known: Known) -> list[dict[str, Any]]:
     ]
 
 
-def _file_set() -> dict[str, Any]:
+def _file_set(known: Known) -> dict[str, Any]:
+    # Files of jobs of before have no folder of their own.
+    folder, slash, _ = known.parts[0].name.rpartition("/")
     return {
         "@type": "cr:FileSet",
         "@id": FILES,
         "name": FILES,
         "description": "All files with rows, which are in the order of their names.",
         "encodingFormat": ENCODING,
-        "includes": f"{ROWS_FOLDER}/part-*.parquet",
+        "includes": f"{folder}{slash}part-*.parquet",
     }
 
 

@@ -30,8 +30,8 @@ class JobStatistics:
     Attributes:
         states: jobs that are kept, by state; of each there is a number.
         waiting: of those that have not ended, how many say that they cannot go on now.
-        oldest_pending: seconds since the oldest job was asked for which nobody has begun with; 0:
-            there is none.
+        oldest_pending: seconds since the oldest job was asked for which nobody has begun with,
+            though no decision keeps it back; 0: there is none.
         oldest_waiting: seconds for which a job has not gone on, the longest; 0: all do.
         bytes: of results in the server's own folder.
         counts: what has happened, by what it is, the table ("" where it is no table's), and the

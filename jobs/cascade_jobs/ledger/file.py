@@ -32,6 +32,7 @@ _JOB = """
         coalesce(sum(shards.bytes), 0) AS bytes
     FROM jobs LEFT JOIN shards ON shards.job = jobs.id
 """
+_PART = "SELECT shards.*, jobs.rows_folder FROM shards JOIN jobs ON jobs.id = shards.job"
 
 
 class LedgerFile:
@@ -135,8 +136,8 @@ class LedgerFile:
         """The files of a job that are whole: rows, then what is said of them, its manifest last. Of
         one that came to nothing there are none."""
         rows = self._connection.execute(
-            "SELECT shards.* FROM shards JOIN jobs ON jobs.id = shards.job "
-            "WHERE job = ? AND shards.state = 'DONE' AND jobs.state NOT IN ('FAILED', 'CANCELLED') "
+            f"{_PART} WHERE job = ? AND shards.state = 'DONE' "
+            "AND jobs.state NOT IN ('FAILED', 'CANCELLED') "
             "ORDER BY shards.rows = 0, shards.name = '', number",
             (name,),
         )
@@ -145,7 +146,7 @@ class LedgerFile:
     def part(self, name: str, number: int) -> Part | None:
         """One file of a job, by its shard's number; None: it is not whole."""
         found = self._connection.execute(
-            "SELECT * FROM shards WHERE job = ? AND number = ? AND rows > 0 AND state = 'DONE'",
+            f"{_PART} WHERE job = ? AND number = ? AND rows > 0 AND shards.state = 'DONE'",
             (name, number),
         ).fetchone()
         return None if found is None else _part(found)
@@ -185,7 +186,7 @@ class LedgerFile:
 
 
 def _part(row: sqlite3.Row) -> Part:
-    shard = Shard(row["number"], row["first_row"], row["rows"])
+    shard = Shard(row["number"], row["first_row"], row["rows"], row["rows_folder"])
     return Part(
         name=shard.name if shard.rows else row["name"] or MANIFEST,
         first_row=shard.first,
@@ -216,4 +217,5 @@ def _job(row: sqlite3.Row) -> Job:
         tries=row["tries"],
         is_clean=bool(row["is_clean"]),
         facts=ReleaseFacts.from_json(row["facts"]) if row["facts"] else None,
+        rows_folder=row["rows_folder"],
     )

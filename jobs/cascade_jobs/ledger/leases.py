@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from cascade_jobs.errors import Cause, JobsError, LeaseLost
 from cascade_jobs.job import Job, Lease, Part
 from cascade_jobs.ledger.counting import Count
 from cascade_jobs.ledger.file import OPEN, LedgerFile
-from cascade_jobs.shards import Shard
 from cascade_jobs.states import JobEvent, JobState, follows
 
 # Leases of one file after which nobody is given another: whatever makes it ends its process.
 MOST_LEASES = 100
 # Seconds after which it is asked again what could not be decided.
 ASK_AGAIN = 30.0
+# Of a job that a decision keeps back: since when it has not gone on. No try of its own failed, and
+# how long it is held counts towards nobody's patience.
+_SINCE = "waiting_since = CASE waiting_since WHEN 0 THEN ? ELSE waiting_since END, tries = 0"
 
 
 class Decision(Protocol):
@@ -55,6 +57,7 @@ class Leases(LedgerFile):
         seconds: float,
         is_gone: Callable[[str], bool] = lambda _: False,
         gate: Gate | None = None,
+        was_dismissed: Callable[[str], bool] = lambda _: False,
     ) -> Lease | None:
         """Take the lease of a file that nobody makes; None: there is none now.
 
@@ -65,16 +68,21 @@ class Leases(LedgerFile):
             seconds: how long the lease is good for, unless it is renewed.
             is_gone: whether another owner is known to be no more.
             gate: whether whoever makes it may; None: all may.
+            was_dismissed: whether another owner was ended on purpose: its leases are put back, and
+                not lost.
         """
         with self._transaction() as sql:
             now = self._clock()
             others = sql.execute("SELECT DISTINCT owner FROM shards WHERE state = 'LEASED'")
-            gone = [each["owner"] for each in others.fetchall() if is_gone(each["owner"])]
-            found = self._free(now, gone, gate)
+            # All of theirs at once: of who is gone nobody can be asked a second time.
+            for each in others.fetchall():
+                if is_gone(each["owner"]):
+                    self._take_back(each["owner"], was_dismissed(each["owner"]))
+            found = self._free(now, gate)
             if found is None:
                 return None
             job = self.job(found["job"])
-            if found["state"] == "LEASED":
+            if found["state"] == "LEASED" and not was_dismissed(found["owner"]):
                 self._count(Count.LEASES_LOST)
             if found["leases"] >= MOST_LEASES:
                 where = f"rows {found['first_row']:,} to {found['first_row'] + found['rows']:,}"
@@ -88,6 +96,11 @@ class Leases(LedgerFile):
                 "leases = leases + 1 WHERE job = ? AND number = ?",
                 (owner, fence, now + seconds, job.id, found["number"]),
             )
+            # What waits for no file of its own has waited for a decision, which is another one now.
+            sql.execute(
+                "UPDATE jobs SET waiting = '', waiting_since = 0 WHERE id = ? AND tries = 0",
+                (job.id,),
+            )
             sql.execute(
                 "UPDATE jobs SET state = ?, last_fence = ?, started = CASE started WHEN 0 THEN ? "
                 "ELSE started END WHERE id = ?",
@@ -95,10 +108,21 @@ class Leases(LedgerFile):
             )
             conditions = sql.execute("SELECT conditions FROM jobs WHERE id = ?", (job.id,))
             rows = found["rows"]
-            shard = Shard(found["number"], found["first_row"], rows) if rows else None
+            shard = job.plan[found["number"]] if rows else None
             return Lease(self.job(job.id), shard, fence, conditions.fetchone()[0])
 
-    def _free(self, now: float, gone: Collection[str], gate: Gate | None) -> sqlite3.Row | None:
+    def _take_back(self, owner: str, was_dismissed: bool) -> None:
+        """Have nobody make the files of an owner that is no more."""
+        changed = self._connection.execute(
+            "UPDATE shards SET state = 'WAITING', owner = '', drawn = 0, leases = leases - ? "
+            "WHERE state = 'LEASED' AND owner = ? "
+            f"AND job IN (SELECT id FROM jobs WHERE state IN {OPEN})",
+            (was_dismissed, owner),
+        )
+        if changed.rowcount and not was_dismissed:
+            self._count(Count.LEASES_LOST, number=changed.rowcount)
+
+    def _free(self, now: float, gate: Gate | None) -> sqlite3.Row | None:
         """A file that nobody makes, of a job that the gate lets through."""
         rules = None if gate is None else gate.now()
         key = "" if rules is None else rules.key
@@ -109,13 +133,13 @@ class Leases(LedgerFile):
                 WHERE jobs.state IN {OPEN} AND jobs.retry_at <= ?
                     AND NOT EXISTS (SELECT 1 FROM decisions WHERE decisions.job = jobs.id
                         AND decisions.key = ? AND NOT decisions.may_run)
-                    AND (shards.state = 'WAITING' OR (shards.state = 'LEASED'
-                        AND (shards.until <= ? OR shards.owner IN ({_marks(gone)}))))
+                    AND (shards.state = 'WAITING'
+                        OR (shards.state = 'LEASED' AND shards.until <= ?))
                     AND (shards.rows > 0 OR NOT EXISTS (SELECT 1 FROM shards AS other
                         WHERE other.job = shards.job AND other.rows > 0 AND other.state != 'DONE'))
                 ORDER BY jobs.last_fence, jobs.created, jobs.id, shards.number LIMIT 1
                 """,
-                (now, key, now, *gone),
+                (now, key, now),
             ).fetchone()
             if rules is None:
                 return found
@@ -126,22 +150,22 @@ class Leases(LedgerFile):
                 return found
 
     def _say_why(self, key: str) -> None:
-        """Have jobs that wait for other rules say so: these may have held before, and others in
-        between."""
+        """Have jobs that wait for other rules say so: these may have held before, and others, or a
+        file that could not be made, in between."""
         why = (
             "SELECT why FROM decisions WHERE decisions.job = jobs.id AND decisions.key = ? "
             "AND NOT decisions.may_run"
         )
         self._connection.execute(
-            f"UPDATE jobs SET waiting = ({why}) WHERE state IN {OPEN} AND waiting = '' "
-            f"AND EXISTS ({why}) AND NOT EXISTS "
+            f"UPDATE jobs SET waiting = ({why}), {_SINCE} WHERE state IN {OPEN} "
+            f"AND (waiting = '' OR tries > 0) AND EXISTS ({why}) AND NOT EXISTS "
             "(SELECT 1 FROM shards WHERE shards.job = jobs.id AND shards.state = 'LEASED')",
-            (key, key),
+            (key, self._clock(), key),
         )
 
     def _passes(self, name: str, rules: Rules) -> bool:
         """Whether rules let a job through; they are asked once."""
-        key = rules.key
+        key, now = rules.key, self._clock()
         found = self._connection.execute(
             "SELECT may_run FROM decisions WHERE job = ? AND key = ?", (name, key)
         ).fetchone()
@@ -152,17 +176,19 @@ class Leases(LedgerFile):
         except (JobsError, OSError) as exc:
             # It is asked again in a while; what it cannot decide is not done.
             self._connection.execute(
-                "UPDATE jobs SET waiting = ?, retry_at = ? WHERE id = ?",
-                (f"it cannot be decided who may run it: {exc}", self._clock() + ASK_AGAIN, name),
+                f"UPDATE jobs SET waiting = ?, {_SINCE}, retry_at = ? WHERE id = ?",
+                (f"it cannot be decided who may run it: {exc}", now, now + ASK_AGAIN, name),
             )
-            self._count(Count.RETRIES, Cause.POLICY)
             return False
         why = "" if decision.may_run else f"by the server's policy, {decision.why}"
         self._connection.execute(
             "INSERT INTO decisions (job, key, may_run, why) VALUES (?, ?, ?, ?)",
             (name, key, decision.may_run, why),
         )
-        self._connection.execute("UPDATE jobs SET waiting = ? WHERE id = ?", (why, name))
+        if not decision.may_run:
+            self._connection.execute(
+                f"UPDATE jobs SET waiting = ?, {_SINCE} WHERE id = ?", (why, now, name)
+            )
         return decision.may_run
 
     def renew(self, lease: Lease, drawn: int, seconds: float) -> None:
@@ -285,7 +311,3 @@ class Leases(LedgerFile):
         self._connection.execute(
             "UPDATE jobs SET waiting = '', waiting_since = 0, tries = 0 WHERE id = ?", (name,)
         )
-
-
-def _marks(values: Collection[object]) -> str:
-    return ", ".join("?" for _ in values)

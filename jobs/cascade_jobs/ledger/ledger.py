@@ -20,7 +20,7 @@ from cascade_jobs.job import Job
 from cascade_jobs.ledger.counting import Count, JobStatistics
 from cascade_jobs.ledger.file import OPEN
 from cascade_jobs.ledger.leases import Leases
-from cascade_jobs.shards import Plan
+from cascade_jobs.shards import ROWS_FOLDER, Plan
 from cascade_jobs.specification import Specification
 from cascade_jobs.states import JobEvent, JobState
 
@@ -62,25 +62,44 @@ class Asked:
     facts: ReleaseFacts | None = None
 
 
+@dataclass(frozen=True)
+class Remains:
+    """What is left of earlier results, as somebody saw who looked before a job is written down.
+
+    Attributes:
+        gone: jobs that are done, and whose results are not all there any more: they are not reused.
+        cleared: jobs that are done, and where their files were there is nothing any more: others
+            may write there.
+        is_taken: whether there is something where the job's files are to go, whosever it is.
+    """
+
+    gone: Collection[str] = ()
+    cleared: Collection[str] = ()
+    is_taken: bool = False
+
+
 class Ledger(Leases):
     """The jobs of one state folder; see `LedgerFile` for how it is opened."""
 
     def done_like(self, specification: Specification) -> list[Job]:
-        """Jobs that are done and whose results may be what is asked for, or are where these are to
-        go: whoever submits looks first whether they are still there."""
-        query = (
-            "jobs.state = 'DONE' AND (digest = ? OR (? != '' AND (jobs.output = ? OR "
-            "json_extract(specification, '$.output') = ?)))"
+        """Jobs that are done and whose results may be what is asked for, the newest first: whoever
+        submits looks first whether they are still there."""
+        found = self._jobs_where("jobs.state = 'DONE' AND digest = ?", (specification.digest,))
+        return found[::-1]
+
+    def done_at(self, output: str) -> list[str]:
+        """Ids of jobs that are done, and whose files are at an output."""
+        found = self._connection.execute(
+            "SELECT id FROM jobs WHERE state = 'DONE' AND output = ?", (output,)
         )
-        output = specification.output
-        return self._jobs_where(query, (specification.digest, output, output, output))
+        return [each["id"] for each in found]
 
     def submit(
         self,
         asked: Asked,
         output_of: Callable[[str], tuple[str, bool]],
         limits: Limits,
-        gone: Collection[str] = (),
+        remains: Remains = Remains(),
         admit: Callable[[Job], None] = lambda _: None,
     ) -> tuple[Job, bool]:
         """Write a job down, unless there is one already that is meant.
@@ -90,8 +109,7 @@ class Ledger(Leases):
             output_of: by the job's id where its results go, and whether that is the server's own
                 folder.
             limits: what there may be.
-            gone: jobs that are done, and whose results are not there any more. They are not reused,
-                and others may write where they were.
+            remains: what is left of earlier results.
             admit: refuses a job that nobody may run, by raising; of one that was there it is not
                 asked.
 
@@ -123,19 +141,24 @@ class Ledger(Leases):
                     "'PENDING') ORDER BY created DESC",
                     (digest,),
                 ).fetchall():
-                    if each["id"] not in gone:
+                    if each["id"] not in remains.gone:
                         return self.job(each["id"]), True
             self._check_room(limits)
             name = self._new_id()
             output, is_owned = output_of(name)
-            self._check_output(output, specification.output, gone)
+            self._check_output(output, specification.output, remains)
             sql.execute(
                 "INSERT INTO jobs (id, token, digest, specification, conditions, output, is_owned, "
-                "state, created, shard_rows, facts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "state, created, shard_rows, rows_folder, facts) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     *(name, asked.token or None, digest, specification.to_json()),
                     *(asked.conditions, output, is_owned, JobState.PENDING, self._clock()),
-                    *(asked.shard_rows, "" if asked.facts is None else asked.facts.to_json()),
+                    *(
+                        asked.shard_rows,
+                        ROWS_FOLDER,
+                        "" if asked.facts is None else asked.facts.to_json(),
+                    ),
                 ),
             )
             plan = Plan(specification.rows, asked.shard_rows)
@@ -162,8 +185,8 @@ class Ledger(Leases):
                 "job_days after their jobs have ended"
             )
 
-    def _check_output(self, output: str, asked_for: str, gone: Collection[str]) -> None:
-        ids = json.dumps(sorted(gone))
+    def _check_output(self, output: str, asked_for: str, remains: Remains) -> None:
+        ids = json.dumps(sorted(remains.cleared))
         found = self._connection.execute(
             "SELECT id FROM jobs WHERE output = ? AND NOT is_clean "
             "AND NOT (state = 'DONE' AND id IN (SELECT value FROM json_each(?)))",
@@ -172,6 +195,11 @@ class Ledger(Leases):
         if found is not None:
             raise SpecificationRefused(
                 f"output {output} has the results of job {found['id']}; name another folder"
+            )
+        if remains.is_taken:
+            raise SpecificationRefused(
+                f"output {output} is there and is not empty; allowed: a folder or URL that is "
+                "empty or not there yet"
             )
         if not asked_for:
             return
@@ -222,7 +250,12 @@ class Ledger(Leases):
             states = dict.fromkeys(JobState, 0)
             for each in sql.execute("SELECT state, count(*) FROM jobs GROUP BY state"):
                 states[JobState(each[0])] = each[1]
-            pending = sql.execute("SELECT min(created) FROM jobs WHERE state = 'PENDING'")
+            # Whom the policy keeps waiting is late by nobody's fault.
+            pending = sql.execute(
+                "SELECT min(created) FROM jobs WHERE state = 'PENDING' AND NOT EXISTS (SELECT 1 "
+                "FROM decisions WHERE decisions.job = jobs.id AND NOT decisions.may_run "
+                "AND decisions.why = jobs.waiting)"
+            )
             oldest = pending.fetchone()[0]
             waiting, since = sql.execute(
                 "SELECT count(*), min(CASE waiting_since WHEN 0 THEN NULL ELSE waiting_since END) "

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import IO
 
 _SUFFIX = ".lock"
+# What is in the lock of one that was ended on purpose.
+_DISMISSED = "dismissed"
 
 
 class Owner:
@@ -27,7 +29,8 @@ class Owner:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self.name = f"{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._dismissed = set[str]()
+        self.name = f"{_of_process(os.getpid())}{secrets.token_hex(4)}"
         self._path = folder / (self.name + _SUFFIX)
         self._file: IO[str] = self._path.open("w")
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -40,6 +43,8 @@ class Owner:
         try:
             with path.open("r+") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if file.read() == _DISMISSED:
+                    self._dismissed.add(name)
                 # Nobody takes the name again, so that the file is of no more use.
                 path.unlink(missing_ok=True)
         except FileNotFoundError:
@@ -48,11 +53,39 @@ class Owner:
             return False
         return True
 
+    def was_dismissed(self, name: str) -> bool:
+        """Whether another owner was ended on purpose; see `dismiss`."""
+        if name in self._dismissed:
+            return True
+        try:
+            return (self._folder / (name + _SUFFIX)).read_text() == _DISMISSED
+        except OSError:
+            return False
+
     def leave(self) -> None:
         """Be no owner any more."""
         with contextlib.suppress(OSError):
             self._path.unlink()
         self._file.close()
+
+
+def dismiss(folder: Path, process: int) -> None:
+    """Write down that a process of this machine is about to be ended on purpose, so that nobody
+    takes it for one that came to grief.
+
+    Args:
+        folder: as of `Owner`.
+        process: its number.
+    """
+    # What cannot be written down is counted as if the process had ended by itself, no more.
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if path.name.startswith(_of_process(process)):
+                path.write_text(_DISMISSED)
+
+
+def _of_process(number: int) -> str:
+    return f"{_machine()}-{number}-"
 
 
 def _machine() -> str:

@@ -79,6 +79,11 @@ MIGRATIONS: Sequence[Sequence[str]] = (
             PRIMARY KEY (name, of_table, label)
         ) WITHOUT ROWID""",
     ),
+    (
+        # Where below a job's output its files with rows are; '': they are beside its manifest, as
+        # servers of before have put them.
+        "ALTER TABLE jobs ADD COLUMN rows_folder TEXT NOT NULL DEFAULT ''",
+    ),
 )
 
 

@@ -16,9 +16,9 @@ from cascade_jobs.errors import JobFailed, TooManyJobs
 from cascade_jobs.executor import results_of, spool_of
 from cascade_jobs.facts import Terms
 from cascade_jobs.job import Job, Part
-from cascade_jobs.ledger import NAME, Asked, Ledger, Limits
+from cascade_jobs.ledger import NAME, Asked, Ledger, Limits, Remains
 from cascade_jobs.policy.decision import Decision
-from cascade_jobs.remaining import is_still_there
+from cascade_jobs.remaining import is_empty, is_still_there
 from cascade_jobs.stores import Store, store_of
 
 from cascade_server.config import ServerConfig
@@ -45,6 +45,11 @@ NO_PARQUET = (
 CANCELLED = "cancelled by a caller"
 # Of one message of a file's bytes.
 READ_BYTES = 512 * 1024
+# Seconds for which whoever submits waits for a store or a database to say what is left of earlier
+# results. What it does not say until then cannot be told.
+LOOK_SECONDS = 5.0
+# Looks at once, of one worker: one that gets no answer may last far longer than it is waited for.
+LOOKS = 4
 
 
 def folder_of(state_dir: Path) -> Path:
@@ -63,12 +68,15 @@ class Desk:
     def __init__(self, config: ServerConfig, control: Control | None) -> None:
         self._config, self._control = config, control
         self._thread = ThreadPoolExecutor(1, "ledger")
+        # Of their own: others, who wait for a disk, are not to wait for a network.
+        self._looks = ThreadPoolExecutor(LOOKS, "outputs")
         self._gate = gate_of(config)
         self._ledger: Ledger | None = None
         self.limits = Limits(config.max_jobs, config.job_disk_bytes)
 
     def close(self) -> None:
         """Let go of the ledger; what waits for it is dropped."""
+        self._looks.shutdown(wait=False, cancel_futures=True)
         self._thread.shutdown(wait=True, cancel_futures=True)
         if self._ledger is not None:
             self._ledger.close()
@@ -105,9 +113,9 @@ class Desk:
                 return output, False
             return str(results_of(folder, name)), True
 
-        gone = await self._gone(asked)
+        remains = await self._remains(asked)
         found = await self._ask(
-            lambda ledger: ledger.submit(asked, output_of, self.limits, gone, self._admit)
+            lambda ledger: ledger.submit(asked, output_of, self.limits, remains, self._admit)
         )
         # It is written down: if the server stops just now, the next one works it off.
         with contextlib.suppress(NotReady):
@@ -127,30 +135,43 @@ class Desk:
         """Which executors may run a job, and why others may not; none: there is no policy."""
         return () if self._gate is None else self._gate.decisions(job)
 
-    async def _gone(self, asked: Asked) -> frozenset[str]:
-        """Of the jobs that could be reused, those whose results somebody has removed.
+    async def _remains(self, asked: Asked) -> Remains:
+        """What is left of earlier results: of jobs that could be reused, and where the job's own
+        files are to go.
 
         It is looked for before the ledger is asked to write, for nobody is to wait for a network
         while it is locked.
         """
-
-        def found(ledger: Ledger) -> list[tuple[Job, list[Part]]]:
-            done = ledger.done_like(asked.specification)
-            return [(job, ledger.files(job.id)) for job in done]
-
-        def gone(done: list[tuple[Job, list[Part]]]) -> frozenset[str]:
-            return frozenset(job.id for job, parts in done if not self._is_there(job, parts))
-
-        done = await self._ask(found)
-        if not done:
-            return frozenset()
-        return await asyncio.get_running_loop().run_in_executor(None, gone, done)
-
-    def _is_there(self, job: Job, parts: list[Part]) -> bool:
+        gone, output = set[str](), asked.specification.output
         try:
-            return is_still_there(job, parts, self.store(job))
+            async with asyncio.timeout(LOOK_SECONDS):
+                if not asked.fresh:
+                    for job in await self._ask(
+                        lambda ledger: ledger.done_like(asked.specification)
+                    ):
+                        if await self._is_there(job):
+                            return Remains(gone)
+                        gone.add(job.id)
+                if not output or is_delivered(output):
+                    return Remains(gone)
+                # Whoever is done by now has written all that he writes.
+                done = await self._ask(lambda ledger: ledger.done_at(output))
+                nothing = await self._look(lambda: is_empty(self._store(output, "")))
+        except (TimeoutError, NotAllowed):  # it cannot be told in time, or not here
+            return Remains(gone)
+        if nothing is None:
+            return Remains(gone)
+        return Remains(gone, done if nothing else (), not nothing)
+
+    async def _is_there(self, job: Job) -> bool:
+        parts = await self._ask(lambda ledger: ledger.files(job.id))
+        try:
+            return await self._look(lambda: is_still_there(job, parts, self.store(job)))
         except NotAllowed:
             return True  # this server cannot look
+
+    async def _look(self, look: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._looks, look)
 
     async def job(self, name: str) -> Job:
         """One job; raises as `Ledger.job`, NotAllowed and NotReady."""
@@ -198,8 +219,11 @@ class Desk:
         Raises:
             NotAllowed: this server cannot read there.
         """
+        return self._store(job.output, job.id)
+
+    def _store(self, output: str, job: str) -> Store:
         try:
-            return store_of(job.output, spool_of(self.folder, job.id))
+            return store_of(output, spool_of(self.folder, job))
         except JobFailed as exc:
             raise NotAllowed(str(exc)) from exc
 

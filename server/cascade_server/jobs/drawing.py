@@ -7,13 +7,13 @@ nothing else. While rows are decoded and written, those behind them are drawn.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from cascade_jobs.errors import Cause, JobFailed, JobWaits
@@ -30,6 +30,8 @@ from cascade_server.errors import BadRequest, NotReady
 from cascade_server.jobs.conditions import Conditions, GivenColumns, conditions_of
 from cascade_server.jobs.courtesy import Courtesy
 from cascade_server.terms import Tier
+
+T = TypeVar("T")
 
 # Rows that are drawn, decoded and written together, of each tier.
 SLABS = {"student": 4096, "teacher": 1024}
@@ -69,6 +71,27 @@ class Opened:
         self.job = job
 
 
+class _InTurns(Executor):
+    """A thread of whom each piece of work takes its turn.
+
+    Args:
+        thread: does the work.
+        turn: see `Courtesy.turn`.
+    """
+
+    def __init__(self, thread: Executor, turn: Callable[[], AbstractContextManager[None]]) -> None:
+        self._thread, self._turn = thread, turn
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Have work done when it is its turn."""
+
+        def work() -> T:
+            with self._turn():
+                return fn(*args, **kwargs)
+
+        return self._thread.submit(work)
+
+
 class ReleaseDrawing:
     """Draws the rows of jobs from a model repository; a `Drawing` of `cascade_jobs`.
 
@@ -76,7 +99,8 @@ class ReleaseDrawing:
         repository: the folder.
         loop: asks the teacher's process; another thread's.
         teachers: the connection to it, started there; None: the teacher runs in this process.
-        teacher_threads: of a pass that runs in this process.
+        teacher_threads: of a pass that runs in this process, where no turns are taken; where they
+            are, a pass has one, since a turn is of one processor.
         courtesy: whether threads take turns; None: they never do.
     """
 
@@ -89,7 +113,7 @@ class ReleaseDrawing:
         courtesy: Courtesy | None = None,
     ) -> None:
         self._repository, self._loop, self._teachers = repository, loop, teachers
-        self._threads = teacher_threads
+        self._threads = teacher_threads if courtesy is None else 1
         self._drawing = ThreadPoolExecutor(1, "drawing")
         self._turn = nullcontext if courtesy is None else courtesy.turn
         self._opened: dict[tuple[str, str], Opened] = {}
@@ -254,7 +278,8 @@ class ReleaseDrawing:
             tiers = () if self._is_served(identity) else (Tier.TEACHER,)
         runtime = open_runtime(release, self._repository, self._threads, tiers, "cpu")
         if tiers == (Tier.TEACHER,):
-            return Opened(runtime, LocalTeacher(runtime, self._drawing))
+            # A turn of a pass, each: decoding and writing come in between.
+            return Opened(runtime, LocalTeacher(runtime, _InTurns(self._drawing, self._turn)))
         return Opened(runtime)
 
     def _is_served(self, identity: str) -> bool:

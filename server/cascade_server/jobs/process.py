@@ -79,7 +79,8 @@ async def execute(config: ServerConfig, post: Post, answered: Callable[[], int])
 
 def _work(config: ServerConfig, folder: Path, drawing: Drawing, stop: threading.Event) -> None:
     """Work off what there is, and what comes in the seconds after it."""
-    ledger, owner = Ledger(folder / NAME), Owner(folder / "owners")
+    assert config.state_dir is not None
+    ledger, owner = Ledger(folder / NAME), Owner(owners_of(config.state_dir))
     executor = Executor(
         ledger,
         drawing,
@@ -99,6 +100,11 @@ def _work(config: ServerConfig, folder: Path, drawing: Drawing, stop: threading.
             stop.wait(LOOK)
     finally:
         leave(owner, ledger)
+
+
+def owners_of(state_dir: Path) -> Path:
+    """Where the executors of a state folder hold their locks."""
+    return folder_of(state_dir) / "owners"
 
 
 def next_work(config: ServerConfig) -> float | None:

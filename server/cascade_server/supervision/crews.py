@@ -58,6 +58,8 @@ class Role:
             asked to end. A process of the lowest priority may take long to hear that it is asked.
         rests: whether it ends well when there is nothing for it to do, and is started again when it
             is woken.
+        dismissing: is told which process is about to be ended on purpose, before it is: one that is
+            killed can tell nobody that it did not come to grief.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Role:
     once: bool = False
     holds_nothing: bool = False
     rests: bool = False
+    dismissing: Callable[[int], None] = lambda _: None
 
 
 @dataclass(frozen=True)

@@ -225,6 +225,7 @@ class Supervisor:
             for member in first or [each for each in crew.members if each.pid]:
                 if not member.asked_to_end and (now >= crew.asked_at or member.role.last):
                     member.asked_to_end = True
+                    member.role.dismissing(member.pid)
                     ends = signal.SIGKILL if member.role.holds_nothing else signal.SIGTERM
                     self._system.kill(member.pid, ends)
                 if now >= crew.until:

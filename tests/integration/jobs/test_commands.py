@@ -74,7 +74,7 @@ class TestCommands:
     ) -> None:
         job = done(jobs, jobs.submit(TABLE, 3000, fidelity="fast", seed=31))
         whole = (Path(job.output) / "data/part-00000.parquet").read_bytes()
-        begun = tmp_path / "part-00000.parquet.partial"
+        begun = tmp_path / "data%2Fpart-00000.parquet.partial"
         begun.write_bytes(whole[:1000])
         told: list[int] = []
         jobs.fetch(job.id, tmp_path, lambda bytes_done, _: told.append(bytes_done))
@@ -87,7 +87,7 @@ class TestCommands:
         from cascade_client import ServerError
 
         job = done(jobs, jobs.submit(TABLE, 3000, fidelity="fast", seed=31))
-        begun = tmp_path / "part-00000.parquet.partial"
+        begun = tmp_path / "data%2Fpart-00000.parquet.partial"
         begun.write_bytes(b"not the beginning" * 10)
         with pytest.raises(ServerError, match="what came is dropped"):
             jobs.fetch(job.id, tmp_path)

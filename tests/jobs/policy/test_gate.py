@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import replace
 from threading import Event
@@ -16,7 +17,7 @@ from cascade_jobs.policy.gate import Gate, PolicyFile
 from cascade_jobs.retrying import RetryConfig
 from cascade_jobs.states import JobState
 
-from tests.jobs.made_up import FACTS, LIMITS, SHARD_ROWS, SPECIFICATION, Jobs
+from tests.jobs.made_up import FACTS, LIMITS, SHARD_ROWS, SPECIFICATION, Jobs, MadeUp
 
 POLICY = """\
 tables: {payments: {residency: [eu], sensitivity: internal}}
@@ -110,6 +111,42 @@ def test_a_job_for_another_executor_waits_with_its_reason(guarded: Guarded) -> N
     assert (done.state, done.waiting) == (JobState.DONE, "")
 
 
+def test_a_job_that_is_held_back_is_seen_to_wait_and_is_not_late(guarded: Guarded) -> None:
+    jobs = guarded.jobs
+    guarded.put("us")
+    guarded.submit()
+    assert not jobs.executor(gate=guarded.gate()).step()
+    jobs.clock.now += 7200
+    found = jobs.ledger.statistics()
+    assert (found.waiting, found.oldest_waiting, found.oldest_pending) == (1, 7200, 0)
+    guarded.put("eu")
+    jobs.finish(jobs.executor(gate=guarded.gate()))
+    found = jobs.ledger.statistics()
+    assert (found.waiting, found.oldest_waiting) == (0, 0)
+
+
+def test_how_long_a_job_was_held_back_counts_towards_no_patience(guarded: Guarded) -> None:
+    """Of its files none has failed; also where the rules are those of before."""
+    jobs = guarded.jobs
+    job, executor = guarded.submit(), jobs.executor(gate=guarded.gate())
+    assert executor.step()
+    for _ in range(2):
+        guarded.put("us")
+        assert not executor.step()
+        jobs.clock.now += 2 * 86_400
+        guarded.put("eu")
+
+        def full(first: int) -> None:
+            raise OSError(errno.ENOSPC, "full")
+
+        assert jobs.executor(MadeUp(full), guarded.gate()).step()
+        waits = jobs.ledger.job(job.id)
+        assert (waits.state, waits.waiting_since) == (JobState.RUNNING, jobs.clock.now)
+        jobs.clock.now += 60
+    jobs.finish(executor)
+    assert jobs.ledger.job(job.id).state is JobState.DONE
+
+
 def test_a_job_that_waits_does_not_hold_up_others(guarded: Guarded) -> None:
     guarded.path.write_text(
         POLICY.replace("REGION", "us").replace(
@@ -181,6 +218,10 @@ def test_what_cannot_be_written_down_is_not_done(guarded: Guarded) -> None:
     assert not executor.step()
     waits = guarded.jobs.ledger.job(job.id)
     assert waits.waiting.startswith("it cannot be decided who may run it: the audit log ")
+    guarded.jobs.clock.now += 10
+    found = guarded.jobs.ledger.statistics()
+    # No file was tried; and what nobody can decide is late, unlike what is decided.
+    assert (found.oldest_waiting, found.oldest_pending, dict(found.counts)) == (10, 10, {})
     log.write_bytes(kept)
     guarded.jobs.clock.now += 30
     guarded.jobs.finish(executor)

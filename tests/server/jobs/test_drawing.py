@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from cascade_jobs.errors import JobFailed, JobWaits
 from cascade_jobs.shards import Shard
 from cascade_jobs.specification import Balance, Specification
+from cascade_server.engines.gpu.opening import open_runtime
 from cascade_server.engines.runtime import Runtime
 from cascade_server.engines.teacher_link import TeacherLink
 from cascade_server.engines.teacher_process import TeacherServer
@@ -116,6 +118,36 @@ def test_rows_are_the_same_while_calls_are_answered(
         assert drawn(polite, specification, 6000) == drawn(alone, specification, 6000)
     finally:
         polite.close()
+
+
+def test_a_teacher_that_is_in_no_process_takes_turns_too(
+    own_repository: Path, loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pass a turn, with one thread, whatever the setting says: a turn is of one processor."""
+    calls, turns, threads = iter(range(1_000_000)), set[str](), list[int]()
+
+    class Seen(Courtesy):
+        @contextmanager
+        def turn(self) -> Iterator[None]:
+            with super().turn():
+                turns.add(threading.current_thread().name.partition("_")[0])
+                yield
+
+    def opened(release: Any, repository: Path, teacher_threads: int, *rest: Any) -> Runtime:
+        threads.append(teacher_threads)
+        return open_runtime(release, repository, teacher_threads, *rest)
+
+    monkeypatch.setattr(drawing, "open_runtime", opened)
+    polite = ReleaseDrawing(own_repository, loop, None, 2, Seen(lambda: next(calls)))
+    hasty = ReleaseDrawing(own_repository, loop, None, 2)
+    specification = asked(own_repository, 300, "teacher")
+    try:
+        assert drawn(polite, specification, 300) == drawn(hasty, specification, 300)
+    finally:
+        polite.close()
+        hasty.close()
+    assert turns == {threading.current_thread().name.partition("_")[0], "drawing"}
+    assert threads == [1, 2]
 
 
 async def test_the_teachers_process_draws_the_rows_that_one_draws_alone(

@@ -352,6 +352,24 @@ class TestEnding:
         assert supervised.told.crews == [("crew", "left")]
         assert all(end.closed for end in supervised.machine.ends.values())
 
+    def test_who_is_ended_on_purpose_is_known_before_it_is(self, supervised: Supervised) -> None:
+        """And who dies by itself is not taken for one."""
+        told: list[int] = []
+
+        def dismissing(pid: int) -> None:
+            assert supervised.machine.kills == []
+            told.append(pid)
+
+        role = Role("executor", life, holds_nothing=True, dismissing=dismissing)
+        crew = supervised.serving(role)
+        supervised.machine.ends_with("executor", SIGKILLED)
+        supervised.steps(3)
+        assert told == []
+        supervised.supervisor.dismiss(crew, 0.0)
+        supervised.steps(2)
+        assert told == [supervised.machine.pid("executor")]
+        assert supervised.told.crews == [("crew", "left")]
+
     def test_who_does_not_end_is_killed(self, supervised: Supervised) -> None:
         crew = supervised.serving(*WORKERS)
         supervised.supervisor.dismiss(crew, GRACE)

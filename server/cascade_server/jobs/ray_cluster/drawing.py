@@ -156,7 +156,8 @@ class RayDrawing:
             with socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS):
                 pass
         except (OSError, OverflowError, ValueError) as exc:  # no machine, port or name is called so
-            raise JobWaits(f"Ray at {self._address} cannot be reached: {_first_line(exc)}") from exc
+            why = f"Ray at {self._address} cannot be reached: {_first_line(exc)}"
+            raise JobWaits(why, Cause.AWAY) from exc
 
     def _most_ahead(self) -> int:
         import ray
