@@ -39,6 +39,15 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+# Minutes long, one test after another: begun last, it would run alone while others are done.
+BEGUN_FIRST = "integration/jobs/test_ray.py"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first; all else stays in its order."""
+    items.sort(key=lambda item: not item.path.as_posix().endswith(BEGUN_FIRST))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def memory_is_given_back() -> Iterator[None]:
     """What a module's tests have left behind is the system's again: else each of the processes that
