@@ -22,6 +22,7 @@ from cascade_server.transport.http2.frames import Broken, Code
 from cascade_server.transport.http2.headers import Head
 from cascade_server.transport.http2.limits import TransportLimits
 from cascade_server.transport.linger import Linger, LingerConfig
+from cascade_server.transport.peer import Peer
 from cascade_server.transport.rpc import Rpc
 from cascade_server.transport.turns import CallTurns, Grouped
 
@@ -294,10 +295,10 @@ class TransportServer:
                 self._handlers[path] = found
         return found
 
-    def refuses(self, head: Head, others: int) -> bytes | None:
+    def refuses(self, head: Head, others: int, peer: Peer) -> bytes | None:
         """How a call ends that may not wait for its turn, whose connection has so many others;
         None: it may."""
-        return self._turns.refuses(head, (others + 1) * (self.busy + (not others)))
+        return self._turns.refuses(head, (others + 1) * (self.busy + (not others)), peer)
 
     def came(self, rpc: Rpc) -> None:
         """A unary call has sent all; a streaming one has begun."""
