@@ -200,6 +200,7 @@ def worker(
 
         orders.update(retire=retire, leave=server.leave)
         loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, server.read_access_anew)
         try:
             if begin is Begin.FIRST:
                 post.tell(loaded=f"loading {config.repository}")

@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from cascade_jobs.audit.log import FOLDER as AUDIT
+from cascade_jobs.audit.log import AuditLog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from cascade_server.access.access import Access
+from cascade_server.access.auditing import Auditor
+from cascade_server.access.watching import Watch
 from cascade_server.addresses import servers_of
 from cascade_server.cascade.repository import Loaded, Repository
 from cascade_server.config import ServerConfig
@@ -23,6 +29,7 @@ from cascade_server.engines.triton.measuring import Measuring
 from cascade_server.jobs.desk import Desk
 from cascade_server.services.flight.service import NAME as FLIGHT
 from cascade_server.services.flight.service import FlightService
+from cascade_server.services.guarded import AccessDoor, Guarded, Handlers, by_access, locally
 from cascade_server.services.health import Health
 from cascade_server.services.jobs_service import NAME as JOBS
 from cascade_server.services.jobs_service import JobsService
@@ -98,8 +105,11 @@ class Server:
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         self._hands_over = False
         self.sla = sla or Sla(config)
-        self.service = Service(config, self.sla, self._hurry)
-        self.inference = InferenceService(self.service, self.sla, config, control)
+        self._auditor = open_auditor(config)
+        self.access = open_access(config, self.sla, self._auditor)
+        self._watch = None if self.access is None else Watch(self.access)
+        self.service = Service(config, self.sla, self._hurry, self.access)
+        self.inference = InferenceService(self.service, self.sla, config, control, self._auditor)
         self._health = Health(("", *SERVICES))
         self._transport: GrpcioServer | TransportServer
         if config.transport == "grpcio":
@@ -111,6 +121,7 @@ class Server:
                 linger=LingerConfig(config.linger_seconds),
                 max_age=config.max_connection_age,
                 refusing=UnreadCalls(self.sla).refused,
+                door=None if self.access is None else AccessDoor(self.access),
             )
         self._local_transport = TransportServer(
             {}, TransportLimits.of(config), linger=LingerConfig(0)
@@ -130,16 +141,31 @@ class Server:
         release_control: bool,
         control: Control | None,
     ) -> None:
-        releases = ReleasesService(release_control, control)
+        releases = ReleasesService(release_control, control, self._auditor)
         is_local = transport is self._local_transport
         jobs = JobsService(self.service, self._desk, self.config, is_local, self._stop)
         services = (self.service, inference, releases, jobs, self._flight)
-        transport.add_generic_rpc_handlers(tuple(each.handlers() for each in services))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, transport)
+        handlers = self._guarded(transport, is_local)
+        handlers.add_generic_rpc_handlers(tuple(each.handlers() for each in services))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, handlers)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
-            reflection.aio.ReflectionServicer(names), transport
+            reflection.aio.ReflectionServicer(names), handlers
         )
+
+    def _guarded(self, transport: GrpcioServer | TransportServer, is_local: bool) -> Handlers:
+        """Where handlers are given that are to begin by finding out who asks."""
+        if is_local:
+            return Guarded(transport, locally)
+        if self.access is None:
+            return transport
+        at_door = isinstance(transport, TransportServer)
+        return Guarded(transport, by_access(self.access, at_door))
+
+    def read_access_anew(self) -> None:
+        """Look at who may ask now; what holds stays as it is where that file is none."""
+        if self._watch is not None:
+            self._watch.look_now()
 
     async def startup(self) -> None:
         """Listen, load and warm every release, then say SERVING; unless `stop` comes first.
@@ -195,6 +221,8 @@ class Server:
         await self._listen()
 
     async def _listen(self) -> None:
+        if self._watch is not None:
+            self._watch.start()
         try:
             self.port = await self._transport.start(
                 self.config.host,
@@ -292,12 +320,16 @@ class Server:
             self._transport.stop(grace, self._hurry, self.sla.give_up),
             self._local_transport.stop(grace, self._hurry),
         )
+        if self._watch is not None:
+            await self._watch.stop()
         if self._telling is not None:
             self._telling.cancel()
             self.sla.books.leave(self.sla.place, self.service.own_statistics())
         await self.service.close()
         self._flight.close()
         self._desk.close()
+        if self._auditor is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._auditor.close)
         if self._teachers is not None:
             self._teachers.stop()
         if self._fleet is not None:
@@ -319,3 +351,26 @@ class Server:
         if self._placement is not None:
             self._placement.says_ready(status == SERVING)
         self._health.say(status)
+
+
+def open_auditor(config: ServerConfig) -> Auditor | None:
+    """Who writes down who was refused, and who changed what; None: nobody is asked who they are, or
+    there is no folder to write in."""
+    if config.access is None or config.state_dir is None:
+        return None
+    return Auditor(AuditLog(config.state_dir / AUDIT), time.monotonic)
+
+
+def open_access(config: ServerConfig, sla: Sla, auditor: Auditor | None = None) -> Access | None:
+    """Who may ask a server; None: anybody.
+
+    Raises:
+        ConfigError: the file is not what it should be.
+    """
+    tenants = sla.books.tenants
+    if config.access is None or tenants is None:
+        return None
+    counts = tenants.of(sla.place)
+    if auditor is None:
+        return Access(config.access, counts)
+    return Access(config.access, counts, refused=auditor.refused)

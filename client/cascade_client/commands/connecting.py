@@ -15,7 +15,42 @@ from cascade_client.calls.base import DEFAULT_TARGET
 from cascade_client.errors import CascadeError, Unavailable
 from cascade_client.release_control import SOCKET
 
-target_option = click.option(
+API_KEY = f"{__name__}.api_key"
+MOST_KEY_BYTES = 16_384
+
+
+def _keep_key(context: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
+    """Keep the key of a file for the command; nobody else sees it: it is no argument, which all
+    who list processes would see."""
+    if path is None:
+        return
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_KEY_BYTES)
+        context.meta[API_KEY] = content.decode("ascii").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else "it is no text of ASCII"
+        raise click.UsageError(f"--api-key-file {path} cannot be read: {why}") from exc
+    if not context.meta[API_KEY]:
+        raise click.UsageError(f"--api-key-file {path} is empty")
+
+
+def command_key() -> str | None:
+    """The key that the command was given; None: none, and CASCADE_API_KEY holds."""
+    found: str | None = click.get_current_context().meta.get(API_KEY)
+    return found
+
+
+_key_option = click.option(
+    "--api-key-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    callback=_keep_key,
+    expose_value=False,
+    help="A file with the API key, or a token, where the server asks who you are; else "
+    "CASCADE_API_KEY.",
+)
+_target_option = click.option(
     "--target",
     default=DEFAULT_TARGET,
     envvar="CASCADE_TARGET",
@@ -24,6 +59,11 @@ target_option = click.option(
     metavar="HOST:PORT",
     help="The server.",
 )
+
+
+def target_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that name a server, and show it who asks; the command is given `target`."""
+    return _target_option(_key_option(command))
 
 
 TARGET_OF_GROUP = f"{__name__}.target"

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from cascade_client.client import Client
-from cascade_client.commands.connecting import AskFailed, control_options
+from cascade_client.commands.connecting import AskFailed, command_key, control_options
 from cascade_client.commands.releases_printing import rendered
 from cascade_client.errors import CascadeError
 from cascade_client.release_control import LOAD_TIMEOUT, Releases
@@ -197,7 +197,7 @@ def not_loaded(report: ReleaseReport, table: str, version: int) -> str:
 def _do(target: str, as_json: bool, ask: Callable[[Releases], ReleaseReport]) -> ReleaseReport:
     """Ask, and print how things are then."""
     try:
-        with Client(target) as client:
+        with Client(target, api_key=command_key()) as client:
             report = ask(client.releases)
     except CascadeError as exc:
         raise AskFailed(exc) from exc

@@ -108,22 +108,27 @@ class Access:
         self._known = {}
 
     def reload(self) -> bool:
-        """Read the file anew; what holds stays as it is where the new content is none.
+        """Read the file anew, as `take`; `Watch` does it beside the event loop."""
+        try:
+            return self.take(load_access(self.path))
+        except ConfigError as exc:
+            return self.take(exc)
+
+    def take(self, found: AccessConfig | ConfigError) -> bool:
+        """The file was read anew: its content holds from now on, unless it is none.
 
         Returns:
             Whether something else holds from now on.
         """
-        try:
-            config = load_access(self.path)
-        except ConfigError as exc:
+        if isinstance(found, ConfigError):
             self.failed_reloads += 1
-            log.error("%s; what held before still does", exc)
+            log.error("%s; what held before still does", found)
             return False
-        if config.digest == self.config.digest:
+        if found.digest == self.config.digest:
             return False
-        self._use(config)
+        self._use(found)
         self.reloads += 1
-        log.warning("%s was read anew: %d tenants", self.path, len(config.tenants))
+        log.warning("%s was read anew; its tenants: %d", self.path, len(found.tenants))
         return True
 
     # Who asks.

@@ -42,7 +42,7 @@ def open_books(
     """
     slo = SloConfig() if config.slo is None else load_slo(config.slo)
     tables = list_releases(config.repository) if config.versions is None else config.versions
-    return Books(slo, tables, workers, clock)
+    return Books(slo, tables, workers, clock, config.access is not None)
 
 
 class Sla:

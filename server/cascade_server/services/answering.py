@@ -20,11 +20,12 @@ from cascade_server.counts.calls import Call
 from cascade_server.counts.outside_counts import OutsideCounts
 from cascade_server.counts.shared.live_versions import lot_of
 from cascade_server.deadline import Work
-from cascade_server.errors import refusal_of
+from cascade_server.errors import counted_as, refusal_of
 from cascade_server.objectives.report import OK
+from cascade_server.services.allowance import Allowance
 from cascade_server.services.exchange import Exchange
 from cascade_server.store.answers import Answers
-from cascade_server.terms import Tier
+from cascade_server.terms import Priority, ServiceClass, Tier
 from cascade_server.wire.enums import OUTSIDE_KINDS
 from cascade_server.wire.synthesis_request import Heading
 
@@ -53,6 +54,7 @@ class Answering:
         config: how many rows a request may ask for, and how many are packed in the event loop.
         outside: counts values that were never learnt.
         clock: monotonic seconds.
+        allowance: how many rows callers may have; None: access is not configured.
     """
 
     def __init__(
@@ -62,9 +64,10 @@ class Answering:
         config: ServerConfig,
         outside: OutsideCounts,
         clock: Callable[[], float] = time.monotonic,
+        allowance: Allowance | None = None,
     ) -> None:
         self._serving, self._call, self._config, self._clock = serving, call, config, clock
-        self._outside = outside
+        self._outside, self._allowance = outside, allowance
 
     def answer(self, exchanges: Sequence[Exchange], waiting: int = 0) -> int:
         """Answer exchanges that came together; what goes wrong with one is told to its caller and
@@ -124,7 +127,7 @@ class Answering:
     def refuse(self, exchange: Exchange, error: Exception) -> None:
         """Tell a caller what is wrong, and count that."""
         refusal = refusal_of(error)
-        exchange.call.ends(refusal.code)
+        exchange.call.ends(counted_as(error, refusal.code))
         try:
             exchange.caller.refuse(refusal)
         except Exception:
@@ -159,18 +162,31 @@ class Answering:
             self._hung_up(exchange)
             return None
         began = time.perf_counter()
-        heading = exchange.message.heading()
+        heading, grant = exchange.message.heading(), exchange.asks.grant
+        if grant.priority is Priority.OFFLINE:
+            heading = heading._replace(service=ServiceClass.OFFLINE)
         work = Work.until(exchange.deadline, heading.timeout, self._clock)
         self._asks(exchange, heading, work.deadline)
         lot = 1.0 if heading.version else lot_of(heading.seed)
-        runtime = self._serving().repository.find(heading.table, heading.version, lot)
+        repository = self._serving().repository.only(grant.tables)
+        runtime = repository.find(heading.table, heading.version, lot)
         exchange.call.answers_with(runtime.version)
         # What comes too late is not read.
         work.check()
+        allowance = self._allowance
+        if allowance is not None:
+            allowance.check(exchange.asks)
         request = exchange.message.read(runtime, work)
         if isinstance(request, TokenDraw):
+            if allowance is not None:
+                allowance.takes(exchange.asks, len(request.tokens), 1)
             return request
-        return check(request, runtime, work, self._config.max_rows, began)
+        if grant.priority is Priority.OFFLINE:
+            request.offline = True
+        checked = check(request, runtime, work, self._config.max_rows, began)
+        if allowance is not None:
+            allowance.takes(exchange.asks, checked.total, checked.draws)
+        return checked
 
     def _sent_rows(self, exchange: Exchange, answer: Answer) -> None:
         request = answer.request

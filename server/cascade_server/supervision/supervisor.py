@@ -200,6 +200,7 @@ class Supervisor:
             if self._hung_up:
                 self._hung_up = False
                 self._director.hung_up()
+                self._pass_on(signal.SIGHUP)
             due.append(self._director.look(now))
         for crew in list(self._crews):
             due.append(self._tend(crew, now))
@@ -211,6 +212,13 @@ class Supervisor:
             else:
                 self._hear(key.data)
         self._reap()
+
+    def _pass_on(self, number: int) -> None:
+        """Send a signal to all members, who ignore what they have not asked for."""
+        for crew in self._crews:
+            for member in crew.members:
+                if member.pid:
+                    self._system.kill(member.pid, number)
 
     def _tend(self, crew: Crew, now: float) -> float:
         """Start, end and kill who is due; returns when to look again."""

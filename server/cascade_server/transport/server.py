@@ -24,7 +24,7 @@ from cascade_server.transport.http2.limits import TransportLimits
 from cascade_server.transport.linger import Linger, LingerConfig
 from cascade_server.transport.peer import Peer
 from cascade_server.transport.rpc import Rpc
-from cascade_server.transport.turns import CallTurns, Grouped
+from cascade_server.transport.turns import CallTurns, Door, Grouped
 
 BACKLOG = 1024
 # How often connections are looked at for what takes too long.
@@ -79,6 +79,7 @@ class TransportServer:
         rng: uniform numbers in [0, 1), one for each connection's age.
         clock: monotonic seconds.
         refusing: is told of calls that are ended here, for what there is no room for; None: nobody.
+        door: decides who may ask, and is told when a connection is no more; None: anybody may.
 
     Attributes:
         limits: as given.
@@ -96,14 +97,15 @@ class TransportServer:
         rng: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
         refusing: Refusing | None = None,
+        door: Door | None = None,
     ) -> None:
-        self._refusing = refusing
+        self._refusing, self._door = refusing, door
         self.limits = limits or TransportLimits()
         self.held = Held(self.limits.held_bytes_in_all)
         self._clock = clock
         self.inflation = Inflation(self.limits.inflated_a_turn, self._soon)
         self.busy = 0
-        self._turns = CallTurns(grouped, self._soon, clock)
+        self._turns = CallTurns(grouped, self._soon, clock, door)
         self._lingering = linger or LingerConfig()
         self._behind: deque[Connection] = deque()
         # Until when what is read in this turn of the event loop is gone through at once.
@@ -272,6 +274,8 @@ class TransportServer:
     def closed(self, connection: Connection) -> None:
         """A connection is no more."""
         self._connections.discard(connection)
+        if self._door is not None:
+            self._door.gone(connection.peer)
         if not self._connections and self._checking is not None:
             self._checking.cancel()
             self._checking = None

@@ -16,6 +16,7 @@ from cascade_server.counts.shared.live_versions import LiveVersions
 from cascade_server.counts.shared.merging import counted, merged
 from cascade_server.counts.shared.sketches import Sketches
 from cascade_server.counts.shared.tally import Tally
+from cascade_server.counts.shared.tenant_counts import TenantCounts
 from cascade_server.counts.shared.trial import Trial
 from cascade_server.memory import Memory, Note
 from cascade_server.objectives.objective import SloConfig
@@ -58,6 +59,7 @@ class Books:
         sketched: what there are latencies of, in the order of the sketches.
         places: a book each: the workers', then the keeper's, which has what a state file held.
         live_versions: which version of a table answers.
+        tenants: what tenants have asked for; None: nobody is asked who they are.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Books:
         tables: Collection[str],
         workers: int = 0,
         clock: Callable[[], float] = time.time,
+        has_tenants: bool = False,
     ) -> None:
         self.config, self.tables, self.clock = config, frozenset(tables), clock
         self.objectives = config.for_tables(tables)
@@ -76,6 +79,7 @@ class Books:
         self._restored = memory.integers(1)
         self.places = [Book(self, memory) for _ in range(workers + 1)]
         self.live_versions = LiveVersions(self.tables, memory)
+        self.tenants = TenantCounts(len(self.places), memory) if has_tenants else None
 
     @property
     def since(self) -> float:
