@@ -20,6 +20,7 @@ from cascade_client.calls.base import (
     SynthesizeOptions,
 )
 from cascade_client.calls.showing import Showing
+from cascade_client.calls.tls import Tls
 from cascade_client.client import Row
 from cascade_client.errors import InvalidRequest
 from cascade_client.job_methods import AsyncJobMethods
@@ -56,6 +57,7 @@ class AsyncClient(AsyncJobMethods):
         *,
         timeout: float = 1.0,
         retry: Retry | None = None,
+        tls: Tls | bool = False,
         credentials: grpc.ChannelCredentials | None = None,
         wait_for_turn: bool = True,
         channel: grpc.aio.Channel | None = None,
@@ -69,6 +71,7 @@ class AsyncClient(AsyncJobMethods):
             target,
             timeout,
             retry,
+            tls,
             credentials,
             wait_for_turn,
             channel,

@@ -199,8 +199,11 @@ class Supervisor:
         if not self._stopping:
             if self._hung_up:
                 self._hung_up = False
+                for crew in self._crews:
+                    for member in crew.members:
+                        if member.pid:
+                            self._system.kill(member.pid, signal.SIGHUP)
                 self._director.hung_up()
-                self._pass_on(signal.SIGHUP)
             due.append(self._director.look(now))
         for crew in list(self._crews):
             due.append(self._tend(crew, now))
@@ -212,13 +215,6 @@ class Supervisor:
             else:
                 self._hear(key.data)
         self._reap()
-
-    def _pass_on(self, number: int) -> None:
-        """Send a signal to all members, who ignore what they have not asked for."""
-        for crew in self._crews:
-            for member in crew.members:
-                if member.pid:
-                    self._system.kill(member.pid, number)
 
     def _tend(self, crew: Crew, now: float) -> float:
         """Start, end and kill who is due; returns when to look again."""

@@ -50,6 +50,9 @@ class Calls(Protocol):
     def refused(self, call: Call, code: grpc.StatusCode) -> None:
         """A call has been ended that nobody was told of, for no fault of its caller's."""
 
+    def stranger(self, peer: Peer, why: str) -> None:
+        """A connection ends before it has spoken HTTP/2."""
+
     def gives_away(self, connection: int) -> bool:
         """Whether a connection, by its file descriptor, is another process's now."""
 

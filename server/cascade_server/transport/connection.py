@@ -42,7 +42,7 @@ from cascade_server.transport.http2.session import Session
 from cascade_server.transport.inbox import NoRoom, Refused
 from cascade_server.transport.outbox import Outbox, nothing
 from cascade_server.transport.outcomes import Status
-from cascade_server.transport.peer import NOBODY, Peer
+from cascade_server.transport.peer import NOBODY, Peer, certificate_names
 from cascade_server.transport.rpc import Rpc
 
 log = logging.getLogger("cascade.server")
@@ -112,6 +112,9 @@ class Connection(asyncio.Protocol):
         if isinstance(name, tuple):
             address = f"ipv{6 if ':' in name[0] else 4}:{name[0]}:{name[1]}"
             self.peer = Peer(address)
+        if (tls := transport.get_extra_info("ssl_object")) is not None:
+            names = certificate_names(tls.getpeercert())
+            self.peer = Peer(self.peer.address, names, is_encrypted=True)
         self._session.greet()
         try:
             self._calls.opened(self)
@@ -393,6 +396,8 @@ class Connection(asyncio.Protocol):
             self.close()
 
     def _break(self, why: Broken) -> None:
+        if not self._session.begun:
+            self._calls.stranger(self.peer, str(why))
         self._put(goaway(self._session.last_stream, why.code, str(why)))
         self.close()
 

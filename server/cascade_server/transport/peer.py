@@ -27,6 +27,11 @@ class Peer:
     certificate_names: tuple[str, ...] = ()
     is_encrypted: bool = False
 
+    @property
+    def host(self) -> str:
+        """The address without its port, for who is told of it."""
+        return self.address.partition(":")[2].rpartition(":")[0]
+
 
 NOBODY = Peer()
 
