@@ -20,6 +20,7 @@ from cascade_jobs.ledger.owners import dismiss
 from cascade_proto import synthesis_pb2 as pb
 from cascade_tables import CascadeTablesError
 
+from cascade_server.access.watching import Watch
 from cascade_server.addresses import servers_of
 from cascade_server.cascade.repository import Loaded, Repository
 from cascade_server.config import ServerConfig
@@ -33,7 +34,7 @@ from cascade_server.jobs.process import execute, next_work, owners_of
 from cascade_server.releases.found import Folder, Source
 from cascade_server.releases.generation import Generation, ReleaseConfig
 from cascade_server.releases.generations import Generations
-from cascade_server.server import Server
+from cascade_server.server import Server, expose_access, open_access
 from cascade_server.supervision import loading
 from cascade_server.supervision.control import Control
 from cascade_server.supervision.crews import Begin, Post, Role
@@ -72,7 +73,7 @@ def serve_in_processes(
     Raises:
         ServerError: it cannot be started, and why.
     """
-    authentication = config.tls_client_certificates == "required"
+    authentication = config.access is not None or config.tls_client_certificates == "required"
     tls = config.tls_certificate is not None
     if problem := exposure(config.host, tls, authentication, config.insecure):
         raise ConfigError(problem)
@@ -318,11 +319,18 @@ def keeper(
         place = len(books.places) - 1
         of_port = replace(config, metrics_port=metrics[0]) if metrics else config
         sla = Sla(of_port, books=books, place=place)
+        access = open_access(config, sla)
+        watch = None if access is None else Watch(access)
         try:
             await sla.start()
+            if watch is not None:
+                watch.start()
+                asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, watch.look_now)
             if sla.metrics is not None:
                 statistics = partial(books.statistics, pb.GetStatisticsResponse(), place)
                 sla.metrics.expose(statistics, books.live_versions)
+                if access is not None:
+                    expose_access(sla, access)
                 if config.state_dir is not None:
                     # What answers scrapes is imported by who is scraped.
                     from cascade_server.jobs.metrics import JobsCollector
@@ -335,6 +343,8 @@ def keeper(
             post.tell(ready=True)
             await stop.wait()
         finally:
+            if watch is not None:
+                await watch.stop()
             await sla.stop()
 
     _run(life, post)

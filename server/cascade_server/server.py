@@ -280,6 +280,8 @@ class Server:
         self.service.ready(repository, teachers, self._fleet)
         if self.sla.metrics is not None:
             self.sla.metrics.expose(self.service.statistics)
+            if self.access is not None:
+                expose_access(self.sla, self.access)
         if self.sla.shared:
             self._telling = asyncio.create_task(self._keep_telling())
 
@@ -393,3 +395,12 @@ def open_access(config: ServerConfig, sla: Sla, auditor: Auditor | None = None) 
     if auditor is None:
         return Access(config.access, counts)
     return Access(config.access, counts, refused=auditor.refused)
+
+
+def expose_access(sla: Sla, access: Access) -> None:
+    """Tell whoever scrapes metrics of access too."""
+    # What answers scrapes is imported by who is scraped.
+    from cascade_server.access.metrics import AccessCollector
+
+    assert sla.metrics is not None
+    sla.metrics.registry.register(AccessCollector(access))

@@ -112,7 +112,7 @@ def target_option(command: Command) -> Command:
 
 
 def connect(target: str, **options: Any) -> Client:
-    """A client of the server that a command names, over TLS and with a key where its options say so.
+    """A client of the server that a command names, over TLS and with a key as its options say.
 
     Args:
         target: as `target_option` gives it. A Unix socket is this machine's, and speaks no TLS.

@@ -275,11 +275,9 @@ class Access:
                     "may have a day (UTC)"
                 )
                 return Refused(Reason.ROW_QUOTA, message, caller.tenant)
-        if grant.cost_a_day is not None:
-            spent = counts.today("cost", caller.slot, day) / MICRO
-            if spent >= grant.cost_a_day:
-                message = f"{grant.cost_a_day:g}, what this caller may spend a day (UTC), is spent"
-                return Refused(Reason.COST_QUOTA, message, caller.tenant)
+        if grant.cost_a_day is not None and self.cost_today(caller.slot) >= grant.cost_a_day:
+            message = f"{grant.cost_a_day:g}, what this caller may spend a day (UTC), is spent"
+            return Refused(Reason.COST_QUOTA, message, caller.tenant)
         return None
 
     def charge(self, caller: Caller, rows: int, at_rate: bool = True) -> float:
@@ -332,6 +330,14 @@ class Access:
             self.counts.connected(slot, -1)
 
     # For metrics.
+
+    def now(self) -> float:
+        """Unix seconds, by which days are told."""
+        return self._wall()
+
+    def cost_today(self, slot: int) -> float:
+        """What a tenant has spent today, in the unit of the prices."""
+        return self.counts.all.today("cost", slot, rates.day_of(self._wall())) / MICRO
 
     def named(self, most: int) -> tuple[Collection[str], Sequence[int]]:
         """Tenants that metrics name, the first of the file, and the slots of the others."""

@@ -42,6 +42,7 @@ from cascade_server.services.allowance import Allowance
 from cascade_server.services.answering import Answering, Serving
 from cascade_server.services.exchange import RequestMessage
 from cascade_server.services.generate import Ending, GenerateStream
+from cascade_server.services.seen import only_seen
 from cascade_server.services.service_level import service_level
 from cascade_server.services.stream import Stream
 from cascade_server.services.synthesize_message import Sent, SynthesizeMessage
@@ -364,7 +365,9 @@ class Service:
     async def GetStatistics(self, message: bytes, context: Context) -> pb.GetStatisticsResponse:
         try:
             pb.GetStatisticsRequest.FromString(message)
-            return self.statistics()
+            response = self.statistics()
+            only_seen(response, asking().grant)
+            return response
         except Exception as exc:
             return await refuse(context, exc)
 
@@ -373,7 +376,9 @@ class Service:
             pb.GetServiceLevelRequest.FromString(message)
             ledger = self._sla.ledger
             faults = self._sla.caller_faults()
-            return service_level(ledger.report(), ledger.latencies(), faults)
+            response = service_level(ledger.report(), ledger.latencies(), faults)
+            only_seen(response, asking().grant)
+            return response
         except Exception as exc:
             return await refuse(context, exc)
 
