@@ -26,7 +26,8 @@ from cascade_server.config import ServerConfig
 from cascade_server.counts.shared.books import Books
 from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_process import TeacherServer
-from cascade_server.errors import ReleaseRefused, ServerError
+from cascade_server.errors import ConfigError, ReleaseRefused, ServerError
+from cascade_server.exposure import exposure
 from cascade_server.jobs.directing import JobsDirector
 from cascade_server.jobs.process import execute, next_work, owners_of
 from cascade_server.releases.found import Folder, Source
@@ -45,6 +46,7 @@ from cascade_server.supervision.listening import (
 from cascade_server.supervision.placement import Placement
 from cascade_server.supervision.supervisor import KILL_AFTER, Director, Supervisor
 from cascade_server.terms import Tier
+from cascade_server.transport.tls.credentials import Credentials
 
 # The teacher has what the workers leave of the processors.
 TEACHER_NICENESS = 19
@@ -70,6 +72,13 @@ def serve_in_processes(
     Raises:
         ServerError: it cannot be started, and why.
     """
+    authentication = config.tls_client_certificates == "required"
+    tls = config.tls_certificate is not None
+    if problem := exposure(config.host, tls, authentication, config.insecure):
+        raise ConfigError(problem)
+    # Read before there is any process, so that what is wrong is said at once; who is started again
+    # while the files are broken has these.
+    credentials = Credentials.of(config)
     shares = config.transport == "http2"
     take = listen if shares else reserve
     with (
@@ -89,7 +98,7 @@ def serve_in_processes(
             of_workers = [
                 Role(
                     f"worker {number}",
-                    partial(worker, generation, workers, number, listener, local),
+                    partial(worker, generation, workers, number, listener, local, credentials),
                 )
                 for number in range(workers)
             ]
@@ -113,7 +122,8 @@ def serve_in_processes(
 
         def serving() -> None:
             those = "" if workers == 1 else f" with {workers} workers"
-            say(f"serving on {config.host}:{port}{those} (Ctrl-C stops)")
+            by = "" if credentials is None else " over TLS"
+            say(f"serving on {config.host}:{port}{by}{those} (Ctrl-C stops)")
 
         supervisor = Supervisor(lambda: say("draining"), config.drain_seconds)
         director = Generations(
@@ -161,6 +171,7 @@ def worker(
     number: int,
     listener: socket.socket | None,
     local: socket.socket | None,
+    credentials: Credentials | None,
     post: Post,
     begin: Begin,
 ) -> None:
@@ -192,7 +203,7 @@ def worker(
 
         control = Control(post, orders, orphaned)
         sla = Sla(config, books=books, place=place)
-        server = Server(config, report, sla, placement, listener, control, local)
+        server = Server(config, report, sla, placement, listener, control, local, credentials)
 
         def retire() -> None:
             server.retire()
@@ -200,6 +211,7 @@ def worker(
 
         orders.update(retire=retire, leave=server.leave)
         loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, server.look_at_certificates)
         try:
             if begin is Begin.FIRST:
                 post.tell(loaded=f"loading {config.repository}")

@@ -20,6 +20,7 @@ from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_link import TeacherLink
 from cascade_server.engines.triton.fleet import Fleet
 from cascade_server.engines.triton.measuring import Measuring
+from cascade_server.engines.triton.tls import credentials_of
 from cascade_server.jobs.desk import Desk
 from cascade_server.services.flight.service import NAME as FLIGHT
 from cascade_server.services.flight.service import FlightService
@@ -41,6 +42,7 @@ from cascade_server.supervision.placement import Placement
 from cascade_server.terms import Tier
 from cascade_server.transport import LingerConfig, TransportLimits, TransportServer, first_of
 from cascade_server.transport.grpcio_server import GrpcioServer
+from cascade_server.transport.tls.credentials import Credentials
 
 # While calls are answered, and while nothing happens; see `books.STALE`.
 SECONDS_BETWEEN_NOTES, QUIET_NOTES = 0.5, 4
@@ -72,9 +74,10 @@ class Server:
         control: who is asked to load and unload; None: nobody can be.
         local: takes connections of who may open it, and so may have releases changed; None: there
             is no such socket.
+        credentials: of TLS; None: those of the settings, where they name any.
 
     Raises:
-        ConfigError: `slo.yaml` is not what it should be.
+        ConfigError: `slo.yaml` is not what it should be, or the files of TLS are not.
         ReleaseError: there is no model repository.
     """
 
@@ -87,8 +90,11 @@ class Server:
         listener: socket.socket | None = None,
         control: Control | None = None,
         local: socket.socket | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         self.config = config
+        self._credentials = credentials or Credentials.of(config)
+        self._looking: asyncio.Task[None] | None = None
         self._local = local
         self.port = 0
         self._report, self._placement, self._listener = report, placement, listener
@@ -103,7 +109,7 @@ class Server:
         self._health = Health(("", *SERVICES))
         self._transport: GrpcioServer | TransportServer
         if config.transport == "grpcio":
-            self._transport = GrpcioServer(config)
+            self._transport = GrpcioServer(config, self._credentials)
         else:
             self._transport = TransportServer(
                 {**self.service.grouped(), **self.inference.grouped()},
@@ -111,6 +117,7 @@ class Server:
                 linger=LingerConfig(config.linger_seconds),
                 max_age=config.max_connection_age,
                 refusing=UnreadCalls(self.sla).refused,
+                credentials=self._credentials,
             )
         self._local_transport = TransportServer(
             {}, TransportLimits.of(config), linger=LingerConfig(0)
@@ -195,6 +202,12 @@ class Server:
         await self._listen()
 
     async def _listen(self) -> None:
+        if self._credentials is not None:
+            # Of a worker that is started anew they are from when the server was.
+            self._credentials.look(at_once=True)
+            self._looking = asyncio.create_task(
+                self._credentials.keep_looking(self.config.tls_poll_seconds)
+            )
         try:
             self.port = await self._transport.start(
                 self.config.host,
@@ -213,7 +226,9 @@ class Server:
         if servers := servers_of(self.config.runtime):
             workers = self.config.workers
             measuring = Measuring(workers, self.sla.place % workers)
-            self._fleet, tiers = Fleet(servers, measuring=measuring), ()
+            credentials = credentials_of(self.config)
+            self._fleet = Fleet(servers, measuring=measuring, credentials=credentials)
+            tiers = ()
         elif self.config.teacher_socket is not None:
             self._teachers = TeacherLink(self.config.teacher_socket)
             self._teachers.start()
@@ -258,6 +273,11 @@ class Server:
         self._hurry.set()
         self._stop.set()
 
+    def look_at_certificates(self) -> None:
+        """Read the files of TLS anew, if they have changed, without waiting for the next look."""
+        if self._credentials is not None:
+            self._credentials.look(at_once=True)
+
     @property
     def hands_over(self) -> bool:
         """Whether it ends because others serve in its place, so that nobody waits for it."""
@@ -292,6 +312,8 @@ class Server:
             self._transport.stop(grace, self._hurry, self.sla.give_up),
             self._local_transport.stop(grace, self._hurry),
         )
+        if self._looking is not None:
+            self._looking.cancel()
         if self._telling is not None:
             self._telling.cancel()
             self.sla.books.leave(self.sla.place, self.service.own_statistics())

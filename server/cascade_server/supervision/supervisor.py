@@ -199,6 +199,10 @@ class Supervisor:
         if not self._stopping:
             if self._hung_up:
                 self._hung_up = False
+                for crew in self._crews:
+                    for member in crew.members:
+                        if member.pid:
+                            self._system.kill(member.pid, signal.SIGHUP)
                 self._director.hung_up()
             due.append(self._director.look(now))
         for crew in list(self._crews):
