@@ -16,6 +16,9 @@ Objective = Mapping[str, Any]
 MOSTLY = 0.5
 # Seconds after which a reload is no explanation any more.
 RELOADED = 600.0
+# Seconds by which a death and the trouble that it makes may be apart: what is counted has ten
+# seconds in a cell.
+NEAR = 15.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,11 @@ def cause_of(snapshot: Snapshot, objective: Objective) -> Cause:
     return NOTHING_SEEN
 
 
+def needs_teacher(objective: Objective) -> bool:
+    """Whether only the teacher can keep it."""
+    return objective["class"] in ("full", "offline") or objective["kind"] == "fidelity"
+
+
 def worker_away(snapshot: Snapshot, objective: Objective) -> Cause | None:
     """A process that answers is gone, or stuck."""
     away = [
@@ -61,9 +69,10 @@ def worker_away(snapshot: Snapshot, objective: Objective) -> Cause | None:
         return None
     workers = [each for each in snapshot["processes"] if each["name"].startswith("worker ")]
     how = f" It {away[0]['how']}." if away[0]["how"] else ""
+    does = "says nothing" if away[0]["state"] == "silent" else "is started again"
+    whole = f" {len(away)} of {len(workers)} workers are away." if len(workers) > 1 else ""
     return Cause(
-        f"{len(away)} of {len(workers)} workers are away: {away[0]['name']}"
-        f" {'says nothing' if away[0]['state'] == 'silent' else 'is started again'}.{how}",
+        f"{away[0]['name'].capitalize()} {does}.{how}{whole}",
         (
             "Look at the server's log for the last words of the process.",
             "If it dies again and again, take the server out of rotation and roll back what "
@@ -74,7 +83,7 @@ def worker_away(snapshot: Snapshot, objective: Objective) -> Cause | None:
 
 def teacher_away(snapshot: Snapshot, objective: Objective) -> Cause | None:
     """Nobody draws with the full network, which these calls need."""
-    needs = objective["class"] in ("full", "offline") or objective["kind"] == "fidelity"
+    needs = needs_teacher(objective)
     for each in snapshot["processes"]:
         if "teacher" in each["name"] and each["state"] in ("away", "starting") and needs:
             how = f": it {each['how']}" if each["how"] else ""
@@ -193,12 +202,15 @@ def stepped_down(snapshot: Snapshot, objective: Objective) -> Cause | None:
     return None
 
 
-def worker_died(snapshot: Snapshot, objective: Objective) -> Cause | None:
-    """A process died at the time, and is back."""
+def process_died(snapshot: Snapshot, objective: Objective) -> Cause | None:
+    """A process that these calls need died at the time, and is back."""
     since = objective["since"]
     for each in snapshot["processes"]:
-        is_worker, died = each["name"].startswith("worker "), each["died"]
-        if is_worker and died is not None and since is not None and died >= since - 15:
+        is_needed = each["name"].startswith("worker ") or (
+            "teacher" in each["name"] and needs_teacher(objective)
+        )
+        died = each["died"]
+        if is_needed and died is not None and since is not None and died >= since - NEAR:
             return Cause(
                 f"{each['name'].capitalize()} {each['how'] or 'died'}, and was started again; "
                 "what was inside it failed.",
@@ -243,9 +255,9 @@ RULES: tuple[Rule, ...] = (
     worker_away,
     teacher_away,
     stepped_down,
+    process_died,
     by_code,
     full_house,
-    worker_died,
     reloaded,
     job_beside,
 )

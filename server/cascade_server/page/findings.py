@@ -22,6 +22,8 @@ NEARLY_FULL = 0.9
 LATELY = 600.0
 # Seconds for which requests may wait for an engine that does nothing.
 STUCK = 10.0
+# States of a process that answers nobody and should.
+GONE = ("away", "silent")
 
 
 class Level(StrEnum):
@@ -65,6 +67,7 @@ def state_of(snapshot: Snapshot) -> dict[str, Any]:
     return {
         "level": str(level),
         "sentence": sentence,
+        "detail": "" if level in (Level.PAGE, Level.TICKET) else measured(snapshot),
         "since": since,
         "cause": cause,
         "findings": [asdict(each) for each in found],
@@ -76,19 +79,23 @@ def summary(snapshot: Snapshot, found: Sequence[Finding]) -> tuple[str, float | 
     if found and found[0].level in (Level.PAGE, Level.TICKET):
         first = found[0]
         others = sum(each.level is first.level for each in found) - 1
-        more = "" if not others else f" And {counted(others, 'more thing')} like it."
+        more = "" if not others else f" And {others:,} more, below."
         return first.what + more, first.since, first.cause
     objectives, tables = snapshot["objectives"], snapshot["tables"]
     if not any(each["events"] for each in objectives) and not tables:
         return "Ready. Nobody has called yet.", None, ""
-    least = min(objectives, key=lambda each: each["budget_remaining"], default=None)
-    sentence = "Every promise is kept."
-    if found:
-        sentence += f" {counted(len(found), 'thing')} to know."
-    if least is not None:
-        sentence += f" The least error budget left is {percent(least['budget_remaining'])}"
-        sentence += f", of {least['table']}: {least['promise']}."
-    return sentence, None, ""
+    return "Every promise is kept.", None, ""
+
+
+def measured(snapshot: Snapshot) -> str:
+    """How much there is that the state is judged by."""
+    objectives, quiet = snapshot["objectives"], snapshot["objectives_without_calls"]
+    served = counted(snapshot["tables_served"], "table")
+    if not objectives:
+        return f"{served} served, {counted(quiet, 'promise')} to keep."
+    whose = counted(len({each["table"] for each in objectives}), "table")
+    words = f"{counted(len(objectives), 'promise')} to callers of {whose}"
+    return f"{words} measured; {quiet:,} more had no calls yet." if quiet else f"{words} measured."
 
 
 def findings(snapshot: Snapshot) -> Iterable[Finding]:
@@ -107,16 +114,19 @@ def promises(snapshot: Snapshot) -> Iterable[Finding]:
     for each in snapshot["objectives"]:
         burn = each["burn_rates"]["5m"]
         level = {"page": Level.PAGE, "ticket": Level.TICKET}.get(each["alert"], Level.NOTICE)
-        callers = f"{each['table']}, {CLASS_WORDS[each['class']]} calls"
-        events = each["recent_events"]
         if level is Level.NOTICE and burn <= 1:
             continue
-        recently = f"{percent(each['recent_good_share'])} in the last 5 minutes"
-        if not events or each["recent_good_share"] >= each["target"]:
-            recently = f"{percent(each['hour_good_share'])} in the last hour"
-        what = f"{callers}: promised {each['promise']}, kept {recently}."
+        callers = f"{CLASS_WORDS[each['class']]} calls"
+        kept = kept_lately(snapshot, each)
         if level is Level.NOTICE:
-            what = f"{what[:-1]}; the error budget burns {burn:g} times as fast as it may."
+            what = (
+                f"{each['table']} spends the error budget of its {callers} {burn:g} times as fast "
+                f"as it may: promised {each['promise']}; {kept}."
+            )
+        else:
+            what = (
+                f"{each['table']} breaks its promise to {callers}: {each['promise']}. Only {kept}."
+            )
         cause = cause_of(snapshot, each)
         yield Finding(
             level,
@@ -128,9 +138,37 @@ def promises(snapshot: Snapshot) -> Iterable[Finding]:
         )
 
 
+def kept_lately(snapshot: Snapshot, objective: Mapping[str, Any]) -> str:
+    """How a promise is kept, over the shortest while in which it is missed."""
+    for good, events, words in (
+        ("recent_good_share", "recent_events", "in the last 5 minutes"),
+        ("hour_good_share", "hour_events", "in the last hour"),
+    ):
+        if objective[events] and objective[good] < objective["target"]:
+            return f"{percent(objective[good])} of {objective[events]:,} were {words}"
+    days = f"in {snapshot['window_days']:g} days"
+    return f"{percent(objective['good_share'])} of {objective['events']:,} were {days}"
+
+
 def processes(snapshot: Snapshot) -> Iterable[Finding]:
     """Processes that are away, silent, or were lately."""
     at = snapshot["at"]
+    workers = [each for each in snapshot["processes"] if each["name"].startswith("worker ")]
+    nobody = bool(workers) and all(each["state"] in GONE for each in workers)
+    if nobody:
+        yield Finding(
+            Level.PAGE,
+            "a-process-is-away",
+            "Nobody answers: "
+            + (f"all {len(workers)} workers are" if len(workers) > 1 else "the only worker is")
+            + " away or silent.",
+            max((each["died"] for each in workers if each["died"]), default=None),
+            next((f"{sentence_case(w['name'])} {w['how']}." for w in workers if w["how"]), ""),
+            (
+                "Take this server out of rotation; callers try others again by themselves.",
+                "Look at the server's log for the last words of the processes.",
+            ),
+        )
     for each in snapshot["processes"]:
         name = sentence_case(each["name"])
         how = f" It {each['how']}." if each["how"] else ""

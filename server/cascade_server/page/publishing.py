@@ -62,6 +62,11 @@ class Publisher:
             self._building = asyncio.create_task(self._build())
         return await asyncio.shield(self._building)
 
+    async def newest(self) -> tuple[int, bytes]:
+        """The newest, as `snapshot`, and its number."""
+        found = await self.snapshot()
+        return self.number, found
+
     async def after(self, number: int) -> tuple[int, bytes]:
         """The next snapshot that is not that one, as soon as there is one; who asks watches."""
         self._watchers += 1

@@ -143,10 +143,10 @@ class PageServer:
         self._watchers += 1
         try:
             await connection.begin_events()
-            number = -1
+            number, snapshot = await self._publisher.newest()
             while True:
-                number, snapshot = await connection.unless_gone(self._publisher.after(number))
                 await connection.send(b"data: " + snapshot + b"\n\n")
+                number, snapshot = await connection.unless_gone(self._publisher.after(number))
         finally:
             self._watchers -= 1
 

@@ -7,6 +7,8 @@ import { onTheme } from "./theme.js";
 
 const HEIGHT = 168;
 const MINUTES = 60;
+// Seconds that are shown at least: of a young server the rest is empty.
+const SHORTEST = 600;
 const DASHES = { solid: [], dashed: [5, 4], dotted: [1, 3] };
 
 // Each line: name, the variable of its colour, its dash, and the values of a past.
@@ -94,7 +96,7 @@ class Chart {
       this.legend.replaceChildren();
       return;
     }
-    const shown = this.kind.lines.map((line, place) => ({ ...line, has: this.data[place].some((value) => value !== null && value !== undefined) }));
+    const shown = this.kind.lines.map((line, place) => ({ ...line, has: this.data[place].some((value) => value > 0) }));
     const key = JSON.stringify(shown.map((line) => line.has));
     if (this.chart && this.key === key) {
       this.chart.setData([this.at, ...this.data]);
@@ -106,13 +108,13 @@ class Chart {
     const axis = { stroke: colour("--quiet"), font: "12px system-ui, sans-serif", grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
     this.chart = new uPlot({
       width: this.plot.clientWidth, height: HEIGHT, legend: { show: false }, cursor: { y: false, drag: { x: false, y: false } },
-      scales: { x: { time: true }, y: { range: (_, low, high) => [0, high > 0 ? 1.1 * high : 1] } },
+      scales: { x: { time: true, range: (_, from, until) => [Math.min(from, until - SHORTEST), until] }, y: { range: (_, low, high) => [0, high > 0 ? 1.1 * high : 1] } },
       axes: [
-        { ...axis, grid: { show: false }, size: 28, space: 70, values: (_, moments) => moments.map((each) => clock(each).slice(0, 5)) },
+        { ...axis, grid: { show: false }, size: 28, space: 70, values: (_, moments, __, ___, step) => moments.map((each) => clock(each).slice(0, step < 60 ? 8 : 5)) },
         { ...axis, size: 46, gap: 6, values: (_, numbers) => numbers.map((each) => each.toLocaleString("en")) },
       ],
       series: [{}, ...shown.map((line) => ({
-        label: line.name, stroke: colour(line.tone), width: line.tone === "--ink" ? 1.6 : 1.3, dash: DASHES[line.dash], points: { show: false }, spanGaps: false,
+        label: line.name, show: line.has, stroke: colour(line.tone), width: line.tone === "--ink" ? 1.6 : 1.3, dash: DASHES[line.dash], points: { show: false }, spanGaps: false,
       }))],
     }, [this.at, ...this.data], this.plot);
     this.legend.replaceChildren(...shown.filter((line) => line.has).map((line) => {

@@ -52,8 +52,8 @@ export class Table {
     this.all = false;
     this.order = [];
     this.rows = new Map();
-    const heads = columns.map(({ label, unit, number }) =>
-      el("th", { scope: "col", role: "columnheader", class: number ? "number" : undefined },
+    const heads = columns.map(({ label, unit, number, words }) =>
+      el("th", { scope: "col", role: "columnheader", class: number ? "number" : words ? "words" : undefined },
         label, unit ? el("small", {}, ` ${unit}`) : ""));
     this.body = el("tbody", { role: "rowgroup" });
     this.table = el("table", { class: "cards", role: "table" },
@@ -72,7 +72,7 @@ export class Table {
     this.last = found;
     const byKey = new Map(found.map((row) => [this.keyOf(row), row]));
     const known = this.order.filter((key) => byKey.has(key));
-    if (reorder || known.length !== byKey.size) this.order = [...byKey.keys()];
+    this.order = reorder || known.length !== byKey.size ? [...byKey.keys()] : known;
     const shown = this.all ? this.order : this.order.slice(0, this.most);
     const wanted = new Set(shown);
     for (const [key, row] of this.rows) {
@@ -98,10 +98,10 @@ export class Table {
   }
 
   make() {
-    const cells = this.columns.map(({ label, unit, number, words }, place) =>
+    const cells = this.columns.map(({ label, unit, number, words, wide }, place) =>
       el(place ? "td" : "th", {
         role: place ? "cell" : "rowheader", scope: place ? undefined : "row",
-        class: words ? "words" : number ? "number" : undefined,
+        class: [words ? "words" : number ? "number" : "", wide ? "wide" : ""].join(" ").trim() || undefined,
         "data-label": place ? [label, unit].filter(Boolean).join(" ") : undefined,
       }));
     return { node: el("tr", { role: "row" }, ...cells), cells, said: [] };
@@ -122,7 +122,8 @@ export class Table {
         content.push(tone ? el("span", { class: `tone-${tone}` }, String(text)) : String(text));
       }
       if (sub) content.push(el("span", { class: "sub" }, sub));
-      node.replaceChildren(...content);
+      // One child, so that on a phone it stands beside its label as a whole.
+      node.replaceChildren(el("span", { class: "value" }, ...content));
       node.toggleAttribute("data-empty", content.length === 0 || text === "–");
       if (title) node.title = title;
       else node.removeAttribute("title");

@@ -11,6 +11,12 @@ export function digits(number, significant = 3) {
   return number.toLocaleString("en", { minimumFractionDigits: places, maximumFractionDigits: places });
 }
 
+// Settings, which people wrote: no zeros that they did not.
+export const given = (number) => number.toLocaleString("en", { maximumFractionDigits: 6 });
+export const promise = (share) => `${given(100 * share)} %`;
+// Numbers stay with their units.
+export const unbroken = (text) => text.replace(/(\d) (%|ms|s|min|h|MiB|KiB|GiB)(?![a-z])/g, "$1\u00a0$2");
+
 export const whole = (number) => (number === null || number === undefined ? NONE : plain.format(number));
 export const milliseconds = (number) => digits(number, 3);
 export const rate = (number) => (number === null || number === undefined ? NONE : number >= 100 ? plain.format(number) : digits(number, 3));
@@ -24,6 +30,9 @@ export function percent(share) {
   }
   return `${Math.abs(value) < 99.95 && value % 1 ? value.toFixed(1) : value.toFixed(0)} %`;
 }
+
+// Of an error budget; of one that is overspent, how many times it was spent.
+export const budgetLeft = (share) => (share < 0 ? `spent ${digits(1 - share, 2)} ×` : percent(share));
 
 export function bytes(number) {
   if (number === null || number === undefined) return NONE;

@@ -1,16 +1,16 @@
 // The parts below the charts: each a heading, a line that says what it is, and a table or why there is none.
 
 import { Table, bar, el, put, replace } from "./dom.js";
-import { CLASSES, NONE, ago, bytes, clock, digits, duration, milliseconds, percent, rate, whole } from "./format.js";
+import { CLASSES, NONE, ago, budgetLeft, bytes, clock, digits, duration, given, milliseconds, percent, promise, rate, unbroken, whole } from "./format.js";
 
-const budget = (share) => (share === null || share === undefined ? NONE : { text: percent(share), tone: share < 0 ? "page" : share < 0.25 ? "ticket" : undefined });
+const budget = (share) => (share === null || share === undefined ? NONE : { text: budgetLeft(share), tone: share < 0 ? "page" : share < 0.25 ? "ticket" : undefined });
 const alert = (state) => ({ page: { text: "page", tone: "page" }, ticket: { text: "ticket", tone: "ticket" }, ok: { text: "kept", tone: "quiet" } })[state] ?? state;
 const some = (number, text) => (number ? { text, tone: "page" } : { text, tone: "quiet" });
 const code = (text) => el("code", {}, text);
 
 class Part {
-  constructor(id, title, { note, columns, keyOf, rows, empty, most, extra, has }) {
-    Object.assign(this, { id, title, rows, empty, noteOf: note, hasAny: has ?? (() => true), extra });
+  constructor(id, title, { short, note, columns, keyOf, rows, empty, most, extra, has }) {
+    Object.assign(this, { id, title, short: short ?? title, rows, empty, noteOf: note, hasAny: has ?? (() => true), extra });
     this.note = el("p", {});
     this.extraNode = el("div", {});
     this.nothing = el("p", { class: "empty", hidden: true });
@@ -52,21 +52,22 @@ const PARTS = [
       { label: "Rows", unit: "/s", number: true, cell: (row) => rate(row.rows_per_second) },
       { label: "p50", unit: "ms", number: true, cell: (row) => milliseconds(row.latency?.p50_ms) },
       { label: "p99", unit: "ms", number: true, cell: latencyCell },
-      { label: "Promised", number: true, cell: (row) => row.promised_ms.map((each) => `${percent(each.target)} in ${digits(each.threshold_ms)} ms`).join(", ") || NONE },
-      { label: "Student, teacher, pool", cell: mixCell },
+      { label: "Promised", number: true, wide: true, cell: (row) => row.promised_ms.map((each) => `${promise(each.target)} in ${given(each.threshold_ms)} ms`).join(", ") || NONE },
+      { label: "Student, teacher, pool", wide: true, cell: mixCell },
       { label: "Budget left", number: true, cell: (row) => budget(row.budget_remaining) },
       { label: "State", cell: (row) => alert(row.alert) },
     ],
     empty: () => ["No table was asked yet. From another terminal: ", code("cascade ask TABLE --given COLUMN=VALUE")],
   }),
   new Part("promises", "Promises and error budgets", {
-    note: (s) => `of ${digits(s.window_days)} days; a burn rate of 1 spends a budget in exactly that time.${s.objectives_without_calls ? ` ${whole(s.objectives_without_calls)} more had no calls.` : ""}${leftOut(s.objectives_left_out)}`,
+    short: "Promises",
+    note: (s) => `of ${given(s.window_days)} days; a burn rate of 1 spends a budget in exactly that time.${s.objectives_without_calls ? ` ${whole(s.objectives_without_calls)} more had no calls.` : ""}${leftOut(s.objectives_left_out)}`,
     rows: (s) => s.objectives,
     keyOf: (row) => row.name,
     columns: [
-      { label: "Promise", cell: (row) => ({ text: row.table, sub: `${CLASSES[row.class]}: ${row.promise}` }) },
+      { label: "Promise", cell: (row) => ({ text: row.table, sub: unbroken(`${CLASSES[row.class]}: ${row.promise}`) }) },
       { label: "Kept, 5 min", number: true, cell: (row) => (row.recent_events ? { text: percent(row.recent_good_share), tone: row.recent_good_share < row.target ? "page" : undefined } : NONE) },
-      { label: "whole", number: true, cell: (row) => ({ text: percent(row.good_share), title: `${whole(row.events)} events` }) },
+      { label: "Kept, in all", number: true, cell: (row) => ({ text: percent(row.good_share), title: `${whole(row.events)} events` }) },
       { label: "Burn, 5 min", number: true, cell: (row) => burn(row, "5m") },
       { label: "1 h", number: true, cell: (row) => burn(row, "1h") },
       { label: "6 h", number: true, cell: (row) => burn(row, "6h") },
@@ -77,6 +78,7 @@ const PARTS = [
     empty: () => ["Nothing was promised to anybody who called. ", code("--slo slo.yaml"), " names objectives; without it there are those of docs/sla.md."],
   }),
   new Part("refused", "Not answered, and why", {
+    short: "Not answered",
     note: (s) => `since the server began.${leftOut(s.refused_left_out)}`,
     rows: (s) => s.refused,
     keyOf: (row) => JSON.stringify([row.table, row.class, row.code]),
@@ -92,16 +94,17 @@ const PARTS = [
     empty: () => ["Every call was answered."],
   }),
   new Part("releases", "Releases and canaries", {
+    short: "Releases",
     note: (s) => releaseNote(s),
     rows: (s) => s.releases,
     keyOf: (row) => JSON.stringify([row.table, row.version]),
     columns: [
       { label: "Release", cell: (row) => ({ text: `${row.table} ${row.version}` }) },
       { label: "State", cell: (row) => ({ refused: { text: "refused", tone: "ticket" }, loading: { text: "loading", tone: "notice" } })[row.state] ?? row.state },
-      { label: "Answers", number: true, cell: (row) => (row.share ? { text: percent(row.share), bar: [[["ink", row.share]], `${percent(row.share)} of the calls`] } : { text: NONE }) },
+      { label: "Answers", number: true, wide: true, cell: (row) => (row.share ? { text: percent(row.share), bar: [[["ink", row.share]], `${percent(row.share)} of the calls`] } : { text: NONE }) },
       { label: "Part", cell: (row) => (row.canary ? { text: "canary", tone: row.trial?.is_worse ? "ticket" : "notice" } : row.previous ? "the one before" : row.share ? "answers" : NONE) },
       { label: "How it stands", words: true, cell: (row) => ({ text: trialWords(row) || NONE, tone: row.trial?.is_worse ? "ticket" : undefined }) },
-      { label: "Made", cell: (row) => (row.created ? row.created.slice(0, 16).replace("T", " ") : NONE) },
+      { label: "Made", wide: true, cell: (row) => (row.created ? row.created.slice(0, 16).replace("T", " ") : NONE) },
     ],
     empty: () => ["The server has not said yet what it has loaded."],
   }),
@@ -114,8 +117,8 @@ const PARTS = [
     columns: [
       { label: "Job", cell: (row) => ({ text: row.id, sub: `${row.table} ${row.version}` }) },
       { label: "State", cell: (row) => ({ text: row.state.toLowerCase(), tone: { FAILED: "ticket", RUNNING: "notice" }[row.state] }) },
-      { label: "Progress", cell: (row) => ({ text: percent(row.progress), bar: [[["ink", row.progress]], `${percent(row.progress)} of the rows`] }) },
-      { label: "Rows", number: true, cell: (row) => `${whole(row.rows_drawn)} of ${whole(row.rows)}` },
+      { label: "Progress", wide: true, cell: (row) => ({ text: percent(row.progress), bar: [[["ink", row.progress]], `${percent(row.progress)} of the rows`] }) },
+      { label: "Rows", number: true, wide: true, cell: (row) => `${whole(row.rows_drawn)} of ${whole(row.rows)}` },
       { label: "Files", number: true, cell: (row) => `${whole(row.shards_done)} of ${whole(row.shards)}` },
       { label: "Ends", cell: (row) => jobEnd(row) },
       { label: "Remarks", words: true, cell: (row) => row.waiting || row.reason || NONE },
@@ -128,13 +131,14 @@ const PARTS = [
     extra: (s, node) => replace(node, JSON.stringify([s.pool, s.cache]), () => storeFacts(s)),
   }),
   new Part("outside", "Values outside of what was learnt", {
+    short: "Outside",
     note: (s) => `of answered rows, since the server began.${leftOut(s.outside_left_out)}`,
     rows: (s) => s.outside,
     keyOf: (row) => JSON.stringify([row.table, row.column, row.kind]),
     most: 10,
     columns: [
       { label: "Column", cell: (row) => ({ text: row.column, sub: row.table }) },
-      { label: "What it was", cell: (row) => OUTSIDE[row.kind] ?? row.kind },
+      { label: "What it was", wide: true, cell: (row) => OUTSIDE[row.kind] ?? row.kind },
       { label: "Last minute", unit: "/s", number: true, cell: (row) => rate(row.per_second) },
       { label: "In all", number: true, cell: (row) => whole(row.total) },
       { label: "Of rows", number: true, cell: (row) => percent(row.per_row) },
@@ -158,9 +162,12 @@ const PARTS = [
     empty: () => ["The supervisor has not said yet which processes there are."],
   }),
   new Part("engines", "Networks", {
-    note: () => "what waits for them, and how long a run takes.",
-    has: (s) => s.engines.length > 0,
-    rows: (s) => s.engines,
+    note: (s) => {
+      const idle = s.engines.filter((each) => !each.runs).length;
+      return `what waits for them, and how long a run takes.${idle ? ` ${whole(idle)} more had nothing to do.` : ""}`;
+    },
+    has: (s) => s.engines.some((each) => each.runs || each.waiting),
+    rows: (s) => s.engines.filter((each) => each.runs || each.waiting),
     keyOf: (row) => JSON.stringify([row.table, row.version, row.tier]),
     most: 10,
     columns: [
@@ -263,10 +270,10 @@ function provided(name, first) {
 export function startSections(node, links) {
   const parts = [...PARTS];
   const known = new Set();
-  const linkOf = (part) => el("li", {}, el("a", { href: `#${part.id}` }, part.title));
+  const linkOf = (part) => el("li", {}, el("a", { href: `#${part.id}` }, part.short));
   node.append(...parts.map((part) => part.node));
   const items = new Map(parts.map((part) => [part.id, linkOf(part)]));
-  links.append(el("li", {}, el("a", { href: "#hour" }, "The last hour")), ...items.values());
+  links.append(el("li", {}, el("a", { href: "#hour" }, "Last hour")), ...items.values());
   return (snapshot, filter, reorder) => {
     for (const [name, first] of Object.entries(snapshot.sections ?? {})) {
       if (known.has(name) || !first.columns) continue;

@@ -1,7 +1,7 @@
 // What is wrong, in the first screen: a sentence, since when, why, what to do; then the figures.
 
 import { el, put, remedy, replace } from "./dom.js";
-import { LEVELS, ago, clock, milliseconds, percent, rate, whole } from "./format.js";
+import { LEVELS, ago, budgetLeft, clock, milliseconds, percent, rate, unbroken, whole } from "./format.js";
 
 const by = (id) => document.getElementById(id);
 // Seconds between two sentences that are read aloud.
@@ -14,14 +14,14 @@ export function showState(snapshot) {
   by("state").dataset.level = state.level;
   put(by("level"), LEVELS[state.level] ?? state.level);
   put(by("since"), state.since ? `since ${clock(state.since, at)}, ${ago(state.since, at)}` : "");
-  put(by("sentence"), state.sentence);
+  put(by("sentence"), unbroken(state.sentence));
   document.title = `${state.level === "ok" || state.level === "notice" ? "" : `(${LEVELS[state.level]}) `}Cascade ${snapshot.service ?? ""}`;
 
   const [first, ...others] = state.findings;
   const grave = state.level === "page" || state.level === "ticket";
-  by("cause").hidden = !grave;
-  replace(by("cause"), JSON.stringify([state.cause, grave]), () =>
-    state.cause ? [el("b", {}, "Likely cause: "), state.cause] : [el("b", {}, "Likely cause: "), "none was seen."]);
+  by("cause").hidden = !grave && !state.detail;
+  replace(by("cause"), JSON.stringify([state.cause, state.detail, grave]), () =>
+    grave ? [el("b", {}, "Likely cause: "), unbroken(state.cause || "none was seen.")] : [state.detail ?? ""]);
   const remedies = grave && first ? first.remedies : [];
   by("remedies").hidden = !remedies.length;
   replace(by("remedies"), JSON.stringify(remedies), () => el("ol", { class: "remedies" }, ...remedies.map(remedy)));
@@ -59,7 +59,7 @@ function showFindings(found, at) {
     const { node, mark, what, more, details } = nodes[place];
     node.dataset.level = each.level;
     put(mark, LEVELS[each.level]);
-    put(what, each.what);
+    put(what, unbroken(each.what));
     put(more, [each.cause, each.since ? `Since ${clock(each.since, at)}, ${ago(each.since, at)}.` : ""].filter(Boolean).join(" "));
     more.hidden = !more.textContent;
     details.hidden = !each.remedies.length;
@@ -79,7 +79,7 @@ export function showFigures(snapshot) {
     ["Answered", rate(totals.answered_per_second), "calls/s", `${rate(totals.rows_per_second)} rows/s`],
     ["Failed", failed === null ? "0 %" : percent(failed), "", failed ? `${rate(totals.failed_per_second)} calls/s` : "of the last minute’s calls", failed ? "page" : ""],
     ["p99, real time", slowest ? milliseconds(slowest[1].latency.p99_ms) : "–", slowest ? "ms" : "", slowest ? `${slowest[0]}${real.length > 1 ? ", the slowest table" : ""}` : "no calls in the last minute"],
-    ["Least error budget", least ? percent(least.budget_remaining) : "–", "", least ? `${least.table}: ${least.promise}` : "nothing was counted yet", least && least.budget_remaining < 0 ? "page" : ""],
+    ["Least error budget", least ? budgetLeft(least.budget_remaining) : "–", "", least ? `${least.table}: ${least.promise}` : "nothing was counted yet", least && least.budget_remaining < 0 ? "page" : ""],
     ["Inside now", whole(totals.inside), `of ${whole(totals.limit)}`, "calls at once"],
   ];
   replace(by("figures"), JSON.stringify(figures), () => figures.map(([name, value, unit, note, tone]) =>
