@@ -138,6 +138,7 @@ class Member:
     Attributes:
         ended: when the last process did, which is started again; None: none was.
         error: why the last process could not go on, as it has said itself.
+        deaths, how: how many processes ended without having been asked to, and how the last did.
         resting: whether there is nothing to do for it until it is woken.
         woken: whether there may be more to do than its process, which still lives, has seen.
     """
@@ -154,6 +155,8 @@ class Member:
     unread: bytes = b""
     asked_to_end: bool = False
     error: str = ""
+    deaths: int = 0
+    how: str = ""
     resting: bool = False
     woken: bool = False
 

@@ -23,6 +23,9 @@ from cascade_server.terms import ServiceClass, Tier
 
 # Bytes of a process's statistics.
 NOTE = 256 * 1024
+# Bytes of what the supervisor says of processes and releases: room for thousands of these. Memory
+# that is never written to is none.
+TOLD = 1024 * 1024
 # Seconds after which a process that has said nothing holds nothing.
 STALE = 5.0
 
@@ -58,6 +61,8 @@ class Books:
         sketched: what there are latencies of, in the order of the sketches.
         places: a book each: the workers', then the keeper's, which has what a state file held.
         live_versions: which version of a table answers.
+        told: what the supervisor says of processes and releases, for who shows them: JSON, as
+            `supervision.facts` packs it; empty where nobody shows them.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class Books:
         self._restored = memory.integers(1)
         self.places = [Book(self, memory) for _ in range(workers + 1)]
         self.live_versions = LiveVersions(self.tables, memory)
+        self.told = Note(memory, TOLD)
 
     @property
     def since(self) -> float:
