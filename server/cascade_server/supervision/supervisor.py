@@ -306,6 +306,7 @@ class Supervisor:
         pid, member.pid = member.pid, 0
         while member.end is not None:  # what it said last
             self._hear(member)
+        member.role.left()
         how, crew = describe(status), member.crew
         if crew.phase is Phase.LEAVING or (member.role.once and member.ready):
             return
