@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from cascade_server.addresses import servers_of
 from cascade_server.cascade.repository import Loaded, Repository
 from cascade_server.config import ServerConfig
+from cascade_server.counts.metering import ProcessMeter
 from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_link import TeacherLink
 from cascade_server.engines.triton.fleet import Fleet
@@ -99,6 +100,8 @@ class Server:
         self._hands_over = False
         self.sla = sla or Sla(config)
         self.service = Service(config, self.sla, self._hurry)
+        place = self.sla.books.processes[self.sla.place]
+        self._meter = ProcessMeter(place, self.service.kept_bytes)
         self.inference = InferenceService(self.service, self.sla, config, control)
         self._health = Health(("", *SERVICES))
         self._transport: GrpcioServer | TransportServer
@@ -240,6 +243,7 @@ class Server:
             )
             await self._fleet.start(runtimes, self.config.await_teacher)
         self.service.ready(repository, teachers, self._fleet)
+        self._meter.start()
         if self.sla.metrics is not None:
             self.sla.metrics.expose(self.service.statistics)
         if self.sla.shared:
@@ -292,6 +296,7 @@ class Server:
             self._transport.stop(grace, self._hurry, self.sla.give_up),
             self._local_transport.stop(grace, self._hurry),
         )
+        await self._meter.stop()
         if self._telling is not None:
             self._telling.cancel()
             self.sla.books.leave(self.sla.place, self.service.own_statistics())
@@ -313,6 +318,7 @@ class Server:
             if quiet % QUIET_NOTES == 0:
                 note.write(self.service.own_statistics().SerializeToString())
             before = now
+            self.sla.metering.is_nobodys()
             await asyncio.sleep(SECONDS_BETWEEN_NOTES)
 
     def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
