@@ -30,6 +30,8 @@ SUMMARIES = {
     "audit": "Show and verify what was decided about jobs.",
     "releases": "List, load, unload, try and promote a server's releases.",
     "sla": "Show how a server keeps its service level objectives.",
+    "cost": "Show what a server's answers have cost.",
+    "size": "Say how many cores a load takes.",
     "slo": "Write Prometheus rules for service level objectives.",
 }
 
