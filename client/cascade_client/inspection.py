@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import grpc
 from cascade_proto import synthesis_pb2 as pb
 
@@ -15,6 +17,9 @@ from cascade_client.turns.queue import TurnStatistics
 from cascade_client.values.descriptions import TableDescription, TableSummary
 from cascade_client.values.service_level import ServiceLevel
 from cascade_client.values.statistics import ServerStatistics, server_statistics
+
+if TYPE_CHECKING:
+    from cascade_cost.usage import Usage
 
 
 class Inspection(BlockingCalls):
@@ -46,6 +51,13 @@ class Inspection(BlockingCalls):
         """What the server promises, and how it keeps it; print it to read it."""
         expiry, request = self._expiry(timeout), pb.GetServiceLevelRequest()
         return wire.service_level(self._call(self._stub.GetServiceLevel, request, expiry))
+
+    def usage(self, *, timeout: float | None = None) -> Usage:
+        """What the server has computed, and for whom; `cascade cost` makes a bill of it."""
+        from cascade_cost.usage import Usage  # few have a use for it
+
+        expiry, request = self._expiry(timeout), pb.GetUsageRequest()
+        return Usage.from_message(self._call(self._stub.GetUsage, request, expiry))
 
     def describe(
         self, table: str, *, version: int | None = None, timeout: float | None = None
@@ -129,6 +141,13 @@ class AsyncInspection(AsyncCalls):
         """What the server promises, and how it keeps it; see `Client.service_level`."""
         expiry, request = self._expiry(timeout), pb.GetServiceLevelRequest()
         return wire.service_level(await self._call(self._stub.GetServiceLevel, request, expiry))
+
+    async def usage(self, *, timeout: float | None = None) -> Usage:
+        """What the server has computed, and for whom; see `Client.usage`."""
+        from cascade_cost.usage import Usage  # few have a use for it
+
+        expiry, request = self._expiry(timeout), pb.GetUsageRequest()
+        return Usage.from_message(await self._call(self._stub.GetUsage, request, expiry))
 
     async def describe(
         self, table: str, *, version: int | None = None, timeout: float | None = None

@@ -23,6 +23,7 @@ from cascade_tables import CascadeTablesError
 from cascade_server.addresses import servers_of
 from cascade_server.cascade.repository import Loaded, Repository
 from cascade_server.config import ServerConfig
+from cascade_server.counts.metering import ProcessMeter
 from cascade_server.counts.shared.books import TOLD, Books
 from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_process import TeacherServer
@@ -309,14 +310,17 @@ def teacher(generation: Generation, post: Post, begin: Begin) -> None:
         # Niceness is enough to load. To compute it is not: a worker that wakes to answer would wait
         # until the teacher had its slice, some milliseconds; what is idle is interrupted at once.
         loading.all_yield_to_all()
-        server = TeacherServer(repository.runtimes, path)
+        server = TeacherServer(repository.runtimes, path, threads=config.teacher_threads)
+        meter = ProcessMeter(generation.books.teacher(generation.slot))
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         orders = {"accept": accepting, "retire": retired, "leave": lambda: None}
         Control(post, orders, orphaned=stop.set)
         await server.start()
+        meter.start()
         post.tell(ready=True)
         await stop.wait()
         server.stop()
+        await meter.stop()
 
     def accepting() -> None:
         post.tell(accepting=True)
@@ -334,17 +338,31 @@ def executors(generation: Generation) -> Sequence[Role]:
     if state_dir is None:
         return []
     dismissing = partial(dismiss, owners_of(state_dir))
-    life = partial(executor, generation)
     return [
-        Role(f"executor {number}", life, holds_nothing=True, rests=True, dismissing=dismissing)
+        Role(
+            f"executor {number}",
+            partial(executor, generation, number),
+            holds_nothing=True,
+            rests=True,
+            dismissing=dismissing,
+        )
         for number in range(generation.config.executors)
     ]
 
 
-def executor(generation: Generation, post: Post, _begin: Begin) -> None:
+def executor(generation: Generation, number: int, post: Post, _begin: Begin) -> None:
     """Work off jobs, until there are none."""
-    answered = generation.books.answered_in_real_time
-    _run(lambda: execute(generation.config, post, answered), post)
+    books = generation.books
+    meter, counts = ProcessMeter(books.executor(number)), books.executors[number]
+
+    async def life() -> None:
+        meter.start()
+        try:
+            await execute(generation.config, post, books.answered_in_real_time, counts)
+        finally:
+            await meter.stop()
+
+    _run(life, post)
 
 
 def keeper(
@@ -366,6 +384,8 @@ def keeper(
         sla = Sla(of_port, books=books, place=place)
         statistics = partial(books.statistics, pb.GetStatisticsResponse(), place)
         page: OperationsPage | None = None
+        meter = ProcessMeter(books.processes[place])
+        meter.start()
         try:
             await sla.start()
             if sla.metrics is not None:
@@ -393,6 +413,7 @@ def keeper(
         finally:
             if page is not None:
                 await page.stop()
+            await meter.stop()
             await sla.stop()
 
     _run(life, post)

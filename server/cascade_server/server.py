@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from cascade_server.addresses import servers_of
 from cascade_server.cascade.repository import Loaded, Repository
 from cascade_server.config import ServerConfig
+from cascade_server.counts.metering import ProcessMeter
 from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_link import TeacherLink
 from cascade_server.engines.triton.fleet import Fleet
@@ -109,6 +110,8 @@ class Server:
         self._hands_over = self._serves = False
         self.sla = sla or Sla(config)
         self.service = Service(config, self.sla, self._hurry, self._told_health)
+        place = self.sla.books.processes[self.sla.place]
+        self._meter = ProcessMeter(place, self.service.kept_bytes)
         self.inference = InferenceService(self.service, self.sla, config, control)
         tables = (name_of(SYNTHESIS, table) for table in self.sla.tables)
         self._health = Health((WHOLE_SERVER, *SERVICES, *tables))
@@ -261,6 +264,7 @@ class Server:
             )
             await self._fleet.start(runtimes, self.config.await_teacher)
         self.service.ready(repository, teachers, self._fleet)
+        self._meter.start()
         if self.sla.metrics is not None:
             self.sla.metrics.expose(self.service.statistics)
         if self.sla.shared:
@@ -320,6 +324,7 @@ class Server:
         )
         if self._looking is not None:
             self._looking.cancel()
+        await self._meter.stop()
         if self._telling is not None:
             self._telling.cancel()
             self.sla.books.leave(self.sla.place, self.service.own_statistics())
@@ -341,6 +346,7 @@ class Server:
             if quiet % QUIET_NOTES == 0:
                 note.write(self.service.own_statistics().SerializeToString())
             before = now
+            self.sla.metering.is_nobodys()
             await asyncio.sleep(SECONDS_BETWEEN_NOTES)
 
     def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:

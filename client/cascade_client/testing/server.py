@@ -181,6 +181,7 @@ class FakeServer:
             f"/{SYNTHESIS}/ListTables": self._list_tables,
             f"/{SYNTHESIS}/DescribeTable": self._describe,
             f"/{SYNTHESIS}/GetStatistics": lambda _: pb.GetStatisticsResponse(),
+            f"/{SYNTHESIS}/GetUsage": lambda _: pb.GetUsageResponse(),
             f"/{SYNTHESIS}/GetServiceLevel": lambda _: pb.GetServiceLevelResponse(service=TARGET),
             f"/{RELEASES}/ListReleases": self._list_releases,
             f"/{JOBS}/GetJob": self._jobs.get,

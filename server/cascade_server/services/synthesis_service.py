@@ -23,9 +23,12 @@ from cascade_server.cascade.generate_job import GenerateJob
 from cascade_server.cascade.repository import Repository
 from cascade_server.config import ServerConfig
 from cascade_server.counts.calls import Call
+from cascade_server.counts.metering import Answered
 from cascade_server.counts.outside_counts import OutsideCounts
+from cascade_server.counts.shared.compute import UsageKey, UsageTier
 from cascade_server.counts.shared.live_versions import lot_of
 from cascade_server.counts.sla import Sla
+from cascade_server.counts.usage import usage_of
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
 from cascade_server.engines.teacher import Teacher
@@ -95,7 +98,7 @@ class Service:
         self._packing = ThreadPoolExecutor(1, "packing")
         call = partial(sla.call, ServiceClass.REALTIME)
         self._outside = OutsideCounts()
-        self.answering = Answering(self.loaded, call, config, self._outside)
+        self.answering = Answering(self.loaded, call, config, self._outside, sla.metering)
         self._turns = Turns(self.answering, self._gate)
         self._calls = self.unary(SynthesizeMessage)
 
@@ -119,6 +122,9 @@ class Service:
                 "GetStatistics": grpc.unary_unary_rpc_method_handler(
                     self.GetStatistics,
                     response_serializer=pb.GetStatisticsResponse.SerializeToString,
+                ),
+                "GetUsage": grpc.unary_unary_rpc_method_handler(
+                    self.GetUsage, response_serializer=pb.GetUsageResponse.SerializeToString
                 ),
                 "GetServiceLevel": grpc.unary_unary_rpc_method_handler(
                     self.GetServiceLevel,
@@ -147,7 +153,12 @@ class Service:
         dispatcher = Dispatcher(repository, self._config, report, teachers, students)
         dispatcher.stepping.start()
         answers = Answers(
-            dispatcher, repository, self._config, self._sla.ledger, self._second_level
+            dispatcher,
+            repository,
+            self._config,
+            self._sla.ledger,
+            self._second_level,
+            self._sla.metering,
         )
         answers.start()
         self._serving = Serving(repository, dispatcher, answers)
@@ -240,6 +251,14 @@ class Service:
         out.workers.add(pid=os.getpid(), inside=out.inside, limit=out.limit, calls=calls)
         return out
 
+    def kept_bytes(self) -> tuple[int, int]:
+        """Bytes that the pool has, and the cache."""
+        if self._serving is None:
+            return 0, 0
+        answers = self._serving.answers
+        pool, cache = answers.pooled, answers.cached
+        return pool.pool.bytes if pool else 0, cache.cache.bytes if cache else 0
+
     def counted(self) -> tuple[int, int]:
         """Calls that have ended and that are inside: while neither changes, and none is inside,
         there is little news in `own_statistics`."""
@@ -274,7 +293,7 @@ class Service:
     async def Generate(
         self, message: bytes, context: Context
     ) -> AsyncIterator[pb.GenerateResponse]:
-        call = self._sla.call(ServiceClass.OFFLINE)
+        call, metering = self._sla.call(ServiceClass.OFFLINE), self._sla.metering
         try:
             request = pb.GenerateRequest.FromString(message)
             work = Work.within(context.time_remaining())
@@ -291,10 +310,18 @@ class Service:
                 self._config.chunk_rows,
             )
             ending = Ending(self._hurried, self._config.drain_seconds)
-            messages = GenerateStream(job, self.dispatcher.draw_chunk, self._packing, ending)
+            messages = GenerateStream(
+                job, self.dispatcher.draw_chunk, self._packing, ending, spent=job.spent
+            )
+            unknown = job.encoded.observed.tobytes().count(0)
             async with aclosing(messages.run()) as parts:
                 async for part in parts:
-                    call.sends(Tier.TEACHER, part.rows.count)
+                    rows = part.rows.count
+                    call.sends(Tier.TEACHER, rows)
+                    key = UsageKey(request.table, UsageTier.TEACHER, call.tenant)
+                    spent = job.spent.take()
+                    used = spent.seconds, spent.gpu_seconds, rows, rows * unknown
+                    metering.add(Answered(key, *used))
                     call.pause()
                     yield part
                     call.resume()
@@ -335,6 +362,14 @@ class Service:
         try:
             pb.GetStatisticsRequest.FromString(message)
             return self.statistics()
+        except Exception as exc:
+            return await refuse(context, exc)
+
+    async def GetUsage(self, message: bytes, context: Context) -> pb.GetUsageResponse:
+        try:
+            pb.GetUsageRequest.FromString(message)
+            books = self._sla.books
+            return usage_of(books).as_message(books.clock(), books.tables)
         except Exception as exc:
             return await refuse(context, exc)
 
