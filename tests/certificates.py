@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -108,3 +109,14 @@ class Authority:
     def server(self, days: float = 30) -> Pair:
         """For a server on this machine."""
         return self.signs("server", ("localhost", "127.0.0.1"), days)
+
+
+def client_context(
+    ca: Path, shows: Pair | None = None, alpn: tuple[str, ...] = ("h2",)
+) -> ssl.SSLContext:
+    """Of a client that trusts an authority and may have a certificate."""
+    context = ssl.create_default_context(cafile=str(ca))
+    context.set_alpn_protocols(list(alpn))
+    if shows is not None:
+        context.load_cert_chain(shows.certificate, shows.key)
+    return context

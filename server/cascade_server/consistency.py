@@ -42,18 +42,6 @@ def check_together(config: ServerConfig) -> None:
             f"tls_client_certificates is {config.tls_client_certificates}, which needs "
             "tls_certificate and tls_key: without TLS nobody can show a certificate"
         )
-    if config.transport == "grpcio" and config.tls_certificate is not None:
-        clients, oldest = config.tls_client_certificates, config.tls_minimum_version
-        if clients == "optional":
-            raise ConfigError(
-                "tls_client_certificates is optional, and transport is grpcio, which asks either "
-                "everybody or nobody; allowed beside it: none or required"
-            )
-        if oldest != "1.2":
-            raise ConfigError(
-                f"tls_minimum_version is {oldest}, and transport is grpcio, which chooses by "
-                "itself; allowed beside it: 1.2"
-            )
     is_far = config.runtime.startswith(TLS_SCHEME)
     if not is_far and (config.runtime_ca or config.runtime_certificate):
         raise ConfigError(

@@ -28,6 +28,7 @@ class Known(StrEnum):
     TOKEN = "token"
     CERTIFICATE = "certificate"
     NOBODY = "nobody"  # access is not configured
+    STRANGER = "stranger"  # asks what is for anybody, and has not shown who it is
     LOCAL = "local"  # over a socket that only who runs the server may open
 
 
@@ -136,3 +137,5 @@ class Caller:
 
 ANYBODY = Caller("", Known.NOBODY)
 LOCAL = Caller("", Known.LOCAL)
+# Of calls that are for anybody: is told of no table.
+STRANGER = Caller("", Known.STRANGER, Grant(frozenset(), frozenset()))

@@ -13,7 +13,7 @@ import grpc
 from cascade_server.access.access import Access
 from cascade_server.access.asking import asks
 from cascade_server.access.deciding import OPEN, Refused
-from cascade_server.access.grants import LOCAL, Caller
+from cascade_server.access.grants import LOCAL, STRANGER, Caller
 from cascade_server.access.refusals import refusal_for
 from cascade_server.services.unary import Context, end_refused, headers_of, status_of
 from cascade_server.transport import Peer, Status, peer_of
@@ -88,6 +88,9 @@ def by_access(access: Access, at_door: bool) -> Finds:
     """
 
     def finds(method: str, context: Context) -> Caller | Refused:
+        if method in OPEN:
+            found = access.caller(headers_of(context), peer_of(context).certificate_names)
+            return found if isinstance(found, Caller) else STRANGER
         return access.handler(method, headers_of(context), peer_of(context), at_door)
 
     return finds
@@ -105,8 +108,8 @@ class _Guarded(grpc.GenericRpcHandler):
     def service(self, details: Any) -> Any:
         """The guarded handler of a method; None: there is none."""
         handler: Any = self._inner.service(details)
-        if handler is None or details.method in OPEN:
-            return handler
+        if handler is None:
+            return None
         kinds = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
         behaviours = {
             kind: self._guards(details.method, behaviour)

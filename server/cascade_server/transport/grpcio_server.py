@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 
 from cascade_server.config import ServerConfig
+from cascade_server.errors import ConfigError
 from cascade_server.transport.server import Sharing, first_of
 from cascade_server.transport.tls.credentials import Credentials
 
@@ -22,7 +23,7 @@ class GrpcioServer:
     """`grpc.aio.server`, with the interface of `TransportServer`."""
 
     def __init__(self, config: ServerConfig, credentials: Credentials | None = None) -> None:
-        self._credentials = credentials
+        self._credentials = None if credentials is None else grpcio_credentials(credentials)
         age = config.max_connection_age
         self._server = grpc.aio.server(
             options=(
@@ -66,9 +67,7 @@ class GrpcioServer:
             if self._credentials is None:
                 bound: int = self._server.add_insecure_port(f"{host}:{port}")
             else:
-                bound = self._server.add_secure_port(
-                    f"{host}:{port}", grpcio_credentials(self._credentials)
-                )
+                bound = self._server.add_secure_port(f"{host}:{port}", self._credentials)
         except RuntimeError as exc:
             raise OSError(str(exc)) from exc
         await self._server.start()
@@ -97,10 +96,20 @@ class GrpcioServer:
 def grpcio_credentials(credentials: Credentials) -> grpc.ServerCredentials:
     """The same certificate for grpcio's own TLS, which asks for the newest with each connection.
 
-    What grpcio does not have is left to it: its versions of TLS and its ciphers are OpenSSL's of
-    its own, and a client that is asked for a certificate but need not have one is `optional`.
+    Raises:
+        ConfigError: the settings ask for what grpcio does not have.
     """
     clients = credentials.files.clients
+    if clients == "optional":
+        raise ConfigError(
+            "tls_client_certificates is optional, and transport is grpcio, which asks everybody or "
+            "nobody; allowed beside it: none or required"
+        )
+    if credentials.files.minimum != "1.2":
+        raise ConfigError(
+            f"tls_minimum_version is {credentials.files.minimum}, and transport is grpcio, which "
+            "chooses by itself; allowed beside it: 1.2"
+        )
     told = credentials.pem
 
     def configuration() -> grpc.ServerCertificateConfiguration:

@@ -15,6 +15,7 @@ import uvloop
 from cascade_server.transport import TransportLimits, TransportServer
 from cascade_server.transport.outcomes import Arrival, Outcome, Status
 from cascade_server.transport.peer import Peer, peer_of
+from cascade_server.transport.tls.credentials import Credentials
 from cascade_server.transport.turns import Grouped
 
 T = TypeVar("T")
@@ -216,6 +217,7 @@ class Serving:
 def serving(
     max_age: float | None = None,
     clock: Callable[[], float] = time.monotonic,
+    credentials: Credentials | None = None,
     **limits: Any,
 ) -> Iterator[Serving]:
     """One that is stopped at the end; `limits` are some of `TransportLimits`'s."""
@@ -233,6 +235,7 @@ def serving(
             max_age=max_age,
             clock=clock,
             refusing=lambda head, _arrived, _deadline, code: refused.append((head.path, code)),
+            credentials=credentials,
         )
         server.add_generic_rpc_handlers((service.handlers(),))
         port = await server.start("127.0.0.1", 0, False)

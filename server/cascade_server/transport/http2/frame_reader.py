@@ -133,10 +133,8 @@ class FrameReader(ABC):
 
     def _begins(self, data: bytes) -> bool:
         if not PREFACE.startswith(data[: len(PREFACE)]):
-            what = (
-                "TLS, which this port does not speak" if data[0] == TLS_HANDSHAKE else "not HTTP/2"
-            )
-            raise Broken(Code.PROTOCOL_ERROR, f"{what}; this is a gRPC server's port")
+            what = ", but TLS, which this port does not speak" if data[0] == TLS_HANDSHAKE else ""
+            raise Broken(Code.PROTOCOL_ERROR, f"not HTTP/2{what}; this is a gRPC server's port")
         if len(data) < len(PREFACE) + HEADER_BYTES:
             return False
         if data[len(PREFACE) + 3] != SETTINGS or data[len(PREFACE) + 4] & ACK:
