@@ -113,7 +113,8 @@ def serve_in_processes(
         def keeper_of(books: Books) -> Sequence[Role]:
             if config.state_dir is None and config.metrics_port is None:
                 return ()
-            return (Role("the books' keeper", partial(keeper, shared, books, metrics)),)
+            life = partial(keeper, shared, books, metrics, credentials)
+            return (Role("the books' keeper", life),)
 
         def told(what: str) -> None:
             if what.startswith(METRICS):
@@ -308,7 +309,12 @@ def executor(generation: Generation, post: Post, _begin: Begin) -> None:
 
 
 def keeper(
-    config: ServerConfig, books: Books, metrics: list[int], post: Post, _begin: Begin
+    config: ServerConfig,
+    books: Books,
+    metrics: list[int],
+    credentials: Credentials | None,
+    post: Post,
+    _begin: Begin,
 ) -> None:
     """Keep the state file, and answer scrapes, until SIGTERM; no generation ends it."""
 
@@ -323,6 +329,12 @@ def keeper(
             if sla.metrics is not None:
                 statistics = partial(books.statistics, pb.GetStatisticsResponse(), place)
                 sla.metrics.expose(statistics, books.live_versions)
+                if credentials is not None:
+                    # By the same decisions as the workers': what they show is what is told here.
+                    credentials.expose(sla.metrics.expose_certificate)
+                    credentials.start_looking(config.tls_poll_seconds)
+                    look = partial(credentials.look, at_once=True)
+                    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, look)
                 if config.state_dir is not None:
                     # What answers scrapes is imported by who is scraped.
                     from cascade_server.jobs.metrics import JobsCollector

@@ -94,7 +94,6 @@ class Server:
     ) -> None:
         self.config = config
         self._credentials = credentials or Credentials.of(config)
-        self._looking: asyncio.Task[None] | None = None
         self._local = local
         self.port = 0
         self._report, self._placement, self._listener = report, placement, listener
@@ -203,11 +202,7 @@ class Server:
 
     async def _listen(self) -> None:
         if self._credentials is not None:
-            # Of a worker that is started anew they are from when the server was.
-            self._credentials.look(at_once=True)
-            self._looking = asyncio.create_task(
-                self._credentials.keep_looking(self.config.tls_poll_seconds)
-            )
+            self._credentials.start_looking(self.config.tls_poll_seconds)
         try:
             self.port = await self._transport.start(
                 self.config.host,
@@ -257,6 +252,8 @@ class Server:
         self.service.ready(repository, teachers, self._fleet)
         if self.sla.metrics is not None:
             self.sla.metrics.expose(self.service.statistics)
+            if self._credentials is not None:
+                self._credentials.expose(self.sla.metrics.expose_certificate)
         if self.sla.shared:
             self._telling = asyncio.create_task(self._keep_telling())
 
@@ -312,8 +309,8 @@ class Server:
             self._transport.stop(grace, self._hurry, self.sla.give_up),
             self._local_transport.stop(grace, self._hurry),
         )
-        if self._looking is not None:
-            self._looking.cancel()
+        if self._credentials is not None:
+            self._credentials.stop_looking()
         if self._telling is not None:
             self._telling.cancel()
             self.sla.books.leave(self.sla.place, self.service.own_statistics())
