@@ -344,6 +344,26 @@ class ServerConfig:
         high=65_535,
     )
 
+    ops_port: int | None = setting(
+        None,
+        "Serve the operations page here, over HTTP (docs/operations.md); 0: any free port; none: "
+        "nowhere.",
+        section="Operations page",
+        low=0,
+        high=65_535,
+    )
+    ops_host: str = setting(
+        "127.0.0.1",
+        "Address of the operations page. Who looks at it is not asked who they are, and changes "
+        "nothing: let nobody else reach it.",
+    )
+    ops_names: tuple[str, ...] = setting(
+        (),
+        "Names by which browsers may ask for it, beside addresses and `localhost`. May be "
+        "repeated; a list in a file, separated by spaces in the environment.",
+        metavar="NAME",
+    )
+
     executors: int = setting(
         1,
         "Processes that work off jobs, while there are any, with what all others leave of the "
