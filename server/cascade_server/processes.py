@@ -23,10 +23,12 @@ from cascade_tables import CascadeTablesError
 from cascade_server.addresses import servers_of
 from cascade_server.cascade.repository import Loaded, Repository
 from cascade_server.config import ServerConfig
+from cascade_server.counts.metering import ProcessMeter
 from cascade_server.counts.shared.books import TOLD, Books
 from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_process import TeacherServer
-from cascade_server.errors import ReleaseRefused, ServerError
+from cascade_server.errors import ConfigError, ReleaseRefused, ServerError
+from cascade_server.exposure import exposure
 from cascade_server.jobs.directing import JobsDirector
 from cascade_server.jobs.process import execute, next_work, owners_of
 from cascade_server.memory import Note
@@ -47,6 +49,7 @@ from cascade_server.supervision.listening import (
 from cascade_server.supervision.placement import Placement
 from cascade_server.supervision.supervisor import KILL_AFTER, Director, Supervisor
 from cascade_server.terms import Tier
+from cascade_server.transport.tls.credentials import Credentials
 
 if TYPE_CHECKING:
     from cascade_server.page.operations_page import OperationsPage
@@ -75,6 +78,13 @@ def serve_in_processes(
     Raises:
         ServerError: it cannot be started, and why.
     """
+    authentication = config.tls_client_certificates == "required"
+    tls = config.tls_certificate is not None
+    if problem := exposure(config.host, tls, authentication, config.insecure):
+        raise ConfigError(problem)
+    # Read before there is any process, so that what is wrong is said at once; who is started again
+    # while the files are broken has these.
+    credentials = Credentials.of(config)
     shares = config.transport == "http2"
     take = listen if shares else reserve
     with (
@@ -95,7 +105,8 @@ def serve_in_processes(
             of_workers = [
                 Role(
                     f"worker {number}",
-                    partial(worker, generation, workers, number, listener, local),
+                    partial(worker, generation, workers, number, listener, local, credentials),
+                    left=partial(left, generation, number),
                 )
                 for number in range(workers)
             ]
@@ -120,7 +131,8 @@ def serve_in_processes(
 
         def serving() -> None:
             those = "" if workers == 1 else f" with {workers} workers"
-            say(f"serving on {config.host}:{port}{those} (Ctrl-C stops)")
+            by = "" if credentials is None else " over TLS"
+            say(f"serving on {config.host}:{port}{by}{those} (Ctrl-C stops)")
 
         def tell(crews: Sequence[Crew]) -> None:
             watched.tell(crews, director)
@@ -194,6 +206,7 @@ def worker(
     number: int,
     listener: socket.socket | None,
     local: socket.socket | None,
+    credentials: Credentials | None,
     post: Post,
     begin: Begin,
 ) -> None:
@@ -225,7 +238,7 @@ def worker(
 
         control = Control(post, orders, orphaned)
         sla = Sla(config, books=books, place=place)
-        server = Server(config, report, sla, placement, listener, control, local)
+        server = Server(config, report, sla, placement, listener, control, local, credentials)
 
         def retire() -> None:
             server.retire()
@@ -233,6 +246,7 @@ def worker(
 
         orders.update(retire=retire, leave=server.leave)
         loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, server.look_at_certificates)
         try:
             if begin is Begin.FIRST:
                 post.tell(loaded=f"loading {config.repository}")
@@ -257,6 +271,12 @@ def worker(
                 loading.yield_to_all()
 
     _run(life, post)
+
+
+def left(generation: Generation, number: int) -> None:
+    """A worker's process has ended: its callers, and those on their way to it, are others'."""
+    if generation.board is not None:
+        generation.board.left(number)
 
 
 def turns_of(config: ServerConfig) -> loading.Turns:
@@ -290,14 +310,17 @@ def teacher(generation: Generation, post: Post, begin: Begin) -> None:
         # Niceness is enough to load. To compute it is not: a worker that wakes to answer would wait
         # until the teacher had its slice, some milliseconds; what is idle is interrupted at once.
         loading.all_yield_to_all()
-        server = TeacherServer(repository.runtimes, path)
+        server = TeacherServer(repository.runtimes, path, threads=config.teacher_threads)
+        meter = ProcessMeter(generation.books.teacher(generation.slot))
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         orders = {"accept": accepting, "retire": retired, "leave": lambda: None}
         Control(post, orders, orphaned=stop.set)
         await server.start()
+        meter.start()
         post.tell(ready=True)
         await stop.wait()
         server.stop()
+        await meter.stop()
 
     def accepting() -> None:
         post.tell(accepting=True)
@@ -315,17 +338,31 @@ def executors(generation: Generation) -> Sequence[Role]:
     if state_dir is None:
         return []
     dismissing = partial(dismiss, owners_of(state_dir))
-    life = partial(executor, generation)
     return [
-        Role(f"executor {number}", life, holds_nothing=True, rests=True, dismissing=dismissing)
+        Role(
+            f"executor {number}",
+            partial(executor, generation, number),
+            holds_nothing=True,
+            rests=True,
+            dismissing=dismissing,
+        )
         for number in range(generation.config.executors)
     ]
 
 
-def executor(generation: Generation, post: Post, _begin: Begin) -> None:
+def executor(generation: Generation, number: int, post: Post, _begin: Begin) -> None:
     """Work off jobs, until there are none."""
-    answered = generation.books.answered_in_real_time
-    _run(lambda: execute(generation.config, post, answered), post)
+    books = generation.books
+    meter, counts = ProcessMeter(books.executor(number)), books.executors[number]
+
+    async def life() -> None:
+        meter.start()
+        try:
+            await execute(generation.config, post, books.answered_in_real_time, counts)
+        finally:
+            await meter.stop()
+
+    _run(life, post)
 
 
 def keeper(
@@ -347,6 +384,8 @@ def keeper(
         sla = Sla(of_port, books=books, place=place)
         statistics = partial(books.statistics, pb.GetStatisticsResponse(), place)
         page: OperationsPage | None = None
+        meter = ProcessMeter(books.processes[place])
+        meter.start()
         try:
             await sla.start()
             if sla.metrics is not None:
@@ -374,6 +413,7 @@ def keeper(
         finally:
             if page is not None:
                 await page.stop()
+            await meter.stop()
             await sla.stop()
 
     _run(life, post)

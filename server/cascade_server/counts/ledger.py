@@ -19,6 +19,7 @@ from cascade_server.counts.shared.books import Books
 from cascade_server.counts.shared.sketches import SLOT, quantile
 from cascade_server.counts.shared.tally import added
 from cascade_server.counts.state_file import Cells, State, rearranged
+from cascade_server.counts.usage import restore_usage, usage_of
 from cascade_server.objectives.blame import BLAMED, Ending
 from cascade_server.objectives.burn import (
     WINDOWS,
@@ -152,7 +153,8 @@ class Ledger:
             found = [book.tally.folded(now) for book in self.books.places]
         rings = tuple(added(of_a_step) for of_a_step in zip(*found, strict=True))
         cells = tuple(Cells(ring.step, ring.newest, ring.cells) for ring in rings)
-        return State(self.books.since, tuple(each.name for each in self.objectives), cells)
+        names = tuple(each.name for each in self.objectives)
+        return State(self.books.since, names, cells, usage_of(self.books))
 
     def restore(self, state: State) -> None:
         """Go on from an earlier ledger's state; before anything is recorded."""
@@ -164,6 +166,8 @@ class Ledger:
                 ring.newest = found.newest
                 ring.cells[:] = rearranged(found, state.names, names, len(ring.cells))
         self.books.since = min(self.books.since, state.since)
+        if state.usage is not None:
+            restore_usage(self.books, state.usage)
         self.books.restored = True
 
     def report(self) -> Report:

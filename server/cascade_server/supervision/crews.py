@@ -60,6 +60,7 @@ class Role:
             is woken.
         dismissing: is told which process is about to be ended on purpose, before it is: one that is
             killed can tell nobody that it did not come to grief.
+        left: is told that a process has ended, however it did, before the next one is started.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Role:
     holds_nothing: bool = False
     rests: bool = False
     dismissing: Callable[[int], None] = lambda _: None
+    left: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)

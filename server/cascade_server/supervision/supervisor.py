@@ -202,6 +202,10 @@ class Supervisor:
         if not self._stopping:
             if self._hung_up:
                 self._hung_up = False
+                for crew in self._crews:
+                    for member in crew.members:
+                        if member.pid:
+                            self._system.kill(member.pid, signal.SIGHUP)
                 self._director.hung_up()
             due.append(self._director.look(now))
         for crew in list(self._crews):
@@ -302,6 +306,7 @@ class Supervisor:
         pid, member.pid = member.pid, 0
         while member.end is not None:  # what it said last
             self._hear(member)
+        member.role.left()
         how, crew = describe(status), member.crew
         if crew.phase is Phase.LEAVING or (member.role.once and member.ready):
             return
