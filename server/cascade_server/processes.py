@@ -29,7 +29,7 @@ from cascade_server.counts.shared.books import TOLD, Books
 from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_process import TeacherServer
 from cascade_server.errors import ConfigError, ReleaseRefused, ServerError
-from cascade_server.exposure import exposure
+from cascade_server.exposure import exposure, page_exposure
 from cascade_server.jobs.directing import JobsDirector
 from cascade_server.jobs.process import execute, next_work, owners_of
 from cascade_server.memory import Note
@@ -82,6 +82,9 @@ def serve_in_processes(
     authentication = config.access is not None or config.tls_client_certificates == "required"
     tls = config.tls_certificate is not None
     if problem := exposure(config.host, tls, authentication, config.insecure):
+        raise ConfigError(problem)
+    has_page = config.ops_port is not None
+    if has_page and (problem := page_exposure(config.ops_host, config.insecure)):
         raise ConfigError(problem)
     # Read before there is any process, so that what is wrong is said at once; who is started again
     # while the files are broken has these.
@@ -140,7 +143,7 @@ def serve_in_processes(
             watched.tell(crews, director)
 
         watched = Watched()
-        watching = nobody_watches if config.ops_port is None else tell
+        watching = tell if has_page else nobody_watches
         supervisor = Supervisor(lambda: say("draining"), config.drain_seconds, watching=watching)
         director = Generations(
             shared,
