@@ -81,7 +81,11 @@ def spectrum(found: Result) -> str:
         return plot
 
     legend = [("due", "from when due"), ("sent", "from when sent")]
-    legend += [("server", "in the server, its own sketch"), ("good", "promised")]
+    if found.gaps:
+        legend.append(("server round", "in the server, its own sketch"))
+    verdicts = {kept for _, _, kept, _ in marks}
+    legend += [("good diamond", "promised and kept")] * (True in verdicts)
+    legend += [("missed diamond", "promised and missed")] * (False in verdicts)
     return both(
         draw,
         legend,
@@ -123,7 +127,7 @@ def over_time(found: Result) -> str:
 
     legend = [("median", "p50"), ("due", "p99"), ("worst", "the longest")]
     if any(each.failures for each in windows):
-        legend.append(("missed", "calls not answered"))
+        legend.append(("missed round", "calls not answered"))
     return both(
         draw, legend, f"Of calls that were due in each {step:g} s, from when they were due."
     )

@@ -20,7 +20,7 @@ from cascade_loadtest.run.result import SHARES, Result
 from cascade_loadtest.sla import percent
 
 STYLE = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
-STATES = {True: ("kept", "kept"), False: ("missed", "missed"), None: ("none", "not judged")}
+STATES = {True: ("kept", "✓ kept"), False: ("missed", "✕ missed"), None: ("none", "not judged")}
 
 
 def written(found: Result, path: Path) -> Path:
@@ -94,12 +94,14 @@ def _tiles(found: Result) -> Iterable[str]:
     for share in (0.5, 0.99, 0.999):
         value = milliseconds(calls.quantile(share))
         beside = milliseconds(quantile(calls.sent, calls.count, share))
-        yield _tile(f"p{100 * share:g} from when due", value, "ms", f"{beside} from when sent")
+        yield _tile(f"p{100 * share:g}", value, "ms", f"from when due; {beside} from when sent")
     share = calls.answered / calls.count if calls.count else math.nan
     yield _tile("answered", percent(round(share, 6)), "", f"{calls.count:,} calls were due")
     achieved = calls.answered / found.seconds if found.seconds else 0.0
     beside = f"of {found.due / found.seconds:,.0f} offered" if found.seconds else ""
     yield _tile("answers", f"{achieved:,.0f}", "/s", beside)
+    if found.capacity is not None:
+        yield _tile("one worker", f"{found.capacity.per_s:,.0f}", "/s", "its measured capacity")
     if found.job is not None:
         yield _tile(
             "offline job", f"{found.job.rows_per_s:,.0f}", "rows/s", "made beside the calls"
@@ -143,10 +145,10 @@ def _promises(found: Result) -> str:
         cells = (each.objective, each.promised, each.measured)
         told = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
         state = f'<td class="state {kind}">{words}</td>'
-        rows.append(f'<tr><th scope="row">{escape(each.calls)}</th>{told}{state}</tr>')
+        rows.append(f'<tr>{state}<th scope="row">{escape(each.calls)}</th>{told}</tr>')
     heads = "".join(
         f'<th scope="col">{name}</th>'
-        for name in ("whose", "objective", "promised", "measured", "verdict")
+        for name in ("verdict", "whose", "objective", "promised", "measured")
     )
     return (
         f'<div class="scroll" tabindex="0"><table><thead><tr>{heads}</tr></thead>'

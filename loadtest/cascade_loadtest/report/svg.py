@@ -99,7 +99,7 @@ class Plot:
     ) -> None:
         self._title, self._x, self._y = title, x, y
         self.width, self.height = (360 if narrow else 860), height
-        self._left, self._right, self._top, self._bottom = 46, 14, 26, 40
+        self._left, self._right, self._top, self._bottom = 46, 24, 26, 40
         self._marks: list[str] = []
         self._axes(x_label, y_label, narrow)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -146,9 +147,9 @@ class Result:
             },
             "job": self.job and asdict(self.job),
             "memory_growth": self.growth(),
-            "failures": {name: dict(each.failures) for name, each in every.items() if each.failures},
-            "refused": {name: dict(each.refused) for name, each in every.items() if each.refused},
-            "tiers": {name: dict(each.tiers) for name, each in every.items() if each.tiers},
+            "failures": _counted({name: each.failures for name, each in every.items()}),
+            "refused": _counted({name: each.refused for name, each in every.items()}),
+            "tiers": _counted({name: each.tiers for name, each in every.items()}),
             "objectives": [asdict(each) for each in self.verdicts],
         }
 
@@ -181,6 +182,11 @@ class Result:
             "server": asdict(self.server),
             "gaps": [asdict(each) for each in self.gaps],
         }
+
+
+def _counted(found: Mapping[str, Counter[str]]) -> dict[str, dict[str, int]]:
+    """Without those of which there is nothing to tell."""
+    return {name: dict(each) for name, each in found.items() if each}
 
 
 def _milliseconds(found: Latencies) -> dict[str, float]:

@@ -102,7 +102,8 @@ def _under(options: argparse.Namespace, stack: _Serving) -> _Under:
     rows, column = bundled_rows(options.table), TARGETS[options.table]
     rng = random.Random(options.seed)
     messages = mix.Messages(client, options.table, rows, column, options.fidelity, rng)
-    return _Under(target, stack.served and stack.served.pid, client, messages)
+    pid = None if stack.served is None else stack.served.pid
+    return _Under(target, pid, client, messages)
 
 
 def _capacity(under: _Under, tell: Tell, options: argparse.Namespace) -> Capacity:
@@ -131,7 +132,8 @@ def _loaded(
         warmed = together(offer(warm, options.processes).calls).count
     else:
         per_s, warmed = len(plan) / plan.seconds, 0
-    users = stack.enter_context(locust_users(under.target, options.users, options.table))
+    asked = _users_table(options.table, under)
+    users = stack.enter_context(locust_users(under.target, options.users, asked))
     job = _begin_job(options, stack, under, tell)
     if users is not None:
         tell(f"starting {options.users} of Locust's users")
@@ -151,7 +153,7 @@ def _loaded(
         job.end()
     after = Snapshot.take(under.client)
     given = _end_users(users)
-    server = replace(between(before, after), notes=_notes(options, warmed, stack))
+    server = replace(between(before, after), notes=_notes(options, warmed, asked, stack))
     every = together(tally.calls)
     return Result(
         options=options,
@@ -161,7 +163,7 @@ def _loaded(
         per_s=per_s,
         capacity=measured,
         users=given,
-        job=job and Job(options.job, job.rows, job.rows_per_s, job.failed),
+        job=None if job is None else Job(options.job, job.rows, job.rows_per_s, job.failed),
         samples=samples,
         server=server,
         gaps=gaps(server, options.table, every.due, every.sent),
@@ -220,12 +222,22 @@ def _end_users(users: LocustUsers | None) -> dict[str, Calls] | None:
     return {name: Calls.from_json(each) for name, each in sorted(found.items())}
 
 
-def _notes(options: argparse.Namespace, warmed: int, stack: _Serving) -> tuple[str, ...]:
+def _users_table(table: str, under: _Under) -> str:
+    """What Locust's users ask for: another bundled table, so that the server's latencies of this
+    one are those of the open loop's calls; the same, where the server has no other."""
+    served = {each.table for each in under.client.tables(timeout=10)}
+    return next((each for each in TARGETS if each in served and each != table), table)
+
+
+def _notes(
+    options: argparse.Namespace, warmed: int, asked: str, stack: _Serving
+) -> tuple[str, ...]:
     if stack.served is None:
         return ("The server's latencies are of its last hour, whoever asked.",)
-    own = f"The server's latencies have the {warmed:,} calls of the warm-up too"
-    users = ", and those of Locust's users" if options.users else ""
-    return (f"{own}{users}.",)
+    notes = [f"The server's latencies have the {warmed:,} calls of the warm-up too."]
+    if options.users:
+        notes.append(f"Locust's users asked for {asked}.")
+    return tuple(notes)
 
 
 def traced(plan: Plan, table: str) -> list[TracedCall]:

@@ -151,7 +151,8 @@ def _engines(
     before: ServerStatistics, after: ServerStatistics
 ) -> tuple[dict[str, int], dict[str, int]]:
     old = {(e.table, e.version, e.tier): (e.rows, e.runs) for e in before.engines}
-    rows, runs = {}, {}
+    rows: dict[str, int] = {}
+    runs: dict[str, int] = {}
     for each in after.engines:
         was = old.get((each.table, each.version, each.tier), (0, 0))
         name = f"{each.table} {each.tier}"

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from cascade_tables.errors import listing, shown
 
@@ -79,7 +79,7 @@ def parse(entry: Any, where: str) -> TracedCall:
         if key not in KEYS:
             raise TraceError(f"{where} has the unknown key {shown(key)}; allowed: {listing(KEYS)}")
     at, table = entry.get("at"), entry.get("table")
-    if not _number(at) or at < 0:
+    if not _number(at) or float(at) < 0:
         raise TraceError(f"{where}.at is {shown(at)}; allowed: seconds, 0 or more")
     if not isinstance(table, str) or not table:
         raise TraceError(f"{where}.table is {shown(table)}; allowed: a table's name")
@@ -93,14 +93,14 @@ def parse(entry: Any, where: str) -> TracedCall:
     if not isinstance(draws, int) or isinstance(draws, bool) or not 1 <= draws <= MOST_DRAWS:
         raise TraceError(f"{where}.draws is {shown(draws)}; allowed: a whole number >= 1")
     deadline = entry.get("deadline")
-    if deadline is not None and (not _number(deadline) or deadline <= 0):
+    if deadline is not None and not (_number(deadline) and float(deadline) > 0):
         raise TraceError(
             f"{where}.deadline is {shown(deadline)}; allowed: seconds above 0, or null"
         )
-    return TracedCall(float(at), table, given, draws, deadline and float(deadline))
+    return TracedCall(float(at), table, given, draws, None if deadline is None else float(deadline))
 
 
-def _number(value: Any) -> bool:
+def _number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

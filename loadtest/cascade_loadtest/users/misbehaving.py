@@ -7,8 +7,8 @@ A refusal that is due is no failure of the server's. What is one: an error of th
 from __future__ import annotations
 
 import random
+import time
 
-import gevent
 import grpc
 from cascade_proto import synthesis_pb2 as pb
 from locust import User, constant_pacing, task
@@ -77,7 +77,8 @@ class MisbehavingClient(User):
         """A call that its caller gives up at once."""
         with call(self, "bad", "misbehaving: abandoned") as outcome:
             future = self._raw.future(self._one_row(), timeout=PATIENCE)
-            gevent.sleep(self._rng.uniform(0, 0.005))
+            # Locust has it yield to other users.
+            time.sleep(self._rng.uniform(0, 0.005))
             if not future.cancel() and future.done():
                 outcome.tier = "answered before"
                 return
@@ -89,7 +90,7 @@ class MisbehavingClient(User):
         request = pb.GenerateRequest(table=self._table, count=100_000)
         with call(self, "bad", "misbehaving: unread") as outcome:
             stream = self._stream(request.SerializeToString(), timeout=PATIENCE)
-            gevent.sleep(1.0)
+            time.sleep(1.0)
             stream.cancel()
             self._ended(stream.code(), {CODE.CANCELLED}, outcome, stream)
 
