@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cascade_loadtest.schedule.traces import read_trace
 
 from tests.integration.serving import Served, serve
 
@@ -85,6 +88,20 @@ def test_a_promise_that_is_missed_is_the_exit_status(server: Served, tmp_path: P
     assert again.returncode == 0, again.stderr
     replayed = json.loads(again.stdout.splitlines()[-1])
     assert replayed["real_time"]["due"] == found["real_time"]["due"]
+
+
+def test_the_page_s_recorder(
+    server: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs/loadtest.md").read_text()
+    (snippet,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    # A second is not much where every processor is taken.
+    snippet = snippet.replace('{"age": 25}', '{"age": 25}, timeout=60')
+    run: dict[str, Any] = {}
+    exec(snippet.replace("127.0.0.1:8470", server.target), run)
+    run["client"].close()
+    assert [each.given for each in read_trace(tmp_path / "calls.jsonl")] == [["age"]]
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,9 @@ class Asking:
     def _send(self, number: int, connection: Answers) -> None:
         now = time.monotonic() - self._begin
         left = self._due[number] + self._deadline[number] - now
+        if left <= 0:
+            self._drop(number, NO_STREAM)
+            return
         block = self._head + literals({"grpc-timeout": f"{max(1, round(1e6 * left))}u"})
         self._sent[number] = (now, connection)
         self.tally.at(self._due[number]).sent += 1

@@ -15,7 +15,7 @@ from cascade_loadtest.run.result import Result
 from cascade_loadtest.sla import Verdict
 
 # Nines of the percentile axis: p50 is 0.3, p90 is 1, p99 is 2.
-NINES = {0.0: "0", math.log10(2): "50 %", 1.0: "90 %", 2.0: "99 %", 3.0: "99.9 %", 4.0: "99.99 %"}
+NINES = {0.0: "", math.log10(2): "50 %", 1.0: "90 %", 2.0: "99 %", 3.0: "99.9 %", 4.0: "99.99 %"}
 SOURCES = ("pool", "cache", "student", "teacher", "unknown")
 Legend = Sequence[tuple[str, str]]
 

@@ -142,13 +142,13 @@ def _promises(found: Result) -> str:
     rows = []
     for each in found.verdicts:
         kind, words = STATES[each.kept]
-        cells = (each.objective, each.promised, each.measured)
+        cells = (each.objective, each.measured, each.promised)
         told = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
         state = f'<td class="state {kind}">{words}</td>'
         rows.append(f'<tr>{state}<th scope="row">{escape(each.calls)}</th>{told}</tr>')
     heads = "".join(
         f'<th scope="col">{name}</th>'
-        for name in ("verdict", "whose", "objective", "promised", "measured")
+        for name in ("verdict", "whose", "objective", "measured", "promised")
     )
     return (
         f'<div class="scroll" tabindex="0"><table><thead><tr>{heads}</tr></thead>'

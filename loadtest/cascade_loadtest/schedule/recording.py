@@ -70,6 +70,16 @@ class TraceRecorder:
         """A channel whose calls of `Synthesize` are recorded, for `Client(channel=...)`."""
         return grpc.intercept_channel(channel, _Intercepting(self))
 
+    def interceptor(self) -> grpc.aio.ClientInterceptor:
+        """The same for asyncio: `grpc.aio.insecure_channel(target, interceptors=[...])`, and that
+        for `AsyncClient(channel=...)`."""
+        return _AioIntercepting(self)
+
+    def _saw(self, details: Any, request: Any) -> None:
+        method = details.method.decode() if isinstance(details.method, bytes) else details.method
+        if method == SYNTHESIZE and isinstance(request, pb.SynthesizeRequest):
+            self.note(request, details.timeout)
+
     def close(self) -> None:
         """End the file."""
         self._file.close()
@@ -103,7 +113,16 @@ class _Intercepting(grpc.UnaryUnaryClientInterceptor):
         self._recorder = recorder
 
     def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
-        method = details.method.decode() if isinstance(details.method, bytes) else details.method
-        if method == SYNTHESIZE and isinstance(request, pb.SynthesizeRequest):
-            self._recorder.note(request, details.timeout)
+        self._recorder._saw(details, request)
         return continuation(details, request)
+
+
+class _AioIntercepting(grpc.aio.UnaryUnaryClientInterceptor):
+    """The same, with asyncio."""
+
+    def __init__(self, recorder: TraceRecorder) -> None:
+        self._recorder = recorder
+
+    async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        self._recorder._saw(details, request)
+        return await continuation(details, request)

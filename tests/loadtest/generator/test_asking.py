@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
@@ -48,9 +49,13 @@ class Peer:
     def __init__(self, *ways: str | int | bytes, most: int = 100) -> None:
         self._ways, self._most = list(ways), most
         self.timeouts: list[int] = []
+        self.tasks: list[asyncio.Task[None]] = []
         self.connections = self.read_updates = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.append(task)
         self.connections += 1
         try:
             await reader.readexactly(PREFACE)
@@ -74,6 +79,14 @@ class Peer:
                     writer.write(self._reply(way, stream))
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        """HOST:PORT of it; whoever asked has closed all connections by the end."""
+        async with await asyncio.start_server(self.serve, "127.0.0.1", 0) as server:
+            yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            if self.tasks:
+                await asyncio.wait(self.tasks, timeout=EVER)
 
     @staticmethod
     def _reply(way: str | int | bytes, stream: int) -> bytes:
@@ -113,8 +126,7 @@ async def asked(
     peer: Peer, due: Sequence[float], deadline: float = EVER, ago: float = 0.0, connections: int = 1
 ) -> Tally:
     """Ask a peer; the beginning is so many seconds ago."""
-    async with await asyncio.start_server(peer.serve, "127.0.0.1", 0) as server:
-        target = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with peer.serving() as target:
         asking = Asking(plan(target, due, deadline, connections=connections))
         await asking.connect()
         return await asking.run(time.monotonic() - ago)
@@ -213,8 +225,7 @@ async def test_no_calls_end_at_once() -> None:
 
 async def test_a_closed_loop_counts_answers_and_refusals() -> None:
     peer = Peer(answer(), 8, answer(), answer())
-    async with await asyncio.start_server(peer.serve, "127.0.0.1", 0) as server:
-        target = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with peer.serving() as target:
         of = Plan(**{**vars(plan(target, [0.0, 0.0], in_flight=3)), "seconds": 0.2})
         per_s, refused, cpu = await closed_loop(of)
     assert per_s > 0
@@ -224,8 +235,7 @@ async def test_a_closed_loop_counts_answers_and_refusals() -> None:
 
 async def test_a_closed_loop_that_is_never_answered_says_so() -> None:
     peer = Peer(8)
-    async with await asyncio.start_server(peer.serve, "127.0.0.1", 0) as server:
-        target = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with peer.serving() as target:
         of = Plan(**{**vars(plan(target, [0.0, 0.0], in_flight=1)), "seconds": 0.1})
         with pytest.raises(RuntimeError, match=r"no call was answered.*RESOURCE_EXHAUSTED"):
             await closed_loop(of)

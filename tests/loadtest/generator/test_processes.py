@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
-from cascade_client import Client
+from cascade_client import AsyncClient, Client
 from cascade_loadtest.errors import LoadFailed, TraceError
 from cascade_loadtest.generator.processes import capacity, offer
 from cascade_loadtest.outcomes import together
@@ -85,6 +85,16 @@ def test_calls_of_the_sdk_are_recorded_and_replayed(
     plan = mix.of_trace(server.target, messages, rows, calls, TABLE, 1.0, 60.0, 1, 1)
     found = offer(plan)
     assert found.calls[mix.REPLAYED].answered == 2
+
+
+async def test_calls_with_asyncio_are_recorded(server: Running, tmp_path: Path) -> None:
+    path = tmp_path / "calls.jsonl"
+    with TraceRecorder(path, values=True) as recorder:
+        channel = grpc.aio.insecure_channel(server.target, interceptors=[recorder.interceptor()])
+        async with AsyncClient(server.target, channel=channel, timeout=60) as client:
+            await client.synthesize(TABLE, {"amount": 12.5}, timeout=30)
+    (call,) = read_trace(path)
+    assert call.given == {"amount": 12.5}
 
 
 def test_a_run_is_a_trace_too(

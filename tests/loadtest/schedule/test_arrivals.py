@@ -16,7 +16,7 @@ def rng(seed: int = 1) -> np.random.Generator:
 
 
 def line(*points: tuple[float, float]) -> Curve:
-    return Curve(*np.array(points).T)
+    return Curve(*np.array(points, np.float64).T)
 
 
 def test_constant_ones_are_even() -> None:
