@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -20,12 +23,14 @@ def printed(found: Result, console: Console) -> None:
     console.print(_promises(found))
 
 
+# Both tables; without frames they have room in 80 characters.
+LOOK: dict[str, Any] = {"box": SIMPLE_HEAD, "title_justify": "left", "pad_edge": False}
 # Of these columns a terminal of 80 characters has room.
 COLUMNS = (0.5, 0.99, 0.999, 0.9999)
 
 
 def _calls(found: Result) -> Table:
-    table = Table(title="What callers were given, milliseconds", title_justify="left")
+    table = Table(title="What callers were given, milliseconds", **LOOK)
     table.add_column("calls", no_wrap=True)
     for name in ("asked", "answered", *(f"p{100 * q:.10g}" for q in COLUMNS)):
         table.add_column(name, justify="right", no_wrap=True)
@@ -47,7 +52,7 @@ def _row(name: str, calls: Calls) -> list[str]:
 
 def milliseconds(value: float) -> str:
     """Of all calls; a dash: so many were not answered."""
-    return "–" if value == float("inf") else f"{value:.2f}"
+    return "–" if value == float("inf") else f"{value:.2f}" if value < 1000 else f"{value:,.0f}"
 
 
 def _sentences(found: Result) -> list[str]:
@@ -77,8 +82,8 @@ def _sentences(found: Result) -> list[str]:
 
 
 def _promises(found: Result) -> Table:
-    table = Table("whose", "objective", "promised", "measured", "")
-    table.title, table.title_justify = "What was promised", "left"
+    table = Table("whose", "objective", "promised", "measured", "", **LOOK)
+    table.title = "What was promised"
     for each in found.verdicts:
         table.add_row(each.calls, each.objective, each.promised, each.measured, SIGNS[each.kept])
     return table
