@@ -354,8 +354,8 @@ class ServerConfig:
     )
     ops_host: str = setting(
         "127.0.0.1",
-        "Address of the operations page. Who looks at it is not asked who they are, and changes "
-        "nothing: let nobody else reach it.",
+        "Address of the operations page. Who looks at it is not asked who they are: others come by "
+        "`ssh -L` or `kubectl port-forward`, unless `insecure`.",
     )
     ops_names: tuple[str, ...] = setting(
         (),

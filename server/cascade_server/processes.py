@@ -29,7 +29,7 @@ from cascade_server.counts.shared.books import TOLD, Books
 from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_process import TeacherServer
 from cascade_server.errors import ConfigError, ReleaseRefused, ServerError
-from cascade_server.exposure import exposure
+from cascade_server.exposure import exposure, page_exposure
 from cascade_server.jobs.directing import JobsDirector
 from cascade_server.jobs.process import execute, next_work, owners_of
 from cascade_server.memory import Note
@@ -83,6 +83,9 @@ def serve_in_processes(
     tls = config.tls_certificate is not None
     if problem := exposure(config.host, tls, authentication, config.insecure):
         raise ConfigError(problem)
+    has_page = config.ops_port is not None
+    if has_page and (problem := page_exposure(config.ops_host, config.insecure)):
+        raise ConfigError(problem)
     # Read before there is any process, so that what is wrong is said at once; who is started again
     # while the files are broken has these.
     credentials = Credentials.of(config)
@@ -122,7 +125,8 @@ def serve_in_processes(
         def keeper_of(books: Books) -> Sequence[Role]:
             if {config.state_dir, config.metrics_port, config.ops_port} == {None}:
                 return ()
-            return (Role("the books' keeper", partial(keeper, shared, books, metrics, pages)),)
+            life = partial(keeper, shared, books, metrics, pages, credentials)
+            return (Role("the books' keeper", life),)
 
         def told(what: str) -> None:
             for begin, ports in ((METRICS, metrics), (PAGE, pages)):
@@ -139,7 +143,7 @@ def serve_in_processes(
             watched.tell(crews, director)
 
         watched = Watched()
-        watching = nobody_watches if config.ops_port is None else tell
+        watching = tell if has_page else nobody_watches
         supervisor = Supervisor(lambda: say("draining"), config.drain_seconds, watching=watching)
         director = Generations(
             shared,
@@ -371,6 +375,7 @@ def keeper(
     books: Books,
     metrics: list[int],
     pages: list[int],
+    credentials: Credentials | None,
     post: Post,
     _begin: Begin,
 ) -> None:
@@ -378,8 +383,11 @@ def keeper(
     generation ends it."""
 
     async def life() -> None:
-        stop = asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, stop.set)
+        # What looks at its files once more when it is told to.
+        looks: list[Callable[[], Any]] = []
+        loop.add_signal_handler(signal.SIGHUP, lambda: [look() for look in looks])
         place = len(books.places) - 1
         of_port = replace(config, metrics_port=metrics[0]) if metrics else config
         sla = Sla(of_port, books=books, place=place)
@@ -393,9 +401,14 @@ def keeper(
             await sla.start()
             if watch is not None:
                 watch.start()
-                asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, watch.look_now)
+                looks.append(watch.look_now)
             if sla.metrics is not None:
                 sla.metrics.expose(statistics, books.live_versions)
+                if credentials is not None:
+                    # By the same decisions as the workers': what they show is what is told here.
+                    credentials.expose(sla.metrics.expose_certificate)
+                    credentials.start_looking(config.tls_poll_seconds)
+                    looks.append(partial(credentials.look, at_once=True))
                 if access is not None:
                     expose_access(sla, access)
                 if config.state_dir is not None:

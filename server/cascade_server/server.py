@@ -105,7 +105,6 @@ class Server:
     ) -> None:
         self.config = config
         self._credentials = credentials or Credentials.of(config)
-        self._looking: asyncio.Task[None] | None = None
         self._local = local
         self.port = 0
         self._report, self._placement, self._listener = report, placement, listener
@@ -235,11 +234,7 @@ class Server:
         if self._watch is not None:
             self._watch.start()
         if self._credentials is not None:
-            # Of a worker that is started anew they are from when the server was.
-            self._credentials.look(at_once=True)
-            self._looking = asyncio.create_task(
-                self._credentials.keep_looking(self.config.tls_poll_seconds)
-            )
+            self._credentials.start_looking(self.config.tls_poll_seconds)
         try:
             self.port = await self._transport.start(
                 self.config.host,
@@ -290,6 +285,8 @@ class Server:
         self._meter.start()
         if self.sla.metrics is not None:
             self.sla.metrics.expose(self.service.statistics)
+            if self._credentials is not None:
+                self._credentials.expose(self.sla.metrics.expose_certificate)
             if self.access is not None:
                 expose_access(self.sla, self.access)
         if self.sla.shared:
@@ -349,10 +346,10 @@ class Server:
             self._transport.stop(grace, self._hurry, self.sla.give_up),
             self._local_transport.stop(grace, self._hurry),
         )
+        if self._credentials is not None:
+            self._credentials.stop_looking()
         if self._watch is not None:
             await self._watch.stop()
-        if self._looking is not None:
-            self._looking.cancel()
         await self._meter.stop()
         if self._telling is not None:
             self._telling.cancel()

@@ -126,13 +126,13 @@ class Caller:
     slot: int = -1
 
     @property
-    def sees_all_jobs(self) -> bool:
-        """Whether jobs of all tenants are shown to it."""
+    def sees_all_tenants(self) -> bool:
+        """Whether it is shown jobs and figures of all tenants."""
         return self.known in (Known.NOBODY, Known.LOCAL)
 
     def owns(self, tenant: str) -> bool:
         """Whether a tenant's job is its own."""
-        return self.sees_all_jobs or tenant == self.tenant
+        return self.sees_all_tenants or tenant == self.tenant
 
 
 ANYBODY = Caller("", Known.NOBODY)

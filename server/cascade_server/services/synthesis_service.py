@@ -417,7 +417,7 @@ class Service:
         try:
             pb.GetStatisticsRequest.FromString(message)
             response = self.statistics()
-            only_seen(response, asking().grant)
+            only_seen(response, asking())
             return response
         except Exception as exc:
             return await refuse(context, exc)
@@ -426,7 +426,9 @@ class Service:
         try:
             pb.GetUsageRequest.FromString(message)
             books = self._sla.books
-            return usage_of(books).as_message(books.clock(), books.tables)
+            response = usage_of(books).as_message(books.clock(), books.tables)
+            only_seen(response, asking())
+            return response
         except Exception as exc:
             return await refuse(context, exc)
 
@@ -436,7 +438,7 @@ class Service:
             ledger = self._sla.ledger
             faults = self._sla.caller_faults()
             response = service_level(ledger.report(), ledger.latencies(), faults)
-            only_seen(response, asking().grant)
+            only_seen(response, asking())
             return response
         except Exception as exc:
             return await refuse(context, exc)
