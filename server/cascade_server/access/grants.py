@@ -55,10 +55,18 @@ class Rate:
     Attributes:
         per_second: tokens that come back in a second, > 0.
         burst: that there are at most, >= 1.
+        token, depth: nanoseconds in which one token comes back, and in which all do.
     """
 
     per_second: float
     burst: float
+    token: int = field(init=False, repr=False, default=0)
+    depth: int = field(init=False, repr=False, default=0)
+
+    def __post_init__(self) -> None:
+        # Reckoned once, for they are asked for with every call.
+        object.__setattr__(self, "token", max(1, round(1e9 / self.per_second)))
+        object.__setattr__(self, "depth", round(1e9 * self.burst / self.per_second))
 
 
 @dataclass(frozen=True)

