@@ -8,8 +8,8 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from cascade_jobs.ledger.owners import dismiss
 from cascade_proto import synthesis_pb2 as pb
 from cascade_tables import CascadeTablesError
 
+from cascade_server.access.quotas import QuotaFile
 from cascade_server.access.watching import Watch
 from cascade_server.addresses import servers_of
 from cascade_server.cascade.repository import Loaded, Repository
@@ -42,9 +43,8 @@ from cascade_server.supervision.control import Control
 from cascade_server.supervision.crews import Begin, Crew, Post, Role
 from cascade_server.supervision.facts import facts_of, packed
 from cascade_server.supervision.listening import (
-    leave_locally,
     listen,
-    listen_locally,
+    local_socket,
     reserve,
 )
 from cascade_server.supervision.placement import Placement
@@ -94,7 +94,7 @@ def serve_in_processes(
     with (
         tempfile.TemporaryDirectory(prefix="cascade-") as folder,
         closing(take(config.host, config.port)) as port_of_all,
-        _local(config) as local,
+        local_socket(config.state_dir) as local,
     ):
         port = port_of_all.getsockname()[1]
         listener = port_of_all if shares else None
@@ -165,8 +165,6 @@ def serve_in_processes(
 
 
 METRICS, PAGE = "metrics on ", "operations page on "
-# In the state folder: who may open it may have releases changed.
-SOCKET = "control.sock"
 
 
 def nobody_watches(_: Sequence[Crew]) -> None:
@@ -188,21 +186,6 @@ class Watched:
         if self._told is None or self._told[0] is not current.books or self._told[1] != found:
             current.books.told.write(found)
             self._told = current.books, found
-
-
-@contextmanager
-def _local(config: ServerConfig) -> Iterator[socket.socket | None]:
-    """The Unix socket of a server that has a state folder."""
-    if config.state_dir is None:
-        yield None
-        return
-    path = config.state_dir / SOCKET
-    made = listen_locally(path)
-    try:
-        yield made
-    finally:
-        if made is not None:
-            leave_locally(path, made)
 
 
 def worker(
@@ -393,6 +376,9 @@ def keeper(
         sla = Sla(of_port, books=books, place=place)
         access = open_access(config, sla)
         watch = None if access is None else Watch(access)
+        quotas = None
+        if access is not None and config.state_dir is not None:
+            quotas = QuotaFile(config.state_dir, access, config.state_seconds)
         statistics = partial(books.statistics, pb.GetStatisticsResponse(), place)
         page: OperationsPage | None = None
         meter = ProcessMeter(books.processes[place])
@@ -402,6 +388,9 @@ def keeper(
             if watch is not None:
                 watch.start()
                 looks.append(watch.look_now)
+            if quotas is not None:
+                quotas.restore()
+                quotas.start()
             if sla.metrics is not None:
                 sla.metrics.expose(statistics, books.live_versions)
                 if credentials is not None:
@@ -434,6 +423,8 @@ def keeper(
         finally:
             if watch is not None:
                 await watch.stop()
+            if quotas is not None:
+                await quotas.stop()
             if page is not None:
                 await page.stop()
             await meter.stop()

@@ -10,6 +10,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import HTTPError
 
 import psutil
 import pytest
@@ -163,8 +164,18 @@ def test_a_rate_holds_for_all_workers(served: Served) -> None:
 
 def test_metrics_and_no_secret_on_the_command_line(served: Served) -> None:
     url = re.findall(r"http://\S+", "".join(served.lines))[0]
-    with urllib.request.urlopen(url, timeout=SOON) as answer:
-        text = answer.read().decode()
+
+    def scraped(name: str) -> str:
+        sent = {"Authorization": f"Bearer {key_of(name)[0]}"} if name else {}
+        request = urllib.request.Request(url, headers=sent)
+        with urllib.request.urlopen(request, timeout=SOON) as answer:
+            return str(answer.read().decode())
+
+    for name, status in (("", 401), ("nobody", 401), ("alice", 403)):
+        with pytest.raises(HTTPError) as caught:
+            scraped(name)
+        assert caught.value.code == status
+    text = scraped("operator")
     assert re.search(r'cascade_access_calls_total\{tenant="alice"\} [1-9]', text)
     assert re.search(r'cascade_access_refusals_total\{reason="request_rate"\} [1-9]', text)
     everything = text + "".join(served.lines)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from cascade_server.access import rates
 from cascade_server.access.access_file import AccessConfig, load_access
 from cascade_server.access.deciding import (
+    AUTHORIZATION,
     KINDS,
     OPEN,
     Fields,
@@ -344,6 +345,24 @@ class Access:
             self.counts.connected(slot, -1)
 
     # For metrics.
+
+    def scrape_refusal(self, authorization: str) -> int:
+        """The status of HTTP with which a scrape is refused; 0: it is answered.
+
+        Metrics are of all tables and tenants, and for who may ask for statistics of all tables.
+
+        Args:
+            authorization: the header of the request, with a key or a token; "": there is none.
+        """
+        sent = ((AUTHORIZATION, authorization.encode("latin1", "replace")),)
+        found = self.caller(sent if authorization else ())
+        if isinstance(found, Refused):
+            self._refuse(found, "metrics")
+            return 401
+        if found.grant.tables is None and Kind.STATISTICS in found.grant.kinds:
+            return 0
+        self._refuse(not_permitted(found, Kind.STATISTICS), "metrics")
+        return 403
 
     def now(self) -> float:
         """Unix seconds, by which days are told."""

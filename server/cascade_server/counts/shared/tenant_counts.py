@@ -48,6 +48,7 @@ class TenantCounts:
             for name in ("calls", "answered", "day", "rows", "cost", "connections")
         }
         self._refusals = memory.integers(places * REASONS).reshape(places, REASONS)
+        self._restored = memory.integers(1)
         # Of the processes that part from this one, each is to find the place of a new tenant alone.
         descriptor, path = tempfile.mkstemp(prefix="cascade-tenants-")
         os.unlink(path)
@@ -116,6 +117,13 @@ class TenantCounts:
         """What all processes have counted of a tenant on a day: `rows`, or `cost` in millionths."""
         days = self._arrays["day"][:, slot]
         return int(self._arrays[name][:, slot][days == day].sum())
+
+    def restore(self) -> bool:
+        """Whether nobody has restored yet what was used before these counters were made; from now
+        on somebody has."""
+        is_first = not self._restored[0]
+        self._restored[0] = 1
+        return is_first
 
     def refusals(self) -> list[int]:
         """What all processes have refused, by the number of the reason."""
