@@ -175,6 +175,7 @@ def test_metrics_and_no_secret_on_the_command_line(served: Served) -> None:
         with pytest.raises(HTTPError) as caught:
             scraped(name)
         assert caught.value.code == status
+        caught.value.close()
     text = scraped("operator")
     assert re.search(r'cascade_access_calls_total\{tenant="alice"\} [1-9]', text)
     assert re.search(r'cascade_access_refusals_total\{reason="request_rate"\} [1-9]', text)

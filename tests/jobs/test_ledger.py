@@ -68,26 +68,6 @@ class TestSubmit:
         assert other != first
         assert not was_there
 
-    def test_jobs_and_tokens_are_each_tenants_own(self, jobs: Jobs) -> None:
-        mine = Asked(SPECIFICATION, SHARD_ROWS, token="token", tenant="a")
-        others = [replace(mine, tenant="b"), replace(mine, tenant="")]
-        first, _ = self.submit(jobs, mine)
-        assert self.submit(jobs, replace(mine, token="")) == (first, True)
-        for asked in others:
-            other, was_there = self.submit(jobs, asked)
-            assert other != first
-            assert not was_there
-        assert [each.id for each in jobs.ledger.jobs(10, "a")] == [first]
-        assert len(jobs.ledger.jobs(10)) == 3
-
-    def test_what_another_tenant_writes_is_not_named(self, jobs: Jobs) -> None:
-        made = replace(SPECIFICATION, output="/data/rows")
-        asked = Asked(made, SHARD_ROWS, tenant="a")
-        first, _ = self.submit(jobs, asked)
-        with pytest.raises(SpecificationRefused, match="results of another job") as caught:
-            self.submit(jobs, replace(asked, tenant="b"))
-        assert first not in str(caught.value)
-
     def test_a_job_that_came_to_nothing_is_not_taken_for_another(self, jobs: Jobs) -> None:
         first, _ = self.submit(jobs, Asked(SPECIFICATION, SHARD_ROWS))
         jobs.ledger.cancel(first, "not wanted")

@@ -30,25 +30,30 @@ API_KEY = f"{__name__}.api_key"
 MOST_KEY_BYTES = 16_384
 
 
-def _keep_key(context: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
-    """Keep the key of a file for the command; nobody else sees it: it is no argument, which all
-    who list processes would see."""
-    if path is None:
-        return
-    try:
-        with path.open("rb") as file:
-            content = file.read(MOST_KEY_BYTES)
-        context.meta[API_KEY] = content.decode("ascii").strip()
-    except (OSError, UnicodeDecodeError) as exc:
-        why = exc.strerror if isinstance(exc, OSError) else "it is no text of ASCII"
-        raise click.UsageError(f"--api-key-file {path} cannot be read: {why}") from exc
-    if not context.meta[API_KEY]:
-        raise click.UsageError(f"--api-key-file {path} is empty")
+def _keep_key_file(context: click.Context, _: click.Parameter, path: Path | None) -> None:
+    if path is not None:
+        context.meta[API_KEY] = path
 
 
 def command_key() -> str | None:
-    """The key that the command was given; None: none, and CASCADE_API_KEY holds."""
-    found: str | None = click.get_current_context().meta.get(API_KEY)
+    """The key of the file that the command was given; None: none, and CASCADE_API_KEY holds.
+
+    It is no argument, which all who list processes would see.
+
+    Raises:
+        click.UsageError: the file cannot be read, or holds no text that could be one.
+    """
+    path: Path | None = click.get_current_context().meta.get(API_KEY)
+    if path is None:
+        return None
+    try:
+        with path.open("rb") as file:
+            found = file.read(MOST_KEY_BYTES).decode("ascii").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else "it is no text of ASCII"
+        raise click.UsageError(f"--api-key-file {path} cannot be read: {why}") from exc
+    if not found:
+        raise click.UsageError(f"--api-key-file {path} is empty")
     return found
 
 
@@ -56,7 +61,7 @@ _key_option = click.option(
     "--api-key-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    callback=_keep_key,
+    callback=_keep_key_file,
     expose_value=False,
     help="A file with the API key, or a token, where the server asks who you are; else "
     "CASCADE_API_KEY.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def new_key_command(tenant: str) -> None:
         )
     key, record = new_key()
     click.echo(key)
-    if not click.get_text_stream("stdout").isatty():
+    if not sys.stdout.isatty():
         # Whoever has it written to a file wants the key there, and nothing else.
         click.echo(_lines(tenant, record.id, record.sha256.hex()), err=True, nl=False)
         return

@@ -46,8 +46,7 @@ from cascade_server.services.allowance import Allowance
 from cascade_server.services.answering import Answering, Serving
 from cascade_server.services.exchange import RequestMessage
 from cascade_server.services.generate import Ending, GenerateStream
-from cascade_server.services.guarded import still_asks
-from cascade_server.services.seen import only_seen
+from cascade_server.services.guarded import only_seen, still_asks
 from cascade_server.services.service_level import service_level
 from cascade_server.services.stream import Stream
 from cascade_server.services.synthesize_message import Sent, SynthesizeMessage

@@ -1,0 +1,1 @@
+"""What it costs to ask who asks; see `__main__`."""
