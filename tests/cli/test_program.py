@@ -17,19 +17,7 @@ from click.testing import CliRunner, Result
 
 COMMANDS = ["fit", "distill", "evaluate", "release", "configure", "compile"]
 COMMANDS += ["serve", "ask", "jobs", "access", "audit"]
-COMMANDS += []
-    "serve",
-    "ask",
-    "jobs",
-    "access",
-    "audit",
-    "releases",
-    "health",
-    "sla",
-    "cost",
-    "size",
-    "slo",
-]
+COMMANDS += ["releases", "health", "sla", "cost", "size", "slo"]
 HEAVY = ["torch", "onnxruntime", "grpc", "pandas", "pyarrow", "sklearn", "rich"]
 
 Entries = dict[str, str]

@@ -20,19 +20,8 @@ from tests.docs.pages import PAGES, ROOT, Command, commands, snippets
 
 # Programs of others, whose arguments are theirs.
 FOREIGN = {
-    *(),
-    *(),
-}
-    "docker",
-    "kubectl",
-    "kustomize",
-    "cd",
-    "pip",
-    "psql",
-    "promtool",
-    "prometheus",
-    "alias",
-    "ssh",
+    *("docker", "kubectl", "kustomize", "cd", "pip", "psql", "promtool", "prometheus"),
+    *("alias", "ssh"),
 }
 # Shorthands that a page has its reader make.
 ALIASES = {"releases": ("cascade", "releases", "--state-dir", "/var/lib/cascade")}
