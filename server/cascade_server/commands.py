@@ -22,12 +22,14 @@ from cascade_server.processes import serve_in_processes
 from cascade_server.releases.found import source_of
 from cascade_server.releases.generation import ReleaseConfig, policies_of
 from cascade_server.releases.policy import Policy
+from cascade_server.telemetry.collecting import check_installed as telemetry_installed
 
 # The settings whose values have a meaning of their own.
 CHECKS: Mapping[str, Callable[[Any], object]] = {
     "version_policy": Policy.parse,
     "serve": lambda serve: policies_of(serve, Policy()),
     "policy": lambda path: None if path is None else check_policy(path),
+    "otlp_endpoint": lambda endpoint: None if endpoint is None else telemetry_installed(),
     "executor": lambda executor: None if executor == LOCAL_EXECUTOR else check_installed(),
 }
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cascade_tables.errors import shown
 
 from cascade_server import runtimes
-from cascade_server.addresses import servers_of
+from cascade_server.addresses import servers_of, without_password
 from cascade_server.errors import ConfigError
 from cascade_server.settings import (
     BYTES,
@@ -25,6 +26,8 @@ from cascade_server.settings import (
 
 TRANSPORTS = ("http2", "grpcio")
 MONTH = 30 * 86_400
+LOG_FORMATS = ("text", "json")
+LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 # Who draws the rows of jobs: this server's own processes.
@@ -38,6 +41,21 @@ def _check_executor(executor: str) -> None:
         raise ConfigError(
             f"executor is {shown(executor)}; allowed: {LOCAL_EXECUTOR}, or {RAY}HOST:PORT, whose "
             "port is that of Ray Client, 10001 by default"
+        )
+
+
+def _check_otlp_endpoint(endpoint: str | None) -> None:
+    if endpoint is None:
+        return
+    try:
+        parts = urlsplit(endpoint)
+        is_one = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is none
+        is_one = False
+    if not is_one:
+        raise ConfigError(
+            f"otlp_endpoint is {shown(without_password(endpoint))}; allowed: http://HOST:PORT or "
+            "https://HOST:PORT, where a collector takes OTLP over HTTP, 4318 by default"
         )
 
 
@@ -340,6 +358,38 @@ class ServerConfig:
         "Folders and URLs below which callers over the network may have results written. May be "
         "repeated; a list in a file. Who may open `control.sock` in `state_dir` may name any.",
         metavar="FOLDER|URL",
+    )
+
+    otlp_endpoint: str | None = setting(
+        None,
+        "Where traces and metrics are sent, over OTLP: an OpenTelemetry collector's address for "
+        "HTTP, such as http://collector:4318 (docs/observability.md); none: nowhere.",
+        section="Telemetry",
+        metavar="URL",
+        secret=True,
+        check=_check_otlp_endpoint,
+    )
+    trace_share: float = setting(
+        0.01,
+        "Share of calls that are traced where their callers do not say, as 1% or 0.01; who sends a "
+        "`traceparent` decides for his own.",
+        metavar="SHARE",
+        unit=SHARE,
+        low=0,
+        high=1,
+    )
+    service_name: str = setting(
+        "cascade", "What traces and metrics call this deployment, where OTEL_SERVICE_NAME does not."
+    )
+    log_format: str = setting(
+        LOG_FORMATS[0],
+        "Lines of the log: text for people, or json, an object a line, for who collects them.",
+        choices=LOG_FORMATS,
+    )
+    log_level: str = setting(
+        "warning",
+        "What is written: info adds the calls that were their callers' own fault.",
+        choices=LOG_LEVELS,
     )
 
     policy: Path | None = setting(

@@ -44,6 +44,9 @@ from cascade_server.supervision.listening import (
 )
 from cascade_server.supervision.placement import Placement
 from cascade_server.supervision.supervisor import KILL_AFTER, Director, Supervisor
+from cascade_server.telemetry.collecting import Collecting
+from cascade_server.telemetry.span_pipe import SpanPipe
+from cascade_server.telemetry.telemetry import Telemetry
 from cascade_server.terms import Tier
 
 # The teacher has what the workers leave of the processors.
@@ -84,12 +87,15 @@ def serve_in_processes(
         )
         # Where the first process that answers scrapes has found a port; the next one keeps it.
         metrics: list[int] = []
+        # To the books' keeper, which has a collector to send them to, or keeps them as exemplars.
+        keeps_spans = config.otlp_endpoint is not None or config.metrics_port is not None
+        spans = SpanPipe() if keeps_spans else None
 
         def roles(generation: Generation) -> Sequence[Role]:
             of_workers = [
                 Role(
                     f"worker {number}",
-                    partial(worker, generation, workers, number, listener, local),
+                    partial(worker, generation, workers, number, listener, local, spans),
                 )
                 for number in range(workers)
             ]
@@ -98,13 +104,14 @@ def serve_in_processes(
             return (*of_workers, the_teacher(generation))
 
         def the_teacher(generation: Generation) -> Role:
-            life = partial(teacher, generation)
+            life = partial(teacher, generation, spans)
             return Role("the teacher", life, last=True, holds_nothing=True)
 
         def keeper_of(books: Books) -> Sequence[Role]:
-            if config.state_dir is None and config.metrics_port is None:
+            if config.state_dir is None and spans is None:
                 return ()
-            return (Role("the books' keeper", partial(keeper, shared, books, metrics)),)
+            life = partial(keeper, shared, books, metrics, spans)
+            return (Role("the books' keeper", life),)
 
         def told(what: str) -> None:
             if what.startswith(METRICS):
@@ -161,6 +168,7 @@ def worker(
     number: int,
     listener: socket.socket | None,
     local: socket.socket | None,
+    spans: SpanPipe | None,
     post: Post,
     begin: Begin,
 ) -> None:
@@ -192,7 +200,8 @@ def worker(
 
         control = Control(post, orders, orphaned)
         sla = Sla(config, books=books, place=place)
-        server = Server(config, report, sla, placement, listener, control, local)
+        telemetry = Telemetry.of(config, spans, f"worker {number}")
+        server = Server(config, report, sla, placement, listener, control, local, telemetry)
 
         def retire() -> None:
             server.retire()
@@ -232,7 +241,7 @@ def turns_of(config: ServerConfig) -> loading.Turns:
     return loading.Turns(config.teacher_socket.parent / "loading")
 
 
-def teacher(generation: Generation, post: Post, begin: Begin) -> None:
+def teacher(generation: Generation, spans: SpanPipe | None, post: Post, begin: Begin) -> None:
     """Answer workers until SIGTERM."""
     os.nice(TEACHER_NICENESS)
     config = generation.config
@@ -257,7 +266,8 @@ def teacher(generation: Generation, post: Post, begin: Begin) -> None:
         # Niceness is enough to load. To compute it is not: a worker that wakes to answer would wait
         # until the teacher had its slice, some milliseconds; what is idle is interrupted at once.
         loading.all_yield_to_all()
-        server = TeacherServer(repository.runtimes, path)
+        tracer = Telemetry.of(config, spans, "teacher").tracer
+        server = TeacherServer(repository.runtimes, path, tracer=tracer)
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         orders = {"accept": accepting, "retire": retired, "leave": lambda: None}
         Control(post, orders, orphaned=stop.set)
@@ -296,9 +306,15 @@ def executor(generation: Generation, post: Post, _begin: Begin) -> None:
 
 
 def keeper(
-    config: ServerConfig, books: Books, metrics: list[int], post: Post, _begin: Begin
+    config: ServerConfig,
+    books: Books,
+    metrics: list[int],
+    spans: SpanPipe | None,
+    post: Post,
+    _begin: Begin,
 ) -> None:
-    """Keep the state file, and answer scrapes, until SIGTERM; no generation ends it."""
+    """Keep the state file, answer scrapes and export spans, until SIGTERM; no generation ends
+    it."""
 
     async def life() -> None:
         stop = asyncio.Event()
@@ -306,8 +322,13 @@ def keeper(
         place = len(books.places) - 1
         of_port = replace(config, metrics_port=metrics[0]) if metrics else config
         sla = Sla(of_port, books=books, place=place)
+        collecting = None
         try:
             await sla.start()
+            if spans is not None:
+                takers = () if sla.metrics is None else (sla.metrics.exemplars.add,)
+                collecting = Collecting.of(config, spans, takers)
+                collecting.start()
             if sla.metrics is not None:
                 statistics = partial(books.statistics, pb.GetStatisticsResponse(), place)
                 sla.metrics.expose(statistics, books.live_versions)
@@ -323,6 +344,8 @@ def keeper(
             post.tell(ready=True)
             await stop.wait()
         finally:
+            if collecting is not None:
+                await collecting.stop()
             await sla.stop()
 
     _run(life, post)

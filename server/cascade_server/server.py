@@ -38,6 +38,7 @@ from cascade_server.supervision.control import Control
 from cascade_server.supervision.listening import not_listening
 from cascade_server.supervision.loading import Turns
 from cascade_server.supervision.placement import Placement
+from cascade_server.telemetry.telemetry import OFF, Telemetry
 from cascade_server.terms import Tier
 from cascade_server.transport import LingerConfig, TransportLimits, TransportServer, first_of
 from cascade_server.transport.grpcio_server import GrpcioServer
@@ -72,6 +73,7 @@ class Server:
         control: who is asked to load and unload; None: nobody can be.
         local: takes connections of who may open it, and so may have releases changed; None: there
             is no such socket.
+        telemetry: what is told of calls beside their counts.
 
     Raises:
         ConfigError: `slo.yaml` is not what it should be.
@@ -87,6 +89,7 @@ class Server:
         listener: socket.socket | None = None,
         control: Control | None = None,
         local: socket.socket | None = None,
+        telemetry: Telemetry = OFF,
     ) -> None:
         self.config = config
         self._local = local
@@ -98,7 +101,7 @@ class Server:
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         self._hands_over = False
         self.sla = sla or Sla(config)
-        self.service = Service(config, self.sla, self._hurry)
+        self.service = Service(config, self.sla, self._hurry, telemetry)
         self.inference = InferenceService(self.service, self.sla, config, control)
         self._health = Health(("", *SERVICES))
         self._transport: GrpcioServer | TransportServer

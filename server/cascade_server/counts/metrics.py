@@ -18,6 +18,7 @@ from prometheus_client.core import (
     Metric,
 )
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 from cascade_server.counts.answer_metrics import AnswersCollector, ServersCollector
@@ -30,6 +31,7 @@ from cascade_server.objectives.blame import BLAMED, CallerFault
 from cascade_server.objectives.burn import WINDOWS
 from cascade_server.objectives.metric_names import CAN_ANSWER, NO_TIER
 from cascade_server.objectives.report import OK, Report, Status
+from cascade_server.telemetry.exemplars import Exemplars, Labels, Seen
 from cascade_server.terms import ServiceClass
 
 CANARY = "canary_"
@@ -43,11 +45,16 @@ class Metrics:
         ledger: whose objectives are exposed, and whose books are read.
         tables: those that are served. Their series are there from the start, at 0: a counter that
             appears with its first error has no rate.
+
+    Attributes:
+        exemplars: traces that are shown beside the latencies, for who asks for OpenMetrics.
     """
 
     def __init__(self, ledger: Ledger, tables: Collection[str]) -> None:
         self.registry = CollectorRegistry()
-        self.registry.register(CallsCollector([book.calls for book in ledger.books.places], tables))
+        counts = [book.calls for book in ledger.books.places]
+        self.exemplars = Exemplars(counts[0].bounds)
+        self.registry.register(CallsCollector(counts, tables, self.exemplars))
         self.registry.register(SloCollector(ledger))
         ProcessCollector(registry=self.registry)
         self._server: HTTPServer | None = None
@@ -88,8 +95,14 @@ class Metrics:
 class CallsCollector(Collector):
     """Calls and rows of all processes, as they are when it is asked."""
 
-    def __init__(self, counts: Sequence[CallCounts], tables: Collection[str]) -> None:
+    def __init__(
+        self,
+        counts: Sequence[CallCounts],
+        tables: Collection[str],
+        exemplars: Exemplars | None = None,
+    ) -> None:
         self._counts = counts
+        self._exemplars = exemplars or Exemplars(counts[0].bounds)
         self._always = {
             (table, service, *end)
             for table, service in product(tables, ServiceClass)
@@ -122,11 +135,25 @@ class CallsCollector(Collector):
             labels = (table, service, tier or NO_TIER, code.name)
             requests.add_metric(labels, calls[-1])
             if calls[-1] or code is OK:
-                duration.add_metric(labels, list(zip(bounds, calls, strict=True)), took)
+                duration.add_metric(labels, self._buckets(labels, bounds, calls), took)
         for of_rows, number in zip(first.row_keys, rows.tolist(), strict=True):
             if number or (*of_rows, OK) in self._always:
                 drawn.add_metric(of_rows, number)
         yield from (requests, duration, drawn)
+
+    def _buckets(
+        self, labels: Labels, bounds: Sequence[str], calls: Sequence[int]
+    ) -> list[tuple[str, float, Exemplar | None]]:
+        """A histogram's buckets, each with the trace of a call in it where one is known."""
+        seen = self._exemplars.of(labels)
+        return [
+            (bound, number, _exemplar(seen[place]) if place in seen else None)
+            for place, (bound, number) in enumerate(zip(bounds, calls, strict=True))
+        ]
+
+
+def _exemplar(seen: Seen) -> Exemplar:
+    return Exemplar({"trace_id": seen.trace_id}, seen.seconds, seen.at)
 
 
 class SloCollector(Collector):

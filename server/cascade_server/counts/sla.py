@@ -183,6 +183,10 @@ class Sla:
         else:
             unread.append(Run(asked, code, [given]))
 
+    def label_of(self, table: str | None) -> str:
+        """What a table is called in a label: its name, where there is such a one."""
+        return table if table is not None and table in self.tables else UNKNOWN_TABLE
+
     def _record_unread(self) -> None:
         unread, self._unread = self._unread, None
         for run in unread or ():

@@ -7,6 +7,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from cascade_server.engines.teacher_wire import (
     unpack_outlook,
 )
 from cascade_server.errors import DeadlinePassed, NotReady
+from cascade_server.telemetry.call_trace import traced
 
 # Seconds between attempts to reach it.
 RECONNECT_SECONDS = 0.05
@@ -152,6 +154,8 @@ class RemoteTeacher:
         self._check()
         began, predicted = self._link.clock(), self._told(len(given.tokens), given.steps)
         self._underway += rows
+        if (trace := traced.get()) is not None:
+            given = replace(given, inside=trace.inside())
         try:
             content = pack_draw(self._identity, given, deadline, offline)
             return unpack_drawn((await self._link.call(Said.DRAW, content, offline)).content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +21,8 @@ from cascade_server.engines.teacher_wire import (
     unpack_score,
 )
 from cascade_server.errors import DeadlinePassed
+from cascade_server.telemetry.records import Attribute
+from cascade_server.telemetry.tracer import Tracer
 
 log = logging.getLogger("cascade.server")
 
@@ -36,11 +39,17 @@ class TeacherServer:
         measure_seconds: after which a teacher that nobody asked measures a pass again. AUTO asks
             no teacher that was predicted to be late, so that one which was slow once, beside full
             processors, would be taken for slow for ever.
+        tracer: is told of work for calls that are traced; None: nobody is.
     """
 
     def __init__(
-        self, runtimes: Iterable[Runtime], path: Path, measure_seconds: float = MEASURE_SECONDS
+        self,
+        runtimes: Iterable[Runtime],
+        path: Path,
+        measure_seconds: float = MEASURE_SECONDS,
+        tracer: Tracer | None = None,
     ) -> None:
+        self._tracer = tracer
         self._path, self._measure_seconds = path, measure_seconds
         self._thread = ThreadPoolExecutor(1, "teacher")
         self._teachers = {
@@ -111,7 +120,15 @@ class TeacherServer:
         if frame.said is Said.DRAW:
             identity, given, deadline, offline = unpack_draw(frame.content)
             teacher = self._teachers[identity]
-            return Said.DRAWN, pack_drawn(*await teacher.draw(given, deadline, offline))
+            began = time.monotonic()
+            tokens, queued = await teacher.draw(given, deadline, offline)
+            if self._tracer is not None and given.inside is not None:
+                rows, ended = len(tokens), time.monotonic()
+                # Others may share its passes, and it waits for those that are underway.
+                about: dict[str, Attribute] = {"cascade.rows": rows, "cascade.steps": given.steps}
+                self._tracer.worked("queue", given.inside, began, began + queued, {})
+                self._tracer.worked("teacher", given.inside, began + queued, ended, about)
+            return Said.DRAWN, pack_drawn(tokens, queued)
         identity, tokens, observed, deadline = unpack_score(frame.content)
         scored = await self._teachers[identity].log_likelihood(tokens, observed, deadline)
         return Said.SCORED, scored.tobytes()

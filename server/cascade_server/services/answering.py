@@ -24,6 +24,8 @@ from cascade_server.errors import refusal_of
 from cascade_server.objectives.report import OK
 from cascade_server.services.exchange import Exchange
 from cascade_server.store.answers import Answers
+from cascade_server.telemetry.call_trace import traced
+from cascade_server.telemetry.tracer import Tracer
 from cascade_server.terms import Tier
 from cascade_server.wire.enums import OUTSIDE_KINDS
 from cascade_server.wire.synthesis_request import Heading
@@ -53,6 +55,7 @@ class Answering:
         config: how many rows a request may ask for, and how many are packed in the event loop.
         outside: counts values that were never learnt.
         clock: monotonic seconds.
+        tracer: begins traces; None: nothing is traced.
     """
 
     def __init__(
@@ -62,7 +65,9 @@ class Answering:
         config: ServerConfig,
         outside: OutsideCounts,
         clock: Callable[[], float] = time.monotonic,
+        tracer: Tracer | None = None,
     ) -> None:
+        self._tracer = tracer
         self._serving, self._call, self._config, self._clock = serving, call, config, clock
         self._outside = outside
 
@@ -82,6 +87,8 @@ class Answering:
         requests: list[CheckedRequest] = []
         for exchange in exchanges:
             exchange.call = self._call(exchange.arrived)
+            if self._tracer is not None:
+                self._begin_trace(exchange, self._tracer)
             try:
                 request = self._read(exchange)
             except Exception as exc:
@@ -111,7 +118,7 @@ class Answering:
                 self.refuse(exchange, outcome)
                 continue
             try:
-                exchange.caller.send(exchange.message.pack(outcome))
+                self._send_now(exchange, outcome)
             except Exception as exc:
                 self.refuse(exchange, exc)
                 continue
@@ -120,6 +127,28 @@ class Answering:
                 seconds = self._clock() - exchange.arrived
                 serving.gate.learn(seconds, waiting + len(exchanges))
         return started
+
+    @staticmethod
+    def _begin_trace(exchange: Exchange, tracer: Tracer) -> None:
+        """A request's turn has come: it is traced from its arrival on, if it is."""
+        caller = exchange.caller
+        trace = tracer.begin(caller.headers, caller.method, exchange.arrived, caller.is_rpc)
+        if trace is not None:
+            trace.mark("wait")
+            exchange.trace = exchange.call.watcher = trace
+
+    @staticmethod
+    def _send_now(exchange: Exchange, answer: Answer) -> None:
+        """Pack an answer and send it."""
+        trace = exchange.trace
+        if trace is None:
+            exchange.caller.send(exchange.message.pack(answer))
+            return
+        trace.answered(from_pool=answer.from_pool, cached=answer.cached, steps=answer.steps)
+        message = exchange.message.pack(answer)
+        trace.mark("pack")
+        exchange.caller.send(message)
+        trace.mark("send")
 
     def refuse(self, exchange: Exchange, error: Exception) -> None:
         """Tell a caller what is wrong, and count that."""
@@ -170,7 +199,11 @@ class Answering:
         request = exchange.message.read(runtime, work)
         if isinstance(request, TokenDraw):
             return request
-        return check(request, runtime, work, self._config.max_rows, began)
+        checked = check(request, runtime, work, self._config.max_rows, began)
+        if exchange.trace is not None:
+            checked.trace = exchange.trace
+            exchange.trace.read(checked.rows, checked.draws, runtime.version)
+        return checked
 
     def _sent_rows(self, exchange: Exchange, answer: Answer) -> None:
         request = answer.request
@@ -193,12 +226,13 @@ class Answering:
         try:
             if exchange.caller.gone:
                 raise asyncio.CancelledError
+            if exchange.trace is not None:
+                traced.set(exchange.trace)
             answer = await self._serving().answers.answer(request)
             if request.total <= self._config.inline_rows:
-                message = exchange.message.pack(answer)
+                self._send_now(exchange, answer)
             else:
-                message = await self._packed_elsewhere(exchange, answer)
-            exchange.caller.send(message)
+                await self._send_packed_elsewhere(exchange, answer)
         except asyncio.CancelledError:
             exchange.call.hung_up()
             raise
@@ -207,19 +241,34 @@ class Answering:
         else:
             self._sent_rows(exchange, answer)
 
-    async def _packed_elsewhere(self, exchange: Exchange, answer: Answer) -> bytes:
-        """Pack a large answer out of the event loop's way."""
-        return await asyncio.get_running_loop().run_in_executor(
+    async def _send_packed_elsewhere(self, exchange: Exchange, answer: Answer) -> None:
+        """Pack a large answer out of the event loop's way, and send it."""
+        trace = exchange.trace
+        if trace is not None:
+            trace.answered(from_pool=answer.from_pool, cached=answer.cached, steps=answer.steps)
+        message = await asyncio.get_running_loop().run_in_executor(
             self._serving().dispatcher.student_thread, partial(exchange.message.pack, answer)
         )
+        if trace is not None:
+            trace.mark("pack")
+        exchange.caller.send(message)
+        if trace is not None:
+            trace.mark("send")
 
     async def _complete_tokens(self, exchange: Exchange, draw: TokenDraw) -> None:
         """Have one network complete tokens, with no cascade in between."""
         try:
             if exchange.caller.gone:
                 raise asyncio.CancelledError
+            if exchange.trace is not None:
+                exchange.trace.mark("read")
+                traced.set(exchange.trace)
             answer = await self._serving().dispatcher.complete_tokens(draw)
+            if exchange.trace is not None:
+                exchange.trace.mark("draw")
             exchange.caller.send(exchange.message.pack(answer))
+            if exchange.trace is not None:
+                exchange.trace.mark("send")
         except asyncio.CancelledError:
             exchange.call.hung_up()
             raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -40,9 +41,11 @@ from cascade_server.services.stream import Stream
 from cascade_server.services.synthesize_message import Sent, SynthesizeMessage
 from cascade_server.services.table_description import describe
 from cascade_server.services.turns import Turns
-from cascade_server.services.unary import Context, UnaryCalls, end_refused
+from cascade_server.services.unary import Context, UnaryCalls, end_refused, headers_of
 from cascade_server.store.answers import Answers
 from cascade_server.store.second_level import SecondLevel, SecondLevelConfig
+from cascade_server.telemetry.call_trace import traced
+from cascade_server.telemetry.telemetry import OFF, Telemetry
 from cascade_server.terms import ServiceClass, Tier
 
 LOADING = (
@@ -60,15 +63,21 @@ class Service:
         config: how to serve.
         sla: where calls are counted.
         hurried: set once the server is to stop, and nobody serves in its place.
+        telemetry: what is told of calls beside their counts.
 
     Raises:
         ConfigError: the cache's URL is none.
     """
 
     def __init__(
-        self, config: ServerConfig, sla: Sla, hurried: asyncio.Event | None = None
+        self,
+        config: ServerConfig,
+        sla: Sla,
+        hurried: asyncio.Event | None = None,
+        telemetry: Telemetry = OFF,
     ) -> None:
         self._config = config
+        self._tracer = telemetry.tracer
         self._sla = sla
         self._serving: Serving | None = None
         self._fleet: Fleet | None = None
@@ -86,9 +95,9 @@ class Service:
         self._packing = ThreadPoolExecutor(1, "packing")
         call = partial(sla.call, ServiceClass.REALTIME)
         self._outside = OutsideCounts()
-        self.answering = Answering(self.loaded, call, config, self._outside)
+        self.answering = Answering(self.loaded, call, config, self._outside, tracer=self._tracer)
         self._turns = Turns(self.answering, self._gate)
-        self._calls = self.unary(SynthesizeMessage)
+        self._calls = self.unary(SynthesizeMessage, f"/{NAME}/Synthesize")
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """What gRPC needs to route calls here."""
@@ -187,13 +196,13 @@ class Service:
     def _gate(self) -> Gate | None:
         return None if self._serving is None else self._serving.gate
 
-    def unary(self, message: Callable[[Sent], RequestMessage]) -> UnaryCalls:
+    def unary(self, message: Callable[[Sent], RequestMessage], method: str) -> UnaryCalls:
         """Has the calls of a method answered in the turns that all requests share.
 
         Args:
             message: how what is sent is read and answered.
         """
-        return UnaryCalls(self._turns, self._sla, message)
+        return UnaryCalls(self._turns, self._sla, message, method, self._tracer)
 
     def grouped(self) -> dict[str, UnaryCalls]:
         """Who takes calls that are answered in turns, by path."""
@@ -240,6 +249,7 @@ class Service:
                 self._turns,
                 context,
                 self._config.max_stream_in_flight,
+                f"/{NAME}/SynthesizeStream",
             )
             await stream.run(self._draining)
         except Exception as exc:
@@ -249,6 +259,11 @@ class Service:
         self, message: bytes, context: Context
     ) -> AsyncIterator[pb.GenerateResponse]:
         call = self._sla.call(ServiceClass.OFFLINE)
+        trace = None
+        if self._tracer is not None:
+            method, now = f"/{NAME}/Generate", time.monotonic()
+            trace = call.watcher = self._tracer.begin(headers_of(context), method, now)
+            traced.set(trace)
         try:
             request = pb.GenerateRequest.FromString(message)
             work = Work.within(context.time_remaining())
@@ -264,6 +279,8 @@ class Service:
                 self._config.max_generate_rows,
                 self._config.chunk_rows,
             )
+            if trace is not None:
+                trace.mark("read")
             ending = Ending(self._hurried, self._config.drain_seconds)
             messages = GenerateStream(job, self.dispatcher.draw_chunk, self._packing, ending)
             async with aclosing(messages.run()) as parts:
@@ -272,6 +289,8 @@ class Service:
                     call.pause()
                     yield part
                     call.resume()
+            if trace is not None:
+                trace.mark("stream")
             call.ends(OK)
         except (asyncio.CancelledError, GeneratorExit):
             call.hung_up()

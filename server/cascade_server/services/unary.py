@@ -18,6 +18,7 @@ from cascade_server.errors import Refusal
 from cascade_server.services.exchange import Exchange, RequestMessage
 from cascade_server.services.synthesize_message import Sent
 from cascade_server.services.turns import Turns
+from cascade_server.telemetry.tracer import Tracer
 from cascade_server.terms import ServiceClass
 from cascade_server.transport import Arrival, Outcome, Status
 from cascade_server.transport.http2.headers import Fields
@@ -34,6 +35,8 @@ class UnaryCalls:
         turns: of all edges.
         sla: where what is refused at the headers is counted.
         message: how what is sent is read and answered.
+        method: "/package.Service/Method".
+        tracer: is told of what is refused at the headers; None: nobody is.
     """
 
     def __init__(
@@ -41,8 +44,11 @@ class UnaryCalls:
         turns: Turns,
         sla: Sla,
         message: Callable[[Sent], RequestMessage],
+        method: str,
+        tracer: Tracer | None = None,
     ) -> None:
         self._turns, self._sla, self._message = turns, sla, message
+        self._method, self._tracer = method, tracer
         # What was refused last, and how it was told: many in a row are told the same.
         self._refusal: Refusal | None = None
         self._status: Status | None = None
@@ -70,7 +76,11 @@ class UnaryCalls:
         """Ask the gate; if it refuses, count the call as ended and return why."""
         refusal = self._turns.refusal(arrived, deadline, crowd=crowd)
         if refusal is not None:
-            self._sla.refused_unread(_asked(headers), refusal.code, arrived, deadline)
+            asked = _asked(headers)
+            self._sla.refused_unread(asked, refusal.code, arrived, deadline)
+            if self._tracer is not None:
+                labels = self._sla.label_of(asked[0]), asked[1]
+                self._tracer.refused(headers, self._method, arrived, refusal.code, labels)
         return refusal
 
     def came(self, arrival: Arrival) -> None:
@@ -85,10 +95,10 @@ class UnaryCalls:
         """Wait for the turn of a call, and for its answer."""
         now, left = time.monotonic(), context.time_remaining()
         deadline = math.inf if left is None else now + left
-        headers = [(name.encode(), _bytes(value)) for name, value in context.invocation_metadata()]
+        headers = headers_of(context)
         if (refusal := self._refuse_and_count(now, deadline, headers)) is not None:
             await end_refused(context, refusal)
-        caller = GrpcioCaller()
+        caller = GrpcioCaller(self._method, headers)
         asked = self._message(SimpleNamespace(message=message))
         self._turns.add(Exchange(asked, caller, now, deadline))
         outcome = await caller.outcome()
@@ -112,6 +122,11 @@ def _asked_now(headers: Fields) -> Asked:
 _asked_before = lru_cache(maxsize=64)(_asked_now)
 
 
+def headers_of(context: Context) -> Fields:
+    """What a call came with, over either transport."""
+    return [(name.encode(), _bytes(value)) for name, value in context.invocation_metadata()]
+
+
 def _bytes(value: str | bytes) -> bytes:
     return value if isinstance(value, bytes) else value.encode()
 
@@ -122,11 +137,22 @@ class TransportCaller:
     __slots__ = ("_arrival", "_is_waited_for", "_outcome")
 
     patient = False
+    is_rpc = True
 
     def __init__(self, arrival: Arrival) -> None:
         self._arrival = arrival
         self._is_waited_for = False
         self._outcome: Outcome = b""
+
+    @property
+    def method(self) -> str:
+        """That was called."""
+        return self._arrival.head.path
+
+    @property
+    def headers(self) -> Fields:
+        """That the call came with."""
+        return self._arrival.head.headers
 
     @property
     def gone(self) -> bool:
@@ -172,8 +198,10 @@ class GrpcioCaller:
 
     patient = False
     paused = False
+    is_rpc = True
 
-    def __init__(self) -> None:
+    def __init__(self, method: str, headers: Fields) -> None:
+        self.method, self.headers = method, headers
         self._work: Coroutine[Any, Any, None] | None = None
         self._turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._outcome: bytes | Refusal = b""

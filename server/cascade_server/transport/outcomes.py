@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias
 import grpc
 
 from cascade_server.transport.http2 import blocks
-from cascade_server.transport.http2.headers import Metadata
+from cascade_server.transport.http2.headers import Head, Metadata
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,10 @@ class Arrival(Protocol):
         message: as it was sent, once it is opened.
         arrived, deadline: monotonic seconds; infinite where there is no deadline.
         when_gone: called if the caller hangs up; None: nobody wants to know.
+        head: what its headers say.
     """
 
+    head: Head
     message: bytes
     arrived: float
     deadline: float

@@ -44,7 +44,9 @@ class InferenceService:
     ) -> None:
         self._service, self._sla, self._config = service, sla, config
         self._control = control
-        self._calls = service.unary(partial(InferMessage, self._repository, config.max_rows))
+        self._calls = service.unary(
+            partial(InferMessage, self._repository, config.max_rows), f"/{NAME}/ModelInfer"
+        )
 
     def _repository(self) -> Repository:
         return self._service.repository
