@@ -11,7 +11,7 @@ from typing import Any
 import click
 from cascade_tables import CascadeTablesError
 
-from cascade_server.config import LOCAL_EXECUTOR, ServerConfig
+from cascade_server.config import LOCAL_EXECUTOR, SETTINGS, ServerConfig
 from cascade_server.configuration.options import SettingsCommand, settings_options
 from cascade_server.configuration.shown import as_file
 from cascade_server.configuration.sources import FILE_VARIABLE, effective
@@ -22,6 +22,7 @@ from cascade_server.processes import serve_in_processes
 from cascade_server.releases.found import source_of
 from cascade_server.releases.generation import ReleaseConfig, policies_of
 from cascade_server.releases.policy import Policy
+from cascade_server.telemetry import logs
 from cascade_server.telemetry.collecting import check_installed as telemetry_installed
 
 # The settings whose values have a meaning of their own.
@@ -70,7 +71,8 @@ def serve(file: Path | None, print_config: bool, **flags: Any) -> None:
       cascade serve --config cascade.yaml
       cascade ask credit --given age=25            in another terminal
     """
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    logs.configure("text", "warning")
+    style = "text"
     try:
         found = effective(flags, os.environ, file, CHECKS)
         config = ServerConfig(**found.fields())
@@ -80,8 +82,20 @@ def serve(file: Path | None, print_config: bool, **flags: Any) -> None:
         if print_config:
             click.echo(as_file(found), nl=False)
             return
+        style = config.log_format
+        addresses = [value for each in SETTINGS if each.secret and (value := found[each.name])]
+        logs.configure(style, config.log_level, addresses)
+        say = click.echo if style == "text" else _say_json
         source = source_of(found["repository"])
         config = ServerConfig(**{**found.fields(), "repository": source.path})
-        serve_in_processes(config, config.workers, click.echo, releases, source)
+        serve_in_processes(config, config.workers, say, releases, source)
     except (ServerError, CascadeTablesError) as exc:
+        if style == "json":
+            logging.getLogger("cascade.server").error("%s", exc)
+            raise SystemExit(1) from exc
         raise click.ClickException(str(exc)) from exc
+
+
+def _say_json(message: str) -> None:
+    """What the server says to the terminal, for who reads JSON there too."""
+    click.echo(logs.line_of(message))

@@ -360,6 +360,12 @@ class ServerConfig:
         metavar="FOLDER|URL",
     )
 
+    policy: Path | None = setting(
+        None,
+        "Which tables may be where, and who may work off their jobs, a YAML file "
+        "(docs/residency.md); none: no table is kept from anybody. Read anew when it changes.",
+    )
+
     otlp_endpoint: str | None = setting(
         None,
         "Where traces and metrics are sent, over OTLP: an OpenTelemetry collector's address for "
@@ -392,11 +398,10 @@ class ServerConfig:
         choices=LOG_LEVELS,
     )
 
-    policy: Path | None = setting(
-        None,
-        "Which tables may be where, and who may work off their jobs, a YAML file "
-        "(docs/residency.md); none: no table is kept from anybody. Read anew when it changes.",
-    )
+    @property
+    def tells_metrics(self) -> bool:
+        """Whether metrics are told of, to who asks for them or to a collector."""
+        return self.metrics_port is not None or self.otlp_endpoint is not None
 
     @property
     def draws_on_ray(self) -> bool:

@@ -322,7 +322,7 @@ def keeper(
         place = len(books.places) - 1
         of_port = replace(config, metrics_port=metrics[0]) if metrics else config
         sla = Sla(of_port, books=books, place=place)
-        collecting = None
+        collecting = pusher = None
         try:
             await sla.start()
             if spans is not None:
@@ -338,12 +338,21 @@ def keeper(
 
                     jobs = JobsCollector(config.state_dir, config.job_disk_bytes, books.tables)
                     sla.metrics.registry.register(jobs)
-                if not metrics:
+                if config.otlp_endpoint is not None and spans is not None:
+                    # Collecting has found the SDK.
+                    from cascade_server.counts.otlp import to_collector
+
+                    collect, name = sla.metrics.registry.collect, config.service_name
+                    pusher = to_collector(config.otlp_endpoint, name, spans.since, collect)
+                if not metrics and config.metrics_port is not None:
                     port = sla.metrics_port
                     post.tell(metrics=f"{METRICS}http://{config.host}:{port}/metrics")
             post.tell(ready=True)
             await stop.wait()
         finally:
+            loop = asyncio.get_running_loop()
+            if pusher is not None:
+                await loop.run_in_executor(None, pusher.close)
             if collecting is not None:
                 await collecting.stop()
             await sla.stop()

@@ -38,6 +38,7 @@ from cascade_server.supervision.control import Control
 from cascade_server.supervision.listening import not_listening
 from cascade_server.supervision.loading import Turns
 from cascade_server.supervision.placement import Placement
+from cascade_server.telemetry.logs import tell_suppressed
 from cascade_server.telemetry.telemetry import OFF, Telemetry
 from cascade_server.terms import Tier
 from cascade_server.transport import LingerConfig, TransportLimits, TransportServer, first_of
@@ -114,6 +115,7 @@ class Server:
                 linger=LingerConfig(config.linger_seconds),
                 max_age=config.max_connection_age,
                 refusing=UnreadCalls(self.sla).refused,
+                over=self.sla.rpc_over if config.tells_metrics else None,
             )
         self._local_transport = TransportServer(
             {}, TransportLimits.of(config), linger=LingerConfig(0)
@@ -316,6 +318,7 @@ class Server:
             if quiet % QUIET_NOTES == 0:
                 note.write(self.service.own_statistics().SerializeToString())
             before = now
+            tell_suppressed()
             await asyncio.sleep(SECONDS_BETWEEN_NOTES)
 
     def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:

@@ -23,6 +23,7 @@ from prometheus_client.utils import floatToGoString
 
 from cascade_server.counts.answer_metrics import AnswersCollector, ServersCollector
 from cascade_server.counts.ledger import Ledger
+from cascade_server.counts.rpc_metrics import RpcCollector
 from cascade_server.counts.shared.call_counts import CallCounts, added
 from cascade_server.counts.shared.live_versions import LiveVersions
 from cascade_server.errors import ConfigError
@@ -55,6 +56,7 @@ class Metrics:
         counts = [book.calls for book in ledger.books.places]
         self.exemplars = Exemplars(counts[0].bounds)
         self.registry.register(CallsCollector(counts, tables, self.exemplars))
+        self.registry.register(RpcCollector([book.rpcs for book in ledger.books.places]))
         self.registry.register(SloCollector(ledger))
         ProcessCollector(registry=self.registry)
         self._server: HTTPServer | None = None
@@ -143,11 +145,11 @@ class CallsCollector(Collector):
 
     def _buckets(
         self, labels: Labels, bounds: Sequence[str], calls: Sequence[int]
-    ) -> list[tuple[str, float, Exemplar | None]]:
+    ) -> list[tuple[str, float] | tuple[str, float, Exemplar]]:
         """A histogram's buckets, each with the trace of a call in it where one is known."""
         seen = self._exemplars.of(labels)
         return [
-            (bound, number, _exemplar(seen[place]) if place in seen else None)
+            (bound, number, _exemplar(seen[place])) if place in seen else (bound, number)
             for place, (bound, number) in enumerate(zip(bounds, calls, strict=True))
         ]
 

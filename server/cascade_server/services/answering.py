@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -20,10 +21,12 @@ from cascade_server.counts.calls import Call
 from cascade_server.counts.outside_counts import OutsideCounts
 from cascade_server.counts.shared.live_versions import lot_of
 from cascade_server.deadline import Work
-from cascade_server.errors import refusal_of
+from cascade_server.errors import Refusal, refusal_of
+from cascade_server.objectives.blame import BLAMED
 from cascade_server.objectives.report import OK
 from cascade_server.services.exchange import Exchange
 from cascade_server.store.answers import Answers
+from cascade_server.telemetry import call_log
 from cascade_server.telemetry.call_trace import traced
 from cascade_server.telemetry.tracer import Tracer
 from cascade_server.terms import Tier
@@ -154,10 +157,28 @@ class Answering:
         """Tell a caller what is wrong, and count that."""
         refusal = refusal_of(error)
         exchange.call.ends(refusal.code)
+        refusal = self._logged(exchange, refusal, type(error).__name__)
         try:
             exchange.caller.refuse(refusal)
         except Exception:
             log.exception("a caller could not be told %s", refusal.code.name)
+
+    @staticmethod
+    def _logged(exchange: Exchange, refusal: Refusal, why: str) -> Refusal:
+        """The same refusal, with the request's id in the log."""
+        call, caller, trace = exchange.call, exchange.caller, exchange.trace
+        request_id = call_log.refused(
+            refusal.code,
+            caller.headers,
+            method=caller.method,
+            why=why,
+            callers_own=call.ending not in BLAMED,
+            table=call.table,
+            service=call.service,
+            trace_id="" if trace is None else trace.trace_id,
+            reference=refusal.reference,
+        )
+        return replace(refusal, request_id=request_id) if request_id else refusal
 
     def _asks(self, exchange: Exchange, heading: Heading, deadline: float) -> None:
         """Say what a request counts as."""

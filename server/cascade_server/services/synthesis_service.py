@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -32,6 +33,7 @@ from cascade_server.engines.runtime import Runtime
 from cascade_server.engines.teacher import Teacher
 from cascade_server.engines.triton.fleet import Fleet
 from cascade_server.errors import NotReady, refusal_of
+from cascade_server.objectives.blame import BLAMED
 from cascade_server.objectives.report import OK
 from cascade_server.services.answering import Answering, Serving
 from cascade_server.services.exchange import RequestMessage
@@ -44,6 +46,7 @@ from cascade_server.services.turns import Turns
 from cascade_server.services.unary import Context, UnaryCalls, end_refused, headers_of
 from cascade_server.store.answers import Answers
 from cascade_server.store.second_level import SecondLevel, SecondLevelConfig
+from cascade_server.telemetry import call_log
 from cascade_server.telemetry.call_trace import traced
 from cascade_server.telemetry.telemetry import OFF, Telemetry
 from cascade_server.terms import ServiceClass, Tier
@@ -348,4 +351,15 @@ async def refuse(context: Context, error: Exception, call: Call | None = None) -
     refusal = refusal_of(error)
     if call is not None:
         call.ends(refusal.code)
-    await end_refused(context, refusal)
+    head = getattr(context, "head", None)  # grpcio's has none
+    request_id = call_log.refused(
+        refusal.code,
+        headers_of(context),
+        method="" if head is None else head.path,
+        why=type(error).__name__,
+        callers_own=(refusal.code if call is None else call.ending) not in BLAMED,
+        table="" if call is None else call.table,
+        service="" if call is None else call.service,
+        reference=refusal.reference,
+    )
+    await end_refused(context, replace(refusal, request_id=request_id))

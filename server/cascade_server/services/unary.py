@@ -18,10 +18,11 @@ from cascade_server.errors import Refusal
 from cascade_server.services.exchange import Exchange, RequestMessage
 from cascade_server.services.synthesize_message import Sent
 from cascade_server.services.turns import Turns
+from cascade_server.telemetry import call_log
 from cascade_server.telemetry.tracer import Tracer
 from cascade_server.terms import ServiceClass
 from cascade_server.transport import Arrival, Outcome, Status
-from cascade_server.transport.http2.headers import Fields
+from cascade_server.transport.http2.headers import Fields, Metadata
 from cascade_server.wire.announced import announced
 
 # grpc has no types; what is used of a context is time_remaining, set_trailing_metadata and abort.
@@ -78,6 +79,16 @@ class UnaryCalls:
         if refusal is not None:
             asked = _asked(headers)
             self._sla.refused_unread(asked, refusal.code, arrived, deadline)
+            call_log.refused(
+                refusal.code,
+                headers,
+                method=self._method,
+                why="refused at its headers",
+                callers_own=False,
+                table=self._sla.label_of(asked[0]),
+                service=asked[1],
+                gives_back=False,
+            )
             if self._tracer is not None:
                 labels = self._sla.label_of(asked[0]), asked[1]
                 self._tracer.refused(headers, self._method, arrived, refusal.code, labels)
@@ -254,9 +265,13 @@ class GrpcioCaller:
 
 def status_of(refusal: Refusal) -> Status:
     """How a refused call ends."""
-    if refusal.pushback_ms is None:
-        return Status(refusal.code, refusal.message)
-    return Status(refusal.code, refusal.message, (pushback(refusal.pushback_ms),))
+    return Status(refusal.code, refusal.message, _trailing(refusal))
+
+
+def _trailing(refusal: Refusal) -> Metadata:
+    """What a refused caller is told beside the status."""
+    told = () if refusal.pushback_ms is None else (pushback(refusal.pushback_ms),)
+    return (*told, (call_log.REQUEST_ID, refusal.request_id)) if refusal.request_id else told
 
 
 @lru_cache(maxsize=1024)
@@ -272,6 +287,6 @@ def pushback(milliseconds: int) -> tuple[str, str]:
 
 async def end_refused(context: Any, refusal: Refusal) -> Any:
     """End a call of either transport with the status that says what is wrong."""
-    if refusal.pushback_ms is not None:
-        context.set_trailing_metadata((pushback(refusal.pushback_ms),))
+    if metadata := _trailing(refusal):
+        context.set_trailing_metadata(metadata)
     await context.abort(refusal.code, refusal.message)

@@ -49,22 +49,25 @@ class Remarks:
     Args:
         what: fails, as a sentence begins.
         where: it is sent.
+
+    Attributes:
+        failing: whether it failed last.
     """
 
     def __init__(self, what: str, where: str) -> None:
-        self._what, self._where, self._failing = what, where, False
+        self._what, self._where, self.failing = what, where, False
 
     def came_out(self, well: bool) -> None:
         """How it went."""
-        if well and self._failing:
+        if well and self.failing:
             log.warning("%s are taken again by %s", self._what, self._where)
-        if not well and not self._failing:
+        if not well and not self.failing:
             log.warning(
                 "%s cannot be sent to %s; they are dropped until it takes them",
                 self._what,
                 self._where,
             )
-        self._failing = not well
+        self.failing = not well
 
 
 class SaidOnce(SpanExporter):

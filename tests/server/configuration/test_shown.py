@@ -33,6 +33,11 @@ OTHERS: dict[str, Any] = {
     "slo": "a folder/slo: #1.yaml",
     "state_dir": "no",
     "canary_share": 0.05,
+    "otlp_endpoint": "http://collector:4318",
+    "trace_share": 0.5,
+    "service_name": "fraud: scoring",
+    "log_format": "json",
+    "log_level": "info",
 }
 
 
