@@ -198,8 +198,8 @@ class Ledger(Leases):
             )
         if remains.is_taken:
             raise SpecificationRefused(
-                f"output {output} is there and is not empty; allowed: a folder or URL that is "
-                "empty or not there yet"
+                f"output {asked_for or output} is there and is not empty; allowed: a folder or URL "
+                "that is empty, or a file that is not there yet"
             )
         if not asked_for:
             return

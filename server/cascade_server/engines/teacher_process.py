@@ -10,12 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cascade_server.engines.runtime import Runtime
+from cascade_server.engines.spent import Spent
 from cascade_server.engines.teacher import MEASURE_SECONDS, LocalTeacher
 from cascade_server.engines.teacher_wire import (
     Frame,
     Said,
     pack_drawn,
     pack_outlook,
+    pack_scored,
     read_frame,
     unpack_draw,
     unpack_score,
@@ -40,6 +42,7 @@ class TeacherServer:
             no teacher that was predicted to be late, so that one which was slow once, beside full
             processors, would be taken for slow for ever.
         tracer: is told of work for calls that are traced; None: nobody is.
+        threads: of a pass.
     """
 
     def __init__(
@@ -48,12 +51,15 @@ class TeacherServer:
         path: Path,
         measure_seconds: float = MEASURE_SECONDS,
         tracer: Tracer | None = None,
+        threads: int = 1,
     ) -> None:
         self._tracer = tracer
         self._path, self._measure_seconds = path, measure_seconds
         self._thread = ThreadPoolExecutor(1, "teacher")
+        # Little else than passes is done in this process.
+        clock = time.process_time if threads > 1 else time.thread_time
         self._teachers = {
-            runtime.identity: LocalTeacher(runtime, self._thread) for runtime in runtimes
+            runtime.identity: LocalTeacher(runtime, self._thread, clock) for runtime in runtimes
         }
         self._writers: set[asyncio.StreamWriter] = set()
         self._told: dict[str, bytes] = {}
@@ -128,10 +134,11 @@ class TeacherServer:
                 about: dict[str, Attribute] = {"cascade.rows": rows, "cascade.steps": given.steps}
                 self._tracer.worked("queue", given.inside, began, began + queued, {})
                 self._tracer.worked("teacher", given.inside, began + queued, ended, about)
-            return Said.DRAWN, pack_drawn(tokens, queued)
+            return Said.DRAWN, pack_drawn(tokens, queued, given.spent)
         identity, tokens, observed, deadline = unpack_score(frame.content)
-        scored = await self._teachers[identity].log_likelihood(tokens, observed, deadline)
-        return Said.SCORED, scored.tobytes()
+        teacher, spent = self._teachers[identity], Spent()
+        scored = await teacher.log_likelihood(tokens, observed, deadline, spent)
+        return Said.SCORED, pack_scored(scored, spent)
 
     async def _keep_telling(self) -> None:
         while True:

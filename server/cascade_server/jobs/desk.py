@@ -18,7 +18,7 @@ from cascade_jobs.facts import Terms
 from cascade_jobs.job import Job, Part
 from cascade_jobs.ledger import NAME, Asked, Ledger, Limits, Remains
 from cascade_jobs.policy.decision import Decision
-from cascade_jobs.remaining import is_empty, is_still_there
+from cascade_jobs.remaining import is_empty, is_still_there, is_taken
 from cascade_jobs.stores import Store, store_of
 
 from cascade_server.config import ServerConfig
@@ -152,8 +152,10 @@ class Desk:
                         if await self._is_there(job):
                             return Remains(gone)
                         gone.add(job.id)
-                if not output or is_delivered(output):
+                if not output:
                     return Remains(gone)
+                if is_delivered(output):
+                    return Remains(gone, (), await self._look(lambda: is_taken(output)))
                 # Whoever is done by now has written all that he writes.
                 done = await self._ask(lambda ledger: ledger.done_at(output))
                 nothing = await self._look(lambda: is_empty(self._store(output, "")))

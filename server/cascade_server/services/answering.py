@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import NamedTuple
 
 from cascade_server.cascade.answer import Answer
@@ -18,9 +17,12 @@ from cascade_server.cascade.request import CheckedRequest, check
 from cascade_server.cascade.token_draw import TokenDraw
 from cascade_server.config import ServerConfig
 from cascade_server.counts.calls import Call
+from cascade_server.counts.metering import Answered, Metering
 from cascade_server.counts.outside_counts import OutsideCounts
+from cascade_server.counts.shared.compute import UsageKey, UsageTier
 from cascade_server.counts.shared.live_versions import lot_of
 from cascade_server.deadline import Work
+from cascade_server.engines.spent import Spent, timed
 from cascade_server.errors import Refusal, refusal_of
 from cascade_server.objectives.blame import BLAMED
 from cascade_server.objectives.report import OK
@@ -57,6 +59,7 @@ class Answering:
         call: begins to count what came at a moment, on the monotonic clock.
         config: how many rows a request may ask for, and how many are packed in the event loop.
         outside: counts values that were never learnt.
+        metering: counts what was computed, and for whom.
         clock: monotonic seconds.
         tracer: begins traces; None: nothing is traced.
     """
@@ -67,12 +70,13 @@ class Answering:
         call: Callable[[float], Call],
         config: ServerConfig,
         outside: OutsideCounts,
+        metering: Metering,
         clock: Callable[[], float] = time.monotonic,
         tracer: Tracer | None = None,
     ) -> None:
         self._tracer = tracer
         self._serving, self._call, self._config, self._clock = serving, call, config, clock
-        self._outside = outside
+        self._outside, self._metering = outside, metering
 
     def answer(self, exchanges: Sequence[Exchange], waiting: int = 0) -> int:
         """Answer exchanges that came together; what goes wrong with one is told to its caller and
@@ -84,6 +88,29 @@ class Answering:
 
         Returns:
             How many have to wait for their answer, each in a task that has yet to begin.
+        """
+        self._metering.turn_begins()
+        answered: list[Answered] = []
+        waits: list[Spent] = []
+        try:
+            return self._answer(exchanges, waiting, answered, waits)
+        finally:
+            share = self._metering.turn_ends(answered, len(exchanges))
+            for spent in waits:
+                spent.seconds += share
+
+    def _answer(
+        self,
+        exchanges: Sequence[Exchange],
+        waiting: int,
+        answered: list[Answered],
+        waits: list[Spent],
+    ) -> int:
+        """As `answer`.
+
+        Args:
+            answered: is told what was answered, to be counted.
+            waits: is told what those have spent that have to wait.
         """
         started = 0
         asked: list[Exchange] = []
@@ -99,8 +126,11 @@ class Answering:
                 continue
             if isinstance(request, TokenDraw):
                 exchange.caller.wait_for(self._complete_tokens(exchange, request))
+                waits.append(request.spent)
                 started += 1
             elif request is not None:
+                # By the wall's clock, as what is done for it in this turn.
+                request.spent.seconds += request.encoded_at - request.began
                 asked.append(exchange)
                 requests.append(request)
         if not requests:
@@ -112,9 +142,11 @@ class Answering:
             for exchange in asked:
                 self.refuse(exchange, exc)
             return started
+        began = time.perf_counter()
         for exchange, request, outcome in zip(asked, requests, found, strict=True):
             if outcome is None:
                 exchange.caller.wait_for(self._answer_later(exchange, request))
+                waits.append(request.spent)
                 started += 1
                 continue
             if isinstance(outcome, Exception):
@@ -126,6 +158,10 @@ class Answering:
                 self.refuse(exchange, exc)
                 continue
             self._sent_rows(exchange, outcome)
+            now = time.perf_counter()
+            request.spent.seconds += now - began
+            began = now
+            answered.append(answered_as(exchange, outcome))
             if request.total == 1 and not (outcome.from_pool or outcome.cached):
                 seconds = self._clock() - exchange.arrived
                 serving.gate.learn(seconds, waiting + len(exchanges))
@@ -143,12 +179,22 @@ class Answering:
     @staticmethod
     def _send_now(exchange: Exchange, answer: Answer) -> None:
         """Pack an answer and send it."""
+        Answering._drawn(exchange, answer)
+        Answering._send_packed(exchange, exchange.message.pack(answer))
+
+    @staticmethod
+    def _drawn(exchange: Exchange, answer: Answer) -> None:
+        """Its rows are there."""
+        if (trace := exchange.trace) is not None:
+            trace.answered(from_pool=answer.from_pool, cached=answer.cached, steps=answer.steps)
+
+    @staticmethod
+    def _send_packed(exchange: Exchange, message: bytes) -> None:
+        """Send an answer's message."""
         trace = exchange.trace
         if trace is None:
-            exchange.caller.send(exchange.message.pack(answer))
+            exchange.caller.send(message)
             return
-        trace.answered(from_pool=answer.from_pool, cached=answer.cached, steps=answer.steps)
-        message = exchange.message.pack(answer)
         trace.mark("pack")
         exchange.caller.send(message)
         trace.mark("send")
@@ -251,9 +297,14 @@ class Answering:
                 traced.set(exchange.trace)
             answer = await self._serving().answers.answer(request)
             if request.total <= self._config.inline_rows:
-                self._send_now(exchange, answer)
+                self._drawn(exchange, answer)
+                message, seconds = timed(exchange.message.pack, answer)
+                self._metering.apart(seconds)
             else:
-                await self._send_packed_elsewhere(exchange, answer)
+                self._drawn(exchange, answer)
+                message, seconds = await self._packed_elsewhere(exchange, answer)
+            request.spent.seconds += seconds
+            self._send_packed(exchange, message)
         except asyncio.CancelledError:
             exchange.call.hung_up()
             raise
@@ -261,14 +312,12 @@ class Answering:
             self.refuse(exchange, exc)
         else:
             self._sent_rows(exchange, answer)
+            self._metering.add(answered_as(exchange, answer))
 
-    async def _send_packed_elsewhere(self, exchange: Exchange, answer: Answer) -> None:
-        """Pack a large answer out of the event loop's way, and send it."""
-        trace = exchange.trace
-        if trace is not None:
-            trace.answered(from_pool=answer.from_pool, cached=answer.cached, steps=answer.steps)
-        message = await asyncio.get_running_loop().run_in_executor(
-            self._serving().dispatcher.student_thread, partial(exchange.message.pack, answer)
+    async def _packed_elsewhere(self, exchange: Exchange, answer: Answer) -> tuple[bytes, float]:
+        """Pack a large answer out of the event loop's way; and the seconds that it took."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._serving().dispatcher.student_thread, timed, exchange.message.pack, answer
         )
         if trace is not None:
             trace.mark("pack")
@@ -287,9 +336,10 @@ class Answering:
             answer = await self._serving().dispatcher.complete_tokens(draw)
             if exchange.trace is not None:
                 exchange.trace.mark("draw")
-            exchange.caller.send(exchange.message.pack(answer))
-            if exchange.trace is not None:
-                exchange.trace.mark("send")
+            message, seconds = timed(exchange.message.pack, answer)
+            self._metering.apart(seconds)
+            draw.spent.seconds += seconds
+            self._send_packed(exchange, message)
         except asyncio.CancelledError:
             exchange.call.hung_up()
             raise
@@ -297,3 +347,21 @@ class Answering:
             self.refuse(exchange, exc)
         else:
             self._sent(exchange, draw.tier, len(draw.tokens))
+            table, tenant = draw.runtime.release.manifest.table, exchange.call.tenant
+            key, spent = UsageKey(table, UsageTier(draw.tier), tenant), draw.spent
+            rows, tokens = len(draw.tokens), draw.observed.tobytes().count(0)
+            self._metering.add(Answered(key, spent.seconds, spent.gpu_seconds, rows, tokens))
+
+
+def answered_as(exchange: Exchange, answer: Answer) -> Answered:
+    """What an answer is to be counted as."""
+    request = answer.request
+    if answer.cached:
+        tier = UsageTier.CACHE
+    elif answer.from_pool:
+        tier = UsageTier.POOL
+    else:
+        tier = UsageTier.TEACHER if answer.tier is Tier.TEACHER else UsageTier.STUDENT
+    key = UsageKey(request.runtime.release.manifest.table, tier, exchange.call.tenant)
+    spent = request.spent
+    return Answered(key, spent.seconds, spent.gpu_seconds, request.total, request.drawn_tokens)

@@ -25,14 +25,19 @@ from cascade_server.cascade.generate_job import GenerateJob
 from cascade_server.cascade.repository import Repository
 from cascade_server.config import ServerConfig
 from cascade_server.counts.calls import Call
+from cascade_server.counts.metering import Answered
 from cascade_server.counts.outside_counts import OutsideCounts
+from cascade_server.counts.shared.compute import UsageKey, UsageTier
 from cascade_server.counts.shared.live_versions import lot_of
 from cascade_server.counts.sla import Sla
+from cascade_server.counts.usage import usage_of
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
 from cascade_server.engines.teacher import Teacher
 from cascade_server.engines.triton.fleet import Fleet
 from cascade_server.errors import NotReady, refusal_of
+from cascade_server.health.ability import Vitals
+from cascade_server.health.checkup import Checkup
 from cascade_server.objectives.blame import BLAMED
 from cascade_server.objectives.report import OK
 from cascade_server.services.answering import Answering, Serving
@@ -66,6 +71,7 @@ class Service:
         config: how to serve.
         sla: where calls are counted.
         hurried: set once the server is to stop, and nobody serves in its place.
+        told_health: is told what can be answered, whenever that has changed.
         telemetry: what is told of calls beside their counts.
 
     Raises:
@@ -77,12 +83,15 @@ class Service:
         config: ServerConfig,
         sla: Sla,
         hurried: asyncio.Event | None = None,
+        told_health: Callable[[Vitals], None] = lambda _: None,
         telemetry: Telemetry = OFF,
     ) -> None:
         self._config = config
         self._tracer = telemetry.tracer
         self._sla = sla
         self._serving: Serving | None = None
+        self.checkup: Checkup | None = None
+        self._told_health = told_health
         self._fleet: Fleet | None = None
         self._second_level = None
         if config.cache_url is not None:
@@ -98,7 +107,9 @@ class Service:
         self._packing = ThreadPoolExecutor(1, "packing")
         call = partial(sla.call, ServiceClass.REALTIME)
         self._outside = OutsideCounts()
-        self.answering = Answering(self.loaded, call, config, self._outside, tracer=self._tracer)
+        self.answering = Answering(
+            self.loaded, call, config, self._outside, sla.metering, tracer=self._tracer
+        )
         self._turns = Turns(self.answering, self._gate)
         self._calls = self.unary(SynthesizeMessage, f"/{NAME}/Synthesize")
 
@@ -122,6 +133,9 @@ class Service:
                 "GetStatistics": grpc.unary_unary_rpc_method_handler(
                     self.GetStatistics,
                     response_serializer=pb.GetStatisticsResponse.SerializeToString,
+                ),
+                "GetUsage": grpc.unary_unary_rpc_method_handler(
+                    self.GetUsage, response_serializer=pb.GetUsageResponse.SerializeToString
                 ),
                 "GetServiceLevel": grpc.unary_unary_rpc_method_handler(
                     self.GetServiceLevel,
@@ -150,10 +164,30 @@ class Service:
         dispatcher = Dispatcher(repository, self._config, report, teachers, students)
         dispatcher.stepping.start()
         answers = Answers(
-            dispatcher, repository, self._config, self._sla.ledger, self._second_level
+            dispatcher,
+            repository,
+            self._config,
+            self._sla.ledger,
+            self._second_level,
+            self._sla.metering,
         )
         answers.start()
         self._serving = Serving(repository, dispatcher, answers)
+        self.checkup = Checkup(
+            dispatcher,
+            repository,
+            self._sla.ledger.book.calls,
+            self._told_health,
+            own_networks=fleet is None,
+        )
+        self.checkup.start()
+
+    def can_answer(self, table: str = "") -> bool:
+        """Whether new calls are answered, for a table or for any; see `health.ability`."""
+        if not self.serving or self.checkup is None:
+            return False
+        vitals = self.checkup.vitals
+        return table not in vitals.unable if table else not vitals.all_unable
 
     def drain(self) -> None:
         """End standing streams once they have answered what they have read."""
@@ -161,6 +195,8 @@ class Service:
 
     async def close(self) -> None:
         """Let go of the threads; work that has not started is dropped."""
+        if self.checkup is not None:
+            await self.checkup.stop()
         if self._serving is not None:
             await self._serving.answers.stop()
             self._serving.dispatcher.close()
@@ -226,6 +262,14 @@ class Service:
         out.workers.add(pid=os.getpid(), inside=out.inside, limit=out.limit, calls=calls)
         return out
 
+    def kept_bytes(self) -> tuple[int, int]:
+        """Bytes that the pool has, and the cache."""
+        if self._serving is None:
+            return 0, 0
+        answers = self._serving.answers
+        pool, cache = answers.pooled, answers.cached
+        return pool.pool.bytes if pool else 0, cache.cache.bytes if cache else 0
+
     def counted(self) -> tuple[int, int]:
         """Calls that have ended and that are inside: while neither changes, and none is inside,
         there is little news in `own_statistics`."""
@@ -261,7 +305,7 @@ class Service:
     async def Generate(
         self, message: bytes, context: Context
     ) -> AsyncIterator[pb.GenerateResponse]:
-        call = self._sla.call(ServiceClass.OFFLINE)
+        call, metering = self._sla.call(ServiceClass.OFFLINE), self._sla.metering
         trace = None
         if self._tracer is not None:
             method, now = f"/{NAME}/Generate", time.monotonic()
@@ -285,10 +329,18 @@ class Service:
             if trace is not None:
                 trace.mark("read")
             ending = Ending(self._hurried, self._config.drain_seconds)
-            messages = GenerateStream(job, self.dispatcher.draw_chunk, self._packing, ending)
+            messages = GenerateStream(
+                job, self.dispatcher.draw_chunk, self._packing, ending, spent=job.spent
+            )
+            unknown = job.encoded.observed.tobytes().count(0)
             async with aclosing(messages.run()) as parts:
                 async for part in parts:
-                    call.sends(Tier.TEACHER, part.rows.count)
+                    rows = part.rows.count
+                    call.sends(Tier.TEACHER, rows)
+                    key = UsageKey(request.table, UsageTier.TEACHER, call.tenant)
+                    spent = job.spent.take()
+                    used = spent.seconds, spent.gpu_seconds, rows, rows * unknown
+                    metering.add(Answered(key, *used))
                     call.pause()
                     yield part
                     call.resume()
@@ -331,6 +383,14 @@ class Service:
         try:
             pb.GetStatisticsRequest.FromString(message)
             return self.statistics()
+        except Exception as exc:
+            return await refuse(context, exc)
+
+    async def GetUsage(self, message: bytes, context: Context) -> pb.GetUsageResponse:
+        try:
+            pb.GetUsageRequest.FromString(message)
+            books = self._sla.books
+            return usage_of(books).as_message(books.clock(), books.tables)
         except Exception as exc:
             return await refuse(context, exc)
 

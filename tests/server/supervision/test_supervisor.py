@@ -370,6 +370,18 @@ class TestEnding:
         assert told == [supervised.machine.pid("executor")]
         assert supervised.told.crews == [("crew", "left")]
 
+    def test_that_one_has_ended_is_told_before_the_next_begins(
+        self, supervised: Supervised
+    ) -> None:
+        told: list[int] = []
+        role = Role("worker", life, left=lambda: told.append(supervised.machine.pid("worker")))
+        supervised.serving(role)
+        first = supervised.machine.pid("worker")
+        supervised.machine.ends_with("worker", SIGKILLED)
+        supervised.steps(3)
+        assert told == [first]
+        assert supervised.machine.pid("worker") != first
+
     def test_who_does_not_end_is_killed(self, supervised: Supervised) -> None:
         crew = supervised.serving(*WORKERS)
         supervised.supervisor.dismiss(crew, GRACE)
