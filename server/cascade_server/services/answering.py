@@ -319,11 +319,6 @@ class Answering:
         return await asyncio.get_running_loop().run_in_executor(
             self._serving().dispatcher.student_thread, timed, exchange.message.pack, answer
         )
-        if trace is not None:
-            trace.mark("pack")
-        exchange.caller.send(message)
-        if trace is not None:
-            trace.mark("send")
 
     async def _complete_tokens(self, exchange: Exchange, draw: TokenDraw) -> None:
         """Have one network complete tokens, with no cascade in between."""
