@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from cascade_tables.errors import shown
-
-from cascade_server import runtimes
-from cascade_server.addresses import servers_of, without_password
+from cascade_server.allowed import (
+    LOCAL_EXECUTOR,
+    check_executor,
+    check_otlp_endpoint,
+    check_runtime,
+)
 from cascade_server.consistency import check_together
-from cascade_server.errors import ConfigError
 from cascade_server.settings import (
     BYTES,
     DAYS,
@@ -29,42 +29,6 @@ TRANSPORTS = ("http2", "grpcio")
 CLIENT_CERTIFICATES = ("none", "optional", "required")
 TLS_VERSIONS = ("1.2", "1.3")
 MONTH = 30 * 86_400
-LOG_FORMATS = ("text", "json")
-LOG_LEVELS = ("debug", "info", "warning", "error")
-
-
-# Who draws the rows of jobs: this server's own processes.
-LOCAL_EXECUTOR, RAY = "local", "ray://"
-
-
-def _check_executor(executor: str) -> None:
-    host, colon, port = executor.removeprefix(RAY).rpartition(":")
-    is_ray = executor.startswith(RAY) and host and colon and port.isascii() and port.isdigit()
-    if executor != LOCAL_EXECUTOR and not (is_ray and 0 < int(port) < 65_536):
-        raise ConfigError(
-            f"executor is {shown(executor)}; allowed: {LOCAL_EXECUTOR}, or {RAY}HOST:PORT, whose "
-            "port is that of Ray Client, 10001 by default"
-        )
-
-
-def _check_otlp_endpoint(endpoint: str | None) -> None:
-    if endpoint is None:
-        return
-    try:
-        parts = urlsplit(endpoint)
-        is_one = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # a port that is none
-        is_one = False
-    if not is_one:
-        raise ConfigError(
-            f"otlp_endpoint is {shown(without_password(endpoint))}; allowed: http://HOST:PORT or "
-            "https://HOST:PORT, where a collector takes OTLP over HTTP, 4318 by default"
-        )
-
-
-def _check_runtime(runtime: str) -> None:
-    if not servers_of(runtime):
-        runtimes.check(runtime)
 
 
 @dataclass(frozen=True)
@@ -288,7 +252,7 @@ class ServerConfig:
         "What runs the networks: auto, cpu, onnxruntime, cuda, tensorrt-ep or tensorrt here "
         "(docs/gpu.md), or triton://HOST:PORT[,HOST:PORT...], or tritons:// for TLS "
         "(docs/remote.md).",
-        check=_check_runtime,
+        check=check_runtime,
     )
     teacher_threads: int = setting(1, "Threads of a teacher pass.", low=1, high=1024)
     inline_rows: int = setting(
@@ -395,7 +359,7 @@ class ServerConfig:
         "Who draws the rows of jobs: this server's processes, or the workers of a Ray cluster "
         "(docs/jobs.md).",
         metavar="local|ray://HOST:PORT",
-        check=_check_executor,
+        check=check_executor,
     )
     executor_name: str | None = setting(
         None, "What the policy calls it; none: `local`, or `ray` for a Ray cluster."
@@ -439,34 +403,26 @@ class ServerConfig:
 
     otlp_endpoint: str | None = setting(
         None,
-        "Where traces and metrics are sent, over OTLP: an OpenTelemetry collector's address for "
-        "HTTP, such as http://collector:4318 (docs/observability.md); none: nowhere.",
+        "A collector that is sent traces and metrics over OTLP/HTTP, such as http://host:4318.",
         section="Telemetry",
         metavar="URL",
         secret=True,
-        check=_check_otlp_endpoint,
+        check=check_otlp_endpoint,
     )
     trace_share: float = setting(
         0.01,
-        "Share of calls that are traced where their callers do not say, as 1% or 0.01; who sends a "
-        "`traceparent` decides for his own.",
+        "Share of calls that are traced where callers send no `traceparent`, as 1% or 0.01.",
         metavar="SHARE",
         unit=SHARE,
         low=0,
         high=1,
     )
-    service_name: str = setting(
-        "cascade", "What traces and metrics call this deployment, where OTEL_SERVICE_NAME does not."
-    )
-    log_format: str = setting(
-        LOG_FORMATS[0],
-        "Lines of the log: text for people, or json, an object a line, for who collects them.",
-        choices=LOG_FORMATS,
-    )
+    service_name: str = setting("cascade", "What traces call this deployment.")
+    log_format: str = setting("text", "Lines of the log.", choices=("text", "json"))
     log_level: str = setting(
         "warning",
-        "What is written: info adds the calls that were their callers' own fault.",
-        choices=LOG_LEVELS,
+        "What is written; info adds calls that were refused for their callers' own fault.",
+        choices=("debug", "info", "warning", "error"),
     )
 
     @property

@@ -102,7 +102,7 @@ def serve_in_processes(
         )
         # Where the first process that answers scrapes has found a port; the next one keeps it.
         metrics: list[int] = []
-        # To the books' keeper, which has a collector to send them to, or keeps them as exemplars.
+        # Spans, to the books' keeper: it exports them, or keeps them as exemplars.
         keeps_spans = config.otlp_endpoint is not None or config.metrics_port is not None
         spans = SpanPipe() if keeps_spans else None
         pages: list[int] = []  # and likewise of the operations page
