@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 PROTO := $(wildcard proto/cascade_proto/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test kill-test check format proto proto-check manifests configuration models figures \
+.PHONY: help demo test kill-test check format proto proto-check manifests dashboard configuration models figures \
         load-figures loadtest clean
 
 help: ## List the targets
@@ -83,6 +83,9 @@ KUBERNETES := deploy/kubernetes
 manifests: $(VENV)/.serve ## Write the Kubernetes manifests that are made of slo.yaml
 	@$(BIN)/cascade slo rules --slo $(KUBERNETES)/server/slo.yaml --kubernetes cascade \
 	  > $(KUBERNETES)/monitoring/prometheusrule.yaml
+
+dashboard: $(VENV)/.serve ## Write deploy/grafana/cascade.json, which is made of the metrics' names
+	@$(BIN)/python -m cascade_server.objectives.dashboard deploy/grafana/cascade.json
 
 configuration: $(VENV)/.serve ## Write what settings are into docs/configuration.md and the pods' ConfigMap
 	@$(BIN)/python -m cascade_server.configuration.shown docs/configuration.md \

@@ -26,6 +26,7 @@ from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.rpc_metrics import RpcCollector
 from cascade_server.counts.shared.call_counts import CallCounts, added
 from cascade_server.counts.shared.live_versions import LiveVersions
+from cascade_server.counts.usage_metrics import UsageCollector
 from cascade_server.errors import ConfigError
 from cascade_server.objectives import metric_names as slo_names
 from cascade_server.objectives.blame import BLAMED, CallerFault
@@ -57,6 +58,7 @@ class Metrics:
         self.exemplars = Exemplars(counts[0].bounds)
         self.registry.register(CallsCollector(counts, tables, self.exemplars))
         self.registry.register(RpcCollector([book.rpcs for book in ledger.books.places]))
+        self.registry.register(UsageCollector(ledger.books))
         self.registry.register(SloCollector(ledger))
         ProcessCollector(registry=self.registry)
         self._server: HTTPServer | None = None
