@@ -7,10 +7,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from http.server import HTTPServer
 from itertools import product
+from typing import Any, TypeAlias
 
 import prometheus_client
 from cascade_proto import synthesis_pb2 as pb
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -37,6 +38,9 @@ from cascade_server.telemetry.exemplars import Exemplars, Labels, Seen
 from cascade_server.terms import ServiceClass
 
 CANARY = "canary_"
+OPENMETRICS, AS_THEY_ARE = "application/openmetrics-text", "escaping=allow-utf-8"
+# Of WSGI: the environment, and what begins an answer.
+App: TypeAlias = Callable[[dict[str, Any], Any], Any]
 LABELS = ("table", "class", "tier", "code")
 
 
@@ -82,6 +86,7 @@ class Metrics:
         """
         try:
             self._server, _ = prometheus_client.start_http_server(port, host, self.registry)
+            self._server.set_app(with_names_as_they_are(make_wsgi_app(self.registry)))
         except OSError as exc:
             raise ConfigError(
                 f"cannot listen on {host}:{port} for metrics: {exc.strerror}"
@@ -94,6 +99,24 @@ class Metrics:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
+
+
+def with_names_as_they_are(app: App) -> App:
+    """An application that answers scrapes, which leaves `slo:objective:ratio` its colons.
+
+    Prometheus asks for OpenMetrics and says nothing of escaping where it has always taken such
+    names; prometheus_client then writes underscores for colons in samples, and in OpenMetrics only.
+    """
+
+    def answer(environ: dict[str, Any], start: Any) -> Any:
+        parts = environ.get("HTTP_ACCEPT", "").split(",")
+        environ["HTTP_ACCEPT"] = ",".join(
+            part if OPENMETRICS not in part or "escaping=" in part else f"{part};{AS_THEY_ARE}"
+            for part in parts
+        )
+        return app(environ, start)
+
+    return answer
 
 
 class CallsCollector(Collector):

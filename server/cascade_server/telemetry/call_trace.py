@@ -162,3 +162,10 @@ def _nanoseconds(seconds: float) -> int:
 
 # The call that the running task works for, where it is traced.
 traced: ContextVar[CallTrace | None] = ContextVar("traced", default=None)
+
+
+def stage_going_on() -> TraceContext | None:
+    """Of the call that the running task works for: what others who work for it are to be told;
+    None: it is not traced."""
+    trace = traced.get()
+    return None if trace is None else trace.inside()
