@@ -12,6 +12,7 @@ from cascade_server.errors import ConfigError
 
 # Who draws the rows of jobs: this server's own processes.
 LOCAL_EXECUTOR, RAY = "local", "ray://"
+LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 def check_executor(executor: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 from cascade_tables import CascadeTablesError
 
+from cascade_server.access.access_file import load_access
 from cascade_server.config import LOCAL_EXECUTOR, SETTINGS, ServerConfig
 from cascade_server.configuration.options import SettingsCommand, settings_options
 from cascade_server.configuration.shown import as_file
@@ -31,6 +32,7 @@ CHECKS: Mapping[str, Callable[[Any], object]] = {
     "serve": lambda serve: policies_of(serve, Policy()),
     "policy": lambda path: None if path is None else check_policy(path),
     "otlp_endpoint": lambda endpoint: None if endpoint is None else telemetry_installed(),
+    "access": lambda path: None if path is None else load_access(path),
     "executor": lambda executor: None if executor == LOCAL_EXECUTOR else check_installed(),
 }
 

@@ -6,12 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cascade_server.allowed import (
-    LOCAL_EXECUTOR,
-    check_executor,
-    check_otlp_endpoint,
-    check_runtime,
-)
+from cascade_server import allowed
+from cascade_server.allowed import LOCAL_EXECUTOR
 from cascade_server.consistency import check_together
 from cascade_server.settings import (
     BYTES,
@@ -252,7 +248,7 @@ class ServerConfig:
         "What runs the networks: auto, cpu, onnxruntime, cuda, tensorrt-ep or tensorrt here "
         "(docs/gpu.md), or triton://HOST:PORT[,HOST:PORT...], or tritons:// for TLS "
         "(docs/remote.md).",
-        check=check_runtime,
+        check=allowed.check_runtime,
     )
     teacher_threads: int = setting(1, "Threads of a teacher pass.", low=1, high=1024)
     inline_rows: int = setting(
@@ -336,8 +332,8 @@ class ServerConfig:
     )
     ops_host: str = setting(
         "127.0.0.1",
-        "Address of the operations page. Who looks at it is not asked who they are, and changes "
-        "nothing: let nobody else reach it.",
+        "Address of the operations page. Who looks at it is not asked who they are: others come by "
+        "`ssh -L` or `kubectl port-forward`, unless `insecure`.",
     )
     ops_names: tuple[str, ...] = setting(
         (),
@@ -359,7 +355,7 @@ class ServerConfig:
         "Who draws the rows of jobs: this server's processes, or the workers of a Ray cluster "
         "(docs/jobs.md).",
         metavar="local|ray://HOST:PORT",
-        check=check_executor,
+        check=allowed.check_executor,
     )
     executor_name: str | None = setting(
         None, "What the policy calls it; none: `local`, or `ray` for a Ray cluster."
@@ -401,13 +397,20 @@ class ServerConfig:
         "(docs/residency.md); none: no table is kept from anybody. Read anew when it changes.",
     )
 
+    access: Path | None = setting(
+        None,
+        "Who may ask, for what, and how much, a YAML file (docs/access.md); none: anybody may ask "
+        "for all. Read anew when it changes, and on SIGHUP.",
+        section="Who may ask",
+    )
+
     otlp_endpoint: str | None = setting(
         None,
         "A collector that is sent traces and metrics over OTLP/HTTP, such as http://host:4318.",
         section="Telemetry",
         metavar="URL",
         secret=True,
-        check=check_otlp_endpoint,
+        check=allowed.check_otlp_endpoint,
     )
     trace_share: float = setting(
         0.01,
@@ -420,9 +423,7 @@ class ServerConfig:
     service_name: str = setting("cascade", "What traces call this deployment.")
     log_format: str = setting("text", "Lines of the log.", choices=("text", "json"))
     log_level: str = setting(
-        "warning",
-        "What is written; info adds calls that were refused for their callers' own fault.",
-        choices=("debug", "info", "warning", "error"),
+        "warning", "What is written; info: what callers do wrong too.", choices=allowed.LOG_LEVELS
     )
 
     @property

@@ -13,12 +13,9 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import uvloop
 from cascade_jobs.ledger.owners import dismiss
-from cascade_proto import synthesis_pb2 as pb
-from cascade_tables import CascadeTablesError
 
 from cascade_server.addresses import servers_of
 from cascade_server.cascade.repository import Loaded, Repository
@@ -26,12 +23,12 @@ from cascade_server.config import ServerConfig
 from cascade_server.counts.metering import ProcessMeter
 from cascade_server.counts.shared.books import TOLD, Books
 from cascade_server.counts.sla import Sla
-from cascade_server.counts.telling import Telling
 from cascade_server.engines.teacher_process import TeacherServer
-from cascade_server.errors import ConfigError, ReleaseRefused, ServerError
-from cascade_server.exposure import exposure
+from cascade_server.errors import ConfigError
+from cascade_server.exposure import exposure, page_exposure
 from cascade_server.jobs.directing import JobsDirector
 from cascade_server.jobs.process import execute, next_work, owners_of
+from cascade_server.keeping import METRICS, PAGE, keeper, run_life
 from cascade_server.memory import Note
 from cascade_server.releases.found import Folder, Source
 from cascade_server.releases.generation import Generation, ReleaseConfig
@@ -55,7 +52,7 @@ from cascade_server.terms import Tier
 from cascade_server.transport.tls.credentials import Credentials
 
 if TYPE_CHECKING:
-    from cascade_server.page.operations_page import OperationsPage
+    pass
 
 # The teacher has what the workers leave of the processors.
 TEACHER_NICENESS = 19
@@ -81,9 +78,12 @@ def serve_in_processes(
     Raises:
         ServerError: it cannot be started, and why.
     """
-    authentication = config.tls_client_certificates == "required"
+    authentication = config.access is not None or config.tls_client_certificates == "required"
     tls = config.tls_certificate is not None
     if problem := exposure(config.host, tls, authentication, config.insecure):
+        raise ConfigError(problem)
+    has_page = config.ops_port is not None
+    if has_page and (problem := page_exposure(config.ops_host, config.insecure)):
         raise ConfigError(problem)
     # Read before there is any process, so that what is wrong is said at once; who is started again
     # while the files are broken has these.
@@ -129,7 +129,7 @@ def serve_in_processes(
         def keeper_of(books: Books) -> Sequence[Role]:
             if {config.state_dir, config.ops_port, spans} == {None}:
                 return ()
-            life = partial(keeper, shared, books, metrics, pages, spans)
+            life = partial(keeper, shared, books, metrics, pages, credentials, spans)
             return (Role("the books' keeper", life),)
 
         def told(what: str) -> None:
@@ -147,7 +147,7 @@ def serve_in_processes(
             watched.tell(crews, director)
 
         watched = Watched()
-        watching = nobody_watches if config.ops_port is None else tell
+        watching = tell if has_page else nobody_watches
         supervisor = Supervisor(lambda: say("draining"), config.drain_seconds, watching=watching)
         director = Generations(
             shared,
@@ -168,7 +168,6 @@ def serve_in_processes(
         say("stopped")
 
 
-METRICS, PAGE = "metrics on ", "operations page on "
 # In the state folder: who may open it may have releases changed.
 SOCKET = "control.sock"
 
@@ -259,7 +258,7 @@ def worker(
 
         orders.update(retire=retire, leave=server.leave)
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, server.look_at_certificates)
+        loop.add_signal_handler(signal.SIGHUP, server.look_at_files)
         try:
             if begin is Begin.FIRST:
                 post.tell(loaded=f"loading {config.repository}")
@@ -283,7 +282,7 @@ def worker(
                 # To let go of memory takes the system a while, in which others answer.
                 loading.yield_to_all()
 
-    _run(life, post)
+    run_life(life, post)
 
 
 def left(generation: Generation, number: int) -> None:
@@ -344,7 +343,7 @@ def teacher(generation: Generation, spans: SpanPipe | None, post: Post, begin: B
     def retired() -> None:
         post.tell(retired=True)
 
-    _run(life, post)
+    run_life(life, post)
 
 
 def executors(generation: Generation) -> Sequence[Role]:
@@ -378,76 +377,4 @@ def executor(generation: Generation, number: int, post: Post, _begin: Begin) -> 
         finally:
             await meter.stop()
 
-    _run(life, post)
-
-
-def keeper(
-    config: ServerConfig,
-    books: Books,
-    metrics: list[int],
-    pages: list[int],
-    spans: SpanPipe | None,
-    post: Post,
-    _begin: Begin,
-) -> None:
-    """Keep the state file, answer scrapes, export spans and serve the operations page, until
-    SIGTERM; no generation ends it."""
-
-    async def life() -> None:
-        stop = asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-        place = len(books.places) - 1
-        of_port = replace(config, metrics_port=metrics[0]) if metrics else config
-        sla = Sla(of_port, books=books, place=place)
-        telling = None
-        statistics = partial(books.statistics, pb.GetStatisticsResponse(), place)
-        page: OperationsPage | None = None
-        meter = ProcessMeter(books.processes[place])
-        meter.start()
-        try:
-            await sla.start()
-            if spans is not None:
-                telling = Telling(config, spans, sla.metrics)
-            if sla.metrics is not None:
-                sla.metrics.expose(statistics, books.live_versions)
-                if config.state_dir is not None:
-                    # What answers scrapes is imported by who is scraped.
-                    from cascade_server.jobs.metrics import JobsCollector
-
-                    jobs = JobsCollector(config.state_dir, config.job_disk_bytes, books.tables)
-                    sla.metrics.registry.register(jobs)
-                if not metrics and config.metrics_port is not None:
-                    port = sla.metrics_port
-                    post.tell(metrics=f"{METRICS}http://{config.host}:{port}/metrics")
-            if config.ops_port is not None:
-                # Few servers have a page, and what serves it takes a while to import.
-                from cascade_server.page.operations_page import OperationsPage
-
-                of_page = replace(config, ops_port=pages[0]) if pages else config
-                page = OperationsPage(of_page, sla.ledger, statistics)
-                address = await page.start()
-                if not pages:
-                    post.tell(page=f"{PAGE}{address}")
-            post.tell(ready=True)
-            await stop.wait()
-        finally:
-            if telling is not None:
-                await telling.stop()
-            if page is not None:
-                await page.stop()
-            await meter.stop()
-            await sla.stop()
-
-    _run(life, post)
-
-
-def _run(life: Callable[[], Any], post: Post) -> None:
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(life())
-    except ReleaseRefused as exc:
-        post.tell(error=str(exc), release=[exc.table, exc.version])
-        raise SystemExit(1) from exc
-    except (ServerError, CascadeTablesError) as exc:
-        post.tell(error=str(exc))
-        raise SystemExit(1) from exc
+    run_life(life, post)

@@ -314,15 +314,9 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
         "Processes",
         (
             Panel(
-                "Processes",
-                "That live, by what they do.",
-                (Query("sum by (role) (cascade_processes)", "{{role}}"),),
-                width=6,
-            ),
-            Panel(
                 "Processors",
                 "Cores that are in use, by what processes do.",
-                (Query(rate("cascade_process_cpu_seconds_total", "role"), "{{role}}"),),
+                (Query(rate("cascade_process_compute_seconds_total", "role"), "{{role}}"),),
                 width=6,
             ),
             Panel(
@@ -333,9 +327,16 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 width=6,
             ),
             Panel(
+                "Memory, by what it is for",
+                "A worker's is the student's, but for pool and cache.",
+                (Query("sum by (tier) (cascade_tier_memory_bytes)", "{{tier}}"),),
+                "bytes",
+                width=6,
+            ),
+            Panel(
                 "What answers cost",
-                "Cores that answers take, by who draws them.",
-                (Query(rate("cascade_compute_seconds_total", "tier", TABLE), "{{tier}}"),),
+                "Cores that answers take, by who draws them; idle: for no request.",
+                (Query(rate("cascade_compute_seconds_total", "tier"), "{{tier}}"),),
                 width=6,
             ),
         ),

@@ -10,6 +10,8 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from cascade_server.access.grants import ANYBODY
+from cascade_server.access.grants import Caller as Asking
 from cascade_server.cascade.answer import Answer
 from cascade_server.cascade.token_draw import TokenAnswer, TokenDraw
 from cascade_server.counts.calls import Call
@@ -90,6 +92,7 @@ class Exchange:
     Attributes:
         message, caller: as above.
         arrived, deadline: monotonic seconds; infinite where there is no deadline.
+        asks: in whose name.
         call: where it is counted, from its turn on.
         trace: its stages, from its turn on, where it is traced.
     """
@@ -98,5 +101,6 @@ class Exchange:
     caller: Caller
     arrived: float
     deadline: float
+    asks: Asking = ANYBODY
     call: Call = field(init=False)
     trace: CallTrace | None = None

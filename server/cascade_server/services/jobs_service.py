@@ -11,14 +11,15 @@ from cascade_jobs.ledger import Asked
 from cascade_jobs.outputs import checked_output
 from cascade_proto import jobs_pb2 as pb
 
+from cascade_server.access.asking import asking
 from cascade_server.config import ServerConfig
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import BadRequest, NotReady
 from cascade_server.jobs.desk import Desk
 from cascade_server.jobs.messages import job_message
 from cascade_server.jobs.submission import asked_of
-from cascade_server.services.synthesis_service import Service, refuse
-from cascade_server.services.unary import Context
+from cascade_server.services.synthesis_service import Service
+from cascade_server.services.unary import Context, refuse
 from cascade_server.transport import first_of
 
 NAME = pb.DESCRIPTOR.services_by_name["Jobs"].full_name
@@ -78,7 +79,12 @@ class JobsService:
             asked = await asyncio.get_running_loop().run_in_executor(
                 None, self._asked, request, runtime
             )
+            caller, allowance = asking(), self._service.allowance
+            if allowance is not None:
+                allowance.job(caller, asked.specification.rows)
             job, was_there = await self._desk.submit(asked)
+            if allowance is not None and not was_there:
+                allowance.job_taken(caller, asked.specification.rows)
             return job_message(job, reused=was_there)
         except Exception as exc:
             refused: pb.Job = await refuse(context, exc)

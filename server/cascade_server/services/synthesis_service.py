@@ -18,13 +18,18 @@ from typing import Any
 
 import grpc
 from cascade_proto import synthesis_pb2 as pb
+from google.protobuf.message import Message
 
+from cascade_server.access.access import Access
+from cascade_server.access.asking import asking
+from cascade_server.access.deciding import Refused, may_call
+from cascade_server.access.grants import Caller
+from cascade_server.access.refusals import error_of, refusal_for
 from cascade_server.cascade.dispatch import Dispatcher
 from cascade_server.cascade.gate import Gate
 from cascade_server.cascade.generate_job import GenerateJob
 from cascade_server.cascade.repository import Repository
 from cascade_server.config import ServerConfig
-from cascade_server.counts.calls import Call
 from cascade_server.counts.metering import Answered
 from cascade_server.counts.outside_counts import OutsideCounts
 from cascade_server.counts.shared.compute import UsageKey, UsageTier
@@ -35,31 +40,36 @@ from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
 from cascade_server.engines.teacher import Teacher
 from cascade_server.engines.triton.fleet import Fleet
-from cascade_server.errors import NotReady, refusal_of
+from cascade_server.errors import NotReady, Refusal
 from cascade_server.health.ability import Vitals
 from cascade_server.health.checkup import Checkup
-from cascade_server.objectives.blame import BLAMED
 from cascade_server.objectives.report import OK
+from cascade_server.services.allowance import Allowance
 from cascade_server.services.answering import Answering, Serving
 from cascade_server.services.exchange import RequestMessage
 from cascade_server.services.generate import Ending, GenerateStream
+from cascade_server.services.seen import only_seen
 from cascade_server.services.service_level import service_level
 from cascade_server.services.stream import Stream
 from cascade_server.services.synthesize_message import Sent, SynthesizeMessage
 from cascade_server.services.table_description import describe
 from cascade_server.services.turns import Turns
-from cascade_server.services.unary import Context, UnaryCalls, end_refused, headers_of
+from cascade_server.services.unary import Context, UnaryCalls, headers_of, refuse
 from cascade_server.store.answers import Answers
 from cascade_server.store.second_level import SecondLevel, SecondLevelConfig
-from cascade_server.telemetry import call_log
 from cascade_server.telemetry.call_trace import traced
 from cascade_server.telemetry.telemetry import OFF, Telemetry
 from cascade_server.terms import ServiceClass, Tier
+from cascade_server.transport import peer_of
+from cascade_server.transport.http2.headers import Fields
 
 LOADING = (
     "releases are still being loaded; `Client.wait_ready` and the health service say when they are"
 )
 NAME = pb.DESCRIPTOR.services_by_name["Synthesis"].full_name
+# Methods that tell of the server, and draw nothing.
+TELLING = ("ListTables", "DescribeTable", "GetStatistics", "GetUsage", "GetServiceLevel")
+STREAM = f"/{NAME}/SynthesizeStream"
 
 
 class Service:
@@ -72,6 +82,7 @@ class Service:
         sla: where calls are counted.
         hurried: set once the server is to stop, and nobody serves in its place.
         told_health: is told what can be answered, whenever that has changed.
+        access: who may ask; None: anybody may.
         telemetry: what is told of calls beside their counts.
 
     Raises:
@@ -84,10 +95,12 @@ class Service:
         sla: Sla,
         hurried: asyncio.Event | None = None,
         told_health: Callable[[Vitals], None] = lambda _: None,
+        access: Access | None = None,
         telemetry: Telemetry = OFF,
     ) -> None:
-        self._config = config
+        self._config, self._access = config, access
         self._tracer = telemetry.tracer
+        self.allowance = None if access is None else Allowance(access)
         self._sla = sla
         self._serving: Serving | None = None
         self.checkup: Checkup | None = None
@@ -108,7 +121,13 @@ class Service:
         call = partial(sla.call, ServiceClass.REALTIME)
         self._outside = OutsideCounts()
         self.answering = Answering(
-            self.loaded, call, config, self._outside, sla.metering, tracer=self._tracer
+            self.loaded,
+            call,
+            config,
+            self._outside,
+            sla.metering,
+            tracer=self._tracer,
+            allowance=self.allowance,
         )
         self._turns = Turns(self.answering, self._gate)
         self._calls = self.unary(SynthesizeMessage, f"/{NAME}/Synthesize")
@@ -123,24 +142,12 @@ class Service:
                 "Generate": grpc.unary_stream_rpc_method_handler(
                     self.Generate, response_serializer=pb.GenerateResponse.SerializeToString
                 ),
-                "ListTables": grpc.unary_unary_rpc_method_handler(
-                    self.ListTables, response_serializer=pb.ListTablesResponse.SerializeToString
-                ),
-                "DescribeTable": grpc.unary_unary_rpc_method_handler(
-                    self.DescribeTable,
-                    response_serializer=pb.DescribeTableResponse.SerializeToString,
-                ),
-                "GetStatistics": grpc.unary_unary_rpc_method_handler(
-                    self.GetStatistics,
-                    response_serializer=pb.GetStatisticsResponse.SerializeToString,
-                ),
-                "GetUsage": grpc.unary_unary_rpc_method_handler(
-                    self.GetUsage, response_serializer=pb.GetUsageResponse.SerializeToString
-                ),
-                "GetServiceLevel": grpc.unary_unary_rpc_method_handler(
-                    self.GetServiceLevel,
-                    response_serializer=pb.GetServiceLevelResponse.SerializeToString,
-                ),
+                **{
+                    name: grpc.unary_unary_rpc_method_handler(
+                        getattr(self, name), response_serializer=_serialized
+                    )
+                    for name in TELLING
+                },
             },
         )
 
@@ -219,8 +226,12 @@ class Service:
 
     @property
     def repository(self) -> Repository:
-        """The loaded releases; raises as `loaded`."""
-        return self.loaded().repository
+        """The loaded releases that whoever asks may see; raises as `loaded`."""
+        return self.seen_by(asking())
+
+    def seen_by(self, caller: Caller) -> Repository:
+        """The loaded releases that somebody may see; raises as `loaded`."""
+        return self.loaded().repository.only(caller.grant.tables)
 
     @property
     def dispatcher(self) -> Dispatcher:
@@ -235,13 +246,19 @@ class Service:
     def _gate(self) -> Gate | None:
         return None if self._serving is None else self._serving.gate
 
-    def unary(self, message: Callable[[Sent], RequestMessage], method: str) -> UnaryCalls:
+    def unary(self, message: Callable[[Sent, Caller], RequestMessage], method: str) -> UnaryCalls:
         """Has the calls of a method answered in the turns that all requests share.
 
         Args:
-            message: how what is sent is read and answered.
+            message: how what is sent, and by whom, is read and answered.
         """
-        return UnaryCalls(self._turns, self._sla, message, method, self._tracer)
+        finds = None if self._access is None else self._found
+        return UnaryCalls(self._turns, self._sla, message, method, finds, self._tracer)
+
+    def _found(self, headers: Fields, certificate_names: tuple[str, ...]) -> Caller | Refusal:
+        assert self._access is not None
+        found = self._access.caller(headers, certificate_names)
+        return found if isinstance(found, Caller) else refusal_for(found)
 
     def grouped(self) -> dict[str, UnaryCalls]:
         """Who takes calls that are answered in turns, by path."""
@@ -297,10 +314,31 @@ class Service:
                 context,
                 self._config.max_stream_in_flight,
                 f"/{NAME}/SynthesizeStream",
+                asks=self._still_asks(context),
+                allowance=self.allowance,
             )
             await stream.run(self._draining)
         except Exception as exc:
             await refuse(context, exc)
+
+    def _still_asks(self, context: Context) -> Callable[[], Caller]:
+        """Says who has sent the requests of a stream, whenever some come: what a token, a key or
+        the file allowed when it began may have ended since."""
+        if self._access is None:
+            return asking
+        headers, names = headers_of(context), peer_of(context).certificate_names
+
+        access = self._access
+
+        def asks() -> Caller:
+            found = access.caller(headers, names)
+            refused = found if isinstance(found, Refused) else may_call(found, STREAM)
+            if refused is not None:
+                raise error_of(access.refuses(refused, STREAM))
+            assert isinstance(found, Caller)
+            return found
+
+        return asks
 
     async def Generate(
         self, message: bytes, context: Context
@@ -312,6 +350,7 @@ class Service:
             trace = call.watcher = self._tracer.begin(headers_of(context), method, now)
             traced.set(trace)
         try:
+            call.tenant = asking().tenant
             request = pb.GenerateRequest.FromString(message)
             work = Work.within(context.time_remaining())
             call.asks(request.table, ServiceClass.OFFLINE, work.deadline, request.count)
@@ -328,6 +367,9 @@ class Service:
             )
             if trace is not None:
                 trace.mark("read")
+            caller, allowance = asking(), self.allowance
+            if allowance is not None:
+                allowance.check(caller)
             ending = Ending(self._hurried, self._config.drain_seconds)
             messages = GenerateStream(
                 job, self.dispatcher.draw_chunk, self._packing, ending, spent=job.spent
@@ -343,6 +385,8 @@ class Service:
                     metering.add(Answered(key, *used))
                     call.pause()
                     yield part
+                    if allowance is not None:
+                        await allowance.paced(caller, part.rows.count)
                     call.resume()
             if trace is not None:
                 trace.mark("stream")
@@ -374,7 +418,9 @@ class Service:
                 if request.version in (0, version)
             }
             response = pb.DescribeTableResponse(table=request.table)
-            describe(response, runtime.release.codec.schema, releases, self._config)
+            most = asking().grant.max_rows or self._config.max_rows
+            config = replace(self._config, max_rows=min(most, self._config.max_rows))
+            describe(response, runtime.release.codec.schema, releases, config)
             return response
         except Exception as exc:
             return await refuse(context, exc)
@@ -382,7 +428,9 @@ class Service:
     async def GetStatistics(self, message: bytes, context: Context) -> pb.GetStatisticsResponse:
         try:
             pb.GetStatisticsRequest.FromString(message)
-            return self.statistics()
+            response = self.statistics()
+            only_seen(response, asking().grant)
+            return response
         except Exception as exc:
             return await refuse(context, exc)
 
@@ -399,27 +447,12 @@ class Service:
             pb.GetServiceLevelRequest.FromString(message)
             ledger = self._sla.ledger
             faults = self._sla.caller_faults()
-            return service_level(ledger.report(), ledger.latencies(), faults)
+            response = service_level(ledger.report(), ledger.latencies(), faults)
+            only_seen(response, asking().grant)
+            return response
         except Exception as exc:
             return await refuse(context, exc)
 
 
-async def refuse(context: Context, error: Exception, call: Call | None = None) -> Any:
-    """End a call with the status its error stands for; never a stack trace on the wire."""
-    if isinstance(error, grpc.aio.AbortError):
-        raise error
-    refusal = refusal_of(error)
-    if call is not None:
-        call.ends(refusal.code)
-    head = getattr(context, "head", None)  # grpcio's has none
-    request_id = call_log.refused(
-        refusal.code,
-        headers_of(context),
-        method="" if head is None else head.path,
-        why=type(error).__name__,
-        callers_own=(refusal.code if call is None else call.ending) not in BLAMED,
-        table="" if call is None else call.table,
-        service="" if call is None else call.service,
-        reference=refusal.reference,
-    )
-    await end_refused(context, replace(refusal, request_id=request_id))
+def _serialized(response: Message) -> bytes:
+    return response.SerializeToString()

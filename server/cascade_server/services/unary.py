@@ -6,15 +6,20 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 import grpc
 
+from cascade_server.access.asking import asking
+from cascade_server.access.grants import ANYBODY, Caller
+from cascade_server.counts.calls import Call
 from cascade_server.counts.sla import Sla
 from cascade_server.counts.unread import Asked
-from cascade_server.errors import Refusal
+from cascade_server.errors import Refusal, counted_as, refusal_of
+from cascade_server.objectives.blame import BLAMED
 from cascade_server.services.exchange import Exchange, RequestMessage
 from cascade_server.services.synthesize_message import Sent
 from cascade_server.services.turns import Turns
@@ -22,7 +27,7 @@ from cascade_server.telemetry import call_log
 from cascade_server.telemetry.tracer import Tracer
 from cascade_server.terms import ServiceClass
 from cascade_server.transport import Arrival, Outcome, Peer, Status
-from cascade_server.transport.http2.headers import Fields, Metadata
+from cascade_server.transport.http2.headers import Fields, Head, Metadata
 from cascade_server.wire.announced import announced
 
 # grpc has no types; what is used of a context is time_remaining, set_trailing_metadata and abort.
@@ -35,8 +40,9 @@ class UnaryCalls:
     Args:
         turns: of all edges.
         sla: where what is refused at the headers is counted.
-        message: how what is sent is read and answered.
+        message: how what is sent, and by whom, is read and answered.
         method: "/package.Service/Method".
+        finds: who has sent a call that was let in; None: access is not configured.
         tracer: is told of what is refused at the headers; None: nobody is.
     """
 
@@ -44,11 +50,12 @@ class UnaryCalls:
         self,
         turns: Turns,
         sla: Sla,
-        message: Callable[[Sent], RequestMessage],
+        message: Callable[[Sent, Caller], RequestMessage],
         method: str,
+        finds: Callable[[Fields, tuple[str, ...]], Caller | Refusal] | None = None,
         tracer: Tracer | None = None,
     ) -> None:
-        self._turns, self._sla, self._message = turns, sla, message
+        self._turns, self._sla, self._message, self._finds = turns, sla, message, finds
         self._method, self._tracer = method, tracer
         # What was refused last, and how it was told: many in a row are told the same.
         self._refusal: Refusal | None = None
@@ -98,9 +105,17 @@ class UnaryCalls:
 
     def came(self, arrival: Arrival) -> None:
         """A call's message is there."""
-        message, caller = self._message(arrival), TransportCaller(arrival)
+        asks = ANYBODY
+        if self._finds is not None:
+            found = self._finds(arrival.head.headers, arrival.sender.certificate_names)
+            if isinstance(found, Refusal):
+                # It was known at the headers; a token has expired since, or a key is no more.
+                arrival.ends(status_of(found))
+                return
+            asks = found
+        message, caller = self._message(arrival, asks), TransportCaller(arrival)
         arrival.when_gone = self._turns.one_gone
-        self._turns.add(Exchange(message, caller, arrival.arrived, arrival.deadline))
+        self._turns.add(Exchange(message, caller, arrival.arrived, arrival.deadline, asks))
 
     # Over grpcio's, which makes a task of each call.
 
@@ -112,8 +127,8 @@ class UnaryCalls:
         if (refusal := self._refuse_and_count(now, deadline, headers)) is not None:
             await end_refused(context, refusal)
         caller = GrpcioCaller(self._method, headers)
-        asked = self._message(SimpleNamespace(message=message))
-        self._turns.add(Exchange(asked, caller, now, deadline))
+        asked = self._message(SimpleNamespace(message=message), asking())
+        self._turns.add(Exchange(asked, caller, now, deadline, asking()))
         outcome = await caller.outcome()
         if isinstance(outcome, Refusal):
             await end_refused(context, outcome)
@@ -136,7 +151,10 @@ _asked_before = lru_cache(maxsize=64)(_asked_now)
 
 
 def headers_of(context: Context) -> Fields:
-    """What a call came with, over either transport."""
+    """The headers of a handler's call, over this server's transport or over grpcio's."""
+    head = getattr(context, "head", None)
+    if isinstance(head, Head):
+        return head.headers
     return [(name.encode(), _bytes(value)) for name, value in context.invocation_metadata()]
 
 
@@ -292,3 +310,24 @@ async def end_refused(context: Any, refusal: Refusal) -> Any:
     if metadata := _trailing(refusal):
         context.set_trailing_metadata(metadata)
     await context.abort(refusal.code, refusal.message)
+
+
+async def refuse(context: Context, error: Exception, call: Call | None = None) -> Any:
+    """End a call with the status its error stands for; never a stack trace on the wire."""
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    refusal = refusal_of(error)
+    if call is not None:
+        call.ends(counted_as(error, refusal.code))
+    head = getattr(context, "head", None)  # grpcio's has none
+    request_id = call_log.refused(
+        refusal.code,
+        headers_of(context),
+        method="" if head is None else head.path,
+        why=type(error).__name__,
+        callers_own=(refusal.code if call is None else call.ending) not in BLAMED,
+        table="" if call is None else call.table,
+        service="" if call is None else call.service,
+        reference=refusal.reference,
+    )
+    await end_refused(context, replace(refusal, request_id=request_id))

@@ -54,6 +54,7 @@ class Arrival(Protocol):
     """A unary call that has sent all, before anything was done about it.
 
     Attributes:
+        head: what its headers say.
         message: as it was sent, once it is opened.
         arrived, deadline: monotonic seconds; infinite where there is no deadline.
         when_gone: called if the caller hangs up; None: nobody wants to know.
