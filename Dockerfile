@@ -21,8 +21,9 @@ RUN apt-get update \
 # side by side: onnxruntime and onnxruntime-gpu are one package under two names.
 #
 # EXTRAS are further ones, for jobs whose rows go to databases or to Delta Lake, or are drawn by a
-# Ray cluster: "databases delta ray". PACKAGES are others of PyPI: what fsspec needs for a store
-# ("s3fs"), and drivers of databases. Both are held to constraints.txt, as far as that names them.
+# Ray cluster, and for traces: "databases delta ray telemetry". PACKAGES are others of PyPI: what
+# fsspec needs for a store ("s3fs"), and drivers of databases. Both are held to constraints.txt, as
+# far as that names them.
 FROM cpu-python AS requirements
 ARG EXTRAS=""
 ARG PACKAGES=""
@@ -31,7 +32,7 @@ COPY pyproject.toml ./
 RUN EXTRAS="${EXTRAS}" PACKAGES="${PACKAGES}" python -c "import os, sys, tomllib; \
       project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
       extras = project['optional-dependencies']; \
-      named, allowed = os.environ['EXTRAS'].split(), ('databases', 'delta', 'ray'); \
+      named, allowed = os.environ['EXTRAS'].split(), ('databases', 'delta', 'ray', 'telemetry'); \
       unknown = [each for each in named if each not in allowed]; \
       unknown and sys.exit(f'EXTRAS has {unknown[0]}; allowed: ' + ', '.join(allowed)); \
       further = [line for each in ('cache', 'jobs', 'remote', *named) for line in extras[each]]; \

@@ -159,7 +159,7 @@ class TestWhatIsInstalled:
     def test_what_is_no_further_extra_ends_the_build(self, tmp_path: Path, extra: str) -> None:
         with pytest.raises(subprocess.CalledProcessError) as caught:
             self.made(tmp_path, EXTRAS=f"delta {extra}")
-        assert f"EXTRAS has {extra}; allowed: databases, delta, ray" in caught.value.stderr
+        assert f"EXTRAS has {extra}; allowed: databases, delta, ray, telemetry" in caught.value.stderr
 
     @pytest.mark.parametrize(
         ("image", "extra", "runtime"),
