@@ -12,7 +12,8 @@ import click
 from cascade_tables import CascadeTablesError
 
 from cascade_server.access.access_file import load_access
-from cascade_server.config import LOCAL_EXECUTOR, SETTINGS, ServerConfig
+from cascade_server.allowed import LOCAL_EXECUTOR
+from cascade_server.config import SETTINGS, ServerConfig
 from cascade_server.configuration.options import SettingsCommand, settings_options
 from cascade_server.configuration.shown import as_file
 from cascade_server.configuration.sources import FILE_VARIABLE, effective

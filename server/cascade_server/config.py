@@ -414,8 +414,7 @@ class ServerConfig:
     )
     trace_share: float = setting(
         0.01,
-        "Share of calls that are traced where callers send no `traceparent`, as 1% or 0.01.",
-        metavar="SHARE",
+        "Share of calls that are traced where callers send no `traceparent`.",
         unit=SHARE,
         low=0,
         high=1,

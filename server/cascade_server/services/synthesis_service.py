@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -54,10 +53,9 @@ from cascade_server.services.stream import Stream
 from cascade_server.services.synthesize_message import Sent, SynthesizeMessage
 from cascade_server.services.table_description import describe
 from cascade_server.services.turns import Turns
-from cascade_server.services.unary import Context, UnaryCalls, headers_of, refuse
+from cascade_server.services.unary import Context, UnaryCalls, begin_trace, refuse
 from cascade_server.store.answers import Answers
 from cascade_server.store.second_level import SecondLevel, SecondLevelConfig
-from cascade_server.telemetry.call_trace import traced
 from cascade_server.telemetry.telemetry import OFF, Telemetry
 from cascade_server.terms import ServiceClass, Tier
 from cascade_server.transport import peer_of
@@ -344,11 +342,7 @@ class Service:
         self, message: bytes, context: Context
     ) -> AsyncIterator[pb.GenerateResponse]:
         call, metering = self._sla.call(ServiceClass.OFFLINE), self._sla.metering
-        trace = None
-        if self._tracer is not None:
-            method, now = f"/{NAME}/Generate", time.monotonic()
-            trace = call.watcher = self._tracer.begin(headers_of(context), method, now)
-            traced.set(trace)
+        trace = begin_trace(self._tracer, call, context, f"/{NAME}/Generate")
         try:
             call.tenant = asking().tenant
             request = pb.GenerateRequest.FromString(message)

@@ -24,6 +24,7 @@ from cascade_server.services.exchange import Exchange, RequestMessage
 from cascade_server.services.synthesize_message import Sent
 from cascade_server.services.turns import Turns
 from cascade_server.telemetry import call_log
+from cascade_server.telemetry.call_trace import CallTrace, traced
 from cascade_server.telemetry.tracer import Tracer
 from cascade_server.terms import ServiceClass
 from cascade_server.transport import Arrival, Outcome, Peer, Status
@@ -310,6 +311,17 @@ async def end_refused(context: Any, refusal: Refusal) -> Any:
     if metadata := _trailing(refusal):
         context.set_trailing_metadata(metadata)
     await context.abort(refusal.code, refusal.message)
+
+
+def begin_trace(
+    tracer: Tracer | None, call: Call, context: Context, method: str
+) -> CallTrace | None:
+    """The trace of a call that has a handler and a task of its own; None: it is not traced."""
+    if tracer is None:
+        return None
+    trace = call.watcher = tracer.begin(headers_of(context), method, time.monotonic())
+    traced.set(trace)
+    return trace
 
 
 async def refuse(context: Context, error: Exception, call: Call | None = None) -> Any:

@@ -168,10 +168,20 @@ def prometheus(folder: Path, target: str) -> Iterator[str]:
                     break
             else:
                 raise AssertionError("prometheus has ended")
-            yield f"http://{found[1]}"
+            address = f"http://{found[1]}"
+            until(lambda: is_ready(address))
+            yield address
         finally:
             process.terminate()
             process.communicate(timeout=60)
+
+
+def is_ready(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/-/ready", timeout=60):
+            return True
+    except urllib.error.HTTPError:
+        return False
 
 
 def asked(address: str, path: str, **parameters: str) -> Any:

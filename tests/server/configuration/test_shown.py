@@ -41,6 +41,7 @@ OTHERS: dict[str, Any] = {
     "slo": "a folder/slo: #1.yaml",
     "state_dir": "no",
     "canary_share": 0.05,
+    "ops_host": "::1",
     "otlp_endpoint": "http://collector:4318",
     "trace_share": 0.5,
     "service_name": "fraud: scoring",
