@@ -53,7 +53,7 @@ from cascade_server.services.stream import Stream
 from cascade_server.services.synthesize_message import Sent, SynthesizeMessage
 from cascade_server.services.table_description import describe
 from cascade_server.services.turns import Turns
-from cascade_server.services.unary import Context, UnaryCalls, begin_trace, refuse
+from cascade_server.services.unary import Context, UnaryCalls, begin_trace, headers_of, refuse
 from cascade_server.store.answers import Answers
 from cascade_server.store.second_level import SecondLevel, SecondLevelConfig
 from cascade_server.telemetry.telemetry import OFF, Telemetry
@@ -65,7 +65,6 @@ LOADING = (
     "releases are still being loaded; `Client.wait_ready` and the health service say when they are"
 )
 NAME = pb.DESCRIPTOR.services_by_name["Synthesis"].full_name
-# Methods that tell of the server, and draw nothing.
 TELLING = ("ListTables", "DescribeTable", "GetStatistics", "GetUsage", "GetServiceLevel")
 STREAM = f"/{NAME}/SynthesizeStream"
 
@@ -140,14 +139,12 @@ class Service:
                 "Generate": grpc.unary_stream_rpc_method_handler(
                     self.Generate, response_serializer=pb.GenerateResponse.SerializeToString
                 ),
-                **{
-                    name: grpc.unary_unary_rpc_method_handler(
-                        getattr(self, name), response_serializer=_serialized
-                    )
-                    for name in TELLING
-                },
+                **{name: self._telling(name) for name in TELLING},
             },
         )
+
+    def _telling(self, name: str) -> Any:
+        return grpc.unary_unary_rpc_method_handler(getattr(self, name), None, _serialized)
 
     def ready(
         self,
