@@ -42,6 +42,7 @@ OTHERS: dict[str, Any] = {
     "state_dir": "no",
     "canary_share": 0.05,
     "ops_host": "::1",
+    "ops_names": ["ops.example.com"],
     "otlp_endpoint": "http://collector:4318",
     "trace_share": 0.5,
     "service_name": "fraud: scoring",
