@@ -25,6 +25,7 @@ from cascade_server.counts.certificate_metrics import CertificateCollector
 from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.shared.call_counts import CallCounts, added
 from cascade_server.counts.shared.live_versions import LiveVersions
+from cascade_server.counts.usage_metrics import UsageCollector
 from cascade_server.errors import ConfigError
 from cascade_server.objectives import metric_names as slo_names
 from cascade_server.objectives.blame import BLAMED, CallerFault
@@ -50,6 +51,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.registry.register(CallsCollector([book.calls for book in ledger.books.places], tables))
         self.registry.register(SloCollector(ledger))
+        self.registry.register(UsageCollector(ledger.books))
         ProcessCollector(registry=self.registry)
         self._server: HTTPServer | None = None
 
