@@ -66,7 +66,7 @@ def serve(file: Path | None, print_config: bool, **flags: Any) -> None:
     \b
     Example:
       cascade serve --repository model_repository --port 8470
-      cascade serve --workers 4 --host 0.0.0.0
+      cascade serve --tls-certificate tls.crt --tls-key tls.key
       cascade serve --runtime triton://10.0.0.5:8001,10.0.0.6:8001
       cascade serve --slo slo.yaml --state-dir /var/lib/cascade --metrics-port 9464
       cascade serve --serve credit=1,3 --serve adult=latest --poll-seconds 10 --canary-share 5%

@@ -20,12 +20,11 @@ from cascade_jobs.ledger.owners import dismiss
 from cascade_server.addresses import servers_of
 from cascade_server.cascade.repository import Loaded, Repository
 from cascade_server.config import ServerConfig
+from cascade_server.consistency import check_exposure
 from cascade_server.counts.metering import ProcessMeter
 from cascade_server.counts.shared.books import TOLD, Books
 from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_process import TeacherServer
-from cascade_server.errors import ConfigError
-from cascade_server.exposure import exposure, page_exposure
 from cascade_server.jobs.directing import JobsDirector
 from cascade_server.jobs.process import execute, next_work, owners_of
 from cascade_server.keeping import METRICS, PAGE, keeper, run_life
@@ -78,13 +77,7 @@ def serve_in_processes(
     Raises:
         ServerError: it cannot be started, and why.
     """
-    authentication = config.access is not None or config.tls_client_certificates == "required"
-    tls = config.tls_certificate is not None
-    if problem := exposure(config.host, tls, authentication, config.insecure):
-        raise ConfigError(problem)
-    has_page = config.ops_port is not None
-    if has_page and (problem := page_exposure(config.ops_host, config.insecure)):
-        raise ConfigError(problem)
+    check_exposure(config)
     # Read before there is any process, so that what is wrong is said at once; who is started again
     # while the files are broken has these.
     credentials = Credentials.of(config)
@@ -147,7 +140,7 @@ def serve_in_processes(
             watched.tell(crews, director)
 
         watched = Watched()
-        watching = tell if has_page else nobody_watches
+        watching = nobody_watches if config.ops_port is None else tell
         supervisor = Supervisor(lambda: say("draining"), config.drain_seconds, watching=watching)
         director = Generations(
             shared,
