@@ -1,4 +1,4 @@
-"""Write the tables of docs/ from the figures kept in docs/figures.
+"""Write the tables of README and docs/ from the figures kept in docs/figures.
 
     python -m benchmarks.report            after a benchmark's last line was kept there
     python -m benchmarks.report --check    fails where a table is not what its figures say
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="change nothing; 1 if a page would")
     options = parser.parse_args()
     stale = []
-    for path in sorted(DOCS.glob("**/*.md")):
+    for path in [ROOT / "README.md", *sorted(DOCS.glob("**/*.md"))]:
         page = path.read_text()
         new = filled(page, DOCS / "figures")
         if new != page:

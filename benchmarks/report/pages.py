@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report.figures import kept, markdown
+from benchmarks.report.glance import glance_table
 from benchmarks.report.gpu import gpu_table
 from benchmarks.report.jobs import jobs_table
 from benchmarks.report.utility import utility_table
@@ -124,7 +125,7 @@ IN_FLIGHT = {
 }
 KINDS = (
     "fidelity|student|pool|regularisation|latency|triton-inside|triton|call|overload|in_flight|"
-    "reload|processes|gpu|relations|utility|jobs"
+    "reload|processes|gpu|relations|utility|jobs|glance"
 )
 PROCESSES = {
     "p50_ms": "one call at a time, p50 ms",
@@ -223,6 +224,8 @@ def table_of(kind: str, name: str, folder: Path) -> str:
         return utility_table(name, folder) or NOT_MEASURED
     if kind == "jobs":
         return jobs_table(name, folder)
+    if kind == "glance":
+        return glance_table(folder)
     if kind == "gpu":
         return gpu_table(name, folder)
     if kind == "overload":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import grpc
 from cascade_proto import synthesis_pb2 as pb
 
@@ -15,6 +17,9 @@ from cascade_client.turns.queue import TurnStatistics
 from cascade_client.values.descriptions import TableDescription, TableSummary
 from cascade_client.values.service_level import ServiceLevel
 from cascade_client.values.statistics import ServerStatistics, server_statistics
+
+if TYPE_CHECKING:
+    from cascade_cost.usage import Usage
 
 
 class Inspection(BlockingCalls):
@@ -47,6 +52,13 @@ class Inspection(BlockingCalls):
         expiry, request = self._expiry(timeout), pb.GetServiceLevelRequest()
         return wire.service_level(self._call(self._stub.GetServiceLevel, request, expiry))
 
+    def usage(self, *, timeout: float | None = None) -> Usage:
+        """What the server has computed, and for whom; `cascade cost` makes a bill of it."""
+        from cascade_cost.usage import Usage  # few have a use for it
+
+        expiry, request = self._expiry(timeout), pb.GetUsageRequest()
+        return Usage.from_message(self._call(self._stub.GetUsage, request, expiry))
+
     def describe(
         self, table: str, *, version: int | None = None, timeout: float | None = None
     ) -> TableDescription:
@@ -61,6 +73,32 @@ class Inspection(BlockingCalls):
     def releases(self) -> Releases:
         """What the server has loaded; its methods change that, and which version answers."""
         return Releases(self)
+
+    def health(self, *, timeout: float | None = None) -> dict[str, str]:
+        """What the server says of its health, by name: SERVING or NOT_SERVING.
+
+        "" is the server as a whole; `cascade.v1.Synthesis/TABLE` says whether a table is answered.
+        A server that refuses calls because it has too many is SERVING. Of a server without a list
+        only "" is known.
+
+        Raises:
+            Unavailable: nobody answers there.
+        """
+        expiry = self._expiry(timeout)
+        try:
+            listed = self._channel.unary_unary(health.LIST)(
+                health.NOTHING, timeout=self._left(expiry)
+            )
+            return health.statuses(listed)
+        except grpc.RpcError as exc:
+            if exc.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                raise self._error(exc) from exc
+        try:
+            check = self._channel.unary_unary(health.CHECK)
+            said = check(health.WHOLE_SERVER, timeout=self._left(expiry))
+            return {"": health.status(said)}
+        except grpc.RpcError as exc:
+            raise self._error(exc) from exc
 
     def wait_ready(self, timeout: float = 30.0) -> None:
         """Return once the server says that it is serving.
@@ -104,6 +142,13 @@ class AsyncInspection(AsyncCalls):
         expiry, request = self._expiry(timeout), pb.GetServiceLevelRequest()
         return wire.service_level(await self._call(self._stub.GetServiceLevel, request, expiry))
 
+    async def usage(self, *, timeout: float | None = None) -> Usage:
+        """What the server has computed, and for whom; see `Client.usage`."""
+        from cascade_cost.usage import Usage  # few have a use for it
+
+        expiry, request = self._expiry(timeout), pb.GetUsageRequest()
+        return Usage.from_message(await self._call(self._stub.GetUsage, request, expiry))
+
     async def describe(
         self, table: str, *, version: int | None = None, timeout: float | None = None
     ) -> TableDescription:
@@ -114,6 +159,24 @@ class AsyncInspection(AsyncCalls):
     def releases(self) -> AsyncReleases:
         """What the server has loaded; see `Client.releases`."""
         return AsyncReleases(self)
+
+    async def health(self, *, timeout: float | None = None) -> dict[str, str]:
+        """What the server says of its health, by name; see `Client.health`."""
+        expiry = self._expiry(timeout)
+        try:
+            listed = await self._channel.unary_unary(health.LIST)(
+                health.NOTHING, timeout=self._left(expiry)
+            )
+            return health.statuses(listed)
+        except grpc.RpcError as exc:
+            if exc.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                raise self._error(exc) from exc
+        try:
+            check = self._channel.unary_unary(health.CHECK)
+            said = await check(health.WHOLE_SERVER, timeout=self._left(expiry))
+            return {"": health.status(said)}
+        except grpc.RpcError as exc:
+            raise self._error(exc) from exc
 
     async def wait_ready(self, timeout: float = 30.0) -> None:
         """Return once the server says that it is serving; see `Client.wait_ready`."""

@@ -68,16 +68,11 @@ def _checked_path(output: str, may_be_anywhere: bool, prefixes: Sequence[str]) -
         folders = [Path(each).resolve() for each in prefixes if not is_url(each)]
         if not any(found.is_relative_to(each) for each in folders):
             raise _not_permitted(output, prefixes)
-    if output.lower().endswith(FILES):
-        if found.exists():
-            raise SpecificationRefused(
-                f"output {found} is there; allowed: a file that is not there yet, or a folder"
-            )
-        return str(found)
-    if found.exists() and (not found.is_dir() or any(found.iterdir())):
+    # Whether anything is there is not asked: it may be what this very job has made before.
+    if found.exists() and found.is_dir() == output.lower().endswith(FILES):
         raise SpecificationRefused(
-            f"output {found} is there and is not empty; allowed: a folder that is empty or not "
-            "there yet"
+            f"output {found} is there and is {'a folder' if found.is_dir() else 'no folder'}; "
+            f"allowed: a folder, or a file whose name ends in {', '.join(FILES)}"
         )
     return str(found)
 

@@ -4,13 +4,14 @@ where nothing is another one may write."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from cascade_tables.errors import DataError
 
 from cascade_jobs.delivering import is_delivered
 from cascade_jobs.errors import JobsError
 from cascade_jobs.job import Job, Part
-from cascade_jobs.stores import Store
+from cascade_jobs.stores import Store, is_url
 
 
 def is_still_there(job: Job, parts: Sequence[Part], store: Store) -> bool:
@@ -44,6 +45,12 @@ def is_empty(store: Store) -> bool | None:
         return store.is_empty()
     except (OSError, JobsError, ImportError):
         return None
+
+
+def is_taken(output: str) -> bool:
+    """Whether the one file that a job is to write is there already. Of a table, which is behind a
+    network and may have rows at any time, whoever delivers asks."""
+    return not is_url(output) and Path(output).exists()
 
 
 def _is_at(output: str) -> bool:

@@ -148,6 +148,71 @@ MERGE_SHARED: Merge.ValueType  # 7
 """the entry is of something that all processes share and describe alike: the"""
 Global___Merge: _TypeAlias = Merge  # noqa: Y015
 
+class _UsageTier:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UsageTierEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UsageTier.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    USAGE_TIER_UNSPECIFIED: _UsageTier.ValueType  # 0
+    USAGE_TIER_POOL: _UsageTier.ValueType  # 1
+    """answers given out of the pool"""
+    USAGE_TIER_REFILL: _UsageTier.ValueType  # 2
+    """rows that the teacher made for the pool; part of what the pool costs"""
+    USAGE_TIER_CACHE: _UsageTier.ValueType  # 3
+    """answers that were given before"""
+    USAGE_TIER_STUDENT: _UsageTier.ValueType  # 4
+    """answers that the student drew"""
+    USAGE_TIER_TEACHER: _UsageTier.ValueType  # 5
+    """answers that the teacher drew or scored, Generate among them"""
+    USAGE_TIER_JOB: _UsageTier.ValueType  # 6
+    """offline jobs, whoever drew their rows"""
+
+class UsageTier(_UsageTier, metaclass=_UsageTierEnumTypeWrapper):
+    """For what processors were used."""
+
+USAGE_TIER_UNSPECIFIED: UsageTier.ValueType  # 0
+USAGE_TIER_POOL: UsageTier.ValueType  # 1
+"""answers given out of the pool"""
+USAGE_TIER_REFILL: UsageTier.ValueType  # 2
+"""rows that the teacher made for the pool; part of what the pool costs"""
+USAGE_TIER_CACHE: UsageTier.ValueType  # 3
+"""answers that were given before"""
+USAGE_TIER_STUDENT: UsageTier.ValueType  # 4
+"""answers that the student drew"""
+USAGE_TIER_TEACHER: UsageTier.ValueType  # 5
+"""answers that the teacher drew or scored, Generate among them"""
+USAGE_TIER_JOB: UsageTier.ValueType  # 6
+"""offline jobs, whoever drew their rows"""
+Global___UsageTier: _TypeAlias = UsageTier  # noqa: Y015
+
+class _ProcessRole:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ProcessRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ProcessRole.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PROCESS_ROLE_UNSPECIFIED: _ProcessRole.ValueType  # 0
+    PROCESS_ROLE_WORKER: _ProcessRole.ValueType  # 1
+    """answers calls; has the student, the pool and the cache"""
+    PROCESS_ROLE_TEACHER: _ProcessRole.ValueType  # 2
+    PROCESS_ROLE_EXECUTOR: _ProcessRole.ValueType  # 3
+    """works off jobs"""
+    PROCESS_ROLE_KEEPER: _ProcessRole.ValueType  # 4
+    """keeps the books and answers scrapes"""
+
+class ProcessRole(_ProcessRole, metaclass=_ProcessRoleEnumTypeWrapper): ...
+
+PROCESS_ROLE_UNSPECIFIED: ProcessRole.ValueType  # 0
+PROCESS_ROLE_WORKER: ProcessRole.ValueType  # 1
+"""answers calls; has the student, the pool and the cache"""
+PROCESS_ROLE_TEACHER: ProcessRole.ValueType  # 2
+PROCESS_ROLE_EXECUTOR: ProcessRole.ValueType  # 3
+"""works off jobs"""
+PROCESS_ROLE_KEEPER: ProcessRole.ValueType  # 4
+"""keeps the books and answers scrapes"""
+Global___ProcessRole: _TypeAlias = ProcessRole  # noqa: Y015
+
 class _ClassOfService:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -1716,6 +1781,164 @@ class CacheStatistics(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CacheStatistics: _TypeAlias = CacheStatistics  # noqa: Y015
+
+@_typing.final
+class GetUsageRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUsageRequest: _TypeAlias = GetUsageRequest  # noqa: Y015
+
+@_typing.final
+class ComputeUsage(_message.Message):
+    """What was used for the answers of one tier, for one table and tenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    TIER_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    COMPUTE_SECONDS_FIELD_NUMBER: _builtins.int
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    GPU_SECONDS_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    tier: Global___UsageTier.ValueType
+    tenant: _builtins.str
+    """Empty: the server does not tell tenants apart."""
+    compute_seconds: _builtins.float
+    """Seconds of one processor."""
+    answers: _builtins.int
+    """Answers, or messages of a stream, or parts of a job; their rows; and the values in these rows
+    that were not given but drawn, in tokens, of which a number may have two.
+    """
+    rows: _builtins.int
+    tokens: _builtins.int
+    gpu_seconds: _builtins.float
+    """Seconds in which a GPU of this machine worked for it; a GPU has no other work meanwhile."""
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        tier: Global___UsageTier.ValueType = ...,
+        tenant: _builtins.str = ...,
+        compute_seconds: _builtins.float = ...,
+        answers: _builtins.int = ...,
+        rows: _builtins.int = ...,
+        tokens: _builtins.int = ...,
+        gpu_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "compute_seconds", b"compute_seconds", "gpu_seconds", b"gpu_seconds", "rows", b"rows", "table", b"table", "tenant", b"tenant", "tier", b"tier", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ComputeUsage: _TypeAlias = ComputeUsage  # noqa: Y015
+
+@_typing.final
+class ProcessUsage(_message.Message):
+    """All processes of a server that do the same, together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLE_FIELD_NUMBER: _builtins.int
+    PROCESSES_FIELD_NUMBER: _builtins.int
+    COMPUTE_SECONDS_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    PEAK_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTE_SECONDS_FIELD_NUMBER: _builtins.int
+    POOL_BYTES_FIELD_NUMBER: _builtins.int
+    CACHE_BYTES_FIELD_NUMBER: _builtins.int
+    POOL_BYTE_SECONDS_FIELD_NUMBER: _builtins.int
+    CACHE_BYTE_SECONDS_FIELD_NUMBER: _builtins.int
+    role: Global___ProcessRole.ValueType
+    processes: _builtins.int
+    """Those that live."""
+    compute_seconds: _builtins.float
+    """Seconds of one processor that they have used in all, whatever for, and those before them."""
+    memory_bytes: _builtins.int
+    """Their memory now, what they share counted in parts; the sum of the most that each has had; and
+    byte-seconds so far.
+    """
+    peak_memory_bytes: _builtins.int
+    memory_byte_seconds: _builtins.float
+    pool_bytes: _builtins.int
+    """Of these, what pool and cache take."""
+    cache_bytes: _builtins.int
+    pool_byte_seconds: _builtins.float
+    cache_byte_seconds: _builtins.float
+    def __init__(
+        self,
+        *,
+        role: Global___ProcessRole.ValueType = ...,
+        processes: _builtins.int = ...,
+        compute_seconds: _builtins.float = ...,
+        memory_bytes: _builtins.int = ...,
+        peak_memory_bytes: _builtins.int = ...,
+        memory_byte_seconds: _builtins.float = ...,
+        pool_bytes: _builtins.int = ...,
+        cache_bytes: _builtins.int = ...,
+        pool_byte_seconds: _builtins.float = ...,
+        cache_byte_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_byte_seconds", b"cache_byte_seconds", "cache_bytes", b"cache_bytes", "compute_seconds", b"compute_seconds", "memory_byte_seconds", b"memory_byte_seconds", "memory_bytes", b"memory_bytes", "peak_memory_bytes", b"peak_memory_bytes", "pool_byte_seconds", b"pool_byte_seconds", "pool_bytes", b"pool_bytes", "processes", b"processes", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProcessUsage: _TypeAlias = ProcessUsage  # noqa: Y015
+
+@_typing.final
+class GetUsageResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    SERVING_SECONDS_FIELD_NUMBER: _builtins.int
+    COMPUTE_FIELD_NUMBER: _builtins.int
+    PROCESSES_FIELD_NUMBER: _builtins.int
+    TABLES_FIELD_NUMBER: _builtins.int
+    since: _builtins.float
+    """When counting began, and now: seconds since 1970-01-01 UTC."""
+    until: _builtins.float
+    serving_seconds: _builtins.float
+    """Seconds of these in which a server was there to be asked: it may have been away in between."""
+    @_builtins.property
+    def compute(self) -> _containers.RepeatedCompositeFieldContainer[Global___ComputeUsage]: ...
+    @_builtins.property
+    def processes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProcessUsage]: ...
+    @_builtins.property
+    def tables(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The tables that are served, whether anybody has asked for them or not."""
+
+    def __init__(
+        self,
+        *,
+        since: _builtins.float = ...,
+        until: _builtins.float = ...,
+        serving_seconds: _builtins.float = ...,
+        compute: _abc.Iterable[Global___ComputeUsage] | None = ...,
+        processes: _abc.Iterable[Global___ProcessUsage] | None = ...,
+        tables: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute", b"compute", "processes", b"processes", "serving_seconds", b"serving_seconds", "since", b"since", "tables", b"tables", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUsageResponse: _TypeAlias = GetUsageResponse  # noqa: Y015
 
 @_typing.final
 class GetServiceLevelRequest(_message.Message):

@@ -64,6 +64,11 @@ class SynthesisStub(object):
                 request_serializer=cascade__proto_dot_synthesis__pb2.GetStatisticsRequest.SerializeToString,
                 response_deserializer=cascade__proto_dot_synthesis__pb2.GetStatisticsResponse.FromString,
                 _registered_method=True)
+        self.GetUsage = channel.unary_unary(
+                '/cascade.v1.Synthesis/GetUsage',
+                request_serializer=cascade__proto_dot_synthesis__pb2.GetUsageRequest.SerializeToString,
+                response_deserializer=cascade__proto_dot_synthesis__pb2.GetUsageResponse.FromString,
+                _registered_method=True)
         self.GetServiceLevel = channel.unary_unary(
                 '/cascade.v1.Synthesis/GetServiceLevel',
                 request_serializer=cascade__proto_dot_synthesis__pb2.GetServiceLevelRequest.SerializeToString,
@@ -118,6 +123,13 @@ class SynthesisServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetUsage(self, request, context):
+        """What was computed for whom, and what memory that took: what a bill is made of.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetServiceLevel(self, request, context):
         """How the service level objectives are met, and the latencies of the last hour.
         """
@@ -157,6 +169,11 @@ def add_SynthesisServicer_to_server(servicer, server):
                     servicer.GetStatistics,
                     request_deserializer=cascade__proto_dot_synthesis__pb2.GetStatisticsRequest.FromString,
                     response_serializer=cascade__proto_dot_synthesis__pb2.GetStatisticsResponse.SerializeToString,
+            ),
+            'GetUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUsage,
+                    request_deserializer=cascade__proto_dot_synthesis__pb2.GetUsageRequest.FromString,
+                    response_serializer=cascade__proto_dot_synthesis__pb2.GetUsageResponse.SerializeToString,
             ),
             'GetServiceLevel': grpc.unary_unary_rpc_method_handler(
                     servicer.GetServiceLevel,
@@ -326,6 +343,33 @@ class Synthesis(object):
             '/cascade.v1.Synthesis/GetStatistics',
             cascade__proto_dot_synthesis__pb2.GetStatisticsRequest.SerializeToString,
             cascade__proto_dot_synthesis__pb2.GetStatisticsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cascade.v1.Synthesis/GetUsage',
+            cascade__proto_dot_synthesis__pb2.GetUsageRequest.SerializeToString,
+            cascade__proto_dot_synthesis__pb2.GetUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -13,29 +13,34 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 from cascade_jobs.ledger.owners import dismiss
 from cascade_proto import synthesis_pb2 as pb
 from cascade_tables import CascadeTablesError
 
+from cascade_server.access.watching import Watch
 from cascade_server.addresses import servers_of
 from cascade_server.cascade.repository import Loaded, Repository
 from cascade_server.config import ServerConfig
-from cascade_server.counts.shared.books import Books
+from cascade_server.counts.metering import ProcessMeter
+from cascade_server.counts.shared.books import TOLD, Books
 from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_process import TeacherServer
-from cascade_server.errors import ReleaseRefused, ServerError
+from cascade_server.errors import ConfigError, ReleaseRefused, ServerError
+from cascade_server.exposure import exposure, page_exposure
 from cascade_server.jobs.directing import JobsDirector
 from cascade_server.jobs.process import execute, next_work, owners_of
+from cascade_server.memory import Note
 from cascade_server.releases.found import Folder, Source
 from cascade_server.releases.generation import Generation, ReleaseConfig
 from cascade_server.releases.generations import Generations
-from cascade_server.server import Server
+from cascade_server.server import Server, expose_access, open_access
 from cascade_server.supervision import loading
 from cascade_server.supervision.control import Control
-from cascade_server.supervision.crews import Begin, Post, Role
+from cascade_server.supervision.crews import Begin, Crew, Post, Role
+from cascade_server.supervision.facts import facts_of, packed
 from cascade_server.supervision.listening import (
     leave_locally,
     listen,
@@ -45,6 +50,10 @@ from cascade_server.supervision.listening import (
 from cascade_server.supervision.placement import Placement
 from cascade_server.supervision.supervisor import KILL_AFTER, Director, Supervisor
 from cascade_server.terms import Tier
+from cascade_server.transport.tls.credentials import Credentials
+
+if TYPE_CHECKING:
+    from cascade_server.page.operations_page import OperationsPage
 
 # The teacher has what the workers leave of the processors.
 TEACHER_NICENESS = 19
@@ -70,6 +79,16 @@ def serve_in_processes(
     Raises:
         ServerError: it cannot be started, and why.
     """
+    authentication = config.access is not None or config.tls_client_certificates == "required"
+    tls = config.tls_certificate is not None
+    if problem := exposure(config.host, tls, authentication, config.insecure):
+        raise ConfigError(problem)
+    has_page = config.ops_port is not None
+    if has_page and (problem := page_exposure(config.ops_host, config.insecure)):
+        raise ConfigError(problem)
+    # Read before there is any process, so that what is wrong is said at once; who is started again
+    # while the files are broken has these.
+    credentials = Credentials.of(config)
     shares = config.transport == "http2"
     take = listen if shares else reserve
     with (
@@ -84,12 +103,14 @@ def serve_in_processes(
         )
         # Where the first process that answers scrapes has found a port; the next one keeps it.
         metrics: list[int] = []
+        pages: list[int] = []  # and likewise of the operations page
 
         def roles(generation: Generation) -> Sequence[Role]:
             of_workers = [
                 Role(
                     f"worker {number}",
-                    partial(worker, generation, workers, number, listener, local),
+                    partial(worker, generation, workers, number, listener, local, credentials),
+                    left=partial(left, generation, number),
                 )
                 for number in range(workers)
             ]
@@ -102,20 +123,28 @@ def serve_in_processes(
             return Role("the teacher", life, last=True, holds_nothing=True)
 
         def keeper_of(books: Books) -> Sequence[Role]:
-            if config.state_dir is None and config.metrics_port is None:
+            if {config.state_dir, config.metrics_port, config.ops_port} == {None}:
                 return ()
-            return (Role("the books' keeper", partial(keeper, shared, books, metrics)),)
+            life = partial(keeper, shared, books, metrics, pages, credentials)
+            return (Role("the books' keeper", life),)
 
         def told(what: str) -> None:
-            if what.startswith(METRICS):
-                metrics[:] = metrics or [int(what.rpartition(":")[2].partition("/")[0])]
+            for begin, ports in ((METRICS, metrics), (PAGE, pages)):
+                if what.startswith(begin):
+                    ports[:] = ports or [int(what.rpartition(":")[2].partition("/")[0])]
             say(what)
 
         def serving() -> None:
             those = "" if workers == 1 else f" with {workers} workers"
-            say(f"serving on {config.host}:{port}{those} (Ctrl-C stops)")
+            by = "" if credentials is None else " over TLS"
+            say(f"serving on {config.host}:{port}{by}{those} (Ctrl-C stops)")
 
-        supervisor = Supervisor(lambda: say("draining"), config.drain_seconds)
+        def tell(crews: Sequence[Crew]) -> None:
+            watched.tell(crews, director)
+
+        watched = Watched()
+        watching = tell if has_page else nobody_watches
+        supervisor = Supervisor(lambda: say("draining"), config.drain_seconds, watching=watching)
         director = Generations(
             shared,
             releases or ReleaseConfig(),
@@ -135,9 +164,30 @@ def serve_in_processes(
         say("stopped")
 
 
-METRICS = "metrics on "
+METRICS, PAGE = "metrics on ", "operations page on "
 # In the state folder: who may open it may have releases changed.
 SOCKET = "control.sock"
+
+
+def nobody_watches(_: Sequence[Crew]) -> None:
+    """What the supervisor's news are for where there is no operations page."""
+
+
+class Watched:
+    """Writes down what the supervisor knows where the operations page looks, when it changes."""
+
+    def __init__(self) -> None:
+        self._told: tuple[Books, bytes] | None = None
+
+    def tell(self, crews: Sequence[Crew], director: Generations) -> None:
+        """How processes and releases are now."""
+        current = director.current
+        if current is None:
+            return
+        found = packed(facts_of(crews), director.listing(), TOLD - Note.HEAD.size)
+        if self._told is None or self._told[0] is not current.books or self._told[1] != found:
+            current.books.told.write(found)
+            self._told = current.books, found
 
 
 @contextmanager
@@ -161,6 +211,7 @@ def worker(
     number: int,
     listener: socket.socket | None,
     local: socket.socket | None,
+    credentials: Credentials | None,
     post: Post,
     begin: Begin,
 ) -> None:
@@ -192,7 +243,7 @@ def worker(
 
         control = Control(post, orders, orphaned)
         sla = Sla(config, books=books, place=place)
-        server = Server(config, report, sla, placement, listener, control, local)
+        server = Server(config, report, sla, placement, listener, control, local, credentials)
 
         def retire() -> None:
             server.retire()
@@ -200,6 +251,7 @@ def worker(
 
         orders.update(retire=retire, leave=server.leave)
         loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, server.look_at_files)
         try:
             if begin is Begin.FIRST:
                 post.tell(loaded=f"loading {config.repository}")
@@ -224,6 +276,12 @@ def worker(
                 loading.yield_to_all()
 
     _run(life, post)
+
+
+def left(generation: Generation, number: int) -> None:
+    """A worker's process has ended: its callers, and those on their way to it, are others'."""
+    if generation.board is not None:
+        generation.board.left(number)
 
 
 def turns_of(config: ServerConfig) -> loading.Turns:
@@ -257,14 +315,17 @@ def teacher(generation: Generation, post: Post, begin: Begin) -> None:
         # Niceness is enough to load. To compute it is not: a worker that wakes to answer would wait
         # until the teacher had its slice, some milliseconds; what is idle is interrupted at once.
         loading.all_yield_to_all()
-        server = TeacherServer(repository.runtimes, path)
+        server = TeacherServer(repository.runtimes, path, threads=config.teacher_threads)
+        meter = ProcessMeter(generation.books.teacher(generation.slot))
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         orders = {"accept": accepting, "retire": retired, "leave": lambda: None}
         Control(post, orders, orphaned=stop.set)
         await server.start()
+        meter.start()
         post.tell(ready=True)
         await stop.wait()
         server.stop()
+        await meter.stop()
 
     def accepting() -> None:
         post.tell(accepting=True)
@@ -282,35 +343,74 @@ def executors(generation: Generation) -> Sequence[Role]:
     if state_dir is None:
         return []
     dismissing = partial(dismiss, owners_of(state_dir))
-    life = partial(executor, generation)
     return [
-        Role(f"executor {number}", life, holds_nothing=True, rests=True, dismissing=dismissing)
+        Role(
+            f"executor {number}",
+            partial(executor, generation, number),
+            holds_nothing=True,
+            rests=True,
+            dismissing=dismissing,
+        )
         for number in range(generation.config.executors)
     ]
 
 
-def executor(generation: Generation, post: Post, _begin: Begin) -> None:
+def executor(generation: Generation, number: int, post: Post, _begin: Begin) -> None:
     """Work off jobs, until there are none."""
-    answered = generation.books.answered_in_real_time
-    _run(lambda: execute(generation.config, post, answered), post)
+    books = generation.books
+    meter, counts = ProcessMeter(books.executor(number)), books.executors[number]
+
+    async def life() -> None:
+        meter.start()
+        try:
+            await execute(generation.config, post, books.answered_in_real_time, counts)
+        finally:
+            await meter.stop()
+
+    _run(life, post)
 
 
 def keeper(
-    config: ServerConfig, books: Books, metrics: list[int], post: Post, _begin: Begin
+    config: ServerConfig,
+    books: Books,
+    metrics: list[int],
+    pages: list[int],
+    credentials: Credentials | None,
+    post: Post,
+    _begin: Begin,
 ) -> None:
-    """Keep the state file, and answer scrapes, until SIGTERM; no generation ends it."""
+    """Keep the state file, answer scrapes and serve the operations page, until SIGTERM; no
+    generation ends it."""
 
     async def life() -> None:
-        stop = asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, stop.set)
+        # What looks at its files once more when it is told to.
+        looks: list[Callable[[], Any]] = []
+        loop.add_signal_handler(signal.SIGHUP, lambda: [look() for look in looks])
         place = len(books.places) - 1
         of_port = replace(config, metrics_port=metrics[0]) if metrics else config
         sla = Sla(of_port, books=books, place=place)
+        access = open_access(config, sla)
+        watch = None if access is None else Watch(access)
+        statistics = partial(books.statistics, pb.GetStatisticsResponse(), place)
+        page: OperationsPage | None = None
+        meter = ProcessMeter(books.processes[place])
+        meter.start()
         try:
             await sla.start()
+            if watch is not None:
+                watch.start()
+                looks.append(watch.look_now)
             if sla.metrics is not None:
-                statistics = partial(books.statistics, pb.GetStatisticsResponse(), place)
                 sla.metrics.expose(statistics, books.live_versions)
+                if credentials is not None:
+                    # By the same decisions as the workers': what they show is what is told here.
+                    credentials.expose(sla.metrics.expose_certificate)
+                    credentials.start_looking(config.tls_poll_seconds)
+                    looks.append(partial(credentials.look, at_once=True))
+                if access is not None:
+                    expose_access(sla, access)
                 if config.state_dir is not None:
                     # What answers scrapes is imported by who is scraped.
                     from cascade_server.jobs.metrics import JobsCollector
@@ -320,9 +420,23 @@ def keeper(
                 if not metrics:
                     port = sla.metrics_port
                     post.tell(metrics=f"{METRICS}http://{config.host}:{port}/metrics")
+            if config.ops_port is not None:
+                # Few servers have a page, and what serves it takes a while to import.
+                from cascade_server.page.operations_page import OperationsPage
+
+                of_page = replace(config, ops_port=pages[0]) if pages else config
+                page = OperationsPage(of_page, sla.ledger, statistics)
+                address = await page.start()
+                if not pages:
+                    post.tell(page=f"{PAGE}{address}")
             post.tell(ready=True)
             await stop.wait()
         finally:
+            if watch is not None:
+                await watch.stop()
+            if page is not None:
+                await page.stop()
+            await meter.stop()
             await sla.stop()
 
     _run(life, post)

@@ -5,25 +5,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from cascade_jobs.audit.log import FOLDER as AUDIT
+from cascade_jobs.audit.log import AuditLog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from cascade_server.access.access import Access
+from cascade_server.access.auditing import Auditor
+from cascade_server.access.watching import Watch
 from cascade_server.addresses import servers_of
 from cascade_server.cascade.repository import Loaded, Repository
 from cascade_server.config import ServerConfig
+from cascade_server.counts.metering import ProcessMeter
 from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_link import TeacherLink
 from cascade_server.engines.triton.fleet import Fleet
 from cascade_server.engines.triton.measuring import Measuring
+from cascade_server.engines.triton.tls import credentials_of
+from cascade_server.health.ability import Vitals
 from cascade_server.jobs.desk import Desk
 from cascade_server.services.flight.service import NAME as FLIGHT
 from cascade_server.services.flight.service import FlightService
-from cascade_server.services.health import Health
+from cascade_server.services.guarded import AccessDoor, Guarded, Handlers, by_access, locally
+from cascade_server.services.health import WHOLE_SERVER, Health, name_of, unable_names
 from cascade_server.services.jobs_service import NAME as JOBS
 from cascade_server.services.jobs_service import JobsService
 from cascade_server.services.open_inference.service import NAME as INFERENCE
@@ -41,10 +51,13 @@ from cascade_server.supervision.placement import Placement
 from cascade_server.terms import Tier
 from cascade_server.transport import LingerConfig, TransportLimits, TransportServer, first_of
 from cascade_server.transport.grpcio_server import GrpcioServer
+from cascade_server.transport.tls.credentials import Credentials
 
 # While calls are answered, and while nothing happens; see `books.STALE`.
 SECONDS_BETWEEN_NOTES, QUIET_NOTES = 0.5, 4
 SERVICES = (SYNTHESIS, RELEASES, JOBS, INFERENCE, FLIGHT)
+# What can answer nothing either while no table can be answered.
+OF_TABLES = (INFERENCE,)
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -72,9 +85,10 @@ class Server:
         control: who is asked to load and unload; None: nobody can be.
         local: takes connections of who may open it, and so may have releases changed; None: there
             is no such socket.
+        credentials: of TLS; None: those of the settings, where they name any.
 
     Raises:
-        ConfigError: `slo.yaml` is not what it should be.
+        ConfigError: `slo.yaml` is not what it should be, or the files of TLS are not.
         ReleaseError: there is no model repository.
     """
 
@@ -87,8 +101,10 @@ class Server:
         listener: socket.socket | None = None,
         control: Control | None = None,
         local: socket.socket | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         self.config = config
+        self._credentials = credentials or Credentials.of(config)
         self._local = local
         self.port = 0
         self._report, self._placement, self._listener = report, placement, listener
@@ -96,14 +112,21 @@ class Server:
         self._teachers: TeacherLink | None = None
         self._fleet: Fleet | None = None
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
-        self._hands_over = False
+        # Whether new callers are taken.
+        self._hands_over = self._serves = False
         self.sla = sla or Sla(config)
-        self.service = Service(config, self.sla, self._hurry)
-        self.inference = InferenceService(self.service, self.sla, config, control)
-        self._health = Health(("", *SERVICES))
+        self._auditor = open_auditor(config)
+        self.access = open_access(config, self.sla, self._auditor)
+        self._watch = None if self.access is None else Watch(self.access)
+        self.service = Service(config, self.sla, self._hurry, self._told_health, self.access)
+        place = self.sla.books.processes[self.sla.place]
+        self._meter = ProcessMeter(place, self.service.kept_bytes)
+        self.inference = InferenceService(self.service, self.sla, config, control, self._auditor)
+        tables = (name_of(SYNTHESIS, table) for table in self.sla.tables)
+        self._health = Health((WHOLE_SERVER, *SERVICES, *tables))
         self._transport: GrpcioServer | TransportServer
         if config.transport == "grpcio":
-            self._transport = GrpcioServer(config)
+            self._transport = GrpcioServer(config, self._credentials)
         else:
             self._transport = TransportServer(
                 {**self.service.grouped(), **self.inference.grouped()},
@@ -111,6 +134,8 @@ class Server:
                 linger=LingerConfig(config.linger_seconds),
                 max_age=config.max_connection_age,
                 refusing=UnreadCalls(self.sla).refused,
+                door=None if self.access is None else AccessDoor(self.access),
+                credentials=self._credentials,
             )
         self._local_transport = TransportServer(
             {}, TransportLimits.of(config), linger=LingerConfig(0)
@@ -130,16 +155,27 @@ class Server:
         release_control: bool,
         control: Control | None,
     ) -> None:
-        releases = ReleasesService(release_control, control)
+        releases = ReleasesService(release_control, control, self._auditor)
         is_local = transport is self._local_transport
         jobs = JobsService(self.service, self._desk, self.config, is_local, self._stop)
         services = (self.service, inference, releases, jobs, self._flight)
-        transport.add_generic_rpc_handlers(tuple(each.handlers() for each in services))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, transport)
+        handlers = self._guarded(transport, is_local)
+        handlers.add_generic_rpc_handlers(tuple(each.handlers() for each in services))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, handlers)
+        handlers.add_generic_rpc_handlers((self._health.handlers(),))
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
-            reflection.aio.ReflectionServicer(names), transport
+            reflection.aio.ReflectionServicer(names), handlers
         )
+
+    def _guarded(self, transport: GrpcioServer | TransportServer, is_local: bool) -> Handlers:
+        """Where handlers are given that are to begin by finding out who asks."""
+        if is_local:
+            return Guarded(transport, locally)
+        if self.access is None:
+            return transport
+        at_door = isinstance(transport, TransportServer)
+        return Guarded(transport, by_access(self.access, at_door))
 
     async def startup(self) -> None:
         """Listen, load and warm every release, then say SERVING; unless `stop` comes first.
@@ -195,6 +231,10 @@ class Server:
         await self._listen()
 
     async def _listen(self) -> None:
+        if self._watch is not None:
+            self._watch.start()
+        if self._credentials is not None:
+            self._credentials.start_looking(self.config.tls_poll_seconds)
         try:
             self.port = await self._transport.start(
                 self.config.host,
@@ -213,7 +253,9 @@ class Server:
         if servers := servers_of(self.config.runtime):
             workers = self.config.workers
             measuring = Measuring(workers, self.sla.place % workers)
-            self._fleet, tiers = Fleet(servers, measuring=measuring), ()
+            credentials = credentials_of(self.config)
+            self._fleet = Fleet(servers, measuring=measuring, credentials=credentials)
+            tiers = ()
         elif self.config.teacher_socket is not None:
             self._teachers = TeacherLink(self.config.teacher_socket)
             self._teachers.start()
@@ -240,8 +282,13 @@ class Server:
             )
             await self._fleet.start(runtimes, self.config.await_teacher)
         self.service.ready(repository, teachers, self._fleet)
+        self._meter.start()
         if self.sla.metrics is not None:
             self.sla.metrics.expose(self.service.statistics)
+            if self._credentials is not None:
+                self._credentials.expose(self.sla.metrics.expose_certificate)
+            if self.access is not None:
+                expose_access(self.sla, self.access)
         if self.sla.shared:
             self._telling = asyncio.create_task(self._keep_telling())
 
@@ -258,6 +305,13 @@ class Server:
         self._hurry.set()
         self._stop.set()
 
+    def look_at_files(self) -> None:
+        """Read the files of TLS, and of who may ask, anew, without waiting for the next look."""
+        if self._credentials is not None:
+            self._credentials.look(at_once=True)
+        if self._watch is not None:
+            self._watch.look_now()
+
     @property
     def hands_over(self) -> bool:
         """Whether it ends because others serve in its place, so that nobody waits for it."""
@@ -265,8 +319,8 @@ class Server:
 
     def retire(self) -> None:
         """Take no new connections: others do."""
-        if self._placement is not None:
-            self._placement.says_ready(False)
+        self._serves = False
+        self._place(False)
         self._transport.stop_accepting()
         self._local_transport.stop_accepting()
 
@@ -284,20 +338,27 @@ class Server:
         if not self._hands_over:
             await self._health.leave()
             self._hurry.set()
-        if self._placement is not None:
-            self._placement.says_ready(False)
+        self._serves = False
+        self._place(False)
         self.service.drain()
         grace = self.config.drain_seconds
         await asyncio.gather(
             self._transport.stop(grace, self._hurry, self.sla.give_up),
             self._local_transport.stop(grace, self._hurry),
         )
+        if self._credentials is not None:
+            self._credentials.stop_looking()
+        if self._watch is not None:
+            await self._watch.stop()
+        await self._meter.stop()
         if self._telling is not None:
             self._telling.cancel()
             self.sla.books.leave(self.sla.place, self.service.own_statistics())
         await self.service.close()
         self._flight.close()
         self._desk.close()
+        if self._auditor is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._auditor.close)
         if self._teachers is not None:
             self._teachers.stop()
         if self._fleet is not None:
@@ -313,9 +374,52 @@ class Server:
             if quiet % QUIET_NOTES == 0:
                 note.write(self.service.own_statistics().SerializeToString())
             before = now
+            self.sla.metering.is_nobodys()
             await asyncio.sleep(SECONDS_BETWEEN_NOTES)
 
     def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        if self._placement is not None:
-            self._placement.says_ready(status == SERVING)
+        self._serves = status == SERVING
+        self._place(self._serves)
         self._health.say(status)
+
+    def _told_health(self, vitals: Vitals) -> None:
+        """Say what can be answered; of workers, one that can answer nothing is given no callers."""
+        self._health.cannot(unable_names(vitals, SYNTHESIS, OF_TABLES))
+        if self._serves:
+            self._place(not vitals.all_unable)
+
+    def _place(self, is_ready: bool) -> None:
+        if self._placement is not None:
+            self._placement.says_ready(is_ready)
+
+
+def open_auditor(config: ServerConfig) -> Auditor | None:
+    """Who writes down who was refused, and who changed what; None: nobody is asked who they are, or
+    there is no folder to write in."""
+    if config.access is None or config.state_dir is None:
+        return None
+    return Auditor(AuditLog(config.state_dir / AUDIT), time.monotonic)
+
+
+def open_access(config: ServerConfig, sla: Sla, auditor: Auditor | None = None) -> Access | None:
+    """Who may ask a server; None: anybody.
+
+    Raises:
+        ConfigError: the file is not what it should be.
+    """
+    tenants = sla.books.tenants
+    if config.access is None or tenants is None:
+        return None
+    counts = tenants.of(sla.place)
+    if auditor is None:
+        return Access(config.access, counts)
+    return Access(config.access, counts, refused=auditor.refused)
+
+
+def expose_access(sla: Sla, access: Access) -> None:
+    """Tell whoever scrapes metrics of access too."""
+    # What answers scrapes is imported by who is scraped.
+    from cascade_server.access.metrics import AccessCollector
+
+    assert sla.metrics is not None
+    sla.metrics.registry.register(AccessCollector(access))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
+from benchmarks.report.glance import LINES
 from benchmarks.report.pages import DOCS, FORMER, NOT_MEASURED, filled
+from benchmarks.tables import ROOT
 
 
 def keep(folder: Path, name: str, **figures: object) -> None:
@@ -80,5 +83,17 @@ def test_a_load_that_was_not_measured_says_so(tmp_path: Path) -> None:
 
 
 def test_the_pages_are_up_to_date() -> None:
-    for path in DOCS.glob("**/*.md"):
+    for path in [ROOT / "README.md", *DOCS.glob("**/*.md")]:
         assert filled(path.read_text(), DOCS / "figures") == path.read_text(), path.name
+
+
+def test_readme_says_no_more_than_what_is_kept(tmp_path: Path) -> None:
+    keep(tmp_path, "jobs", student_rows_per_s=51897, teacher_rows_per_s=1347, peak_rss_mb=210)
+    found = filled("<!-- glance -->\n<!-- end -->", tmp_path)
+    assert "student 51,897, teacher 1,347; 210 MB" in found
+    assert found.count("`benchmarks.") == 1
+
+
+def test_every_line_of_readme_names_what_measures_it() -> None:
+    for line in LINES:
+        assert find_spec(line.command.partition(" ")[0]) is not None

@@ -56,11 +56,17 @@ class TestCheckedOutput:
         with pytest.raises(SpecificationRefused, match="allowed: "):
             checked_output(output, may_be_anywhere=True, prefixes=[])
 
-    def test_a_folder_with_anything_in_it_is_refused(self, tmp_path: Path) -> None:
+    def test_a_file_is_no_folder_and_a_folder_no_file(self, tmp_path: Path) -> None:
         (tmp_path / "mine.txt").write_text("mine")
-        for output in (tmp_path, tmp_path / "mine.txt"):
-            with pytest.raises(SpecificationRefused, match="is there and is not empty"):
-                checked_output(str(output), True, [])
+        (tmp_path / "rows.parquet").mkdir()
+        for output, found in (("mine.txt", "no folder"), ("rows.parquet", "a folder")):
+            with pytest.raises(SpecificationRefused, match=f"is there and is {found}; allowed: "):
+                checked_output(str(tmp_path / output), True, [])
+
+    def test_what_is_there_may_be_what_the_same_job_has_made(self, tmp_path: Path) -> None:
+        (tmp_path / "rows.parquet").write_text("rows")
+        for output in (tmp_path, tmp_path / "rows.parquet"):
+            assert checked_output(str(output), True, []) == str(output)
 
     def test_what_cannot_be_looked_at_is_refused(self, tmp_path: Path) -> None:
         for name in ("a" * 300, "a" * 300 + ".csv", "a" * 300 + "/b"):

@@ -23,6 +23,8 @@ from cascade_client.calls.base import (
     checked_target,
 )
 from cascade_client.calls.resuming import Resumption
+from cascade_client.calls.showing import Showing, shown
+from cascade_client.calls.tls import Tls, checked_tls
 from cascade_client.errors import CascadeError, DeadlineExceeded, Failure, Overloaded
 from cascade_client.messages import wire
 from cascade_client.messages.parts import IN_FLIGHT, Part, Parts
@@ -44,24 +46,35 @@ class AsyncCalls(BaseClient):
         target: str,
         timeout: float,
         retry: Retry | None,
+        tls: Tls | bool,
         credentials: grpc.ChannelCredentials | None,
         wait_for_turn: bool,
         channel: grpc.aio.Channel | None,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]],
         rng: Callable[[], float],
+        showing: Showing,
     ) -> None:
+        secured = checked_tls(tls, credentials)
         # Of a caller's own channel it is a name and no more.
         target = target if channel is not None else checked_target(target, credentials)
-        super().__init__(target, timeout, retry, clock, rng)
+        super().__init__(target, timeout, retry, clock, rng, showing)
         self._sleep = sleep
+        # Read here, so that a file which is not there is told of at once.
         self._credentials = credentials
+        if secured is not None and channel is None:
+            self._credentials = secured.credentials()
+        self._options = (*CHANNEL_OPTIONS, *(secured.options() if secured else ()))
         self._given_channel = channel
         self._close: Callable[[], Awaitable[object]] = self._close_channel
         limits = LEARNT_LIMITS if channel is None else GIVEN_LIMITS
         # A channel that was given may be anybody's; who does not wait shares no queue either.
         shares = wait_for_turn and channel is None
-        self._shared = Shared((target, credentials), clock, sleep, rng) if shares else None
+        self._shared = (
+            Shared((target, secured or credentials, showing.key), clock, sleep, rng)
+            if shares
+            else None
+        )
         self._turns = TaskTurns(limits if wait_for_turn else None, clock, sleep, rng, self._shared)
         self._beside = TaskTurns(NO_LIMITS if wait_for_turn else None, clock, sleep, rng)
         # A session's requests wait for turns of its stream.
@@ -70,11 +83,13 @@ class AsyncCalls(BaseClient):
     @cached_property
     def _channel(self) -> grpc.aio.Channel:
         # Made by the first call: a grpc.aio channel binds to the event loop it is made in.
-        if self._given_channel is not None:
-            return self._given_channel
-        if self._credentials is not None:
-            return grpc.aio.secure_channel(self.target, self._credentials, CHANNEL_OPTIONS)
-        return grpc.aio.insecure_channel(self.target, CHANNEL_OPTIONS)
+        made = self._given_channel
+        if made is None and self._credentials is not None:
+            made = grpc.aio.secure_channel(self.target, self._credentials, self._options)
+        elif made is None:
+            made = grpc.aio.insecure_channel(self.target, CHANNEL_OPTIONS)
+        channel: grpc.aio.Channel = shown(made, self._showing)
+        return channel
 
     @cached_property
     def _stub(self) -> SynthesisStub:

@@ -24,6 +24,8 @@ from cascade_client.calls.base import (
     checked_target,
 )
 from cascade_client.calls.resuming import Resumption
+from cascade_client.calls.showing import Showing, shown
+from cascade_client.calls.tls import Tls, checked_tls
 from cascade_client.errors import CascadeError, DeadlineExceeded, Failure, Overloaded
 from cascade_client.messages import wire
 from cascade_client.messages.parts import IN_FLIGHT, Part, Parts
@@ -44,23 +46,30 @@ class BlockingCalls(BaseClient):
         target: str,
         timeout: float,
         retry: Retry | None,
+        tls: Tls | bool,
         credentials: grpc.ChannelCredentials | None,
         wait_for_turn: bool,
         channel: grpc.Channel | None,
         clock: Callable[[], float],
         sleep: Callable[[float], None],
         rng: Callable[[], float],
+        showing: Showing,
     ) -> None:
+        secured = checked_tls(tls, credentials)
         # Of a caller's own channel it is a name and no more.
         target = target if channel is not None else checked_target(target, credentials)
-        super().__init__(target, timeout, retry, clock, rng)
+        super().__init__(target, timeout, retry, clock, rng, showing)
         self._sleep = sleep
         if channel is not None:
-            self._channel = channel
+            made = channel
+        elif secured is not None:
+            options = (*CHANNEL_OPTIONS, *secured.options())
+            made = grpc.secure_channel(target, secured.credentials(), options)
         elif credentials is not None:
-            self._channel = grpc.secure_channel(target, credentials, CHANNEL_OPTIONS)
+            made = grpc.secure_channel(target, credentials, CHANNEL_OPTIONS)
         else:
-            self._channel = grpc.insecure_channel(target, CHANNEL_OPTIONS)
+            made = grpc.insecure_channel(target, CHANNEL_OPTIONS)
+        self._channel: grpc.Channel = shown(made, showing)
         self._stub = SynthesisStub(self._channel)
         self._synthesize: Callable[..., Any] = self._announced
         self._close: Callable[[], None] = self._channel.close

@@ -31,6 +31,7 @@ from cascade_server.config import ServerConfig
 from cascade_server.deadline import Work
 from cascade_server.engines.noise import noise_of, stream
 from cascade_server.engines.runtime import Runtime, Tokens
+from cascade_server.engines.spent import charge
 from cascade_server.engines.student import Student, local_student
 from cascade_server.engines.teacher import LocalTeacher, Teacher, TeacherInput
 from cascade_server.errors import DeadlinePassed, NotReady
@@ -152,6 +153,10 @@ class Dispatcher:
         """Seconds of work that waits for students; they share this process's processor."""
         return sum(engines.student.queued() for engines in self.engines.values())
 
+    def has_teacher(self, runtime: Runtime) -> bool:
+        """Whether a release's teacher is there."""
+        return not math.isinf(self.engines[runtime].teacher.predict(1, 1))
+
     def options(self, request: CheckedRequest) -> tuple[Option, ...]:
         """Ways to answer, highest fidelity first, with what each is predicted to take now.
 
@@ -234,21 +239,25 @@ class Dispatcher:
         likelihood = None
         if request.log_likelihood:
             likelihood = await engines.teacher.log_likelihood(
-                request.encoded.tokens, request.encoded.observed, request.work.deadline
+                request.encoded.tokens,
+                request.encoded.observed,
+                request.work.deadline,
+                request.spent,
             )
         if option.tier is Tier.STUDENT and not request.offline:
             self.gate.admit_to_queue(engines.student.queued(), request.work.remaining())
-        given, until = request.completed(), (request.work.deadline, request.offline)
+        tokens, observed = request.completed()
+        until = request.work.deadline, request.offline, request.spent
         if option.tier is Tier.STUDENT:
             noise = request.student_noise()
-            drawn, queued = await engines.draw_with_student(*given, noise, *until)
+            drawn, queued = await engines.draw_with_student(tokens, observed, noise, *until)
         else:
             noise = request.teacher_noise()
             try:
                 with self.gate.waits_for_teacher(service):
                     async with asyncio.timeout(_or_none(patience(route))):
                         drawn, queued = await engines.draw_with_teacher(
-                            *given, noise, option.steps, *until
+                            tokens, observed, noise, option.steps, *until
                         )
             except TimeoutError:
                 # As if it had been routed there: the same rows for a seed.
@@ -256,7 +265,7 @@ class Dispatcher:
                 option = route.allowed[-1]
                 route = route._replace(option=option, overtaken=True)
                 noise = request.student_noise()
-                drawn, queued = await engines.draw_with_student(*given, noise, *until)
+                drawn, queued = await engines.draw_with_student(tokens, observed, noise, *until)
         return Drawn(drawn, option, route, likelihood, queued, time.perf_counter())
 
     async def complete_tokens(self, ask: TokenDraw) -> TokenAnswer:
@@ -295,13 +304,14 @@ class Dispatcher:
                 raise NotReady(engines.teacher.away())
             option = Option(ask.tier, steps, predicted)
             route = choose((option,), ask.work.remaining(), Wanted.FULL)
-            given, until = (ask.tokens, ask.observed, ask.noise), ask.work.deadline
+            given = ask.tokens, ask.observed, ask.noise
+            until = ask.work.deadline, ask.offline, ask.spent
             is_late = route.option is None
             with self._trial(route, ask.runtime, rows, ask.work) if is_late else nullcontext():
                 if is_student:
-                    drawn, _ = await engines.draw_with_student(*given, until, ask.offline)
+                    drawn, _ = await engines.draw_with_student(*given, *until)
                 else:
-                    drawn, _ = await engines.draw_with_teacher(*given, steps, until, ask.offline)
+                    drawn, _ = await engines.draw_with_teacher(*given, steps, *until)
             return drawn
         finally:
             if ask.offline:
@@ -314,7 +324,9 @@ class Dispatcher:
         self.gate.enter(service)
         try:
             teacher = self.engines[ask.runtime].teacher
-            return await teacher.log_likelihood(ask.tokens, ask.observed, ask.work.deadline)
+            return await teacher.log_likelihood(
+                ask.tokens, ask.observed, ask.work.deadline, ask.spent
+            )
         finally:
             self.gate.leave(service)
 
@@ -364,6 +376,7 @@ class Dispatcher:
         """Draw some with one run of the student, unless it is busy."""
         if not engines.student.free_for(sum(each.request.total for each in group)):
             return
+        began = time.perf_counter()
         try:
             drawn = engines.draw_now([each.request for each in group])
         except Exception as exc:
@@ -371,6 +384,10 @@ class Dispatcher:
                 out[each.place] = exc
             return
         finished = time.perf_counter()
+        weights = [each.request.drawn_tokens for each in group]
+        took = finished - began
+        on_gpu = took if group[0].request.runtime.on_gpu else 0.0
+        charge((each.request.spent for each in group), weights, took, on_gpu)
         for each, tokens in zip(group, drawn, strict=True):
             assert each.route.option is not None
             out[each.place] = Drawn(tokens, each.route.option, each.route, None, 0.0, finished)
@@ -390,7 +407,7 @@ class Dispatcher:
             steps, rng = job.runtime.passes(observed), stream(job.seed, index)
             deadline = job.work.deadline
             drawn, _ = await self.engines[job.runtime].draw_with_teacher(
-                tokens, observed, noise_of(rng), steps, deadline, offline=True
+                tokens, observed, noise_of(rng), steps, deadline, offline=True, spent=job.spent
             )
             return Chunk(index, drawn, rng, steps, time.perf_counter() - began)
         finally:

@@ -7,7 +7,7 @@ however often, so that a stream that broke is gone on with from any message.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from cascade_server.cascade.packing import fill_provenance, microseconds, name_o
 from cascade_server.deadline import Work
 from cascade_server.engines.noise import new_seed
 from cascade_server.engines.runtime import Mask, Runtime, Tokens
+from cascade_server.engines.spent import Spent
 from cascade_server.errors import BadRequest
 from cascade_server.wire import rows as wire
 
@@ -56,6 +57,7 @@ class GenerateJob:
         done: rows that the caller has from a stream that broke, whole messages of them.
         seed: the caller's, or a new one.
         chunk_rows: rows of a message; the last may have fewer.
+        spent: what was computed for messages that have not been counted yet.
     """
 
     runtime: Runtime
@@ -67,6 +69,7 @@ class GenerateJob:
     done: int
     seed: int
     chunk_rows: int
+    spent: Spent = field(default_factory=Spent)
 
     @classmethod
     def check(

@@ -14,6 +14,7 @@ from cascade_server.cascade.request import CheckedRequest
 from cascade_server.engines.noise import NoiseSource, StreamNoise
 from cascade_server.engines.philox import Uniform
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
+from cascade_server.engines.spent import Spent
 from cascade_server.engines.student import Student
 from cascade_server.engines.student_noise import UNREAD
 from cascade_server.engines.tasks import StudentTask
@@ -128,9 +129,18 @@ class ReleaseEngines:
         return [task.drawn[part] for part in parts]
 
     async def draw_with_student(
-        self, tokens: Tokens, observed: Mask, noise: NoiseSource, deadline: float, offline: bool
+        self,
+        tokens: Tokens,
+        observed: Mask,
+        noise: NoiseSource,
+        deadline: float,
+        offline: bool,
+        spent: Spent | None = None,
     ) -> tuple[Tokens, float]:
         """Wait until the student has completed rows.
+
+        Args:
+            spent: what is charged for them; None: nobody asks.
 
         Returns:
             int32 [n, T], and the seconds that they waited.
@@ -142,7 +152,7 @@ class ReleaseEngines:
         for first in range(0, len(tokens), STUDENT_PART):
             part = slice(first, first + STUDENT_PART)
             mine = noise((len(tokens[part]), self._runtime.student_noise))
-            task = StudentTask(tokens[part], observed[part], mine)
+            task = StudentTask(tokens[part], observed[part], mine, spent=spent or Spent())
             queued += await self.student.submit(task, deadline, offline)
             assert task.drawn is not None
             parts.append(task.drawn)
@@ -156,17 +166,18 @@ class ReleaseEngines:
         steps: int,
         deadline: float,
         offline: bool,
+        spent: Spent | None = None,
     ) -> tuple[Tokens, float]:
         """Likewise, with the teacher in `steps` passes at most."""
-        parts, queued = [], 0.0
+        parts, queued, until = [], 0.0, (deadline, offline, spent or Spent())
         for first in range(0, len(tokens), self.teacher.most_rows):
             part = slice(first, first + self.teacher.most_rows)
-            given = tokens[part], observed[part]
+            given, known = tokens[part], observed[part]
             if offline:
-                async with self._offline.rows(len(given[0])):
-                    drawn, waited = await self._draw_part(*given, noise, steps, deadline, offline)
+                async with self._offline.rows(len(given)):
+                    drawn, waited = await self._draw_part(given, known, noise, steps, *until)
             else:
-                drawn, waited = await self._draw_part(*given, noise, steps, deadline, offline)
+                drawn, waited = await self._draw_part(given, known, noise, steps, *until)
             queued += waited
             parts.append(drawn)
         return _joined(parts), queued
@@ -179,6 +190,7 @@ class ReleaseEngines:
         steps: int,
         deadline: float,
         offline: bool,
+        spent: Spent,
     ) -> tuple[Tokens, float]:
         runtime, shape = self._runtime, (len(tokens), self._runtime.teacher_noise)
         mine: Noise | Uniform
@@ -186,7 +198,7 @@ class ReleaseEngines:
             mine = noise.later(shape)
         else:
             mine = noise(shape)
-        given = TeacherInput(tokens, observed, mine, max(1, steps))
+        given = TeacherInput(tokens, observed, mine, max(1, steps), spent=spent)
         return await self.teacher.draw(given, deadline, offline)
 
 

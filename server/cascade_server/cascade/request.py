@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cascade_server.deadline import Work
 from cascade_server.engines.noise import NoiseSource, inside_bins, new_seed, noise_of, stream
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
+from cascade_server.engines.spent import Spent
 from cascade_server.errors import BadRequest
 from cascade_server.terms import Wanted
 from cascade_server.wire import rows as wire
@@ -40,6 +41,7 @@ class CheckedRequest:
         wanted, log_likelihood, explain, offline: as in the request.
         began, encoded_at: when reading began and when all was encoded (`time.perf_counter`).
         total: rows of the answer: rows x draws.
+        spent: what was computed for it so far.
     """
 
     runtime: Runtime
@@ -59,6 +61,7 @@ class CheckedRequest:
     began: float
     encoded_at: float
     total: int = field(init=False)
+    spent: Spent = field(default_factory=Spent)
 
     def __post_init__(self) -> None:
         self.total = self.rows * self.draws
@@ -67,6 +70,11 @@ class CheckedRequest:
     def version(self) -> int:
         """Of the release that is to answer."""
         return self.runtime.version
+
+    @property
+    def drawn_tokens(self) -> int:
+        """Tokens of the answer that are not given: what is to be drawn, whoever draws it."""
+        return self.draws * self.encoded.observed.tobytes().count(0)
 
     def student_noise(self) -> NoiseSource:
         """What the student takes for the answer, from its first row on."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from cascade_server.deadline import Work
 from cascade_server.engines.noise import NoiseSource
 from cascade_server.engines.runtime import Mask, Runtime, Tokens
+from cascade_server.engines.spent import Spent
 from cascade_server.terms import Tier
 from cascade_server.wire.model_tensors import DRAWN
 
@@ -25,6 +26,7 @@ class TokenDraw:
         work: until when.
         outputs: what is wanted: `DRAWN` tokens, or `LOG_LIKELIHOOD`.
         offline: nobody waits for it.
+        spent: what was computed for it.
     """
 
     runtime: Runtime
@@ -36,6 +38,7 @@ class TokenDraw:
     work: Work
     outputs: tuple[str, ...] = (DRAWN,)
     offline: bool = False
+    spent: Spent = field(default_factory=Spent)
 
 
 class TokenAnswer(NamedTuple):

@@ -85,6 +85,9 @@ class Call:
     through the server's fault before it is read counts for the table and class that its headers
     named (`announces`); where they named none, for those of a call that was read lately.
 
+    Attributes:
+        tenant: for whom it is; empty: tenants are not told apart.
+
     Args:
         recorder: is told.
         tables: names that may be recorded.
@@ -110,6 +113,7 @@ class Call:
         "_tier",
         "_timeout",
         "_version",
+        "tenant",
     )
 
     def __init__(
@@ -124,6 +128,7 @@ class Call:
         self._table, self._service, self._deadline = UNKNOWN_TABLE, service, math.inf
         self._tier: Tier | None = None
         self._version, self._is_read = 0, False
+        self.tenant = ""
         self._rows = self._rows_sent = 0
         self._timeout = math.inf
         self._arrived = clock() if arrived is None else arrived

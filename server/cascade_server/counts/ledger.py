@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
@@ -19,6 +19,7 @@ from cascade_server.counts.shared.books import Books
 from cascade_server.counts.shared.sketches import SLOT, quantile
 from cascade_server.counts.shared.tally import added
 from cascade_server.counts.state_file import Cells, State, rearranged
+from cascade_server.counts.usage import restore_usage, usage_of
 from cascade_server.objectives.blame import BLAMED, Ending
 from cascade_server.objectives.burn import (
     WINDOWS,
@@ -152,7 +153,8 @@ class Ledger:
             found = [book.tally.folded(now) for book in self.books.places]
         rings = tuple(added(of_a_step) for of_a_step in zip(*found, strict=True))
         cells = tuple(Cells(ring.step, ring.newest, ring.cells) for ring in rings)
-        return State(self.books.since, tuple(each.name for each in self.objectives), cells)
+        names = tuple(each.name for each in self.objectives)
+        return State(self.books.since, names, cells, usage_of(self.books))
 
     def restore(self, state: State) -> None:
         """Go on from an earlier ledger's state; before anything is recorded."""
@@ -164,6 +166,8 @@ class Ledger:
                 ring.newest = found.newest
                 ring.cells[:] = rearranged(found, state.names, names, len(ring.cells))
         self.books.since = min(self.books.since, state.since)
+        if state.usage is not None:
+            restore_usage(self.books, state.usage)
         self.books.restored = True
 
     def report(self) -> Report:
@@ -181,6 +185,19 @@ class Ledger:
             statuses.append(Status(objective, events, left, by_window, rates, alert_of(rates)))
         since = max(self.books.since, now - self.config.window)
         return Report(self.config.service, self.config.window, since, tuple(statuses))
+
+    def past(self, objectives: Sequence[int], coarse: bool = False) -> list[list[Events]]:
+        """Of some objectives, by their places: events of the last hour by ten seconds, the newest
+        last; where it is coarse, of the last three days by five minutes."""
+        now = self.clock()
+        counters = [2 * number + part for number in objectives for part in (0, 1)]
+        with self.lock:
+            found = [book.tally.past(now, counters, coarse) for book in self.books.places]
+        counts = np.sum(found, axis=0).T.tolist()
+        return [
+            [Events(good, total) for total, good in zip(*counts[place : place + 2], strict=True)]
+            for place in range(0, len(counts), 2)
+        ]
 
     def _over(self, now: float, window: int) -> list[int]:
         found = [book.tally.over(now, window) for book in self.books.places]

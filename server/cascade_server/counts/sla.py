@@ -16,6 +16,7 @@ from cascade_tables import list_releases
 from cascade_server.config import ServerConfig
 from cascade_server.counts.calls import Call
 from cascade_server.counts.ledger import Ledger
+from cascade_server.counts.metering import Metering
 from cascade_server.counts.shared.books import Books
 from cascade_server.counts.shared.call_counts import UNKNOWN_TABLE, caller_faults
 from cascade_server.counts.shared.idle_times import OpenCalls
@@ -42,7 +43,8 @@ def open_books(
     """
     slo = SloConfig() if config.slo is None else load_slo(config.slo)
     tables = list_releases(config.repository) if config.versions is None else config.versions
-    return Books(slo, tables, workers, clock)
+    has_tenants = config.access is not None
+    return Books(slo, tables, workers, clock, config.executors, has_tenants)
 
 
 class Sla:
@@ -51,6 +53,7 @@ class Sla:
     Attributes:
         tables: those that are served.
         ledger, metrics: who is told of each call; metrics only where they are asked for.
+        metering: counts what was computed, and for whom.
         metrics_port: where they are answered.
         books, place: where it is counted, and which of the books is this process's; the last one
             is that of the process which saves them and answers scrapes.
@@ -73,6 +76,7 @@ class Sla:
         self._keeps = place == len(self.books.places) - 1
         self.tables = self.books.tables
         self.ledger = Ledger(self.books.config, self.tables, clock, self.books, place)
+        self.metering = Metering(self.ledger.book.compute)
         self._open_calls, self._has_given_up = OpenCalls(), False
         # `Generate` is a method of its own; all others are asked in real time.
         asked = RecentlyAsked(self.tables, ServiceClass.REALTIME)

@@ -25,6 +25,7 @@ import numpy as np
 
 from cascade_server import state_folder
 from cascade_server.counts.shared.tally import Counts
+from cascade_server.counts.usage import Usage
 from cascade_server.errors import ConfigError
 
 log = logging.getLogger("cascade.server")
@@ -62,11 +63,13 @@ class State:
         since: when counting began, Unix seconds.
         names: of the objectives, in the order of their counters.
         rings: of each resolution.
+        usage: what was computed, and for whom; None: a server before this one did not count it.
     """
 
     since: float
     names: tuple[str, ...]
     rings: tuple[Cells, ...]
+    usage: Usage | None = None
 
 
 def encode(state: State) -> bytes:
@@ -87,6 +90,8 @@ def encode(state: State) -> bytes:
             for ring in state.rings
         ],
     }
+    if state.usage is not None:
+        document["usage"] = state.usage.as_document()
     return json.dumps(document, indent=1).encode() + b"\n"
 
 
@@ -103,14 +108,23 @@ def decode(content: bytes) -> State:
         since, names = float(document["since"]), tuple(document["objectives"])
         if not math.isfinite(since) or not all(isinstance(name, str) for name in names):
             raise StateDamaged("since or objectives is not what it should be")
-        return State(since, names, tuple(_ring(each, len(names)) for each in document["rings"]))
+        rings = tuple(_ring(each, len(names)) for each in document["rings"])
+        usage = Usage.from_document(document["usage"]) if "usage" in document else None
+        return State(since, names, rings, usage)
     except StateDamaged:
         raise
     except KeyError as exc:
         raise StateDamaged(f"{exc.args[0]!r} is missing") from exc
     except RecursionError as exc:
         raise StateDamaged("it is nested too deeply") from exc
-    except (ValueError, TypeError, OverflowError, zlib.error, binascii.Error) as exc:
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        zlib.error,
+        binascii.Error,
+    ) as exc:
         raise StateDamaged(str(exc)) from exc
 
 

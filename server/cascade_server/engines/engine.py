@@ -24,6 +24,7 @@ from cascade_server.engines.batching import (
     waits,
 )
 from cascade_server.engines.latency_model import LatencyModel, Outlook
+from cascade_server.engines.spent import Spent, charge
 from cascade_server.errors import DeadlinePassed
 
 TOO_LATE = "the deadline passed in the queue"
@@ -31,7 +32,13 @@ BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class Task(Protocol):
-    """Work of one request for an engine."""
+    """Work of one request for an engine.
+
+    Attributes:
+        spent: what is charged for it.
+    """
+
+    spent: Spent
 
     @property
     def rows(self) -> int:
@@ -110,6 +117,9 @@ class Engine(Generic[TaskT]):
             more than the run.
         buckets: batch sizes.
         clock: monotonic seconds.
+        processor_clock: processor seconds of whatever a run runs in: the thread, or, where a run
+            has several threads and nothing else is done meanwhile, the process.
+        on_gpu: whether a run is a GPU's.
         model: what passes have taken, by rows.
     """
 
@@ -118,6 +128,8 @@ class Engine(Generic[TaskT]):
     inline_rows: int = 16
     buckets: tuple[int, ...] = BUCKETS
     clock: Callable[[], float] = time.monotonic
+    processor_clock: Callable[[], float] = time.thread_time
+    on_gpu: bool = False
     model: LatencyModel = field(default_factory=LatencyModel)
     gathering: GatherConfig = field(default_factory=GatherConfig)
     _gather: Gather = field(default_factory=Gather)
@@ -173,7 +185,8 @@ class Engine(Generic[TaskT]):
 
     def run_now(self, tasks: Sequence[TaskT]) -> None:
         """Run tasks that came together, in one batch and in the event loop, if it is `free_for`
-        their rows; says nothing of the company that others are to expect."""
+        their rows; says nothing of the company that others are to expect. What it takes is not
+        charged here: whoever calls this does it for a turn as a whole."""
         if len(tasks) == 1:
             rows, passes = tasks[0].rows, max(1, tasks[0].passes)
         else:
@@ -225,9 +238,17 @@ class Engine(Generic[TaskT]):
             self._counts.expired += 1
             raise DeadlinePassed(TOO_LATE)
         passes = task.passes
-        self.run((task,))
+        self._run_charged((task,))
         self._count(rows, self.clock() - began, passes)
         self._learn(1)
+
+    def _run_charged(self, tasks: Sequence[TaskT]) -> None:
+        weights = [task.rows * max(1, task.passes) for task in tasks]
+        began, spent = self.clock(), self.processor_clock()
+        self.run(tasks)
+        seconds = self.processor_clock() - spent
+        on_gpu = self.clock() - began if self.on_gpu else 0.0
+        charge((task.spent for task in tasks), weights, seconds, on_gpu)
 
     def _count(self, rows: int, seconds: float, passes: int) -> None:
         self.model.observe(rows, max(seconds / passes, 1e-7))
@@ -300,7 +321,7 @@ class Engine(Generic[TaskT]):
                 entry.started = began
                 self._counts.queue_seconds += began - entry.waiting.arrived
         passes = _passes(tasks)
-        self.run(tasks)
+        self._run_charged(tasks)
         return alive, self.clock() - began, passes
 
     def _looks_round(self, now: float) -> bool:

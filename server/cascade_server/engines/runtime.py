@@ -89,6 +89,7 @@ class Runtime:
         whole_passes: whether the teacher takes rows through all their passes in one call of
             `complete`; otherwise it is asked pass by pass, with `denoise`.
         makes_noise: whether the teacher takes noise that is yet to be made, with `generate`.
+        on_gpu: whether the networks run on a GPU of this machine.
         student_by: what draws the student's rows, in words; "": it has no student.
         rows_by: what encodes and writes single rows, in words.
 
@@ -102,6 +103,7 @@ class Runtime:
     teacher_part = TEACHER_PART
     whole_passes = False
     makes_noise = False
+    on_gpu = False
 
     def __init__(
         self,

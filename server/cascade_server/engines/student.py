@@ -47,7 +47,9 @@ class Student(Protocol):
 
 def local_student(runtime: Runtime, executor: Executor, inline_rows: int) -> Student:
     """A student in this process; batches of more than `inline_rows` rows run in the executor."""
-    engine: Engine[StudentTask] = Engine(partial(run_student, runtime), executor, inline_rows)
+    engine: Engine[StudentTask] = Engine(
+        partial(run_student, runtime), executor, inline_rows, on_gpu=runtime.on_gpu
+    )
     for tier, rows, seconds in runtime.profile:
         if tier == Tier.STUDENT:
             engine.model.observe(rows, seconds)

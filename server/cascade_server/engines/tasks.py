@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from cascade_tables.sampling import TeacherRows
 
 from cascade_server.engines.philox import Uniform
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
+from cascade_server.engines.spent import Spent
 
 
 @dataclass
@@ -21,12 +22,14 @@ class StudentTask:
         noise: uniform [n, student_noise], of the request's own seed: what comes out does not
             depend on who shares the batch.
         drawn: int32 [n, T] once it is done.
+        spent: what is charged for it.
     """
 
     tokens: Tokens
     observed: Mask
     noise: Noise
     drawn: Tokens | None = None
+    spent: Spent = field(default_factory=Spent)
 
     @property
     def rows(self) -> int:
@@ -48,10 +51,12 @@ class TeacherTask:
     Attributes:
         underway: the rows.
         whole: whether a run takes them through all their passes.
+        spent: what is charged for them.
     """
 
     underway: TeacherRows
     whole: bool = False
+    spent: Spent = field(default_factory=Spent)
 
     @property
     def rows(self) -> int:
@@ -76,6 +81,7 @@ class SeededTask:
         steps: passes at most.
         passes: that they take.
         drawn: int32 [n, T] once it is done.
+        spent: what is charged for them.
     """
 
     tokens: Tokens
@@ -84,6 +90,7 @@ class SeededTask:
     steps: int
     passes: int
     drawn: Tokens | None = None
+    spent: Spent = field(default_factory=Spent)
 
     @property
     def rows(self) -> int:

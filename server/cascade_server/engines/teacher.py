@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import cycle
 from typing import Protocol
@@ -17,6 +19,7 @@ from cascade_server.deadline import Work
 from cascade_server.engines.engine import Engine, EngineStatistics
 from cascade_server.engines.philox import Uniform
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
+from cascade_server.engines.spent import Spent
 from cascade_server.engines.tasks import SeededTask, TeacherTask, run_teacher
 from cascade_server.terms import Tier
 
@@ -42,6 +45,7 @@ class TeacherInput:
         alone: whether no others are to share the passes. How many rows a pass has may change the
             last bit of a probability, and so, once in many millions, a draw: who makes the same
             rows again, and is to make the same bytes, has them drawn alone.
+        spent: what is charged for them.
     """
 
     tokens: Tokens
@@ -49,6 +53,7 @@ class TeacherInput:
     noise: Noise | Uniform
     steps: int
     alone: bool = False
+    spent: Spent = field(default_factory=Spent, compare=False)
 
 
 class Teacher(Protocol):
@@ -74,9 +79,13 @@ class Teacher(Protocol):
         """
 
     async def log_likelihood(
-        self, tokens: Tokens, observed: Mask, deadline: float
+        self, tokens: Tokens, observed: Mask, deadline: float, spent: Spent | None = None
     ) -> NDArray[np.float64]:
-        """ln p(observed) of each row, in nats; raises as `draw`."""
+        """ln p(observed) of each row, in nats; raises as `draw`.
+
+        Args:
+            spent: what is charged for it; None: nobody asks.
+        """
 
     def predict(self, rows: int, passes: int) -> float:
         """The .99 quantile of the seconds that rows would take now; infinite while it is away."""
@@ -89,15 +98,32 @@ class Teacher(Protocol):
 
 
 class LocalTeacher:
-    """A teacher in this process, in a thread: a pass takes as long as a real-time request."""
+    """A teacher in this process, in a thread: a pass takes as long as a real-time request.
 
-    def __init__(self, runtime: Runtime, executor: Executor) -> None:
+    Args:
+        runtime: of the release.
+        executor: has the thread.
+        processor_clock: of its passes; see `Engine`.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        executor: Executor,
+        processor_clock: Callable[[], float] = time.thread_time,
+    ) -> None:
         self._runtime, self._executor = runtime, executor
+        self._processor_clock = processor_clock
         self._measured_rows = cycle(MEASURED_ROWS)
         self.most_rows = runtime.teacher_part
         buckets = tuple(rows for rows in BUCKETS if rows <= runtime.teacher_part)
         self.engine: Engine[TeacherTask | SeededTask] = Engine(
-            partial(run_teacher, runtime), executor, inline_rows=0, buckets=buckets
+            partial(run_teacher, runtime),
+            executor,
+            inline_rows=0,
+            buckets=buckets,
+            processor_clock=processor_clock,
+            on_gpu=runtime.on_gpu,
         )
         for tier, rows, seconds in runtime.profile:
             if tier == Tier.TEACHER:
@@ -112,12 +138,14 @@ class LocalTeacher:
             noise = noise.array()
         if isinstance(noise, Uniform):
             passes = min(given.steps, runtime.passes(given.observed))
-            seeded = SeededTask(given.tokens, given.observed, noise, given.steps, passes)
+            seeded = SeededTask(
+                given.tokens, given.observed, noise, given.steps, passes, spent=given.spent
+            )
             queued = await self.engine.submit(seeded, deadline, offline, given.alone)
             assert seeded.drawn is not None
             return seeded.drawn, queued
         rows = TeacherRows(given.tokens, given.observed, noise, runtime.layout, given.steps)
-        task = TeacherTask(rows, runtime.whole_passes)
+        task = TeacherTask(rows, runtime.whole_passes, given.spent)
         queued = await self.engine.submit(task, deadline, offline, given.alone)
         return rows.tokens, queued
 
@@ -152,12 +180,17 @@ class LocalTeacher:
         await self.draw(nothing, deadline, offline=True)
 
     async def log_likelihood(
-        self, tokens: Tokens, observed: Mask, deadline: float
+        self, tokens: Tokens, observed: Mask, deadline: float, spent: Spent | None = None
     ) -> NDArray[np.float64]:
 
         def score() -> NDArray[np.float64]:
             Work(deadline).check()
-            return self._runtime.log_likelihood(tokens, observed)
+            began, used = time.monotonic(), self._processor_clock()
+            found = self._runtime.log_likelihood(tokens, observed)
+            if spent is not None:
+                on_gpu = time.monotonic() - began if self._runtime.on_gpu else 0.0
+                spent.add(self._processor_clock() - used, on_gpu)
+            return found
 
         return await asyncio.get_running_loop().run_in_executor(self._executor, score)
 

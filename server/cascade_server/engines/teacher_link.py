@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cascade_server.engines.engine import EngineStatistics
 from cascade_server.engines.latency_model import Hindsight, Outlook
 from cascade_server.engines.runtime import Mask, Runtime, Tokens
+from cascade_server.engines.spent import Spent
 from cascade_server.engines.teacher import AWAY, TeacherInput
 from cascade_server.engines.teacher_wire import (
     Frame,
@@ -24,6 +25,7 @@ from cascade_server.engines.teacher_wire import (
     read_frame,
     unpack_drawn,
     unpack_outlook,
+    unpack_scored,
 )
 from cascade_server.errors import DeadlinePassed, NotReady
 
@@ -154,7 +156,10 @@ class RemoteTeacher:
         self._underway += rows
         try:
             content = pack_draw(self._identity, given, deadline, offline)
-            return unpack_drawn((await self._link.call(Said.DRAW, content, offline)).content)
+            frame = await self._link.call(Said.DRAW, content, offline)
+            drawn, queued, spent = unpack_drawn(frame.content)
+            given.spent.add(spent.seconds, spent.gpu_seconds)
+            return drawn, queued
         finally:
             self._underway -= rows
             if rows:
@@ -162,12 +167,15 @@ class RemoteTeacher:
                 self._hindsight.observe(now, predicted, now - began)
 
     async def log_likelihood(
-        self, tokens: Tokens, observed: Mask, deadline: float
+        self, tokens: Tokens, observed: Mask, deadline: float, spent: Spent | None = None
     ) -> NDArray[np.float64]:
         self._check()
         content = pack_score(self._identity, tokens, observed, deadline)
         frame = await self._link.call(Said.SCORE, content)
-        return np.frombuffer(frame.content, np.float64)
+        scores, used = unpack_scored(frame.content)
+        if spent is not None:
+            spent.add(used.seconds, used.gpu_seconds)
+        return scores
 
     def _check(self) -> None:
         # Nor does it know a release that has come to the repository since it started.

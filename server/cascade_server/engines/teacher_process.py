@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cascade_server.engines.runtime import Runtime
+from cascade_server.engines.spent import Spent
 from cascade_server.engines.teacher import MEASURE_SECONDS, LocalTeacher
 from cascade_server.engines.teacher_wire import (
     Frame,
     Said,
     pack_drawn,
     pack_outlook,
+    pack_scored,
     read_frame,
     unpack_draw,
     unpack_score,
@@ -36,15 +39,22 @@ class TeacherServer:
         measure_seconds: after which a teacher that nobody asked measures a pass again. AUTO asks
             no teacher that was predicted to be late, so that one which was slow once, beside full
             processors, would be taken for slow for ever.
+        threads: of a pass.
     """
 
     def __init__(
-        self, runtimes: Iterable[Runtime], path: Path, measure_seconds: float = MEASURE_SECONDS
+        self,
+        runtimes: Iterable[Runtime],
+        path: Path,
+        measure_seconds: float = MEASURE_SECONDS,
+        threads: int = 1,
     ) -> None:
         self._path, self._measure_seconds = path, measure_seconds
         self._thread = ThreadPoolExecutor(1, "teacher")
+        # Little else than passes is done in this process.
+        clock = time.process_time if threads > 1 else time.thread_time
         self._teachers = {
-            runtime.identity: LocalTeacher(runtime, self._thread) for runtime in runtimes
+            runtime.identity: LocalTeacher(runtime, self._thread, clock) for runtime in runtimes
         }
         self._writers: set[asyncio.StreamWriter] = set()
         self._told: dict[str, bytes] = {}
@@ -111,10 +121,12 @@ class TeacherServer:
         if frame.said is Said.DRAW:
             identity, given, deadline, offline = unpack_draw(frame.content)
             teacher = self._teachers[identity]
-            return Said.DRAWN, pack_drawn(*await teacher.draw(given, deadline, offline))
+            drawn, queued = await teacher.draw(given, deadline, offline)
+            return Said.DRAWN, pack_drawn(drawn, queued, given.spent)
         identity, tokens, observed, deadline = unpack_score(frame.content)
-        scored = await self._teachers[identity].log_likelihood(tokens, observed, deadline)
-        return Said.SCORED, scored.tobytes()
+        teacher, spent = self._teachers[identity], Spent()
+        scored = await teacher.log_likelihood(tokens, observed, deadline, spent)
+        return Said.SCORED, pack_scored(scored, spent)
 
     async def _keep_telling(self) -> None:
         while True:

@@ -19,6 +19,7 @@ from cascade_server.engines.engine import EngineStatistics
 from cascade_server.engines.latency_model import Line, Outlook
 from cascade_server.engines.philox import Uniform
 from cascade_server.engines.runtime import Noise, Tokens
+from cascade_server.engines.spent import Spent
 from cascade_server.engines.teacher import TeacherInput
 
 FRAME = struct.Struct("<IBQ")
@@ -26,7 +27,8 @@ DRAW = struct.Struct("<HIIIId???")
 SEEDED = struct.Struct("<QQQ")
 SCORE = struct.Struct("<HIId")
 OUTLOOK = struct.Struct("<Hddddd9Q2Q")
-DRAWN = struct.Struct("<dII")
+DRAWN = struct.Struct("<dddII")
+SCORED = struct.Struct("<dd")
 
 
 class Said(IntEnum):
@@ -125,16 +127,28 @@ def unpack_score(content: bytes) -> tuple[str, Tokens, NDArray[np.bool_], float]
     return name, tokens, observed.reshape(n, slots), deadline
 
 
-def pack_drawn(tokens: Tokens, queued: float) -> bytes:
-    """Completed rows, and the seconds that they waited."""
-    return DRAWN.pack(queued, *tokens.shape) + np.ascontiguousarray(tokens, np.int32).tobytes()
+def pack_drawn(tokens: Tokens, queued: float, spent: Spent) -> bytes:
+    """Completed rows, the seconds that they waited, and what was spent on them."""
+    header = DRAWN.pack(queued, spent.seconds, spent.gpu_seconds, *tokens.shape)
+    return header + np.ascontiguousarray(tokens, np.int32).tobytes()
 
 
-def unpack_drawn(content: bytes) -> tuple[Tokens, float]:
+def unpack_drawn(content: bytes) -> tuple[Tokens, float, Spent]:
     """What `pack_drawn` was given; the rows may be written to."""
-    queued, n, slots = DRAWN.unpack_from(content)
+    queued, seconds, gpu_seconds, n, slots = DRAWN.unpack_from(content)
     tokens = np.frombuffer(content, np.int32, n * slots, DRAWN.size).reshape(n, slots)
-    return tokens.copy(), queued
+    return tokens.copy(), queued, Spent(seconds, gpu_seconds)
+
+
+def pack_scored(scores: NDArray[np.float64], spent: Spent) -> bytes:
+    """Scores of rows, and what was spent on them."""
+    return SCORED.pack(spent.seconds, spent.gpu_seconds) + scores.tobytes()
+
+
+def unpack_scored(content: bytes) -> tuple[NDArray[np.float64], Spent]:
+    """What `pack_scored` was given."""
+    spent = Spent(*SCORED.unpack_from(content))
+    return np.frombuffer(content, np.float64, offset=SCORED.size), spent
 
 
 def pack_outlook(identity: str, outlook: Outlook, statistics: EngineStatistics) -> bytes:

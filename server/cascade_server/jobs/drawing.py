@@ -24,11 +24,13 @@ from cascade_tables import CascadeTablesError, Frame, load_release, read_manifes
 from cascade_server.engines.gpu.opening import open_runtime
 from cascade_server.engines.noise import inside_bins, noise_of, recycle, stream
 from cascade_server.engines.runtime import Runtime, Tokens
+from cascade_server.engines.spent import Spent
 from cascade_server.engines.teacher import AWAY, LocalTeacher, Teacher, TeacherInput
 from cascade_server.engines.teacher_link import TeacherLink
 from cascade_server.errors import BadRequest, NotReady
 from cascade_server.jobs.conditions import Conditions, GivenColumns, conditions_of
 from cascade_server.jobs.courtesy import Courtesy
+from cascade_server.jobs.metering import JobMetering
 from cascade_server.terms import Tier
 
 T = TypeVar("T")
@@ -53,11 +55,13 @@ class Opened:
         runtime: of the release; it has the student, or no network at all.
         own_teacher: where the teacher's process does not have the release; None: it has.
         job: the specification that `conditions` is of; `columns`: the same as arrays.
+        spent: what the teacher's process has computed for rows that have not been counted yet.
     """
 
     runtime: Runtime
     own_teacher: Teacher | None = None
     job: str = ""
+    spent: Spent = field(default_factory=Spent)
     conditions: Conditions = field(init=False)
     columns: GivenColumns = field(init=False)
 
@@ -102,6 +106,7 @@ class ReleaseDrawing:
         teacher_threads: of a pass that runs in this process, where no turns are taken; where they
             are, a pass has one, since a turn is of one processor.
         courtesy: whether threads take turns; None: they never do.
+        metering: counts what is made; None: nobody asks.
     """
 
     def __init__(
@@ -111,7 +116,9 @@ class ReleaseDrawing:
         teachers: TeacherLink | None,
         teacher_threads: int = 1,
         courtesy: Courtesy | None = None,
+        metering: JobMetering | None = None,
     ) -> None:
+        self._metering = metering
         self._repository, self._loop, self._teachers = repository, loop, teachers
         self._threads = teacher_threads if courtesy is None else 1
         self._drawing = ThreadPoolExecutor(1, "drawing")
@@ -131,6 +138,8 @@ class ReleaseDrawing:
             JobFailed: the release is gone or is another one, or its conditions do not fit it.
             JobWaits: the teacher's process is away for longer than it takes to start it again.
         """
+        if self._metering is not None:
+            self._metering.works_for(specification.table)
         opened = self._open(specification)
         try:
             opened.prepare(specification, conditions)
@@ -148,10 +157,18 @@ class ReleaseDrawing:
                 # To write them is part of the turn.
                 with self._turn():
                     yield self._decoded(specification, opened, tokens, first, until - first)
+                self._count(opened, first, until - first)
         except NotReady as exc:
             raise JobWaits(str(exc), Cause.AWAY) from exc
         finally:
             ahead.cancel()
+
+    def _count(self, opened: Opened, first: int, rows: int) -> None:
+        """Count rows that were drawn and are written."""
+        if self._metering is not None:
+            observed = opened.conditions.encoded.observed[opened.conditions.of_rows(first, rows)]
+            unknown = observed.size - int(np.count_nonzero(observed))
+            self._metering.made(rows, unknown, opened.spent.take())
 
     def _decoded(
         self, specification: Specification, opened: Opened, tokens: Tokens, first: int, rows: int
@@ -226,6 +243,9 @@ class ReleaseDrawing:
             teacher = opened.own_teacher or await self._teacher(runtime)
             try:
                 drawn, _ = await teacher.draw(given, float("inf"), offline=True)
+                if opened.own_teacher is None:
+                    # What is computed in this process is counted with all else that it does.
+                    opened.spent.add(given.spent.seconds, given.spent.gpu_seconds)
                 return drawn
             except NotReady:
                 continue  # it is waited for, but not for ever

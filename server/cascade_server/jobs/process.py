@@ -16,12 +16,14 @@ from cascade_jobs.ledger import NAME, Ledger
 from cascade_jobs.ledger.owners import Owner
 
 from cascade_server.config import ServerConfig
+from cascade_server.counts.shared.compute import ComputeCounts
 from cascade_server.engines.teacher_link import TeacherLink
 from cascade_server.errors import ServerError
 from cascade_server.jobs.courtesy import Courtesy
 from cascade_server.jobs.desk import folder_of
 from cascade_server.jobs.drawing import ReleaseDrawing
 from cascade_server.jobs.gates import gate_of
+from cascade_server.jobs.metering import JobMetering
 from cascade_server.jobs.ray_cluster.drawing import RayDrawing
 from cascade_server.supervision import loading
 from cascade_server.supervision.control import Control
@@ -33,13 +35,19 @@ NICENESS = 19
 LINGER, LOOK = 3.0, 0.2
 
 
-async def execute(config: ServerConfig, post: Post, answered: Callable[[], int]) -> None:
+async def execute(
+    config: ServerConfig,
+    post: Post,
+    answered: Callable[[], int],
+    counts: ComputeCounts | None = None,
+) -> None:
     """Work off jobs until there are none, or until SIGTERM.
 
     Args:
         config: of the generation of processes that answers: its teacher is asked.
         post: the line to the supervisor.
         answered: how many calls that generation has answered in real time.
+        counts: where it is counted what jobs take; None: nobody asks.
 
     Raises:
         ServerError: the ledger cannot be used.
@@ -65,7 +73,12 @@ async def execute(config: ServerConfig, post: Post, answered: Callable[[], int])
             teachers = TeacherLink(config.teacher_socket)
             teachers.start()
         drawing = ReleaseDrawing(
-            config.repository, loop, teachers, config.teacher_threads, Courtesy(answered)
+            config.repository,
+            loop,
+            teachers,
+            config.teacher_threads,
+            Courtesy(answered),
+            None if counts is None else JobMetering(counts),
         )
     try:
         await loop.run_in_executor(None, _work, config, folder, drawing, stop)

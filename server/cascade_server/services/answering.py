@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import NamedTuple
 
 from cascade_server.cascade.answer import Answer
@@ -17,14 +16,18 @@ from cascade_server.cascade.request import CheckedRequest, check
 from cascade_server.cascade.token_draw import TokenDraw
 from cascade_server.config import ServerConfig
 from cascade_server.counts.calls import Call
+from cascade_server.counts.metering import Answered, Metering
 from cascade_server.counts.outside_counts import OutsideCounts
+from cascade_server.counts.shared.compute import UsageKey, UsageTier
 from cascade_server.counts.shared.live_versions import lot_of
 from cascade_server.deadline import Work
-from cascade_server.errors import refusal_of
+from cascade_server.engines.spent import Spent, timed
+from cascade_server.errors import counted_as, refusal_of
 from cascade_server.objectives.report import OK
+from cascade_server.services.allowance import Allowance
 from cascade_server.services.exchange import Exchange
 from cascade_server.store.answers import Answers
-from cascade_server.terms import Tier
+from cascade_server.terms import Priority, ServiceClass, Tier
 from cascade_server.wire.enums import OUTSIDE_KINDS
 from cascade_server.wire.synthesis_request import Heading
 
@@ -52,7 +55,9 @@ class Answering:
         call: begins to count what came at a moment, on the monotonic clock.
         config: how many rows a request may ask for, and how many are packed in the event loop.
         outside: counts values that were never learnt.
+        metering: counts what was computed, and for whom.
         clock: monotonic seconds.
+        allowance: how many rows callers may have; None: access is not configured.
     """
 
     def __init__(
@@ -61,10 +66,13 @@ class Answering:
         call: Callable[[float], Call],
         config: ServerConfig,
         outside: OutsideCounts,
+        metering: Metering,
         clock: Callable[[], float] = time.monotonic,
+        allowance: Allowance | None = None,
     ) -> None:
         self._serving, self._call, self._config, self._clock = serving, call, config, clock
-        self._outside = outside
+        self._outside, self._metering = outside, metering
+        self._allowance = allowance
 
     def answer(self, exchanges: Sequence[Exchange], waiting: int = 0) -> int:
         """Answer exchanges that came together; what goes wrong with one is told to its caller and
@@ -77,11 +85,35 @@ class Answering:
         Returns:
             How many have to wait for their answer, each in a task that has yet to begin.
         """
+        self._metering.turn_begins()
+        answered: list[Answered] = []
+        waits: list[Spent] = []
+        try:
+            return self._answer(exchanges, waiting, answered, waits)
+        finally:
+            share = self._metering.turn_ends(answered, len(exchanges))
+            for spent in waits:
+                spent.seconds += share
+
+    def _answer(
+        self,
+        exchanges: Sequence[Exchange],
+        waiting: int,
+        answered: list[Answered],
+        waits: list[Spent],
+    ) -> int:
+        """As `answer`.
+
+        Args:
+            answered: is told what was answered, to be counted.
+            waits: is told what those have spent that have to wait.
+        """
         started = 0
         asked: list[Exchange] = []
         requests: list[CheckedRequest] = []
         for exchange in exchanges:
             exchange.call = self._call(exchange.arrived)
+            exchange.call.tenant = exchange.asks.tenant
             try:
                 request = self._read(exchange)
             except Exception as exc:
@@ -89,8 +121,11 @@ class Answering:
                 continue
             if isinstance(request, TokenDraw):
                 exchange.caller.wait_for(self._complete_tokens(exchange, request))
+                waits.append(request.spent)
                 started += 1
             elif request is not None:
+                # By the wall's clock, as what is done for it in this turn.
+                request.spent.seconds += request.encoded_at - request.began
                 asked.append(exchange)
                 requests.append(request)
         if not requests:
@@ -102,9 +137,11 @@ class Answering:
             for exchange in asked:
                 self.refuse(exchange, exc)
             return started
+        began = time.perf_counter()
         for exchange, request, outcome in zip(asked, requests, found, strict=True):
             if outcome is None:
                 exchange.caller.wait_for(self._answer_later(exchange, request))
+                waits.append(request.spent)
                 started += 1
                 continue
             if isinstance(outcome, Exception):
@@ -116,6 +153,10 @@ class Answering:
                 self.refuse(exchange, exc)
                 continue
             self._sent_rows(exchange, outcome)
+            now = time.perf_counter()
+            request.spent.seconds += now - began
+            began = now
+            answered.append(answered_as(exchange, outcome))
             if request.total == 1 and not (outcome.from_pool or outcome.cached):
                 seconds = self._clock() - exchange.arrived
                 serving.gate.learn(seconds, waiting + len(exchanges))
@@ -124,7 +165,7 @@ class Answering:
     def refuse(self, exchange: Exchange, error: Exception) -> None:
         """Tell a caller what is wrong, and count that."""
         refusal = refusal_of(error)
-        exchange.call.ends(refusal.code)
+        exchange.call.ends(counted_as(error, refusal.code))
         try:
             exchange.caller.refuse(refusal)
         except Exception:
@@ -137,11 +178,13 @@ class Answering:
     def gave_up(self, exchange: Exchange) -> None:
         """Count one whose caller has gone before its turn came."""
         exchange.call = self._call(exchange.arrived)
+        exchange.call.tenant = exchange.asks.tenant
         self._hung_up(exchange)
 
     def refuse_unread(self, exchange: Exchange, error: Exception) -> None:
         """Tell a caller that his request may not wait for its turn, and count that."""
         exchange.call = self._call(exchange.arrived)
+        exchange.call.tenant = exchange.asks.tenant
         self._asks(exchange, exchange.message.heading(), exchange.deadline)
         self.refuse(exchange, error)
 
@@ -159,18 +202,31 @@ class Answering:
             self._hung_up(exchange)
             return None
         began = time.perf_counter()
-        heading = exchange.message.heading()
+        heading, grant = exchange.message.heading(), exchange.asks.grant
+        if grant.priority is Priority.OFFLINE:
+            heading = heading._replace(service=ServiceClass.OFFLINE)
         work = Work.until(exchange.deadline, heading.timeout, self._clock)
         self._asks(exchange, heading, work.deadline)
         lot = 1.0 if heading.version else lot_of(heading.seed)
-        runtime = self._serving().repository.find(heading.table, heading.version, lot)
+        repository = self._serving().repository.only(grant.tables)
+        runtime = repository.find(heading.table, heading.version, lot)
         exchange.call.answers_with(runtime.version)
         # What comes too late is not read.
         work.check()
+        allowance = self._allowance
+        if allowance is not None:
+            allowance.check(exchange.asks)
         request = exchange.message.read(runtime, work)
         if isinstance(request, TokenDraw):
+            if allowance is not None:
+                allowance.takes(exchange.asks, len(request.tokens), 1)
             return request
-        return check(request, runtime, work, self._config.max_rows, began)
+        if grant.priority is Priority.OFFLINE:
+            request.offline = True
+        checked = check(request, runtime, work, self._config.max_rows, began)
+        if allowance is not None:
+            allowance.takes(exchange.asks, checked.total, checked.draws)
+        return checked
 
     def _sent_rows(self, exchange: Exchange, answer: Answer) -> None:
         request = answer.request
@@ -195,9 +251,11 @@ class Answering:
                 raise asyncio.CancelledError
             answer = await self._serving().answers.answer(request)
             if request.total <= self._config.inline_rows:
-                message = exchange.message.pack(answer)
+                message, seconds = timed(exchange.message.pack, answer)
+                self._metering.apart(seconds)
             else:
-                message = await self._packed_elsewhere(exchange, answer)
+                message, seconds = await self._packed_elsewhere(exchange, answer)
+            request.spent.seconds += seconds
             exchange.caller.send(message)
         except asyncio.CancelledError:
             exchange.call.hung_up()
@@ -206,11 +264,12 @@ class Answering:
             self.refuse(exchange, exc)
         else:
             self._sent_rows(exchange, answer)
+            self._metering.add(answered_as(exchange, answer))
 
-    async def _packed_elsewhere(self, exchange: Exchange, answer: Answer) -> bytes:
-        """Pack a large answer out of the event loop's way."""
+    async def _packed_elsewhere(self, exchange: Exchange, answer: Answer) -> tuple[bytes, float]:
+        """Pack a large answer out of the event loop's way; and the seconds that it took."""
         return await asyncio.get_running_loop().run_in_executor(
-            self._serving().dispatcher.student_thread, partial(exchange.message.pack, answer)
+            self._serving().dispatcher.student_thread, timed, exchange.message.pack, answer
         )
 
     async def _complete_tokens(self, exchange: Exchange, draw: TokenDraw) -> None:
@@ -219,7 +278,10 @@ class Answering:
             if exchange.caller.gone:
                 raise asyncio.CancelledError
             answer = await self._serving().dispatcher.complete_tokens(draw)
-            exchange.caller.send(exchange.message.pack(answer))
+            message, seconds = timed(exchange.message.pack, answer)
+            self._metering.apart(seconds)
+            draw.spent.seconds += seconds
+            exchange.caller.send(message)
         except asyncio.CancelledError:
             exchange.call.hung_up()
             raise
@@ -227,3 +289,21 @@ class Answering:
             self.refuse(exchange, exc)
         else:
             self._sent(exchange, draw.tier, len(draw.tokens))
+            table, tenant = draw.runtime.release.manifest.table, exchange.call.tenant
+            key, spent = UsageKey(table, UsageTier(draw.tier), tenant), draw.spent
+            rows, tokens = len(draw.tokens), draw.observed.tobytes().count(0)
+            self._metering.add(Answered(key, spent.seconds, spent.gpu_seconds, rows, tokens))
+
+
+def answered_as(exchange: Exchange, answer: Answer) -> Answered:
+    """What an answer is to be counted as."""
+    request = answer.request
+    if answer.cached:
+        tier = UsageTier.CACHE
+    elif answer.from_pool:
+        tier = UsageTier.POOL
+    else:
+        tier = UsageTier.TEACHER if answer.tier is Tier.TEACHER else UsageTier.STUDENT
+    key = UsageKey(request.runtime.release.manifest.table, tier, exchange.call.tenant)
+    spent = request.spent
+    return Answered(key, spent.seconds, spent.gpu_seconds, request.total, request.drawn_tokens)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from cascade_proto import synthesis_pb2 as pb
 
 from cascade_server.cascade.generate_job import Chunk, GenerateJob
+from cascade_server.engines.spent import Spent, timed
 from cascade_server.errors import NotReady
 
 
@@ -51,6 +52,7 @@ class GenerateStream:
         packing: packs messages, beside the event loop.
         ending: whether the server stops before the stream is over.
         clock: monotonic seconds.
+        spent: what it takes to pack them is charged here.
     """
 
     def __init__(
@@ -60,7 +62,9 @@ class GenerateStream:
         packing: Executor,
         ending: Ending,
         clock: Callable[[], float] = time.monotonic,
+        spent: Spent | None = None,
     ) -> None:
+        self._spent = spent or Spent()
         self._job, self._draw, self._packing = job, draw, packing
         self._ending, self._clock = ending, clock
 
@@ -82,7 +86,8 @@ class GenerateStream:
                 ends = left > 0 and self._ending.comes_before(seconds_left)
                 if left and not ends:
                     drawing = asyncio.ensure_future(self._draw(job, index + 1))
-                part = await loop.run_in_executor(self._packing, job.pack, chunk)
+                part, seconds = await loop.run_in_executor(self._packing, timed, job.pack, chunk)
+                self._spent.seconds += seconds
                 yield part
                 if ends:
                     raise NotReady(

@@ -24,6 +24,8 @@ from cascade_server.cascade.request import CheckedRequest
 from cascade_server.cascade.router import Route
 from cascade_server.config import ServerConfig
 from cascade_server.counts.ledger import Ledger
+from cascade_server.counts.metering import Metering
+from cascade_server.engines.spent import timed
 from cascade_server.store.cache import CacheConfig
 from cascade_server.store.cached_answers import CachedAnswers, CacheStatistics
 from cascade_server.store.pool import PoolConfig, PoolStatistics
@@ -48,6 +50,7 @@ class Answers:
         config: how large pool and cache are; 0 bytes: there is none.
         ledger: says how real-time objectives are kept.
         second_level: of the cache, where there is one.
+        metering: is told of what is done for nobody, and of what a wait has taken.
     """
 
     def __init__(
@@ -57,8 +60,10 @@ class Answers:
         config: ServerConfig,
         ledger: Ledger,
         second_level: SecondLevel | None = None,
+        metering: Metering | None = None,
     ) -> None:
         self._dispatcher, self._config, self._ledger = dispatcher, config, ledger
+        self._metering = metering or Metering(ledger.book.compute)
         self._clock = time.monotonic
         self._burn, self.burn_until, self._last_call = 0.0, 0.0, -math.inf
         self._refill = RefillConfig()
@@ -69,7 +74,13 @@ class Answers:
             latest = [repository.find(table).identity for table in repository.tables]
             kept = PoolConfig(config.pool_bytes, config.pool_age_seconds, config.pool_max_reuse)
             self.pooled = PooledAnswers(
-                kept, dispatcher, latest, self.load, self._clock, self._refill
+                kept,
+                dispatcher,
+                latest,
+                self.load,
+                self._clock,
+                self._refill,
+                self._metering,
             )
         if config.cache_bytes or second_level is not None:
             caches = CacheConfig(config.cache_bytes, config.cache_age_seconds)
@@ -102,15 +113,18 @@ class Answers:
         self._last_call = self._clock()
         out: list[Outcome] = [None] * len(requests)
         turn = _Turn()
+        began = time.perf_counter()
         for place, request in enumerate(requests):
             try:
                 out[place] = self._look(place, request, turn)
             except Exception as exc:
                 out[place] = exc
+            began = _charged(request, began)
         if not turn.places:
             return out
         asked = [requests[place] for place in turn.places]
         found = self._dispatcher.draw_now(asked, turn.routes)
+        began = time.perf_counter()
         for place, request, drawn in zip(turn.places, asked, found, strict=True):
             if isinstance(drawn, Exception):
                 out[place] = drawn
@@ -123,6 +137,7 @@ class Answers:
                     self._share(place, answer, turn, requests, out)
             except Exception as exc:
                 out[place] = exc
+            began = _charged(request, began)
         return out
 
     def _look(self, place: int, request: CheckedRequest, turn: _Turn) -> Answer | None:
@@ -177,12 +192,14 @@ class Answers:
     async def _drawn(self, request: CheckedRequest, route: Route | None = None) -> Answer:
         drawn = await self._dispatcher.draw(request, route)
         if request.total <= self._config.inline_rows:
-            answer = drawn_answer(request, drawn)
+            answer, seconds = timed(drawn_answer, request, drawn)
+            self._metering.apart(seconds)
         else:
             # Many rows are decoded out of the event loop's way.
-            answer = await asyncio.get_running_loop().run_in_executor(
-                self._dispatcher.student_thread, drawn_answer, request, drawn
+            answer, seconds = await asyncio.get_running_loop().run_in_executor(
+                self._dispatcher.student_thread, timed, drawn_answer, request, drawn
             )
+        request.spent.seconds += seconds
         return answer
 
     def describe(self, out: pb.GetStatisticsResponse) -> None:
@@ -209,6 +226,7 @@ class Answers:
 
     def load(self, busy: float) -> Load:
         """What the server does beside making rows, which takes `busy` cores."""
+        self._metering.is_nobodys()
         now = self._clock()
         if now >= self.burn_until:
             self._burn = worst_burn(self._ledger.report())
@@ -220,6 +238,13 @@ class Answers:
             busy=busy,
             since_call=now - self._last_call,
         )
+
+
+def _charged(request: CheckedRequest, began: float) -> float:
+    """Charge a request of a turn the time since `began`; returns the time now."""
+    now = time.perf_counter()
+    request.spent.seconds += now - began
+    return now
 
 
 class _Turn:

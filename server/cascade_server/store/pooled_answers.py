@@ -19,7 +19,11 @@ from cascade_server.cascade.dispatch import Dispatcher
 from cascade_server.cascade.probing import Probing, kind_of
 from cascade_server.cascade.request import CheckedRequest
 from cascade_server.cascade.router import Option, choose, fits
+from cascade_server.counts.metering import Answered, Metering
+from cascade_server.counts.shared.compute import UsageKey, UsageTier
 from cascade_server.engines.latency_model import LatencyModel
+from cascade_server.engines.runtime import Runtime, Tokens
+from cascade_server.engines.teacher import TeacherInput
 from cascade_server.store.pool import Demand, Key, Pool, PoolConfig, PoolStatistics, condition_of
 from cascade_server.store.refill import Load, Refill, RefillConfig
 from cascade_server.terms import Tier
@@ -34,6 +38,7 @@ class PooledAnswers:
         latest: `Runtime.identity` of the releases that rows are made of before anybody has asked.
         load: what the server does beside it, as for `Refill`.
         clock: monotonic seconds.
+        metering: counts what rows cost that are made ahead of time; None: nobody asks.
 
     Attributes:
         pool, refill: what there is, and who makes it.
@@ -48,7 +53,9 @@ class PooledAnswers:
         load: Callable[[float], Load],
         clock: Callable[[], float] = time.monotonic,
         refill: RefillConfig | None = None,
+        metering: Metering | None = None,
     ) -> None:
+        self._metering = metering
         self._dispatcher, self._clock = dispatcher, clock
         self._refilling: asyncio.Task[None] | None = None
         refill = refill or RefillConfig()
@@ -58,8 +65,19 @@ class PooledAnswers:
         self._probing = Probing()
         self._demand = Demand(refill.half_life, now=clock())
         self.refill = Refill(
-            self.pool, self._demand, runtimes, latest, dispatcher.draw_ahead, load, refill
+            self.pool, self._demand, runtimes, latest, self._drawn_ahead, load, refill
         )
+
+    async def _drawn_ahead(self, runtime: Runtime, given: TeacherInput) -> Tokens:
+        """Have rows made, and count what they cost."""
+        drawn = await self._dispatcher.draw_ahead(runtime, given)
+        if self._metering is not None:
+            table, unknown = runtime.release.manifest.table, given.observed.tobytes().count(0)
+            key, spent = UsageKey(table, UsageTier.REFILL), given.spent
+            used = Answered(key, spent.seconds, spent.gpu_seconds, len(drawn), unknown)
+            self._metering.add(used)
+            self._metering.is_nobodys()
+        return drawn
 
     def start(self) -> None:
         """Begin to refill the pool; inside an event loop."""

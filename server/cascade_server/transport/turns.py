@@ -10,6 +10,7 @@ from typing import Protocol
 
 from cascade_server.transport.http2.headers import Fields, Head
 from cascade_server.transport.outcomes import Arrival, Status, refusal_block
+from cascade_server.transport.peer import Peer
 from cascade_server.transport.rpc import Rpc
 
 # Calls that handlers begin with in a turn of the event loop.
@@ -19,7 +20,9 @@ ALONE_A_TURN = 4
 class Grouped(Protocol):
     """Takes the unary calls of a method as they come, to answer them in turns of its own."""
 
-    def admit(self, arrived: float, deadline: float, headers: Fields, crowd: int) -> Status | None:
+    def admit(
+        self, arrived: float, deadline: float, headers: Fields, crowd: int, peer: Peer
+    ) -> Status | None:
         """Whether a call of which only the head has come may wait for its turn; else how it ends.
 
         Args:
@@ -27,6 +30,7 @@ class Grouped(Protocol):
             headers: as `Head.headers`.
             crowd: calls that there would be, this one among them, if every connection that has any
                 had as many as its own: who asks for little is not to be kept out by who floods.
+            peer: the other end of its connection, and whom its certificate names.
         """
 
     def came(self, arrival: Arrival) -> None:
@@ -34,11 +38,29 @@ class Grouped(Protocol):
         `Arrival.start` is given."""
 
 
+class Door(Protocol):
+    """Decides who may ask, of any method, before there is anything of a call but its head."""
+
+    def refuses(self, path: str, headers: Fields, peer: Peer) -> Status | None:
+        """How a call ends that its caller may not make; None: it may. The status holds nothing of
+        what the caller has sent.
+
+        Args:
+            path: of the method, whether or not there is one.
+            headers: as `Head.headers`.
+            peer: the other end of its connection.
+        """
+
+    def gone(self, peer: Peer) -> None:
+        """A connection is no more."""
+
+
 class CallTurns:
     """Hands calls over, and begins those that have a handler of their own in their turn.
 
     Args:
         grouped: who takes the calls of a method together; by path.
+        door: decides who may ask; None: anybody may.
         soon: has something called once all that the system has for us now is read.
         clock: monotonic seconds.
     """
@@ -48,24 +70,31 @@ class CallTurns:
         grouped: Mapping[str, Grouped],
         soon: Callable[[Callable[[], None]], None],
         clock: Callable[[], float],
+        door: Door | None = None,
     ) -> None:
         self._grouped = dict(grouped)
+        self._door = door
         self._alone: deque[Rpc] = deque()
         self._soon, self._clock = soon, clock
         self._is_due = False
 
-    def refuses(self, head: Head, crowd: int) -> bytes | None:
+    def refuses(self, head: Head, crowd: int, peer: Peer) -> bytes | None:
         """How a call ends that may not wait for its turn; None: it may. See `Grouped.admit`.
 
         That is decided before there is anything of it but its head: a server that has too much to
         do can refuse nearly ten calls in the time that one takes to be answered.
         """
+        if self._door is not None:
+            # Before anything is asked of the gate: who is not let in takes no part in its count.
+            status = self._door.refuses(head.path, head.headers, peer)
+            if status is not None:
+                return refusal_block(status)
         taker = self._grouped.get(head.path)
         if taker is None:
             return None
         arrived = self._clock()
         deadline = math.inf if head.timeout is None else arrived + head.timeout
-        refused = taker.admit(arrived, deadline, head.headers, crowd)
+        refused = taker.admit(arrived, deadline, head.headers, crowd, peer)
         return None if refused is None else refusal_block(refused)
 
     def came(self, rpc: Rpc) -> None:

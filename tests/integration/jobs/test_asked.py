@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pyarrow.parquet as pq
 import pytest
 from cascade_client import Client, InvalidRequest, NotFound, Overloaded, PermissionDenied
 from cascade_client.job_control import Jobs
-from cascade_client.values.jobs import JobState
+from cascade_client.values.jobs import Job, JobState
 from cascade_jobs.job import DESCRIPTIONS, MANIFEST
 
 from tests.integration.jobs.kept import contents, done, keeping
@@ -173,13 +174,33 @@ def test_over_the_servers_own_socket_results_go_anywhere(served: Served, tmp_pat
     with Client(f"unix:{state}/control.sock", timeout=SOON) as client:
         job = Jobs(client).submit(TABLE, 50, fidelity="fast", output=str(tmp_path / "out"))
         assert done(Jobs(client), job).output == str(tmp_path / "out")
-        with pytest.raises(InvalidRequest, match="is there and is not empty"):
+        with pytest.raises(InvalidRequest, match=f"has the results of job {job.id}"):
             Jobs(client).submit(TABLE, 51, output=str(tmp_path / "out"))
     assert set(contents(str(tmp_path / "out"))) == {
         "data/part-00000.parquet",
         MANIFEST,
         *DESCRIPTIONS,
     }
+
+
+@pytest.mark.parametrize("output", ["out", "rows.parquet"])
+def test_who_asks_again_is_given_the_same_job(served: Served, tmp_path: Path, output: str) -> None:
+    """By its token or by its specification: what is at its output is what it has made."""
+    arguments = psutil.Process(served.process.pid).cmdline()
+    state = arguments[arguments.index("--state-dir") + 1]
+    with Client(f"unix:{state}/control.sock", timeout=SOON) as client:
+        jobs = Jobs(client)
+
+        def ask(**more: Any) -> Job:
+            return jobs.submit(
+                TABLE, 50, fidelity="fast", seed=4, output=str(tmp_path / output), **more
+            )
+
+        job = done(jobs, ask(token=f"night {output}"))
+        assert ask(token=f"night {output}").id == job.id
+        assert ask().id == job.id
+        with pytest.raises(InvalidRequest, match=r"(is there and is not empty|has the results of)"):
+            ask(fresh=True)
 
 
 def test_a_server_may_take_no_jobs(repository: Path, tmp_path: Path) -> None:

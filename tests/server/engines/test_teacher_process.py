@@ -18,6 +18,7 @@ from cascade_server.cascade.repository import Repository
 from cascade_server.engines.engine import EngineStatistics
 from cascade_server.engines.latency_model import Line, Outlook
 from cascade_server.engines.runtime import Runtime
+from cascade_server.engines.spent import Spent
 from cascade_server.engines.teacher import LocalTeacher, TeacherInput
 from cascade_server.engines.teacher_link import RemoteTeacher, TeacherLink
 from cascade_server.engines.teacher_process import TeacherServer
@@ -87,7 +88,9 @@ class TestWire:
         np.testing.assert_array_equal(observed, given.observed)
 
     def test_drawn(self) -> None:
-        tokens, queued = unpack_drawn(pack_drawn(np.arange(6, dtype=np.int32).reshape(2, 3), 0.5))
+        rows, spent = np.arange(6, dtype=np.int32).reshape(2, 3), Spent(0.25, 0.125)
+        tokens, queued, charged = unpack_drawn(pack_drawn(rows, 0.5, spent))
+        assert charged == spent
         assert (tokens.tolist(), queued) == ([[0, 1, 2], [3, 4, 5]], 0.5)
         tokens[0, 0] = 7  # it may be written to
 

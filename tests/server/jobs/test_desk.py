@@ -158,6 +158,14 @@ class TestWhereOthersWere:
         found, was_there = await submitting.submit(output=submitting.output)
         assert (found.id, was_there) == (first.id, True)
 
+    async def test_a_file_that_is_there_is_left_alone(
+        self, submitting: Submitting, tmp_path: Path
+    ) -> None:
+        mine = tmp_path / "rows.parquet"
+        mine.write_text("mine")
+        with pytest.raises(SpecificationRefused, match=f"output {mine} is there and is not empty"):
+            await submitting.submit(output=str(mine))
+
 
 class TestLooking:
     """Nobody waits for a store longer than for a while, nor for more than need be."""

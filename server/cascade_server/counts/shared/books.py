@@ -11,11 +11,14 @@ from cascade_proto import synthesis_pb2 as pb
 from numpy.typing import NDArray
 
 from cascade_server.counts.shared.call_counts import CallCounts, buckets
+from cascade_server.counts.shared.compute import ComputeCounts
 from cascade_server.counts.shared.idle_times import IdleTimes
 from cascade_server.counts.shared.live_versions import LiveVersions
 from cascade_server.counts.shared.merging import counted, merged
+from cascade_server.counts.shared.process_usage import ProcessPlace, ProcessRole
 from cascade_server.counts.shared.sketches import Sketches
 from cascade_server.counts.shared.tally import Tally
+from cascade_server.counts.shared.tenant_counts import TenantCounts
 from cascade_server.counts.shared.trial import Trial
 from cascade_server.memory import Memory, Note
 from cascade_server.objectives.objective import SloConfig
@@ -23,8 +26,13 @@ from cascade_server.terms import ServiceClass, Tier
 
 # Bytes of a process's statistics.
 NOTE = 256 * 1024
+# Bytes of what the supervisor says of processes and releases: room for thousands of these. Memory
+# that is never written to is none.
+TOLD = 1024 * 1024
 # Seconds after which a process that has said nothing holds nothing.
 STALE = 5.0
+# Teachers' processes at once.
+TEACHERS = 2
 
 
 class Book:
@@ -34,6 +42,7 @@ class Book:
         tally, sketches, calls: counters of objectives, of latencies, of calls.
         trial: of objectives, of the two versions of a trial.
         idle_times: what calls take that have the process to themselves.
+        compute: what was computed, and for whom.
         now: statistics of the process, serialized; written now and then.
         before: counts of the processes that had its place before it.
     """
@@ -46,7 +55,34 @@ class Book:
         self.calls = CallCounts(books.tables, buckets(books.objectives), memory)
         self.trial = Trial(len(books.objectives), memory)
         self.idle_times = IdleTimes(books.tables, memory)
+        self.compute = ComputeCounts(books.tables, memory)
         self.now, self.before = Note(memory, NOTE), Note(memory, NOTE)
+
+
+class UsageSince:
+    """Since when usage is counted.
+
+    Attributes:
+        own: when this server began, Unix seconds.
+    """
+
+    def __init__(self, now: float, memory: Memory) -> None:
+        self.own = now
+        self._numbers = memory.floats(2)
+
+    @property
+    def restored(self) -> float:
+        """When an earlier server began whose counts are among these; 0: there was none."""
+        return float(self._numbers[0])
+
+    @property
+    def serving(self) -> float:
+        """Seconds that earlier servers were there."""
+        return float(self._numbers[1])
+
+    def restore(self, since: float, serving: float) -> None:
+        """Go on from an earlier server."""
+        self._numbers[:] = min(since, self.own), serving
 
 
 class Books:
@@ -58,6 +94,13 @@ class Books:
         sketched: what there are latencies of, in the order of the sketches.
         places: a book each: the workers', then the keeper's, which has what a state file held.
         live_versions: which version of a table answers.
+        tenants: what tenants have asked for; None: nobody is asked who they are.
+        told: what the supervisor says of processes and releases, for who shows them: JSON, as
+            `supervision.facts` packs it; empty where nobody shows them.
+        executors: where those count what they compute who work off jobs.
+        processes: what each process takes: first those of `places`, then the teachers, of which
+            there may be two while one generation follows another, then the executors.
+        usage_since: since when usage is counted.
     """
 
     def __init__(
@@ -66,6 +109,8 @@ class Books:
         tables: Collection[str],
         workers: int = 0,
         clock: Callable[[], float] = time.time,
+        executors: int = 0,
+        has_tenants: bool = False,
     ) -> None:
         self.config, self.tables, self.clock = config, frozenset(tables), clock
         self.objectives = config.for_tables(tables)
@@ -76,6 +121,30 @@ class Books:
         self._restored = memory.integers(1)
         self.places = [Book(self, memory) for _ in range(workers + 1)]
         self.live_versions = LiveVersions(self.tables, memory)
+        self.tenants = TenantCounts(len(self.places), memory) if has_tenants else None
+        self.told = Note(memory, TOLD)
+        self.executors = [ComputeCounts(self.tables, memory) for _ in range(executors)]
+        of_places = [ProcessRole.WORKER] * workers + [ProcessRole.KEEPER]
+        roles = [
+            *(of_places if workers else [ProcessRole.WORKER]),
+            *[ProcessRole.TEACHER] * TEACHERS,
+            *[ProcessRole.EXECUTOR] * executors,
+        ]
+        self.processes = [ProcessPlace(role, memory) for role in roles]
+        self.usage_since = UsageSince(self.since, memory)
+
+    @property
+    def compute(self) -> list[ComputeCounts]:
+        """What every process has computed."""
+        return [*(book.compute for book in self.places), *self.executors]
+
+    def teacher(self, slot: int) -> ProcessPlace:
+        """The place of a generation's teacher, by the generation's slot."""
+        return self.processes[len(self.places) + slot % TEACHERS]
+
+    def executor(self, number: int) -> ProcessPlace:
+        """The place of an executor."""
+        return self.processes[len(self.places) + TEACHERS + number]
 
     @property
     def since(self) -> float:

@@ -49,6 +49,7 @@ class GpuRuntime(Runtime):
 
     whole_passes = True
     makes_noise = True
+    on_gpu = True
 
     def __init__(
         self,

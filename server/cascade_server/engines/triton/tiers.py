@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cascade_server.engines.engine import EngineStatistics
 from cascade_server.engines.philox import Uniform
 from cascade_server.engines.runtime import Mask, Tokens
+from cascade_server.engines.spent import Spent
 from cascade_server.engines.tasks import StudentTask
 from cascade_server.engines.teacher import TeacherInput
 from cascade_server.engines.triton.batches import Batches
@@ -75,7 +76,7 @@ class TritonTeacher:
         return await self._batches.submit(batch, deadline, offline)
 
     async def log_likelihood(
-        self, tokens: Tokens, observed: Mask, deadline: float
+        self, tokens: Tokens, observed: Mask, deadline: float, spent: Spent | None = None
     ) -> NDArray[np.float64]:
         """See `Teacher`.
 

@@ -12,7 +12,7 @@ import grpc
 from cascade_proto import inference_pb2 as pb
 from google.protobuf.message import Message
 
-from cascade_server.cascade.repository import Repository
+from cascade_server.access.auditing import Auditor
 from cascade_server.config import ServerConfig
 from cascade_server.counts.sla import Sla
 from cascade_server.errors import NotAllowed, UnknownTable
@@ -22,6 +22,7 @@ from cascade_server.services.releases_service import asked
 from cascade_server.services.synthesis_service import Service, refuse
 from cascade_server.services.unary import Context, UnaryCalls
 from cascade_server.supervision.control import Control
+from cascade_server.terms import Tier
 
 NAME = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 SERVER = "cascade"
@@ -40,14 +41,16 @@ class InferenceService:
     """
 
     def __init__(
-        self, service: Service, sla: Sla, config: ServerConfig, control: Control | None = None
+        self,
+        service: Service,
+        sla: Sla,
+        config: ServerConfig,
+        control: Control | None = None,
+        auditor: Auditor | None = None,
     ) -> None:
         self._service, self._sla, self._config = service, sla, config
-        self._control = control
-        self._calls = service.unary(partial(InferMessage, self._repository, config.max_rows))
-
-    def _repository(self) -> Repository:
-        return self._service.repository
+        self._control, self._auditor = control, auditor
+        self._calls = service.unary(partial(InferMessage, service.seen_by, config.max_rows))
 
     def grouped(self) -> dict[str, UnaryCalls]:
         """Who takes calls that are answered in turns, by path."""
@@ -70,7 +73,7 @@ class InferenceService:
         return pb.ServerLiveResponse(live=True)
 
     async def ServerReady(self, message: bytes, context: Context) -> pb.ServerReadyResponse:
-        return pb.ServerReadyResponse(ready=self._service.serving)
+        return pb.ServerReadyResponse(ready=self._service.can_answer())
 
     async def ModelReady(self, message: bytes, context: Context) -> pb.ModelReadyResponse:
         def ready() -> pb.ModelReadyResponse:
@@ -78,10 +81,14 @@ class InferenceService:
             if not self._service.serving:
                 return pb.ModelReadyResponse(ready=False)
             try:
-                models.find(self._service.repository, request.name, request.version)
+                repository = self._service.repository
+                model, runtime = models.find(repository, request.name, request.version)
             except UnknownTable:
                 return pb.ModelReadyResponse(ready=False)
-            return pb.ModelReadyResponse(ready=True)
+            ready = self._service.can_answer(model.table)
+            if model.tier is Tier.TEACHER:
+                ready = self._service.dispatcher.has_teacher(runtime)
+            return pb.ModelReadyResponse(ready=ready)
 
         return await _answered(context, ready)
 
@@ -140,7 +147,7 @@ class InferenceService:
             return index.loaded(self._service.repository, index.UNAVAILABLE, index.DRAINING)
         if self._control is None:
             return index.loaded(self._service.repository, index.READY, "")
-        return index.told(await self._control.ask("list"))
+        return index.told(await asked(self._control, False, "list"))
 
     async def RepositoryModelLoad(
         self, message: bytes, context: Context
@@ -152,7 +159,7 @@ class InferenceService:
             table = request.model_name
             with contextlib.suppress(UnknownTable):  # it may have come since that was looked at
                 table, _ = index.table_of(request.model_name, known)
-            await asked(self._control, self._config.release_control, "load", table=table, version=0)
+            await self._change("load", table)
             return pb.RepositoryModelLoadResponse()
         except Exception as exc:
             return await refuse(context, exc)
@@ -169,12 +176,14 @@ class InferenceService:
                 raise NotAllowed(
                     f"{request.model_name} is part of the releases of {table}; unload {table}"
                 )
-            await asked(
-                self._control, self._config.release_control, "unload", table=table, version=0
-            )
+            await self._change("unload", table)
             return pb.RepositoryModelUnloadResponse()
         except Exception as exc:
             return await refuse(context, exc)
+
+    async def _change(self, what: str, table: str) -> None:
+        may, auditor = self._config.release_control, self._auditor
+        await asked(self._control, may, what, auditor, table=table, version=0)
 
     async def ModelInfer(self, message: bytes, context: Context) -> bytes:
         return await self._calls.handle(message, context)

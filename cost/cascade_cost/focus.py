@@ -1,0 +1,170 @@
+"""A bill as FOCUS 1.2, the FinOps Open Cost and Usage Specification (https://focus.finops.org), so
+that it can lie beside the cloud's own: one row for the cores, one for the memory and one for the
+GPUs of each line.
+
+All columns are there that the specification wants of every dataset, and of the others those that
+say something here. What is idle or unused is a row of its own, tagged so. Quantities are rounded to
+twelve places, and a cost is its quantity times its price, to the last digit.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+
+from cascade_cost.prices import Prices
+from cascade_cost.statement import HOUR, Line, Statement
+
+VERSION = "1.2"
+COLUMNS = (
+    "BilledCost",
+    "BillingAccountId",
+    "BillingAccountName",
+    "BillingAccountType",
+    "BillingCurrency",
+    "BillingPeriodEnd",
+    "BillingPeriodStart",
+    "ChargeCategory",
+    "ChargeClass",
+    "ChargeDescription",
+    "ChargeFrequency",
+    "ChargePeriodEnd",
+    "ChargePeriodStart",
+    "ConsumedQuantity",
+    "ConsumedUnit",
+    "ContractedCost",
+    "ContractedUnitPrice",
+    "EffectiveCost",
+    "InvoiceIssuerName",
+    "ListCost",
+    "ListUnitPrice",
+    "PricingCategory",
+    "PricingQuantity",
+    "PricingUnit",
+    "ProviderName",
+    "PublisherName",
+    "RegionId",
+    "RegionName",
+    "ResourceId",
+    "ResourceName",
+    "ResourceType",
+    "ServiceCategory",
+    "ServiceName",
+    "ServiceSubcategory",
+    "SkuId",
+    "SkuMeter",
+    "SkuPriceId",
+    "SubAccountId",
+    "SubAccountName",
+    "SubAccountType",
+    "Tags",
+)
+PLACES = Decimal("1e-12")
+ACCOUNT_TYPE, TENANT, TIER = "Account", "Tenant", "Synthesis tier"
+
+
+def as_csv(bill: Statement) -> str:
+    """The file: a header and a line a row."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(focus_rows(bill))
+    return out.getvalue()
+
+
+def focus_rows(bill: Statement) -> Iterator[Mapping[str, str]]:
+    """A bill's rows; those of which nothing was used are left out."""
+    rest = [bill.idle] if bill.unused is None else [bill.idle, bill.unused]
+    prices, period = bill.prices, _period(bill)
+    for line in [*bill.lines, *rest]:
+        for meter, unit, price, seconds in _meters(line, prices):
+            quantity = (seconds / HOUR).quantize(PLACES, ROUND_HALF_EVEN)
+            if quantity:
+                yield {**period, **_row(line, prices, meter, unit, price, quantity)}
+
+
+def _meters(line: Line, prices: Prices) -> Iterable[tuple[str, str, Decimal, Decimal]]:
+    """What is metered of a line: what it is called, its unit and its price, and seconds of it."""
+    return (
+        ("Processors", "Core-Hours", prices.core_hour, line.core_seconds),
+        ("Memory", "GiB-Hours", prices.gib_hour, line.gib_seconds),
+        ("GPUs", "GPU-Hours", prices.gpu_hour, line.gpu_seconds),
+    )
+
+
+def _row(
+    line: Line, prices: Prices, meter: str, unit: str, price: Decimal, quantity: Decimal
+) -> Mapping[str, str]:
+    cost, each, many = plain(quantity * price), plain(price), plain(quantity)
+    whose = f" for table {line.table}" if line.table else ""
+    tenant = f", tenant {line.tenant}" if line.tenant else ""
+    tags = {"table": line.table, "tier": line.tier, "tenant": line.tenant}
+    sku = f"{meter.lower()}/{unit.lower()}"
+    return {
+        "BilledCost": cost,
+        "BillingAccountId": prices.bill.account,
+        "BillingAccountName": prices.bill.account,
+        "BillingAccountType": ACCOUNT_TYPE,
+        "BillingCurrency": prices.currency,
+        "ChargeCategory": "Usage",
+        "ChargeClass": "",
+        "ChargeDescription": f"{meter} of {line.tier}{whose}{tenant}",
+        "ChargeFrequency": "Usage-Based",
+        "ConsumedQuantity": many,
+        "ConsumedUnit": unit,
+        "ContractedCost": cost,
+        "ContractedUnitPrice": each,
+        "EffectiveCost": cost,
+        "InvoiceIssuerName": prices.bill.provider,
+        "ListCost": cost,
+        "ListUnitPrice": each,
+        "PricingCategory": "Standard",
+        "PricingQuantity": many,
+        "PricingUnit": unit,
+        "ProviderName": prices.bill.provider,
+        "PublisherName": prices.bill.provider,
+        "RegionId": prices.bill.region,
+        "RegionName": prices.bill.region,
+        "ResourceId": "/".join(filter(None, ("cascade", line.table, line.tier))),
+        "ResourceName": " ".join(filter(None, (line.table, line.tier))),
+        "ResourceType": TIER,
+        "ServiceCategory": "AI and Machine Learning",
+        "ServiceName": "Cascade",
+        "ServiceSubcategory": "Machine Learning",
+        "SkuId": sku,
+        "SkuMeter": meter,
+        "SkuPriceId": f"{sku}/{prices.currency.lower()}",
+        "SubAccountId": line.tenant,
+        "SubAccountName": line.tenant,
+        "SubAccountType": TENANT if line.tenant else "",
+        "Tags": json.dumps({key: value for key, value in tags.items() if value}),
+    }
+
+
+def _period(bill: Statement) -> Mapping[str, str]:
+    """When it was used, and the whole months that this is in."""
+    since, until = (datetime.fromtimestamp(each, UTC) for each in (bill.since, bill.until))
+    last = until if until > since else since
+    month = last.month % 12 + 1
+    after = last.replace(year=last.year + (month == 1), month=month, day=1)
+    midnight = {"hour": 0, "minute": 0, "second": 0, "microsecond": 0}
+    return {
+        "BillingPeriodStart": _written(since.replace(day=1, **midnight)),
+        "BillingPeriodEnd": _written(after.replace(**midnight)),
+        "ChargePeriodStart": _written(since),
+        "ChargePeriodEnd": _written(last),
+    }
+
+
+def _written(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def plain(number: Decimal) -> str:
+    """Without an exponent and without zeros behind the last digit."""
+    text = f"{number:f}"
+    return (text.rstrip("0").rstrip(".") if "." in text else text) or "0"

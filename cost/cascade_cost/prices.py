@@ -1,0 +1,178 @@
+"""Prices of processors, memory and GPUs: `prices.yaml`.
+
+currency: EUR
+core_hour: 0.035        # one core for an hour
+gib_hour: 0.0045        # one GiB of memory for an hour
+gpu_hour: 0.62          # one GPU for an hour
+reserved:               # what you pay for whether it is used or not; leave it out where you
+  cores: 4              # pay for what is used only
+  memory_gib: 8
+  gpus: 0
+bill:                   # how the lines of a FOCUS file are named
+  provider: Example Cloud
+  account: "1234"
+  region: eu-west-1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, NoReturn
+
+from cascade_tables.errors import FileRefused, did_you_mean, listing, shown
+from cascade_tables.yaml_files import Place, parse_yaml, read_text
+
+from cascade_cost.errors import PricesRefused
+
+PRICES = ("core_hour", "gib_hour", "gpu_hour")
+RESERVED = ("cores", "memory_gib", "gpus")
+BILL = ("provider", "account", "region")
+KEYS = ("currency", *PRICES, "reserved", "bill")
+# No price or number of cores comes near it.
+MOST = Decimal(10) ** 9
+
+
+@dataclass(frozen=True)
+class Reserved:
+    """What is paid for whether it is used or not."""
+
+    cores: Decimal = Decimal(0)
+    memory_gib: Decimal = Decimal(0)
+    gpus: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True)
+class Bill:
+    """How the lines of a FOCUS file are named.
+
+    Attributes:
+        provider: who sells the machines.
+        account: whom it bills.
+        region: where they are; empty: it is not said.
+    """
+
+    provider: str = "self-hosted"
+    account: str = "cascade"
+    region: str = ""
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What is paid for machines.
+
+    Attributes:
+        currency: three letters of ISO 4217.
+        core_hour, gib_hour, gpu_hour: of a processor, of a GiB of memory, of a GPU.
+        reserved: None: only what is used is paid for.
+        bill: names for a FOCUS file.
+        source: where the prices come from.
+    """
+
+    currency: str
+    core_hour: Decimal
+    gib_hour: Decimal = Decimal(0)
+    gpu_hour: Decimal = Decimal(0)
+    reserved: Reserved | None = None
+    bill: Bill = Bill()
+    source: str = ""
+
+
+def load_prices(path: Path) -> Prices:
+    """Read a file of prices.
+
+    Raises:
+        PricesRefused: names file, line and what is allowed.
+    """
+    try:
+        return parse_prices(read_text(path), str(path))
+    except FileRefused as exc:
+        raise PricesRefused(str(exc)) from exc
+
+
+def parse_prices(text: str, name: str = "prices.yaml") -> Prices:
+    """Prices from the text of a file; `name` is what messages call it.
+
+    Raises:
+        PricesRefused: names file, line and what is allowed.
+    """
+    try:
+        content, lines = parse_yaml(text, name)
+    except FileRefused as exc:
+        raise PricesRefused(str(exc)) from exc
+    reader = _Reader(name, lines)
+    top = reader.mapping(content, (), KEYS)
+    for wanted in ("currency", "core_hour"):
+        if top.get(wanted) is None:
+            reader.refuse((), f"there is no {wanted}; wanted are currency and core_hour")
+    found = {key: reader.amount(top[key], (key,)) for key in PRICES if top.get(key) is not None}
+    reserved = None
+    if top.get("reserved") is not None:
+        each = reader.mapping(top["reserved"], ("reserved",), RESERVED)
+        reserved = Reserved(
+            **{key: reader.amount(value, ("reserved", key)) for key, value in each.items()}
+        )
+    named = reader.mapping(top.get("bill"), ("bill",), BILL)
+    bill = Bill(**{key: reader.word(value, ("bill", key)) for key, value in named.items()})
+    return Prices(
+        reader.currency(top["currency"]), **found, reserved=reserved, bill=bill, source=name
+    )
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads what stands at a place of a file; what is not allowed there it refuses by line."""
+
+    name: str
+    lines: Mapping[Place, int]
+
+    def refuse(self, place: Place, why: str) -> NoReturn:
+        while place and place not in self.lines:
+            place = place[:-1]
+        line = f" line {self.lines[place]}" if place in self.lines else ""
+        raise PricesRefused(f"{self.name}{line}: {why}")
+
+    def mapping(self, content: Any, place: Place, keys: tuple[str, ...]) -> dict[str, Any]:
+        where = ".".join(map(str, place)) or "the file"
+        if content is None:
+            return {}
+        if not isinstance(content, dict):
+            self.refuse(place, f"{where} is {shown(content)}; allowed: {listing(keys)}")
+        for key in content:
+            if key not in keys:
+                hint = did_you_mean(key, keys)
+                self.refuse(
+                    (*place, key), f"{where} has {shown(key)}; allowed: {listing(keys)}.{hint}"
+                )
+        return content
+
+    def amount(self, value: Any, place: Place) -> Decimal:
+        where = ".".join(map(str, place))
+        try:
+            found = Decimal(str(value)) if type(value) in (int, float, str) else Decimal("NaN")
+        except InvalidOperation:
+            found = Decimal("NaN")
+        if not found.is_finite() or not 0 <= found <= MOST:
+            self.refuse(place, f"{where} is {shown(value)}; allowed: a number from 0 on")
+        return found
+
+    def word(self, value: Any, place: Place) -> str:
+        text = str(value) if type(value) in (int, str) else ""
+        if not text.strip() or not text.isprintable() or len(text) > 200:
+            where = ".".join(map(str, place))
+            self.refuse(place, f"{where} is {shown(value)}; allowed: a text on one line")
+        return text
+
+    def currency(self, value: Any) -> str:
+        if not (isinstance(value, str) and len(value) == 3 and value.isascii() and value.isupper()):
+            why = "allowed: three capital letters of ISO 4217, such as USD or EUR"
+            self.refuse(("currency",), f"currency is {shown(value)}; {why}")
+        return value
+
+
+DEFAULT_PRICES = parse_prices(
+    Path(__file__).with_name("prices.yaml").read_text(encoding="utf-8"),
+    "the example prices that come with cascade",
+)

@@ -1,0 +1,297 @@
+"""A bill: what each tier, table and tenant has cost, what nobody has asked for, and what was saved.
+
+Processor time is charged to whom it was used for. Memory is charged for the processor time that was
+used in it: a worker of 140 MiB that computed for a second has cost 140 MiB seconds, and what it
+held while it waited is idle. So what a row costs does not depend on how busy its server was, and
+what a server costs that nobody asks is seen apart. Pool and cache hold their memory so as not to
+compute: all of theirs is theirs. An executor is there only for jobs, so that all of its memory is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from cascade_cost.prices import Prices
+from cascade_cost.usage import REFILL, TIERS, Compute, Usage
+
+HOUR, GIB = 3600, 2**30
+PER_ROWS = 10_000
+# Whose processes compute what, where a tier's memory is.
+PROCESS_OF = {
+    "pool": "worker",
+    "cache": "worker",
+    "student": "worker",
+    "teacher": "teacher",
+    REFILL: "teacher",
+}
+IDLE, UNUSED = "idle", "unused"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a bill.
+
+    Attributes:
+        table, tier, tenant: whose it is; an empty table: of no table.
+        core_seconds, gpu_seconds, gib_seconds: that are charged.
+        answers, rows, tokens: that came of it.
+        core_cost, gpu_cost, memory_cost: in the prices' currency, not rounded.
+    """
+
+    table: str
+    tier: str
+    tenant: str
+    core_seconds: Decimal = Decimal(0)
+    gpu_seconds: Decimal = Decimal(0)
+    gib_seconds: Decimal = Decimal(0)
+    answers: int = 0
+    rows: int = 0
+    tokens: int = 0
+    core_cost: Decimal = Decimal(0)
+    gpu_cost: Decimal = Decimal(0)
+    memory_cost: Decimal = Decimal(0)
+
+    @property
+    def cost(self) -> Decimal:
+        """All of it."""
+        return self.core_cost + self.gpu_cost + self.memory_cost
+
+    @property
+    def per_10k(self) -> Decimal | None:
+        """Of 10,000 rows; None: there are no rows."""
+        return PER_ROWS * self.cost / self.rows if self.rows else None
+
+
+@dataclass(frozen=True)
+class Savings:
+    """What it would have cost to have the teacher draw all that pool, cache and student gave.
+
+    The teacher's price of a value is what it has taken here, for requests, for `Generate` and for
+    the pool, for each value that was not given; a row with three missing columns is compared with
+    three of the teacher's values, not with a whole row of it.
+
+    Attributes:
+        spent: on these answers.
+        by_teacher: what the teacher would have taken for them.
+        without: tables of which there is no such price: the teacher has drawn nothing for them.
+    """
+
+    spent: Decimal
+    by_teacher: Decimal
+    without: tuple[str, ...] = ()
+
+    @property
+    def saved(self) -> Decimal:
+        """May be below 0: rows were made ahead of time that nobody has asked for."""
+        return self.by_teacher - self.spent
+
+    @property
+    def ratio(self) -> float | None:
+        """The share that was saved; None: there is nothing to compare with."""
+        return float(self.saved / self.by_teacher) if self.by_teacher else None
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A bill.
+
+    Attributes:
+        since, until, serving_seconds: as in `Usage`.
+        prices: that it is made with.
+        lines: by table, tier and tenant; rows that were made for the pool are the pool's.
+        idle: processor time of no request (to load, to keep books, to refuse), and memory that
+            waited.
+        unused: reserved and not used at all; None: nothing is reserved.
+        savings: beside having the teacher draw everything.
+    """
+
+    since: float
+    until: float
+    serving_seconds: float
+    prices: Prices
+    lines: tuple[Line, ...]
+    idle: Line
+    unused: Line | None
+    savings: Savings
+
+    @property
+    def total(self) -> Line:
+        """All lines together, idle and unused ones too."""
+        rest = [self.idle] if self.unused is None else [self.idle, self.unused]
+        return together([*self.lines, *rest])
+
+    def by(self, key: Callable[[Line], str]) -> dict[str, Line]:
+        """Lines together that have the same key, in the order of the keys; idle is none."""
+        found: dict[str, list[Line]] = {}
+        for line in self.lines:
+            found.setdefault(key(line), []).append(line)
+        return {name: together(found[name]) for name in sorted(found)}
+
+    def by_tier(self) -> dict[str, Line]:
+        """One line a tier, in the order in which they are told."""
+        found = self.by(lambda line: line.tier)
+        return {tier: found[tier] for tier in TIERS if tier in found}
+
+
+def together(lines: Iterable[Line]) -> Line:
+    """The sum of some lines; of whom, only what they agree on."""
+    some = list(lines)
+
+    def common(values: set[str]) -> str:
+        return values.pop() if len(values) == 1 else ""
+
+    return Line(
+        common({line.table for line in some}),
+        common({line.tier for line in some}),
+        common({line.tenant for line in some}),
+        sum((line.core_seconds for line in some), Decimal(0)),
+        sum((line.gpu_seconds for line in some), Decimal(0)),
+        sum((line.gib_seconds for line in some), Decimal(0)),
+        sum(line.answers for line in some),
+        sum(line.rows for line in some),
+        sum(line.tokens for line in some),
+        sum((line.core_cost for line in some), Decimal(0)),
+        sum((line.gpu_cost for line in some), Decimal(0)),
+        sum((line.memory_cost for line in some), Decimal(0)),
+    )
+
+
+def statement(usage: Usage, prices: Prices) -> Statement:
+    """Make a bill of what was used."""
+    memory = _memory_of(usage)
+    charged = [
+        priced(
+            prices,
+            Line(
+                each.table,
+                "pool" if each.tier == REFILL else each.tier,
+                each.tenant,
+                Decimal(each.seconds),
+                Decimal(each.gpu_seconds),
+                Decimal(memory(each)) / GIB,
+                # What was made for the pool is given out later, and counted then.
+                *((0, 0, 0) if each.tier == REFILL else (each.answers, each.rows, each.tokens)),
+            ),
+        )
+        for each in usage.compute
+    ]
+    lines: dict[tuple[str, str, str], list[Line]] = {}
+    for line in charged:
+        lines.setdefault((line.table, line.tier, line.tenant), []).append(line)
+    billed = tuple(together(lines[key]) for key in sorted(lines))
+    idle = _idle(usage, prices, billed)
+    return Statement(
+        usage.since,
+        usage.until,
+        usage.serving_seconds,
+        prices,
+        billed,
+        idle,
+        _unused(usage, prices, billed, idle),
+        _savings(usage, prices, billed),
+    )
+
+
+def priced(prices: Prices, line: Line) -> Line:
+    """A line with what it costs."""
+    return Line(
+        line.table,
+        line.tier,
+        line.tenant,
+        line.core_seconds,
+        line.gpu_seconds,
+        line.gib_seconds,
+        line.answers,
+        line.rows,
+        line.tokens,
+        prices.core_hour * line.core_seconds / HOUR,
+        prices.gpu_hour * line.gpu_seconds / HOUR,
+        prices.gib_hour * line.gib_seconds / HOUR,
+    )
+
+
+def _memory_of(usage: Usage) -> Callable[[Compute], float]:
+    """Byte-seconds that are charged for what was computed."""
+    serving, worker = max(usage.serving_seconds, 1e-9), usage.process("worker")
+    own = {"pool": worker.pool_byte_seconds, "cache": worker.cache_byte_seconds}
+    of_a_second = {}
+    for role in ("worker", "teacher"):
+        found = usage.process(role)
+        kept = sum(own.values()) if role == "worker" else 0.0
+        lived = serving * max(1, found.live)
+        of_a_second[role] = max(0.0, found.byte_seconds - kept) / lived
+    seconds: dict[str, float] = {}
+    for each in usage.compute:
+        seconds[each.tier] = seconds.get(each.tier, 0.0) + each.seconds
+    executors = usage.process("executor").byte_seconds
+
+    def memory(each: Compute) -> float:
+        share = each.seconds / seconds[each.tier] if seconds[each.tier] else 0.0
+        if each.tier == "job":
+            return executors * share
+        held = own.get(each.tier, 0.0) * share
+        return each.seconds * of_a_second[PROCESS_OF.get(each.tier, "worker")] + held
+
+    return memory
+
+
+def _idle(usage: Usage, prices: Prices, lines: Iterable[Line]) -> Line:
+    used = together(lines)
+    cores = Decimal(sum(each.seconds for each in usage.processes)) - used.core_seconds
+    held = Decimal(sum(each.byte_seconds for each in usage.processes)) / GIB - used.gib_seconds
+    # A process says once a second what it has used: it may have been charged with more.
+    zero = Decimal(0)
+    return priced(prices, Line("", IDLE, "", max(zero, cores), zero, max(zero, held)))
+
+
+def _unused(usage: Usage, prices: Prices, lines: Iterable[Line], idle: Line) -> Line | None:
+    if prices.reserved is None:
+        return None
+    used, serving, zero = together([*lines, idle]), Decimal(usage.serving_seconds), Decimal(0)
+    reserved = prices.reserved
+    return priced(
+        prices,
+        Line(
+            "",
+            UNUSED,
+            "",
+            max(zero, reserved.cores * serving - used.core_seconds),
+            max(zero, reserved.gpus * serving - used.gpu_seconds),
+            max(zero, reserved.memory_gib * serving - used.gib_seconds),
+        ),
+    )
+
+
+def _savings(usage: Usage, prices: Prices, lines: Iterable[Line]) -> Savings:
+    """See `Savings`."""
+    memory = _memory_of(usage)
+    costs: dict[str, Decimal] = {}
+    tokens: dict[str, int] = {}
+    for each in usage.compute:
+        if each.tier in ("teacher", REFILL):
+            gib = Decimal(memory(each)) / GIB
+            line = Line("", "", "", Decimal(each.seconds), Decimal(each.gpu_seconds), gib)
+            costs[each.table] = costs.get(each.table, Decimal(0)) + priced(prices, line).cost
+            tokens[each.table] = tokens.get(each.table, 0) + each.tokens
+    spent = by_teacher = Decimal(0)
+    without = set()
+    for line in lines:
+        if line.tier not in ("pool", "cache", "student") or not line.rows:
+            continue
+        if not tokens.get(line.table):
+            without.add(line.table)
+            continue
+        spent += line.cost
+        by_teacher += costs[line.table] / tokens[line.table] * line.tokens
+    # What was made for the pool and never asked for was spent on it all the same.
+    spent += sum(
+        (
+            line.cost
+            for line in lines
+            if line.tier == "pool" and not line.rows and tokens.get(line.table)
+        ),
+        Decimal(0),
+    )
+    return Savings(spent, by_teacher, tuple(sorted(without)))
