@@ -13,7 +13,7 @@ PROTO := $(wildcard proto/cascade_proto/*.proto)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test kill-test check format proto proto-check manifests configuration models figures \
-        load-figures loadtest soak fuzz screenshots clean
+        load-figures loadtest soak fuzz sbom audit screenshots clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | \

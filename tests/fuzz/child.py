@@ -82,7 +82,9 @@ class Reading:
         self._run = target.opened()
         self._marks: set[str] = set()
         self.note = Note(folder / "note")
-        self._bounds = Bounds(target.seconds, MOST_GROWTH_BYTES)
+        # Sanitised code keeps what is free for a while, to find who uses it then, and is slow.
+        hard = os.environ.get(sanitised.VARIABLE) is not None
+        self._bounds = Bounds(None if hard else target.seconds, None if hard else MOST_GROWTH_BYTES)
 
     def read(self, data: bytes, taken: Callable[[], list[object]]) -> None:
         """Read one."""
