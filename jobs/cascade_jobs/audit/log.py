@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeGuard
 
 from cascade_jobs.audit.merkle import Frontier, leaf_hash
 from cascade_jobs.errors import AuditRefused
@@ -72,7 +72,7 @@ class Checkpoint:
         return cls(content["size"], root, float(time))
 
 
-def is_place(value: Any) -> bool:
+def is_place(value: Any) -> TypeGuard[int]:
     """Whether a value can be an entry's place, or how many there are."""
     return type(value) is int and 0 <= value <= MOST_ENTRIES
 
