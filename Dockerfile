@@ -86,7 +86,7 @@ RUN useradd --system --uid 10001 --no-create-home cascade \
  && install --directory --owner=10001 /var/lib/cascade
 COPY --from=gpu-build /opt/cascade /opt/cascade
 COPY model_repository /models
-COPY deploy/cascade.yaml /etc/cascade/
+COPY deploy/cascade.yaml deploy/sbom.cdx.json /etc/cascade/
 # Where pip puts TensorRT's libraries, which ONNX Runtime looks for by name.
 ENV PATH=/opt/cascade/bin:$PATH PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1 ORT_DISABLE_TELEMETRY=1 \
     CASCADE_CONFIG=/etc/cascade/cascade.yaml \
@@ -105,7 +105,7 @@ RUN useradd --system --uid 10001 --no-create-home cascade \
  && install --directory --owner=10001 /var/lib/cascade
 COPY --from=cpu-build /opt/cascade /opt/cascade
 COPY model_repository /models
-COPY deploy/cascade.yaml /etc/cascade/
+COPY deploy/cascade.yaml deploy/sbom.cdx.json /etc/cascade/
 # A worker is one core's; NumPy's own threads would be as many as the node has.
 # ONNX Runtime 1.32 has telemetry, which is on unless it is told otherwise.
 ENV PATH=/opt/cascade/bin:$PATH PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1 ORT_DISABLE_TELEMETRY=1 \

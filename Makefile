@@ -13,7 +13,7 @@ PROTO := $(wildcard proto/cascade_proto/*.proto)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test kill-test check format proto proto-check manifests dashboard configuration models figures \
-        load-figures loadtest soak fuzz screenshots clean
+        load-figures loadtest soak fuzz sbom audit screenshots clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | \
@@ -144,6 +144,13 @@ load-figures: $(VENV)/.dev ## Measure what docs/ says of load: latency, Triton, 
 # TARGET and SECONDS (of each target) may be given: make fuzz TARGET=yaml SECONDS=600
 fuzz: $(VENV)/.dev ## Send every reader what nobody would send, a minute each; what is found is kept
 	@$(BIN)/python -m tests.fuzz run $(if $(TARGET),--target $(TARGET)) $(if $(SECONDS),--seconds $(SECONDS))
+
+sbom: $(VENV)/.dev ## Write the software bill of materials, after a change of constraints.txt
+	@$(BIN)/python -m deploy.sbom deploy/sbom.cdx.json
+
+audit: $(VENV)/.dev ## Compare the pins with published advisories; asks PyPI, so that it needs the network
+	@$(PIP) pip-audit
+	@$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 # SECONDS of load before the pictures may be given: make screenshots SECONDS=600
 screenshots: $(VENV)/.dev ## Pictures of the operations page for docs/, of a server that is asked
