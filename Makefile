@@ -13,7 +13,7 @@ PROTO := $(wildcard proto/cascade_proto/*.proto)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test kill-test check format proto proto-check manifests configuration models figures \
-        load-figures loadtest soak clean
+        load-figures loadtest soak fuzz screenshots clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | \
@@ -137,6 +137,14 @@ load-figures: $(VENV)/.dev ## Measure what docs/ says of load: latency, Triton, 
 	@$(BIN)/python -m benchmarks.keep reload-credit reload
 	@$(BIN)/python -m benchmarks.keep jobs jobs
 	@$(BIN)/python -m benchmarks.report
+
+# TARGET and SECONDS (of each target) may be given: make fuzz TARGET=yaml SECONDS=600
+fuzz: $(VENV)/.dev ## Send every reader what nobody would send, a minute each; what is found is kept
+	@$(BIN)/python -m tests.fuzz run $(if $(TARGET),--target $(TARGET)) $(if $(SECONDS),--seconds $(SECONDS))
+
+# SECONDS of load before the pictures may be given: make screenshots SECONDS=600
+screenshots: $(VENV)/.dev ## Pictures of the operations page for docs/, of a server that is asked
+	@$(BIN)/python -m benchmarks.screenshots $(if $(SECONDS),--seconds $(SECONDS))
 
 # USERS, SECONDS and PROFILE (constant, steps, spikes, soak, replay) may be given, and TRACE of a replay:
 #   make loadtest USERS=8 SECONDS=60 PROFILE=spikes
