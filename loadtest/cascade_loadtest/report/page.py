@@ -94,6 +94,9 @@ def _tiles(found: Result) -> Iterable[str]:
     for share in (0.5, 0.99, 0.999):
         value = milliseconds(calls.quantile(share))
         beside = milliseconds(quantile(calls.sent, calls.count, share))
+        if math.isinf(calls.quantile(share)):
+            yield _tile(f"p{100 * share:g}", "–", "not answered", "so many calls were not")
+            continue
         yield _tile(f"p{100 * share:g}", value, "ms", f"from when due; {beside} from when sent")
     share = calls.answered / calls.count if calls.count else math.nan
     yield _tile("answered", percent(round(share, 6)), "", f"{calls.count:,} calls were due")
