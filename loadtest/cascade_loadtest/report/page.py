@@ -104,7 +104,8 @@ def _tiles(found: Result) -> Iterable[str]:
     beside = f"of {found.due / found.seconds:,.0f} offered" if found.seconds else ""
     yield _tile("answers", f"{achieved:,.0f}", "/s", beside)
     if found.capacity is not None:
-        yield _tile("one worker", f"{found.capacity.per_s:,.0f}", "/s", "its measured capacity")
+        own = f"its measured capacity, {found.options.capacity}"
+        yield _tile("one worker", f"{found.capacity.per_s:,.0f}", "/s", own)
     if found.job is not None:
         yield _tile(
             "offline job", f"{found.job.rows_per_s:,.0f}", "rows/s", "made beside the calls"

@@ -68,7 +68,10 @@ def run(options: argparse.Namespace, promises: tuple[AnyPromise, ...], tell: Tel
     measured = None
     if options.rate is None and not trace:
         with _Serving(options, tell) as stack:
-            measured = _capacity(_under(options, stack), tell, options)
+            under = _under(options, stack)
+            if options.capacity == "beside":
+                _begin_job(options, stack, under, tell)
+            measured = _capacity(under, tell, options)
     with _Serving(options, tell) as stack:
         found = _loaded(options, stack, _under(options, stack), measured, trace, tell)
     return replace(found, verdicts=judge(promises, found.measured()))
