@@ -419,6 +419,13 @@ class ServerConfig:
         "(docs/residency.md); none: no table is kept from anybody. Read anew when it changes.",
     )
 
+    access: Path | None = setting(
+        None,
+        "Who may ask, for what, and how much, a YAML file (docs/access.md); none: anybody may ask "
+        "for all. Read anew when it changes, and on SIGHUP.",
+        section="Who may ask",
+    )
+
     @property
     def draws_on_ray(self) -> bool:
         """Whether jobs are drawn by a Ray cluster."""

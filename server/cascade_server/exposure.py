@@ -48,7 +48,7 @@ def exposure(host: str, tls: bool, authentication: bool, insecure: bool) -> str 
         needs.append("tls_certificate and tls_key")
     if not authentication:
         lacks.append("could ask without saying who they are")
-        needs.append("who may ask (tls_client_certificates: required, with tls_client_ca)")
+        needs.append("access, or tls_client_certificates: required with tls_client_ca")
     return (
         f"host is {host!r}, an address that others reach, who {' and '.join(lacks)}. Set "
         f"{' and '.join(needs)}, or host to 127.0.0.1; or insecure (--insecure), where something "

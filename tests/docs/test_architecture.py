@@ -20,6 +20,7 @@ PACKAGES = {
     "tables": "cascade_tables",
     "client": "cascade_client",
     "jobs": "cascade_jobs",
+    "cost": "cascade_cost",
     "server": "cascade_server",
     "distill": "cascade_distill",
     "loadtest": "cascade_loadtest",

@@ -21,9 +21,11 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from cascade_server.counts.answer_metrics import AnswersCollector, ServersCollector
+from cascade_server.counts.certificate_metrics import CertificateCollector
 from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.shared.call_counts import CallCounts, added
 from cascade_server.counts.shared.live_versions import LiveVersions
+from cascade_server.counts.usage_metrics import UsageCollector
 from cascade_server.errors import ConfigError
 from cascade_server.objectives import metric_names as slo_names
 from cascade_server.objectives.blame import BLAMED, CallerFault
@@ -49,6 +51,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.registry.register(CallsCollector([book.calls for book in ledger.books.places], tables))
         self.registry.register(SloCollector(ledger))
+        self.registry.register(UsageCollector(ledger.books))
         ProcessCollector(registry=self.registry)
         self._server: HTTPServer | None = None
 
@@ -62,6 +65,10 @@ class Metrics:
             self.registry.register(collector(statistics))
         if live_versions is not None:
             self.registry.register(ReleasesCollector(live_versions))
+
+    def expose_certificate(self, expiry: Callable[[], float], refused: Callable[[], bool]) -> None:
+        """Tell of the certificate that the server shows too; see `CertificateCollector`."""
+        self.registry.register(CertificateCollector(expiry, refused))
 
     def serve(self, host: str, port: int) -> int:
         """Answer scrapes from a thread of its own; returns the port.

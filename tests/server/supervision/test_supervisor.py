@@ -175,6 +175,15 @@ def supervised() -> Supervised:
 RESTING = Role("executor", life, holds_nothing=True, rests=True)
 
 
+def test_who_hangs_up_is_passed_on_to_all(supervised: Supervised) -> None:
+    """SIGHUP is for files that processes read: they look at once."""
+    supervised.serving(Role("a", life), Role("b", life))
+    supervised.supervisor._on_signal(signal.SIGHUP, None)
+    supervised.steps(2)
+    kills = [each[1:] for each in supervised.machine.kills]
+    assert kills == [("a", signal.SIGHUP), ("b", signal.SIGHUP)]
+
+
 class TestResting:
     """Who ends well because there is nothing to do is started again when it is woken."""
 

@@ -77,6 +77,7 @@ class Credentials:
         self._watch = Watch(seen, seen)
         self.pem, self.context, self.holds = self._read()
         self.refused: str | None = None
+        self._looking: asyncio.Task[None] | None = None
         if self.holds.ends <= clock():
             log.error("%s", self._expired(self.holds))
         elif self.holds.begins > clock():
@@ -124,10 +125,25 @@ class Credentials:
         log.info("new TLS files are used; the certificate holds until %s", _date(holds.ends))
         return True
 
-    async def keep_looking(self, seconds: float) -> None:
-        """Look every so often, until it is cancelled; in a thread, for a disk may be slow."""
+    def expose(self, told: Callable[[Callable[[], float], Callable[[], bool]], None]) -> None:
+        """Have somebody told when the certificate expires, and whether a newer one was refused."""
+        told(lambda: self.holds.ends, lambda: self.refused is not None)
+
+    def start_looking(self, seconds: float) -> None:
+        """Look now, and every so often from now on, in the running event loop."""
+        # What a process that is started anew is given is from when the server was.
+        self.look(at_once=True)
+        self._looking = asyncio.create_task(self._keep_looking(seconds))
+
+    def stop_looking(self) -> None:
+        """Look no more."""
+        if self._looking is not None:
+            self._looking.cancel()
+
+    async def _keep_looking(self, seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
+            # A disk may be slow.
             await asyncio.to_thread(self.look)
 
 

@@ -249,10 +249,12 @@ class TestBounds:
     def test_a_slow_one_ends(
         self, pair: Pair, authority: Authority, caplog: pytest.LogCaptureFixture
     ) -> None:
-        with serving(credentials=asks(pair, authority), handshake_seconds=0.2) as transport:
-            with socket.create_connection(("127.0.0.1", transport.port), timeout=20) as slow:
-                slow.sendall(b"\x16\x03\x01")
-                assert reads_to_the_end(slow) == b""
+        with (
+            serving(credentials=asks(pair, authority), handshake_seconds=0.2) as transport,
+            socket.create_connection(("127.0.0.1", transport.port), timeout=20) as slow,
+        ):
+            slow.sendall(b"\x16\x03\x01")
+            assert reads_to_the_end(slow) == b""
         assert "no handshake within 0.2 s" in caplog.text
 
     def test_so_does_one_that_stops_before_http_2(self, pair: Pair, authority: Authority) -> None:

@@ -1,0 +1,109 @@
+"""What a turn takes is counted once, for those that it was for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+from cascade_server.counts.metering import Answered, Metering, memory_bytes, shares
+from cascade_server.counts.shared.compute import ComputeCounts, UsageKey, UsageTier
+from cascade_server.engines.spent import Spent, charge
+from cascade_server.jobs.metering import JobMetering
+from cascade_server.memory import Memory
+from hypothesis import given
+from hypothesis import strategies as st
+
+STUDENT, POOL = UsageKey("credit", UsageTier.STUDENT), UsageKey("credit", UsageTier.POOL)
+seconds = st.floats(0, 1e3)
+
+
+class TestShares:
+    """Of a turn's processor time."""
+
+    def test_what_is_not_known_is_shared_alike(self) -> None:
+        # 0.4 s between the turns and 0.2 s of the turn that nobody in it is known to have taken.
+        assert shares([0.1, 0.3], 0.4, 0.6, 2) == (
+            [pytest.approx(0.4), pytest.approx(0.6)],
+            pytest.approx(0.3),
+        )
+
+    def test_the_walls_clock_is_not_the_processors(self) -> None:
+        # Another process had the processor for half of the time.
+        assert shares([1.0, 3.0], 0.0, 2.0, 2)[0] == [0.5, 1.5]
+
+    def test_who_was_refused_pays_nothing_and_the_others_not_for_him(self) -> None:
+        assert shares([0.0], 0.3, 0.3, 3) == ([pytest.approx(0.2)], pytest.approx(0.2))
+
+    @given(st.lists(seconds, max_size=16), seconds, seconds, st.integers(0, 4))
+    def test_no_more_is_charged_than_was_used(
+        self, known: list[float], between: float, inside: float, others: int
+    ) -> None:
+        charged, rest = shares(known, between, inside, len(known) + others)
+        assert sum(charged) + others * rest == pytest.approx(
+            between + inside if known or others else 0.0
+        )
+        assert all(each >= 0 for each in charged)
+
+    def test_a_run_is_charged_by_rows_and_passes(self) -> None:
+        one, other = Spent(), Spent(1.0)
+        charge((one, other), [10 * 2, 20 * 3], 8.0, 4.0)
+        assert (one, other) == (Spent(2.0, 1.0), Spent(7.0, 3.0))
+
+    def test_a_run_for_nothing_is_nobodys(self) -> None:
+        spent = Spent()
+        charge((spent,), [0], 8.0)
+        assert spent == Spent()
+
+
+def metering(times: Iterable[float]) -> tuple[Metering, ComputeCounts]:
+    counts = ComputeCounts(["credit"], Memory())
+    return Metering(counts, iter(times).__next__), counts
+
+
+class TestTurns:
+    """Between two looks at the clock of the event loop's thread."""
+
+    def test_reading_and_writing_between_turns_are_the_turns(self) -> None:
+        meter, counts = metering([0.0, 1.0, 3.0])
+        meter.turn_begins()
+        meter.turn_ends([Answered(STUDENT, 2.0, 0.0, 4, 12)], 1)
+        assert dict(counts.used()) == {STUDENT: (3.0, 0.0, 1, 4, 12)}
+
+    def test_the_servers_own_housekeeping_is_nobodys(self) -> None:
+        meter, counts = metering([0.0, 5.0, 6.0, 7.0])
+        meter.is_nobodys()
+        meter.turn_begins()
+        meter.turn_ends([Answered(POOL, 0.0, 0.0, 1, 3)], 1)
+        assert dict(counts.used())[POOL].seconds == 2.0
+
+    def test_what_was_counted_elsewhere_is_not_counted_again(self) -> None:
+        meter, counts = metering([0.0, 4.0, 5.0, 6.0])
+        meter.apart(3.0)
+        meter.turn_begins()
+        meter.turn_ends([Answered(POOL, 0.0, 0.0, 1, 3)], 1)
+        assert dict(counts.used())[POOL].seconds == 3.0
+
+    def test_who_waits_is_charged_his_share(self) -> None:
+        meter, _ = metering([0.0, 1.0, 2.0])
+        meter.turn_begins()
+        assert meter.turn_ends([], 4) == 0.5
+
+
+class TestJobs:
+    """All that an executor does is for its jobs."""
+
+    def test_what_is_between_two_jobs_is_the_earlier_ones(self) -> None:
+        counts = ComputeCounts(["adult", "credit"], Memory())
+        meter = JobMetering(counts, iter([5.0, 6.0, 8.0]).__next__)
+        meter.works_for("credit")
+        meter.made(1000, 3000, Spent(10.0))
+        meter.works_for("adult")
+        meter.made(500, 500, Spent())
+        assert dict(counts.used()) == {
+            UsageKey("credit", UsageTier.JOB): (16.0, 0.0, 1, 1000, 3000),
+            UsageKey("adult", UsageTier.JOB): (2.0, 0.0, 1, 500, 500),
+        }
+
+
+def test_a_process_has_memory() -> None:
+    assert memory_bytes() > 2**20
