@@ -21,7 +21,7 @@ needs_browser = pytest.mark.skipif(
     reason="there is no browser: Debian's package `chromium`, and playwright of the extra `dev`",
 )
 # Milliseconds for what appears by itself, on a machine that is busy.
-SOON_MS = 60_000
+SOON_MS = 30_000
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 
 

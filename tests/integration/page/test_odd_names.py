@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import grpc
 import pytest
@@ -20,6 +21,9 @@ from cascade_server.page.serving import PageServer
 from tests.integration.page.browsing import PHONE, browser, needs_browser, tab, violations
 from tests.server.page.counting import Counted
 from tests.typed import SOON
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 pytestmark = needs_browser
 ODD = [
@@ -87,8 +91,14 @@ def url() -> Iterator[str]:
         yield url
 
 
-def test_names_are_texts(url: str) -> None:
-    with browser() as chromium, tab(chromium) as found:
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser() as found:
+        yield found
+
+
+def test_names_are_texts(chromium: Browser, url: str) -> None:
+    with tab(chromium) as found:
         found.open(url)
         page = found.page
         for name in ODD:
@@ -101,8 +111,8 @@ def test_names_are_texts(url: str) -> None:
         assert found.said == []
 
 
-def test_hundreds_of_tables_are_a_few_rows_and_a_search(url: str) -> None:
-    with browser() as chromium, tab(chromium, viewport=PHONE, bypass_csp=True) as found:
+def test_hundreds_of_tables_are_a_few_rows_and_a_search(chromium: Browser, url: str) -> None:
+    with tab(chromium, viewport=PHONE, bypass_csp=True) as found:
         found.open(url)
         page = found.page
         rows = page.locator("#tables tbody tr")

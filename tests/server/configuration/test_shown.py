@@ -28,6 +28,8 @@ OTHERS: dict[str, Any] = {
     "version_policy": "1,3",
     "transport": "grpcio",
     "host": "::1",
+    "ops_host": "::1",
+    "ops_names": ("ops.example", "ops"),
     "runtime": "tritons://a:1,[::1]:2",
     "runtime_ca": "tls/ca.pem",
     "runtime_certificate": "tls/me.crt",
