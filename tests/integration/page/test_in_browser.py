@@ -154,7 +154,7 @@ class TestForEverybody:
 
     def test_nothing_is_wider_than_the_screen(self, desk: Tab) -> None:
         desk.page.locator("#tables tbody th").first.wait_for()
-        for width in (320, 360, 768):
+        for width in (320, 360, 768, 1024, 1100):
             desk.page.set_viewport_size({"width": width, "height": 740})
             assert not desk.overflows(), width
 
@@ -174,7 +174,7 @@ class TestForEverybody:
         page.locator("#charts details[open] tbody th").first.wait_for()
 
     def test_the_choice_of_colours_is_kept(self, desk: Tab) -> None:
-        desk.page.get_by_text("Dark", exact=True).click()
+        desk.page.get_by_label("Dark").check()
         desk.page.reload()
         desk.page.locator("html[data-theme=dark]").wait_for()
 

@@ -123,6 +123,14 @@ class TestPromises:
         found["objectives"].append(copy.deepcopy(found["objectives"][0]))
         assert state_of(found)["sentence"].endswith("And 1 more, below.")
 
+    def test_of_very_many_the_gravest_are_told(self) -> None:
+        found = missed(quiet())
+        found["objectives"] = [copy.deepcopy(found["objectives"][0]) for _ in range(500)]
+        state = state_of(found)
+        assert len(state["findings"]) + state["findings_left_out"] == 500
+        assert state["sentence"].endswith("And 499 more, below.")
+        assert len(state["findings"]) < 100
+
     def test_no_cause_is_made_up(self) -> None:
         state = state_of(missed(quiet()))
         assert state["cause"] == ""
