@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -310,3 +312,15 @@ class TestWhatElse:
 )
 def test_a_share_is_never_rounded_to_all(share: float, words: str) -> None:
     assert percent(share) == words
+
+
+def test_docs_say_what_to_do_about_each() -> None:
+    """A finding's kind is a heading of docs/operations.md."""
+    root = Path(__file__).parents[3]
+    source = (root / "server/cascade_server/page/findings.py").read_text()
+    kinds = set(re.findall(r'^            "([a-z]+(?:-[a-z]+)*)",$', source, re.MULTILINE))
+    assert len(kinds) > 5
+    page = (root / "docs" / "operations.md").read_text()
+    headings = {each.lower().replace(" ", "-") for each in re.findall("^### (.*)$", page, re.M)}
+    assert kinds <= headings
+    assert "a-part-of-the-page-fails" in headings
