@@ -22,21 +22,20 @@ from cascade_server.cascade.repository import Loaded, Repository
 from cascade_server.config import ServerConfig
 from cascade_server.consistency import check_exposure
 from cascade_server.counts.metering import ProcessMeter
-from cascade_server.counts.shared.books import TOLD, Books
+from cascade_server.counts.shared.books import Books
 from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_process import TeacherServer
 from cascade_server.jobs.directing import JobsDirector
 from cascade_server.jobs.process import execute, next_work, owners_of
 from cascade_server.keeping import METRICS, PAGE, keeper, run_life
-from cascade_server.memory import Note
 from cascade_server.releases.found import Folder, Source
 from cascade_server.releases.generation import Generation, ReleaseConfig
 from cascade_server.releases.generations import Generations
+from cascade_server.releases.told import Told
 from cascade_server.server import Server
 from cascade_server.supervision import loading
 from cascade_server.supervision.control import Control
-from cascade_server.supervision.crews import Begin, Crew, Post, Role
-from cascade_server.supervision.facts import facts_of, packed
+from cascade_server.supervision.crews import Begin, Post, Role
 from cascade_server.supervision.listening import (
     leave_locally,
     listen,
@@ -136,12 +135,11 @@ def serve_in_processes(
             by = "" if credentials is None else " over TLS"
             say(f"serving on {config.host}:{port}{by}{those} (Ctrl-C stops)")
 
-        def tell(crews: Sequence[Crew]) -> None:
-            watched.tell(crews, director)
-
-        watched = Watched()
-        watching = nobody_watches if config.ops_port is None else tell
-        supervisor = Supervisor(lambda: say("draining"), config.drain_seconds, watching=watching)
+        supervisor = Supervisor(
+            lambda: say("draining"),
+            config.drain_seconds,
+            watching=Told(lambda: director) if config.ops_port is not None else lambda _: None,
+        )
         director = Generations(
             shared,
             releases or ReleaseConfig(),
@@ -163,27 +161,6 @@ def serve_in_processes(
 
 # In the state folder: who may open it may have releases changed.
 SOCKET = "control.sock"
-
-
-def nobody_watches(_: Sequence[Crew]) -> None:
-    """What the supervisor's news are for where there is no operations page."""
-
-
-class Watched:
-    """Writes down what the supervisor knows where the operations page looks, when it changes."""
-
-    def __init__(self) -> None:
-        self._told: tuple[Books, bytes] | None = None
-
-    def tell(self, crews: Sequence[Crew], director: Generations) -> None:
-        """How processes and releases are now."""
-        current = director.current
-        if current is None:
-            return
-        found = packed(facts_of(crews), director.listing(), TOLD - Note.HEAD.size)
-        if self._told is None or self._told[0] is not current.books or self._told[1] != found:
-            current.books.told.write(found)
-            self._told = current.books, found
 
 
 @contextmanager

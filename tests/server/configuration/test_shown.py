@@ -29,6 +29,7 @@ OTHERS: dict[str, Any] = {
     "transport": "grpcio",
     "host": "::1",
     "ops_host": "::1",
+    "ops_names": ("ops.example", "ops"),
     "runtime": "tritons://a:1,[::1]:2",
     "runtime_ca": "tls/ca.pem",
     "runtime_certificate": "tls/me.crt",
