@@ -13,7 +13,7 @@ PROTO := $(wildcard proto/cascade_proto/*.proto)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test kill-test check format proto proto-check manifests dashboard configuration models figures \
-        load-figures loadtest soak fuzz sbom audit screenshots clean
+        load-figures faults loadtest soak fuzz sbom audit screenshots clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | \
@@ -139,6 +139,10 @@ load-figures: $(VENV)/.dev ## Measure what docs/ says of load: latency, Triton, 
 	@$(BIN)/python -m benchmarks.keep idle idle
 	@$(BIN)/python -m benchmarks.keep reload-credit reload
 	@$(BIN)/python -m benchmarks.keep jobs jobs
+	@$(BIN)/python -m benchmarks.report
+
+faults: $(VENV)/.dev ## Kill, stop, fill, damage and cut beneath a steady load: what callers see, and for how long
+	@$(BIN)/python -m benchmarks.keep faults faults
 	@$(BIN)/python -m benchmarks.report
 
 # TARGET and SECONDS (of each target) may be given: make fuzz TARGET=yaml SECONDS=600

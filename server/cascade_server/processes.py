@@ -106,7 +106,7 @@ def serve_in_processes(
                     partial(
                         worker, generation, workers, number, listener, local, credentials, spans
                     ),
-                    left=partial(left, generation, number),
+                    left=partial(generation.worker_left, number),
                 )
                 for number in range(workers)
             ]
@@ -253,12 +253,6 @@ def worker(
                 loading.yield_to_all()
 
     run_life(life, post)
-
-
-def left(generation: Generation, number: int) -> None:
-    """A worker's process has ended: its callers, and those on their way to it, are others'."""
-    if generation.board is not None:
-        generation.board.left(number)
 
 
 def turns_of(config: ServerConfig) -> loading.Turns:

@@ -29,11 +29,11 @@ from cascade_server.engines.triton.fleet import Fleet
 from cascade_server.engines.triton.measuring import Measuring
 from cascade_server.engines.triton.tls import credentials_of
 from cascade_server.health.ability import Vitals
+from cascade_server.health.service import WHOLE_SERVER, Health, name_of, unable_names
 from cascade_server.jobs.desk import Desk
 from cascade_server.services.flight.service import NAME as FLIGHT
 from cascade_server.services.flight.service import FlightService
 from cascade_server.services.guarded import AccessDoor, Guarded, Handlers, by_access, locally
-from cascade_server.services.health import WHOLE_SERVER, Health, name_of, unable_names
 from cascade_server.services.jobs_service import NAME as JOBS
 from cascade_server.services.jobs_service import JobsService
 from cascade_server.services.open_inference.service import NAME as INFERENCE

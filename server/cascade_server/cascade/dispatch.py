@@ -264,11 +264,13 @@ class Dispatcher:
                         drawn, queued = await engines.draw_with_teacher(
                             tokens, observed, noise, option.steps, *until
                         )
-            except TimeoutError:
+            except (TimeoutError, NotReady) as exc:
                 # As if it had been routed there: the same rows for a seed.
-                self.overtaken += 1
-                option = route.allowed[-1]
-                route = route._replace(option=option, overtaken=True)
+                option, gone = route.allowed[-1], isinstance(exc, NotReady)
+                if gone and option.tier is not Tier.STUDENT:
+                    raise
+                self.overtaken += not gone
+                route = route._replace(option=option, overtaken=not gone, gone=gone)
                 noise = request.student_noise()
                 drawn, queued = await engines.draw_with_student(tokens, observed, noise, *until)
         return Drawn(drawn, option, route, likelihood, queued, time.perf_counter())

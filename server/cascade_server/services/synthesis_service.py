@@ -186,10 +186,8 @@ class Service:
 
     def can_answer(self, table: str = "") -> bool:
         """Whether new calls are answered, for a table or for any; see `health.ability`."""
-        if not self.serving or self.checkup is None:
-            return False
-        vitals = self.checkup.vitals
-        return table not in vitals.unable if table else not vitals.all_unable
+        checkup = self.checkup
+        return self.serving and checkup is not None and checkup.vitals.can_answer(table)
 
     def drain(self) -> None:
         """End standing streams once they have answered what they have read."""
