@@ -29,6 +29,7 @@ SUMMARIES = {
     "jobs": "Have many rows made in the background, as Parquet files.",
     "audit": "Show and verify what was decided about jobs.",
     "releases": "List, load, unload, try and promote a server's releases.",
+    "health": "Say whether a server can answer, also by the exit status.",
     "sla": "Show how a server keeps its service level objectives.",
     "cost": "Show what a server's answers have cost.",
     "size": "Say how many cores a load takes.",

@@ -18,6 +18,7 @@ Needs grpcio and NumPy; pandas, polars and pyarrow only for rows that come or go
 """
 
 from cascade_client.async_client import AsyncClient
+from cascade_client.calls.tls import Tls
 from cascade_client.client import Client
 from cascade_client.errors import (
     Cancelled,
@@ -114,6 +115,7 @@ __all__ = [
     "TableSummary",
     "Tier",
     "Timings",
+    "Tls",
     "Unauthenticated",
     "Unavailable",
 ]

@@ -19,6 +19,7 @@ from cascade_client.calls.base import (
     SynthesizeKeywords,
     SynthesizeOptions,
 )
+from cascade_client.calls.tls import Tls
 from cascade_client.client import Row
 from cascade_client.errors import InvalidRequest
 from cascade_client.job_methods import AsyncJobMethods
@@ -55,6 +56,7 @@ class AsyncClient(AsyncJobMethods):
         *,
         timeout: float = 1.0,
         retry: Retry | None = None,
+        tls: Tls | bool = False,
         credentials: grpc.ChannelCredentials | None = None,
         wait_for_turn: bool = True,
         channel: grpc.aio.Channel | None = None,
@@ -63,7 +65,7 @@ class AsyncClient(AsyncJobMethods):
         rng: Callable[[], float] = random.random,
     ) -> None:
         super().__init__(
-            target, timeout, retry, credentials, wait_for_turn, channel, clock, sleep, rng
+            target, timeout, retry, tls, credentials, wait_for_turn, channel, clock, sleep, rng
         )
 
     # One draw of one dict is a dict; mypy sees that 1 is also an int.

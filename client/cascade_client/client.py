@@ -18,6 +18,7 @@ from cascade_client.calls.base import (
     SynthesizeKeywords,
     SynthesizeOptions,
 )
+from cascade_client.calls.tls import Tls
 from cascade_client.errors import InvalidRequest
 from cascade_client.job_methods import JobMethods
 from cascade_client.messages import wire
@@ -48,20 +49,23 @@ class Client(JobMethods):
     Args:
         target: host and port of the server; without a port, 8470, and with `credentials` 443, as
             gRPC has it.
+        tls: how to speak TLS; True: with the public authorities; False: in the clear, or as
+            `credentials` say.
         timeout: seconds that a real-time call may take where it names no timeout of its own;
             retries included, > 0.
         retry: how often and how patiently to try again; `Retry(attempts=1)` never does. What the
             server refuses is not tried again while it refuses more than a third.
-        credentials: `grpc.ssl_channel_credentials(...)` for TLS; None: in the clear.
+        credentials: gRPC's own, such as `grpc.composite_channel_credentials(...)`, instead of
+            `tls`.
         wait_for_turn: whether calls beyond those that the server lets a connection have at once
             wait in this process: those with the earliest deadlines are sent first, and one whose
             answer is predicted to be late raises `Overloaded` without being sent, and so do some
             of those that come while the server refuses more than a third. False: none waits, they
             raise `Overloaded` at once, for callers who have something to fall back on.
         channel: a channel of your own (interceptors, compression; `FakeServer.channel`); `target`
-            is then only a name in messages, `credentials` is unused, and closing the client closes
-            the channel. With ``wait_for_turn=False`` it has to turn calls away by itself
-            ("grpc.http.max_concurrent_streams_reject_on_client").
+            is then only a name in messages, `tls` and `credentials` are unused, and closing the
+            client closes the channel. With ``wait_for_turn=False`` it has to turn calls away by
+            itself ("grpc.http.max_concurrent_streams_reject_on_client").
         clock, sleep, rng: monotonic seconds, waiting, and uniform numbers in [0, 1), for the
             jitter and for which calls are sent to a server that refuses many; here so that tests
             need not wait.
@@ -81,6 +85,7 @@ class Client(JobMethods):
         *,
         timeout: float = 1.0,
         retry: Retry | None = None,
+        tls: Tls | bool = False,
         credentials: grpc.ChannelCredentials | None = None,
         wait_for_turn: bool = True,
         channel: grpc.Channel | None = None,
@@ -89,7 +94,7 @@ class Client(JobMethods):
         rng: Callable[[], float] = random.random,
     ) -> None:
         super().__init__(
-            target, timeout, retry, credentials, wait_for_turn, channel, clock, sleep, rng
+            target, timeout, retry, tls, credentials, wait_for_turn, channel, clock, sleep, rng
         )
 
     # One draw of one dict is a dict; mypy sees that 1 is also an int.

@@ -31,6 +31,29 @@ PUSHBACK_KEY = "grpc-retry-pushback-ms"
 _NOBODY = re.compile(
     r"^(?:connections to all backends failing|failed to connect to all addresses).*: ([^:]+)$", re.S
 )
+# What gRPC says where no TLS could be agreed on, of which few know what it means; the first that
+# is found counts.
+_NO_TLS = (
+    ("certificate has expired", "the server's certificate has expired"),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "the server's certificate is signed by nobody whom this client trusts; "
+        "Tls(ca=...), --ca, names who is",
+    ),
+    (
+        "Hostname Verification Check failed",
+        "the server's certificate is for another name; "
+        "Tls(server_name=...), --server-name, says which",
+    ),
+    ("WRONG_VERSION_NUMBER", "the server speaks no TLS"),
+    # What Cascade's servers answer who does not speak it.
+    ("got frame type 7", "the server speaks TLS, and this client does not; tls=True, --tls, does"),
+    (
+        "TSI_DATA_CORRUPTED",
+        "the server has refused this client's certificate, or wants one; "
+        "Tls(certificate=..., key=...), --cert and --key, show one",
+    ),
+)
 # How gRPC and Cascade's servers say that a message is larger than it may be.
 TOO_LARGE = "larger than max"
 
@@ -170,7 +193,9 @@ class Failure:
             return Overloaded(message, code=self.code, retry_after=wait)
         error = ERRORS[self.code]
         if error is Unavailable:
-            if refused := _NOBODY.search(message):
+            if no_tls := next((words for said, words in _NO_TLS if said in message), None):
+                message = f"no TLS could be agreed on: {no_tls}"
+            elif refused := _NOBODY.search(message):
                 message = f"nobody answers there ({refused[1]})"
             message = f"{target}: {message}"
         return error(message, code=self.code)

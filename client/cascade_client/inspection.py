@@ -74,6 +74,32 @@ class Inspection(BlockingCalls):
         """What the server has loaded; its methods change that, and which version answers."""
         return Releases(self)
 
+    def health(self, *, timeout: float | None = None) -> dict[str, str]:
+        """What the server says of its health, by name: SERVING or NOT_SERVING.
+
+        "" is the server as a whole; `cascade.v1.Synthesis/TABLE` says whether a table is answered.
+        A server that refuses calls because it has too many is SERVING. Of a server without a list
+        only "" is known.
+
+        Raises:
+            Unavailable: nobody answers there.
+        """
+        expiry = self._expiry(timeout)
+        try:
+            listed = self._channel.unary_unary(health.LIST)(
+                health.NOTHING, timeout=self._left(expiry)
+            )
+            return health.statuses(listed)
+        except grpc.RpcError as exc:
+            if exc.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                raise self._error(exc) from exc
+        try:
+            check = self._channel.unary_unary(health.CHECK)
+            said = check(health.WHOLE_SERVER, timeout=self._left(expiry))
+            return {"": health.status(said)}
+        except grpc.RpcError as exc:
+            raise self._error(exc) from exc
+
     def wait_ready(self, timeout: float = 30.0) -> None:
         """Return once the server says that it is serving.
 
@@ -133,6 +159,24 @@ class AsyncInspection(AsyncCalls):
     def releases(self) -> AsyncReleases:
         """What the server has loaded; see `Client.releases`."""
         return AsyncReleases(self)
+
+    async def health(self, *, timeout: float | None = None) -> dict[str, str]:
+        """What the server says of its health, by name; see `Client.health`."""
+        expiry = self._expiry(timeout)
+        try:
+            listed = await self._channel.unary_unary(health.LIST)(
+                health.NOTHING, timeout=self._left(expiry)
+            )
+            return health.statuses(listed)
+        except grpc.RpcError as exc:
+            if exc.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                raise self._error(exc) from exc
+        try:
+            check = self._channel.unary_unary(health.CHECK)
+            said = await check(health.WHOLE_SERVER, timeout=self._left(expiry))
+            return {"": health.status(said)}
+        except grpc.RpcError as exc:
+            raise self._error(exc) from exc
 
     async def wait_ready(self, timeout: float = 30.0) -> None:
         """Return once the server says that it is serving; see `Client.wait_ready`."""

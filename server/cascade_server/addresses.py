@@ -6,8 +6,8 @@ import re
 
 from cascade_server.errors import ConfigError
 
-SCHEME = "triton://"
-FORM = f"{SCHEME}HOST:PORT[,HOST:PORT...]"
+SCHEME, TLS_SCHEME = "triton://", "tritons://"
+FORM = f"{SCHEME}HOST:PORT[,HOST:PORT...], or {TLS_SCHEME} for TLS"
 # A name or an IPv4 address, or an IPv6 address in brackets; then a port.
 _SERVER = re.compile(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
@@ -21,9 +21,9 @@ def servers_of(runtime: str) -> tuple[str, ...]:
     Raises:
         ConfigError: one of them is no address, or is named twice.
     """
-    if not runtime.startswith(SCHEME):
+    if not runtime.startswith((SCHEME, TLS_SCHEME)):
         return ()
-    servers = tuple(runtime.removeprefix(SCHEME).rstrip("/").split(","))
+    servers = tuple(runtime.partition("://")[2].rstrip("/").split(","))
     for server in servers:
         found = _SERVER.fullmatch(server)
         if found is None or not 1 <= int(found[1]) <= 65_535:

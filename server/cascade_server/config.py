@@ -10,6 +10,7 @@ from cascade_tables.errors import shown
 
 from cascade_server import runtimes
 from cascade_server.addresses import servers_of
+from cascade_server.consistency import check_together
 from cascade_server.errors import ConfigError
 from cascade_server.settings import (
     BYTES,
@@ -24,6 +25,8 @@ from cascade_server.settings import (
 )
 
 TRANSPORTS = ("http2", "grpcio")
+CLIENT_CERTIFICATES = ("none", "optional", "required")
+TLS_VERSIONS = ("1.2", "1.3")
 MONTH = 30 * 86_400
 
 
@@ -121,7 +124,8 @@ class ServerConfig:
 
     host: str = setting(
         "127.0.0.1",
-        "Address to listen on. Callers are not asked who they are: let nobody else reach it.",
+        "Address to listen on. One that others reach needs TLS and callers that say who they are, "
+        "or `insecure` (docs/security.md).",
         section="Calls",
     )
     port: int = setting(8470, "Port to listen on; 0: any free one.", low=0, high=65_535)
@@ -209,6 +213,51 @@ class ServerConfig:
         high=3600,
     )
 
+    tls_certificate: Path | None = setting(
+        None,
+        "Certificate for TLS, a PEM file: the server's own first, then those up to a root; none: "
+        "calls come in the clear. It and the files below are read anew when they change.",
+        section="Transport security",
+        metavar="FILE",
+    )
+    tls_key: Path | None = setting(
+        None, "Its private key, a PEM file without a passphrase.", metavar="FILE"
+    )
+    tls_client_ca: Path | None = setting(
+        None, "Who vouches for clients' certificates, a PEM file.", metavar="FILE"
+    )
+    tls_client_certificates: str = setting(
+        CLIENT_CERTIFICATES[0],
+        "Whether clients show a certificate: none are asked, those that have one show it, or "
+        "nobody comes in without.",
+        choices=CLIENT_CERTIFICATES,
+    )
+    tls_minimum_version: str = setting(
+        TLS_VERSIONS[0], "Oldest version of TLS that is spoken.", choices=TLS_VERSIONS
+    )
+    tls_poll_seconds: float = setting(
+        5.0,
+        "How often these files are looked at; SIGHUP looks at once.",
+        unit=SECONDS,
+        low=0.1,
+        high=86_400,
+    )
+    runtime_ca: Path | None = setting(
+        None,
+        "Who vouches for the servers of `runtime: tritons://...`, a PEM file; none: the public "
+        "authorities that gRPC knows.",
+        metavar="FILE",
+    )
+    runtime_certificate: Path | None = setting(
+        None, "Certificate that is shown to them, a PEM file; none: none is.", metavar="FILE"
+    )
+    runtime_key: Path | None = setting(None, "Its private key, a PEM file.", metavar="FILE")
+    insecure: bool = setting(
+        False,
+        "Listen on an address that others reach without TLS, or without asking who calls: "
+        "something else keeps strangers out.",
+    )
+
     workers: int = setting(
         1,
         "Processes that answer calls; the teacher has one of its own beside them.",
@@ -219,7 +268,8 @@ class ServerConfig:
     runtime: str = setting(
         "auto",
         "What runs the networks: auto, cpu, onnxruntime, cuda, tensorrt-ep or tensorrt here "
-        "(docs/gpu.md), or triton://HOST:PORT[,HOST:PORT...] (docs/remote.md).",
+        "(docs/gpu.md), or triton://HOST:PORT[,HOST:PORT...], or tritons:// for TLS "
+        "(docs/remote.md).",
         check=_check_runtime,
     )
     teacher_threads: int = setting(1, "Threads of a teacher pass.", low=1, high=1024)
@@ -263,7 +313,8 @@ class ServerConfig:
     )
     cache_url: str | None = setting(
         None,
-        "Valkey or Redis that servers share as a second level, redis://HOST:PORT/DATABASE.",
+        "Valkey or Redis that servers share as a second level, redis://HOST:PORT/DATABASE, or "
+        "rediss:// for TLS, with ?ssl_ca_certs=FILE (docs/cache.md).",
         secret=True,
     )
     cache_timeout_seconds: float = setting(
@@ -291,6 +342,26 @@ class ServerConfig:
         "Answer Prometheus here, over HTTP; 0: any free port; none: nowhere.",
         low=0,
         high=65_535,
+    )
+
+    ops_port: int | None = setting(
+        None,
+        "Serve the operations page here, over HTTP (docs/operations.md); 0: any free port; none: "
+        "nowhere.",
+        section="Operations page",
+        low=0,
+        high=65_535,
+    )
+    ops_host: str = setting(
+        "127.0.0.1",
+        "Address of the operations page. Who looks at it is not asked who they are, and changes "
+        "nothing: let nobody else reach it.",
+    )
+    ops_names: tuple[str, ...] = setting(
+        (),
+        "Names by which browsers may ask for it, beside addresses and `localhost`. May be "
+        "repeated; a list in a file, separated by spaces in the environment.",
+        metavar="NAME",
     )
 
     executors: int = setting(
@@ -362,6 +433,7 @@ class ServerConfig:
     def __post_init__(self) -> None:
         for each in SETTINGS:
             each.check_held(getattr(self, each.field))
+        check_together(self)
 
 
 SETTINGS = settings_of(ServerConfig)

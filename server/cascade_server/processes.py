@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 from cascade_jobs.ledger.owners import dismiss
@@ -24,19 +24,22 @@ from cascade_server.addresses import servers_of
 from cascade_server.cascade.repository import Loaded, Repository
 from cascade_server.config import ServerConfig
 from cascade_server.counts.metering import ProcessMeter
-from cascade_server.counts.shared.books import Books
+from cascade_server.counts.shared.books import TOLD, Books
 from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_process import TeacherServer
-from cascade_server.errors import ReleaseRefused, ServerError
+from cascade_server.errors import ConfigError, ReleaseRefused, ServerError
+from cascade_server.exposure import exposure
 from cascade_server.jobs.directing import JobsDirector
 from cascade_server.jobs.process import execute, next_work, owners_of
+from cascade_server.memory import Note
 from cascade_server.releases.found import Folder, Source
 from cascade_server.releases.generation import Generation, ReleaseConfig
 from cascade_server.releases.generations import Generations
 from cascade_server.server import Server
 from cascade_server.supervision import loading
 from cascade_server.supervision.control import Control
-from cascade_server.supervision.crews import Begin, Post, Role
+from cascade_server.supervision.crews import Begin, Crew, Post, Role
+from cascade_server.supervision.facts import facts_of, packed
 from cascade_server.supervision.listening import (
     leave_locally,
     listen,
@@ -46,6 +49,10 @@ from cascade_server.supervision.listening import (
 from cascade_server.supervision.placement import Placement
 from cascade_server.supervision.supervisor import KILL_AFTER, Director, Supervisor
 from cascade_server.terms import Tier
+from cascade_server.transport.tls.credentials import Credentials
+
+if TYPE_CHECKING:
+    from cascade_server.page.operations_page import OperationsPage
 
 # The teacher has what the workers leave of the processors.
 TEACHER_NICENESS = 19
@@ -71,6 +78,13 @@ def serve_in_processes(
     Raises:
         ServerError: it cannot be started, and why.
     """
+    authentication = config.tls_client_certificates == "required"
+    tls = config.tls_certificate is not None
+    if problem := exposure(config.host, tls, authentication, config.insecure):
+        raise ConfigError(problem)
+    # Read before there is any process, so that what is wrong is said at once; who is started again
+    # while the files are broken has these.
+    credentials = Credentials.of(config)
     shares = config.transport == "http2"
     take = listen if shares else reserve
     with (
@@ -85,12 +99,14 @@ def serve_in_processes(
         )
         # Where the first process that answers scrapes has found a port; the next one keeps it.
         metrics: list[int] = []
+        pages: list[int] = []  # and likewise of the operations page
 
         def roles(generation: Generation) -> Sequence[Role]:
             of_workers = [
                 Role(
                     f"worker {number}",
-                    partial(worker, generation, workers, number, listener, local),
+                    partial(worker, generation, workers, number, listener, local, credentials),
+                    left=partial(left, generation, number),
                 )
                 for number in range(workers)
             ]
@@ -103,20 +119,28 @@ def serve_in_processes(
             return Role("the teacher", life, last=True, holds_nothing=True)
 
         def keeper_of(books: Books) -> Sequence[Role]:
-            if config.state_dir is None and config.metrics_port is None:
+            if {config.state_dir, config.metrics_port, config.ops_port} == {None}:
                 return ()
-            return (Role("the books' keeper", partial(keeper, shared, books, metrics)),)
+            life = partial(keeper, shared, books, metrics, pages, credentials)
+            return (Role("the books' keeper", life),)
 
         def told(what: str) -> None:
-            if what.startswith(METRICS):
-                metrics[:] = metrics or [int(what.rpartition(":")[2].partition("/")[0])]
+            for begin, ports in ((METRICS, metrics), (PAGE, pages)):
+                if what.startswith(begin):
+                    ports[:] = ports or [int(what.rpartition(":")[2].partition("/")[0])]
             say(what)
 
         def serving() -> None:
             those = "" if workers == 1 else f" with {workers} workers"
-            say(f"serving on {config.host}:{port}{those} (Ctrl-C stops)")
+            by = "" if credentials is None else " over TLS"
+            say(f"serving on {config.host}:{port}{by}{those} (Ctrl-C stops)")
 
-        supervisor = Supervisor(lambda: say("draining"), config.drain_seconds)
+        def tell(crews: Sequence[Crew]) -> None:
+            watched.tell(crews, director)
+
+        watched = Watched()
+        watching = nobody_watches if config.ops_port is None else tell
+        supervisor = Supervisor(lambda: say("draining"), config.drain_seconds, watching=watching)
         director = Generations(
             shared,
             releases or ReleaseConfig(),
@@ -136,9 +160,30 @@ def serve_in_processes(
         say("stopped")
 
 
-METRICS = "metrics on "
+METRICS, PAGE = "metrics on ", "operations page on "
 # In the state folder: who may open it may have releases changed.
 SOCKET = "control.sock"
+
+
+def nobody_watches(_: Sequence[Crew]) -> None:
+    """What the supervisor's news are for where there is no operations page."""
+
+
+class Watched:
+    """Writes down what the supervisor knows where the operations page looks, when it changes."""
+
+    def __init__(self) -> None:
+        self._told: tuple[Books, bytes] | None = None
+
+    def tell(self, crews: Sequence[Crew], director: Generations) -> None:
+        """How processes and releases are now."""
+        current = director.current
+        if current is None:
+            return
+        found = packed(facts_of(crews), director.listing(), TOLD - Note.HEAD.size)
+        if self._told is None or self._told[0] is not current.books or self._told[1] != found:
+            current.books.told.write(found)
+            self._told = current.books, found
 
 
 @contextmanager
@@ -162,6 +207,7 @@ def worker(
     number: int,
     listener: socket.socket | None,
     local: socket.socket | None,
+    credentials: Credentials | None,
     post: Post,
     begin: Begin,
 ) -> None:
@@ -193,7 +239,7 @@ def worker(
 
         control = Control(post, orders, orphaned)
         sla = Sla(config, books=books, place=place)
-        server = Server(config, report, sla, placement, listener, control, local)
+        server = Server(config, report, sla, placement, listener, control, local, credentials)
 
         def retire() -> None:
             server.retire()
@@ -201,6 +247,7 @@ def worker(
 
         orders.update(retire=retire, leave=server.leave)
         loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, server.look_at_certificates)
         try:
             if begin is Begin.FIRST:
                 post.tell(loaded=f"loading {config.repository}")
@@ -225,6 +272,12 @@ def worker(
                 loading.yield_to_all()
 
     _run(life, post)
+
+
+def left(generation: Generation, number: int) -> None:
+    """A worker's process has ended: its callers, and those on their way to it, are others'."""
+    if generation.board is not None:
+        generation.board.left(number)
 
 
 def turns_of(config: ServerConfig) -> loading.Turns:
@@ -314,9 +367,16 @@ def executor(generation: Generation, number: int, post: Post, _begin: Begin) -> 
 
 
 def keeper(
-    config: ServerConfig, books: Books, metrics: list[int], post: Post, _begin: Begin
+    config: ServerConfig,
+    books: Books,
+    metrics: list[int],
+    pages: list[int],
+    credentials: Credentials | None,
+    post: Post,
+    _begin: Begin,
 ) -> None:
-    """Keep the state file, and answer scrapes, until SIGTERM; no generation ends it."""
+    """Keep the state file, answer scrapes and serve the operations page, until SIGTERM; no
+    generation ends it."""
 
     async def life() -> None:
         stop = asyncio.Event()
@@ -324,13 +384,20 @@ def keeper(
         place = len(books.places) - 1
         of_port = replace(config, metrics_port=metrics[0]) if metrics else config
         sla = Sla(of_port, books=books, place=place)
+        statistics = partial(books.statistics, pb.GetStatisticsResponse(), place)
+        page: OperationsPage | None = None
         meter = ProcessMeter(books.processes[place])
         meter.start()
         try:
             await sla.start()
             if sla.metrics is not None:
-                statistics = partial(books.statistics, pb.GetStatisticsResponse(), place)
                 sla.metrics.expose(statistics, books.live_versions)
+                if credentials is not None:
+                    # By the same decisions as the workers': what they show is what is told here.
+                    credentials.expose(sla.metrics.expose_certificate)
+                    credentials.start_looking(config.tls_poll_seconds)
+                    look = partial(credentials.look, at_once=True)
+                    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, look)
                 if config.state_dir is not None:
                     # What answers scrapes is imported by who is scraped.
                     from cascade_server.jobs.metrics import JobsCollector
@@ -340,9 +407,20 @@ def keeper(
                 if not metrics:
                     port = sla.metrics_port
                     post.tell(metrics=f"{METRICS}http://{config.host}:{port}/metrics")
+            if config.ops_port is not None:
+                # Few servers have a page, and what serves it takes a while to import.
+                from cascade_server.page.operations_page import OperationsPage
+
+                of_page = replace(config, ops_port=pages[0]) if pages else config
+                page = OperationsPage(of_page, sla.ledger, statistics)
+                address = await page.start()
+                if not pages:
+                    post.tell(page=f"{PAGE}{address}")
             post.tell(ready=True)
             await stop.wait()
         finally:
+            if page is not None:
+                await page.stop()
             await meter.stop()
             await sla.stop()
 

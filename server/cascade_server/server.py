@@ -21,10 +21,12 @@ from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_link import TeacherLink
 from cascade_server.engines.triton.fleet import Fleet
 from cascade_server.engines.triton.measuring import Measuring
+from cascade_server.engines.triton.tls import credentials_of
+from cascade_server.health.ability import Vitals
 from cascade_server.jobs.desk import Desk
 from cascade_server.services.flight.service import NAME as FLIGHT
 from cascade_server.services.flight.service import FlightService
-from cascade_server.services.health import Health
+from cascade_server.services.health import WHOLE_SERVER, Health, name_of, unable_names
 from cascade_server.services.jobs_service import NAME as JOBS
 from cascade_server.services.jobs_service import JobsService
 from cascade_server.services.open_inference.service import NAME as INFERENCE
@@ -42,10 +44,13 @@ from cascade_server.supervision.placement import Placement
 from cascade_server.terms import Tier
 from cascade_server.transport import LingerConfig, TransportLimits, TransportServer, first_of
 from cascade_server.transport.grpcio_server import GrpcioServer
+from cascade_server.transport.tls.credentials import Credentials
 
 # While calls are answered, and while nothing happens; see `books.STALE`.
 SECONDS_BETWEEN_NOTES, QUIET_NOTES = 0.5, 4
 SERVICES = (SYNTHESIS, RELEASES, JOBS, INFERENCE, FLIGHT)
+# What can answer nothing either while no table can be answered.
+OF_TABLES = (INFERENCE,)
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -73,9 +78,10 @@ class Server:
         control: who is asked to load and unload; None: nobody can be.
         local: takes connections of who may open it, and so may have releases changed; None: there
             is no such socket.
+        credentials: of TLS; None: those of the settings, where they name any.
 
     Raises:
-        ConfigError: `slo.yaml` is not what it should be.
+        ConfigError: `slo.yaml` is not what it should be, or the files of TLS are not.
         ReleaseError: there is no model repository.
     """
 
@@ -88,8 +94,10 @@ class Server:
         listener: socket.socket | None = None,
         control: Control | None = None,
         local: socket.socket | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         self.config = config
+        self._credentials = credentials or Credentials.of(config)
         self._local = local
         self.port = 0
         self._report, self._placement, self._listener = report, placement, listener
@@ -97,16 +105,18 @@ class Server:
         self._teachers: TeacherLink | None = None
         self._fleet: Fleet | None = None
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
-        self._hands_over = False
+        # Whether new callers are taken.
+        self._hands_over = self._serves = False
         self.sla = sla or Sla(config)
-        self.service = Service(config, self.sla, self._hurry)
+        self.service = Service(config, self.sla, self._hurry, self._told_health)
         place = self.sla.books.processes[self.sla.place]
         self._meter = ProcessMeter(place, self.service.kept_bytes)
         self.inference = InferenceService(self.service, self.sla, config, control)
-        self._health = Health(("", *SERVICES))
+        tables = (name_of(SYNTHESIS, table) for table in self.sla.tables)
+        self._health = Health((WHOLE_SERVER, *SERVICES, *tables))
         self._transport: GrpcioServer | TransportServer
         if config.transport == "grpcio":
-            self._transport = GrpcioServer(config)
+            self._transport = GrpcioServer(config, self._credentials)
         else:
             self._transport = TransportServer(
                 {**self.service.grouped(), **self.inference.grouped()},
@@ -114,6 +124,7 @@ class Server:
                 linger=LingerConfig(config.linger_seconds),
                 max_age=config.max_connection_age,
                 refusing=UnreadCalls(self.sla).refused,
+                credentials=self._credentials,
             )
         self._local_transport = TransportServer(
             {}, TransportLimits.of(config), linger=LingerConfig(0)
@@ -139,6 +150,7 @@ class Server:
         services = (self.service, inference, releases, jobs, self._flight)
         transport.add_generic_rpc_handlers(tuple(each.handlers() for each in services))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, transport)
+        transport.add_generic_rpc_handlers((self._health.handlers(),))
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
             reflection.aio.ReflectionServicer(names), transport
@@ -198,6 +210,8 @@ class Server:
         await self._listen()
 
     async def _listen(self) -> None:
+        if self._credentials is not None:
+            self._credentials.start_looking(self.config.tls_poll_seconds)
         try:
             self.port = await self._transport.start(
                 self.config.host,
@@ -216,7 +230,9 @@ class Server:
         if servers := servers_of(self.config.runtime):
             workers = self.config.workers
             measuring = Measuring(workers, self.sla.place % workers)
-            self._fleet, tiers = Fleet(servers, measuring=measuring), ()
+            credentials = credentials_of(self.config)
+            self._fleet = Fleet(servers, measuring=measuring, credentials=credentials)
+            tiers = ()
         elif self.config.teacher_socket is not None:
             self._teachers = TeacherLink(self.config.teacher_socket)
             self._teachers.start()
@@ -246,6 +262,8 @@ class Server:
         self._meter.start()
         if self.sla.metrics is not None:
             self.sla.metrics.expose(self.service.statistics)
+            if self._credentials is not None:
+                self._credentials.expose(self.sla.metrics.expose_certificate)
         if self.sla.shared:
             self._telling = asyncio.create_task(self._keep_telling())
 
@@ -262,6 +280,11 @@ class Server:
         self._hurry.set()
         self._stop.set()
 
+    def look_at_certificates(self) -> None:
+        """Read the files of TLS anew, if they have changed, without waiting for the next look."""
+        if self._credentials is not None:
+            self._credentials.look(at_once=True)
+
     @property
     def hands_over(self) -> bool:
         """Whether it ends because others serve in its place, so that nobody waits for it."""
@@ -269,8 +292,8 @@ class Server:
 
     def retire(self) -> None:
         """Take no new connections: others do."""
-        if self._placement is not None:
-            self._placement.says_ready(False)
+        self._serves = False
+        self._place(False)
         self._transport.stop_accepting()
         self._local_transport.stop_accepting()
 
@@ -288,14 +311,16 @@ class Server:
         if not self._hands_over:
             await self._health.leave()
             self._hurry.set()
-        if self._placement is not None:
-            self._placement.says_ready(False)
+        self._serves = False
+        self._place(False)
         self.service.drain()
         grace = self.config.drain_seconds
         await asyncio.gather(
             self._transport.stop(grace, self._hurry, self.sla.give_up),
             self._local_transport.stop(grace, self._hurry),
         )
+        if self._credentials is not None:
+            self._credentials.stop_looking()
         await self._meter.stop()
         if self._telling is not None:
             self._telling.cancel()
@@ -322,6 +347,16 @@ class Server:
             await asyncio.sleep(SECONDS_BETWEEN_NOTES)
 
     def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        if self._placement is not None:
-            self._placement.says_ready(status == SERVING)
+        self._serves = status == SERVING
+        self._place(self._serves)
         self._health.say(status)
+
+    def _told_health(self, vitals: Vitals) -> None:
+        """Say what can be answered; of workers, one that can answer nothing is given no callers."""
+        self._health.cannot(unable_names(vitals, SYNTHESIS, OF_TABLES))
+        if self._serves:
+            self._place(not vitals.all_unable)
+
+    def _place(self, is_ready: bool) -> None:
+        if self._placement is not None:
+            self._placement.says_ready(is_ready)

@@ -49,7 +49,8 @@ def names() -> dict[str, Any]:
     train = pd.DataFrame(ROWS[:30])
     train = train[(train[TARGET] == 0) | (train.index < 6)]
     out: dict[str, Any] = {
-        "Client": lambda *_: server.client(),
+        "Client": lambda *_, **__: server.client(),
+        "Tls": cascade_client.Tls,
         "AsyncClient": lambda *_: server.async_client(),
         "client": server.client(),
         "server": server,

@@ -18,6 +18,7 @@ from cascade_server.configuration.shown import written_anew
 from cascade_server.configuration.sources import effective
 from cascade_server.objectives.objective import load_slo
 from cascade_server.server import SERVICES
+from cascade_server.services.health import LIVENESS
 from cascade_server.supervision.supervisor import KILL_AFTER
 from click.testing import CliRunner
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -121,7 +122,7 @@ class TestTheServer:
                 asked = CONTAINER[probe]["grpc"]
                 assert asked["port"] == PORTS["grpc"]
                 name = asked.get("service", "")
-                assert name in ("", *SERVICES)
+                assert name in ("", LIVENESS, *SERVICES)
                 request = health_pb2.HealthCheckRequest(service=name)
                 answer = stub.Check(request, timeout=60)
                 assert answer.status == health_pb2.HealthCheckResponse.SERVING

@@ -1,17 +1,21 @@
 """The standard health protocol (grpc.health.v1), spoken by hand.
 
-Its two messages have one field each; speaking them here spares the client a dependency that only
-the server needs.
+Its messages have one field each; speaking them here spares the client a dependency that only the
+server needs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 CHECK = "/grpc.health.v1.Health/Check"
+LIST = "/grpc.health.v1.Health/List"
 
 STATUSES = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
+SERVING = STATUSES[1]
 
-# HealthCheckRequest with no service named: the whole server.
-WHOLE_SERVER = b""
+# HealthCheckRequest with no service named: the whole server; and HealthListRequest, which is empty.
+WHOLE_SERVER = NOTHING = b""
 
 
 def status(response: bytes) -> str:
@@ -20,3 +24,41 @@ def status(response: bytes) -> str:
         return STATUSES[0]
     number = response[1] if len(response) == 2 and response[0] == 0x08 else 0
     return STATUSES[number] if number < len(STATUSES) else STATUSES[0]
+
+
+def statuses(response: bytes) -> dict[str, str]:
+    """Statuses by service, of a serialised HealthListResponse: field 1, a map.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = {}
+    for number, entry in _fields(response):
+        if number == 1:
+            pair = dict(_fields(entry))
+            found[pair.get(1, b"").decode()] = status(pair.get(2, b""))
+    return found
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
+    """The fields of a message that are messages or text, by number."""
+    place = 0
+    while place < len(message):
+        head, place = _varint(message, place)
+        size, place = _varint(message, place)
+        if head & 7 != 2 or place + size > len(message):
+            raise ValueError("this is no answer of the health service")
+        yield head >> 3, message[place : place + size]
+        place += size
+
+
+def _varint(message: bytes, place: int) -> tuple[int, int]:
+    """A number, and where it ends."""
+    value = shift = 0
+    while place < len(message):
+        byte = message[place]
+        value |= (byte & 0x7F) << shift
+        place, shift = place + 1, shift + 7
+        if byte < 0x80:
+            return value, place
+    raise ValueError("this is no answer of the health service")

@@ -23,6 +23,7 @@ from cascade_client.calls.base import (
     checked_target,
 )
 from cascade_client.calls.resuming import Resumption
+from cascade_client.calls.tls import Tls, checked_tls
 from cascade_client.errors import CascadeError, DeadlineExceeded, Failure, Overloaded
 from cascade_client.messages import wire
 from cascade_client.messages.parts import IN_FLIGHT, Part, Parts
@@ -44,6 +45,7 @@ class AsyncCalls(BaseClient):
         target: str,
         timeout: float,
         retry: Retry | None,
+        tls: Tls | bool,
         credentials: grpc.ChannelCredentials | None,
         wait_for_turn: bool,
         channel: grpc.aio.Channel | None,
@@ -51,17 +53,24 @@ class AsyncCalls(BaseClient):
         sleep: Callable[[float], Awaitable[object]],
         rng: Callable[[], float],
     ) -> None:
+        secured = checked_tls(tls, credentials)
         # Of a caller's own channel it is a name and no more.
         target = target if channel is not None else checked_target(target, credentials)
         super().__init__(target, timeout, retry, clock, rng)
         self._sleep = sleep
+        # Read here, so that a file which is not there is told of at once.
         self._credentials = credentials
+        if secured is not None and channel is None:
+            self._credentials = secured.credentials()
+        self._options = (*CHANNEL_OPTIONS, *(secured.options() if secured else ()))
         self._given_channel = channel
         self._close: Callable[[], Awaitable[object]] = self._close_channel
         limits = LEARNT_LIMITS if channel is None else GIVEN_LIMITS
         # A channel that was given may be anybody's; who does not wait shares no queue either.
         shares = wait_for_turn and channel is None
-        self._shared = Shared((target, credentials), clock, sleep, rng) if shares else None
+        self._shared = (
+            Shared((target, secured or credentials), clock, sleep, rng) if shares else None
+        )
         self._turns = TaskTurns(limits if wait_for_turn else None, clock, sleep, rng, self._shared)
         self._beside = TaskTurns(NO_LIMITS if wait_for_turn else None, clock, sleep, rng)
         # A session's requests wait for turns of its stream.
@@ -73,7 +82,7 @@ class AsyncCalls(BaseClient):
         if self._given_channel is not None:
             return self._given_channel
         if self._credentials is not None:
-            return grpc.aio.secure_channel(self.target, self._credentials, CHANNEL_OPTIONS)
+            return grpc.aio.secure_channel(self.target, self._credentials, self._options)
         return grpc.aio.insecure_channel(self.target, CHANNEL_OPTIONS)
 
     @cached_property

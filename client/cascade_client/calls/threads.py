@@ -24,6 +24,7 @@ from cascade_client.calls.base import (
     checked_target,
 )
 from cascade_client.calls.resuming import Resumption
+from cascade_client.calls.tls import Tls, checked_tls
 from cascade_client.errors import CascadeError, DeadlineExceeded, Failure, Overloaded
 from cascade_client.messages import wire
 from cascade_client.messages.parts import IN_FLIGHT, Part, Parts
@@ -44,6 +45,7 @@ class BlockingCalls(BaseClient):
         target: str,
         timeout: float,
         retry: Retry | None,
+        tls: Tls | bool,
         credentials: grpc.ChannelCredentials | None,
         wait_for_turn: bool,
         channel: grpc.Channel | None,
@@ -51,12 +53,16 @@ class BlockingCalls(BaseClient):
         sleep: Callable[[float], None],
         rng: Callable[[], float],
     ) -> None:
+        secured = checked_tls(tls, credentials)
         # Of a caller's own channel it is a name and no more.
         target = target if channel is not None else checked_target(target, credentials)
         super().__init__(target, timeout, retry, clock, rng)
         self._sleep = sleep
         if channel is not None:
             self._channel = channel
+        elif secured is not None:
+            options = (*CHANNEL_OPTIONS, *secured.options())
+            self._channel = grpc.secure_channel(target, secured.credentials(), options)
         elif credentials is not None:
             self._channel = grpc.secure_channel(target, credentials, CHANNEL_OPTIONS)
         else:

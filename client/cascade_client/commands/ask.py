@@ -13,9 +13,8 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from cascade_client.client import Client
 from cascade_client.commands.ask_printing import print_rows
-from cascade_client.commands.connecting import AskFailed, target_option
+from cascade_client.commands.connecting import AskFailed, connect, target_option
 from cascade_client.errors import CascadeError
 from cascade_client.messages.wire import Fidelity
 from cascade_client.values.answers import Synthesis
@@ -84,7 +83,7 @@ def ask(
         raise click.UsageError("--generate asks the teacher for rows: leave out --draws and --fast")
     console = Console()
     try:
-        with Client(target, timeout=timeout) as client:
+        with connect(target, timeout=timeout) as client:
             schema = client.describe(table, version=version)
             known = parse_all_given(given, schema)
             names = [name for text in columns for name in parse_columns(text, schema)] or None

@@ -12,25 +12,82 @@ import click
 from click.core import ParameterSource
 
 from cascade_client.calls.base import DEFAULT_TARGET
+from cascade_client.calls.tls import Tls
+from cascade_client.client import Client
 from cascade_client.errors import CascadeError, Unavailable
 from cascade_client.release_control import SOCKET
-
-target_option = click.option(
-    "--target",
-    default=DEFAULT_TARGET,
-    envvar="CASCADE_TARGET",
-    show_default=True,
-    show_envvar=True,
-    metavar="HOST:PORT",
-    help="The server.",
-)
-
 
 TARGET_OF_GROUP = f"{__name__}.target"
 # Bytes of a Unix socket's path that Linux takes.
 LONGEST_PATH = 107
 
 Command = Callable[..., None]
+# Of a command's context, and those of the groups that it is in: how to speak TLS, by option.
+TLS_OPTIONS = f"{__name__}.tls"
+
+
+def _kept(context: click.Context, option: click.Parameter, value: Any) -> None:
+    """Remember how to speak TLS; what a command does not say, its group may have said."""
+    if value:
+        assert option.name is not None
+        context.meta.setdefault(TLS_OPTIONS, {})[option.name] = value
+
+
+def _tls_option(*names: str, **more: Any) -> Callable[[Command], Command]:
+    variable = "CASCADE_" + names[-1].removeprefix("--").replace("-", "_").upper()
+    return click.option(
+        *names,
+        envvar=variable,
+        show_envvar=True,
+        expose_value=False,
+        callback=_kept,
+        **more,
+    )
+
+
+def target_option(command: Command) -> Command:
+    """Options that name a server and say how to speak TLS with it; see `connect`."""
+    options = (
+        click.option(
+            "--target",
+            default=DEFAULT_TARGET,
+            envvar="CASCADE_TARGET",
+            show_default=True,
+            show_envvar=True,
+            metavar="HOST:PORT",
+            help="The server.",
+        ),
+        _tls_option("--tls", is_flag=True, help="Speak TLS; --ca and --cert do so too."),
+        _tls_option("--ca", metavar="FILE", help="Who vouches for the server, PEM."),
+        _tls_option("--cert", metavar="FILE", help="A certificate to show to the server, PEM."),
+        _tls_option("--key", metavar="FILE", help="Its private key, PEM."),
+        _tls_option(
+            "--server-name",
+            metavar="NAME",
+            help="What the server's certificate names, if not the target's host.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def connect(target: str, **options: Any) -> Client:
+    """A client of the server that a command names, over TLS where its options say so.
+
+    Args:
+        target: as `target_option` gives it. A Unix socket is this machine's, and speaks no TLS.
+        options: of the client.
+
+    Raises:
+        CascadeError: the target is no address, or a file of TLS cannot be read.
+    """
+    said: dict[str, Any] = click.get_current_context().meta.get(TLS_OPTIONS, {})
+    if not said or target.startswith("unix:"):
+        return Client(target, **options)
+    names = {"cert": "certificate"}
+    given = {names.get(name, name): value for name, value in said.items() if name != "tls"}
+    return Client(target, tls=Tls(**given), **options)
 
 
 def control_options(command: Command) -> Command:
@@ -98,7 +155,9 @@ class AskFailed(click.ClickException):
     """What the server or the client said, in words for a terminal; exit code 1."""
 
     def __init__(self, error: CascadeError) -> None:
-        if isinstance(error, Unavailable):
+        if isinstance(error, Unavailable) and "no TLS could" in str(error):
+            message = str(error)
+        elif isinstance(error, Unavailable):
             other = "--target HOST:PORT"
             if str(error).startswith("unix:"):
                 other = "--socket PATH, --state-dir PATH or --target HOST:PORT"

@@ -21,7 +21,7 @@ from cascade_client.commands.ask import (
     parse_columns,
     parse_value,
 )
-from cascade_client.commands.connecting import AskFailed, control_options
+from cascade_client.commands.connecting import AskFailed, connect, control_options
 from cascade_client.commands.jobs_printing import as_document, line, listed, shown_in_full
 from cascade_client.connected_tables import fetch_into, is_one_thing, read_rows
 from cascade_client.errors import CascadeError, MissingDependency
@@ -296,7 +296,7 @@ def _deliver(held: Jobs, job: str, out: str, append: bool) -> int:
 
 def _ask(target: str, ask: Callable[[Client, Jobs], T]) -> T:
     try:
-        with Client(target) as client:
+        with connect(target) as client:
             return ask(client, Jobs(client))
     except CascadeError as exc:
         raise AskFailed(explained(exc)) from exc

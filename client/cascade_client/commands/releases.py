@@ -10,8 +10,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from cascade_client.client import Client
-from cascade_client.commands.connecting import AskFailed, control_options
+from cascade_client.commands.connecting import AskFailed, connect, control_options
 from cascade_client.commands.releases_printing import rendered
 from cascade_client.errors import CascadeError
 from cascade_client.release_control import LOAD_TIMEOUT, Releases
@@ -197,7 +196,7 @@ def not_loaded(report: ReleaseReport, table: str, version: int) -> str:
 def _do(target: str, as_json: bool, ask: Callable[[Releases], ReleaseReport]) -> ReleaseReport:
     """Ask, and print how things are then."""
     try:
-        with Client(target) as client:
+        with connect(target) as client:
             report = ask(client.releases)
     except CascadeError as exc:
         raise AskFailed(exc) from exc

@@ -14,8 +14,7 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from cascade_client.client import Client
-from cascade_client.commands.connecting import AskFailed, target_option
+from cascade_client.commands.connecting import AskFailed, connect, target_option
 from cascade_client.commands.sla_printing import rendered
 from cascade_client.errors import CascadeError
 from cascade_client.values.service_level import ServiceLevel
@@ -51,7 +50,7 @@ def sla(target: str, watch: bool, every: float, timeout: float, as_json: bool) -
     """
     console = Console()
     try:
-        with Client(target, timeout=timeout) as client, contextlib.suppress(KeyboardInterrupt):
+        with connect(target, timeout=timeout) as client, contextlib.suppress(KeyboardInterrupt):
             wait = partial(time.sleep, every) if watch else None
             seen = looks(client.service_level, wait)
             if as_json:

@@ -168,6 +168,9 @@ class FakeServer:
         service, _, method = path.rpartition("/")
         if path == health.CHECK:
             return (b"\x08\x01" if self.is_ready else b"\x08\x02"), self._now
+        if path == health.LIST:
+            # One name, "", whose status is as above.
+            return b"\x0a\x04\x12\x02\x08" + (b"\x01" if self.is_ready else b"\x02"), self._now
         if service == f"/{SYNTHESIS}" and method == "Synthesize":
             request = pb.SynthesizeRequest.FromString(body)
             response, there = self.synthesize(request, timeout)

@@ -153,6 +153,10 @@ class Dispatcher:
         """Seconds of work that waits for students; they share this process's processor."""
         return sum(engines.student.queued() for engines in self.engines.values())
 
+    def has_teacher(self, runtime: Runtime) -> bool:
+        """Whether a release's teacher is there."""
+        return not math.isinf(self.engines[runtime].teacher.predict(1, 1))
+
     def options(self, request: CheckedRequest) -> tuple[Option, ...]:
         """Ways to answer, highest fidelity first, with what each is predicted to take now.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
@@ -185,6 +185,19 @@ class Ledger:
             statuses.append(Status(objective, events, left, by_window, rates, alert_of(rates)))
         since = max(self.books.since, now - self.config.window)
         return Report(self.config.service, self.config.window, since, tuple(statuses))
+
+    def past(self, objectives: Sequence[int], coarse: bool = False) -> list[list[Events]]:
+        """Of some objectives, by their places: events of the last hour by ten seconds, the newest
+        last; where it is coarse, of the last three days by five minutes."""
+        now = self.clock()
+        counters = [2 * number + part for number in objectives for part in (0, 1)]
+        with self.lock:
+            found = [book.tally.past(now, counters, coarse) for book in self.books.places]
+        counts = np.sum(found, axis=0).T.tolist()
+        return [
+            [Events(good, total) for total, good in zip(*counts[place : place + 2], strict=True)]
+            for place in range(0, len(counts), 2)
+        ]
 
     def _over(self, now: float, window: int) -> list[int]:
         found = [book.tally.over(now, window) for book in self.books.places]

@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from cascade_server.counts.answer_metrics import AnswersCollector, ServersCollector
+from cascade_server.counts.certificate_metrics import CertificateCollector
 from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.shared.call_counts import CallCounts, added
 from cascade_server.counts.shared.live_versions import LiveVersions
@@ -64,6 +65,10 @@ class Metrics:
             self.registry.register(collector(statistics))
         if live_versions is not None:
             self.registry.register(ReleasesCollector(live_versions))
+
+    def expose_certificate(self, expiry: Callable[[], float], refused: Callable[[], bool]) -> None:
+        """Tell of the certificate that the server shows too; see `CertificateCollector`."""
+        self.registry.register(CertificateCollector(expiry, refused))
 
     def serve(self, host: str, port: int) -> int:
         """Answer scrapes from a thread of its own; returns the port.

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-# Name, severity, expression, how long it holds, title and what to do.
+from cascade_server.objectives.alert_groups import Alert, alert_group
+
 ALERTS = (
-    (
+    Alert(
         "CascadeJobLedgerUnreadable",
         "page",
         "cascade_job_ledger_up == 0",
@@ -17,7 +18,7 @@ ALERTS = (
         "the ledger of jobs cannot be read",
         "No job is taken or goes on. The server's log names the file and why.",
     ),
-    (
+    Alert(
         "CascadeJobsNotBegun",
         "page",
         "cascade_job_oldest_pending_seconds > 3600",
@@ -26,7 +27,7 @@ ALERTS = (
         "`cascade jobs list` shows the jobs that are before it, and what it waits for; `executors` "
         "says how many work.",
     ),
-    (
+    Alert(
         "CascadeJobsWait",
         "ticket",
         "cascade_job_oldest_waiting_seconds > 1800",
@@ -34,7 +35,7 @@ ALERTS = (
         "a job has not gone on for half an hour",
         "`cascade jobs list` says what it waits for; after a day it fails.",
     ),
-    (
+    Alert(
         "CascadeJobsFail",
         "ticket",
         "increase(cascade_job_failures_total[1h]) > 0",
@@ -42,7 +43,7 @@ ALERTS = (
         "jobs have failed",
         "`cascade jobs list` says why. They are not tried again.",
     ),
-    (
+    Alert(
         "CascadeJobsDiskFull",
         "ticket",
         "cascade_job_disk_bytes > 0.9 * cascade_job_disk_limit_bytes",
@@ -50,7 +51,7 @@ ALERTS = (
         "results of jobs have taken nine tenths of what they may",
         "Beyond job_disk_mib jobs wait. Raise it, or lower job_days.",
     ),
-    (
+    Alert(
         "CascadeJobsKilled",
         "ticket",
         "increase(cascade_job_leases_lost_total[1h]) > 5",
@@ -63,16 +64,4 @@ ALERTS = (
 
 def job_group() -> dict[str, Any]:
     """The alerts as a group of a rules file."""
-    return {
-        "name": "cascade-jobs",
-        "rules": [
-            {
-                "alert": name,
-                "expr": expression + "\n",
-                "for": holds,
-                "labels": {"severity": severity},
-                "annotations": {"title": f"({severity}) {title}", "summary": summary},
-            }
-            for name, severity, expression, holds, title, summary in ALERTS
-        ],
-    }
+    return alert_group("cascade-jobs", ALERTS)

@@ -12,6 +12,8 @@ from cascade_server.terms import ServiceClass, Tier
 REQUESTS = "cascade_requests_total"
 DURATION = "cascade_request_duration_seconds"
 ROWS = "cascade_rows_total"
+CERTIFICATE_EXPIRY = "cascade_tls_certificate_expiry_timestamp_seconds"
+CERTIFICATE_REFUSED = "cascade_tls_files_refused"
 
 # The label of a call that nobody drew for.
 NO_TIER = "none"

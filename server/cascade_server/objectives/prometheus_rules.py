@@ -18,6 +18,7 @@ from prometheus_client.utils import floatToGoString
 from cascade_server.objectives import metric_names as slo_names
 from cascade_server.objectives.blame import BLAMED
 from cascade_server.objectives.burn import PAIRS, WINDOWS, Alert
+from cascade_server.objectives.certificate_rules import certificate_group
 from cascade_server.objectives.job_rules import job_group
 from cascade_server.objectives.objective import TIERS, Kind, Objective, SloConfig
 from cascade_server.objectives.report import OK
@@ -30,7 +31,8 @@ Rule = dict[str, Any]
 
 
 def rules(config: SloConfig, tables: Collection[str]) -> dict[str, Any]:
-    """The content of a rules file: for the objectives of some tables, and for offline jobs."""
+    """The content of a rules file: for the objectives of some tables, for offline jobs, and for the
+    certificate of a server that has one."""
     groups = []
     for objective in config.for_tables(tables):
         labels = slo_names.identity(config.service, objective) | slo_names.descriptive(objective)
@@ -49,7 +51,7 @@ def rules(config: SloConfig, tables: Collection[str]) -> dict[str, Any]:
                 "rules": alert_rules(config, objective, labels),
             },
         ]
-    return {"groups": [*groups, job_group()]}
+    return {"groups": [*groups, job_group(), certificate_group()]}
 
 
 def sli_rules(config: SloConfig, objective: Objective, labels: Mapping[str, str]) -> list[Rule]:

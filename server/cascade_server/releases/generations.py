@@ -62,8 +62,9 @@ class Generations(Succession):
             self._say(what["loaded"])
         if self._fetching is not None and member.crew is self._fetching.crew:
             self._fetching.said(what, self.catalogue.source)
-        if "metrics" in what:
-            self._say(what["metrics"])
+        for each in ("metrics", "page"):
+            if each in what:
+                self._say(what[each])
         if "release" in what and self._next is not None:
             self._next.culprit = (what["release"][0], int(what["release"][1]))
         if not what.keys().isdisjoint(("accepting", "retired", "ready")):

@@ -34,6 +34,8 @@ from cascade_server.engines.runtime import Runtime
 from cascade_server.engines.teacher import Teacher
 from cascade_server.engines.triton.fleet import Fleet
 from cascade_server.errors import NotReady, refusal_of
+from cascade_server.health.ability import Vitals
+from cascade_server.health.checkup import Checkup
 from cascade_server.objectives.report import OK
 from cascade_server.services.answering import Answering, Serving
 from cascade_server.services.exchange import RequestMessage
@@ -63,17 +65,24 @@ class Service:
         config: how to serve.
         sla: where calls are counted.
         hurried: set once the server is to stop, and nobody serves in its place.
+        told_health: is told what can be answered, whenever that has changed.
 
     Raises:
         ConfigError: the cache's URL is none.
     """
 
     def __init__(
-        self, config: ServerConfig, sla: Sla, hurried: asyncio.Event | None = None
+        self,
+        config: ServerConfig,
+        sla: Sla,
+        hurried: asyncio.Event | None = None,
+        told_health: Callable[[Vitals], None] = lambda _: None,
     ) -> None:
         self._config = config
         self._sla = sla
         self._serving: Serving | None = None
+        self.checkup: Checkup | None = None
+        self._told_health = told_health
         self._fleet: Fleet | None = None
         self._second_level = None
         if config.cache_url is not None:
@@ -153,6 +162,21 @@ class Service:
         )
         answers.start()
         self._serving = Serving(repository, dispatcher, answers)
+        self.checkup = Checkup(
+            dispatcher,
+            repository,
+            self._sla.ledger.book.calls,
+            self._told_health,
+            own_networks=fleet is None,
+        )
+        self.checkup.start()
+
+    def can_answer(self, table: str = "") -> bool:
+        """Whether new calls are answered, for a table or for any; see `health.ability`."""
+        if not self.serving or self.checkup is None:
+            return False
+        vitals = self.checkup.vitals
+        return table not in vitals.unable if table else not vitals.all_unable
 
     def drain(self) -> None:
         """End standing streams once they have answered what they have read."""
@@ -160,6 +184,8 @@ class Service:
 
     async def close(self) -> None:
         """Let go of the threads; work that has not started is dropped."""
+        if self.checkup is not None:
+            await self.checkup.stop()
         if self._serving is not None:
             await self._serving.answers.stop()
             self._serving.dispatcher.close()

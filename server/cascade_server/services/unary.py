@@ -19,7 +19,7 @@ from cascade_server.services.exchange import Exchange, RequestMessage
 from cascade_server.services.synthesize_message import Sent
 from cascade_server.services.turns import Turns
 from cascade_server.terms import ServiceClass
-from cascade_server.transport import Arrival, Outcome, Status
+from cascade_server.transport import Arrival, Outcome, Peer, Status
 from cascade_server.transport.http2.headers import Fields
 from cascade_server.wire.announced import announced
 
@@ -49,7 +49,9 @@ class UnaryCalls:
 
     # Over this server's transport, which hands calls over as they come.
 
-    def admit(self, arrived: float, deadline: float, headers: Fields, crowd: int) -> Status | None:
+    def admit(
+        self, arrived: float, deadline: float, headers: Fields, crowd: int, peer: Peer
+    ) -> Status | None:
         """Whether a call of which only the head has come may wait for its turn; else how it ends.
         See `transport.turns.Grouped`.
 

@@ -60,6 +60,7 @@ class Role:
             is woken.
         dismissing: is told which process is about to be ended on purpose, before it is: one that is
             killed can tell nobody that it did not come to grief.
+        left: is told that a process has ended, however it did, before the next one is started.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Role:
     holds_nothing: bool = False
     rests: bool = False
     dismissing: Callable[[int], None] = lambda _: None
+    left: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ class Member:
     Attributes:
         ended: when the last process did, which is started again; None: none was.
         error: why the last process could not go on, as it has said itself.
+        deaths, how: how many processes ended without having been asked to, and how the last did.
         resting: whether there is nothing to do for it until it is woken.
         woken: whether there may be more to do than its process, which still lives, has seen.
     """
@@ -154,6 +157,8 @@ class Member:
     unread: bytes = b""
     asked_to_end: bool = False
     error: str = ""
+    deaths: int = 0
+    how: str = ""
     resting: bool = False
     woken: bool = False
 

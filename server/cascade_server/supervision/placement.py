@@ -9,6 +9,7 @@ see; each writes only its own.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Sequence
 
@@ -49,6 +50,35 @@ class Board:
             for end in pair:
                 end.setblocking(False)
 
+    def left(self, place: int) -> None:
+        """The process of a worker has ended, and the next one is not ready yet; told by who starts
+        them. What is on its way there goes to those that answer: its callers would wait for as long
+        as a worker takes to load."""
+        self.ready[place] = self.open[place] = 0
+        ready = self.ready.astype(bool).tolist()
+        while any(ready) and (found := self.next_handed(place)) is not None:
+            giver, connection = found
+            self.taken[place, giver] += 1
+            other = least_connections(place, self.connections(), ready)
+            with socket.socket(fileno=connection), contextlib.suppress(OSError):
+                socket.send_fds(self.pairs[other][0], [bytes([other])], [connection])
+                # Nobody hands anything to himself, so that this count is the supervisor's alone.
+                self.sent[other, other] += 1
+
+    def connections(self) -> list[int]:
+        """Of each worker, with those that are on their way."""
+        underway = (self.sent - self.taken).sum(axis=1)
+        counts: list[int] = (self.open + underway).tolist()
+        return counts
+
+    def next_handed(self, place: int) -> tuple[int, int] | None:
+        """What waits for a worker: who handed it on, and its file descriptor; None: nothing."""
+        try:
+            content, found, _, _ = socket.recv_fds(self.pairs[place][1], 1, 1)
+        except BlockingIOError:
+            return None
+        return content[0], found[0]
+
     def close(self) -> None:
         """Let go of the sockets; connections that nobody took end."""
         for pair in self.pairs:
@@ -74,9 +104,8 @@ class Placement:
             connection: its file descriptor, which the caller is to close if it was handed on.
         """
         board, own = self._board, self._place
-        underway = (board.sent - board.taken).sum(axis=1)
-        connections = (board.open + underway).tolist()
-        other = least_connections(own, connections, board.ready.astype(bool).tolist())
+        ready = board.ready.astype(bool).tolist()
+        other = least_connections(own, board.connections(), ready)
         if other == own:
             return False
         try:
@@ -101,9 +130,9 @@ class Placement:
     def take(self) -> socket.socket | None:
         """A connection that was handed to this worker; None: there is none."""
         board, own = self._board, self._place
-        try:
-            content, found, _, _ = socket.recv_fds(board.pairs[own][1], 1, 1)
-        except BlockingIOError:
+        found = board.next_handed(own)
+        if found is None:
             return None
-        board.taken[own, content[0]] += 1
-        return socket.socket(fileno=found[0])
+        giver, connection = found
+        board.taken[own, giver] += 1
+        return socket.socket(fileno=connection)

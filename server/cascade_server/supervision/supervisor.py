@@ -76,6 +76,7 @@ class Supervisor:
         grace: seconds that they may take to drain.
         config: of starting again.
         system: processes and a clock.
+        watching: is told of all crews before each wait, when something may have changed.
     """
 
     def __init__(
@@ -84,8 +85,10 @@ class Supervisor:
         grace: float,
         config: RestartConfig | None = None,
         system: System | None = None,
+        watching: Callable[[Sequence[Crew]], None] = lambda _: None,
     ) -> None:
         self._draining, self._grace = draining, grace
+        self._watching = watching
         self._director: Director
         self._config = config or RestartConfig()
         self._crews: list[Crew] = []
@@ -199,10 +202,15 @@ class Supervisor:
         if not self._stopping:
             if self._hung_up:
                 self._hung_up = False
+                for crew in self._crews:
+                    for member in crew.members:
+                        if member.pid:
+                            self._system.kill(member.pid, signal.SIGHUP)
                 self._director.hung_up()
             due.append(self._director.look(now))
         for crew in list(self._crews):
             due.append(self._tend(crew, now))
+        self._watching(self._crews)
         soonest = min(due)
         timeout = None if soonest == float("inf") else max(0.0, soonest - self._clock())
         for key, _ in self._selector.select(timeout):
@@ -298,6 +306,7 @@ class Supervisor:
         pid, member.pid = member.pid, 0
         while member.end is not None:  # what it said last
             self._hear(member)
+        member.role.left()
         how, crew = describe(status), member.crew
         if crew.phase is Phase.LEAVING or (member.role.once and member.ready):
             return
@@ -309,7 +318,8 @@ class Supervisor:
             if member.woken:
                 self._rouse(member)
             return
-        member.ended = self._clock()
+        member.ended, member.how = self._clock(), how
+        member.deaths += 1
         lived = member.ended - member.began
         member.restarts, pause = member.restarts.ended(self._config, lived, member.ready)
         member.start_at = member.ended + pause

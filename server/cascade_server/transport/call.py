@@ -18,18 +18,19 @@ from cascade_server.transport.http2.streams import Stream
 from cascade_server.transport.inbox import Inbox, NoRoom, Refused
 from cascade_server.transport.outbox import Outgoing
 from cascade_server.transport.outcomes import OK, Outcome, Status, trailers
+from cascade_server.transport.peer import Peer
 
 
 class Wire(Protocol):
     """What a call asks of its connection.
 
     Attributes:
-        peer: the caller's address.
+        peer: the other end of the connection.
         inflation: paces the inflating of messages.
         clock: monotonic seconds.
     """
 
-    peer: str
+    peer: Peer
     inflation: Inflation
     clock: Callable[[], float]
 
@@ -218,6 +219,11 @@ class Call:
     def is_unary(self) -> bool:
         """Whether the caller sends one message."""
         return not self.handler.request_streaming
+
+    @property
+    def sender(self) -> Peer:
+        """The other end of the call's connection; `Rpc.peer` is its address, as gRPC has it."""
+        return self._wire.peer
 
     @property
     def task(self) -> asyncio.Task[None] | None:

@@ -10,6 +10,7 @@ from cascade_server.transport.call import Call
 from cascade_server.transport.http2.budgets import Held, Inflation
 from cascade_server.transport.http2.headers import Head
 from cascade_server.transport.http2.limits import TransportLimits
+from cascade_server.transport.peer import Peer
 from cascade_server.transport.rpc import Rpc
 
 if TYPE_CHECKING:
@@ -34,12 +35,13 @@ class Calls(Protocol):
     def handler(self, path: str) -> Any:
         """Handles a method; None: nobody does."""
 
-    def refuses(self, head: Head, others: int) -> bytes | None:
+    def refuses(self, head: Head, others: int, peer: Peer) -> bytes | None:
         """The block that ends a call of which nothing but its head has come; None: it may go on.
 
         Args:
             head: of the call.
             others: calls that its connection has.
+            peer: the other end of its connection.
         """
 
     def came(self, rpc: Rpc) -> None:
@@ -47,6 +49,9 @@ class Calls(Protocol):
 
     def refused(self, call: Call, code: grpc.StatusCode) -> None:
         """A call has been ended that nobody was told of, for no fault of its caller's."""
+
+    def stranger(self, peer: Peer, why: str) -> None:
+        """A connection ends before it has spoken HTTP/2."""
 
     def gives_away(self, connection: int) -> bool:
         """Whether a connection, by its file descriptor, is another process's now."""

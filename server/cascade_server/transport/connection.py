@@ -42,6 +42,7 @@ from cascade_server.transport.http2.session import Session
 from cascade_server.transport.inbox import NoRoom, Refused
 from cascade_server.transport.outbox import Outbox, nothing
 from cascade_server.transport.outcomes import Status
+from cascade_server.transport.peer import NOBODY, Peer, certificate_names
 from cascade_server.transport.rpc import Rpc
 
 log = logging.getLogger("cascade.server")
@@ -73,7 +74,7 @@ class Connection(asyncio.Protocol):
         self._stays = stays
         self._patience: asyncio.TimerHandle | None = None
         self.rpcs: dict[int, Rpc] = {}
-        self.peer = ""
+        self.peer = NOBODY
         self.inflation = calls.inflation
         self.idle_since: float | None = clock()
         self._held = Held(self._limits.held_bytes, calls.held)
@@ -109,7 +110,11 @@ class Connection(asyncio.Protocol):
         self._patience = loop.call_later(self._limits.preface_seconds, self._out_of_patience)
         name = transport.get_extra_info("peername")
         if isinstance(name, tuple):
-            self.peer = f"ipv{6 if ':' in name[0] else 4}:{name[0]}:{name[1]}"
+            address = f"ipv{6 if ':' in name[0] else 4}:{name[0]}:{name[1]}"
+            self.peer = Peer(address)
+        if (tls := transport.get_extra_info("ssl_object")) is not None:
+            names = certificate_names(tls.getpeercert())
+            self.peer = Peer(self.peer.address, names, is_encrypted=True)
         self._session.greet()
         try:
             self._calls.opened(self)
@@ -197,7 +202,7 @@ class Connection(asyncio.Protocol):
         """The block that ends a call of which nothing but its head has come; None: it may go on."""
         if head.wrong:
             return blocks.http_status(head.wrong)
-        return self._calls.refuses(head, len(self.rpcs))
+        return self._calls.refuses(head, len(self.rpcs), self.peer)
 
     def _on_began(self, event: CallBegan) -> None:
         stream, head, last = event
@@ -391,6 +396,8 @@ class Connection(asyncio.Protocol):
             self.close()
 
     def _break(self, why: Broken) -> None:
+        if not self._session.begun:
+            self._calls.stranger(self.peer, str(why))
         self._put(goaway(self._session.last_stream, why.code, str(why)))
         self.close()
 

@@ -11,7 +11,9 @@ from typing import Any
 import grpc
 
 from cascade_server.config import ServerConfig
+from cascade_server.errors import ConfigError
 from cascade_server.transport.server import Sharing, first_of
+from cascade_server.transport.tls.credentials import Credentials
 
 # Seconds that calls may take in a server that others have taken over from, unless it is hurried.
 LONGEST_STAY = 3600.0
@@ -20,7 +22,8 @@ LONGEST_STAY = 3600.0
 class GrpcioServer:
     """`grpc.aio.server`, with the interface of `TransportServer`."""
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(self, config: ServerConfig, credentials: Credentials | None = None) -> None:
+        self._credentials = None if credentials is None else grpcio_credentials(credentials)
         age = config.max_connection_age
         self._server = grpc.aio.server(
             options=(
@@ -61,7 +64,10 @@ class GrpcioServer:
             OSError: the address cannot be listened on.
         """
         try:
-            bound: int = self._server.add_insecure_port(f"{host}:{port}")
+            if self._credentials is None:
+                bound: int = self._server.add_insecure_port(f"{host}:{port}")
+            else:
+                bound = self._server.add_secure_port(f"{host}:{port}", self._credentials)
         except RuntimeError as exc:
             raise OSError(str(exc)) from exc
         await self._server.start()
@@ -85,6 +91,43 @@ class GrpcioServer:
         timer = asyncio.get_running_loop().call_later(grace, gives_up)
         await self._server.stop(grace)
         timer.cancel()
+
+
+def grpcio_credentials(credentials: Credentials) -> grpc.ServerCredentials:
+    """The same certificate for grpcio's own TLS, which asks for the newest with each connection.
+
+    Raises:
+        ConfigError: the settings ask for what grpcio does not have.
+    """
+    clients = credentials.files.clients
+    if clients == "optional":
+        raise ConfigError(
+            "tls_client_certificates is optional, and transport is grpcio, which asks everybody or "
+            "nobody; allowed beside it: none or required"
+        )
+    if credentials.files.minimum != "1.2":
+        raise ConfigError(
+            f"tls_minimum_version is {credentials.files.minimum}, and transport is grpcio, which "
+            "chooses by itself; allowed beside it: 1.2"
+        )
+    told = credentials.pem
+
+    def configuration() -> grpc.ServerCertificateConfiguration:
+        pem = credentials.pem
+        return grpc.ssl_server_certificate_configuration(
+            [(pem.key, pem.certificate)], root_certificates=pem.client_ca
+        )
+
+    def newest() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal told
+        if credentials.pem is told:
+            return None
+        told = credentials.pem
+        return configuration()
+
+    return grpc.dynamic_ssl_server_credentials(
+        configuration(), newest, require_client_authentication=clients == "required"
+    )
 
 
 def _is_news(record: logging.LogRecord) -> bool:

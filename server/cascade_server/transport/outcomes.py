@@ -11,6 +11,7 @@ import grpc
 
 from cascade_server.transport.http2 import blocks
 from cascade_server.transport.http2.headers import Metadata
+from cascade_server.transport.peer import Peer
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,10 @@ class Arrival(Protocol):
     @property
     def gone(self) -> bool:
         """Whether an answer would go nowhere."""
+
+    @property
+    def sender(self) -> Peer:
+        """The other end of the connection."""
 
     @property
     def paused(self) -> bool:

@@ -124,7 +124,7 @@ class Rpc(Call):
 
     def peer(self) -> str:
         """The caller's address."""
-        return self._wire.peer
+        return self._wire.peer.address
 
     def set_trailing_metadata(self, metadata: Metadata) -> None:
         """Send metadata after the answer."""

@@ -22,7 +22,11 @@ from cascade_server.transport.http2.frames import Broken, Code
 from cascade_server.transport.http2.headers import Head
 from cascade_server.transport.http2.limits import TransportLimits
 from cascade_server.transport.linger import Linger, LingerConfig
+from cascade_server.transport.peer import Peer
 from cascade_server.transport.rpc import Rpc
+from cascade_server.transport.tls.credentials import Credentials
+from cascade_server.transport.tls.handshakes import Handshakes, Others
+from cascade_server.transport.tls.remarks import Remarks
 from cascade_server.transport.turns import CallTurns, Grouped
 
 BACKLOG = 1024
@@ -38,17 +42,8 @@ ENDLESS = (
 )
 
 
-class Sharing(Protocol):
+class Sharing(Others, Protocol):
     """Other processes that listen on the port too; see `placement.Placement`."""
-
-    def gives_away(self, connection: int) -> bool:
-        """Whether a new connection, by its file descriptor, is another's now."""
-
-    def opened(self) -> None:
-        """A connection is this process's."""
-
-    def closed(self) -> None:
-        """It is no more."""
 
     def fileno(self) -> int:
         """Readable when there is something to take."""
@@ -78,6 +73,7 @@ class TransportServer:
         rng: uniform numbers in [0, 1), one for each connection's age.
         clock: monotonic seconds.
         refusing: is told of calls that are ended here, for what there is no room for; None: nobody.
+        credentials: of TLS; None: what is said is said in the clear.
 
     Attributes:
         limits: as given.
@@ -95,7 +91,11 @@ class TransportServer:
         rng: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
         refusing: Refusing | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
+        self._credentials = credentials
+        self._handshakes: Handshakes | None = None
+        self._remarks = Remarks()
         self._refusing = refusing
         self.limits = limits or TransportLimits()
         self.held = Held(self.limits.held_bytes_in_all)
@@ -151,8 +151,14 @@ class TransportServer:
         Raises:
             OSError: the address cannot be listened on.
         """
-        make = partial(Connection, self, clock=self._clock)
         self._loop = asyncio.get_running_loop()
+        self._sharing = sharing
+        if self._credentials is not None:
+            inside = partial(Connection, self, stays=True, clock=self._clock)
+            self._handshakes = Handshakes(
+                self._credentials, inside, self.limits, self._remarks, sharing, self._clock
+            )
+        make = partial(self._protocol, False)
         self._linger = Linger(self._lingering)
         if listener is not None:
             is_local = listener.family == socket.AF_UNIX
@@ -162,7 +168,6 @@ class TransportServer:
             self._listener = await self._loop.create_server(
                 make, host.strip("[]"), port, reuse_port=reuse_port, backlog=BACKLOG
             )
-        self._sharing = sharing
         if sharing is not None:
             self._loop.add_reader(sharing.fileno(), self._take_over, sharing)
         if listener is not None and listener.family == socket.AF_UNIX:
@@ -170,10 +175,16 @@ class TransportServer:
         bound: int = self._listener.sockets[0].getsockname()[1]
         return bound
 
+    def _protocol(self, stays: bool) -> asyncio.Protocol:
+        """Of a connection that has just been taken; see `Connection` for `stays`."""
+        if self._handshakes is not None:
+            return self._handshakes.connection(stays)
+        return Connection(self, stays, self._clock)
+
     def _take_over(self, sharing: Sharing) -> None:
         """Take what others have given away."""
         while (taken := sharing.take()) is not None:
-            make = partial(Connection, self, stays=True, clock=self._clock)
+            make = partial(self._protocol, True)
             task = self._loop.create_task(self._loop.connect_accepted_socket(make, taken))
             self._taking.add(task)
             task.add_done_callback(self._taking.discard)
@@ -203,6 +214,9 @@ class TransportServer:
             self._take_over(self._sharing)
             self._loop.remove_reader(self._sharing.fileno())
             await asyncio.gather(*self._taking, return_exceptions=True)
+        if self._handshakes is not None:
+            # Who is about to come in is told to go elsewhere, which it is only once it is in.
+            await self._handshakes.ended(min(grace, SILENCE_SECONDS))
         for connection in list(self._connections):
             connection.drain()
         self._end_the_endless()
@@ -237,6 +251,15 @@ class TransportServer:
 
     # What connections say.
 
+    @property
+    def _told(self) -> Sharing | None:
+        """Who is told of connections here, rather than by who makes handshakes."""
+        return self._sharing if self._handshakes is None else None
+
+    def stranger(self, peer: Peer, why: str) -> None:
+        """A connection ends before it has spoken HTTP/2."""
+        self._remarks.refused(peer.host, why)
+
     def gives_away(self, connection: int) -> bool:
         """Whether a connection, by its file descriptor, is another process's now."""
         return self._sharing is not None and self._sharing.gives_away(connection)
@@ -247,6 +270,8 @@ class TransportServer:
         Raises:
             Broken: there are too many, and all are in use.
         """
+        if (others := self._told) is not None:
+            others.opened()
         if len(self._connections) >= self.limits.connections:
             self._make_room()
         self._connections.add(connection)
@@ -255,8 +280,6 @@ class TransportServer:
         if self._max_age is not None:
             after = lifetime(self._max_age, self._rng())
             self._ages[connection] = self._loop.call_later(after, connection.drain)
-        if self._sharing is not None:
-            self._sharing.opened()
 
     def _make_room(self) -> None:
         """End the connection that has been without a call for longest."""
@@ -277,8 +300,8 @@ class TransportServer:
         if (timer := self._ages.pop(connection, None)) is not None:
             timer.cancel()
         self._all_closed.set()
-        if self._sharing is not None:
-            self._sharing.closed()
+        if (others := self._told) is not None:
+            others.closed()
 
     def heard(self) -> None:
         """A connection has read what has come."""
@@ -294,10 +317,10 @@ class TransportServer:
                 self._handlers[path] = found
         return found
 
-    def refuses(self, head: Head, others: int) -> bytes | None:
+    def refuses(self, head: Head, others: int, peer: Peer) -> bytes | None:
         """How a call ends that may not wait for its turn, whose connection has so many others;
         None: it may."""
-        return self._turns.refuses(head, (others + 1) * (self.busy + (not others)))
+        return self._turns.refuses(head, (others + 1) * (self.busy + (not others)), peer)
 
     def came(self, rpc: Rpc) -> None:
         """A unary call has sent all; a streaming one has begun."""

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from cascade_server.transport.http2.headers import Fields, Head
 from cascade_server.transport.outcomes import Arrival, Status, refusal_block
+from cascade_server.transport.peer import Peer
 from cascade_server.transport.rpc import Rpc
 
 # Calls that handlers begin with in a turn of the event loop.
@@ -19,7 +20,9 @@ ALONE_A_TURN = 4
 class Grouped(Protocol):
     """Takes the unary calls of a method as they come, to answer them in turns of its own."""
 
-    def admit(self, arrived: float, deadline: float, headers: Fields, crowd: int) -> Status | None:
+    def admit(
+        self, arrived: float, deadline: float, headers: Fields, crowd: int, peer: Peer
+    ) -> Status | None:
         """Whether a call of which only the head has come may wait for its turn; else how it ends.
 
         Args:
@@ -27,6 +30,7 @@ class Grouped(Protocol):
             headers: as `Head.headers`.
             crowd: calls that there would be, this one among them, if every connection that has any
                 had as many as its own: who asks for little is not to be kept out by who floods.
+            peer: the other end of its connection, and whom its certificate names.
         """
 
     def came(self, arrival: Arrival) -> None:
@@ -54,7 +58,7 @@ class CallTurns:
         self._soon, self._clock = soon, clock
         self._is_due = False
 
-    def refuses(self, head: Head, crowd: int) -> bytes | None:
+    def refuses(self, head: Head, crowd: int, peer: Peer) -> bytes | None:
         """How a call ends that may not wait for its turn; None: it may. See `Grouped.admit`.
 
         That is decided before there is anything of it but its head: a server that has too much to
@@ -65,7 +69,7 @@ class CallTurns:
             return None
         arrived = self._clock()
         deadline = math.inf if head.timeout is None else arrived + head.timeout
-        refused = taker.admit(arrived, deadline, head.headers, crowd)
+        refused = taker.admit(arrived, deadline, head.headers, crowd, peer)
         return None if refused is None else refusal_block(refused)
 
     def came(self, rpc: Rpc) -> None:

@@ -16,6 +16,7 @@ from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.metrics import Metrics
 from cascade_server.jobs.metrics import JobsCollector
 from cascade_server.objectives.burn import WINDOWS
+from cascade_server.objectives.certificate_rules import certificate_group
 from cascade_server.objectives.job_rules import job_group
 from cascade_server.objectives.objective import Kind, Objective, SloConfig
 from cascade_server.objectives.prometheus_rules import promise, rules, to_yaml
@@ -56,9 +57,9 @@ def every_rule(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def of_objectives(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """All but the alerts for jobs."""
-    jobs = job_group()["rules"]
-    return [rule for rule in every_rule(document) if rule not in jobs]
+    """All but the alerts for jobs and certificates."""
+    others = job_group()["rules"] + certificate_group()["rules"]
+    return [rule for rule in every_rule(document) if rule not in others]
 
 
 def selectors(expression: str) -> list[tuple[str, dict[str, tuple[str, str]]]]:
@@ -83,8 +84,8 @@ class TestStructure:
     """What can be said without Prometheus."""
 
     def test_three_groups_an_objective(self, document: dict[str, Any]) -> None:
-        *names, last = [group["name"] for group in document["groups"]]
-        assert last == "cascade-jobs"
+        *names, jobs, certificate = [group["name"] for group in document["groups"]]
+        assert (jobs, certificate) == ("cascade-jobs", "cascade-certificate")
         assert len(set(names)) == len(names) == 3 * len(CONFIG.for_tables(TABLES))
         assert names[-3:] == [
             "sloth-slo-sli-recordings-cascade-credit-offline-availability",
@@ -177,7 +178,7 @@ class TestTheCommand:
         path.write_text("objectives: [{table: a, class: full, availability: {target: 0.9}}]")
         result = self.run("--slo", path, "--repository", tmp_path / "nothing")
         assert result.exit_code == 0, result.output
-        assert len(yaml.safe_load(result.output)["groups"]) == 3 + 1
+        assert len(yaml.safe_load(result.output)["groups"]) == 3 + 2
 
     @pytest.mark.parametrize(
         ("slo", "repository", "says"),

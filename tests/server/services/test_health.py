@@ -7,7 +7,9 @@ from typing import Any
 
 import grpc
 import pytest
-from cascade_server.services.health import Health
+from cascade_client.calls.health import statuses
+from cascade_server.health.ability import Vitals
+from cascade_server.services.health import LIVENESS, Health, unable_names
 from grpc_health.v1 import health_pb2 as pb
 
 SERVING = pb.HealthCheckResponse.SERVING
@@ -91,3 +93,58 @@ async def test_a_watcher_that_does_not_read_holds_nobody(health: Health) -> None
     assert await other.told.get() == NOT_SERVING
     tasks[0].cancel()
     await asyncio.wait(tasks)
+
+
+async def test_who_cannot_be_answered_says_so_while_the_others_serve(health: Health) -> None:
+    def said(name: str) -> Any:
+        return health.Check(pb.HealthCheckRequest(service=name), Caller())
+
+    health.say(SERVING)
+    health.cannot(frozenset({"a.Service"}))
+    assert [(await said(name)).status for name in ("", "a.Service")] == [SERVING, NOT_SERVING]
+    health.cannot(frozenset())
+    assert (await said("a.Service")).status == SERVING
+
+
+async def test_who_loads_or_leaves_is_alive_and_who_is_hopeless_is_not(health: Health) -> None:
+    def alive() -> Any:
+        return health.Check(pb.HealthCheckRequest(service=LIVENESS), Caller())
+
+    assert (await alive()).status == SERVING
+    await health.leave()
+    assert (await alive()).status == SERVING
+    health.cannot(frozenset({LIVENESS}))
+    assert (await alive()).status == NOT_SERVING
+
+
+async def test_all_names_are_listed() -> None:
+    """As a client reads them; one is longer than a byte can say."""
+    long = "x" * 300
+    health = Health(("", "a.Service", long))
+    health.say(SERVING)
+    health.cannot(frozenset({long}))
+    assert statuses(await health.List(b"", Caller())) == {
+        "": "SERVING",
+        "a.Service": "SERVING",
+        long: "NOT_SERVING",
+        LIVENESS: "SERVING",
+    }
+
+
+@pytest.mark.parametrize("message", [b"\x0a", b"\x0a\x05abc", b"\x08\x01", b"\xff" * 9])
+def test_what_is_no_list(message: bytes) -> None:
+    with pytest.raises(ValueError, match="no answer of the health service"):
+        statuses(message)
+
+
+@pytest.mark.parametrize(
+    ("vitals", "names"),
+    [
+        (Vitals(), set()),
+        (Vitals(frozenset({"b"})), {"s/b"}),
+        (Vitals(frozenset({"a", "b"}), True), {"", "s", "other", "s/a", "s/b"}),
+        (Vitals(frozenset({"a"}), True, True), {"", "s", "other", "s/a", LIVENESS}),
+    ],
+)
+def test_which_names_say_so(vitals: Vitals, names: set[str]) -> None:
+    assert unable_names(vitals, "s", ["other"]) == names

@@ -102,3 +102,56 @@ class TestHandingOver:
                 workers[0].opened()
                 workers[0].opened()
         assert kept == 1
+
+
+class TestAWorkerThatDies:
+    """It is handed nothing more, and who was on his way to it is another's."""
+
+    @pytest.fixture
+    def board(self) -> Iterator[Board]:
+        board = Board(3, Memory())
+        yield board
+        board.close()
+
+    def placed(self, board: Board, *ready: int) -> list[Placement]:
+        found = [Placement(board, place) for place in range(3)]
+        for place in ready:
+            found[place].says_ready(True)
+        return found
+
+    def hand(self, giver: Placement) -> socket.socket:
+        """The other end of a connection that is given away."""
+        ours, peer = socket.socketpair()
+        with ours:
+            assert giver.gives_away(ours.fileno())
+        return peer
+
+    def test_nothing_is_handed_to_it(self, board: Board) -> None:
+        workers = self.placed(board, 0, 1)
+        workers[0].opened()
+        board.left(1)
+        ours, peer = socket.socketpair()
+        with ours, peer:
+            assert not workers[0].gives_away(ours.fileno())
+
+    def test_others_take_what_was_on_its_way(self, board: Board) -> None:
+        workers = self.placed(board, 0, 1, 2)
+        workers[0].opened()
+        workers[2].opened()
+        peers = [self.hand(workers[0])]
+        board.left(1)
+        taken = [each.take() for each in workers]
+        assert [each is not None for each in taken] == [True, False, False]
+        with peers[0], taken[0] as found:  # type: ignore[union-attr]
+            peers[0].sendall(b"hello")
+            assert found.recv(10) == b"hello"
+        assert int((board.sent - board.taken).sum()) == 0
+
+    def test_the_next_one_takes_it_where_nobody_else_can(self, board: Board) -> None:
+        workers = self.placed(board, 1)
+        with self.hand(workers[0]):
+            board.left(1)
+            taken = Placement(board, 1).take()
+            assert taken is not None
+            taken.close()
+        assert int((board.sent - board.taken).sum()) == 0

@@ -175,6 +175,15 @@ def supervised() -> Supervised:
 RESTING = Role("executor", life, holds_nothing=True, rests=True)
 
 
+def test_who_hangs_up_is_passed_on_to_all(supervised: Supervised) -> None:
+    """SIGHUP is for files that processes read: they look at once."""
+    supervised.serving(Role("a", life), Role("b", life))
+    supervised.supervisor._on_signal(signal.SIGHUP, None)
+    supervised.steps(2)
+    kills = [each[1:] for each in supervised.machine.kills]
+    assert kills == [("a", signal.SIGHUP), ("b", signal.SIGHUP)]
+
+
 class TestResting:
     """Who ends well because there is nothing to do is started again when it is woken."""
 
@@ -369,6 +378,18 @@ class TestEnding:
         supervised.steps(2)
         assert told == [supervised.machine.pid("executor")]
         assert supervised.told.crews == [("crew", "left")]
+
+    def test_that_one_has_ended_is_told_before_the_next_begins(
+        self, supervised: Supervised
+    ) -> None:
+        told: list[int] = []
+        role = Role("worker", life, left=lambda: told.append(supervised.machine.pid("worker")))
+        supervised.serving(role)
+        first = supervised.machine.pid("worker")
+        supervised.machine.ends_with("worker", SIGKILLED)
+        supervised.steps(3)
+        assert told == [first]
+        assert supervised.machine.pid("worker") != first
 
     def test_who_does_not_end_is_killed(self, supervised: Supervised) -> None:
         crew = supervised.serving(*WORKERS)

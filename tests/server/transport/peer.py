@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -74,9 +75,13 @@ class Peer:
         closed: whether the server has closed.
     """
 
-    def __init__(self, port: int, acknowledges: bool = True) -> None:
+    def __init__(
+        self, port: int, acknowledges: bool = True, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname="127.0.0.1")
         config = h2.config.H2Configuration(header_encoding="utf-8")
         self.h2 = h2.connection.H2Connection(config)
         self.answers: dict[int, Answer] = defaultdict(Answer)

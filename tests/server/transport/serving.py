@@ -14,6 +14,8 @@ import grpc
 import uvloop
 from cascade_server.transport import TransportLimits, TransportServer
 from cascade_server.transport.outcomes import Arrival, Outcome, Status
+from cascade_server.transport.peer import Peer, peer_of
+from cascade_server.transport.tls.credentials import Credentials
 from cascade_server.transport.turns import Grouped
 
 T = TypeVar("T")
@@ -42,6 +44,7 @@ class Service:
             {
                 "Echo": grpc.unary_unary_rpc_method_handler(self.echo),
                 "Peer": grpc.unary_unary_rpc_method_handler(self.peer),
+                "Names": grpc.unary_unary_rpc_method_handler(self.names),
                 "Told": grpc.unary_unary_rpc_method_handler(self.told),
                 "Fail": grpc.unary_unary_rpc_method_handler(self.fail),
                 "Crash": grpc.unary_unary_rpc_method_handler(self.crash),
@@ -65,6 +68,11 @@ class Service:
     async def peer(self, message: bytes, context: Any) -> bytes:
         """Who asks, by address and port."""
         return str(context.peer()).encode()
+
+    async def names(self, message: bytes, context: Any) -> bytes:
+        """Who asks, by certificate."""
+        peer = peer_of(context)
+        return repr((peer.is_encrypted, *peer.certificate_names)).encode()
 
     async def told(self, message: bytes, context: Any) -> bytes:
         """What the caller said beside its message."""
@@ -121,7 +129,7 @@ class Group:
     Attributes:
         turns: messages of each turn.
         may_wait: more are refused.
-        crowds: as they were told.
+        crowds, peers: as they were told.
     """
 
     turns: list[list[bytes]] = field(default_factory=list)
@@ -129,11 +137,18 @@ class Group:
     waiting: list[Arrival] = field(default_factory=list)
     hung_up: int = 0
     crowds: list[int] = field(default_factory=list)
+    peers: list[Peer] = field(default_factory=list)
 
     def admit(
-        self, arrived: float, deadline: float, headers: Sequence[tuple[bytes, bytes]], crowd: int
+        self,
+        arrived: float,
+        deadline: float,
+        headers: Sequence[tuple[bytes, bytes]],
+        crowd: int,
+        peer: Peer,
     ) -> Status | None:
         self.crowds.append(crowd)
+        self.peers.append(peer)
         if len(self.waiting) >= self.may_wait:
             return Status(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", (("back", "5"),))
         return None
@@ -202,6 +217,7 @@ class Serving:
 def serving(
     max_age: float | None = None,
     clock: Callable[[], float] = time.monotonic,
+    credentials: Credentials | None = None,
     **limits: Any,
 ) -> Iterator[Serving]:
     """One that is stopped at the end; `limits` are some of `TransportLimits`'s."""
@@ -219,6 +235,7 @@ def serving(
             max_age=max_age,
             clock=clock,
             refusing=lambda head, _arrived, _deadline, code: refused.append((head.path, code)),
+            credentials=credentials,
         )
         server.add_generic_rpc_handlers((service.handlers(),))
         port = await server.start("127.0.0.1", 0, False)

@@ -25,6 +25,9 @@ from cascade_server.terms import ServiceClass, Tier
 
 # Bytes of a process's statistics.
 NOTE = 256 * 1024
+# Bytes of what the supervisor says of processes and releases: room for thousands of these. Memory
+# that is never written to is none.
+TOLD = 1024 * 1024
 # Seconds after which a process that has said nothing holds nothing.
 STALE = 5.0
 # Teachers' processes at once.
@@ -90,6 +93,8 @@ class Books:
         sketched: what there are latencies of, in the order of the sketches.
         places: a book each: the workers', then the keeper's, which has what a state file held.
         live_versions: which version of a table answers.
+        told: what the supervisor says of processes and releases, for who shows them: JSON, as
+            `supervision.facts` packs it; empty where nobody shows them.
         executors: where those count what they compute who work off jobs.
         processes: what each process takes: first those of `places`, then the teachers, of which
             there may be two while one generation follows another, then the executors.
@@ -113,6 +118,7 @@ class Books:
         self._restored = memory.integers(1)
         self.places = [Book(self, memory) for _ in range(workers + 1)]
         self.live_versions = LiveVersions(self.tables, memory)
+        self.told = Note(memory, TOLD)
         self.executors = [ComputeCounts(self.tables, memory) for _ in range(executors)]
         of_places = [ProcessRole.WORKER] * workers + [ProcessRole.KEEPER]
         roles = [

@@ -7,6 +7,7 @@ within 1 % of the value, and sketches are merged by adding, also those of other 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,13 @@ class Sketches:
     def add(self, key: int, seconds: float) -> None:
         """Count a latency, in seconds, of one of the keys."""
         self._flat[self._row + key * BINS + bin_of(seconds)] += 1
+
+    def of_slot(self, slot: int, keys: Sequence[int]) -> NDArray[np.int64]:
+        """Counts [len(keys), BINS] of some keys in one slot."""
+        row = slot % RING
+        if self._stamps[row] != slot:
+            return np.zeros((len(keys), BINS), np.int64)
+        return self._counts[row, list(keys)]
 
     def recent(self, slot: int) -> NDArray[np.int64]:
         """Counts [keys, BINS] of a slot and the `SLOTS` before it."""

@@ -125,6 +125,22 @@ class Tally:
 
         return self._version.steady(look)
 
+    def past(self, now: float, counters: Sequence[int], coarse: bool = False) -> Counts:
+        """Counts [cells, len(counters)] of the last hour by ten seconds, the newest last; or, where
+        it is coarse, of the last three days by five minutes. The open ones are included."""
+        ring, places = self.rings[1 if coarse else 0], list(counters)
+
+        def look() -> Counts:
+            kept = ring.cells[ring.age(now) :, places]
+            out = np.zeros((len(ring.cells), len(places)), np.int64)
+            out[: len(kept)] = kept
+            age = math.floor(now / ring.step) - int(self._began[0]) // ring.step
+            if 0 <= age < len(out):
+                out[-1 - age] += self._open[places]
+            return out
+
+        return self._version.steady(look)
+
     def over(self, now: float, window: int) -> Counts:
         """Sums [counters] of the last `window` seconds, the open counts included."""
         ring = next((ring for ring in self.rings if ring.span >= window), self.rings[-1])

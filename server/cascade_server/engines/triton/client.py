@@ -63,13 +63,17 @@ class Client:
 
     Args:
         target: HOST:PORT.
+        credentials: of TLS; None: it is asked in the clear.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, credentials: grpc.ChannelCredentials | None = None) -> None:
         self._target, self.cancels, self._met = target, False, False
         # Those that are not to be cancelled, whether somebody waits for them or not.
         self._calls: set[asyncio.Future[Any]] = set()
-        self._channel = grpc.aio.insecure_channel(target, options=OPTIONS)
+        if credentials is None:
+            self._channel = grpc.aio.insecure_channel(target, options=OPTIONS)
+        else:
+            self._channel = grpc.aio.secure_channel(target, credentials, options=OPTIONS)
         self._stub: Any = GRPCInferenceServiceStub(self._channel)
         self._config = self._channel.unary_unary(
             MODEL_CONFIG,

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
+import grpc
 from cascade_proto import synthesis_pb2 as pb
 
 from cascade_server.engines.runtime import Runtime
@@ -40,6 +41,7 @@ class Fleet:
         clock: monotonic seconds, the same as deadlines'.
         measuring: how often networks that nobody asks are measured, of several workers; None: there
             is one.
+        credentials: of TLS; None: servers are asked in the clear.
     """
 
     def __init__(
@@ -48,10 +50,11 @@ class Fleet:
         config: HealthConfig | None = None,
         clock: Callable[[], float] = time.monotonic,
         measuring: Measuring | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         self._config, self._clock = config or HealthConfig(), clock
         self._peers = {
-            target: Peer(target, self._config, clock, measuring or Measuring())
+            target: Peer(target, self._config, clock, measuring or Measuring(), credentials)
             for target in targets
         }
         self._batches: dict[Network, Batches] = {}

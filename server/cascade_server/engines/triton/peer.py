@@ -100,6 +100,7 @@ class Peer:
         config: of looking after it.
         clock: monotonic seconds, the same as deadlines'.
         measuring: how often networks are asked for nobody.
+        credentials: of TLS; None: it is asked in the clear.
     """
 
     def __init__(
@@ -108,10 +109,11 @@ class Peer:
         config: HealthConfig,
         clock: Callable[[], float],
         measuring: Measuring = Measuring(),  # noqa: B008 (frozen)
+        credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         self.target, self._config, self._clock = target, config, clock
         self._measuring = measuring
-        self.client = Client(target)
+        self.client = Client(target, credentials)
         self.health = Health()
         self.counts = Counts()
         self.networks: dict[Network, Hosted] = {}

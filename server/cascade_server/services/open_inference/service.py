@@ -22,6 +22,7 @@ from cascade_server.services.releases_service import asked
 from cascade_server.services.synthesis_service import Service, refuse
 from cascade_server.services.unary import Context, UnaryCalls
 from cascade_server.supervision.control import Control
+from cascade_server.terms import Tier
 
 NAME = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 SERVER = "cascade"
@@ -70,7 +71,7 @@ class InferenceService:
         return pb.ServerLiveResponse(live=True)
 
     async def ServerReady(self, message: bytes, context: Context) -> pb.ServerReadyResponse:
-        return pb.ServerReadyResponse(ready=self._service.serving)
+        return pb.ServerReadyResponse(ready=self._service.can_answer())
 
     async def ModelReady(self, message: bytes, context: Context) -> pb.ModelReadyResponse:
         def ready() -> pb.ModelReadyResponse:
@@ -78,10 +79,14 @@ class InferenceService:
             if not self._service.serving:
                 return pb.ModelReadyResponse(ready=False)
             try:
-                models.find(self._service.repository, request.name, request.version)
+                repository = self._service.repository
+                model, runtime = models.find(repository, request.name, request.version)
             except UnknownTable:
                 return pb.ModelReadyResponse(ready=False)
-            return pb.ModelReadyResponse(ready=True)
+            ready = self._service.can_answer(model.table)
+            if model.tier is Tier.TEACHER:
+                ready = self._service.dispatcher.has_teacher(runtime)
+            return pb.ModelReadyResponse(ready=ready)
 
         return await _answered(context, ready)
 

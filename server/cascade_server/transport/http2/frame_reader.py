@@ -32,6 +32,8 @@ from cascade_server.transport.http2.limits import TransportLimits
 
 # Times as many bytes as a list of headers may have that its block may have.
 BLOCK_SHARE = 2
+# What a connection of TLS begins with (RFC 8446, 5.1).
+TLS_HANDSHAKE = 0x16
 
 
 class FrameReader(ABC):
@@ -131,7 +133,8 @@ class FrameReader(ABC):
 
     def _begins(self, data: bytes) -> bool:
         if not PREFACE.startswith(data[: len(PREFACE)]):
-            raise Broken(Code.PROTOCOL_ERROR, "not HTTP/2; this is a gRPC server's port")
+            what = ", but TLS, which this port does not speak" if data[0] == TLS_HANDSHAKE else ""
+            raise Broken(Code.PROTOCOL_ERROR, f"not HTTP/2{what}; this is a gRPC server's port")
         if len(data) < len(PREFACE) + HEADER_BYTES:
             return False
         if data[len(PREFACE) + 3] != SETTINGS or data[len(PREFACE) + 4] & ACK:

@@ -41,6 +41,9 @@ class TransportLimits:
         continuations: CONTINUATION frames of a header block.
         status_bytes: of an answer's trailers; longer texts are cut.
         connections: at once; beyond it the one that has been idle longest ends, or the new one.
+        handshakes: of TLS at once; beyond it one that has been at it for longest ends.
+        handshakes_a_turn: that are gone on with in a turn of the event loop.
+        handshake_seconds: that one may take.
         preface_seconds: in which a connection is to begin to speak HTTP/2.
         headers_seconds: in which a header block is to be complete.
         message_seconds: in which a message, a unary call or any other frame is to be complete.
@@ -72,6 +75,9 @@ class TransportLimits:
     continuations: int = 8
     status_bytes: int = 4 * KIB
     connections: int = ServerConfig.max_connections
+    handshakes: int = 256
+    handshakes_a_turn: int = 2
+    handshake_seconds: float = 10.0
     preface_seconds: float = 20.0
     headers_seconds: float = 10.0
     message_seconds: float = ServerConfig.message_seconds

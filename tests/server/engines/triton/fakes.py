@@ -65,7 +65,10 @@ class FakeServer:
         name, version: who it says that it is; None: it has no such call.
     """
 
-    def __init__(self, networks: list[Network]) -> None:
+    def __init__(
+        self, networks: list[Network], credentials: grpc.ServerCredentials | None = None
+    ) -> None:
+        self._credentials = credentials
         self.networks = {network.model: network for network in networks}
         self.does: Does = at_once
         self.ready = True
@@ -92,7 +95,11 @@ class FakeServer:
         }
         handler = grpc.method_handlers_generic_handler(SERVICE, methods)
         self._server.add_generic_rpc_handlers((handler,))
-        port = self._server.add_insecure_port(self.target or "127.0.0.1:0")
+        target = self.target or "127.0.0.1:0"
+        if self._credentials is None:
+            port = self._server.add_insecure_port(target)
+        else:
+            port = self._server.add_secure_port(target, self._credentials)
         self.target = f"127.0.0.1:{port}"
         await self._server.start()
 

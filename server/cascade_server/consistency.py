@@ -1,0 +1,50 @@
+"""Settings that only make sense beside others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cascade_tables.errors import shown
+
+from cascade_server.addresses import TLS_SCHEME
+from cascade_server.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cascade_server.config import ServerConfig
+
+# Certificates, and the keys without which they are nothing.
+PAIRS = (("tls_certificate", "tls_key"), ("runtime_certificate", "runtime_key"))
+
+
+def check_together(config: ServerConfig) -> None:
+    """Refuse settings that are allowed each, and not beside each other.
+
+    Raises:
+        ConfigError: some are; names them, and what is allowed.
+    """
+    for name, needs in PAIRS:
+        if (getattr(config, name) is None) != (getattr(config, needs) is None):
+            alone, other = (name, needs) if getattr(config, needs) is None else (needs, name)
+            raise ConfigError(f"{alone} is set and {other} is not; each needs the other")
+    asks = config.tls_client_certificates != "none"
+    if config.tls_client_ca is not None and not asks:
+        raise ConfigError(
+            "tls_client_ca is set, and tls_client_certificates is none, so that nobody is asked "
+            "for a certificate; allowed: optional or required beside it"
+        )
+    if asks and config.tls_client_ca is None:
+        raise ConfigError(
+            f"tls_client_certificates is {config.tls_client_certificates}, which needs "
+            "tls_client_ca: who vouches for clients"
+        )
+    if asks and config.tls_certificate is None:
+        raise ConfigError(
+            f"tls_client_certificates is {config.tls_client_certificates}, which needs "
+            "tls_certificate and tls_key: without TLS nobody can show a certificate"
+        )
+    is_far = config.runtime.startswith(TLS_SCHEME)
+    if not is_far and (config.runtime_ca or config.runtime_certificate):
+        raise ConfigError(
+            f"runtime_ca or runtime_certificate is set, and runtime is {shown(config.runtime)}; "
+            f"they are for {TLS_SCHEME}HOST:PORT"
+        )

@@ -1,0 +1,249 @@
+"""Looks at all that is known of a server, and makes a snapshot of it; in a thread of its own."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cascade_proto import synthesis_pb2 as pb
+
+from cascade_server.config import ServerConfig
+from cascade_server.counts.ledger import Ledger
+from cascade_server.counts.shared.books import Books
+from cascade_server.objectives.burn import Alert
+from cascade_server.objectives.report import Report
+from cascade_server.page import snapshot as parts
+from cascade_server.page.episodes import reaches_back, since
+from cascade_server.page.findings import state_of
+from cascade_server.page.past import Past
+from cascade_server.page.sections import Section
+from cascade_server.page.trials import TrialsSeen
+from cascade_server.supervision.facts import unpacked
+from cascade_server.terms import ServiceClass
+
+log = logging.getLogger("cascade.server")
+
+FINE_SECONDS, COARSE_SECONDS = 10.0, 300.0
+# Objectives whose past is looked through: the worst, where many are missed.
+MOST_EPISODES = 100
+HOUR_SECONDS = 3600.0
+
+
+@dataclass
+class Grown:
+    """By how much counts have grown within a while, which are only known as they are now."""
+
+    seconds: float
+
+    def __post_init__(self) -> None:
+        self._seen: deque[tuple[float, Mapping[str, int]]] = deque()
+
+    def look(self, at: float, counts: Mapping[str, int]) -> dict[str, int]:
+        """What was counted since the oldest look within the while."""
+        while self._seen and self._seen[0][0] < at - self.seconds:
+            self._seen.popleft()
+        # One a ten seconds is enough to know.
+        if not self._seen or at - self._seen[-1][0] >= FINE_SECONDS:
+            self._seen.append((at, dict(counts)))
+        before = self._seen[0][1]
+        return {
+            key: number - before.get(key, 0)
+            for key, number in counts.items()
+            if number > before.get(key, 0)
+        }
+
+
+class Look:
+    """Makes snapshots; called from one thread.
+
+    Args:
+        config: of the server, with the port that it listens on.
+        ledger: whose books are looked at, and objectives reported.
+        statistics: of all processes.
+        sections: what other rooms provide; one that is called "jobs" has its own place.
+        wall, clock: seconds since 1970-01-01 UTC, and monotonic ones.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        ledger: Ledger,
+        statistics: Callable[[], pb.GetStatisticsResponse],
+        sections: Sequence[Section] = (),
+        wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config, self._ledger, self._sections = config, ledger, sections
+        self._wall, self._clock = wall, clock
+        self._books: Books = ledger.books
+        self.past = Past(self._books, statistics, wall, clock)
+        self._trials = TrialsSeen(self._books)
+        self._second_level, self._events = Grown(60.0), Grown(HOUR_SECONDS)
+        self._began = wall()
+        self._complained: set[str] = set()
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that is known now."""
+        self.past.look()
+        now, found = self._wall(), self.past.found
+        minute, lately = self.past.last_minute(), self.past.last_five_minutes()
+        report = self._ledger.report()
+        objectives, quiet = parts.objectives_of(report, self._since(report, now))
+        tables = parts.tables_of(
+            sorted(self._books.tables), minute, self._ledger.latencies(), report, found.steps_down
+        )
+        refused = parts.refused_of(self.past.reading, minute, lately)
+        outside = parts.outside_of(found, minute, self.past.reading)
+        sections, failing = self._provided()
+        config, workers = self._config, self._config.workers
+        out: dict[str, Any] = {
+            "at": round(now, 3),
+            "service": report.service,
+            "target": f"{config.host}:{config.port}",
+            "window_days": report.window / 86_400,
+            "since": report.since,
+            "past_since": self._began,
+            "steps": self.past.steps,
+            "totals": self._totals(tables, found),
+            "tables": tables[: parts.MOST_ROWS],
+            "tables_served": len(self._books.tables),
+            "tables_left_out": max(0, len(tables) - parts.MOST_ROWS),
+            "objectives": objectives[: parts.MOST_ROWS],
+            "objectives_left_out": max(0, len(objectives) - parts.MOST_ROWS),
+            "objectives_without_calls": quiet,
+            "refused": refused[: parts.MOST_ROWS],
+            "refused_left_out": max(0, len(refused) - parts.MOST_ROWS),
+            "outside": outside[: parts.MOST_ROWS],
+            "outside_left_out": max(0, len(outside) - parts.MOST_ROWS),
+            "pool": parts.pool_of(found, config.pool_bytes, workers),
+            "cache": parts.cache_of(found, config.cache_bytes, workers),
+            "servers": parts.servers_of(found),
+            "engines": parts.engines_of(found, now)[: parts.MOST_ROWS],
+            "jobs": sections.pop("jobs", None),
+            "sections": sections,
+            "failing_sections": failing,
+            **self._told(found, now),
+        }
+        if out["cache"] is not None:
+            failures = self._second_level.look(now, out["cache"]["second_level_failures"])
+            out["cache"]["second_level_failing"] = failures
+        out["state"] = state_of(out)
+        return out
+
+    def packed(self) -> bytes:
+        """A snapshot as JSON; of one that cannot be made, that it cannot."""
+        try:
+            found = self.snapshot()
+        except Exception as exc:
+            self._complain("the operations page", exc)
+            found = {
+                "at": self._wall(),
+                "state": {
+                    "level": "ticket",
+                    "sentence": "This page cannot be made; the server's log says why.",
+                    "since": None,
+                    "cause": f"{type(exc).__name__}: {exc}",
+                    "findings": [],
+                },
+            }
+        return json.dumps(found, separators=(",", ":"), allow_nan=False).encode()
+
+    def packed_past(self, table: str, service: ServiceClass) -> bytes:
+        """The last hour of a table, "": of all, and class, as JSON."""
+        found = {"table": table, "class": str(service), **self.past.series(table, service)}
+        return json.dumps(found, separators=(",", ":"), allow_nan=False).encode()
+
+    def _since(self, report: Report, now: float) -> dict[str, float | None]:
+        """When the trouble of objectives began that burn, by name."""
+        burning = [
+            number
+            for number, status in enumerate(report.statuses)
+            if status.alert is not Alert.OK or status.burn_rates["5m"] > 1
+        ]
+        burning.sort(key=lambda number: -report.statuses[number].burn_rates["1h"])
+        burning = burning[:MOST_EPISODES]
+        if not burning:
+            return {}
+        fine = self._ledger.past(burning)
+        coarse: list[Any] | None = None
+        out: dict[str, float | None] = {}
+        for place, number in enumerate(burning):
+            objective = report.statuses[number].objective
+            cells, step = fine[place], FINE_SECONDS
+            if reaches_back(cells, objective.target) or not any(
+                each.total > each.good for each in cells
+            ):
+                coarse = coarse or self._ledger.past(burning, coarse=True)
+                cells, step = coarse[place], COARSE_SECONDS
+            out[objective.name] = since(cells, objective.target, step, now)
+        return out
+
+    def _totals(
+        self, tables: Sequence[Mapping[str, Any]], found: pb.GetStatisticsResponse
+    ) -> dict[str, Any]:
+        classes = [each for table in tables for each in table["classes"]]
+
+        def total(name: str) -> float:
+            return float(f"{sum(each[name] for each in classes):.4g}")
+
+        return {
+            "answered_per_second": total("answered_per_second"),
+            "failed_per_second": total("failed_per_second"),
+            "faults_per_second": total("faults_per_second"),
+            "rows_per_second": total("rows_per_second"),
+            "inside": found.inside,
+            "limit": found.limit,
+        }
+
+    def _told(self, found: pb.GetStatisticsResponse, now: float) -> dict[str, Any]:
+        """What the supervisor says: processes, releases, and which of them answer."""
+        facts, releases = unpacked(self._books.told.read()[0])
+        listed = releases.get("releases", [])
+        canaries = {each["table"]: each["version"] for each in listed if each["canary"]}
+        standing = self._trials.look(canaries)
+        for each in listed:
+            each["trial"] = standing.get(each["table"]) if each["canary"] else None
+            each["share"] = (
+                self._books.live_versions.shares(each["table"]).get(each["version"], 0.0)
+                if each["table"] in self._books.tables
+                else 0.0
+            )
+        events = self._books.live_versions.totals()
+        lately = self._events.look(now, events)
+        events["canary_rolled_back_lately"] = lately.get("canary_rolled_back", 0)
+        return {
+            "processes": parts.processes_of(facts, found, self._clock(), now),
+            "releases": listed[: 2 * parts.MOST_ROWS],
+            "releases_left_out": releases.get("left_out", 0)
+            + max(0, len(listed) - 2 * parts.MOST_ROWS),
+            "release_events": events,
+            "generation": releases.get("generation", 0),
+            "generation_since": releases["since"] / 1e6 if releases.get("since") else None,
+        }
+
+    def _provided(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """What the sections give, and why those that failed did."""
+        given: dict[str, Any] = {}
+        failing: dict[str, str] = {}
+        for section in self._sections:
+            try:
+                value = section.provide()
+                if value is not None:
+                    # What cannot be sent fails here, rather than the whole page.
+                    given[section.name] = json.loads(json.dumps(value, allow_nan=False))
+            except Exception as exc:
+                failing[section.name] = f"{type(exc).__name__}: {exc}"
+                self._complain(f"the part {section.name} of the operations page", exc)
+        return given, failing
+
+    def _complain(self, what: str, exc: Exception) -> None:
+        """Once of each kind, not every second."""
+        key = f"{what}: {type(exc).__name__}: {exc}"
+        if key not in self._complained and len(self._complained) < 100:
+            self._complained.add(key)
+            log.error("%s cannot be made", what, exc_info=exc)

@@ -1,0 +1,84 @@
+"""The operations page's life, in the process that keeps the books."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections.abc import Callable, Sequence
+
+from cascade_proto import synthesis_pb2 as pb
+
+from cascade_server.config import ServerConfig
+from cascade_server.counts.ledger import Ledger
+from cascade_server.errors import ConfigError
+from cascade_server.page.looking import Look
+from cascade_server.page.publishing import Publisher
+from cascade_server.page.sections import JobsSection, Section
+from cascade_server.page.serving import PageServer
+
+log = logging.getLogger("cascade.server")
+
+
+class OperationsPage:
+    """What is served at `ops_port`.
+
+    Args:
+        config: of the server, with the port that it listens on.
+        ledger: whose books are shown.
+        statistics: of all processes.
+        sections: what other rooms provide; see `Section`.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        ledger: Ledger,
+        statistics: Callable[[], pb.GetStatisticsResponse],
+        sections: Sequence[Section] = (),
+    ) -> None:
+        self._config = config
+        own = list(sections)
+        if config.state_dir is not None:
+            own.append(Section("jobs", JobsSection(config.state_dir, config.job_disk_bytes)))
+        self._publisher = Publisher(lambda: Look(config, ledger, statistics, own))
+        self._server = PageServer(self._publisher, (config.ops_host, *config.ops_names))
+
+    async def start(self) -> str:
+        """Listen, and begin to remember; returns the page's address.
+
+        Raises:
+            ConfigError: the address cannot be listened on.
+        """
+        host, port = self._config.ops_host, self._config.ops_port or 0
+        try:
+            port = await self._server.start(host, port)
+        except OSError as exc:
+            why = exc.strerror or exc
+            raise ConfigError(
+                f"cannot listen on {host}:{port} for the operations page: {why}"
+            ) from exc
+        await self._publisher.start()
+        if not is_loopback(host):
+            log.warning(
+                "the operations page can be read by whoever reaches %s:%d, who is not asked who "
+                "they are; ops_host 127.0.0.1 keeps it to this machine",
+                host,
+                port,
+            )
+        shown = f"[{host}]" if ":" in host else host
+        return f"http://{shown}:{port}/"
+
+    async def stop(self) -> None:
+        """Answer no more."""
+        await self._server.stop()
+        await self._publisher.stop()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine reaches an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,161 @@
+"""What has been counted, read once, and the difference between two such readings.
+
+All counters of a server only grow. A reading is their values at one time, as small as what was ever
+counted: of hundreds of tables few are asked at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+from cascade_proto import synthesis_pb2 as pb
+from numpy.typing import NDArray
+
+from cascade_server.counts.shared.books import Books
+from cascade_server.counts.shared.call_counts import OK, Key, RowKey, added
+from cascade_server.counts.shared.sketches import SLOT
+from cascade_server.terms import ServiceClass, Tier
+
+K = TypeVar("K")
+# Latencies of a table and class, by whoever answered: counts [BINS], as of a sketch.
+Sketch = NDArray[np.int64]
+Served = tuple[str, ServiceClass]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Counts since the server began, where there are any.
+
+    Attributes:
+        at: monotonic seconds.
+        calls: by table, class, tier and ending.
+        rows: by table, class and tier.
+        pooled: by table, requests that the pool answered.
+        outside: by table, column and kind, values that were never learnt.
+    """
+
+    at: float
+    calls: Mapping[Key, int] = field(default_factory=dict)
+    rows: Mapping[RowKey, int] = field(default_factory=dict)
+    pooled: Mapping[str, int] = field(default_factory=dict)
+    outside: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What was counted in a while.
+
+    Attributes:
+        seconds: of the while.
+        calls, rows, pooled, outside: as a reading's.
+        sketches: latencies of the answers.
+    """
+
+    seconds: float
+    calls: Mapping[Key, int] = field(default_factory=dict)
+    rows: Mapping[RowKey, int] = field(default_factory=dict)
+    pooled: Mapping[str, int] = field(default_factory=dict)
+    outside: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+    sketches: Mapping[Served, Sketch] = field(default_factory=dict)
+
+
+def kind_of(kind: pb.OutsideKind.ValueType) -> str:
+    """How a value is outside of what was learnt, as metrics call it: "above"."""
+    return pb.OutsideKind.Name(kind).removeprefix("OUTSIDE_KIND_").lower()
+
+
+def reading_of(books: Books, statistics: pb.GetStatisticsResponse, at: float) -> Reading:
+    """The counts as they are now."""
+    durations, _, rows = added([book.calls for book in books.places])
+    counts, first = durations.sum(axis=1), books.places[0].calls
+    pooled: dict[str, int] = {}
+    for each in statistics.pool.releases:
+        pooled[each.table] = pooled.get(each.table, 0) + each.hits
+    return Reading(
+        at=at,
+        calls={first.keys[place]: int(counts[place]) for place in np.flatnonzero(counts)},
+        rows={first.row_keys[place]: int(rows[place]) for place in np.flatnonzero(rows)},
+        pooled=pooled,
+        outside={
+            (each.table, each.column, kind_of(each.kind)): each.values
+            for each in statistics.outside
+        },
+    )
+
+
+def step_between(before: Reading, now: Reading, sketches: Mapping[Served, Sketch]) -> Step:
+    """What was counted between two readings."""
+    return Step(
+        seconds=max(now.at - before.at, 1e-3),
+        calls=grown(before.calls, now.calls),
+        rows=grown(before.rows, now.rows),
+        pooled=grown(before.pooled, now.pooled),
+        outside=grown(before.outside, now.outside),
+        sketches=sketches,
+    )
+
+
+def grown(before: Mapping[K, int], now: Mapping[K, int]) -> dict[K, int]:
+    """By how much counts have grown, where they have. One that fell is another process's, whose
+    predecessor was lost with what it counted last."""
+    return {
+        key: number - before.get(key, 0)
+        for key, number in now.items()
+        if number > before.get(key, 0)
+    }
+
+
+class SketchReader:
+    """Latencies that have come since it looked last.
+
+    A sketch's slot begins at nothing and is thrown away an hour later; between two looks at most
+    one slot ends, so that two slots are looked at.
+
+    Args:
+        books: whose.
+    """
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        self._places = {key: place for place, key in enumerate(books.sketched)}
+        # By slot and place among the sketches.
+        self._seen: dict[int, dict[int, Sketch]] = {}
+        self._is_first = True
+
+    def look(self, now: float, calls: Mapping[Key, int]) -> dict[Served, Sketch]:
+        """What has come; the first look finds where others begin, and nothing.
+
+        Args:
+            now: on the wall's clock.
+            calls: of a reading: what was never answered needs no look.
+        """
+        slot = math.floor(now / SLOT)
+        answered = {
+            (table, service, tier)
+            for table, service, tier, ending in calls
+            if ending is OK and isinstance(tier, Tier)
+        }
+        keys = sorted(place for key, place in self._places.items() if key in answered)
+        found: dict[Served, Sketch] = {}
+        seen: dict[int, dict[int, Sketch]] = {}
+        for each in (slot - 1, slot):
+            parts = [book.sketches.of_slot(each, keys) for book in self._books.places]
+            counts = np.sum(parts, axis=0)
+            before = self._seen.get(each, {})
+            seen[each] = {}
+            for key, now_there in zip(keys, counts, strict=True):
+                if not now_there.any():
+                    continue
+                seen[each][key] = now_there
+                new = np.maximum(now_there - before.get(key, 0), 0)
+                if self._is_first or not new.any():
+                    continue
+                table, service, _ = self._books.sketched[key]
+                served = (table, service)
+                found[served] = found[served] + new if served in found else new
+        self._seen, self._is_first = seen, False
+        return found

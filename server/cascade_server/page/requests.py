@@ -1,0 +1,149 @@
+"""What a browser asks for and whether it may: pure decisions, no socket.
+
+The page shows and changes nothing, so that only GET and HEAD are answered. A site elsewhere must
+not read it through its visitor's browser: no answer may be read across origins, and a request under
+a name that the page is not known by is refused, for such a site can have its own name lead here
+(DNS rebinding). Addresses are no names, and so are no way in.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, urlsplit
+
+from cascade_server.page.assets import Asset
+from cascade_server.page.past import EVERY
+from cascade_server.terms import ServiceClass
+
+METHODS = ("GET", "HEAD")
+# Nothing but what is served here, no script or style in the document itself, and no way to make
+# a script or markup of a text.
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    )
+)
+SAFE = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+}
+TEXT, JSON, EVENTS = "text/plain; charset=utf-8", "application/json", "text/event-stream"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer.
+
+    Attributes:
+        status: of HTTP.
+        body, kind: what it says, and of what media type.
+        headers: beside `SAFE`.
+    """
+
+    status: int
+    body: bytes = b""
+    kind: str = TEXT
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Something that has to be looked up: `what` is "snapshot", "past" or "events"."""
+
+    what: str
+    table: str = EVERY
+    service: ServiceClass = ServiceClass.REALTIME
+
+
+def decide(
+    method: str,
+    target: str,
+    headers: Sequence[tuple[str, str]],
+    assets: Mapping[str, Asset],
+    names: Collection[str],
+) -> Answer | Wanted:
+    """What is answered, or has to be looked up to be.
+
+    Args:
+        method, target, headers: of the request; names of headers in lower case.
+        assets: by path.
+        names: by which the page is known, in lower case, beside addresses and `localhost`.
+    """
+    hosts = [value for name, value in headers if name == "host"]
+    if len(hosts) != 1 or not is_known(hosts[0], names):
+        said = hosts[0] if hosts else ""
+        return refusal(
+            421,
+            f"the page was asked for under the name {json.dumps(said[:200])}; allowed: an address, "
+            "localhost, and the names of the setting ops_names",
+        )
+    if method not in METHODS:
+        return refusal(405, "the page only shows; allowed: GET, HEAD", Allow=", ".join(METHODS))
+    try:
+        parts = urlsplit(target)
+        asked = parse_qs(parts.query, max_num_fields=10)
+    except ValueError:
+        return refusal(400, "the address is none")
+    if parts.path in assets:
+        return of_asset(assets[parts.path], headers)
+    if parts.path == "/snapshot.json":
+        return Wanted("snapshot")
+    if parts.path == "/events":
+        return Wanted("events")
+    if parts.path == "/past.json":
+        service = asked.get("class", [ServiceClass.REALTIME])[-1]
+        if service not in list(ServiceClass):
+            return refusal(400, f"class is not allowed; allowed: {', '.join(ServiceClass)}")
+        return Wanted("past", asked.get("table", [EVERY])[-1], ServiceClass(service))
+    return refusal(404, "there is no such page; allowed: /, /snapshot.json, /past.json, /events")
+
+
+def of_asset(asset: Asset, headers: Sequence[tuple[str, str]]) -> Answer:
+    """A file of the page, unless the browser has it."""
+    known = [value for name, value in headers if name == "if-none-match"]
+    # Asked for again each time: a server that is upgraded is not shown by yesterday's script.
+    fixed = {"ETag": asset.tag, "Cache-Control": "no-cache"}
+    if any(asset.tag in value for value in known):
+        return Answer(304, b"", asset.kind, fixed)
+    return Answer(200, asset.content, asset.kind, fixed)
+
+
+def refusal(status: int, why: str, **headers: str) -> Answer:
+    """An answer that says why there is none."""
+    return Answer(status, f"{why}\n".encode(), TEXT, {"Cache-Control": "no-store", **headers})
+
+
+def is_known(host: str, names: Collection[str]) -> bool:
+    """Whether a Host header names this page: an address, localhost, or one of its names."""
+    name, port = host.strip().lower(), ""
+    if name.startswith("["):
+        name, _, port = name[1:].partition("]")
+        port = port.removeprefix(":")
+    elif name.count(":") == 1:
+        name, _, port = name.partition(":")
+    if port and not (port.isascii() and port.isdigit()):
+        return False
+    name = name.removesuffix(".")
+    if name == "localhost" or name in names:
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

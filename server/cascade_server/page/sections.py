@@ -1,0 +1,124 @@
+"""Parts of the page that other rooms provide: jobs, and whatever else a server has.
+
+A section is a name and a function that gives what is to be shown, each time that the page is made.
+It is called from one thread, about once a second while somebody watches, and never beside a call.
+A function that gives None provides nothing now, and one that fails is said to have failed; neither
+keeps the rest of the page from being shown. To add one, give `OperationsPage` a `Section`:
+
+    Section("cost", lambda: {
+        "title": "Cost",
+        "note": "Prices of prices.yaml, in USD.",
+        "columns": [
+            {"key": "table", "label": "Table"},
+            {"key": "usd_per_10k", "label": "per 10,000 rows", "unit": "USD"},
+        ],
+        "rows": [{"table": "credit", "usd_per_10k": 0.0031}],
+        "empty": "Nothing was drawn yet.",
+    })
+
+The page makes a table of it, in the order of the rows; numbers stand right, and texts are shown as
+they are. What else the function gives is in `/snapshot.json`, below `sections` and its name.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cascade_jobs.errors import LedgerRefused
+from cascade_jobs.job import Job
+from cascade_jobs.ledger import NAME, Ledger
+from cascade_jobs.states import JobState
+
+from cascade_server.jobs.desk import folder_of
+
+# Jobs that are shown: all that have not ended, and the newest of those that have, so many in all.
+MOST_JOBS = 50
+ORDER = (JobState.RUNNING, JobState.PENDING)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        name: its key in the snapshot; letters, digits and "_".
+        provide: gives it, as values that JSON has; None: there is nothing now.
+    """
+
+    name: str
+    provide: Callable[[], Mapping[str, Any] | None]
+
+
+class JobsSection:
+    """Offline jobs, as the ledger has them.
+
+    Args:
+        state_dir: of the server.
+        limit_bytes: of results in its own folder.
+    """
+
+    def __init__(self, state_dir: Path, limit_bytes: int) -> None:
+        self._path, self._limit = folder_of(state_dir) / NAME, limit_bytes
+        self._ledger: Ledger | None = None
+
+    def __call__(self) -> dict[str, Any]:
+        """How many there are, and how far each is; of a ledger that cannot be read, why not."""
+        none = {"states": {}, "list": [], "bytes": 0, "limit_bytes": self._limit, "waiting": 0}
+        # Whoever looks makes no ledger.
+        if not self._path.exists():
+            return none
+        try:
+            if self._ledger is None:
+                self._ledger = Ledger(self._path)
+            found, newest = self._ledger.statistics(), self._ledger.jobs(1000)
+        except (LedgerRefused, sqlite3.Error, OSError) as exc:
+            self.close()
+            return {**none, "unreadable": str(exc)}
+        return {
+            "states": {str(state): number for state, number in found.states.items()},
+            "list": [described(job) for job in chosen(newest)],
+            "bytes": found.bytes,
+            "limit_bytes": self._limit,
+            "waiting": found.waiting,
+        }
+
+    def close(self) -> None:
+        """Let go of the ledger."""
+        if self._ledger is not None:
+            self._ledger.close()
+            self._ledger = None
+
+
+def chosen(newest: list[Job]) -> list[Job]:
+    """Those that are shown: who runs, who waits to, and who has ended, the newest first."""
+    places = {state: place for place, state in enumerate(ORDER)}
+    return sorted(newest, key=lambda job: (places.get(job.state, len(ORDER)), -job.created))[
+        :MOST_JOBS
+    ]
+
+
+def described(job: Job) -> dict[str, Any]:
+    """One job, as far as it is shown; its conditions are its caller's, and are not."""
+    rows = job.specification.rows
+    return {
+        "id": job.id,
+        "table": job.specification.table,
+        "version": job.specification.version,
+        "state": str(job.state),
+        "reason": job.reason,
+        "waiting": job.waiting,
+        "waiting_since": job.waiting_since or None,
+        "rows": rows,
+        "rows_drawn": job.rows_drawn,
+        "progress": round(min(1.0, job.rows_drawn / rows), 4) if rows else 1.0,
+        "shards": len(job.plan),
+        "shards_done": job.shards_done,
+        "bytes": job.bytes,
+        "created": job.created,
+        "started": job.started or None,
+        "finished": job.finished or None,
+    }

@@ -1,0 +1,120 @@
+"""The files of a certificate: where they are, what is in them, and whether they have changed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+from cascade_server.config import ServerConfig
+from cascade_server.errors import ConfigError
+
+# A file of certificates is a few kilobytes; a bundle of all authorities there are, 300.
+MOST_BYTES = 4 * 2**20
+# Of each file: device, inode, when it was written, and its size; None: it is not there.
+Fingerprint: TypeAlias = tuple[tuple[int, int, int, int] | None, ...]
+
+
+@dataclass(frozen=True)
+class TlsFiles:
+    """Where a server's TLS is, and whom it lets in.
+
+    Attributes:
+        certificate: PEM, the server's certificate first, then those between it and a root.
+        key: PEM, without a passphrase.
+        client_ca: PEM, who vouches for clients; None: clients are not asked for a certificate.
+        clients: `none`, `optional` or `required`.
+        minimum: the oldest version of TLS, "1.2" or "1.3".
+    """
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+    clients: str = "none"
+    minimum: str = "1.2"
+
+    @classmethod
+    def of(cls, config: ServerConfig) -> TlsFiles | None:
+        """Those of the settings; None: the server speaks no TLS."""
+        if config.tls_certificate is None or config.tls_key is None:
+            return None
+        return cls(
+            config.tls_certificate,
+            config.tls_key,
+            config.tls_client_ca,
+            config.tls_client_certificates,
+            config.tls_minimum_version,
+        )
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All of them."""
+        return (self.certificate, self.key, *(() if self.client_ca is None else (self.client_ca,)))
+
+
+@dataclass(frozen=True)
+class Pem:
+    """What is in the files."""
+
+    certificate: bytes
+    key: bytes = field(repr=False)
+    client_ca: bytes | None = None
+
+
+def read(files: TlsFiles) -> Pem:
+    """Read them all.
+
+    Raises:
+        ConfigError: one cannot be read; names the setting and the file.
+    """
+    client_ca = None if files.client_ca is None else _content("tls_client_ca", files.client_ca)
+    return Pem(
+        _content("tls_certificate", files.certificate), _content("tls_key", files.key), client_ca
+    )
+
+
+def _content(setting: str, path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError as exc:
+        why = exc.strerror or str(exc)
+        raise ConfigError(f"{setting} is {path}, which cannot be read: {why}") from exc
+    if len(content) > MOST_BYTES:
+        raise ConfigError(f"{setting} is {path}, of more than {MOST_BYTES} bytes; allowed: PEM")
+    return content
+
+
+def fingerprint(files: TlsFiles) -> Fingerprint:
+    """What changes when a file is written or replaced, or when a link on the way to it is turned to
+    another folder, as Kubernetes does with `..data`."""
+    return tuple(_of_file(path) for path in files.paths)
+
+
+def _of_file(path: Path) -> tuple[int, int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+
+
+@contextlib.contextmanager
+def as_file(content: bytes) -> Iterator[str]:
+    """What has been read, as a file that nobody else sees, for OpenSSL, which takes files alone: it
+    is the same content that was judged, whatever has become of the files since."""
+    if hasattr(os, "memfd_create"):
+        number = os.memfd_create("tls", os.MFD_CLOEXEC)
+        with os.fdopen(number, "wb") as file:
+            file.write(content)
+            file.flush()
+            yield f"/proc/self/fd/{number}"
+        return
+    with tempfile.NamedTemporaryFile() as named:
+        named.write(content)
+        named.flush()
+        yield named.name

@@ -1,0 +1,69 @@
+"""From when until when a certificate holds, read from the certificate itself (RFC 5280, 4.1).
+
+Python's `ssl` tells that of other people's certificates only. What stands before the two times is
+skipped by its length, so that no more of ASN.1 is needed than that.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+BEGIN, END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+SEQUENCE, VERSION, UTC_TIME = 0x30, 0xA0, 0x17
+# Of a UTCTime's two digits: those from here on are of the last century.
+FIRST_YEAR = 50
+
+
+@dataclass(frozen=True)
+class Validity:
+    """When a certificate holds, in seconds since 1970."""
+
+    begins: float
+    ends: float
+
+
+def validity(pem: str) -> Validity:
+    """When the first certificate of a PEM file holds.
+
+    Raises:
+        ValueError: there is none.
+    """
+    start, end = pem.find(BEGIN), pem.find(END)
+    if not 0 <= start < end:
+        raise ValueError("no certificate")
+    der = ssl.PEM_cert_to_DER_cert(pem[start : end + len(END)])
+    try:
+        _, certificate, _ = _element(der, 0)
+        _, content, _ = _element(certificate, 0)
+        kind, _, after = _element(content, 0)
+        # Version, where it is said, then serial number, algorithm and issuer.
+        for _ in range(3 if kind == VERSION else 2):
+            _, _, after = _element(content, after)
+        kind, times, _ = _element(content, after)
+        first, begins, after = _element(times, 0)
+        second, ends, _ = _element(times, after)
+        if kind != SEQUENCE:
+            raise ValueError
+        return Validity(_seconds(first, begins), _seconds(second, ends))
+    except (IndexError, ValueError) as exc:
+        raise ValueError("no certificate") from exc
+
+
+def _element(content: bytes, start: int) -> tuple[int, bytes, int]:
+    """Of DER: an element's kind, what is in it, and where the next one begins."""
+    kind, size, begin = content[start], content[start + 1], start + 2
+    if size & 0x80:
+        more = size & 0x7F
+        size, begin = int.from_bytes(content[begin : begin + more], "big"), begin + more
+    if begin + size > len(content):
+        raise ValueError
+    return kind, content[begin : begin + size], begin + size
+
+
+def _seconds(kind: int, text: bytes) -> float:
+    digits = text.decode("ascii")
+    if kind == UTC_TIME:
+        digits = ("19" if int(digits[:2]) >= FIRST_YEAR else "20") + digits
+    return datetime.strptime(digits, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp()
