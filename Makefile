@@ -136,6 +136,8 @@ load-figures: $(VENV)/.dev ## Measure what docs/ says of load: latency, Triton, 
 	@$(BIN)/python -m benchmarks.keep idle idle
 	@$(BIN)/python -m benchmarks.keep reload-credit reload
 	@$(BIN)/python -m benchmarks.keep jobs jobs
+	@$(BIN)/python -m benchmarks.keep cost cost
+	@$(BIN)/python -m benchmarks.sizing --curves cost/cascade_cost/curves.json > /dev/null
 	@$(BIN)/python -m benchmarks.report
 
 # USERS and SECONDS may be given: make loadtest USERS=20 SECONDS=60

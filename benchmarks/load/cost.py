@@ -37,8 +37,8 @@ DRAWS = (1, 8, 32)
 # Seconds in which a call is to be answered, and the pool to have answered so many.
 PATIENCE = 120.0
 MIB = 2**20
-# Seconds after which every process has said what it has used.
-SETTLED = 1.2
+# Seconds after which an answer is counted that its caller has.
+COUNTED = 0.1
 console = Console(stderr=True, highlight=False)
 
 
@@ -97,23 +97,27 @@ class Measured:
 
     def bill(self, before: Usage | None = None) -> Statement:
         """A bill of what was used, all of it or after an earlier look."""
-        time.sleep(SETTLED)
-        usage = self._client.usage()
+        usage = self.look()
         return statement(usage if before is None else usage.since_then(before), self._prices)
 
     def look(self) -> Usage:
         """What was used so far."""
-        time.sleep(SETTLED)
+        time.sleep(COUNTED)
         return self._client.usage()
 
 
 def measure(
-    client: Client, table: str, asked: Asked, prices: Prices, draws: Sequence[int]
+    client: Client,
+    table: str,
+    asked: Asked,
+    prices: Prices,
+    draws: Sequence[int],
+    idle_seconds: float,
 ) -> dict[str, Any]:
     """Ask a server of one table for everything, and say what each has cost."""
     measured = Measured(client, table, prices)
     idle_from = measured.look()
-    time.sleep(2.0)
+    time.sleep(idle_seconds)
     idle = measured.bill(idle_from)
     rows = known_rows(client, table, asked.calls)
     begin = measured.look()
@@ -152,9 +156,7 @@ def measure(
         },
         "saved_ratio": None if bill.savings.ratio is None else round(bill.savings.ratio, 4),
         "peak_memory_mb": peaks(usage),
-        "idle_usd_per_hour": money(
-            3600 * idle.total.cost / max(1, round(idle.serving_seconds * 1000)) * 1000
-        ),
+        "idle_usd_per_hour": money(3600 * float(idle.total.cost) / idle.serving_seconds),
         "pool_calls": given,
         "by_draws": by_draws,
     }
@@ -196,6 +198,7 @@ def main() -> None:
     parser.add_argument("--full", type=int, default=20, help="calls to the teacher")
     parser.add_argument("--generated", type=int, default=1000, help="rows of Generate")
     parser.add_argument("--job-rows", type=int, default=2000)
+    parser.add_argument("--idle-seconds", type=float, default=5.0, help="that nobody asks")
     options = parser.parse_args()
     try:
         prices = DEFAULT_PRICES if options.prices is None else load_prices(options.prices)
@@ -218,11 +221,12 @@ def main() -> None:
                 repository = only(options.repository, table, Path(folder) / "repositories")
             except KeyError:
                 sys.exit(f"error: {options.repository} has no release of {table!r}")
+            draws = DRAWS if whole else (1,)
             state = Path(folder) / "state" / table
             server = default_server(repository, "--state-dir", str(state))
             with serving(server) as served, Client(served.target, timeout=PATIENCE) as client:
                 client.wait_ready(PATIENCE)
-                found.append(measure(client, table, asked, prices, DRAWS if whole else (1,)))
+                found.append(measure(client, table, asked, prices, draws, options.idle_seconds))
     told = found[0]
     print(
         json.dumps(

@@ -344,6 +344,13 @@ class ServerConfig:
         high=65_535,
     )
 
+    prices: Path | None = setting(
+        None,
+        "What cores, memory and GPUs cost, a YAML file (docs/cost.md), for the operations page; "
+        "none: list prices of a cloud.",
+        section="Cost",
+    )
+
     ops_port: int | None = setting(
         None,
         "Serve the operations page here, over HTTP (docs/operations.md); 0: any free port; none: "
