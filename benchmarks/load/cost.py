@@ -210,13 +210,14 @@ def main() -> None:
         for table in (first, *others):
             whole = table == first
             part = 1 if whole else 4
-            asked = Asked(
-                options.calls // part,
-                options.pooled // part,
-                options.full // part,
-                options.generated // part,
-                options.job_rows // part,
+            counts = (
+                options.calls,
+                options.pooled,
+                options.full,
+                options.generated,
+                options.job_rows,
             )
+            asked = Asked(*(max(1, each // part) for each in counts))
             try:
                 repository = only(options.repository, table, Path(folder) / "repositories")
             except KeyError:
