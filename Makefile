@@ -13,7 +13,7 @@ PROTO := $(wildcard proto/cascade_proto/*.proto)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test kill-test check format proto proto-check manifests configuration models figures \
-        load-figures loadtest clean
+        load-figures loadtest soak fuzz screenshots clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | \
@@ -140,9 +140,24 @@ load-figures: $(VENV)/.dev ## Measure what docs/ says of load: latency, Triton, 
 	@$(BIN)/python -m benchmarks.sizing --curves cost/cascade_cost/curves.json > /dev/null
 	@$(BIN)/python -m benchmarks.report
 
-# USERS and SECONDS may be given: make loadtest USERS=20 SECONDS=60
-loadtest: $(VENV)/.dev ## Load the default server with Locust's users, and judge it by loadtest/sla.yaml
-	@$(BIN)/python -m cascade_loadtest $(if $(USERS),--users $(USERS)) $(if $(SECONDS),--seconds $(SECONDS))
+# TARGET and SECONDS (of each target) may be given: make fuzz TARGET=yaml SECONDS=600
+fuzz: $(VENV)/.dev ## Send every reader what nobody would send, a minute each; what is found is kept
+	@$(BIN)/python -m tests.fuzz run $(if $(TARGET),--target $(TARGET)) $(if $(SECONDS),--seconds $(SECONDS))
+
+# SECONDS of load before the pictures may be given: make screenshots SECONDS=600
+screenshots: $(VENV)/.dev ## Pictures of the operations page for docs/, of a server that is asked
+	@$(BIN)/python -m benchmarks.screenshots $(if $(SECONDS),--seconds $(SECONDS))
+
+# USERS, SECONDS and PROFILE (constant, steps, spikes, soak, replay) may be given, and TRACE of a replay:
+#   make loadtest USERS=8 SECONDS=60 PROFILE=spikes
+loadtest: $(VENV)/.dev ## Load the default server at half of its capacity, and judge it by loadtest/sla.yaml
+	@$(BIN)/python -m cascade_loadtest $(if $(USERS),--users $(USERS)) $(if $(SECONDS),--seconds $(SECONDS)) \
+	  $(if $(PROFILE),--profile $(PROFILE)) $(if $(TRACE),--trace $(TRACE)) $(LOADTEST)
+
+# An hour, or MINUTES of it; judged by loadtest/sla.yaml too, and the growth of each process's memory.
+soak: $(VENV)/.dev ## Load the default server for an hour, and judge how its memory grows
+	@$(BIN)/python -m cascade_loadtest --profile soak --report soak-report.html \
+	  --seconds $$(( $(or $(MINUTES),60) * 60 )) $(if $(USERS),--users $(USERS)) $(LOADTEST)
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

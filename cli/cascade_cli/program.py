@@ -27,6 +27,7 @@ SUMMARIES = {
     "serve": "Serve a model repository over gRPC.",
     "ask": "Ask a server for rows, some of whose columns are known.",
     "jobs": "Have many rows made in the background, as Parquet files.",
+    "access": "Make API keys, and check who may ask a server.",
     "audit": "Show and verify what was decided about jobs.",
     "releases": "List, load, unload, try and promote a server's releases.",
     "health": "Say whether a server can answer, also by the exit status.",

@@ -19,6 +19,7 @@ from cascade_client.calls.base import (
     SynthesizeKeywords,
     SynthesizeOptions,
 )
+from cascade_client.calls.showing import Showing
 from cascade_client.calls.tls import Tls
 from cascade_client.client import Row
 from cascade_client.errors import InvalidRequest
@@ -60,12 +61,24 @@ class AsyncClient(AsyncJobMethods):
         credentials: grpc.ChannelCredentials | None = None,
         wait_for_turn: bool = True,
         channel: grpc.aio.Channel | None = None,
+        api_key: str | None = None,
+        token: str | Callable[[], str] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         rng: Callable[[], float] = random.random,
     ) -> None:
         super().__init__(
-            target, timeout, retry, tls, credentials, wait_for_turn, channel, clock, sleep, rng
+            target,
+            timeout,
+            retry,
+            tls,
+            credentials,
+            wait_for_turn,
+            channel,
+            clock,
+            sleep,
+            rng,
+            Showing(api_key, token),
         )
 
     # One draw of one dict is a dict; mypy sees that 1 is also an int.

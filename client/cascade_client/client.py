@@ -18,6 +18,7 @@ from cascade_client.calls.base import (
     SynthesizeKeywords,
     SynthesizeOptions,
 )
+from cascade_client.calls.showing import Showing
 from cascade_client.calls.tls import Tls
 from cascade_client.errors import InvalidRequest
 from cascade_client.job_methods import JobMethods
@@ -66,6 +67,12 @@ class Client(JobMethods):
             is then only a name in messages, `tls` and `credentials` are unused, and closing the
             client closes the channel. With ``wait_for_turn=False`` it has to turn calls away by
             itself ("grpc.http.max_concurrent_streams_reject_on_client").
+        api_key: sent with every call, to show a server that asks who this is; None: the value of
+            the environment variable CASCADE_API_KEY, if there is one and no token. What is sent in
+            the clear, without `credentials`, whoever is on the way can read.
+        token: likewise, of an issuer of tokens (OpenID Connect), or a function that gives a fresh
+            one: it is called before the first call, shortly before the last one ends, and when the
+            server refuses it. `AsyncClient` calls it in the event loop.
         clock, sleep, rng: monotonic seconds, waiting, and uniform numbers in [0, 1), for the
             jitter and for which calls are sent to a server that refuses many; here so that tests
             need not wait.
@@ -89,12 +96,24 @@ class Client(JobMethods):
         credentials: grpc.ChannelCredentials | None = None,
         wait_for_turn: bool = True,
         channel: grpc.Channel | None = None,
+        api_key: str | None = None,
+        token: str | Callable[[], str] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         rng: Callable[[], float] = random.random,
     ) -> None:
         super().__init__(
-            target, timeout, retry, tls, credentials, wait_for_turn, channel, clock, sleep, rng
+            target,
+            timeout,
+            retry,
+            tls,
+            credentials,
+            wait_for_turn,
+            channel,
+            clock,
+            sleep,
+            rng,
+            Showing(api_key, token),
         )
 
     # One draw of one dict is a dict; mypy sees that 1 is also an int.

@@ -41,6 +41,7 @@ class Job:
         facts: what is known of its release; None: a server made it that kept none.
         rows_folder: of the files with rows, below the output; "": the output itself, as a server of
             before has laid them out. A job keeps to it.
+        tenant: whose it is; "": nobody was asked who they are.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Job:
     is_clean: bool = False
     facts: ReleaseFacts | None = None
     rows_folder: str = ROWS_FOLDER
+    tenant: str = ""
 
     @property
     def plan(self) -> Plan:

@@ -13,3 +13,7 @@ class LoadFailed(LoadTestError):
 
 class PromiseError(LoadTestError):
     """A file of promises cannot be used; names the key, the value and what is allowed."""
+
+
+class TraceError(LoadTestError):
+    """A trace cannot be used; names the file, the line, the key and what is allowed."""

@@ -1,6 +1,6 @@
 """What a fraud-scoring service asks for: transactions of which some features are late.
 
-Pure: rows in, transactions out, randomness injected. The Locust user sends them.
+Pure: rows in, transactions out, randomness injected. The generator and Locust's user send them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Situation:
     """A way in which features fail to arrive.
 
     Attributes:
-        name: what Locust, and `sla.yaml`, call it.
+        name: what `sla.yaml` calls it; of Locust's users, "scoring: " and this.
         weight: how often it happens, to the others.
         fewest, most: how many features are missing then.
         draws: answers a transaction.

@@ -11,6 +11,7 @@ from typing import Any
 import click
 from cascade_tables import CascadeTablesError
 
+from cascade_server.access.access_file import load_access
 from cascade_server.config import LOCAL_EXECUTOR, ServerConfig
 from cascade_server.configuration.options import SettingsCommand, settings_options
 from cascade_server.configuration.shown import as_file
@@ -28,6 +29,7 @@ CHECKS: Mapping[str, Callable[[Any], object]] = {
     "version_policy": Policy.parse,
     "serve": lambda serve: policies_of(serve, Policy()),
     "policy": lambda path: None if path is None else check_policy(path),
+    "access": lambda path: None if path is None else load_access(path),
     "executor": lambda executor: None if executor == LOCAL_EXECUTOR else check_installed(),
 }
 

@@ -361,8 +361,8 @@ class ServerConfig:
     )
     ops_host: str = setting(
         "127.0.0.1",
-        "Address of the operations page. Who looks at it is not asked who they are, and changes "
-        "nothing: let nobody else reach it.",
+        "Address of the operations page. Who looks at it is not asked who they are: others come by "
+        "`ssh -L` or `kubectl port-forward`, unless `insecure`.",
     )
     ops_names: tuple[str, ...] = setting(
         (),
@@ -424,6 +424,13 @@ class ServerConfig:
         None,
         "Which tables may be where, and who may work off their jobs, a YAML file "
         "(docs/residency.md); none: no table is kept from anybody. Read anew when it changes.",
+    )
+
+    access: Path | None = setting(
+        None,
+        "Who may ask, for what, and how much, a YAML file (docs/access.md); none: anybody may ask "
+        "for all. Read anew when it changes, and on SIGHUP.",
+        section="Who may ask",
     )
 
     @property

@@ -8,7 +8,9 @@ ServerError
 ├── UnknownTable        NOT_FOUND
 ├── DeadlinePassed      DEADLINE_EXCEEDED
 ├── TooMuch             RESOURCE_EXHAUSTED
+│   └── OverAllowance   who asks has had as much as it may
 ├── NotReady            UNAVAILABLE
+├── NotKnown            UNAUTHENTICATED
 ├── NotPermitted        PERMISSION_DENIED
 └── NotAllowed          FAILED_PRECONDITION
     └── ReleaseRefused  a release is damaged or cannot be run
@@ -99,12 +101,20 @@ class TooMuch(ServerError):
         self.pushback_ms = pushback_ms
 
 
+class OverAllowance(TooMuch):
+    """Who asks has had as much as it may; a server that is idle would say so too."""
+
+
 class NotReady(ServerError):
     """Releases are still being loaded, or the server is draining."""
 
 
+class NotKnown(ServerError):
+    """The server does not know who asks; says how to tell it."""
+
+
 class NotPermitted(ServerError):
-    """The server would do it, but not for who asks from there; says from where it would."""
+    """The server would do it, but not for who asks; says for whom, or from where, it would."""
 
 
 class NotAllowed(ServerError):
@@ -139,6 +149,7 @@ STATUS: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (DeadlinePassed, grpc.StatusCode.DEADLINE_EXCEEDED),
     (TooMuch, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (NotReady, grpc.StatusCode.UNAVAILABLE),
+    (NotKnown, grpc.StatusCode.UNAUTHENTICATED),
     (NotPermitted, grpc.StatusCode.PERMISSION_DENIED),
     (NotAllowed, grpc.StatusCode.FAILED_PRECONDITION),
     (OutputNotPermitted, grpc.StatusCode.PERMISSION_DENIED),
@@ -152,6 +163,8 @@ STATUS: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (PolicyRefused, grpc.StatusCode.FAILED_PRECONDITION),
     (AuditRefused, grpc.StatusCode.FAILED_PRECONDITION),
 )
+# What its caller is to blame for, whatever the status says otherwise.
+OF_CALLERS = grpc.StatusCode.PERMISSION_DENIED
 # As `grpc-retry-pushback-ms`: there is no room in a moment either, so that nobody tries again.
 NOT_AGAIN = -1
 
@@ -193,6 +206,12 @@ def refusal_of(error: Exception) -> Refusal:
     if isinstance(error, TooManyJobs):
         pushback = NOT_AGAIN
     return Refusal(code, shortened(str(error)), pushback)
+
+
+def counted_as(error: Exception, code: grpc.StatusCode) -> grpc.StatusCode:
+    """The status that a call counts by which ended with an error, told as `code`: no objective
+    suffers from a tenant that asks for more than it may have."""
+    return OF_CALLERS if isinstance(error, OverAllowance) else code
 
 
 def shortened(message: str) -> str:

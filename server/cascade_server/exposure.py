@@ -48,9 +48,28 @@ def exposure(host: str, tls: bool, authentication: bool, insecure: bool) -> str 
         needs.append("tls_certificate and tls_key")
     if not authentication:
         lacks.append("could ask without saying who they are")
-        needs.append("who may ask (tls_client_certificates: required, with tls_client_ca)")
+        needs.append("access, or tls_client_certificates: required with tls_client_ca")
     return (
         f"host is {host!r}, an address that others reach, who {' and '.join(lacks)}. Set "
         f"{' and '.join(needs)}, or host to 127.0.0.1; or insecure (--insecure), where something "
         "else keeps strangers out"
+    )
+
+
+def page_exposure(host: str, insecure: bool) -> str | None:
+    """Why the operations page may not be served at an address; None: it may.
+
+    It changes nothing and asks nobody who they are, and is not encrypted: it is for who is on the
+    machine, or comes there by `ssh -L` or `kubectl port-forward`.
+
+    Args:
+        host: the address.
+        insecure: as in `exposure`.
+    """
+    if insecure or is_loopback(host):
+        return None
+    return (
+        f"ops_host is {host!r}, an address that others reach, and the operations page asks nobody "
+        "who they are. Set ops_host to 127.0.0.1, and come by `ssh -L` or `kubectl port-forward` "
+        "(docs/operations.md); or insecure (--insecure), where something else keeps strangers out"
     )

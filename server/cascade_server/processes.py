@@ -20,6 +20,7 @@ from cascade_jobs.ledger.owners import dismiss
 from cascade_proto import synthesis_pb2 as pb
 from cascade_tables import CascadeTablesError
 
+from cascade_server.access.watching import Watch
 from cascade_server.addresses import servers_of
 from cascade_server.cascade.repository import Loaded, Repository
 from cascade_server.config import ServerConfig
@@ -28,14 +29,14 @@ from cascade_server.counts.shared.books import TOLD, Books
 from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_process import TeacherServer
 from cascade_server.errors import ConfigError, ReleaseRefused, ServerError
-from cascade_server.exposure import exposure
+from cascade_server.exposure import exposure, page_exposure
 from cascade_server.jobs.directing import JobsDirector
 from cascade_server.jobs.process import execute, next_work, owners_of
 from cascade_server.memory import Note
 from cascade_server.releases.found import Folder, Source
 from cascade_server.releases.generation import Generation, ReleaseConfig
 from cascade_server.releases.generations import Generations
-from cascade_server.server import Server
+from cascade_server.server import Server, expose_access, open_access
 from cascade_server.supervision import loading
 from cascade_server.supervision.control import Control
 from cascade_server.supervision.crews import Begin, Crew, Post, Role
@@ -78,9 +79,12 @@ def serve_in_processes(
     Raises:
         ServerError: it cannot be started, and why.
     """
-    authentication = config.tls_client_certificates == "required"
+    authentication = config.access is not None or config.tls_client_certificates == "required"
     tls = config.tls_certificate is not None
     if problem := exposure(config.host, tls, authentication, config.insecure):
+        raise ConfigError(problem)
+    has_page = config.ops_port is not None
+    if has_page and (problem := page_exposure(config.ops_host, config.insecure)):
         raise ConfigError(problem)
     # Read before there is any process, so that what is wrong is said at once; who is started again
     # while the files are broken has these.
@@ -139,7 +143,7 @@ def serve_in_processes(
             watched.tell(crews, director)
 
         watched = Watched()
-        watching = nobody_watches if config.ops_port is None else tell
+        watching = tell if has_page else nobody_watches
         supervisor = Supervisor(lambda: say("draining"), config.drain_seconds, watching=watching)
         director = Generations(
             shared,
@@ -247,7 +251,7 @@ def worker(
 
         orders.update(retire=retire, leave=server.leave)
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, server.look_at_certificates)
+        loop.add_signal_handler(signal.SIGHUP, server.look_at_files)
         try:
             if begin is Begin.FIRST:
                 post.tell(loaded=f"loading {config.repository}")
@@ -379,25 +383,34 @@ def keeper(
     generation ends it."""
 
     async def life() -> None:
-        stop = asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, stop.set)
+        # What looks at its files once more when it is told to.
+        looks: list[Callable[[], Any]] = []
+        loop.add_signal_handler(signal.SIGHUP, lambda: [look() for look in looks])
         place = len(books.places) - 1
         of_port = replace(config, metrics_port=metrics[0]) if metrics else config
         sla = Sla(of_port, books=books, place=place)
+        access = open_access(config, sla)
+        watch = None if access is None else Watch(access)
         statistics = partial(books.statistics, pb.GetStatisticsResponse(), place)
         page: OperationsPage | None = None
         meter = ProcessMeter(books.processes[place])
         meter.start()
         try:
             await sla.start()
+            if watch is not None:
+                watch.start()
+                looks.append(watch.look_now)
             if sla.metrics is not None:
                 sla.metrics.expose(statistics, books.live_versions)
                 if credentials is not None:
                     # By the same decisions as the workers': what they show is what is told here.
                     credentials.expose(sla.metrics.expose_certificate)
                     credentials.start_looking(config.tls_poll_seconds)
-                    look = partial(credentials.look, at_once=True)
-                    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, look)
+                    looks.append(partial(credentials.look, at_once=True))
+                if access is not None:
+                    expose_access(sla, access)
                 if config.state_dir is not None:
                     # What answers scrapes is imported by who is scraped.
                     from cascade_server.jobs.metrics import JobsCollector
@@ -422,6 +435,8 @@ def keeper(
             post.tell(ready=True)
             await stop.wait()
         finally:
+            if watch is not None:
+                await watch.stop()
             if page is not None:
                 await page.stop()
             await meter.stop()

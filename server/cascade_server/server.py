@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from cascade_jobs.audit.log import FOLDER as AUDIT
+from cascade_jobs.audit.log import AuditLog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from cascade_server.access.access import Access
+from cascade_server.access.auditing import Auditor
+from cascade_server.access.watching import Watch
 from cascade_server.addresses import servers_of
 from cascade_server.cascade.repository import Loaded, Repository
 from cascade_server.config import ServerConfig
@@ -26,6 +32,7 @@ from cascade_server.health.ability import Vitals
 from cascade_server.jobs.desk import Desk
 from cascade_server.services.flight.service import NAME as FLIGHT
 from cascade_server.services.flight.service import FlightService
+from cascade_server.services.guarded import AccessDoor, Guarded, Handlers, by_access, locally
 from cascade_server.services.health import WHOLE_SERVER, Health, name_of, unable_names
 from cascade_server.services.jobs_service import NAME as JOBS
 from cascade_server.services.jobs_service import JobsService
@@ -108,10 +115,13 @@ class Server:
         # Whether new callers are taken.
         self._hands_over = self._serves = False
         self.sla = sla or Sla(config)
-        self.service = Service(config, self.sla, self._hurry, self._told_health)
+        self._auditor = open_auditor(config)
+        self.access = open_access(config, self.sla, self._auditor)
+        self._watch = None if self.access is None else Watch(self.access)
+        self.service = Service(config, self.sla, self._hurry, self._told_health, self.access)
         place = self.sla.books.processes[self.sla.place]
         self._meter = ProcessMeter(place, self.service.kept_bytes)
-        self.inference = InferenceService(self.service, self.sla, config, control)
+        self.inference = InferenceService(self.service, self.sla, config, control, self._auditor)
         tables = (name_of(SYNTHESIS, table) for table in self.sla.tables)
         self._health = Health((WHOLE_SERVER, *SERVICES, *tables))
         self._transport: GrpcioServer | TransportServer
@@ -124,6 +134,7 @@ class Server:
                 linger=LingerConfig(config.linger_seconds),
                 max_age=config.max_connection_age,
                 refusing=UnreadCalls(self.sla).refused,
+                door=None if self.access is None else AccessDoor(self.access),
                 credentials=self._credentials,
             )
         self._local_transport = TransportServer(
@@ -144,17 +155,27 @@ class Server:
         release_control: bool,
         control: Control | None,
     ) -> None:
-        releases = ReleasesService(release_control, control)
+        releases = ReleasesService(release_control, control, self._auditor)
         is_local = transport is self._local_transport
         jobs = JobsService(self.service, self._desk, self.config, is_local, self._stop)
         services = (self.service, inference, releases, jobs, self._flight)
-        transport.add_generic_rpc_handlers(tuple(each.handlers() for each in services))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, transport)
-        transport.add_generic_rpc_handlers((self._health.handlers(),))
+        handlers = self._guarded(transport, is_local)
+        handlers.add_generic_rpc_handlers(tuple(each.handlers() for each in services))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, handlers)
+        handlers.add_generic_rpc_handlers((self._health.handlers(),))
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
-            reflection.aio.ReflectionServicer(names), transport
+            reflection.aio.ReflectionServicer(names), handlers
         )
+
+    def _guarded(self, transport: GrpcioServer | TransportServer, is_local: bool) -> Handlers:
+        """Where handlers are given that are to begin by finding out who asks."""
+        if is_local:
+            return Guarded(transport, locally)
+        if self.access is None:
+            return transport
+        at_door = isinstance(transport, TransportServer)
+        return Guarded(transport, by_access(self.access, at_door))
 
     async def startup(self) -> None:
         """Listen, load and warm every release, then say SERVING; unless `stop` comes first.
@@ -210,6 +231,8 @@ class Server:
         await self._listen()
 
     async def _listen(self) -> None:
+        if self._watch is not None:
+            self._watch.start()
         if self._credentials is not None:
             self._credentials.start_looking(self.config.tls_poll_seconds)
         try:
@@ -264,6 +287,8 @@ class Server:
             self.sla.metrics.expose(self.service.statistics)
             if self._credentials is not None:
                 self._credentials.expose(self.sla.metrics.expose_certificate)
+            if self.access is not None:
+                expose_access(self.sla, self.access)
         if self.sla.shared:
             self._telling = asyncio.create_task(self._keep_telling())
 
@@ -280,10 +305,12 @@ class Server:
         self._hurry.set()
         self._stop.set()
 
-    def look_at_certificates(self) -> None:
-        """Read the files of TLS anew, if they have changed, without waiting for the next look."""
+    def look_at_files(self) -> None:
+        """Read the files of TLS, and of who may ask, anew, without waiting for the next look."""
         if self._credentials is not None:
             self._credentials.look(at_once=True)
+        if self._watch is not None:
+            self._watch.look_now()
 
     @property
     def hands_over(self) -> bool:
@@ -321,6 +348,8 @@ class Server:
         )
         if self._credentials is not None:
             self._credentials.stop_looking()
+        if self._watch is not None:
+            await self._watch.stop()
         await self._meter.stop()
         if self._telling is not None:
             self._telling.cancel()
@@ -328,6 +357,8 @@ class Server:
         await self.service.close()
         self._flight.close()
         self._desk.close()
+        if self._auditor is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._auditor.close)
         if self._teachers is not None:
             self._teachers.stop()
         if self._fleet is not None:
@@ -360,3 +391,35 @@ class Server:
     def _place(self, is_ready: bool) -> None:
         if self._placement is not None:
             self._placement.says_ready(is_ready)
+
+
+def open_auditor(config: ServerConfig) -> Auditor | None:
+    """Who writes down who was refused, and who changed what; None: nobody is asked who they are, or
+    there is no folder to write in."""
+    if config.access is None or config.state_dir is None:
+        return None
+    return Auditor(AuditLog(config.state_dir / AUDIT), time.monotonic)
+
+
+def open_access(config: ServerConfig, sla: Sla, auditor: Auditor | None = None) -> Access | None:
+    """Who may ask a server; None: anybody.
+
+    Raises:
+        ConfigError: the file is not what it should be.
+    """
+    tenants = sla.books.tenants
+    if config.access is None or tenants is None:
+        return None
+    counts = tenants.of(sla.place)
+    if auditor is None:
+        return Access(config.access, counts)
+    return Access(config.access, counts, refused=auditor.refused)
+
+
+def expose_access(sla: Sla, access: Access) -> None:
+    """Tell whoever scrapes metrics of access too."""
+    # What answers scrapes is imported by who is scraped.
+    from cascade_server.access.metrics import AccessCollector
+
+    assert sla.metrics is not None
+    sla.metrics.registry.register(AccessCollector(access))

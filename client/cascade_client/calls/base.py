@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 import grpc
 
 from cascade_client.calls.resuming import Resumption
+from cascade_client.calls.showing import Showing
 from cascade_client.errors import (
     CascadeError,
     DeadlineExceeded,
@@ -109,7 +110,9 @@ class BaseClient:
         retry: Retry | None,
         clock: Callable[[], float] | None,
         rng: Callable[[], float],
+        showing: Showing,
     ) -> None:
+        self._showing = showing
         self.target = target
         self.timeout = _positive(timeout)
         self.retry = Retry() if retry is None else retry
@@ -155,6 +158,8 @@ class BaseClient:
             tries_again: whether what the server has refused may be tried again.
         """
         failure = Failure.of(exc)
+        if failure.code is grpc.StatusCode.UNAUTHENTICATED and self._showing.renews():
+            return 0.0
         if not tries_again and failure.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
             raise failure.error(self.target) from exc
         left = expiry - self._clock()
@@ -167,6 +172,8 @@ class BaseClient:
         self, rows: Resumption, failure: Failure, cause: Exception | None, expiry: float
     ) -> float:
         """Seconds until a stream is resumed; raises why it is not."""
+        if failure.code is grpc.StatusCode.UNAUTHENTICATED and self._showing.renews():
+            return 0.0
         left = expiry - self._clock()
         delay = rows.delay(failure, None if math.isinf(left) else left, self._rng())
         if delay is None:

@@ -23,6 +23,7 @@ from cascade_client.calls.base import (
     checked_target,
 )
 from cascade_client.calls.resuming import Resumption
+from cascade_client.calls.showing import Showing, shown
 from cascade_client.calls.tls import Tls, checked_tls
 from cascade_client.errors import CascadeError, DeadlineExceeded, Failure, Overloaded
 from cascade_client.messages import wire
@@ -52,11 +53,12 @@ class AsyncCalls(BaseClient):
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]],
         rng: Callable[[], float],
+        showing: Showing,
     ) -> None:
         secured = checked_tls(tls, credentials)
         # Of a caller's own channel it is a name and no more.
         target = target if channel is not None else checked_target(target, credentials)
-        super().__init__(target, timeout, retry, clock, rng)
+        super().__init__(target, timeout, retry, clock, rng, showing)
         self._sleep = sleep
         # Read here, so that a file which is not there is told of at once.
         self._credentials = credentials
@@ -69,7 +71,9 @@ class AsyncCalls(BaseClient):
         # A channel that was given may be anybody's; who does not wait shares no queue either.
         shares = wait_for_turn and channel is None
         self._shared = (
-            Shared((target, secured or credentials), clock, sleep, rng) if shares else None
+            Shared((target, secured or credentials, showing.key), clock, sleep, rng)
+            if shares
+            else None
         )
         self._turns = TaskTurns(limits if wait_for_turn else None, clock, sleep, rng, self._shared)
         self._beside = TaskTurns(NO_LIMITS if wait_for_turn else None, clock, sleep, rng)
@@ -79,11 +83,13 @@ class AsyncCalls(BaseClient):
     @cached_property
     def _channel(self) -> grpc.aio.Channel:
         # Made by the first call: a grpc.aio channel binds to the event loop it is made in.
-        if self._given_channel is not None:
-            return self._given_channel
-        if self._credentials is not None:
-            return grpc.aio.secure_channel(self.target, self._credentials, self._options)
-        return grpc.aio.insecure_channel(self.target, CHANNEL_OPTIONS)
+        made = self._given_channel
+        if made is None and self._credentials is not None:
+            made = grpc.aio.secure_channel(self.target, self._credentials, self._options)
+        elif made is None:
+            made = grpc.aio.insecure_channel(self.target, CHANNEL_OPTIONS)
+        channel: grpc.aio.Channel = shown(made, self._showing)
+        return channel
 
     @cached_property
     def _stub(self) -> SynthesisStub:

@@ -24,6 +24,7 @@ from cascade_client.calls.base import (
     checked_target,
 )
 from cascade_client.calls.resuming import Resumption
+from cascade_client.calls.showing import Showing, shown
 from cascade_client.calls.tls import Tls, checked_tls
 from cascade_client.errors import CascadeError, DeadlineExceeded, Failure, Overloaded
 from cascade_client.messages import wire
@@ -52,21 +53,23 @@ class BlockingCalls(BaseClient):
         clock: Callable[[], float],
         sleep: Callable[[float], None],
         rng: Callable[[], float],
+        showing: Showing,
     ) -> None:
         secured = checked_tls(tls, credentials)
         # Of a caller's own channel it is a name and no more.
         target = target if channel is not None else checked_target(target, credentials)
-        super().__init__(target, timeout, retry, clock, rng)
+        super().__init__(target, timeout, retry, clock, rng, showing)
         self._sleep = sleep
         if channel is not None:
-            self._channel = channel
+            made = channel
         elif secured is not None:
             options = (*CHANNEL_OPTIONS, *secured.options())
-            self._channel = grpc.secure_channel(target, secured.credentials(), options)
+            made = grpc.secure_channel(target, secured.credentials(), options)
         elif credentials is not None:
-            self._channel = grpc.secure_channel(target, credentials, CHANNEL_OPTIONS)
+            made = grpc.secure_channel(target, credentials, CHANNEL_OPTIONS)
         else:
-            self._channel = grpc.insecure_channel(target, CHANNEL_OPTIONS)
+            made = grpc.insecure_channel(target, CHANNEL_OPTIONS)
+        self._channel: grpc.Channel = shown(made, showing)
         self._stub = SynthesisStub(self._channel)
         self._synthesize: Callable[..., Any] = self._announced
         self._close: Callable[[], None] = self._channel.close

@@ -26,6 +26,43 @@ Command = Callable[..., None]
 TLS_OPTIONS = f"{__name__}.tls"
 
 
+API_KEY = f"{__name__}.api_key"
+MOST_KEY_BYTES = 16_384
+
+
+def _keep_key(context: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
+    """Keep the key of a file for the command; nobody else sees it: it is no argument, which all
+    who list processes would see."""
+    if path is None:
+        return
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_KEY_BYTES)
+        context.meta[API_KEY] = content.decode("ascii").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else "it is no text of ASCII"
+        raise click.UsageError(f"--api-key-file {path} cannot be read: {why}") from exc
+    if not context.meta[API_KEY]:
+        raise click.UsageError(f"--api-key-file {path} is empty")
+
+
+def command_key() -> str | None:
+    """The key that the command was given; None: none, and CASCADE_API_KEY holds."""
+    found: str | None = click.get_current_context().meta.get(API_KEY)
+    return found
+
+
+_key_option = click.option(
+    "--api-key-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    callback=_keep_key,
+    expose_value=False,
+    help="A file with the API key, or a token, where the server asks who you are; else "
+    "CASCADE_API_KEY.",
+)
+
+
 def _kept(context: click.Context, option: click.Parameter, value: Any) -> None:
     """Remember how to speak TLS; what a command does not say, its group may have said."""
     if value:
@@ -46,7 +83,8 @@ def _tls_option(*names: str, **more: Any) -> Callable[[Command], Command]:
 
 
 def target_option(command: Command) -> Command:
-    """Options that name a server and say how to speak TLS with it; see `connect`."""
+    """Options that name a server, say how to speak TLS with it, and show it who asks; see
+    `connect`."""
     options = (
         click.option(
             "--target",
@@ -66,6 +104,7 @@ def target_option(command: Command) -> Command:
             metavar="NAME",
             help="What the server's certificate names, if not the target's host.",
         ),
+        _key_option,
     )
     for option in reversed(options):
         command = option(command)
@@ -73,7 +112,7 @@ def target_option(command: Command) -> Command:
 
 
 def connect(target: str, **options: Any) -> Client:
-    """A client of the server that a command names, over TLS where its options say so.
+    """A client of the server that a command names, over TLS and with a key as its options say.
 
     Args:
         target: as `target_option` gives it. A Unix socket is this machine's, and speaks no TLS.
@@ -82,6 +121,7 @@ def connect(target: str, **options: Any) -> Client:
     Raises:
         CascadeError: the target is no address, or a file of TLS cannot be read.
     """
+    options = {"api_key": command_key(), **options}
     said: dict[str, Any] = click.get_current_context().meta.get(TLS_OPTIONS, {})
     if not said or target.startswith("unix:"):
         return Client(target, **options)

@@ -70,7 +70,7 @@ def list_(state_dir: Path, job: str | None, limit: int, as_json: bool) -> None:
         click.echo("no entries" + (f" of job {job}" if job else ""))
         return
     table = Table(box=None, pad_edge=False)
-    for name in ("entry", "time", "event", "job", "table", "executor", ""):
+    for name in ("entry", "time", "event", "tenant", "job", "table", "executor", ""):
         table.add_column(name, overflow="fold")
     for entry in entries:
         allowed = entry.get("allowed")
@@ -79,7 +79,7 @@ def list_(state_dir: Path, job: str | None, limit: int, as_json: bool) -> None:
             str(entry.get("index", "")),
             time_of(entry),
             Text(str(entry.get("event", "")), style=style),
-            *(str(entry.get(name, "")) for name in ("job", "table", "executor")),
+            *(str(entry.get(name, "")) for name in ("tenant", "job", "table", "executor")),
             "; ".join(map(str, entry.get("reasons", ()))),
         )
     Console(highlight=False).print(table)
@@ -155,7 +155,7 @@ def document(findings: Findings) -> Mapping[str, Any]:
 
 def line_of(entry: Mapping[str, Any]) -> str:
     """An entry on a line."""
-    names = ("event", "job", "table", "executor")
+    names = ("event", "tenant", "call", "job", "table", "executor")
     parts = [str(entry.get("index", "")), time_of(entry)]
     parts += [str(entry[name]) for name in names if entry.get(name)]
     why = "; ".join(map(str, entry.get("reasons", ())))

@@ -122,10 +122,16 @@ class LedgerFile:
             raise UnknownJob.of(name)
         return _job(found)
 
-    def jobs(self, most: int = 1000) -> list[Job]:
-        """The newest jobs, newest first."""
-        newest = "SELECT id FROM jobs ORDER BY created DESC, id LIMIT ?"
-        found = self._jobs_where(f"jobs.id IN ({newest})", (most,))
+    def jobs(self, most: int = 1000, tenant: str | None = None) -> list[Job]:
+        """The newest jobs, newest first.
+
+        Args:
+            most: how many at most.
+            tenant: whose; None: all.
+        """
+        whose, values = ("", ()) if tenant is None else ("WHERE tenant = ?", (tenant,))
+        newest = f"SELECT id FROM jobs {whose} ORDER BY created DESC, id LIMIT ?"
+        found = self._jobs_where(f"jobs.id IN ({newest})", (*values, most))
         return sorted(found, key=lambda job: (-job.created, job.id))
 
     def parts(self, name: str) -> list[Part]:
@@ -218,4 +224,5 @@ def _job(row: sqlite3.Row) -> Job:
         is_clean=bool(row["is_clean"]),
         facts=ReleaseFacts.from_json(row["facts"]) if row["facts"] else None,
         rows_folder=row["rows_folder"],
+        tenant=row["tenant"],
     )

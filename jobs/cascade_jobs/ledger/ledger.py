@@ -11,6 +11,7 @@ time is over.
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -52,6 +53,7 @@ class Asked:
         conditions: the rows to complete, as they were sent; empty: there are none.
         fresh: whether to make it though there is a job of the same specification.
         facts: what is known of its release; None: nothing.
+        tenant: whose it is to be; "": nobody was asked who they are.
     """
 
     specification: Specification
@@ -60,6 +62,14 @@ class Asked:
     conditions: bytes = b""
     fresh: bool = False
     facts: ReleaseFacts | None = None
+    tenant: str = ""
+
+    @property
+    def stored_token(self) -> str | None:
+        """The token as the ledger has it: tenants choose theirs without knowing of each other."""
+        if not self.token:
+            return None
+        return f"{self.tenant}\n{self.token}" if self.tenant else self.token
 
 
 @dataclass(frozen=True)
@@ -81,10 +91,12 @@ class Remains:
 class Ledger(Leases):
     """The jobs of one state folder; see `LedgerFile` for how it is opened."""
 
-    def done_like(self, specification: Specification) -> list[Job]:
-        """Jobs that are done and whose results may be what is asked for, the newest first: whoever
-        submits looks first whether they are still there."""
-        found = self._jobs_where("jobs.state = 'DONE' AND digest = ?", (specification.digest,))
+    def done_like(self, specification: Specification, tenant: str = "") -> list[Job]:
+        """A tenant's jobs that are done and whose results may be what is asked for, the newest
+        first: whoever submits looks first whether they are still there."""
+        found = self._jobs_where(
+            "jobs.state = 'DONE' AND digest = ? AND tenant = ?", (specification.digest, tenant)
+        )
         return found[::-1]
 
     def done_at(self, output: str) -> list[str]:
@@ -126,7 +138,7 @@ class Ledger(Leases):
         with self._transaction() as sql:
             if asked.token:
                 found = sql.execute(
-                    "SELECT id, digest FROM jobs WHERE token = ?", (asked.token,)
+                    "SELECT id, digest FROM jobs WHERE token = ?", (asked.stored_token,)
                 ).fetchone()
                 if found is not None:
                     if found["digest"] != digest:
@@ -137,27 +149,28 @@ class Ledger(Leases):
                     return self.job(found["id"]), True
             if not asked.fresh:
                 for each in sql.execute(
-                    "SELECT id FROM jobs WHERE digest = ? AND state IN ('DONE', 'RUNNING', "
-                    "'PENDING') ORDER BY created DESC",
-                    (digest,),
+                    "SELECT id FROM jobs WHERE digest = ? AND tenant = ? AND state IN ('DONE', "
+                    "'RUNNING', 'PENDING') ORDER BY created DESC",
+                    (digest, asked.tenant),
                 ).fetchall():
                     if each["id"] not in remains.gone:
                         return self.job(each["id"]), True
             self._check_room(limits)
             name = self._new_id()
             output, is_owned = output_of(name)
-            self._check_output(output, specification.output, remains)
+            self._check_output(output, asked, remains)
             sql.execute(
                 "INSERT INTO jobs (id, token, digest, specification, conditions, output, is_owned, "
-                "state, created, shard_rows, rows_folder, facts) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "state, created, shard_rows, rows_folder, facts, tenant) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    *(name, asked.token or None, digest, specification.to_json()),
+                    *(name, asked.stored_token, digest, specification.to_json()),
                     *(asked.conditions, output, is_owned, JobState.PENDING, self._clock()),
                     *(
                         asked.shard_rows,
                         ROWS_FOLDER,
                         "" if asked.facts is None else asked.facts.to_json(),
+                        asked.tenant,
                     ),
                 ),
             )
@@ -185,16 +198,17 @@ class Ledger(Leases):
                 "job_days after their jobs have ended"
             )
 
-    def _check_output(self, output: str, asked_for: str, remains: Remains) -> None:
+    def _check_output(self, output: str, asked: Asked, remains: Remains) -> None:
+        asked_for = asked.specification.output
         ids = json.dumps(sorted(remains.cleared))
         found = self._connection.execute(
-            "SELECT id FROM jobs WHERE output = ? AND NOT is_clean "
+            "SELECT id, tenant FROM jobs WHERE output = ? AND NOT is_clean "
             "AND NOT (state = 'DONE' AND id IN (SELECT value FROM json_each(?)))",
             (output, ids),
         ).fetchone()
         if found is not None:
             raise SpecificationRefused(
-                f"output {output} has the results of job {found['id']}; name another folder"
+                f"output {output} has the results of {_named(found, asked)}; name another folder"
             )
         if remains.is_taken:
             raise SpecificationRefused(
@@ -206,14 +220,14 @@ class Ledger(Leases):
         # What is written when all rows are made: two jobs would both see that nothing is there
         # yet. Who is done is not asked about: what is there by now, the next one sees.
         found = self._connection.execute(
-            "SELECT id FROM jobs WHERE state != 'DONE' AND NOT is_clean "
+            "SELECT id, tenant FROM jobs WHERE state != 'DONE' AND NOT is_clean "
             "AND json_extract(specification, '$.output') = ?",
             (asked_for,),
         ).fetchone()
         if found is not None:
             raise SpecificationRefused(
-                f"output {asked_for} has what job {found['id']} writes; wait for its end, or name "
-                "another one"
+                f"output {asked_for} has what {_named(found, asked)} writes; wait for its end, or "
+                "name another one"
             )
 
     def cancel(self, name: str, reason: str) -> Job:
@@ -322,3 +336,8 @@ class Ledger(Leases):
             (forget_seconds, key),
         ).fetchone()[0]
         return None if found is None else float(found)
+
+
+def _named(found: sqlite3.Row, asked: Asked) -> str:
+    """A job, for who asks for another: its id is for its own tenant."""
+    return f"job {found['id']}" if found["tenant"] == asked.tenant else "another job"

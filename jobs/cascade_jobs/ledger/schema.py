@@ -84,6 +84,11 @@ MIGRATIONS: Sequence[Sequence[str]] = (
         # servers of before have put them.
         "ALTER TABLE jobs ADD COLUMN rows_folder TEXT NOT NULL DEFAULT ''",
     ),
+    (
+        # Whose a job is; '': nobody was asked who they are.
+        "ALTER TABLE jobs ADD COLUMN tenant TEXT NOT NULL DEFAULT ''",
+        "CREATE INDEX jobs_by_tenant ON jobs (tenant, created)",
+    ),
 )
 
 

@@ -160,6 +160,7 @@ def _what(job: Job, work: Work, policy: Policy) -> Mapping[str, Any]:
     made = job.specification
     return {
         "job": job.id,
+        **({"tenant": job.tenant} if job.tenant else {}),
         "specification": made.digest,
         "table": made.table,
         "version": made.version,

@@ -17,6 +17,9 @@ from cascade_server.errors import GpuError, ReleaseRefused, UnknownTable
 from cascade_server.memory import Memory
 from cascade_server.terms import Tier
 
+# Sets of tables that are remembered.
+MOST_VIEWS = 1024
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -48,6 +51,19 @@ class Repository:
     ) -> None:
         self.tables = {name: dict(sorted(tables[name].items())) for name in sorted(tables)}
         self.live_versions = live_versions or LiveVersions((), Memory())
+        self._views: dict[frozenset[str], Repository] = {}
+
+    def only(self, tables: frozenset[str] | None) -> Repository:
+        """The repository of who sees some of its tables alone; None: all."""
+        if tables is None:
+            return self
+        view = self._views.get(tables)
+        if view is None:
+            if len(self._views) >= MOST_VIEWS:
+                self._views.clear()
+            seen = {name: each for name, each in self.tables.items() if name in tables}
+            view = self._views[tables] = Repository(seen, self.live_versions)
+        return view
 
     @classmethod
     def load(

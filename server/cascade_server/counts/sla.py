@@ -43,7 +43,8 @@ def open_books(
     """
     slo = SloConfig() if config.slo is None else load_slo(config.slo)
     tables = list_releases(config.repository) if config.versions is None else config.versions
-    return Books(slo, tables, workers, clock, config.executors)
+    has_tenants = config.access is not None
+    return Books(slo, tables, workers, clock, config.executors, has_tenants)
 
 
 class Sla:

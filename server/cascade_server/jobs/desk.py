@@ -6,13 +6,16 @@ import asyncio
 import contextlib
 import importlib.util
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from cascade_jobs.audit.log import FOLDER as AUDIT
+from cascade_jobs.audit.log import AuditLog
 from cascade_jobs.delivering import is_delivered
-from cascade_jobs.errors import JobFailed, TooManyJobs
+from cascade_jobs.errors import JobFailed, TooManyJobs, UnknownJob
 from cascade_jobs.executor import results_of, spool_of
 from cascade_jobs.facts import Terms
 from cascade_jobs.job import Job, Part
@@ -21,6 +24,8 @@ from cascade_jobs.policy.decision import Decision
 from cascade_jobs.remaining import is_empty, is_still_there, is_taken
 from cascade_jobs.stores import Store, store_of
 
+from cascade_server.access.asking import asking
+from cascade_server.access.grants import Caller
 from cascade_server.config import ServerConfig
 from cascade_server.errors import BadRequest, NotAllowed, NotReady
 from cascade_server.jobs.gates import gate_of
@@ -71,6 +76,9 @@ class Desk:
         # Of their own: others, who wait for a disk, are not to wait for a network.
         self._looks = ThreadPoolExecutor(LOOKS, "outputs")
         self._gate = gate_of(config)
+        self._audit = None
+        if config.access is not None and config.state_dir is not None:
+            self._audit = AuditLog(config.state_dir / AUDIT)
         self._ledger: Ledger | None = None
         self.limits = Limits(config.max_jobs, config.job_disk_bytes)
 
@@ -113,6 +121,7 @@ class Desk:
                 return output, False
             return str(results_of(folder, name)), True
 
+        asked = replace(asked, tenant=asking().tenant)
         remains = await self._remains(asked)
         found = await self._ask(
             lambda ledger: ledger.submit(asked, output_of, self.limits, remains, self._admit)
@@ -125,6 +134,9 @@ class Desk:
     def _admit(self, job: Job) -> None:
         if self._gate is not None:
             self._gate.admit(job)
+        elif self._audit is not None and job.tenant:
+            # Where there is a policy, it is its gate that writes this down.
+            self._audit.append({"event": "submitted", **submission(job)})
 
     def terms(self, table: str) -> Terms:
         """What is said of a table's synthetic rows, by the policy as it is; raises PolicyRefused
@@ -147,7 +159,7 @@ class Desk:
             async with asyncio.timeout(LOOK_SECONDS):
                 if not asked.fresh:
                     for job in await self._ask(
-                        lambda ledger: ledger.done_like(asked.specification)
+                        lambda ledger: ledger.done_like(asked.specification, asked.tenant)
                     ):
                         if await self._is_there(job):
                             return Remains(gone)
@@ -176,40 +188,56 @@ class Desk:
         return await asyncio.get_running_loop().run_in_executor(self._looks, look)
 
     async def job(self, name: str) -> Job:
-        """One job; raises as `Ledger.job`, NotAllowed and NotReady."""
-        return await self._ask(lambda ledger: ledger.job(name))
+        """One job of whoever asks; raises as `Ledger.job`, NotAllowed and NotReady."""
+        caller = asking()
+        return await self._ask(lambda ledger: own(ledger.job(name), caller))
 
     async def job_and_parts(self, name: str) -> tuple[Job, list[Part]]:
         """The same, and its files that are whole, its manifest last."""
 
+        caller = asking()
+
         def both(ledger: Ledger) -> tuple[Job, list[Part]]:
-            return ledger.job(name), ledger.files(name)
+            return own(ledger.job(name), caller), ledger.files(name)
 
         return await self._ask(both)
 
     async def job_and_part(self, name: str, number: int) -> tuple[Job, Part | None]:
         """The same, and one of its files by its number; None: it is not whole."""
 
+        caller = asking()
+
         def both(ledger: Ledger) -> tuple[Job, Part | None]:
-            return ledger.job(name), ledger.part(name, number)
+            return own(ledger.job(name), caller), ledger.part(name, number)
 
         return await self._ask(both)
 
     async def job_and_leading(self, name: str) -> tuple[Job, int]:
         """The same, and how many of its files are whole up to the first that is not."""
 
+        caller = asking()
+
         def both(ledger: Ledger) -> tuple[Job, int]:
-            return ledger.job(name), ledger.leading(name)
+            return own(ledger.job(name), caller), ledger.leading(name)
 
         return await self._ask(both)
 
     async def jobs(self, most: int) -> list[Job]:
-        """The newest jobs, newest first."""
-        return await self._ask(lambda ledger: ledger.jobs(most))
+        """The newest jobs of whoever asks, newest first."""
+        caller = asking()
+        tenant = None if caller.sees_all_jobs else caller.tenant
+        found = await self._ask(lambda ledger: ledger.jobs(most, tenant))
+        return [job for job in found if caller.grant.sees(job.specification.table)]
 
     async def cancel(self, name: str) -> Job:
         """End a job; raises as `Ledger.cancel`. Its files are removed."""
-        job = await self._ask(lambda ledger: ledger.cancel(name, CANCELLED))
+        caller = asking()
+
+        def cancelled(ledger: Ledger) -> Job:
+            own(ledger.job(name), caller)
+            return ledger.cancel(name, CANCELLED)
+
+        job = await self._ask(cancelled)
         if self._control is not None:
             with contextlib.suppress(NotReady):
                 await self._control.ask("work")
@@ -273,3 +301,27 @@ class Desk:
                 raise NotReady(f"the audit log of jobs cannot be written now: {why}") from exc
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, asked)
+
+
+def own(job: Job, caller: Caller) -> Job:
+    """A job of whoever asks, of a table that it sees.
+
+    Raises:
+        UnknownJob: it is none; another's is told from one that there is not by nobody.
+    """
+    if not caller.owns(job.tenant) or not caller.grant.sees(job.specification.table):
+        raise UnknownJob.of(job.id)
+    return job
+
+
+def submission(job: Job) -> Mapping[str, object]:
+    """A job that is written down, for the audit log."""
+    made = job.specification
+    return {
+        "job": job.id,
+        "tenant": job.tenant,
+        "table": made.table,
+        "version": made.version,
+        "rows": made.rows,
+        "specification": made.digest,
+    }

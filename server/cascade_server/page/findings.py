@@ -293,7 +293,7 @@ def releases(snapshot: Snapshot) -> Iterable[Finding]:
         yield Finding(
             Level.NOTICE,
             "a-canary-is-worse",
-            f"{counted(rolled_back, 'canary', 'canaries')} was rolled back in the last hour.",
+            f"{counted(rolled_back, 'canary was', 'canaries were')} rolled back in the last hour.",
             None,
             "",
             ("The server's log says why: look for “is rolled back”.",),
@@ -360,7 +360,7 @@ def defects(snapshot: Snapshot) -> Iterable[Finding]:
                 Level.TICKET,
                 "an-engine-is-stuck",
                 f"{name} has run nothing for {each['idle_seconds']:.0f} s, and "
-                f"{counted(each['waiting'], 'request')} waits for it.",
+                f"{counted(each['waiting'], 'request waits', 'requests wait')} for it.",
                 snapshot["at"] - each["idle_seconds"],
             )
     for name, why in snapshot["failing_sections"].items():

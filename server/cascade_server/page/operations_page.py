@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-import logging
 from collections.abc import Callable, Sequence
 
 from cascade_proto import synthesis_pb2 as pb
@@ -15,8 +13,6 @@ from cascade_server.page.looking import Look
 from cascade_server.page.publishing import Publisher
 from cascade_server.page.sections import JobsSection, Section
 from cascade_server.page.serving import PageServer
-
-log = logging.getLogger("cascade.server")
 
 
 class OperationsPage:
@@ -58,13 +54,6 @@ class OperationsPage:
                 f"cannot listen on {host}:{port} for the operations page: {why}"
             ) from exc
         await self._publisher.start()
-        if not is_loopback(host):
-            log.warning(
-                "the operations page can be read by whoever reaches %s:%d, who is not asked who "
-                "they are; ops_host 127.0.0.1 keeps it to this machine",
-                host,
-                port,
-            )
         shown = f"[{host}]" if ":" in host else host
         return f"http://{shown}:{port}/"
 
@@ -72,13 +61,3 @@ class OperationsPage:
         """Answer no more."""
         await self._server.stop()
         await self._publisher.stop()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether nobody but this machine reaches an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

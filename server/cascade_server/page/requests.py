@@ -133,7 +133,9 @@ def is_known(host: str, names: Collection[str]) -> bool:
     """Whether a Host header names this page: an address, localhost, or one of its names."""
     name, port = host.strip().lower(), ""
     if name.startswith("["):
-        name, _, port = name[1:].partition("]")
+        name, bracket, port = name[1:].partition("]")
+        if not bracket or (port and not port.startswith(":")):
+            return False
         port = port.removeprefix(":")
     elif name.count(":") == 1:
         name, _, port = name.partition(":")

@@ -46,6 +46,9 @@ class PageLimits:
 class PageServer:
     """Answers browsers.
 
+    Attributes:
+        watchers: who is sent each snapshot now.
+
     Args:
         publisher: makes what they are shown.
         names: by which the page is known, beside addresses.
@@ -65,7 +68,12 @@ class PageServer:
         self._assets = load_assets() if assets is None else assets
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._watchers = 0
+        self.watchers = 0
+
+    @property
+    def connections(self) -> int:
+        """Browsers that are connected now."""
+        return len(self._tasks)
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port.
@@ -136,11 +144,11 @@ class PageServer:
         return Answer(200, found, JSON, fresh)
 
     async def _watch(self, connection: Connection) -> None:
-        if self._watchers >= self._limits.watchers:
-            why = f"{self._watchers} others watch already; /snapshot.json is answered"
+        if self.watchers >= self._limits.watchers:
+            why = f"{self.watchers} others watch already; /snapshot.json is answered"
             await connection.answer(refusal(503, why, **{"Retry-After": "5"}), is_head=False)
             return
-        self._watchers += 1
+        self.watchers += 1
         try:
             await connection.begin_events()
             number, snapshot = await self._publisher.newest()
@@ -148,7 +156,7 @@ class PageServer:
                 await connection.send(b"data: " + snapshot + b"\n\n")
                 number, snapshot = await connection.unless_gone(self._publisher.after(number))
         finally:
-            self._watchers -= 1
+            self.watchers -= 1
 
 
 class Connection:

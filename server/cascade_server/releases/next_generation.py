@@ -90,7 +90,11 @@ class Planner:
             return before.books
         tables = dict.fromkeys(() if before is None else before.books.tables, (0,))
         config = replace(self._config, versions={**tables, **wanted})
-        return open_books(config, 2 * self._workers)
+        books = open_books(config, 2 * self._workers)
+        if before is not None:
+            # What tenants have asked for is of no table, and goes on where it is.
+            books.tenants = before.books.tenants
+        return books
 
 
 def carry_over(old: Books, new: Books) -> None:

@@ -22,11 +22,12 @@ from cascade_server.counts.shared.compute import UsageKey, UsageTier
 from cascade_server.counts.shared.live_versions import lot_of
 from cascade_server.deadline import Work
 from cascade_server.engines.spent import Spent, timed
-from cascade_server.errors import refusal_of
+from cascade_server.errors import counted_as, refusal_of
 from cascade_server.objectives.report import OK
+from cascade_server.services.allowance import Allowance
 from cascade_server.services.exchange import Exchange
 from cascade_server.store.answers import Answers
-from cascade_server.terms import Tier
+from cascade_server.terms import Priority, ServiceClass, Tier
 from cascade_server.wire.enums import OUTSIDE_KINDS
 from cascade_server.wire.synthesis_request import Heading
 
@@ -56,6 +57,7 @@ class Answering:
         outside: counts values that were never learnt.
         metering: counts what was computed, and for whom.
         clock: monotonic seconds.
+        allowance: how many rows callers may have; None: access is not configured.
     """
 
     def __init__(
@@ -66,9 +68,11 @@ class Answering:
         outside: OutsideCounts,
         metering: Metering,
         clock: Callable[[], float] = time.monotonic,
+        allowance: Allowance | None = None,
     ) -> None:
         self._serving, self._call, self._config, self._clock = serving, call, config, clock
         self._outside, self._metering = outside, metering
+        self._allowance = allowance
 
     def answer(self, exchanges: Sequence[Exchange], waiting: int = 0) -> int:
         """Answer exchanges that came together; what goes wrong with one is told to its caller and
@@ -109,6 +113,7 @@ class Answering:
         requests: list[CheckedRequest] = []
         for exchange in exchanges:
             exchange.call = self._call(exchange.arrived)
+            exchange.call.tenant = exchange.asks.tenant
             try:
                 request = self._read(exchange)
             except Exception as exc:
@@ -160,7 +165,7 @@ class Answering:
     def refuse(self, exchange: Exchange, error: Exception) -> None:
         """Tell a caller what is wrong, and count that."""
         refusal = refusal_of(error)
-        exchange.call.ends(refusal.code)
+        exchange.call.ends(counted_as(error, refusal.code))
         try:
             exchange.caller.refuse(refusal)
         except Exception:
@@ -173,11 +178,13 @@ class Answering:
     def gave_up(self, exchange: Exchange) -> None:
         """Count one whose caller has gone before its turn came."""
         exchange.call = self._call(exchange.arrived)
+        exchange.call.tenant = exchange.asks.tenant
         self._hung_up(exchange)
 
     def refuse_unread(self, exchange: Exchange, error: Exception) -> None:
         """Tell a caller that his request may not wait for its turn, and count that."""
         exchange.call = self._call(exchange.arrived)
+        exchange.call.tenant = exchange.asks.tenant
         self._asks(exchange, exchange.message.heading(), exchange.deadline)
         self.refuse(exchange, error)
 
@@ -195,18 +202,31 @@ class Answering:
             self._hung_up(exchange)
             return None
         began = time.perf_counter()
-        heading = exchange.message.heading()
+        heading, grant = exchange.message.heading(), exchange.asks.grant
+        if grant.priority is Priority.OFFLINE:
+            heading = heading._replace(service=ServiceClass.OFFLINE)
         work = Work.until(exchange.deadline, heading.timeout, self._clock)
         self._asks(exchange, heading, work.deadline)
         lot = 1.0 if heading.version else lot_of(heading.seed)
-        runtime = self._serving().repository.find(heading.table, heading.version, lot)
+        repository = self._serving().repository.only(grant.tables)
+        runtime = repository.find(heading.table, heading.version, lot)
         exchange.call.answers_with(runtime.version)
         # What comes too late is not read.
         work.check()
+        allowance = self._allowance
+        if allowance is not None:
+            allowance.check(exchange.asks)
         request = exchange.message.read(runtime, work)
         if isinstance(request, TokenDraw):
+            if allowance is not None:
+                allowance.takes(exchange.asks, len(request.tokens), 1)
             return request
-        return check(request, runtime, work, self._config.max_rows, began)
+        if grant.priority is Priority.OFFLINE:
+            request.offline = True
+        checked = check(request, runtime, work, self._config.max_rows, began)
+        if allowance is not None:
+            allowance.takes(exchange.asks, checked.total, checked.draws)
+        return checked
 
     def _sent_rows(self, exchange: Exchange, answer: Answer) -> None:
         request = answer.request

@@ -10,6 +10,8 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from cascade_server.access.grants import ANYBODY
+from cascade_server.access.grants import Caller as Asking
 from cascade_server.cascade.answer import Answer
 from cascade_server.cascade.token_draw import TokenAnswer, TokenDraw
 from cascade_server.counts.calls import Call
@@ -78,6 +80,7 @@ class Exchange:
     Attributes:
         message, caller: as above.
         arrived, deadline: monotonic seconds; infinite where there is no deadline.
+        asks: in whose name.
         call: where it is counted, from its turn on.
     """
 
@@ -85,4 +88,5 @@ class Exchange:
     caller: Caller
     arrived: float
     deadline: float
+    asks: Asking = ANYBODY
     call: Call = field(init=False)

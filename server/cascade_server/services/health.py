@@ -20,6 +20,7 @@ import grpc
 from grpc_health.v1 import health_pb2 as pb
 from grpc_health.v1 import health_pb2_grpc
 
+from cascade_server.access.asking import asking
 from cascade_server.health.ability import Vitals
 
 SERVING = pb.HealthCheckResponse.SERVING
@@ -34,6 +35,12 @@ NAME = "grpc.health.v1.Health"
 def name_of(service: str, table: str) -> str:
     """What a service is called for one table."""
     return f"{service}/{table}"
+
+
+def is_seen(service: str) -> bool:
+    """Whether whoever asks may know of a name: strangers are told of no table."""
+    _, slash, table = service.partition("/")
+    return not slash or asking().grant.sees(table)
 
 
 def unable_names(vitals: Vitals, service: str, others: Collection[str]) -> frozenset[str]:
@@ -104,7 +111,7 @@ class Health(health_pb2_grpc.HealthServicer):
         if service == LIVENESS:
             # Who loads, or ends in an orderly way, is alive.
             return NOT_SERVING if service in self._unable else SERVING
-        if service not in self._services:
+        if service not in self._services or not is_seen(service):
             return SERVICE_UNKNOWN
         return NOT_SERVING if service in self._unable else self._status
 
@@ -119,7 +126,7 @@ class Health(health_pb2_grpc.HealthServicer):
         HealthCheckResponse> statuses = 1`."""
         return b"".join(
             field(1, field(1, name.encode()) + field(2, each.SerializeToString()))
-            for name in sorted((*self._services, LIVENESS))
+            for name in sorted((*filter(is_seen, self._services), LIVENESS))
             for each in (pb.HealthCheckResponse(status=self._of(name)),)
         )
 

@@ -11,6 +11,7 @@ from cascade_jobs.ledger import Asked
 from cascade_jobs.outputs import checked_output
 from cascade_proto import jobs_pb2 as pb
 
+from cascade_server.access.asking import asking
 from cascade_server.config import ServerConfig
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import BadRequest, NotReady
@@ -78,7 +79,12 @@ class JobsService:
             asked = await asyncio.get_running_loop().run_in_executor(
                 None, self._asked, request, runtime
             )
+            caller, allowance = asking(), self._service.allowance
+            if allowance is not None:
+                allowance.job(caller, asked.specification.rows)
             job, was_there = await self._desk.submit(asked)
+            if allowance is not None and not was_there:
+                allowance.job_taken(caller, asked.specification.rows)
             return job_message(job, reused=was_there)
         except Exception as exc:
             refused: pb.Job = await refuse(context, exc)

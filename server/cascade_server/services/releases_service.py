@@ -8,7 +8,10 @@ from typing import Any
 import grpc
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_server.errors import NotAllowed, NotPermitted
+from cascade_server.access.asking import asking
+from cascade_server.access.auditing import Auditor
+from cascade_server.access.grants import Grant
+from cascade_server.errors import NotAllowed, NotPermitted, UnknownTable
 from cascade_server.services.synthesis_service import refuse
 from cascade_server.services.unary import Context
 from cascade_server.supervision.control import Control
@@ -26,25 +29,47 @@ OVER_THE_NETWORK = (
 
 
 async def asked(
-    control: Control | None, may_change: bool, what: str, **more: Any
+    control: Control | None,
+    may_change: bool,
+    what: str,
+    auditor: Auditor | None = None,
+    **more: Any,
 ) -> Mapping[str, Any]:
-    """Have the supervisor do something; its answer.
+    """Have the supervisor do something for who asks; its answer, of the tables that it sees.
 
     Args:
         control: the line to it; None: there is none.
-        may_change: whether who asks may do more than look.
+        may_change: whether anybody who asks there may do more than look. A tenant may that came so
+            far: its grant was asked at the door.
         what, more: as for `Control.ask`.
+        auditor: writes down what tenants change; None: nobody does.
 
     Raises:
         NotAllowed: there is no supervisor.
         NotPermitted: who asks may only look.
+        UnknownTable: there is no such table, as far as who asks is told.
         ServerError: it cannot be done, and why.
     """
     if control is None:
         raise NotAllowed(ALONE)
-    if what != "list" and not may_change:
-        raise NotPermitted(OVER_THE_NETWORK)
-    return await control.ask(what, **more)
+    caller = asking()
+    if what != "list":
+        if not (may_change or caller.tenant):
+            raise NotPermitted(OVER_THE_NETWORK)
+        if not caller.grant.sees(table := more.get("table", "")):
+            raise UnknownTable.table(table, sorted(caller.grant.tables or ()))
+        if auditor is not None and caller.tenant:
+            await auditor.control(caller, what, more)
+    return seen(await control.ask(what, **more), caller.grant)
+
+
+def seen(told: Mapping[str, Any], grant: Grant) -> Mapping[str, Any]:
+    """What the supervisor says, as far as somebody sees its tables."""
+    if grant.tables is None:
+        return told
+    policies = {name: each for name, each in told["policies"].items() if grant.sees(name)}
+    releases = [each for each in told["releases"] if grant.sees(each["table"])]
+    return {**told, "releases": releases, "policies": policies}
 
 
 class ReleasesService:
@@ -53,10 +78,13 @@ class ReleasesService:
     Args:
         may_change: whether who asks here may do more than look.
         control: the line to the supervisor; None: there is none.
+        auditor: writes down what tenants change; None: nobody does.
     """
 
-    def __init__(self, may_change: bool, control: Control | None) -> None:
-        self._may_change, self._control = may_change, control
+    def __init__(
+        self, may_change: bool, control: Control | None, auditor: Auditor | None = None
+    ) -> None:
+        self._may_change, self._control, self._auditor = may_change, control, auditor
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """What gRPC needs to route calls here."""
@@ -95,7 +123,8 @@ class ReleasesService:
         try:
             request = kind.FromString(message)
             given = {field.name: getattr(request, field.name) for field in kind.DESCRIPTOR.fields}
-            return response(await asked(self._control, self._may_change, what, **given))
+            told = await asked(self._control, self._may_change, what, self._auditor, **given)
+            return response(told)
         except Exception as exc:
             return await refuse(context, exc)
 

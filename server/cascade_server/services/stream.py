@@ -17,7 +17,10 @@ from typing import Any, TypeAlias
 import grpc
 from cascade_proto import synthesis_pb2 as pb
 
+from cascade_server.access.grants import ANYBODY
+from cascade_server.access.grants import Caller as Asking
 from cascade_server.errors import NotReady, Refusal
+from cascade_server.services.allowance import Allowance
 from cascade_server.services.answering import Answering
 from cascade_server.services.exchange import Exchange
 from cascade_server.services.synthesize_message import StreamedMessage
@@ -81,6 +84,8 @@ class Stream:
         context: of the stream's call.
         most: requests in flight, from read to written; beyond it nothing is read.
         clock: monotonic seconds.
+        asks: who sends the requests that come now; raises where it may do so no longer.
+        allowance: how many they may be; None: access is not configured.
 
     Attributes:
         ended: whether nobody waits for any of its answers.
@@ -93,8 +98,11 @@ class Stream:
         context: Context,
         most: int,
         clock: Callable[[], float] = time.monotonic,
+        asks: Callable[[], Asking] = lambda: ANYBODY,
+        allowance: Allowance | None = None,
     ) -> None:
         self._answering, self._turns = answering, turns
+        self._asks, self._allowance = asks, allowance
         self._context, self._most, self._clock = context, most, clock
         self._read_ready = getattr(context, "read_ready", list)
         self._write_now = getattr(context, "write_now", lambda _: False)
@@ -119,6 +127,7 @@ class Stream:
 
         Raises:
             DecodeError: a message is none; those before it have been answered.
+            NotKnown, NotPermitted: who sends it may not any longer; likewise.
             NotReady: the server drains; what had been read has been answered.
         """
         drained = asyncio.ensure_future(draining.wait())
@@ -170,8 +179,10 @@ class Stream:
     async def _take(self, message: pb.SynthesizeStreamRequest) -> None:
         """Hand over a message's requests, as there is room for them."""
         left, now = self._context.time_remaining(), self._clock()
-        ends = math.inf if left is None else now + left
-        some = self._unadmitted = deque(self._exchange(e, now, ends) for e in message.requests)
+        ends, asks = math.inf if left is None else now + left, self._asks()
+        some = self._unadmitted = deque(
+            self._exchange(each, now, ends, asks) for each in message.requests
+        )
         while some:
             while (room := self._room()) <= 0:
                 self._moved.clear()
@@ -182,18 +193,22 @@ class Stream:
                 self._hand_over(some.popleft())
             self._flush()
 
-    def _exchange(self, streamed: pb.StreamedRequest, now: float, ends: float) -> Exchange:
+    def _exchange(
+        self, streamed: pb.StreamedRequest, now: float, ends: float, asks: Asking
+    ) -> Exchange:
         """A request of a message that has just been read; its own time runs from now on."""
         if timeout := streamed.request.timeout_microseconds:
             ends = min(ends, now + timeout / 1e6)
         caller = StreamCaller(self, streamed.id)
-        exchange = Exchange(StreamedMessage(streamed), caller, now, ends)
+        exchange = Exchange(StreamedMessage(streamed), caller, now, ends, asks)
         caller.exchange = exchange
         return exchange
 
     def _hand_over(self, exchange: Exchange) -> None:
         """Have a request wait for its turn, unless that would come too late."""
         try:
+            if self._allowance is not None:
+                self._allowance.request(exchange.asks)
             self._turns.admit(self._clock(), exchange.deadline, patient=True)
         except Exception as exc:
             self._answering.refuse_unread(exchange, exc)

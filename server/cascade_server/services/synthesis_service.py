@@ -11,12 +11,18 @@ import os
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import grpc
 from cascade_proto import synthesis_pb2 as pb
 
+from cascade_server.access.access import Access
+from cascade_server.access.asking import asking
+from cascade_server.access.deciding import Refused, may_call
+from cascade_server.access.grants import Caller
+from cascade_server.access.refusals import error_of, refusal_for
 from cascade_server.cascade.dispatch import Dispatcher
 from cascade_server.cascade.gate import Gate
 from cascade_server.cascade.generate_job import GenerateJob
@@ -33,27 +39,32 @@ from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
 from cascade_server.engines.teacher import Teacher
 from cascade_server.engines.triton.fleet import Fleet
-from cascade_server.errors import NotReady, refusal_of
+from cascade_server.errors import NotReady, Refusal, counted_as, refusal_of
 from cascade_server.health.ability import Vitals
 from cascade_server.health.checkup import Checkup
 from cascade_server.objectives.report import OK
+from cascade_server.services.allowance import Allowance
 from cascade_server.services.answering import Answering, Serving
 from cascade_server.services.exchange import RequestMessage
 from cascade_server.services.generate import Ending, GenerateStream
+from cascade_server.services.seen import only_seen
 from cascade_server.services.service_level import service_level
 from cascade_server.services.stream import Stream
 from cascade_server.services.synthesize_message import Sent, SynthesizeMessage
 from cascade_server.services.table_description import describe
 from cascade_server.services.turns import Turns
-from cascade_server.services.unary import Context, UnaryCalls, end_refused
+from cascade_server.services.unary import Context, UnaryCalls, end_refused, headers_of
 from cascade_server.store.answers import Answers
 from cascade_server.store.second_level import SecondLevel, SecondLevelConfig
 from cascade_server.terms import ServiceClass, Tier
+from cascade_server.transport import peer_of
+from cascade_server.transport.http2.headers import Fields
 
 LOADING = (
     "releases are still being loaded; `Client.wait_ready` and the health service say when they are"
 )
 NAME = pb.DESCRIPTOR.services_by_name["Synthesis"].full_name
+STREAM = f"/{NAME}/SynthesizeStream"
 
 
 class Service:
@@ -66,6 +77,7 @@ class Service:
         sla: where calls are counted.
         hurried: set once the server is to stop, and nobody serves in its place.
         told_health: is told what can be answered, whenever that has changed.
+        access: who may ask; None: anybody may.
 
     Raises:
         ConfigError: the cache's URL is none.
@@ -77,8 +89,10 @@ class Service:
         sla: Sla,
         hurried: asyncio.Event | None = None,
         told_health: Callable[[Vitals], None] = lambda _: None,
+        access: Access | None = None,
     ) -> None:
-        self._config = config
+        self._config, self._access = config, access
+        self.allowance = None if access is None else Allowance(access)
         self._sla = sla
         self._serving: Serving | None = None
         self.checkup: Checkup | None = None
@@ -98,7 +112,9 @@ class Service:
         self._packing = ThreadPoolExecutor(1, "packing")
         call = partial(sla.call, ServiceClass.REALTIME)
         self._outside = OutsideCounts()
-        self.answering = Answering(self.loaded, call, config, self._outside, sla.metering)
+        self.answering = Answering(
+            self.loaded, call, config, self._outside, sla.metering, allowance=self.allowance
+        )
         self._turns = Turns(self.answering, self._gate)
         self._calls = self.unary(SynthesizeMessage)
 
@@ -208,8 +224,12 @@ class Service:
 
     @property
     def repository(self) -> Repository:
-        """The loaded releases; raises as `loaded`."""
-        return self.loaded().repository
+        """The loaded releases that whoever asks may see; raises as `loaded`."""
+        return self.seen_by(asking())
+
+    def seen_by(self, caller: Caller) -> Repository:
+        """The loaded releases that somebody may see; raises as `loaded`."""
+        return self.loaded().repository.only(caller.grant.tables)
 
     @property
     def dispatcher(self) -> Dispatcher:
@@ -224,13 +244,19 @@ class Service:
     def _gate(self) -> Gate | None:
         return None if self._serving is None else self._serving.gate
 
-    def unary(self, message: Callable[[Sent], RequestMessage]) -> UnaryCalls:
+    def unary(self, message: Callable[[Sent, Caller], RequestMessage]) -> UnaryCalls:
         """Has the calls of a method answered in the turns that all requests share.
 
         Args:
-            message: how what is sent is read and answered.
+            message: how what is sent, and by whom, is read and answered.
         """
-        return UnaryCalls(self._turns, self._sla, message)
+        finds = None if self._access is None else self._found
+        return UnaryCalls(self._turns, self._sla, message, finds)
+
+    def _found(self, headers: Fields, certificate_names: tuple[str, ...]) -> Caller | Refusal:
+        assert self._access is not None
+        found = self._access.caller(headers, certificate_names)
+        return found if isinstance(found, Caller) else refusal_for(found)
 
     def grouped(self) -> dict[str, UnaryCalls]:
         """Who takes calls that are answered in turns, by path."""
@@ -285,16 +311,38 @@ class Service:
                 self._turns,
                 context,
                 self._config.max_stream_in_flight,
+                asks=self._still_asks(context),
+                allowance=self.allowance,
             )
             await stream.run(self._draining)
         except Exception as exc:
             await refuse(context, exc)
+
+    def _still_asks(self, context: Context) -> Callable[[], Caller]:
+        """Says who has sent the requests of a stream, whenever some come: what a token, a key or
+        the file allowed when it began may have ended since."""
+        if self._access is None:
+            return asking
+        headers, names = headers_of(context), peer_of(context).certificate_names
+
+        access = self._access
+
+        def asks() -> Caller:
+            found = access.caller(headers, names)
+            refused = found if isinstance(found, Refused) else may_call(found, STREAM)
+            if refused is not None:
+                raise error_of(access.refuses(refused, STREAM))
+            assert isinstance(found, Caller)
+            return found
+
+        return asks
 
     async def Generate(
         self, message: bytes, context: Context
     ) -> AsyncIterator[pb.GenerateResponse]:
         call, metering = self._sla.call(ServiceClass.OFFLINE), self._sla.metering
         try:
+            call.tenant = asking().tenant
             request = pb.GenerateRequest.FromString(message)
             work = Work.within(context.time_remaining())
             call.asks(request.table, ServiceClass.OFFLINE, work.deadline, request.count)
@@ -309,6 +357,9 @@ class Service:
                 self._config.max_generate_rows,
                 self._config.chunk_rows,
             )
+            caller, allowance = asking(), self.allowance
+            if allowance is not None:
+                allowance.check(caller)
             ending = Ending(self._hurried, self._config.drain_seconds)
             messages = GenerateStream(
                 job, self.dispatcher.draw_chunk, self._packing, ending, spent=job.spent
@@ -324,6 +375,8 @@ class Service:
                     metering.add(Answered(key, *used))
                     call.pause()
                     yield part
+                    if allowance is not None:
+                        await allowance.paced(caller, part.rows.count)
                     call.resume()
             call.ends(OK)
         except (asyncio.CancelledError, GeneratorExit):
@@ -353,7 +406,9 @@ class Service:
                 if request.version in (0, version)
             }
             response = pb.DescribeTableResponse(table=request.table)
-            describe(response, runtime.release.codec.schema, releases, self._config)
+            most = asking().grant.max_rows or self._config.max_rows
+            config = replace(self._config, max_rows=min(most, self._config.max_rows))
+            describe(response, runtime.release.codec.schema, releases, config)
             return response
         except Exception as exc:
             return await refuse(context, exc)
@@ -361,7 +416,9 @@ class Service:
     async def GetStatistics(self, message: bytes, context: Context) -> pb.GetStatisticsResponse:
         try:
             pb.GetStatisticsRequest.FromString(message)
-            return self.statistics()
+            response = self.statistics()
+            only_seen(response, asking().grant)
+            return response
         except Exception as exc:
             return await refuse(context, exc)
 
@@ -378,7 +435,9 @@ class Service:
             pb.GetServiceLevelRequest.FromString(message)
             ledger = self._sla.ledger
             faults = self._sla.caller_faults()
-            return service_level(ledger.report(), ledger.latencies(), faults)
+            response = service_level(ledger.report(), ledger.latencies(), faults)
+            only_seen(response, asking().grant)
+            return response
         except Exception as exc:
             return await refuse(context, exc)
 
@@ -389,5 +448,5 @@ async def refuse(context: Context, error: Exception, call: Call | None = None) -
         raise error
     refusal = refusal_of(error)
     if call is not None:
-        call.ends(refusal.code)
+        call.ends(counted_as(error, refusal.code))
     await end_refused(context, refusal)

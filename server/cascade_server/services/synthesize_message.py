@@ -7,6 +7,7 @@ from typing import Protocol
 from cascade_proto import synthesis_pb2 as pb
 from cascade_tables import ScannedRequest, scan_request
 
+from cascade_server.access.grants import ANYBODY, Caller
 from cascade_server.cascade.answer import Answer
 from cascade_server.cascade.packing import packed, write_answer
 from cascade_server.cascade.token_draw import TokenAnswer
@@ -29,11 +30,11 @@ class Sent(Protocol):
 
 
 class SynthesizeMessage:
-    """The message of a unary call; a `RequestMessage`."""
+    """The message of a unary call; a `RequestMessage`. Whoever has sent it, it is read alike."""
 
     __slots__ = ("_request", "_scanned", "_sent")
 
-    def __init__(self, sent: Sent) -> None:
+    def __init__(self, sent: Sent, asks: Caller = ANYBODY) -> None:
         self._sent = sent
         self._scanned: ScannedRequest | None = None
 

@@ -12,6 +12,8 @@ from typing import Any, TypeAlias
 
 import grpc
 
+from cascade_server.access.asking import asking
+from cascade_server.access.grants import ANYBODY, Caller
 from cascade_server.counts.sla import Sla
 from cascade_server.counts.unread import Asked
 from cascade_server.errors import Refusal
@@ -20,7 +22,7 @@ from cascade_server.services.synthesize_message import Sent
 from cascade_server.services.turns import Turns
 from cascade_server.terms import ServiceClass
 from cascade_server.transport import Arrival, Outcome, Peer, Status
-from cascade_server.transport.http2.headers import Fields
+from cascade_server.transport.http2.headers import Fields, Head
 from cascade_server.wire.announced import announced
 
 # grpc has no types; what is used of a context is time_remaining, set_trailing_metadata and abort.
@@ -33,16 +35,18 @@ class UnaryCalls:
     Args:
         turns: of all edges.
         sla: where what is refused at the headers is counted.
-        message: how what is sent is read and answered.
+        message: how what is sent, and by whom, is read and answered.
+        finds: who has sent a call that was let in; None: access is not configured.
     """
 
     def __init__(
         self,
         turns: Turns,
         sla: Sla,
-        message: Callable[[Sent], RequestMessage],
+        message: Callable[[Sent, Caller], RequestMessage],
+        finds: Callable[[Fields, tuple[str, ...]], Caller | Refusal] | None = None,
     ) -> None:
-        self._turns, self._sla, self._message = turns, sla, message
+        self._turns, self._sla, self._message, self._finds = turns, sla, message, finds
         # What was refused last, and how it was told: many in a row are told the same.
         self._refusal: Refusal | None = None
         self._status: Status | None = None
@@ -77,9 +81,17 @@ class UnaryCalls:
 
     def came(self, arrival: Arrival) -> None:
         """A call's message is there."""
-        message, caller = self._message(arrival), TransportCaller(arrival)
+        asks = ANYBODY
+        if self._finds is not None:
+            found = self._finds(arrival.head.headers, arrival.sender.certificate_names)
+            if isinstance(found, Refusal):
+                # It was known at the headers; a token has expired since, or a key is no more.
+                arrival.ends(status_of(found))
+                return
+            asks = found
+        message, caller = self._message(arrival, asks), TransportCaller(arrival)
         arrival.when_gone = self._turns.one_gone
-        self._turns.add(Exchange(message, caller, arrival.arrived, arrival.deadline))
+        self._turns.add(Exchange(message, caller, arrival.arrived, arrival.deadline, asks))
 
     # Over grpcio's, which makes a task of each call.
 
@@ -87,12 +99,12 @@ class UnaryCalls:
         """Wait for the turn of a call, and for its answer."""
         now, left = time.monotonic(), context.time_remaining()
         deadline = math.inf if left is None else now + left
-        headers = [(name.encode(), _bytes(value)) for name, value in context.invocation_metadata()]
+        headers = headers_of(context)
         if (refusal := self._refuse_and_count(now, deadline, headers)) is not None:
             await end_refused(context, refusal)
         caller = GrpcioCaller()
-        asked = self._message(SimpleNamespace(message=message))
-        self._turns.add(Exchange(asked, caller, now, deadline))
+        asked = self._message(SimpleNamespace(message=message), asking())
+        self._turns.add(Exchange(asked, caller, now, deadline, asking()))
         outcome = await caller.outcome()
         if isinstance(outcome, Refusal):
             await end_refused(context, outcome)
@@ -112,6 +124,14 @@ def _asked_now(headers: Fields) -> Asked:
 
 
 _asked_before = lru_cache(maxsize=64)(_asked_now)
+
+
+def headers_of(context: Context) -> Fields:
+    """The headers of a handler's call, over this server's transport or over grpcio's."""
+    head = getattr(context, "head", None)
+    if isinstance(head, Head):
+        return head.headers
+    return [(name.encode(), _bytes(value)) for name, value in context.invocation_metadata()]
 
 
 def _bytes(value: str | bytes) -> bytes:

@@ -7,10 +7,11 @@ from cascade_server.transport.parts import Parts
 from cascade_server.transport.peer import Peer, peer_of
 from cascade_server.transport.rpc import Rpc
 from cascade_server.transport.server import TransportServer, first_of
-from cascade_server.transport.turns import Grouped
+from cascade_server.transport.turns import Door, Grouped
 
 __all__ = [
     "Arrival",
+    "Door",
     "Grouped",
     "LingerConfig",
     "Outcome",

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias
 import grpc
 
 from cascade_server.transport.http2 import blocks
-from cascade_server.transport.http2.headers import Metadata
+from cascade_server.transport.http2.headers import Head, Metadata
 from cascade_server.transport.peer import Peer
 
 
@@ -54,11 +54,13 @@ class Arrival(Protocol):
     """A unary call that has sent all, before anything was done about it.
 
     Attributes:
+        head: what its headers say.
         message: as it was sent, once it is opened.
         arrived, deadline: monotonic seconds; infinite where there is no deadline.
         when_gone: called if the caller hangs up; None: nobody wants to know.
     """
 
+    head: Head
     message: bytes
     arrived: float
     deadline: float

@@ -27,7 +27,7 @@ from cascade_server.transport.rpc import Rpc
 from cascade_server.transport.tls.credentials import Credentials
 from cascade_server.transport.tls.handshakes import Handshakes, Others
 from cascade_server.transport.tls.remarks import Remarks
-from cascade_server.transport.turns import CallTurns, Grouped
+from cascade_server.transport.turns import CallTurns, Door, Grouped
 
 BACKLOG = 1024
 # How often connections are looked at for what takes too long.
@@ -73,6 +73,7 @@ class TransportServer:
         rng: uniform numbers in [0, 1), one for each connection's age.
         clock: monotonic seconds.
         refusing: is told of calls that are ended here, for what there is no room for; None: nobody.
+        door: decides who may ask, and is told when a connection is no more; None: anybody may.
         credentials: of TLS; None: what is said is said in the clear.
 
     Attributes:
@@ -91,18 +92,19 @@ class TransportServer:
         rng: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
         refusing: Refusing | None = None,
+        door: Door | None = None,
         credentials: Credentials | None = None,
     ) -> None:
         self._credentials = credentials
         self._handshakes: Handshakes | None = None
         self._remarks = Remarks()
-        self._refusing = refusing
+        self._refusing, self._door = refusing, door
         self.limits = limits or TransportLimits()
         self.held = Held(self.limits.held_bytes_in_all)
         self._clock = clock
         self.inflation = Inflation(self.limits.inflated_a_turn, self._soon)
         self.busy = 0
-        self._turns = CallTurns(grouped, self._soon, clock)
+        self._turns = CallTurns(grouped, self._soon, clock, door)
         self._lingering = linger or LingerConfig()
         self._behind: deque[Connection] = deque()
         # Until when what is read in this turn of the event loop is gone through at once.
@@ -294,6 +296,8 @@ class TransportServer:
     def closed(self, connection: Connection) -> None:
         """A connection is no more."""
         self._connections.discard(connection)
+        if self._door is not None:
+            self._door.gone(connection.peer)
         if not self._connections and self._checking is not None:
             self._checking.cancel()
             self._checking = None

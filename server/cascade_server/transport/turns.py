@@ -38,11 +38,29 @@ class Grouped(Protocol):
         `Arrival.start` is given."""
 
 
+class Door(Protocol):
+    """Decides who may ask, of any method, before there is anything of a call but its head."""
+
+    def refuses(self, path: str, headers: Fields, peer: Peer) -> Status | None:
+        """How a call ends that its caller may not make; None: it may. The status holds nothing of
+        what the caller has sent.
+
+        Args:
+            path: of the method, whether or not there is one.
+            headers: as `Head.headers`.
+            peer: the other end of its connection.
+        """
+
+    def gone(self, peer: Peer) -> None:
+        """A connection is no more."""
+
+
 class CallTurns:
     """Hands calls over, and begins those that have a handler of their own in their turn.
 
     Args:
         grouped: who takes the calls of a method together; by path.
+        door: decides who may ask; None: anybody may.
         soon: has something called once all that the system has for us now is read.
         clock: monotonic seconds.
     """
@@ -52,8 +70,10 @@ class CallTurns:
         grouped: Mapping[str, Grouped],
         soon: Callable[[Callable[[], None]], None],
         clock: Callable[[], float],
+        door: Door | None = None,
     ) -> None:
         self._grouped = dict(grouped)
+        self._door = door
         self._alone: deque[Rpc] = deque()
         self._soon, self._clock = soon, clock
         self._is_due = False
@@ -64,6 +84,11 @@ class CallTurns:
         That is decided before there is anything of it but its head: a server that has too much to
         do can refuse nearly ten calls in the time that one takes to be answered.
         """
+        if self._door is not None:
+            # Before anything is asked of the gate: who is not let in takes no part in its count.
+            status = self._door.refuses(head.path, head.headers, peer)
+            if status is not None:
+                return refusal_block(status)
         taker = self._grouped.get(head.path)
         if taker is None:
             return None

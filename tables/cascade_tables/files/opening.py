@@ -9,6 +9,7 @@ import io
 import shutil
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ class Source:
         try:
             with gzip.open(self.path, "rb") if self.gzipped else self.path.open("rb") as file:
                 yield file  # type: ignore[misc]
-        except (gzip.BadGzipFile, EOFError, io.UnsupportedOperation) as exc:
+        except (gzip.BadGzipFile, zlib.error, EOFError, io.UnsupportedOperation) as exc:
             raise DataError(f"{self.name} is damaged: {exc}") from exc
         except OSError as exc:
             raise DataError(f"{self.name} cannot be read: {exc.strerror or exc}") from exc

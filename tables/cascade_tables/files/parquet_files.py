@@ -21,6 +21,8 @@ CHUNK_CELLS = 1_300_000
 # Bytes of a column that are read ahead; pyarrow's own way, `pre_buffer`, is to read the whole file.
 BUFFER = 1 << 20
 ARROW_SUFFIXES = (".arrow", ".feather", ".ipc", ".arrows")
+# What pyarrow raises of a file that is not what it should be: names that are no text, too.
+UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
 def read_parquet(path: Path) -> tuple[Frame, dict[str, str]]:
@@ -127,9 +129,9 @@ class _File:
             else:
                 with pq.ParquetFile(path) as file:
                     self.schema, self.rows = file.schema_arrow, file.metadata.num_rows
-        except (pa.ArrowException, OSError) as exc:
+            check_unique(self.schema.names, f"{path}: ")
+        except UNREADABLE as exc:
             raise _unreadable(path, exc) from exc
-        check_unique(self.schema.names, f"{path}: ")
 
     def batches(self, names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
         """Columns of some rows at a time."""
@@ -140,17 +142,19 @@ class _File:
                         yield batch.slice(first, rows).select(list(names))
                 return
             if self.path.is_dir():
-                yield from _folder(self.path).to_batches(
+                batches = _folder(self.path).to_batches(
                     columns=list(names),
                     batch_size=rows,
                     batch_readahead=1,
                     fragment_readahead=1,
                     use_threads=False,
                 )
+                yield from map(_checked, batches)
                 return
             with pq.ParquetFile(self.path, buffer_size=BUFFER, pre_buffer=False) as file:
-                yield from file.iter_batches(rows, columns=list(names), use_threads=False)
-        except (pa.ArrowException, OSError) as exc:
+                batches = file.iter_batches(rows, columns=list(names), use_threads=False)
+                yield from map(_checked, batches)
+        except UNREADABLE as exc:
             raise _unreadable(self.path, exc) from exc
 
 
@@ -167,8 +171,20 @@ def _ipc(path: Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     except pa.ArrowInvalid:
         source.seek(0)
         stream = pa.ipc.open_stream(source)
-        return stream.schema, iter(stream)
-    return file.schema, (file.get_batch(number) for number in range(file.num_record_batches))
+        return stream.schema, map(_checked, stream)
+    numbers = range(file.num_record_batches)
+    return file.schema, (_checked(file.get_batch(number)) for number in numbers)
+
+
+def _checked(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Rows whose columns are what they say: pyarrow believes what a file says of its lengths and
+    places until it is told to look, and reads whatever lies there.
+
+    Raises:
+        pa.ArrowException: they are not.
+    """
+    batch.validate(full=True)
+    return batch
 
 
 def _unreadable(path: Path, exc: Exception) -> DataError:
@@ -224,7 +240,8 @@ def _arrow(path: Path) -> pa.Table:
             table = pa.Table.from_batches(list(batches), schema)
         else:
             table = pq.read_table(path) if path.is_dir() else pq.ParquetFile(path).read()
-    except (pa.ArrowException, OSError) as exc:
+            table.validate(full=True)
+        check_unique(table.column_names, f"{path}: ")
+    except UNREADABLE as exc:
         raise _unreadable(path, exc) from exc
-    check_unique(table.column_names, f"{path}: ")
     return table

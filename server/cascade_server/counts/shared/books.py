@@ -18,6 +18,7 @@ from cascade_server.counts.shared.merging import counted, merged
 from cascade_server.counts.shared.process_usage import ProcessPlace, ProcessRole
 from cascade_server.counts.shared.sketches import Sketches
 from cascade_server.counts.shared.tally import Tally
+from cascade_server.counts.shared.tenant_counts import TenantCounts
 from cascade_server.counts.shared.trial import Trial
 from cascade_server.memory import Memory, Note
 from cascade_server.objectives.objective import SloConfig
@@ -93,6 +94,7 @@ class Books:
         sketched: what there are latencies of, in the order of the sketches.
         places: a book each: the workers', then the keeper's, which has what a state file held.
         live_versions: which version of a table answers.
+        tenants: what tenants have asked for; None: nobody is asked who they are.
         told: what the supervisor says of processes and releases, for who shows them: JSON, as
             `supervision.facts` packs it; empty where nobody shows them.
         executors: where those count what they compute who work off jobs.
@@ -108,6 +110,7 @@ class Books:
         workers: int = 0,
         clock: Callable[[], float] = time.time,
         executors: int = 0,
+        has_tenants: bool = False,
     ) -> None:
         self.config, self.tables, self.clock = config, frozenset(tables), clock
         self.objectives = config.for_tables(tables)
@@ -118,6 +121,7 @@ class Books:
         self._restored = memory.integers(1)
         self.places = [Book(self, memory) for _ in range(workers + 1)]
         self.live_versions = LiveVersions(self.tables, memory)
+        self.tenants = TenantCounts(len(self.places), memory) if has_tenants else None
         self.told = Note(memory, TOLD)
         self.executors = [ComputeCounts(self.tables, memory) for _ in range(executors)]
         of_places = [ProcessRole.WORKER] * workers + [ProcessRole.KEEPER]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from cascade_proto import inference_pb2 as pb
 
+from cascade_server.access.grants import ANYBODY, Caller
 from cascade_server.cascade import token_requests as networks
 from cascade_server.cascade.answer import Answer
 from cascade_server.cascade.repository import Repository
@@ -28,23 +29,31 @@ class InferMessage:
     """The message of a call; a `RequestMessage`.
 
     Args:
-        repository: the releases, once they are loaded.
+        repository: the releases that somebody may see, once they are loaded.
         max_rows: that a network is given at once.
         sent: the call.
+        asks: who has sent it.
     """
 
     _model: Model
     _parameters: Parameters
 
-    def __init__(self, repository: Callable[[], Repository], max_rows: int, sent: Sent) -> None:
+    def __init__(
+        self,
+        repository: Callable[[Caller], Repository],
+        max_rows: int,
+        sent: Sent,
+        asks: Caller = ANYBODY,
+    ) -> None:
         self._repository, self._max_rows, self._sent = repository, max_rows, sent
+        self._asks = asks
         self._request = pb.ModelInferRequest()
         self._outputs: tuple[str, ...] = ()
 
     def heading(self) -> Heading:
         """Which model is asked, and how."""
         request = self._request = pb.ModelInferRequest.FromString(self._sent.message)
-        repository = self._repository()
+        repository = self._repository(self._asks)
         model = self._model = models.named(repository, request.model_name)
         parameters = self._parameters = read_parameters(request, PARAMETERS[model.tier])
         self._outputs = outputs_of(request)

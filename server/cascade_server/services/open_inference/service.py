@@ -12,7 +12,7 @@ import grpc
 from cascade_proto import inference_pb2 as pb
 from google.protobuf.message import Message
 
-from cascade_server.cascade.repository import Repository
+from cascade_server.access.auditing import Auditor
 from cascade_server.config import ServerConfig
 from cascade_server.counts.sla import Sla
 from cascade_server.errors import NotAllowed, UnknownTable
@@ -41,14 +41,16 @@ class InferenceService:
     """
 
     def __init__(
-        self, service: Service, sla: Sla, config: ServerConfig, control: Control | None = None
+        self,
+        service: Service,
+        sla: Sla,
+        config: ServerConfig,
+        control: Control | None = None,
+        auditor: Auditor | None = None,
     ) -> None:
         self._service, self._sla, self._config = service, sla, config
-        self._control = control
-        self._calls = service.unary(partial(InferMessage, self._repository, config.max_rows))
-
-    def _repository(self) -> Repository:
-        return self._service.repository
+        self._control, self._auditor = control, auditor
+        self._calls = service.unary(partial(InferMessage, service.seen_by, config.max_rows))
 
     def grouped(self) -> dict[str, UnaryCalls]:
         """Who takes calls that are answered in turns, by path."""
@@ -145,7 +147,7 @@ class InferenceService:
             return index.loaded(self._service.repository, index.UNAVAILABLE, index.DRAINING)
         if self._control is None:
             return index.loaded(self._service.repository, index.READY, "")
-        return index.told(await self._control.ask("list"))
+        return index.told(await asked(self._control, False, "list"))
 
     async def RepositoryModelLoad(
         self, message: bytes, context: Context
@@ -157,7 +159,7 @@ class InferenceService:
             table = request.model_name
             with contextlib.suppress(UnknownTable):  # it may have come since that was looked at
                 table, _ = index.table_of(request.model_name, known)
-            await asked(self._control, self._config.release_control, "load", table=table, version=0)
+            await self._change("load", table)
             return pb.RepositoryModelLoadResponse()
         except Exception as exc:
             return await refuse(context, exc)
@@ -174,12 +176,14 @@ class InferenceService:
                 raise NotAllowed(
                     f"{request.model_name} is part of the releases of {table}; unload {table}"
                 )
-            await asked(
-                self._control, self._config.release_control, "unload", table=table, version=0
-            )
+            await self._change("unload", table)
             return pb.RepositoryModelUnloadResponse()
         except Exception as exc:
             return await refuse(context, exc)
+
+    async def _change(self, what: str, table: str) -> None:
+        may, auditor = self._config.release_control, self._auditor
+        await asked(self._control, may, what, auditor, table=table, version=0)
 
     async def ModelInfer(self, message: bytes, context: Context) -> bytes:
         return await self._calls.handle(message, context)

@@ -56,7 +56,9 @@ INLINE void put_marks(const Counted *counted, int64_t count, const Mark *marks, 
   uint64_t known = 0;
   for (int64_t i = 0; i < count; i++)
     known |= (uint64_t)is_counted(&counted[i], bits, states, &wholes[i]) << i;
-  for (const Mark *mark = marks; mark < marks + mark_count; mark++) {
+  /* By number: a table without marks has none to point to. */
+  for (int64_t each = 0; each < mark_count; each++) {
+    const Mark *const mark = &marks[each];
     int is_known = 1;
     for (int i = 0; i < mark->parts; i++) is_known &= known >> mark->part[i] & 1;
     int32_t *const token = tokens + mark->slot;

@@ -69,7 +69,7 @@ def test_calls_that_come_together_are_drawn_together(serving: Running) -> None:
     request = pb.ModelInferRequest(model_name=TABLE)
     request.parameters["fidelity"].string_param = "fast"
     service, repository = serving.server.service, serving.server.service.repository
-    messages = [InferMessage(lambda: repository, 1, Sent(request)) for _ in range(3)]
+    messages = [InferMessage(lambda _: repository, 1, Sent(request)) for _ in range(3)]
     others = [SynthesizeMessage(Sent(ask(fidelity=synthesis_pb2.FIDELITY_FAST))) for _ in range(2)]
     callers = [Caller() for _ in range(5)]
 

@@ -1,0 +1,165 @@
+"""How a client shows who it is: a key or a token, sent along with every call.
+
+It is never part of a message, a `repr` or an error.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc
+
+from cascade_client.errors import InvalidRequest
+
+KEY_VARIABLE = "CASCADE_API_KEY"
+HEADER = "authorization"
+# Seconds before its end at which a token is asked for anew, and below which one that was just
+# given is not asked for again though the server refused it.
+EARLY, JUST_NOW = 30.0, 1.0
+
+Token = str | Callable[[], str]
+Metadata = tuple[tuple[str, str], ...]
+
+
+class Showing:
+    """What is sent with each call.
+
+    Args:
+        api_key: as `cascade access new-key` made it; None: that of CASCADE_API_KEY, if there is one
+            and no token.
+        token: a JWT, or what gives one: it is asked for when the last one is about to end, and
+            when a server refuses it.
+        wall, clock: Unix seconds, by which tokens end, and monotonic ones.
+
+    Raises:
+        InvalidRequest: both are given, or one is no text that can be sent.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        token: Token | None = None,
+        wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if api_key is not None and token is not None:
+            raise InvalidRequest("api_key and token are given; one of them is allowed")
+        if api_key is None and token is None:
+            api_key = os.environ.get(KEY_VARIABLE) or None
+        self._token = token if callable(token) else None
+        self._wall, self._clock = wall, clock
+        self._ends, self._given_at = float("inf"), float("-inf")
+        self._metadata: Metadata = ()
+        fixed = token if isinstance(token, str) else api_key
+        if fixed is not None:
+            self._metadata = _metadata(fixed, "token" if token is not None else "api_key")
+
+    def __repr__(self) -> str:
+        return "<Showing>"
+
+    @property
+    def shows(self) -> bool:
+        """Whether anything is sent at all."""
+        return bool(self._metadata) or self._token is not None
+
+    @property
+    def key(self) -> object:
+        """Clients whose keys are equal ask in the same name."""
+        return self._token or self._metadata
+
+    def metadata(self) -> Metadata:
+        """What to send with a call now."""
+        if self._token is not None and (not self._metadata or self._wall() >= self._ends - EARLY):
+            given = self._token()
+            self._metadata = _metadata(given, "what token() gives")
+            self._ends, self._given_at = end_of(given), self._clock()
+        return self._metadata
+
+    def renews(self) -> bool:
+        """The server does not know who asks; whether another token may help, which is sent next."""
+        if self._token is None or self._clock() - self._given_at < JUST_NOW:
+            return False
+        self._metadata = ()
+        return True
+
+
+def _metadata(secret: Any, name: str) -> Metadata:
+    text = secret.strip() if isinstance(secret, str) else ""
+    if not text or not all("!" <= each <= "~" for each in text):
+        raise InvalidRequest(f"{name} cannot be sent; a text of printable ASCII is allowed")
+    return ((HEADER, f"Bearer {text}"),)
+
+
+def end_of(token: str) -> float:
+    """When a token says that it ends, Unix seconds; infinite where it does not say."""
+    try:
+        part = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        return float(claims["exp"])
+    except (IndexError, KeyError, TypeError, ValueError):
+        return float("inf")
+
+
+def _sends(method: Callable[..., Any], showing: Showing) -> Callable[..., Any]:
+    def call(
+        *arguments: Any, metadata: Sequence[tuple[str, Any]] | None = None, **named: Any
+    ) -> Any:
+        return method(*arguments, metadata=(*(metadata or ()), *showing.metadata()), **named)
+
+    return call
+
+
+class ShowingChannel(grpc.Channel):
+    """A channel whose every call shows who asks; of `grpc` or of `grpc.aio`.
+
+    Args:
+        channel: that is asked.
+        showing: what is sent along.
+    """
+
+    def __init__(self, channel: Any, showing: Showing) -> None:
+        self._channel, self._showing = channel, showing
+
+    def unary_unary(self, *arguments: Any, **named: Any) -> Any:
+        """A method of one message and one answer."""
+        return _sends(self._channel.unary_unary(*arguments, **named), self._showing)
+
+    def unary_stream(self, *arguments: Any, **named: Any) -> Any:
+        """A method that answers with a stream."""
+        return _sends(self._channel.unary_stream(*arguments, **named), self._showing)
+
+    def stream_unary(self, *arguments: Any, **named: Any) -> Any:
+        """A method that is sent a stream."""
+        return _sends(self._channel.stream_unary(*arguments, **named), self._showing)
+
+    def stream_stream(self, *arguments: Any, **named: Any) -> Any:
+        """A method of two streams."""
+        return _sends(self._channel.stream_stream(*arguments, **named), self._showing)
+
+    def subscribe(self, callback: Any, try_to_connect: bool = False) -> None:
+        """As the channel's own."""
+        self._channel.subscribe(callback, try_to_connect)
+
+    def unsubscribe(self, callback: Any) -> None:
+        """As the channel's own."""
+        self._channel.unsubscribe(callback)
+
+    def close(self) -> Any:
+        """As the channel's own; of `grpc.aio` it is to be awaited."""
+        return self._channel.close()
+
+    def __enter__(self) -> ShowingChannel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def shown(channel: Any, showing: Showing) -> Any:
+    """A channel whose calls show who asks; the channel itself where nothing is to be shown."""
+    return ShowingChannel(channel, showing) if showing.shows else channel

@@ -1,0 +1,352 @@
+"""Asks the decisions, with what holds now: the file, the issuers' keys, the clocks, the counts.
+
+Who has been let in is remembered by what it showed, until that ends: a key is hashed and a token
+verified once in a process, and after that a call costs a few look-ups in dictionaries.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from cascade_server.access import rates
+from cascade_server.access.access_file import AccessConfig, load_access
+from cascade_server.access.deciding import (
+    KINDS,
+    OPEN,
+    Fields,
+    Presented,
+    Refused,
+    caller_of_token,
+    identify,
+    may_call,
+    not_permitted,
+    presented,
+)
+from cascade_server.access.grants import Caller, Kind, Reason
+from cascade_server.counts.shared.tenant_counts import MICRO, NANO, PlaceCounts
+from cascade_server.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cascade_server.access.issuers import Issuers
+
+log = logging.getLogger("cascade.access")
+
+# Callers that are remembered; beyond it all are found anew.
+MOST_KNOWN = 4096
+# Seconds in which keys of an issuer that are being fetched are likely to be there.
+SOON = 0.5
+REASONS = tuple(Reason)
+
+
+class Peer(Protocol):
+    """The other end of a connection, as the transport knows it."""
+
+    @property
+    def address(self) -> str:
+        """Tells it from all other connections of the process."""
+
+    @property
+    def certificate_names(self) -> tuple[str, ...]:
+        """Whom its verified certificate names."""
+
+
+class Access:
+    """Who may ask a server.
+
+    Args:
+        path: of the file.
+        counts: what this process counts.
+        monotonic, wall: seconds, of the machine and since 1970-01-01 UTC.
+        refused: is told of each refusal, with the method's path and the caller's address.
+
+    Attributes:
+        config: what holds now.
+        reloads, failed_reloads: of the file.
+
+    Raises:
+        ConfigError: the file cannot be read, or is none.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        counts: PlaceCounts,
+        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        refused: Callable[[Refused, str, str], None] = lambda *_: None,
+    ) -> None:
+        self.path, self.counts = path, counts
+        self._monotonic, self._wall, self._told = monotonic, wall, refused
+        self._known: dict[str | tuple[str, ...], Caller] = {}
+        self._slots: dict[str, int] = {}
+        # The connections of tenants that may have only so many, by address.
+        self._connections: dict[str, set[int]] = {}
+        self.issuers: Issuers | None = None
+        self.reloads = self.failed_reloads = 0
+        self._use(load_access(path))
+
+    def _use(self, config: AccessConfig) -> None:
+        slots = self.counts.all.slots(config.tenants)
+        if config.issuers and self.issuers is None:
+            # PyJWT is for who takes tokens.
+            from cascade_server.access.issuers import Issuers
+
+            self.issuers = Issuers(self.forget, self._monotonic)
+        if self.issuers is not None:
+            self.issuers.use(config.issuers)
+        self.config, self._slots = config, slots
+        self.forget()
+
+    def forget(self) -> None:
+        """Find out anew who everybody is: whoever may ask, or a key of an issuer, has changed."""
+        self._known = {}
+
+    def reload(self) -> bool:
+        """Read the file anew, as `take`; `Watch` does it beside the event loop."""
+        try:
+            return self.take(load_access(self.path))
+        except ConfigError as exc:
+            return self.take(exc)
+
+    def take(self, found: AccessConfig | ConfigError) -> bool:
+        """The file was read anew: its content holds from now on, unless it is none.
+
+        Returns:
+            Whether something else holds from now on.
+        """
+        if isinstance(found, ConfigError):
+            self.failed_reloads += 1
+            log.error("%s; what held before still does", found)
+            return False
+        if found.digest == self.config.digest:
+            return False
+        self._use(found)
+        self.reloads += 1
+        log.warning("%s was read anew; its tenants: %d", self.path, len(found.tenants))
+        return True
+
+    # Who asks.
+
+    def caller(self, headers: Fields, certificate_names: tuple[str, ...] = ()) -> Caller | Refused:
+        """Who has sent a call; nothing is counted.
+
+        Args:
+            headers: of the call.
+            certificate_names: of its connection's certificate.
+        """
+        # Those that differ in their timeouts alone are one tuple; see `transport.http2.headers`.
+        shown = _presented_before(headers) if headers.__class__ is tuple else presented(headers)
+        found = self._known.get(shown.secret or certificate_names)
+        if found is not None and self._wall() < found.until and not shown.is_malformed:
+            return found
+        return self._identify(shown, certificate_names)
+
+    def _identify(self, shown: Presented, certificate_names: tuple[str, ...]) -> Caller | Refused:
+        found = identify(self.config, shown, certificate_names, self._wall(), self._judge)
+        if isinstance(found, Refused):
+            return found
+        caller = replace(found, slot=self._slots[found.tenant])
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        self._known[shown.secret or certificate_names] = caller
+        return caller
+
+    def _judge(self, token: str, now: float) -> Caller | Refused:
+        """Whose a token is."""
+        if self.issuers is None:
+            return Refused(Reason.BAD_CREDENTIAL, "tokens are not taken here; API keys are")
+        from cascade_server.access import tokens
+
+        issuer = None
+        try:
+            issuer = tokens.issuer_of(tokens.unverified(token)[1], self.config.issuers)
+            keys = self.issuers.keys(issuer)
+            if keys is None:
+                message = "the keys of the token's issuer are not there yet"
+                return Refused(Reason.KEYS_NOT_READY, message, seconds=SOON)
+            claims = tokens.verify(token, issuer, keys, now)
+        except tokens.TokenRefused as exc:
+            if exc.unknown_kid and issuer is not None and self.issuers.wanted(issuer):
+                message = "the token's key is not there yet; its issuer's are being fetched anew"
+                return Refused(Reason.KEYS_NOT_READY, message, seconds=SOON)
+            return Refused(exc.reason, str(exc))
+        tenant = self.config.tenant_of_token(issuer.name, claims)
+        until = tokens.time_of(claims, "exp") + issuer.leeway
+        return caller_of_token(tenant, issuer, str(claims.get("sub", "")), until)
+
+    # What it may do.
+
+    def door(self, path: str, headers: Fields, peer: Peer) -> Refused | None:
+        """Decide about a call of which nothing but its head has come, and count it.
+
+        Args:
+            path: of its method.
+            headers: of the call.
+            peer: the other end of its connection.
+
+        Returns:
+            Why it is refused; None: it is let in.
+        """
+        if path in OPEN:
+            return None
+        caller = self.caller(headers, peer.certificate_names)
+        if isinstance(caller, Refused):
+            return self._refuse(caller, path, peer.address)
+        refused = may_call(caller, path)
+        if refused is None and caller.grant.connections is not None:
+            refused = self._join(caller, peer.address)
+        refused = refused or self.request(caller)
+        if refused is not None:
+            return self._refuse(refused, path, peer.address)
+        self.counts.call(caller.slot)
+        return None
+
+    def handler(self, path: str, headers: Fields, peer: Peer, at_door: bool) -> Caller | Refused:
+        """Who has sent a call that a handler is to answer.
+
+        Args:
+            path, headers, peer: as for `door`.
+            at_door: whether `door` has let it in.
+        """
+        if not at_door and (refused := self.door(path, headers, peer)) is not None:
+            return refused
+        caller = self.caller(headers, peer.certificate_names)
+        if isinstance(caller, Refused):
+            return self._refuse(caller, path, peer.address)
+        if path not in KINDS:
+            # A method that nobody has thought of here is nobody's.
+            return self._refuse(not_permitted(caller, Kind.RELEASES), path, peer.address)
+        return caller
+
+    def _refuse(self, refused: Refused, path: str, address: str = "") -> Refused:
+        self.counts.refused(REASONS.index(refused.reason))
+        self._told(refused, path, address)
+        return refused
+
+    def request(self, caller: Caller) -> Refused | None:
+        """Take a token of a tenant's rate of requests; why there is none.
+
+        For each request of a stream; `door` does for a call.
+        """
+        rate = caller.grant.requests
+        if rate is None:
+            return None
+        full_at, now = self.counts.all.requests, self._monotonic()
+        before = full_at[caller.slot] / NANO
+        if seconds := rates.wait(before, now, rate):
+            message = f"more than {rate.per_second:g} requests a second, this caller's rate"
+            return Refused(Reason.REQUEST_RATE, message, caller.tenant, seconds)
+        # Of two processes that write at one moment one is not counted: that is far rarer than a
+        # lock would be dear.
+        full_at[caller.slot] = int(NANO * rates.full_at(before, now, rate, 1))
+        return None
+
+    def rows(self, caller: Caller, wanted: int = 0) -> Refused | None:
+        """Why a tenant may ask for no rows now; None: it may.
+
+        Args:
+            caller: who asks.
+            wanted: rows that are to fit into what is left of the day's quota. What a request has
+                more than that, where it is not known yet, the next one lacks.
+        """
+        grant = caller.grant
+        if grant.rows is not None:
+            before = self.counts.all.rows[caller.slot] / NANO
+            if seconds := rates.wait(before, self._monotonic(), grant.rows):
+                message = f"more than {grant.rows.per_second:g} rows a second, this caller's rate"
+                return Refused(Reason.ROW_RATE, message, caller.tenant, seconds)
+        return self.quota(caller, wanted) if grant.has_quota else None
+
+    def quota(self, caller: Caller, wanted: int = 0) -> Refused | None:
+        """Why a tenant may have no more rows today; None: it may. As `rows`, but for the rate."""
+        grant, counts, now = caller.grant, self.counts.all, self._wall()
+        day = rates.day_of(now)
+        if grant.rows_a_day is not None:
+            left = grant.rows_a_day - counts.today("rows", caller.slot, day)
+            if left < max(1, wanted):
+                message = (
+                    f"{max(0, left):,} are left of the {grant.rows_a_day:,} rows that this caller "
+                    "may have a day (UTC)"
+                )
+                return Refused(Reason.ROW_QUOTA, message, caller.tenant)
+        if grant.cost_a_day is not None and self.cost_today(caller.slot) >= grant.cost_a_day:
+            message = f"{grant.cost_a_day:g}, what this caller may spend a day (UTC), is spent"
+            return Refused(Reason.COST_QUOTA, message, caller.tenant)
+        return None
+
+    def charge(self, caller: Caller, rows: int, at_rate: bool = True) -> float:
+        """A tenant is let have rows.
+
+        Args:
+            caller: who.
+            rows: how many.
+            at_rate: whether they count in its rate; those of jobs do not, for nobody waits.
+
+        Returns:
+            Seconds until it may have more by its rate.
+        """
+        rate, now = caller.grant.rows, self._monotonic()
+        self.counts.answered(caller.slot, rows, rates.day_of(self._wall()))
+        if rate is None or not at_rate:
+            return 0.0
+        full_at = self.counts.all.rows
+        full = rates.full_at(full_at[caller.slot] / NANO, now, rate, rows)
+        full_at[caller.slot] = int(NANO * full)
+        return rates.wait(full, now, rate)
+
+    def spend(self, caller: Caller, cost: float) -> None:
+        """What a tenant was answered has cost something, in the unit of the prices."""
+        if caller.slot >= 0:
+            self.counts.answered(caller.slot, 0, rates.day_of(self._wall()), cost)
+
+    def refuses(self, refused: Refused, path: str) -> Refused:
+        """Count what was refused beyond the door."""
+        return self._refuse(refused, path)
+
+    # Connections.
+
+    def _join(self, caller: Caller, address: str) -> Refused | None:
+        most = caller.grant.connections
+        assert most is not None
+        slots = self._connections.get(address)
+        if slots is not None and caller.slot in slots:
+            return None
+        if self.counts.all.total("connections", caller.slot) >= most:
+            message = f"more than {most:,} connections at once, which this caller may have"
+            return Refused(Reason.CONNECTIONS, message, caller.tenant, 1.0)
+        self._connections.setdefault(address, set()).add(caller.slot)
+        self.counts.connected(caller.slot, 1)
+        return None
+
+    def gone(self, peer: Peer) -> None:
+        """A connection is no more."""
+        for slot in self._connections.pop(peer.address, ()):
+            self.counts.connected(slot, -1)
+
+    # For metrics.
+
+    def now(self) -> float:
+        """Unix seconds, by which days are told."""
+        return self._wall()
+
+    def cost_today(self, slot: int) -> float:
+        """What a tenant has spent today, in the unit of the prices."""
+        return self.counts.all.today("cost", slot, rates.day_of(self._wall())) / MICRO
+
+    def named(self, most: int) -> tuple[Collection[str], Sequence[int]]:
+        """Tenants that metrics name, the first of the file, and the slots of the others."""
+        names = list(self.config.tenants)
+        return names[:most], [self._slots[name] for name in names[most:]]
+
+    def slot(self, tenant: str) -> int:
+        """Where a tenant of the file is counted."""
+        return self._slots[tenant]
+
+
+_presented_before = lru_cache(maxsize=256)(presented)

@@ -1,0 +1,141 @@
+"""What a tenant may do, and who a caller was found to be: values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from cascade_server.terms import Priority
+
+
+class Kind(StrEnum):
+    """Kinds of calls that a tenant is allowed or not."""
+
+    SYNTHESIZE = "synthesize"  # Synthesize, SynthesizeStream, ModelInfer
+    GENERATE = "generate"  # Generate
+    JOBS = "jobs"  # to have jobs made, watched and cancelled
+    RESULTS = "results"  # to read what jobs have made
+    RELEASES = "releases"  # to load, unload, try and promote releases
+    STATISTICS = "statistics"  # how the server does: statistics, service level, metrics
+
+
+class Known(StrEnum):
+    """How a caller is known."""
+
+    KEY = "key"
+    TOKEN = "token"
+    CERTIFICATE = "certificate"
+    NOBODY = "nobody"  # access is not configured
+    STRANGER = "stranger"  # asks what is for anybody, and has not shown who it is
+    LOCAL = "local"  # over a socket that only who runs the server may open
+
+
+class Reason(StrEnum):
+    """Why a call is refused, as metrics and the audit log have it."""
+
+    NO_CREDENTIAL = "no_credential"
+    BAD_CREDENTIAL = "bad_credential"
+    EXPIRED = "expired"
+    NO_TENANT = "no_tenant"
+    KEYS_NOT_READY = "keys_not_ready"
+    NOT_PERMITTED = "not_permitted"
+    REQUEST_RATE = "request_rate"
+    ROW_RATE = "row_rate"
+    ROW_QUOTA = "row_quota"
+    COST_QUOTA = "cost_quota"
+    CONNECTIONS = "connections"
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A token bucket.
+
+    Attributes:
+        per_second: tokens that come back in a second, > 0.
+        burst: that there are at most, >= 1.
+    """
+
+    per_second: float
+    burst: float
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a tenant may do; `Grant()` may do all.
+
+    Attributes:
+        tables: it sees and asks; None: all there are.
+        kinds: of calls.
+        priority: of its requests; offline ones yield to those that somebody waits for.
+        requests, rows: rates; None: as fast as the server answers.
+        rows_a_day, cost_a_day: quotas of a day of UTC; cost in the unit of the prices. None: none.
+        max_rows, max_draws: of one request; None: as the server has it.
+        connections: at once, in all processes of the server; None: as the server has it.
+    """
+
+    tables: frozenset[str] | None = None
+    kinds: frozenset[Kind] = frozenset(Kind)
+    priority: Priority = Priority.REALTIME
+    requests: Rate | None = None
+    rows: Rate | None = None
+    rows_a_day: int | None = None
+    cost_a_day: float | None = None
+    max_rows: int | None = None
+    max_draws: int | None = None
+    connections: int | None = None
+    has_quota: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        # Asked for every call; an attribute is all that most of them need.
+        has = self.rows_a_day is not None or self.cost_a_day is not None
+        object.__setattr__(self, "has_quota", has)
+
+    def sees(self, table: str) -> bool:
+        """Whether there is such a table, as far as the tenant is told."""
+        return self.tables is None or table in self.tables
+
+    def seen(self, tables: Collection[str]) -> list[str]:
+        """Those of some tables that it sees, in their order."""
+        return [table for table in tables if self.sees(table)]
+
+
+EVERYTHING = Grant()
+
+
+@dataclass(frozen=True, eq=False)
+class Caller:
+    """Who asks.
+
+    Attributes:
+        tenant: its name; "" where access is not configured, or over the server's own socket.
+        known: how it is known.
+        grant: what it may do.
+        credential: what may be said of how it showed who it is: a key's id, whom a token or a
+            certificate names. Never the credential itself.
+        until: Unix seconds until which that holds.
+        slot: where it is counted; -1: nowhere.
+    """
+
+    tenant: str
+    known: Known
+    grant: Grant = EVERYTHING
+    credential: str = ""
+    until: float = math.inf
+    slot: int = -1
+
+    @property
+    def sees_all_jobs(self) -> bool:
+        """Whether jobs of all tenants are shown to it."""
+        return self.known in (Known.NOBODY, Known.LOCAL)
+
+    def owns(self, tenant: str) -> bool:
+        """Whether a tenant's job is its own."""
+        return self.sees_all_jobs or tenant == self.tenant
+
+
+ANYBODY = Caller("", Known.NOBODY)
+LOCAL = Caller("", Known.LOCAL)
+# Of calls that are for anybody: is told of no table.
+STRANGER = Caller("", Known.STRANGER, Grant(frozenset(), frozenset()))

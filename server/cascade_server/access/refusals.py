@@ -1,0 +1,38 @@
+"""How what access refuses is told."""
+
+from __future__ import annotations
+
+from cascade_server.access import rates
+from cascade_server.access.deciding import Refused
+from cascade_server.access.grants import Reason
+from cascade_server.errors import (
+    NOT_AGAIN,
+    NotKnown,
+    NotPermitted,
+    NotReady,
+    OverAllowance,
+    Refusal,
+    ServerError,
+    refusal_of,
+)
+
+UNKNOWN = (Reason.NO_CREDENTIAL, Reason.BAD_CREDENTIAL, Reason.EXPIRED)
+FORBIDDEN = (Reason.NO_TENANT, Reason.NOT_PERMITTED)
+
+
+def error_of(refused: Refused) -> ServerError:
+    """What is raised where somebody is refused."""
+    if refused.reason in UNKNOWN:
+        return NotKnown(refused.message)
+    if refused.reason in FORBIDDEN:
+        return NotPermitted(refused.message)
+    if refused.reason is Reason.KEYS_NOT_READY:
+        return NotReady(refused.message)
+    seconds = refused.seconds
+    pushback = NOT_AGAIN if seconds is None else rates.pushback_ms(seconds)
+    return OverAllowance(refused.message, pushback)
+
+
+def refusal_for(refused: Refused) -> Refusal:
+    """What a caller is told who is refused."""
+    return refusal_of(error_of(refused))

@@ -1,0 +1,101 @@
+"""How many rows callers may have: tenants' rates, quotas and limits, where rows are drawn."""
+
+from __future__ import annotations
+
+import asyncio
+
+from cascade_server.access.access import Access
+from cascade_server.access.deciding import Refused
+from cascade_server.access.grants import Caller
+from cascade_server.access.refusals import error_of
+from cascade_server.errors import BadRequest
+
+
+class Allowance:
+    """Raises where a tenant may have no more.
+
+    Args:
+        access: who may ask.
+    """
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    def check(self, caller: Caller, rows: int = 0) -> None:
+        """Refuse who has had all its rows, before more of a request is read.
+
+        Args:
+            caller: who asks.
+            rows: that are to fit into what is left of its day.
+
+        Raises:
+            TooMuch: says what is used up, and when to come back.
+        """
+        grant = caller.grant
+        if grant.rows is not None or grant.has_quota:
+            self._raise(self._access.rows(caller, rows))
+
+    def takes(self, caller: Caller, rows: int, draws: int) -> None:
+        """A request that has been checked is to be answered.
+
+        Args:
+            caller: who asks.
+            rows: of the answer.
+            draws: of each row of the request.
+
+        Raises:
+            BadRequest: it asks for more than its caller may at once; names what is allowed.
+            TooMuch: the day's rows do not last for it.
+        """
+        check_limits(caller, rows, draws)
+        if caller.slot < 0:
+            return
+        if caller.grant.rows_a_day is not None:
+            self._raise(self._access.quota(caller, rows))
+        self._access.charge(caller, rows)
+
+    def request(self, caller: Caller) -> None:
+        """Take one of a stream's requests from the rate of its tenant; raises TooMuch."""
+        self._raise(self._access.request(caller))
+
+    def job(self, caller: Caller, rows: int) -> None:
+        """A job of so many rows is to be written down.
+
+        Raises:
+            TooMuch: the day's rows do not last for it.
+        """
+        if caller.grant.has_quota:
+            self._raise(self._access.quota(caller, rows))
+
+    def job_taken(self, caller: Caller, rows: int) -> None:
+        """A job of so many rows was written down."""
+        if caller.slot >= 0:
+            self._access.charge(caller, rows, at_rate=False)
+
+    async def paced(self, caller: Caller, rows: int) -> None:
+        """Rows of a long stream were drawn; wait until its tenant may have more, by its rate.
+
+        Raises:
+            TooMuch: the day's rows are used up.
+        """
+        if caller.slot < 0:
+            return
+        if seconds := self._access.charge(caller, rows):
+            await asyncio.sleep(seconds)
+        if caller.grant.has_quota:
+            self._raise(self._access.quota(caller))
+
+    def _raise(self, refused: Refused | None) -> None:
+        if refused is not None:
+            raise error_of(self._access.refuses(refused, "rows"))
+
+
+def check_limits(caller: Caller, rows: int, draws: int) -> None:
+    """Refuse a request that is larger than its caller's may be; raises BadRequest."""
+    grant = caller.grant
+    if grant.max_draws is not None and draws > grant.max_draws:
+        raise BadRequest(f"draws is {draws:,}; allowed for this caller: 1 to {grant.max_draws:,}")
+    if grant.max_rows is not None and rows > grant.max_rows:
+        raise BadRequest(
+            f"rows x draws is {rows:,}; allowed for this caller: 1 to {grant.max_rows:,}"
+        )

@@ -1,0 +1,160 @@
+"""Who may ask, asked at the headers of a call, and once more where its handler begins."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from functools import lru_cache
+from typing import Any, Protocol
+
+import grpc
+
+from cascade_server.access.access import Access
+from cascade_server.access.asking import asks
+from cascade_server.access.deciding import OPEN, Refused
+from cascade_server.access.grants import LOCAL, STRANGER, Caller
+from cascade_server.access.refusals import refusal_for
+from cascade_server.services.unary import Context, end_refused, headers_of, status_of
+from cascade_server.transport import Peer, Status, peer_of
+from cascade_server.transport.http2.headers import Fields
+
+
+@lru_cache(maxsize=1024)
+def _status(refused: Refused) -> Status:
+    return status_of(refusal_for(refused))
+
+
+class AccessDoor:
+    """Asks at the headers of each call; a `transport.Door`.
+
+    Args:
+        access: who may ask.
+    """
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    def refuses(self, path: str, headers: Fields, peer: Peer) -> Status | None:
+        """How a call ends that its caller may not make; None: it may."""
+        refused = self._access.door(path, headers, peer)
+        return None if refused is None else _status(refused)
+
+    def gone(self, peer: Peer) -> None:
+        """A connection is no more."""
+        self._access.gone(peer)
+
+
+class Handlers(Protocol):
+    """Takes what services give it to have their methods served."""
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Serve the methods of some handlers."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """What generated code calls too."""
+
+
+# Who has sent a call, by its method and the context of its handler.
+Finds = Callable[[str, Context], Caller | Refused]
+
+
+class Guarded:
+    """Hands handlers on that begin by finding out who asks; `asking` says so within them.
+
+    Args:
+        transport: serves them.
+        finds: finds it out.
+    """
+
+    def __init__(self, transport: Handlers, finds: Finds) -> None:
+        self._transport, self._finds = transport, finds
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Serve the methods of some handlers, for who may call them."""
+        guarded = tuple(_Guarded(each, self._finds) for each in handlers)
+        self._transport.add_generic_rpc_handlers(guarded)
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """What generated code calls too; says nothing new."""
+
+
+def by_access(access: Access, at_door: bool) -> Finds:
+    """Finds who asks among those who may.
+
+    Args:
+        access: who may.
+        at_door: whether the transport has asked at the headers already.
+    """
+
+    def finds(method: str, context: Context) -> Caller | Refused:
+        if method in OPEN:
+            found = access.caller(headers_of(context), peer_of(context).certificate_names)
+            return found if isinstance(found, Caller) else STRANGER
+        return access.handler(method, headers_of(context), peer_of(context), at_door)
+
+    return finds
+
+
+def locally(_method: str, _context: Context) -> Caller:
+    """Whoever may open the server's own socket may do all."""
+    return LOCAL
+
+
+class _Guarded(grpc.GenericRpcHandler):
+    def __init__(self, inner: grpc.GenericRpcHandler, finds: Finds) -> None:
+        self._inner, self._finds = inner, finds
+
+    def service(self, details: Any) -> Any:
+        """The guarded handler of a method; None: there is none."""
+        handler: Any = self._inner.service(details)
+        if handler is None:
+            return None
+        kinds = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
+        behaviours = {
+            kind: self._guards(details.method, behaviour)
+            for kind in kinds
+            if (behaviour := getattr(handler, kind)) is not None
+        }
+        return _Handler(handler, behaviours)
+
+    def _guards(self, method: str, behaviour: Any) -> Any:
+        finds = self._finds
+
+        if inspect.isasyncgenfunction(behaviour):
+
+            async def streams(request: Any, context: Context) -> AsyncIterator[Any]:
+                await _let_in(finds(method, context), context)
+                async with aclosing(behaviour(request, context)) as answers:
+                    async for each in answers:
+                        yield each
+
+            return streams
+
+        async def answers(request: Any, context: Context) -> Any:
+            await _let_in(finds(method, context), context)
+            return await behaviour(request, context)
+
+        return answers
+
+
+async def _let_in(found: Caller | Refused, context: Context) -> None:
+    """Have the task work for a caller, or end its call."""
+    if isinstance(found, Refused):
+        await end_refused(context, refusal_for(found))
+    else:
+        asks(found)
+
+
+class _Handler(grpc.RpcMethodHandler):
+    """A handler as it is, but for what it calls."""
+
+    def __init__(self, inner: Any, behaviours: Mapping[str, Any]) -> None:
+        self.request_streaming = inner.request_streaming
+        self.response_streaming = inner.response_streaming
+        self.request_deserializer = inner.request_deserializer
+        self.response_serializer = inner.response_serializer
+        self.unary_unary = behaviours.get("unary_unary")
+        self.unary_stream = behaviours.get("unary_stream")
+        self.stream_unary = behaviours.get("stream_unary")
+        self.stream_stream = behaviours.get("stream_stream")

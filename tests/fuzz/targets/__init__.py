@@ -1,0 +1,1 @@
+"""What is fuzzed, by whose bytes it reads."""
