@@ -7,8 +7,8 @@ the SDK: for late features of rows, by the student; for the same with the same s
 for whole rows, by the pool; for the same late features at full fidelity and by `Generate`, by the
 teacher; and for a job. What was used for whom the server says itself, as `cascade cost` does, and
 it is charged with the example prices, unless --prices says otherwise. The last line is one JSON
-object: usd_per_10k by tier, of the first table; saved_ratio, beside having the teacher draw what
-pool, cache and student gave; peak_memory_mb by tier; idle_usd_per_hour, of a server that nobody
+object: usd_per_10k by tier, of the first table, the student's of one draw a call; saved_ratio, beside having
+the teacher draw what pool, cache and student gave, and student_saved_ratio, of the student alone; peak_memory_mb by tier; idle_usd_per_hour, of a server that nobody
 asks; growth with columns (each table) and with draws (of the first one).
 """
 
@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -122,10 +122,13 @@ def measure(
     rows = known_rows(client, table, asked.calls)
     begin = measured.look()
     by_draws = []
+    alone: Usage | None = None
     for number, each in enumerate(draws):
         before = measured.look()
         student(client, table, rows, each, 1000 * (number + 1))
-        line = measured.bill(before).by_tier()["student"]
+        drawn = measured.look().since_then(before)
+        alone = alone or drawn
+        line = statement(drawn, prices).by_tier()["student"]
         by_draws.append(
             {
                 "draws": each,
@@ -141,8 +144,13 @@ def measure(
     client.generate(table, asked.generated, kind="rows", seed=2)
     client.submit(table, asked.job, seed=3).wait(20 * PATIENCE, progress=None)
     bill = measured.bill(begin)
+    assert alone is not None
     usage = client.usage()
-    tiers = bill.by_tier()
+    # Of the student, one draw a call: with more a row costs less and less.
+    tiers = bill.by_tier() | {"student": statement(alone, prices).by_tier()["student"]}
+    beside = [each for each in alone.compute if each.tier == "student"]
+    beside += [each for each in usage.since_then(begin).compute if each.tier == "teacher"]
+    of_student = statement(replace(usage, compute=tuple(beside)), prices).savings.ratio
     console.print(table, {name: money(line.per_10k) for name, line in tiers.items()})
     return {
         "table": table,
@@ -155,6 +163,7 @@ def measure(
             if line.rows
         },
         "saved_ratio": None if bill.savings.ratio is None else round(bill.savings.ratio, 4),
+        "student_saved_ratio": None if of_student is None else round(of_student, 4),
         "peak_memory_mb": peaks(usage),
         "idle_usd_per_hour": money(3600 * float(idle.total.cost) / idle.serving_seconds),
         "pool_calls": given,
@@ -237,6 +246,7 @@ def main() -> None:
                 "prices": prices.source if options.prices is None else "of your own",
                 "usd_per_10k": told["usd_per_10k"],
                 "saved_ratio": told["saved_ratio"],
+                "student_saved_ratio": told["student_saved_ratio"],
                 "peak_memory_mb": told["peak_memory_mb"],
                 "idle_usd_per_hour": told["idle_usd_per_hour"],
                 "rows": told["rows"],

@@ -24,14 +24,14 @@ def costs_table(name: str, folder: Path) -> str:
         columns = {
             f"{each['table']}, {each['columns']} columns": {
                 **{f"cost_{tier}": dollars(each["usd_per_10k"].get(tier)) for tier in TIERS},
-                "saved": percent(each["saved_ratio"]),
+                "saved": percent(each["student_saved_ratio"]),
                 **{f"mb_{tier}": each["peak_memory_mb"].get(tier) for tier in TIERS},
             }
             for each in figures["by_columns"]
         }
         labels = {
             **{f"cost_{tier}": f"{tier}, {currency} for 10,000 rows" for tier in TIERS},
-            "saved": "saved",
+            "saved": "saved by a row of the student",
             **{f"mb_{tier}": f"{tier}, MiB at most" for tier in TIERS},
         }
         return markdown(labels, columns)

@@ -345,10 +345,7 @@ class ServerConfig:
     )
 
     prices: Path | None = setting(
-        None,
-        "What cores, memory and GPUs cost, a YAML file (docs/cost.md), for the operations page; "
-        "none: list prices of a cloud.",
-        section="Cost",
+        None, "Prices for the operations page, a YAML file (docs/cost.md).", section="Cost"
     )
 
     ops_port: int | None = setting(

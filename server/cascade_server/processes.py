@@ -422,13 +422,10 @@ def keeper(
                     post.tell(metrics=f"{METRICS}http://{config.host}:{port}/metrics")
             if config.ops_port is not None:
                 # Few servers have a page, and what serves it takes a while to import.
-                from cascade_server.counts.bill import BillSection, prices_of
                 from cascade_server.page.operations_page import OperationsPage
-                from cascade_server.page.sections import Section
 
                 of_page = replace(config, ops_port=pages[0]) if pages else config
-                bill = Section("cost", BillSection(books, prices_of(config.prices)))
-                page = OperationsPage(of_page, sla.ledger, statistics, [bill])
+                page = OperationsPage(of_page, sla.ledger, statistics)
                 address = await page.start()
                 if not pages:
                     post.tell(page=f"{PAGE}{address}")
