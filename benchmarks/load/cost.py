@@ -7,8 +7,9 @@ the SDK: for late features of rows, by the student; for the same with the same s
 for whole rows, by the pool; for the same late features at full fidelity and by `Generate`, by the
 teacher; and for a job. What was used for whom the server says itself, as `cascade cost` does, and
 it is charged with the example prices, unless --prices says otherwise. The last line is one JSON
-object: usd_per_10k by tier, of the first table, the student's of one draw a call; saved_ratio, beside having
-the teacher draw what pool, cache and student gave, and student_saved_ratio, of the student alone; peak_memory_mb by tier; idle_usd_per_hour, of a server that nobody
+object: usd_per_10k by tier, of the first table, the student's of one draw a call; saved_ratio,
+beside having the teacher draw what pool, cache and student gave, and student_saved_ratio, of the
+student alone with one draw; peak_memory_mb by tier; idle_usd_per_hour, of a server that nobody
 asks; growth with columns (each table) and with draws (of the first one).
 """
 
@@ -149,7 +150,8 @@ def measure(
     # Of the student, one draw a call: with more a row costs less and less.
     tiers = bill.by_tier() | {"student": statement(alone, prices).by_tier()["student"]}
     beside = [each for each in alone.compute if each.tier == "student"]
-    beside += [each for each in usage.since_then(begin).compute if each.tier == "teacher"]
+    drawn_by_it = ("teacher", "generate")
+    beside += [each for each in usage.since_then(begin).compute if each.tier in drawn_by_it]
     of_student = statement(replace(usage, compute=tuple(beside)), prices).savings.ratio
     console.print(table, {name: money(line.per_10k) for name, line in tiers.items()})
     return {

@@ -104,5 +104,5 @@ class GenerateStream:
 def counted_part(job: GenerateJob, rows: int, tenant: str) -> Answered:
     """What a message of so many rows is counted as, with all that was computed since the last."""
     spent, unknown = job.spent.take(), job.encoded.observed.tobytes().count(0)
-    key = UsageKey(job.runtime.release.manifest.table, UsageTier.TEACHER, tenant)
+    key = UsageKey(job.runtime.release.manifest.table, UsageTier.GENERATE, tenant)
     return Answered(key, spent.seconds, spent.gpu_seconds, rows, rows * unknown)

@@ -21,7 +21,8 @@ class UsageTier(StrEnum):
     """For what processors were used.
 
     A row of the pool was computed before anybody asked (`REFILL`) and costs little when it is given
-    out (`POOL`); what a bill calls the pool is both.
+    out (`POOL`); what a bill calls the pool is both. So is the teacher what it answers one by one
+    (`TEACHER`) and what it draws in large batches (`GENERATE`).
     """
 
     POOL = "pool"
@@ -29,6 +30,7 @@ class UsageTier(StrEnum):
     CACHE = "cache"
     STUDENT = "student"
     TEACHER = "teacher"
+    GENERATE = "generate"
     JOB = "job"
 
 
