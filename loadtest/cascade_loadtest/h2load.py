@@ -38,10 +38,16 @@ class Measured:
 
 
 def load(
-    target: str, method: str, message: bytes, calls: int, in_flight: int, connections: int = 1
+    target: str,
+    method: str,
+    message: bytes,
+    calls: int,
+    in_flight: int,
+    connections: int = 1,
+    tls: bool = False,
 ) -> Measured:
     """Call `method` ("/package.Service/Method") `calls` times over some connections, `in_flight`
-    at once over all of them.
+    at once over all of them; with `tls` over TLS, whoever the server says that it is.
 
     h2load counts HTTP 200 as success, and a failed gRPC call is one too: make sure beforehand
     that the message is answered.
@@ -58,7 +64,7 @@ def load(
         command = [program, "-n", str(calls), "-c", str(connections)]
         command += ["-m", str(in_flight // connections), "-d", str(body)]
         command += ["-H", "content-type: application/grpc", "-H", "te: trailers"]
-        command += [f"--log-file={log}", f"http://{target}{method}"]
+        command += [f"--log-file={log}", f"{'https' if tls else 'http'}://{target}{method}"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         if done.returncode != 0:
             raise LoadFailed(f"h2load failed: {done.stderr or done.stdout}")
@@ -72,7 +78,9 @@ def load(
     return Measured(micros / 1e3, float(calls / seconds))
 
 
-def warm(target: str, method: str, message: bytes, calls: int = WARM_CALLS) -> None:
+def warm(
+    target: str, method: str, message: bytes, calls: int = WARM_CALLS, tls: bool = False
+) -> None:
     """Ask a server that has just been started as it is about to be asked.
 
     Whoever is compared with another is warmed alike. Ours learns meanwhile how long its networks
@@ -81,5 +89,5 @@ def warm(target: str, method: str, message: bytes, calls: int = WARM_CALLS) -> N
     Raises:
         LoadFailed: as `load`.
     """
-    load(target, method, message, calls, IN_FLIGHT)
-    load(target, method, message, calls // 4, 1)
+    load(target, method, message, calls, IN_FLIGHT, tls=tls)
+    load(target, method, message, calls // 4, 1, tls=tls)

@@ -28,7 +28,7 @@ def test_promises_of_a_load_test(tmp_path: Path) -> None:
     (snippet,) = shown("loadtest.md")
     file = tmp_path / "sla.yaml"
     file.write_text(snippet.text)
-    assert len(sla.load(file, ["features late", "no history"])) == 2
+    assert len(sla.load(file, ["features late", "no history"])) == 4
 
 
 def test_prices() -> None:

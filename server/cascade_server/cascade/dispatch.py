@@ -173,14 +173,19 @@ class Dispatcher:
 
     def route(self, request: CheckedRequest) -> Route:
         """Choose who is to draw for a request."""
-        table = request.runtime.release.manifest.table
-        return choose(
+        table, trace = request.runtime.release.manifest.table, request.trace
+        if trace is not None:
+            trace.mark("turn")
+        route = choose(
             self.options(request),
             request.work.remaining(),
             request.wanted,
             self.stepping.down(table),
             self.promised.get(table, math.inf),
         )
+        if trace is not None:
+            trace.mark("route")
+        return route
 
     async def draw(self, request: CheckedRequest, route: Route | None = None) -> Drawn:
         """Route a request, unless that was done, and wait until its rows are drawn.

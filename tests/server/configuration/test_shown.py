@@ -28,6 +28,7 @@ OTHERS: dict[str, Any] = {
     "version_policy": "1,3",
     "transport": "grpcio",
     "host": "::1",
+    "ops_host": "::1",
     "runtime": "tritons://a:1,[::1]:2",
     "runtime_ca": "tls/ca.pem",
     "runtime_certificate": "tls/me.crt",
@@ -42,6 +43,13 @@ OTHERS: dict[str, Any] = {
     "slo": "a folder/slo: #1.yaml",
     "state_dir": "no",
     "canary_share": 0.05,
+    "ops_host": "::1",
+    "ops_names": ["ops.example.com"],
+    "otlp_endpoint": "http://collector:4318",
+    "trace_share": 0.5,
+    "service_name": "fraud: scoring",
+    "log_format": "json",
+    "log_level": "info",
 }
 
 
