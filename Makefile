@@ -139,6 +139,8 @@ load-figures: $(VENV)/.dev ## Measure what docs/ says of load: latency, Triton, 
 	@$(BIN)/python -m benchmarks.keep idle idle
 	@$(BIN)/python -m benchmarks.keep reload-credit reload
 	@$(BIN)/python -m benchmarks.keep jobs jobs
+	@$(BIN)/python -m benchmarks.keep cost cost
+	@$(BIN)/python -m benchmarks.sizing --curves cost/cascade_cost/curves.json > /dev/null
 	@$(BIN)/python -m benchmarks.report
 
 faults: $(VENV)/.dev ## Kill, stop, fill, damage and cut beneath a steady load: what callers see, and for how long

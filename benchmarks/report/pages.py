@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.report.costs import costs_table, sizing_table
 from benchmarks.report.faults import faults_table
 from benchmarks.report.figures import kept, markdown
 from benchmarks.report.glance import glance_table
@@ -126,7 +127,7 @@ IN_FLIGHT = {
 }
 KINDS = (
     "fidelity|student|pool|regularisation|latency|triton-inside|triton|call|overload|in_flight|"
-    "reload|processes|gpu|relations|utility|jobs|faults|glance"
+    "reload|processes|gpu|relations|utility|jobs|faults|costs|sizing|glance"
 )
 PROCESSES = {
     "p50_ms": "one call at a time, p50 ms",
@@ -229,6 +230,10 @@ def table_of(kind: str, name: str, folder: Path) -> str:
         return faults_table(name, folder) or NOT_MEASURED
     if kind == "glance":
         return glance_table(folder)
+    if kind == "costs":
+        return costs_table(name, folder) or NOT_MEASURED
+    if kind == "sizing":
+        return sizing_table(name)
     if kind == "gpu":
         return gpu_table(name, folder)
     if kind == "overload":

@@ -322,6 +322,10 @@ class ServerConfig:
         high=65_535,
     )
 
+    prices: Path | None = setting(
+        None, "Prices for the operations page, a YAML file (docs/cost.md).", section="Cost"
+    )
+
     ops_port: int | None = setting(
         None,
         "Serve the operations page here, over HTTP (docs/operations.md); 0: any free port; none: "

@@ -164,6 +164,7 @@ def as_document(bill: Statement, usage: Usage) -> Mapping[str, Any]:
             "saved": float(savings.saved),
             "saved_ratio": savings.ratio,
             "tables_without_teacher": savings.without,
+            "tables_at_least": savings.at_least,
         },
         "usage": asdict(usage),
     }

@@ -32,6 +32,7 @@ KINDS: Mapping[str, Kind | None] = {
     "/cascade.v1.Synthesis/DescribeTable": None,
     "/cascade.v1.Synthesis/GetStatistics": Kind.STATISTICS,
     "/cascade.v1.Synthesis/GetServiceLevel": Kind.STATISTICS,
+    "/cascade.v1.Synthesis/GetUsage": Kind.STATISTICS,
     "/cascade.v1.Releases/ListReleases": Kind.RELEASES,
     "/cascade.v1.Releases/LoadRelease": Kind.RELEASES,
     "/cascade.v1.Releases/UnloadRelease": Kind.RELEASES,

@@ -391,10 +391,13 @@ class Dispatcher:
                 out[each.place] = exc
             return
         finished = time.perf_counter()
-        weights = [each.request.drawn_tokens for each in group]
         took = finished - began
         on_gpu = took if group[0].request.runtime.on_gpu else 0.0
-        charge((each.request.spent for each in group), weights, took, on_gpu)
+        if len(group) == 1:
+            group[0].request.spent.add(took, on_gpu)
+        else:
+            weights = [each.request.drawn_tokens for each in group]
+            charge((each.request.spent for each in group), weights, took, on_gpu)
         for each, tokens in zip(group, drawn, strict=True):
             assert each.route.option is not None
             out[each.place] = Drawn(tokens, each.route.option, each.route, None, 0.0, finished)

@@ -93,7 +93,6 @@ class Answering:
         Returns:
             How many have to wait for their answer, each in a task that has yet to begin.
         """
-        self._metering.turn_begins()
         answered: list[Answered] = []
         waits: list[Spent] = []
         try:

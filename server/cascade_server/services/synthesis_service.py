@@ -29,9 +29,7 @@ from cascade_server.cascade.gate import Gate
 from cascade_server.cascade.generate_job import GenerateJob
 from cascade_server.cascade.repository import Repository
 from cascade_server.config import ServerConfig
-from cascade_server.counts.metering import Answered
 from cascade_server.counts.outside_counts import OutsideCounts
-from cascade_server.counts.shared.compute import UsageKey, UsageTier
 from cascade_server.counts.shared.live_versions import lot_of
 from cascade_server.counts.sla import Sla
 from cascade_server.counts.usage import usage_of
@@ -46,7 +44,7 @@ from cascade_server.objectives.report import OK
 from cascade_server.services.allowance import Allowance
 from cascade_server.services.answering import Answering, Serving
 from cascade_server.services.exchange import RequestMessage
-from cascade_server.services.generate import Ending, GenerateStream
+from cascade_server.services.generate import Ending, GenerateStream, counted_part
 from cascade_server.services.seen import only_seen
 from cascade_server.services.service_level import service_level
 from cascade_server.services.stream import Stream
@@ -363,15 +361,11 @@ class Service:
             messages = GenerateStream(
                 job, self.dispatcher.draw_chunk, self._packing, ending, spent=job.spent
             )
-            unknown = job.encoded.observed.tobytes().count(0)
             async with aclosing(messages.run()) as parts:
                 async for part in parts:
                     rows = part.rows.count
                     call.sends(Tier.TEACHER, rows)
-                    key = UsageKey(request.table, UsageTier.TEACHER, call.tenant)
-                    spent = job.spent.take()
-                    used = spent.seconds, spent.gpu_seconds, rows, rows * unknown
-                    metering.add(Answered(key, *used))
+                    metering.add(counted_part(job, rows, call.tenant))
                     call.pause()
                     yield part
                     if allowance is not None:

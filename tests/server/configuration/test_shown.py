@@ -40,6 +40,7 @@ OTHERS: dict[str, Any] = {
     "tls_client_certificates": "required",
     "tls_minimum_version": "1.3",
     "cache_url": "redis://h:1/0",
+    "prices": "prices.yaml",
     "slo": "a folder/slo: #1.yaml",
     "state_dir": "no",
     "canary_share": 0.05,
