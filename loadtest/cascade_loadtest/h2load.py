@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,13 +45,15 @@ def load(
     calls: int,
     in_flight: int,
     connections: int = 1,
+    headers: Sequence[str] = (),
     tls: bool = False,
 ) -> Measured:
     """Call `method` ("/package.Service/Method") `calls` times over some connections, `in_flight`
     at once over all of them; with `tls` over TLS, whoever the server says that it is.
 
-    h2load counts HTTP 200 as success, and a failed gRPC call is one too: make sure beforehand
-    that the message is answered.
+    Further headers are as in "name: value". Over TLS h2load takes any certificate. It counts HTTP
+    200 as success, and a failed gRPC call is one too: make sure beforehand that the message is
+    answered.
 
     Raises:
         LoadFailed: h2load is not installed, or a call did not end with HTTP 200.
@@ -64,6 +67,8 @@ def load(
         command = [program, "-n", str(calls), "-c", str(connections)]
         command += ["-m", str(in_flight // connections), "-d", str(body)]
         command += ["-H", "content-type: application/grpc", "-H", "te: trailers"]
+        for header in headers:
+            command += ["-H", header]
         command += [f"--log-file={log}", f"{'https' if tls else 'http'}://{target}{method}"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         if done.returncode != 0:
@@ -79,7 +84,12 @@ def load(
 
 
 def warm(
-    target: str, method: str, message: bytes, calls: int = WARM_CALLS, tls: bool = False
+    target: str,
+    method: str,
+    message: bytes,
+    calls: int = WARM_CALLS,
+    headers: Sequence[str] = (),
+    tls: bool = False,
 ) -> None:
     """Ask a server that has just been started as it is about to be asked.
 
@@ -89,5 +99,5 @@ def warm(
     Raises:
         LoadFailed: as `load`.
     """
-    load(target, method, message, calls, IN_FLIGHT, tls=tls)
-    load(target, method, message, calls // 4, 1, tls=tls)
+    load(target, method, message, calls, IN_FLIGHT, headers=headers, tls=tls)
+    load(target, method, message, calls // 4, 1, headers=headers, tls=tls)

@@ -13,6 +13,7 @@ import uvloop
 from cascade_proto import synthesis_pb2 as pb
 from cascade_tables import CascadeTablesError
 
+from cascade_server.access.quotas import QuotaFile
 from cascade_server.access.watching import Watch
 from cascade_server.config import ServerConfig
 from cascade_server.counts.metering import ProcessMeter
@@ -56,6 +57,9 @@ def keeper(
         telling = None
         access = open_access(config, sla)
         watch = None if access is None else Watch(access)
+        quotas = None
+        if access is not None and config.state_dir is not None:
+            quotas = QuotaFile(config.state_dir, access, config.state_seconds)
         statistics = partial(books.statistics, pb.GetStatisticsResponse(), place)
         page: OperationsPage | None = None
         meter = ProcessMeter(books.processes[place])
@@ -65,6 +69,9 @@ def keeper(
             if watch is not None:
                 watch.start()
                 looks.append(watch.look_now)
+            if quotas is not None:
+                quotas.restore()
+                quotas.start()
             if spans is not None:
                 telling = Telling(config, spans, sla.metrics)
             if sla.metrics is not None:
@@ -101,6 +108,8 @@ def keeper(
                 await telling.stop()
             if watch is not None:
                 await watch.stop()
+            if quotas is not None:
+                await quotas.stop()
             if page is not None:
                 await page.stop()
             await meter.stop()

@@ -8,8 +8,8 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,9 +37,8 @@ from cascade_server.supervision import loading
 from cascade_server.supervision.control import Control
 from cascade_server.supervision.crews import Begin, Post, Role
 from cascade_server.supervision.listening import (
-    leave_locally,
     listen,
-    listen_locally,
+    local_socket,
     reserve,
 )
 from cascade_server.supervision.placement import Placement
@@ -85,7 +84,7 @@ def serve_in_processes(
     with (
         tempfile.TemporaryDirectory(prefix="cascade-") as folder,
         closing(take(config.host, config.port)) as port_of_all,
-        _local(config) as local,
+        local_socket(config.state_dir) as local,
     ):
         port = port_of_all.getsockname()[1]
         listener = port_of_all if shares else None
@@ -157,25 +156,6 @@ def serve_in_processes(
             directed = JobsDirector(director, supervisor, executors, work)
         supervisor.run(directed, director.begin, director.is_last)
         say("stopped")
-
-
-# In the state folder: who may open it may have releases changed.
-SOCKET = "control.sock"
-
-
-@contextmanager
-def _local(config: ServerConfig) -> Iterator[socket.socket | None]:
-    """The Unix socket of a server that has a state folder."""
-    if config.state_dir is None:
-        yield None
-        return
-    path = config.state_dir / SOCKET
-    made = listen_locally(path)
-    try:
-        yield made
-    finally:
-        if made is not None:
-            leave_locally(path, made)
 
 
 def worker(

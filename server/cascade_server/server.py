@@ -425,9 +425,10 @@ def open_access(config: ServerConfig, sla: Sla, auditor: Auditor | None = None) 
 
 
 def expose_access(sla: Sla, access: Access) -> None:
-    """Tell whoever scrapes metrics of access too."""
+    """Tell whoever scrapes metrics of access too, if it may ask for statistics of all tables."""
     # What answers scrapes is imported by who is scraped.
     from cascade_server.access.metrics import AccessCollector
 
     assert sla.metrics is not None
     sla.metrics.registry.register(AccessCollector(access))
+    sla.metrics.guard(access.scrape_refusal)

@@ -36,6 +36,7 @@ ALIASES = {"releases": ("cascade", "releases", "--state-dir", "/var/lib/cascade"
 
 # Files that commands name, and the pages that show what such a file holds.
 FILES = {
+    "access.yaml": "docs/access.md",
     "cascade.yaml": "docs/configuration.md",
     "policy.yaml": "docs/residency.md",
     "slo.yaml": "docs/sla.md",

@@ -30,6 +30,8 @@ from cascade_jobs.stores import store_of
 from tests.jobs.made_up import LIMITS, SHARD_ROWS, SPECIFICATION, Jobs, contents
 
 SECONDS = 30.0
+# What makes of a ledger one of before tenants.
+WITHOUT_TENANTS = ("DROP INDEX jobs_by_tenant", "ALTER TABLE jobs DROP COLUMN tenant")
 
 
 def claim(ledger: Ledger, owner: str = "somebody", gone: str = "") -> Lease:
@@ -65,6 +67,26 @@ class TestSubmit:
         other, was_there = self.submit(jobs, Asked(SPECIFICATION, SHARD_ROWS, fresh=True))
         assert other != first
         assert not was_there
+
+    def test_jobs_and_tokens_are_each_tenants_own(self, jobs: Jobs) -> None:
+        mine = Asked(SPECIFICATION, SHARD_ROWS, token="token", tenant="a")
+        others = [replace(mine, tenant="b"), replace(mine, tenant="")]
+        first, _ = self.submit(jobs, mine)
+        assert self.submit(jobs, replace(mine, token="")) == (first, True)
+        for asked in others:
+            other, was_there = self.submit(jobs, asked)
+            assert other != first
+            assert not was_there
+        assert [each.id for each in jobs.ledger.jobs(10, "a")] == [first]
+        assert len(jobs.ledger.jobs(10)) == 3
+
+    def test_what_another_tenant_writes_is_not_named(self, jobs: Jobs) -> None:
+        made = replace(SPECIFICATION, output="/data/rows")
+        asked = Asked(made, SHARD_ROWS, tenant="a")
+        first, _ = self.submit(jobs, asked)
+        with pytest.raises(SpecificationRefused, match="results of another job") as caught:
+            self.submit(jobs, replace(asked, tenant="b"))
+        assert first not in str(caught.value)
 
     def test_a_job_that_came_to_nothing_is_not_taken_for_another(self, jobs: Jobs) -> None:
         first, _ = self.submit(jobs, Asked(SPECIFICATION, SHARD_ROWS))
@@ -362,6 +384,7 @@ class TestFiles:
         jobs.close()
         with sqlite3.connect(tmp_path / "jobs.sqlite") as connection:
             for statement in (
+                *WITHOUT_TENANTS,
                 "DROP TABLE counts",
                 "ALTER TABLE jobs DROP COLUMN rows_folder",
                 "DROP TABLE decisions",
@@ -391,7 +414,8 @@ class TestFiles:
             before.executor().step()
         before.close()
         with sqlite3.connect(tmp_path / "jobs.sqlite") as connection:
-            connection.execute("DROP TABLE counts")
+            for statement in (*WITHOUT_TENANTS, "DROP TABLE counts"):
+                connection.execute(statement)
             connection.execute("ALTER TABLE jobs DROP COLUMN rows_folder")
             connection.execute("PRAGMA user_version = 2")
         connection.close()

@@ -58,6 +58,7 @@ def test_reflection_knows_the_services(serving: Running) -> None:
         "ListTables",
         "DescribeTable",
         "GetStatistics",
+        "GetUsage",
         "GetServiceLevel",
     ]
 

@@ -10,13 +10,13 @@ import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from cascade_server.access import rates
 from cascade_server.access.access_file import AccessConfig, load_access
 from cascade_server.access.deciding import (
+    AUTHORIZATION,
     KINDS,
     OPEN,
     Fields,
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cascade.access")
 
-# Callers that are remembered; beyond it all are found anew.
-MOST_KNOWN = 4096
+# Callers that are remembered by what they showed, and by headers; beyond it all are found anew.
+MOST_KNOWN, MOST_SEEN = 4096, 1024
 # Seconds in which keys of an issuer that are being fetched are likely to be there.
 SOON = 0.5
 REASONS = tuple(Reason)
@@ -62,7 +62,7 @@ class Access:
     Args:
         path: of the file.
         counts: what this process counts.
-        monotonic, wall: seconds, of the machine and since 1970-01-01 UTC.
+        monotonic, wall: nanoseconds of the machine, and seconds since 1970-01-01 UTC.
         refused: is told of each refusal, with the method's path and the caller's address.
 
     Attributes:
@@ -77,13 +77,14 @@ class Access:
         self,
         path: Path,
         counts: PlaceCounts,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], int] = time.monotonic_ns,
         wall: Callable[[], float] = time.time,
         refused: Callable[[Refused, str, str], None] = lambda *_: None,
     ) -> None:
         self.path, self.counts = path, counts
         self._monotonic, self._wall, self._told = monotonic, wall, refused
         self._known: dict[str | tuple[str, ...], Caller] = {}
+        self._seen: dict[int, tuple[Fields, tuple[str, ...], Caller]] = {}
         self._slots: dict[str, int] = {}
         # The connections of tenants that may have only so many, by address.
         self._connections: dict[str, set[int]] = {}
@@ -97,7 +98,7 @@ class Access:
             # PyJWT is for who takes tokens.
             from cascade_server.access.issuers import Issuers
 
-            self.issuers = Issuers(self.forget, self._monotonic)
+            self.issuers = Issuers(self.forget, lambda: self._monotonic() / NANO)
         if self.issuers is not None:
             self.issuers.use(config.issuers)
         self.config, self._slots = config, slots
@@ -105,7 +106,7 @@ class Access:
 
     def forget(self) -> None:
         """Find out anew who everybody is: whoever may ask, or a key of an issuer, has changed."""
-        self._known = {}
+        self._known, self._seen = {}, {}
 
     def reload(self) -> bool:
         """Read the file anew, as `take`; `Watch` does it beside the event loop."""
@@ -140,12 +141,25 @@ class Access:
             headers: of the call.
             certificate_names: of its connection's certificate.
         """
-        # Those that differ in their timeouts alone are one tuple; see `transport.http2.headers`.
-        shown = _presented_before(headers) if headers.__class__ is tuple else presented(headers)
-        found = self._known.get(shown.secret or certificate_names)
-        if found is not None and self._wall() < found.until and not shown.is_malformed:
-            return found
-        return self._identify(shown, certificate_names)
+        # A connection's headers are the same object from call to call, as long as they say the
+        # same; see `transport.http2.headers.Heads`.
+        seen = self._seen.get(id(headers))
+        if seen is not None and seen[0] is headers and seen[1] == certificate_names:
+            found = seen[2]
+            if self._wall() < found.until:
+                return found
+        shown = presented(headers)
+        known = None if shown.is_malformed else self._known.get(shown.secret or certificate_names)
+        if known is None or self._wall() >= known.until:
+            identified = self._identify(shown, certificate_names)
+            if isinstance(identified, Refused):
+                return identified
+            known = identified
+        if len(self._seen) >= MOST_SEEN:
+            self._seen.clear()
+        # It keeps the headers, so that no others can be where they are.
+        self._seen[id(headers)] = headers, certificate_names, known
+        return known
 
     def _identify(self, shown: Presented, certificate_names: tuple[str, ...]) -> Caller | Refused:
         found = identify(self.config, shown, certificate_names, self._wall(), self._judge)
@@ -238,13 +252,13 @@ class Access:
         if rate is None:
             return None
         full_at, now = self.counts.all.requests, self._monotonic()
-        before = full_at[caller.slot] / NANO
-        if seconds := rates.wait(before, now, rate):
+        before = full_at[caller.slot]
+        if waits := rates.wait(before, now, rate):
             message = f"more than {rate.per_second:g} requests a second, this caller's rate"
-            return Refused(Reason.REQUEST_RATE, message, caller.tenant, seconds)
+            return Refused(Reason.REQUEST_RATE, message, caller.tenant, waits / NANO)
         # Of two processes that write at one moment one is not counted: that is far rarer than a
         # lock would be dear.
-        full_at[caller.slot] = int(NANO * rates.full_at(before, now, rate, 1))
+        full_at[caller.slot] = rates.full_at(before, now, rate)
         return None
 
     def rows(self, caller: Caller, wanted: int = 0) -> Refused | None:
@@ -257,10 +271,10 @@ class Access:
         """
         grant = caller.grant
         if grant.rows is not None:
-            before = self.counts.all.rows[caller.slot] / NANO
-            if seconds := rates.wait(before, self._monotonic(), grant.rows):
+            before = self.counts.all.rows[caller.slot]
+            if waits := rates.wait(before, self._monotonic(), grant.rows):
                 message = f"more than {grant.rows.per_second:g} rows a second, this caller's rate"
-                return Refused(Reason.ROW_RATE, message, caller.tenant, seconds)
+                return Refused(Reason.ROW_RATE, message, caller.tenant, waits / NANO)
         return self.quota(caller, wanted) if grant.has_quota else None
 
     def quota(self, caller: Caller, wanted: int = 0) -> Refused | None:
@@ -291,19 +305,20 @@ class Access:
         Returns:
             Seconds until it may have more by its rate.
         """
-        rate, now = caller.grant.rows, self._monotonic()
-        self.counts.answered(caller.slot, rows, rates.day_of(self._wall()))
+        rate, slot = caller.grant.rows, caller.slot
+        self.counts.answered(slot, rows)
+        if caller.grant.has_quota:
+            self.counts.used(slot, rates.day_of(self._wall()), rows)
         if rate is None or not at_rate:
             return 0.0
-        full_at = self.counts.all.rows
-        full = rates.full_at(full_at[caller.slot] / NANO, now, rate, rows)
-        full_at[caller.slot] = int(NANO * full)
-        return rates.wait(full, now, rate)
+        full_at, now = self.counts.all.rows, self._monotonic()
+        full = full_at[slot] = rates.full_at(full_at[slot], now, rate, rows)
+        return rates.wait(full, now, rate) / NANO
 
     def spend(self, caller: Caller, cost: float) -> None:
         """What a tenant was answered has cost something, in the unit of the prices."""
         if caller.slot >= 0:
-            self.counts.answered(caller.slot, 0, rates.day_of(self._wall()), cost)
+            self.counts.used(caller.slot, rates.day_of(self._wall()), 0, cost)
 
     def refuses(self, refused: Refused, path: str) -> Refused:
         """Count what was refused beyond the door."""
@@ -331,6 +346,24 @@ class Access:
 
     # For metrics.
 
+    def scrape_refusal(self, authorization: str) -> int:
+        """The status of HTTP with which a scrape is refused; 0: it is answered.
+
+        Metrics are of all tables and tenants, and for who may ask for statistics of all tables.
+
+        Args:
+            authorization: the header of the request, with a key or a token; "": there is none.
+        """
+        sent = ((AUTHORIZATION, authorization.encode("latin1", "replace")),)
+        found = self.caller(sent if authorization else ())
+        if isinstance(found, Refused):
+            self._refuse(found, "metrics")
+            return 401
+        if found.grant.tables is None and Kind.STATISTICS in found.grant.kinds:
+            return 0
+        self._refuse(not_permitted(found, Kind.STATISTICS), "metrics")
+        return 403
+
     def now(self) -> float:
         """Unix seconds, by which days are told."""
         return self._wall()
@@ -347,6 +380,3 @@ class Access:
     def slot(self, tenant: str) -> int:
         """Where a tenant of the file is counted."""
         return self._slots[tenant]
-
-
-_presented_before = lru_cache(maxsize=256)(presented)

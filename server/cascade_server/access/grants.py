@@ -55,10 +55,18 @@ class Rate:
     Attributes:
         per_second: tokens that come back in a second, > 0.
         burst: that there are at most, >= 1.
+        token, depth: nanoseconds in which one token comes back, and in which all do.
     """
 
     per_second: float
     burst: float
+    token: int = field(init=False, repr=False, default=0)
+    depth: int = field(init=False, repr=False, default=0)
+
+    def __post_init__(self) -> None:
+        # Reckoned once, for they are asked for with every call.
+        object.__setattr__(self, "token", max(1, round(1e9 / self.per_second)))
+        object.__setattr__(self, "depth", round(1e9 * self.burst / self.per_second))
 
 
 @dataclass(frozen=True)
@@ -126,13 +134,13 @@ class Caller:
     slot: int = -1
 
     @property
-    def sees_all_jobs(self) -> bool:
-        """Whether jobs of all tenants are shown to it."""
+    def sees_all_tenants(self) -> bool:
+        """Whether it is shown jobs and figures of all tenants."""
         return self.known in (Known.NOBODY, Known.LOCAL)
 
     def owns(self, tenant: str) -> bool:
         """Whether a tenant's job is its own."""
-        return self.sees_all_jobs or tenant == self.tenant
+        return self.sees_all_tenants or tenant == self.tenant
 
 
 ANYBODY = Caller("", Known.NOBODY)

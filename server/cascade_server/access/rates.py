@@ -16,29 +16,27 @@ DAY = 86_400
 LONGEST_PUSHBACK = 60.0
 
 
-def full_at(before: float, now: float, rate: Rate, tokens: float) -> float:
+def full_at(before: int, now: int, rate: Rate, tokens: int = 1) -> int:
     """When a bucket is full again of which some tokens are taken now.
 
     Args:
-        before: when it would have been otherwise.
+        before: when it would have been otherwise, nanoseconds.
         now: on the same clock.
         rate: of the bucket.
         tokens: that are taken, though there may be fewer: who asks for many at once then waits
             longer for the next.
     """
-    return max(before, now) + tokens / rate.per_second
+    return (before if before > now else now) + tokens * rate.token
 
 
-def wait(before: float, now: float, rate: Rate, tokens: float = 1.0) -> float:
-    """Seconds until so many tokens are there; 0: they are. No more are waited for than the bucket
-    holds.
+def wait(before: int, now: int, rate: Rate) -> int:
+    """Nanoseconds until there is a token; 0: there is one.
 
     Args:
         before, now, rate: as for `full_at`.
-        tokens: that are asked for.
     """
-    missing = (max(before, now) - now) * rate.per_second + min(tokens, rate.burst) - rate.burst
-    return max(0.0, missing / rate.per_second) if missing > 1e-9 else 0.0
+    missing = before - now + rate.token - rate.depth
+    return missing if missing > 0 and before > now else 0
 
 
 def pushback_ms(seconds: float) -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from http.server import HTTPServer
 from itertools import product
 from typing import Any, TypeAlias
+from wsgiref.simple_server import WSGIServer
 
 import prometheus_client
 from cascade_proto import synthesis_pb2 as pb
@@ -38,6 +38,8 @@ from cascade_server.objectives.report import OK, Report, Status
 from cascade_server.telemetry.exemplars import Exemplars, Labels, Seen
 from cascade_server.terms import ServiceClass
 
+UNAUTHORIZED, FORBIDDEN = 401, 403
+REFUSED = {UNAUTHORIZED: "401 Unauthorized", FORBIDDEN: "403 Forbidden"}
 CANARY = "canary_"
 OPENMETRICS, AS_THEY_ARE = "application/openmetrics-text", "escaping=allow-utf-8"
 # Of WSGI: the environment, and what begins an answer.
@@ -66,7 +68,7 @@ class Metrics:
         self.registry.register(UsageCollector(ledger.books))
         self.registry.register(SloCollector(ledger))
         ProcessCollector(registry=self.registry)
-        self._server: HTTPServer | None = None
+        self._server: WSGIServer | None = None
 
     def expose(
         self,
@@ -98,6 +100,16 @@ class Metrics:
             ) from exc
         return self._server.server_port
 
+    def guard(self, refusal: Callable[[str], int]) -> None:
+        """Answer only who may ask, from now on.
+
+        Args:
+            refusal: by what a request has as `Authorization` ("": nothing), the status of HTTP that
+                it is refused with; 0: it is answered.
+        """
+        if self._server is not None:
+            self._server.set_app(guarded(self._server.get_app(), refusal))
+
     def close(self) -> None:
         """Stop answering; waits for the thread to notice, so not from the event loop."""
         if self._server is not None:
@@ -120,6 +132,21 @@ def with_names_as_they_are(app: App) -> App:
             for part in parts
         )
         return app(environ, start)
+
+    return answer
+
+
+def guarded(app: Any, refusal: Callable[[str], int]) -> Any:
+    """An application of WSGI that answers only who may ask; see `Metrics.guard`."""
+
+    def answer(environ: Mapping[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        status = refusal(environ.get("HTTP_AUTHORIZATION", ""))
+        if not status:
+            answered: Iterable[bytes] = app(environ, start)
+            return answered
+        challenge = [("WWW-Authenticate", "Bearer")] if status == UNAUTHORIZED else []
+        start(REFUSED[status], [("Content-Type", "text/plain"), *challenge])
+        return [f"{REFUSED[status]}\n".encode()]
 
     return answer
 

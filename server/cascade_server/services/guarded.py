@@ -12,9 +12,9 @@ import grpc
 
 from cascade_server.access.access import Access
 from cascade_server.access.asking import asks
-from cascade_server.access.deciding import OPEN, Refused
+from cascade_server.access.deciding import OPEN, Refused, may_call
 from cascade_server.access.grants import LOCAL, STRANGER, Caller
-from cascade_server.access.refusals import refusal_for
+from cascade_server.access.refusals import error_of, refusal_for
 from cascade_server.services.unary import Context, end_refused, headers_of, status_of
 from cascade_server.transport import Peer, Status, peer_of
 from cascade_server.transport.http2.headers import Fields
@@ -94,6 +94,28 @@ def by_access(access: Access, at_door: bool) -> Finds:
         return access.handler(method, headers_of(context), peer_of(context), at_door)
 
     return finds
+
+
+def still_asks(access: Access, context: Context, path: str) -> Callable[[], Caller]:
+    """Says who has sent the requests of a stream, whenever some come; raises what the caller is to
+    be told. What a token, a key or the file allowed when it began may have ended since.
+
+    Args:
+        access: who may ask.
+        context: of the stream's call.
+        path: of its method.
+    """
+    headers, names = headers_of(context), peer_of(context).certificate_names
+
+    def asks_now() -> Caller:
+        found = access.caller(headers, names)
+        refused = found if isinstance(found, Refused) else may_call(found, path)
+        if refused is not None:
+            raise error_of(access.refuses(refused, path))
+        assert isinstance(found, Caller)
+        return found
+
+    return asks_now
 
 
 def locally(_method: str, _context: Context) -> Caller:

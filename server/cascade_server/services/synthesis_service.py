@@ -21,9 +21,8 @@ from google.protobuf.message import Message
 
 from cascade_server.access.access import Access
 from cascade_server.access.asking import asking
-from cascade_server.access.deciding import Refused, may_call
 from cascade_server.access.grants import Caller
-from cascade_server.access.refusals import error_of, refusal_for
+from cascade_server.access.refusals import refusal_for
 from cascade_server.cascade.dispatch import Dispatcher
 from cascade_server.cascade.gate import Gate
 from cascade_server.cascade.generate_job import GenerateJob
@@ -45,18 +44,18 @@ from cascade_server.services.allowance import Allowance
 from cascade_server.services.answering import Answering, Serving
 from cascade_server.services.exchange import RequestMessage
 from cascade_server.services.generate import Ending, GenerateStream, counted_part
+from cascade_server.services.guarded import still_asks
 from cascade_server.services.seen import only_seen
 from cascade_server.services.service_level import service_level
 from cascade_server.services.stream import Stream
 from cascade_server.services.synthesize_message import Sent, SynthesizeMessage
 from cascade_server.services.table_description import describe
 from cascade_server.services.turns import Turns
-from cascade_server.services.unary import Context, UnaryCalls, begin_trace, headers_of, refuse
+from cascade_server.services.unary import Context, UnaryCalls, begin_trace, refuse
 from cascade_server.store.answers import Answers
 from cascade_server.store.second_level import SecondLevel, SecondLevelConfig
 from cascade_server.telemetry.telemetry import OFF, Telemetry
 from cascade_server.terms import ServiceClass, Tier
-from cascade_server.transport import peer_of
 from cascade_server.transport.http2.headers import Fields
 
 LOADING = (
@@ -299,37 +298,19 @@ class Service:
                 # INTERNAL, whatever the call ended with.
                 await context.read()
             self.loaded()
+            access = self._access
             stream = Stream(
                 self.answering,
                 self._turns,
                 context,
                 self._config.max_stream_in_flight,
-                f"/{NAME}/SynthesizeStream",
-                asks=self._still_asks(context),
+                STREAM,
+                asks=asking if access is None else still_asks(access, context, STREAM),
                 allowance=self.allowance,
             )
             await stream.run(self._draining)
         except Exception as exc:
             await refuse(context, exc)
-
-    def _still_asks(self, context: Context) -> Callable[[], Caller]:
-        """Says who has sent the requests of a stream, whenever some come: what a token, a key or
-        the file allowed when it began may have ended since."""
-        if self._access is None:
-            return asking
-        headers, names = headers_of(context), peer_of(context).certificate_names
-
-        access = self._access
-
-        def asks() -> Caller:
-            found = access.caller(headers, names)
-            refused = found if isinstance(found, Refused) else may_call(found, STREAM)
-            if refused is not None:
-                raise error_of(access.refuses(refused, STREAM))
-            assert isinstance(found, Caller)
-            return found
-
-        return asks
 
     async def Generate(
         self, message: bytes, context: Context
@@ -412,7 +393,7 @@ class Service:
         try:
             pb.GetStatisticsRequest.FromString(message)
             response = self.statistics()
-            only_seen(response, asking().grant)
+            only_seen(response, asking())
             return response
         except Exception as exc:
             return await refuse(context, exc)
@@ -421,7 +402,9 @@ class Service:
         try:
             pb.GetUsageRequest.FromString(message)
             books = self._sla.books
-            return usage_of(books).as_message(books.clock(), books.tables)
+            response = usage_of(books).as_message(books.clock(), books.tables)
+            only_seen(response, asking())
+            return response
         except Exception as exc:
             return await refuse(context, exc)
 
@@ -431,7 +414,7 @@ class Service:
             ledger = self._sla.ledger
             faults = self._sla.caller_faults()
             response = service_level(ledger.report(), ledger.latencies(), faults)
-            only_seen(response, asking().grant)
+            only_seen(response, asking())
             return response
         except Exception as exc:
             return await refuse(context, exc)

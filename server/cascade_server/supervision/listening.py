@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from cascade_server.errors import ConfigError
@@ -15,6 +16,8 @@ from cascade_server.errors import ConfigError
 log = logging.getLogger("cascade.server")
 
 BACKLOG = 1024
+# In a server's state folder: who may open it may have releases changed.
+SOCKET = "control.sock"
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -145,3 +148,22 @@ def not_listening(host: str, port: int, error: OSError) -> ConfigError:
     taken = error.errno in (None, errno.EADDRINUSE)
     why = "is the port taken?" if taken else error.strerror or str(error)
     return ConfigError(f"cannot listen on {host}:{port}: {why}")
+
+
+@contextlib.contextmanager
+def local_socket(state_dir: Path | None) -> Iterator[socket.socket | None]:
+    """The Unix socket of a server that has a state folder, until the block ends.
+
+    Raises:
+        ConfigError: as `listen_locally`.
+    """
+    if state_dir is None:
+        yield None
+        return
+    path = state_dir / SOCKET
+    made = listen_locally(path)
+    try:
+        yield made
+    finally:
+        if made is not None:
+            leave_locally(path, made)

@@ -13,6 +13,7 @@ from cascade_server.access.auditing import Refusals
 from cascade_server.access.deciding import KINDS, OPEN, Refused
 from cascade_server.access.grants import ANYBODY, LOCAL, Caller, Kind, Known, Reason
 from cascade_server.access.metrics import AccessCollector
+from cascade_server.access.quotas import QuotaFile
 from cascade_server.counts.shared.tenant_counts import SLOTS, TenantCounts
 from cascade_server.memory import Memory
 
@@ -159,7 +160,7 @@ class TestRates:
         found = refused(access.door(SYNTHESIZE, sent, Peer()))
         assert found.reason is Reason.REQUEST_RATE
         assert found.seconds == pytest.approx(0.25, abs=1e-6)
-        clock.now += 0.25
+        clock.now += 0.2501
         assert access.door(SYNTHESIZE, sent, Peer()) is None
 
     def test_processes_share_them(self, tmp_path: Path, clock: Clock) -> None:
@@ -215,6 +216,56 @@ class TestQuotas:
         caller = known(access.caller(headers(key_of("fraud")[0])))
         assert refused(access.quota(caller, 2))
         assert access.quota(caller, 1) is None
+
+
+class TestRestarts:
+    """What was used today outlives the server."""
+
+    def test_it_is_kept_and_restored_once(self, tmp_path: Path, clock: Clock) -> None:
+        def begun() -> tuple[Access, QuotaFile]:
+            access = access_of(TestQuotas.TEXT, tmp_path, clock)
+            return access, QuotaFile(tmp_path, access, 60)
+
+        def left(access: Access) -> int:
+            slot = access.slot("fraud")
+            return 100 - access.counts.all.today("rows", slot, rates.day_of(clock.now))
+
+        access, file = begun()
+        file.restore()
+        access.charge(known(access.caller(headers(key_of("fraud")[0]))), 30)
+        file.save()
+        access, file = begun()
+        file.restore()
+        file.restore()
+        assert left(access) == 70
+        clock.now += 86_400
+        access, file = begun()
+        file.restore()
+        assert left(access) == 100
+
+    @pytest.mark.parametrize("content", ["{", "[]", '{"day": 1, "tenants": {"a": [1]}}', ""])
+    def test_a_damaged_file_is_set_aside(
+        self, tmp_path: Path, clock: Clock, content: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (tmp_path / "quotas.json").write_text(content)
+        QuotaFile(tmp_path, access_of(TENANTS, tmp_path, clock), 60).restore()
+        assert "quotas of the day begin anew" in caplog.text
+
+
+class TestScrapes:
+    """Metrics are for who may ask for statistics of all tables."""
+
+    def test_who_may(self, tmp_path: Path, clock: Clock) -> None:
+        text = TENANTS.replace("may: [generate, jobs, results]", "may: [statistics]")
+        access = access_of(text, tmp_path, clock)
+        for sent, status in (
+            ("", 401),
+            ("Bearer x", 401),
+            ("Bearer \u20ac", 401),
+            (f"Bearer {key_of('fraud')[0]}", 403),
+            (f"Bearer {key_of('batch')[0]}", 0),
+        ):
+            assert access.scrape_refusal(sent) == status
 
 
 class TestConnections:
@@ -326,4 +377,4 @@ class TestPlaces:
 
 def test_access_that_is_made_of_no_file(tmp_path: Path, clock: Clock) -> None:
     with pytest.raises(Exception, match="cannot be read"):
-        Access(tmp_path / "none.yaml", TenantCounts(1, Memory()).of(0), clock, clock)
+        Access(tmp_path / "none.yaml", TenantCounts(1, Memory()).of(0))

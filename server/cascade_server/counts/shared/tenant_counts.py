@@ -48,6 +48,7 @@ class TenantCounts:
             for name in ("calls", "answered", "day", "rows", "cost", "connections")
         }
         self._refusals = memory.integers(places * REASONS).reshape(places, REASONS)
+        self._restored = memory.integers(1)
         # Of the processes that part from this one, each is to find the place of a new tenant alone.
         descriptor, path = tempfile.mkstemp(prefix="cascade-tenants-")
         os.unlink(path)
@@ -117,6 +118,13 @@ class TenantCounts:
         days = self._arrays["day"][:, slot]
         return int(self._arrays[name][:, slot][days == day].sum())
 
+    def restore(self) -> bool:
+        """Whether nobody has restored yet what was used before these counters were made; from now
+        on somebody has."""
+        is_first = not self._restored[0]
+        self._restored[0] = 1
+        return is_first
+
     def refusals(self) -> list[int]:
         """What all processes have refused, by the number of the reason."""
         return [int(each) for each in self._refusals.sum(axis=0)]
@@ -144,20 +152,24 @@ class PlaceCounts:
         """A tenant's call was let in."""
         self._calls[slot] += 1
 
-    def answered(self, slot: int, rows: int, day: int, cost: float = 0.0) -> None:
-        """A tenant was sent rows.
+    def answered(self, slot: int, rows: int) -> None:
+        """A tenant was let have rows."""
+        self._answered[slot] += rows
+
+    def used(self, slot: int, day: int, rows: int, cost: float = 0.0) -> None:
+        """A tenant has used some of its quotas.
 
         Args:
             slot: whose.
-            rows: how many.
             day: today, as `rates.day_of` counts them.
-            cost: of them, in the unit of the prices.
+            rows: how many.
+            cost: in the unit of the prices.
         """
         if self._day[slot] != day:
             self._day[slot], self._rows[slot], self._cost[slot] = day, 0, 0
-        self._answered[slot] += rows
         self._rows[slot] += rows
-        self._cost[slot] += round(MICRO * cost)
+        if cost:
+            self._cost[slot] += round(MICRO * cost)
 
     def connected(self, slot: int, number: int) -> None:
         """A connection has begun to be a tenant's (1), or is no more (-1)."""
