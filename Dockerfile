@@ -21,8 +21,9 @@ RUN apt-get update \
 # side by side: onnxruntime and onnxruntime-gpu are one package under two names.
 #
 # EXTRAS are further ones, for jobs whose rows go to databases or to Delta Lake, or are drawn by a
-# Ray cluster: "databases delta ray". PACKAGES are others of PyPI: what fsspec needs for a store
-# ("s3fs"), and drivers of databases. Both are held to constraints.txt, as far as that names them.
+# Ray cluster, and for traces: "databases delta ray telemetry". PACKAGES are others of PyPI: what
+# fsspec needs for a store ("s3fs"), and drivers of databases. Both are held to constraints.txt, as
+# far as that names them.
 FROM cpu-python AS requirements
 ARG EXTRAS=""
 ARG PACKAGES=""
@@ -31,7 +32,7 @@ COPY pyproject.toml ./
 RUN EXTRAS="${EXTRAS}" PACKAGES="${PACKAGES}" python -c "import os, sys, tomllib; \
       project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
       extras = project['optional-dependencies']; \
-      named, allowed = os.environ['EXTRAS'].split(), ('databases', 'delta', 'ray'); \
+      named, allowed = os.environ['EXTRAS'].split(), ('databases', 'delta', 'ray', 'telemetry'); \
       unknown = [each for each in named if each not in allowed]; \
       unknown and sys.exit(f'EXTRAS has {unknown[0]}; allowed: ' + ', '.join(allowed)); \
       further = [line for each in ('cache', 'jobs', 'remote', *named) for line in extras[each]]; \
@@ -85,7 +86,7 @@ RUN useradd --system --uid 10001 --no-create-home cascade \
  && install --directory --owner=10001 /var/lib/cascade
 COPY --from=gpu-build /opt/cascade /opt/cascade
 COPY model_repository /models
-COPY deploy/cascade.yaml /etc/cascade/
+COPY deploy/cascade.yaml deploy/sbom.cdx.json /etc/cascade/
 # Where pip puts TensorRT's libraries, which ONNX Runtime looks for by name.
 ENV PATH=/opt/cascade/bin:$PATH PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1 ORT_DISABLE_TELEMETRY=1 \
     CASCADE_CONFIG=/etc/cascade/cascade.yaml \
@@ -104,7 +105,7 @@ RUN useradd --system --uid 10001 --no-create-home cascade \
  && install --directory --owner=10001 /var/lib/cascade
 COPY --from=cpu-build /opt/cascade /opt/cascade
 COPY model_repository /models
-COPY deploy/cascade.yaml /etc/cascade/
+COPY deploy/cascade.yaml deploy/sbom.cdx.json /etc/cascade/
 # A worker is one core's; NumPy's own threads would be as many as the node has.
 # ONNX Runtime 1.32 has telemetry, which is on unless it is told otherwise.
 ENV PATH=/opt/cascade/bin:$PATH PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1 ORT_DISABLE_TELEMETRY=1 \

@@ -12,8 +12,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 PROTO := $(wildcard proto/cascade_proto/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test kill-test check format proto proto-check manifests configuration models figures \
-        load-figures loadtest soak fuzz screenshots clean
+.PHONY: help demo test kill-test check format proto proto-check manifests dashboard configuration models figures \
+        load-figures faults loadtest soak fuzz sbom audit screenshots clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | \
@@ -84,6 +84,9 @@ manifests: $(VENV)/.serve ## Write the Kubernetes manifests that are made of slo
 	@$(BIN)/cascade slo rules --slo $(KUBERNETES)/server/slo.yaml --kubernetes cascade \
 	  > $(KUBERNETES)/monitoring/prometheusrule.yaml
 
+dashboard: $(VENV)/.serve ## Write deploy/grafana/cascade.json, which is made of the metrics' names
+	@$(BIN)/python -m cascade_server.objectives.dashboard deploy/grafana/cascade.json
+
 configuration: $(VENV)/.serve ## Write what settings are into docs/configuration.md and the pods' ConfigMap
 	@$(BIN)/python -m cascade_server.configuration.shown docs/configuration.md \
 	  $(KUBERNETES)/server/cascade.yaml
@@ -137,11 +140,24 @@ load-figures: $(VENV)/.dev ## Measure what docs/ says of load: latency, Triton, 
 	@$(BIN)/python -m benchmarks.keep idle idle
 	@$(BIN)/python -m benchmarks.keep reload-credit reload
 	@$(BIN)/python -m benchmarks.keep jobs jobs
+	@$(BIN)/python -m benchmarks.keep cost cost
+	@$(BIN)/python -m benchmarks.sizing --curves cost/cascade_cost/curves.json > /dev/null
+	@$(BIN)/python -m benchmarks.report
+
+faults: $(VENV)/.dev ## Kill, stop, fill, damage and cut beneath a steady load: what callers see, and for how long
+	@$(BIN)/python -m benchmarks.keep faults faults
 	@$(BIN)/python -m benchmarks.report
 
 # TARGET and SECONDS (of each target) may be given: make fuzz TARGET=yaml SECONDS=600
 fuzz: $(VENV)/.dev ## Send every reader what nobody would send, a minute each; what is found is kept
 	@$(BIN)/python -m tests.fuzz run $(if $(TARGET),--target $(TARGET)) $(if $(SECONDS),--seconds $(SECONDS))
+
+sbom: $(VENV)/.dev ## Write the software bill of materials, after a change of constraints.txt
+	@$(BIN)/python -m deploy.sbom deploy/sbom.cdx.json
+
+audit: $(VENV)/.dev ## Compare the pins with published advisories; asks PyPI, so that it needs the network
+	@$(PIP) pip-audit
+	@$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 # SECONDS of load before the pictures may be given: make screenshots SECONDS=600
 screenshots: $(VENV)/.dev ## Pictures of the operations page for docs/, of a server that is asked

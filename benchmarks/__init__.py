@@ -8,5 +8,5 @@ Imports name the room too, as everywhere: `from benchmarks.learning.fidelity imp
 
 from pathlib import Path
 
-ROOMS = ("load", "networks", "learning")
+ROOMS = ("load", "networks", "learning", "watching")
 __path__ += [str(Path(__file__).with_name(room)) for room in ROOMS]

@@ -7,8 +7,9 @@ the SDK: for late features of rows, by the student; for the same with the same s
 for whole rows, by the pool; for the same late features at full fidelity and by `Generate`, by the
 teacher; and for a job. What was used for whom the server says itself, as `cascade cost` does, and
 it is charged with the example prices, unless --prices says otherwise. The last line is one JSON
-object: usd_per_10k by tier, of the first table; saved_ratio, beside having the teacher draw what
-pool, cache and student gave; peak_memory_mb by tier; idle_usd_per_hour, of a server that nobody
+object: usd_per_10k by tier, of the first table, the student's of one draw a call; saved_ratio,
+beside having the teacher draw what pool, cache and student gave, and student_saved_ratio, of the
+student alone with one draw; peak_memory_mb by tier; idle_usd_per_hour, of a server that nobody
 asks; growth with columns (each table) and with draws (of the first one).
 """
 
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ DRAWS = (1, 8, 32)
 # Seconds in which a call is to be answered, and the pool to have answered so many.
 PATIENCE = 120.0
 MIB = 2**20
-# Seconds after which every process has said what it has used.
-SETTLED = 1.2
+# Seconds after which an answer is counted that its caller has.
+COUNTED = 0.1
 console = Console(stderr=True, highlight=False)
 
 
@@ -97,31 +98,38 @@ class Measured:
 
     def bill(self, before: Usage | None = None) -> Statement:
         """A bill of what was used, all of it or after an earlier look."""
-        time.sleep(SETTLED)
-        usage = self._client.usage()
+        usage = self.look()
         return statement(usage if before is None else usage.since_then(before), self._prices)
 
     def look(self) -> Usage:
         """What was used so far."""
-        time.sleep(SETTLED)
+        time.sleep(COUNTED)
         return self._client.usage()
 
 
 def measure(
-    client: Client, table: str, asked: Asked, prices: Prices, draws: Sequence[int]
+    client: Client,
+    table: str,
+    asked: Asked,
+    prices: Prices,
+    draws: Sequence[int],
+    idle_seconds: float,
 ) -> dict[str, Any]:
     """Ask a server of one table for everything, and say what each has cost."""
     measured = Measured(client, table, prices)
     idle_from = measured.look()
-    time.sleep(2.0)
+    time.sleep(idle_seconds)
     idle = measured.bill(idle_from)
     rows = known_rows(client, table, asked.calls)
     begin = measured.look()
     by_draws = []
+    alone: Usage | None = None
     for number, each in enumerate(draws):
         before = measured.look()
         student(client, table, rows, each, 1000 * (number + 1))
-        line = measured.bill(before).by_tier()["student"]
+        drawn = measured.look().since_then(before)
+        alone = alone or drawn
+        line = statement(drawn, prices).by_tier()["student"]
         by_draws.append(
             {
                 "draws": each,
@@ -137,8 +145,14 @@ def measure(
     client.generate(table, asked.generated, kind="rows", seed=2)
     client.submit(table, asked.job, seed=3).wait(20 * PATIENCE, progress=None)
     bill = measured.bill(begin)
+    assert alone is not None
     usage = client.usage()
-    tiers = bill.by_tier()
+    # Of the student, one draw a call: with more a row costs less and less.
+    tiers = bill.by_tier() | {"student": statement(alone, prices).by_tier()["student"]}
+    beside = [each for each in alone.compute if each.tier == "student"]
+    drawn_by_it = ("teacher", "generate")
+    beside += [each for each in usage.since_then(begin).compute if each.tier in drawn_by_it]
+    of_student = statement(replace(usage, compute=tuple(beside)), prices).savings.ratio
     console.print(table, {name: money(line.per_10k) for name, line in tiers.items()})
     return {
         "table": table,
@@ -151,10 +165,9 @@ def measure(
             if line.rows
         },
         "saved_ratio": None if bill.savings.ratio is None else round(bill.savings.ratio, 4),
+        "student_saved_ratio": None if of_student is None else round(of_student, 4),
         "peak_memory_mb": peaks(usage),
-        "idle_usd_per_hour": money(
-            3600 * idle.total.cost / max(1, round(idle.serving_seconds * 1000)) * 1000
-        ),
+        "idle_usd_per_hour": money(3600 * float(idle.total.cost) / idle.serving_seconds),
         "pool_calls": given,
         "by_draws": by_draws,
     }
@@ -196,6 +209,7 @@ def main() -> None:
     parser.add_argument("--full", type=int, default=20, help="calls to the teacher")
     parser.add_argument("--generated", type=int, default=1000, help="rows of Generate")
     parser.add_argument("--job-rows", type=int, default=2000)
+    parser.add_argument("--idle-seconds", type=float, default=5.0, help="that nobody asks")
     options = parser.parse_args()
     try:
         prices = DEFAULT_PRICES if options.prices is None else load_prices(options.prices)
@@ -207,22 +221,24 @@ def main() -> None:
         for table in (first, *others):
             whole = table == first
             part = 1 if whole else 4
-            asked = Asked(
-                options.calls // part,
-                options.pooled // part,
-                options.full // part,
-                options.generated // part,
-                options.job_rows // part,
+            counts = (
+                options.calls,
+                options.pooled,
+                options.full,
+                options.generated,
+                options.job_rows,
             )
+            asked = Asked(*(max(1, each // part) for each in counts))
             try:
                 repository = only(options.repository, table, Path(folder) / "repositories")
             except KeyError:
                 sys.exit(f"error: {options.repository} has no release of {table!r}")
+            draws = DRAWS if whole else (1,)
             state = Path(folder) / "state" / table
             server = default_server(repository, "--state-dir", str(state))
             with serving(server) as served, Client(served.target, timeout=PATIENCE) as client:
                 client.wait_ready(PATIENCE)
-                found.append(measure(client, table, asked, prices, DRAWS if whole else (1,)))
+                found.append(measure(client, table, asked, prices, draws, options.idle_seconds))
     told = found[0]
     print(
         json.dumps(
@@ -232,6 +248,7 @@ def main() -> None:
                 "prices": prices.source if options.prices is None else "of your own",
                 "usd_per_10k": told["usd_per_10k"],
                 "saved_ratio": told["saved_ratio"],
+                "student_saved_ratio": told["student_saved_ratio"],
                 "peak_memory_mb": told["peak_memory_mb"],
                 "idle_usd_per_hour": told["idle_usd_per_hour"],
                 "rows": told["rows"],

@@ -83,7 +83,7 @@ def asked(target: str, seed: int) -> Iterator[None]:
                         given,
                         fidelity=fidelity,
                         seed=same,
-                        timeout=timeout,  # type: ignore[arg-type]
+                        timeout=timeout,
                     )
 
     callers = [
@@ -126,7 +126,7 @@ def end_the_teacher(page: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.screenshots", description=__doc__)
     parser.add_argument("--repository", type=Path, default=ROOT / "model_repository")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "figures")
     parser.add_argument("--seconds", type=float, default=180.0, help="of load before the pictures")

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import grpc
@@ -39,7 +40,10 @@ from benchmarks.made_up import only
 from benchmarks.tables import ROOT
 
 MIB = 2**20
-SETTLED = 1.2
+# Seconds after which an answer is counted that its caller has.
+COUNTED = 0.1
+# Runs of each latency, whose median is taken: a shared machine stands still now and then.
+PARTS = 3
 # Late columns, 0: all of them; and draws.
 KINDS = ((3, 1), (3, 8), (3, 32), (0, 1))
 SHARES = (0.2, 0.4, 0.6, 0.75)
@@ -63,7 +67,7 @@ def request(target: str, table: str, late: int, draws: int) -> tuple[bytes, int]
 
 def used(client: Client) -> tuple[float, int]:
     """Processor seconds of the student's answers, and how many there were."""
-    time.sleep(SETTLED)
+    time.sleep(COUNTED)
     found = [each for each in client.usage().compute if each.tier == "student"]
     return sum(each.seconds for each in found), sum(each.answers for each in found)
 
@@ -75,7 +79,7 @@ def point(client: Client, target: str, table: str, late: int, draws: int, calls:
     before = used(client)
     load(target, SYNTHESIZE, message, calls, 16, 4)
     after = used(client)
-    alone = load(target, SYNTHESIZE, message, max(200, calls // 4), 1)
+    alone = [load(target, SYNTHESIZE, message, max(100, calls // 8), 1) for _ in range(PARTS)]
     found = {
         "table": table,
         "columns": columns,
@@ -83,8 +87,8 @@ def point(client: Client, target: str, table: str, late: int, draws: int, calls:
         "rows": 1,
         "draws": draws,
         "core_ms": round(1e3 * (after[0] - before[0]) / max(1, after[1] - before[1]), 4),
-        "p50_ms": round(alone.quantile(0.5), 4),
-        "p99_ms": round(alone.quantile(0.99), 4),
+        "p50_ms": round(median(each.quantile(0.5) for each in alone), 4),
+        "p99_ms": round(median(each.quantile(0.99) for each in alone), 4),
     }
     console.print(found)
     return found, message
@@ -95,13 +99,17 @@ def busy(target: str, message: bytes, measured: Any, seconds: float) -> list[dic
     out = []
     for share in SHARES:
         rate = share / (measured["core_ms"] / 1e3)
-        due = poisson(rate, seconds, seed=round(100 * share))
-        run = asyncio.run(offer(target, SYNTHESIZE, message, due, 1.0))
-        late = 1e3 * float(np.quantile(run.in_time(1.0), 0.99))
+        found, lags = [], []
+        for part in range(PARTS):
+            due = poisson(rate, seconds / PARTS, seed=round(100 * share) + part)
+            run = asyncio.run(offer(target, SYNTHESIZE, message, due, 1.0))
+            found.append(1e3 * float(np.quantile(run.in_time(1.0), 0.99)))
+            lags.append(1e3 * run.lag)
+        late = median(found)
         out.append(
             {"utilisation": share, "p99_ratio": round(max(1.0, late / measured["p99_ms"]), 3)}
         )
-        console.print(out[-1], f"p99 {late:.2f} ms at {rate:.0f}/s, generator {1e3 * run.lag:.2f}")
+        console.print(out[-1], f"p99 {late:.2f} ms at {rate:.0f}/s, generator late {max(lags):.2f}")
     return out
 
 

@@ -12,12 +12,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from pathlib import Path
 from typing import Any
 
 import grpc
 import uvloop
 from cascade_loadtest.requests import SYNTHESIZE
 from cascade_server.transport import Arrival, TransportServer
+from cascade_server.transport.tls.credentials import Credentials
+from cascade_server.transport.tls.files import TlsFiles
 
 
 def command(answer_bytes: int, *options: str) -> tuple[str, ...]:
@@ -53,18 +56,23 @@ class Same:
             arrival.ends(self._answer)
 
 
-async def serve_own(answer: bytes) -> None:
+async def serve_own(answer: bytes, files: TlsFiles | None) -> None:
     """Until the process is ended."""
-    server = TransportServer({SYNTHESIZE: Same(answer)})
+    credentials = None if files is None else Credentials(files)
+    server = TransportServer({SYNTHESIZE: Same(answer)}, credentials=credentials)
     port = await server.start("127.0.0.1", 0, reuse_port=False)
     print(f"serving on 127.0.0.1:{port}", flush=True)
     await asyncio.Event().wait()
 
 
-async def serve(answer: bytes) -> None:
+async def serve(answer: bytes, files: TlsFiles | None) -> None:
     """Until the process is ended."""
     server = grpc.aio.server(handlers=(Echo(answer),))
-    port = server.add_insecure_port("127.0.0.1:0")
+    if files is None:
+        port = server.add_insecure_port("127.0.0.1:0")
+    else:
+        pair = (files.key.read_bytes(), files.certificate.read_bytes())
+        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
     await server.start()
     print(f"serving on 127.0.0.1:{port}", flush=True)
     await server.wait_for_termination()
@@ -75,9 +83,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.echo")
     parser.add_argument("--answer-bytes", type=int, required=True)
     parser.add_argument("--own", action="store_true", help="this project's transport")
+    parser.add_argument("--certificate", type=Path, help="over TLS")
+    parser.add_argument("--key", type=Path)
     options = parser.parse_args()
     answering = serve_own if options.own else serve
-    uvloop.run(answering(bytes(options.answer_bytes)))
+    files = None if options.key is None else TlsFiles(options.certificate, options.key)
+    uvloop.run(answering(bytes(options.answer_bytes), files))
 
 
 if __name__ == "__main__":

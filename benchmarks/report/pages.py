@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.report.costs import costs_table, sizing_table
+from benchmarks.report.faults import faults_table
 from benchmarks.report.figures import kept, markdown
 from benchmarks.report.glance import glance_table
 from benchmarks.report.gpu import gpu_table
@@ -125,7 +127,7 @@ IN_FLIGHT = {
 }
 KINDS = (
     "fidelity|student|pool|regularisation|latency|triton-inside|triton|call|overload|in_flight|"
-    "reload|processes|gpu|relations|utility|jobs|glance"
+    "reload|processes|gpu|relations|utility|jobs|faults|costs|sizing|glance"
 )
 PROCESSES = {
     "p50_ms": "one call at a time, p50 ms",
@@ -224,8 +226,14 @@ def table_of(kind: str, name: str, folder: Path) -> str:
         return utility_table(name, folder) or NOT_MEASURED
     if kind == "jobs":
         return jobs_table(name, folder)
+    if kind == "faults":
+        return faults_table(name, folder) or NOT_MEASURED
     if kind == "glance":
         return glance_table(folder)
+    if kind == "costs":
+        return costs_table(name, folder) or NOT_MEASURED
+    if kind == "sizing":
+        return sizing_table(name)
     if kind == "gpu":
         return gpu_table(name, folder)
     if kind == "overload":

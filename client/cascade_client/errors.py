@@ -175,6 +175,12 @@ class Failure:
         of a server with too much to do."""
         return self.code is grpc.StatusCode.RESOURCE_EXHAUSTED and TOO_LARGE in self.details
 
+    @property
+    def is_passing(self) -> bool:
+        """Whether somebody is there who cannot answer now: a process of a server that is started
+        again keeps its port. Where nobody listens, another look in a moment finds nobody either."""
+        return self.code is grpc.StatusCode.UNAVAILABLE and not _NOBODY.search(self.details)
+
     @classmethod
     def of(cls, exc: grpc.RpcError) -> Failure:
         """Read what an error of `grpc` or `grpc.aio` carries."""

@@ -2,12 +2,13 @@
 
 Every call of this service is free of side effects, so what decides is only whether trying again
 can help: the server did not take the call (UNAVAILABLE), or asked to be tried again later
-(RESOURCE_EXHAUSTED with a pushback). Backoff and pushback follow gRFC A6.
+(RESOURCE_EXHAUSTED with a pushback). Backoff and pushback follow gRFC A6; not so its limit of five
+attempts, which would be over long before a process that has died is there again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import grpc
 
@@ -20,6 +21,9 @@ class Retry:
 
     Attributes:
         attempts: calls in all, the first included; >= 1.
+        unavailable_attempts: the same where a server is there and cannot answer now, as while one
+            of its processes is started again: eight last 2.3 s, if the deadline lets them. None:
+            twice `attempts`, unless that is 1.
         initial_backoff: seconds before the second attempt, > 0.
         multiplier: growth of the backoff from one attempt to the next, >= 1.
         maximum_backoff: seconds that the backoff never exceeds, >= initial_backoff.
@@ -34,6 +38,7 @@ class Retry:
     multiplier: float = 2.0
     maximum_backoff: float = 1.0
     jitter: float = 0.2
+    unavailable_attempts: int | None = None
 
     def __post_init__(self) -> None:
         for field, value, holds, allowed in (
@@ -47,6 +52,12 @@ class Retry:
                 f"at least initial_backoff ({self.initial_backoff})",
             ),
             ("jitter", self.jitter, 0 <= self.jitter < 1, "in [0, 1)"),
+            (
+                "unavailable_attempts",
+                self.unavailable_attempts,
+                self.unavailable_attempts is None or self.unavailable_attempts >= 1,
+                "at least 1",
+            ),
         ):
             if not holds:
                 raise ValueError(f"{field} is {value}; it must be {allowed}")
@@ -62,7 +73,7 @@ class Retry:
             remaining: seconds left until the deadline; None: there is none.
             uniform: a random number in [0, 1).
         """
-        if attempt >= self.attempts:
+        if attempt >= self._most(failure):
             return None
         asked = failure.pushback
         if asked is not None and asked < 0:
@@ -74,6 +85,22 @@ class Retry:
             return None
         wait = self.backoff(attempt, uniform) if asked is None else asked
         return None if remaining is not None and wait >= remaining else wait
+
+    def _most(self, failure: Failure) -> int:
+        """Calls in all, for one reason."""
+        if not failure.is_passing:
+            return self.attempts
+        if self.unavailable_attempts is not None:
+            return self.unavailable_attempts
+        return 2 * self.attempts if self.attempts > 1 else 1
+
+    def patient(self) -> Retry:
+        """The same for work that nobody waits for in real time, which begins anew where it is given
+        up: it is tried again for eight seconds more."""
+        most = self.unavailable_attempts
+        if most is None:
+            most = 4 * self.attempts if self.attempts > 1 else 1
+        return replace(self, unavailable_attempts=most)
 
     def backoff(self, attempt: int, uniform: float) -> float:
         """Seconds of backoff after `attempt` attempts, jitter included."""

@@ -21,7 +21,7 @@ from cascade_cost.sizing import size as sized
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType):  # type: ignore[type-arg] # generic since 8.5 only
     """A time as people write it: 10ms, 0.01s, 500us."""
 
     name = "TIME"
@@ -39,7 +39,20 @@ class Duration(click.ParamType):
         return seconds
 
 
-POSITIVE = click.FloatRange(min=0, min_open=True, max=1e7)
+class Rate(click.FloatRange):
+    """Calls a second; unlike others of its kind it takes no NaN."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Calls a second, above 0."""
+        found = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return found
+
+
+POSITIVE = Rate(min=0, min_open=True, max=1e7)
 
 
 @click.command(short_help="Say how many cores a load takes.")

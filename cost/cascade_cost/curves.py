@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cascade_tables.errors import FileRefused, listing, shown
+from cascade_tables.errors import FileRefused, shown
 from cascade_tables.yaml_files import read_text
 
 from cascade_cost.errors import CurvesRefused
@@ -137,8 +137,14 @@ def parse_curves(content: Any) -> Curves:
         _count(int(workers), "scaling"): _amount(share, "scaling")
         for workers, share in content["scaling"].items()
     }
-    memory = (_amount(content[key], key) for key in ("worker_mib", "teacher_mib"))
-    return Curves(str(content["machine"]), points, tuple(busy), *memory, scaling)
+    return Curves(
+        str(content["machine"]),
+        points,
+        tuple(busy),
+        _amount(content["worker_mib"], "worker_mib"),
+        _amount(content["teacher_mib"], "teacher_mib"),
+        scaling,
+    )
 
 
 def _amount(value: Any, key: str) -> float:
@@ -151,8 +157,3 @@ def _count(value: Any, key: str) -> int:
     if type(value) is not int or not 1 <= value <= 10**9:
         raise ValueError(f"{key} is {shown(value)}; allowed: a whole number from 1 on")
     return value
-
-
-def named(tables: Sequence[str]) -> str:
-    """Tables in a message."""
-    return listing(tables)

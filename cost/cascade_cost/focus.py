@@ -148,13 +148,12 @@ def _row(
 def _period(bill: Statement) -> Mapping[str, str]:
     """When it was used, and the whole months that this is in."""
     since, until = (datetime.fromtimestamp(each, UTC) for each in (bill.since, bill.until))
-    last = until if until > since else since
+    last = max(since, until)
     month = last.month % 12 + 1
-    after = last.replace(year=last.year + (month == 1), month=month, day=1)
-    midnight = {"hour": 0, "minute": 0, "second": 0, "microsecond": 0}
+    after = datetime(last.year + (month == 1), month, 1, tzinfo=UTC)
     return {
-        "BillingPeriodStart": _written(since.replace(day=1, **midnight)),
-        "BillingPeriodEnd": _written(after.replace(**midnight)),
+        "BillingPeriodStart": _written(datetime(since.year, since.month, 1, tzinfo=UTC)),
+        "BillingPeriodEnd": _written(after),
         "ChargePeriodStart": _written(since),
         "ChargePeriodEnd": _written(last),
     }

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from cascade_cost.prices import Prices
-from cascade_cost.usage import REFILL, TIERS, Compute, Usage
+from cascade_cost.usage import GENERATE, REFILL, TIERS, Compute, Usage
 
 HOUR, GIB = 3600, 2**30
 PER_ROWS = 10_000
@@ -25,7 +25,10 @@ PROCESS_OF = {
     "student": "worker",
     "teacher": "teacher",
     REFILL: "teacher",
+    GENERATE: "teacher",
 }
+# What a bill calls them.
+BILLED_AS = {REFILL: "pool", GENERATE: "teacher"}
 IDLE, UNUSED = "idle", "unused"
 
 
@@ -68,19 +71,22 @@ class Line:
 class Savings:
     """What it would have cost to have the teacher draw all that pool, cache and student gave.
 
-    The teacher's price of a value is what it has taken here, for requests, for `Generate` and for
-    the pool, for each value that was not given; a row with three missing columns is compared with
-    three of the teacher's values, not with a whole row of it.
+    What the teacher would have taken is reckoned from what it has taken here: for each value as in
+    its large batches (of `Generate` and for the pool), and for each answer what its single calls
+    took beside that. A row with three missing columns is three values, not a whole row.
 
     Attributes:
         spent: on these answers.
         by_teacher: what the teacher would have taken for them.
-        without: tables of which there is no such price: the teacher has drawn nothing for them.
+        without: tables of which nothing is known: the teacher has drawn nothing for them.
+        at_least: tables whose teacher has drawn in large batches only: calls by themselves would
+            have taken more.
     """
 
     spent: Decimal
     by_teacher: Decimal
     without: tuple[str, ...] = ()
+    at_least: tuple[str, ...] = ()
 
     @property
     def saved(self) -> Decimal:
@@ -166,7 +172,7 @@ def statement(usage: Usage, prices: Prices) -> Statement:
             prices,
             Line(
                 each.table,
-                "pool" if each.tier == REFILL else each.tier,
+                BILLED_AS.get(each.tier, each.tier),
                 each.tenant,
                 Decimal(each.seconds),
                 Decimal(each.gpu_seconds),
@@ -264,34 +270,60 @@ def _unused(usage: Usage, prices: Prices, lines: Iterable[Line], idle: Line) -> 
     )
 
 
+@dataclass(frozen=True)
+class _Teacher:
+    """What a table's teacher takes.
+
+    Attributes:
+        an_answer, a_token: the cost of each.
+        singly: whether it has answered calls by themselves.
+    """
+
+    an_answer: Decimal
+    a_token: Decimal
+    singly: bool
+
+
+def _teachers(usage: Usage, prices: Prices) -> dict[str, _Teacher]:
+    """Of each table whose teacher has drawn anything."""
+    memory = _memory_of(usage)
+    found: dict[str, dict[bool, list[Line]]] = {}
+    for each in usage.compute:
+        if each.tier in ("teacher", REFILL, GENERATE):
+            gib = Decimal(memory(each)) / GIB
+            seconds = Decimal(each.seconds), Decimal(each.gpu_seconds)
+            line = Line("", "", "", *seconds, gib, each.answers, each.rows, each.tokens)
+            parts = found.setdefault(each.table, {True: [], False: []})
+            parts[each.tier == "teacher"].append(priced(prices, line))
+    out = {}
+    for table, parts in found.items():
+        one, many = together(parts[True]), together(parts[False])
+        whole = many if many.tokens else one
+        if not whole.tokens:
+            continue
+        a_token = whole.cost / whole.tokens
+        beside = max(Decimal(0), one.cost - a_token * one.tokens)
+        an_answer = beside / one.answers if one.answers and many.tokens else Decimal(0)
+        out[table] = _Teacher(an_answer, a_token, bool(one.answers))
+    return out
+
+
 def _savings(usage: Usage, prices: Prices, lines: Iterable[Line]) -> Savings:
     """See `Savings`."""
-    memory = _memory_of(usage)
-    costs: dict[str, Decimal] = {}
-    tokens: dict[str, int] = {}
-    for each in usage.compute:
-        if each.tier in ("teacher", REFILL):
-            gib = Decimal(memory(each)) / GIB
-            line = Line("", "", "", Decimal(each.seconds), Decimal(each.gpu_seconds), gib)
-            costs[each.table] = costs.get(each.table, Decimal(0)) + priced(prices, line).cost
-            tokens[each.table] = tokens.get(each.table, 0) + each.tokens
+    teachers = _teachers(usage, prices)
     spent = by_teacher = Decimal(0)
-    without = set()
+    without, at_least = set(), set()
     for line in lines:
-        if line.tier not in ("pool", "cache", "student") or not line.rows:
+        if line.tier not in ("pool", "cache", "student"):
             continue
-        if not tokens.get(line.table):
-            without.add(line.table)
+        teacher = teachers.get(line.table)
+        if teacher is None:
+            if line.rows:
+                without.add(line.table)
             continue
+        # Also what was made for the pool and never asked for.
         spent += line.cost
-        by_teacher += costs[line.table] / tokens[line.table] * line.tokens
-    # What was made for the pool and never asked for was spent on it all the same.
-    spent += sum(
-        (
-            line.cost
-            for line in lines
-            if line.tier == "pool" and not line.rows and tokens.get(line.table)
-        ),
-        Decimal(0),
-    )
-    return Savings(spent, by_teacher, tuple(sorted(without)))
+        by_teacher += teacher.an_answer * line.answers + teacher.a_token * line.tokens
+        if line.rows and not teacher.singly:
+            at_least.add(line.table)
+    return Savings(spent, by_teacher, tuple(sorted(without)), tuple(sorted(at_least)))

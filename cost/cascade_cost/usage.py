@@ -10,7 +10,7 @@ from cascade_proto import synthesis_pb2 as pb
 
 # In the order in which they are told.
 TIERS = ("pool", "cache", "student", "teacher", "job")
-REFILL = "refill"
+REFILL, GENERATE = "refill", "generate"
 ROLES = ("worker", "teacher", "executor", "keeper")
 
 
@@ -20,7 +20,8 @@ class Compute:
 
     Attributes:
         table, tenant: for whom; an empty tenant: they are not told apart.
-        tier: one of `TIERS`, or `REFILL`: rows that were made for the pool.
+        tier: one of `TIERS`; or `REFILL`, rows that were made for the pool, which are the pool's;
+            or `GENERATE`, messages of it, which are the teacher's.
         seconds, gpu_seconds: of one core, and of one GPU.
         answers, rows, tokens: that came of it; tokens are the values that were not given.
     """

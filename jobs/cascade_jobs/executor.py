@@ -94,6 +94,7 @@ class Executor:
         config: how to work.
         clock: seconds since 1970-01-01 UTC, as the ledger's.
         gate: which jobs it may run; None: all.
+        turns_to: is told of the job each time before rows of it are drawn.
     """
 
     def __init__(
@@ -105,7 +106,9 @@ class Executor:
         config: ExecutorConfig | None = None,
         clock: Callable[[], float] = time.time,
         gate: Gate | None = None,
+        turns_to: Callable[[Job], None] = lambda _: None,
     ) -> None:
+        self._turns_to = turns_to
         self._ledger, self._drawing, self._owner, self._gate = ledger, drawing, owner, gate
         self._folder, self._config, self._clock = folder, config or ExecutorConfig(), clock
 
@@ -217,6 +220,7 @@ class Executor:
     def _draw(self, lease: Lease, shard: Shard, file: ParquetFile, stop: Event) -> bool:
         """Have a shard's rows drawn and written; False: it is to stop, and has given them back."""
         renewed = self._clock()
+        self._turns_to(lease.job)
         drawing = self._drawing.rows(lease.job.specification, lease.conditions, shard)
         with closing(drawing):
             for rows in drawing:

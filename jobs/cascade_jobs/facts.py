@@ -97,7 +97,7 @@ class ReleaseFacts:
             uses, residency = tuple(terms.pop("uses")), tuple(terms.pop("residency"))
             terms = Terms(uses=uses, residency=residency, **terms)
             return cls(columns=columns, terms=terms, **content)
-        except (ValueError, TypeError, LookupError, AttributeError) as exc:
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as exc:
             raise SpecificationRefused(f"these are no facts of a release: {exc!r}") from exc
 
 

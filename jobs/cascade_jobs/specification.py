@@ -133,7 +133,7 @@ class Specification:
                 balance = Balance(balance["column"], counts)
             columns = tuple(content.pop("columns"))
             return cls(columns=columns, balance=balance, **content)
-        except (ValueError, TypeError, LookupError, AttributeError) as exc:
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as exc:
             raise SpecificationRefused(f"this is no job's specification: {exc!r}") from exc
 
     @property

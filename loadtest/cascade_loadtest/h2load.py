@@ -49,7 +49,7 @@ def load(
     tls: bool = False,
 ) -> Measured:
     """Call `method` ("/package.Service/Method") `calls` times over some connections, `in_flight`
-    at once over all of them.
+    at once over all of them; with `tls` over TLS, whoever the server says that it is.
 
     Further headers are as in "name: value". Over TLS h2load takes any certificate. It counts HTTP
     200 as success, and a failed gRPC call is one too: make sure beforehand that the message is

@@ -164,9 +164,11 @@ class _UsageTierEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UsageTier.V
     USAGE_TIER_STUDENT: _UsageTier.ValueType  # 4
     """answers that the student drew"""
     USAGE_TIER_TEACHER: _UsageTier.ValueType  # 5
-    """answers that the teacher drew or scored, Generate among them"""
+    """answers that the teacher drew or scored"""
     USAGE_TIER_JOB: _UsageTier.ValueType  # 6
     """offline jobs, whoever drew their rows"""
+    USAGE_TIER_GENERATE: _UsageTier.ValueType  # 7
+    """Messages of Generate, which the teacher draws in large batches; part of what it costs."""
 
 class UsageTier(_UsageTier, metaclass=_UsageTierEnumTypeWrapper):
     """For what processors were used."""
@@ -181,9 +183,11 @@ USAGE_TIER_CACHE: UsageTier.ValueType  # 3
 USAGE_TIER_STUDENT: UsageTier.ValueType  # 4
 """answers that the student drew"""
 USAGE_TIER_TEACHER: UsageTier.ValueType  # 5
-"""answers that the teacher drew or scored, Generate among them"""
+"""answers that the teacher drew or scored"""
 USAGE_TIER_JOB: UsageTier.ValueType  # 6
 """offline jobs, whoever drew their rows"""
+USAGE_TIER_GENERATE: UsageTier.ValueType  # 7
+"""Messages of Generate, which the teacher draws in large batches; part of what it costs."""
 Global___UsageTier: _TypeAlias = UsageTier  # noqa: Y015
 
 class _ProcessRole:

@@ -12,7 +12,8 @@ import click
 from cascade_tables import CascadeTablesError
 
 from cascade_server.access.access_file import load_access
-from cascade_server.config import LOCAL_EXECUTOR, ServerConfig
+from cascade_server.allowed import LOCAL_EXECUTOR
+from cascade_server.config import SETTINGS, ServerConfig
 from cascade_server.configuration.options import SettingsCommand, settings_options
 from cascade_server.configuration.shown import as_file
 from cascade_server.configuration.sources import FILE_VARIABLE, effective
@@ -23,12 +24,15 @@ from cascade_server.processes import serve_in_processes
 from cascade_server.releases.found import source_of
 from cascade_server.releases.generation import ReleaseConfig, policies_of
 from cascade_server.releases.policy import Policy
+from cascade_server.telemetry import logs
+from cascade_server.telemetry.collecting import check_installed as telemetry_installed
 
 # The settings whose values have a meaning of their own.
 CHECKS: Mapping[str, Callable[[Any], object]] = {
     "version_policy": Policy.parse,
     "serve": lambda serve: policies_of(serve, Policy()),
     "policy": lambda path: None if path is None else check_policy(path),
+    "otlp_endpoint": lambda endpoint: None if endpoint is None else telemetry_installed(),
     "access": lambda path: None if path is None else load_access(path),
     "executor": lambda executor: None if executor == LOCAL_EXECUTOR else check_installed(),
 }
@@ -62,7 +66,7 @@ def serve(file: Path | None, print_config: bool, **flags: Any) -> None:
     \b
     Example:
       cascade serve --repository model_repository --port 8470
-      cascade serve --workers 4 --host 0.0.0.0
+      cascade serve --tls-certificate tls.crt --tls-key tls.key
       cascade serve --runtime triton://10.0.0.5:8001,10.0.0.6:8001
       cascade serve --slo slo.yaml --state-dir /var/lib/cascade --metrics-port 9464
       cascade serve --serve credit=1,3 --serve adult=latest --poll-seconds 10 --canary-share 5%
@@ -70,7 +74,8 @@ def serve(file: Path | None, print_config: bool, **flags: Any) -> None:
       cascade serve --config cascade.yaml
       cascade ask credit --given age=25            in another terminal
     """
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    logs.configure("text", "warning")
+    style = "text"
     try:
         found = effective(flags, os.environ, file, CHECKS)
         config = ServerConfig(**found.fields())
@@ -80,8 +85,20 @@ def serve(file: Path | None, print_config: bool, **flags: Any) -> None:
         if print_config:
             click.echo(as_file(found), nl=False)
             return
+        style = config.log_format
+        addresses = [value for each in SETTINGS if each.secret and (value := found[each.name])]
+        logs.configure(style, config.log_level, addresses)
+        say = click.echo if style == "text" else _say_json
         source = source_of(found["repository"])
         config = ServerConfig(**{**found.fields(), "repository": source.path})
-        serve_in_processes(config, config.workers, click.echo, releases, source)
+        serve_in_processes(config, config.workers, say, releases, source)
     except (ServerError, CascadeTablesError) as exc:
+        if style == "json":
+            logging.getLogger("cascade.server").error("%s", exc)
+            raise SystemExit(1) from exc
         raise click.ClickException(str(exc)) from exc
+
+
+def _say_json(message: str) -> None:
+    """What the server says to the terminal, for who reads JSON there too."""
+    click.echo(logs.line_of(message))

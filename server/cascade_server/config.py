@@ -6,12 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cascade_tables.errors import shown
-
-from cascade_server import runtimes
-from cascade_server.addresses import servers_of
+from cascade_server import allowed
+from cascade_server.allowed import LOCAL_EXECUTOR
 from cascade_server.consistency import check_together
-from cascade_server.errors import ConfigError
 from cascade_server.settings import (
     BYTES,
     DAYS,
@@ -28,25 +25,6 @@ TRANSPORTS = ("http2", "grpcio")
 CLIENT_CERTIFICATES = ("none", "optional", "required")
 TLS_VERSIONS = ("1.2", "1.3")
 MONTH = 30 * 86_400
-
-
-# Who draws the rows of jobs: this server's own processes.
-LOCAL_EXECUTOR, RAY = "local", "ray://"
-
-
-def _check_executor(executor: str) -> None:
-    host, colon, port = executor.removeprefix(RAY).rpartition(":")
-    is_ray = executor.startswith(RAY) and host and colon and port.isascii() and port.isdigit()
-    if executor != LOCAL_EXECUTOR and not (is_ray and 0 < int(port) < 65_536):
-        raise ConfigError(
-            f"executor is {shown(executor)}; allowed: {LOCAL_EXECUTOR}, or {RAY}HOST:PORT, whose "
-            "port is that of Ray Client, 10001 by default"
-        )
-
-
-def _check_runtime(runtime: str) -> None:
-    if not servers_of(runtime):
-        runtimes.check(runtime)
 
 
 @dataclass(frozen=True)
@@ -270,7 +248,7 @@ class ServerConfig:
         "What runs the networks: auto, cpu, onnxruntime, cuda, tensorrt-ep or tensorrt here "
         "(docs/gpu.md), or triton://HOST:PORT[,HOST:PORT...], or tritons:// for TLS "
         "(docs/remote.md).",
-        check=_check_runtime,
+        check=allowed.check_runtime,
     )
     teacher_threads: int = setting(1, "Threads of a teacher pass.", low=1, high=1024)
     inline_rows: int = setting(
@@ -344,6 +322,10 @@ class ServerConfig:
         high=65_535,
     )
 
+    prices: Path | None = setting(
+        None, "Prices for the operations page, a YAML file (docs/cost.md).", section="Cost"
+    )
+
     ops_port: int | None = setting(
         None,
         "Serve the operations page here, over HTTP (docs/operations.md); 0: any free port; none: "
@@ -377,7 +359,7 @@ class ServerConfig:
         "Who draws the rows of jobs: this server's processes, or the workers of a Ray cluster "
         "(docs/jobs.md).",
         metavar="local|ray://HOST:PORT",
-        check=_check_executor,
+        check=allowed.check_executor,
     )
     executor_name: str | None = setting(
         None, "What the policy calls it; none: `local`, or `ray` for a Ray cluster."
@@ -425,6 +407,32 @@ class ServerConfig:
         "for all. Read anew when it changes, and on SIGHUP.",
         section="Who may ask",
     )
+
+    otlp_endpoint: str | None = setting(
+        None,
+        "A collector that is sent traces and metrics over OTLP/HTTP, such as http://host:4318.",
+        section="Telemetry",
+        metavar="URL",
+        secret=True,
+        check=allowed.check_otlp_endpoint,
+    )
+    trace_share: float = setting(
+        0.01,
+        "Share of calls that are traced where callers send no `traceparent`.",
+        unit=SHARE,
+        low=0,
+        high=1,
+    )
+    service_name: str = setting("cascade", "What traces call this deployment.")
+    log_format: str = setting("text", "Lines of the log.", choices=("text", "json"))
+    log_level: str = setting(
+        "warning", "What is written; info: what callers do wrong too.", choices=allowed.LOG_LEVELS
+    )
+
+    @property
+    def tells_metrics(self) -> bool:
+        """Whether metrics are told of, to who asks for them or to a collector."""
+        return self.metrics_port is not None or self.otlp_endpoint is not None
 
     @property
     def draws_on_ray(self) -> bool:

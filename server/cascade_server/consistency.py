@@ -8,12 +8,30 @@ from cascade_tables.errors import shown
 
 from cascade_server.addresses import TLS_SCHEME
 from cascade_server.errors import ConfigError
+from cascade_server.exposure import exposure, page_exposure
 
 if TYPE_CHECKING:
     from cascade_server.config import ServerConfig
 
 # Certificates, and the keys without which they are nothing.
 PAIRS = (("tls_certificate", "tls_key"), ("runtime_certificate", "runtime_key"))
+
+
+def check_exposure(config: ServerConfig) -> None:
+    """Refuse addresses that others reach and that are not private; see `exposure`.
+
+    It is for who starts a server: settings may be written down on another machine.
+
+    Raises:
+        ConfigError: one is; names it, and what to set.
+    """
+    authentication = config.access is not None or config.tls_client_certificates == "required"
+    tls = config.tls_certificate is not None
+    problem = exposure(config.host, tls, authentication, config.insecure)
+    if problem is None and config.ops_port is not None:
+        problem = page_exposure(config.ops_host, config.insecure)
+    if problem is not None:
+        raise ConfigError(problem)
 
 
 def check_together(config: ServerConfig) -> None:

@@ -187,11 +187,15 @@ class Refusal:
         code: a gRPC status.
         message: names the culprit and what is allowed, or where the log has it.
         pushback_ms: when to come back; None: nothing is said of that.
+        reference: of the log's line about it; "": it was foreseen.
+        request_id: by which the log has the request; "": it has none.
     """
 
     code: grpc.StatusCode
     message: str
     pushback_ms: int | None = None
+    reference: str = ""
+    request_id: str = ""
 
 
 def refusal_of(error: Exception) -> Refusal:
@@ -201,7 +205,7 @@ def refusal_of(error: Exception) -> Refusal:
         reference = secrets.token_hex(4)
         log.error("unforeseen error, reference %s", reference, exc_info=error)
         message = f"internal error; the server's log has it as {reference}"
-        return Refusal(grpc.StatusCode.INTERNAL, message)
+        return Refusal(grpc.StatusCode.INTERNAL, message, reference=reference)
     pushback = error.pushback_ms if isinstance(error, TooMuch) else None
     if isinstance(error, TooManyJobs):
         pushback = NOT_AGAIN

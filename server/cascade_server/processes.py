@@ -13,35 +13,29 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import uvloop
 from cascade_jobs.ledger.owners import dismiss
-from cascade_proto import synthesis_pb2 as pb
-from cascade_tables import CascadeTablesError
 
-from cascade_server.access.quotas import QuotaFile
-from cascade_server.access.watching import Watch
 from cascade_server.addresses import servers_of
 from cascade_server.cascade.repository import Loaded, Repository
 from cascade_server.config import ServerConfig
+from cascade_server.consistency import check_exposure
 from cascade_server.counts.metering import ProcessMeter
-from cascade_server.counts.shared.books import TOLD, Books
+from cascade_server.counts.shared.books import Books
 from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_process import TeacherServer
-from cascade_server.errors import ConfigError, ReleaseRefused, ServerError
-from cascade_server.exposure import exposure, page_exposure
 from cascade_server.jobs.directing import JobsDirector
 from cascade_server.jobs.process import execute, next_work, owners_of
-from cascade_server.memory import Note
+from cascade_server.keeping import METRICS, PAGE, keeper, run_life
 from cascade_server.releases.found import Folder, Source
 from cascade_server.releases.generation import Generation, ReleaseConfig
 from cascade_server.releases.generations import Generations
-from cascade_server.server import Server, expose_access, open_access
+from cascade_server.releases.told import Told
+from cascade_server.server import Server
 from cascade_server.supervision import loading
 from cascade_server.supervision.control import Control
-from cascade_server.supervision.crews import Begin, Crew, Post, Role
-from cascade_server.supervision.facts import facts_of, packed
+from cascade_server.supervision.crews import Begin, Post, Role
 from cascade_server.supervision.listening import (
     listen,
     local_socket,
@@ -49,11 +43,13 @@ from cascade_server.supervision.listening import (
 )
 from cascade_server.supervision.placement import Placement
 from cascade_server.supervision.supervisor import KILL_AFTER, Director, Supervisor
+from cascade_server.telemetry.span_pipe import SpanPipe
+from cascade_server.telemetry.telemetry import Telemetry
 from cascade_server.terms import Tier
 from cascade_server.transport.tls.credentials import Credentials
 
 if TYPE_CHECKING:
-    from cascade_server.page.operations_page import OperationsPage
+    pass
 
 # The teacher has what the workers leave of the processors.
 TEACHER_NICENESS = 19
@@ -79,13 +75,7 @@ def serve_in_processes(
     Raises:
         ServerError: it cannot be started, and why.
     """
-    authentication = config.access is not None or config.tls_client_certificates == "required"
-    tls = config.tls_certificate is not None
-    if problem := exposure(config.host, tls, authentication, config.insecure):
-        raise ConfigError(problem)
-    has_page = config.ops_port is not None
-    if has_page and (problem := page_exposure(config.ops_host, config.insecure)):
-        raise ConfigError(problem)
+    check_exposure(config)
     # Read before there is any process, so that what is wrong is said at once; who is started again
     # while the files are broken has these.
     credentials = Credentials.of(config)
@@ -103,14 +93,19 @@ def serve_in_processes(
         )
         # Where the first process that answers scrapes has found a port; the next one keeps it.
         metrics: list[int] = []
+        # Spans, to the books' keeper: it exports them, or keeps them as exemplars.
+        keeps_spans = config.otlp_endpoint is not None or config.metrics_port is not None
+        spans = SpanPipe() if keeps_spans else None
         pages: list[int] = []  # and likewise of the operations page
 
         def roles(generation: Generation) -> Sequence[Role]:
             of_workers = [
                 Role(
                     f"worker {number}",
-                    partial(worker, generation, workers, number, listener, local, credentials),
-                    left=partial(left, generation, number),
+                    partial(
+                        worker, generation, workers, number, listener, local, credentials, spans
+                    ),
+                    left=partial(generation.worker_left, number),
                 )
                 for number in range(workers)
             ]
@@ -119,13 +114,13 @@ def serve_in_processes(
             return (*of_workers, the_teacher(generation))
 
         def the_teacher(generation: Generation) -> Role:
-            life = partial(teacher, generation)
+            life = partial(teacher, generation, spans)
             return Role("the teacher", life, last=True, holds_nothing=True)
 
         def keeper_of(books: Books) -> Sequence[Role]:
-            if {config.state_dir, config.metrics_port, config.ops_port} == {None}:
+            if {config.state_dir, config.ops_port, spans} == {None}:
                 return ()
-            life = partial(keeper, shared, books, metrics, pages, credentials)
+            life = partial(keeper, shared, books, metrics, pages, credentials, spans)
             return (Role("the books' keeper", life),)
 
         def told(what: str) -> None:
@@ -139,12 +134,11 @@ def serve_in_processes(
             by = "" if credentials is None else " over TLS"
             say(f"serving on {config.host}:{port}{by}{those} (Ctrl-C stops)")
 
-        def tell(crews: Sequence[Crew]) -> None:
-            watched.tell(crews, director)
-
-        watched = Watched()
-        watching = tell if has_page else nobody_watches
-        supervisor = Supervisor(lambda: say("draining"), config.drain_seconds, watching=watching)
+        supervisor = Supervisor(
+            lambda: say("draining"),
+            config.drain_seconds,
+            watching=Told(lambda: director) if config.ops_port is not None else lambda _: None,
+        )
         director = Generations(
             shared,
             releases or ReleaseConfig(),
@@ -164,30 +158,6 @@ def serve_in_processes(
         say("stopped")
 
 
-METRICS, PAGE = "metrics on ", "operations page on "
-
-
-def nobody_watches(_: Sequence[Crew]) -> None:
-    """What the supervisor's news are for where there is no operations page."""
-
-
-class Watched:
-    """Writes down what the supervisor knows where the operations page looks, when it changes."""
-
-    def __init__(self) -> None:
-        self._told: tuple[Books, bytes] | None = None
-
-    def tell(self, crews: Sequence[Crew], director: Generations) -> None:
-        """How processes and releases are now."""
-        current = director.current
-        if current is None:
-            return
-        found = packed(facts_of(crews), director.listing(), TOLD - Note.HEAD.size)
-        if self._told is None or self._told[0] is not current.books or self._told[1] != found:
-            current.books.told.write(found)
-            self._told = current.books, found
-
-
 def worker(
     generation: Generation,
     workers: int,
@@ -195,6 +165,7 @@ def worker(
     listener: socket.socket | None,
     local: socket.socket | None,
     credentials: Credentials | None,
+    spans: SpanPipe | None,
     post: Post,
     begin: Begin,
 ) -> None:
@@ -226,7 +197,10 @@ def worker(
 
         control = Control(post, orders, orphaned)
         sla = Sla(config, books=books, place=place)
-        server = Server(config, report, sla, placement, listener, control, local, credentials)
+        telemetry = Telemetry.of(config, spans, f"worker {number}")
+        server = Server(
+            config, report, sla, placement, listener, control, local, credentials, telemetry
+        )
 
         def retire() -> None:
             server.retire()
@@ -258,13 +232,7 @@ def worker(
                 # To let go of memory takes the system a while, in which others answer.
                 loading.yield_to_all()
 
-    _run(life, post)
-
-
-def left(generation: Generation, number: int) -> None:
-    """A worker's process has ended: its callers, and those on their way to it, are others'."""
-    if generation.board is not None:
-        generation.board.left(number)
+    run_life(life, post)
 
 
 def turns_of(config: ServerConfig) -> loading.Turns:
@@ -273,7 +241,7 @@ def turns_of(config: ServerConfig) -> loading.Turns:
     return loading.Turns(config.teacher_socket.parent / "loading")
 
 
-def teacher(generation: Generation, post: Post, begin: Begin) -> None:
+def teacher(generation: Generation, spans: SpanPipe | None, post: Post, begin: Begin) -> None:
     """Answer workers until SIGTERM."""
     os.nice(TEACHER_NICENESS)
     config = generation.config
@@ -298,7 +266,10 @@ def teacher(generation: Generation, post: Post, begin: Begin) -> None:
         # Niceness is enough to load. To compute it is not: a worker that wakes to answer would wait
         # until the teacher had its slice, some milliseconds; what is idle is interrupted at once.
         loading.all_yield_to_all()
-        server = TeacherServer(repository.runtimes, path, threads=config.teacher_threads)
+        tracer = Telemetry.of(config, spans, "teacher").tracer
+        server = TeacherServer(
+            repository.runtimes, path, threads=config.teacher_threads, tracer=tracer
+        )
         meter = ProcessMeter(generation.books.teacher(generation.slot))
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         orders = {"accept": accepting, "retire": retired, "leave": lambda: None}
@@ -316,7 +287,7 @@ def teacher(generation: Generation, post: Post, begin: Begin) -> None:
     def retired() -> None:
         post.tell(retired=True)
 
-    _run(life, post)
+    run_life(life, post)
 
 
 def executors(generation: Generation) -> Sequence[Role]:
@@ -350,96 +321,4 @@ def executor(generation: Generation, number: int, post: Post, _begin: Begin) -> 
         finally:
             await meter.stop()
 
-    _run(life, post)
-
-
-def keeper(
-    config: ServerConfig,
-    books: Books,
-    metrics: list[int],
-    pages: list[int],
-    credentials: Credentials | None,
-    post: Post,
-    _begin: Begin,
-) -> None:
-    """Keep the state file, answer scrapes and serve the operations page, until SIGTERM; no
-    generation ends it."""
-
-    async def life() -> None:
-        stop, loop = asyncio.Event(), asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, stop.set)
-        # What looks at its files once more when it is told to.
-        looks: list[Callable[[], Any]] = []
-        loop.add_signal_handler(signal.SIGHUP, lambda: [look() for look in looks])
-        place = len(books.places) - 1
-        of_port = replace(config, metrics_port=metrics[0]) if metrics else config
-        sla = Sla(of_port, books=books, place=place)
-        access = open_access(config, sla)
-        watch = None if access is None else Watch(access)
-        quotas = None
-        if access is not None and config.state_dir is not None:
-            quotas = QuotaFile(config.state_dir, access, config.state_seconds)
-        statistics = partial(books.statistics, pb.GetStatisticsResponse(), place)
-        page: OperationsPage | None = None
-        meter = ProcessMeter(books.processes[place])
-        meter.start()
-        try:
-            await sla.start()
-            if watch is not None:
-                watch.start()
-                looks.append(watch.look_now)
-            if quotas is not None:
-                quotas.restore()
-                quotas.start()
-            if sla.metrics is not None:
-                sla.metrics.expose(statistics, books.live_versions)
-                if credentials is not None:
-                    # By the same decisions as the workers': what they show is what is told here.
-                    credentials.expose(sla.metrics.expose_certificate)
-                    credentials.start_looking(config.tls_poll_seconds)
-                    looks.append(partial(credentials.look, at_once=True))
-                if access is not None:
-                    expose_access(sla, access)
-                if config.state_dir is not None:
-                    # What answers scrapes is imported by who is scraped.
-                    from cascade_server.jobs.metrics import JobsCollector
-
-                    jobs = JobsCollector(config.state_dir, config.job_disk_bytes, books.tables)
-                    sla.metrics.registry.register(jobs)
-                if not metrics:
-                    port = sla.metrics_port
-                    post.tell(metrics=f"{METRICS}http://{config.host}:{port}/metrics")
-            if config.ops_port is not None:
-                # Few servers have a page, and what serves it takes a while to import.
-                from cascade_server.page.operations_page import OperationsPage
-
-                of_page = replace(config, ops_port=pages[0]) if pages else config
-                page = OperationsPage(of_page, sla.ledger, statistics)
-                address = await page.start()
-                if not pages:
-                    post.tell(page=f"{PAGE}{address}")
-            post.tell(ready=True)
-            await stop.wait()
-        finally:
-            if watch is not None:
-                await watch.stop()
-            if quotas is not None:
-                await quotas.stop()
-            if page is not None:
-                await page.stop()
-            await meter.stop()
-            await sla.stop()
-
-    _run(life, post)
-
-
-def _run(life: Callable[[], Any], post: Post) -> None:
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(life())
-    except ReleaseRefused as exc:
-        post.tell(error=str(exc), release=[exc.table, exc.version])
-        raise SystemExit(1) from exc
-    except (ServerError, CascadeTablesError) as exc:
-        post.tell(error=str(exc))
-        raise SystemExit(1) from exc
+    run_life(life, post)

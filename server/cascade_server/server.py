@@ -29,11 +29,11 @@ from cascade_server.engines.triton.fleet import Fleet
 from cascade_server.engines.triton.measuring import Measuring
 from cascade_server.engines.triton.tls import credentials_of
 from cascade_server.health.ability import Vitals
+from cascade_server.health.service import WHOLE_SERVER, Health, name_of, unable_names
 from cascade_server.jobs.desk import Desk
 from cascade_server.services.flight.service import NAME as FLIGHT
 from cascade_server.services.flight.service import FlightService
 from cascade_server.services.guarded import AccessDoor, Guarded, Handlers, by_access, locally
-from cascade_server.services.health import WHOLE_SERVER, Health, name_of, unable_names
 from cascade_server.services.jobs_service import NAME as JOBS
 from cascade_server.services.jobs_service import JobsService
 from cascade_server.services.open_inference.service import NAME as INFERENCE
@@ -48,6 +48,8 @@ from cascade_server.supervision.control import Control
 from cascade_server.supervision.listening import not_listening
 from cascade_server.supervision.loading import Turns
 from cascade_server.supervision.placement import Placement
+from cascade_server.telemetry.logs import tell_suppressed
+from cascade_server.telemetry.telemetry import OFF, Telemetry
 from cascade_server.terms import Tier
 from cascade_server.transport import LingerConfig, TransportLimits, TransportServer, first_of
 from cascade_server.transport.grpcio_server import GrpcioServer
@@ -86,6 +88,7 @@ class Server:
         local: takes connections of who may open it, and so may have releases changed; None: there
             is no such socket.
         credentials: of TLS; None: those of the settings, where they name any.
+        telemetry: what is told of calls beside their counts.
 
     Raises:
         ConfigError: `slo.yaml` is not what it should be, or the files of TLS are not.
@@ -102,6 +105,7 @@ class Server:
         control: Control | None = None,
         local: socket.socket | None = None,
         credentials: Credentials | None = None,
+        telemetry: Telemetry = OFF,
     ) -> None:
         self.config = config
         self._credentials = credentials or Credentials.of(config)
@@ -118,7 +122,9 @@ class Server:
         self._auditor = open_auditor(config)
         self.access = open_access(config, self.sla, self._auditor)
         self._watch = None if self.access is None else Watch(self.access)
-        self.service = Service(config, self.sla, self._hurry, self._told_health, self.access)
+        self.service = Service(
+            config, self.sla, self._hurry, self._told_health, self.access, telemetry
+        )
         place = self.sla.books.processes[self.sla.place]
         self._meter = ProcessMeter(place, self.service.kept_bytes)
         self.inference = InferenceService(self.service, self.sla, config, control, self._auditor)
@@ -134,6 +140,7 @@ class Server:
                 linger=LingerConfig(config.linger_seconds),
                 max_age=config.max_connection_age,
                 refusing=UnreadCalls(self.sla).refused,
+                over=self.sla.rpc_over if config.tells_metrics else None,
                 door=None if self.access is None else AccessDoor(self.access),
                 credentials=self._credentials,
             )
@@ -374,6 +381,7 @@ class Server:
             if quiet % QUIET_NOTES == 0:
                 note.write(self.service.own_statistics().SerializeToString())
             before = now
+            tell_suppressed()
             self.sla.metering.is_nobodys()
             await asyncio.sleep(SECONDS_BETWEEN_NOTES)
 

@@ -180,8 +180,11 @@ def _section(path: Path, name: str, maps: str) -> Mapping[Any, Any]:
     except (tomllib.TOMLDecodeError, RecursionError) as exc:
         raise SchemaError(f"{path}: {exc}") from exc
     if not isinstance(content, Mapping) or not content or not set(content) <= set(SECTIONS):
-        odd = [key for key in content if key not in SECTIONS] if content else []
-        instead = f", not {shown(odd[0])}" if isinstance(content, Mapping) and odd else ""
+        instead = ""
+        if not isinstance(content, Mapping):
+            instead = f", not {shown(content)}"
+        elif odd := [key for key in content if key not in SECTIONS]:
+            instead = f", not {shown(odd[0])}"
         raise SchemaError(
             f"{path}: expected the keys 'columns', with an entry a column, 'relations', with an "
             f"entry a relation, and 'defaults', for all columns, or some of them{instead}"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from cascade_cost.curves import load_curves
 from cascade_loadtest import servers
 
 from benchmarks import ROOMS
@@ -163,6 +164,26 @@ def test_what_docs_and_make_run_is_there() -> None:
     kept = re.findall(r"-m benchmarks\.keep\s+\S+\s+(?:\\\n\s*)?([a-z_]+)", text)
     assert len(kept) > 10
     assert typed | set(kept) <= {*programs()}
+
+
+def test_cost(small: tuple[str, ...]) -> None:
+    few = ("--calls", "8", "--pooled", "1", "--full", "2", "--generated", "64")
+    job = ("--job-rows", "64", "--idle-seconds", "0.1", "--tables", TABLE)
+    found = last_line(benchmark("cost", *small[:2], *few, *job))
+    tiers = {"pool", "cache", "student", "teacher", "job"}
+    assert tiers <= found["usd_per_10k"].keys()
+    assert tiers <= found["peak_memory_mb"].keys()
+    assert found["saved_ratio"] is not None
+    assert [each["draws"] for each in found["by_draws"]] == [1, 8, 32]
+    assert [each["columns"] for each in found["by_columns"]] == [6]
+
+
+@needs_h2load
+def test_sizing(small: tuple[str, ...], tmp_path: Path) -> None:
+    curves = tmp_path / "curves.json"
+    few = ("--calls", "40", "--seconds", "0.5", "--tables", TABLE, "--curves", str(curves))
+    found = last_line(benchmark("sizing", *small[:2], *few))
+    assert len(load_curves(curves).points) == len(found["points"]) == 4
 
 
 def test_fidelity_of_any_table(tmp_path: Path, here: InThisProcess) -> None:

@@ -16,8 +16,8 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 COMMANDS = ["fit", "distill", "evaluate", "release", "configure", "compile"]
-COMMANDS += ["serve", "ask", "jobs", "access", "audit"]
-COMMANDS += ["releases", "health", "sla", "cost", "size", "slo"]
+COMMANDS += ["serve", "ask", "jobs", "access", "audit", "releases"]
+COMMANDS += ["health", "sla", "cost", "size", "slo"]
 HEAVY = ["torch", "onnxruntime", "grpc", "pandas", "pyarrow", "sklearn", "rich"]
 
 Entries = dict[str, str]

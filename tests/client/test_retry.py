@@ -8,6 +8,7 @@ from cascade_client.errors import ERRORS, Failure
 from cascade_client.retry import Retry
 
 DOWN = Failure(grpc.StatusCode.UNAVAILABLE, "down")
+NOBODY = Failure(DOWN.code, "failed to connect to all addresses; last error: UNKNOWN: refused")
 FULL = grpc.StatusCode.RESOURCE_EXHAUSTED
 RETRY = Retry(attempts=4, initial_backoff=0.1, multiplier=2, maximum_backoff=0.3, jitter=0.2)
 
@@ -49,7 +50,21 @@ class TestHowLong:
         assert RETRY.backoff(1, 1.0) == pytest.approx(0.12)
 
     def test_attempts_run_out(self) -> None:
-        assert RETRY.delay(DOWN, 4, 10.0, 0.5) is None
+        assert RETRY.delay(NOBODY, 4, 10.0, 0.5) is None
+        assert RETRY.delay(Failure(FULL, "", 0.1), 4, 10.0, 0.5) is None
+
+    def test_whoever_is_started_again_is_given_time_to_be(self) -> None:
+        """Who is cut off, or told so by a server, asks twice as often; for streams, four times."""
+        assert RETRY.delay(DOWN, 7, 10.0, 0.5) == pytest.approx(0.3)
+        assert RETRY.delay(DOWN, 8, 10.0, 0.5) is None
+        assert RETRY.patient().delay(DOWN, 15, None, 0.5) == pytest.approx(0.3)
+        assert RETRY.patient().delay(DOWN, 16, None, 0.5) is None
+        assert sum(Retry().backoff(attempt, 0.5) for attempt in range(1, 8)) > 2
+
+    @pytest.mark.parametrize("retry", [Retry(attempts=1), Retry(unavailable_attempts=1)])
+    def test_who_wants_no_second_attempt_has_none(self, retry: Retry) -> None:
+        assert retry.delay(DOWN, 1, None, 0.5) is None
+        assert retry.patient().delay(DOWN, 1, None, 0.5) is None
 
     def test_never_past_the_deadline(self) -> None:
         assert RETRY.delay(DOWN, 1, 0.1, 0.5) is None
@@ -73,6 +88,7 @@ class TestSettings:
             ({"multiplier": 0.5}, "multiplier is 0.5"),
             ({"maximum_backoff": 0.001}, "at least initial_backoff"),
             ({"jitter": 1.0}, "jitter is 1.0"),
+            ({"unavailable_attempts": 0}, "unavailable_attempts is 0; it must be at least 1"),
         ],
     )
     def test_names_the_field(self, settings: dict[str, float], message: str) -> None:

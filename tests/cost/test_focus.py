@@ -27,7 +27,7 @@ VALIDATOR = ("focus-validator==1.0.0", "multimethod<2")
 
 def bill() -> Statement:
     reserved = Reserved(cores=Decimal(2), memory_gib=Decimal(4))
-    named = Bill("Example Cloud", "1234", "eu-west-1")
+    named = Bill("Example Cloud", "acct-1234", "eu-west-1")
     return statement(busy(), replace(DEFAULT_PRICES, reserved=reserved, bill=named))
 
 

@@ -41,6 +41,14 @@ class TestLines:
         job = statement(busy(), PRICES).by_tier()["job"]
         assert job.gib_seconds == pytest.approx(Decimal(400))
 
+    def test_messages_of_generate_are_the_teachers(self) -> None:
+        found = usage(
+            Compute("credit", "teacher", "", 1.0, 0.0, 1, 1, 3),
+            Compute("credit", "generate", "", 2.0, 0.0, 1, 100, 2400),
+        )
+        (line,) = statement(found, PRICES).lines
+        assert (line.tier, line.rows, line.core_cost) == ("teacher", 101, Decimal(3))
+
     def test_tables_and_tenants_add_up_to_the_tiers(self) -> None:
         found = statement(busy(), PRICES)
         whole = sum(line.cost for line in found.by_tier().values())
@@ -80,7 +88,9 @@ class TestLines:
         st.lists(
             st.tuples(
                 st.sampled_from(["credit", "adult"]),
-                st.sampled_from(["pool", "cache", "student", "teacher", "job", "refill"]),
+                st.sampled_from(
+                    ["pool", "cache", "student", "teacher", "job", "refill", "generate"]
+                ),
                 st.sampled_from(["", "a"]),
                 st.floats(0, 1e9),
                 st.integers(0, 10**9),
@@ -96,27 +106,45 @@ class TestLines:
         ]
         found = statement(usage(*compute), PRICES)
         charged = sum(line.core_seconds for line in found.lines)
-        assert charged == sum(Decimal(each.seconds) for each in compute)
+        # Decimal has 28 digits.
+        assert charged == pytest.approx(sum(Decimal(each.seconds) for each in compute))
         assert all(line.cost >= 0 for line in found.lines)
 
 
 class TestSavings:
     """Beside having the teacher draw what pool, cache and student gave."""
 
-    def test_the_teachers_price_is_of_a_value(self) -> None:
-        savings = statement(busy(), Prices("EUR", Decimal(3600))).savings
-        # The teacher drew 36,000 values in 1,080 s, also for the pool: 33,000 others would be 990 s
-        # and 3,000 of another table are not known.
-        assert savings.by_teacher == pytest.approx(Decimal(1080))
-        assert savings.spent == Decimal(1000 + 410)
-        assert savings.without == ("adult",)
+    def test_the_teachers_price_is_of_answers_and_values(self) -> None:
+        found = usage(
+            Compute("credit", "student", "", 10.0, 0.0, 100, 400, 1200),
+            # 20 calls of 3 values: 0.1 s for each value, as in large batches, and 0.7 s for a call.
+            Compute("credit", "teacher", "", 20.0, 0.0, 20, 20, 60),
+            Compute("credit", "generate", "", 60.0, 0.0, 1, 30, 600),
+            Compute("credit", "refill", "", 20.0, 0.0, 1, 10, 200),
+            Compute("adult", "cache", "", 10.0, 0.0, 1, 1, 1),
+        )
+        savings = statement(found, Prices("EUR", Decimal(3600))).savings
+        assert savings.by_teacher == pytest.approx(Decimal(100) * Decimal("0.7") + 120)
+        # Also what was made for the pool.
+        assert savings.spent == Decimal(30)
+        assert (savings.without, savings.at_least) == (("adult",), ())
 
-    def test_a_cheap_student_saves_its_share(self) -> None:
+    def test_large_batches_alone_say_the_least_that_was_saved(self) -> None:
+        found = usage(
+            Compute("credit", "student", "", 10.0, 0.0, 100, 100, 300),
+            Compute("credit", "generate", "", 10.0, 0.0, 1, 10, 30),
+        )
+        savings = statement(found, PRICES).savings
+        assert savings.ratio == pytest.approx(0.9)
+        assert savings.at_least == ("credit",)
+
+    def test_single_calls_alone_are_a_price_by_value(self) -> None:
         found = usage(
             Compute("credit", "student", "", 10.0, 0.0, 100, 100, 300),
             Compute("credit", "teacher", "", 10.0, 0.0, 1, 10, 30),
         )
-        assert statement(found, PRICES).savings.ratio == pytest.approx(0.9)
+        savings = statement(found, PRICES).savings
+        assert (savings.ratio, savings.at_least) == (pytest.approx(0.9), ())
 
     def test_rows_that_nobody_asked_for_cost_more_than_they_save(self) -> None:
         found = usage(Compute("credit", "refill", "", 10.0, 0.0, 1, 10, 30))

@@ -16,9 +16,9 @@ from cascade_cli.program import main
 from cascade_client import Client
 from cascade_server.configuration.shown import written_anew
 from cascade_server.configuration.sources import effective
+from cascade_server.health.service import LIVENESS
 from cascade_server.objectives.objective import load_slo
 from cascade_server.server import SERVICES
-from cascade_server.services.health import LIVENESS
 from cascade_server.supervision.supervisor import KILL_AFTER
 from click.testing import CliRunner
 from grpc_health.v1 import health_pb2, health_pb2_grpc

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cascade_cost.prices import parse_prices
 from cascade_loadtest import sla
 from cascade_tables import load_overrides, load_relation_overrides
 
@@ -27,4 +28,9 @@ def test_promises_of_a_load_test(tmp_path: Path) -> None:
     (snippet,) = shown("loadtest.md")
     file = tmp_path / "sla.yaml"
     file.write_text(snippet.text)
-    assert len(sla.load(file, ["features late", "no history"])) == 2
+    assert len(sla.load(file, ["features late", "no history"])) == 4
+
+
+def test_prices() -> None:
+    (snippet,) = shown("cost.md")
+    assert parse_prices(snippet.text).reserved is not None

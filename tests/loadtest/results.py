@@ -16,7 +16,13 @@ from cascade_loadtest.run.server_side import Budget, Gap, ServerSide, Sketch
 from cascade_loadtest.sla import Verdict
 
 OPTIONS = Namespace(
-    table="credit", profile="constant", arrivals="poisson", users=4, processes=1, connections=4
+    table="credit",
+    profile="constant",
+    arrivals="poisson",
+    capacity="alone",
+    users=4,
+    processes=1,
+    connections=4,
 )
 VERDICTS = (
     Verdict("real time", "p99", "≤ 10 ms", "12.35 ms", False),

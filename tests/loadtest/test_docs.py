@@ -35,7 +35,7 @@ def test_the_promises() -> None:
 
 def test_names_are_those_that_there_are() -> None:
     options = parser("").format_help()
-    for option in re.findall(r"`(--[a-z]+)", PAGE):
+    for option in re.findall(r"`(--[a-z-]+)", PAGE):
         assert option in options or option in (
             "--master",
             "--worker",

@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 from cascade_loadtest.schedule.traces import read_trace
 
-from tests.integration.serving import Served, serve
+from tests.integration.serving import Served
 
 ROOT = Path(__file__).parents[2]
 needs_locust = pytest.mark.skipif(find_spec("locust") is None, reason="Locust is not installed")
@@ -40,19 +39,10 @@ def sla(folder: Path, text: str) -> str:
     return str(path)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    state = tmp_path_factory.mktemp("state")
-    options = ("--repository", str(ROOT / "model_repository"), "--state-dir", str(state))
-    with serve(*options) as served:
-        served.client().wait_ready(60)
-        yield served
-
-
 @needs_locust
-def test_the_whole_mix_beside_a_job(server: Served, tmp_path: Path) -> None:
+def test_the_whole_mix_beside_a_job(bundled_server: Served, tmp_path: Path) -> None:
     """Capacity, the open loop, Locust's users and a job, on a server that is there."""
-    options = ("--target", server.target, "--seconds", "2", "--users", "4", "--load", "0.2")
+    options = ("--target", bundled_server.target, "--seconds", "2", "--users", "4", "--load", "0.2")
     done = loadtest(tmp_path, *options, "--job", "fast", "--sla", sla(tmp_path, POSSIBLE))
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
@@ -69,7 +59,9 @@ def test_the_whole_mix_beside_a_job(server: Served, tmp_path: Path) -> None:
     assert "Load test of credit" in (tmp_path / "r.html").read_text()
 
 
-def test_a_promise_that_is_missed_is_the_exit_status(server: Served, tmp_path: Path) -> None:
+def test_a_promise_that_is_missed_is_the_exit_status(
+    bundled_server: Served, tmp_path: Path
+) -> None:
     """The default server, started by the program itself; recorded, and then replayed."""
     trace = tmp_path / "calls.parquet"
     options = ("--seconds", "1", "--rate", "30", "--users", "0", "--job", "none")
@@ -80,7 +72,7 @@ def test_a_promise_that_is_missed_is_the_exit_status(server: Served, tmp_path: P
     found = json.loads(done.stdout.splitlines()[-1])
     assert (done.returncode, found["kept"], found["table"]) == (1, False, "adult")
     assert "MISSED" in done.stdout
-    replay = ("--profile", "replay", "--trace", str(trace), "--target", server.target)
+    replay = ("--profile", "replay", "--trace", str(trace), "--target", bundled_server.target)
     promises = sla(tmp_path, POSSIBLE)
     again = loadtest(
         tmp_path, *options[:2], *options[4:], *replay, "--table", "adult", "--sla", promises
@@ -91,7 +83,7 @@ def test_a_promise_that_is_missed_is_the_exit_status(server: Served, tmp_path: P
 
 
 def test_the_page_s_recorder(
-    server: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundled_server: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs/loadtest.md").read_text()
@@ -99,7 +91,7 @@ def test_the_page_s_recorder(
     # A second is not much where every processor is taken.
     snippet = snippet.replace('{"age": 25}', '{"age": 25}, timeout=60')
     run: dict[str, Any] = {}
-    exec(snippet.replace("127.0.0.1:8470", server.target), run)
+    exec(snippet.replace("127.0.0.1:8470", bundled_server.target), run)
     run["client"].close()
     assert [each.given for each in read_trace(tmp_path / "calls.jsonl")] == [["age"]]
 

@@ -56,8 +56,10 @@ OWN: dict[str, Inject] = {
 }
 OTHERS = ("cache-stopped", "connections-cut", "disk-full", "clock-stepped", "triton-killed")
 NAMES = (*OWN, *OTHERS)
-# Statuses that callers are to be told: of a process that stands still, that their time is up.
-EXPECTED = {"worker-stopped": ("DEADLINE_EXCEEDED",), "teacher-stopped": ("DEADLINE_EXCEEDED",)}
+# What callers are to be told of a process that stands still: that their time is up, and, by the SDK
+# without being sent, that others before them were late.
+STANDS_STILL = ("DEADLINE_EXCEEDED", "Overloaded")
+EXPECTED = {"worker-stopped": STANDS_STILL, "teacher-stopped": STANDS_STILL}
 # In which the teacher is asked too, by name.
 FULL = SteadyConfig(kinds=("fast", "fast", "auto", "full"))
 
@@ -154,7 +156,7 @@ def _options() -> argparse.Namespace:
 
 
 def _words(inject: Callable[..., Injected]) -> str:
-    return (inject.__doc__ or "").strip().rstrip(".")
+    return (inject.__doc__ or "").strip().partition("\n")[0].rstrip(".")
 
 
 def _of_all(run: Run, options: argparse.Namespace, repository: Path, scratch: Path) -> None:

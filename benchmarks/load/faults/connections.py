@@ -29,6 +29,8 @@ from benchmarks.load.faults.stage import Stage
 IDLE_CONNECTIONS, SLOW_CALLERS = 1000, 50
 # Seconds that they stay; between two cuts; and how many cuts there are.
 STAY_SECONDS, BETWEEN_CUTS, CUTS = 3.0, 0.3, 5
+# Rows of the stream that is cut: of several messages.
+STREAM_ROWS = 4000
 GENERATE, BETWEEN_BYTES = "/cascade.v1.Synthesis/Generate", 0.05
 # Sends RST where a connection is closed.
 ABRUPT = struct.pack("ii", 1, 0)
@@ -68,8 +70,15 @@ class Proxy:
             yield self
         finally:
             self.cut()
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop.call_soon_threadsafe(self._end)
             self._thread.join()
+
+    def _end(self) -> None:
+        tasks = asyncio.all_tasks(self._loop)
+        for task in tasks:
+            task.cancel()
+        done = asyncio.gather(*tasks, return_exceptions=True)
+        done.add_done_callback(lambda _: self._loop.stop())
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -111,11 +120,11 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 def cut_connections(stage: Stage, table: str, proxy: Proxy) -> Injected:
     """Every connection of the callers, and of a `Generate` that runs, is reset five times."""
     with Client(proxy.target, timeout=30) as client:
-        whole = client.generate(table, 20_000, seed=3, kind="rows").data
+        whole = client.generate(table, STREAM_ROWS, seed=3, kind="rows", timeout=120).data
         rows: list[object] = []
 
         def stream() -> None:
-            for part in client.stream(table, 20_000, seed=3, kind="rows"):
+            for part in client.stream(table, STREAM_ROWS, seed=3, kind="rows", timeout=120):
                 rows.extend(part.data)
 
         thread = threading.Thread(target=stream)
@@ -125,7 +134,7 @@ def cut_connections(stage: Stage, table: str, proxy: Proxy) -> Injected:
             proxy.cut()
             time.sleep(BETWEEN_CUTS)
         done.is_over()
-        thread.join(60)
+        thread.join(120)
     done.notes["connections_reset"] = proxy.resets
     done.kept["the stream that was cut is whole and the same"] = rows == whole
     return done

@@ -31,7 +31,7 @@ class Resumption:
     def __init__(self, request: pb.GenerateRequest, retry: Retry) -> None:
         self._next = pb.GenerateRequest()
         self._next.CopyFrom(request)
-        self._retry = retry
+        self._retry = retry.patient()
         self._attempts = 0
         # Rows of a full message, as the first one had them.
         self._chunk = 0

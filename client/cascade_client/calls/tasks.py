@@ -29,6 +29,7 @@ from cascade_client.errors import CascadeError, DeadlineExceeded, Failure, Overl
 from cascade_client.messages import wire
 from cascade_client.messages.parts import IN_FLIGHT, Part, Parts
 from cascade_client.retry import Retry
+from cascade_client.tracing import trace_headers
 from cascade_client.turns.outcomes import was_turned_away
 from cascade_client.turns.shared import Shared
 from cascade_client.turns.tasks import TaskTurns
@@ -100,7 +101,7 @@ class AsyncCalls(BaseClient):
         synthesize = self._stub.Synthesize
 
         def announced(request: pb.SynthesizeRequest, timeout: float) -> Awaitable[Any]:
-            announcement = wire.announcement(request)
+            announcement = wire.announcement(request) + trace_headers()
             return synthesize(request, timeout=timeout, metadata=announcement)
 
         return announced
@@ -149,7 +150,10 @@ class AsyncCalls(BaseClient):
 
     async def _once(self, method: Callable[..., Any], request: Any, expiry: float) -> Any:
         made = request() if callable(request) else request
-        return await method(made, timeout=self._left(expiry))
+        left = self._left(expiry)
+        if method is not self._synthesize and (headers := trace_headers()):
+            return await method(made, timeout=left, metadata=headers)
+        return await method(made, timeout=left)
 
     async def _in_parts(self, parts: Parts, expiry: float, fidelity: str) -> Synthesis[Any]:
         """Ask for all parts, some at a time, and put them together; one that fails ends it all.
@@ -230,7 +234,8 @@ class AsyncCalls(BaseClient):
             failure, cause = None, None
             try:
                 async with self._turns.holding(expiry):
-                    call = self._stub.Generate(rows.request(), timeout=self._left(expiry))
+                    left, headers = self._left(expiry), trace_headers()
+                    call = self._stub.Generate(rows.request(), timeout=left, metadata=headers)
                     try:
                         async for response in call:
                             first = not rows.done

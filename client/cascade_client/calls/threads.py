@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextvars import copy_context
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -30,6 +31,7 @@ from cascade_client.errors import CascadeError, DeadlineExceeded, Failure, Overl
 from cascade_client.messages import wire
 from cascade_client.messages.parts import IN_FLIGHT, Part, Parts
 from cascade_client.retry import Retry
+from cascade_client.tracing import trace_headers
 from cascade_client.turns.outcomes import was_turned_away
 from cascade_client.turns.threads import ThreadTurns
 from cascade_client.values.answers import Synthesis
@@ -117,7 +119,10 @@ class BlockingCalls(BaseClient):
 
     def _once(self, method: Callable[..., Any], request: Any, expiry: float) -> Any:
         made = request() if callable(request) else request
-        return method(made, timeout=self._left(expiry))
+        left = self._left(expiry)
+        if method is not self._synthesize and (headers := trace_headers()):
+            return method(made, timeout=left, metadata=headers)
+        return method(made, timeout=left)
 
     def _in_parts(self, parts: Parts, expiry: float, fidelity: str) -> Synthesis[Any]:
         """Ask for all parts, some at a time, and put them together; one that fails ends it all.
@@ -141,7 +146,8 @@ class BlockingCalls(BaseClient):
             return self._part(parts, part, expiry, self._left(expiry))
 
         with ThreadPoolExecutor(IN_FLIGHT, "cascade-parts") as threads:
-            asked = {threads.submit(ask, part): part for part in parts.rest}
+            # Each in a copy of the caller's context, which has its trace.
+            asked = {threads.submit(copy_context().run, ask, part): part for part in parts.rest}
             try:
                 for done in as_completed(asked):
                     try:
@@ -186,7 +192,7 @@ class BlockingCalls(BaseClient):
         return answers
 
     def _announced(self, request: pb.SynthesizeRequest, timeout: float) -> Any:
-        announced = wire.announcement(request)
+        announced = wire.announcement(request) + trace_headers()
         return self._stub.Synthesize(request, timeout=timeout, metadata=announced)
 
     def _generated(
@@ -209,7 +215,8 @@ class BlockingCalls(BaseClient):
             failure, cause = None, None
             try:
                 with self._turns.holding(expiry):
-                    call = self._stub.Generate(rows.request(), timeout=self._left(expiry))
+                    left, headers = self._left(expiry), trace_headers()
+                    call = self._stub.Generate(rows.request(), timeout=left, metadata=headers)
                     try:
                         for response in call:
                             first = not rows.done

@@ -14,8 +14,7 @@ from cascade_cost.focus import as_csv
 from click.core import ParameterSource
 from rich.console import Console
 
-from cascade_client.client import Client
-from cascade_client.commands.connecting import AskFailed, target_option
+from cascade_client.commands.connecting import AskFailed, connect, target_option
 from cascade_client.commands.cost_printing import rendered
 from cascade_client.errors import CascadeError
 
@@ -81,7 +80,7 @@ def cost(
     try:
         paid = DEFAULT_PRICES if prices is None else load_prices(prices)
         before = None if after is None else kept_usage(after)
-        with Client(target, timeout=timeout) as client:
+        with connect(target, timeout=timeout) as client:
             usage = client.usage()
         bill = statement(usage if before is None else later(usage, before, after), paid)
     except CascadeError as exc:
@@ -165,6 +164,7 @@ def as_document(bill: Statement, usage: Usage) -> Mapping[str, Any]:
             "saved": float(savings.saved),
             "saved_ratio": savings.ratio,
             "tables_without_teacher": savings.without,
+            "tables_at_least": savings.at_least,
         },
         "usage": asdict(usage),
     }

@@ -77,6 +77,11 @@ def saved(bill: Statement) -> str:
         without = f" Not known for {tables}: the teacher has drawn nothing there to compare with."
     if savings.ratio is None:
         return f"saved: not known yet.{without}" if without else "saved: nothing was answered yet."
+    if savings.at_least:
+        tables = ", ".join(savings.at_least)
+        without += (
+            f" At least: the teacher of {tables} has drawn in large batches only, which take less."
+        )
     words = "saved" if savings.saved >= 0 else "more"
     return (
         f"{words}: {money(abs(savings.saved))} {currency} ({100 * abs(savings.ratio):.1f} %) "

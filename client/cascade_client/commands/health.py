@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from cascade_client.calls.health import SERVING
-from cascade_client.client import Client
-from cascade_client.commands.connecting import target_option
+from cascade_client.commands.connecting import connect, target_option
 from cascade_client.errors import CascadeError
 
 # What a table is called by the health service.
@@ -57,7 +56,7 @@ def health(
       cascade health --json | jq .services
     """
     try:
-        with Client(target, timeout=timeout) as client:
+        with connect(target, timeout=timeout) as client:
             found = client.health()
     except CascadeError as exc:
         if as_json and not quiet:

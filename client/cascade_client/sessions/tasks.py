@@ -20,6 +20,7 @@ from cascade_client.sessions.messages import (
     message_of,
     settle,
 )
+from cascade_client.tracing import trace_headers
 
 
 class AsyncStandingStream:
@@ -73,7 +74,7 @@ class _Stream:
         self._unsent: list[Asked] = []
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._call = method()
+        self._call = method(metadata=trace_headers())
         self._reader = self._loop.create_task(self._read())
         self._writer = self._loop.create_task(self._write())
 

@@ -24,6 +24,7 @@ from cascade_client.sessions.messages import (
     message_of,
     settle,
 )
+from cascade_client.tracing import trace_headers
 
 
 class StandingStream:
@@ -82,7 +83,7 @@ class _Stream:
         self._ids = itertools.count(1)
         self._open: dict[int, Asked] = {}
         self._queue: SimpleQueue[Asked | None] = SimpleQueue()
-        self._call = method(self._messages())
+        self._call = method(self._messages(), metadata=trace_headers())
         threading.Thread(target=self._read, name="cascade-session", daemon=True).start()
 
     def ask(self, request: pb.SynthesizeRequest, expiry: float, answer: Future[Any]) -> None:

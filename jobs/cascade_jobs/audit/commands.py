@@ -80,7 +80,7 @@ def list_(state_dir: Path, job: str | None, limit: int, as_json: bool) -> None:
             time_of(entry),
             Text(str(entry.get("event", "")), style=style),
             *(str(entry.get(name, "")) for name in ("tenant", "job", "table", "executor")),
-            "; ".join(map(str, entry.get("reasons", ()))),
+            reasons_of(entry),
         )
     Console(highlight=False).print(table)
 
@@ -158,8 +158,14 @@ def line_of(entry: Mapping[str, Any]) -> str:
     names = ("event", "tenant", "call", "job", "table", "executor")
     parts = [str(entry.get("index", "")), time_of(entry)]
     parts += [str(entry[name]) for name in names if entry.get(name)]
-    why = "; ".join(map(str, entry.get("reasons", ())))
+    why = reasons_of(entry)
     return " ".join(parts) + (f": {why}" if why else "")
+
+
+def reasons_of(entry: Mapping[str, Any]) -> str:
+    """Why it was decided so; "": nothing that can be read is said of that."""
+    reasons = entry.get("reasons")
+    return "; ".join(map(str, reasons)) if isinstance(reasons, list) else ""
 
 
 def time_of(entry: Mapping[str, Any]) -> str:

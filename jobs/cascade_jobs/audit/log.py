@@ -13,12 +13,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeGuard
 
 from cascade_jobs.audit.merkle import Frontier, leaf_hash
 from cascade_jobs.errors import AuditRefused
@@ -26,6 +27,9 @@ from cascade_jobs.errors import AuditRefused
 # In a server's state folder.
 FOLDER = "audit"
 LOG, CHECKPOINTS = "audit.log", "audit.checkpoints"
+# Numbers that any reader of JSON holds exactly; no log comes to so many.
+MOST_ENTRIES = 2**53
+TOO_DEEP = "it is nested too deeply"
 
 
 @dataclass(frozen=True)
@@ -53,15 +57,24 @@ class Checkpoint:
         Raises:
             ValueError: it is none.
         """
-        content = json.loads(line)
-        if not isinstance(content, dict) or not isinstance(content.get("size"), int):
-            raise ValueError("it has no size")
+        try:
+            content = json.loads(line)
+        except RecursionError:
+            raise ValueError(TOO_DEEP) from None
+        if not isinstance(content, dict) or not is_place(content.get("size")):
+            raise ValueError(f"it has no size, a whole number from 0 to {MOST_ENTRIES:,}")
         root = content.get("root")
         if not isinstance(root, str) or len(root) != 64 or bytes.fromhex(root).hex() != root:
             raise ValueError("its root is no SHA-256 in hexadecimal digits")
-        if content["size"] < 0:
-            raise ValueError("its size is below 0")
-        return cls(content["size"], root, float(content.get("time", 0)))
+        time = content.get("time", 0)
+        if type(time) not in (int, float) or not abs(time) <= sys.float_info.max:
+            raise ValueError("its time is no number")
+        return cls(content["size"], root, float(time))
+
+
+def is_place(value: Any) -> TypeGuard[int]:
+    """Whether a value can be an entry's place, or how many there are."""
+    return type(value) is int and 0 <= value <= MOST_ENTRIES
 
 
 class AuditLog:

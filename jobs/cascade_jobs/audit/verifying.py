@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cascade_jobs.audit.log import CHECKPOINTS, LOG, Checkpoint
+from cascade_tables.errors import shown
+
+from cascade_jobs.audit.log import CHECKPOINTS, LOG, Checkpoint, is_place
 from cascade_jobs.audit.merkle import Frontier, consistency_proof, is_consistent, leaf_hash
 from cascade_jobs.errors import AuditRefused
 
@@ -94,7 +96,7 @@ def read_entries(content: Content) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(content.entries):
         try:
             found = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         yield found if isinstance(found, dict) else {"index": number, "event": "unreadable"}
 
@@ -192,11 +194,11 @@ def _places(content: Content) -> Iterator[str]:
         if entry.get("event") == "unreadable":
             yield f"entry {number} is not what was written: it is no JSON"
         elif index != expected:
-            if isinstance(index, int) and index > expected:
+            if is_place(index) and index > expected:
                 yield f"{_entries(expected, index)} missing: entry {index} comes next"
             else:
-                yield f"entry {index!r} stands where entry {expected} was written"
-        expected = index + 1 if isinstance(index, int) else expected + 1
+                yield f"entry {shown(index)} stands where entry {expected} was written"
+        expected = index + 1 if is_place(index) else expected + 1
 
 
 def _first_changed(roots: Sequence[str], checkpoints: Sequence[Checkpoint]) -> str | None:
@@ -214,7 +216,7 @@ def _first_changed(roots: Sequence[str], checkpoints: Sequence[Checkpoint]) -> s
 def _end(content: Content) -> int:
     """The index that the next entry would have."""
     last = next(iter(read_entries(Content(content.entries[-1:], ()))), {}).get("index")
-    return last + 1 if isinstance(last, int) else len(content.entries)
+    return last + 1 if is_place(last) else len(content.entries)
 
 
 def _against(

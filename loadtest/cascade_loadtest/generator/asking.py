@@ -247,11 +247,11 @@ async def closed_loop(plan: Plan) -> tuple[float, float, float]:
 
     def ended(_: int, code: str, __: bytes) -> None:
         nonlocal warm, counted_from
-        ends[code] += 1
         now = time.monotonic()
         if warm and now - began >= plan.seconds / 3:
             warm, counted_from = False, now
             ends.clear()
+        ends[code] += 1
         if over.is_set() or now - began >= plan.seconds:
             over.set()
         else:
@@ -265,7 +265,8 @@ async def closed_loop(plan: Plan) -> tuple[float, float, float]:
     for _n in range(plan.in_flight):
         ask()
     await over.wait()
-    lasted, now = time.monotonic() - counted_from, time.monotonic()
+    now = time.monotonic()
+    lasted = max(now - counted_from, 1e-9)
     took = (time.process_time() - cpu) / (now - began)
     answered, every = ends[OK], ends.total()
     connection.close()

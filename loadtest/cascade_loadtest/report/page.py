@@ -94,6 +94,9 @@ def _tiles(found: Result) -> Iterable[str]:
     for share in (0.5, 0.99, 0.999):
         value = milliseconds(calls.quantile(share))
         beside = milliseconds(quantile(calls.sent, calls.count, share))
+        if math.isinf(calls.quantile(share)):
+            yield _tile(f"p{100 * share:g}", "–", "not answered", "so many calls were not")
+            continue
         yield _tile(f"p{100 * share:g}", value, "ms", f"from when due; {beside} from when sent")
     share = calls.answered / calls.count if calls.count else math.nan
     yield _tile("answered", percent(round(share, 6)), "", f"{calls.count:,} calls were due")
@@ -101,7 +104,8 @@ def _tiles(found: Result) -> Iterable[str]:
     beside = f"of {found.due / found.seconds:,.0f} offered" if found.seconds else ""
     yield _tile("answers", f"{achieved:,.0f}", "/s", beside)
     if found.capacity is not None:
-        yield _tile("one worker", f"{found.capacity.per_s:,.0f}", "/s", "its measured capacity")
+        own = f"its measured capacity, {found.options.capacity}"
+        yield _tile("one worker", f"{found.capacity.per_s:,.0f}", "/s", own)
     if found.job is not None:
         yield _tile(
             "offline job", f"{found.job.rows_per_s:,.0f}", "rows/s", "made beside the calls"

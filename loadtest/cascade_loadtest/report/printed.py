@@ -63,7 +63,10 @@ def _sentences(found: Result) -> list[str]:
         f"{1e3 * lag.quantile(0.99):.2f} ms late at its p99."
     ]
     if found.capacity is not None:
-        words.append(f"One worker answers {found.capacity.per_s:,.0f} calls/s to a closed loop.")
+        words.append(
+            f"One worker answers {found.capacity.per_s:,.0f} calls/s to a closed loop, "
+            f"{'beside a job' if found.options.capacity == 'beside' else 'alone'}."
+        )
     if found.job is not None:
         failed = f"; it failed: {found.job.failed}" if found.job.failed else ""
         words.append(

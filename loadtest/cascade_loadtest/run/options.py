@@ -11,6 +11,8 @@ from cascade_loadtest.schedule.arrivals import PATTERNS
 from cascade_loadtest.schedule.profiles import PROFILES, REPLAY
 
 LONGEST_SECONDS, MOST_USERS, MOST_PER_S = 7 * 86_400.0, 10_000, 1e6
+# What stands beside a worker while its capacity is measured: nothing, or the offline job.
+CAPACITIES = ("alone", "beside")
 # What the offline job beside the calls is drawn by.
 JOBS = ("full", "fast", "none")
 FIDELITIES = ("fast", "auto", "full")
@@ -37,6 +39,12 @@ def parser(doc: str) -> argparse.ArgumentParser:
         "--rate",
         type=float,
         help="calls a second, in the place of --load; nothing is measured then",
+    )
+    add(
+        "--capacity",
+        choices=CAPACITIES,
+        default=CAPACITIES[0],
+        help="what it is of: one worker alone, or beside the offline job too; alone",
     )
     add("--arrivals", choices=PATTERNS, default=PATTERNS[0], help="when calls are due")
     add(

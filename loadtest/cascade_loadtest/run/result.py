@@ -130,6 +130,7 @@ class Result:
             "users": options.users,
             "seconds": round(self.seconds, 3),
             "capacity_per_s": self.capacity and round(self.capacity.per_s, 1),
+            "capacity_of": options.capacity,
             "per_s": round(self.per_s, 1),
             "achieved_per_s": round(real_time.answered / self.seconds, 1) if self.seconds else 0.0,
             "calls": sum(each.count for each in every.values()),

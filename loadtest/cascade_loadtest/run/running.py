@@ -36,9 +36,9 @@ Tell = Callable[[str], None]
 # Seconds that a server may take to be ready, where it is there already.
 READY_SECONDS = 5.0
 # Calls under way while one worker's capacity is measured, which are as many as a connection may
-# have; and for how many seconds.
+# have; and for how many seconds, a short run's for less.
 IN_FLIGHT, CAPACITY_SECONDS = 16, 6.0
-# Seconds of calls at the run's rate before it, which are not counted.
+# Seconds of calls at the run's rate before it, which are not counted; likewise.
 WARM_UP_SECONDS = 3.0
 
 
@@ -68,7 +68,10 @@ def run(options: argparse.Namespace, promises: tuple[AnyPromise, ...], tell: Tel
     measured = None
     if options.rate is None and not trace:
         with _Serving(options, tell) as stack:
-            measured = _capacity(_under(options, stack), tell, options)
+            under = _under(options, stack)
+            if options.capacity == "beside":
+                _begin_job(options, stack, under, tell)
+            measured = _capacity(under, tell, options)
     with _Serving(options, tell) as stack:
         found = _loaded(options, stack, _under(options, stack), measured, trace, tell)
     return replace(found, verdicts=judge(promises, found.measured()))
@@ -108,7 +111,8 @@ def _under(options: argparse.Namespace, stack: _Serving) -> _Under:
 
 def _capacity(under: _Under, tell: Tell, options: argparse.Namespace) -> Capacity:
     tell("measuring what one worker answers to a closed loop")
-    found = capacity(mix.closed(under.target, under.messages, CAPACITY_SECONDS, IN_FLIGHT))
+    seconds = min(CAPACITY_SECONDS, options.seconds)
+    found = capacity(mix.closed(under.target, under.messages, seconds, IN_FLIGHT))
     tell(f"one worker answers {found.per_s:,.0f} calls/s; {options.load:g} of that are asked for")
     return found
 
@@ -195,7 +199,7 @@ def _plan(
 
 def _warm_up(options: argparse.Namespace, under: _Under, per_s: float) -> Plan:
     """The warm-up: constant calls at the run's rate, by other arrivals than the run's."""
-    shape = curve("constant", per_s, WARM_UP_SECONDS)
+    shape = curve("constant", per_s, min(WARM_UP_SECONDS, options.seconds))
     return mix.of_profile(
         under.target, under.messages, shape, options.arrivals, options.connections, options.seed + 1
     )

@@ -173,14 +173,19 @@ class Dispatcher:
 
     def route(self, request: CheckedRequest) -> Route:
         """Choose who is to draw for a request."""
-        table = request.runtime.release.manifest.table
-        return choose(
+        table, trace = request.runtime.release.manifest.table, request.trace
+        if trace is not None:
+            trace.mark("turn")
+        route = choose(
             self.options(request),
             request.work.remaining(),
             request.wanted,
             self.stepping.down(table),
             self.promised.get(table, math.inf),
         )
+        if trace is not None:
+            trace.mark("route")
+        return route
 
     async def draw(self, request: CheckedRequest, route: Route | None = None) -> Drawn:
         """Route a request, unless that was done, and wait until its rows are drawn.
@@ -259,11 +264,13 @@ class Dispatcher:
                         drawn, queued = await engines.draw_with_teacher(
                             tokens, observed, noise, option.steps, *until
                         )
-            except TimeoutError:
+            except (TimeoutError, NotReady) as exc:
                 # As if it had been routed there: the same rows for a seed.
-                self.overtaken += 1
-                option = route.allowed[-1]
-                route = route._replace(option=option, overtaken=True)
+                option, gone = route.allowed[-1], isinstance(exc, NotReady)
+                if gone and option.tier is not Tier.STUDENT:
+                    raise
+                self.overtaken += not gone
+                route = route._replace(option=option, overtaken=not gone, gone=gone)
                 noise = request.student_noise()
                 drawn, queued = await engines.draw_with_student(tokens, observed, noise, *until)
         return Drawn(drawn, option, route, likelihood, queued, time.perf_counter())
@@ -384,10 +391,13 @@ class Dispatcher:
                 out[each.place] = exc
             return
         finished = time.perf_counter()
-        weights = [each.request.drawn_tokens for each in group]
         took = finished - began
         on_gpu = took if group[0].request.runtime.on_gpu else 0.0
-        charge((each.request.spent for each in group), weights, took, on_gpu)
+        if len(group) == 1:
+            group[0].request.spent.add(took, on_gpu)
+        else:
+            weights = [each.request.drawn_tokens for each in group]
+            charge((each.request.spent for each in group), weights, took, on_gpu)
         for each, tokens in zip(group, drawn, strict=True):
             assert each.route.option is not None
             out[each.place] = Drawn(tokens, each.route.option, each.route, None, 0.0, finished)

@@ -16,6 +16,7 @@ from cascade_server.engines.noise import NoiseSource, inside_bins, new_seed, noi
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.engines.spent import Spent
 from cascade_server.errors import BadRequest
+from cascade_server.telemetry.call_trace import CallTrace
 from cascade_server.terms import Wanted
 from cascade_server.wire import rows as wire
 from cascade_server.wire.synthesis_request import SynthesisRequest
@@ -41,6 +42,7 @@ class CheckedRequest:
         wanted, log_likelihood, explain, offline: as in the request.
         began, encoded_at: when reading began and when all was encoded (`time.perf_counter`).
         total: rows of the answer: rows x draws.
+        trace: its stages, where it is traced.
         spent: what was computed for it so far.
     """
 
@@ -62,6 +64,7 @@ class CheckedRequest:
     encoded_at: float
     total: int = field(init=False)
     spent: Spent = field(default_factory=Spent)
+    trace: CallTrace | None = None
 
     def __post_init__(self) -> None:
         self.total = self.rows * self.draws

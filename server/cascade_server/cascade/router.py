@@ -47,6 +47,7 @@ class Route(NamedTuple):
         remaining, wanted, steps_down: what `choose` was told.
         within: seconds that AUTO was to fit: what is left of the deadline, or what is promised.
         overtaken: whether `option` was taken because another one took longer than predicted.
+        gone: whether because the process of another one died meanwhile.
         probing: whether it is tried although it is predicted to be late; see `Probing`.
     """
 
@@ -58,6 +59,7 @@ class Route(NamedTuple):
     steps_down: int
     within: float
     overtaken: bool = False
+    gone: bool = False
     probing: bool = False
 
     @property
@@ -85,6 +87,8 @@ class Route(NamedTuple):
             return f"asked for; {predicted}"
         if any(option.crowded for option in self.considered) and len(self.allowed) == 1:
             return f"too much to do for more to wait for the {Tier.TEACHER}; {predicted}"
+        if self.gone:
+            return f"{self.allowed[0].name} was gone before it had answered; {left}"
         if self.overtaken:
             return f"{self.allowed[0].name} took longer than was predicted; {left}"
         if self.option is not self.allowed[0]:

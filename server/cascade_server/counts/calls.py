@@ -11,6 +11,7 @@ import grpc
 
 from cascade_server.counts.shared.call_counts import UNKNOWN_TABLE
 from cascade_server.objectives.blame import BLAMED, Ending, ending_of, why_hung_up
+from cascade_server.objectives.metric_names import NO_TIER
 from cascade_server.terms import ServiceClass, Tier
 
 OK = grpc.StatusCode.OK
@@ -77,6 +78,21 @@ class Recorder(Protocol):
         """Rows that a version drew, which are on their way to the caller."""
 
 
+class Watcher(Protocol):
+    """Who wants to know how one call ended."""
+
+    def ended(
+        self,
+        table: str,
+        service: str,
+        tier: str,
+        code: grpc.StatusCode,
+        ending: str,
+        seconds: float,
+    ) -> None:
+        """It has ended, and was counted by these labels."""
+
+
 class Call:
     """Keeps the time that the server takes for a call, and records how it ends, once.
 
@@ -94,6 +110,10 @@ class Call:
         service: the class of service until the request has been read.
         clock: monotonic seconds, the same as the deadline's.
         arrived: when it came, on the clock; None: now.
+
+    Attributes:
+        ending: how it counts, once it has ended.
+        watcher: is told then; None: nobody is.
     """
 
     __slots__ = (
@@ -113,7 +133,9 @@ class Call:
         "_tier",
         "_timeout",
         "_version",
+        "ending",
         "tenant",
+        "watcher",
     )
 
     def __init__(
@@ -133,7 +155,19 @@ class Call:
         self._timeout = math.inf
         self._arrived = clock() if arrived is None else arrived
         self._spent, self._resumed = 0.0, self._arrived
+        self.ending: Ending = OK
+        self.watcher: Watcher | None = None
         self._ticket = recorder.begins(self._arrived)
+
+    @property
+    def table(self) -> str:
+        """That it counts for."""
+        return self._table
+
+    @property
+    def service(self) -> ServiceClass:
+        """That it counts as."""
+        return self._service
 
     def announces(self, table: str | None, service: ServiceClass | None, deadline: float) -> None:
         """What the headers say, which may be all that is ever read of a call.
@@ -222,6 +256,10 @@ class Call:
         tier = self._tier if code is OK else None
         recorder.record(table, service, tier, ending, seconds)
         recorder.record_version(table, self._version, service, ending, seconds)
+        self.ending = ending
+        if self.watcher is not None:
+            label = tier or NO_TIER
+            self.watcher.ended(table, service, label, code, ending.name, seconds)
 
     def hung_up(self) -> None:
         """The call was cut short: the caller is gone, or its deadline has passed, or the server

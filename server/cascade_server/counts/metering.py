@@ -37,15 +37,12 @@ class Answered(NamedTuple):
     tokens: int
 
 
-def shares(
-    seconds: Sequence[float], between: float, inside: float, requests: int
-) -> tuple[list[float], float]:
+def shares(seconds: Sequence[float], whole: float, requests: int) -> tuple[list[float], float]:
     """What each request of a turn is charged.
 
     Args:
         seconds: that each is known to have taken, by the wall's clock.
-        between: processor seconds since the turn before this one.
-        inside: processor seconds of this one.
+        whole: processor seconds of the turn and of what was done for it before.
         requests: how many it had, those included that were not answered.
 
     Returns:
@@ -54,8 +51,8 @@ def shares(
     """
     known = sum(seconds)
     # The wall's clock goes on while another process has the processor.
-    scale = inside / known if known > inside else 1.0
-    rest = (between + max(0.0, inside - known)) / max(1, requests)
+    scale = whole / known if known > whole else 1.0
+    rest = max(0.0, whole - known) / max(1, requests)
     return [scale * each + rest for each in seconds], rest
 
 
@@ -64,23 +61,20 @@ class Metering:
 
     Args:
         counts: where it is written down.
-        clock: processor seconds of the event loop's thread.
+        clock: processor seconds of the event loop's thread. To look at it takes a microsecond, so
+            that it is looked at once a turn.
     """
 
     def __init__(
         self, counts: ComputeCounts, clock: Callable[[], float] = time.thread_time
     ) -> None:
         self._counts, self._clock = counts, clock
-        # Up to when all is accounted for, and processor seconds before the turn that is underway.
-        self._until, self._between = clock(), 0.0
-
-    def turn_begins(self) -> None:
-        """What was done since the last turn was for this one: to read what it is asked."""
-        now = self._clock()
-        self._between, self._until = now - self._until, now
+        # Up to when all is accounted for.
+        self._until = clock()
 
     def turn_ends(self, answered: Sequence[Answered], requests: int) -> float:
-        """Count a turn.
+        """Count a turn, and what was done since the one before it: to read what it was asked, and
+        to write what that one was answered.
 
         Args:
             answered: the requests that were.
@@ -90,8 +84,13 @@ class Metering:
             As `shares`, what those are charged that wait.
         """
         now = self._clock()
-        inside, self._until = now - self._until, now
-        charged, rest = shares([each.seconds for each in answered], self._between, inside, requests)
+        whole, self._until = now - self._until, now
+        if requests == 1 and answered:
+            # It was alone: all of it was for this one, whatever took how long.
+            key, _, gpu_seconds, rows, tokens = answered[0]
+            self._counts.add(key, Used(whole, gpu_seconds, 1, rows, tokens))
+            return 0.0
+        charged, rest = shares([each.seconds for each in answered], whole, requests)
         for each, seconds in zip(answered, charged, strict=True):
             self._counts.add(each.key, Used(seconds, each.gpu_seconds, 1, each.rows, each.tokens))
         return rest

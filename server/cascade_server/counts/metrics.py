@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import product
-from typing import Any
+from typing import Any, TypeAlias
 from wsgiref.simple_server import WSGIServer
 
 import prometheus_client
 from cascade_proto import synthesis_pb2 as pb
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -19,11 +19,13 @@ from prometheus_client.core import (
     Metric,
 )
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 from cascade_server.counts.answer_metrics import AnswersCollector, ServersCollector
 from cascade_server.counts.certificate_metrics import CertificateCollector
 from cascade_server.counts.ledger import Ledger
+from cascade_server.counts.rpc_metrics import RpcCollector
 from cascade_server.counts.shared.call_counts import CallCounts, added
 from cascade_server.counts.shared.live_versions import LiveVersions
 from cascade_server.counts.usage_metrics import UsageCollector
@@ -33,11 +35,15 @@ from cascade_server.objectives.blame import BLAMED, CallerFault
 from cascade_server.objectives.burn import WINDOWS
 from cascade_server.objectives.metric_names import CAN_ANSWER, NO_TIER
 from cascade_server.objectives.report import OK, Report, Status
+from cascade_server.telemetry.exemplars import Exemplars, Labels, Seen
 from cascade_server.terms import ServiceClass
 
 UNAUTHORIZED, FORBIDDEN = 401, 403
 REFUSED = {UNAUTHORIZED: "401 Unauthorized", FORBIDDEN: "403 Forbidden"}
 CANARY = "canary_"
+OPENMETRICS, AS_THEY_ARE = "application/openmetrics-text", "escaping=allow-utf-8"
+# Of WSGI: the environment, and what begins an answer.
+App: TypeAlias = Callable[[dict[str, Any], Any], Any]
 LABELS = ("table", "class", "tier", "code")
 
 
@@ -48,13 +54,19 @@ class Metrics:
         ledger: whose objectives are exposed, and whose books are read.
         tables: those that are served. Their series are there from the start, at 0: a counter that
             appears with its first error has no rate.
+
+    Attributes:
+        exemplars: traces that are shown beside the latencies, for who asks for OpenMetrics.
     """
 
     def __init__(self, ledger: Ledger, tables: Collection[str]) -> None:
         self.registry = CollectorRegistry()
-        self.registry.register(CallsCollector([book.calls for book in ledger.books.places], tables))
-        self.registry.register(SloCollector(ledger))
+        counts = [book.calls for book in ledger.books.places]
+        self.exemplars = Exemplars(counts[0].bounds)
+        self.registry.register(CallsCollector(counts, tables, self.exemplars))
+        self.registry.register(RpcCollector([book.rpcs for book in ledger.books.places]))
         self.registry.register(UsageCollector(ledger.books))
+        self.registry.register(SloCollector(ledger))
         ProcessCollector(registry=self.registry)
         self._server: WSGIServer | None = None
 
@@ -81,6 +93,7 @@ class Metrics:
         """
         try:
             self._server, _ = prometheus_client.start_http_server(port, host, self.registry)
+            self._server.set_app(with_names_as_they_are(make_wsgi_app(self.registry)))
         except OSError as exc:
             raise ConfigError(
                 f"cannot listen on {host}:{port} for metrics: {exc.strerror}"
@@ -105,6 +118,24 @@ class Metrics:
             self._server = None
 
 
+def with_names_as_they_are(app: App) -> App:
+    """An application that answers scrapes, which leaves `slo:objective:ratio` its colons.
+
+    Prometheus asks for OpenMetrics and says nothing of escaping where it has always taken such
+    names; prometheus_client then writes underscores for colons in samples, and in OpenMetrics only.
+    """
+
+    def answer(environ: dict[str, Any], start: Any) -> Any:
+        parts = environ.get("HTTP_ACCEPT", "").split(",")
+        environ["HTTP_ACCEPT"] = ",".join(
+            part if OPENMETRICS not in part or "escaping=" in part else f"{part};{AS_THEY_ARE}"
+            for part in parts
+        )
+        return app(environ, start)
+
+    return answer
+
+
 def guarded(app: Any, refusal: Callable[[str], int]) -> Any:
     """An application of WSGI that answers only who may ask; see `Metrics.guard`."""
 
@@ -123,8 +154,14 @@ def guarded(app: Any, refusal: Callable[[str], int]) -> Any:
 class CallsCollector(Collector):
     """Calls and rows of all processes, as they are when it is asked."""
 
-    def __init__(self, counts: Sequence[CallCounts], tables: Collection[str]) -> None:
+    def __init__(
+        self,
+        counts: Sequence[CallCounts],
+        tables: Collection[str],
+        exemplars: Exemplars | None = None,
+    ) -> None:
         self._counts = counts
+        self._exemplars = exemplars or Exemplars(counts[0].bounds)
         self._always = {
             (table, service, *end)
             for table, service in product(tables, ServiceClass)
@@ -157,11 +194,25 @@ class CallsCollector(Collector):
             labels = (table, service, tier or NO_TIER, code.name)
             requests.add_metric(labels, calls[-1])
             if calls[-1] or code is OK:
-                duration.add_metric(labels, list(zip(bounds, calls, strict=True)), took)
+                duration.add_metric(labels, self._buckets(labels, bounds, calls), took)
         for of_rows, number in zip(first.row_keys, rows.tolist(), strict=True):
             if number or (*of_rows, OK) in self._always:
                 drawn.add_metric(of_rows, number)
         yield from (requests, duration, drawn)
+
+    def _buckets(
+        self, labels: Labels, bounds: Sequence[str], calls: Sequence[int]
+    ) -> list[tuple[str, float] | tuple[str, float, Exemplar]]:
+        """A histogram's buckets, each with the trace of a call in it where one is known."""
+        seen = self._exemplars.of(labels)
+        return [
+            (bound, number, _exemplar(seen[place])) if place in seen else (bound, number)
+            for place, (bound, number) in enumerate(zip(bounds, calls, strict=True))
+        ]
+
+
+def _exemplar(seen: Seen) -> Exemplar:
+    return Exemplar({"trace_id": seen.trace_id}, seen.seconds, seen.at)
 
 
 class SloCollector(Collector):

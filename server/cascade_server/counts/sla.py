@@ -120,11 +120,12 @@ class Sla:
         if self._file is not None:
             await self.save()
             self._saving = asyncio.create_task(self._keep_saving())
-        if self._config.metrics_port is not None:
+        if self._config.tells_metrics:
             # What answers scrapes is a tenth of what a server imports, and few have it answer them.
             from cascade_server.counts.metrics import Metrics
 
             self.metrics = Metrics(self.ledger, self.tables)
+        if self.metrics is not None and self._config.metrics_port is not None:
             self.metrics_port = self.metrics.serve(self._config.host, self._config.metrics_port)
 
     async def stop(self) -> None:
@@ -187,6 +188,10 @@ class Sla:
         else:
             unread.append(Run(asked, code, [given]))
 
+    def label_of(self, table: str | None) -> str:
+        """What a table is called in a label: its name, where there is such a one."""
+        return table if table is not None and table in self.tables else UNKNOWN_TABLE
+
     def _record_unread(self) -> None:
         unread, self._unread = self._unread, None
         for run in unread or ():
@@ -207,6 +212,10 @@ class Sla:
             for ending, alike in endings.items():
                 self.record(table, service, None, ending, 0.0, alike)
                 self._record_unversioned(table, service, ending, 0.0, alike)
+
+    def rpc_over(self, path: str, code: grpc.StatusCode, seconds: float) -> None:
+        """A call of any service has ended; see `RpcCounts.record`."""
+        self.ledger.book.rpcs.record(path, code, seconds)
 
     def caller_faults(self) -> dict[tuple[str, ServiceClass, CallerFault], int]:
         """Calls that were not answered through their callers' own fault, in all processes."""

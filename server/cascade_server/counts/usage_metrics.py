@@ -44,6 +44,8 @@ def billed(usage: Usage) -> Mapping[Key, Used]:
         tier = key.tier
         if tier is UsageTier.REFILL:
             tier, used = UsageTier.POOL, Used(used.seconds, used.gpu_seconds)
+        elif tier is UsageTier.GENERATE:
+            tier = UsageTier.TEACHER
         name = key.table, str(tier), key.tenant
         found[name] = found.get(name, Used()).plus(used)
     return found

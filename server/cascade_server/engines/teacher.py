@@ -21,6 +21,7 @@ from cascade_server.engines.philox import Uniform
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.engines.spent import Spent
 from cascade_server.engines.tasks import SeededTask, TeacherTask, run_teacher
+from cascade_server.telemetry.trace_context import TraceContext
 from cascade_server.terms import Tier
 
 AWAY = "the teacher's process is away; it is being started again"
@@ -45,6 +46,7 @@ class TeacherInput:
         alone: whether no others are to share the passes. How many rows a pass has may change the
             last bit of a probability, and so, once in many millions, a draw: who makes the same
             rows again, and is to make the same bytes, has them drawn alone.
+        inside: the stage of a call that they are drawn for, where it is traced.
         spent: what is charged for them.
     """
 
@@ -53,6 +55,7 @@ class TeacherInput:
     noise: Noise | Uniform
     steps: int
     alone: bool = False
+    inside: TraceContext | None = None
     spent: Spent = field(default_factory=Spent, compare=False)
 
 

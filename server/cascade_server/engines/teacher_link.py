@@ -7,6 +7,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from cascade_server.engines.teacher_wire import (
     unpack_scored,
 )
 from cascade_server.errors import DeadlinePassed, NotReady
+from cascade_server.telemetry.call_trace import stage_going_on
 
 # Seconds between attempts to reach it.
 RECONNECT_SECONDS = 0.05
@@ -154,6 +156,8 @@ class RemoteTeacher:
         self._check()
         began, predicted = self._link.clock(), self._told(len(given.tokens), given.steps)
         self._underway += rows
+        if (inside := stage_going_on()) is not None:
+            given = replace(given, inside=inside)
         try:
             content = pack_draw(self._identity, given, deadline, offline)
             frame = await self._link.call(Said.DRAW, content, offline)

@@ -23,6 +23,8 @@ from cascade_server.engines.teacher_wire import (
     unpack_score,
 )
 from cascade_server.errors import DeadlinePassed
+from cascade_server.telemetry.records import Attribute
+from cascade_server.telemetry.tracer import Tracer
 
 log = logging.getLogger("cascade.server")
 
@@ -39,6 +41,7 @@ class TeacherServer:
         measure_seconds: after which a teacher that nobody asked measures a pass again. AUTO asks
             no teacher that was predicted to be late, so that one which was slow once, beside full
             processors, would be taken for slow for ever.
+        tracer: is told of work for calls that are traced; None: nobody is.
         threads: of a pass.
     """
 
@@ -47,8 +50,10 @@ class TeacherServer:
         runtimes: Iterable[Runtime],
         path: Path,
         measure_seconds: float = MEASURE_SECONDS,
+        tracer: Tracer | None = None,
         threads: int = 1,
     ) -> None:
+        self._tracer = tracer
         self._path, self._measure_seconds = path, measure_seconds
         self._thread = ThreadPoolExecutor(1, "teacher")
         # Little else than passes is done in this process.
@@ -121,8 +126,15 @@ class TeacherServer:
         if frame.said is Said.DRAW:
             identity, given, deadline, offline = unpack_draw(frame.content)
             teacher = self._teachers[identity]
-            drawn, queued = await teacher.draw(given, deadline, offline)
-            return Said.DRAWN, pack_drawn(drawn, queued, given.spent)
+            began = time.monotonic()
+            tokens, queued = await teacher.draw(given, deadline, offline)
+            if self._tracer is not None and given.inside is not None:
+                rows, ended = len(tokens), time.monotonic()
+                # Others may share its passes, and it waits for those that are underway.
+                about: dict[str, Attribute] = {"cascade.rows": rows, "cascade.steps": given.steps}
+                self._tracer.worked("queue", given.inside, began, began + queued, {})
+                self._tracer.worked("teacher", given.inside, began + queued, ended, about)
+            return Said.DRAWN, pack_drawn(tokens, queued, given.spent)
         identity, tokens, observed, deadline = unpack_score(frame.content)
         teacher, spent = self._teachers[identity], Spent()
         scored = await teacher.log_likelihood(tokens, observed, deadline, spent)

@@ -21,9 +21,11 @@ from cascade_server.engines.philox import Uniform
 from cascade_server.engines.runtime import Noise, Tokens
 from cascade_server.engines.spent import Spent
 from cascade_server.engines.teacher import TeacherInput
+from cascade_server.telemetry.trace_context import TraceContext
 
 FRAME = struct.Struct("<IBQ")
-DRAW = struct.Struct("<HIIIId???")
+DRAW = struct.Struct("<HIIIId????")
+INSIDE = struct.Struct("<16s8s")
 SEEDED = struct.Struct("<QQQ")
 SCORE = struct.Struct("<HIId")
 OUTLOOK = struct.Struct("<Hddddd9Q2Q")
@@ -77,7 +79,7 @@ def pack_draw(identity: str, given: TeacherInput, deadline: float, offline: bool
         width, seeded = noise.shape[1], False
         packed = np.ascontiguousarray(noise, np.float32).tobytes()
     n, slots = given.tokens.shape
-    flags = offline, seeded, given.alone
+    flags = offline, seeded, given.alone, given.inside is not None
     header = DRAW.pack(len(name), n, slots, width, given.steps, deadline, *flags)
     return b"".join(
         (
@@ -86,6 +88,7 @@ def pack_draw(identity: str, given: TeacherInput, deadline: float, offline: bool
             np.ascontiguousarray(given.tokens, np.int32).tobytes(),
             np.ascontiguousarray(given.observed, np.bool_).tobytes(),
             packed,
+            _packed_inside(given.inside),
         )
     )
 
@@ -93,7 +96,7 @@ def pack_draw(identity: str, given: TeacherInput, deadline: float, offline: bool
 def unpack_draw(content: bytes) -> tuple[str, TeacherInput, float, bool]:
     """What `pack_draw` was given."""
     length, n, slots, width, steps, deadline, *flags = DRAW.unpack_from(content)
-    offline, seeded, alone = flags
+    offline, seeded, alone, is_traced = flags
     name, offset = _name(content, DRAW.size, length)
     tokens = np.frombuffer(content, np.int32, n * slots, offset).reshape(n, slots)
     offset += 4 * n * slots
@@ -105,7 +108,17 @@ def unpack_draw(content: bytes) -> tuple[str, TeacherInput, float, bool]:
         noise = Uniform(seed, chunk, start, n, width)
     else:
         noise = np.frombuffer(content, np.float32, n * width, offset).reshape(n, width)
-    return name, TeacherInput(tokens, observed, noise, steps, alone), deadline, offline
+    inside = None
+    if is_traced:
+        trace_id, span_id = INSIDE.unpack(content[-INSIDE.size :])
+        inside = TraceContext(trace_id.hex(), span_id.hex(), True)
+    return name, TeacherInput(tokens, observed, noise, steps, alone, inside), deadline, offline
+
+
+def _packed_inside(inside: TraceContext | None) -> bytes:
+    if inside is None:
+        return b""
+    return INSIDE.pack(bytes.fromhex(inside.trace_id), bytes.fromhex(inside.span_id))
 
 
 def pack_score(

@@ -142,6 +142,10 @@ class Vitals:
     all_unable: bool = False
     hopeless: bool = False
 
+    def can_answer(self, table: str = "") -> bool:
+        """Whether calls for a table can be answered; "": for any."""
+        return table not in self.unable if table else not self.all_unable
+
 
 def vitals(
     tables: dict[str, Ability],

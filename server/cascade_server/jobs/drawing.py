@@ -106,7 +106,7 @@ class ReleaseDrawing:
         teacher_threads: of a pass that runs in this process, where no turns are taken; where they
             are, a pass has one, since a turn is of one processor.
         courtesy: whether threads take turns; None: they never do.
-        metering: counts what is made; None: nobody asks.
+        metering: counts what is made, of the job that it was told of; None: nobody asks.
     """
 
     def __init__(
@@ -138,8 +138,6 @@ class ReleaseDrawing:
             JobFailed: the release is gone or is another one, or its conditions do not fit it.
             JobWaits: the teacher's process is away for longer than it takes to start it again.
         """
-        if self._metering is not None:
-            self._metering.works_for(specification.table)
         opened = self._open(specification)
         try:
             opened.prepare(specification, conditions)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cascade_jobs.errors import LedgerRefused, PolicyRefused
 from cascade_jobs.executor import Drawing, Executor, ExecutorConfig, leave
+from cascade_jobs.job import Job
 from cascade_jobs.ledger import NAME, Ledger
 from cascade_jobs.ledger.owners import Owner
 
@@ -64,7 +65,7 @@ async def execute(
     due = next_work(config)
     if due is None or due > time.time():
         return
-    teachers = None
+    teachers, metering = None, None if counts is None else JobMetering(counts)
     drawing: ReleaseDrawing | RayDrawing
     if config.draws_on_ray:
         drawing = RayDrawing(config.executor, config.repository, config.teacher_threads)
@@ -78,10 +79,10 @@ async def execute(
             teachers,
             config.teacher_threads,
             Courtesy(answered),
-            None if counts is None else JobMetering(counts),
+            metering,
         )
     try:
-        await loop.run_in_executor(None, _work, config, folder, drawing, stop)
+        await loop.run_in_executor(None, _work, config, folder, drawing, stop, metering)
     except LedgerRefused as exc:
         raise ServerError(str(exc)) from exc
     finally:
@@ -90,9 +91,20 @@ async def execute(
             teachers.stop()
 
 
-def _work(config: ServerConfig, folder: Path, drawing: Drawing, stop: threading.Event) -> None:
+def _work(
+    config: ServerConfig,
+    folder: Path,
+    drawing: Drawing,
+    stop: threading.Event,
+    metering: JobMetering | None,
+) -> None:
     """Work off what there is, and what comes in the seconds after it."""
     assert config.state_dir is not None
+
+    def turns_to(job: Job) -> None:
+        if metering is not None:
+            metering.works_for(job.specification.table, job.tenant)
+
     ledger, owner = Ledger(folder / NAME), Owner(owners_of(config.state_dir))
     executor = Executor(
         ledger,
@@ -101,6 +113,7 @@ def _work(config: ServerConfig, folder: Path, drawing: Drawing, stop: threading.
         folder,
         ExecutorConfig(quota_bytes=config.job_disk_bytes, forget_seconds=config.job_seconds),
         gate=gate_of(config),
+        turns_to=turns_to,
     )
     try:
         until = 0.0

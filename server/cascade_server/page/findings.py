@@ -22,6 +22,8 @@ NEARLY_FULL = 0.9
 LATELY = 600.0
 # Seconds for which requests may wait for an engine that does nothing.
 STUCK = 10.0
+# Findings that are told, the gravest of them.
+MOST = 50
 # States of a process that answers nobody and should.
 GONE = ("away", "silent")
 
@@ -70,7 +72,8 @@ def state_of(snapshot: Snapshot) -> dict[str, Any]:
         "detail": "" if level in (Level.PAGE, Level.TICKET) else measured(snapshot),
         "since": since,
         "cause": cause,
-        "findings": [asdict(each) for each in found],
+        "findings": [asdict(each) for each in found[:MOST]],
+        "findings_left_out": max(0, len(found) - MOST),
     }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from cascade_proto import synthesis_pb2 as pb
 
 from cascade_server.config import ServerConfig
+from cascade_server.counts.bill import BillSection, prices_of
 from cascade_server.counts.ledger import Ledger
 from cascade_server.errors import ConfigError
 from cascade_server.page.looking import Look
@@ -23,6 +24,9 @@ class OperationsPage:
         ledger: whose books are shown.
         statistics: of all processes.
         sections: what other rooms provide; see `Section`.
+
+    Raises:
+        ConfigError: the file of prices is none.
     """
 
     def __init__(
@@ -33,7 +37,8 @@ class OperationsPage:
         sections: Sequence[Section] = (),
     ) -> None:
         self._config = config
-        own = list(sections)
+        bill = BillSection(ledger.books, prices_of(config.prices))
+        own = [Section("cost", bill), *sections]
         if config.state_dir is not None:
             own.append(Section("jobs", JobsSection(config.state_dir, config.job_disk_bytes)))
         self._publisher = Publisher(lambda: Look(config, ledger, statistics, own))

@@ -96,9 +96,9 @@ def tables_of(
     rows: dict[tuple[str, ServiceClass], int] = {}
     for (table, service, _), number in minute.rows.items():
         rows[table, service] = rows.get((table, service), 0) + number
-    out = []
+    out: list[dict[str, Any]] = []
     for table in names:
-        classes = []
+        classes: list[dict[str, Any]] = []
         for service in ServiceClass:
             key = table, service
             statuses = promised.get(key, [])
@@ -134,7 +134,7 @@ def tables_of(
         if not classes:
             continue
         pooled = minute.pooled.get(table, 0)
-        found = {
+        found: dict[str, Any] = {
             "table": table,
             "classes": classes,
             "answered_per_second": rate(
@@ -200,7 +200,7 @@ def objectives_of(
         report: of objectives.
         since: when the trouble of those began that are missed, by name.
     """
-    out = []
+    out: list[dict[str, Any]] = []
     for each in report.statuses:
         if not each.events.total:
             continue
@@ -251,7 +251,7 @@ def refused_of(now: Reading, minute: Step, lately: Step) -> list[dict[str, Any]]
         now: since the server began.
         minute, lately: of the last minute, and of the last five.
     """
-    out = []
+    out: list[dict[str, Any]] = []
     for key, total in now.calls.items():
         table, service, _, ending = key
         if ending is OK:
@@ -280,7 +280,7 @@ def outside_of(
     asked: dict[str, int] = {}
     for (table, _, _), rows in now.rows.items():
         asked[table] = asked.get(table, 0) + rows
-    out = []
+    out: list[dict[str, Any]] = []
     for each in statistics.outside:
         kind = kind_of(each.kind)
         key = (each.table, each.column, kind)
@@ -355,7 +355,7 @@ def processes_of(
         monotonic, now: the time, by both clocks.
     """
     speaking = {each.pid: each for each in statistics.workers}
-    out = []
+    out: list[dict[str, Any]] = []
     for each in facts:
         is_worker = each.name.startswith("worker ")
         state = str(each.state)
@@ -397,7 +397,7 @@ def servers_of(statistics: pb.GetStatisticsResponse) -> list[dict[str, Any]]:
 
 def engines_of(statistics: pb.GetStatisticsResponse, now: float) -> list[dict[str, Any]]:
     """Each release's networks: what waits for them, and how long a run took on the mean."""
-    out = []
+    out: list[dict[str, Any]] = []
     for each in statistics.engines:
         tier = pb.Tier.Name(each.tier).removeprefix("TIER_").lower()
         last = each.last_run / 1e6 if each.last_run else None

@@ -103,6 +103,11 @@ class Generation:
         assert self.config.versions is not None
         return self.config.versions
 
+    def worker_left(self, number: int) -> None:
+        """A worker's process has ended: those on their way to it are others' callers."""
+        if self.board is not None:
+            self.board.left(number)
+
     def __str__(self) -> str:
         return "; ".join(
             f"{table} {', '.join(map(str, each))}" for table, each in self.versions.items()

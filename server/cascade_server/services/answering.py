@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from cascade_server.cascade.answer import Answer
@@ -22,11 +23,15 @@ from cascade_server.counts.shared.compute import UsageKey, UsageTier
 from cascade_server.counts.shared.live_versions import lot_of
 from cascade_server.deadline import Work
 from cascade_server.engines.spent import Spent, timed
-from cascade_server.errors import counted_as, refusal_of
+from cascade_server.errors import Refusal, counted_as, refusal_of
+from cascade_server.objectives.blame import BLAMED
 from cascade_server.objectives.report import OK
 from cascade_server.services.allowance import Allowance
 from cascade_server.services.exchange import Exchange
 from cascade_server.store.answers import Answers
+from cascade_server.telemetry import call_log
+from cascade_server.telemetry.call_trace import traced
+from cascade_server.telemetry.tracer import Tracer
 from cascade_server.terms import Priority, ServiceClass, Tier
 from cascade_server.wire.enums import OUTSIDE_KINDS
 from cascade_server.wire.synthesis_request import Heading
@@ -57,6 +62,7 @@ class Answering:
         outside: counts values that were never learnt.
         metering: counts what was computed, and for whom.
         clock: monotonic seconds.
+        tracer: begins traces; None: nothing is traced.
         allowance: how many rows callers may have; None: access is not configured.
     """
 
@@ -68,8 +74,10 @@ class Answering:
         outside: OutsideCounts,
         metering: Metering,
         clock: Callable[[], float] = time.monotonic,
+        tracer: Tracer | None = None,
         allowance: Allowance | None = None,
     ) -> None:
+        self._tracer = tracer
         self._serving, self._call, self._config, self._clock = serving, call, config, clock
         self._outside, self._metering = outside, metering
         self._allowance = allowance
@@ -85,7 +93,6 @@ class Answering:
         Returns:
             How many have to wait for their answer, each in a task that has yet to begin.
         """
-        self._metering.turn_begins()
         answered: list[Answered] = []
         waits: list[Spent] = []
         try:
@@ -114,6 +121,8 @@ class Answering:
         for exchange in exchanges:
             exchange.call = self._call(exchange.arrived)
             exchange.call.tenant = exchange.asks.tenant
+            if self._tracer is not None:
+                self._begin_trace(exchange, self._tracer)
             try:
                 request = self._read(exchange)
             except Exception as exc:
@@ -148,7 +157,7 @@ class Answering:
                 self.refuse(exchange, outcome)
                 continue
             try:
-                exchange.caller.send(exchange.message.pack(outcome))
+                self._send_now(exchange, outcome)
             except Exception as exc:
                 self.refuse(exchange, exc)
                 continue
@@ -162,14 +171,64 @@ class Answering:
                 serving.gate.learn(seconds, waiting + len(exchanges))
         return started
 
+    @staticmethod
+    def _begin_trace(exchange: Exchange, tracer: Tracer) -> None:
+        """A request's turn has come: it is traced from its arrival on, if it is."""
+        caller = exchange.caller
+        trace = tracer.begin(caller.headers, caller.method, exchange.arrived, caller.is_rpc)
+        if trace is not None:
+            trace.mark("wait")
+            exchange.trace = exchange.call.watcher = trace
+
+    @staticmethod
+    def _send_now(exchange: Exchange, answer: Answer) -> None:
+        """Pack an answer and send it."""
+        Answering._drawn(exchange, answer)
+        Answering._send_packed(exchange, exchange.message.pack(answer))
+
+    @staticmethod
+    def _drawn(exchange: Exchange, answer: Answer) -> None:
+        """Its rows are there."""
+        if (trace := exchange.trace) is not None:
+            trace.answered(from_pool=answer.from_pool, cached=answer.cached, steps=answer.steps)
+
+    @staticmethod
+    def _send_packed(exchange: Exchange, message: bytes) -> None:
+        """Send an answer's message."""
+        trace = exchange.trace
+        if trace is None:
+            exchange.caller.send(message)
+            return
+        trace.mark("pack")
+        exchange.caller.send(message)
+        trace.mark("send")
+
     def refuse(self, exchange: Exchange, error: Exception) -> None:
         """Tell a caller what is wrong, and count that."""
         refusal = refusal_of(error)
         exchange.call.ends(counted_as(error, refusal.code))
+        refusal = self._logged(exchange, refusal, type(error).__name__)
         try:
             exchange.caller.refuse(refusal)
         except Exception:
             log.exception("a caller could not be told %s", refusal.code.name)
+
+    @staticmethod
+    def _logged(exchange: Exchange, refusal: Refusal, why: str) -> Refusal:
+        """The same refusal, with the request's id in the log."""
+        call, caller, trace = exchange.call, exchange.caller, exchange.trace
+        request_id = call_log.refused(
+            refusal.code,
+            caller.headers,
+            method=caller.method,
+            why=why,
+            callers_own=call.ending not in BLAMED,
+            table=call.table,
+            service=call.service,
+            trace_id="" if trace is None else trace.trace_id,
+            reference=refusal.reference,
+        )
+        return replace(refusal, request_id=request_id) if request_id else refusal
 
     def _asks(self, exchange: Exchange, heading: Heading, deadline: float) -> None:
         """Say what a request counts as."""
@@ -224,6 +283,9 @@ class Answering:
         if grant.priority is Priority.OFFLINE:
             request.offline = True
         checked = check(request, runtime, work, self._config.max_rows, began)
+        if exchange.trace is not None:
+            checked.trace = exchange.trace
+            exchange.trace.read(checked.rows, checked.draws, runtime.version)
         if allowance is not None:
             allowance.takes(exchange.asks, checked.total, checked.draws)
         return checked
@@ -249,14 +311,18 @@ class Answering:
         try:
             if exchange.caller.gone:
                 raise asyncio.CancelledError
+            if exchange.trace is not None:
+                traced.set(exchange.trace)
             answer = await self._serving().answers.answer(request)
             if request.total <= self._config.inline_rows:
+                self._drawn(exchange, answer)
                 message, seconds = timed(exchange.message.pack, answer)
                 self._metering.apart(seconds)
             else:
+                self._drawn(exchange, answer)
                 message, seconds = await self._packed_elsewhere(exchange, answer)
             request.spent.seconds += seconds
-            exchange.caller.send(message)
+            self._send_packed(exchange, message)
         except asyncio.CancelledError:
             exchange.call.hung_up()
             raise
@@ -277,11 +343,16 @@ class Answering:
         try:
             if exchange.caller.gone:
                 raise asyncio.CancelledError
+            if exchange.trace is not None:
+                exchange.trace.mark("read")
+                traced.set(exchange.trace)
             answer = await self._serving().dispatcher.complete_tokens(draw)
+            if exchange.trace is not None:
+                exchange.trace.mark("draw")
             message, seconds = timed(exchange.message.pack, answer)
             self._metering.apart(seconds)
             draw.spent.seconds += seconds
-            exchange.caller.send(message)
+            self._send_packed(exchange, message)
         except asyncio.CancelledError:
             exchange.call.hung_up()
             raise

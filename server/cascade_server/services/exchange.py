@@ -18,6 +18,8 @@ from cascade_server.counts.calls import Call
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import Refusal
+from cascade_server.telemetry.call_trace import CallTrace
+from cascade_server.transport.http2.headers import Fields
 from cascade_server.wire.synthesis_request import Heading, SynthesisRequest
 
 
@@ -48,9 +50,19 @@ class Caller(Protocol):
 
     Attributes:
         patient: whether the request is rather left waiting than refused for want of room.
+        is_rpc: whether the request is a whole call; else it is one of a stream.
     """
 
     patient: bool
+    is_rpc: bool
+
+    @property
+    def method(self) -> str:
+        """That was called: "/package.Service/Method"."""
+
+    @property
+    def headers(self) -> Fields:
+        """That the call came with."""
 
     @property
     def gone(self) -> bool:
@@ -82,6 +94,7 @@ class Exchange:
         arrived, deadline: monotonic seconds; infinite where there is no deadline.
         asks: in whose name.
         call: where it is counted, from its turn on.
+        trace: its stages, from its turn on, where it is traced.
     """
 
     message: RequestMessage
@@ -90,3 +103,4 @@ class Exchange:
     deadline: float
     asks: Asking = ANYBODY
     call: Call = field(init=False)
+    trace: CallTrace | None = None

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from cascade_proto import synthesis_pb2 as pb
 
 from cascade_server.cascade.generate_job import Chunk, GenerateJob
+from cascade_server.counts.metering import Answered
+from cascade_server.counts.shared.compute import UsageKey, UsageTier
 from cascade_server.engines.spent import Spent, timed
 from cascade_server.errors import NotReady
 
@@ -97,3 +99,10 @@ class GenerateStream:
         finally:
             drawing.cancel()
             await asyncio.gather(drawing, return_exceptions=True)
+
+
+def counted_part(job: GenerateJob, rows: int, tenant: str) -> Answered:
+    """What a message of so many rows is counted as, with all that was computed since the last."""
+    spent, unknown = job.spent.take(), job.encoded.observed.tobytes().count(0)
+    key = UsageKey(job.runtime.release.manifest.table, UsageTier.GENERATE, tenant)
+    return Answered(key, spent.seconds, spent.gpu_seconds, rows, rows * unknown)

@@ -18,8 +18,8 @@ from cascade_server.errors import BadRequest, NotReady
 from cascade_server.jobs.desk import Desk
 from cascade_server.jobs.messages import job_message
 from cascade_server.jobs.submission import asked_of
-from cascade_server.services.synthesis_service import Service, refuse
-from cascade_server.services.unary import Context
+from cascade_server.services.synthesis_service import Service
+from cascade_server.services.unary import Context, refuse
 from cascade_server.transport import first_of
 
 NAME = pb.DESCRIPTOR.services_by_name["Jobs"].full_name

@@ -12,8 +12,7 @@ from cascade_server.access.asking import asking
 from cascade_server.access.auditing import Auditor
 from cascade_server.access.grants import Grant
 from cascade_server.errors import NotAllowed, NotPermitted, UnknownTable
-from cascade_server.services.synthesis_service import refuse
-from cascade_server.services.unary import Context
+from cascade_server.services.unary import Context, refuse
 from cascade_server.supervision.control import Control
 
 NAME = pb.DESCRIPTOR.services_by_name["Releases"].full_name

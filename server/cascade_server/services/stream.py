@@ -25,6 +25,8 @@ from cascade_server.services.answering import Answering
 from cascade_server.services.exchange import Exchange
 from cascade_server.services.synthesize_message import StreamedMessage
 from cascade_server.services.turns import Turns
+from cascade_server.services.unary import headers_of
+from cascade_server.transport.http2.headers import Fields
 
 # A message of answers does not grow beyond this: many clients accept none above 4 MiB.
 MESSAGE_BYTES = 1024 * 1024
@@ -42,10 +44,21 @@ class StreamCaller:
 
     patient = True
     paused = False
+    is_rpc = False
     exchange: Exchange
 
     def __init__(self, stream: Stream, number: int) -> None:
         self._stream, self._id = stream, number
+
+    @property
+    def method(self) -> str:
+        """That the stream was called by."""
+        return self._stream.method
+
+    @property
+    def headers(self) -> Fields:
+        """That the stream came with."""
+        return self._stream.headers
 
     @property
     def gone(self) -> bool:
@@ -83,12 +96,14 @@ class Stream:
         answering, turns: of all edges.
         context: of the stream's call.
         most: requests in flight, from read to written; beyond it nothing is read.
+        method: "/package.Service/Method".
         clock: monotonic seconds.
         asks: who sends the requests that come now; raises where it may do so no longer.
         allowance: how many they may be; None: access is not configured.
 
     Attributes:
         ended: whether nobody waits for any of its answers.
+        method, headers: of its call.
     """
 
     def __init__(
@@ -97,11 +112,13 @@ class Stream:
         turns: Turns,
         context: Context,
         most: int,
+        method: str,
         clock: Callable[[], float] = time.monotonic,
         asks: Callable[[], Asking] = lambda: ANYBODY,
         allowance: Allowance | None = None,
     ) -> None:
         self._answering, self._turns = answering, turns
+        self.method, self.headers = method, headers_of(context)
         self._asks, self._allowance = asks, allowance
         self._context, self._most, self._clock = context, most, clock
         self._read_ready = getattr(context, "read_ready", list)

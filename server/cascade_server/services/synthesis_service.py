@@ -17,6 +17,7 @@ from typing import Any
 
 import grpc
 from cascade_proto import synthesis_pb2 as pb
+from google.protobuf.message import Message
 
 from cascade_server.access.access import Access
 from cascade_server.access.asking import asking
@@ -27,10 +28,7 @@ from cascade_server.cascade.gate import Gate
 from cascade_server.cascade.generate_job import GenerateJob
 from cascade_server.cascade.repository import Repository
 from cascade_server.config import ServerConfig
-from cascade_server.counts.calls import Call
-from cascade_server.counts.metering import Answered
 from cascade_server.counts.outside_counts import OutsideCounts
-from cascade_server.counts.shared.compute import UsageKey, UsageTier
 from cascade_server.counts.shared.live_versions import lot_of
 from cascade_server.counts.sla import Sla
 from cascade_server.counts.usage import usage_of
@@ -38,23 +36,24 @@ from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
 from cascade_server.engines.teacher import Teacher
 from cascade_server.engines.triton.fleet import Fleet
-from cascade_server.errors import NotReady, Refusal, counted_as, refusal_of
+from cascade_server.errors import NotReady, Refusal
 from cascade_server.health.ability import Vitals
 from cascade_server.health.checkup import Checkup
 from cascade_server.objectives.report import OK
 from cascade_server.services.allowance import Allowance
 from cascade_server.services.answering import Answering, Serving
 from cascade_server.services.exchange import RequestMessage
-from cascade_server.services.generate import Ending, GenerateStream
+from cascade_server.services.generate import Ending, GenerateStream, counted_part
 from cascade_server.services.guarded import only_seen, still_asks
 from cascade_server.services.service_level import service_level
 from cascade_server.services.stream import Stream
 from cascade_server.services.synthesize_message import Sent, SynthesizeMessage
 from cascade_server.services.table_description import describe
 from cascade_server.services.turns import Turns
-from cascade_server.services.unary import Context, UnaryCalls, end_refused
+from cascade_server.services.unary import Context, UnaryCalls, begin_trace, refuse
 from cascade_server.store.answers import Answers
 from cascade_server.store.second_level import SecondLevel, SecondLevelConfig
+from cascade_server.telemetry.telemetry import OFF, Telemetry
 from cascade_server.terms import ServiceClass, Tier
 from cascade_server.transport.http2.headers import Fields
 
@@ -62,6 +61,7 @@ LOADING = (
     "releases are still being loaded; `Client.wait_ready` and the health service say when they are"
 )
 NAME = pb.DESCRIPTOR.services_by_name["Synthesis"].full_name
+TELLING = ("ListTables", "DescribeTable", "GetStatistics", "GetUsage", "GetServiceLevel")
 STREAM = f"/{NAME}/SynthesizeStream"
 
 
@@ -76,6 +76,7 @@ class Service:
         hurried: set once the server is to stop, and nobody serves in its place.
         told_health: is told what can be answered, whenever that has changed.
         access: who may ask; None: anybody may.
+        telemetry: what is told of calls beside their counts.
 
     Raises:
         ConfigError: the cache's URL is none.
@@ -88,8 +89,10 @@ class Service:
         hurried: asyncio.Event | None = None,
         told_health: Callable[[Vitals], None] = lambda _: None,
         access: Access | None = None,
+        telemetry: Telemetry = OFF,
     ) -> None:
         self._config, self._access = config, access
+        self._tracer = telemetry.tracer
         self.allowance = None if access is None else Allowance(access)
         self._sla = sla
         self._serving: Serving | None = None
@@ -111,10 +114,16 @@ class Service:
         call = partial(sla.call, ServiceClass.REALTIME)
         self._outside = OutsideCounts()
         self.answering = Answering(
-            self.loaded, call, config, self._outside, sla.metering, allowance=self.allowance
+            self.loaded,
+            call,
+            config,
+            self._outside,
+            sla.metering,
+            tracer=self._tracer,
+            allowance=self.allowance,
         )
         self._turns = Turns(self.answering, self._gate)
-        self._calls = self.unary(SynthesizeMessage)
+        self._calls = self.unary(SynthesizeMessage, f"/{NAME}/Synthesize")
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """What gRPC needs to route calls here."""
@@ -126,26 +135,12 @@ class Service:
                 "Generate": grpc.unary_stream_rpc_method_handler(
                     self.Generate, response_serializer=pb.GenerateResponse.SerializeToString
                 ),
-                "ListTables": grpc.unary_unary_rpc_method_handler(
-                    self.ListTables, response_serializer=pb.ListTablesResponse.SerializeToString
-                ),
-                "DescribeTable": grpc.unary_unary_rpc_method_handler(
-                    self.DescribeTable,
-                    response_serializer=pb.DescribeTableResponse.SerializeToString,
-                ),
-                "GetStatistics": grpc.unary_unary_rpc_method_handler(
-                    self.GetStatistics,
-                    response_serializer=pb.GetStatisticsResponse.SerializeToString,
-                ),
-                "GetUsage": grpc.unary_unary_rpc_method_handler(
-                    self.GetUsage, response_serializer=pb.GetUsageResponse.SerializeToString
-                ),
-                "GetServiceLevel": grpc.unary_unary_rpc_method_handler(
-                    self.GetServiceLevel,
-                    response_serializer=pb.GetServiceLevelResponse.SerializeToString,
-                ),
+                **{name: self._telling(name) for name in TELLING},
             },
         )
+
+    def _telling(self, name: str) -> Any:
+        return grpc.unary_unary_rpc_method_handler(getattr(self, name), None, _serialized)
 
     def ready(
         self,
@@ -187,10 +182,8 @@ class Service:
 
     def can_answer(self, table: str = "") -> bool:
         """Whether new calls are answered, for a table or for any; see `health.ability`."""
-        if not self.serving or self.checkup is None:
-            return False
-        vitals = self.checkup.vitals
-        return table not in vitals.unable if table else not vitals.all_unable
+        checkup = self.checkup
+        return self.serving and checkup is not None and checkup.vitals.can_answer(table)
 
     def drain(self) -> None:
         """End standing streams once they have answered what they have read."""
@@ -242,14 +235,14 @@ class Service:
     def _gate(self) -> Gate | None:
         return None if self._serving is None else self._serving.gate
 
-    def unary(self, message: Callable[[Sent, Caller], RequestMessage]) -> UnaryCalls:
+    def unary(self, message: Callable[[Sent, Caller], RequestMessage], method: str) -> UnaryCalls:
         """Has the calls of a method answered in the turns that all requests share.
 
         Args:
             message: how what is sent, and by whom, is read and answered.
         """
         finds = None if self._access is None else self._found
-        return UnaryCalls(self._turns, self._sla, message, finds)
+        return UnaryCalls(self._turns, self._sla, message, method, finds, self._tracer)
 
     def _found(self, headers: Fields, certificate_names: tuple[str, ...]) -> Caller | Refusal:
         assert self._access is not None
@@ -310,6 +303,7 @@ class Service:
                 self._turns,
                 context,
                 self._config.max_stream_in_flight,
+                STREAM,
                 asks=asking if access is None else still_asks(access, context, STREAM),
                 allowance=self.allowance,
             )
@@ -321,6 +315,7 @@ class Service:
         self, message: bytes, context: Context
     ) -> AsyncIterator[pb.GenerateResponse]:
         call, metering = self._sla.call(ServiceClass.OFFLINE), self._sla.metering
+        trace = begin_trace(self._tracer, call, context, f"/{NAME}/Generate")
         try:
             call.tenant = asking().tenant
             request = pb.GenerateRequest.FromString(message)
@@ -337,6 +332,8 @@ class Service:
                 self._config.max_generate_rows,
                 self._config.chunk_rows,
             )
+            if trace is not None:
+                trace.mark("read")
             caller, allowance = asking(), self.allowance
             if allowance is not None:
                 allowance.check(caller)
@@ -344,20 +341,18 @@ class Service:
             messages = GenerateStream(
                 job, self.dispatcher.draw_chunk, self._packing, ending, spent=job.spent
             )
-            unknown = job.encoded.observed.tobytes().count(0)
             async with aclosing(messages.run()) as parts:
                 async for part in parts:
                     rows = part.rows.count
                     call.sends(Tier.TEACHER, rows)
-                    key = UsageKey(request.table, UsageTier.TEACHER, call.tenant)
-                    spent = job.spent.take()
-                    used = spent.seconds, spent.gpu_seconds, rows, rows * unknown
-                    metering.add(Answered(key, *used))
+                    metering.add(counted_part(job, rows, call.tenant))
                     call.pause()
                     yield part
                     if allowance is not None:
                         await allowance.paced(caller, part.rows.count)
                     call.resume()
+            if trace is not None:
+                trace.mark("stream")
             call.ends(OK)
         except (asyncio.CancelledError, GeneratorExit):
             call.hung_up()
@@ -424,11 +419,5 @@ class Service:
             return await refuse(context, exc)
 
 
-async def refuse(context: Context, error: Exception, call: Call | None = None) -> Any:
-    """End a call with the status its error stands for; never a stack trace on the wire."""
-    if isinstance(error, grpc.aio.AbortError):
-        raise error
-    refusal = refusal_of(error)
-    if call is not None:
-        call.ends(counted_as(error, refusal.code))
-    await end_refused(context, refusal)
+def _serialized(response: Message) -> bytes:
+    return response.SerializeToString()

@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, TypeAlias
@@ -14,15 +15,20 @@ import grpc
 
 from cascade_server.access.asking import asking
 from cascade_server.access.grants import ANYBODY, Caller
+from cascade_server.counts.calls import Call
 from cascade_server.counts.sla import Sla
 from cascade_server.counts.unread import Asked
-from cascade_server.errors import Refusal
+from cascade_server.errors import Refusal, counted_as, refusal_of
+from cascade_server.objectives.blame import BLAMED
 from cascade_server.services.exchange import Exchange, RequestMessage
 from cascade_server.services.synthesize_message import Sent
 from cascade_server.services.turns import Turns
+from cascade_server.telemetry import call_log
+from cascade_server.telemetry.call_trace import CallTrace, traced
+from cascade_server.telemetry.tracer import Tracer
 from cascade_server.terms import ServiceClass
 from cascade_server.transport import Arrival, Outcome, Peer, Status
-from cascade_server.transport.http2.headers import Fields, Head
+from cascade_server.transport.http2.headers import Fields, Head, Metadata
 from cascade_server.wire.announced import announced
 
 # grpc has no types; what is used of a context is time_remaining, set_trailing_metadata and abort.
@@ -36,7 +42,9 @@ class UnaryCalls:
         turns: of all edges.
         sla: where what is refused at the headers is counted.
         message: how what is sent, and by whom, is read and answered.
+        method: "/package.Service/Method".
         finds: who has sent a call that was let in; None: access is not configured.
+        tracer: is told of what is refused at the headers; None: nobody is.
     """
 
     def __init__(
@@ -44,9 +52,12 @@ class UnaryCalls:
         turns: Turns,
         sla: Sla,
         message: Callable[[Sent, Caller], RequestMessage],
+        method: str,
         finds: Callable[[Fields, tuple[str, ...]], Caller | Refusal] | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._turns, self._sla, self._message, self._finds = turns, sla, message, finds
+        self._method, self._tracer = method, tracer
         # What was refused last, and how it was told: many in a row are told the same.
         self._refusal: Refusal | None = None
         self._status: Status | None = None
@@ -76,7 +87,21 @@ class UnaryCalls:
         """Ask the gate; if it refuses, count the call as ended and return why."""
         refusal = self._turns.refusal(arrived, deadline, crowd=crowd)
         if refusal is not None:
-            self._sla.refused_unread(_asked(headers), refusal.code, arrived, deadline)
+            asked = _asked(headers)
+            self._sla.refused_unread(asked, refusal.code, arrived, deadline)
+            call_log.refused(
+                refusal.code,
+                headers,
+                method=self._method,
+                why="refused at its headers",
+                callers_own=False,
+                table=self._sla.label_of(asked[0]),
+                service=asked[1],
+                gives_back=False,
+            )
+            if self._tracer is not None:
+                labels = self._sla.label_of(asked[0]), asked[1]
+                self._tracer.refused(headers, self._method, arrived, refusal.code, labels)
         return refusal
 
     def came(self, arrival: Arrival) -> None:
@@ -102,7 +127,7 @@ class UnaryCalls:
         headers = headers_of(context)
         if (refusal := self._refuse_and_count(now, deadline, headers)) is not None:
             await end_refused(context, refusal)
-        caller = GrpcioCaller()
+        caller = GrpcioCaller(self._method, headers)
         asked = self._message(SimpleNamespace(message=message), asking())
         self._turns.add(Exchange(asked, caller, now, deadline, asking()))
         outcome = await caller.outcome()
@@ -144,11 +169,22 @@ class TransportCaller:
     __slots__ = ("_arrival", "_is_waited_for", "_outcome")
 
     patient = False
+    is_rpc = True
 
     def __init__(self, arrival: Arrival) -> None:
         self._arrival = arrival
         self._is_waited_for = False
         self._outcome: Outcome = b""
+
+    @property
+    def method(self) -> str:
+        """That was called."""
+        return self._arrival.head.path
+
+    @property
+    def headers(self) -> Fields:
+        """That the call came with."""
+        return self._arrival.head.headers
 
     @property
     def gone(self) -> bool:
@@ -194,8 +230,10 @@ class GrpcioCaller:
 
     patient = False
     paused = False
+    is_rpc = True
 
-    def __init__(self) -> None:
+    def __init__(self, method: str, headers: Fields) -> None:
+        self.method, self.headers = method, headers
         self._work: Coroutine[Any, Any, None] | None = None
         self._turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._outcome: bytes | Refusal = b""
@@ -248,9 +286,13 @@ class GrpcioCaller:
 
 def status_of(refusal: Refusal) -> Status:
     """How a refused call ends."""
-    if refusal.pushback_ms is None:
-        return Status(refusal.code, refusal.message)
-    return Status(refusal.code, refusal.message, (pushback(refusal.pushback_ms),))
+    return Status(refusal.code, refusal.message, _trailing(refusal))
+
+
+def _trailing(refusal: Refusal) -> Metadata:
+    """What a refused caller is told beside the status."""
+    told = () if refusal.pushback_ms is None else (pushback(refusal.pushback_ms),)
+    return (*told, (call_log.REQUEST_ID, refusal.request_id)) if refusal.request_id else told
 
 
 @lru_cache(maxsize=1024)
@@ -266,6 +308,38 @@ def pushback(milliseconds: int) -> tuple[str, str]:
 
 async def end_refused(context: Any, refusal: Refusal) -> Any:
     """End a call of either transport with the status that says what is wrong."""
-    if refusal.pushback_ms is not None:
-        context.set_trailing_metadata((pushback(refusal.pushback_ms),))
+    if metadata := _trailing(refusal):
+        context.set_trailing_metadata(metadata)
     await context.abort(refusal.code, refusal.message)
+
+
+def begin_trace(
+    tracer: Tracer | None, call: Call, context: Context, method: str
+) -> CallTrace | None:
+    """The trace of a call that has a handler and a task of its own; None: it is not traced."""
+    if tracer is None:
+        return None
+    trace = call.watcher = tracer.begin(headers_of(context), method, time.monotonic())
+    traced.set(trace)
+    return trace
+
+
+async def refuse(context: Context, error: Exception, call: Call | None = None) -> Any:
+    """End a call with the status its error stands for; never a stack trace on the wire."""
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    refusal = refusal_of(error)
+    if call is not None:
+        call.ends(counted_as(error, refusal.code))
+    head = getattr(context, "head", None)  # grpcio's has none
+    request_id = call_log.refused(
+        refusal.code,
+        headers_of(context),
+        method="" if head is None else head.path,
+        why=type(error).__name__,
+        callers_own=(refusal.code if call is None else call.ending) not in BLAMED,
+        table="" if call is None else call.table,
+        service="" if call is None else call.service,
+        reference=refusal.reference,
+    )
+    await end_refused(context, replace(refusal, request_id=request_id))

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing import process
 
 from cascade_server.supervision.crews import Begin, Post, Role
 
@@ -70,6 +71,7 @@ def _live(role: Role, end: socket.socket, supervisor: int, begin: Begin) -> None
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        process.current_process().name = role.name  # which lines of the log have
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() == supervisor:
             role.run(Post(end), begin)

@@ -28,10 +28,13 @@ class Wire(Protocol):
         peer: the other end of the connection.
         inflation: paces the inflating of messages.
         clock: monotonic seconds.
+        over: is told of the path, the status and the seconds of a call that has ended; None: nobody
+            is.
     """
 
     peer: Peer
     inflation: Inflation
+    over: Callable[[str, grpc.StatusCode, float], None] | None
     clock: Callable[[], float]
 
     def begin(self, call: Call, block: bytes) -> None:
@@ -180,7 +183,7 @@ class Call:
 
     def stalled(self) -> None:
         """The answer is not read."""
-        self.ended = True
+        self._cut_off()
         self.cancel()
         self._stop_timer()
         self._wire.reset(self, Code.CANCEL)
@@ -193,12 +196,24 @@ class Call:
 
     def lost(self) -> None:
         """The caller has hung up."""
-        self.ended = True
+        self._cut_off()
         if self.when_gone is not None:
             self.when_gone()
             self.when_gone = None
         self.cancel()
         self._stop_timer()
+
+    def _cut_off(self) -> None:
+        """The call ends without another word."""
+        if not self.ended and self._wire.over is not None:
+            self._over(grpc.StatusCode.CANCELLED)
+        self.ended = True
+
+    def _over(self, code: grpc.StatusCode) -> None:
+        """Tell who wants to know that the call has ended."""
+        over = self._wire.over
+        assert over is not None
+        over(self.head.path, code, self._wire.clock() - self.arrived)
 
     def _sent(self) -> None:
         """All parts of the answer are on their way."""
@@ -290,6 +305,8 @@ class Call:
             if not self._began and self._wire.answer(self, outcome):
                 self._began = self.ended = True
                 self._stop_timer()
+                if self._wire.over is not None:
+                    self._over(grpc.StatusCode.OK)
                 return
             self._begin()
             try:
@@ -304,6 +321,8 @@ class Call:
         if self.ended:
             return
         self.ended = True
+        if self._wire.over is not None:
+            self._over(status.code)
         if status is OK:
             block = blocks.OK_TRAILERS
         else:

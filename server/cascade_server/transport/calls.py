@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import grpc
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from cascade_server.transport.connection import Connection
 
 
+# Is told the path of a call that has ended, its status, and the seconds that it was there.
+Over: TypeAlias = Callable[[str, grpc.StatusCode, float], None]
+
+
 class Calls(Protocol):
     """Who is told of calls.
 
@@ -25,12 +30,14 @@ class Calls(Protocol):
         held: bytes that are kept for all connections together.
         inflation: paces the inflating of messages.
         busy: connections that have calls.
+        over: is told how each call ended; None: nobody is.
     """
 
     limits: TransportLimits
     held: Held
     inflation: Inflation
     busy: int
+    over: Over | None
 
     def handler(self, path: str) -> Any:
         """Handles a method; None: nobody does."""

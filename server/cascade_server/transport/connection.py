@@ -75,7 +75,7 @@ class Connection(asyncio.Protocol):
         self._patience: asyncio.TimerHandle | None = None
         self.rpcs: dict[int, Rpc] = {}
         self.peer = NOBODY
-        self.inflation = calls.inflation
+        self.inflation, self.over = calls.inflation, calls.over
         self.idle_since: float | None = clock()
         self._held = Held(self._limits.held_bytes, calls.held)
         # Calls with a large message, for which there was no room.

@@ -58,6 +58,7 @@ class Arrival(Protocol):
         message: as it was sent, once it is opened.
         arrived, deadline: monotonic seconds; infinite where there is no deadline.
         when_gone: called if the caller hangs up; None: nobody wants to know.
+        head: what its headers say.
     """
 
     head: Head

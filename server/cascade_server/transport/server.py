@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeAlias
 import grpc
 
 from cascade_server.transport.call import Call
+from cascade_server.transport.calls import Over
 from cascade_server.transport.connection import Connection
 from cascade_server.transport.http2.budgets import Held, Inflation
 from cascade_server.transport.http2.frames import Broken, Code
@@ -73,6 +74,7 @@ class TransportServer:
         rng: uniform numbers in [0, 1), one for each connection's age.
         clock: monotonic seconds.
         refusing: is told of calls that are ended here, for what there is no room for; None: nobody.
+        over: is told how each call ended, and after how long; None: nobody is.
         door: decides who may ask, and is told when a connection is no more; None: anybody may.
         credentials: of TLS; None: what is said is said in the clear.
 
@@ -94,11 +96,12 @@ class TransportServer:
         refusing: Refusing | None = None,
         door: Door | None = None,
         credentials: Credentials | None = None,
+        over: Over | None = None,
     ) -> None:
         self._credentials = credentials
         self._handshakes: Handshakes | None = None
         self._remarks = Remarks()
-        self._refusing, self._door = refusing, door
+        self._refusing, self._door, self.over = refusing, door, over
         self.limits = limits or TransportLimits()
         self.held = Held(self.limits.held_bytes_in_all)
         self._clock = clock
@@ -324,7 +327,11 @@ class TransportServer:
     def refuses(self, head: Head, others: int, peer: Peer) -> bytes | None:
         """How a call ends that may not wait for its turn, whose connection has so many others;
         None: it may."""
-        return self._turns.refuses(head, (others + 1) * (self.busy + (not others)), peer)
+        crowd = (others + 1) * (self.busy + (not others))
+        block = self._turns.refuses(head, crowd, peer)
+        if block is not None and self.over is not None:
+            self.over(head.path, grpc.StatusCode.RESOURCE_EXHAUSTED, 0.0)
+        return block
 
     def came(self, rpc: Rpc) -> None:
         """A unary call has sent all; a streaming one has begun."""

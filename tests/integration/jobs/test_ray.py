@@ -54,7 +54,7 @@ def test_a_worker_is_killed_and_the_files_are_those_of_the_servers_own_process(
             drawing[:] = cluster.drawing()
             return bool(drawing)
 
-        until(is_drawn, 300.0)
+        until(is_drawn, 600.0)
         drawing[0].kill()
         assert contents(done(jobs, job).output) == expected
 

@@ -136,7 +136,7 @@ def test_the_program_speaks_it(secure: Secure, monkeypatch: pytest.MonkeyPatch) 
 
     options = ("--target", secure.served.target, "--ca", str(secure.authority.path))
     mine = ("--cert", str(secure.mine.certificate), "--key", str(secure.mine.key))
-    for command in (("ask", TABLE), ("sla",), ("releases", "list"), ("jobs", "list")):
+    for command in (("ask", TABLE), ("sla",), ("health",), ("releases", "list"), ("jobs", "list")):
         says(*command, *options, *mine)
     # Said to the group, it holds for its commands.
     says("releases", *options, *mine, "list")
@@ -151,6 +151,7 @@ def test_the_program_speaks_it(secure: Secure, monkeypatch: pytest.MonkeyPatch) 
     says("sla")
     # but not for a socket of this machine's.
     says("releases", "list", "--state-dir", str(secure.state_dir))
+    says("health", "--target", f"unix:{secure.state_dir}/control.sock")
 
 
 def test_a_certificate_changes_while_calls_are_answered(secure: Secure) -> None:

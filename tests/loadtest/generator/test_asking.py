@@ -224,7 +224,7 @@ async def test_no_calls_end_at_once() -> None:
 
 
 async def test_a_closed_loop_counts_answers_and_refusals() -> None:
-    peer = Peer(answer(), 8, answer(), answer())
+    peer = Peer(8, answer())
     async with peer.serving() as target:
         of = Plan(**{**vars(plan(target, [0.0, 0.0], in_flight=3)), "seconds": 0.2})
         per_s, refused, cpu = await closed_loop(of)

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.cascade.router import MARGIN, Option, choose, patience
 from cascade_server.config import ServerConfig
+from cascade_server.errors import NotReady
 from cascade_server.terms import Tier, Wanted
 
 from tests.releases import TABLE
@@ -85,3 +87,23 @@ def test_the_student_s_rows_are_not_kept_as_the_teacher_s(repository: Path) -> N
     assert not full.provenance.cached
     assert fast.provenance.cached
     assert fast.rows == auto.rows
+
+
+def test_auto_is_the_student_where_the_teacher_dies_with_the_request(
+    alone: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rather than UNAVAILABLE, which is for who wants nobody else."""
+
+    async def dies(*_: Any) -> Any:
+        raise NotReady("the teacher's process is away")
+
+    monkeypatch.setattr(teacher(alone), "draw", dies)
+    answer = alone.stub.Synthesize(ask(row(items=3), seed=7, explain=True), timeout=60)
+    assert answer.provenance.tier == pb.TIER_STUDENT
+    assert "was gone before it had answered" in answer.provenance.routing.reason
+    fast = alone.stub.Synthesize(ask(row(items=3), seed=7, fidelity=pb.FIDELITY_FAST))
+    assert answer.rows == fast.rows
+    assert alone.stub.GetStatistics(pb.GetStatisticsRequest()).overtaken == 0
+    with pytest.raises(grpc.RpcError) as caught:
+        alone.stub.Synthesize(ask(fidelity=pb.FIDELITY_FULL), timeout=60)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE

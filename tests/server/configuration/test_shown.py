@@ -28,6 +28,8 @@ OTHERS: dict[str, Any] = {
     "version_policy": "1,3",
     "transport": "grpcio",
     "host": "::1",
+    "ops_host": "::1",
+    "ops_names": ("ops.example", "ops"),
     "runtime": "tritons://a:1,[::1]:2",
     "runtime_ca": "tls/ca.pem",
     "runtime_certificate": "tls/me.crt",
@@ -38,9 +40,16 @@ OTHERS: dict[str, Any] = {
     "tls_client_certificates": "required",
     "tls_minimum_version": "1.3",
     "cache_url": "redis://h:1/0",
+    "prices": "prices.yaml",
+    "access": "a folder/access.yaml",
     "slo": "a folder/slo: #1.yaml",
     "state_dir": "no",
     "canary_share": 0.05,
+    "otlp_endpoint": "http://collector:4318",
+    "trace_share": 0.5,
+    "service_name": "fraud: scoring",
+    "log_format": "json",
+    "log_level": "info",
 }
 
 

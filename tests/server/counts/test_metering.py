@@ -21,28 +21,27 @@ class TestShares:
     """Of a turn's processor time."""
 
     def test_what_is_not_known_is_shared_alike(self) -> None:
-        # 0.4 s between the turns and 0.2 s of the turn that nobody in it is known to have taken.
-        assert shares([0.1, 0.3], 0.4, 0.6, 2) == (
+        # 0.6 s of the turn nobody in it is known to have taken.
+        assert shares([0.1, 0.3], 1.0, 2) == (
             [pytest.approx(0.4), pytest.approx(0.6)],
             pytest.approx(0.3),
         )
 
     def test_the_walls_clock_is_not_the_processors(self) -> None:
         # Another process had the processor for half of the time.
-        assert shares([1.0, 3.0], 0.0, 2.0, 2)[0] == [0.5, 1.5]
+        assert shares([1.0, 3.0], 2.0, 2)[0] == [0.5, 1.5]
 
     def test_who_was_refused_pays_nothing_and_the_others_not_for_him(self) -> None:
-        assert shares([0.0], 0.3, 0.3, 3) == ([pytest.approx(0.2)], pytest.approx(0.2))
+        assert shares([0.0], 0.6, 3) == ([pytest.approx(0.2)], pytest.approx(0.2))
 
-    @given(st.lists(seconds, max_size=16), seconds, seconds, st.integers(0, 4))
+    @given(st.lists(seconds, max_size=16), seconds, st.integers(0, 4))
     def test_no_more_is_charged_than_was_used(
-        self, known: list[float], between: float, inside: float, others: int
+        self, known: list[float], whole: float, others: int
     ) -> None:
-        charged, rest = shares(known, between, inside, len(known) + others)
-        assert sum(charged) + others * rest == pytest.approx(
-            between + inside if known or others else 0.0
-        )
-        assert all(each >= 0 for each in charged)
+        charged, rest = shares(known, whole, len(known) + others)
+        assert all(each >= 0 for each in (*charged, rest))
+        if known or others:
+            assert sum(charged) + others * rest == pytest.approx(whole)
 
     def test_a_run_is_charged_by_rows_and_passes(self) -> None:
         one, other = Spent(), Spent(1.0)
@@ -63,29 +62,33 @@ def metering(times: Iterable[float]) -> tuple[Metering, ComputeCounts]:
 class TestTurns:
     """Between two looks at the clock of the event loop's thread."""
 
-    def test_reading_and_writing_between_turns_are_the_turns(self) -> None:
-        meter, counts = metering([0.0, 1.0, 3.0])
-        meter.turn_begins()
+    def test_who_is_alone_is_charged_all_of_it(self) -> None:
+        meter, counts = metering([0.0, 3.0])
         meter.turn_ends([Answered(STUDENT, 2.0, 0.0, 4, 12)], 1)
         assert dict(counts.used()) == {STUDENT: (3.0, 0.0, 1, 4, 12)}
 
+    def test_who_came_together_shares_what_is_nobodys_own(self) -> None:
+        meter, counts = metering([0.0, 4.0])
+        few = Answered(POOL, 0.5, 0.0, 1, 3)
+        meter.turn_ends([Answered(STUDENT, 1.5, 0.25, 1, 3), few], 2)
+        found = dict(counts.used())
+        assert (found[STUDENT].seconds, found[POOL].seconds) == (2.5, 1.5)
+        assert found[STUDENT].gpu_seconds == 0.25
+
     def test_the_servers_own_housekeeping_is_nobodys(self) -> None:
-        meter, counts = metering([0.0, 5.0, 6.0, 7.0])
+        meter, counts = metering([0.0, 5.0, 7.0])
         meter.is_nobodys()
-        meter.turn_begins()
         meter.turn_ends([Answered(POOL, 0.0, 0.0, 1, 3)], 1)
         assert dict(counts.used())[POOL].seconds == 2.0
 
     def test_what_was_counted_elsewhere_is_not_counted_again(self) -> None:
-        meter, counts = metering([0.0, 4.0, 5.0, 6.0])
+        meter, counts = metering([0.0, 4.0, 6.0])
         meter.apart(3.0)
-        meter.turn_begins()
         meter.turn_ends([Answered(POOL, 0.0, 0.0, 1, 3)], 1)
         assert dict(counts.used())[POOL].seconds == 3.0
 
     def test_who_waits_is_charged_his_share(self) -> None:
-        meter, _ = metering([0.0, 1.0, 2.0])
-        meter.turn_begins()
+        meter, _ = metering([0.0, 2.0])
         assert meter.turn_ends([], 4) == 0.5
 
 

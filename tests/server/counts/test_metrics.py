@@ -63,6 +63,18 @@ def scrape(server: Running) -> Series:
         return parsed(answer.read().decode())
 
 
+def test_names_keep_their_colons_whatever_is_asked_for(config: ServerConfig) -> None:
+    with running(config) as server:
+        url = f"http://{server.server.config.host}:{server.server.sla.metrics_port}/metrics"
+        prometheus = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
+        for accept in ("text/plain", prometheus):
+            asked = urllib.request.Request(url, headers={"Accept": accept})
+            with urllib.request.urlopen(asked, timeout=30) as answer:
+                text = answer.read().decode()
+            assert "\nslo:objective:ratio{" in text
+            assert "slo_objective" not in text
+
+
 def full(*_: Any) -> str:
     """Refuses a call at its headers."""
     return "full"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,6 +124,14 @@ class TestPromises:
         found = missed(quiet())
         found["objectives"].append(copy.deepcopy(found["objectives"][0]))
         assert state_of(found)["sentence"].endswith("And 1 more, below.")
+
+    def test_of_very_many_the_gravest_are_told(self) -> None:
+        found = missed(quiet())
+        found["objectives"] = [copy.deepcopy(found["objectives"][0]) for _ in range(500)]
+        state = state_of(found)
+        assert len(state["findings"]) + state["findings_left_out"] == 500
+        assert state["sentence"].endswith("And 499 more, below.")
+        assert len(state["findings"]) < 100
 
     def test_no_cause_is_made_up(self) -> None:
         state = state_of(missed(quiet()))
@@ -302,3 +312,15 @@ class TestWhatElse:
 )
 def test_a_share_is_never_rounded_to_all(share: float, words: str) -> None:
     assert percent(share) == words
+
+
+def test_docs_say_what_to_do_about_each() -> None:
+    """A finding's kind is a heading of docs/operations.md."""
+    root = Path(__file__).parents[3]
+    source = (root / "server/cascade_server/page/findings.py").read_text()
+    kinds = set(re.findall(r'^            "([a-z]+(?:-[a-z]+)*)",$', source, re.MULTILINE))
+    assert len(kinds) > 5
+    page = (root / "docs" / "operations.md").read_text()
+    headings = {each.lower().replace(" ", "-") for each in re.findall("^### (.*)$", page, re.M)}
+    assert kinds <= headings
+    assert "a-part-of-the-page-fails" in headings

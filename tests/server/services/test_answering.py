@@ -34,6 +34,7 @@ class Caller:
     """Keeps what it is told; its tasks are those of the event loop."""
 
     patient = paused = False
+    is_rpc, method, headers = True, "/cascade.v1.Synthesis/Synthesize", ()
 
     def __init__(self, gone: bool = False) -> None:
         self.gone = gone

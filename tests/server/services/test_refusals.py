@@ -301,5 +301,7 @@ def test_what_nobody_foresaw_is_internal_without_its_trace(
     assert error.code() is grpc.StatusCode.INTERNAL
     assert "secret" not in error.details()
     reference = error.details().split()[-1]
-    assert [reference in record.getMessage() for record in caplog.records] == [True]
+    unforeseen, of_the_call = caplog.records
+    assert reference in unforeseen.getMessage()
+    assert of_the_call.fields["reference"] == reference  # type: ignore[attr-defined]
     assert "the secret of line 42" in caplog.text

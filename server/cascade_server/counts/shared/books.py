@@ -16,6 +16,7 @@ from cascade_server.counts.shared.idle_times import IdleTimes
 from cascade_server.counts.shared.live_versions import LiveVersions
 from cascade_server.counts.shared.merging import counted, merged
 from cascade_server.counts.shared.process_usage import ProcessPlace, ProcessRole
+from cascade_server.counts.shared.rpc_counts import RpcCounts
 from cascade_server.counts.shared.sketches import Sketches
 from cascade_server.counts.shared.tally import Tally
 from cascade_server.counts.shared.tenant_counts import TenantCounts
@@ -40,6 +41,7 @@ class Book:
 
     Attributes:
         tally, sketches, calls: counters of objectives, of latencies, of calls.
+        rpcs: of all calls of all services, where they are counted.
         trial: of objectives, of the two versions of a trial.
         idle_times: what calls take that have the process to themselves.
         compute: what was computed, and for whom.
@@ -55,6 +57,7 @@ class Book:
         self.calls = CallCounts(books.tables, buckets(books.objectives), memory)
         self.trial = Trial(len(books.objectives), memory)
         self.idle_times = IdleTimes(books.tables, memory)
+        self.rpcs = RpcCounts(memory)
         self.compute = ComputeCounts(books.tables, memory)
         self.now, self.before = Note(memory, NOTE), Note(memory, NOTE)
 

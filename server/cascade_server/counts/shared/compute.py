@@ -21,7 +21,8 @@ class UsageTier(StrEnum):
     """For what processors were used.
 
     A row of the pool was computed before anybody asked (`REFILL`) and costs little when it is given
-    out (`POOL`); what a bill calls the pool is both.
+    out (`POOL`); what a bill calls the pool is both. So is the teacher what it answers one by one
+    (`TEACHER`) and what it draws in large batches (`GENERATE`).
     """
 
     POOL = "pool"
@@ -29,6 +30,7 @@ class UsageTier(StrEnum):
     CACHE = "cache"
     STUDENT = "student"
     TEACHER = "teacher"
+    GENERATE = "generate"
     JOB = "job"
 
 
@@ -38,6 +40,8 @@ OTHER_TENANTS = "(other)"
 # Bytes of a tenant's name, and of all of them as JSON, where each character may take six.
 LONGEST_NAME = 128
 NAMES = 8 * LONGEST_NAME * MOST_TENANTS
+# Keys whose places are remembered; names come from outside, and are not kept without bounds.
+MOST_PLACES = 4096
 # Of tables that were served once and are no more.
 OTHER_TABLES = "(other)"
 
@@ -98,21 +102,32 @@ class ComputeCounts:
         self._counts = self.counts.data
         self._names = Note(memory, NAMES)
         self._tenants = {"": 0}
+        # Of keys that were counted, so that the next answer for the same takes one look.
+        self._places: dict[UsageKey, int] = {}
 
     def add(self, key: UsageKey, used: Used) -> None:
         """Count what was used; of a table that is not served, among those that were once."""
+        place = self._places.get(key)
+        if place is None:
+            place = self._place_of(key)
+        seconds, gpu_seconds, answers, rows, tokens = used
+        self._seconds[TIMES * place] += seconds
+        if gpu_seconds:
+            self._seconds[TIMES * place + 1] += gpu_seconds
+        counts, place = self._counts, COUNTED * place
+        counts[place] += answers
+        counts[place + 1] += rows
+        counts[place + 2] += tokens
+
+    def _place_of(self, key: UsageKey) -> int:
         first = self._first.get((key.table, key.tier))
         if first is None:
             first = self._first[OTHER_TABLES, key.tier]
         tenant = self._tenants.get(key.tenant)
         place = first + (self._placed(key.tenant) if tenant is None else tenant)
-        self._seconds[TIMES * place] += used.seconds
-        if used.gpu_seconds:
-            self._seconds[TIMES * place + 1] += used.gpu_seconds
-        counts, place = self._counts, COUNTED * place
-        counts[place] += used.answers
-        counts[place + 1] += used.rows
-        counts[place + 2] += used.tokens
+        if len(self._places) < MOST_PLACES:
+            self._places[key] = place
+        return place
 
     def _placed(self, tenant: str) -> int:
         """The place of a tenant that this process has not met."""

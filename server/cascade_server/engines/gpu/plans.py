@@ -193,7 +193,7 @@ def read_stamp(path: Path) -> Stamp:
                 "buckets": tuple(content["buckets"]),
             }
         )
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as exc:
         raise PlanError(f"{path} is not the stamp of a plan: {exc!r}") from exc
 
 

@@ -48,6 +48,7 @@ from cascade_server.engines.triton.entries import (
 from cascade_server.engines.triton.messages import Batch, WrongAnswer
 from cascade_server.engines.triton.peer import Peer
 from cascade_server.errors import DeadlinePassed, NotReady
+from cascade_server.telemetry.call_trace import stage_going_on
 
 log = logging.getLogger("cascade.server")
 
@@ -121,7 +122,12 @@ class Batches:
             most = min(offline_rows(view.outlook.line, batch.steps, most) for view in views)
         loop = asyncio.get_running_loop()
         entries = [
-            Entry(part, Waiting(part.rows, deadline, now, offline), loop.create_future())
+            Entry(
+                part,
+                Waiting(part.rows, deadline, now, offline),
+                loop.create_future(),
+                inside=stage_going_on(),
+            )
             for part in parts(batch, most)
         ]
         for entry in entries:
@@ -236,7 +242,9 @@ class Batches:
         offline = all(entry.waiting.offline for entry in attempt.entries)
         ended = partial(self._ended, attempt)
         try:
-            answer = await peer.client.infer(self.network, batch, last - sent, offline, ended)
+            answer = await peer.client.infer(
+                self.network, batch, last - sent, offline, ended, attempt.inside
+            )
         except asyncio.CancelledError:
             self._over(attempt)
             if attempt.underway is not None:

@@ -22,6 +22,7 @@ from cascade_server.engines.triton.contract import (
     serves,
 )
 from cascade_server.engines.triton.messages import Batch, to_answer, to_request
+from cascade_server.telemetry.trace_context import TraceContext
 
 log = logging.getLogger("cascade.server")
 
@@ -161,6 +162,7 @@ class Client:
         remaining: float,
         offline: bool = False,
         ended: Callable[[], None] = lambda: None,
+        inside: TraceContext | None = None,
     ) -> Any:
         """Run a network; see `to_answer`.
 
@@ -174,19 +176,23 @@ class Client:
             offline: nobody waits for it.
             ended: is called once the server no longer has the batch, before this returns unless
                 the call is left alone.
+            inside: the stage of a call that it is run for, where that is traced.
 
         Raises:
             WrongAnswer: the server answered what the contract does not allow.
         """
         call: asyncio.Future[Any] | None = None
+        told = None if inside is None else inside.headers()
         try:
             request = to_request(network, batch, remaining, offline)
             timeout = None if math.isinf(remaining) else max(0.001, remaining)
             if self.cancels:
-                response = await self._stub.ModelInfer(request, timeout=timeout)
+                response = await self._stub.ModelInfer(request, timeout=timeout, metadata=told)
             else:
                 far = None if timeout is None else timeout + FAR_SECONDS
-                call = asyncio.ensure_future(self._stub.ModelInfer(request, timeout=far))
+                call = asyncio.ensure_future(
+                    self._stub.ModelInfer(request, timeout=far, metadata=told)
+                )
                 self._calls.add(call)
                 call.add_done_callback(self._done)
                 response = await asyncio.shield(call)

@@ -14,6 +14,7 @@ from cascade_server.engines.engine import EngineStatistics
 from cascade_server.engines.triton.messages import Batch
 from cascade_server.engines.triton.peer import Peer, Underway
 from cascade_server.errors import ServerError
+from cascade_server.telemetry.trace_context import TraceContext
 
 
 class Kind(NamedTuple):
@@ -40,6 +41,7 @@ class Entry:
         failure: what the last one ended with.
         started: when it was first sent; 0: it was not.
         timer: of its deadline.
+        inside: the stage of a call that it is for, where that is traced.
     """
 
     batch: Batch
@@ -50,6 +52,7 @@ class Entry:
     failure: ServerError | None = None
     started: float = 0.0
     timer: asyncio.TimerHandle | None = None
+    inside: TraceContext | None = None
 
     @property
     def kind(self) -> Kind:
@@ -72,6 +75,11 @@ class Attempt:
     task: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
     lost: bool = False
+
+    @property
+    def inside(self) -> TraceContext | None:
+        """The stage of the first of its calls that is traced: a server is told of one trace."""
+        return next((each.inside for each in self.entries if each.inside is not None), None)
 
     def give_up(self) -> None:
         """The server is gone."""

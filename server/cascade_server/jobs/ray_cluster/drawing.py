@@ -23,7 +23,7 @@ from cascade_jobs.shards import Shard
 from cascade_jobs.specification import Specification
 from cascade_tables import CascadeTablesError, Frame, read_manifest
 
-from cascade_server.config import RAY
+from cascade_server.allowed import RAY
 from cascade_server.errors import ConfigError
 from cascade_server.jobs.drawing import SLABS
 from cascade_server.jobs.ray_cluster.package import pack_release

@@ -27,8 +27,8 @@ from cascade_server.services.flight.names import Asked, asked_of, job_of, table_
 from cascade_server.services.flight.results import Results
 from cascade_server.services.flight.schemas import schema_of
 from cascade_server.services.flight.watching import Watching, check_results, has_results
-from cascade_server.services.synthesis_service import Service, refuse
-from cascade_server.services.unary import Context
+from cascade_server.services.synthesis_service import Service
+from cascade_server.services.unary import Context, refuse
 from cascade_server.transport import Parts
 
 SERVICE = pb.DESCRIPTOR.services_by_name["FlightService"]

@@ -19,8 +19,8 @@ from cascade_server.errors import NotAllowed, UnknownTable
 from cascade_server.services.open_inference import index, models, statistics
 from cascade_server.services.open_inference.infer_message import InferMessage
 from cascade_server.services.releases_service import asked
-from cascade_server.services.synthesis_service import Service, refuse
-from cascade_server.services.unary import Context, UnaryCalls
+from cascade_server.services.synthesis_service import Service
+from cascade_server.services.unary import Context, UnaryCalls, refuse
 from cascade_server.supervision.control import Control
 from cascade_server.terms import Tier
 
@@ -50,7 +50,9 @@ class InferenceService:
     ) -> None:
         self._service, self._sla, self._config = service, sla, config
         self._control, self._auditor = control, auditor
-        self._calls = service.unary(partial(InferMessage, service.seen_by, config.max_rows))
+        self._calls = service.unary(
+            partial(InferMessage, service.seen_by, config.max_rows), f"/{NAME}/ModelInfer"
+        )
 
     def grouped(self) -> dict[str, UnaryCalls]:
         """Who takes calls that are answered in turns, by path."""

@@ -18,7 +18,7 @@ from cascade_server.engines.triton.measuring import Measuring
 from cascade_server.wire.tensors import read_inputs
 
 SERVICE = "inference.GRPCInferenceService"
-SOON = 60.0
+SOON = 300.0
 # What a call is answered after, and may be refused with.
 Does = Callable[[pb.ModelInferRequest, Any], Awaitable[None]]
 

@@ -353,7 +353,7 @@ class TestCalls:
             peer.h2.increment_flow_control_window(2**30)
             stream = peer.begin(request("Count"))
             peer.h2.increment_flow_control_window(2**30, stream)
-            peer.send(stream, b"\0" + (9).to_bytes(4, "big") + b"60 30000")
+            peer.send(stream, b"\0" + (8).to_bytes(4, "big") + b"60 30000")
             # Somebody else is served meanwhile.
             assert ask(optional, authority.path) == b"(True,)"
             assert len(peer.answer(stream).messages) == 60

@@ -25,7 +25,7 @@ export function showState(snapshot) {
   const remedies = grave && first ? first.remedies : [];
   by("remedies").hidden = !remedies.length;
   replace(by("remedies"), JSON.stringify(remedies), () => el("ol", { class: "remedies" }, ...remedies.map(remedy)));
-  showFindings(grave ? others : state.findings, at);
+  showFindings(grave ? others : state.findings, at, state.findings_left_out ?? 0);
   announce(state);
 }
 
@@ -42,7 +42,7 @@ function announce(state) {
 const MOST = 8;
 const nodes = [];
 
-function showFindings(found, at) {
+function showFindings(found, at, leftOut) {
   by("findings").hidden = !found.length;
   const list = by("findings-list");
   const shown = found.slice(0, MOST);
@@ -65,7 +65,7 @@ function showFindings(found, at) {
     details.hidden = !each.remedies.length;
     replace(details.lastChild, JSON.stringify(each.remedies), () => each.remedies.map(remedy));
   });
-  put(by("findings-title"), found.length > MOST ? `What else is going on: ${MOST} of ${found.length}` : "What else is going on");
+  put(by("findings-title"), found.length > MOST ? `What else is going on: ${MOST} of ${whole(found.length + leftOut)}` : "What else is going on");
 }
 
 export function showFigures(snapshot) {

@@ -9,7 +9,7 @@ import grpc
 import pytest
 from cascade_client.calls.health import statuses
 from cascade_server.health.ability import Vitals
-from cascade_server.services.health import LIVENESS, Health, unable_names
+from cascade_server.health.service import LIVENESS, Health, unable_names
 from grpc_health.v1 import health_pb2 as pb
 
 SERVING = pb.HealthCheckResponse.SERVING

@@ -1,0 +1,1 @@
+"""What TLS costs: the default server and bare echoes, with and without."""

@@ -1,0 +1,1 @@
+"""What it costs to be watched: a program a kind of watching."""

@@ -1,0 +1,60 @@
+"""What single settings may be, where that is more than a range or a choice."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from cascade_tables.errors import shown
+
+from cascade_server import runtimes
+from cascade_server.addresses import servers_of, without_password
+from cascade_server.errors import ConfigError
+
+# Who draws the rows of jobs: this server's own processes.
+LOCAL_EXECUTOR, RAY = "local", "ray://"
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def check_executor(executor: str) -> None:
+    """Refuse who cannot draw the rows of jobs.
+
+    Raises:
+        ConfigError: says who can.
+    """
+    host, colon, port = executor.removeprefix(RAY).rpartition(":")
+    is_ray = executor.startswith(RAY) and host and colon and port.isascii() and port.isdigit()
+    if executor != LOCAL_EXECUTOR and not (is_ray and 0 < int(port) < 65_536):
+        raise ConfigError(
+            f"executor is {shown(executor)}; allowed: {LOCAL_EXECUTOR}, or {RAY}HOST:PORT, whose "
+            "port is that of Ray Client, 10001 by default"
+        )
+
+
+def check_otlp_endpoint(endpoint: str | None) -> None:
+    """Refuse what is no collector's address.
+
+    Raises:
+        ConfigError: says how one is written.
+    """
+    if endpoint is None:
+        return
+    try:
+        parts = urlsplit(endpoint)
+        is_one = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is none
+        is_one = False
+    if not is_one:
+        raise ConfigError(
+            f"otlp_endpoint is {shown(without_password(endpoint))}; allowed: http://HOST:PORT or "
+            "https://HOST:PORT, where a collector takes OTLP over HTTP, 4318 by default"
+        )
+
+
+def check_runtime(runtime: str) -> None:
+    """Refuse what runs no networks.
+
+    Raises:
+        ConfigError: says what does.
+    """
+    if not servers_of(runtime):
+        runtimes.check(runtime)

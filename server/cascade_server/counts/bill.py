@@ -1,0 +1,91 @@
+"""What answers have cost, for the operations page: the same bill as `cascade cost` makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cascade_cost import DEFAULT_PRICES, CostError, Line, Prices, Usage, load_prices, statement
+
+from cascade_server.counts.shared.books import Books
+from cascade_server.counts.usage import usage_of
+from cascade_server.errors import ConfigError
+
+# Tables and tenants that are shown: those that have cost the most.
+MOST_LINES = 100
+
+
+def prices_of(path: Path | None) -> Prices:
+    """The prices of a file; an example's where there is none.
+
+    Raises:
+        ConfigError: the file has none; names line and what is allowed.
+    """
+    try:
+        return DEFAULT_PRICES if path is None else load_prices(path)
+    except CostError as exc:
+        raise ConfigError(f"prices: {exc}") from exc
+
+
+class BillSection:
+    """A section of the operations page: a line a tier, table and tenant, and what is idle.
+
+    Args:
+        books: what was used.
+        prices: what that costs.
+    """
+
+    def __init__(self, books: Books, prices: Prices) -> None:
+        self._books, self._prices = books, prices
+
+    def __call__(self) -> Mapping[str, Any]:
+        """As of now."""
+        message = usage_of(self._books).as_message(self._books.clock(), self._books.tables)
+        bill, currency = statement(Usage.from_message(message), self._prices), self._prices.currency
+        dearest = sorted(bill.lines, key=lambda line: line.cost, reverse=True)[:MOST_LINES]
+        rest = [bill.idle] if bill.unused is None else [bill.idle, bill.unused]
+        tenants = any(line.tenant for line in bill.lines)
+        columns = [
+            {"key": "tier", "label": "Tier"},
+            {"key": "table", "label": "Table"},
+            *([{"key": "tenant", "label": "Tenant"}] if tenants else []),
+            {"key": "rows", "label": "Rows"},
+            {"key": "core_seconds", "label": "Processors", "unit": "s"},
+            {"key": "cost", "label": "Cost", "unit": currency},
+            {"key": "per_10k", "label": "per 10,000 rows", "unit": currency},
+        ]
+        ratio = bill.savings.ratio
+        saved = (
+            "What pool and student save is not known before the teacher has drawn."
+            if ratio is None
+            else f"{100 * ratio:.1f} % saved beside having the teacher draw everything."
+        )
+        return {
+            "title": "Cost",
+            "note": f"{saved} Prices: {self._prices.source}.",
+            "columns": columns,
+            "rows": [_row(line) for line in [*dearest, *rest]],
+            "empty": "Nothing was asked yet.",
+            "total": float(bill.total.cost),
+            "currency": currency,
+            "saved_ratio": ratio,
+            "by_tier": {tier: _row(line) for tier, line in bill.by_tier().items()},
+        }
+
+
+def _row(line: Line) -> Mapping[str, Any]:
+    return {
+        "tier": line.tier,
+        "table": line.table,
+        "tenant": line.tenant,
+        "rows": line.rows,
+        "core_seconds": round(float(line.core_seconds), 3),
+        "cost": _short(line.cost),
+        "per_10k": None if line.per_10k is None else _short(line.per_10k),
+    }
+
+
+def _short(amount: Any) -> float:
+    """To four digits that say something."""
+    return float(f"{float(amount):.4g}")

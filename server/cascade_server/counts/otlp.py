@@ -1,0 +1,169 @@
+"""All that Prometheus sees, as OpenTelemetry has it, sent to a collector now and then.
+
+Nothing is counted twice: the numbers are those in the memory that all processes share, read when
+they are sent by the one process that keeps the books. Names are the same as Prometheus's, but for
+`rpc.server.call.duration`, which has that of the conventions.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    Gauge,
+    Histogram,
+    HistogramDataPoint,
+    MetricExporter,
+    MetricExportResult,
+    MetricsData,
+    NumberDataPoint,
+    ResourceMetrics,
+    ScopeMetrics,
+    Sum,
+)
+from opentelemetry.sdk.metrics.export import Metric as OtlpMetric
+from opentelemetry.sdk.resources import Resource
+from prometheus_client import Metric
+from prometheus_client.samples import Sample
+
+from cascade_server.counts.rpc_metrics import CONVENTIONAL
+from cascade_server.telemetry.exporting import EXPORT_SECONDS, SCHEMA, SCOPE, Remarks, resource
+
+CUMULATIVE = AggregationTemporality.CUMULATIVE
+# As the SDK's own reader has it, in milliseconds.
+INTERVAL_VARIABLE, INTERVAL = "OTEL_METRIC_EXPORT_INTERVAL", 60_000
+UNITS = {"_seconds": "s", "_seconds_total": "s", "_bytes": "By", "_bytes_total": "By"}
+
+
+def metrics_data(families: Iterable[Metric], who: Resource, since: int, now: int) -> MetricsData:
+    """Prometheus's families as OTLP has them.
+
+    Args:
+        families: as a registry collects them.
+        who: they are of.
+        since, now: when counting began, and the moment that they are of; Unix nanoseconds.
+    """
+    found = [metric for each in families if (metric := _metric(each, since, now)) is not None]
+    scope = ScopeMetrics(SCOPE, found, SCHEMA)
+    return MetricsData([ResourceMetrics(who, [scope], SCHEMA)])
+
+
+def _metric(family: Metric, since: int, now: int) -> OtlpMetric | None:
+    samples = [each for each in family.samples if not each.name.endswith("_created")]
+    if not samples:
+        return None
+    name, labels = CONVENTIONAL.get(family.name, (samples[0].name, {}))
+    if family.type == "histogram":
+        points = list(_histograms(samples, labels, since, now))
+        name = name if family.name in CONVENTIONAL else family.name
+        return OtlpMetric(name, family.documentation, _unit(name), Histogram(points, CUMULATIVE))
+    numbers = [
+        NumberDataPoint(dict(each.labels), since, now, each.value)
+        for each in samples
+        if each.name == name and math.isfinite(each.value)
+    ]
+    if family.type == "counter":
+        data: Sum | Gauge = Sum(numbers, CUMULATIVE, is_monotonic=True)
+    else:
+        data = Gauge(numbers)
+    return OtlpMetric(name, family.documentation, _unit(name), data)
+
+
+def _unit(name: str) -> str:
+    if name in {known for known, _ in CONVENTIONAL.values()}:
+        return "s"
+    return next((unit for ending, unit in UNITS.items() if name.endswith(ending)), "1")
+
+
+def _histograms(
+    samples: Sequence[Sample], names: dict[str, str], since: int, now: int
+) -> Iterable[HistogramDataPoint]:
+    """Points of a histogram's series; Prometheus's buckets have those below them in them."""
+    series: dict[tuple[tuple[str, str], ...], dict[str, list[Sample]]] = {}
+    for each in samples:
+        labels = tuple((names.get(k, k), v) for k, v in each.labels.items() if k != "le")
+        kind = each.name.rpartition("_")[2]
+        series.setdefault(labels, {}).setdefault(kind, []).append(each)
+    for labels, kinds in series.items():
+        upto = [int(each.value) for each in kinds["bucket"]]
+        bounds = [float(each.labels["le"]) for each in kinds["bucket"]]
+        yield HistogramDataPoint(
+            attributes=dict(labels),
+            start_time_unix_nano=since,
+            time_unix_nano=now,
+            count=upto[-1],
+            sum=kinds["sum"][0].value if "sum" in kinds else 0.0,
+            bucket_counts=[upto[0], *(b - a for a, b in pairwise(upto))],
+            explicit_bounds=[each for each in bounds if math.isfinite(each)],
+            # The least and the most are not kept.
+            min=None,  # type: ignore[arg-type]
+            max=None,  # type: ignore[arg-type]
+        )
+
+
+class MetricsPusher:
+    """Sends metrics now and then, in a thread of its own.
+
+    Args:
+        collect: what there is.
+        exporter: sends it.
+        who: it is of.
+        since: when counting began, Unix nanoseconds.
+        remarks: is told how it went.
+        seconds: between two times.
+    """
+
+    def __init__(
+        self,
+        collect: Callable[[], Iterable[Metric]],
+        exporter: MetricExporter,
+        who: Resource,
+        since: int,
+        remarks: Remarks,
+        seconds: float,
+    ) -> None:
+        self._collect, self._exporter, self._who, self._since = collect, exporter, who, since
+        self._remarks, self._seconds = remarks, seconds
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._seconds):
+            self.push()
+
+    def push(self) -> None:
+        """Send what there is now."""
+        result = MetricExportResult.FAILURE
+        try:
+            data = metrics_data(self._collect(), self._who, self._since, time.time_ns())
+            result = self._exporter.export(data)
+        finally:
+            self._remarks.came_out(result is MetricExportResult.SUCCESS)
+
+    def close(self) -> None:
+        """Send a last time, unless that has been failing or takes too long."""
+        self._stopping.set()
+        if not self._remarks.failing:
+            last = threading.Thread(target=self.push, daemon=True)
+            last.start()
+            last.join(EXPORT_SECONDS / 2)
+        self._exporter.shutdown()
+
+
+def to_collector(
+    endpoint: str, name: str, since: int, collect: Callable[[], Iterable[Metric]]
+) -> MetricsPusher:
+    """To a collector's OTLP/HTTP receiver, as often as OTEL_METRIC_EXPORT_INTERVAL says."""
+    exporter = OTLPMetricExporter(f"{endpoint.rstrip('/')}/v1/metrics", timeout=EXPORT_SECONDS)
+    said = os.environ.get(INTERVAL_VARIABLE, "")
+    seconds = (int(said) if said.isdigit() and int(said) else INTERVAL) / 1000
+    remarks = Remarks("metrics", endpoint)
+    return MetricsPusher(collect, exporter, resource(name), since, remarks, seconds)

@@ -1,0 +1,75 @@
+"""Calls by method and status, whichever service they are of, as OpenTelemetry's conventions count
+them: `rpc.server.call.duration`."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from itertools import product
+
+import grpc
+import numpy as np
+from cascade_proto import flight_pb2, inference_pb2, jobs_pb2, synthesis_pb2
+from numpy.typing import NDArray
+
+from cascade_server.memory import Memory
+
+# Upper bounds in seconds. The conventions begin with 5 ms, which is when a call here is late.
+BOUNDS = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0),
+)
+# What a method is called that the server does not have: a label is one of a few.
+OTHER = "_OTHER"
+METHODS = (
+    *(
+        f"{service.full_name}/{method.name}"
+        for module in (synthesis_pb2, inference_pb2, jobs_pb2, flight_pb2)
+        for service in module.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+    ),
+    "grpc.health.v1.Health/Check",
+    "grpc.health.v1.Health/Watch",
+    "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    OTHER,
+)
+KEYS = tuple(product(METHODS, grpc.StatusCode))
+_WIDTH = len(BOUNDS) + 1
+
+
+class RpcCounts:
+    """A histogram of durations for each method and status.
+
+    Args:
+        memory: where the counts lie; one process counts, any may look.
+    """
+
+    def __init__(self, memory: Memory) -> None:
+        self.durations = memory.integers(len(KEYS) * _WIDTH).reshape(-1, _WIDTH)
+        self.seconds = memory.floats(len(KEYS))
+        self._durations = self.durations.reshape(-1).data
+        self._seconds = self.seconds.data.cast("B").cast("d")
+
+    def record(self, path: str, code: grpc.StatusCode, seconds: float) -> None:
+        """Add the end of a call.
+
+        Args:
+            path: "/package.Service/Method".
+            code: its status.
+            seconds: from its headers to its end.
+        """
+        place = _PLACES.get((path[1:], code))
+        if place is None:
+            place = _PLACES[OTHER, code]
+        self._durations[place * _WIDTH + bisect_left(BOUNDS, seconds)] += 1
+        self._seconds[place] += seconds
+
+
+_PLACES = {key: place for place, key in enumerate(KEYS)}
+
+
+def added(parts: Iterable[RpcCounts]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Durations [keys, bounds + 1] and seconds [keys] of all together."""
+    found = [(each.durations, each.seconds) for each in parts]
+    durations, seconds = (np.sum(np.stack(each), axis=0) for each in zip(*found, strict=True))
+    return durations, seconds

@@ -1,0 +1,169 @@
+"""Spans to an OpenTelemetry collector, over OTLP; needs the extra `telemetry`.
+
+One process of a server does this for all, in a thread that has nothing to do with calls: see
+docs/adr/0029. What cannot be sent is dropped, and that it cannot is said once.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version as version_of
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace.span import TraceState
+
+from cascade_server.telemetry.records import Record, Span
+
+log = logging.getLogger("cascade.server")
+
+# Seconds that one export may take, its retries included.
+EXPORT_SECONDS = 5.0
+# Of an export that is under way when the server ends.
+LAST_MILLISECONDS = 2000
+# The conventions whose names are used: the first in which those of RPC are stable.
+SCHEMA = "https://opentelemetry.io/schemas/1.45.0"
+SCOPE = InstrumentationScope("cascade_server", version_of("cascade-synthesis"), SCHEMA)
+
+
+def resource(name: str) -> Resource:
+    """Who exports. OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES come before what is said here."""
+    return Resource.create({"service.version": version_of("cascade-synthesis")}).merge(
+        Resource.create() if _names_itself() else Resource({"service.name": name})
+    )
+
+
+def _names_itself() -> bool:
+    return not str(Resource.create().attributes["service.name"]).startswith("unknown_service")
+
+
+class Remarks:
+    """Says once that something fails, and once that it is well again.
+
+    Args:
+        what: fails, as a sentence begins.
+        where: it is sent.
+
+    Attributes:
+        failing: whether it failed last.
+    """
+
+    def __init__(self, what: str, where: str) -> None:
+        self._what, self._where, self.failing = what, where, False
+
+    def came_out(self, well: bool) -> None:
+        """How it went."""
+        if well and self.failing:
+            log.warning("%s are taken again by %s", self._what, self._where)
+        if not well and not self.failing:
+            log.warning(
+                "%s cannot be sent to %s; they are dropped until it takes them",
+                self._what,
+                self._where,
+            )
+        self.failing = not well
+
+
+class SaidOnce(SpanExporter):
+    """An exporter whose failures are said once.
+
+    Args:
+        exporter: does the work.
+        remarks: is told how it went.
+    """
+
+    def __init__(self, exporter: SpanExporter, remarks: Remarks) -> None:
+        self._exporter, self._remarks = exporter, remarks
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send some."""
+        result = SpanExportResult.FAILURE
+        try:
+            result = self._exporter.export(spans)
+        finally:
+            self._remarks.came_out(result is SpanExportResult.SUCCESS)
+        return result
+
+    def shutdown(self) -> None:
+        """Send no more."""
+        self._exporter.shutdown()
+
+
+class Spans:
+    """Has spans exported, in a thread of the SDK's.
+
+    Args:
+        exporter: sends them.
+        who: the resource that they are of.
+        offset: nanoseconds to add to the machine's monotonic clock for Unix time.
+    """
+
+    def __init__(
+        self,
+        exporter: SpanExporter,
+        who: Resource,
+        offset: Callable[[], int] = lambda: time.time_ns() - time.monotonic_ns(),
+    ) -> None:
+        self._processor = BatchSpanProcessor(exporter)
+        self._who, self._offset = who, offset
+        self._resources: dict[str, Resource] = {}
+
+    def add(self, record: Record) -> None:
+        """Have the spans of a record exported; none of it waits."""
+        who = self._resources.get(record.process)
+        if who is None:
+            who = self._who.merge(Resource({"service.instance.id": record.process}))
+            self._resources[record.process] = who
+        for span in spans_of(record, who, self._offset()):
+            self._processor.on_end(span)
+
+    def flush(self) -> None:
+        """Send all that there is, and wait for that."""
+        self._processor.force_flush()
+
+    def close(self) -> None:
+        """Send what there is, for as long as that may take, and no more."""
+        # The SDK's own method waits half a minute for a collector that is not there.
+        self._processor._batch_processor.shutdown(timeout_millis=LAST_MILLISECONDS)
+
+
+def to_collector(endpoint: str, name: str) -> Spans:
+    """To a collector's OTLP/HTTP receiver, such as "http://collector:4318"."""
+    # What the SDK says of each batch that failed, `Remarks` says once.
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+    exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_SECONDS)
+    return Spans(SaidOnce(exporter, Remarks("traces", endpoint)), resource(name))
+
+
+def spans_of(record: Record, who: Resource, offset: int) -> list[ReadableSpan]:
+    """A record's spans, as the SDK has them."""
+    state = TraceState.from_header([record.state]) if record.state else None
+    return [_span(each, int(record.trace_id, 16), state, who, offset) for each in record.spans]
+
+
+def _span(
+    span: Span, trace_id: int, state: TraceState | None, who: Resource, offset: int
+) -> ReadableSpan:
+    flags = TraceFlags(TraceFlags.SAMPLED)
+    parent = None
+    if span.parent_id:
+        # A call's parent is its caller's; that of a stage is the call.
+        parent = SpanContext(trace_id, int(span.parent_id, 16), span.is_call, flags, state)
+    return ReadableSpan(
+        name=span.name,
+        context=SpanContext(trace_id, int(span.span_id, 16), False, flags, state),
+        parent=parent,
+        resource=who,
+        attributes=span.attributes,
+        kind=SpanKind.SERVER if span.is_call else SpanKind.INTERNAL,
+        status=Status(StatusCode.ERROR) if span.failed else Status(StatusCode.UNSET),
+        start_time=span.begin + offset,
+        end_time=span.end + offset,
+        instrumentation_scope=SCOPE,
+    )
