@@ -12,6 +12,9 @@ from cascade_server.errors import ConfigError
 
 # Who draws the rows of jobs: this server's own processes.
 LOCAL_EXECUTOR, RAY = "local", "ray://"
+TRANSPORTS = ("http2", "grpcio")
+CLIENT_CERTIFICATES = ("none", "optional", "required")
+MONTH = 30 * 86_400
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 

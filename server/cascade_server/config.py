@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cascade_server import allowed
-from cascade_server.allowed import LOCAL_EXECUTOR
+from cascade_server.allowed import CLIENT_CERTIFICATES, LOCAL_EXECUTOR, MONTH, TRANSPORTS
 from cascade_server.consistency import check_together
 from cascade_server.settings import (
     BYTES,
@@ -20,11 +20,6 @@ from cascade_server.settings import (
     setting,
     settings_of,
 )
-
-TRANSPORTS = ("http2", "grpcio")
-CLIENT_CERTIFICATES = ("none", "optional", "required")
-TLS_VERSIONS = ("1.2", "1.3")
-MONTH = 30 * 86_400
 
 
 @dataclass(frozen=True)
@@ -211,7 +206,7 @@ class ServerConfig:
         choices=CLIENT_CERTIFICATES,
     )
     tls_minimum_version: str = setting(
-        TLS_VERSIONS[0], "Oldest version of TLS that is spoken.", choices=TLS_VERSIONS
+        ("1.2", "1.3")[0], "Oldest version of TLS that is spoken.", choices=("1.2", "1.3")
     )
     tls_poll_seconds: float = setting(
         5.0,

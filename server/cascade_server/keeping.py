@@ -14,14 +14,13 @@ from cascade_proto import synthesis_pb2 as pb
 from cascade_tables import CascadeTablesError
 
 from cascade_server.access.quotas import QuotaFile
-from cascade_server.access.watching import Watch
 from cascade_server.config import ServerConfig
 from cascade_server.counts.metering import ProcessMeter
 from cascade_server.counts.shared.books import Books
 from cascade_server.counts.sla import Sla
 from cascade_server.counts.telling import Telling
 from cascade_server.errors import ReleaseRefused, ServerError
-from cascade_server.server import expose_access, open_access
+from cascade_server.services.guarded import expose_access, open_access, open_watch
 from cascade_server.supervision.crews import Begin, Post
 from cascade_server.telemetry.span_pipe import SpanPipe
 from cascade_server.transport.tls.credentials import Credentials
@@ -56,7 +55,7 @@ def keeper(
         sla = Sla(of_port, books=books, place=place)
         telling = None
         access = open_access(config, sla)
-        watch = None if access is None else Watch(access)
+        watch = open_watch(config, access, books.executors)
         quotas = None
         if access is not None and config.state_dir is not None:
             quotas = QuotaFile(config.state_dir, access, config.state_seconds)

@@ -5,20 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from cascade_jobs.audit.log import FOLDER as AUDIT
-from cascade_jobs.audit.log import AuditLog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from cascade_server.access.access import Access
-from cascade_server.access.auditing import Auditor
-from cascade_server.access.watching import Watch
 from cascade_server.addresses import servers_of
 from cascade_server.cascade.repository import Loaded, Repository
 from cascade_server.config import ServerConfig
@@ -33,7 +27,17 @@ from cascade_server.health.service import WHOLE_SERVER, Health, name_of, unable_
 from cascade_server.jobs.desk import Desk
 from cascade_server.services.flight.service import NAME as FLIGHT
 from cascade_server.services.flight.service import FlightService
-from cascade_server.services.guarded import AccessDoor, Guarded, Handlers, by_access, locally
+from cascade_server.services.guarded import (
+    AccessDoor,
+    Guarded,
+    Handlers,
+    by_access,
+    expose_access,
+    locally,
+    open_access,
+    open_auditor,
+    open_watch,
+)
 from cascade_server.services.jobs_service import NAME as JOBS
 from cascade_server.services.jobs_service import JobsService
 from cascade_server.services.open_inference.service import NAME as INFERENCE
@@ -121,7 +125,7 @@ class Server:
         self.sla = sla or Sla(config)
         self._auditor = open_auditor(config)
         self.access = open_access(config, self.sla, self._auditor)
-        self._watch = None if self.access is None else Watch(self.access)
+        self._watch = open_watch(config, self.access, [self.sla.ledger.book.compute])
         self.service = Service(
             config, self.sla, self._hurry, self._told_health, self.access, telemetry
         )
@@ -399,36 +403,3 @@ class Server:
     def _place(self, is_ready: bool) -> None:
         if self._placement is not None:
             self._placement.says_ready(is_ready)
-
-
-def open_auditor(config: ServerConfig) -> Auditor | None:
-    """Who writes down who was refused, and who changed what; None: nobody is asked who they are, or
-    there is no folder to write in."""
-    if config.access is None or config.state_dir is None:
-        return None
-    return Auditor(AuditLog(config.state_dir / AUDIT), time.monotonic)
-
-
-def open_access(config: ServerConfig, sla: Sla, auditor: Auditor | None = None) -> Access | None:
-    """Who may ask a server; None: anybody.
-
-    Raises:
-        ConfigError: the file is not what it should be.
-    """
-    tenants = sla.books.tenants
-    if config.access is None or tenants is None:
-        return None
-    counts = tenants.of(sla.place)
-    if auditor is None:
-        return Access(config.access, counts)
-    return Access(config.access, counts, refused=auditor.refused)
-
-
-def expose_access(sla: Sla, access: Access) -> None:
-    """Tell whoever scrapes metrics of access too, if it may ask for statistics of all tables."""
-    # What answers scrapes is imported by who is scraped.
-    from cascade_server.access.metrics import AccessCollector
-
-    assert sla.metrics is not None
-    sla.metrics.registry.register(AccessCollector(access))
-    sla.metrics.guard(access.scrape_refusal)

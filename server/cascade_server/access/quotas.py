@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import json
 import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cascade_server.access import rates
 from cascade_server.access.access import Access
+from cascade_server.counts.shared.compute import ComputeCounts, added
 from cascade_server.counts.shared.tenant_counts import MICRO
 from cascade_server.state_folder import load, save
 
@@ -17,6 +19,50 @@ log = logging.getLogger("cascade.access")
 
 # In a server's state folder.
 NAME = "quotas.json"
+
+
+class CostMeter:
+    """Charges tenants what was computed for them, by prices, to their quotas of cost.
+
+    It looks at what is metered already, now and then, so that no call waits for it; a tenant may
+    spend more than its quota by what it computes between two looks.
+
+    Args:
+        access: of the process.
+        compute: where what is charged here is counted: by this process alone, or by others of
+            whom no other process charges what they compute.
+        price: of seconds of a processor and of a GPU.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        compute: Sequence[ComputeCounts],
+        price: Callable[[float, float], float],
+    ) -> None:
+        self._access, self._compute, self._price = access, compute, price
+        self._before = self._costs()
+
+    def _costs(self) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for key, used in added(self._compute).items():
+            if key.tenant:
+                cost = self._price(used.seconds, used.gpu_seconds)
+                found[key.tenant] = found.get(key.tenant, 0.0) + cost
+        return found
+
+    def look(self) -> None:
+        """Charge what was computed since the last look."""
+        config = self._access.config
+        if not any(each.grant.cost_a_day is not None for each in config.tenants.values()):
+            return
+        now, before = self._costs(), self._before
+        day = rates.day_of(self._access.now())
+        for name, cost in now.items():
+            spent = cost - before.get(name, 0.0)
+            if spent > 0 and name in config.tenants:
+                self._access.counts.used(self._access.slot(name), day, 0, spent)
+        self._before = now
 
 
 class QuotaFile:

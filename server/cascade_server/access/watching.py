@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from cascade_server.access.access import Access
 from cascade_server.access.access_file import AccessConfig, load_access
@@ -21,10 +22,16 @@ class Watch:
     Args:
         access: what is kept up to date.
         seconds: between looks at its file.
+        also: is called as often.
     """
 
-    def __init__(self, access: Access, seconds: float = SECONDS) -> None:
-        self._access, self._seconds = access, seconds
+    def __init__(
+        self,
+        access: Access,
+        seconds: float = SECONDS,
+        also: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._access, self._seconds, self._also = access, seconds, also
         self._tasks: list[asyncio.Task[None]] = []
         self._now = asyncio.Event()
         self._seen = self._look()
@@ -58,6 +65,7 @@ class Watch:
                 await asyncio.wait_for(self._now.wait(), self._seconds)
             is_asked = self._now.is_set()
             self._now.clear()
+            self._also()
             seen = self._look()
             if seen == self._seen and not is_asked:
                 continue

@@ -4,19 +4,28 @@ is answered, what whoever asks may not see."""
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import lru_cache
 from typing import Any, Protocol
 
 import grpc
+from cascade_jobs.audit.log import FOLDER as AUDIT
+from cascade_jobs.audit.log import AuditLog
 from google.protobuf.message import Message
 
 from cascade_server.access.access import Access
 from cascade_server.access.asking import asks
+from cascade_server.access.auditing import Auditor
 from cascade_server.access.deciding import OPEN, Refused, may_call
 from cascade_server.access.grants import LOCAL, STRANGER, Caller
+from cascade_server.access.quotas import CostMeter
 from cascade_server.access.refusals import error_of, refusal_for
+from cascade_server.access.watching import Watch
+from cascade_server.config import ServerConfig
+from cascade_server.counts.shared.compute import ComputeCounts
+from cascade_server.counts.sla import Sla
 from cascade_server.services.unary import Context, end_refused, headers_of, status_of
 from cascade_server.transport import Peer, Status, peer_of
 from cascade_server.transport.http2.headers import Fields
@@ -228,3 +237,60 @@ def only_seen(message: Message, caller: Caller) -> None:
         else:
             for each in value:
                 only_seen(each, caller)
+
+
+def open_auditor(config: ServerConfig) -> Auditor | None:
+    """Who writes down who was refused, and who changed what; None: nobody is asked who they are, or
+    there is no folder to write in."""
+    if config.access is None or config.state_dir is None:
+        return None
+    return Auditor(AuditLog(config.state_dir / AUDIT), time.monotonic)
+
+
+def open_access(config: ServerConfig, sla: Sla, auditor: Auditor | None = None) -> Access | None:
+    """Who may ask a server; None: anybody.
+
+    Raises:
+        ConfigError: the file is not what it should be.
+    """
+    tenants = sla.books.tenants
+    if config.access is None or tenants is None:
+        return None
+    counts = tenants.of(sla.place)
+    if auditor is None:
+        return Access(config.access, counts)
+    return Access(config.access, counts, refused=auditor.refused)
+
+
+def open_watch(
+    config: ServerConfig, access: Access | None, compute: Sequence[ComputeCounts]
+) -> Watch | None:
+    """Who keeps access up to date in a process, and charges tenants what was computed for them.
+
+    Args:
+        config: of the server.
+        access: of the process; None: nobody is asked who they are.
+        compute: what is charged here; see `CostMeter`.
+
+    Raises:
+        ConfigError: the file of prices is none.
+    """
+    if access is None:
+        return None
+    # Few servers have files of prices, or anybody's.
+    from cascade_server.counts.bill import prices_of
+
+    prices = prices_of(config.prices)
+    core, gpu = float(prices.core_hour) / 3600, float(prices.gpu_hour) / 3600
+    meter = CostMeter(access, compute, lambda seconds, on_gpu: core * seconds + gpu * on_gpu)
+    return Watch(access, also=meter.look)
+
+
+def expose_access(sla: Sla, access: Access) -> None:
+    """Tell whoever scrapes metrics of access too, if it may ask for statistics of all tables."""
+    # What answers scrapes is imported by who is scraped.
+    from cascade_server.access.metrics import AccessCollector
+
+    assert sla.metrics is not None
+    sla.metrics.registry.register(AccessCollector(access))
+    sla.metrics.guard(access.scrape_refusal)

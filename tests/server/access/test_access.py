@@ -13,7 +13,8 @@ from cascade_server.access.auditing import Refusals
 from cascade_server.access.deciding import KINDS, OPEN, Refused
 from cascade_server.access.grants import ANYBODY, LOCAL, Caller, Kind, Known, Reason
 from cascade_server.access.metrics import AccessCollector
-from cascade_server.access.quotas import QuotaFile
+from cascade_server.access.quotas import CostMeter, QuotaFile
+from cascade_server.counts.shared.compute import ComputeCounts, UsageKey, UsageTier, Used
 from cascade_server.counts.shared.tenant_counts import SLOTS, TenantCounts
 from cascade_server.memory import Memory
 
@@ -207,6 +208,17 @@ class TestQuotas:
         assert access.quota(caller) is None
         access.spend(caller, 0.6)
         assert refused(access.quota(caller)).reason is Reason.COST_QUOTA
+
+    def test_what_was_computed_is_charged_by_its_price(self, tmp_path: Path, clock: Clock) -> None:
+        access, compute = access_of(self.TEXT, tmp_path, clock), ComputeCounts((), Memory())
+        key = UsageKey("credit", UsageTier.STUDENT, "fraud")
+        compute.add(key, Used(seconds=100.0))  # of a process before, charged by that one
+        meter = CostMeter(access, [compute], lambda seconds, gpu: 0.01 * seconds + gpu)
+        compute.add(key, Used(seconds=50.0, gpu_seconds=1.0))
+        compute.add(key._replace(tenant="gone"), Used(seconds=50.0))
+        meter.look()
+        meter.look()
+        assert access.cost_today(access.slot("fraud")) == pytest.approx(1.5)
 
     def test_a_reload_forgets_nothing(self, tmp_path: Path, clock: Clock) -> None:
         access = access_of(self.TEXT, tmp_path, clock)

@@ -41,7 +41,6 @@ OTHERS: dict[str, Any] = {
     "tls_minimum_version": "1.3",
     "cache_url": "redis://h:1/0",
     "prices": "prices.yaml",
-    "access": "a folder/access.yaml",
     "slo": "a folder/slo: #1.yaml",
     "state_dir": "no",
     "canary_share": 0.05,
@@ -80,14 +79,17 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 class TestPrintConfig:
     def test_it_can_be_used_as_a_file(self, tmp_path: Path, run: Run) -> None:
         """Every setting, with a value that is not its default."""
-        # A file that is read, too.
+        # Files that are read, too.
         policy = tmp_path / "a policy.yaml"
         policy.write_text(
             "tables: {'*': {residency: anywhere, sensitivity: public}}\n"
             "executors: {local: {region: here, trust: public}}\n"
         )
-        names = [each.name for each in SETTINGS if each.name != "policy"]
-        flags = {"policy": str(policy), **{name: other(name) for name in names}}
+        access = tmp_path / "an access.yaml"
+        access.write_text("tenants: {fraud: {tables: [credit], may: [synthesize]}}\n")
+        read = {"policy": str(policy), "access": str(access)}
+        names = [each.name for each in SETTINGS if each.name not in read]
+        flags = {**read, **{name: other(name) for name in names}}
         before = effective(flags, {})
         path = tmp_path / "cascade.yaml"
         path.write_text(as_file(before))
