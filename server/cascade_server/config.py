@@ -206,7 +206,7 @@ class ServerConfig:
         choices=CLIENT_CERTIFICATES,
     )
     tls_minimum_version: str = setting(
-        ("1.2", "1.3")[0], "Oldest version of TLS that is spoken.", choices=("1.2", "1.3")
+        "1.2", "Oldest version of TLS that is spoken.", choices=("1.2", "1.3")
     )
     tls_poll_seconds: float = setting(
         5.0,
