@@ -19,15 +19,15 @@ from cascade_tables import load_overrides, load_relation_overrides
 from click.testing import CliRunner
 
 from tests.distill.made_up import payments
+from tests.docs.pages import ROOT, snippets
 from tests.server.running import Running, running
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 ADDRESS = "127.0.0.1:8470"
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    return [each.text for each in snippets(ROOT / "README.md", language)]
 
 
 def commands() -> list[str]:
@@ -126,11 +126,9 @@ def test_links_lead_somewhere(document: Path) -> None:
 def test_service_levels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server of "Run it", with the objectives that docs/sla.md shows."""
     monkeypatch.chdir(tmp_path)
-    (page,) = re.findall(
-        r"^```yaml\n(.*?)^```", (ROOT / "docs/sla.md").read_text(), re.MULTILINE | re.DOTALL
-    )
+    (page,) = snippets(ROOT / "docs/sla.md", "yaml")
     slo = tmp_path / "slo.yaml"
-    slo.write_text(page)
+    slo.write_text(page.text)
     assert "cascade sla --watch" in commands()
     config = ServerConfig(
         repository=ROOT / "model_repository",

@@ -77,10 +77,10 @@ def commands() -> list[Command]:
 def _typed(snippet: Snippet) -> list[Command]:
     lines = re.sub(r"\\\n\s*", "", snippet.text).splitlines()
     found = []
-    for position, line in enumerate(lines):
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
         if not line.startswith("$ "):
             continue
-        fails = lines[position + 1 : position + 2] != [] and lines[position + 1].startswith("Error")
+        fails = following.startswith("Error")
         for part in re.split(r"&&|(?<!\|)\|(?!\|)", re.sub(r"\s#\s.*", "", line[2:])):
             words = shlex.split(re.sub(r">>?\s*\S+", "", part.strip(" ()&")))
             while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):

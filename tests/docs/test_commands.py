@@ -101,11 +101,6 @@ def test_other_programs_are_known() -> None:
     assert named - FOREIGN - ours <= {"locust", "grpcurl", "curl"}
 
 
-def module_of(words: tuple[str, ...]) -> str | None:
-    """That which `python -m` is to run."""
-    return words[words.index("-m") + 1] if "-m" in words else None
-
-
 def test_modules_and_targets_are_there() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     missing: list[Any] = []

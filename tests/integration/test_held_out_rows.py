@@ -26,18 +26,6 @@ def client() -> Iterator[Client]:
         yield client
 
 
-def test_what_the_page_says(client: Client) -> None:
-    """The snippet of docs/outside.md."""
-    answer = client.synthesize("credit", [{"age": 25, "bill_amt1": -165_580}, {"age": 31}])
-    assert answer.data[0]["bill_amt1"] == -165_580
-    page = (ROOT / "docs" / "outside.md").read_text()
-    [value] = answer.provenance.outside_values
-    named = (value.column, value.row, str(value.kind), value.conditioned_on)
-    assert f"(OutsideValue{named!r},)" in page
-    [total] = answer.provenance.outside_totals
-    assert f"(OutsideTotal{(total.column, str(total.kind), total.values)!r},)" in page
-
-
 def held_out(client: Client, table: str) -> pd.DataFrame:
     """Rows that the release has never seen, with the columns that it has."""
     frame = read_table(ROOT / "examples" / table / "test.parquet")

@@ -67,7 +67,21 @@ def test_there_is_something_to_hold_to() -> None:
     assert RELEASED
 
 
+def written(content: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """A member a line, so that what a version adds can be read in its change."""
+    kinds = []
+    for kind, things in content.items():
+        named = [
+            f"  {json.dumps(name)}: {{"
+            + ",".join(f"\n   {json.dumps(key)}: {json.dumps(is_)}" for key, is_ in members.items())
+            + "}"
+            for name, members in things.items()
+        ]
+        kinds.append(f" {json.dumps(kind)}: {{\n" + ",\n".join(named) + "}")
+    return "{\n" + ",\n".join(kinds) + "}\n"
+
+
 if __name__ == "__main__":
     import sys
 
-    Path(sys.argv[1]).write_text(json.dumps(contract(), indent=1) + "\n")
+    Path(sys.argv[1]).write_text(written(contract()))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).parents[3] / "docs/testing.md"
+from tests.docs.pages import ROOT, snippets
 
 
 def test_snippets() -> None:
     names: dict[str, Any] = {}
-    snippets = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    assert len(snippets) >= 7
-    for snippet in snippets:
-        exec(snippet, names)
+    shown = snippets(ROOT / "docs/testing.md", "python")
+    assert len(shown) >= 7
+    for snippet in shown:
+        exec(snippet.text, names)

@@ -165,6 +165,15 @@ class TestWhereOthersWere:
         mine.write_text("mine")
         with pytest.raises(SpecificationRefused, match=f"output {mine} is there and is not empty"):
             await submitting.submit(output=str(mine))
+        assert mine.read_text() == "mine"
+
+    async def test_a_folder_with_anything_in_it_is_left_alone(
+        self, submitting: Submitting, tmp_path: Path
+    ) -> None:
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine/notes.txt").write_text("mine")
+        with pytest.raises(SpecificationRefused, match="mine is there and is not empty; allowed"):
+            await submitting.submit(output=str(tmp_path / "mine"))
 
 
 class TestLooking:
