@@ -16,13 +16,13 @@ bill:                   # how the lines of a FOCUS file are named
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from cascade_tables.errors import FileRefused, did_you_mean, listing, shown
+from cascade_tables.errors import FileRefused
+from cascade_tables.value_reader import ValueReader
 from cascade_tables.yaml_files import Place, parse_yaml, read_text
 
 from cascade_cost.errors import PricesRefused
@@ -102,7 +102,7 @@ def parse_prices(text: str, name: str = "prices.yaml") -> Prices:
         content, lines = parse_yaml(text, name)
     except FileRefused as exc:
         raise PricesRefused(str(exc)) from exc
-    reader = _Reader(name, lines)
+    reader = _Reader(name, lines, PricesRefused)
     top = reader.mapping(content, (), KEYS)
     for wanted in ("currency", "core_hour"):
         if top.get(wanted) is None:
@@ -121,54 +121,28 @@ def parse_prices(text: str, name: str = "prices.yaml") -> Prices:
     )
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """Reads what stands at a place of a file; what is not allowed there it refuses by line."""
-
-    name: str
-    lines: Mapping[Place, int]
-
-    def refuse(self, place: Place, why: str) -> NoReturn:
-        while place and place not in self.lines:
-            place = place[:-1]
-        line = f" line {self.lines[place]}" if place in self.lines else ""
-        raise PricesRefused(f"{self.name}{line}: {why}")
-
-    def mapping(self, content: Any, place: Place, keys: tuple[str, ...]) -> dict[str, Any]:
-        where = ".".join(map(str, place)) or "the file"
-        if content is None:
-            return {}
-        if not isinstance(content, dict):
-            self.refuse(place, f"{where} is {shown(content)}; allowed: {listing(keys)}")
-        for key in content:
-            if key not in keys:
-                hint = did_you_mean(key, keys)
-                self.refuse(
-                    (*place, key), f"{where} has {shown(key)}; allowed: {listing(keys)}.{hint}"
-                )
-        return content
+class _Reader(ValueReader):
+    """Reads what only prices have."""
 
     def amount(self, value: Any, place: Place) -> Decimal:
-        where = ".".join(map(str, place))
+        """A price, or how many of something: a number from 0 on."""
         try:
             found = Decimal(str(value)) if type(value) in (int, float, str) else Decimal("NaN")
         except InvalidOperation:
             found = Decimal("NaN")
         if not found.is_finite() or not 0 <= found <= MOST:
-            self.refuse(place, f"{where} is {shown(value)}; allowed: a number from 0 on")
+            self.wrong(place, value, "a number from 0 on")
         return found
 
     def word(self, value: Any, place: Place) -> str:
-        text = str(value) if type(value) in (int, str) else ""
-        if not text.strip() or not text.isprintable() or len(text) > 200:
-            where = ".".join(map(str, place))
-            self.refuse(place, f"{where} is {shown(value)}; allowed: a text on one line")
-        return text
+        """A text on one line; an account may be written as a number."""
+        return self.text(str(value) if type(value) is int else value, place)
 
     def currency(self, value: Any) -> str:
+        """A currency's code."""
         if not (isinstance(value, str) and len(value) == 3 and value.isascii() and value.isupper()):
-            why = "allowed: three capital letters of ISO 4217, such as USD or EUR"
-            self.refuse(("currency",), f"currency is {shown(value)}; {why}")
+            allowed = "three capital letters of ISO 4217, such as USD or EUR"
+            self.wrong(("currency",), value, allowed)
         return value
 
 

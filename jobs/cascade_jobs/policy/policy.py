@@ -18,12 +18,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from cascade_tables.errors import FileRefused, did_you_mean, listing, shown
+from cascade_tables.errors import FileRefused, listing
+from cascade_tables.value_reader import ValueReader, where
 
 from cascade_jobs.errors import PolicyRefused
 from cascade_jobs.facts import DEFAULT_USES, USES, Terms
@@ -38,7 +39,6 @@ ANYWHERE = "anywhere"
 # their kind unless it says otherwise.
 LOCAL, RAY = "local", "ray"
 KINDS = (LOCAL, RAY)
-LONGEST_NAME = 100
 
 
 class Sensitivity(StrEnum):
@@ -151,7 +151,7 @@ def parse_policy(text: str, name: str = "policy.yaml") -> Policy:
         content, lines = parse_yaml(text, name)
     except FileRefused as exc:
         raise PolicyRefused(str(exc)) from exc
-    reader = _Reader(name, lines)
+    reader = _Reader(name, lines, PolicyRefused)
     top = reader.mapping(content, (), ("tables", "executors", "burst", "publisher"))
     for wanted in ("tables", "executors"):
         if not reader.mapping(top.get(wanted), (wanted,)):
@@ -167,7 +167,7 @@ def parse_policy(text: str, name: str = "policy.yaml") -> Policy:
             for executor, each in top["executors"].items()
         },
         max_epsilon=reader.optional(burst, "max_epsilon", ("burst",), reader.budget),
-        publisher=reader.optional(publisher, "name", ("publisher",), reader.word) or "",
+        publisher=reader.optional(publisher, "name", ("publisher",), reader.text) or "",
         publisher_url=reader.optional(publisher, "url", ("publisher",), reader.url) or "",
     )
 
@@ -179,7 +179,7 @@ def _table(reader: _Reader, content: Any, place: Place) -> TablePolicy:
         residency=reader.required(found, "residency", place, reader.residency),
         sensitivity=reader.required(found, "sensitivity", place, reader.level),
         uses=DEFAULT_USES if uses is None else uses,
-        license=reader.optional(found, "license", place, reader.word) or "",
+        license=reader.optional(found, "license", place, reader.text) or "",
     )
 
 
@@ -198,92 +198,29 @@ def _executor(reader: _Reader, content: Any, place: Place) -> ExecutorPolicy:
     return ExecutorPolicy(
         name=name,
         kind=kind,
-        region=reader.required(found, "region", place, reader.word),
+        region=reader.required(found, "region", place, reader.text),
         trust=reader.required(found, "trust", place, reader.level),
         burst=reader.optional(found, "burst", place, reader.truth) or False,
     )
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """Reads what stands at a place of a file; whatever is not allowed there it refuses by line.
-
-    Attributes:
-        name: of the file.
-        lines: by place.
-    """
-
-    name: str
-    lines: Mapping[Place, int]
-
-    def refuse(self, place: Place, why: str) -> NoReturn:
-        """Raise PolicyRefused, with the line of the place or of what it is in."""
-        while place and place not in self.lines:
-            place = place[:-1]
-        line = f" line {self.lines[place]}" if place in self.lines else ""
-        raise PolicyRefused(f"{self.name}{line}: {why}")
-
-    def mapping(self, content: Any, place: Place, keys: tuple[str, ...] = ()) -> dict[str, Any]:
-        """Names and what they hold; nothing is none. With keys, no others."""
-        where = ".".join(map(str, place)) or "a policy"
-        if content is None:
-            return {}
-        if not isinstance(content, dict):
-            self.refuse(place, f"{where} is {shown(content)}; allowed: names and their values")
-        for key in content:
-            if keys and key not in keys:
-                hint = did_you_mean(key, keys)
-                self.refuse(
-                    (*place, key),
-                    f"{where} has {shown(key)}; allowed: {listing(keys)}.{hint}",
-                )
-            if len(key) > LONGEST_NAME:
-                self.refuse((*place, key), f"{where} has a name of {len(key):,} characters")
-        return content
-
-    def required(
-        self, found: Mapping[str, Any], key: str, place: Place, read: Callable[[Any, Place], Any]
-    ) -> Any:
-        """What a key holds, which has to be there."""
-        if found.get(key) is None:
-            self.refuse(place, f"{'.'.join(map(str, place))} has no {key}")
-        return read(found[key], (*place, key))
-
-    def optional(
-        self, found: Mapping[str, Any], key: str, place: Place, read: Callable[[Any, Place], Any]
-    ) -> Any:
-        """What a key holds; None where it is not there."""
-        return None if found.get(key) is None else read(found[key], (*place, key))
-
-    def _one_of(self, value: Any, place: Place, known: tuple[str, ...]) -> str:
-        if value not in known:
-            hint = did_you_mean(value, known) if isinstance(value, str) else ""
-            where = ".".join(map(str, place))
-            self.refuse(place, f"{where} is {shown(value)}; allowed: {listing(known)}.{hint}")
-        return str(value)
+class _Reader(ValueReader):
+    """Reads what only a policy has."""
 
     def level(self, value: Any, place: Place) -> Sensitivity:
         """A sensitivity, or a trust."""
-        return Sensitivity(self._one_of(value, place, tuple(map(str, Sensitivity))))
+        return Sensitivity(self.one_of(value, place, tuple(map(str, Sensitivity))))
 
     def kind(self, value: Any, place: Place) -> str:
         """An executor's kind, one of `KINDS`; anything else is refused with its line."""
-        return self._one_of(value, place, KINDS)
-
-    def word(self, value: Any, place: Place) -> str:
-        """A text that is not empty and fits a line; anything else is refused."""
-        if not isinstance(value, str) or not value.strip() or not value.isprintable():
-            where = ".".join(map(str, place))
-            self.refuse(place, f"{where} is {shown(value)}; allowed: a text on one line")
-        return value
+        return self.one_of(value, place, KINDS)
 
     def url(self, value: Any, place: Place) -> str:
         """An absolute URL or URN."""
-        text = self.word(value, place)
+        text = self.text(value, place)
         scheme, colon, rest = text.partition(":")
         if not (colon and rest and scheme.isalnum()) or any(mark in text for mark in ' <>"{}|^`\\'):
-            where = ".".join(map(str, place))
-            self.refuse(place, f"{where} is {shown(value)}; allowed: as https://bank.example")
+            self.wrong(place, value, "as https://bank.example")
         return text
 
     def truth(self, value: Any, place: Place) -> bool:
@@ -292,41 +229,37 @@ class _Reader:
 
         found = boolean(value)
         if not isinstance(found, bool):
-            where = ".".join(map(str, place))
-            self.refuse(place, f"{where} is {shown(value)}; allowed: true or false")
+            self.wrong(place, value, "true or false")
         return found
 
     def budget(self, value: Any, place: Place) -> float:
         """A budget of differential privacy, from 0 on; anything else is refused."""
         is_number = type(value) in (int, float)
         if not is_number or not 0 <= value < math.inf:
-            where = ".".join(map(str, place))
-            self.refuse(place, f"{where} is {shown(value)}; allowed: a number from 0 on")
+            self.wrong(place, value, "a number from 0 on")
         return float(value)
 
     def residency(self, value: Any, place: Place) -> tuple[str, ...] | None:
         """Regions; None: anywhere."""
         if value == ANYWHERE:
             return None
-        where = ".".join(map(str, place))
         regions = [value] if isinstance(value, str) else value
         if not isinstance(regions, list) or not regions:
-            self.refuse(
-                place, f"{where} is {shown(value)}; allowed: a list of regions, or {ANYWHERE}"
-            )
+            self.wrong(place, value, f"a list of regions, or {ANYWHERE}")
         for number, each in enumerate(regions):
-            self.word(each, (*place, number))
+            self.text(each, (*place, number))
             if each == ANYWHERE:
-                self.refuse(place, f"{where}: {ANYWHERE} stands among regions; allowed: it alone")
+                self.refuse(
+                    place, f"{where(place)}: {ANYWHERE} stands among regions; allowed: it alone"
+                )
         return tuple(dict.fromkeys(regions))
 
     def uses(self, value: Any, place: Place) -> tuple[str, ...]:
         """What rows may be used for."""
         uses = [value] if isinstance(value, str) else value
         if not isinstance(uses, list) or not uses:
-            where = ".".join(map(str, place))
-            self.refuse(place, f"{where} is {shown(value)}; allowed: {listing(USES)}")
+            self.wrong(place, value, listing(USES))
         found = (
-            self._one_of(each, (*place, number), tuple(USES)) for number, each in enumerate(uses)
+            self.one_of(each, (*place, number), tuple(USES)) for number, each in enumerate(uses)
         )
         return tuple(dict.fromkeys(found))

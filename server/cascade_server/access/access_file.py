@@ -38,10 +38,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cascade_tables.errors import FileRefused, listing
+from cascade_tables.value_reader import where
 
 from cascade_server.access.grants import Grant, Kind, Rate
 from cascade_server.access.keys import DIGEST, ID, KeyRecord
-from cascade_server.access.reading import Reader, where
+from cascade_server.access.reading import Reader
 from cascade_server.errors import ConfigError
 from cascade_server.terms import Priority
 
@@ -201,7 +202,7 @@ def parse_access(text: str, name: str = "access.yaml", folder: Path = Path()) ->
         content, lines = parse_yaml(text, name)
     except FileRefused as exc:
         raise ConfigError(str(exc)) from exc
-    reader = Reader(name, lines)
+    reader = Reader(name, lines, ConfigError)
     top = reader.mapping(content, (), ("tenants", "issuers", "defaults"))
     if top.get("issuers") and find_spec("jwt") is None:
         reader.refuse(("issuers",), NO_PYJWT)

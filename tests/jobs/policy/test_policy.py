@@ -61,7 +61,7 @@ def test_a_digest_tells_policies_apart_and_not_their_comments() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ("burst: {max", "brust: {max", "line 12: a policy has 'brust'; allowed: tables, executors"),
+        ("burst: {max", "brust: {max", "line 12: the file has 'brust'; allowed: tables, executors"),
         ("burst: {max", "brust: {max", "Did you mean 'burst'?"),
         ("sensitivity: conf", "sensitivty: conf", "line 5: tables.credit has 'sensitivty'"),
         ("sensitivity: conf", "sensitivty: conf", "Did you mean 'sensitivity'?"),
@@ -105,7 +105,7 @@ def test_what_it_may_not_say_is_named(before: str, after: str, said: str) -> Non
         ("tables: {a: {residency: anywhere, sensitivity: public}}", "executors names none"),
         ("tables: {a: 5}\nexecutors: {local: {}}", "tables.a is 5; allowed: names"),
         ("tables: {a: }\nexecutors: {local: {}}", "tables.a has no residency"),
-        ("[1, 2]", "a policy is [1, 2]; allowed: names and their values"),
+        ("[1, 2]", "the file is [1, 2]; allowed: names and their values"),
         ("tables: [a]", "tables is ['a']; allowed: names and their values"),
         ("tables: {" + "a" * 101 + ": {}}", "tables has a name of 101 characters"),
         ("{", "is not YAML"),
