@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from cascade_server.engines.engine import Engine
+from cascade_server.engines.spent import Spent
 from cascade_server.errors import DeadlinePassed
 
 
@@ -23,6 +24,7 @@ class Job:
     rows: int = 1
     runs: int = 1
     passes: int = 1
+    spent: Spent = field(default_factory=Spent)
 
     @property
     def done(self) -> bool:
