@@ -241,7 +241,7 @@ class TestRefusing:
 
     def test_until_it_recovers(self, server: FakeServer) -> None:
         server.refuse(Unavailable, times=None)
-        with server.client(retry=Retry(attempts=2)) as client:
+        with server.client(retry=Retry(attempts=2, unavailable_attempts=2)) as client:
             with pytest.raises(Unavailable, match="fake server: refused, as the test asked for"):
                 client.synthesize("people", {})
             server.recover()
