@@ -294,13 +294,12 @@ class Access:
             return Refused(Reason.COST_QUOTA, message, caller.tenant)
         return None
 
-    def charge(self, caller: Caller, rows: int, at_rate: bool = True) -> float:
+    def charge(self, caller: Caller, rows: int) -> float:
         """A tenant is let have rows.
 
         Args:
             caller: who.
             rows: how many.
-            at_rate: whether they count in its rate; those of jobs do not, for nobody waits.
 
         Returns:
             Seconds until it may have more by its rate.
@@ -309,16 +308,27 @@ class Access:
         self.counts.answered(slot, rows)
         if caller.grant.has_quota:
             self.counts.used(slot, rates.day_of(self._wall()), rows)
-        if rate is None or not at_rate:
+        if rate is None:
             return 0.0
         full_at, now = self.counts.all.rows, self._monotonic()
         full = full_at[slot] = rates.full_at(full_at[slot], now, rate, rows)
         return rates.wait(full, now, rate) / NANO
 
-    def spend(self, caller: Caller, cost: float) -> None:
-        """What a tenant was answered has cost something, in the unit of the prices."""
-        if caller.slot >= 0:
-            self.counts.used(caller.slot, rates.day_of(self._wall()), 0, cost)
+    def hold(self, caller: Caller, rows: int) -> int:
+        """Take rows of a tenant's day that it may be let have; not of its rate, for nobody waits.
+
+        Returns:
+            Which day that is; see `give_back`.
+        """
+        day = rates.day_of(self._wall())
+        if caller.grant.has_quota:
+            self.counts.used(caller.slot, day, rows)
+        return day
+
+    def give_back(self, caller: Caller, rows: int, day: int) -> None:
+        """It was not let have them: they are the day's again of which they were held."""
+        if caller.grant.has_quota:
+            self.counts.unused(caller.slot, day, rows)
 
     def refuses(self, refused: Refused, path: str) -> Refused:
         """Count what was refused beyond the door."""

@@ -204,9 +204,9 @@ class TestQuotas:
     def test_cost(self, tmp_path: Path, clock: Clock) -> None:
         access = access_of(self.TEXT, tmp_path, clock)
         caller = known(access.caller(headers(key_of("fraud")[0])))
-        access.spend(caller, 1.5)
+        access.counts.used(caller.slot, rates.day_of(clock.now), 0, 1.5)
         assert access.quota(caller) is None
-        access.spend(caller, 0.6)
+        access.counts.used(caller.slot, rates.day_of(clock.now), 0, 0.6)
         assert refused(access.quota(caller)).reason is Reason.COST_QUOTA
 
     def test_what_was_computed_is_charged_by_its_price(self, tmp_path: Path, clock: Clock) -> None:
@@ -219,6 +219,18 @@ class TestQuotas:
         meter.look()
         meter.look()
         assert access.cost_today(access.slot("fraud")) == pytest.approx(1.5)
+
+    def test_what_was_held_is_given_back_to_its_day(self, tmp_path: Path, clock: Clock) -> None:
+        access = access_of(self.TEXT, tmp_path, clock)
+        caller = known(access.caller(headers(key_of("fraud")[0])))
+        access.give_back(caller, 60, access.hold(caller, 60))
+        assert access.quota(caller, 100) is None
+        day = access.hold(caller, 60)
+        clock.now += rates.left_of_day(clock.now)
+        access.charge(caller, 30)
+        access.give_back(caller, 60, day)  # of yesterday: today is not to have 60 more for it
+        assert refused(access.quota(caller, 71))
+        assert access.quota(caller, 70) is None
 
     def test_a_reload_forgets_nothing(self, tmp_path: Path, clock: Clock) -> None:
         access = access_of(self.TEXT, tmp_path, clock)
