@@ -258,8 +258,12 @@ def open_access(config: ServerConfig, sla: Sla, auditor: Auditor | None = None) 
         return None
     counts = tenants.of(sla.place)
     if auditor is None:
-        return Access(config.access, counts)
-    return Access(config.access, counts, refused=auditor.refused)
+        access = Access(config.access, counts)
+    else:
+        access = Access(config.access, counts, refused=auditor.refused)
+    # From the first scrape on, which may come while releases are still being loaded.
+    sla.scrape_refusal = access.scrape_refusal
+    return access
 
 
 def open_watch(
@@ -287,10 +291,9 @@ def open_watch(
 
 
 def expose_access(sla: Sla, access: Access) -> None:
-    """Tell whoever scrapes metrics of access too, if it may ask for statistics of all tables."""
+    """Tell whoever scrapes metrics of access too."""
     # What answers scrapes is imported by who is scraped.
     from cascade_server.access.metrics import AccessCollector
 
     assert sla.metrics is not None
     sla.metrics.registry.register(AccessCollector(access))
-    sla.metrics.guard(access.scrape_refusal)
