@@ -237,8 +237,10 @@ class Issuers:
                     task.add_done_callback(ended)
                 rest = [each.due for each in self._held.values() if not each.is_fetching]
                 wait = max(0.05, min(rest) - self.clock()) if rest else None
+                # `wait_for` would miss that it is to end at the moment at which it is woken.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), wait)
+                    async with asyncio.timeout(wait):
+                        await self._wake.wait()
         finally:
             self._loop = None
             for task in fetching:
