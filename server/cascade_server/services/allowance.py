@@ -108,7 +108,10 @@ class Allowance:
         Returns:
             Seconds to wait before the next, by the rate of its tenant.
         """
-        return 0.0 if caller.slot < 0 else self._access.charge(caller, rows)
+        if caller.slot < 0:
+            return 0.0
+        self._access.charge(caller, rows)
+        return self._access.owes(caller)
 
     async def paced(self, caller: Caller, seconds: float) -> None:
         """Wait before more of a long stream is drawn; see `drawn`.

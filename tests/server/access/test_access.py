@@ -176,10 +176,32 @@ class TestRates:
         access = access_of(text, tmp_path, clock)
         caller = known(access.caller(headers(key_of("fraud")[0])))
         assert access.rows(caller) is None
-        assert access.charge(caller, 300) == pytest.approx(2.01, abs=1e-6)
+        access.charge(caller, 300)
+        assert access.owes(caller) == pytest.approx(2.01, abs=1e-6)
         assert refused(access.rows(caller)).reason is Reason.ROW_RATE
         clock.now += 2.02
         assert access.rows(caller) is None
+
+    def test_a_bucket_of_any_depth_has_a_last_moment(self, tmp_path: Path, clock: Clock) -> None:
+        rate = "rates: {rows: {per_second: 0.001, burst: 1000000000000}}"
+        text = TENANTS.replace("may: [synthesize]", f"may: [synthesize]\n    {rate}")
+        access = access_of(text, tmp_path, clock)
+        caller = known(access.caller(headers(key_of("fraud")[0])))
+        for _ in range(200):
+            access.charge(caller, 65_536)
+        assert access.rows(caller) is None
+
+    def test_where_nobody_tells_of_ends_connections_are_not_counted(
+        self, tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        text = TENANTS.replace(
+            "may: [synthesize]", "may: [synthesize]\n    limits: {connections: 1}"
+        )
+        access = access_of(text, tmp_path, clock, knows_connections=False)
+        assert "limits.connections of fraud are not kept" in caplog.text
+        for number in range(3):
+            peer = Peer(f"ipv4:10.0.0.1:{number}")
+            assert access.door(SYNTHESIZE, headers(key_of("fraud")[0]), peer) is None
 
 
 class TestQuotas:

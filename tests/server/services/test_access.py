@@ -112,6 +112,13 @@ class TestStrangers:
                 with pytest.raises(Unauthenticated, match="authorization: Bearer"):
                     call()
 
+    def test_a_key_that_is_empty(self, asked: Running) -> None:
+        """A variable that was not set is no word for a certificate."""
+        call = asked.channel.unary_unary("/cascade.v1.Synthesis/ListTables")
+        with pytest.raises(grpc.RpcError, match="is not understood") as caught:
+            call(b"", metadata=(("x-api-key", ""),), timeout=SOON)
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
     def test_a_key_that_is_none(self, asked: Running) -> None:
         with client(asked, "unknown") as wrong, pytest.raises(Unauthenticated) as caught:
             wrong.synthesize("payments", {})

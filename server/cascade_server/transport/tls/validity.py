@@ -60,7 +60,7 @@ def has_ended(certificate: Mapping[str, Any] | None, now: float) -> bool:
         certificate: as `ssl.SSLObject.getpeercert` gives it; None or empty: none was shown.
         now: seconds since 1970.
     """
-    return bool(certificate) and ssl.cert_time_to_seconds(certificate["notAfter"]) <= now
+    return bool(certificate and ssl.cert_time_to_seconds(certificate["notAfter"]) <= now)
 
 
 def _element(content: bytes, start: int) -> tuple[int, bytes, int]:
