@@ -396,7 +396,8 @@ class Access:
             return 401
         if found.grant.tables is None and Kind.STATISTICS in found.grant.kinds:
             return 0
-        self._refuse(not_permitted(found, Kind.STATISTICS), "metrics")
+        why = "metrics are of all tables; allowed: who may ask for statistics, and sees all tables"
+        self._refuse(Refused(Reason.NOT_PERMITTED, why, found.tenant), "metrics")
         return 403
 
     def now(self) -> float:
