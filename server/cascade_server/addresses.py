@@ -27,7 +27,8 @@ def servers_of(runtime: str) -> tuple[str, ...]:
     for server in servers:
         found = _SERVER.fullmatch(server)
         if found is None or not 1 <= int(found[1]) <= 65_535:
-            raise ConfigError(f"runtime names {server!r}; allowed: {FORM}, gRPC's port of each")
+            said = without_password(server)
+            raise ConfigError(f"runtime names {said!r}; allowed: {FORM}, gRPC's port of each")
     twice = sorted({server for server in servers if servers.count(server) > 1})
     if twice:
         raise ConfigError(f"runtime names {twice[0]} twice; each server counts once")

@@ -8,7 +8,7 @@ from cascade_tables.errors import shown
 
 from cascade_server.addresses import TLS_SCHEME
 from cascade_server.errors import ConfigError
-from cascade_server.exposure import exposure, page_exposure
+from cascade_server.exposure import exposure, metrics_exposure, page_exposure
 
 if TYPE_CHECKING:
     from cascade_server.config import ServerConfig
@@ -28,6 +28,8 @@ def check_exposure(config: ServerConfig) -> None:
     authentication = config.access is not None or config.tls_client_certificates == "required"
     tls = config.tls_certificate is not None
     problem = exposure(config.host, tls, authentication, config.insecure)
+    if problem is None and config.metrics_port is not None:
+        problem = metrics_exposure(config.host, config.access is not None, config.insecure)
     if problem is None and config.ops_port is not None:
         problem = page_exposure(config.ops_host, config.insecure)
     if problem is not None:

@@ -56,6 +56,27 @@ def exposure(host: str, tls: bool, authentication: bool, insecure: bool) -> str 
     )
 
 
+def metrics_exposure(host: str, asked: bool, insecure: bool) -> str | None:
+    """Why metrics may not be answered at an address; None: they may.
+
+    They are plain HTTP, where nobody can show a certificate: who scrapes them is asked for a key or
+    a token, if for anything.
+
+    Args:
+        host: the address.
+        asked: whether who scrapes is asked for one.
+        insecure: as in `exposure`.
+    """
+    if insecure or asked or is_loopback(host):
+        return None
+    return (
+        f"metrics_port is set, and host is {host!r}, an address that others reach: metrics are "
+        "plain HTTP, where nobody shows a certificate, and without access anybody is answered. Set "
+        "access, or metrics_port to none; or insecure (--insecure), where something else keeps "
+        "strangers out"
+    )
+
+
 def page_exposure(host: str, insecure: bool) -> str | None:
     """Why the operations page may not be served at an address; None: it may.
 

@@ -20,7 +20,7 @@ from cascade_server.counts.shared.books import Books
 from cascade_server.counts.sla import Sla
 from cascade_server.counts.telling import Telling
 from cascade_server.errors import ReleaseRefused, ServerError
-from cascade_server.services.guarded import expose_access, open_access, open_watch
+from cascade_server.services.guarded import expose_access, open_access, open_auditor, open_watch
 from cascade_server.supervision.crews import Begin, Post
 from cascade_server.telemetry.span_pipe import SpanPipe
 from cascade_server.transport.tls.credentials import Credentials
@@ -54,7 +54,8 @@ def keeper(
         of_port = replace(config, metrics_port=metrics[0]) if metrics else config
         sla = Sla(of_port, books=books, place=place)
         telling = None
-        access = open_access(config, sla)
+        auditor = open_auditor(config)
+        access = open_access(config, sla, auditor)
         watch = open_watch(config, access, books.executors)
         quotas = None
         if access is not None and config.state_dir is not None:
@@ -113,6 +114,8 @@ def keeper(
                 await page.stop()
             await meter.stop()
             await sla.stop()
+            if auditor is not None:
+                await asyncio.to_thread(auditor.close)
 
     run_life(life, post)
 

@@ -155,7 +155,7 @@ class Server:
         self._flight = FlightService(self.service, self._desk, config, self._stop)
         self._add_services(self._transport, self.inference, config.release_control, control)
         local_inference = InferenceService(
-            self.service, self.sla, replace(config, release_control=True), control
+            self.service, self.sla, replace(config, release_control=True), control, self._auditor
         )
         self._add_services(self._local_transport, local_inference, True, control)
 

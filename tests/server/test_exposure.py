@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from cascade_server.exposure import exposure, is_loopback
+from cascade_server.exposure import exposure, is_loopback, metrics_exposure
 
 LOCAL = ["127.0.0.1", "127.8.9.10", "::1", "[::1]", "localhost", "LocalHost", "::ffff:127.0.0.1"]
 PUBLIC = ["0.0.0.0", "::", "[::]", "", "10.0.0.7", "192.168.1.1", "fe80::1%eth0", "cascade.bank"]
@@ -13,6 +13,7 @@ PUBLIC = ["0.0.0.0", "::", "[::]", "", "10.0.0.7", "192.168.1.1", "fe80::1%eth0"
 def test_nobody_else_reaches_a_loopback_address(host: str) -> None:
     assert is_loopback(host)
     assert exposure(host, tls=False, authentication=False, insecure=False) is None
+    assert metrics_exposure(host, asked=False, insecure=False) is None
 
 
 @pytest.mark.parametrize("host", PUBLIC)
@@ -45,3 +46,11 @@ class TestOthersReachIt:
         assert said.startswith(f"host is {host!r}")
         assert "tls_certificate" in said
         assert "tls_client_certificates" in said
+
+    def test_metrics_are_for_who_has_a_key(self, host: str) -> None:
+        assert metrics_exposure(host, asked=True, insecure=False) is None
+        assert metrics_exposure(host, asked=False, insecure=True) is None
+        said = metrics_exposure(host, asked=False, insecure=False)
+        assert said is not None
+        assert said.startswith(f"metrics_port is set, and host is {host!r}")
+        assert "access" in said

@@ -74,11 +74,13 @@ class Showing:
 
     def metadata(self) -> Metadata:
         """What to send with a call now."""
-        if self._token is not None and (not self._metadata or self._wall() >= self._ends - EARLY):
+        # Another thread may be told meanwhile that it is to be renewed, and none asks without any.
+        found = self._metadata
+        if self._token is not None and (not found or self._wall() >= self._ends - EARLY):
             given = self._token()
-            self._metadata = _metadata(given, "what token() gives")
+            found = self._metadata = _metadata(given, "what token() gives")
             self._ends, self._given_at = end_of(given), self._clock()
-        return self._metadata
+        return found
 
     def renews(self) -> bool:
         """The server does not know who asks; whether another token may help, which is sent next."""

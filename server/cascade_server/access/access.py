@@ -44,6 +44,10 @@ SOON = 0.5
 REASONS = tuple(Reason)
 
 
+def tells_nobody(_refused: Refused, _path: str, _address: str) -> None:
+    """Told of refusals, it does nothing."""
+
+
 class Peer(Protocol):
     """The other end of a connection, as the transport knows it."""
 
@@ -64,6 +68,8 @@ class Access:
         counts: what this process counts.
         monotonic, wall: nanoseconds of the machine, and seconds since 1970-01-01 UTC.
         refused: is told of each refusal, with the method's path and the caller's address.
+        knows_connections: whether the transport tells when one is `gone`; where it does not, how
+            many a tenant has at once is not known.
 
     Attributes:
         config: what holds now.
@@ -79,10 +85,14 @@ class Access:
         counts: PlaceCounts,
         monotonic: Callable[[], int] = time.monotonic_ns,
         wall: Callable[[], float] = time.time,
-        refused: Callable[[Refused, str, str], None] = lambda *_: None,
+        refused: Callable[[Refused, str, str], None] = tells_nobody,
+        knows_connections: bool = True,
     ) -> None:
-        self.path, self.counts = path, counts
+        self.path, self.counts, self._knows_connections = path, counts, knows_connections
         self._monotonic, self._wall, self._told = monotonic, wall, refused
+        self._requests, self._rows = counts.all.requests, counts.all.rows
+        # What callers that are known have called, and may.
+        self._allowed: dict[Caller, set[str]] = {}
         self._known: dict[str | tuple[str, ...], Caller] = {}
         self._seen: dict[int, tuple[Fields, tuple[str, ...], Caller]] = {}
         self._slots: dict[str, int] = {}
@@ -103,10 +113,18 @@ class Access:
             self.issuers.use(config.issuers)
         self.config, self._slots = config, slots
         self.forget()
+        if not self._knows_connections:
+            limited = [name for name, each in config.tenants.items() if each.grant.connections]
+            if limited:
+                log.warning(
+                    "limits.connections of %s are not kept, for over grpcio nobody knows when a "
+                    "connection ends; `--transport http2` keeps them",
+                    ", ".join(limited[:3]) + (", ..." if len(limited) > 3 else ""),
+                )
 
     def forget(self) -> None:
         """Find out anew who everybody is: whoever may ask, or a key of an issuer, has changed."""
-        self._known, self._seen = {}, {}
+        self._known, self._seen, self._allowed = {}, {}, {}
 
     def reload(self) -> bool:
         """Read the file anew, as `take`; `Watch` does it beside the event loop."""
@@ -167,7 +185,7 @@ class Access:
             return found
         caller = replace(found, slot=self._slots[found.tenant])
         if len(self._known) >= MOST_KNOWN:
-            self._known.clear()
+            self.forget()
         self._known[shown.secret or certificate_names] = caller
         return caller
 
@@ -212,8 +230,12 @@ class Access:
         caller = self.caller(headers, peer.certificate_names)
         if isinstance(caller, Refused):
             return self._refuse(caller, path, peer.address)
-        refused = may_call(caller, path)
-        if refused is None and caller.grant.connections is not None:
+        allowed = self._allowed.get(caller)
+        if allowed is not None and path in allowed:
+            refused = None
+        elif (refused := may_call(caller, path)) is None and path in KINDS:
+            self._allowed.setdefault(caller, set()).add(path)
+        if refused is None and caller.grant.connections is not None and self._knows_connections:
             refused = self._join(caller, peer.address)
         refused = refused or self.request(caller)
         if refused is not None:
@@ -251,14 +273,14 @@ class Access:
         rate = caller.grant.requests
         if rate is None:
             return None
-        full_at, now = self.counts.all.requests, self._monotonic()
-        before = full_at[caller.slot]
-        if waits := rates.wait(before, now, rate):
+        full_at, slot = self._requests, caller.slot
+        full = rates.taken(full_at[slot], self._monotonic(), rate)
+        if full < 0:
             message = f"more than {rate.per_second:g} requests a second, this caller's rate"
-            return Refused(Reason.REQUEST_RATE, message, caller.tenant, waits / NANO)
+            return Refused(Reason.REQUEST_RATE, message, caller.tenant, -full / NANO)
         # Of two processes that write at one moment one is not counted: that is far rarer than a
         # lock would be dear.
-        full_at[caller.slot] = rates.full_at(before, now, rate)
+        full_at[slot] = full
         return None
 
     def rows(self, caller: Caller, wanted: int = 0) -> Refused | None:
@@ -270,11 +292,12 @@ class Access:
                 more than that, where it is not known yet, the next one lacks.
         """
         grant = caller.grant
-        if grant.rows is not None:
-            before = self.counts.all.rows[caller.slot]
-            if waits := rates.wait(before, self._monotonic(), grant.rows):
-                message = f"more than {grant.rows.per_second:g} rows a second, this caller's rate"
-                return Refused(Reason.ROW_RATE, message, caller.tenant, waits / NANO)
+        rate = grant.rows
+        if rate is not None and (
+            waits := rates.wait(self._rows[caller.slot], self._monotonic(), rate)
+        ):
+            message = f"more than {rate.per_second:g} rows a second, this caller's rate"
+            return Refused(Reason.ROW_RATE, message, caller.tenant, waits / NANO)
         return self.quota(caller, wanted) if grant.has_quota else None
 
     def quota(self, caller: Caller, wanted: int = 0) -> Refused | None:
@@ -294,31 +317,43 @@ class Access:
             return Refused(Reason.COST_QUOTA, message, caller.tenant)
         return None
 
-    def charge(self, caller: Caller, rows: int, at_rate: bool = True) -> float:
+    def charge(self, caller: Caller, rows: int) -> None:
         """A tenant is let have rows.
 
         Args:
             caller: who.
             rows: how many.
-            at_rate: whether they count in its rate; those of jobs do not, for nobody waits.
-
-        Returns:
-            Seconds until it may have more by its rate.
         """
         rate, slot = caller.grant.rows, caller.slot
         self.counts.answered(slot, rows)
         if caller.grant.has_quota:
             self.counts.used(slot, rates.day_of(self._wall()), rows)
-        if rate is None or not at_rate:
-            return 0.0
-        full_at, now = self.counts.all.rows, self._monotonic()
-        full = full_at[slot] = rates.full_at(full_at[slot], now, rate, rows)
-        return rates.wait(full, now, rate) / NANO
+        if rate is not None:
+            full_at = self._rows
+            full_at[slot] = rates.full_at(full_at[slot], self._monotonic(), rate, rows)
 
-    def spend(self, caller: Caller, cost: float) -> None:
-        """What a tenant was answered has cost something, in the unit of the prices."""
-        if caller.slot >= 0:
-            self.counts.used(caller.slot, rates.day_of(self._wall()), 0, cost)
+    def owes(self, caller: Caller) -> float:
+        """Seconds until a tenant may have more rows by its rate."""
+        rate = caller.grant.rows
+        if rate is None:
+            return 0.0
+        return rates.wait(self._rows[caller.slot], self._monotonic(), rate) / NANO
+
+    def hold(self, caller: Caller, rows: int) -> int:
+        """Take rows of a tenant's day that it may be let have; not of its rate, for nobody waits.
+
+        Returns:
+            Which day that is; see `give_back`.
+        """
+        day = rates.day_of(self._wall())
+        if caller.grant.has_quota:
+            self.counts.used(caller.slot, day, rows)
+        return day
+
+    def give_back(self, caller: Caller, rows: int, day: int) -> None:
+        """It was not let have them: they are the day's again of which they were held."""
+        if caller.grant.has_quota:
+            self.counts.unused(caller.slot, day, rows)
 
     def refuses(self, refused: Refused, path: str) -> Refused:
         """Count what was refused beyond the door."""
@@ -361,7 +396,8 @@ class Access:
             return 401
         if found.grant.tables is None and Kind.STATISTICS in found.grant.kinds:
             return 0
-        self._refuse(not_permitted(found, Kind.STATISTICS), "metrics")
+        why = "metrics are of all tables; allowed: who may ask for statistics, and sees all tables"
+        self._refuse(Refused(Reason.NOT_PERMITTED, why, found.tenant), "metrics")
         return 403
 
     def now(self) -> float:

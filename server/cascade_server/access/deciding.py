@@ -100,7 +100,8 @@ def presented(headers: Fields) -> Presented:
             found = BEARER.fullmatch(value.decode("latin1"))
             return Presented(is_malformed=True) if found is None else Presented(found[1])
         if name == API_KEY:
-            return Presented(value.decode("latin1"))
+            # An empty one is a variable that was not set, and not who shows a certificate alone.
+            return Presented(value.decode("latin1"), is_malformed=not value)
     return NOTHING
 
 

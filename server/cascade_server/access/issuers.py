@@ -7,11 +7,14 @@ import asyncio
 import contextlib
 import json
 import logging
+import threading
+import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
-from urllib.error import URLError
+from http.client import HTTPException
+from typing import Any, TypeVar
+from urllib.error import HTTPError, URLError
 
 from cascade_server.access.access_file import Issuer, is_safe_url
 from cascade_server.access.tokens import KeySet, key_set_of
@@ -24,7 +27,11 @@ MOST_BYTES = 512 * 1024
 # failed, the first time and at most.
 TIMEOUT, SPACING, FIRST_RETRY, LAST_RETRY = 5.0, 10.0, 1.0, 60.0
 
+# Of what is wrong with an answer, that is said: whoever answers may have chosen the words.
+LONGEST_WHY = 200
+
 Fetch = Callable[[str], bytes]
+T = TypeVar("T")
 
 
 class KeysNotFetched(Exception):
@@ -37,23 +44,30 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return
 
 
-def fetch(url: str) -> bytes:
+def fetch(url: str, timeout: float = TIMEOUT) -> bytes:
     """What there is at a URL.
 
     Raises:
-        KeysNotFetched: nothing, too much, or not in time.
+        KeysNotFetched: nothing, too much, no HTTP, or not in time, however it trickles in.
     """
     opener = urllib.request.build_opener(_NoRedirects)
     request = urllib.request.Request(url, headers={"Accept": "application/json"})
+    content, late = bytearray(), time.monotonic() + timeout
     try:
-        with opener.open(request, timeout=TIMEOUT) as answer:
-            content: bytes = answer.read(MOST_BYTES + 1)
-    except (URLError, OSError, ValueError) as exc:
-        why = getattr(exc, "reason", None) or exc
+        with opener.open(request, timeout=timeout) as answer:
+            while part := answer.read1(MOST_BYTES):
+                content += part
+                if len(content) > MOST_BYTES:
+                    raise KeysNotFetched(f"{url} has more than {MOST_BYTES:,} bytes")
+                if time.monotonic() > late:
+                    raise TimeoutError(f"not in {timeout:g} s")
+    except (URLError, HTTPException, OSError, ValueError) as exc:
+        if isinstance(exc, HTTPError):
+            exc.close()  # it is an answer, and keeps its connection
+        said = str(getattr(exc, "reason", None) or exc) or type(exc).__name__
+        why = "".join(each if each.isprintable() else "?" for each in said[:LONGEST_WHY])
         raise KeysNotFetched(f"{url} does not answer: {why}") from exc
-    if len(content) > MOST_BYTES:
-        raise KeysNotFetched(f"{url} has more than {MOST_BYTES:,} bytes")
-    return content
+    return bytes(content)
 
 
 def keys_of(issuer: Issuer, get: Fetch = fetch) -> KeySet:
@@ -97,6 +111,7 @@ class Held:
         due: when they are to be fetched, monotonic seconds.
         fetched: when they were asked for last.
         failures: in a row.
+        is_fetching: whether they are being fetched.
     """
 
     issuer: Issuer
@@ -104,6 +119,7 @@ class Held:
     due: float = 0.0
     fetched: float = -1e18
     failures: int = 0
+    is_fetching: bool = False
 
     def came(self, keys: KeySet, now: float) -> None:
         """They were fetched."""
@@ -123,24 +139,29 @@ class Held:
 
 @dataclass
 class Issuers:
-    """The keys of all issuers.
+    """The keys of all issuers. One that is slow keeps none of the others waiting.
 
     Attributes:
         changed: called when some have come that were not there.
         clock: monotonic seconds.
         get: fetches.
+        patience: seconds after which a fetch counts as failed, whatever becomes of it.
     """
 
     changed: Callable[[], None]
     clock: Callable[[], float]
     get: Fetch = fetch
+    # Of a discovery document, and of what it names.
+    patience: float = 3 * TIMEOUT
     _held: dict[Issuer, Held] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    # Of whoever keeps them; scrapes of metrics ask from threads of their own.
+    _loop: asyncio.AbstractEventLoop | None = None
 
     def use(self, issuers: Mapping[str, Issuer]) -> None:
         """From now on these are the issuers; keys of those that stay are kept."""
         self._held = {each: self._held.get(each, Held(each)) for each in issuers.values()}
-        self._wake.set()
+        self._rouse()
 
     def keys(self, issuer: Issuer) -> KeySet | None:
         """Those there are; None: none have come yet."""
@@ -152,25 +173,45 @@ class Issuers:
         held = self._held.get(issuer)
         if held is None or not held.wanted(self.clock()):
             return False
-        self._wake.set()
+        self._rouse()
         return True
+
+    def _rouse(self) -> None:
+        if self._loop is None:
+            self._wake.set()
+        else:
+            self._loop.call_soon_threadsafe(self._wake.set)
 
     async def refresh(self) -> None:
         """Fetch what is due, once."""
+        await asyncio.gather(*map(self._fetch, self._take_due()))
+
+    def _take_due(self) -> Iterator[Held]:
         now = self.clock()
-        due = [each for each in self._held.values() if each.due <= now]
-        await asyncio.gather(*map(self._fetch, due))
+        for held in list(self._held.values()):
+            if held.due <= now and not held.is_fetching:
+                held.is_fetching = True
+                yield held
 
     async def _fetch(self, held: Held) -> None:
         held.fetched = self.clock()
-        loop = asyncio.get_running_loop()
         try:
-            found = await loop.run_in_executor(None, keys_of, held.issuer, self.get)
-        except KeysNotFetched as exc:
+            found = await asyncio.wait_for(
+                _beside(lambda: keys_of(held.issuer, self.get)), self.patience
+            )
+        except Exception as exc:
+            # Not a list of kinds: what keeps keys fresh is not to end by what somebody answers.
             if not held.failures:
-                log.warning("%s; those there are stay, and it is tried again", exc)
+                why = str(exc) if isinstance(exc, KeysNotFetched) else type(exc).__name__
+                log.warning(
+                    "the keys of %s cannot be had: %s; those there are stay, and it is tried again",
+                    held.issuer.name,
+                    why,
+                )
             held.failed(self.clock())
             return
+        finally:
+            held.is_fetching = False
         if held.failures:
             log.warning("the keys of %s are there again", held.issuer.name)
         is_news = found != held.keys
@@ -180,10 +221,51 @@ class Issuers:
 
     async def keep(self) -> None:
         """Fetch whenever something is due, for ever."""
-        while True:
-            self._wake.clear()
-            await self.refresh()
-            due = min((each.due for each in self._held.values()), default=None)
-            wait = None if due is None else max(0.05, due - self.clock())
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), wait)
+        self._loop = asyncio.get_running_loop()
+        fetching: set[asyncio.Task[None]] = set()
+
+        def ended(task: asyncio.Task[None]) -> None:
+            fetching.discard(task)
+            self._wake.set()
+
+        try:
+            while True:
+                self._wake.clear()
+                for held in self._take_due():
+                    task = asyncio.create_task(self._fetch(held))
+                    fetching.add(task)
+                    task.add_done_callback(ended)
+                rest = [each.due for each in self._held.values() if not each.is_fetching]
+                wait = max(0.05, min(rest) - self.clock()) if rest else None
+                # `wait_for` would miss that it is to end at the moment at which it is woken.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._wake.wait()
+        finally:
+            self._loop = None
+            for task in fetching:
+                task.cancel()
+
+
+def _beside(work: Callable[[], T]) -> asyncio.Future[T]:
+    """What work gives, in a thread that nobody waits for where it does not end: neither others'
+    work, as for a place in a pool, nor the process."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def tell(end: Callable[[Any], None], what: Any) -> None:
+        if not future.done():
+            end(what)
+
+    def run() -> None:
+        try:
+            found = work()
+        except Exception as exc:
+            end, what = future.set_exception, exc
+        else:
+            end, what = future.set_result, found  # type: ignore[assignment]
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(tell, end, what)
+
+    threading.Thread(target=run, name="issuer-keys", daemon=True).start()
+    return future

@@ -12,6 +12,8 @@ import math
 from cascade_server.access.grants import Rate
 
 DAY = 86_400
+# The last moment there is: in nanoseconds, with room in 64 bits for what is added to it.
+LAST = 2**62
 # Nobody is told to come back later: a client that waits an hour to try again waits wrongly.
 LONGEST_PUSHBACK = 60.0
 
@@ -26,7 +28,21 @@ def full_at(before: int, now: int, rate: Rate, tokens: int = 1) -> int:
         tokens: that are taken, though there may be fewer: who asks for many at once then waits
             longer for the next.
     """
-    return (before if before > now else now) + tokens * rate.token
+    return min((before if before > now else now) + tokens * rate.token, LAST)
+
+
+def taken(before: int, now: int, rate: Rate) -> int:
+    """When a bucket is full again of which one token is taken now, as `full_at`; if there is none,
+    the nanoseconds until there is, as `wait`, with a minus. Once a call, and so in one step.
+
+    Args:
+        before, now, rate: as for `full_at`.
+    """
+    if before <= now:
+        return now + rate.token
+    full = before + rate.token
+    missing = full - now - rate.depth
+    return full if missing <= 0 else -missing
 
 
 def wait(before: int, now: int, rate: Rate) -> int:

@@ -210,6 +210,9 @@ def verify(token: str, issuer: Issuer, keys: KeySet, now: float) -> dict[str, An
         raise TokenRefused(f"the token's algorithm is not allowed; allowed: {allowed}")
     if not isinstance(kid, str):
         raise TokenRefused("the token's kid is no text")
+    if "crit" in header:
+        # RFC 7515, 4.1.11: who does not know what is critical takes no such token.
+        raise TokenRefused("the token's crit names what is not known here; allowed: none")
     key = keys.find(kid, algorithm)
     if key is None:
         missing = bool(kid) and not keys.knows(kid)
@@ -251,6 +254,10 @@ def _check_times(claims: Mapping[str, Any], leeway: float, now: float) -> None:
 def time_of(claims: Mapping[str, Any], name: str) -> float:
     """A claim that is a time, Unix seconds; raises TokenRefused where it is none."""
     value = claims[name]
-    if type(value) not in (int, float) or not math.isfinite(value):
+    try:
+        found = float(value) if type(value) in (int, float) else math.nan
+    except OverflowError:
+        found = math.inf
+    if not math.isfinite(found):
         raise TokenRefused(f"the token's {name} is no time")
-    return float(value)
+    return found

@@ -4,16 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable
 
 from cascade_server.access.access import Access
 from cascade_server.access.access_file import AccessConfig, load_access
 from cascade_server.errors import ConfigError
 
+log = logging.getLogger("cascade.access")
+
 # Between looks at the file.
 SECONDS = 1.0
 
 Seen = tuple[int, int, int]
+
+
+class Changes:
+    """Which changes of a file are worth reading it; a decision, with no I/O.
+
+    Whoever looks while it is written finds a part of it, which may well be a file with fewer
+    tenants. So what has changed is read once it has stayed the same from one look to the next.
+
+    Args:
+        seen: the file as it is at first; None: it is not there. It may have changed since it was
+            read, and so it is to be read once more.
+    """
+
+    def __init__(self, seen: Seen | None) -> None:
+        self._seen, self._judged = seen, None if seen is None else (-1, -1, -1)
+
+    def look(self, now: Seen | None, at_once: bool = False) -> bool:
+        """Whether to read it, after another look.
+
+        Args:
+            now: as it is.
+            at_once: whether somebody has said that it is ready.
+        """
+        is_same, self._seen = now == self._seen, now
+        if at_once or (is_same and now != self._judged):
+            self._judged = now
+            return True
+        return False
 
 
 class Watch:
@@ -34,7 +65,7 @@ class Watch:
         self._access, self._seconds, self._also = access, seconds, also
         self._tasks: list[asyncio.Task[None]] = []
         self._now = asyncio.Event()
-        self._seen = self._look()
+        self._changes = Changes(self._look())
 
     def start(self) -> None:
         """Begin, in the running event loop."""
@@ -48,7 +79,6 @@ class Watch:
 
     def look_now(self) -> None:
         """Read the file anew, whether or not it looks as it did."""
-        self._seen = None
         self._now.set()
 
     def _look(self) -> Seen | None:
@@ -59,20 +89,25 @@ class Watch:
         return found.st_mtime_ns, found.st_size, found.st_ino
 
     async def _watch(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
+            # `wait_for` would miss that it is to end at the moment at which it is woken.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._now.wait(), self._seconds)
+                async with asyncio.timeout(self._seconds):
+                    await self._now.wait()
             is_asked = self._now.is_set()
             self._now.clear()
-            self._also()
-            seen = self._look()
-            if seen == self._seen and not is_asked:
-                continue
-            self._seen = seen
+            try:
+                self._also()
+                await self._follow(is_asked)
+            except Exception:
+                # Once nobody watches, who is taken out of the file would be let in for ever.
+                log.exception("%s could not be looked after", self._access.path)
+
+    async def _follow(self, is_asked: bool) -> None:
+        if self._changes.look(self._look(), is_asked):
             # A file of a thousand tenants takes longer to read than a call may wait.
-            found = await loop.run_in_executor(None, self._read)
-            self._access.take(found)
+            loop = asyncio.get_running_loop()
+            self._access.take(await loop.run_in_executor(None, self._read))
 
     def _read(self) -> AccessConfig | ConfigError:
         try:

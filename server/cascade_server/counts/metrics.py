@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import socket
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import product
+from socketserver import ThreadingMixIn
 from typing import Any, TypeAlias
-from wsgiref.simple_server import WSGIServer
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-import prometheus_client
 from cascade_proto import synthesis_pb2 as pb
 from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 from prometheus_client.core import (
@@ -44,6 +46,11 @@ CANARY = "canary_"
 OPENMETRICS, AS_THEY_ARE = "application/openmetrics-text", "escaping=allow-utf-8"
 # Of WSGI: the environment, and what begins an answer.
 App: TypeAlias = Callable[[dict[str, Any], Any], Any]
+# By what a request has as `Authorization` ("": nothing), the status of HTTP that it is refused
+# with; 0: it is answered.
+Refusal: TypeAlias = Callable[[str], int]
+# That are answered at once.
+MOST_SCRAPES = 16
 LABELS = ("table", "class", "tier", "code")
 
 
@@ -85,30 +92,25 @@ class Metrics:
         """Tell of the certificate that the server shows too; see `CertificateCollector`."""
         self.registry.register(CertificateCollector(expiry, refused))
 
-    def serve(self, host: str, port: int) -> int:
+    def serve(self, host: str, port: int, refusal: Refusal | None = None) -> int:
         """Answer scrapes from a thread of its own; returns the port.
+
+        Args:
+            host, port: where; 0: any free port.
+            refusal: of who may not ask; None: anybody may.
 
         Raises:
             ConfigError: the port is taken.
         """
+        app: App = with_names_as_they_are(make_wsgi_app(self.registry))
         try:
-            self._server, _ = prometheus_client.start_http_server(port, host, self.registry)
-            self._server.set_app(with_names_as_they_are(make_wsgi_app(self.registry)))
+            self._server = _serving(host, port, app if refusal is None else guarded(app, refusal))
         except OSError as exc:
             raise ConfigError(
                 f"cannot listen on {host}:{port} for metrics: {exc.strerror}"
             ) from exc
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
         return self._server.server_port
-
-    def guard(self, refusal: Callable[[str], int]) -> None:
-        """Answer only who may ask, from now on.
-
-        Args:
-            refusal: by what a request has as `Authorization` ("": nothing), the status of HTTP that
-                it is refused with; 0: it is answered.
-        """
-        if self._server is not None:
-            self._server.set_app(guarded(self._server.get_app(), refusal))
 
     def close(self) -> None:
         """Stop answering; waits for the thread to notice, so not from the event loop."""
@@ -116,6 +118,53 @@ class Metrics:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
+
+
+class _Scrapes(ThreadingMixIn, WSGIServer):
+    """A thread for each connection, of which there are only so many: who opens more, or says
+    nothing, keeps nobody else's waiting for long."""
+
+    daemon_threads = True
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self._free = threading.BoundedSemaphore(MOST_SCRAPES)
+        super().__init__(*arguments, **named)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: whoever is to be answered has gone."""
+
+
+class _Scrape(WSGIRequestHandler):
+    # Seconds in which a request is to come, and its answer to be taken.
+    timeout = 10.0
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing: there is a scrape every few seconds."""
+
+
+def _serving(host: str, port: int, app: App) -> WSGIServer:
+    """A server of HTTP that listens, at an address of either version of IP."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, *_, address = found[0]
+
+    class Scrapes(_Scrapes):
+        address_family = family
+
+    server = Scrapes((str(address[0]), port), _Scrape)
+    server.set_app(app)
+    return server
 
 
 def with_names_as_they_are(app: App) -> App:
@@ -136,10 +185,10 @@ def with_names_as_they_are(app: App) -> App:
     return answer
 
 
-def guarded(app: Any, refusal: Callable[[str], int]) -> Any:
-    """An application of WSGI that answers only who may ask; see `Metrics.guard`."""
+def guarded(app: App, refusal: Refusal) -> App:
+    """An application of WSGI that answers only who may ask."""
 
-    def answer(environ: Mapping[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+    def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         status = refusal(environ.get("HTTP_AUTHORIZATION", ""))
         if not status:
             answered: Iterable[bytes] = app(environ, start)

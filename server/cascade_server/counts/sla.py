@@ -55,6 +55,7 @@ class Sla:
         ledger, metrics: who is told of each call; metrics only where they are asked for.
         metering: counts what was computed, and for whom.
         metrics_port: where they are answered.
+        scrape_refusal: who may not ask for them, set before `start`; None: anybody may.
         books, place: where it is counted, and which of the books is this process's; the last one
             is that of the process which saves them and answers scrapes.
 
@@ -86,6 +87,7 @@ class Sla:
         )
         self.metrics: Metrics | None = None
         self.metrics_port: int | None = None
+        self.scrape_refusal: Callable[[str], int] | None = None
         self._config = config
         # Calls of this turn that were refused unread and are yet to be written down; None: there
         # was no such call in it.
@@ -126,7 +128,9 @@ class Sla:
 
             self.metrics = Metrics(self.ledger, self.tables)
         if self.metrics is not None and self._config.metrics_port is not None:
-            self.metrics_port = self.metrics.serve(self._config.host, self._config.metrics_port)
+            self.metrics_port = self.metrics.serve(
+                self._config.host, self._config.metrics_port, self.scrape_refusal
+            )
 
     async def stop(self) -> None:
         """Save a last time, and stop answering."""

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from cascade_server.access.access import Access
 from cascade_server.access.deciding import Refused
 from cascade_server.access.grants import Caller
 from cascade_server.access.refusals import error_of
 from cascade_server.errors import BadRequest
+
+
+@dataclass
+class Hold:
+    """What becomes of a job for which rows are held.
+
+    Attributes:
+        is_new: whether it was written down, and was not there before.
+    """
+
+    is_new: bool = False
 
 
 class Allowance:
@@ -58,29 +72,54 @@ class Allowance:
         """Take one of a stream's requests from the rate of its tenant; raises TooMuch."""
         self._raise(self._access.request(caller))
 
-    def job(self, caller: Caller, rows: int) -> None:
-        """A job of so many rows is to be written down.
+    @asynccontextmanager
+    async def job(self, caller: Caller, rows: int) -> AsyncIterator[Hold]:
+        """Hold a day's rows for a job while it is written down: of many that are submitted at once
+        no more are taken than these last for.
+
+        They are given back where it is refused, or was there before. Where whoever submits has
+        gone meanwhile, the job may be written down all the same, and they are not.
 
         Raises:
             TooMuch: the day's rows do not last for it.
         """
+        hold = Hold()
+        if caller.slot < 0:
+            yield hold
+            return
+        access = self._access
         if caller.grant.has_quota:
-            self._raise(self._access.quota(caller, rows))
+            self._raise(access.quota(caller, rows))
+        day = access.hold(caller, rows)
+        try:
+            yield hold
+        except Exception:
+            access.give_back(caller, rows, day)
+            raise
+        if hold.is_new:
+            access.counts.answered(caller.slot, rows)
+        else:
+            access.give_back(caller, rows, day)
 
-    def job_taken(self, caller: Caller, rows: int) -> None:
-        """A job of so many rows was written down."""
-        if caller.slot >= 0:
-            self._access.charge(caller, rows, at_rate=False)
+    def drawn(self, caller: Caller, rows: int) -> float:
+        """Rows of a long stream were drawn, and are about to be sent: whoever has them and goes has
+        had them.
 
-    async def paced(self, caller: Caller, rows: int) -> None:
-        """Rows of a long stream were drawn; wait until its tenant may have more, by its rate.
+        Returns:
+            Seconds to wait before the next, by the rate of its tenant.
+        """
+        if caller.slot < 0:
+            return 0.0
+        self._access.charge(caller, rows)
+        return self._access.owes(caller)
+
+    async def paced(self, caller: Caller, seconds: float) -> None:
+        """Wait before more of a long stream is drawn; see `drawn`.
 
         Raises:
             TooMuch: the day's rows are used up.
         """
-        if caller.slot < 0:
-            return
-        if seconds := self._access.charge(caller, rows):
+        if seconds:
             await asyncio.sleep(seconds)
         if caller.grant.has_quota:
             self._raise(self._access.quota(caller))

@@ -15,7 +15,7 @@ from cascade_jobs.audit.log import FOLDER as AUDIT
 from cascade_jobs.audit.log import AuditLog
 from google.protobuf.message import Message
 
-from cascade_server.access.access import Access
+from cascade_server.access.access import Access, tells_nobody
 from cascade_server.access.asking import asks
 from cascade_server.access.auditing import Auditor
 from cascade_server.access.deciding import OPEN, Refused, may_call
@@ -257,9 +257,16 @@ def open_access(config: ServerConfig, sla: Sla, auditor: Auditor | None = None) 
     if config.access is None or tenants is None:
         return None
     counts = tenants.of(sla.place)
-    if auditor is None:
-        return Access(config.access, counts)
-    return Access(config.access, counts, refused=auditor.refused)
+    access = Access(
+        config.access,
+        counts,
+        refused=tells_nobody if auditor is None else auditor.refused,
+        # grpcio does not say when a connection ends.
+        knows_connections=config.transport != "grpcio",
+    )
+    # From the first scrape on, which may come while releases are still being loaded.
+    sla.scrape_refusal = access.scrape_refusal
+    return access
 
 
 def open_watch(
@@ -287,10 +294,9 @@ def open_watch(
 
 
 def expose_access(sla: Sla, access: Access) -> None:
-    """Tell whoever scrapes metrics of access too, if it may ask for statistics of all tables."""
+    """Tell whoever scrapes metrics of access too."""
     # What answers scrapes is imported by who is scraped.
     from cascade_server.access.metrics import AccessCollector
 
     assert sla.metrics is not None
     sla.metrics.registry.register(AccessCollector(access))
-    sla.metrics.guard(access.scrape_refusal)

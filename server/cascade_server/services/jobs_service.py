@@ -79,12 +79,13 @@ class JobsService:
             asked = await asyncio.get_running_loop().run_in_executor(
                 None, self._asked, request, runtime
             )
-            caller, allowance = asking(), self._service.allowance
-            if allowance is not None:
-                allowance.job(caller, asked.specification.rows)
-            job, was_there = await self._desk.submit(asked)
-            if allowance is not None and not was_there:
-                allowance.job_taken(caller, asked.specification.rows)
+            allowance = self._service.allowance
+            if allowance is None:
+                job, was_there = await self._desk.submit(asked)
+            else:
+                async with allowance.job(asking(), asked.specification.rows) as hold:
+                    job, was_there = await self._desk.submit(asked)
+                    hold.is_new = not was_there
             return job_message(job, reused=was_there)
         except Exception as exc:
             refused: pb.Job = await refuse(context, exc)

@@ -346,10 +346,11 @@ class Service:
                     rows = part.rows.count
                     call.sends(Tier.TEACHER, rows)
                     metering.add(counted_part(job, rows, call.tenant))
+                    wait = 0.0 if allowance is None else allowance.drawn(caller, rows)
                     call.pause()
                     yield part
-                    if allowance is not None:
-                        await allowance.paced(caller, part.rows.count)
+                    if allowance is not None and part.done < part.total:
+                        await allowance.paced(caller, wait)
                     call.resume()
             if trace is not None:
                 trace.mark("stream")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -27,6 +28,8 @@ log = logging.getLogger("cascade.server")
 MAGIC = b"CASC\x01"
 CHECKSUM = 16
 PREFIX = "cascade:"
+# Of TLS, in the query of a URL.
+FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 # Why it was of no use.
 TIMEOUT, ERROR, CORRUPT, BUSY, OPEN = "timeout", "error", "corrupt", "busy", "open"
 FAILURES = (TIMEOUT, ERROR, CORRUPT, BUSY, OPEN)
@@ -248,10 +251,16 @@ def _client(url: str, config: SecondLevelConfig) -> Any:
             socket_connect_timeout=config.limit,
             retry=Retry(NoBackoff(), 0),
             decode_responses=False,
+            # Before version 6 the client takes any name in a certificate.
+            **({"ssl_check_hostname": True} if url.startswith("rediss://") else {}),
         )
     except ValueError as exc:
         raise ConfigError(
             f"cache_url is {without_password(url)!r}; allowed: redis://HOST:PORT/DATABASE, "
             "rediss://HOST:PORT/DATABASE (TLS) or unix:///PATH"
         ) from exc
+    for name in FILES:
+        path = pool.connection_kwargs.get(name)
+        if path is not None and not os.access(path, os.R_OK):
+            raise ConfigError(f"cache_url has {name}={path}, which cannot be read")
     return Redis.from_pool(pool)

@@ -24,6 +24,7 @@ class Issuing:
         keys: that it publishes.
         fetched: paths that were asked for.
         is_away: whether it answers nothing but errors.
+        says: what it says instead of HTTP; b"": it speaks HTTP.
     """
 
     def __init__(self) -> None:
@@ -31,6 +32,7 @@ class Issuing:
         self.keys: list[Mapping[str, Any]] = []
         self.fetched: list[str] = []
         self.is_away = False
+        self.says = b""
 
     def answer(self, path: str) -> bytes | None:
         """What there is at a path; None: nothing."""
@@ -50,6 +52,9 @@ def issuing() -> Iterator[Issuing]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             content = issuer.answer(self.path)
+            if issuer.says:
+                self.wfile.write(issuer.says)
+                return
             self.send_response(503 if content is None else 200)
             self.send_header("Content-Length", str(len(content or b"")))
             self.end_headers()

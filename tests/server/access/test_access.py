@@ -176,10 +176,32 @@ class TestRates:
         access = access_of(text, tmp_path, clock)
         caller = known(access.caller(headers(key_of("fraud")[0])))
         assert access.rows(caller) is None
-        assert access.charge(caller, 300) == pytest.approx(2.01, abs=1e-6)
+        access.charge(caller, 300)
+        assert access.owes(caller) == pytest.approx(2.01, abs=1e-6)
         assert refused(access.rows(caller)).reason is Reason.ROW_RATE
         clock.now += 2.02
         assert access.rows(caller) is None
+
+    def test_a_bucket_of_any_depth_has_a_last_moment(self, tmp_path: Path, clock: Clock) -> None:
+        rate = "rates: {rows: {per_second: 0.001, burst: 1000000000000}}"
+        text = TENANTS.replace("may: [synthesize]", f"may: [synthesize]\n    {rate}")
+        access = access_of(text, tmp_path, clock)
+        caller = known(access.caller(headers(key_of("fraud")[0])))
+        for _ in range(200):
+            access.charge(caller, 65_536)
+        assert access.rows(caller) is None
+
+    def test_where_nobody_tells_of_ends_connections_are_not_counted(
+        self, tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        text = TENANTS.replace(
+            "may: [synthesize]", "may: [synthesize]\n    limits: {connections: 1}"
+        )
+        access = access_of(text, tmp_path, clock, knows_connections=False)
+        assert "limits.connections of fraud are not kept" in caplog.text
+        for number in range(3):
+            peer = Peer(f"ipv4:10.0.0.1:{number}")
+            assert access.door(SYNTHESIZE, headers(key_of("fraud")[0]), peer) is None
 
 
 class TestQuotas:
@@ -204,9 +226,9 @@ class TestQuotas:
     def test_cost(self, tmp_path: Path, clock: Clock) -> None:
         access = access_of(self.TEXT, tmp_path, clock)
         caller = known(access.caller(headers(key_of("fraud")[0])))
-        access.spend(caller, 1.5)
+        access.counts.used(caller.slot, rates.day_of(clock.now), 0, 1.5)
         assert access.quota(caller) is None
-        access.spend(caller, 0.6)
+        access.counts.used(caller.slot, rates.day_of(clock.now), 0, 0.6)
         assert refused(access.quota(caller)).reason is Reason.COST_QUOTA
 
     def test_what_was_computed_is_charged_by_its_price(self, tmp_path: Path, clock: Clock) -> None:
@@ -219,6 +241,18 @@ class TestQuotas:
         meter.look()
         meter.look()
         assert access.cost_today(access.slot("fraud")) == pytest.approx(1.5)
+
+    def test_what_was_held_is_given_back_to_its_day(self, tmp_path: Path, clock: Clock) -> None:
+        access = access_of(self.TEXT, tmp_path, clock)
+        caller = known(access.caller(headers(key_of("fraud")[0])))
+        access.give_back(caller, 60, access.hold(caller, 60))
+        assert access.quota(caller, 100) is None
+        day = access.hold(caller, 60)
+        clock.now += rates.left_of_day(clock.now)
+        access.charge(caller, 30)
+        access.give_back(caller, 60, day)  # of yesterday: today is not to have 60 more for it
+        assert refused(access.quota(caller, 71))
+        assert access.quota(caller, 70) is None
 
     def test_a_reload_forgets_nothing(self, tmp_path: Path, clock: Clock) -> None:
         access = access_of(self.TEXT, tmp_path, clock)

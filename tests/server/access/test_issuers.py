@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cascade_server.access.access import Access
 from cascade_server.access.access_file import Issuer
 from cascade_server.access.deciding import Refused
 from cascade_server.access.grants import Caller, Reason
-from cascade_server.access.issuers import Issuers, KeysNotFetched, keys_of
+from cascade_server.access.issuers import Issuers, KeysNotFetched, fetch, keys_of
 from cascade_server.access.watching import Watch
 
 from tests.server.access.examples import (
@@ -96,6 +100,46 @@ class TestFetching:
         issuer.is_away = True
         with pytest.raises(KeysNotFetched, match="does not answer"):
             keys_of(Issuer("local", issuer.url, AUDIENCE, ("RS256",)))
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            b"\x1b[31mgarbage\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n",
+            b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 200 + b"\r\n",
+            b"HTTP/1.1 503 \x1b]0;owned\x07\r\n\r\n",
+        ],
+    )
+    def test_what_is_no_http(self, issuer: Issuing, said: bytes) -> None:
+        issuer.says = said
+        with pytest.raises(KeysNotFetched) as caught:
+            keys_of(Issuer("local", "any", AUDIENCE, ("RS256",), jwks=issuer.url + "/keys"))
+        assert str(caught.value).isprintable()
+
+    def test_what_trickles_in_is_late(self) -> None:
+        read = threading.Event()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.end_headers()
+                # For as long as it is read: each byte comes in time, and the last never does.
+                with contextlib.suppress(OSError):
+                    while not read.wait(0.02):
+                        self.wfile.write(b" ")
+
+            def log_message(self, *_: Any) -> None:
+                """Say nothing."""
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+            threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+            try:
+                with pytest.raises(KeysNotFetched, match="not in"):
+                    fetch(f"http://127.0.0.1:{server.server_port}/", timeout=0.3)
+            finally:
+                read.set()
+                server.shutdown()
 
 
 class TestTokens:
@@ -190,6 +234,50 @@ class TestKeeping:
         issuer.is_away = False
         await issuers.refresh()
         assert "are there again" in caplog.text
+
+    async def test_whatever_is_raised_it_is_tried_again(
+        self, clock: Clock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        known = Issuer("local", "any", AUDIENCE, ("RS256",), jwks="https://keys.example/")
+        odd = [ZeroDivisionError("odd")]
+
+        def get(_: str) -> bytes:
+            if odd:
+                raise odd.pop()
+            return jwks(jwk(rsa_key(), "one"))
+
+        issuers = Issuers(lambda: None, clock, get)
+        issuers.use({"local": known})
+        await issuers.refresh()
+        assert "the keys of local cannot be had: ZeroDivisionError" in caplog.text
+        clock.now += 60
+        await issuers.refresh()
+        assert issuers.keys(known)
+
+    async def test_one_that_never_ends_keeps_no_other_waiting(self, clock: Clock) -> None:
+        stuck, fast = (
+            Issuer(name, "any", AUDIENCE, ("RS256",), jwks=f"https://{name}.example/")
+            for name in ("stuck", "fast")
+        )
+        ends, there = threading.Event(), asyncio.Event()
+
+        def get(url: str) -> bytes:
+            if "stuck" in url:
+                ends.wait()
+            return jwks(jwk(rsa_key(), "one"))
+
+        issuers = Issuers(there.set, clock, get)
+        issuers.use({"stuck": stuck, "fast": fast})
+        keeping = asyncio.create_task(issuers.keep())
+        await asyncio.wait_for(there.wait(), 20)
+        assert issuers.keys(fast)
+        assert issuers.keys(stuck) is None
+        there.clear()
+        ends.set()
+        await asyncio.wait_for(there.wait(), 20)
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        assert issuers.keys(stuck)
 
     async def test_a_file_without_issuers_gets_some(
         self, issuer: Issuing, tmp_path: Path, clock: Clock

@@ -55,6 +55,12 @@ class TestBuckets:
         # Nanoseconds are rounded, by half a one for each token.
         assert let_in <= (burst + per_second * seconds) * (1 + per_second * 1e-9) + 1e-3
 
+    @given(st.floats(0.01, 1e4), st.floats(1, 1e4), st.integers(-SECOND, 10 * SECOND))
+    def test_one_step_decides_as_two(self, per_second: float, burst: float, owed: int) -> None:
+        rate, now = Rate(per_second, burst), 1000 * SECOND
+        found, waits = rates.taken(now + owed, now, rate), rates.wait(now + owed, now, rate)
+        assert found == (-waits or rates.full_at(now + owed, now, rate))
+
 
 class TestDays:
     """Days of UTC."""

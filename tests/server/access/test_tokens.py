@@ -8,6 +8,7 @@ import hmac
 import json
 from typing import Any
 
+import jwt
 import pytest
 from cascade_server.access.grants import Reason
 from cascade_server.access.tokens import (
@@ -133,6 +134,17 @@ class TestNotHolding:
         head, _, signature = token(NOW).split(".")
         claims = part({"iss": BANK.issuer, "aud": "cascade", "exp": NOW + 9e9, "sub": "admin"})
         assert "signature" in str(why(f"{head}.{claims}.{signature}"))
+
+    @pytest.mark.parametrize("ends", ["1" + "0" * 400, "1e999", "NaN", "true", '"soon"'])
+    def test_an_end_that_is_no_time(self, ends: str) -> None:
+        claims = f'{{"iss": "{BANK.issuer}", "aud": "cascade", "exp": {ends}}}'.encode()
+        sent = jwt.PyJWS().encode(claims, rsa_key(), "RS256", {"kid": "one"})
+        assert str(why(sent)) == "the token's exp is no time"
+
+    def test_what_is_critical_is_not_passed_over(self) -> None:
+        claims = {"iss": BANK.issuer, "aud": "cascade", "exp": NOW + 300}
+        head = {"kid": "one", "crit": ["odd"], "odd": 1}
+        assert "crit" in str(why(jwt.encode(claims, rsa_key(), "RS256", head)))
 
     def test_a_token_is_never_repeated(self) -> None:
         text = token(NOW, aud="another")

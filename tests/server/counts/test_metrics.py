@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +15,19 @@ import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.config import ServerConfig
 from cascade_server.counts.ledger import Ledger
-from cascade_server.counts.metrics import Metrics
+from cascade_server.counts.metrics import MOST_SCRAPES, Metrics
 from cascade_server.counts.shared.call_counts import buckets
 from cascade_server.errors import ConfigError
 from cascade_server.objectives.blame import BLAMED
 from cascade_server.objectives.objective import Kind, Objective, SloConfig
 from cascade_server.objectives.report import OK
+from cascade_server.server import Server
 from cascade_server.terms import ServiceClass, Tier
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.releases import TABLE
+from tests.server.access.examples import key_of, lines
 from tests.server.messages import ask
 from tests.server.running import DRAWN_ANEW, Running, running
 
@@ -180,6 +184,53 @@ class TestTheirLife:
                 running(config),
             ):
                 pass
+
+
+class TestWhoScrapes:
+    """Where callers are asked who they are, so is whoever scrapes, and nobody keeps others out."""
+
+    @pytest.fixture
+    def access(self, tmp_path: Path) -> Path:
+        path = tmp_path / "access.yaml"
+        tenants = (
+            f"  watcher: {{keys: {lines('watcher')}, tables: '*', may: [statistics]}}\n"
+            f"  caller: {{keys: {lines('caller')}, tables: '*', may: [synthesize]}}\n"
+        )
+        path.write_text(f"tenants:\n{tenants}")
+        return path
+
+    async def test_from_before_releases_are_loaded(self, repository: Path, access: Path) -> None:
+        config = ServerConfig(repository=repository, port=0, metrics_port=0, access=access)
+        server = Server(config)
+        await server.sla.start()
+
+        def status(name: str) -> int:
+            shown = {"Authorization": f"Bearer {key_of(name)[0]}"} if name else {}
+            url = f"http://127.0.0.1:{server.sla.metrics_port}/metrics"
+            try:
+                asked = urllib.request.Request(url, headers=shown)
+                with urllib.request.urlopen(asked, timeout=30) as answer:
+                    return int(answer.status)
+            except urllib.error.HTTPError as exc:
+                return exc.code
+
+        try:
+            found = [await asyncio.to_thread(status, name) for name in ("", "caller", "watcher")]
+        finally:
+            await server.sla.stop()
+        assert found == [401, 403, 200]
+
+    def test_connections_that_say_nothing(self, config: ServerConfig) -> None:
+        with running(config) as server, ExitStack() as stack:
+            address = "127.0.0.1", server.server.sla.metrics_port
+            idle = [
+                stack.enter_context(socket.create_connection(address, 30))
+                for _ in range(MOST_SCRAPES)
+            ]
+            with socket.create_connection(address, 30) as more:
+                assert more.recv(1) == b""
+            idle[0].sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            assert idle[0].recv(12) == b"HTTP/1.0 200"
 
 
 class TestBuckets:

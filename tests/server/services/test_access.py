@@ -46,7 +46,7 @@ tenants:
     keys: {slow}
     tables: [payments]
     may: [synthesize, generate]
-    rates: {{requests: {{per_second: 0.001, burst: 3}}}}
+    rates: {{requests: {{per_second: 0.001, burst: 4}}}}
     quotas: {{rows: 20}}
   tokens:
     tokens: [{{issuer: local, claims: {{azp: service}}}}]
@@ -111,6 +111,13 @@ class TestStrangers:
             ):
                 with pytest.raises(Unauthenticated, match="authorization: Bearer"):
                     call()
+
+    def test_a_key_that_is_empty(self, asked: Running) -> None:
+        """A variable that was not set is no word for a certificate."""
+        call = asked.channel.unary_unary("/cascade.v1.Synthesis/ListTables")
+        with pytest.raises(grpc.RpcError, match="is not understood") as caught:
+            call(b"", metadata=(("x-api-key", ""),), timeout=SOON)
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
     def test_a_key_that_is_none(self, asked: Running) -> None:
         with client(asked, "unknown") as wrong, pytest.raises(Unauthenticated) as caught:
@@ -238,7 +245,10 @@ class TestRatesAndQuotas:
             with pytest.raises(Overloaded, match="20 are left of the 20 rows") as caught:
                 slow.synthesize("payments", [{}] * 21)
             assert caught.value.retry_after is None
-            assert len(slow.synthesize("payments", [{}] * 20, fidelity="fast").data) == 20
+            # All that are left, in messages of 8: the last is as good as the others.
+            assert len(slow.generate("payments", 20, kind="rows").data) == 20
+            with pytest.raises(Overloaded, match="0 are left"):
+                slow.synthesize("payments", {})
             with pytest.raises(Overloaded, match="requests a second") as rate:
                 slow.tables()
             assert rate.value.retry_after == 60

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from cascade_server.errors import ConfigError
 from cascade_server.store.second_level import SecondLevel
 
 from tests.certificates import Authority
@@ -71,3 +72,13 @@ async def test_who_is_not_trusted_is_not_asked(tmp_path: Path) -> None:
             found, failures = await asked(url)
             assert found is None
             assert failures
+
+
+@pytest.mark.parametrize("name", ["ssl_ca_certs", "ssl_certfile", "ssl_keyfile"])
+def test_a_file_that_is_not_there_is_said_before_anything_is_served(
+    tmp_path: Path, name: str
+) -> None:
+    url = f"rediss://me:secret@127.0.0.1:6379/0?{name}={tmp_path}/none.pem"
+    with pytest.raises(ConfigError, match=f"cache_url has {name}=.*none.pem") as caught:
+        SecondLevel(url, 60.0, PATIENT)
+    assert "secret" not in str(caught.value)

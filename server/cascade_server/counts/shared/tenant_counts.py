@@ -171,6 +171,12 @@ class PlaceCounts:
         if cost:
             self._cost[slot] += round(MICRO * cost)
 
+    def unused(self, slot: int, day: int, rows: int) -> None:
+        """Some of what this process has counted as `used` on a day was not; of a day that is over
+        there is nothing to be put right."""
+        if self._day[slot] == day:
+            self._rows[slot] -= rows
+
     def connected(self, slot: int, number: int) -> None:
         """A connection has begun to be a tenant's (1), or is no more (-1)."""
         self._connections[slot] += number

@@ -39,7 +39,11 @@ NO_ARROW = (
     "this server cannot read results, for which it needs pyarrow; `pip install "
     "cascade-synthesis[jobs]` where it runs"
 )
-NO_HANDSHAKE = "this server does not ask callers who they are; leave out authenticate()"
+NO_HANDSHAKE = (
+    "this server has no handshake; leave out authenticate(), and send `authorization: Bearer KEY` "
+    "with each call where it asks who you are: "
+    'FlightCallOptions(headers=[(b"authorization", b"Bearer ...")])'
+)
 READ_ONLY = (
     "this server takes no rows: flights are the results of jobs, which SubmitJob or `cascade jobs "
     "submit` asks for; read them with DoGet"

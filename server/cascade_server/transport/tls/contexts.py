@@ -19,8 +19,10 @@ CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 def context_of(pem: Pem, files: TlsFiles) -> tuple[ssl.SSLContext, Validity]:
     """What connections are made of, and when the certificate holds.
 
-    No session is resumed: connections last, a handshake is cheap, and who is let in without being
-    asked for a certificate again would stay let in when that has expired.
+    There are no tickets, and so TLS 1.3 resumes nothing: connections last, a handshake is cheap,
+    and who is let in without being asked for a certificate again would stay let in when that has
+    expired. Of TLS 1.2 Python has no way to keep OpenSSL from resuming sessions by their ids; see
+    `secured.Secured.step`.
 
     Args:
         pem: as it was read.

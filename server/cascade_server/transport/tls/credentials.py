@@ -125,6 +125,10 @@ class Credentials:
         log.info("new TLS files are used; the certificate holds until %s", _date(holds.ends))
         return True
 
+    def now(self) -> float:
+        """Seconds since 1970, by which certificates hold."""
+        return self._clock()
+
     def expose(self, told: Callable[[Callable[[], float], Callable[[], bool]], None]) -> None:
         """Have somebody told when the certificate expires, and whether a newer one was refused."""
         told(lambda: self.holds.ends, lambda: self.refused is not None)

@@ -6,14 +6,15 @@ import asyncio
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from cascade_server.transport.http2.limits import TransportLimits
 from cascade_server.transport.tls.credentials import Credentials
 from cascade_server.transport.tls.remarks import Remarks
 from cascade_server.transport.tls.secured import Secured
+from cascade_server.transport.tls.validity import has_ended
 
 
 class Others(Protocol):
@@ -87,6 +88,9 @@ class Handshakes:
     def gives_away(self, connection: int) -> bool:
         return self._sharing is not None and self._sharing.gives_away(connection)
 
+    def has_ended(self, certificate: Mapping[str, Any] | None) -> bool:
+        return has_ended(certificate, self._credentials.now())
+
     def begins(self, connection: Secured) -> None:
         if self._sharing is not None:
             self._sharing.opened()
@@ -110,10 +114,13 @@ class Handshakes:
                 self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        for _ in range(min(self._limits.handshakes_a_turn, len(self._due))):
-            self._due.popleft().step()
-        if self._due:
-            self._loop.call_soon(self._turn)
+        try:
+            for _ in range(min(self._limits.handshakes_a_turn, len(self._due))):
+                self._due.popleft().step()
+        finally:
+            # Whatever becomes of one, the others have their turn.
+            if self._due:
+                self._loop.call_soon(self._turn)
 
     def agreed(self, connection: Secured) -> None:
         self._leave(connection)

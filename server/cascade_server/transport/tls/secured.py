@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, cast
 
 from cascade_server.transport.http2.frames import PREFACE, Code, goaway
@@ -38,6 +38,9 @@ class Doorway(Protocol):
     def has_more(self, connection: Secured) -> None:
         """Something of its handshake has come; `step` is to be called when it is its turn."""
 
+    def has_ended(self, certificate: Mapping[str, Any] | None) -> bool:
+        """Whether a client's certificate, as `ssl` tells it, holds no longer."""
+
     def agreed(self, connection: Secured) -> None:
         """Its handshake is over, well."""
 
@@ -49,7 +52,8 @@ class Doorway(Protocol):
 
 
 class SecureTransport(asyncio.Transport):
-    """What the protocol inside writes to: encrypts, and hands on.
+    """What the protocol inside writes to: encrypts, and hands on. Behind what was no TLS nothing
+    can be said any more: a peer that sends such a thing, and waits for answers, gets none.
 
     Args:
         raw: the connection's own transport.
@@ -64,15 +68,23 @@ class SecureTransport(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._raw.is_closing() or not data:
             return
-        self._encrypt(data)
+        try:
+            self._encrypt(data)
+        except ssl.SSLError:
+            self._raw.close()
+            return
         self._raw.write(self._outgoing.read())
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         if self._raw.is_closing():
             return
-        for data in list_of_data:
-            if data:
-                self._encrypt(data)
+        try:
+            for data in list_of_data:
+                if data:
+                    self._encrypt(data)
+        except ssl.SSLError:
+            self._raw.close()
+            return
         self._raw.write(self._outgoing.read())
 
     def _encrypt(self, data: bytes | bytearray | memoryview) -> None:
@@ -217,6 +229,10 @@ class Secured(asyncio.Protocol):
         self._flush()
         if self._tls.selected_alpn_protocol() != ALPN:
             self.refuse(f"it has not asked for {ALPN} (ALPN), which gRPC's clients do")
+            return
+        # Of TLS 1.2 OpenSSL resumes sessions by their ids, without looking at anything again.
+        if self._tls.session_reused and self._doorway.has_ended(self._tls.getpeercert()):
+            self.refuse("its certificate has expired since it was shown")
             return
         self._inside = self._make()
         self._doorway.agreed(self)

@@ -7,8 +7,10 @@ skipped by its length, so that no more of ASN.1 is needed than that.
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 BEGIN, END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 SEQUENCE, VERSION, UTC_TIME = 0x30, 0xA0, 0x17
@@ -49,6 +51,16 @@ def validity(pem: str) -> Validity:
         return Validity(_seconds(first, begins), _seconds(second, ends))
     except (IndexError, ValueError) as exc:
         raise ValueError("no certificate") from exc
+
+
+def has_ended(certificate: Mapping[str, Any] | None, now: float) -> bool:
+    """Whether somebody's certificate holds no longer.
+
+    Args:
+        certificate: as `ssl.SSLObject.getpeercert` gives it; None or empty: none was shown.
+        now: seconds since 1970.
+    """
+    return bool(certificate and ssl.cert_time_to_seconds(certificate["notAfter"]) <= now)
 
 
 def _element(content: bytes, start: int) -> tuple[int, bytes, int]:

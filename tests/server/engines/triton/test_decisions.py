@@ -67,6 +67,7 @@ class TestAddresses:
             ("triton://", "runtime names ''; allowed: triton://HOST:PORT"),
             ("triton://gpu-1", "runtime names 'gpu-1'"),
             ("triton://gpu-1:0", "runtime names 'gpu-1:0'"),
+            ("tritons://me:secret@gpu-1:1", "runtime names '…@gpu-1:1'"),
             ("triton://gpu-1:70000", "runtime names 'gpu-1:70000'"),
             ("triton://a:1, b:2", "runtime names ' b:2'"),
             ("triton://http://a:1", "runtime names 'http://a:1'"),

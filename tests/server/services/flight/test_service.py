@@ -253,7 +253,7 @@ class TestRefused:
 
     async def test_what_is_not_served(self, flown: Flights) -> None:
         for method, said in (
-            (flown.stub.Handshake, "does not ask callers who they are"),
+            (flown.stub.Handshake, "has no handshake; leave out authenticate()"),
             (flown.stub.DoPut, "takes no rows"),
             (flown.stub.DoExchange, "takes no rows"),
         ):
