@@ -142,7 +142,7 @@ class Look:
         except Exception as exc:
             self._complain("the operations page", exc)
             why = f"{type(exc).__name__}: {exc}"
-        state = {
+        state: dict[str, Any] = {
             "level": "ticket",
             "sentence": "This page cannot be made; the server's log says why.",
             "since": None,
