@@ -7,9 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from functools import partial
 from itertools import product
 from typing import Any, TypeAlias
-from wsgiref.simple_server import WSGIServer
 
-import prometheus_client
 from cascade_proto import synthesis_pb2 as pb
 from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 from prometheus_client.core import (
@@ -36,6 +34,7 @@ from cascade_server.objectives.burn import WINDOWS
 from cascade_server.objectives.metric_names import CAN_ANSWER, NO_TIER
 from cascade_server.objectives.report import OK, Report, Status
 from cascade_server.telemetry.exemplars import Exemplars, Labels, Seen
+from cascade_server.telemetry.scraping import ScrapeServer
 from cascade_server.terms import ServiceClass
 
 UNAUTHORIZED, FORBIDDEN = 401, 403
@@ -68,7 +67,7 @@ class Metrics:
         self.registry.register(UsageCollector(ledger.books))
         self.registry.register(SloCollector(ledger))
         ProcessCollector(registry=self.registry)
-        self._server: WSGIServer | None = None
+        self._server: ScrapeServer | None = None
 
     def expose(
         self,
@@ -92,8 +91,8 @@ class Metrics:
             ConfigError: the port is taken.
         """
         try:
-            self._server, _ = prometheus_client.start_http_server(port, host, self.registry)
-            self._server.set_app(with_names_as_they_are(make_wsgi_app(self.registry)))
+            app = with_names_as_they_are(make_wsgi_app(self.registry))
+            self._server = ScrapeServer(host, port, app)
         except OSError as exc:
             raise ConfigError(
                 f"cannot listen on {host}:{port} for metrics: {exc.strerror}"

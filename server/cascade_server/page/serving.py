@@ -259,6 +259,9 @@ class Connection:
         await self._write(head + body)
 
     async def _write(self, content: bytes) -> None:
+        if self._writer.is_closing():
+            # uvloop writes nothing to who has reset the connection, and calls that an error.
+            raise ConnectionResetError("the browser is gone")
         self._writer.write(content)
         async with asyncio.timeout(self._limits.stall_seconds):
             await self._writer.drain()
