@@ -65,7 +65,7 @@ def test_who_leaves_in_the_midst_is_no_line(
         waits.set()
         goes.wait(SOON)
         try:
-            for _ in range(100):
+            for _megabyte in range(100):
                 write(bytes(2**20))
                 yield b""
         finally:
