@@ -74,7 +74,8 @@ class JobsSection:
         try:
             if self._ledger is None:
                 self._ledger = Ledger(self._path)
-            found, newest = self._ledger.statistics(), self._ledger.jobs(1000)
+            found = self._ledger.statistics()
+            newest = self._ledger.jobs(1000, unended_first=True)
         except (LedgerRefused, sqlite3.Error, OSError) as exc:
             self.close()
             return {**none, "unreadable": str(exc)}
