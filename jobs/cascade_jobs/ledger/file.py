@@ -130,10 +130,11 @@ class LedgerFile:
         Args:
             most: how many at most.
             tenant: whose; None: all.
-            unended_first: whether those that have not ended are among them, however old they are.
+            unended_first: whether those that run are taken before those that wait to, and these
+                before those that have ended, however old they are.
         """
         whose, values = ("", ()) if tenant is None else ("WHERE tenant = ?", (tenant,))
-        order = "state NOT IN ('PENDING', 'RUNNING')," if unended_first else ""
+        order = "state != 'RUNNING', state != 'PENDING'," if unended_first else ""
         newest = f"SELECT id FROM jobs {whose} ORDER BY {order} created DESC, id LIMIT ?"
         found = self._jobs_where(f"jobs.id IN ({newest})", (*values, most))
         return sorted(found, key=lambda job: (-job.created, job.id))
