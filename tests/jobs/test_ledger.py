@@ -293,6 +293,11 @@ class TestManyJobs:
             made.append(jobs.submit(10).id)
             jobs.clock.now += 1
         assert [job.id for job in jobs.ledger.jobs(3)] == made[:1:-1]
+        for name in made[1:]:
+            jobs.ledger.cancel(name, "for a test")
+        # The oldest has not ended, and is not to be lost sight of.
+        unended = jobs.ledger.jobs(2, unended_first=True)
+        assert [job.id for job in unended] == [made[-1], made[0]]
 
     def test_what_was_to_be_completed_is_kept_no_longer_than_it_is_needed(self, jobs: Jobs) -> None:
         asked = Asked(SPECIFICATION, 10_000, conditions=b"many rows")

@@ -62,7 +62,10 @@ def health(
         if as_json and not quiet:
             click.echo(json.dumps({"target": target, "serving": False, "error": str(exc)}))
         elif not quiet:
-            click.echo(f"no answer from {exc}", err=True)
+            # Of a connection that fails the error names the target itself; of patience that ends
+            # it does not.
+            said = str(exc) if target in str(exc) else f"{target} in {timeout:g} s: {exc}"
+            click.echo(f"no answer from {said}", err=True)
         raise SystemExit(NO_ANSWER_STATUS) from exc
     unknown = [table for table in tables if OF_TABLE + table not in found]
     if unknown:

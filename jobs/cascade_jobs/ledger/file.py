@@ -122,15 +122,20 @@ class LedgerFile:
             raise UnknownJob.of(name)
         return _job(found)
 
-    def jobs(self, most: int = 1000, tenant: str | None = None) -> list[Job]:
+    def jobs(
+        self, most: int = 1000, tenant: str | None = None, unended_first: bool = False
+    ) -> list[Job]:
         """The newest jobs, newest first.
 
         Args:
             most: how many at most.
             tenant: whose; None: all.
+            unended_first: whether those that run are taken before those that wait to, and these
+                before those that have ended, however old they are.
         """
         whose, values = ("", ()) if tenant is None else ("WHERE tenant = ?", (tenant,))
-        newest = f"SELECT id FROM jobs {whose} ORDER BY created DESC, id LIMIT ?"
+        order = "state != 'RUNNING', state != 'PENDING'," if unended_first else ""
+        newest = f"SELECT id FROM jobs {whose} ORDER BY {order} created DESC, id LIMIT ?"
         found = self._jobs_where(f"jobs.id IN ({newest})", (*values, most))
         return sorted(found, key=lambda job: (-job.created, job.id))
 

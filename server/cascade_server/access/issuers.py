@@ -26,6 +26,8 @@ MOST_BYTES = 512 * 1024
 # Seconds that a fetch may take; between two that a strange key's name asks for; and after one that
 # failed, the first time and at most.
 TIMEOUT, SPACING, FIRST_RETRY, LAST_RETRY = 5.0, 10.0, 1.0, 60.0
+# Times that the wait between two attempts doubles.
+DOUBLINGS = 6
 
 # Of what is wrong with an answer, that is said: whoever answers may have chosen the words.
 LONGEST_WHY = 200
@@ -128,7 +130,8 @@ class Held:
     def failed(self, now: float) -> None:
         """They could not be; those there are stay, and it is tried again, ever more patiently."""
         self.failures += 1
-        wait = min(FIRST_RETRY * 2 ** (self.failures - 1), LAST_RETRY)
+        # Doubled so often at most: of an issuer that is away for a day the power has no float.
+        wait = min(FIRST_RETRY * 2 ** min(self.failures - 1, DOUBLINGS), LAST_RETRY)
         self.due = now + min(wait, self.issuer.refresh)
 
     def wanted(self, now: float) -> bool:

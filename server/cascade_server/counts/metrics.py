@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import math
-import socket
-import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from itertools import product
-from socketserver import ThreadingMixIn
-from typing import Any, TypeAlias
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+from typing import Any
 
 from cascade_proto import synthesis_pb2 as pb
 from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
@@ -38,19 +34,11 @@ from cascade_server.objectives.burn import WINDOWS
 from cascade_server.objectives.metric_names import CAN_ANSWER, NO_TIER
 from cascade_server.objectives.report import OK, Report, Status
 from cascade_server.telemetry.exemplars import Exemplars, Labels, Seen
+from cascade_server.telemetry.scraping import App, Refusal, ScrapeServer, guarded
 from cascade_server.terms import ServiceClass
 
-UNAUTHORIZED, FORBIDDEN = 401, 403
-REFUSED = {UNAUTHORIZED: "401 Unauthorized", FORBIDDEN: "403 Forbidden"}
 CANARY = "canary_"
 OPENMETRICS, AS_THEY_ARE = "application/openmetrics-text", "escaping=allow-utf-8"
-# Of WSGI: the environment, and what begins an answer.
-App: TypeAlias = Callable[[dict[str, Any], Any], Any]
-# By what a request has as `Authorization` ("": nothing), the status of HTTP that it is refused
-# with; 0: it is answered.
-Refusal: TypeAlias = Callable[[str], int]
-# That are answered at once.
-MOST_SCRAPES = 16
 LABELS = ("table", "class", "tier", "code")
 
 
@@ -75,7 +63,7 @@ class Metrics:
         self.registry.register(UsageCollector(ledger.books))
         self.registry.register(SloCollector(ledger))
         ProcessCollector(registry=self.registry)
-        self._server: WSGIServer | None = None
+        self._server: ScrapeServer | None = None
 
     def expose(
         self,
@@ -103,13 +91,14 @@ class Metrics:
             ConfigError: the port is taken.
         """
         app: App = with_names_as_they_are(make_wsgi_app(self.registry))
+        if refusal is not None:
+            app = guarded(app, refusal)
         try:
-            self._server = _serving(host, port, app if refusal is None else guarded(app, refusal))
+            self._server = ScrapeServer(host, port, app)
         except OSError as exc:
             raise ConfigError(
                 f"cannot listen on {host}:{port} for metrics: {exc.strerror}"
             ) from exc
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
         return self._server.server_port
 
     def close(self) -> None:
@@ -118,53 +107,6 @@ class Metrics:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
-
-
-class _Scrapes(ThreadingMixIn, WSGIServer):
-    """A thread for each connection, of which there are only so many: who opens more, or says
-    nothing, keeps nobody else's waiting for long."""
-
-    daemon_threads = True
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        self._free = threading.BoundedSemaphore(MOST_SCRAPES)
-        super().__init__(*arguments, **named)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._free.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: whoever is to be answered has gone."""
-
-
-class _Scrape(WSGIRequestHandler):
-    # Seconds in which a request is to come, and its answer to be taken.
-    timeout = 10.0
-
-    def log_message(self, *_: Any) -> None:
-        """Nothing: there is a scrape every few seconds."""
-
-
-def _serving(host: str, port: int, app: App) -> WSGIServer:
-    """A server of HTTP that listens, at an address of either version of IP."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, *_, address = found[0]
-
-    class Scrapes(_Scrapes):
-        address_family = family
-
-    server = Scrapes((str(address[0]), port), _Scrape)
-    server.set_app(app)
-    return server
 
 
 def with_names_as_they_are(app: App) -> App:
@@ -181,21 +123,6 @@ def with_names_as_they_are(app: App) -> App:
             for part in parts
         )
         return app(environ, start)
-
-    return answer
-
-
-def guarded(app: App, refusal: Refusal) -> App:
-    """An application of WSGI that answers only who may ask."""
-
-    def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        status = refusal(environ.get("HTTP_AUTHORIZATION", ""))
-        if not status:
-            answered: Iterable[bytes] = app(environ, start)
-            return answered
-        challenge = [("WWW-Authenticate", "Bearer")] if status == UNAUTHORIZED else []
-        start(REFUSED[status], [("Content-Type", "text/plain"), *challenge])
-        return [f"{REFUSED[status]}\n".encode()]
 
     return answer
 

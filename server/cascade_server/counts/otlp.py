@@ -34,7 +34,14 @@ from prometheus_client import Metric
 from prometheus_client.samples import Sample
 
 from cascade_server.counts.rpc_metrics import CONVENTIONAL
-from cascade_server.telemetry.exporting import EXPORT_SECONDS, SCHEMA, SCOPE, Remarks, resource
+from cascade_server.telemetry.exporting import (
+    EXPORT_SECONDS,
+    SCHEMA,
+    SCOPE,
+    Remarks,
+    resource,
+    session_of,
+)
 
 CUMULATIVE = AggregationTemporality.CUMULATIVE
 # As the SDK's own reader has it, in milliseconds.
@@ -162,7 +169,9 @@ def to_collector(
     endpoint: str, name: str, since: int, collect: Callable[[], Iterable[Metric]]
 ) -> MetricsPusher:
     """To a collector's OTLP/HTTP receiver, as often as OTEL_METRIC_EXPORT_INTERVAL says."""
-    exporter = OTLPMetricExporter(f"{endpoint.rstrip('/')}/v1/metrics", timeout=EXPORT_SECONDS)
+    exporter = OTLPMetricExporter(
+        f"{endpoint.rstrip('/')}/v1/metrics", timeout=EXPORT_SECONDS, session=session_of("METRICS")
+    )
     said = os.environ.get(INTERVAL_VARIABLE, "")
     seconds = (int(said) if said.isdigit() and int(said) else INTERVAL) / 1000
     remarks = Remarks("metrics", endpoint)

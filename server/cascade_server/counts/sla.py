@@ -113,9 +113,13 @@ class Sla:
             return
         if self._config.state_dir is not None:
             self._file = StateFile(self._config.state_dir)
-            state = None if self.books.restored else self._file.load()
-            if state is not None:
-                self.ledger.restore(state)
+            if not self.books.restored:
+                state = self._file.load()
+                if state is not None:
+                    self.ledger.restore(state)
+                # Also where there was none: what is written from now on is in the books already,
+                # and whoever keeps them after this process would add it once more.
+                self.books.restored = True
             if self._file.is_read_only:
                 self._file.close()
                 self._file = None

@@ -295,9 +295,10 @@ class Hindsight:
         """What to add to a prediction.
 
         Args:
-            now: seconds on a clock that only grows.
+            now: seconds on a clock that only grows. Where it is stepped back nonetheless (a virtual
+                machine that is restored, a faked clock) nothing fades meanwhile.
         """
-        return self._delay * 0.5 ** ((now - self._at) / HALF_LIFE)
+        return self._delay * float(0.5 ** (max(0.0, now - self._at) / HALF_LIFE))
 
     def observe(self, now: float, predicted: float, took: float) -> None:
         """Work that was predicted to take `predicted` seconds, without the delay, took longer or

@@ -1,8 +1,8 @@
 """What is wrong, since when, why, and what to do: decided from a snapshot, by pure functions.
 
-Who is paged at night reads one sentence. So promises that are missed come first, what broke comes
-with them as their likely cause, and what broke without having hurt anybody yet comes after. A cause
-is named only where it was seen; where none was, that is said.
+Who is paged at night reads one sentence. So that nobody answers at all comes first, then promises
+that are missed; what broke comes with them as their likely cause, and what broke without having
+hurt anybody yet comes after. A cause is named only where it was seen; where none was, that is said.
 """
 
 from __future__ import annotations
@@ -103,6 +103,7 @@ def measured(snapshot: Snapshot) -> str:
 
 def findings(snapshot: Snapshot) -> Iterable[Finding]:
     """All that is wrong, in no order."""
+    yield from nobody_answers(snapshot)
     yield from promises(snapshot)
     yield from processes(snapshot)
     yield from overload(snapshot)
@@ -153,9 +154,8 @@ def kept_lately(snapshot: Snapshot, objective: Mapping[str, Any]) -> str:
     return f"{percent(objective['good_share'])} of {objective['events']:,} were {days}"
 
 
-def processes(snapshot: Snapshot) -> Iterable[Finding]:
-    """Processes that are away, silent, or were lately."""
-    at = snapshot["at"]
+def nobody_answers(snapshot: Snapshot) -> Iterable[Finding]:
+    """No process is left that could."""
     workers = [each for each in snapshot["processes"] if each["name"].startswith("worker ")]
     nobody = bool(workers) and all(each["state"] in GONE for each in workers)
     if nobody:
@@ -172,6 +172,11 @@ def processes(snapshot: Snapshot) -> Iterable[Finding]:
                 "Look at the server's log for the last words of the processes.",
             ),
         )
+
+
+def processes(snapshot: Snapshot) -> Iterable[Finding]:
+    """Processes that are away, silent, or were lately."""
+    at = snapshot["at"]
     for each in snapshot["processes"]:
         name = sentence_case(each["name"])
         how = f" It {each['how']}." if each["how"] else ""

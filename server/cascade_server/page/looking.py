@@ -138,25 +138,29 @@ class Look:
     def packed(self) -> bytes:
         """A snapshot as JSON; of one that cannot be made, that it cannot."""
         try:
-            found = self.snapshot()
+            return packed(self.snapshot())
         except Exception as exc:
             self._complain("the operations page", exc)
-            found = {
-                "at": self._wall(),
-                "state": {
-                    "level": "ticket",
-                    "sentence": "This page cannot be made; the server's log says why.",
-                    "since": None,
-                    "cause": f"{type(exc).__name__}: {exc}",
-                    "findings": [],
-                },
-            }
-        return json.dumps(found, separators=(",", ":"), allow_nan=False).encode()
+            why = f"{type(exc).__name__}: {exc}"
+        state: dict[str, Any] = {
+            "level": "ticket",
+            "sentence": "This page cannot be made; the server's log says why.",
+            "since": None,
+            "cause": why,
+            "findings": [],
+        }
+        return packed({"at": self._wall(), "state": state})
 
     def packed_past(self, table: str, service: ServiceClass) -> bytes:
         """The last hour of a table, "": of all, and class, as JSON."""
-        found = {"table": table, "class": str(service), **self.past.series(table, service)}
-        return json.dumps(found, separators=(",", ":"), allow_nan=False).encode()
+        return packed({"table": table, "class": str(service), **self.past.series(table, service)})
+
+    def remember(self) -> None:
+        """Look at what is counted, while nobody watches."""
+        try:
+            self.past.look()
+        except Exception as exc:
+            self._complain("what the operations page remembers", exc)
 
     def _since(self, report: Report, now: float) -> dict[str, float | None]:
         """When the trouble of objectives began that burn, by name."""
@@ -247,3 +251,12 @@ class Look:
         if key not in self._complained and len(self._complained) < 100:
             self._complained.add(key)
             log.error("%s cannot be made", what, exc_info=exc)
+
+
+def packed(found: Mapping[str, Any]) -> bytes:
+    """As JSON.
+
+    Raises:
+        ValueError: a number in it is none that JSON has.
+    """
+    return json.dumps(found, separators=(",", ":"), allow_nan=False).encode()

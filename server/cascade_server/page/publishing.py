@@ -89,7 +89,7 @@ class Publisher:
                 await self.snapshot()
                 wait = EVERY_SECONDS
             else:
-                await self._in_thread(self._look.past.look)
+                await self._in_thread(self._look.remember)
                 wait = STEP
             self._wanted.clear()
             left = began + wait - time.monotonic()

@@ -74,13 +74,14 @@ class JobsSection:
         try:
             if self._ledger is None:
                 self._ledger = Ledger(self._path)
-            found, newest = self._ledger.statistics(), self._ledger.jobs(1000)
+            found = self._ledger.statistics()
+            newest = self._ledger.jobs(MOST_JOBS, unended_first=True)
         except (LedgerRefused, sqlite3.Error, OSError) as exc:
             self.close()
             return {**none, "unreadable": str(exc)}
         return {
             "states": {str(state): number for state, number in found.states.items()},
-            "list": [described(job) for job in chosen(newest)],
+            "list": [described(job) for job in in_order(newest)],
             "bytes": found.bytes,
             "limit_bytes": self._limit,
             "waiting": found.waiting,
@@ -93,12 +94,10 @@ class JobsSection:
             self._ledger = None
 
 
-def chosen(newest: list[Job]) -> list[Job]:
-    """Those that are shown: who runs, who waits to, and who has ended, the newest first."""
+def in_order(jobs: list[Job]) -> list[Job]:
+    """As they are shown: who runs, who waits to, and who has ended, the newest first."""
     places = {state: place for place, state in enumerate(ORDER)}
-    return sorted(newest, key=lambda job: (places.get(job.state, len(ORDER)), -job.created))[
-        :MOST_JOBS
-    ]
+    return sorted(jobs, key=lambda job: (places.get(job.state, len(ORDER)), -job.created))
 
 
 def described(job: Job) -> dict[str, Any]:

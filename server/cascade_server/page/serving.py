@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from socket import socket
 from typing import Any
 
 import h11
@@ -32,7 +33,6 @@ class PageLimits:
         head_bytes: of a request.
         idle_seconds: that a connection may be without a request, or in the midst of one.
         stall_seconds: that an answer may wait to be taken.
-        buffer_bytes: of an answer that wait in this process, beyond the kernel's.
     """
 
     connections: int = 64
@@ -40,7 +40,6 @@ class PageLimits:
     head_bytes: int = 16 * 1024
     idle_seconds: float = 30.0
     stall_seconds: float = 30.0
-    buffer_bytes: int = 64 * 1024
 
 
 class PageServer:
@@ -75,6 +74,11 @@ class PageServer:
         """Browsers that are connected now."""
         return len(self._tasks)
 
+    @property
+    def sockets(self) -> Sequence[socket]:
+        """Those that it listens on."""
+        return () if self._server is None else self._server.sockets
+
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port.
 
@@ -99,7 +103,8 @@ class PageServer:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        writer.transport.set_write_buffer_limits(high=self._limits.buffer_bytes)
+        # Nothing of an answer waits here while the next one is made, or when the connection ends.
+        writer.transport.set_write_buffer_limits(high=0)
         connection = Connection(reader, writer, self._limits)
         try:
             if len(self._tasks) > self._limits.connections:
@@ -112,7 +117,7 @@ class PageServer:
             log.exception("the operations page could not answer")
         finally:
             self._tasks.discard(task)
-            # What is not taken by now is nobody's.
+            # What the kernel has not taken by now is nobody's.
             writer.transport.abort()
 
     async def _converse(self, connection: Connection) -> None:
@@ -159,6 +164,11 @@ class PageServer:
             self.watchers -= 1
 
 
+def last_word(status: int, why: str) -> Answer:
+    """An answer that says why there is none, after which the connection ends."""
+    return refusal(status, why, Connection="close")
+
+
 class Connection:
     """One browser's: requests one after another, and their answers."""
 
@@ -190,12 +200,14 @@ class Connection:
                         return request
                     elif isinstance(event, h11.Data):
                         # Nothing that is asked for here has a body.
-                        await self.answer(refusal(413, "a request has no body here"), False)
+                        await self.answer(last_word(413, "a request has no body here"), False)
                         return None
                     else:
                         return None
             except h11.RemoteProtocolError as exc:
-                await self.answer(refusal(exc.error_status_hint, "that is no HTTP request"), False)
+                await self.answer(
+                    last_word(exc.error_status_hint, "that is no HTTP request"), False
+                )
                 return None
 
     async def answer(self, found: Answer, is_head: bool) -> None:
@@ -219,7 +231,7 @@ class Connection:
         await self.send(b"retry: 2000\n\n")
 
     async def send(self, content: bytes) -> None:
-        """Send a part of an answer that goes on; returns once most of it is taken."""
+        """Send a part of an answer that goes on; returns once it is taken."""
         await self._write(self._http.send(h11.Data(data=content)) or b"")
 
     async def unless_gone(self, work: Coroutine[Any, Any, tuple[int, bytes]]) -> tuple[int, bytes]:
@@ -247,6 +259,9 @@ class Connection:
         await self._write(head + body)
 
     async def _write(self, content: bytes) -> None:
+        if self._writer.is_closing():
+            # uvloop writes nothing to who has reset the connection, and calls that an error.
+            raise ConnectionResetError("the browser is gone")
         self._writer.write(content)
         async with asyncio.timeout(self._limits.stall_seconds):
             await self._writer.drain()

@@ -351,7 +351,8 @@ class Demand:
         return self._counts[slot] * self._faded(now) * 0.6931471805599453 / self.half_life
 
     def _half_lives(self, now: float) -> float:
-        return (now - self._since) / self.half_life
+        # Not below 0, should the clock be stepped back: what fades backwards has no bounds.
+        return max(0.0, now - self._since) / self.half_life
 
     def _faded(self, now: float) -> float:
         """What is left of a count of weight 1: 0 in the end, however long nobody has asked."""

@@ -6,11 +6,15 @@ docs/adr/0029. What cannot be sent is dropped, and that it cannot is said once.
 
 from __future__ import annotations
 
+import io
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version as version_of
 
+import requests
+import urllib3
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
@@ -27,6 +31,15 @@ log = logging.getLogger("cascade.server")
 EXPORT_SECONDS = 5.0
 # Of an export that is under way when the server ends.
 LAST_MILLISECONDS = 2000
+# Bytes of a collector's answer that are read.
+SHORT_BYTES = 4096
+# Headers by which a collector says when to come again.
+WAITS = ("Retry-After",)
+# Variables that name who makes sessions with credentials, of one kind of data, or of all.
+PROVIDERS = (
+    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_{}_CREDENTIAL_PROVIDER",
+    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",
+)
 # The conventions whose names are used: the first in which those of RPC are stable.
 SCHEMA = "https://opentelemetry.io/schemas/1.45.0"
 SCOPE = InstrumentationScope("cascade_server", version_of("cascade-synthesis"), SCHEMA)
@@ -41,6 +54,41 @@ def resource(name: str) -> Resource:
 
 def _names_itself() -> bool:
     return not str(Resource.create().attributes["service.name"]).startswith("unknown_service")
+
+
+class StatusOnly(requests.adapters.HTTPAdapter):
+    """Takes of a collector's answer its status, and nothing of its body: whatever is listening
+    there may send one without an end, which would fill this process's memory."""
+
+    def build_response(
+        self, req: requests.PreparedRequest, resp: urllib3.BaseHTTPResponse
+    ) -> requests.Response:
+        """What is made of an answer whose body is yet to be read."""
+        # One that is short is read to its end, so that its connection serves once more.
+        resp.read(SHORT_BYTES, decode_content=False)
+        resp.close()
+        status = urllib3.HTTPResponse(
+            io.BytesIO(),
+            headers={each: resp.headers[each] for each in WAITS if each in resp.headers},
+            status=resp.status,
+            reason=resp.reason,
+            preload_content=False,
+        )
+        return super().build_response(req, status)
+
+
+def session_of(kind: str) -> requests.Session | None:
+    """What sends to a collector; None: the SDK is told of another, which has credentials.
+
+    Args:
+        kind: "TRACES" or "METRICS".
+    """
+    if any(os.environ.get(name.format(kind)) for name in PROVIDERS):
+        return None
+    session = requests.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, StatusOnly())
+    return session
 
 
 class Remarks:
@@ -137,7 +185,9 @@ def to_collector(endpoint: str, name: str) -> Spans:
     """To a collector's OTLP/HTTP receiver, such as "http://collector:4318"."""
     # What the SDK says of each batch that failed, `Remarks` says once.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
-    exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_SECONDS)
+    exporter = OTLPSpanExporter(
+        f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_SECONDS, session=session_of("TRACES")
+    )
     return Spans(SaidOnce(exporter, Remarks("traces", endpoint)), resource(name))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -102,3 +103,11 @@ def test_nobody_is_there(options: list[str]) -> None:
     assert result.exit_code == 2
     assert "127.0.0.1:1" in result.output
     assert "Traceback" not in result.output
+
+
+def test_whoever_is_there_says_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = f"127.0.0.1:{silent.getsockname()[1]}"
+        result = CliRunner().invoke(main, ["health", "--target", target, "--timeout", "0.2"])
+    assert result.exit_code == 2
+    assert f"no answer from {target} in 0.2 s: " in result.output

@@ -15,7 +15,7 @@ from cascade_server.access.access import Access
 from cascade_server.access.access_file import Issuer
 from cascade_server.access.deciding import Refused
 from cascade_server.access.grants import Caller, Reason
-from cascade_server.access.issuers import Issuers, KeysNotFetched, fetch, keys_of
+from cascade_server.access.issuers import Held, Issuers, KeysNotFetched, fetch, keys_of
 from cascade_server.access.watching import Watch
 
 from tests.server.access.examples import (
@@ -278,6 +278,15 @@ class TestKeeping:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
         assert issuers.keys(stuck)
+
+    def test_an_issuer_that_is_away_for_weeks_is_asked_again(self) -> None:
+        held = Held(Issuer("local", "https://issuer", AUDIENCE, ("RS256",), refresh=600))
+        waits = []
+        for _ in range(2000):
+            held.failed(1000.0)
+            waits.append(held.due - 1000.0)
+        assert waits[:7] == [1, 2, 4, 8, 16, 32, 60]
+        assert set(waits[7:]) == {60}
 
     async def test_a_file_without_issuers_gets_some(
         self, issuer: Issuing, tmp_path: Path, clock: Clock

@@ -6,7 +6,6 @@ import asyncio
 import socket
 import urllib.error
 import urllib.request
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.config import ServerConfig
 from cascade_server.counts.ledger import Ledger
-from cascade_server.counts.metrics import MOST_SCRAPES, Metrics
+from cascade_server.counts.metrics import Metrics
 from cascade_server.counts.shared.call_counts import buckets
 from cascade_server.errors import ConfigError
 from cascade_server.objectives.blame import BLAMED
@@ -219,18 +218,6 @@ class TestWhoScrapes:
         finally:
             await server.sla.stop()
         assert found == [401, 403, 200]
-
-    def test_connections_that_say_nothing(self, config: ServerConfig) -> None:
-        with running(config) as server, ExitStack() as stack:
-            address = "127.0.0.1", server.server.sla.metrics_port
-            idle = [
-                stack.enter_context(socket.create_connection(address, 30))
-                for _ in range(MOST_SCRAPES)
-            ]
-            with socket.create_connection(address, 30) as more:
-                assert more.recv(1) == b""
-            idle[0].sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
-            assert idle[0].recv(12) == b"HTTP/1.0 200"
 
 
 class TestBuckets:

@@ -12,10 +12,12 @@ import grpc
 import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.config import ServerConfig
+from cascade_server.counts.sla import Sla, open_books
 from cascade_server.counts.state_file import NAME
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import ConfigError, DeadlinePassed
 from cascade_server.server import Server
+from cascade_server.terms import ServiceClass
 
 from tests.releases import TABLE
 from tests.server.messages import ask, row
@@ -266,6 +268,29 @@ class TestRestart:
             server.stub.Synthesize(ask())
         with running(kept) as server:
             assert events(server)["payments-realtime-availability"] == (2, 2)
+
+    @pytest.mark.parametrize("earlier", [None, "damaged"])
+    async def test_who_keeps_the_books_after_one_that_died_counts_nothing_twice(
+        self, kept: ServerConfig, earlier: str | None
+    ) -> None:
+        assert kept.state_dir is not None
+        if earlier is not None:
+            kept.state_dir.mkdir()
+            (kept.state_dir / NAME).write_text(earlier)
+        books = open_books(kept)
+        first = Sla(kept, books=books)
+        await first.start()
+        code = grpc.StatusCode.UNAVAILABLE
+        first.ledger.record(TABLE, ServiceClass.REALTIME, None, code, 0.0)
+        await first.save()
+        # It dies, and what it held is let go.
+        await first.stop()
+        second = Sla(kept, books=books)
+        await second.start()
+        statuses = second.ledger.report().statuses
+        found = {each.objective.name: each.events.total for each in statuses}
+        await second.stop()
+        assert found[f"{TABLE}-realtime-availability"] == 1
 
     def test_a_damaged_file_is_set_aside(
         self, kept: ServerConfig, caplog: pytest.LogCaptureFixture

@@ -111,3 +111,10 @@ class TestHindsight:
         hindsight.observe(1000.0, 10e-3, 50e-3)
         assert hindsight.delay(1000.0 + HALF_LIFE) == pytest.approx(5e-3)
         assert hindsight.delay(1000.0 + 20 * HALF_LIFE) == pytest.approx(0, abs=1e-7)
+
+    def test_a_clock_that_is_stepped_back(self) -> None:
+        hindsight = Hindsight()
+        hindsight.observe(1e6, 10e-3, 50e-3)
+        assert hindsight.delay(0.0) == pytest.approx(10e-3)
+        hindsight.observe(0.0, 10e-3, 50e-3)
+        assert hindsight.delay(0.0) == pytest.approx(17.5e-3)

@@ -231,6 +231,11 @@ class TestWhatElse:
         assert state["level"] == "page"
         assert state["sentence"].startswith("Nobody answers: the only worker is away or silent.")
 
+    def test_that_nobody_answers_is_said_before_what_follows_from_it(self) -> None:
+        found = missed(quiet())
+        found["processes"][0]["state"] = "silent"
+        assert state_of(found)["sentence"].startswith("Nobody answers: ")
+
     def test_the_teacher_is_away(self) -> None:
         found = quiet()
         found["processes"][1] |= {"state": "away", "deaths": 2, "died": NOW - 3, "how": "died"}

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from cascade_server.config import ServerConfig
+from cascade_server.page.assets import Asset
 from cascade_server.page.looking import Look
 from cascade_server.page.publishing import Publisher
 from cascade_server.page.serving import PageLimits, PageServer
@@ -117,6 +118,11 @@ async def served(limits: PageLimits = LIMITS) -> AsyncIterator[Served]:
         await page.close()
 
 
+def never() -> Look:
+    """No snapshot is asked for."""
+    raise AssertionError
+
+
 class TestAnswers:
     """One browser."""
 
@@ -183,11 +189,80 @@ class TestAnswers:
             assert answer[0] == status
             assert (await page.ask("GET /snapshot.json HTTP/1.1"))[0] == 200
 
+    async def test_an_answer_is_whole_however_slowly_its_reader_takes_it(self) -> None:
+        content = bytes(60_000)
+        server = PageServer(Publisher(never), assets={"/big": Asset(content, "x/y", '"1"')})
+        port = await server.start("127.0.0.1", 0)
+        # Less than the answer fits into the kernel's buffers.
+        for each in server.sockets:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        slow = socket.socket()
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.setblocking(False)
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.sock_connect(slow, ("127.0.0.1", port))
+            await loop.sock_sendall(slow, b"GET /big HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            await until(lambda: server.connections == 1)
+            answer = b""
+            async with asyncio.timeout(SOON):
+                while part := await loop.sock_recv(slow, 2048):
+                    answer += part
+        finally:
+            slow.close()
+            await server.stop()
+        assert parsed(answer)[2] == content
+
+    async def test_the_last_answer_of_a_connection_says_that_it_is(self) -> None:
+        async with served() as page:
+            for request in (b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: 5\r\n\r\n"):
+                reader, writer = await page.connect()
+                writer.write(request)
+                assert parsed(await reader.read())[1]["connection"] == "close"
+                writer.close()
+
     async def test_another_sites_name_leads_nowhere(self) -> None:
         async with served() as page:
             status, _, body = await page.ask("GET /snapshot.json HTTP/1.1", host="evil.example")
             assert status == 421
             assert b"number" not in body
+
+
+class TestFaults:
+    """What cannot be looked at now can be later, and who watches then is shown it."""
+
+    async def test_counts_that_cannot_be_read_for_a_while(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with served() as page:
+            past = page.look.past
+            looked: list[None] = []
+
+            class Failing:
+                def look(self) -> None:
+                    looked.append(None)
+                    raise OSError("the counts are away")
+
+            page.look.past = Failing()  # type: ignore[assignment]
+            reader, writer = await page.watch()
+            await event(reader)
+            writer.close()
+            # Nobody watches, and what happens is to be remembered.
+            await until(lambda: bool(looked))
+            page.look.past = past
+            reader, writer = await page.watch()
+            first = await event(reader)
+            assert await event(reader) != first
+            writer.close()
+            assert caplog.text.count("cannot be made") == 1
+
+    async def test_a_number_that_json_has_not(self) -> None:
+        counted = Counted()
+        look = Look(ServerConfig(), counted.ledger, lambda: counted.statistics)
+        look.snapshot = lambda: {"share": float("nan")}  # type: ignore[method-assign]
+        found = json.loads(look.packed())
+        assert found["state"]["level"] == "ticket"
+        assert "cannot be made" in found["state"]["sentence"]
 
 
 class TestMany:
@@ -237,7 +312,7 @@ class TestMany:
             assert page.look.made == made
 
     async def test_who_reads_nothing_holds_little_and_ends(self) -> None:
-        limits = PageLimits(idle_seconds=SOON, stall_seconds=0.2, buffer_bytes=1024)
+        limits = PageLimits(idle_seconds=SOON, stall_seconds=0.2)
         async with served(limits) as page:
             page.look.padding = 2**20
             slow = socket.create_connection(("127.0.0.1", page.port))

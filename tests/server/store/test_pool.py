@@ -186,6 +186,13 @@ class TestDemand:
         demand.note(B, 1, now)
         assert demand.rate(B, now) == pytest.approx(math.log(2) / 2.0)
 
+    def test_a_clock_that_is_stepped_back(self) -> None:
+        demand = Demand(half_life=1.0, now=1e6)
+        demand.note(A, 10, 1e6)
+        before = demand.rate(A, 1e6)
+        demand.note(A, 10, 0.0)
+        assert demand.rate(A, 0.0) == pytest.approx(2 * before)
+
     def test_keys_are_bounded_and_the_wanted_ones_stay(self) -> None:
         demand = Demand(half_life=1e9, most=64)
         for _ in range(100):

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 pytest.importorskip("opentelemetry.sdk", reason="the extra `telemetry` is not installed")
 
-from cascade_server.telemetry.exporting import Remarks, SaidOnce, Spans
+from cascade_server.telemetry.exporting import Remarks, SaidOnce, Spans, session_of
 from cascade_server.telemetry.records import Record, Span
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+
+from tests.typed import SOON
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALL = Span("a.B/C", "1" * 16, "2" * 16, 5, 9, True, True, {"rpc.system.name": "grpc"})
@@ -47,6 +52,56 @@ def test_spans_have_their_times_parents_and_process() -> None:
     assert call.resource.attributes["service.name"] == "cascade"
     assert other.resource.attributes["service.instance.id"] == "teacher"
     spans.close()
+
+
+@contextmanager
+def endless(status: int) -> Iterator[tuple[str, threading.Event]]:
+    """Who answers with a body that has no end until its reader leaves; and whether that has."""
+    left = threading.Event()
+
+    class Talker(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(status)
+            self.send_header("Retry-After", "7")
+            self.end_headers()
+            try:
+                while True:
+                    self.wfile.write(bytes(65536))
+            except OSError:
+                left.set()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Talker)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1/traces", left
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize("status", [200, 503])
+def test_of_a_collectors_answer_the_body_is_not_read(status: int) -> None:
+    session = session_of("TRACES")
+    assert session is not None
+    with endless(status) as (url, left), session:
+        found = session.post(url, b"spans", timeout=SOON)
+        assert (found.status_code, found.headers["retry-after"]) == (status, "7")
+        assert found.content == b""
+        assert left.wait(SOON)
+
+
+def test_who_has_credentials_made_elsewhere_has_its_session_from_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_PYTHON_EXPORTER_OTLP_HTTP_METRICS_CREDENTIAL_PROVIDER", "gcp")
+    assert session_of("METRICS") is None
+    assert session_of("TRACES") is not None
 
 
 class Sometimes(SpanExporter):

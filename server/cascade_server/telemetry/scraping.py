@@ -1,0 +1,123 @@
+"""Who answers scrapes: a small HTTP server in threads of its own, with bounds on who asks.
+
+The port may be one that strangers reach. What they hold is bounded, and what they do, such as to
+leave in the midst of an answer, is no line of the log, let alone a stack trace.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from socketserver import ThreadingMixIn
+from typing import Any, TypeAlias
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+log = logging.getLogger("cascade.server")
+
+# Connections at once, each with a thread: a Prometheus or two, and who looks by hand.
+CONNECTIONS = 16
+# That one may take to ask, or to take a part of what it is answered.
+PATIENCE_SECONDS = 10.0
+UNAUTHORIZED, FORBIDDEN = 401, 403
+REFUSED = {UNAUTHORIZED: "401 Unauthorized", FORBIDDEN: "403 Forbidden"}
+# Of WSGI: the environment, and what begins an answer.
+App: TypeAlias = Callable[[dict[str, Any], Any], Any]
+# By what a request has as `Authorization` ("": nothing), the status of HTTP that it is refused
+# with; 0: it is answered.
+Refusal: TypeAlias = Callable[[str], int]
+
+
+class ScrapeServer(ThreadingMixIn, WSGIServer):
+    """Answers scrapes by an application of WSGI until `shutdown`.
+
+    Args:
+        host, port: to listen on; port 0: any that is free.
+        app: what is asked.
+        connections: at once; more are closed at once.
+        patience: seconds that one may take for each part.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+
+    daemon_threads = True
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        app: App,
+        connections: int = CONNECTIONS,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        self.address_family = found[0][0]
+        self._places = threading.BoundedSemaphore(connections)
+        handler = type("Handler", (_Handler,), {"timeout": patience})
+        super().__init__(found[0][4][:2], handler)  # type: ignore[arg-type]
+        self.set_app(with_defects_said(app))
+        threading.Thread(target=self.serve_forever, name="scrapes", daemon=True).start()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread, where there is one to spare."""
+        if not self._places.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._places.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """In its thread."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Something went wrong: who asked is gone, or takes too long, or there is a defect."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            log.error("a scrape could not be answered", exc_info=error)
+
+
+def with_defects_said(app: App) -> App:
+    """An application whose errors are lines of the log; WSGI's own server writes stack traces to
+    standard error, as often as it is asked."""
+
+    def answer(environ: dict[str, Any], start: Any) -> Any:
+        try:
+            return app(environ, start)
+        except Exception as exc:
+            log.error("a scrape could not be answered", exc_info=exc)
+            start("500 Internal Server Error", [("Content-Type", "text/plain")])
+            return [b"the metrics cannot be read; the server's log says why\n"]
+
+    return answer
+
+
+def guarded(app: App, refusal: Refusal) -> App:
+    """An application of WSGI that answers only who may ask."""
+
+    def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        status = refusal(environ.get("HTTP_AUTHORIZATION", ""))
+        if not status:
+            answered: Iterable[bytes] = app(environ, start)
+            return answered
+        challenge = [("WWW-Authenticate", "Bearer")] if status == UNAUTHORIZED else []
+        start(REFUSED[status], [("Content-Type", "text/plain"), *challenge])
+        return [f"{REFUSED[status]}\n".encode()]
+
+    return answer
+
+
+class _Handler(WSGIRequestHandler):
+    """Says nothing of each request."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing."""
