@@ -26,8 +26,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
-from cascade_tables.errors import listing, shown
+from cascade_tables.errors import FileRefused, listing, shown
+from cascade_tables.yaml_files import load_yaml
 
 from cascade_loadtest.errors import PromiseError
 from cascade_loadtest.histograms import Latencies
@@ -147,9 +147,9 @@ def load(path: Path, names: Sequence[str]) -> tuple[AnyPromise, ...]:
         PromiseError: names the file, the key and what is allowed.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
-        raise PromiseError(f"{path} cannot be read: {exc}") from exc
+        content = load_yaml(path)
+    except FileRefused as exc:
+        raise PromiseError(str(exc)) from exc
     try:
         return parse(content, names)
     except PromiseError as exc:
