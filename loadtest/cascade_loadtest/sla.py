@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -230,7 +231,8 @@ def _quantiles(where: str, latency: Any) -> dict[float, float]:
 
 def _number(where: str, value: Any, most: float, allowed: str) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not (0 < value <= most) or math.isinf(value):
+    # A whole number of hundreds of digits is none that a float can be.
+    if not number or not 0 < value <= min(most, sys.float_info.max):
         raise PromiseError(f"{where} is {shown(value)}; allowed: {allowed}")
 
 

@@ -98,6 +98,7 @@ class TestReading:
             ({"latency_ms": {"p50": 0}}, r"latency_ms.p50 is 0; allowed: milliseconds above 0"),
             ({"latency_ms": {"p50": "5"}}, r"latency_ms.p50 is '5'"),
             ({"latency_ms": {"p50": float("inf")}}, r"latency_ms.p50 is inf"),
+            ({"latency_ms": {"p50": 10**400}}, r"latency_ms.p50 is 1000"),
             ({"latency_ms": [5]}, r"latency_ms is \[5\]; allowed: \{p50"),
             ({"least": 0}, r"least is 0; allowed: calls, a whole number >= 1"),
             ({"answered": None}, r"promises nothing; allowed: latency_ms, answered, or both"),
