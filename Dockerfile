@@ -57,6 +57,7 @@ COPY cli cli
 COPY tables tables
 COPY client client
 COPY jobs jobs
+COPY cost cost
 COPY server server
 COPY distill distill
 RUN PIP_CONSTRAINT=constraints.txt pip wheel --no-deps --wheel-dir /wheel .

@@ -1,4 +1,4 @@
-"""What whoever runs a server writes for it: who may ask, what machines cost; and tokens of callers."""
+"""What whoever runs a server writes for it, and tokens that its callers send."""
 
 from __future__ import annotations
 
