@@ -151,6 +151,13 @@ class TestWhatIsInstalled:
         assert {"pyarrow", "fsspec", "redis"} <= {each.name for each in required[image]}
 
     @pytest.mark.parametrize("image", IMAGES)
+    def test_tokens_can_be_verified(
+        self, required: dict[str, list[Requirement]], image: str
+    ) -> None:
+        """Of `access.yaml`'s issuers: an image is where callers that are strangers are served."""
+        assert {"pyjwt", "cryptography"} <= {each.name for each in required[image]}
+
+    @pytest.mark.parametrize("image", IMAGES)
     def test_who_builds_one_may_name_more(self, tmp_path: Path, image: str) -> None:
         found = self.made(tmp_path, EXTRAS="databases delta ray", PACKAGES="s3fs psycopg2-binary")
         names = [each.name for each in found[image]]
