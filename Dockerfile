@@ -35,7 +35,8 @@ RUN EXTRAS="${EXTRAS}" PACKAGES="${PACKAGES}" python -c "import os, sys, tomllib
       named, allowed = os.environ['EXTRAS'].split(), ('databases', 'delta', 'ray', 'telemetry'); \
       unknown = [each for each in named if each not in allowed]; \
       unknown and sys.exit(f'EXTRAS has {unknown[0]}; allowed: ' + ', '.join(allowed)); \
-      further = [line for each in ('cache', 'jobs', 'remote', *named) for line in extras[each]]; \
+      further = [line for each in ('access', 'cache', 'jobs', 'remote', *named) \
+                 for line in extras[each]]; \
       further += os.environ['PACKAGES'].split(); \
       [open(f'{image}.txt', 'w').write('\n'.join( \
          dict.fromkeys(project['dependencies'] + extras[extra] + further))) \
@@ -57,6 +58,7 @@ COPY cli cli
 COPY tables tables
 COPY client client
 COPY jobs jobs
+COPY cost cost
 COPY server server
 COPY distill distill
 RUN PIP_CONSTRAINT=constraints.txt pip wheel --no-deps --wheel-dir /wheel .

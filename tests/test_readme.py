@@ -149,6 +149,15 @@ def test_service_levels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert "scoring-credit-realtime-fidelity-teacher" in Path("cascade.rules.yml").read_text()
 
 
+def test_operating(serving: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked of a running server, and how many of them it takes."""
+    monkeypatch.setenv("CASCADE_TARGET", serving.target)
+    asked = [each for each in commands() if re.match("cascade (health|cost|size)", each)]
+    assert [each.split()[1] for each in asked] == ["health", "cost", "size"]
+    for command in asked:
+        cascade(command)
+
+
 def test_what_it_is_worth_is_what_was_measured() -> None:
     figures = json.loads((ROOT / "docs/figures/utility-credit.json").read_text())
     methods = figures["tables"]["credit"]["late"]["3"]["methods"]

@@ -134,6 +134,8 @@ def size(
         measured = load_curves(MEASURED if curves is None else curves)
         paid = DEFAULT_PRICES if prices is None else load_prices(prices)
         wide = columns or columns_of(release_repository, table) or 0
+        if wide and late > wide:
+            raise click.UsageError(f"--late is {late}; allowed: up to {wide}, the table's columns")
         load = Load(rate, late, rows, draws, p99, wide)
         found = sized(load, measured, table, not no_teacher)
     except (CostError, CascadeTablesError) as exc:

@@ -5,7 +5,7 @@ is. `python -m benchmarks.sizing` measures them; those that come with cascade ar
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,7 +148,8 @@ def parse_curves(content: Any) -> Curves:
 
 
 def _amount(value: Any, key: str) -> float:
-    if type(value) not in (int, float) or not 0 < value < math.inf:
+    # A whole number of hundreds of digits is none that a float can be.
+    if type(value) not in (int, float) or not 0 < value <= sys.float_info.max:
         raise ValueError(f"{key} is {shown(value)}; allowed: a number above 0")
     return float(value)
 

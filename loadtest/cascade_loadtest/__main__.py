@@ -15,8 +15,10 @@ nothing could be measured; 2, an option or the file of promises cannot be used.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 
+from cascade_client import CascadeError
 from rich.console import Console
 
 from cascade_loadtest.errors import LoadFailed, PromiseError, TraceError
@@ -33,6 +35,7 @@ from cascade_loadtest.users.kinds import KINDS
 def main() -> None:
     """Serve, load, judge, print."""
     options = parsed(__doc__ or "")
+    signal.signal(signal.SIGTERM, _terminated)
     names = (*(each.name for each in SITUATIONS), REPLAYED, *KINDS)
     console, said = Console(highlight=False), Console(stderr=True, highlight=False)
     try:
@@ -45,13 +48,24 @@ def main() -> None:
     except TraceError as exc:
         print(f"error: {exc}", file=sys.stderr)
         sys.exit(2)
-    except LoadFailed as exc:
+    except (LoadFailed, CascadeError) as exc:
         sys.exit(f"error: {exc}")
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
     printed(found, console)
-    report = written(found, options.report)
-    console.print(f"report: {report}")
-    print(json.dumps({**found.summary(), "report": str(report)}))
-    sys.exit(0 if found.kept else 1)
+    try:
+        report = str(written(found, options.report))
+        console.print(f"report: {report}", soft_wrap=True)
+    except LoadFailed as exc:
+        report = None
+        print(f"error: {exc}", file=sys.stderr)
+    print(json.dumps({**found.summary(), "report": report}))
+    sys.exit(0 if found.kept and report else 1)
+
+
+def _terminated(number: int, _: object) -> None:
+    """End as an error does: whatever was started is stopped."""
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,16 @@ def literals(headers: dict[str, str]) -> bytes:
     return out
 
 
+def grpc_timeout(seconds: float) -> str:
+    """What `grpc-timeout` says of so many seconds, of which there are some left: eight digits at
+    most, in the finest unit in which they are enough."""
+    for unit, of_a_second in (("u", 1e6), ("m", 1e3), ("S", 1.0)):
+        count = max(1, round(seconds * of_a_second))
+        if count < 10**8:
+            return f"{count}{unit}"
+    return "99999999S"
+
+
 def grpc_headers(target: str, method: str) -> bytes:
     """The header block of a gRPC call to `method` ("/package.Service/Method"), no deadline."""
     return literals(

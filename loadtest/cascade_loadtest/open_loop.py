@@ -44,6 +44,7 @@ from cascade_loadtest.frames import (
     frame,
     grpc_headers,
     grpc_message,
+    grpc_timeout,
     literals,
     preface,
 )
@@ -222,7 +223,7 @@ class _Run:
     def block(self, number: int) -> bytes:
         """The header block of a call, with what is left of its deadline."""
         left = self.expiry(number) - time.monotonic()
-        return self._head + literals({"grpc-timeout": f"{max(1, round(1e6 * left))}u"})
+        return self._head + literals({"grpc-timeout": grpc_timeout(left)})
 
     def expiry(self, number: int) -> float:
         """When a call's deadline passes, on the monotonic clock."""

@@ -20,14 +20,15 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
-from cascade_tables.errors import listing, shown
+from cascade_tables.errors import FileRefused, listing, shown
+from cascade_tables.yaml_files import load_yaml
 
 from cascade_loadtest.errors import PromiseError
 from cascade_loadtest.histograms import Latencies
@@ -147,9 +148,9 @@ def load(path: Path, names: Sequence[str]) -> tuple[AnyPromise, ...]:
         PromiseError: names the file, the key and what is allowed.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
-        raise PromiseError(f"{path} cannot be read: {exc}") from exc
+        content = load_yaml(path)
+    except FileRefused as exc:
+        raise PromiseError(str(exc)) from exc
     try:
         return parse(content, names)
     except PromiseError as exc:
@@ -230,7 +231,8 @@ def _quantiles(where: str, latency: Any) -> dict[float, float]:
 
 def _number(where: str, value: Any, most: float, allowed: str) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not (0 < value <= most) or math.isinf(value):
+    # A whole number of hundreds of digits is none that a float can be.
+    if not number or not 0 < value <= min(most, sys.float_info.max):
         raise PromiseError(f"{where} is {shown(value)}; allowed: {allowed}")
 
 

@@ -48,6 +48,12 @@ def test_a_rate_is_a_number_of_calls(rate: str) -> None:
     assert run(f"--rate={rate}")[0] == 2
 
 
+def test_no_more_columns_are_late_than_there_are() -> None:
+    code, said = run("--rate", "5", "--p99", "1s", "--late", "4", "--columns", "3")
+    assert code == 2
+    assert "--late is 4; allowed: up to 3, the table's columns" in said
+
+
 def test_a_release_says_how_wide_its_table_is(tmp_path: Path) -> None:
     make_release(tmp_path)
     options = ("--rate", "5", "--p99", "1s", "--release-repository", str(tmp_path), "--json")

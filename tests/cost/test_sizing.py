@@ -153,6 +153,7 @@ class TestFiles:
             ({"points": None}, "not a file of curves"),
             ({"worker_mib": -1}, "worker_mib is -1; allowed: a number above 0"),
             ({"worker_mib": True}, "worker_mib is True"),
+            ({"worker_mib": 10**400}, "worker_mib is 1000"),
             ({"scaling": {"x": 1}}, "not a file of curves"),
             ({"busy": [{}]}, "has no utilisation"),
         ],

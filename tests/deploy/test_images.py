@@ -82,6 +82,16 @@ def test_nobody_is_root(image: str) -> None:
     assert stage.one("STOPSIGNAL") == "SIGTERM"
 
 
+def test_every_package_is_in_the_wheel() -> None:
+    """One that is not copied is left out without a word; no server loads others."""
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"][
+        "targets"
+    ]
+    roots = {Path(each).parts[0] for each in wheel["wheel"]["packages"]} - {"loadtest"}
+    copied = {each.split()[0] for each in SERVER["wheel"].all("COPY")}
+    assert roots <= copied
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_what_is_copied_is_there(file: str) -> None:
     ignored = [
@@ -139,6 +149,13 @@ class TestWhatIsInstalled:
         self, required: dict[str, list[Requirement]], image: str
     ) -> None:
         assert {"pyarrow", "fsspec", "redis"} <= {each.name for each in required[image]}
+
+    @pytest.mark.parametrize("image", IMAGES)
+    def test_tokens_can_be_verified(
+        self, required: dict[str, list[Requirement]], image: str
+    ) -> None:
+        """Of `access.yaml`'s issuers: an image is where callers that are strangers are served."""
+        assert {"pyjwt", "cryptography"} <= {each.name for each in required[image]}
 
     @pytest.mark.parametrize("image", IMAGES)
     def test_who_builds_one_may_name_more(self, tmp_path: Path, image: str) -> None:
@@ -217,7 +234,10 @@ class TestWhatIsRun:
         """Those of the file that is copied to where the environment says it is."""
         stage = SERVER[image]
         path = Path(stage.environment["CASCADE_CONFIG"])
-        assert f"deploy/{path.name} {path.parent}/" in stage.all("COPY")
+        copied = [each.split() for each in stage.all("COPY")]
+        assert any(
+            f"deploy/{path.name}" in each and each[-1] == f"{path.parent}/" for each in copied
+        )
         given = effective({}, {}, ROOT / "deploy" / path.name)
         assert (given["host"], str(given["port"])) == ("0.0.0.0", stage.one("EXPOSE"))
         assert given["repository"] == "/models"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -29,7 +30,7 @@ def test_it_is_of_the_pins() -> None:
         if "purl" in each
     }
     expected = {
-        f"pkg:pypi/{sbom.canonicalize_name(name)}@{version}": version
+        f"pkg:pypi/{sbom.canonicalize_name(name)}@{quote(version)}": version
         for name, version in pins.items()
     }
     assert found == expected, "run: make sbom"

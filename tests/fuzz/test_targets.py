@@ -102,6 +102,16 @@ CALLS = [
 ]
 
 
+def test_every_method_has_a_target() -> None:
+    """A method that is new is asked too: of these services all are, of this one those named."""
+    whole = {"jobs", "flight", "open-inference", "releases"}
+    assert whole <= SERVICES.keys()
+    pb = importlib.import_module("cascade_proto.synthesis_pb2").DESCRIPTOR
+    methods = {each.name for each in pb.services_by_name["Synthesis"].methods}
+    assert methods == {"Synthesize", "SynthesizeStream", "Generate", *TOLD}
+    assert set(pb.services_by_name) == {"Synthesis", "Releases"}
+
+
 @pytest.mark.parametrize(("name", "module", "at", "kind"), CALLS)
 def test_messages_that_are_built(name: str, module: str, at: int, kind: str) -> None:
     found = importlib.import_module(module)

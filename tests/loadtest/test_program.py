@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from cascade_loadtest.schedule.traces import read_trace
 
-from tests.integration.serving import Served
+from tests.integration.serving import Served, serve, until
 
 ROOT = Path(__file__).parents[2]
 needs_locust = pytest.mark.skipif(find_spec("locust") is None, reason="Locust is not installed")
@@ -115,6 +119,66 @@ def test_an_unknown_key_is_refused_before_anything_is_started(tmp_path: Path) ->
     done = loadtest(tmp_path, "--sla", sla(tmp_path, "promises: [{calls: '*', awnsered: 0.9}]"))
     assert done.returncode == 2
     assert "Did you mean 'answered'?" in done.stderr
+
+
+def connected(pid: int) -> bool:
+    """Whether a generator's process has its connections."""
+    for each in psutil.Process(pid).children():
+        with suppress(psutil.NoSuchProcess):
+            generates = "cascade_loadtest.generator" in each.cmdline()
+            if generates and any(c.status == "ESTABLISHED" for c in each.net_connections()):
+                return True
+    return False
+
+
+@contextmanager
+def under_load(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """`python -m cascade_loadtest`, when its calls have begun."""
+    command = [sys.executable, "-m", "cascade_loadtest", "--users", "0", "--job", "none"]
+    command += ["--rate", "20", *options, "--report", str(folder / "r.html")]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        try:
+            assert run.stderr is not None
+            assert any("calls are due" in line for line in run.stderr)
+            yield run
+        finally:
+            run.kill()
+
+
+def test_a_server_that_ends_midway_is_reported(tmp_path: Path) -> None:
+    """What was measured until then is kept, and the run has failed, whatever was promised."""
+    options = ("--repository", str(ROOT / "model_repository"), "--state-dir", str(tmp_path / "s"))
+    with (
+        serve(*options) as server,
+        under_load(
+            tmp_path, "--target", server.target, "--seconds", "3", "--sla", sla(tmp_path, POSSIBLE)
+        ) as run,
+    ):
+        until(lambda: connected(run.pid))
+        server.process.terminate()
+        server.process.wait()
+        out, err = run.communicate(timeout=300)
+    assert run.returncode == 1
+    assert "error" not in err, err
+    found = json.loads(out.splitlines()[-1])
+    assert found["objectives"][-1]["objective"] == "there at the end"
+    assert not found["objectives"][-1]["kept"]
+    assert found["failures"]
+    assert "told nothing at the end" in (tmp_path / "r.html").read_text()
+
+
+def test_a_run_that_is_ended_leaves_no_server(tmp_path: Path) -> None:
+    with under_load(tmp_path, "--seconds", "60") as run:
+        started = psutil.Process(run.pid).children(recursive=True)
+        run.terminate()
+        out, err = run.communicate(timeout=300)
+    assert len(started) > 1
+    assert run.returncode == 128 + signal.SIGTERM
+    assert "Traceback" not in out + err
+    _, alive = psutil.wait_procs(started, 60)
+    assert not alive
 
 
 def test_a_server_that_is_not_there(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from contextlib import suppress
 
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_loadtest.frames import grpc_headers, grpc_message, literals
+from cascade_loadtest.frames import grpc_headers, grpc_message, grpc_timeout, literals
 from cascade_loadtest.generator.clock import Alarm
-from cascade_loadtest.generator.connection import OK, Answers
+from cascade_loadtest.generator.connection import OK, Answers, address_of
 from cascade_loadtest.generator.plan import Plan
 from cascade_loadtest.generator.tally import Tally
 from cascade_loadtest.outcomes import Calls
@@ -70,9 +70,9 @@ class Asking:
             await self._open()
 
     async def _open(self) -> None:
-        host, _, port = self._plan.target.rpartition(":")
+        address = address_of(self._plan.target)
         async with asyncio.timeout(CONNECT_SECONDS):
-            _, made = await self._loop.create_connection(self._answers, host, int(port))
+            _, made = await self._loop.create_connection(self._answers, *address)
             await made.ready
         self._connections.append(made)
         self._send_waiting()
@@ -107,8 +107,8 @@ class Asking:
             self._over.set()
         await self._over.wait()
         alarm.close()
-        lasted = max(time.monotonic() - begin, 1e-9)
-        self.tally.cpu.append((time.process_time() - cpu) / lasted)
+        lasted = time.monotonic() - begin
+        self.tally.cpu.append((time.process_time() - cpu) / lasted if lasted > 0 else 0.0)
         for task in self._tasks:
             task.cancel()
         for each in self._connections:
@@ -163,7 +163,7 @@ class Asking:
         if left <= 0:
             self._drop(number, NO_STREAM)
             return
-        block = self._head + literals({"grpc-timeout": f"{max(1, round(1e6 * left))}u"})
+        block = self._head + literals({"grpc-timeout": grpc_timeout(left)})
         self._sent[number] = (now, connection)
         self.tally.at(self._due[number]).sent += 1
         connection.send(number, block, self._bodies[self._plan.message[number]])
@@ -258,9 +258,15 @@ async def closed_loop(plan: Plan) -> tuple[float, float, float]:
             # Not from here: one that is refused at once would ask without end.
             loop.call_soon(ask)
 
-    host, _, port = plan.target.rpartition(":")
-    connection = Answers(ended, over.set)
-    await loop.create_connection(lambda: connection, host, int(port))
+    lost = False
+
+    def gone() -> None:
+        nonlocal lost
+        lost = not over.is_set()
+        over.set()
+
+    connection = Answers(ended, gone)
+    await loop.create_connection(lambda: connection, *address_of(plan.target))
     await connection.ready
     for _n in range(plan.in_flight):
         ask()
@@ -270,6 +276,8 @@ async def closed_loop(plan: Plan) -> tuple[float, float, float]:
     took = (time.process_time() - cpu) / (now - began)
     answered, every = ends[OK], ends.total()
     connection.close()
+    if lost:
+        raise RuntimeError(f"the connection was lost after {now - began:.1f} s")
     if not answered:
         raise RuntimeError(f"no call was answered; they ended with {dict(ends)}")
     return answered / lasted, (every - answered) / every, took

@@ -94,6 +94,12 @@ class Answers(Connection):
         self._answered(number, GAVE_UP if end is End.GAVE_UP else LOST, b"")
 
 
+def address_of(target: str) -> tuple[str, int]:
+    """Host and port of "host:port"; of IPv6 without its brackets."""
+    host, _, port = target.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
 def code_of(trailers: bytes) -> str:
     """What `grpc-status` says in a block that was made without a table, by its name."""
     start = trailers.index(b"grpc-status") + len(b"grpc-status")

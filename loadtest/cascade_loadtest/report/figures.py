@@ -263,10 +263,14 @@ def not_answered(calls: dict[str, Calls]) -> list[tuple[str, str, int, str]]:
 
 
 WHOSE: dict[str, Any] = {
+    "INVALID_ARGUMENT": "the caller's: the request is wrong",
+    "NOT_FOUND": "the caller's: there is no such table or version",
+    "UNAUTHENTICATED": "the caller's: it did not say who it is",
+    "PERMISSION_DENIED": "the caller's: it may not ask that",
     "DEADLINE_EXCEEDED": "late: the server's, or what lies between",
     "RESOURCE_EXHAUSTED": "the server's: it had too much to do",
     "UNAVAILABLE": "the server's: it was gone, or refused the stream",
     "never sent: the generator was late": "the generator's",
-    "never sent: no stream was free": "the server's: it lets so many calls be under way",
+    "never sent: no stream was free": "the server's: it was gone, or let no more be under way",
     "not sent: predicted to be late": "the SDK's: calls like it had been late",
 }

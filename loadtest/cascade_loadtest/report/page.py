@@ -161,8 +161,9 @@ def _promises(found: Result) -> str:
 
 
 def _gaps(found: Result) -> str:
+    notes = "".join(f'<p class="soft">{escape(note)}</p>' for note in found.server.notes)
     if not found.gaps:
-        return '<p class="none">The server has told of no real-time answer.</p>'
+        return f'<p class="none">The server has told of no real-time answer.</p>{notes}'
     rows = [
         (
             f"p{100 * each.quantile:g}",
@@ -181,7 +182,6 @@ def _gaps(found: Result) -> str:
         "both event loops: the wait to be read, and to be heard. Before a call is sent are the "
         "generator's lag, and the wait for a stream that is free."
     )
-    notes = "".join(f'<p class="soft">{escape(note)}</p>' for note in found.server.notes)
     sketches = table(
         ("all that the server tells of", "answers", "p50", "p99", "p99.9"),
         [

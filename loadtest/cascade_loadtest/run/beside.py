@@ -90,7 +90,10 @@ class OfflineJobs:
         if self._thread.is_alive():
             self._thread.join()
         if not self.failed:
-            self.rows, self._seconds[1] = self._made() - self._at_begin, time.monotonic()
+            try:
+                self.rows, self._seconds[1] = self._made() - self._at_begin, time.monotonic()
+            except CascadeError as exc:
+                self.failed = str(exc)
 
     @property
     def rows_per_s(self) -> float:

@@ -111,9 +111,12 @@ class Messages:
                 f"the trace gives {unknown[0]!r}, which {self._schema.table!r} has not; its "
                 f"columns are {', '.join(names)}"
             )
-        known = {name: _value(value, names[name]) for name, value in given.items()}
-        late = [name for name in names if name not in known]
-        return self.of(known, late, call.draws, call.deadline)
+        try:
+            known = {name: _value(value, names[name]) for name, value in given.items()}
+            late = [name for name in names if name not in known]
+            return self.of(known, late, call.draws, call.deadline)
+        except (CascadeError, ValueError) as exc:
+            raise TraceError(f"the trace's call at {call.at:g} s: {exc}") from exc
 
 
 def _value(value: Any, kind: str) -> Any:

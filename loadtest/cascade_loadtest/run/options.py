@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from cascade_loadtest.bundled import ROOT, TARGETS
 from cascade_loadtest.schedule.arrivals import PATTERNS
 from cascade_loadtest.schedule.profiles import PROFILES, REPLAY
+from cascade_loadtest.schedule.traces import SUFFIXES
 
 LONGEST_SECONDS, MOST_USERS, MOST_PER_S = 7 * 86_400.0, 10_000, 1e6
+# Calls of a run, which are all drawn before it: some gigabytes.
+MOST_CALLS = 20_000_000
 # What stands beside a worker while its capacity is measured: nothing, or the offline job.
 CAPACITIES = ("alone", "beside")
 # What the offline job beside the calls is drawn by.
@@ -91,6 +95,20 @@ def parsed(doc: str, words: Sequence[str] | None = None) -> argparse.Namespace:
             of.error(f"--{name} is {value:g}; allowed: {allowed}")
     if not 0 <= options.users <= MOST_USERS:
         of.error(f"--users is {options.users}; allowed: 0 to {MOST_USERS:,}")
+    if options.seed < 0:
+        of.error(f"--seed is {options.seed}; allowed: a whole number from 0 on")
+    if options.rate is not None and options.rate * options.seconds > MOST_CALLS:
+        of.error(
+            f"--rate {options.rate:g} for --seconds {options.seconds:g} are "
+            f"{options.rate * options.seconds:,.0f} calls; allowed: {MOST_CALLS:,} of a run"
+        )
+    if options.record is not None and options.record.suffix not in SUFFIXES:
+        of.error(f"--record is {options.record}; allowed: a name ending in {' or '.join(SUFFIXES)}")
+    # Said now, not when all has been measured.
+    for name in ("report", "record"):
+        path = getattr(options, name)
+        if path is not None and (path.is_dir() or not os.access(path.absolute().parent, os.W_OK)):
+            of.error(f"--{name} is {path}; allowed: a file in a folder that can be written to")
     if (options.profile == REPLAY) != (options.trace is not None):
         of.error(f"--profile {REPLAY} and --trace FILE need each other")
     return options

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,7 +13,7 @@ from typing import Any
 from cascade_loadtest.generator.processes import Capacity
 from cascade_loadtest.generator.tally import Tally
 from cascade_loadtest.histograms import Latencies
-from cascade_loadtest.outcomes import Calls, together
+from cascade_loadtest.outcomes import Calls, quantile, together
 from cascade_loadtest.run.memory import Samples, growth
 from cascade_loadtest.run.server_side import Gap, ServerSide
 from cascade_loadtest.sla import Measured, Verdict, all_kept
@@ -56,7 +57,6 @@ class Result:
         server: what the server counted.
         gaps: its latencies beside the callers'.
         machine: what all of this was measured on.
-        refused_before: share of the capacity's calls that were refused.
         verdicts: of what was promised.
     """
 
@@ -137,8 +137,8 @@ class Result:
             "real_time": {
                 "due": self.due,
                 "answered": real_time.answered,
-                "from_due_ms": _milliseconds(real_time.due),
-                "from_sent_ms": _milliseconds(real_time.sent),
+                "from_due_ms": _of_all(real_time.due, real_time.count),
+                "from_sent_ms": _of_all(real_time.sent, real_time.count),
                 "tiers": dict(real_time.tiers),
             },
             "generator": {
@@ -188,6 +188,18 @@ class Result:
 def _counted(found: Mapping[str, Counter[str]]) -> dict[str, dict[str, int]]:
     """Without those of which there is nothing to tell."""
     return {name: dict(each) for name, each in found.items() if each}
+
+
+def _of_all(answers: Latencies, calls: int) -> dict[str, float | None]:
+    """Of all calls, as they are judged; None: so many were not answered. The worst is that of the
+    answers."""
+    if not calls:
+        return {}
+    told: dict[str, float | None] = {}
+    for q in SHARES:
+        found = quantile(answers, calls, q)
+        told[f"p{100 * q:.10g}"] = None if math.isinf(found) else round(found, 3)
+    return {**told, "worst": round(1e3 * answers.worst, 3) if answers.count else None}
 
 
 def _milliseconds(found: Latencies) -> dict[str, float]:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cascade_client import CascadeError, Client
+from cascade_client.calls.base import checked_target
 from cascade_proto import synthesis_pb2 as pb
 
 from cascade_loadtest.bundled import TARGETS, bundled_rows
@@ -24,13 +25,14 @@ from cascade_loadtest.run import mix
 from cascade_loadtest.run.beside import LocustUsers, OfflineJobs, locust_users
 from cascade_loadtest.run.machine import command, machine
 from cascade_loadtest.run.memory import Watch
+from cascade_loadtest.run.options import MOST_CALLS
 from cascade_loadtest.run.result import Job, Result
-from cascade_loadtest.run.server_side import Snapshot, between, gaps
+from cascade_loadtest.run.server_side import ServerSide, Snapshot, between, gaps
 from cascade_loadtest.schedule.profiles import REPLAY, curve
 from cascade_loadtest.schedule.recording import given_values
 from cascade_loadtest.schedule.traces import TracedCall, read_trace, write_trace
 from cascade_loadtest.servers import Served, default_server, serving
-from cascade_loadtest.sla import AnyPromise, judge
+from cascade_loadtest.sla import AnyPromise, Verdict, judge
 
 Tell = Callable[[str], None]
 # Seconds that a server may take to be ready, where it is there already.
@@ -74,7 +76,11 @@ def run(options: argparse.Namespace, promises: tuple[AnyPromise, ...], tell: Tel
             measured = _capacity(under, tell, options)
     with _Serving(options, tell) as stack:
         found = _loaded(options, stack, _under(options, stack), measured, trace, tell)
-    return replace(found, verdicts=judge(promises, found.measured()))
+    verdicts = judge(promises, found.measured())
+    if found.server.gone:
+        # Whatever was promised: it is not there any more.
+        verdicts += (Verdict("server", "there at the end", "yes", "no", False),)
+    return replace(found, verdicts=verdicts)
 
 
 class _Serving(ExitStack):
@@ -96,7 +102,10 @@ class _Serving(ExitStack):
 
 
 def _under(options: argparse.Namespace, stack: _Serving) -> _Under:
-    target = options.target if stack.served is None else stack.served.target
+    try:
+        target = checked_target(options.target) if stack.served is None else stack.served.target
+    except CascadeError as exc:
+        raise LoadFailed(str(exc)) from exc
     client = stack.enter_context(Client(target))
     try:
         client.wait_ready(READY_SECONDS)
@@ -155,9 +164,9 @@ def _loaded(
     samples = watch.end()
     if job is not None:
         job.end()
-    after = Snapshot.take(under.client)
+    server = _server_side(under, before)
     given = _end_users(users)
-    server = replace(between(before, after), notes=_notes(options, warmed, asked, stack))
+    server = replace(server, notes=(*server.notes, *_notes(options, warmed, asked, stack)))
     every = together(tally.calls)
     return Result(
         options=options,
@@ -191,10 +200,21 @@ def _plan(
             options.connections,
             options.seed,
         )
+    if per_s * options.seconds > MOST_CALLS:
+        raise LoadFailed(
+            f"{per_s:,.0f} calls/s for {options.seconds:g} s are more than {MOST_CALLS:,}, all of "
+            "which are drawn beforehand; --seconds or --load has to be less"
+        )
     shape = curve(options.profile, per_s, options.seconds)
-    return mix.of_profile(
+    plan = mix.of_profile(
         under.target, under.messages, shape, options.arrivals, options.connections, options.seed
     )
+    if not len(plan):
+        raise LoadFailed(
+            f"no call is due in {options.seconds:g} s at {per_s:g} calls/s; --seconds, --rate or "
+            "--load has to be more"
+        )
+    return plan
 
 
 def _warm_up(options: argparse.Namespace, under: _Under, per_s: float) -> Plan:
@@ -217,6 +237,15 @@ def _begin_job(
     except CascadeError as exc:
         raise LoadFailed(f"the server takes no job ({exc}); --job none leaves it out") from exc
     return job
+
+
+def _server_side(under: _Under, before: Snapshot) -> ServerSide:
+    """What the server counted. One that is gone has told nothing, and what its callers saw of that
+    is what the report is for."""
+    try:
+        return between(before, Snapshot.take(under.client))
+    except CascadeError as exc:
+        return ServerSide(gone=str(exc), notes=(f"The server has told nothing at the end: {exc}.",))
 
 
 def _end_users(users: LocustUsers | None) -> dict[str, Calls] | None:

@@ -65,6 +65,7 @@ class ServerSide:
         pool_hits, pool_misses: requests that the pool answered, and that it could not.
         workers: processes that answer.
         notes: what is to be known of all this, in sentences.
+        gone: why it could not be asked at the end, and so has told nothing; "": it was.
     """
 
     sketches: tuple[Sketch, ...] = ()
@@ -78,6 +79,7 @@ class ServerSide:
     pool_misses: int = 0
     workers: int = 1
     notes: tuple[str, ...] = ()
+    gone: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ about is in the file. `deadline` is seconds; none or null: what the replay is to
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,6 +27,8 @@ from cascade_loadtest.errors import TraceError
 KEYS = ("at", "table", "given", "draws", "deadline")
 SUFFIXES = (".jsonl", ".parquet")
 MOST_DRAWS = 2**31 - 1
+# Seconds of a deadline: whoever waits for a day asks offline.
+LONGEST_DEADLINE = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -93,15 +95,18 @@ def parse(entry: Any, where: str) -> TracedCall:
     if not isinstance(draws, int) or isinstance(draws, bool) or not 1 <= draws <= MOST_DRAWS:
         raise TraceError(f"{where}.draws is {shown(draws)}; allowed: a whole number >= 1")
     deadline = entry.get("deadline")
-    if deadline is not None and not (_number(deadline) and float(deadline) > 0):
+    if deadline is not None and not (_number(deadline) and 0 < deadline <= LONGEST_DEADLINE):
         raise TraceError(
-            f"{where}.deadline is {shown(deadline)}; allowed: seconds above 0, or null"
+            f"{where}.deadline is {shown(deadline)}; allowed: seconds above 0, at most "
+            f"{LONGEST_DEADLINE:,.0f}, or null"
         )
     return TracedCall(float(at), table, given, draws, None if deadline is None else float(deadline))
 
 
 def _number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # A whole number of hundreds of digits is none that a float can be.
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) <= sys.float_info.max
 
 
 def read_trace(path: Path) -> list[TracedCall]:
@@ -129,7 +134,7 @@ def _lines(path: Path) -> Iterator[tuple[str, Any]]:
                 continue
             try:
                 yield f"line {number}", json.loads(line)
-            except ValueError as exc:
+            except (ValueError, RecursionError) as exc:
                 raise TraceError(f"{path}, line {number} is no JSON: {exc}") from None
 
 
@@ -139,13 +144,15 @@ def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
 
     try:
         rows = pq.read_table(path).to_pylist()
-    except pa.ArrowInvalid as exc:
+    except OSError:
+        raise
+    except (pa.ArrowException, ValueError, OverflowError) as exc:
         raise TraceError(f"{path} is no Parquet file: {exc}") from None
     for number, row in enumerate(rows):
         given = row.get("given")
         try:
             row["given"] = json.loads(given) if isinstance(given, str) else given
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise TraceError(f"{path}, row {number}.given is no JSON: {exc}") from None
         yield f"row {number}", row
 

@@ -275,12 +275,12 @@ DESIRED = (
 )
 JSON_WORDS = (
     b'"format": 1', b"{", b"}", b"[", b"]", b'"', b": ", b", ", b"null", b"true", b"1e400", b"NaN",
-    b"Infinity", b"-Infinity", b"[" * 2000, b'{"a":' * 700, b"9" * 4301, b"\\ud800",
+    b"Infinity", b"-Infinity", b"[" * 2000, b'{"a":' * 700, b"9" * 400, b"9" * 4301, b"\\ud800",
 )  # fmt: skip
-YAML_WORDS = (*SCHEMA_WORDS, b"{", b"}", b"[", b"]", b": ", b", ")
+YAML_WORDS = (*SCHEMA_WORDS, b"9" * 400, b"{", b"}", b"[", b"]", b": ", b", ")
 
 
-def _target(
+def document(
     name: str,
     about: str,
     file: str,
@@ -348,37 +348,37 @@ SETTINGS = (
 SERVER = "cascade_server"
 
 TARGETS = (
-    _target("schema-yaml", "a schema's overrides, YAML", "schema.yaml", _schema, _schema_refused,
+    document("schema-yaml", "a schema's overrides, YAML", "schema.yaml", _schema, _schema_refused,
             (SCHEMA_YAML,), YAML_WORDS),
-    _target("schema-toml", "a schema's overrides, TOML", "schema.toml", _schema, _schema_refused,
+    document("schema-toml", "a schema's overrides, TOML", "schema.toml", _schema, _schema_refused,
             (SCHEMA_TOML,), SCHEMA_WORDS),
-    _target("yaml", "any file of ours in YAML", "any.yaml", _yaml, lambda: (_refused(),),
+    document("yaml", "any file of ours in YAML", "any.yaml", _yaml, lambda: (_refused(),),
             (SCHEMA_YAML, SLO, POLICY), YAML_WORDS),
-    _target("policy", "policy.yaml", "policy.yaml", _policy, _policy_refused, (POLICY,),
+    document("policy", "policy.yaml", "policy.yaml", _policy, _policy_refused, (POLICY,),
             (*YAML_WORDS, b"residency", b"sensitivity", b"restricted", b"burst", b"max_epsilon"),
             "cascade_jobs.policy", "cascade_tables.yaml_files"),
-    _target("slo", "slo.yaml", "slo.yaml", _slo, _config_refused, (SLO,),
+    document("slo", "slo.yaml", "slo.yaml", _slo, _config_refused, (SLO,),
             (*YAML_WORDS, b"objectives", b"threshold_ms", b"target", b"window_days", b"latency"),
             "cascade_server.objectives", "cascade_tables.yaml_files"),
-    _target("configuration", "a server's configuration, YAML", "cascade.yaml", _configuration,
+    document("configuration", "a server's configuration, YAML", "cascade.yaml", _configuration,
             _config_refused, (CONFIGURATION,), (*YAML_WORDS, *SETTINGS),
             "cascade_server.config", "cascade_server.configuration", "cascade_server.settings"),
-    _target("configuration-toml", "a server's configuration, TOML", "cascade.toml", _configuration,
+    document("configuration-toml", "a server's configuration, TOML", "cascade.toml", _configuration,
             _config_refused, (CONFIGURATION_TOML,), tuple(SETTINGS),
             "cascade_server.config", "cascade_server.configuration", "cascade_server.settings"),
-    _target("sla", "loadtest/sla.yaml", "sla.yaml", _sla, _promise_refused, (SLA,),
+    document("sla", "loadtest/sla.yaml", "sla.yaml", _sla, _promise_refused, (SLA,),
             (*YAML_WORDS, b"promises", b"latency_ms", b"answered", b"p99"), "cascade_loadtest.sla",
             "cascade_tables.yaml_files"),
-    _target("state", "the counters of error budgets", "ledger.json", _state, _state_refused,
+    document("state", "the counters of error budgets", "ledger.json", _state, _state_refused,
             lambda: (_state_seed(),), JSON_WORDS, "cascade_server.counts.state_file"),
-    _target("desired", "what is wanted of the releases", "releases.json", _desired, tuple,
+    document("desired", "what is wanted of the releases", "releases.json", _desired, tuple,
             (DESIRED,), JSON_WORDS, "cascade_server.releases"),
-    _target("specification", "a job in the ledger", "job.json", _specification,
+    document("specification", "a job in the ledger", "job.json", _specification,
             _specification_refused, lambda: (_specification_seed(),), JSON_WORDS,
             "cascade_jobs.specification"),
-    _target("audit", "an audit log and its checkpoints, verified", "both", _audit, _audit_refused,
+    document("audit", "an audit log and its checkpoints, verified", "both", _audit, _audit_refused,
             lambda: (_audit_seed(),), (*JSON_WORDS, b'"index": ', b'"event": ', b"\n"),
             "cascade_jobs.audit"),
-    _target("audit-append", "an audit log that is written to", "both", _appended, _audit_refused,
+    document("audit-append", "an audit log that is written to", "both", _appended, _audit_refused,
             lambda: (_audit_seed(),), (*JSON_WORDS, b'"index": ', b"\n"), "cascade_jobs.audit"),
 )  # fmt: skip

@@ -85,11 +85,11 @@ def picking(*calls: tuple[int, bytes]) -> list[bytes]:
 
 def described() -> Sequence[bytes]:
     """Of what is told of tables and of the server: `ListTables`, `DescribeTable`,
-    `GetStatistics`, `GetServiceLevel`."""
+    `GetStatistics`, `GetServiceLevel`, `GetUsage`."""
     from cascade_proto import synthesis_pb2 as pb
 
     describe = _filled(pb.DescribeTableRequest, table="payments", name="payments", version=1)
-    return picking((0, b""), (1, describe), (2, b""), (3, b""))
+    return picking((0, b""), (1, describe), (2, b""), (3, b""), (4, b""))
 
 
 def jobs() -> Sequence[bytes]:
@@ -136,7 +136,7 @@ def flight() -> Sequence[bytes]:
 
 
 def releases() -> Sequence[bytes]:
-    """Of `Releases`, which nobody may change from here, and all may ask for."""
+    """Of `Releases`, of a server that lets itself be asked for changes; nobody carries them out."""
     from cascade_proto import synthesis_pb2 as pb
 
     service = pb.DESCRIPTOR.services_by_name["Releases"]

@@ -40,18 +40,18 @@ def _one(path: str, streams: bool = False) -> Callable[[], Callable[[bytes], Non
 
 
 def _several(
-    service: str, methods: Callable[[], Sequence[str]], timeout: str = SOON
+    service: str, methods: Callable[[], Sequence[str]], release_control: bool = False
 ) -> Callable[[], Callable[[bytes], None]]:
     """The methods of a service: which, the first byte says."""
 
     def opened() -> Callable[[bytes], None]:
         from tests.fuzz.targets.server import served
 
-        server, names = served(), methods()
+        server, names = served(release_control), methods()
 
         def run(data: bytes) -> None:
             name = names[data[0] % len(names)] if data else names[0]
-            server.ask(f"/{service}/{name}", data[1:].split(NEXT)[:8], timeout)
+            server.ask(f"/{service}/{name}", data[1:].split(NEXT)[:8], SOON)
 
         return run
 
@@ -68,7 +68,7 @@ def _methods(module: str, service: str) -> Callable[[], Sequence[str]]:
     return found
 
 
-TOLD = ("ListTables", "DescribeTable", "GetStatistics", "GetServiceLevel")
+TOLD = ("ListTables", "DescribeTable", "GetStatistics", "GetServiceLevel", "GetUsage")
 
 TARGETS = (
     Target("synthesize", "Synthesize", _one(f"{SYNTHESIS}Synthesize"), requests.synthesize, NAMES,
@@ -76,7 +76,7 @@ TARGETS = (
     Target("synthesize-stream", "SynthesizeStream, several messages",
            _one(f"{SYNTHESIS}SynthesizeStream", streams=True), requests.stream, NAMES, SERVER),
     Target("generate", "Generate", _one(f"{SYNTHESIS}Generate"), requests.generate, NAMES, SERVER),
-    Target("tables", "ListTables, DescribeTable, GetStatistics, GetServiceLevel",
+    Target("tables", "ListTables, DescribeTable, GetStatistics, GetServiceLevel, GetUsage",
            _several("cascade.v1.Synthesis", lambda: TOLD), requests.described, NAMES, SERVER),
     Target("jobs", "SubmitJob, GetJob, WatchJob, CancelJob, ListJobs, ReadResult",
            _several("cascade.v1.Jobs", _methods("cascade_proto.jobs_pb2", "Jobs")), requests.jobs,
@@ -92,7 +92,8 @@ TARGETS = (
            (*NAMES, b"BYTES", b"FP64", b"INT32", b"BOOL", b"INT64", b"tokens", b"observed",
             b"noise", b"seed", b"draws", b"timeout", b"state", b"log_likelihood"), SERVER),
     Target("releases", "control of releases",
-           _several("cascade.v1.Releases", _methods("cascade_proto.synthesis_pb2", "Releases")),
+           _several("cascade.v1.Releases", _methods("cascade_proto.synthesis_pb2", "Releases"),
+                    release_control=True),
            requests.releases, NAMES, SERVER),
     Target("health", "the standard health service",
            _several("grpc.health.v1.Health", lambda: ("Check", "Watch")), requests.health, NAMES,

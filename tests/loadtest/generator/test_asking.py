@@ -21,10 +21,12 @@ from cascade_loadtest.frames import (
     WINDOW_UPDATE,
     frame,
     grpc_message,
+    grpc_timeout,
     literals,
 )
 from cascade_loadtest.generator import connection
 from cascade_loadtest.generator.asking import LATE_HERE, NO_STREAM, Asking, closed_loop
+from cascade_loadtest.generator.connection import address_of
 from cascade_loadtest.generator.plan import Plan
 from cascade_loadtest.generator.tally import Tally
 from cascade_proto import synthesis_pb2 as pb
@@ -231,6 +233,31 @@ async def test_a_closed_loop_counts_answers_and_refusals() -> None:
     assert per_s > 0
     assert 0 <= refused < 1
     assert cpu > 0
+
+
+async def test_a_closed_loop_that_loses_its_connection_has_measured_nothing() -> None:
+    peer = Peer(answer(), answer(), "hang up")
+    async with peer.serving() as target:
+        of = Plan(**{**vars(plan(target, [0.0, 0.0], in_flight=1)), "seconds": 30.0})
+        with pytest.raises(RuntimeError, match=r"the connection was lost after"):
+            await closed_loop(of)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0000001, "1u"), (0.05, "50000u"), (99.9999994, "99999999u"), (100.0, "100000m"),
+     (86_400.0, "86400000m"), (1e6, "1000000S"), (1e300, "99999999S")],
+)  # fmt: skip
+def test_a_deadline_has_eight_digits_at_most(seconds: float, text: str) -> None:
+    """More are no `grpc-timeout` (gRPC over HTTP/2, Requests), and a call with them is refused."""
+    assert grpc_timeout(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("target", "address"), [("127.0.0.1:80", ("127.0.0.1", 80)), ("[::1]:80", ("::1", 80))]
+)
+def test_addresses(target: str, address: tuple[str, int]) -> None:
+    assert address_of(target) == address
 
 
 async def test_a_closed_loop_that_is_never_answered_says_so() -> None:

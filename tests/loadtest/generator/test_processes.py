@@ -119,3 +119,5 @@ def test_a_trace_of_another_table_is_refused(
         replay(TracedCall(0.0, "nope", {}))
     with pytest.raises(TraceError, match=rf"gives 'agee', which '{TABLE}' has not; its columns"):
         replay(TracedCall(0.0, TABLE, {"agee": 3}))
+    with pytest.raises(TraceError, match=r"the trace's call at 2 s: column 'amount': \[1\] is a"):
+        replay(TracedCall(2.0, TABLE, {"amount": [1]}))

@@ -31,6 +31,15 @@ def test_the_default_is_half_of_what_a_worker_can_do() -> None:
         (["--profile", "ramp"], "invalid choice: 'ramp'"),
         (["--profile", "replay"], "--profile replay and --trace FILE need each other"),
         (["--trace", "x.jsonl"], "--profile replay and --trace FILE need each other"),
+        (["--seed", "-1"], "--seed is -1; allowed: a whole number from 0 on"),
+        (["--rate", "1e6", "--seconds", "1e5"], "100,000,000,000 calls; allowed: 20,000,000"),
+        (["--report", "nowhere/r.html"], "--report is nowhere/r.html; allowed: a file in a folder"),
+        (["--report", "."], "--report is .; allowed: a file in a folder"),
+        (
+            ["--record", "nowhere/t.jsonl"],
+            "--record is nowhere/t.jsonl; allowed: a file in a folder",
+        ),
+        (["--record", "t.csv"], "--record is t.csv; allowed: a name ending in .jsonl or .parquet"),
         (["--table", "nope"], "invalid choice: 'nope'"),
     ],
 )

@@ -55,6 +55,10 @@ def test_the_least_that_a_line_may_say(tmp_path: Path) -> None:
         ('{"at": 0, "table": "t", "draws": 0}', r"line 1.draws is 0; allowed: a whole number"),
         ('{"at": 0, "table": "t", "deadline": 0}', r"line 1.deadline is 0; allowed: seconds above"),
         ('{"at": 0, "table": "t", "row": {}}', r"line 1 has the unknown key 'row'; allowed: at,"),
+        ('{"at": 0, "table": "t", "deadline": 1e6}', r"line 1.deadline is 1000000.0; allowed: sec"),
+        (f'{{"at": {"9" * 400}, "table": "t"}}', r"line 1.at is 9+.*; allowed: seconds, 0 or more"),
+        (f'{{"at": {"9" * 5000}, "table": "t"}}', r"line 1 is no JSON"),
+        ("[" * 100_000, r"line 1 is no JSON"),
         ("", r"has no calls"),
     ],
 )
