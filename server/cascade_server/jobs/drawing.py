@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
@@ -105,7 +106,7 @@ class ReleaseDrawing:
         teachers: the connection to it, started there; None: the teacher runs in this process.
         teacher_threads: of a pass that runs in this process, where no turns are taken; where they
             are, a pass has one, since a turn is of one processor.
-        courtesy: whether threads take turns; None: they never do.
+        courtesy: whether threads take turns and rest; None: they never do.
         metering: counts what is made, of the job that it was told of; None: nobody asks.
     """
 
@@ -122,6 +123,7 @@ class ReleaseDrawing:
         self._repository, self._loop, self._teachers = repository, loop, teachers
         self._threads = teacher_threads if courtesy is None else 1
         self._drawing = ThreadPoolExecutor(1, "drawing")
+        self._courtesy = courtesy
         self._turn = nullcontext if courtesy is None else courtesy.turn
         self._opened: dict[tuple[str, str], Opened] = {}
 
@@ -209,12 +211,19 @@ class ReleaseDrawing:
     async def _by_teacher(
         self, specification: Specification, opened: Opened, first: int, until: int
     ) -> Tokens:
-        room = asyncio.Semaphore(IN_FLIGHT)
+        room, turn = asyncio.Semaphore(IN_FLIGHT), asyncio.Lock()
 
         async def part(begin: int) -> Tokens:
+            rows = min(PARTS["teacher"], until - begin)
+            draw = partial(self._part_by_teacher, specification, opened, begin, rows)
             async with room:
-                rows = min(PARTS["teacher"], until - begin)
-                return await self._part_by_teacher(specification, opened, begin, rows)
+                if self._courtesy is None or not self._courtesy.is_due():
+                    return await draw()
+                async with turn:
+                    began = self._loop.time()
+                    drawn = await draw()
+                    await asyncio.sleep(self._courtesy.rest_after(self._loop.time() - began))
+                    return drawn
 
         parts = [asyncio.ensure_future(part(at)) for at in range(first, until, PARTS["teacher"])]
         try:

@@ -7,7 +7,7 @@ from threading import Barrier, BrokenBarrierError
 
 import pytest
 from cascade_server.counts.shared.books import Books
-from cascade_server.jobs.courtesy import HOLD, LOOK, Courtesy
+from cascade_server.jobs.courtesy import HOLD, LOOK, MANY_CALLS, RESTS, Courtesy
 from cascade_server.objectives.objective import SloConfig
 from cascade_server.terms import ServiceClass, Tier
 from grpc import StatusCode
@@ -18,13 +18,25 @@ class Server:
 
     def __init__(self) -> None:
         self.now, self.calls, self.looks = 100.0, 7, 0
+        self.rested: list[float] = []
 
     def answered(self) -> int:
         self.looks += 1
         return self.calls
 
     def courtesy(self) -> Courtesy:
-        return Courtesy(self.answered, lambda: self.now)
+        return Courtesy(self.answered, lambda: self.now, self.rest)
+
+    def rest(self, seconds: float) -> None:
+        self.rested.append(seconds)
+        self.now += seconds
+
+    def calls_come(self, courtesy: Courtesy, rate: float, seconds: float) -> None:
+        """Calls are answered, so many a second, while somebody looks."""
+        for _ in range(round(rate * seconds)):
+            self.now += 1 / rate
+            self.calls += 1
+            courtesy.is_due()
 
 
 def test_calls_of_before_are_no_reason() -> None:
@@ -53,6 +65,31 @@ def test_it_does_not_look_all_the_time() -> None:
     server.now += LOOK
     courtesy.is_due()
     assert server.looks - before == 2
+
+
+@pytest.mark.parametrize(
+    ("rate", "share"), [(2, 0.02), (MANY_CALLS / 2, 0.5), (MANY_CALLS, 1), (10 * MANY_CALLS, 1)]
+)
+def test_the_more_calls_there_are_the_longer_it_rests(rate: float, share: float) -> None:
+    server = Server()
+    courtesy = server.courtesy()
+    server.calls_come(courtesy, rate, 20 * HOLD)
+    assert courtesy.rest_after(0.1) == pytest.approx(0.1 * RESTS * share, rel=0.3)
+
+
+def test_it_rests_after_a_turn_and_not_where_nobody_calls() -> None:
+    server = Server()
+    courtesy = server.courtesy()
+    with courtesy.turn():
+        server.now += 0.1
+    assert server.rested == []
+    server.calls_come(courtesy, MANY_CALLS, 20 * HOLD)
+    with courtesy.turn():
+        server.now += 0.01
+        server.calls += round(0.01 * MANY_CALLS)
+    assert server.rested == [pytest.approx(0.01 * RESTS, rel=0.1)]
+    server.now += 2 * HOLD
+    assert courtesy.rest_after(0.1) == 0.0
 
 
 @pytest.mark.parametrize("called", [False, True])
