@@ -25,6 +25,7 @@ from cascade_server.counts.metering import ProcessMeter
 from cascade_server.counts.shared.books import Books
 from cascade_server.counts.sla import Sla
 from cascade_server.engines.teacher_process import TeacherServer
+from cascade_server.jobs.courtesy import Courtesy
 from cascade_server.jobs.directing import JobsDirector
 from cascade_server.jobs.process import execute, next_work, owners_of
 from cascade_server.keeping import METRICS, PAGE, keeper, run_life
@@ -268,7 +269,11 @@ def teacher(generation: Generation, spans: SpanPipe | None, post: Post, begin: B
         loading.all_yield_to_all()
         tracer = Telemetry.of(config, spans, "teacher").tracer
         server = TeacherServer(
-            repository.runtimes, path, threads=config.teacher_threads, tracer=tracer
+            repository.runtimes,
+            path,
+            threads=config.teacher_threads,
+            tracer=tracer,
+            pace=Courtesy(generation.books.answered_in_real_time).rest_after,
         )
         meter = ProcessMeter(generation.books.teacher(generation.slot))
         loop.add_signal_handler(signal.SIGTERM, stop.set)

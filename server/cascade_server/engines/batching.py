@@ -24,6 +24,11 @@ class Waiting:
     offline: bool = False
     alone: bool = False
 
+    @property
+    def is_of_a_job(self) -> bool:
+        """Whether nobody waits for it: only jobs are both."""
+        return self.offline and self.alone
+
 
 @dataclass(frozen=True)
 class Batch:

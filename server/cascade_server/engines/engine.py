@@ -95,6 +95,11 @@ class EngineStatistics:
     last_run: int = 0
 
 
+def never_rests(_: float) -> float:
+    """A pace of which nothing is asked."""
+    return 0.0
+
+
 @dataclass
 class _Counts:
     runs: int = 0
@@ -120,6 +125,8 @@ class Engine(Generic[TaskT]):
         processor_clock: processor seconds of whatever a run runs in: the thread, or, where a run
             has several threads and nothing else is done meanwhile, the process.
         on_gpu: whether a run is a GPU's.
+        pace: seconds for which tasks that are offline and alone, those of jobs, rest after a run of
+            theirs that took so many seconds of a processor. Others are run meanwhile.
         model: what passes have taken, by rows.
     """
 
@@ -130,6 +137,7 @@ class Engine(Generic[TaskT]):
     clock: Callable[[], float] = time.monotonic
     processor_clock: Callable[[], float] = time.thread_time
     on_gpu: bool = False
+    pace: Callable[[float], float] = never_rests
     model: LatencyModel = field(default_factory=LatencyModel)
     gathering: GatherConfig = field(default_factory=GatherConfig)
     _gather: Gather = field(default_factory=Gather)
@@ -140,6 +148,10 @@ class Engine(Generic[TaskT]):
     _busy: bool = False
     _busy_until: float = 0.0
     _turn_is_due: bool = False
+    # Of the last run; and until when jobs rest, and what wakes them.
+    _processor_seconds: float = 0.0
+    _jobs_rest_until: float = 0.0
+    _waking: asyncio.TimerHandle | None = None
 
     async def submit(
         self, task: TaskT, deadline: float, offline: bool = False, alone: bool = False
@@ -246,7 +258,7 @@ class Engine(Generic[TaskT]):
         weights = [task.rows * max(1, task.passes) for task in tasks]
         began, spent = self.clock(), self.processor_clock()
         self.run(tasks)
-        seconds = self.processor_clock() - spent
+        seconds = self._processor_seconds = self.processor_clock() - spent
         on_gpu = self.clock() - began if self.on_gpu else 0.0
         charge((task.spent for task in tasks), weights, seconds, on_gpu)
 
@@ -275,11 +287,14 @@ class Engine(Generic[TaskT]):
         if self._looks_round(now):
             self._come_round()
             return
-        batch = next_batch(now, [e.waiting for e in self._queue], self.buckets, self.model.tail)
-        taken = [self._queue[i] for i in batch.take]
-        for entry in [self._queue[i] for i in batch.expired]:
+        queue = self._queue if now >= self._jobs_rest_until else self._without_jobs()
+        batch = next_batch(now, [e.waiting for e in queue], self.buckets, self.model.tail)
+        taken = [queue[i] for i in batch.take]
+        for entry in [queue[i] for i in batch.expired]:
             self._expire_waiting(entry)
         if not taken:
+            if self._queue:
+                self._wake_jobs(self._jobs_rest_until - now)
             return
         for entry in taken:
             self._queue.remove(entry)
@@ -323,6 +338,16 @@ class Engine(Generic[TaskT]):
         passes = _passes(tasks)
         self._run_charged(tasks)
         return alive, self.clock() - began, passes
+
+    def _without_jobs(self) -> list[_Entry[TaskT]]:
+        return [entry for entry in self._queue if not entry.waiting.is_of_a_job]
+
+    def _wake_jobs(self, seconds: float) -> None:
+        """Look at the queue again when those that rest have rested."""
+        if self._waking is not None:
+            self._waking.cancel()
+        loop = asyncio.get_running_loop()
+        self._waking = loop.call_later(max(0.0, seconds), self._come_round)
 
     def _looks_round(self, now: float) -> bool:
         """Whether to leave the batch open for another turn of the event loop."""
@@ -372,6 +397,8 @@ class Engine(Generic[TaskT]):
         if alive:
             self._count(sum(entry.waiting.rows for entry in alive), seconds, passes)
             self._learn(len(alive))
+            if all(entry.waiting.is_of_a_job for entry in alive):
+                self._jobs_rest_until = self.clock() + self.pace(self._processor_seconds)
         for entry in taken:
             if entry not in alive:
                 self._expire(entry)

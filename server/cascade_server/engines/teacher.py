@@ -16,7 +16,7 @@ from cascade_tables.sampling import TeacherRows
 from numpy.typing import NDArray
 
 from cascade_server.deadline import Work
-from cascade_server.engines.engine import Engine, EngineStatistics
+from cascade_server.engines.engine import Engine, EngineStatistics, never_rests
 from cascade_server.engines.philox import Uniform
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.engines.spent import Spent
@@ -107,6 +107,7 @@ class LocalTeacher:
         runtime: of the release.
         executor: has the thread.
         processor_clock: of its passes; see `Engine`.
+        pace: of jobs; see `Engine`.
     """
 
     def __init__(
@@ -114,6 +115,7 @@ class LocalTeacher:
         runtime: Runtime,
         executor: Executor,
         processor_clock: Callable[[], float] = time.thread_time,
+        pace: Callable[[float], float] = never_rests,
     ) -> None:
         self._runtime, self._executor = runtime, executor
         self._processor_clock = processor_clock
@@ -127,6 +129,7 @@ class LocalTeacher:
             buckets=buckets,
             processor_clock=processor_clock,
             on_gpu=runtime.on_gpu,
+            pace=pace,
         )
         for tier, rows, seconds in runtime.profile:
             if tier == Tier.TEACHER:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from cascade_server.engines.engine import never_rests
 from cascade_server.engines.runtime import Runtime
 from cascade_server.engines.spent import Spent
 from cascade_server.engines.teacher import MEASURE_SECONDS, LocalTeacher
@@ -43,6 +44,7 @@ class TeacherServer:
             processors, would be taken for slow for ever.
         tracer: is told of work for calls that are traced; None: nobody is.
         threads: of a pass.
+        pace: of jobs; see `Engine`.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class TeacherServer:
         measure_seconds: float = MEASURE_SECONDS,
         tracer: Tracer | None = None,
         threads: int = 1,
+        pace: Callable[[float], float] = never_rests,
     ) -> None:
         self._tracer = tracer
         self._path, self._measure_seconds = path, measure_seconds
@@ -59,7 +62,8 @@ class TeacherServer:
         # Little else than passes is done in this process.
         clock = time.process_time if threads > 1 else time.thread_time
         self._teachers = {
-            runtime.identity: LocalTeacher(runtime, self._thread, clock) for runtime in runtimes
+            runtime.identity: LocalTeacher(runtime, self._thread, clock, pace)
+            for runtime in runtimes
         }
         self._writers: set[asyncio.StreamWriter] = set()
         self._told: dict[str, bytes] = {}

@@ -28,6 +28,8 @@ class Courtesy:
         answered: how many calls have been answered in real time so far, by all processes of the
             server.
         clock: monotonic seconds.
+        processor_clock: processor seconds of this thread. To wait for a processor is no work after
+            which to rest.
         sleep: rests for so many seconds.
     """
 
@@ -35,9 +37,11 @@ class Courtesy:
         self,
         answered: Callable[[], int],
         clock: Callable[[], float] = time.monotonic,
+        processor_clock: Callable[[], float] = time.thread_time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._answered, self._clock, self._sleep = answered, clock, sleep
+        self._answered, self._clock = answered, clock
+        self._processor_clock, self._sleep = processor_clock, sleep
         self._number, self._looked, self._look_at = answered(), clock(), float("-inf")
         self._until, self._rate = float("-inf"), 0.0
         self._one_at_a_time, self._looking = threading.Lock(), threading.Lock()
@@ -57,7 +61,7 @@ class Courtesy:
             return now < self._until
 
     def rest_after(self, seconds: float) -> float:
-        """Seconds to rest after so many of work; 0 where no calls come."""
+        """Seconds to rest after so many of a processor; 0 where no calls come."""
         if not self.is_due():
             return 0.0
         return RESTS * min(1.0, self._rate / MANY_CALLS) * seconds
@@ -69,6 +73,6 @@ class Courtesy:
             yield
             return
         with self._one_at_a_time:
-            began = self._clock()
+            began = self._processor_clock()
             yield
-            self._sleep(self.rest_after(self._clock() - began))
+            self._sleep(self.rest_after(self._processor_clock() - began))

@@ -11,7 +11,6 @@ from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
@@ -123,7 +122,6 @@ class ReleaseDrawing:
         self._repository, self._loop, self._teachers = repository, loop, teachers
         self._threads = teacher_threads if courtesy is None else 1
         self._drawing = ThreadPoolExecutor(1, "drawing")
-        self._courtesy = courtesy
         self._turn = nullcontext if courtesy is None else courtesy.turn
         self._opened: dict[tuple[str, str], Opened] = {}
 
@@ -211,19 +209,12 @@ class ReleaseDrawing:
     async def _by_teacher(
         self, specification: Specification, opened: Opened, first: int, until: int
     ) -> Tokens:
-        room, turn = asyncio.Semaphore(IN_FLIGHT), asyncio.Lock()
+        room = asyncio.Semaphore(IN_FLIGHT)
 
         async def part(begin: int) -> Tokens:
-            rows = min(PARTS["teacher"], until - begin)
-            draw = partial(self._part_by_teacher, specification, opened, begin, rows)
             async with room:
-                if self._courtesy is None or not self._courtesy.is_due():
-                    return await draw()
-                async with turn:
-                    began = self._loop.time()
-                    drawn = await draw()
-                    await asyncio.sleep(self._courtesy.rest_after(self._loop.time() - began))
-                    return drawn
+                rows = min(PARTS["teacher"], until - begin)
+                return await self._part_by_teacher(specification, opened, begin, rows)
 
         parts = [asyncio.ensure_future(part(at)) for at in range(first, until, PARTS["teacher"])]
         try:

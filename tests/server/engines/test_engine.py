@@ -58,11 +58,17 @@ class Bench:
     now: float = 0.0
     ran: list[list[str]] = field(default_factory=list)
     breaks: bool = False
+    pace: float = 0.0
 
     def __post_init__(self) -> None:
         self.executor = HeldExecutor()
         self.engine: Engine[Job] = Engine(
-            self.run, self.executor, self.inline_rows, (1, 2, 4, 8), clock=lambda: self.now
+            self.run,
+            self.executor,
+            self.inline_rows,
+            (1, 2, 4, 8),
+            clock=lambda: self.now,
+            pace=lambda _: self.pace,
         )
 
     def run(self, jobs: Sequence[Job]) -> None:
@@ -73,9 +79,14 @@ class Bench:
             job.runs -= 1
 
     def submit(
-        self, name: str, deadline: float = math.inf, offline: bool = False, **job: int
+        self,
+        name: str,
+        deadline: float = math.inf,
+        offline: bool = False,
+        alone: bool = False,
+        **job: int,
     ) -> asyncio.Task[None]:
-        return asyncio.create_task(self.engine.submit(Job(name, **job), deadline, offline))
+        return asyncio.create_task(self.engine.submit(Job(name, **job), deadline, offline, alone))
 
     async def free(self) -> None:
         """Let one run of the executor finish, once there is one."""
@@ -314,3 +325,49 @@ def test_what_is_learnt_of_a_run_is_what_one_of_its_passes_took() -> None:
     bench.engine.run_now([Job("a", rows=3, passes=4), Job("b", passes=1)])
     assert seen == [(4, 2.0)]
     assert bench.engine.statistics().run_nanoseconds == 8_000_000_000
+
+
+class TestJobsRest:
+    """What nobody waits for rests between its runs, for as long as the pace says."""
+
+    async def test_others_are_run_meanwhile(self) -> None:
+        bench = Bench(pace=10.0)
+        job = bench.submit("job", offline=True, alone=True, runs=2)
+        await bench.free()
+        await settle()
+        assert not bench.executor.held
+        for name, offline in (("call", False), ("stream", True)):
+            other = bench.submit(name, offline=offline)
+            await bench.free()
+            await other
+        assert bench.ran == [["job"], ["call"], ["stream"]]
+        assert not job.done()
+        bench.now = 11.0
+        last = bench.submit("last")
+        await bench.free()
+        await last
+        await bench.free()
+        await job
+        assert bench.ran[3:] == [["last"], ["job"]]
+
+    async def test_it_goes_on_by_itself(self) -> None:
+        bench = Bench(pace=0.001)
+        bench.engine.clock = time.monotonic
+        job = bench.submit("job", offline=True, alone=True, runs=3)
+        for _ in range(3):
+            await bench.free()
+        await job
+        assert bench.ran == [["job"]] * 3
+
+    async def test_one_whose_caller_has_gone_is_forgotten(self) -> None:
+        bench = Bench(pace=10.0)
+        job = bench.submit("job", offline=True, alone=True, runs=2)
+        await bench.free()
+        await settle()
+        job.cancel()
+        await asyncio.gather(job, return_exceptions=True)
+        bench.now = 11.0
+        other = bench.submit("call")
+        await bench.free()
+        await other
+        assert bench.ran == [["job"], ["call"]]

@@ -25,7 +25,7 @@ class Server:
         return self.calls
 
     def courtesy(self) -> Courtesy:
-        return Courtesy(self.answered, lambda: self.now, self.rest)
+        return Courtesy(self.answered, lambda: self.now, lambda: self.now, self.rest)
 
     def rest(self, seconds: float) -> None:
         self.rested.append(seconds)

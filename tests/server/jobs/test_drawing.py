@@ -168,50 +168,6 @@ async def test_the_teachers_process_draws_the_rows_that_one_draws_alone(
     assert found == await asyncio.to_thread(drawn, alone, specification, 600)
 
 
-async def test_while_calls_are_answered_the_teachers_process_has_one_part_at_a_time_and_rests(
-    own_repository: Path, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Those calls may want the teacher too."""
-    calls, inside, most = iter(range(1_000_000)), 0, 0
-    rests: list[float] = []
-
-    class Seen(Courtesy):
-        def rest_after(self, seconds: float) -> float:
-            rests.append(super().rest_after(seconds))
-            return 0.0
-
-    part = ReleaseDrawing._part_by_teacher
-
-    async def watched(*arguments: Any) -> Any:
-        nonlocal inside, most
-        inside += 1
-        most = max(most, inside)
-        try:
-            return await part(*arguments)
-        finally:
-            inside -= 1
-
-    monkeypatch.setattr(ReleaseDrawing, "_part_by_teacher", watched)
-    monkeypatch.setitem(drawing.PARTS, "teacher", 64)
-    specification = asked(own_repository, 600, "teacher")
-    loop = asyncio.get_running_loop()
-    server, link = TeacherServer([runtime], tmp_path / "t"), TeacherLink(tmp_path / "t")
-    await server.start()
-    link.start()
-    found = {}
-    for name, courtesy in (("polite", Seen(lambda: next(calls))), ("hasty", None)):
-        most = 0
-        made = ReleaseDrawing(own_repository, loop, link, 1, courtesy)
-        found[name] = await asyncio.to_thread(drawn, made, specification, 600), most
-        made.close()
-    link.stop()
-    server.stop()
-    assert [most for _, most in found.values()] == [1, drawing.IN_FLIGHT]
-    assert found["polite"][0] == found["hasty"][0]
-    assert len(rests) == 10
-    assert max(rests) > 0
-
-
 async def test_a_teacher_that_is_started_again_goes_on_with_the_part(
     own_repository: Path, runtime: Runtime, tmp_path: Path
 ) -> None:
