@@ -92,7 +92,7 @@ class TestScanning:
             is None
         )
 
-    @settings(max_examples=3000, deadline=None)
+    @settings(max_examples=600, deadline=None)
     @given(data=st.data())
     def test_garbage(self, data: st.DataObject) -> None:
         """Whatever it takes, protobuf takes too, and reads the same in it."""
