@@ -100,7 +100,7 @@ print(json.dumps([
     assert ticket[0] == "ArrowInvalid"
     assert "ticket is '../../etc/passwd'; allowed: a job's id" in ticket[1]
     assert handshake[0] == "ArrowNotImplementedError"
-    assert "does not ask callers who they are" in handshake[1]
+    assert "this server has no handshake" in handshake[1]
     assert put[0] == "ArrowNotImplementedError"
     assert "takes no rows" in put[1]
     assert "action is 'drop'; allowed: CancelFlightInfo" in action[1]
