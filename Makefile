@@ -124,6 +124,7 @@ figures: $(VENV)/.dev ## Measure what docs/ says: fidelity of four tables, the s
 load-figures: $(VENV)/.dev ## Measure what docs/ says of load: latency, Triton, overload, processes, memory, reload
 	@$(BIN)/python -m benchmarks.keep latency-credit latency --table credit
 	@$(BIN)/python -m benchmarks.keep access-credit access --table credit
+	@$(BIN)/python -m benchmarks.keep telemetry-credit telemetry --table credit
 	@$(BIN)/python -m benchmarks.keep triton-credit triton --table credit
 	@$(BIN)/python -m benchmarks.keep call-credit call --table credit
 	@$(BIN)/python -m benchmarks.keep triton-inside-credit triton --table credit --inside
