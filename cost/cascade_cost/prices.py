@@ -139,7 +139,7 @@ class _Reader(ValueReader):
         return self.text(str(value) if type(value) is int else value, place)
 
     def currency(self, value: Any) -> str:
-        """A currency's code."""
+        """A currency by its three letters, as ISO 4217 has them."""
         if not (isinstance(value, str) and len(value) == 3 and value.isascii() and value.isupper()):
             allowed = "three capital letters of ISO 4217, such as USD or EUR"
             self.wrong(("currency",), value, allowed)

@@ -97,7 +97,7 @@ class ValueReader:
         return None if found.get(key) is None else read(found[key], (*place, key))
 
     def one_of(self, value: Any, place: Place, known: Collection[str]) -> str:
-        """A word of a few."""
+        """A text that is one of those that are known; a misspelt one is given a hint."""
         if not isinstance(value, str) or value not in known:
             hint = did_you_mean(value, known) if isinstance(value, str) else ""
             self.wrong(place, value, f"{listing(known)}.{hint}")

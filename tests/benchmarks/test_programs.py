@@ -305,6 +305,20 @@ def test_latency() -> None:
 
 
 @needs_h2load
+def test_access(small: tuple[str, ...]) -> None:
+    few = ("--starts", "1", "--rounds", "1", "--calls", "20")
+    found = last_line(benchmark("access", *small, *few))
+    assert (found["blocks"], found["calls"]) == (1, 20)
+    assert found["worst_key_ratio"] == max(found["key_p50_ratio"], found["key_p99_ratio"]) > 0
+
+
+@needs_h2load
+def test_telemetry(small: tuple[str, ...]) -> None:
+    found = last_line(benchmark("telemetry", *small, "--rounds", "1", "--calls", "64"))
+    assert all(found[f"{share}p99_ratio"] > 0 for share in ("", "all_"))
+
+
+@needs_h2load
 def test_memory(small: tuple[str, ...]) -> None:
     found = last_line(benchmark("memory", *small, "--calls", "200"))
     assert found["rss_mib_before"] > 0

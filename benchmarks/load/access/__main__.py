@@ -16,7 +16,6 @@ of key to none; interval_p99 has the middle half of the blocks' ratios.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import sys
 import tempfile
@@ -24,7 +23,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +36,10 @@ from cascade_loadtest.servers import default_server, serving
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from cascade_server.access.keys import new_key
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from rich.console import Console
 
+from benchmarks.peers import certificates
 from benchmarks.tables import ROOT
 
 console = Console(stderr=True, highlight=False)
@@ -106,35 +102,6 @@ class Way:
                 raise LoadFailed(f"{self.name} is not answered: {exc.details()}") from exc
 
 
-def certificate_of(folder: Path) -> bytes:
-    """Write a certificate of this machine and its key into a folder; the certificate, PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    content = made.public_bytes(serialization.Encoding.PEM)
-    (folder / "server.pem").write_bytes(content)
-    (folder / "server.key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return content
-
-
 def ways(folder: Path) -> tuple[list[Way], bytes]:
     """The servers, whose files are written into a folder, and the certificate."""
     key, record = new_key()
@@ -157,10 +124,9 @@ tenants:
     now = time.time()
     claims = {"iss": ISSUER, "aud": AUDIENCE, "exp": now + 86_400, "azp": "service", "sub": "svc"}
     token = jwt.encode(claims, signing, "ES256", {"kid": "one"})
-    content = certificate_of(folder)
+    certificate, private = certificates.make(folder)
     access = ("--access", str(folder / "access.yaml"))
-    files = ("--tls-certificate", str(folder / "server.pem"), "--tls-key")
-    tls = (*files, str(folder / "server.key"))
+    tls = ("--tls-certificate", str(certificate), "--tls-key", str(private))
     shown = (f"authorization: Bearer {key}",)
     found = [
         Way("none"),
@@ -171,7 +137,7 @@ tenants:
     ]
     grpcio = ("--transport", "grpcio")
     found += [Way("grpcio", grpcio), Way("grpcio_tls", (*grpcio, *tls), (), True)]
-    return found, content
+    return found, certificate.read_bytes()
 
 
 @contextmanager

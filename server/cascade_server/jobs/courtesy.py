@@ -64,7 +64,7 @@ class Courtesy:
         """Seconds to rest after so many of a processor; 0 where no calls come."""
         if not self.is_due():
             return 0.0
-        return RESTS * min(1.0, self._rate / MANY_CALLS) * seconds
+        return RESTS * min(1.0, self._rate / MANY_CALLS) * max(0.0, seconds)
 
     @contextmanager
     def turn(self) -> Iterator[None]:

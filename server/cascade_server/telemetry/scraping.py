@@ -73,7 +73,7 @@ class ScrapeServer(ThreadingMixIn, WSGIServer):
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """In its thread."""
+        """Answer one connection, and give its place back."""
         try:
             super().process_request_thread(request, client_address)
         finally:
@@ -120,4 +120,4 @@ class _Handler(WSGIRequestHandler):
     """Says nothing of each request."""
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing."""
+        """Write nothing: there is a scrape every few seconds."""
