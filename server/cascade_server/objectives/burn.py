@@ -35,6 +35,9 @@ class Pair:
     long: str
 
 
+# Bad events of the long window before an alert: of three calls one that is late burns the budget of a
+# hundredth 33 times too fast, and is nothing to get up for.
+LEAST_BAD = 10
 # The gravest first.
 PAIRS = (
     Pair(Alert.PAGE, 14.4, "5m", "1h"),
@@ -51,9 +54,14 @@ class Events:
     total: int
 
     @property
+    def bad(self) -> int:
+        """How many were not good."""
+        return self.total - self.good
+
+    @property
     def error_ratio(self) -> float:
         """The share that was bad; 0 where there were none."""
-        return (self.total - self.good) / self.total if self.total else 0.0
+        return self.bad / self.total if self.total else 0.0
 
 
 def burn_rate(events: Events, target: float) -> float:
@@ -66,9 +74,16 @@ def budget_remaining(events: Events, target: float) -> float:
     return 1 - burn_rate(events, target)
 
 
-def alert_of(rates: Mapping[str, float]) -> Alert:
-    """The gravest alert that burn rates by window call for."""
+def alert_of(windows: Mapping[str, Events], target: float, least_bad: int = LEAST_BAD) -> Alert:
+    """The gravest alert that is called for.
+
+    Args:
+        windows: events by the windows of `WINDOWS`.
+        target: the share of them that is to be good.
+        least_bad: how many have to be bad, in the longer window of a pair.
+    """
     for pair in PAIRS:
-        if rates[pair.short] > pair.factor and rates[pair.long] > pair.factor:
+        short, long = (burn_rate(windows[name], target) for name in (pair.short, pair.long))
+        if min(short, long) > pair.factor and windows[pair.long].bad >= least_bad:
             return pair.alert
     return Alert.OK

@@ -1,6 +1,7 @@
 """What is promised: service level objectives by table and class of service, from `slo.yaml`.
 
 window_days: 30
+least_bad_events: 10
 objectives:
   - table: "*"
     class: realtime
@@ -26,6 +27,7 @@ from typing import Any
 from cascade_tables.errors import FileRefused, listing, shown
 
 from cascade_server.errors import ConfigError
+from cascade_server.objectives.burn import LEAST_BAD
 from cascade_server.terms import ServiceClass, Tier
 
 EVERY = "*"
@@ -33,6 +35,7 @@ EVERY = "*"
 SERVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 LONGEST_WINDOW_DAYS = 90
 LONGEST_THRESHOLD_MS = 3_600_000
+MOST_LEAST_BAD = 1_000_000
 # Lowest fidelity first.
 TIERS = (Tier.STUDENT, Tier.TEACHER)
 
@@ -98,11 +101,13 @@ class SloConfig:
     Attributes:
         service: what the deployment is called in rules and metrics.
         window_days: what an error budget is for.
+        least_bad: bad events before anybody is told: see `burn.alert_of`.
         objectives: as in the file, `EVERY` included.
     """
 
     service: str = "cascade"
     window_days: int = 30
+    least_bad: int = LEAST_BAD
     objectives: tuple[Objective, ...] = DEFAULTS
 
     @property
@@ -170,13 +175,18 @@ def parse_slo(content: Any) -> SloConfig:
     Raises:
         ConfigError: as `load_slo`.
     """
-    top = _mapping(content, "the file", ("service", "window_days", "objectives"), ("objectives",))
+    allowed = ("service", "window_days", "least_bad_events", "objectives")
+    top = _mapping(content, "the file", allowed, ("objectives",))
     service = top.get("service", SloConfig.service)
     if not isinstance(service, str) or not SERVICE_NAME.fullmatch(service):
         raise _not_allowed("service", service, "letters, digits, '_', '.' and '-', at most 63")
     days = top.get("window_days", SloConfig.window_days)
     if type(days) is not int or not 1 <= days <= LONGEST_WINDOW_DAYS:
         raise _not_allowed("window_days", days, f"a whole number, 1 to {LONGEST_WINDOW_DAYS}")
+    least = top.get("least_bad_events", SloConfig.least_bad)
+    if type(least) is not int or not 1 <= least <= MOST_LEAST_BAD:
+        most = f"{MOST_LEAST_BAD:,}"
+        raise _not_allowed("least_bad_events", least, f"a whole number, 1 to {most}")
     entries = top["objectives"]
     if not isinstance(entries, list) or not entries:
         raise _not_allowed("objectives", entries, "a list of one or more objectives")
@@ -190,7 +200,7 @@ def parse_slo(content: Any) -> SloConfig:
         if each.name in seen:
             raise ConfigError(f"objectives: {each.name} is there twice; allowed: once")
         seen.add(each.name)
-    return SloConfig(service, days, tuple(objectives))
+    return SloConfig(service, days, least, tuple(objectives))
 
 
 def _entry(entry: Any, where: str) -> Iterable[Objective]:

@@ -1,9 +1,10 @@
 """Prometheus rules of objectives: recordings and multiwindow, multi-burn-rate alerts, as Sloth's.
 
 For each objective three groups: the ratio of bad events over each window, from the server's own
-counters; what follows from it; and two alerts. They differ from Sloth's in three things. A ratio
+counters; what follows from it; and two alerts. They differ from Sloth's in four things. A ratio
 without events is absent rather than NaN. The ratio of the whole period weighs events, not moments.
-And they read recorded series only (`instance=""`): the server exposes some of the same names.
+They read recorded series only (`instance=""`): the server exposes some of the same names.
+And nobody is told of a handful of bad events (`SloConfig.least_bad`).
 """
 
 from __future__ import annotations
@@ -133,6 +134,11 @@ def alert_rules(config: SloConfig, objective: Objective, labels: Mapping[str, st
     """A page and a ticket."""
     chosen = selector(config, objective)
     found = []
+
+    def enough_bad(window: str) -> str:
+        bad, _ = rates(objective, window)
+        return f"    and on () ({bad} * {WINDOWS[window]} >= {config.least_bad})"
+
     for alert in (Alert.PAGE, Alert.TICKET):
         conditions = [
             "(\n"
@@ -141,7 +147,7 @@ def alert_rules(config: SloConfig, objective: Objective, labels: Mapping[str, st
                 f" > ({pair.factor:g} * (1 - {objective.target!r})))"
                 for window in (pair.short, pair.long)
             )
-            + "\n)"
+            + f"\n{enough_bad(pair.long)}\n)"
             for pair in PAIRS
             if pair.alert is alert
         ]

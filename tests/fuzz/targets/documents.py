@@ -110,6 +110,7 @@ burst: {max_epsilon: 3}
 SLO = b"""\
 service: cascade
 window_days: 28
+least_bad_events: 3
 objectives:
   - table: "*"
     class: realtime

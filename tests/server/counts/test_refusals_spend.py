@@ -27,7 +27,7 @@ from cascade_server.transport.http2.headers import head_of
 
 from tests.releases import TABLE
 from tests.server.messages import ask
-from tests.server.running import Running, running
+from tests.server.running import DRAWN_ANEW, Running, running
 
 OTHER = "shops"
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -163,7 +163,7 @@ class TestCutShort:
     def test_a_server_that_has_no_time_left(
         self, repository: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        config = ServerConfig(repository=repository, port=0, drain_seconds=0.0)
+        config = ServerConfig(repository=repository, port=0, drain_seconds=0.0, **DRAWN_ANEW)
         inside, go_on = threading.Event(), threading.Event()
         denoise = Runtime.denoise
 

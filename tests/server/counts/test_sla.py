@@ -152,7 +152,8 @@ class TestCounting:
                 259_200,
             ]
             assert found.budget_remaining == pytest.approx(-9)
-            assert found.alert == pb.ALERT_STATE_PAGE
+            # Two bad events are nothing to get up for, however fast they burn it.
+            assert found.alert == pb.ALERT_STATE_OK
 
     @pytest.mark.parametrize("how", ["the caller gives up", "the deadline passes"])
     def test_a_call_that_is_given_up(
@@ -175,7 +176,8 @@ class TestCounting:
                 assert inside.wait(30)
                 call.cancel()
             else:
-                call = server.stub.Generate(request, timeout=0.2)
+                # More than it takes to get there, whatever else the machine does.
+                call = server.stub.Generate(request, timeout=1.0)
                 fails(lambda: list(call), grpc.StatusCode.DEADLINE_EXCEEDED)
                 until(server, "payments-offline-availability", (0, 1))
             go_on.set()

@@ -13,8 +13,13 @@ from cascade_server.objectives.burn import (
 )
 
 
-def rates(**known: float) -> dict[str, float]:
-    return {name: known.get(f"in_{name}", 0.0) for name in WINDOWS}
+TARGET = 0.99
+
+
+def burning(total: int = 100_000, **known: float) -> dict[str, Events]:
+    """Windows whose budgets of a hundredth burn as fast as said, the others not at all."""
+    rates = {name: known.get(f"in_{name}", 0.0) for name in WINDOWS}
+    return {name: Events(round(total - total * rate / 100), total) for name, rate in rates.items()}
 
 
 class TestBurnRate:
@@ -46,19 +51,35 @@ class TestAlerts:
     """Both windows of a pair have to burn: one says it matters, the other that it goes on."""
 
     @pytest.mark.parametrize(
-        ("burning", "alert"),
+        ("windows", "alert"),
         [
-            (rates(), Alert.OK),
-            (rates(in_5m=15, in_1h=15), Alert.PAGE),
-            (rates(in_5m=14.4, in_1h=14.4), Alert.OK),
-            (rates(in_5m=1000), Alert.OK),
-            (rates(in_1h=15, in_6h=2, in_3d=2), Alert.TICKET),
-            (rates(in_30m=6.1, in_6h=6.1), Alert.PAGE),
-            (rates(in_30m=6.1, in_6h=5.9), Alert.OK),
-            (rates(in_6h=1.1, in_3d=1.1), Alert.TICKET),
-            (rates(in_6h=0.9, in_3d=1.1), Alert.OK),
-            (rates(in_6h=1.0, in_3d=1.0), Alert.OK),
+            (burning(), Alert.OK),
+            (burning(in_5m=15, in_1h=15), Alert.PAGE),
+            (burning(in_5m=14.4, in_1h=14.4), Alert.OK),
+            (burning(in_5m=100), Alert.OK),
+            (burning(in_1h=15, in_6h=2, in_3d=2), Alert.TICKET),
+            (burning(in_30m=6.1, in_6h=6.1), Alert.PAGE),
+            (burning(in_30m=6.1, in_6h=5.9), Alert.OK),
+            (burning(in_6h=1.1, in_3d=1.1), Alert.TICKET),
+            (burning(in_6h=0.9, in_3d=1.1), Alert.OK),
+            (burning(in_6h=1.0, in_3d=1.0), Alert.OK),
         ],
     )
-    def test_pairs(self, burning: dict[str, float], alert: Alert) -> None:
-        assert alert_of(burning) is alert
+    def test_pairs(self, windows: dict[str, Events], alert: Alert) -> None:
+        assert alert_of(windows, TARGET) is alert
+
+    @pytest.mark.parametrize(
+        ("bad", "least", "alert"),
+        [(9, 10, Alert.OK), (10, 10, Alert.PAGE), (1, 1, Alert.PAGE), (99, 100, Alert.OK)],
+    )
+    def test_a_handful_of_bad_events_is_nothing_to_get_up_for(
+        self, bad: int, least: int, alert: Alert
+    ) -> None:
+        """However fast the budget burns of a table that is hardly asked."""
+        windows = {name: Events(0, bad) for name in WINDOWS}
+        assert alert_of(windows, TARGET, least) is alert
+
+    def test_it_is_the_longer_window_that_has_enough(self) -> None:
+        """What goes on is not measured by how much of it came in the last five minutes."""
+        windows = burning() | {"5m": Events(0, 1), "1h": Events(0, 10)}
+        assert alert_of(windows, TARGET) is Alert.PAGE

@@ -19,6 +19,7 @@ from cascade_server.terms import ServiceClass, Tier
 WHOLE = """
 service: scoring
 window_days: 7
+least_bad_events: 3
 objectives:
   - table: "*"
     class: realtime
@@ -45,6 +46,7 @@ class TestReading:
     def test_everything_it_may_say(self, tmp_path: Path) -> None:
         config = load_slo(write(tmp_path, WHOLE))
         assert (config.service, config.window_days, config.window) == ("scoring", 7, 604_800)
+        assert config.least_bad == 3
         real = ServiceClass.REALTIME
         assert config.objectives == (
             Objective("*", real, Kind.AVAILABILITY, 0.999),
@@ -54,15 +56,18 @@ class TestReading:
             Objective("credit", real, Kind.FIDELITY, 0.2, tier=Tier.TEACHER),
         )
 
-    def test_thirty_days_unless_it_says_otherwise(self, tmp_path: Path) -> None:
+    def test_thirty_days_and_ten_events_unless_it_says_otherwise(self, tmp_path: Path) -> None:
         text = "objectives: [{table: credit, class: offline, availability: {target: 0.9}}]"
         config = load_slo(write(tmp_path, text))
-        assert (config.service, config.window_days) == ("cascade", 30)
+        assert (config.service, config.window_days, config.least_bad) == ("cascade", 30, 10)
 
     @pytest.mark.parametrize(
         ("text", "says"),
         [
-            ("", "the file is None; allowed: a mapping with service, window_days, objectives"),
+            (
+                "",
+                "the file is None; allowed: a mapping with service, window_days, least_bad_events",
+            ),
             ("objectives: []", "objectives is []; allowed: a list of one or more"),
             ("window_days: 30", "the file lacks 'objectives'"),
             ("window_day: 30\nobjectives: []", "'window_day'; allowed: service, window_days"),
@@ -70,6 +75,11 @@ class TestReading:
                 "window_days: 0\nobjectives: []",
                 "window_days is 0; allowed: a whole number, 1 to",
             ),
+            (
+                "least_bad_events: 0\nobjectives: []",
+                "least_bad_events is 0; allowed: a whole number, 1 to 1,000,000",
+            ),
+            ("least_bad_event: 3\nobjectives: []", "Did you mean 'least_bad_events'?"),
             ("window_days: 1.5\nobjectives: []", "window_days is 1.5; allowed: a whole number"),
             ("service: 'a b'\nobjectives: []", "service is 'a b'; allowed: letters"),
             ("objectives: [1]", "objectives[0] is 1; allowed: a mapping"),

@@ -40,6 +40,8 @@ TABLES = ["credit", "adult's"]
 METRIC = re.compile(r"([a-z][a-z0-9_:]*)\{([^}]*)\}")
 MATCHER = re.compile(r'(\w+)(=~|!~|=)("(?:[^"\\]|\\.)*")')
 
+MATCHED = 'sloth_slo="credit-realtime-availability"'
+
 promtool = pytest.mark.skipif(
     shutil.which("promtool") is None,
     reason="promtool is not on PATH; the package `prometheus` of Debian has it",
@@ -297,6 +299,41 @@ class TestWithPromtool:
                                 }
                             ],
                         },
+                    ],
+                }
+            ],
+        }
+        path = tmp_path / "tests.yml"
+        path.write_text(yaml.safe_dump(tests))
+        assert "SUCCESS" in run_promtool("test", "rules", path)
+
+    def test_nobody_is_told_of_a_handful_of_bad_calls(self, tmp_path: Path) -> None:
+        """Of nine calls eight fail, and nobody is told; then others do, a minute after a minute."""
+        (tmp_path / "cascade.rules.yml").write_text(to_yaml(rules(SloConfig(), ["credit"])))
+        at = 'table="credit", class="realtime"'
+        tests = {
+            "rule_files": ["cascade.rules.yml"],
+            "evaluation_interval": "1m",
+            "tests": [
+                {
+                    "interval": "1m",
+                    "input_series": [
+                        {
+                            "series": f'cascade_requests_total{{{at}, tier="none", code="INTERNAL"}}',
+                            "values": "0x400 1+1x7 8x20 9+1x30",
+                        },
+                        {
+                            "series": f'cascade_requests_total{{{at}, tier="student", code="OK"}}',
+                            "values": "0x400 1x60",
+                        },
+                    ],
+                    "promql_expr_test": [
+                        {
+                            "expr": f'count(ALERTS{{alertstate="firing", {MATCHED}}}) or vector(0)',
+                            "eval_time": f"{minute}m",
+                            "exp_samples": [{"labels": "{}", "value": firing}],
+                        }
+                        for minute, firing in ((409, 0), (415, 0), (445, 2))
                     ],
                 }
             ],
