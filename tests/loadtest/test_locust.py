@@ -95,3 +95,12 @@ def test_its_page_is_there(tmp_path: Path) -> None:
                 return False
 
         until(answers)
+
+
+def test_a_run_in_which_nobody_could_ask_is_no_success(tmp_path: Path) -> None:
+    """Its users wait for their server for longer than the run lasts, and so have no failures."""
+    said = tmp_path / "log"
+    run = ("--headless", "-u", "1", "-t", "2s", "--table", "adult", "FraudScoring")
+    with said.open("w") as log, locust(log, "--host", f"127.0.0.1:{free_port()}", *run) as process:
+        assert process.wait(120) == 1, said.read_text()
+    assert "nobody has asked 127.0.0.1:" in said.read_text()

@@ -8,6 +8,7 @@ what Locust itself reports, so that the histograms there are those of all calls.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from cascade_loadtest.outcomes import Recorder
 
+log = logging.getLogger("cascade.loadtest")
 recorder = Recorder()
 REPORT = "cascade"
 
@@ -99,6 +101,18 @@ def _options(parser: ArgumentParser) -> None:
         include_in_web_ui=False,
         help="Write what all calls were given there, as JSON: histograms, by kind of call",
     )
+
+
+@events.quitting.add_listener
+def _asked_something(environment: Environment, **_: Any) -> None:
+    """A run without a page in which nobody has asked anything is no success: users that wait for a
+    server that is not there have neither asked nor failed, by Locust's reckoning."""
+    options = environment.parsed_options
+    if isinstance(environment.runner, WorkerRunner) or not getattr(options, "headless", False):
+        return
+    if environment.process_exit_code is None and environment.stats.total.num_requests == 0:
+        log.error("nobody has asked %s anything: is a server there?", environment.host)
+        environment.process_exit_code = 1
 
 
 @events.init.add_listener

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from cascade_server.access import rates
-from cascade_server.access.access_file import AccessConfig, load_access
+from cascade_server.access.access_file import load_access
 from cascade_server.access.deciding import (
     AUTHORIZATION,
     KINDS,
@@ -28,7 +28,7 @@ from cascade_server.access.deciding import (
     not_permitted,
     presented,
 )
-from cascade_server.access.grants import Caller, Kind, Reason
+from cascade_server.access.grants import AccessConfig, Caller, Kind, Reason
 from cascade_server.counts.shared.tenant_counts import MICRO, NANO, PlaceCounts
 from cascade_server.errors import ConfigError
 

@@ -30,7 +30,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
@@ -40,7 +39,15 @@ from urllib.parse import urlsplit
 from cascade_tables.errors import FileRefused, listing
 from cascade_tables.value_reader import where
 
-from cascade_server.access.grants import Grant, Kind, Rate
+from cascade_server.access.grants import (
+    AccessConfig,
+    Grant,
+    Issuer,
+    Kind,
+    Rate,
+    Tenant,
+    TokenRule,
+)
 from cascade_server.access.keys import DIGEST, ID, KeyRecord
 from cascade_server.access.reading import Reader
 from cascade_server.errors import ConfigError
@@ -63,115 +70,6 @@ TENANT_KEYS = ("keys", "tokens", "certificates", "tables", "may", "priority")
 TERMS = ("rates", "quotas", "limits")
 LARGEST = 10**15
 NO_PYJWT = "tokens need PyJWT, which is not installed; run: pip install 'cascade-synthesis[access]'"
-
-
-@dataclass(frozen=True)
-class Issuer:
-    """Who signs tokens.
-
-    Attributes:
-        name: what the file calls it.
-        issuer: the claim `iss` of its tokens, exactly.
-        audience: one of the values of the claim `aud`.
-        algorithms: of signatures; no others are looked at.
-        jwks: URL of its keys; None: its discovery document names it.
-        keys: a file with them, a JWK Set or one public key in PEM; None: they are fetched.
-        leeway: seconds by which clocks may differ.
-        refresh: seconds after which its keys are fetched anew.
-    """
-
-    name: str
-    issuer: str
-    audience: str
-    algorithms: tuple[str, ...]
-    jwks: str | None = None
-    keys: Path | None = None
-    leeway: float = 30.0
-    refresh: float = 3600.0
-
-
-@dataclass(frozen=True)
-class TokenRule:
-    """Whose tokens are a tenant's.
-
-    Attributes:
-        issuer: what the file calls it.
-        claims: that a token has; of a claim that is a list, or words with spaces in between
-            (`scope`), one of them.
-    """
-
-    issuer: str
-    claims: Mapping[str, str]
-
-    def holds(self, issuer: str, claims: Mapping[str, Any]) -> bool:
-        """Whether it is about a token that has been verified."""
-        return issuer == self.issuer and all(
-            wanted in _values(name, claims.get(name)) for name, wanted in self.claims.items()
-        )
-
-
-def _values(name: str, claim: Any) -> tuple[Any, ...]:
-    if isinstance(claim, list):
-        return tuple(each for each in claim if isinstance(each, str))
-    if isinstance(claim, str):
-        return (claim, *claim.split()) if name in ("scope", "scp") else (claim,)
-    return ()
-
-
-@dataclass(frozen=True)
-class Tenant:
-    """Somebody who asks, in all its processes.
-
-    Attributes:
-        name: what it is called in logs, metrics and jobs.
-        grant: what it may do.
-        keys: of its callers.
-        tokens: whose tokens are its own.
-        certificates: names of client certificates.
-    """
-
-    name: str
-    grant: Grant
-    keys: tuple[KeyRecord, ...] = ()
-    tokens: tuple[TokenRule, ...] = ()
-    certificates: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class AccessConfig:
-    """Who may ask.
-
-    Attributes:
-        tenants: by name.
-        issuers: by the name that the file gives them.
-        digest: tells this file's content from any other.
-        keys: of all tenants, by id.
-        key_tenants, certificate_tenants: whose a key, by its id, and a certificate's name is.
-    """
-
-    tenants: Mapping[str, Tenant]
-    issuers: Mapping[str, Issuer]
-    digest: str = ""
-    keys: Mapping[str, KeyRecord] = field(init=False)
-    key_tenants: Mapping[str, Tenant] = field(init=False)
-    certificate_tenants: Mapping[str, Tenant] = field(init=False)
-
-    def __post_init__(self) -> None:
-        tenants = self.tenants.values()
-        found: dict[str, Mapping[str, Any]] = {
-            "keys": {key.id: key for each in tenants for key in each.keys},
-            "key_tenants": {key.id: each for each in tenants for key in each.keys},
-            "certificate_tenants": {name: each for each in tenants for name in each.certificates},
-        }
-        for name, value in found.items():
-            object.__setattr__(self, name, value)
-
-    def tenant_of_token(self, issuer: str, claims: Mapping[str, Any]) -> Tenant | None:
-        """Whose a verified token is: the first in the file of whom a rule holds."""
-        for tenant in self.tenants.values():
-            if any(rule.holds(issuer, claims) for rule in tenant.tokens):
-                return tenant
-        return None
 
 
 def load_access(path: Path) -> AccessConfig:
@@ -220,7 +118,7 @@ def parse_access(text: str, name: str = "access.yaml", folder: Path = Path()) ->
         each: _tenant(reader, value, ("tenants", each), issuers, of_all)
         for each, value in named.items()
     }
-    _check_once(reader, tenants)
+    _check_once(reader, tenants, issuers)
     return AccessConfig(tenants, issuers, hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
@@ -432,8 +330,16 @@ def _rate(reader: Reader) -> Any:
     return read
 
 
-def _check_once(reader: Reader, tenants: Mapping[str, Tenant]) -> None:
-    """Refuse what would be two tenants'."""
+def _check_once(
+    reader: Reader, tenants: Mapping[str, Tenant], issuers: Mapping[str, Issuer]
+) -> None:
+    """Refuse what would be two tenants', and tokens that two issuers would have signed."""
+    signed: dict[tuple[str, str], str] = {}
+    for name, issuer in issuers.items():
+        other = signed.setdefault((issuer.issuer, issuer.audience), name)
+        if other != name:
+            message = f"{name} has the issuer and the audience of {other}; allowed: once"
+            reader.refuse(("issuers", name), message)
     seen: dict[tuple[str, str], str] = {}
     for name, tenant in tenants.items():
         own = [("keys", key.id) for key in tenant.keys]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from cascade_server.access.access_file import NAME, AccessConfig, load_access
+from cascade_server.access.access_file import NAME, load_access
 from cascade_server.access.deciding import Presented, Refused, identify
-from cascade_server.access.grants import Caller, Grant, Kind, Rate, Reason
+from cascade_server.access.grants import AccessConfig, Caller, Grant, Kind, Rate, Reason
 from cascade_server.access.keys import new_key
 from cascade_server.errors import ServerError
 

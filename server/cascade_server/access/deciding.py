@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cascade_server.access import keys as api_keys
-from cascade_server.access.access_file import AccessConfig, Issuer, Tenant
-from cascade_server.access.grants import Caller, Kind, Known, Reason
+from cascade_server.access.grants import AccessConfig, Caller, Issuer, Kind, Known, Reason, Tenant
 
 Fields = Sequence[tuple[bytes, bytes]]
 

@@ -16,7 +16,8 @@ from http.client import HTTPException
 from typing import Any, TypeVar
 from urllib.error import HTTPError, URLError
 
-from cascade_server.access.access_file import Issuer, is_safe_url
+from cascade_server.access.access_file import is_safe_url
+from cascade_server.access.grants import Issuer
 from cascade_server.access.tokens import KeySet, key_set_of
 
 log = logging.getLogger("cascade.access")

@@ -18,8 +18,7 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
-from cascade_server.access.access_file import Issuer
-from cascade_server.access.grants import Reason
+from cascade_server.access.grants import Issuer, Reason
 
 # No token that an issuer gives is longer: what is sent with every call is to be short.
 MOST_BYTES = 8192

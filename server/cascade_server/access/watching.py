@@ -8,7 +8,8 @@ import logging
 from collections.abc import Callable
 
 from cascade_server.access.access import Access
-from cascade_server.access.access_file import AccessConfig, load_access
+from cascade_server.access.access_file import load_access
+from cascade_server.access.grants import AccessConfig
 from cascade_server.errors import ConfigError
 
 log = logging.getLogger("cascade.access")

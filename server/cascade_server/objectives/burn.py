@@ -35,8 +35,8 @@ class Pair:
     long: str
 
 
-# Bad events of the long window before an alert: of three calls one that is late burns the budget of a
-# hundredth 33 times too fast, and is nothing to get up for.
+# Bad events of the long window before an alert: of three calls one that is late burns the budget of
+# a hundredth 33 times too fast, and is nothing to get up for.
 LEAST_BAD = 10
 # The gravest first.
 PAIRS = (

@@ -10,7 +10,7 @@ from typing import Any
 
 import jwt
 from cascade_server.access.access import Access
-from cascade_server.access.access_file import Issuer
+from cascade_server.access.grants import Issuer
 from cascade_server.access.keys import KeyRecord, new_key
 from cascade_server.counts.shared.tenant_counts import TenantCounts
 from cascade_server.memory import Memory

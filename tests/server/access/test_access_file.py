@@ -135,6 +135,14 @@ class TestRefusing:
         text = f"tenants:\n  a: {{keys: {keys}}}\n  b: {{keys: {keys}}}"
         assert "stands in keys of a and of b; allowed: once" in refused(text)
 
+    def test_tokens_of_two_issuers(self) -> None:
+        """The second one's would never be taken, whatever the file says of them."""
+        issuer = "issuer: 'https://a.example', algorithms: [RS256]"
+        text = f"issuers:\n  a: {{{issuer}, audience: c}}\n  b: {{{issuer}, audience: AUD}}\n"
+        text += "tenants: {t: {}}"
+        assert "b has the issuer and the audience of a" in refused(text.replace("AUD", "c"))
+        assert parse_access(text.replace("AUD", "d")).issuers.keys() == {"a", "b"}
+
     def test_more_tenants_than_there_may_be(self) -> None:
         text = "tenants:\n" + "".join(f"  t{number}: {{}}\n" for number in range(1001))
         assert "1,001 names; allowed: 1,000" in refused(text)

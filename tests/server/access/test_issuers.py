@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 from cascade_server.access.access import Access
-from cascade_server.access.access_file import Issuer
 from cascade_server.access.deciding import Refused
-from cascade_server.access.grants import Caller, Reason
+from cascade_server.access.grants import Caller, Issuer, Reason
 from cascade_server.access.issuers import Held, Issuers, KeysNotFetched, fetch, keys_of
 from cascade_server.access.watching import Watch
 

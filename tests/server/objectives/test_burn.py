@@ -12,7 +12,6 @@ from cascade_server.objectives.burn import (
     burn_rate,
 )
 
-
 TARGET = 0.99
 
 
