@@ -6,6 +6,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,15 @@ from cascade_tables.schema import Column, Kind
 COARSE, FINE = 64, 16
 # Parts of a column's numbers, of as many bins each: how roughly a marked number is drawn.
 ROUGH = 8
+
+
+@lru_cache(maxsize=64)
+def bin_tokens(bins_from: int, edges: int) -> Sequence[tuple[int, int]]:
+    """Tokens of a value, by how many of a column's edges it is not below: the same for every column
+    that has as many tokens before its bins, so that a table of hundreds has them once."""
+    last = COARSE * FINE - 1
+    places = [min(max(count - 1, 0), last) for count in range(edges + 1)]
+    return tuple((bins_from + place // FINE, place % FINE) for place in places)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,10 +198,7 @@ class BinnedCodec:
         self._plain = float if column.kind is Kind.CONTINUOUS else int
         self._low = math.inf if column.minimum is None else column.minimum
         self._high = -math.inf if column.maximum is None else column.maximum
-        # By how many edges a value is not below.
-        last = COARSE * FINE - 1
-        places = [min(max(count - 1, 0), last) for count in range(len(self.edges) + 1)]
-        self._tokens = [(self._bins_from + p // FINE, p % FINE) for p in places]
+        self._tokens = bin_tokens(self._bins_from, len(self.edges))
         coarse = [*[np.nan] * self._null_tokens, *self.ranks, *[np.nan] * len(self.marks)]
         # Where a number roughly is, is no place inside of a bin: the middle says nothing.
         fine = np.append((np.arange(FINE) + 0.5) / FINE, [0.5] * rough)
