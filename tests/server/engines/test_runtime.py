@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cascade_server.engines.runtime import MAX_BATCH, Runtime
+from cascade_server.engines.runtime import MAX_BATCH, TEACHER_PART, Runtime, padded_rows
 from cascade_tables import ReleaseError, load_release
 
 from tests.releases import TABLE
@@ -51,3 +51,37 @@ def test_noise_that_the_graph_does_not_take_is_refused(
     manifest = replace(release.manifest, **{tier: said})
     with pytest.raises(ReleaseError, match=rf"{tier} takes \d+ numbers of noise a row, but "):
         Runtime(replace(release, manifest=manifest))
+
+
+def test_runs_are_of_few_numbers_of_rows() -> None:
+    """ONNX Runtime keeps something for each, for as long as it lives."""
+    made = [padded_rows(rows) for rows in range(1, MAX_BATCH + 1)]
+    assert made[:17] == [*range(1, 17), 18]
+    assert len({each for each in made if each <= TEACHER_PART}) == 48
+    assert len(set(made)) == 64
+    assert made == sorted(made)
+    assert all(rows <= each < 1.125 * rows for rows, each in enumerate(made, 1))
+    # What is run most often offline is not made more.
+    assert padded_rows(TEACHER_PART) == TEACHER_PART
+
+
+def test_rows_beside_which_nobody_asked_for_some_are_those_of_their_own(repository: Path) -> None:
+    runtime = Runtime(load_release(repository, TABLE, 1), compiled=False)
+    rng = np.random.default_rng(0)
+    rows = 41
+    assert padded_rows(rows) == 44
+    tokens = np.zeros((rows, runtime.slots), np.int32)
+    observed = np.zeros(tokens.shape, np.bool_)
+    student = rng.random((rows, runtime.student_noise), dtype=np.float32)
+    teacher = rng.random((rows, runtime.teacher_noise - runtime.columns), dtype=np.float32)
+    for draw, noise in ((runtime.draw_student, student), (runtime.denoise, teacher)):
+        together = draw(tokens, observed, noise)
+        apart = [draw(tokens[:8], observed[:8], noise[at : at + 8]) for at in (0, 8, 16, 24, 32)]
+        np.testing.assert_array_equal(together[:40], np.concatenate(apart))
+        assert len(together) == rows
+    scores = runtime.log_likelihood(together, np.ones(tokens.shape, np.bool_))
+    np.testing.assert_allclose(
+        scores[:8],
+        runtime.log_likelihood(together[:8], np.ones((8, runtime.slots), np.bool_)),
+        rtol=1e-5,
+    )
