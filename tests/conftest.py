@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
 
 from tests import postgres as pg
+from tests.begun_first import in_order
 
 # How long an example takes is the machine's affair: no test fails for it.
 settings.register_profile("cascade", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -39,13 +40,13 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
-# Minutes long, one test after another: begun last, it would run alone while others are done.
-BEGUN_FIRST = "integration/jobs/test_ray.py"
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first; all else stays in its order."""
-    items.sort(key=lambda item: not item.path.as_posix().endswith(BEGUN_FIRST))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes run them, each begins with what takes long."""
+    worker = getattr(config, "workerinput", None)
+    if worker is not None:
+        root = config.rootpath
+        files = [item.path.relative_to(root).as_posix() for item in items]
+        items[:] = [items[place] for place in in_order(files, worker["workercount"])]
 
 
 @pytest.fixture(scope="module", autouse=True)
