@@ -138,6 +138,7 @@ load-figures: $(VENV)/.dev ## Measure what docs/ says of load: latency, Triton, 
 	@$(BIN)/python -m benchmarks.keep memory-credit memory --table credit
 	@$(BIN)/python -m benchmarks.keep in-flight-credit in_flight --table credit
 	@$(BIN)/python -m benchmarks.keep attacks attacks --seconds 2
+	@$(BIN)/python -m benchmarks.keep attacks-grpcio attacks --seconds 2 --transport grpcio
 	@$(BIN)/python -m benchmarks.keep idle idle
 	@$(BIN)/python -m benchmarks.keep reload-credit reload
 	@$(BIN)/python -m benchmarks.keep jobs jobs
