@@ -89,7 +89,9 @@ class Proxy:
         ends = {writer, back}
         self._open |= ends
         try:
-            await asyncio.gather(_copy(reader, back), _copy(there, writer))
+            # Python 3.11's streams write a traceback of a connection's task that was cancelled.
+            with suppress(asyncio.CancelledError):
+                await asyncio.gather(_copy(reader, back), _copy(there, writer))
         finally:
             self._open -= ends
             for each in ends:
