@@ -44,8 +44,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Where several processes run them, each begins with what takes long."""
     worker = getattr(config, "workerinput", None)
     if worker is not None:
-        root = config.rootpath
-        files = [item.path.relative_to(root).as_posix() for item in items]
+        files = [item.nodeid.partition("::")[0] for item in items]
         items[:] = [items[place] for place in in_order(files, worker["workercount"])]
 
 

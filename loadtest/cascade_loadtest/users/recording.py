@@ -107,10 +107,16 @@ def _options(parser: ArgumentParser) -> None:
 def _asked_something(environment: Environment, **_: Any) -> None:
     """A run without a page in which nobody has asked anything is no success: users that wait for a
     server that is not there have neither asked nor failed, by Locust's reckoning."""
-    options = environment.parsed_options
-    if isinstance(environment.runner, WorkerRunner) or not getattr(options, "headless", False):
+    options, runner = environment.parsed_options, environment.runner
+    if (
+        runner is None
+        or isinstance(runner, WorkerRunner)
+        or not getattr(options, "headless", False)
+    ):
         return
-    if environment.process_exit_code is None and environment.stats.total.num_requests == 0:
+    # Of what has gone wrong otherwise Locust itself tells, with a status of its own.
+    is_told = environment.process_exit_code is not None or runner.errors or runner.exceptions
+    if not is_told and environment.stats.total.num_requests == 0:
         log.error("nobody has asked %s anything: is a server there?", environment.host)
         environment.process_exit_code = 1
 

@@ -338,7 +338,10 @@ def _check_once(
     for name, issuer in issuers.items():
         other = signed.setdefault((issuer.issuer, issuer.audience), name)
         if other != name:
-            message = f"{name} has the issuer and the audience of {other}; allowed: once"
+            message = (
+                f"{name} has the issuer and the audience of {other}, so that its tokens would be "
+                f"those of {other}; allowed: another issuer, or another audience"
+            )
             reader.refuse(("issuers", name), message)
     seen: dict[tuple[str, str], str] = {}
     for name, tenant in tenants.items():

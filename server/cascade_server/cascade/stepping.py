@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from cascade_server.objectives.burn import LEAST_BAD
 from cascade_server.objectives.objective import Kind
 from cascade_server.objectives.report import Report
 from cascade_server.terms import ServiceClass
@@ -36,7 +35,7 @@ class StepConfig:
 
     down_at: float = 14.4
     up_at: float = 1.0
-    least_bad: int = LEAST_BAD
+    least_bad: int = 10
     settle: float = 5.0
     hold: float = 30.0
     most: int = 1

@@ -182,7 +182,7 @@ class Ledger:
             by_window = {name: _events(counts, number) for name, counts in windows.items()}
             rates = {name: burn_rate(each, objective.target) for name, each in by_window.items()}
             left = budget_remaining(events, objective.target)
-            alert = alert_of(by_window, objective.target, self.config.least_bad)
+            alert = alert_of(by_window, objective.target, objective.least_bad)
             statuses.append(Status(objective, events, left, by_window, rates, alert))
         since = max(self.books.since, now - self.config.window)
         return Report(self.config.service, self.config.window, since, tuple(statuses))

@@ -41,8 +41,9 @@ def padded_rows(rows: int) -> int:
     """Of how many rows a run is made that is asked for some: as many, or a few more.
 
     ONNX Runtime remembers where a run's tensors lay for each number of rows that there ever was,
-    for as long as it lives, which makes a run of one row a sixth shorter. Of hundreds of numbers a
-    teacher's process grew by a fifth in an hour; of these 48 it grows no more once they were there.
+    for as long as it lives, which makes a run of one row a sixth shorter. With all numbers up to
+    256 a teacher's process grew by a fifth in an hour. These are 48 up to there and 64 up to 1,024:
+    once they were there it grows no more. A run has an eighth more rows at most, 3.6 % on average.
     """
     if rows <= EXACT_ROWS:
         return rows

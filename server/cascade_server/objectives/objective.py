@@ -5,6 +5,7 @@ least_bad_events: 10
 objectives:
   - table: "*"
     class: realtime
+    least_bad_events: 3
     latency: {threshold_ms: 50, target: 0.99}
     availability: {target: 0.999}
     fidelity: {tier: teacher, target: 0.2}
@@ -59,6 +60,7 @@ class Objective:
         target: the share of events that is to be good, in (0, 1).
         threshold: of latency; seconds, an answer that takes as long is still good.
         tier: of fidelity; a row of this tier or a higher one is good.
+        least_bad: bad events before anybody is told: see `burn.alert_of`.
     """
 
     table: str
@@ -67,6 +69,7 @@ class Objective:
     target: float
     threshold: float | None = None
     tier: Tier | None = None
+    least_bad: int = LEAST_BAD
 
     @property
     def name(self) -> str:
@@ -101,13 +104,11 @@ class SloConfig:
     Attributes:
         service: what the deployment is called in rules and metrics.
         window_days: what an error budget is for.
-        least_bad: bad events before anybody is told: see `burn.alert_of`.
         objectives: as in the file, `EVERY` included.
     """
 
     service: str = "cascade"
     window_days: int = 30
-    least_bad: int = LEAST_BAD
     objectives: tuple[Objective, ...] = DEFAULTS
 
     @property
@@ -183,29 +184,35 @@ def parse_slo(content: Any) -> SloConfig:
     days = top.get("window_days", SloConfig.window_days)
     if type(days) is not int or not 1 <= days <= LONGEST_WINDOW_DAYS:
         raise _not_allowed("window_days", days, f"a whole number, 1 to {LONGEST_WINDOW_DAYS}")
-    least = top.get("least_bad_events", SloConfig.least_bad)
-    if type(least) is not int or not 1 <= least <= MOST_LEAST_BAD:
-        most = f"{MOST_LEAST_BAD:,}"
-        raise _not_allowed("least_bad_events", least, f"a whole number, 1 to {most}")
+    least = _least_bad(top, "least_bad_events", LEAST_BAD)
     entries = top["objectives"]
     if not isinstance(entries, list) or not entries:
         raise _not_allowed("objectives", entries, "a list of one or more objectives")
     objectives = [
         objective
         for number, entry in enumerate(entries)
-        for objective in _entry(entry, f"objectives[{number}]")
+        for objective in _entry(entry, f"objectives[{number}]", least)
     ]
     seen = set()
     for each in objectives:
         if each.name in seen:
             raise ConfigError(f"objectives: {each.name} is there twice; allowed: once")
         seen.add(each.name)
-    return SloConfig(service, days, least, tuple(objectives))
+    return SloConfig(service, days, tuple(objectives))
 
 
-def _entry(entry: Any, where: str) -> Iterable[Objective]:
+def _least_bad(keys: Mapping[str, Any], where: str, otherwise: int) -> int:
+    least = keys.get("least_bad_events", otherwise)
+    if type(least) is not int or not 1 <= least <= MOST_LEAST_BAD:
+        raise _not_allowed(where, least, f"a whole number, 1 to {MOST_LEAST_BAD:,}")
+    return least
+
+
+def _entry(entry: Any, where: str, least_bad: int) -> Iterable[Objective]:
     kinds = tuple(Kind)
-    keys = _mapping(entry, where, ("table", "class", *kinds), ("table", "class"))
+    allowed = ("table", "class", "least_bad_events", *kinds)
+    keys = _mapping(entry, where, allowed, ("table", "class"))
+    least_bad = _least_bad(keys, f"{where}.least_bad_events", least_bad)
     table = keys["table"]
     if not isinstance(table, str) or not table:
         raise _not_allowed(f"{where}.table", table, "the name of a table, or '*' for every table")
@@ -223,7 +230,8 @@ def _entry(entry: Any, where: str) -> Iterable[Objective]:
             raise _not_allowed(f"{where}.{kind}", values, "a mapping, or a list of mappings")
         for number, value in enumerate(values):
             key = f"{where}.{kind}" + (f"[{number}]" if isinstance(keys[kind], list) else "")
-            yield _objective(value, key, Objective(table, service, kind, 0.0))
+            bare = Objective(table, service, kind, 0.0, least_bad=least_bad)
+            yield _objective(value, key, bare)
 
 
 def _objective(value: Any, where: str, bare: Objective) -> Objective:

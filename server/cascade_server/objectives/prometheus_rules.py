@@ -4,7 +4,7 @@ For each objective three groups: the ratio of bad events over each window, from 
 counters; what follows from it; and two alerts. They differ from Sloth's in four things. A ratio
 without events is absent rather than NaN. The ratio of the whole period weighs events, not moments.
 They read recorded series only (`instance=""`): the server exposes some of the same names.
-And nobody is told of a handful of bad events (`SloConfig.least_bad`).
+And nobody is told of a handful of bad events (`Objective.least_bad`).
 """
 
 from __future__ import annotations
@@ -136,8 +136,9 @@ def alert_rules(config: SloConfig, objective: Objective, labels: Mapping[str, st
     found = []
 
     def enough_bad(window: str) -> str:
+        # A rate times seconds is a whole number but for rounding.
         bad, _ = rates(objective, window)
-        return f"    and on () ({bad} * {WINDOWS[window]} >= {config.least_bad})"
+        return f"    and on () ({bad} * {WINDOWS[window]} > {objective.least_bad} - 0.5)"
 
     for alert in (Alert.PAGE, Alert.TICKET):
         conditions = [

@@ -31,6 +31,8 @@ log = logging.getLogger("cascade.server")
 EXPORT_SECONDS = 5.0
 # Of an export that is under way when the server ends.
 LAST_MILLISECONDS = 2000
+# Spans that wait to be sent: as many as a full pipe brings at once, six of a call.
+MOST_WAITING = 8192
 # Bytes of a collector's answer that are read.
 SHORT_BYTES = 4096
 # Headers by which a collector says when to come again.
@@ -158,7 +160,7 @@ class Spans:
         who: Resource,
         offset: Callable[[], int] = lambda: time.time_ns() - time.monotonic_ns(),
     ) -> None:
-        self._processor = BatchSpanProcessor(exporter)
+        self._processor = BatchSpanProcessor(exporter, max_queue_size=MOST_WAITING)
         self._who, self._offset = who, offset
         self._resources: dict[str, Resource] = {}
 

@@ -24,6 +24,7 @@ class SpanPipe:
 
     Attributes:
         reader: file descriptor to read from, which does not block.
+        bytes: that it holds at most.
         since: when the server began, Unix nanoseconds.
     """
 
@@ -34,6 +35,7 @@ class SpanPipe:
             os.set_blocking(end, False)
         with contextlib.suppress(OSError):  # more than this user may have; it stays at 64 KiB
             fcntl.fcntl(self._writer, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        self.bytes = fcntl.fcntl(self._writer, fcntl.F_GETPIPE_SZ)
         # Processes may add at the same moment, and one count be lost: it is a sign, not an account.
         self._dropped = Memory(shared=True).integers(1)
         self._rest = b""

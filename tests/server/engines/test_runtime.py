@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from cascade_server.engines.runtime import MAX_BATCH, TEACHER_PART, Runtime, padded_rows
 from cascade_tables import ReleaseError, load_release
+from numpy.typing import NDArray
 
 from tests.releases import TABLE
 
@@ -63,6 +65,34 @@ def test_runs_are_of_few_numbers_of_rows() -> None:
     assert all(rows <= each < 1.125 * rows for rows, each in enumerate(made, 1))
     # What is run most often offline is not made more.
     assert padded_rows(TEACHER_PART) == TEACHER_PART
+
+
+def test_networks_are_run_with_them(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both tiers, and what scores rows."""
+    runtime = Runtime(load_release(repository, TABLE, 1), compiled=False)
+    fed: list[tuple[int, ...]] = []
+
+    class Sees:
+        """A session that tells what it was fed."""
+
+        def __init__(self, session: Any) -> None:
+            self._session = session
+
+        def run(self, outputs: Any, feed: dict[str, NDArray[Any]]) -> Any:
+            fed.append(tuple({len(each) for each in feed.values()}))
+            return self._session.run(outputs, feed)
+
+    sessions = {tier: Sees(session) for tier, session in runtime._sessions.items()}
+    monkeypatch.setattr(runtime, "_sessions", sessions)
+    tokens = np.zeros((41, runtime.slots), np.int32)
+    nothing = np.zeros(tokens.shape, np.bool_)
+    runtime.draw_student(tokens, nothing, np.full((41, runtime.student_noise), 0.5, np.float32))
+    width = runtime.teacher_noise - runtime.columns
+    drawn = runtime.denoise(tokens, nothing, np.full((41, width), 0.5, np.float32))
+    assert fed == [(44,), (44,)]
+    fed.clear()
+    runtime.log_likelihood(drawn, ~nothing)
+    assert {padded_rows(rows) for (rows,) in fed} == {rows for (rows,) in fed}
 
 
 def test_rows_beside_which_nobody_asked_for_some_are_those_of_their_own(repository: Path) -> None:

@@ -29,6 +29,7 @@ objectives:
     availability: {target: 0.999}
   - table: credit
     class: realtime
+    least_bad_events: 1
     latency: {threshold_ms: 12.5, target: 0.95}
     fidelity: {tier: teacher, target: 0.2}
 """
@@ -46,20 +47,20 @@ class TestReading:
     def test_everything_it_may_say(self, tmp_path: Path) -> None:
         config = load_slo(write(tmp_path, WHOLE))
         assert (config.service, config.window_days, config.window) == ("scoring", 7, 604_800)
-        assert config.least_bad == 3
         real = ServiceClass.REALTIME
         assert config.objectives == (
-            Objective("*", real, Kind.AVAILABILITY, 0.999),
-            Objective("*", real, Kind.LATENCY, 0.9, threshold=0.005),
-            Objective("*", real, Kind.LATENCY, 0.99, threshold=0.05),
-            Objective("credit", real, Kind.LATENCY, 0.95, threshold=0.0125),
-            Objective("credit", real, Kind.FIDELITY, 0.2, tier=Tier.TEACHER),
+            Objective("*", real, Kind.AVAILABILITY, 0.999, least_bad=3),
+            Objective("*", real, Kind.LATENCY, 0.9, threshold=0.005, least_bad=3),
+            Objective("*", real, Kind.LATENCY, 0.99, threshold=0.05, least_bad=3),
+            Objective("credit", real, Kind.LATENCY, 0.95, threshold=0.0125, least_bad=1),
+            Objective("credit", real, Kind.FIDELITY, 0.2, tier=Tier.TEACHER, least_bad=1),
         )
 
     def test_thirty_days_and_ten_events_unless_it_says_otherwise(self, tmp_path: Path) -> None:
         text = "objectives: [{table: credit, class: offline, availability: {target: 0.9}}]"
         config = load_slo(write(tmp_path, text))
-        assert (config.service, config.window_days, config.least_bad) == ("cascade", 30, 10)
+        assert (config.service, config.window_days) == ("cascade", 30)
+        assert [each.least_bad for each in config.objectives] == [10]
 
     @pytest.mark.parametrize(
         ("text", "says"),
@@ -79,6 +80,10 @@ class TestReading:
                 "least_bad_events: 0\nobjectives: []",
                 "least_bad_events is 0; allowed: a whole number, 1 to 1,000,000",
             ),
+            (
+                "objectives: [{table: a, class: full, least_bad_events: true}]",
+                "objectives[0].least_bad_events is True; allowed: a whole number",
+            ),
             ("least_bad_event: 3\nobjectives: []", "Did you mean 'least_bad_events'?"),
             ("window_days: 1.5\nobjectives: []", "window_days is 1.5; allowed: a whole number"),
             ("service: 'a b'\nobjectives: []", "service is 'a b'; allowed: letters"),
@@ -95,8 +100,8 @@ class TestReading:
             ("objectives: [{table: a, class: full}]", "objectives[0] promises nothing"),
             (
                 "objectives: [{table: a, class: full, latncy: {}}]",
-                "objectives[0] has the key 'latncy'; allowed: table, class, availability, latency, "
-                "fidelity. Did you mean 'latency'?",
+                "objectives[0] has the key 'latncy'; allowed: table, class, least_bad_events, "
+                "availability, latency, fidelity. Did you mean 'latency'?",
             ),
             (
                 "objectives: [{table: a, class: full, availability: {target: 99.9}}]",

@@ -342,6 +342,50 @@ class TestWithPromtool:
         path.write_text(yaml.safe_dump(tests))
         assert "SUCCESS" in run_promtool("test", "rules", path)
 
+    def test_as_many_as_are_enough_are_enough(self, tmp_path: Path) -> None:
+        """Ten answers of 22 are late, within six hours: a rate times seconds is ten but for
+        rounding, below it as often as above."""
+        objective = Objective("credit", REALTIME, Kind.LATENCY, 0.99, threshold=0.05)
+        document = rules(SloConfig(objectives=(objective,)), ["credit"])
+        (tmp_path / "cascade.rules.yml").write_text(to_yaml(document))
+        labels = 'table="credit", class="realtime", tier="student", code="OK"'
+        before, calls = 400, 22
+        answered, in_time = [0] * before, [0] * before
+        for minute in range(360):
+            call = max(0, min(calls, minute // 16))
+            answered.append(call)
+            in_time.append(call - max(0, (call - 1) // 2))
+        tests = {
+            "rule_files": ["cascade.rules.yml"],
+            "evaluation_interval": "1m",
+            "tests": [
+                {
+                    "interval": "1m",
+                    "input_series": [
+                        {
+                            "series": f"cascade_request_duration_seconds_{name}",
+                            "values": " ".join(map(str, values)),
+                        }
+                        for name, values in (
+                            (f"count{{{labels}}}", answered),
+                            (f'bucket{{{labels}, le="0.05"}}', in_time),
+                        )
+                    ],
+                    "promql_expr_test": [
+                        {
+                            "expr": 'count(ALERTS{severity="page"}) or vector(0)',
+                            "eval_time": f"{before + minute}m",
+                            "exp_samples": [{"labels": "{}", "value": firing}],
+                        }
+                        for minute, firing in ((310, 0), (358, 1))
+                    ],
+                }
+            ],
+        }
+        path = tmp_path / "tests.yml"
+        path.write_text(yaml.safe_dump(tests))
+        assert "SUCCESS" in run_promtool("test", "rules", path)
+
     def test_jobs_that_go_wrong_are_told_of_and_others_are_not(self, tmp_path: Path) -> None:
         """Two servers for two hours; in the second one all goes wrong that can."""
         (tmp_path / "cascade.rules.yml").write_text(to_yaml(rules(SloConfig(), TABLES)))

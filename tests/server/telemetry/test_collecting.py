@@ -39,15 +39,36 @@ class Takes:
 
 
 async def test_what_comes_is_taken_and_what_comes_after_it_too(pipe: SpanPipe) -> None:
-    for turn in range(1, 3):
-        takes = Takes(2)
-        collecting = Collecting(pipe, [takes])
-        collecting.start()
-        for number in range(2):
-            pipe.send(record(number + turn))
+    takes = Takes(2)
+    collecting = Collecting(pipe, [takes])
+    collecting.start()
+    for _ in range(2):
+        takes.given.clear()
+        takes.all.clear()
+        pipe.send(record(1))
+        pipe.send(record(2))
         await asyncio.wait_for(takes.all.wait(), 60)
-        await collecting.stop()
-        assert takes.given == [record(number + turn).trace_id for number in range(2)]
+        assert takes.given == [record(1).trace_id, record(2).trace_id]
+    await collecting.stop()
+
+
+async def test_one_that_cannot_be_taken_is_not_the_last(pipe: SpanPipe) -> None:
+    failed, takes = asyncio.Event(), Takes(1)
+    asyncio.get_running_loop().set_exception_handler(lambda *_: failed.set())
+
+    def fails_once(one: Record) -> None:
+        if not failed.is_set():
+            raise ValueError("not this one")
+        takes(one)
+
+    collecting = Collecting(pipe, [fails_once])
+    collecting.start()
+    pipe.send(record(1))
+    await asyncio.wait_for(failed.wait(), 60)
+    pipe.send(record(2))
+    await asyncio.wait_for(takes.all.wait(), 60)
+    await collecting.stop()
+    assert takes.given == [record(2).trace_id]
 
 
 async def test_what_comes_one_by_one_is_taken_together(pipe: SpanPipe) -> None:

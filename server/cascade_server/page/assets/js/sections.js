@@ -4,6 +4,8 @@ import { Table, bar, el, put, replace } from "./dom.js";
 import { CLASSES, NONE, ago, budgetLeft, bytes, clock, digits, duration, given, milliseconds, percent, promise, rate, unbroken, whole } from "./format.js";
 
 const budget = (share) => (share === null || share === undefined ? NONE : { text: budgetLeft(share), tone: share < 0 ? "page" : share < 0.25 ? "ticket" : undefined });
+// What nobody is told of is not kept where its budget is spent: it was by a few of few calls.
+const state = (row) => (row.alert === "ok" && row.budget_remaining < 0 ? { text: "spent", tone: "ticket" } : alert(row.alert));
 const alert = (state) => ({ page: { text: "page", tone: "page" }, ticket: { text: "ticket", tone: "ticket" }, ok: { text: "kept", tone: "quiet" } })[state] ?? state;
 const some = (number, text) => (number ? { text, tone: "page" } : { text, tone: "quiet" });
 const code = (text) => el("code", {}, text);
@@ -55,7 +57,7 @@ const PARTS = [
       { label: "Promised", number: true, wide: true, cell: (row) => row.promised_ms.map((each) => `${promise(each.target)} in ${given(each.threshold_ms)} ms`).join(", ") || NONE },
       { label: "Student, teacher, pool", wide: true, cell: mixCell },
       { label: "Budget left", number: true, cell: (row) => budget(row.budget_remaining) },
-      { label: "State", cell: (row) => alert(row.alert) },
+      { label: "State", cell: state },
     ],
     empty: () => ["No table was asked yet. From another terminal: ", code("cascade ask TABLE --given COLUMN=VALUE")],
   }),
@@ -73,7 +75,7 @@ const PARTS = [
       { label: "6 h", number: true, cell: (row) => burn(row, "6h") },
       { label: "3 days", number: true, cell: (row) => burn(row, "3d") },
       { label: "Budget left", number: true, cell: (row) => budget(row.budget_remaining) },
-      { label: "State", cell: (row) => ({ ...alert(row.alert), sub: row.alert !== "ok" && row.since ? `since ${clock(row.since)}` : "" }) },
+      { label: "State", cell: (row) => ({ ...state(row), sub: row.alert !== "ok" && row.since ? `since ${clock(row.since)}` : "" }) },
     ],
     empty: () => ["Nothing was promised to anybody who called. ", code("--slo slo.yaml"), " names objectives; without it there are those of docs/sla.md."],
   }),
