@@ -247,7 +247,7 @@ def test_student_names_a_table_without_a_release(tmp_path: Path, here: InThisPro
 
 def test_pool(here: InThisProcess) -> None:
     options = ["--table", "adult", "--conditions", "5", "--per-second", "50"]
-    options += ["--warm-seconds", "0.1", "--seconds", "0.2", "--whole", "4", "--rows", "160"]
+    options += ["--warm-seconds", "1", "--seconds", "0.4", "--whole", "4", "--rows", "160"]
     found = last_line(here("pool", *options))
     assert found.keys() >= {"hit_rate", "server_time_ratio", "pooled_c2st", "teacher_c2st"}
     assert 0 < found["hit_rate"] <= 1
