@@ -180,15 +180,17 @@ def test_files_and_folders_are_small(part: str) -> None:
 
 
 def test_the_walks_pass_files_that_are_there() -> None:
-    """A path begins at the repository's root, or in the server; a name alone is some file's."""
+    """A path begins at the repository's root, in the server or in the tables; a name alone is some
+    file's."""
     walks = MAP.split("\n## Five walks\n", 1)[1]
     names = {
         path.name
         for folder, package in PACKAGES.items()
         for path in (ROOT / folder / package).rglob("*.py")
     }
-    for step in re.findall(r"`([\w/]+\.py|[\w/]+/)`", walks):
-        here = [ROOT / step, ROOT / "server/cascade_server" / step]
+    for step in re.findall(r"`([\w/]+\.(?:py|c)|[\w/]+/)`", walks):
+        homes = ("", "server/cascade_server", "tables/cascade_tables")
+        here = [ROOT / home / step for home in homes]
         assert any(path.exists() for path in here) or step in names, step
 
 
