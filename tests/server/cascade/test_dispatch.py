@@ -28,14 +28,14 @@ from cascade_server.wire.synthesis_request import SynthesisRequest
 
 from tests.releases import TABLE, make_release
 from tests.server.messages import COLUMNS, ask, read, row
-from tests.server.running import Running, running
+from tests.server.running import DRAWN_ANEW, Running, running
 
 
 @pytest.fixture
 def alone(tmp_path: Path) -> Iterator[Running]:
-    """A server of its own, whose insides a test may change."""
+    """A server of its own, whose insides a test may change; nobody but the test asks its teacher."""
     make_release(tmp_path)
-    with running(ServerConfig(repository=tmp_path, port=0)) as server:
+    with running(ServerConfig(repository=tmp_path, port=0, **DRAWN_ANEW)) as server:
         yield server
 
 
