@@ -33,7 +33,7 @@ from tests.server.running import DRAWN_ANEW, Running, running
 
 @pytest.fixture
 def alone(tmp_path: Path) -> Iterator[Running]:
-    """A server of its own, whose insides a test may change; nobody but the test asks its teacher."""
+    """A server of its own, whose insides a test may change; nobody else asks its teacher."""
     make_release(tmp_path)
     with running(ServerConfig(repository=tmp_path, port=0, **DRAWN_ANEW)) as server:
         yield server
