@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.report.attacks import attacks_table
 from benchmarks.report.costs import costs_table, sizing_table
 from benchmarks.report.faults import faults_table
 from benchmarks.report.figures import kept, markdown
 from benchmarks.report.glance import glance_table
 from benchmarks.report.gpu import gpu_table
 from benchmarks.report.jobs import jobs_table
+from benchmarks.report.telemetry import telemetry_table
 from benchmarks.report.utility import utility_table
 from benchmarks.tables import ROOT
 
@@ -127,7 +129,8 @@ IN_FLIGHT = {
 }
 KINDS = (
     "fidelity|student|pool|regularisation|latency|triton-inside|triton|call|overload|in_flight|"
-    "reload|processes|gpu|relations|utility|jobs|faults|costs|sizing|glance"
+    "reload|processes|gpu|relations|utility|jobs|faults|costs|sizing|glance|"
+    "attacks|telemetry"
 )
 PROCESSES = {
     "p50_ms": "one call at a time, p50 ms",
@@ -226,6 +229,10 @@ def table_of(kind: str, name: str, folder: Path) -> str:
         return utility_table(name, folder) or NOT_MEASURED
     if kind == "jobs":
         return jobs_table(name, folder)
+    if kind == "attacks":
+        return attacks_table(folder)
+    if kind == "telemetry":
+        return telemetry_table(name, folder) or NOT_MEASURED
     if kind == "faults":
         return faults_table(name, folder) or NOT_MEASURED
     if kind == "glance":
