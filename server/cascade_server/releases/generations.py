@@ -18,7 +18,7 @@ from cascade_server.releases.generation import Generation
 from cascade_server.releases.policy import Desired
 from cascade_server.releases.refusals import goes_on_without
 from cascade_server.releases.states import Event, State
-from cascade_server.releases.succession import AS_BEFORE, KEEPERS, Succession
+from cascade_server.releases.succession import AS_BEFORE, GIVEN_BACK, KEEPERS, Succession
 from cascade_server.supervision.crews import Begin, Crew, Member
 
 log = logging.getLogger("cascade.server")
@@ -153,7 +153,8 @@ class Generations(Succession):
 
     def hung_up(self) -> None:
         """See `Director`: whatever the repository says now."""
-        self._queue.append(Change("load", {"table": "", "version": 0}))
+        if not any(each.what == "load" and each.member is None for each in self._queue):
+            self._queue.append(Change("load", {"table": "", "version": 0}))
 
     def look(self, now: float) -> float:
         if not self._said_serving:
@@ -225,7 +226,10 @@ class Generations(Succession):
             change.failed(NotReady("the releases are still being loaded"))
             return
         if change.what in ("load", "unload"):
-            self._queue.append(change)
+            if change.member is None or self._stays(change.member):
+                self._queue.append(change)
+            else:
+                change.failed(NotReady(GIVEN_BACK))
             return
         try:
             if change.what == "list":

@@ -38,6 +38,10 @@ log = logging.getLogger("cascade.server")
 LONGEST_STAY = 3600.0
 KEEPERS = "the books' keeper"
 AS_BEFORE = "what was served goes on being served"
+GIVEN_BACK = (
+    "nothing of this is begun: another change was underway, and the process that was asked leaves "
+    "now that it is made; ask again"
+)
 
 
 class Succession:
@@ -201,8 +205,25 @@ class Succession:
             return
         generation.books.live_versions.count("loaded")
         generation.change.ended(self.listing(), "all else is loaded and answers")
+        self._give_back()
         seconds = self._clock() - generation.began
         self._say(f"generation {generation.number} has taken over, after {seconds:.2f} s")
+
+    def _give_back(self) -> None:
+        """Begin nothing that only a process waits for which leaves: it would not be there to answer.
+
+        Who asked is told to ask again, which the process that has taken over answers. Otherwise it
+        would be told nothing, ask again, and have all loaded once more each time.
+        """
+        waiting, self._queue = self._queue, deque()
+        for change in waiting:
+            if change.member is None or self._stays(change.member):
+                self._queue.append(change)
+            else:
+                change.failed(NotReady(GIVEN_BACK))
+
+    def _stays(self, member: Member) -> bool:
+        return self.current is not None and member.crew is self.current.crew
 
     def _hurry(self) -> None:
         self._crews.dismiss(self._crew_of(self._leaving), self._config.drain_seconds)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import socket
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from cascade_client import Client
 from cascade_proto import inference_pb2 as oip
 from cascade_proto import synthesis_pb2 as pb
 from cascade_proto.inference_pb2_grpc import GRPCInferenceServiceStub
@@ -44,6 +46,16 @@ class TestTheCommands:
         shares = {each["version"]: each["share"] for each in json.loads(back.stdout)["releases"]}
         assert shares == {1: 0, 2: 1}
         assert command(one.target, "unload", TABLE, "--version", "1").returncode == 0
+
+    def test_several_who_ask_at_once_are_all_answered(self, one: Served) -> None:
+        def load(_: int) -> int:
+            with Client(one.target, timeout=SOON) as client:
+                return client.releases.load(TABLE).generation
+
+        with ThreadPoolExecutor(4) as pool:
+            found = sorted(pool.map(load, range(4)))
+        # Each has had its own made, and none has been made for nobody.
+        assert found == [2, 3, 4, 5]
 
     def test_what_cannot_be_is_said_in_words(self, one: Served) -> None:
         for words, said in (

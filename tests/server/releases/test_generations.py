@@ -132,6 +132,42 @@ class TestTheNext:
         directed.look()
         assert directed.newest.name.startswith("generation 3")
 
+    def test_what_waits_in_who_leaves_is_given_back(self) -> None:
+        directed = begun(Repository(credit=ONE))
+        before = directed.newest
+        first = directed.ask("load", table="", version=0)
+        directed.look()
+        second = directed.ask("load", table="credit", version=0)
+        directed.director.hung_up()
+        directed.director.hung_up()  # which is one wish
+        after = directed.newest
+        directed.take_over(after)
+        told = directed.answered(first)
+        assert told is not None
+        assert "done" in told
+        given_back = directed.answered(second)
+        assert given_back is not None
+        assert (given_back["kind"], "ask again" in given_back["error"]) == ("NotReady", True)
+        # Who leaves may have taken it in just before it was told so.
+        late = {"ask": "load", "number": 77, "table": "credit", "version": 0}
+        directed.director.said(before.members[0], late)
+        given_back = directed.answered(77)
+        assert given_back is not None
+        assert given_back["kind"] == "NotReady"
+        # Nobody's is made, once; whoever asks again waits for that one.
+        directed.look()
+        last = directed.newest
+        assert last.name.startswith("generation 3")
+        directed.take_over(last)
+        directed.look()
+        assert directed.newest is last
+        again = directed.ask("load", table="credit", version=0)
+        directed.look()
+        directed.take_over(directed.newest)
+        told = directed.answered(again)
+        assert told is not None
+        assert told["done"]["generation"] == 4
+
     def test_one_that_is_not_ready_in_time_is_given_up(self) -> None:
         directed = begun(Repository(credit=ONE), load_seconds=60.0)
         number = directed.ask("load", table="", version=0)
