@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -65,13 +66,40 @@ def _run(
     return found[:rows]
 
 
+@cache
+def _one_arena() -> None:
+    """Have the networks of this process take their memory of one arena, rather than each its own.
+
+    An arena keeps what it was ever given, and a network needs its own while it runs, no longer. Of
+    ten networks of a teacher's process each grew a little, in ever rarer steps, as rare numbers of
+    rows came by: 2.7 % in an hour.
+    """
+    memory = ort.OrtMemoryInfo(
+        "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+    )
+    # -1: ONNX Runtime's own; 1: grow by as much as is asked for, not to the next power of two.
+    ort.create_and_register_allocator(
+        memory,
+        ort.OrtArenaCfg(
+            {
+                "max_mem": 0,
+                "arena_extend_strategy": 1,
+                "initial_chunk_size_bytes": -1,
+                "max_dead_bytes_per_chunk": -1,
+            }
+        ),
+    )
+
+
 def _session(model: bytes, threads: int, name: str) -> ort.InferenceSession:
+    _one_arena()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     # A thread that spins while it waits would take the core from the event loop.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.use_env_allocators", "1")
     try:
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as exc:  # onnxruntime's errors share no base class of their own

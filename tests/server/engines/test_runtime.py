@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,8 @@ from cascade_tables import ReleaseError, load_release
 from numpy.typing import NDArray
 
 from tests.releases import TABLE
+
+BUNDLED = Path(__file__).parents[3] / "model_repository"
 
 
 @pytest.mark.parametrize("tier", ["student", "teacher"])
@@ -115,3 +120,29 @@ def test_rows_beside_which_nobody_asked_for_some_are_those_of_their_own(reposito
         runtime.log_likelihood(together[:8], np.ones((8, runtime.slots), np.bool_)),
         rtol=1e-5,
     )
+
+
+GROWTH = """
+import json, sys
+from pathlib import Path
+import psutil
+from cascade_server.engines.runtime import Runtime
+from cascade_server.terms import Tier
+from cascade_tables import load_release
+
+release = load_release(Path(sys.argv[1]), "credit", 2)
+kept, sizes = [], []
+for _ in range(5):
+    kept.append(Runtime(release, tiers=[Tier.TEACHER]))
+    kept[-1].warm()
+    sizes.append(psutil.Process().memory_info().rss)
+print(json.dumps((sizes[-1] - sizes[0]) / (len(sizes) - 1) / len(release.teacher)))
+"""
+
+
+def test_networks_of_a_process_share_what_their_passes_take() -> None:
+    words = (sys.executable, "-c", GROWTH, str(BUNDLED))
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
+    # Its weights, as they are and as they are laid out to be multiplied by, but no arena: with one
+    # each it is nine times the weights.
+    assert json.loads(done.stdout) < 6
