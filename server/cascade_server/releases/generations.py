@@ -18,7 +18,7 @@ from cascade_server.releases.generation import Generation
 from cascade_server.releases.policy import Desired
 from cascade_server.releases.refusals import goes_on_without
 from cascade_server.releases.states import Event, State
-from cascade_server.releases.succession import AS_BEFORE, GIVEN_BACK, KEEPERS, Succession
+from cascade_server.releases.succession import AS_BEFORE, KEEPERS, Succession
 from cascade_server.supervision.crews import Begin, Crew, Member
 
 log = logging.getLogger("cascade.server")
@@ -226,10 +226,7 @@ class Generations(Succession):
             change.failed(NotReady("the releases are still being loaded"))
             return
         if change.what in ("load", "unload"):
-            if change.member is None or self._stays(change.member):
-                self._queue.append(change)
-            else:
-                change.failed(NotReady(GIVEN_BACK))
+            self._await_turn(change)
             return
         try:
             if change.what == "list":

@@ -205,25 +205,22 @@ class Succession:
             return
         generation.books.live_versions.count("loaded")
         generation.change.ended(self.listing(), "all else is loaded and answers")
-        self._give_back()
+        waiting, self._queue = self._queue, deque()
+        for change in waiting:
+            self._await_turn(change)
         seconds = self._clock() - generation.began
         self._say(f"generation {generation.number} has taken over, after {seconds:.2f} s")
 
-    def _give_back(self) -> None:
-        """Begin nothing that only a process waits for which leaves: it would not be there to answer.
+    def _await_turn(self, change: Change) -> None:
+        """Have a change wait for its turn, unless only a process that leaves waits for it.
 
-        Who asked is told to ask again, which the process that has taken over answers. Otherwise it
-        would be told nothing, ask again, and have all loaded once more each time.
+        That process would not be there to answer, and whoever asked it would ask again, with all
+        loaded once more each time. So it is told to, at once, and nothing is begun.
         """
-        waiting, self._queue = self._queue, deque()
-        for change in waiting:
-            if change.member is None or self._stays(change.member):
-                self._queue.append(change)
-            else:
-                change.failed(NotReady(GIVEN_BACK))
-
-    def _stays(self, member: Member) -> bool:
-        return self.current is not None and member.crew is self.current.crew
+        if change.member is None or change.member.crew is self._crew_of(self.current):
+            self._queue.append(change)
+        else:
+            change.failed(NotReady(GIVEN_BACK))
 
     def _hurry(self) -> None:
         self._crews.dismiss(self._crew_of(self._leaving), self._config.drain_seconds)
