@@ -204,6 +204,28 @@ def test_somebody_is_paged(chromium: Browser, watched: Watched) -> None:
         assert found.said == []
 
 
+PROMISE = """
+least_bad_events: 1000000
+objectives:
+  - table: "*"
+    class: realtime
+    latency: [{target: 0.99, threshold_ms: 0.001}]
+"""
+
+
+def test_a_promise_of_which_nobody_is_told_is_not_called_kept(
+    chromium: Browser, repository_of_one: Path
+) -> None:
+    promise = repository_of_one / "slo.yaml"
+    promise.write_text(PROMISE)
+    options = ("--repository", str(repository_of_one), "--ops-port", "0")
+    with serve(*options, "--slo", str(promise)) as served, asked(served), tab(chromium) as found:
+        found.open(served.until_said("operations page on").split()[-1])
+        state = found.page.locator("#tables td", has_text=re.compile("^spent$"))
+        state.first.wait_for()
+        assert found.said == []
+
+
 def test_a_page_that_hears_nothing_says_so(chromium: Browser, repository_of_one: Path) -> None:
     with serve("--repository", str(repository_of_one), "--ops-port", "0") as served:
         url = served.until_said("operations page on").split()[-1]
