@@ -116,6 +116,7 @@ figures: $(VENV)/.dev ## Measure what docs/ says: fidelity of four tables, the s
 	@$(BIN)/python -m benchmarks.keep pool-credit pool --table credit
 	@$(BIN)/python -m benchmarks.keep outside outside
 	@$(BIN)/python -m benchmarks.keep relations relations
+	@$(BIN)/python -m benchmarks.keep sizes sizes
 	@for table in adult credit; do \
 	  $(BIN)/python -m benchmarks.keep utility-$$table \
 	    utility --table $$table --plot docs/figures/utility-$$table.svg; done

@@ -15,6 +15,7 @@ from benchmarks.report.figures import kept, markdown
 from benchmarks.report.glance import glance_table
 from benchmarks.report.gpu import gpu_table
 from benchmarks.report.jobs import jobs_table
+from benchmarks.report.sizes import sizes_table
 from benchmarks.report.telemetry import telemetry_table
 from benchmarks.report.utility import utility_table
 from benchmarks.tables import ROOT
@@ -130,7 +131,7 @@ IN_FLIGHT = {
 KINDS = (
     "fidelity|student|pool|regularisation|latency|triton-inside|triton|call|overload|in_flight|"
     "reload|processes|gpu|relations|utility|jobs|faults|costs|sizing|glance|"
-    "attacks|telemetry"
+    "attacks|telemetry|sizes"
 )
 PROCESSES = {
     "p50_ms": "one call at a time, p50 ms",
@@ -231,6 +232,8 @@ def table_of(kind: str, name: str, folder: Path) -> str:
         return jobs_table(name, folder)
     if kind == "attacks":
         return attacks_table(folder)
+    if kind == "sizes":
+        return sizes_table(folder) or NOT_MEASURED
     if kind == "telemetry":
         return telemetry_table(name, folder) or NOT_MEASURED
     if kind == "faults":

@@ -53,6 +53,21 @@ def test_jobs_with_what_was_measured_and_no_more(tmp_path: Path) -> None:
     assert "| --- |" in filled("<!-- jobs -->\n<!-- end -->", tmp_path)
 
 
+def test_a_size_of_a_table_a_column(tmp_path: Path) -> None:
+    few = {"fit": {"seconds": 12.5, "peak_mib": 640}, "evaluate": {"seconds": 4.0}}
+    many = {"fit": {"seconds": 151.2, "peak_mib": 1820}}
+    keep(tmp_path, "sizes", tables={"1000x20": few, "10000000x20": many})
+    assert filled("<!-- sizes -->\n<!-- end -->", tmp_path) == (
+        "<!-- sizes -->\n\n"
+        "|  | 1,000 × 20 | 10,000,000 × 20 |\n"
+        "| --- | ---: | ---: |\n"
+        "| all of it, s | 12.5 | 151 |\n"
+        "| memory at most, MiB | 640 | 1,820 |\n"
+        "| `evaluate`, s | 4.000 |  |\n"
+        "\n<!-- end -->"
+    )
+
+
 def test_a_relation_a_line(tmp_path: Path) -> None:
     shares = {"real": 0.154, "held_out": 0.15, "student": 0.01}
     rare = {"real": 0.01, "held_out": 0.01, "student": 0.01}
