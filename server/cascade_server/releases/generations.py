@@ -72,7 +72,7 @@ class Generations(Succession):
             self._awaited.discard(member)
         if "ask" in what:
             number, kind = what.pop("number"), what.pop("ask")
-            self._ask(Change(kind, what, member, number))
+            self._ask(Change(kind, what, [(member, number)]))
 
     def ready(self, crew: Crew) -> None:
         if self._fetching is not None and crew is self._fetching.crew:
@@ -122,7 +122,7 @@ class Generations(Succession):
             if goes_on_without(culprit, self._change, self.current.digests):
                 # What else was to be loaded need not suffer for it.
                 self._change.refused[culprit] = why
-                self._queue.appendleft(self._change)
+                self._waiting.add_first(self._change)
                 self._error = NotAllowed("")
         self._happens(Event.FAILED)
 
@@ -153,8 +153,7 @@ class Generations(Succession):
 
     def hung_up(self) -> None:
         """See `Director`: whatever the repository says now."""
-        if not any(each.what == "load" and each.member is None for each in self._queue):
-            self._queue.append(Change("load", {"table": "", "version": 0}))
+        self._waiting.add(Change("load", {"table": "", "version": 0}))
 
     def look(self, now: float) -> float:
         if not self._said_serving:
@@ -172,8 +171,7 @@ class Generations(Succession):
                     self._changed_who_answers()
                 self._judge_at = now + TRIAL_SECONDS
             due.append(self._judge_at)
-        if self._queue:
-            due.append(self._begin_change(now))
+        due.append(self._begin_change(now))
         return min(due)
 
     def _look_after_next(self, now: float) -> float:
@@ -197,13 +195,16 @@ class Generations(Succession):
 
     def _begin_change(self, now: float) -> float:
         """Begin with what was asked for first, or make room for it; returns when to look again."""
+        change, due = self._waiting.first(now)
+        if change is None:
+            return due
         if self.state is State.SERVING:
-            self._change = self._queue.popleft()
+            self._change = self._waiting.take()
             self._happens(self._want)
             return now
         if self.state is State.LEAVING:
             # Of a URL it is not known yet whether there is anything to hurry for.
-            if not (self.catalogue.source.is_remote and self._queue[0].what == "poll"):
+            if not (self.catalogue.source.is_remote and change.what == "poll"):
                 self._happens(self._want)
             assert self._leaving is not None
             assert self._leaving.crew is not None
@@ -215,18 +216,20 @@ class Generations(Succession):
     def _poll(self) -> None:
         """Look at the repository; of a URL only a process that fetches can."""
         assert self.current is not None
-        if any(each.what == "poll" for each in self._queue) or self._next is not None:
+        if self._waiting.has("poll") or self._next is not None:
             return
         change = Change("poll")
         if self.catalogue.source.is_remote or self.catalogue.has_news(change, self.current):
-            self._queue.append(change)
+            self._waiting.add(change)
 
     def _ask(self, change: Change) -> None:
         if self.current is None:
             change.failed(NotReady("the releases are still being loaded"))
             return
         if change.what in ("load", "unload"):
-            self._await_turn(change)
+            self._waiting.add(change)
+            # Who leaves may have taken the call in just before it was told to.
+            self._waiting.give_back(self._crew_of(self.current), self._clock())
             return
         try:
             if change.what == "list":

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -29,6 +28,7 @@ from cascade_server.releases.next_generation import Planner, carry_over
 from cascade_server.releases.rollout import Rollout
 from cascade_server.releases.states import Action, Event, State, follows
 from cascade_server.releases.trials import Trials
+from cascade_server.releases.waiting import Waiting
 from cascade_server.supervision.crews import Begin, Crew, Crews, Member, Role
 
 log = logging.getLogger("cascade.server")
@@ -38,10 +38,6 @@ log = logging.getLogger("cascade.server")
 LONGEST_STAY = 3600.0
 KEEPERS = "the books' keeper"
 AS_BEFORE = "what was served goes on being served"
-GIVEN_BACK = (
-    "nothing of this is begun: another change was underway, and the process that was asked leaves "
-    "now that it is made; ask again"
-)
 
 
 class Succession:
@@ -91,7 +87,7 @@ class Succession:
         self._keepers: Crew | None = None
         # What is underway, and what waits for its turn.
         self._change = Change("begin")
-        self._queue: deque[Change] = deque()
+        self._waiting = Waiting()
         # Members that have been told something, and have not said that they have done it.
         self._awaited: set[Member] = set()
         self._rollout = Rollout(Trials(releases.canary, clock), say)
@@ -139,7 +135,7 @@ class Succession:
             generation = self.catalogue.following(change, before)
         except (ServerError, CascadeTablesError) as exc:
             change.failed(exc if isinstance(exc, ServerError) else NotReady(str(exc)))
-            if change.member is None:
+            if change.is_wanted:
                 log.error("the releases stay as they are: %s", exc)
             self._happens(Event.UNCHANGED)
             return
@@ -167,7 +163,7 @@ class Succession:
 
     def _refuse(self) -> None:
         # Unless the rest of it is tried again.
-        if self._change not in self._queue:
+        if self._change not in self._waiting:
             self._change.failed(self._error)
 
     def _serve(self) -> None:
@@ -205,22 +201,9 @@ class Succession:
             return
         generation.books.live_versions.count("loaded")
         generation.change.ended(self.listing(), "all else is loaded and answers")
-        waiting, self._queue = self._queue, deque()
-        for change in waiting:
-            self._await_turn(change)
+        self._waiting.give_back(self._crew_of(generation), self._clock())
         seconds = self._clock() - generation.began
         self._say(f"generation {generation.number} has taken over, after {seconds:.2f} s")
-
-    def _await_turn(self, change: Change) -> None:
-        """Have a change wait for its turn, unless only a process that leaves waits for it.
-
-        That process would not be there to answer, and whoever asked it would ask again, with all
-        loaded once more each time. So it is told to, at once, and nothing is begun.
-        """
-        if change.member is None or change.member.crew is self._crew_of(self.current):
-            self._queue.append(change)
-        else:
-            change.failed(NotReady(GIVEN_BACK))
 
     def _hurry(self) -> None:
         self._crews.dismiss(self._crew_of(self._leaving), self._config.drain_seconds)

@@ -138,14 +138,16 @@ class Directed:
         """What the first worker was told to do."""
         return [each["do"] for each in end_of(crew).told if "do" in each]
 
-    def ask(self, what: str, **given: Any) -> int:
-        """A worker's caller asks; returns the question's number."""
+    def ask(self, what: str, crew: Crew | None = None, **given: Any) -> int:
+        """A worker's caller asks, one of the generation that answers; returns the question's
+        number."""
         self.numbers += 1
         current = self.director.current
         assert current is not None
-        assert current.crew is not None
+        crew = crew or current.crew
+        assert crew is not None
         asked = {"ask": what, "number": self.numbers, **given}
-        self.director.said(current.crew.members[0], asked)
+        self.director.said(crew.members[0], asked)
         return self.numbers
 
     def answered(self, number: int) -> dict[str, Any] | None:
@@ -155,6 +157,12 @@ class Directed:
                 if each.get("answer") == number:
                     return each
         return None
+
+    def answer_to(self, number: int) -> dict[str, Any]:
+        """What who asked was told, which is something."""
+        said = self.answered(number)
+        assert said is not None
+        return said
 
     def look(self) -> float:
         return self.director.look(self.now)
