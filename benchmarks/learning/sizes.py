@@ -66,7 +66,8 @@ def write(path: Path, rows: int, columns: int) -> None:
     """The same table for the same size, never whole in memory."""
     step = max(1, CHUNK_CELLS // columns)
     parts = [(min(step, rows - begin), number) for number, begin in enumerate(range(0, rows, step))]
-    schema = chunk(1, columns, 0).schema
+    # Of rows enough that no column of them is nothing but NULL, of which no type follows.
+    schema = chunk(100, columns, 0).schema
     open_writer = pq.ParquetWriter if path.suffix == ".parquet" else pyarrow.csv.CSVWriter
     with open_writer(path, schema) as writer:
         for count, number in parts:

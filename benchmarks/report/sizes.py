@@ -9,15 +9,15 @@ from benchmarks.report.figures import kept, markdown
 # A command's figure, and what its row is called.
 ROWS = {
     ("fit", "read_seconds"): "`fit`: reading, deciding and encoding, s",
-    ("fit", "seconds_a_step"): "a step, s",
-    ("fit", "seconds"): "all of it, s",
-    ("fit", "peak_mib"): "memory at most, MiB",
+    ("fit", "seconds_a_step"): "`fit`: a step, s",
+    ("fit", "seconds"): "`fit`: all of it, s",
+    ("fit", "peak_mib"): "`fit`: memory at most, MiB",
     ("distill", "rows_per_s"): "`distill`: the teacher's rows/s",
-    ("distill", "seconds_a_step"): "a step, s",
-    ("distill", "seconds"): "all of it, s",
-    ("distill", "peak_mib"): "memory at most, MiB",
-    ("evaluate", "seconds"): "`evaluate`, s",
-    ("evaluate", "peak_mib"): "memory at most, MiB",
+    ("distill", "seconds_a_step"): "`distill`: a step, s",
+    ("distill", "seconds"): "`distill`: all of it, s",
+    ("distill", "peak_mib"): "`distill`: memory at most, MiB",
+    ("evaluate", "seconds"): "`evaluate`: all of it, s",
+    ("evaluate", "peak_mib"): "`evaluate`: memory at most, MiB",
 }
 
 

@@ -200,7 +200,7 @@ class Server:
         await self._unless_stopped(self._start())
 
     async def _start(self) -> None:
-        await self.sla.start()
+        await self._begin()
         await self._listen()
         await self._load(None)
         self._say(SERVING)
@@ -229,7 +229,7 @@ class Server:
         Raises:
             ReleaseError: a release is missing or damaged.
         """
-        await self.sla.start()
+        await self._begin()
         await self._load(turns)
 
     async def take_over(self) -> None:
@@ -241,9 +241,13 @@ class Server:
         self._say(SERVING)
         await self._listen()
 
-    async def _listen(self) -> None:
+    async def _begin(self) -> None:
+        await self.sla.start()
         if self._watch is not None:
+            # To load takes a while, and whoever is taken out of the file meanwhile is not let in.
             self._watch.start()
+
+    async def _listen(self) -> None:
         if self._credentials is not None:
             self._credentials.start_looking(self.config.tls_poll_seconds)
         try:

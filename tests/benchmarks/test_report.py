@@ -61,9 +61,9 @@ def test_a_size_of_a_table_a_column(tmp_path: Path) -> None:
         "<!-- sizes -->\n\n"
         "|  | 1,000 × 20 | 10,000,000 × 20 |\n"
         "| --- | ---: | ---: |\n"
-        "| all of it, s | 12.5 | 151 |\n"
-        "| memory at most, MiB | 640 | 1,820 |\n"
-        "| `evaluate`, s | 4.000 |  |\n"
+        "| `fit`: all of it, s | 12.5 | 151 |\n"
+        "| `fit`: memory at most, MiB | 640 | 1,820 |\n"
+        "| `evaluate`: all of it, s | 4.000 |  |\n"
         "\n<!-- end -->"
     )
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from cascade_tables import CascadeTablesError, ReleaseError
 from cascade_tables.errors import listing as listing_of
 
-from cascade_server.errors import UnknownTable
-from cascade_server.releases.changes import Change
+from cascade_server.errors import ServerError, UnknownTable
+from cascade_server.releases.changes import Change, Turn
 from cascade_server.releases.desired_file import DesiredFile
 from cascade_server.releases.found import Found, Key, Source
 from cascade_server.releases.generation import Generation, ReleaseConfig
@@ -62,7 +62,7 @@ class Catalogue:
         except CascadeTablesError as exc:
             log.error("the repository cannot be looked at: %s", exc)
 
-    def first(self, change: Change) -> Generation:
+    def first(self, turn: Turn) -> Generation:
         """The first generation.
 
         Raises:
@@ -72,7 +72,7 @@ class Catalogue:
         self.found = self.source.look()
         self._check_policies()
         generation = self._planner.plan(
-            self.desired, change, self.found, self._without(change, None), None
+            self.desired, turn, self.found, self._without(turn, None), None
         )
         if not generation.versions:
             served = " that is to be served" if self.found.releases else ""
@@ -91,34 +91,44 @@ class Catalogue:
             if missing := sorted(policy.versions - set(versions)):
                 log.warning("%s has no version %s yet", table, listing_of(missing))
 
-    def following(self, change: Change, before: Generation) -> Generation:
-        """The generation that makes a change.
+    def following(self, turn: Turn, before: Generation) -> Generation | None:
+        """The generation that makes the changes of a turn; None: it has none that can be made.
+
+        Changes that cannot be are taken out of it, and whoever asked for them is told why.
 
         Raises:
-            ServerError, CascadeTablesError: it cannot be made.
+            ServerError, CascadeTablesError: none can be made.
         """
         self.found = self.source.look()
-        desired = self._changed(change, before)
-        bad = self._without(change, before)
-        return self._planner.plan(desired, change, self.found, bad, before)
+        desired, failed = self._changed(turn, before)
+        for change, why in failed:
+            turn.drop(change, why)
+        if not turn.changes:
+            return None
+        bad = self._without(turn, before)
+        return self._planner.plan(desired, turn, self.found, bad, before)
 
     def to_fetch(
-        self, change: Change, before: Generation | None
+        self, turn: Turn, before: Generation | None
     ) -> Callable[[Found], Mapping[str, Sequence[int]]]:
-        """Says what is to be brought to this machine for a change; for the process that does so."""
+        """Says what is to be brought to this machine for a turn; for the process that does so."""
 
         def wanted(found: Found) -> Mapping[str, Sequence[int]]:
             self.found = found
             loaded = {} if before is None else before.versions
-            desired = self.desired if before is None else self._changed(change, before)
-            return desired.wanted(found.without(self._without(change, before)), loaded)
+            desired = self.desired
+            if before is not None:
+                desired, failed = self._changed(turn, before)
+                if len(failed) == len(turn.changes):
+                    raise failed[0][1]
+            return desired.wanted(found.without(self._without(turn, before)), loaded)
 
         return wanted
 
-    def has_news(self, change: Change, current: Generation) -> bool:
+    def has_news(self, turn: Turn, current: Generation) -> bool:
         """Whether there is something to load that neither is loaded nor was tried."""
         self.look_again()
-        available = self.found.without(self._without(change, current))
+        available = self.found.without(self._without(turn, current))
         digests = self.found.digests(self.desired.wanted(available, current.versions))
         return digests != current.digests and not self.refusals.was_tried(digests)
 
@@ -130,14 +140,25 @@ class Catalogue:
             if self.desired.served(table)
         }
 
-    def _without(self, change: Change, before: Generation | None) -> set[Key]:
+    def _without(self, turn: Turn, before: Generation | None) -> set[Key]:
         served = {} if before is None else before.digests
-        return self.refusals.not_to_be_tried(change, self.found, served)
+        return self.refusals.not_to_be_tried(turn, self.found, served)
 
-    def _changed(self, change: Change, before: Generation) -> Desired:
-        given = change.given
-        if change.what == "unload":
-            return self.desired.unload(given["table"], given["version"], before.versions)
-        if change.what == "load":
-            return self.desired.load(given["table"], given["version"], self.found.versions)
-        return self.desired
+    def _changed(
+        self, turn: Turn, before: Generation
+    ) -> tuple[Desired, list[tuple[Change, ServerError]]]:
+        """What is wanted once one change after another is made, and those that cannot be."""
+        desired, loaded, failed = self.desired, before.versions, []
+        available = self.found.without(self._without(turn, before))
+        for change in turn.changes:
+            table, version = change.given.get("table", ""), change.given.get("version", 0)
+            try:
+                if change.what == "unload":
+                    desired = desired.unload(table, version, loaded)
+                if change.what == "load":
+                    desired = desired.load(table, version, self.found.versions)
+            except ServerError as exc:
+                failed.append((change, exc))
+            # So that two who unload a table each do not leave nothing.
+            loaded = desired.wanted(available, before.versions)
+        return desired, failed

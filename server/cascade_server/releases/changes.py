@@ -2,66 +2,32 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from cascade_server.errors import NotAllowed, ServerError
 from cascade_server.releases.found import Key
 from cascade_server.supervision.control import ERRORS
-from cascade_server.supervision.crews import Crew, Member
+from cascade_server.supervision.crews import Member
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Change:
-    """Something that was asked of the releases: by workers' callers, or by nobody in particular.
+    """Something that was asked of the releases: by a worker's caller, or by nobody in particular.
 
     Attributes:
         what: "load", "unload", "canary", "promote", "roll_back" or "list"; "poll" and "begin" are
             the supervisor's own.
         given: the table, the version and whatever else was said.
-        waiters: who waits for an answer: a worker, and the question's number as that one counts.
-        refused: releases that turned out to be unusable on the way, and why. The rest is loaded
-            without them, and whoever asked for them is told in the end.
-        is_wanted: whether it is to be made whoever waits for it: nobody asked for it by a call.
-        kept_until: when it is forgotten, unless whoever wanted it has asked again by then.
+        member: the worker that waits for an answer; None: nobody does.
+        number: of the question, as that worker counts.
     """
 
     what: str
     given: Mapping[str, Any] = field(default_factory=dict)
-    waiters: list[tuple[Member, int]] = field(default_factory=list)
-    refused: dict[Key, str] = field(default_factory=dict)
-    is_wanted: bool = field(init=False)
-    kept_until: float = math.inf
-
-    def __post_init__(self) -> None:
-        self.is_wanted = not self.waiters
-
-    def is_same(self, other: Change) -> bool:
-        """Whether who asks for the other one may as well be told what becomes of this one."""
-        alike = (self.what, self.given) == (other.what, other.given)
-        return alike and not self.refused and not other.refused
-
-    def join(self, other: Change) -> None:
-        """Have who waits for an equal one wait for this one."""
-        self.waiters += other.waiters
-        self.is_wanted |= other.is_wanted
-        self.kept_until = math.inf
-
-    def give_back(self, staying: Crew, why: ServerError, until: float) -> None:
-        """Tell who waits in a process that leaves why it cannot be told what becomes of it.
-
-        Args:
-            staying: the crew that does not leave.
-            why: what they are told.
-            until: when it is forgotten, if nobody else waits for it.
-        """
-        leaving = [each for each in self.waiters if each[0].crew is not staying]
-        self.waiters = [each for each in self.waiters if each[0].crew is staying]
-        self._tell(leaving, **_refusal(why))
-        if leaving and not self.waiters and not self.is_wanted:
-            self.kept_until = until
+    member: Member | None = None
+    number: int = 0
 
     def names(self, key: Key) -> bool:
         """Whether a release is among those that are to be loaded by name, table, or as all."""
@@ -72,6 +38,65 @@ class Change:
         """Whether it is for one release and no other, by table and version."""
         return self.names(key) and bool(self.given["table"] and self.given["version"])
 
+    def is_as(self, other: Change) -> bool:
+        """Whether it asks for what the other one asks for."""
+        return (self.what, self.given) == (other.what, other.given)
+
+    def done(self, told: Mapping[str, Any]) -> None:
+        """The change is made: whoever waits for it is told so."""
+        if self.member is not None:
+            self.member.tell(answer=self.number, done=told)
+
+    def failed(self, error: ServerError) -> None:
+        """The change cannot be made: whoever waits for it is told why."""
+        if self.member is not None:
+            self.member.tell(answer=self.number, error=str(error), kind=kind_of(error))
+
+
+@dataclass(eq=False)
+class Turn:
+    """Changes that one generation makes together, in the order in which they were asked for.
+
+    Attributes:
+        changes: those that can still be made.
+        refused: releases that turned out to be unusable on the way, and why. The rest is loaded
+            without them, and whoever asked for them is told in the end.
+    """
+
+    changes: list[Change]
+    refused: dict[Key, str] = field(default_factory=dict)
+
+    @property
+    def is_a_poll(self) -> bool:
+        """Whether nobody has asked for anything: the supervisor looks whether there is news."""
+        return all(each.what == "poll" for each in self.changes)
+
+    @property
+    def has_silent(self) -> bool:
+        """Whether there is a change of which nobody is told what becomes of it."""
+        return any(each.member is None for each in self.changes)
+
+    def names(self, key: Key) -> bool:
+        """Whether somebody asks for a release by name, by its table, or for all."""
+        return any(each.names(key) for each in self.changes)
+
+    def drop(self, change: Change, why: ServerError) -> None:
+        """One of them cannot be made, whatever becomes of the others."""
+        self.changes.remove(change)
+        change.failed(why)
+
+    def go_on_without(self, culprit: Key, why: str, as_before: str) -> None:
+        """A release cannot be loaded: whoever asked for it alone is told so, the rest goes on.
+
+        Args:
+            culprit: the release.
+            why: it cannot be.
+            as_before: what became of all else that is served.
+        """
+        self.refused[culprit] = why
+        for each in [each for each in self.changes if each.is_for_alone(culprit)]:
+            self.drop(each, NotAllowed(f"{why}; {as_before}"))
+
     def ended(self, told: Mapping[str, Any], rest: str) -> None:
         """As much of it is done as can be.
 
@@ -79,27 +104,16 @@ class Change:
             told: how things are now.
             rest: what became of all that was not refused.
         """
-        if reasons := [why for key, why in self.refused.items() if self.names(key)]:
-            self.failed(NotAllowed("; ".join((*reasons, rest))))
-        else:
-            self.done(told)
-
-    def done(self, told: Mapping[str, Any]) -> None:
-        """The change is made: whoever waits for it is told so."""
-        self._tell(self.waiters, done=told)
+        for each in self.changes:
+            if reasons := [why for key, why in self.refused.items() if each.names(key)]:
+                each.failed(NotAllowed("; ".join((*reasons, rest))))
+            else:
+                each.done(told)
 
     def failed(self, error: ServerError) -> None:
-        """The change cannot be made: whoever waits for it is told why."""
-        self._tell(self.waiters, **_refusal(error))
-
-    @staticmethod
-    def _tell(waiters: Sequence[tuple[Member, int]], **what: Any) -> None:
-        for member, number in waiters:
-            member.tell(answer=number, **what)
-
-
-def _refusal(error: ServerError) -> dict[str, str]:
-    return {"error": str(error), "kind": kind_of(error)}
+        """None of it can be made: whoever waits is told why."""
+        for each in self.changes:
+            each.failed(error)
 
 
 def kind_of(error: Exception) -> str:

@@ -9,7 +9,7 @@ from cascade_server.config import ServerConfig
 from cascade_server.counts.shared.books import Books
 from cascade_server.errors import ConfigError
 from cascade_server.objectives.canary import CanaryConfig
-from cascade_server.releases.changes import Change
+from cascade_server.releases.changes import Turn
 from cascade_server.releases.policy import Desired, Policy
 from cascade_server.supervision.crews import Crew
 from cascade_server.supervision.placement import Board
@@ -80,7 +80,7 @@ class Generation:
         board: what its workers know of each other; None: there is one, or grpcio's transport.
         digests: of what they load, by table and version.
         desired: what is wanted once they serve.
-        change: who waits for them.
+        turn: the changes that they make, and who waits for those.
         first: whether none was before.
     """
 
@@ -91,7 +91,7 @@ class Generation:
     board: Board | None
     digests: Mapping[tuple[str, int], str]
     desired: Desired
-    change: Change
+    turn: Turn
     began: float
     first: bool
     crew: Crew | None = None

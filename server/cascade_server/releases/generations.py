@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from cascade_server.errors import NotAllowed, NotReady, ServerError
-from cascade_server.releases.changes import Change
+from cascade_server.releases.changes import Change, Turn
 from cascade_server.releases.generation import Generation
 from cascade_server.releases.policy import Desired
 from cascade_server.releases.refusals import goes_on_without
@@ -70,9 +70,11 @@ class Generations(Succession):
         if not what.keys().isdisjoint(("accepting", "retired", "ready")):
             # Ready: who has died meanwhile, and was started again.
             self._awaited.discard(member)
+        if "withdrawn" in what:
+            self._waiting.withdraw(member, what["withdrawn"])
         if "ask" in what:
             number, kind = what.pop("number"), what.pop("ask")
-            self._ask(Change(kind, what, [(member, number)]))
+            self._ask(Change(kind, what, member, number))
 
     def ready(self, crew: Crew) -> None:
         if self._fetching is not None and crew is self._fetching.crew:
@@ -119,10 +121,10 @@ class Generations(Succession):
         assert self.current is not None
         if culprit is not None:
             self.catalogue.refusals.note(culprit, digest, why)
-            if goes_on_without(culprit, self._change, self.current.digests):
+            if goes_on_without(culprit, self._turn, self.current.digests):
                 # What else was to be loaded need not suffer for it.
-                self._change.refused[culprit] = why
-                self._waiting.add_first(self._change)
+                self._turn.go_on_without(culprit, why, AS_BEFORE)
+                self._waiting.try_again(self._turn)
                 self._error = NotAllowed("")
         self._happens(Event.FAILED)
 
@@ -153,7 +155,7 @@ class Generations(Succession):
 
     def hung_up(self) -> None:
         """See `Director`: whatever the repository says now."""
-        self._waiting.add(Change("load", {"table": "", "version": 0}))
+        self._waiting.add_unless_there(Change("load", {"table": "", "version": 0}))
 
     def look(self, now: float) -> float:
         if not self._said_serving:
@@ -171,7 +173,7 @@ class Generations(Succession):
                     self._changed_who_answers()
                 self._judge_at = now + TRIAL_SECONDS
             due.append(self._judge_at)
-        due.append(self._begin_change(now))
+        due.append(self._begin_turn(now))
         return min(due)
 
     def _look_after_next(self, now: float) -> float:
@@ -193,34 +195,32 @@ class Generations(Succession):
             return now + TICK
         return math.inf
 
-    def _begin_change(self, now: float) -> float:
-        """Begin with what was asked for first, or make room for it; returns when to look again."""
-        change, due = self._waiting.first(now)
-        if change is None:
-            return due
-        if self.state is State.SERVING:
-            self._change = self._waiting.take()
+    def _begin_turn(self, now: float) -> float:
+        """Begin with what waits, or make room for it; returns when to look again."""
+        due = self._waiting.due(now)
+        if self.state is State.SERVING and due <= now:
+            self._turn = self._waiting.take()
             self._happens(self._want)
             return now
-        if self.state is State.LEAVING:
-            # Of a URL it is not known yet whether there is anything to hurry for.
-            if not (self.catalogue.source.is_remote and change.what == "poll"):
-                self._happens(self._want)
-            assert self._leaving is not None
-            assert self._leaving.crew is not None
-            return self._leaving.crew.until
-        return math.inf
+        # Of a URL it is not known yet whether there is anything to hurry for.
+        is_local = not self.catalogue.source.is_remote
+        if self.state is State.LEAVING and self._waiting.is_wanted(or_polled=is_local):
+            self._happens(self._want)
+            until = self._crew_of(self._leaving).until
+            # Once that has passed all that is left to do is to hear that they are gone.
+            return until if until > now else math.inf
+        return due if due > now else math.inf
 
     # What is asked for.
 
     def _poll(self) -> None:
         """Look at the repository; of a URL only a process that fetches can."""
         assert self.current is not None
-        if self._waiting.has("poll") or self._next is not None:
+        if self._next is not None:
             return
         change = Change("poll")
-        if self.catalogue.source.is_remote or self.catalogue.has_news(change, self.current):
-            self._waiting.add(change)
+        if self.catalogue.source.is_remote or self.catalogue.has_news(Turn([change]), self.current):
+            self._waiting.add_unless_there(change)
 
     def _ask(self, change: Change) -> None:
         if self.current is None:
@@ -228,8 +228,9 @@ class Generations(Succession):
             return
         if change.what in ("load", "unload"):
             self._waiting.add(change)
-            # Who leaves may have taken the call in just before it was told to.
-            self._waiting.give_back(self._crew_of(self.current), self._clock())
+            if self._leaving is not None:
+                # It may have taken the call in just before it was told to leave.
+                self._waiting.give_back(self._crew_of(self._leaving), self._clock())
             return
         try:
             if change.what == "list":

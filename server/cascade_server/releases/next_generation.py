@@ -11,7 +11,7 @@ from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.shared.books import Books
 from cascade_server.counts.sla import open_books
 from cascade_server.memory import Memory
-from cascade_server.releases.changes import Change
+from cascade_server.releases.changes import Turn
 from cascade_server.releases.found import Found, Key
 from cascade_server.releases.generation import Generation, ReleaseConfig
 from cascade_server.releases.policy import Desired
@@ -41,7 +41,7 @@ class Planner:
     def plan(
         self,
         desired: Desired,
-        change: Change,
+        turn: Turn,
         found: Found,
         bad: Collection[Key],
         before: Generation | None,
@@ -50,7 +50,7 @@ class Planner:
 
         Args:
             desired: what is to be loaded, and who is to answer.
-            change: who waits for it.
+            turn: who waits for it.
             found: what there is.
             bad: what of it cannot be loaded.
             before: the generation that it follows.
@@ -79,7 +79,7 @@ class Planner:
             desired=desired.after(
                 loaded, wanted, self._releases.canary_share, first=before is None
             ),
-            change=change,
+            turn=turn,
             began=self._clock(),
             first=before is None,
         )

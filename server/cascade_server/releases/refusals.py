@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from cascade_server.releases.changes import Change
+from cascade_server.releases.changes import Turn
 from cascade_server.releases.found import Found, Key
 
 
@@ -37,14 +37,14 @@ class Refusals:
         """Whether it is these that could not be loaded together."""
         return digests == self._together
 
-    def not_to_be_tried(self, change: Change, found: Found, served: Collection[Key]) -> set[Key]:
-        """Releases that a change goes without.
+    def not_to_be_tried(self, turn: Turn, found: Found, served: Collection[Key]) -> set[Key]:
+        """Releases that a turn goes without.
 
         That is those that were refused, unless their manifests have changed since or somebody asks
-        for them; and those that were refused in the course of this very change.
+        for them; and those that were refused in the course of this very turn.
 
         Args:
-            change: what is to be loaded.
+            turn: what is to be loaded.
             found: what the repository holds.
             served: releases that answer now. They are never gone without: they would be unloaded.
         """
@@ -52,14 +52,15 @@ class Refusals:
             key
             for key, (digest, _) in self.reasons.items()
             if key not in served
-            and (key in change.refused or (found.digest(*key) == digest and not change.names(key)))
+            and (key in turn.refused or (found.digest(*key) == digest and not turn.names(key)))
         }
 
 
-def goes_on_without(culprit: Key, change: Change, served: Collection[Key]) -> bool:
-    """Whether the rest of a change is made though one release cannot be loaded.
+def goes_on_without(culprit: Key, turn: Turn, served: Collection[Key]) -> bool:
+    """Whether the rest of a turn is made though one release cannot be loaded.
 
     Not without one that is served: it would no longer be, and it is only its files that are no
     longer what they were. Nor where it was all that was asked for.
     """
-    return culprit not in served and not change.is_for_alone(culprit)
+    is_rest = any(not each.is_for_alone(culprit) for each in turn.changes)
+    return is_rest and culprit not in served

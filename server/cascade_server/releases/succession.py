@@ -19,7 +19,7 @@ from cascade_server.config import ServerConfig
 from cascade_server.counts.shared.books import Books
 from cascade_server.errors import NotAllowed, NotReady, ServerError
 from cascade_server.releases.catalogue import Catalogue
-from cascade_server.releases.changes import Change
+from cascade_server.releases.changes import Change, Turn
 from cascade_server.releases.fetching import Fetching, fetch
 from cascade_server.releases.found import Source
 from cascade_server.releases.generation import Generation, ReleaseConfig
@@ -86,7 +86,7 @@ class Succession:
         self._leaving: Generation | None = None
         self._keepers: Crew | None = None
         # What is underway, and what waits for its turn.
-        self._change = Change("begin")
+        self._turn = Turn([Change("begin")])
         self._waiting = Waiting()
         # Members that have been told something, and have not said that they have done it.
         self._awaited: set[Member] = set()
@@ -120,35 +120,38 @@ class Succession:
     # What is done about what happens; see `states.Action`.
 
     def _fetch(self) -> None:
-        wanted = self.catalogue.to_fetch(self._change, self.current)
+        wanted = self.catalogue.to_fetch(self._turn, self.current)
         begin = Begin.FIRST if self.current is None else Begin.NEXT
         role = Role("the fetcher", partial(fetch, self.catalogue.source, wanted), once=True)
         crew = self._crews.start(f"fetching {self.catalogue.source.name}", [role], begin)
-        self._fetching = Fetching(crew, self._change)
+        self._fetching = Fetching(crew, self._turn)
 
     def _load(self) -> None:
         if self.current is None:
             self._load_first()
             return
-        change, before = self._change, self.current
+        turn, before = self._turn, self.current
         try:
-            generation = self.catalogue.following(change, before)
+            generation = self.catalogue.following(turn, before)
         except (ServerError, CascadeTablesError) as exc:
-            change.failed(exc if isinstance(exc, ServerError) else NotReady(str(exc)))
-            if change.is_wanted:
+            turn.failed(exc if isinstance(exc, ServerError) else NotReady(str(exc)))
+            if turn.has_silent:
                 log.error("the releases stay as they are: %s", exc)
             self._happens(Event.UNCHANGED)
             return
-        if generation.digests == before.digests and (change.what == "poll" or change.refused):
+        if generation is None:
+            self._happens(Event.UNCHANGED)
+            return
+        if generation.digests == before.digests and (turn.is_a_poll or turn.refused):
             self._close_board(generation)
-            change.ended(self.listing(), AS_BEFORE)
+            turn.ended(self.listing(), AS_BEFORE)
             self._happens(Event.UNCHANGED)
             return
         self._say(f"loading generation {generation.number}: {generation}")
         self._launch(generation, Begin.NEXT)
 
     def _load_first(self) -> None:
-        generation = self.catalogue.first(self._change)
+        generation = self.catalogue.first(self._turn)
         self._launch(generation, Begin.FIRST)
         if roles := self._keeper(generation.books):
             self._keepers = self._crews.start(KEEPERS, roles, Begin.FIRST)
@@ -163,8 +166,8 @@ class Succession:
 
     def _refuse(self) -> None:
         # Unless the rest of it is tried again.
-        if self._change not in self._waiting:
-            self._change.failed(self._error)
+        if not self._waiting.is_tried_again(self._turn):
+            self._turn.failed(self._error)
 
     def _serve(self) -> None:
         crew = self._crew_of(self._next)
@@ -200,8 +203,8 @@ class Succession:
         if generation.first:
             return
         generation.books.live_versions.count("loaded")
-        generation.change.ended(self.listing(), "all else is loaded and answers")
-        self._waiting.give_back(self._crew_of(generation), self._clock())
+        generation.turn.ended(self.listing(), "all else is loaded and answers")
+        self._waiting.give_back(self._crew_of(before), self._clock())
         seconds = self._clock() - generation.began
         self._say(f"generation {generation.number} has taken over, after {seconds:.2f} s")
 

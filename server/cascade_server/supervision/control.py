@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,7 +31,8 @@ class Control:
         self, post: Post, orders: Mapping[str, Callable[[], None]], orphaned: Callable[[], None]
     ) -> None:
         self._post, self._orders, self._orphaned = post, orders, orphaned
-        self._numbers = itertools.count(1)
+        # No process asks by a number of the one before it, whose answer may be on its way yet.
+        self._numbers = itertools.count((os.getpid() << 32) + 1)
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._is_gone = False
         asyncio.get_running_loop().add_reader(post.fileno(), self._heard)
@@ -48,6 +51,10 @@ class Control:
         try:
             self._post.tell(ask=what, number=number, **more)
             said = await answer
+        except asyncio.CancelledError:
+            with contextlib.suppress(OSError):
+                self._post.tell(withdrawn=number)
+            raise
         finally:
             del self._waiting[number]
         if "error" in said:

@@ -169,16 +169,24 @@ class Directed:
 
     def take_over(self, crew: Crew) -> None:
         """All the way, from ready to the end of the one before."""
+        self.gone(self.swap(crew))
+
+    def swap(self, crew: Crew) -> Crew:
+        """As far as the one before has been told to leave; returns that one."""
+        self.ready(crew)
+        return self.end_swap(crew)
+
+    def end_swap(self, crew: Crew) -> Crew:
+        """The same from when it has been told to accept connections."""
         current = self.director.current
         assert current is not None
         before = current.crew
         assert before is not None
-        self.ready(crew)
         self.answer(crew, "accepting")
         self.look()
         self.answer(before, "retired")
         self.look()
-        self.gone(before)
+        return before
 
     def versions(self) -> dict[str, list[int]]:
         """What is loaded, by table."""

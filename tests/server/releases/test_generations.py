@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 
 import pytest
 from cascade_server.errors import ServerError, UnknownTable
 from cascade_server.releases.states import State
 from cascade_server.releases.succession import LONGEST_STAY
-from cascade_server.releases.waiting import RETURN_SECONDS
 from cascade_server.supervision.crews import Begin
 from cascade_tables import ReleaseError
 
@@ -131,59 +129,6 @@ class TestTheNext:
         directed.look()
         assert directed.crews.dismissed == [(before, 7.0, 0.0)]
         directed.gone(before)
-        directed.look()
-        assert directed.newest.name.startswith("generation 3")
-
-    def test_who_waits_in_a_process_that_leaves_is_told_to_ask_again(self) -> None:
-        directed = begun(Repository(credit=ONE))
-        before = directed.newest
-        first = directed.ask("load", table="", version=0)
-        directed.look()
-        given_back = [directed.ask("load", table="credit", version=0) for _ in range(2)]
-        directed.director.hung_up()
-        directed.director.hung_up()  # which is one wish
-        directed.take_over(directed.newest)
-        assert "done" in directed.answer_to(first)
-        # Who leaves may have taken it in just before it was told so.
-        directed.ask("load", before, table="credit", version=0)
-        for number in (*given_back, directed.numbers):
-            said = directed.answer_to(number)
-            assert (said["kind"], "ask again" in said["error"]) == ("NotReady", True)
-        # Its turn is kept, and nothing is begun for nobody.
-        assert directed.look() == RETURN_SECONDS
-        again = [directed.ask("load", table="credit", version=0) for _ in range(2)]
-        directed.look()
-        directed.take_over(directed.newest)
-        assert [directed.answer_to(each)["done"]["generation"] for each in again] == [3, 3]
-        directed.look()
-        assert directed.newest.name.startswith("generation 4")  # as SIGHUP has it
-        directed.take_over(directed.newest)
-        assert directed.look() == math.inf
-
-    def test_a_turn_is_not_kept_for_ever(self) -> None:
-        directed = begun(Repository(credit=ONE))
-        directed.ask("load", table="", version=0)
-        directed.look()
-        directed.ask("load", table="credit", version=0)
-        directed.take_over(directed.newest)
-        directed.ask("unload", table="credit", version=1)
-        directed.now = RETURN_SECONDS - 0.1
-        assert directed.look() == RETURN_SECONDS
-        directed.now = RETURN_SECONDS
-        directed.look()
-        said = directed.answer_to(directed.numbers)
-        assert "all that this server serves" in said["error"]
-        directed.look()
-        assert directed.newest.name.startswith("generation 2")
-
-    def test_nobody_gives_back_what_is_wanted_anyway(self) -> None:
-        directed = begun(Repository(credit=ONE))
-        directed.ask("load", table="credit", version=0)
-        directed.look()
-        directed.director.hung_up()
-        directed.ask("load", table="", version=0)  # the same
-        directed.take_over(directed.newest)
-        assert directed.answer_to(directed.numbers)["kind"] == "NotReady"
         directed.look()
         assert directed.newest.name.startswith("generation 3")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from cascade_server.config import ServerConfig
-from cascade_server.releases.changes import Change
+from cascade_server.releases.changes import Change, Turn
 from cascade_server.releases.found import Key
 from cascade_server.releases.generation import Generation, ReleaseConfig
 from cascade_server.releases.next_generation import Planner
@@ -30,7 +30,7 @@ def planned(
         repository=Path("nowhere"), port=1, teacher_socket=Path("/run/teacher"), **settings
     )
     planner = Planner(config, ReleaseConfig(), workers, clock=lambda: 42.0)
-    return planner.plan(desired or Desired(), Change("load"), source.look(), bad, before)
+    return planner.plan(desired or Desired(), Turn([Change("load")]), source.look(), bad, before)
 
 
 def test_the_first() -> None:

@@ -47,12 +47,28 @@ def line() -> Iterator[Line]:
 async def test_each_question_has_its_own_answer(line: Line) -> None:
     control = line.control()
     first = asyncio.create_task(control.ask("load", table="payments"))
-    assert await line.asked() == {"ask": "load", "number": 1, "table": "payments"}
+    one = await line.asked()
+    assert one == {"ask": "load", "number": one["number"], "table": "payments"}
     second = asyncio.create_task(control.ask("list"))
-    assert await line.asked() == {"ask": "list", "number": 2}
-    line.says(answer=2, done={"generation": 2})
-    line.says(answer=1, done={"generation": 1})
+    other = await line.asked()
+    assert other == {"ask": "list", "number": other["number"]}
+    line.says(answer=other["number"], done={"generation": 2})
+    line.says(answer=one["number"], done={"generation": 1})
     assert [await first, await second] == [{"generation": 1}, {"generation": 2}]
+
+
+async def test_no_other_process_asks_by_the_same_number(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one that has died the answer may be on its way still, to who took its place."""
+    numbers = set()
+    for pid in (1000, 1001):
+        monkeypatch.setattr("os.getpid", lambda pid=pid: pid)
+        asking = asyncio.create_task(line.control().ask("load"))
+        numbers.add((await line.asked())["number"])
+        asking.cancel()
+        assert "withdrawn" in await line.asked()
+    assert len(numbers) == 2
 
 
 @pytest.mark.parametrize(
@@ -63,8 +79,8 @@ async def test_what_cannot_be_is_raised_as_what_it_is(
     line: Line, kind: str, error: type[ServerError]
 ) -> None:
     asking = asyncio.create_task(line.control().ask("load"))
-    await line.asked()
-    line.says(answer=1, error="there is none", kind=kind)
+    asked = await line.asked()
+    line.says(answer=asked["number"], error="there is none", kind=kind)
     with pytest.raises(error, match="there is none") as caught:
         await asking
     assert type(caught.value) is error
@@ -79,12 +95,13 @@ async def test_orders_are_carried_out_also_when_they_come_in_pieces(line: Line) 
     assert line.done == ["retire", "retire"]
 
 
-async def test_who_gave_up_asking_is_not_told(line: Line) -> None:
+async def test_who_gave_up_asking_says_so_and_is_not_told(line: Line) -> None:
     control = line.control()
     asking = asyncio.create_task(control.ask("load"))
-    await line.asked()
+    number = (await line.asked())["number"]
     asking.cancel()
-    line.says(answer=1, done={})
+    assert await line.asked() == {"withdrawn": number}
+    line.says(answer=number, done={})
     line.says(do="retire")
     while not line.done:
         await asyncio.sleep(0)
