@@ -81,11 +81,13 @@ class LiveVersions:
         """
         row = self._rows.get(table)
         if row is not None:
+            # Each is read once: the supervisor may write another one between two reads.
             numbers = self._numbers
-            if lot * WHOLE < numbers[row + SHARE] and numbers[row + CANARY] in loaded:
-                return numbers[row + CANARY]
-            if numbers[row + STABLE] in loaded:
-                return numbers[row + STABLE]
+            share, canary, stable = numbers[row + SHARE], numbers[row + CANARY], numbers[row + STABLE]
+            if lot * WHOLE < share and canary in loaded:
+                return canary
+            if stable in loaded:
+                return stable
         return max(loaded)
 
     def arm(self, table: str, version: int) -> int | None:
@@ -112,13 +114,14 @@ class LiveVersions:
     def shares(self, table: str) -> dict[int, float]:
         """Of the requests that name no version, by version."""
         row = self._rows.get(table)
-        if row is None or not self._numbers[row + STABLE]:
+        if row is None:
             return {}
-        share = self._numbers[row + SHARE] / WHOLE
-        out = {self._numbers[row + STABLE]: 1 - share}
-        if share:
-            out[self._numbers[row + CANARY]] = share
-        return out
+        numbers = self._numbers
+        whole, canary, stable = numbers[row + SHARE], numbers[row + CANARY], numbers[row + STABLE]
+        if not stable:
+            return {}
+        share = whole / WHOLE
+        return {stable: 1 - share, canary: share} if share else {stable: 1.0}
 
     def totals(self) -> dict[str, int]:
         """How often each of `EVENTS` has happened."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from cascade_server.counts.shared.live_versions import LiveVersions, lot_of
 from cascade_server.memory import Memory
 
@@ -34,6 +35,20 @@ def test_what_a_process_does_not_have_does_not_answer() -> None:
     found = live(stable=1, canary=2, share=0.5)
     assert found.choose("credit", 0.0, (1, 3)) == 1
     assert found.choose("credit", 0.9, (2, 3)) == 3
+
+
+@pytest.mark.parametrize("lot", [0.0, 0.9])
+def test_what_is_written_while_it_is_read_is_not_mixed_with_it(lot: float) -> None:
+    """The supervisor goes on to versions that this process lacks, at the worst moment."""
+    found = live(stable=1, canary=2, share=0.5)
+
+    class Loaded(tuple[int, ...]):
+        def __contains__(self, version: object) -> bool:
+            is_loaded = super().__contains__(version)
+            found.put("credit", 8, 9, 0.5)
+            return is_loaded
+
+    assert found.choose("credit", lot, Loaded(LOADED)) in LOADED
 
 
 def test_a_call_without_a_version_is_that_of_the_one_that_would_have_answered() -> None:
