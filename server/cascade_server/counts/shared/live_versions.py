@@ -70,6 +70,11 @@ class LiveVersions:
         """One of `EVENTS` has happened."""
         self.events[EVENTS.index(event)] += 1
 
+    def _read(self, row: int) -> tuple[int, int, int]:
+        """Share, canary and stable version, each read once: the next read may be of others."""
+        numbers = self._numbers
+        return numbers[row + SHARE], numbers[row + CANARY], numbers[row + STABLE]
+
     def choose(self, table: str, lot: float, loaded: Collection[int]) -> int:
         """The version that answers.
 
@@ -81,9 +86,7 @@ class LiveVersions:
         """
         row = self._rows.get(table)
         if row is not None:
-            # Each is read once: the supervisor may write another one between two reads.
-            numbers = self._numbers
-            share, canary, stable = numbers[row + SHARE], numbers[row + CANARY], numbers[row + STABLE]
+            share, canary, stable = self._read(row)
             if lot * WHOLE < share and canary in loaded:
                 return canary
             if stable in loaded:
@@ -116,8 +119,7 @@ class LiveVersions:
         row = self._rows.get(table)
         if row is None:
             return {}
-        numbers = self._numbers
-        whole, canary, stable = numbers[row + SHARE], numbers[row + CANARY], numbers[row + STABLE]
+        whole, canary, stable = self._read(row)
         if not stable:
             return {}
         share = whole / WHOLE
