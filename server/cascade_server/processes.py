@@ -32,7 +32,7 @@ from cascade_server.keeping import METRICS, PAGE, keeper, run_life
 from cascade_server.releases.found import Folder, Source
 from cascade_server.releases.generation import Generation, ReleaseConfig
 from cascade_server.releases.generations import Generations
-from cascade_server.releases.told import Told
+from cascade_server.releases.listing import Told
 from cascade_server.server import Server
 from cascade_server.supervision import loading
 from cascade_server.supervision.control import Control
