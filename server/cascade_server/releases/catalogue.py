@@ -120,7 +120,7 @@ class Catalogue:
             if before is not None:
                 desired, failed = self._changed(turn, before)
                 if len(failed) == len(turn.changes):
-                    raise failed[0][1]
+                    return loaded  # nothing but what is here; `following` tells each why
             return desired.wanted(found.without(self._without(turn, before)), loaded)
 
         return wanted
@@ -144,12 +144,17 @@ class Catalogue:
         served = {} if before is None else before.digests
         return self.refusals.not_to_be_tried(turn, self.found, served)
 
+    def was_tried(self, generation: Generation) -> bool:
+        """Whether it is one that could not be loaded as a whole, and nothing has changed since."""
+        return self.refusals.was_tried(generation.digests)
+
     def _changed(
         self, turn: Turn, before: Generation
     ) -> tuple[Desired, list[tuple[Change, ServerError]]]:
         """What is wanted once one change after another is made, and those that cannot be."""
-        desired, loaded, failed = self.desired, before.versions, []
-        available = self.found.without(self._without(turn, before))
+        desired, loaded = self.desired, before.versions
+        made: list[Change] = []
+        failed: list[tuple[Change, ServerError]] = []
         for change in turn.changes:
             table, version = change.given.get("table", ""), change.given.get("version", 0)
             try:
@@ -158,7 +163,23 @@ class Catalogue:
                 if change.what == "load":
                     desired = desired.load(table, version, self.found.versions)
             except ServerError as exc:
-                failed.append((change, exc))
+                # Of two who unload the same, the second finds it unloaded, as it wants it.
+                if not any(each.is_as(change) for each in made):
+                    failed.append((change, exc))
+                continue
+            made.append(change)
             # So that two who unload a table each do not leave nothing.
-            loaded = desired.wanted(available, before.versions)
+            loaded = self._left(desired, turn, before)
         return desired, failed
+
+    def _left(
+        self, desired: Desired, turn: Turn, before: Generation
+    ) -> Mapping[str, Sequence[int]]:
+        """What will be loaded, also what is served of which the repository has nothing any more."""
+        available = self.found.without(self._without(turn, before))
+        out = dict(desired.wanted(available, before.versions))
+        for table, versions in before.versions.items():
+            gone = set(versions) - set(self.found.versions.get(table, ()))
+            if left := gone - desired.of(table).without:
+                out[table] = tuple(sorted(left.union(out.get(table, ()))))
+        return out

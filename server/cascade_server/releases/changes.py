@@ -22,12 +22,19 @@ class Change:
         given: the table, the version and whatever else was said.
         member: the worker that waits for an answer; None: nobody does.
         number: of the question, as that worker counts.
+        pid: of the process that it was when it asked.
     """
 
     what: str
     given: Mapping[str, Any] = field(default_factory=dict)
     member: Member | None = None
     number: int = 0
+    pid: int = 0
+
+    @property
+    def is_orphaned(self) -> bool:
+        """Whether the process that asked has died, and with it the call."""
+        return self.member is not None and self.member.pid != self.pid
 
     def names(self, key: Key) -> bool:
         """Whether a release is among those that are to be loaded by name, table, or as all."""

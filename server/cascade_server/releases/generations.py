@@ -74,7 +74,7 @@ class Generations(Succession):
             self._waiting.withdraw(member, what["withdrawn"])
         if "ask" in what:
             number, kind = what.pop("number"), what.pop("ask")
-            self._ask(Change(kind, what, member, number))
+            self._ask(Change(kind, what, member, number, member.pid))
 
     def ready(self, crew: Crew) -> None:
         if self._fetching is not None and crew is self._fetching.crew:

@@ -142,8 +142,15 @@ class Succession:
         if generation is None:
             self._happens(Event.UNCHANGED)
             return
-        if generation.digests == before.digests and (turn.is_a_poll or turn.refused):
+        is_known_to_fail = turn.is_a_poll and self.catalogue.was_tried(generation)
+        is_loaded = generation.digests == before.digests and (turn.is_a_poll or bool(turn.refused))
+        if is_loaded or is_known_to_fail:
             self._close_board(generation)
+            if not turn.is_a_poll:
+                # What else was asked for needs nothing loaded, and holds from now on.
+                before.desired = generation.desired
+                self._rollout.apply(before)
+                self.catalogue.keep(before.desired)
             turn.ended(self.listing(), AS_BEFORE)
             self._happens(Event.UNCHANGED)
             return

@@ -79,7 +79,12 @@ class Waiting:
 
     def due(self, now: float) -> float:
         """When a turn can be begun, as far as those go who wait; inf: nobody does."""
-        self._places = [each for each in self._places if now < each.until]
+        self._places = [
+            each
+            for each in self._places
+            # Who was told to ask again does so of another process.
+            if now < each.until and (each.until < math.inf or not each.change.is_orphaned)
+        ]
         if self._rest is not None:
             return now
         if not self._places:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from cascade_server.releases.changes import Change, Turn
 from cascade_server.releases.states import State
 from cascade_server.releases.waiting import RETURN_SECONDS
 
@@ -155,3 +156,79 @@ def test_who_does_not_end_in_time_is_waited_for_without_a_look(directed: Directe
     assert directed.look() == 5.0
     directed.now = 6.0
     assert directed.look() == math.inf
+
+
+def test_what_needs_nothing_loaded_holds_though_a_neighbour_was_refused(directed: Directed) -> None:
+    directed.take_over(directed.newest)
+    directed.source.tables["credit"] = {1: "one", 2: "two"}
+    directed.ask("load", table="credit", version=2)
+    kept = directed.ask("load", table="adult", version=1)
+    directed.look()
+    directed.fails(directed.newest, "credit version 2 is damaged", ("credit", 2))
+    directed.look()
+    assert "done" in directed.answer_to(kept)
+    assert directed.director.catalogue.desired.of("adult").also == {1}
+
+
+@pytest.mark.parametrize("is_remote", [False, True])
+def test_each_is_told_why_its_own_cannot_be(is_remote: bool) -> None:
+    directed = begun(Repository(is_remote, credit=ONE))
+    if is_remote:
+        directed.ready(directed.newest)
+    last = directed.ask("unload", table="credit", version=0)
+    wrong = directed.ask("load", table="nothing", version=0)
+    directed.look()
+    if is_remote:
+        turn, current = Turn([Change("load", {"table": "nothing"})]), directed.director.current
+        fetched = directed.director.catalogue.to_fetch(turn, current)(directed.source.look())
+        assert {table: list(each) for table, each in fetched.items()} == {"credit": [1]}
+        directed.ready(directed.newest)
+    assert directed.answer_to(last)["kind"] == "NotAllowed"
+    assert directed.answer_to(wrong)["kind"] == "UnknownTable"
+    assert directed.director.state is not State.LOADING
+
+
+def test_what_is_gone_from_the_repository_is_unloaded_in_any_place(directed: Directed) -> None:
+    directed.take_over(directed.newest)
+    directed.source.tables["adult"] = {2: "second"}
+    directed.ask("load", table="credit", version=0)
+    gone = directed.ask("unload", table="adult", version=1)
+    directed.look()
+    directed.take_over(directed.newest)
+    assert "done" in directed.answer_to(gone)
+    assert directed.director.catalogue.desired.of("adult").without == {1}
+
+
+def test_two_who_unload_the_same_are_both_told_that_it_is(directed: Directed) -> None:
+    directed.take_over(directed.newest)
+    both = [directed.ask("unload", table="adult", version=1) for _ in range(2)]
+    directed.look()
+    directed.take_over(directed.newest)
+    assert all("done" in directed.answer_to(each) for each in both)
+
+
+def test_a_process_that_dies_wants_nothing_any_more(directed: Directed) -> None:
+    after = directed.newest
+    directed.take_over(after)
+    directed.ask("load", table="credit", version=0)
+    directed.look()
+    directed.ask("unload", table="adult", version=1)
+    after.members[0].pid = 77  # started again
+    directed.take_over(directed.newest)
+    assert directed.look() == math.inf
+
+
+def test_a_look_at_a_url_does_not_try_again_what_could_not_be_loaded() -> None:
+    directed = begun(Repository(is_remote=True, credit=ONE), poll_seconds=10.0, load_seconds=5.0)
+    directed.ready(directed.newest)
+    directed.source.tables["credit"] = {1: "one", 2: "two"}
+    for now in (10.0, 20.0, 30.0):
+        directed.now = now
+        directed.look()
+        directed.ready(directed.newest)  # fetched
+        if "generation" in directed.newest.name and directed.newest.name.endswith("1, 2)"):
+            directed.now = now + 5.0
+            directed.look()
+            directed.gone(directed.newest)
+    names = [crew.name for crew in directed.crews.started]
+    assert names.count("generation 2 (credit 1, 2)") == 1
