@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from cascade_server.engines.engine import never_rests
@@ -99,7 +100,9 @@ class TeacherServer:
                     if frame.number in tasks:
                         tasks[frame.number].cancel()
                     continue
-                tasks[frame.number] = asyncio.create_task(self._answer(frame, writer, tasks))
+                task = tasks[frame.number] = asyncio.create_task(self._answer(frame, writer))
+                # Not the task itself: one that is cancelled before it has begun never ends itself.
+                task.add_done_callback(partial(_forget, tasks, frame.number))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # the worker is gone
         finally:
@@ -108,9 +111,7 @@ class TeacherServer:
                 task.cancel()
             writer.close()
 
-    async def _answer(
-        self, frame: Frame, writer: asyncio.StreamWriter, tasks: dict[int, asyncio.Task[None]]
-    ) -> None:
+    async def _answer(self, frame: Frame, writer: asyncio.StreamWriter) -> None:
         self._open += 1
         self._has_work.set()
         try:
@@ -122,7 +123,6 @@ class TeacherServer:
             said, content = Said.FAILED, repr(exc).encode()
         finally:
             self._open -= 1
-            tasks.pop(frame.number, None)
         if not writer.is_closing():
             writer.write(Frame(said, frame.number, content).packed())
 
@@ -179,3 +179,7 @@ class TeacherServer:
                 self._told[identity] = told
                 for writer in self._writers:
                     writer.write(told)
+
+
+def _forget(tasks: dict[int, asyncio.Task[None]], number: int, _: asyncio.Task[None]) -> None:
+    tasks.pop(number, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import threading
 import time
@@ -29,6 +30,7 @@ from cascade_server.engines.teacher_wire import (
     pack_drawn,
     pack_outlook,
     pack_score,
+    read_frame,
     unpack_draw,
     unpack_drawn,
     unpack_outlook,
@@ -318,3 +320,27 @@ async def test_what_is_cancelled_does_not_pile_up_before_a_process_that_is_slow(
     finally:
         link.stop()
         server.close()
+
+
+async def test_what_is_cancelled_before_it_was_begun_leaves_nothing(
+    loaded: Repository, runtime: Runtime, tmp_path: Path
+) -> None:
+    """A process that had no processor for a while reads a request and its end at once."""
+    server = TeacherServer(loaded.runtimes, tmp_path / "s")
+    await server.start()
+    reader, writer = await asyncio.open_unix_connection(tmp_path / "s")
+    content = pack_draw(runtime.identity, rows(runtime, 4), math.inf, False)
+    asked = [Frame(Said.DRAW, 50, content)]
+    for number in range(50):
+        asked[-1:-1] = [Frame(Said.DRAW, number, content), Frame(Said.CANCEL, number, b"")]
+    writer.write(b"".join(each.packed() for each in asked))
+    del asked
+    while (await asyncio.wait_for(read_frame(reader), SOON)).said is not Said.DRAWN:
+        pass
+    gc.collect()
+    left = [each for each in gc.get_objects() if type(each) is Frame and each.said is Said.DRAW]
+    assert left == []
+    writer.close()
+    await writer.wait_closed()
+    server.stop()
+    await asyncio.sleep(0.01)  # in which its end of the connection is closed
