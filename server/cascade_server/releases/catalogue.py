@@ -132,6 +132,10 @@ class Catalogue:
         digests = self.found.digests(self.desired.wanted(available, current.versions))
         return digests != current.digests and not self.refusals.was_tried(digests)
 
+    def was_tried(self, generation: Generation) -> bool:
+        """Whether it is one that could not be loaded as a whole, and nothing has changed since."""
+        return self.refusals.was_tried(generation.digests)
+
     def policies(self) -> dict[str, str]:
         """By table that is served, which of its versions are loaded."""
         return {
@@ -143,10 +147,6 @@ class Catalogue:
     def _without(self, turn: Turn, before: Generation | None) -> set[Key]:
         served = {} if before is None else before.digests
         return self.refusals.not_to_be_tried(turn, self.found, served)
-
-    def was_tried(self, generation: Generation) -> bool:
-        """Whether it is one that could not be loaded as a whole, and nothing has changed since."""
-        return self.refusals.was_tried(generation.digests)
 
     def _changed(
         self, turn: Turn, before: Generation

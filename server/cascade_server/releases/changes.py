@@ -32,6 +32,11 @@ class Change:
     pid: int = 0
 
     @property
+    def is_silent(self) -> bool:
+        """Whether nobody is told what becomes of it."""
+        return self.member is None
+
+    @property
     def is_orphaned(self) -> bool:
         """Whether the process that asked has died, and with it the call."""
         return self.member is not None and self.member.pid != self.pid
@@ -80,8 +85,8 @@ class Turn:
 
     @property
     def has_silent(self) -> bool:
-        """Whether there is a change of which nobody is told what becomes of it."""
-        return any(each.member is None for each in self.changes)
+        """Whether nobody is told what becomes of one of them."""
+        return any(each.is_silent for each in self.changes)
 
     def names(self, key: Key) -> bool:
         """Whether somebody asks for a release by name, by its table, or for all."""

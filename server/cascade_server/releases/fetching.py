@@ -9,7 +9,7 @@ from typing import Any
 from cascade_tables import CascadeTablesError
 
 from cascade_server.errors import NotAllowed, ReleaseRefused, ServerError
-from cascade_server.releases.changes import Turn, kind_of
+from cascade_server.releases.changes import kind_of
 from cascade_server.releases.found import Found, Key, Source, Wanted
 from cascade_server.supervision.control import ERRORS
 from cascade_server.supervision.crews import Begin, Crew, Post
@@ -21,13 +21,11 @@ class Fetching:
 
     Attributes:
         crew: it.
-        turn: who waits for it.
         culprit: a release that is not what its manifest says.
         error: the kind of what went wrong.
     """
 
     crew: Crew
-    turn: Turn
     culprit: Key | None = None
     error: type[ServerError] = NotAllowed
 

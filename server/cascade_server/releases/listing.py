@@ -70,7 +70,7 @@ class Knows(Protocol):
     current: Generation | None
 
     def listing(self) -> dict[str, Any]:
-        """How they are."""
+        """All releases and their states, as `Control.ask("list")` is answered."""
 
 
 class Told:

@@ -124,7 +124,7 @@ class Succession:
         begin = Begin.FIRST if self.current is None else Begin.NEXT
         role = Role("the fetcher", partial(fetch, self.catalogue.source, wanted), once=True)
         crew = self._crews.start(f"fetching {self.catalogue.source.name}", [role], begin)
-        self._fetching = Fetching(crew, self._turn)
+        self._fetching = Fetching(crew)
 
     def _load(self) -> None:
         if self.current is None:

@@ -49,12 +49,8 @@ class Waiting:
 
     def add_unless_there(self, change: Change) -> None:
         """Take one of which nobody is told, unless there is such a one."""
-        if not any(each.change.is_as(change) and self._is_silent(each) for each in self._places):
+        if not any(each.change.is_as(change) and each.change.is_silent for each in self._places):
             self._places.append(_Place(change))
-
-    @staticmethod
-    def _is_silent(place: _Place) -> bool:
-        return place.change.member is None
 
     def try_again(self, turn: Turn) -> None:
         """Have the rest of a turn be the next one."""

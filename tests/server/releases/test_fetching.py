@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from cascade_server.errors import NotAllowed, ReleaseRefused, UnknownTable
-from cascade_server.releases.changes import Change, Turn
 from cascade_server.releases.fetching import Fetching, fetch
 from cascade_server.releases.found import Found
 from cascade_server.supervision.crews import Begin, Crew
@@ -56,7 +55,7 @@ def test_a_release_that_is_damaged_is_named() -> None:
     (told,) = post.told
     assert told["error"] == "credit version 3: model.onnx is damaged"
     assert told["culprit"] == ["credit", 3]
-    fetching = Fetching(Crew("", Begin.NEXT), Turn([Change("load")]))
+    fetching = Fetching(Crew("", Begin.NEXT))
     fetching.said(told, source)
     assert fetching.culprit == ("credit", 3)
     assert fetching.error is NotAllowed
@@ -75,6 +74,6 @@ def test_what_kind_of_error_it_was_is_kept() -> None:
     source = Broken(UnknownTable("no version 9"), True, credit={1: "one"})
     with pytest.raises(SystemExit):
         fetch(source, lambda found: found.versions, post, Begin.NEXT)
-    fetching = Fetching(Crew("", Begin.NEXT), Turn([Change("load")]))
+    fetching = Fetching(Crew("", Begin.NEXT))
     fetching.said(post.told[0], source)
     assert fetching.error is UnknownTable
