@@ -10,7 +10,8 @@ line is one JSON object: "steps", "teacher_rows" and "samples", which each comma
 under "tables", by rows and columns, of each command its seconds and the peak memory of its process;
 of fit also read_seconds (reading, deciding and encoding) and seconds_a_step, as `fit --minutes`
 times it; of distill rows_per_s of the teacher and seconds_a_step of the student, looks and exports
-included.
+included. A size at which a command fails keeps what was measured before that, and stands with the
+reason under "failed"; the others are measured all the same.
 """
 
 from __future__ import annotations
@@ -93,14 +94,22 @@ def measured(command: str, *options: str) -> dict[str, float]:
     return {"seconds": round(seconds, 1), "peak_mib": round(used.ru_maxrss / 1024)}
 
 
-def of_size(
-    folder: Path, rows: int, columns: int, parts: Sequence[str], given: argparse.Namespace
-) -> dict[str, dict[str, float]]:
-    """What each command takes for a table of this size."""
+def measure_size(
+    folder: Path,
+    rows: int,
+    columns: int,
+    given: argparse.Namespace,
+    out: dict[str, dict[str, float]],
+) -> None:
+    """Put into `out`, by command, what each takes for a table of this size, as soon as it is known.
+
+    Raises:
+        CalledProcessError: a command failed; what those before it took is in `out`.
+    """
     path, run = folder / f"table.{given.format}", folder / "run"
     write(path, rows, columns)
+    parts: Sequence[str] = given.parts
     steps, threads = ["--steps", str(given.steps)], ["--threads", str(given.threads)]
-    out: dict[str, dict[str, float]] = {}
 
     def about() -> dict[str, Any]:
         return dict(json.loads((run / "run.json").read_text()))
@@ -125,7 +134,6 @@ def of_size(
     if "evaluate" in parts:
         options = ["--train", str(path), "--samples", str(given.samples), *threads]
         out["evaluate"] = measured("evaluate", str(run), *options)
-    return out
 
 
 def size_of(text: str) -> tuple[int, int]:
@@ -161,17 +169,21 @@ def main() -> None:
         parser.error("--parts without fit: the others start from what it learns")
     if "evaluate" in given.parts and "distill" not in given.parts:
         parser.error("--parts with evaluate needs distill too")
-    tables = {}
+    tables: dict[str, dict[str, dict[str, float]]] = {}
+    failed: dict[str, str] = {}
     for rows, columns in given.tables:
+        size = f"{rows}x{columns}"
+        found = tables[size] = {}
         with tempfile.TemporaryDirectory(dir=given.folder, prefix="cascade-sizes-") as folder:
             try:
-                found = of_size(Path(folder), rows, columns, given.parts, given)
+                measure_size(Path(folder), rows, columns, given, found)
             except subprocess.CalledProcessError as exc:
-                sys.exit(f"{rows:,} rows of {columns:,} columns: {exc}")
-        tables[f"{rows}x{columns}"] = found
+                # Hours of other sizes are not lost for it.
+                failed[size] = f"{exc.cmd[3]} ended with status {exc.returncode}"
+                print(f"{size}: {failed[size]}", file=sys.stderr, flush=True)
         print(f"{rows:,} rows of {columns:,} columns: {found}", file=sys.stderr, flush=True)
     said = {"steps": given.steps, "teacher_rows": given.teacher_rows, "samples": given.samples}
-    print(json.dumps({**said, "format": given.format, "tables": tables}))
+    print(json.dumps({**said, "format": given.format, "tables": tables, "failed": failed}))
 
 
 if __name__ == "__main__":

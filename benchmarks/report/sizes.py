@@ -35,4 +35,7 @@ def sizes_table(folder: Path) -> str:
             for command, figure in ROWS
             if figure in commands.get(command, {})
         }
-    return markdown(labels, columns)
+    table = markdown(labels, columns)
+    for size, why in figures.get("failed", {}).items():
+        table += f"\n\n{size}: {why}."
+    return table
