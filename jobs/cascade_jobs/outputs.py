@@ -10,20 +10,35 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from dataclasses import replace
+from pathlib import Path
 
-from cascade_tables.connectors.locations import FILES, Kind, Location, location_of, redacted
+from cascade_tables.connectors.locations import (
+    FILES,
+    FROM_ENVIRONMENT,
+    Kind,
+    Location,
+    leads_elsewhere,
+    location_of,
+    others_location,
+    redacted,
+)
 from cascade_tables.errors import DataError
 
 from cascade_jobs.errors import OutputNotPermitted, SpecificationRefused
 from cascade_jobs.stores import is_url
 
 LONGEST = 1024
+# Other names of a store's scheme: what is one place is to be written in one way.
+SCHEMES = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
+# Folders of this machine, as fsspec has them.
+LOCAL = ("file", "local")
 
 
 def checked_output(output: str, may_be_anywhere: bool, prefixes: Sequence[str]) -> str:
     """An output in the one form in which it is written down: an absolute path, or a URL, in which
-    there is no password.
+    there is no password. What is one place has one form, so that two jobs can be kept from writing
+    to it.
 
     Args:
         output: a folder, a file by its name, or a URL, of a table too; "": the server's own folder.
@@ -41,10 +56,11 @@ def checked_output(output: str, may_be_anywhere: bool, prefixes: Sequence[str]) 
             f"output is {redacted(output)[:80]!r}; allowed: a folder or URL of {LONGEST} printable "
             "characters at most"
         )
-    if is_url(output):
+    output = _local_path(output)
+    if is_url(output) or output.startswith(FROM_ENVIRONMENT):
         table = _table(output)
         if table is not None:
-            return _checked_table(output, table, may_be_anywhere, prefixes)
+            return _checked_table(table, may_be_anywhere, prefixes)
         return _checked_url(output, may_be_anywhere, prefixes)
     if not os.path.isabs(output):
         raise SpecificationRefused(
@@ -65,7 +81,8 @@ def _checked_path(output: str, may_be_anywhere: bool, prefixes: Sequence[str]) -
     # Links are followed as far as there are any, so that none leads out of what is allowed.
     found = Path(output).resolve()
     if not may_be_anywhere:
-        folders = [Path(each).resolve() for each in prefixes if not is_url(each)]
+        plain = map(_local_path, prefixes)
+        folders = [Path(each).resolve() for each in plain if not is_url(each)]
         if not any(found.is_relative_to(each) for each in folders):
             raise _not_permitted(output, prefixes)
     # Whether anything is there is not asked: it may be what this very job has made before.
@@ -84,7 +101,7 @@ def _table(output: str) -> Location | None:
         SpecificationRefused: it is no URL, or has a password in it, which is not shown.
     """
     try:
-        location = location_of(output)
+        location = others_location(output)
     except DataError as exc:
         raise SpecificationRefused(f"output: {exc}") from None
     if location.kind is Kind.FILES:
@@ -96,30 +113,60 @@ def _table(output: str) -> Location | None:
     return location
 
 
-def _checked_table(
-    output: str, table: Location, may_be_anywhere: bool, prefixes: Sequence[str]
-) -> str:
+def _checked_table(table: Location, may_be_anywhere: bool, prefixes: Sequence[str]) -> str:
+    if table.kind is Kind.DELTA:
+        if leads_elsewhere(table.url):
+            raise SpecificationRefused(
+                f"output is {str(table)!r}; allowed: a URL without '.' and '..' among its folders, "
+                "such as delta+s3://bucket/folder"
+            )
+        table = _resolved(table)
     if not may_be_anywhere and not any(map(table.is_below, _locations(prefixes))):
         raise _not_permitted(str(table), prefixes)
     return str(table)
 
 
+def _resolved(table: Location) -> Location:
+    """A Delta table of this machine where its links lead to, so that none leads out of what is
+    allowed; others as they are."""
+    scheme, _, path = table.url.partition("://")
+    if scheme not in ("delta", "delta+file") or not path.startswith("/"):
+        return table
+    return replace(table, scheme="delta", url=f"delta://{Path(path).resolve()}")
+
+
 def _locations(prefixes: Sequence[str]) -> Iterator[Location]:
     for prefix in filter(is_url, prefixes):
         with suppress(DataError):  # one that cannot be read permits nothing
-            yield location_of(prefix)
+            location = location_of(prefix)
+            yield _resolved(location) if location.kind is Kind.DELTA else location
+
+
+def _local_path(output: str) -> str:
+    """The path of a URL of this machine's; others as they are."""
+    scheme, mark, path = output.partition("://")
+    return path if mark and scheme.lower() in LOCAL and path.startswith("/") else output
+
+
+def _plain_url(url: str) -> str:
+    """A URL of files as it is written down."""
+    scheme, _, path = url.rstrip("/").partition("://")
+    scheme = scheme.lower()
+    return f"{SCHEMES.get(scheme, scheme)}://{path}"
 
 
 def _checked_url(output: str, may_be_anywhere: bool, prefixes: Sequence[str]) -> str:
-    scheme, _, path = output.rstrip("/").partition("://")
-    # What fsspec chains, and what stands for the folder above, might lead anywhere.
-    if "::" in output or not scheme.isalnum() or not path or ".." in PurePosixPath(path).parts:
+    found = _plain_url(output)
+    scheme, _, path = found.partition("://")
+    # What fsspec chains, and what stands for another folder, might lead anywhere; and a part that
+    # is empty, a folder of its own or none, would have one place named in two ways.
+    if "::" in output or not scheme.isalnum() or leads_elsewhere(path) or "" in path.split("/"):
         raise SpecificationRefused(
-            f"output is {output!r}; allowed: one URL without '..', such as s3://bucket/folder"
+            f"output is {output!r}; allowed: one URL without '.', '..' and empty names among its "
+            "folders, such as s3://bucket/folder"
         )
-    found = f"{scheme}://{path}"
     if not may_be_anywhere:
-        urls = [each.rstrip("/") for each in prefixes if is_url(each)]
+        urls = [_plain_url(each) for each in prefixes if is_url(each)]
         if not any(found == each or found.startswith(each + "/") for each in urls):
             raise _not_permitted(output, prefixes)
     return found

@@ -50,11 +50,56 @@ class TestCheckedOutput:
     @pytest.mark.parametrize(
         "output",
         ["results", "../up", "/a\0b", "/a\nb", "/" + "a" * 2000, "s3://a/../b", "s3://",
-         "simplecache::s3://a/b", "zip://a::file:///etc", "://a"],
+         "simplecache::s3://a/b", "zip://a::file:///etc", "://a", "s3://a//b", "s3://a/./b",
+         "s3://a/%2E%2e/b", "s3://a/.%252e/b", "delta+s3://a/%2e%2e/b", "env:PATH", "env:PATH#t",
+         "env:PATH#://"],
     )  # fmt: skip
     def test_what_is_no_output_is_refused_to_everybody(self, output: str) -> None:
         with pytest.raises(SpecificationRefused, match="allowed: "):
             checked_output(output, may_be_anywhere=True, prefixes=[])
+
+    def test_nobody_learns_what_the_environment_holds(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HELD", "postgresql://ann:geheim@db/bank")
+        said = []
+        for name in ("HELD", "ABSENT"):
+            for rest in ("#://", "#t", "#t://x", "://", ""):
+                with pytest.raises(SpecificationRefused) as caught:
+                    checked_output(f"env:{name}{rest}", True, ["env:HELD"])
+                said.append(str(caught.value).replace(name, "NAME"))
+        assert "geheim" not in "".join(said)
+        assert "ann" not in "".join(said)
+        # Nor whether there is one of that name.
+        assert said[:5] == said[5:]
+
+    @pytest.mark.parametrize("password", ["geheim", "geh/eim", "geh?eim", "geh#eim", "a@b/geheim"])
+    def test_no_password_is_written_down_or_shown(self, password: str) -> None:
+        for url in ("postgresql://ann:{}@db/bank#made", "s3://KEY:{}@bucket/a", "ftp://u:{}@h/a"):
+            with pytest.raises(SpecificationRefused, match="was given with a password") as caught:
+                checked_output(url.format(password), True, [])
+            assert "eim" not in str(caught.value)
+            assert "env:NAME" not in str(caught.value)
+
+    def test_one_place_has_one_name(self, tmp_path: Path) -> None:
+        out = tmp_path.resolve() / "out"
+        (tmp_path / "link").symlink_to(tmp_path)
+        local = [str(out), f"file://{out}", f"FILE://{tmp_path}/link/out/", f"local://{out}/./"]
+        assert {checked_output(each, True, []) for each in local} == {str(out)}
+        stores = ["s3://bucket/a", "S3://bucket/a/", "s3a://bucket/a", "s3n://bucket/a"]
+        assert {checked_output(each, False, ["S3A://bucket/"]) for each in stores} == {stores[0]}
+        delta = [f"delta://{out}", f"delta+file://{tmp_path}/link/out"]
+        assert {checked_output(each, True, []) for each in delta} == {f"delta://{out}"}
+
+    def test_no_link_leads_a_delta_table_out_of_a_prefix(self, tmp_path: Path) -> None:
+        allowed, other = tmp_path / "allowed", tmp_path / "other"
+        allowed.mkdir()
+        other.mkdir()
+        (allowed / "link").symlink_to(other)
+        prefix = [f"delta://{allowed}"]
+        assert checked_output(f"delta://{allowed}/rows", False, prefix).endswith("/allowed/rows")
+        with pytest.raises(OutputNotPermitted):
+            checked_output(f"delta://{allowed}/link/rows", False, prefix)
 
     def test_a_file_is_no_folder_and_a_folder_no_file(self, tmp_path: Path) -> None:
         (tmp_path / "mine.txt").write_text("mine")

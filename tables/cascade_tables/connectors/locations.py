@@ -40,7 +40,10 @@ BY_SQLALCHEMY = ("mysql", "mariadb", "mssql", "oracle", "snowflake", "redshift",
 _SECRET = re.compile(
     r"pass|pwd|secret|token|signature|credential|^sig$|^(api|access|account)?[-_]?key$", re.I
 )
-_USER = re.compile(r"(://[^/\s:@]*):[^/\s@]*@")
+# What stands between a user and the last @ that can end a password, for one may have an @, / or #
+# as it is. Nothing but figures before a path are a port.
+_USER = re.compile(r"(://[^/\s:@?#\[]*):(?!\d+[/?#])(?:\S*|[^/@]*)@")
+_NOT_ENCODED = re.compile(r"://[^/:@?#\[]*:(?!\d+[/?#])[^/?#@]*[/?#].*@", re.DOTALL)
 _PARAMETER = re.compile(
     r"((?:[\w-]*(?:passw|pwd|secret|token|signature|credential)[\w-]*)\s*=\s*)[^&\s'\"]+", re.I
 )
@@ -98,7 +101,7 @@ class Location:
             return self.url == other.url and self.table[: len(other.table)] == other.table
         above = other.url.rstrip("/")
         below = self.url == above or self.url.startswith(above + "/")
-        return below and ".." not in self.url.split("/")
+        return below and not leads_elsewhere(self.url)
 
     @property
     def path(self) -> Path:
@@ -109,6 +112,14 @@ class Location:
 def is_url(text: str) -> bool:
     """Whether a text names something by a URL, and not simply a file of this machine."""
     return "://" in text or text.startswith(FROM_ENVIRONMENT)
+
+
+def leads_elsewhere(path: str) -> bool:
+    """Whether a path has a part that stands for another folder, `.` or `..`, in whatever spelling:
+    stores take %2e for a point, and some take that apart twice."""
+    while (plain := unquote(path)) != path:
+        path = plain
+    return not {".", ".."}.isdisjoint(re.split(r"[/\\]", path))
 
 
 def is_single(text: str) -> bool:
@@ -127,33 +138,65 @@ def location_of(text: str, environment: Mapping[str, str] | None = None) -> Loca
     """Take a URL apart.
 
     Args:
-        text: as it was given.
+        text: as it was given, by the user whose process this is: what another user gives is
+            `others_location`'s.
         environment: where `env:NAME` is looked up; None: the process's own.
 
     Raises:
-        DataError: it is no URL, or has a password in it; the message does not show that.
+        DataError: it is no URL, or has a password in it; the message does not show that, nor what
+            a variable holds.
     """
     environment = os.environ if environment is None else environment
-    held = text.startswith(FROM_ENVIRONMENT)
-    if held:
-        name, hash_, rest = text.removeprefix(FROM_ENVIRONMENT).partition("#")
-        if name not in environment:
-            raise DataError(f"{shown(text)}: there is no environment variable {shown(name)}")
-        text = environment[name] + hash_ + rest
+    if not text.startswith(FROM_ENVIRONMENT):
+        also = "; or put the whole URL into a variable and give env:NAME"
+        return _parsed(text, shown(redacted(text)), also)
+    name, hash_, rest = text.removeprefix(FROM_ENVIRONMENT).partition("#")
+    if name not in environment:
+        raise DataError(f"{shown(text)}: there is no environment variable {shown(name)}")
+    return _parsed(environment[name] + hash_ + rest, f"the environment variable {name}", None)
+
+
+def others_location(text: str) -> Location:
+    """Take a URL apart that was sent by somebody else, who is not to learn what the environment of
+    this process holds, nor to have it used.
+
+    Raises:
+        DataError: as `location_of`, and where it is `env:NAME`.
+    """
+    if text.startswith(FROM_ENVIRONMENT):
+        raise DataError(
+            f"{shown(text[:80])} names an environment variable, and would be looked up in another "
+            "process than the sender's; allowed: the URL itself, without a password"
+        )
+    return _parsed(text, shown(redacted(text)), "")
+
+
+def _parsed(text: str, named: str, also: str | None) -> Location:
+    """What a URL names.
+
+    Args:
+        text: the URL.
+        named: what to call it in a message.
+        also: of how else to give a password than in it; None: it may have one.
+    """
     scheme, mark, _ = text.partition("://")
     scheme = scheme.lower()
     if not mark or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
-        raise DataError(f"{shown(redacted(text))} is no URL; allowed: such as s3://bucket/file.csv")
+        raise DataError(f"{named} is no URL; allowed: such as s3://bucket/file.csv")
     kind = _kind(scheme)
+    if _NOT_ENCODED.search(text):
+        # Whoever took it apart would take the rest of the password for a path, and show it.
+        if also is None:
+            raise DataError(
+                f"{named} holds a password with a /, ? or # in it; allowed: %2F, %3F and %23"
+            )
+        raise DataError(_shows_password(text, kind, scheme) + also)
     url, fragment = text, ""
     if kind is Kind.DATABASE:
         url, _, fragment = text.partition("#")
-    url, secrets = _without_secrets(url)
-    if secrets and not held:
-        raise DataError(
-            f"{redacted(str(url))} was given with a password or key in it, which `ps`, histories "
-            f"and logs show; {_elsewhere(kind, scheme)}"
-        )
+    url, secrets = _without_secrets(url, named)
+    if secrets and also is not None:
+        raise DataError(_shows_password(text, kind, scheme) + also)
     if kind is Kind.DATABASE and _QUERY.match(fragment) and re.search(r"\s", fragment.strip()):
         return Location(kind, scheme, url, (), one_query(fragment, scheme), secrets)
     return Location(kind, scheme, url, _table(fragment), "", secrets)
@@ -168,27 +211,37 @@ def _kind(scheme: str) -> Kind:
     return Kind.FILES
 
 
+def _shows_password(text: str, kind: Kind, scheme: str) -> str:
+    """What is wrong with a URL; of it only the beginning, for a password may end anywhere."""
+    begin = re.match(r"[^:]*://[^:@?#]*", text)
+    return (
+        f"{'' if begin is None else begin[0]}... was given with a password or key in it, which "
+        f"`ps`, histories and logs show; {_elsewhere(kind, scheme)}"
+    )
+
+
 def _elsewhere(kind: Kind, scheme: str) -> str:
     if kind is Kind.DATABASE:
         also = ", ~/.pgpass or PGPASSWORD" if scheme.startswith("postgres") else ""
         return (
             f"leave it out and put it into the environment as {PASSWORD}, into a file that "
-            f"{PASSWORD_FILE} names{also}; or put the whole URL into a variable and give env:NAME"
+            f"{PASSWORD_FILE} names{also}"
         )
     return (
         "leave it out and put keys where the store's own tools look for them (such as "
-        "AWS_ACCESS_KEY_ID), or put the whole URL into a variable and give env:NAME"
+        "AWS_ACCESS_KEY_ID)"
     )
 
 
-def _without_secrets(url: str) -> tuple[str, dict[str, str]]:
-    """A URL without what nobody is to see, and that."""
+def _without_secrets(url: str, named: str) -> tuple[str, dict[str, str]]:
+    """A URL without what nobody is to see, and that; `named` is what to call it."""
     scheme, mark, rest = url.partition("://")
     try:
         # With a scheme of which it is known that it may have all parts.
         parts = urlsplit(f"http://{rest}")
-    except ValueError as exc:
-        raise DataError(f"{shown(redacted(url))} is no URL: {redacted(str(exc))}") from None
+    except ValueError:
+        # Python's own words may repeat the password.
+        raise DataError(f"{named} is no URL: what is before its path is no host") from None
     secrets: dict[str, str] = {}
     authority = parts.netloc
     user, at, host = authority.rpartition("@")

@@ -57,7 +57,8 @@ class TestTheServersTables:
             ("postgresql://ann:geheim@db/x#t", "was given with a password"),
             ("postgresql://db/x", "names no table; allowed: postgresql://db/x#TABLE"),
             ("sqlite:///x.db#select 1", "names no table"),
-            ("env:PATH#t", "allowed: an absolute path"),
+            ("env:PATH#t", "names an environment variable, and would be looked up in another"),
+            ("env:PATH#://", "names an environment variable, and would be looked up in another"),
         ],
     )
     def test_what_is_no_table_is_refused_and_no_password_is_shown(

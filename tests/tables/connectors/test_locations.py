@@ -13,6 +13,7 @@ from cascade_tables.connectors.locations import (
     full_url,
     is_single,
     location_of,
+    others_location,
     password_of,
     redacted,
 )
@@ -79,6 +80,11 @@ class TestPasswords:
             "https://host/rows.csv?X-Amz-Signature=geheim",
             "s3://bucket/rows.csv?secret_access_key=geheim",
             "delta+s3://key:geheim@bucket/rows",
+            "postgresql://ann:ge/geheim@db/bank#t",
+            "postgresql://ann:?geheim@db/bank#t",
+            "postgresql://ann:ge#geheim@db/bank#t",
+            "s3://KEY:ge@/geheim@bucket/rows.csv",
+            "mysql+pymysql://ann:ge heim/geheim@db/bank#t",
         ],
     )
     def test_a_url_with_one_is_refused_and_does_not_show_it(self, url: str) -> None:
@@ -86,6 +92,10 @@ class TestPasswords:
             location_of(url)
         assert "geheim" not in str(caught.value)
         assert "env:NAME" in str(caught.value)
+
+    def test_what_is_no_url_does_not_show_it_either(self) -> None:
+        with pytest.raises(DataError, match=r"\*\*\*@\[::1/rows.csv' is no URL"):
+            location_of("https://ann:geheim@[::1/rows.csv")
 
     def test_one_that_the_environment_holds_is_kept_apart(self) -> None:
         held = {"BANK": "postgresql://ann:s3cr3t%20p%40ss%2Fword@db/bank"}
@@ -99,6 +109,39 @@ class TestPasswords:
             "https://host/a.csv?v=1",
             "https://host/a.csv?v=1&sig=xyz",
         )
+
+    @pytest.mark.parametrize(
+        "held",
+        ["geheim", "postgresql://ann:ge/geheim@db/bank", "https://u:geheim@[/a"],
+    )
+    def test_what_a_variable_holds_is_in_no_message(self, held: str) -> None:
+        with pytest.raises(DataError, match="the environment variable BANK") as caught:
+            location_of("env:BANK#t u", {"BANK": held})
+        assert "geheim" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "http://host:8080/a@b/rows.csv",
+            "https://host:8443?who=a@b",
+            "postgresql://db:5432/bank#select '@'",
+            "s3://bucket/a:b@c/rows.csv",
+            "https://[::1]:80/a@b.csv",
+            "sqlite:///a:b/c@d#t",
+        ],
+    )
+    def test_what_only_looks_like_one_is_none(self, url: str) -> None:
+        assert location_of(url).secrets == {}
+        assert redacted(url) == url
+
+    def test_others_have_no_variables_here(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("BANK", "postgresql://ann:geheim@db/bank")
+        with pytest.raises(
+            DataError, match=r"'env:BANK#t' names an environment variable"
+        ) as caught:
+            others_location("env:BANK#t")
+        assert "ann" not in str(caught.value)
+        assert others_location("postgresql://db/bank#t") == location_of("postgresql://db/bank#t")
 
     def test_a_variable_that_there_is_not_is_named(self) -> None:
         with pytest.raises(DataError, match="there is no environment variable 'BANK'"):
@@ -122,6 +165,8 @@ class TestPasswords:
             "could not open postgresql://ann:geheim@db/bank",
             "bad dsn: host=db password=geheim user=ann",
             "https://h/a?token=geheim&b=1",
+            "could not open 'postgresql://ann:ge/geheim@db/bank' twice",
+            "could not open s3://key:ge@x#geheim@bucket: no",
             "it was geheim",
         ],
     )
@@ -147,6 +192,8 @@ class TestWhereOneIsPermitted:
             ("delta+s3://b/made/rows", "delta+s3://b/made", True),
             ("delta+s3://b/madeup", "delta+s3://b/made", False),
             ("delta:///made/../etc", "delta:///made", False),
+            ("delta+s3://b/made/%2e%2E/etc", "delta+s3://b/made", False),
+            ("delta+s3://b/made/.%252e/etc", "delta+s3://b/made", False),
         ],
     )
     def test_below(self, below: str, above: str, is_permitted: bool) -> None:
