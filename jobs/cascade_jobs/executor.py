@@ -166,6 +166,8 @@ class Executor:
             self._make(lease, stop or Event())
         except LeaseLost as exc:
             log.info("%s", exc)
+            # Of a job that has ended it is tidied when nobody makes a file of it any more.
+            self._ledger.put_off(lease)
         except Exception as exc:
             self._failed(lease, exc)
         return True
@@ -176,7 +178,7 @@ class Executor:
         return owner == self._owner.name or self._owner.is_gone(owner)
 
     def _failed(self, lease: Lease, error: Exception) -> None:
-        job, now = lease.job, self._clock()
+        job = lease.job
         found = judged(error, job.output, lease.name)
         if not isinstance(error, JobsError | OSError | sqlite3.Error):
             log.error("job %s, %s", job.id, lease.name, exc_info=error)
@@ -185,12 +187,12 @@ class Executor:
             self._ledger.fail(lease, str(found), found.cause)
             return
         patience = self._config.retry.patience_seconds
-        if job.waiting_since and now - job.waiting_since > patience:
+        if job.waited > patience:
             why = f"{found}; it has waited for {patience / 3600:g} hours"
             self._ledger.fail(lease, why, found.cause)
             return
         rest = self._config.retry.rest(job.tries)
-        self._ledger.give_back(lease, str(found), now + rest, found.cause)
+        self._ledger.give_back(lease, str(found), self._clock() + rest, found.cause)
 
     def _make(self, lease: Lease, stop: Event) -> None:
         store = self.store(lease.job)
@@ -205,6 +207,8 @@ class Executor:
             )
         if self._is_delivered(lease.job) and not lease.job.shards_done:
             delivering.check(lease.job)
+        if not lease.job.is_begun:
+            self._begin(lease, store)
         path = store.temporary(lease.name, lease.fence)
         file = ParquetFile(path, lease.job.specification)
         try:
@@ -216,6 +220,19 @@ class Executor:
             self._publish(lease, store, path, sha256, size)
         finally:
             file.drop()
+
+    def _begin(self, lease: Lease, store: Store) -> None:
+        """Before anything is written to an output that is somebody's: nothing of theirs is written
+        over, or read as rows of the job. Whoever asked for the job may have looked too early, or
+        in vain."""
+        job = lease.job
+        if not job.is_owned and not store.is_empty() and not self._ledger.job(job.id).is_begun:
+            raise JobFailed(
+                f"output {job.output} is not empty: something was put there since the job was "
+                "asked for, or could not be seen then; name a folder or URL that is",
+                Cause.OUTPUT,
+            )
+        self._ledger.begin(lease)
 
     def _draw(self, lease: Lease, shard: Shard, file: ParquetFile, stop: Event) -> bool:
         """Have a shard's rows drawn and written; False: it is to stop, and has given them back."""
@@ -294,7 +311,7 @@ class Executor:
 
     def _clean(self) -> bool:
         """Remove the files of one job that came to nothing, or is forgotten."""
-        job = self._ledger.to_clean()
+        job = self._ledger.to_clean(self._is_free)
         if job is not None:
             if self._is_delivered(job):
                 self._take_back(job)
@@ -316,10 +333,13 @@ class Executor:
             log.error("what job %s has written may be left: %s", job.id, exc)
 
     def _remove(self, job: Job) -> None:
-        """Remove what there is of a job's results; what cannot be removed is said once."""
+        """Remove what there is of a job's results; what cannot be removed is said once. Whatever a
+        store's package raises must not keep other jobs waiting."""
+        if not job.is_begun:
+            return  # what is there is nobody's but whose it was before
         try:
             self.store(job).remove(job.names, job.is_owned)
-        except (OSError, JobsError) as exc:
+        except Exception as exc:
             log.error("results of job %s are left at %s: %s", job.id, job.output, exc)
 
 

@@ -37,6 +37,9 @@ class Job:
         bytes: of the files that are whole.
         waiting_since: since when it waits; 0: it does not.
         tries: times in a row that it could not go on.
+        waited: seconds of that time in which it was tried again and again: whoever tries may have
+            been stopped in between.
+        is_begun: whether there may be files of it in its output, which was empty before.
         is_clean: whether the files of a job that came to nothing are gone.
         facts: what is known of its release; None: a server made it that kept none.
         rows_folder: of the files with rows, below the output; "": the output itself, as a server of
@@ -61,6 +64,8 @@ class Job:
     bytes: int
     waiting_since: float = 0.0
     tries: int = 0
+    waited: float = 0.0
+    is_begun: bool = False
     is_clean: bool = False
     facts: ReleaseFacts | None = None
     rows_folder: str = ROWS_FOLDER

@@ -152,6 +152,7 @@ class RemoteStore:
 
     Raises:
         JobFailed: fsspec does not know such URLs, or needs a package for them.
+        OSError: who is behind it is away, or does not let this server in.
     """
 
     is_quick = False
@@ -162,7 +163,9 @@ class RemoteStore:
             if filesystem is None:
                 import fsspec
 
-                filesystem = fsspec.core.url_to_fs(self.where)
+                # Some connect at once.
+                with _as_errors_of_the_system(ValueError):
+                    filesystem = fsspec.core.url_to_fs(self.where)
         except (ImportError, ValueError) as exc:
             why = f"{self.where} cannot be written: {exc}"
             cause = Cause.PACKAGE if isinstance(exc, ImportError) else Cause.OUTPUT
@@ -248,14 +251,14 @@ class RemoteStore:
 
 
 @contextlib.contextmanager
-def _as_errors_of_the_system() -> Iterator[None]:
+def _as_errors_of_the_system(*lasting: type[Exception]) -> Iterator[None]:
     """Each of fsspec's packages has errors of its own; those that are none of the system's are of
-    a network or of who is behind it, and may pass."""
+    a network or of who is behind it, and may pass. Others are raised as they are."""
     try:
         yield
-    except (OSError, ImportError):
-        raise
     except Exception as exc:
+        if isinstance(exc, (OSError, ImportError, *lasting)):
+            raise
         raise OSError(errno.EREMOTEIO, f"{type(exc).__name__}: {exc}") from exc
 
 
@@ -297,5 +300,6 @@ def store_of(output: str, spool: Path) -> Store:
 
     Raises:
         JobFailed: it is no output that can be written.
+        OSError: it cannot be opened now.
     """
     return RemoteStore(output, spool) if is_url(output) else LocalStore(Path(output))

@@ -232,6 +232,41 @@ def test_a_job_that_waits_for_too_long_fails_with_what_it_waited_for(jobs: Jobs)
     )  # fmt: skip
 
 
+def test_time_in_which_nobody_tried_is_no_waiting(jobs: Jobs) -> None:
+    """A server that was off for days, or whose clock was set, has not tried for all of them."""
+
+    def away(first: int) -> None:
+        if first >= 1000:
+            raise JobWaits("the teacher is away")
+
+    job = jobs.submit()
+    for _ in range(2):
+        jobs.executor(MadeUp(before=away)).step()
+    for days in (3, -30, 3000):
+        jobs.clock.now += days * 86_400
+        jobs.executor(MadeUp(before=away)).step()
+        waits = jobs.ledger.job(job.id)
+        assert (waits.state, waits.waiting) == (JobState.RUNNING, "the teacher is away")
+    jobs.clock.now += 60
+    jobs.finish()
+    assert jobs.ledger.job(job.id).state is JobState.DONE
+
+
+def test_a_clock_that_was_ahead_leaves_nothing_waiting(jobs: Jobs) -> None:
+    def away(_: int) -> None:
+        raise JobWaits("the teacher is away")
+
+    jobs.clock.now += 365 * 86_400
+    job = jobs.submit()
+    jobs.executor(MadeUp(before=away)).step()
+    jobs.clock.now -= 365 * 86_400
+    due = jobs.ledger.next_work(3600)
+    assert due is not None
+    assert due <= jobs.clock.now
+    jobs.finish()
+    assert jobs.ledger.job(job.id).state is JobState.DONE
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [

@@ -68,8 +68,9 @@ class TestUrls:
     """What fsspec knows; here in memory."""
 
     @pytest.fixture
-    def job(self, jobs: Jobs) -> Job:
-        return made(jobs, f"memory://remaining/{os.getpid()}")
+    def job(self, jobs: Jobs, tmp_path: Path) -> Job:
+        # A store of the process, and so of all tests.
+        return made(jobs, f"memory://remaining{tmp_path}")
 
     def test_they_are_until_somebody_removes_one(self, jobs: Jobs, job: Job) -> None:
         assert is_there(jobs, job)

@@ -226,6 +226,8 @@ def _job(row: sqlite3.Row) -> Job:
         bytes=row["bytes"],
         waiting_since=row["waiting_since"],
         tries=row["tries"],
+        waited=row["waited"],
+        is_begun=bool(row["is_begun"]),
         is_clean=bool(row["is_clean"]),
         facts=ReleaseFacts.from_json(row["facts"]) if row["facts"] else None,
         rows_folder=row["rows_folder"],

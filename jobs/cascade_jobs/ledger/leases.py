@@ -16,9 +16,18 @@ from cascade_jobs.states import JobEvent, JobState, follows
 MOST_LEASES = 100
 # Seconds after which it is asked again what could not be decided.
 ASK_AGAIN = 30.0
+# Seconds between two tries that count as having waited at most: who tries may have been stopped for
+# days, and a clock may have been set.
+LONGEST_GAP = 600.0
+# No rest between two tries is longer, and no lease; what says so was written by a clock that was
+# ahead.
+FARTHEST = 7200.0
 # Of a job that a decision keeps back: since when it has not gone on. No try of its own failed, and
 # how long it is held counts towards nobody's patience.
-_SINCE = "waiting_since = CASE waiting_since WHEN 0 THEN ? ELSE waiting_since END, tries = 0"
+_SINCE = (
+    "waiting_since = CASE waiting_since WHEN 0 THEN ? ELSE waiting_since END, tries = 0, "
+    "waited = 0, tried_at = 0"
+)
 
 
 class Decision(Protocol):
@@ -130,16 +139,16 @@ class Leases(LedgerFile):
             found: sqlite3.Row | None = self._connection.execute(
                 f"""
                 SELECT shards.* FROM shards JOIN jobs ON jobs.id = shards.job
-                WHERE jobs.state IN {OPEN} AND jobs.retry_at <= ?
+                WHERE jobs.state IN {OPEN} AND (jobs.retry_at <= :now OR jobs.retry_at > :far)
                     AND NOT EXISTS (SELECT 1 FROM decisions WHERE decisions.job = jobs.id
-                        AND decisions.key = ? AND NOT decisions.may_run)
-                    AND (shards.state = 'WAITING'
-                        OR (shards.state = 'LEASED' AND shards.until <= ?))
+                        AND decisions.key = :key AND NOT decisions.may_run)
+                    AND (shards.state = 'WAITING' OR (shards.state = 'LEASED'
+                        AND (shards.until <= :now OR shards.until > :far)))
                     AND (shards.rows > 0 OR NOT EXISTS (SELECT 1 FROM shards AS other
                         WHERE other.job = shards.job AND other.rows > 0 AND other.state != 'DONE'))
                 ORDER BY jobs.last_fence, jobs.created, jobs.id, shards.number LIMIT 1
                 """,
-                (now, key, now),
+                {"now": now, "far": now + FARTHEST, "key": key},
             ).fetchone()
             if rules is None:
                 return found
@@ -190,6 +199,16 @@ class Leases(LedgerFile):
                 f"UPDATE jobs SET waiting = ?, {_SINCE} WHERE id = ?", (why, now, name)
             )
         return decision.may_run
+
+    def begin(self, lease: Lease) -> None:
+        """There was nothing in a job's output, and there may be files of it from now on.
+
+        Raises:
+            LeaseLost: as `renew`.
+        """
+        with self._transaction() as sql:
+            self._check_held(lease)
+            sql.execute("UPDATE jobs SET is_begun = 1 WHERE id = ?", (lease.job.id,))
 
     def renew(self, lease: Lease, drawn: int, seconds: float) -> None:
         """Go on with a file: `drawn` rows of it are made.
@@ -265,10 +284,18 @@ class Leases(LedgerFile):
             if self._let_go(lease):
                 self._count(Count.RETRIES, cause)
                 sql.execute(
-                    "UPDATE jobs SET waiting = ?, retry_at = ?, tries = tries + 1, waiting_since = "
-                    "CASE waiting_since WHEN 0 THEN ? ELSE waiting_since END "
-                    f"WHERE id = ? AND state IN {OPEN}",
-                    (waiting, retry_at, self._clock(), lease.job.id),
+                    "UPDATE jobs SET waiting = :waiting, retry_at = :retry_at, tries = tries + 1, "
+                    "waiting_since = CASE waiting_since WHEN 0 THEN :now ELSE waiting_since END, "
+                    "waited = waited + CASE tried_at WHEN 0 THEN 0 "
+                    "ELSE max(0, min(:now - tried_at, :gap)) END, tried_at = :now "
+                    f"WHERE id = :job AND state IN {OPEN}",
+                    {
+                        "waiting": waiting,
+                        "retry_at": retry_at,
+                        "now": self._clock(),
+                        "gap": LONGEST_GAP,
+                        "job": lease.job.id,
+                    },
                 )
 
     def put_off(self, lease: Lease) -> None:
@@ -309,5 +336,7 @@ class Leases(LedgerFile):
 
     def _goes_on(self, name: str) -> None:
         self._connection.execute(
-            "UPDATE jobs SET waiting = '', waiting_since = 0, tries = 0 WHERE id = ?", (name,)
+            "UPDATE jobs SET waiting = '', waiting_since = 0, tries = 0, waited = 0, tried_at = 0 "
+            "WHERE id = ?",
+            (name,),
         )

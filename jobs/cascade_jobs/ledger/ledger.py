@@ -13,14 +13,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 
 from cascade_jobs.errors import AlreadyEnded, SpecificationRefused, TokenTaken, TooManyJobs
 from cascade_jobs.facts import ReleaseFacts
 from cascade_jobs.job import Job
 from cascade_jobs.ledger.counting import Count, JobStatistics
 from cascade_jobs.ledger.file import OPEN
-from cascade_jobs.ledger.leases import Leases
+from cascade_jobs.ledger.leases import FARTHEST, Leases
 from cascade_jobs.shards import ROWS_FOLDER, Plan
 from cascade_jobs.specification import Specification
 from cascade_jobs.states import JobEvent, JobState
@@ -54,6 +55,7 @@ class Asked:
         fresh: whether to make it though there is a job of the same specification.
         facts: what is known of its release; None: nothing.
         tenant: whose it is to be; "": nobody was asked who they are.
+        any_version: whether no version was named, so that it is of the one that answers now.
     """
 
     specification: Specification
@@ -63,6 +65,14 @@ class Asked:
     fresh: bool = False
     facts: ReleaseFacts | None = None
     tenant: str = ""
+    any_version: bool = False
+
+    def is_meant_by(self, other: Specification) -> bool:
+        """Whether a job of the same token is what is asked for once more, though another version
+        answers by now: whoever named none has not asked for another job."""
+        made = self.specification
+        same = replace(made, version=other.version, release=other.release)
+        return self.any_version and same.digest == other.digest
 
     @property
     def stored_token(self) -> str | None:
@@ -138,10 +148,13 @@ class Ledger(Leases):
         with self._transaction() as sql:
             if asked.token:
                 found = sql.execute(
-                    "SELECT id, digest FROM jobs WHERE token = ?", (asked.stored_token,)
+                    "SELECT id, digest, specification FROM jobs WHERE token = ?",
+                    (asked.stored_token,),
                 ).fetchone()
                 if found is not None:
-                    if found["digest"] != digest:
+                    if found["digest"] != digest and not asked.is_meant_by(
+                        Specification.from_json(found["specification"])
+                    ):
                         raise TokenTaken(
                             f"token {asked.token[:80]!r} stands for job {found['id']}, which was "
                             "asked for with another specification; take a new token for a new job"
@@ -215,20 +228,19 @@ class Ledger(Leases):
                 f"output {asked_for or output} is there and is not empty; allowed: a folder or URL "
                 "that is empty, or a file that is not there yet"
             )
-        if not asked_for:
-            return
-        # What is written when all rows are made: two jobs would both see that nothing is there
-        # yet. Who is done is not asked about: what is there by now, the next one sees.
-        found = self._connection.execute(
-            "SELECT id, tenant FROM jobs WHERE state != 'DONE' AND NOT is_clean "
-            "AND json_extract(specification, '$.output') = ?",
-            (asked_for,),
-        ).fetchone()
-        if found is not None:
-            raise SpecificationRefused(
-                f"output {asked_for} has what {_named(found, asked)} writes; wait for its end, or "
-                "name another one"
-            )
+        # Where nothing is yet two jobs would both see that; and a folder within another one's would
+        # be read as a part of it. Who is done is not asked about: what is there by now, the next
+        # one sees.
+        for each in self._connection.execute(
+            "SELECT id, tenant, output, json_extract(specification, '$.output') AS asked_for "
+            "FROM jobs WHERE state != 'DONE' AND NOT is_clean"
+        ):
+            theirs = (each["asked_for"], each["output"])
+            if any(is_within(*pair) for pair in product((asked_for, output), theirs)):
+                raise SpecificationRefused(
+                    f"output {asked_for or output} has what {_named(each, asked)} writes, or is a "
+                    "folder of it or around it; wait for its end, or name another one"
+                )
 
     def cancel(self, name: str, reason: str) -> Job:
         """End a job that has not ended; one that was cancelled stays so.
@@ -289,9 +301,24 @@ class Ledger(Leases):
         finally:
             sql.execute("COMMIT")
 
-    def to_clean(self) -> Job | None:
-        """A job that came to nothing, and whose files are still there; None: there is none."""
-        return self._one_where("state IN ('FAILED', 'CANCELLED') AND NOT is_clean", ())
+    def to_clean(self, is_gone: Callable[[str], bool] = lambda _: False) -> Job | None:
+        """A job that came to nothing, and whose files are still there; None: there is none. One of
+        which somebody still makes a file is left until that is told so and has let go of it.
+
+        Args:
+            is_gone: whether an owner of leases makes nothing any more.
+        """
+        for each in self._connection.execute(
+            "SELECT id FROM jobs WHERE state IN ('FAILED', 'CANCELLED') AND NOT is_clean"
+        ).fetchall():
+            owners = self._connection.execute(
+                "SELECT DISTINCT owner FROM shards WHERE job = ? AND state = 'LEASED' "
+                "AND until > ? AND until <= ?",
+                (each["id"], (now := self._clock()), now + FARTHEST),
+            ).fetchall()
+            if all(is_gone(owner["owner"]) for owner in owners):
+                return self.job(each["id"])
+        return None
 
     def cleaned(self, name: str) -> None:
         """The files of a job that came to nothing are gone."""
@@ -327,15 +354,21 @@ class Ledger(Leases):
         found = self._connection.execute(
             f"""
             SELECT min(CASE
-                WHEN state IN {OPEN} THEN retry_at
-                WHEN state = 'DONE' OR is_clean THEN finished + ?
+                WHEN state IN {OPEN} THEN iif(retry_at > :far, 0, retry_at)
+                WHEN state = 'DONE' OR is_clean THEN finished + :forget
                 ELSE 0 END)
             FROM jobs WHERE NOT (state IN {OPEN} AND EXISTS (SELECT 1 FROM decisions
-                WHERE decisions.job = jobs.id AND decisions.key = ? AND NOT decisions.may_run))
+                WHERE decisions.job = jobs.id AND decisions.key = :key AND NOT decisions.may_run))
             """,
-            (forget_seconds, key),
+            {"far": self._clock() + FARTHEST, "forget": forget_seconds, "key": key},
         ).fetchone()[0]
         return None if found is None else float(found)
+
+
+def is_within(one: str, other: str) -> bool:
+    """Whether two outputs are the same, or one is a folder within the other; "" is nowhere."""
+    one, other = one.rstrip("/") + "/", other.rstrip("/") + "/"
+    return len(min(one, other, key=len)) > 1 and (one.startswith(other) or other.startswith(one))
 
 
 def _named(found: sqlite3.Row, asked: Asked) -> str:

@@ -89,6 +89,14 @@ MIGRATIONS: Sequence[Sequence[str]] = (
         "ALTER TABLE jobs ADD COLUMN tenant TEXT NOT NULL DEFAULT ''",
         "CREATE INDEX jobs_by_tenant ON jobs (tenant, created)",
     ),
+    (
+        # Whether somebody has seen that there is nothing in the output, and may have written to it.
+        "ALTER TABLE jobs ADD COLUMN is_begun INTEGER NOT NULL DEFAULT 0",
+        "UPDATE jobs SET is_begun = 1 WHERE started > 0",
+        # Seconds for which a job has been tried in vain, and when it was tried last.
+        "ALTER TABLE jobs ADD COLUMN waited REAL NOT NULL DEFAULT 0",
+        "ALTER TABLE jobs ADD COLUMN tried_at REAL NOT NULL DEFAULT 0",
+    ),
 )
 
 

@@ -171,7 +171,7 @@ class Desk:
                 # Whoever is done by now has written all that he writes.
                 done = await self._ask(lambda ledger: ledger.done_at(output))
                 nothing = await self._look(lambda: is_empty(self._store(output, "")))
-        except (TimeoutError, NotAllowed):  # it cannot be told in time, or not here
+        except (TimeoutError, NotAllowed, NotReady):  # it cannot be told in time, or not here
             return Remains(gone)
         if nothing is None:
             return Remains(gone)
@@ -181,7 +181,7 @@ class Desk:
         parts = await self._ask(lambda ledger: ledger.files(job.id))
         try:
             return await self._look(lambda: is_still_there(job, parts, self.store(job)))
-        except NotAllowed:
+        except (NotAllowed, NotReady):
             return True  # this server cannot look
 
     async def _look(self, look: Callable[[], T]) -> T:
@@ -249,6 +249,7 @@ class Desk:
 
         Raises:
             NotAllowed: this server cannot read there.
+            NotReady: it cannot now.
         """
         return self._store(job.output, job.id)
 
@@ -257,6 +258,9 @@ class Desk:
             return store_of(output, spool_of(self.folder, job))
         except JobFailed as exc:
             raise NotAllowed(str(exc)) from exc
+        except OSError as exc:
+            why = exc.strerror or str(exc)
+            raise NotReady(f"{output} cannot be opened now: {why}") from exc
 
     async def read(self, job: Job, part: Part, offset: int) -> bytes:
         """Bytes of a file that is whole, from one of them on; none at its end.

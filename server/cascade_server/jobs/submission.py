@@ -92,7 +92,15 @@ def asked_of(
     made.to_json()
     shard_rows = rows_of_shard(len(names), made.by_teacher)
     facts = facts_of(runtime.release, names, terms)
-    return Asked(made, shard_rows, request.token, conditions, request.fresh, facts)
+    return Asked(
+        made,
+        shard_rows,
+        request.token,
+        conditions,
+        request.fresh,
+        facts,
+        any_version=not request.version,
+    )
 
 
 def _given(request: pb.SubmitJobRequest, runtime: Runtime) -> dict[str, Cell]:
