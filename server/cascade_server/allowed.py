@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from cascade_tables.errors import shown
+from cascade_tables.connectors.locations import is_url, others_location
+from cascade_tables.errors import DataError, shown
 
 from cascade_server import runtimes
 from cascade_server.addresses import servers_of, without_password
@@ -51,6 +53,20 @@ def check_otlp_endpoint(endpoint: str | None) -> None:
             f"otlp_endpoint is {shown(without_password(endpoint))}; allowed: http://HOST:PORT or "
             "https://HOST:PORT, where a collector takes OTLP over HTTP, 4318 by default"
         )
+
+
+def check_job_outputs(prefixes: Sequence[str]) -> None:
+    """Refuse URLs below which nothing can be: what a caller names has no password, and refusals
+    tell callers what is allowed.
+
+    Raises:
+        ConfigError: says which, without its password.
+    """
+    for each in filter(is_url, prefixes):
+        try:
+            others_location(each)
+        except DataError as exc:
+            raise ConfigError(f"job_outputs: {exc}") from None
 
 
 def check_runtime(runtime: str) -> None:

@@ -24,7 +24,8 @@ from cascade_server.settings import (
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """How to serve. `ServerConfig()` is the server that `cascade serve` is without an option.
+    """How to serve. `ServerConfig()` is the server that `cascade serve` is without an option; its
+    settings say themselves what they are for.
 
     Attributes:
         reuse_port: whether other workers of this server listen on the port too.
@@ -32,8 +33,6 @@ class ServerConfig:
         await_teacher: whether the server is not ready before that process is, or, where the
             networks run on other servers, before one of these is.
         versions: what to load, by table; None: all that the repository holds.
-
-    All others say themselves what they are for.
 
     Raises:
         ConfigError: a setting is not allowed; names it, its value and what is allowed.
@@ -45,6 +44,7 @@ class ServerConfig:
         section="Releases",
         metavar="FOLDER|URL",
         kind=str,
+        secret=True,
     )
     serve: tuple[str, ...] = setting(
         (),
@@ -388,6 +388,7 @@ class ServerConfig:
         "Folders and URLs below which callers over the network may have results written. May be "
         "repeated; a list in a file. Who may open `control.sock` in `state_dir` may name any.",
         metavar="FOLDER|URL",
+        check=allowed.check_job_outputs,
     )
 
     policy: Path | None = setting(

@@ -137,7 +137,13 @@ class Setting:
         """A value for a message, without its password and not too long."""
         if value is None or value == "":
             return "empty"
-        return shown(without_password(str(value)) if self.secret else value)
+        return shown(self.without_secret(value) if self.secret else value)
+
+    def without_secret(self, value: Any) -> str:
+        """A value of a setting that may have a password in it, as it may be shown."""
+        text = str(value)
+        is_path = "URL" in self.metavar.split("|") and "://" not in text
+        return text if is_path else without_password(text)
 
     def read(self, value: Any, source: str) -> Any:
         """A value of its kind, from text or from what a file holds.

@@ -209,6 +209,15 @@ class TestReading:
         assert "host" in str(caught.value)
         assert "ame" not in str(caught.value)
 
+    def test_outputs_that_callers_are_told_of_have_no_password(self) -> None:
+        url = "postgresql://svc:ses/ame@db/x"
+        with pytest.raises(
+            ConfigError, match=r"^job_outputs: postgresql://svc... was given"
+        ) as exc:
+            ServerConfig(job_outputs=("/data", url))
+        assert "ame" not in str(exc.value).replace("name", "")
+        ServerConfig(job_outputs=("/data", "postgresql://svc@db/x", "s3://bucket/a"))
+
     def test_units(self) -> None:
         assert (MICROSECONDS.held(200.0), MIB.held(64), ONE.held(3)) == (2e-4, 2**26, 3)
         assert [plain(each) for each in (3600.0, 0.1, 5)] == ["3600", "0.1", "5"]

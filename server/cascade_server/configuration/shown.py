@@ -12,7 +12,6 @@ from itertools import groupby, takewhile
 from pathlib import Path
 from typing import Any
 
-from cascade_server.addresses import without_password
 from cascade_server.config import SETTINGS
 from cascade_server.configuration.sources import Effective, effective
 from cascade_server.settings import Setting, plain
@@ -37,8 +36,8 @@ def as_file(held: Effective) -> str:
         for each in settings:
             found = held.found[each.name]
             line, source = f"{each.name}: {as_yaml(found.value)}", found.source
-            if each.secret and without_password(str(found.value)) != str(found.value):
-                line = f"# {each.name}: {as_yaml(without_password(str(found.value)))}"
+            if each.secret and (text := each.without_secret(found.value)) != str(found.value):
+                line = f"# {each.name}: {as_yaml(text)}"
                 source += f"; its password is not shown: set {each.variable}"
             lines.append(f"{line:<31} # {source}")
         out += ["", f"# {section}", *lines]

@@ -125,6 +125,18 @@ class TestPrintConfig:
         path.write_text(said.stdout)
         assert effective({}, {}, path)["cache_url"] is None
 
+    def test_nor_that_of_a_repository(self, run: Run) -> None:
+        """A path with an @ in it has none."""
+        for repository, shown in (
+            ("s3://KEY:sesame@bucket/a", "s3://…@bucket/a"),
+            ("/a@b", "/a@b"),
+        ):
+            said = run("--print-config", "--repository", repository)
+            assert "sesame" not in said.output
+            (line,) = (each for each in said.stdout.splitlines() if "repository:" in each)
+            assert shown in line
+            assert line.startswith("#") is ("://" in repository)
+
     def test_what_is_wrong_is_refused_there_too(self, run: Run) -> None:
         said = run("--print-config", "--port", "x")
         assert said.exit_code == 1
