@@ -36,7 +36,7 @@ def check(job: Job) -> None:
 
     Raises:
         JobFailed: they could not: the table has rows, or the password is wrong.
-        JobWaits: the database is away.
+        JobWaits: the database is away, or busy.
     """
     from cascade_tables.connectors import sinks
     from cascade_tables.connectors.failures import Unreachable

@@ -9,8 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from cascade_tables.connectors.failures import lacks, said
-from cascade_tables.connectors.locations import Location, redacted
+from cascade_tables.connectors.failures import Unreachable, lacks, said, unreachable
+from cascade_tables.connectors.locations import Location
 from cascade_tables.connectors.writing import Mark, TableTaken
 from cascade_tables.errors import DataError
 
@@ -46,11 +46,12 @@ class DeltaLake:
     def _failing(self) -> Iterator[None]:
         try:
             yield
-        except self._delta.exceptions.DeltaError as exc:
-            raise DataError(f"{self._location}: {said(exc, *self._secrets)}") from None
-        except OSError as exc:
-            text = redacted(str(exc), *self._secrets)
-            raise DataError(f"{self._location} cannot be reached: {text}") from None
+        except (self._delta.exceptions.DeltaError, OSError) as exc:
+            text, where = said(exc, *self._secrets), str(self._location)
+            found = unreachable(text, where, "delta")
+            if found is None and isinstance(exc, ConnectionError | TimeoutError):
+                found = Unreachable(f"{where} cannot be reached: {text}")
+            raise found or DataError(f"{where}: {text}") from None
 
     def _open(self) -> Any:
         """The table as it is now; None: there is none."""
