@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from cascade_tables.connectors.failures import Unreachable, lacks, said, unreachable
 from cascade_tables.connectors.locations import Location
-from cascade_tables.connectors.writing import Mark, TableTaken
+from cascade_tables.connectors.writing import Mark, TableTaken, check_columns
 from cascade_tables.errors import DataError
 
 LOG = "_delta_log"
@@ -71,14 +71,17 @@ class DeltaLake:
             for file in sorted(rows.get_fragments(), key=lambda file: file.path):
                 yield from file.to_batches(rows.schema, batch_readahead=1)
 
-    def check(self, append: bool) -> None:
+    def check(self, append: bool, columns: Sequence[str]) -> None:
         """See `AdbcDatabase.check`."""
         with self._failing():
-            self._check(self._open(), append)
+            self._check(self._open(), append, columns)
 
-    def _check(self, table: Any, append: bool) -> None:
-        if table is not None and not append and table.to_pyarrow_dataset().count_rows():
+    def _check(self, table: Any, append: bool, columns: Sequence[str]) -> None:
+        if table is None:
+            return
+        if not append and table.to_pyarrow_dataset().count_rows():
             raise TableTaken.of(self._location)
+        check_columns(self._location, columns, [each.name for each in table.schema().fields])
 
     def write(
         self,
@@ -101,7 +104,7 @@ class DeltaLake:
                     custom_metadata={JOB: mark.job, "cascade.specification": mark.specification},
                     app_transactions=[self._delta.Transaction(app_id=name, version=1)],
                 )
-            self._check(table, append)
+            self._check(table, append, schema.names)
             if "://" not in self._path:
                 Path(self._path).parent.mkdir(parents=True, exist_ok=True)
 
@@ -120,6 +123,8 @@ class DeltaLake:
                     self._path if table is None else table,
                     pa.RecordBatchReader.from_batches(schema, checked()),
                     mode="append" if table is not None else "error",
+                    # Columns that it has and the rows do not are NULL, as in a database.
+                    schema_mode="merge" if table is not None else None,
                     commit_properties=properties,
                     storage_options=self._options or None,
                 )
@@ -127,7 +132,10 @@ class DeltaLake:
                 # What is raised here comes back as something else.
                 if stopped:
                     raise stopped[0] from exc
-                raise
+                if type(exc) is not Exception:
+                    raise
+                # Of a value that does not fit a column's type it says no more.
+                raise DataError(f"{self._location}: {said(exc, *self._secrets)}") from None
         return True
 
     def remove(self, mark: Mark) -> None:

@@ -20,7 +20,7 @@ import pyarrow as pa
 from cascade_tables.connectors.locations import FILES, Kind, Location, is_url, location_of
 from cascade_tables.connectors.sources import connected
 from cascade_tables.connectors.spooling import batches_of
-from cascade_tables.connectors.writing import Mark, TableTaken, writable_schema
+from cascade_tables.connectors.writing import Mark, TableTaken, check_name, writable_schema
 from cascade_tables.errors import DataError
 from cascade_tables.frame import Frame
 
@@ -90,6 +90,7 @@ def write_chunks(
         DataError: see `connected`; `TableTaken`: the table has rows, or the file is there.
     """
     location = _location(url)
+    check_name(location)
     if location.kind is Kind.FILES:
         return _write_file(location, schema, chunks, mark, append, still_wanted)
     wanted = writable_schema(schema) if location.kind is Kind.DATABASE else schema
@@ -99,15 +100,21 @@ def write_chunks(
     return written
 
 
-def check(url: str | Location, append: bool = False) -> None:
+def check(url: str | Location, append: bool = False, columns: Sequence[str] = ()) -> None:
     """See whether rows could be written, as far as anybody can tell; nothing is changed.
+
+    Args:
+        url: of a table, or of a file; or a file's path.
+        append: whether a table may have rows.
+        columns: of the rows, which a table that is there has to have; (): they are not known yet.
 
     Raises:
         DataError: they could not.
     """
     location = _location(url)
+    check_name(location)
     if location.kind is not Kind.FILES:
-        connected(location).check(append)
+        connected(location).check(append, columns)
         return
     if _is_there(location):
         raise TableTaken(f"{_shown(location)} is there; name a file that is not there yet")
