@@ -35,14 +35,14 @@ def check(job: Job) -> None:
     """See whether the rows of a job could be written, before any is drawn.
 
     Raises:
-        JobFailed: they could not: the table has rows, or the password is wrong.
-        JobWaits: the database is away.
+        JobFailed: they could not: the table has rows, or lacks a column, or the password is wrong.
+        JobWaits: the database is away, or busy.
     """
     from cascade_tables.connectors import sinks
     from cascade_tables.connectors.failures import Unreachable
 
     try:
-        sinks.check(job.specification.output)
+        sinks.check(job.specification.output, columns=job.specification.columns)
     except Unreachable as exc:
         raise JobWaits(str(exc), Cause.OUTPUT) from exc
     except DataError as exc:

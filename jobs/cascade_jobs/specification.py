@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -176,8 +177,11 @@ def shared_out(rows: int, weights: Mapping[Cell, float]) -> tuple[tuple[Cell, in
         rows: to share out.
         weights: by value, none below 0 and not all 0; only their proportions matter.
     """
-    total = sum(weights.values())
-    exact = [rows * weight / total for weight in weights.values()]
+    # By a power of two, which changes no digit, so that neither sum nor product is too large.
+    _, exponent = math.frexp(max(weights.values()))
+    scaled = [math.ldexp(weight, -exponent) for weight in weights.values()]
+    total = sum(scaled)
+    exact = [rows * weight / total for weight in scaled]
     counts = [int(each) for each in exact]
     order = sorted(range(len(exact)), key=lambda at: (counts[at] - exact[at], at))
     for at in order[: rows - sum(counts)]:

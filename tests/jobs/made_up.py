@@ -98,6 +98,12 @@ class Jobs:
         asked = Asked(specification, SHARD_ROWS, fresh=True, facts=facts)
         return self.ledger.submit(asked, self.output_of(specification), LIMITS)[0]
 
+    def submit_whole(self, output: str, **more: Any) -> Job:
+        """One whose rows go into one table or file. As `Desk` has it, its own files are made in the
+        server's folder."""
+        asked = Asked(replace(SPECIFICATION, output=output, **more), SHARD_ROWS, fresh=True)
+        return self.ledger.submit(asked, self.output_of(SPECIFICATION), LIMITS)[0]
+
     def output_of(self, specification: Specification) -> Callable[[str], tuple[str, bool]]:
         def output(name: str) -> tuple[str, bool]:
             if specification.output:

@@ -80,23 +80,8 @@ def expected(output: str) -> list[dict[str, Any]]:
     return sorted(EXPECTED, key=lambda row: (row["number"], row["label"] or "~"))
 
 
-def submit(jobs: Jobs, output: str) -> Any:
-    """As `Desk` does: what is delivered is made in the server's own folder."""
-    from dataclasses import replace
-
-    from cascade_jobs.executor import results_of
-    from cascade_jobs.ledger import Asked
-
-    from tests.jobs.made_up import LIMITS, SHARD_ROWS
-
-    asked = Asked(replace(SPECIFICATION, output=output), SHARD_ROWS, fresh=True)
-    return jobs.ledger.submit(
-        asked, lambda name: (str(results_of(jobs.folder, name)), True), LIMITS
-    )[0]
-
-
 def test_all_rows_are_there_and_in_files_too(jobs: Jobs, output: str, tmp_path: Path) -> None:
-    job = submit(jobs, output)
+    job = jobs.submit_whole(output)
     jobs.finish()
     assert jobs.ledger.job(job.id).state is JobState.DONE
     assert rows(output, tmp_path) == expected(output)
@@ -109,7 +94,7 @@ def test_who_is_killed_while_they_are_written_writes_them_once(
     jobs: Jobs, output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     """Before anything was sent, before the end of the transaction, and behind it."""
-    job = submit(jobs, output)
+    job = jobs.submit_whole(output)
     write = sinks.write_files
 
     def killed(url: str, files: Any, mark: Any, still_wanted: Callable[[], None]) -> bool:
@@ -140,7 +125,7 @@ def test_what_is_there_already_is_left_alone_and_said_before_a_row_is_drawn(
 ) -> None:
     sinks.write_table(output, made_up(1, 0, 5))
     drawing = MadeUp()
-    job = submit(jobs, output)
+    job = jobs.submit_whole(output)
     jobs.finish(jobs.executor(drawing))
     failed = jobs.ledger.job(job.id)
     assert failed.state is JobState.FAILED
@@ -153,7 +138,7 @@ def test_what_is_there_already_is_left_alone_and_said_before_a_row_is_drawn(
 def test_a_job_that_is_cancelled_while_its_rows_are_written_leaves_none(
     jobs: Jobs, output: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = submit(jobs, output)
+    job = jobs.submit_whole(output)
     write = sinks.write_files
 
     def cancelled(url: str, files: Any, mark: Any, still_wanted: Callable[[], None]) -> bool:
@@ -172,7 +157,7 @@ def test_a_job_that_is_cancelled_while_its_rows_are_written_leaves_none(
 def test_one_that_is_cancelled_in_the_very_moment_takes_them_back(
     jobs: Jobs, output: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = submit(jobs, output)
+    job = jobs.submit_whole(output)
     write = sinks.write_files
 
     def cancelled(url: str, files: Any, mark: Any, still_wanted: Callable[[], None]) -> bool:
@@ -191,7 +176,7 @@ def test_what_others_write_there_in_the_meantime_is_left_alone(
 ) -> None:
     """Nothing is there when a job begins; hours later there may be. It stays, also when who waits
     for the place is told to wait no longer."""
-    job = submit(jobs, output)
+    job = jobs.submit_whole(output)
     executor = jobs.executor()
     for _ in range(3):
         executor.step()
@@ -207,7 +192,7 @@ def test_what_others_write_there_in_the_meantime_is_left_alone(
 
 
 def test_a_job_that_is_forgotten_leaves_its_rows(jobs: Jobs, output: str, tmp_path: Path) -> None:
-    job = submit(jobs, output)
+    job = jobs.submit_whole(output)
     jobs.finish()
     jobs.clock.now += 8 * 86_400
     jobs.finish(jobs.executor())
@@ -221,7 +206,7 @@ def test_a_database_that_is_away_is_waited_for(
     if not output.startswith("postgresql"):
         pytest.skip("is never away")
     server: pg.Server = request.getfixturevalue("postgres")
-    job = submit(jobs, output)
+    job = jobs.submit_whole(output)
     executor = jobs.executor(retry=RetryConfig(first_seconds=1.0))
     for _ in range(3):
         executor.step()
@@ -243,7 +228,7 @@ def test_a_database_that_is_away_is_waited_for(
 def test_no_password_is_in_the_ledger_or_in_a_file(jobs: Jobs, output: str) -> None:
     if not output.startswith("postgresql"):
         pytest.skip("has none")
-    submit(jobs, output)
+    jobs.submit_whole(output)
     jobs.finish()
     held = [each for each in jobs.folder.rglob("*") if each.is_file()]
     assert len(held) >= 5

@@ -8,19 +8,21 @@ import resource
 import signal
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
 import pyarrow.parquet as pq
 import pytest
-from cascade_jobs.errors import JobFailed, JobWaits
+from cascade_jobs.errors import JobFailed, JobWaits, TooManyJobs
 from cascade_jobs.job import DESCRIPTIONS, MANIFEST
+from cascade_jobs.ledger import Asked, Limits
 from cascade_jobs.parquet import ParquetFile, checksum
 from cascade_jobs.retrying import RetryConfig
 from cascade_jobs.states import JobState
 from cascade_jobs.stores import LocalStore
 
-from tests.jobs.made_up import SPECIFICATION, Jobs, MadeUp, contents, made_up
+from tests.jobs.made_up import SHARD_ROWS, SPECIFICATION, Jobs, MadeUp, contents, made_up
 
 
 class Killed(BaseException):
@@ -349,6 +351,18 @@ def test_a_job_beyond_the_quota_waits_until_there_is_room(jobs: Jobs) -> None:
     jobs.clock.now += 100
     jobs.finish(executor)
     assert jobs.ledger.job(second.id).state is JobState.DONE
+
+
+def test_of_the_quota_a_job_takes_nothing_that_writes_elsewhere(jobs: Jobs, tmp_path: Path) -> None:
+    jobs.submit()
+    jobs.finish()
+    made = replace(SPECIFICATION, output=str(tmp_path / "out"))
+    output = jobs.output_of(made)
+    job, _ = jobs.ledger.submit(Asked(made, SHARD_ROWS), output, Limits(9, 100))
+    jobs.finish(jobs.executor(quota_bytes=100))
+    assert jobs.ledger.job(job.id).state is JobState.DONE
+    with pytest.raises(TooManyJobs, match="max_jobs allows 0"):
+        jobs.ledger.submit(Asked(made, SHARD_ROWS, fresh=True), output, Limits(0, 100))
 
 
 def test_who_is_asked_to_stop_gives_back_what_it_has_begun(jobs: Jobs) -> None:

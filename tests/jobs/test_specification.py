@@ -83,6 +83,23 @@ def test_what_is_no_specification_is_refused(text: str) -> None:
         Specification.from_json(text)
 
 
+@pytest.mark.parametrize(
+    ("weights", "counts"),
+    [
+        ((1e308, 1e308), (500, 500)),
+        ((1.7e308, 1.7e308, 0.0), (500, 500, 0)),
+        ((1e308, 1e307), (909, 91)),
+        ((5e-324, 1.5e-323), (250, 750)),
+        ((1e308, 5e-324), (1000, 0)),
+    ],
+)
+def test_only_proportions_of_weights_matter_however_large_or_small(
+    weights: tuple[float, ...], counts: tuple[int, ...]
+) -> None:
+    shares = shared_out(1000, dict(enumerate(weights)))
+    assert tuple(count for _, count in shares) == counts
+
+
 @given(
     st.integers(1, 10**9),
     st.dictionaries(st.text(max_size=3), st.floats(0.01, 1e6), min_size=1, max_size=9),

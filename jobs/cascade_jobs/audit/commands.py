@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cascade_jobs.audit.log import FOLDER, Checkpoint
+from cascade_jobs.audit.log import FOLDER, LOG, Checkpoint
 from cascade_jobs.audit.verifying import (
     Content,
     Findings,
@@ -57,11 +57,14 @@ def audit() -> None:
 @json_option
 def list_(state_dir: Path, job: str | None, limit: int, as_json: bool) -> None:
     """Show the newest entries, newest last. Whether they are true `verify` says."""
-    entries = [
-        entry
-        for entry in read_entries(_content(state_dir))
-        if job is None or entry.get("job") == job
-    ][-limit:]
+    content = _content(state_dir)
+    if content.is_gone:
+        raise click.ClickException(
+            f"{state_dir / FOLDER / LOG} is gone; `cascade audit verify` says how many entries "
+            "it had"
+        )
+    found = (each for each in read_entries(content) if job is None or each.get("job") == job)
+    entries = list(found)[-limit:]
     if as_json or not sys.stdout.isatty():
         for entry in entries:
             click.echo(json.dumps(entry) if as_json else line_of(entry))

@@ -1,8 +1,11 @@
 """The audit log: one entry a line, and after each a checkpoint: how many there are, and their root.
 
-An entry is on the disk before anybody acts on it. Who is killed while writing leaves a line without
-an end, which nobody was told of; the next entry takes its place. Processes take turns by a lock
-that the kernel takes from whoever ends.
+An entry is on the disk before anybody acts on it. Where it or its checkpoint cannot be written,
+both files are cut to what they were. Who is killed while writing leaves a line without an end,
+which nobody was told of; the next entry takes its place. Who is killed between an entry and its
+checkpoint leaves one entry without; whoever writes next adds the checkpoint first, so that two such
+entries are somebody else's work. Processes take turns by a lock that the kernel takes from whoever
+ends.
 
 A log that is not what its last checkpoint says takes no more entries: what cannot be written down
 is not to happen, and a log that went on would hide what became of it.
@@ -16,7 +19,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeGuard
@@ -101,22 +104,25 @@ class AuditLog:
 
         Raises:
             AuditRefused: the log is not what its last checkpoint says.
-            OSError: it cannot be written; nothing is.
+            OSError: it cannot be written, or its checkpoint cannot; nothing is.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._locked() as file:
-            self._read_on(file)
+            covered = self._read_on(file)
             index = self._tree.size
             line = to_line({**content, "index": index, "time": self._clock()})
-            # What somebody was killed in the midst of.
-            file.truncate(self._offset)
-            file.seek(self._offset)
-            file.write(line)
-            _sync(file)
             tree = self._tree.copy()
             tree.add(leaf_hash(line[:-1]))
-            self._add_checkpoint(Checkpoint(tree.size, tree.root.hex(), self._clock()))
-            self._offset, self._tree = self._offset + len(line), tree
+            with self._checkpoints() as (checkpoints, end):
+                if covered < index:
+                    # Somebody was killed before it was there.
+                    with _or_as_before((checkpoints, end)):
+                        end = _write(checkpoints, end, self._checkpoint_of(self._tree))
+                # An entry without its checkpoint is no fault, and the other way round it is.
+                with _or_as_before((checkpoints, end), (file, self._offset)):
+                    offset = _write(file, self._offset, line)
+                    _write(checkpoints, end, self._checkpoint_of(tree))
+            self._offset, self._tree = offset, tree
             return index
 
     @contextmanager
@@ -131,8 +137,9 @@ class AuditLog:
             with path.open("r+b") as file:
                 yield file
 
-    def _read_on(self, file: IO[bytes]) -> None:
-        """Read what other processes have written since; raises AuditRefused."""
+    def _read_on(self, file: IO[bytes]) -> int:
+        """Read what other processes have written since, and say how many entries a checkpoint is
+        of; raises AuditRefused."""
         last = self._last_checkpoint()
         if file.seek(0, os.SEEK_END) < self._offset:
             raise self._refused(f"it is shorter than it was, and had {self._tree.size} entries")
@@ -155,6 +162,7 @@ class AuditLog:
         if last is not None and last.size >= self._tree.size and found != last.root:
             raise self._refused("its entries are not those of its last checkpoint")
         self._offset, self._tree = offset, tree
+        return 0 if last is None else last.size
 
     def _refused(self, why: str) -> AuditRefused:
         return AuditRefused(
@@ -176,14 +184,21 @@ class AuditLog:
         except ValueError as exc:
             raise self._refused(f"its last checkpoint cannot be read: {exc}") from exc
 
-    def _add_checkpoint(self, checkpoint: Checkpoint) -> None:
-        with (self._folder / CHECKPOINTS).open("a+b") as file:
+    @contextmanager
+    def _checkpoints(self) -> Iterator[tuple[IO[bytes], int]]:
+        """The file of them, and where its last whole line ends."""
+        path = self._folder / CHECKPOINTS
+        is_new = not path.exists()
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
+            if is_new:
+                _sync_folder(self._folder)
             end = file.seek(0, os.SEEK_END)
             file.seek(max(0, end - 4096))
             last = file.read()
-            file.truncate(end - len(last) + last.rfind(b"\n") + 1)
-            file.write(checkpoint.to_line())
-            _sync(file)
+            yield file, end - len(last) + last.rfind(b"\n") + 1
+
+    def _checkpoint_of(self, tree: Frontier) -> bytes:
+        return Checkpoint(tree.size, tree.root.hex(), self._clock()).to_line()
 
 
 def to_line(content: Mapping[str, Any]) -> bytes:
@@ -192,9 +207,33 @@ def to_line(content: Mapping[str, Any]) -> bytes:
     return text.encode() + b"\n"
 
 
-def _sync(file: IO[bytes]) -> None:
-    file.flush()
+def _write(file: IO[bytes], end: int, line: bytes) -> int:
+    """Write a line where a file's whole ones end, over what somebody was killed in the midst of.
+
+    It is on the disk when this returns, with where it ends. Nothing is kept in a buffer, which
+    would be written after all when the file is closed.
+    """
+    os.ftruncate(file.fileno(), end)
+    while line:
+        written = os.pwrite(file.fileno(), line, end)
+        line, end = line[written:], end + written
     os.fsync(file.fileno())
+    return end
+
+
+@contextmanager
+def _or_as_before(*files: tuple[IO[bytes], int]) -> Iterator[None]:
+    """Cut files to these lengths, in this order, where what is to be written cannot be."""
+    try:
+        yield
+    except BaseException:
+        # Where even that cannot be done, all is left as by a process that was killed.
+        with suppress(OSError):
+            for file, length in files:
+                os.ftruncate(file.fileno(), length)
+                with suppress(OSError):
+                    os.fsync(file.fileno())
+        raise
 
 
 def _sync_folder(folder: Path) -> None:

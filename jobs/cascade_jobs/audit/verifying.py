@@ -1,8 +1,8 @@
 """What became of an audit log: entries that were changed, are missing, or were cut off.
 
 Since there is a checkpoint after each entry, the first root that does not hold says which entry is
-not what it was. Whoever may write both files may write both anew; a checkpoint that was kept
-elsewhere shows that too.
+not what it was, unless a later one holds: then it is the checkpoint that was changed. Whoever may
+write both files may write both anew; a checkpoint that was kept elsewhere shows that too.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,13 @@ class Content:
         entries: lines that are whole, without their ends.
         checkpoints: likewise.
         torn: bytes behind the last whole entry.
+        is_gone: whether there are checkpoints, and no file of the entries that they are of.
     """
 
     entries: tuple[bytes, ...]
     checkpoints: tuple[bytes, ...]
     torn: int = 0
+    is_gone: bool = False
 
 
 def content_of(folder: Path) -> Content:
@@ -68,26 +71,26 @@ def content_of(folder: Path) -> Content:
     Raises:
         AuditRefused: there is none, or it cannot be read.
     """
+    log, checkpoints = _lines(folder / LOG), _lines(folder / CHECKPOINTS)
+    covering = () if checkpoints is None else checkpoints[0]
+    if log is not None:
+        return Content(log[0], covering, log[1])
+    if covering:
+        return Content((), covering, is_gone=True)
+    raise AuditRefused(
+        f"there is no audit log in {folder}; `cascade serve --policy FILE --state-dir FOLDER` "
+        "keeps one below FOLDER, from the first job on"
+    )
+
+
+def _lines(path: Path) -> tuple[tuple[bytes, ...], int] | None:
+    """The whole lines of a file, and bytes behind them; None: it is not there."""
     try:
-        entries, torn = _lines(folder / LOG)
-    except FileNotFoundError as exc:
-        raise AuditRefused(
-            f"there is no audit log in {folder}; `cascade serve --policy FILE --state-dir FOLDER` "
-            "keeps one below FOLDER, from the first job on"
-        ) from exc
-    except OSError as exc:
-        raise AuditRefused(f"{folder / LOG} cannot be read: {exc.strerror}") from exc
-    try:
-        checkpoints, _ = _lines(folder / CHECKPOINTS)
+        *whole, torn = path.read_bytes().split(b"\n")
     except FileNotFoundError:
-        checkpoints = ()
+        return None
     except OSError as exc:
-        raise AuditRefused(f"{folder / CHECKPOINTS} cannot be read: {exc.strerror}") from exc
-    return Content(entries, checkpoints, torn)
-
-
-def _lines(path: Path) -> tuple[tuple[bytes, ...], int]:
-    *whole, torn = path.read_bytes().split(b"\n")
+        raise AuditRefused(f"{path} cannot be read: {exc.strerror}") from exc
     return tuple(whole), len(torn)
 
 
@@ -130,6 +133,9 @@ def verify(content: Content, kept: Checkpoint | None = None) -> Findings:
     leaves = [leaf_hash(each) for each in content.entries]
     roots = _roots(leaves)
     checkpoints = _checkpoints(content, faults)
+    # What a later one shows to be changed says nothing of the entries.
+    checkpoints, before = _believed(roots, checkpoints)
+    faults += before
     covered = max((each.size for each in checkpoints), default=0)
     size = len(leaves)
     places = list(_places(content))
@@ -140,7 +146,8 @@ def verify(content: Content, kept: Checkpoint | None = None) -> Findings:
         faults.append(first)
     end = _end(content)
     if covered > end:
-        faults.append(f"{_entries(end, covered)} cut off: the last checkpoint is of {covered}")
+        how = f"gone with {LOG}" if content.is_gone else "cut off"
+        faults.append(f"{_entries(end, covered)} {how}: the last checkpoint is of {covered}")
     if kept is not None:
         faults += _against(kept, end, leaves, roots)
     remarks = []
@@ -199,6 +206,35 @@ def _places(content: Content) -> Iterator[str]:
             else:
                 yield f"entry {shown(index)} stands where entry {expected} was written"
         expected = index + 1 if is_place(index) else expected + 1
+
+
+def _believed(
+    roots: Sequence[str], checkpoints: Sequence[Checkpoint]
+) -> tuple[list[Checkpoint], list[str]]:
+    """The checkpoints that no later one shows to be changed, and what is to be said of the others.
+
+    One that holds, and is of more entries than all that hold before, shows it of those in between:
+    the entries are what they were.
+    """
+
+    def holds(each: Checkpoint) -> bool:
+        return each.size < len(roots) and roots[each.size] == each.root
+
+    held = [each.size if holds(each) else 0 for each in checkpoints]
+    # The largest that holds from each of them on.
+    largest = list(accumulate(reversed(held), max))[::-1]
+    believed, said, before = [], [], 0
+    for each, later in zip(checkpoints, largest, strict=True):
+        if holds(each):
+            before = max(before, each.size)
+        elif later > before:
+            said.append(
+                f"the checkpoint of {each.size} is not what was written: that of {later} behind it "
+                "holds"
+            )
+            continue
+        believed.append(each)
+    return believed, said
 
 
 def _first_changed(roots: Sequence[str], checkpoints: Sequence[Checkpoint]) -> str | None:

@@ -168,9 +168,9 @@ class Ledger(Leases):
                 ).fetchall():
                     if each["id"] not in remains.gone:
                         return self.job(each["id"]), True
-            self._check_room(limits)
             name = self._new_id()
             output, is_owned = output_of(name)
+            self._check_room(limits, is_owned)
             self._check_output(output, asked, remains)
             sql.execute(
                 "INSERT INTO jobs (id, token, digest, specification, conditions, output, is_owned, "
@@ -197,7 +197,7 @@ class Ledger(Leases):
             admit(job)
             return job, False
 
-    def _check_room(self, limits: Limits) -> None:
+    def _check_room(self, limits: Limits, is_owned: bool) -> None:
         query = f"SELECT count(*) FROM jobs WHERE state IN {OPEN}"
         waiting = self._connection.execute(query).fetchone()[0]
         if waiting >= limits.jobs:
@@ -205,7 +205,8 @@ class Ledger(Leases):
                 f"{waiting} jobs have not ended, and max_jobs allows {limits.jobs}; wait for one "
                 "of them, or cancel one"
             )
-        if (used := self.owned_bytes()) >= limits.bytes:
+        # Whose files go elsewhere takes none of it.
+        if is_owned and (used := self.owned_bytes()) >= limits.bytes:
             raise TooManyJobs(
                 f"results take {used:,} bytes, and job_disk_mib allows {limits.bytes:,}; they go "
                 "job_days after their jobs have ended"

@@ -153,8 +153,6 @@ def _balance(
         )
     if not all(math.isfinite(each) and each >= 0 for each in weights) or not sum(weights) > 0:
         raise BadRequest("balance.weights: allowed: numbers from 0 on that are finite, not all 0")
-    if not math.isfinite(sum(weights)):
-        raise BadRequest("balance.weights: their sum is not finite; allowed: smaller numbers")
     if len(set(values)) < len(values):
         raise SpecificationRefused(f"balance: a value of {shown(name)} comes twice; allowed: once")
     shares = shared_out(rows, dict(zip(values, weights, strict=True)))

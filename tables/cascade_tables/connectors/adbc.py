@@ -12,8 +12,15 @@ import pyarrow.compute as pc
 
 from cascade_tables.connectors.failures import failure, lacks, unnamed
 from cascade_tables.connectors.locations import Location, full_url, password_of, quoted
-from cascade_tables.connectors.writing import RECORDS, Mark, TableTaken, sql_type
-from cascade_tables.errors import DataError, shown
+from cascade_tables.connectors.writing import (
+    RECORDS,
+    STAGED,
+    Mark,
+    TableTaken,
+    check_columns,
+    sql_type,
+)
+from cascade_tables.errors import DataError
 
 # Seconds for which a server that does not answer is waited for.
 CONNECT_SECONDS = 10
@@ -81,14 +88,19 @@ class AdbcDatabase:
 
     # Writing.
 
-    def check(self, append: bool) -> None:
+    def check(self, append: bool, columns: Sequence[str]) -> None:
         """See whether rows can be written to the table; nothing is changed.
 
+        Args:
+            append: whether it may have rows.
+            columns: of the rows.
+
         Raises:
-            DataError: they cannot be, or the table has rows already.
+            DataError: they cannot be, the table has rows already, or lacks a column.
         """
         with self._connected() as cursor:
-            self._rows_there(cursor, append)
+            if self._rows_there(cursor, append) is not None:
+                self._check_columns(cursor, columns)
 
     def write(
         self,
@@ -185,25 +197,23 @@ class AdbcDatabase:
             )
         return [row[0] for row in cursor.fetchall()] or None
 
+    def _check_columns(self, cursor: Any, wanted: Sequence[str]) -> None:
+        there = self._columns(cursor, self._location.table) or ()
+        check_columns(self._location, wanted, there)
+
     def _into_existing(
         self, cursor: Any, schema: pa.Schema, chunks: Callable[[], Iterator[pa.RecordBatch]]
     ) -> None:
         """By way of a temporary table, so that the database converts to the types that it has."""
-        there = self._columns(cursor, self._location.table) or []
-        if lacking := [name for name in schema.names if name not in there]:
-            raise DataError(
-                f"{self._location} has no columns {', '.join(map(shown, lacking))}; write to a "
-                "table that is not there yet, or only the columns that it has"
-            )
+        self._check_columns(cursor, schema.names)
         columns = ", ".join(f"{quoted(f.name)} {sql_type(f.type)}" for f in schema)
-        staged = "cascade_staged"
-        cursor.execute(f"CREATE TEMPORARY TABLE {staged} ({columns})")
-        self._ingest(cursor, (staged,), schema, chunks, "append", temporary=True)
+        cursor.execute(f"CREATE TEMPORARY TABLE {STAGED} ({columns})")
+        self._ingest(cursor, (STAGED,), schema, chunks, "append", temporary=True)
         names = ", ".join(quoted(name) for name in schema.names)
         cursor.execute(
-            f"INSERT INTO {_name(self._location.table)} ({names}) SELECT {names} FROM {staged}"
+            f"INSERT INTO {_name(self._location.table)} ({names}) SELECT {names} FROM {STAGED}"
         )
-        cursor.execute(f"DROP TABLE {staged}")
+        cursor.execute(f"DROP TABLE {STAGED}")
 
     def _ingest(
         self,

@@ -10,8 +10,7 @@ import pyarrow as pa
 
 from cascade_tables.connectors.failures import failure, lacks, missing, unnamed
 from cascade_tables.connectors.locations import Location, full_url, password_of
-from cascade_tables.connectors.writing import RECORDS, Mark, TableTaken
-from cascade_tables.errors import DataError, shown
+from cascade_tables.connectors.writing import RECORDS, Mark, TableTaken, check_columns
 
 # Rows that are fetched, and written, together.
 ROWS = 20_000
@@ -101,10 +100,13 @@ class AlchemyDatabase:
         is_view = name in found.get_view_names(self._schema)
         return bool(found.has_table(name, self._schema)) or is_view
 
-    def check(self, append: bool) -> None:
+    def check(self, append: bool, columns: Sequence[str]) -> None:
         """See `AdbcDatabase.check`."""
         with self._failing():
-            self._rows_there(append)
+            if self._rows_there(append) is not None:
+                found = self._sql.inspect(self._engine)
+                there = found.get_columns(self._location.table[-1], self._schema)
+                check_columns(self._location, columns, [each["name"] for each in there])
 
     def _rows_there(self, append: bool) -> bool | None:
         if not self._location.table:
@@ -202,11 +204,7 @@ class AlchemyDatabase:
         name, metadata = self._location.table[-1], sql.MetaData()
         if not make:
             table = sql.Table(name, metadata, schema=self._schema, autoload_with=self._engine)
-            if lacking := [each for each in schema.names if each not in table.c]:
-                raise DataError(
-                    f"{self._location} has no columns {', '.join(map(shown, lacking))}; write to a "
-                    "table that is not there yet, or only the columns that it has"
-                )
+            check_columns(self._location, schema.names, table.c.keys())
             return table
         columns = [sql.Column(field.name, _type(sql, field.type)) for field in schema]
         table = sql.Table(name, metadata, *columns, schema=self._schema)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from cascade_tables.connectors.failures import lacks, said
-from cascade_tables.connectors.locations import Location, redacted
-from cascade_tables.connectors.writing import Mark, TableTaken
+from cascade_tables.connectors.failures import Unreachable, lacks, said, unreachable
+from cascade_tables.connectors.locations import Location
+from cascade_tables.connectors.writing import Mark, TableTaken, check_columns
 from cascade_tables.errors import DataError
 
 LOG = "_delta_log"
@@ -46,11 +46,12 @@ class DeltaLake:
     def _failing(self) -> Iterator[None]:
         try:
             yield
-        except self._delta.exceptions.DeltaError as exc:
-            raise DataError(f"{self._location}: {said(exc, *self._secrets)}") from None
-        except OSError as exc:
-            text = redacted(str(exc), *self._secrets)
-            raise DataError(f"{self._location} cannot be reached: {text}") from None
+        except (self._delta.exceptions.DeltaError, OSError) as exc:
+            text, where = said(exc, *self._secrets), str(self._location)
+            found = unreachable(text, where, "delta")
+            if found is None and isinstance(exc, ConnectionError | TimeoutError):
+                found = Unreachable(f"{where} cannot be reached: {text}")
+            raise found or DataError(f"{where}: {text}") from None
 
     def _open(self) -> Any:
         """The table as it is now; None: there is none."""
@@ -70,14 +71,17 @@ class DeltaLake:
             for file in sorted(rows.get_fragments(), key=lambda file: file.path):
                 yield from file.to_batches(rows.schema, batch_readahead=1)
 
-    def check(self, append: bool) -> None:
+    def check(self, append: bool, columns: Sequence[str]) -> None:
         """See `AdbcDatabase.check`."""
         with self._failing():
-            self._check(self._open(), append)
+            self._check(self._open(), append, columns)
 
-    def _check(self, table: Any, append: bool) -> None:
-        if table is not None and not append and table.to_pyarrow_dataset().count_rows():
+    def _check(self, table: Any, append: bool, columns: Sequence[str]) -> None:
+        if table is None:
+            return
+        if not append and table.to_pyarrow_dataset().count_rows():
             raise TableTaken.of(self._location)
+        check_columns(self._location, columns, [each.name for each in table.schema().fields])
 
     def write(
         self,
@@ -100,7 +104,7 @@ class DeltaLake:
                     custom_metadata={JOB: mark.job, "cascade.specification": mark.specification},
                     app_transactions=[self._delta.Transaction(app_id=name, version=1)],
                 )
-            self._check(table, append)
+            self._check(table, append, schema.names)
             if "://" not in self._path:
                 Path(self._path).parent.mkdir(parents=True, exist_ok=True)
 
@@ -119,6 +123,8 @@ class DeltaLake:
                     self._path if table is None else table,
                     pa.RecordBatchReader.from_batches(schema, checked()),
                     mode="append" if table is not None else "error",
+                    # Columns that it has and the rows do not are NULL, as in a database.
+                    schema_mode="merge" if table is not None else None,
                     commit_properties=properties,
                     storage_options=self._options or None,
                 )
@@ -126,7 +132,10 @@ class DeltaLake:
                 # What is raised here comes back as something else.
                 if stopped:
                     raise stopped[0] from exc
-                raise
+                if type(exc) is not Exception:
+                    raise
+                # Of a value that does not fit a column's type it says no more.
+                raise DataError(f"{self._location}: {said(exc, *self._secrets)}") from None
         return True
 
     def remove(self, mark: Mark) -> None:

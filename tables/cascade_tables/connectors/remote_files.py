@@ -127,8 +127,13 @@ def _copied(files: Any, path: str, folder: Path) -> Path:
     return target
 
 
-def sent(location: Location, made: Path) -> None:
+def sent(location: Location, made: Path, job: str = "") -> None:
     """Write a file that is whole, under a name of its own first.
+
+    Args:
+        location: where to.
+        made: the file.
+        job: who writes it; what it has left is written over by who tries again. "": nobody says.
 
     Raises:
         DataError: it is there already, or cannot be written.
@@ -137,12 +142,23 @@ def sent(location: Location, made: Path) -> None:
     with failing(location):
         if files.exists(path):
             raise DataError(f"{location} is there; name a file that is not there yet")
-        folder, _, name = path.rpartition("/")
-        beside = f"{folder}/.{name}.tmp" if folder else f".{name}.tmp"
+        beside = _beside(path, job)
         with suppress(Exception):
-            files.makedirs(folder, exist_ok=True)
+            files.makedirs(path.rpartition("/")[0], exist_ok=True)
         files.put_file(str(made), beside)
         files.mv(beside, path)
+
+
+def _beside(path: str, job: str) -> str:
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}.{name}.{job}.tmp" if job else f"{folder}{slash}.{name}.tmp"
+
+
+def swept(location: Location, job: str) -> None:
+    """Remove what a job that was killed has left beside a file."""
+    files, path = opened(location)
+    with failing(location), suppress(FileNotFoundError):
+        files.rm_file(_beside(path, job))
 
 
 def holds(location: Location, made: Path) -> bool:

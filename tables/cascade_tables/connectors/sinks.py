@@ -9,18 +9,17 @@ from __future__ import annotations
 import filecmp
 import gzip
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 
+from cascade_tables.connectors import making
 from cascade_tables.connectors.locations import FILES, Kind, Location, is_url, location_of
 from cascade_tables.connectors.sources import connected
 from cascade_tables.connectors.spooling import batches_of
-from cascade_tables.connectors.writing import Mark, TableTaken, writable_schema
+from cascade_tables.connectors.writing import Mark, TableTaken, check_name, writable_schema
 from cascade_tables.errors import DataError
 from cascade_tables.frame import Frame
 
@@ -90,6 +89,7 @@ def write_chunks(
         DataError: see `connected`; `TableTaken`: the table has rows, or the file is there.
     """
     location = _location(url)
+    check_name(location)
     if location.kind is Kind.FILES:
         return _write_file(location, schema, chunks, mark, append, still_wanted)
     wanted = writable_schema(schema) if location.kind is Kind.DATABASE else schema
@@ -99,18 +99,24 @@ def write_chunks(
     return written
 
 
-def check(url: str | Location, append: bool = False) -> None:
+def check(url: str | Location, append: bool = False, columns: Sequence[str] = ()) -> None:
     """See whether rows could be written, as far as anybody can tell; nothing is changed.
+
+    Args:
+        url: of a table, or of a file; or a file's path.
+        append: whether a table may have rows.
+        columns: of the rows, which a table that is there has to have; (): they are not known yet.
 
     Raises:
         DataError: they could not.
     """
     location = _location(url)
+    check_name(location)
     if location.kind is not Kind.FILES:
-        connected(location).check(append)
+        connected(location).check(append, columns)
         return
     if _is_there(location):
-        raise TableTaken(f"{_shown(location)} is there; name a file that is not there yet")
+        raise _there(location)
 
 
 def remove(url: str | Location, mark: Mark, files: Sequence[Path] = ()) -> None:
@@ -129,21 +135,24 @@ def remove(url: str | Location, mark: Mark, files: Sequence[Path] = ()) -> None:
     if location.kind is not Kind.FILES:
         connected(location).remove(mark)
         return
+    path = _local(location)
+    if path is not None:
+        making.sweep(path)
+    else:
+        from cascade_tables.connectors.remote_files import removed, swept
+
+        swept(location, mark.job)
     if not files or not _is_there(location):
         return
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            made = Path(folder) / "made"
+        with making.unnamed() as made:
             with made.open("wb") as file:
                 _write(file, location.url.lower(), *_rows_of(files))
             if not _holds(location, made):
                 return
-        path = _local(location)
         if path is not None:
             path.unlink(missing_ok=True)
         else:
-            from cascade_tables.connectors.remote_files import removed
-
             removed(location)
     except OSError as exc:
         raise DataError(f"{_shown(location)} cannot be removed: {exc.strerror or exc}") from exc
@@ -202,23 +211,20 @@ def _write_file(
         raise DataError(f"{_shown(location)} is a file, which cannot be added to")
     path = _local(location)
     if mark is None and _is_there(location):
-        raise TableTaken(f"{_shown(location)} is there; name a file that is not there yet")
+        raise _there(location)
     try:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-        folder = path.parent if path is not None else None
-        opened_, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)
-        made = Path(name)
-        try:
-            with os.fdopen(opened_, "wb") as file:
+        with making.unnamed() if path is None else making.beside(path) as made:
+            with made.open("wb") as file:
                 _write(file, location.url.lower(), schema, chunks)
                 file.flush()
                 os.fsync(file.fileno())
-            # It has no place for a mark, but the same job writes the same bytes.
-            if mark is not None and _is_there(location):
-                if _holds(location, made):
+            if _is_there(location):
+                # It has no place for a mark, but the same job writes the same bytes.
+                if mark is not None and _holds(location, made):
                     return False
-                raise TableTaken(f"{_shown(location)} is there; name a file that is not there yet")
+                raise _there(location)
             still_wanted()
             if path is not None:
                 made.chmod(0o666 & ~_umask())
@@ -226,13 +232,14 @@ def _write_file(
             else:
                 from cascade_tables.connectors.remote_files import sent
 
-                sent(location, made)
-        finally:
-            with suppress(FileNotFoundError):
-                made.unlink()
+                sent(location, made, "" if mark is None else mark.job)
     except OSError as exc:
         raise DataError(f"{_shown(location)} cannot be written: {exc.strerror or exc}") from exc
     return True
+
+
+def _there(location: Location) -> TableTaken:
+    return TableTaken(f"{_shown(location)} is there; name a file that is not there yet")
 
 
 def _umask() -> int:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from cascade_tables.connectors.locations import Location
-from cascade_tables.errors import DataError
+from cascade_tables.connectors.locations import Kind, Location
+from cascade_tables.errors import DataError, listing, shown
 
-# The table beside those that jobs have written, in which their ids stand.
-RECORDS = "cascade_jobs"
+# The table beside those that jobs have written, in which their ids stand, and the temporary one by
+# way of which rows go into a table that is there.
+RECORDS, STAGED = "cascade_jobs", "cascade_staged"
 
 
 class TableTaken(DataError):
@@ -21,6 +23,41 @@ class TableTaken(DataError):
         """The error for a table that has rows."""
         return cls(
             f"{location} is there and has rows; name a table that is not there yet, or an empty one"
+        )
+
+
+def check_name(location: Location) -> None:
+    """Refuse a table of which the name is for what is beside it, where its rows would be lost.
+
+    Raises:
+        DataError: it is.
+    """
+    if location.kind is Kind.DATABASE and location.table:
+        name = location.table[-1]
+        # Many databases take capitals for small letters.
+        if name.lower() in (RECORDS, STAGED):
+            raise DataError(
+                f"{location}: a table {shown(name)} is for what Cascade writes down of its own; "
+                f"allowed: any name but {RECORDS} and {STAGED}"
+            )
+
+
+def check_columns(location: Location, wanted: Sequence[str], there: Sequence[str]) -> None:
+    """Refuse rows of which a table that is there lacks columns.
+
+    Args:
+        location: of the table.
+        wanted: columns of the rows.
+        there: those of the table.
+
+    Raises:
+        DataError: it lacks some; names them, and those that it has.
+    """
+    if lacking := [shown(name) for name in wanted if name not in there]:
+        raise DataError(
+            f"{location} has no columns {listing(lacking)}; it has "
+            f"{listing(map(shown, there))}. Write to a table that is not there yet, or only the "
+            "columns that it has"
         )
 
 

@@ -54,11 +54,15 @@ class TestRows:
         asked = jobs.submit(
             TABLE, 1000, fidelity="full", balance="member", shares={True: 1, False: 3}
         )
+        large = {True: 5e307, False: 1.5e308}  # of which only the proportions matter
+        asked_large = jobs.submit(TABLE, 100, fidelity="fast", balance="member", shares=large)
         numbers = jobs.submit(TABLE, 100, fidelity="fast", balance="fraud")
         frauds = pq.read_table(done(jobs, numbers).output)["fraud"].to_pylist()
         assert (frauds.count(0), frauds.count(1)) == (50, 50)
         members = pq.read_table(done(jobs, asked).output)["member"].to_pylist()
         assert (members.count(True), members.count(False)) == (250, 750)
+        members = pq.read_table(done(jobs, asked_large).output)["member"].to_pylist()
+        assert (members.count(True), members.count(False)) == (25, 75)
 
     @pytest.mark.parametrize("fidelity", ["fast", "full"])
     def test_conditions_are_completed_each_so_often(self, jobs: Jobs, fidelity: str) -> None:

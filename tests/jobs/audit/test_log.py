@@ -134,6 +134,41 @@ class TestChanged:
         lines(folder, change, CHECKPOINTS)
         assert any(said in fault for fault in found(folder).faults)
 
+    @pytest.mark.parametrize("change", [(b'"root":"', b'"root":"0'), (b'"size":', b'"size":9')])
+    @pytest.mark.parametrize("place", range(ENTRIES - 1))
+    def test_a_checkpoint_is_not_taken_for_an_entry_where_a_later_one_holds(
+        self, folder: Path, change: tuple[bytes, bytes], place: int
+    ) -> None:
+        def edited(text: list[bytes]) -> list[bytes]:
+            line = text[place].replace(*change)
+            root = json.loads(line)["root"]
+            line = line.replace(root.encode(), root[:64].encode())
+            return [*text[:place], line, *text[place + 1 :]]
+
+        lines(folder, edited, CHECKPOINTS)
+        size = Checkpoint.of_line(content_of(folder).checkpoints[place]).size
+        faults = found(folder).faults
+        assert faults[-1] == (
+            f"the checkpoint of {size} is not what was written: that of 6 behind it holds"
+        )
+        assert not any(fault.startswith(("entry", "entries")) for fault in faults)
+
+    @pytest.mark.parametrize("place", range(ENTRIES))
+    def test_nor_an_entry_for_a_checkpoint_where_an_earlier_one_was_repeated(
+        self, folder: Path, place: int
+    ) -> None:
+        lines(folder, lambda text: changed(text, place))
+        lines(folder, lambda text: [*text, text[0]], CHECKPOINTS)
+        faults = found(folder).faults
+        assert "a log only grows" in faults[0]
+        assert faults[1].startswith(f"entry {place} is not what was written")
+
+    def test_a_log_that_is_gone(self, folder: Path) -> None:
+        (folder / LOG).unlink()
+        assert found(folder).faults == (
+            "entries 0 to 5 are gone with audit.log: the last checkpoint is of 6",
+        )
+
     def test_checkpoints_that_are_gone(self, folder: Path) -> None:
         (folder / CHECKPOINTS).unlink()
         assert "has none" in found(folder).faults[0]
@@ -295,6 +330,13 @@ class TestCommands:
         assert said == [f"{n} 1970-01-12 13:46:40 may run job{n}" for n in (4, 5)]
         (one,) = self.run(folder, "list", "--job", "job2", "--json").splitlines()
         assert json.loads(one)["index"] == 2
+
+    def test_a_log_that_is_gone_is_not_taken_for_one_that_never_was(self, folder: Path) -> None:
+        (folder / LOG).unlink()
+        said = self.run(folder, "verify", code=1)
+        assert "entries 0 to 5 are gone with audit.log" in said
+        self.run(folder, "checkpoint", code=1)
+        assert "audit.log is gone; `cascade audit verify`" in self.run(folder, "list", code=1)
 
     def test_a_folder_without_a_log_says_how_to_have_one(self, tmp_path: Path) -> None:
         said = self.run(tmp_path / FOLDER, "verify", code=1)

@@ -77,6 +77,51 @@ def test_rows_go_behind_others_where_that_is_asked_for(place: Place, tmp_path: P
     assert read(place("rows"), tmp_path).to_pylist() == ROWS * 2
 
 
+def test_an_empty_table_that_lacks_columns_is_found_before_any_row_is_there(place: Place) -> None:
+    sinks.write_table(place("rows"), TABLE.select(["name", "big"]).slice(0, 0))
+    for ask in (
+        lambda: sinks.check(place("rows"), columns=TABLE.schema.names),
+        lambda: sinks.check(place("rows"), append=True, columns=TABLE.schema.names),
+        lambda: sinks.write_table(place("rows"), TABLE),
+        lambda: sinks.write_table(place("rows"), TABLE, append=True),
+    ):
+        with pytest.raises(DataError, match=r"has no columns 'real', .*; it has 'name', 'big'"):
+            ask()
+    sinks.check(place("rows"), columns=["big"])
+    sinks.check(place("rows"))
+    sinks.check(place("other"), columns=TABLE.schema.names)
+
+
+def test_columns_that_only_the_table_has_are_null(place: Place, tmp_path: Path) -> None:
+    sinks.write_table(place("rows"), TABLE.slice(0, 0))
+    sinks.check(place("rows"), columns=["big", "name"])
+    sinks.write_table(place("rows"), TABLE.select(["big", "name"]))
+    assert read(place("rows"), tmp_path).to_pylist() == [
+        {**dict.fromkeys(TABLE.schema.names), "name": row["name"], "big": row["big"]}
+        for row in ROWS
+    ]
+
+
+def test_a_value_that_a_columns_type_does_not_hold(place: Place, tmp_path: Path) -> None:
+    if place.kind.startswith("sqlite"):
+        pytest.skip("holds anything")
+    sinks.write_table(place("rows"), TABLE.select(["big"]).slice(0, 0))
+    with pytest.raises(DataError, match="rows") as caught:
+        sinks.write_table(place("rows"), pa.table({"big": ["one"]}))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["cascade_jobs", "CASCADE_JOBS", "cascade_staged"])
+def test_a_name_that_is_for_what_is_beside_tables(place: Place, name: str) -> None:
+    if place.kind == "delta":
+        pytest.skip("has nothing beside it")
+    with pytest.raises(DataError, match="is for what Cascade writes down of its own; allowed: any"):
+        sinks.check(place(name))
+    with pytest.raises(DataError, match="is for what Cascade writes down of its own; allowed: any"):
+        sinks.write_chunks(place(name), TABLE.schema, lambda: iter(TABLE.to_batches()), MARK)
+    assert sinks.write_table(place(f"{name}_2"), TABLE) is None
+
+
 class TestTheMark:
     """Rows with a mark are there once, however often they are written."""
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import logging
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any
 
@@ -30,6 +31,8 @@ from cascade_server.services.flight.watching import Watching, check_results, has
 from cascade_server.services.synthesis_service import Service
 from cascade_server.services.unary import Context, refuse
 from cascade_server.transport import Parts
+
+log = logging.getLogger("cascade.server")
 
 SERVICE = pb.DESCRIPTOR.services_by_name["FlightService"]
 NAME = SERVICE.full_name
@@ -97,7 +100,8 @@ class FlightService:
             table = table_of(pb.Criteria.FromString(message))
             for job in await self._desk.jobs(MOST_LISTED):
                 if has_results(job) and table in ("", job.specification.table):
-                    yield await self._info(job)
+                    with suppress(UnknownJob):  # it has been forgotten meanwhile
+                        yield await self._info(job, await self._schema_if_any(job))
         except (asyncio.CancelledError, GeneratorExit):
             raise
         except Exception as exc:
@@ -108,7 +112,7 @@ class FlightService:
             name, _ = job_of(pb.FlightDescriptor.FromString(message))
             job = await self._desk.job(name)
             check_results(job)
-            return await self._info(job)
+            return await self._info(job, await self._encapsulated(job))
         except Exception as exc:
             refused: bytes = await refuse(context, exc)
             return refused
@@ -141,9 +145,22 @@ class FlightService:
             refused: pb.SchemaResult = await refuse(context, exc)
             return refused
 
-    async def _info(self, job: Job) -> bytes:
-        schema, kept = await self._encapsulated(job), self._config.job_seconds
+    async def _info(self, job: Job, schema: bytes) -> bytes:
+        kept = self._config.job_seconds
         return await self._results.in_thread(lambda: info_of(job, schema, kept).SerializeToString())
+
+    async def _schema_if_any(self, job: Job) -> bytes:
+        """The same for a list, which is not to end with one job whose files are gone, or others:
+        that of such a job is not known."""
+        try:
+            return await self._encapsulated(job)
+        except UnknownJob:
+            raise
+        except Exception as exc:
+            if not HAS_ARROW:
+                raise
+            log.info("job %s is listed without its schema: %s", job.id, exc)
+            return b""
 
     async def _encapsulated(self, job: Job) -> bytes:
         """A job's schema for who is told of the job; empty where it is not known yet."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from cascade_server.services.flight.results import Results
 from cascade_server.services.flight.watching import STOPPING
 
 from tests.jobs.made_up import SHARD_ROWS, Jobs, made_up
-from tests.server.services.flight.flights import Flights, by_path, table_of
+from tests.server.services.flight.flights import Flights, by_path, flights, table_of
 
 Code = grpc.StatusCode
 
@@ -86,6 +87,34 @@ class TestAFinishedJob:
         assert await listed() == {done.id, other.id}
         assert await listed(b"other") == {other.id}
         assert await listed(b"nothing") == set()
+
+    @pytest.mark.parametrize("harm", ["files_gone", "others", "folder_gone", "url_gone"])
+    async def test_one_whose_files_are_gone_or_others_is_listed_with_all(
+        self, tmp_path: Path, harm: str
+    ) -> None:
+        """By a worker that has not been asked for it before, and knows no release of its."""
+        async with flights(tmp_path) as before:
+            kept = before.jobs.submit()
+            url = f"memory://listed/{tmp_path.name}"
+            lost = before.jobs.submit(output=url if harm == "url_gone" else "", seed=9)
+            before.jobs.finish()
+        if harm == "files_gone":
+            part(lost, 0).unlink()
+        elif harm == "others":
+            part(lost, 0).write_bytes(part(lost, 0).read_bytes()[:-1] + b"?")
+        elif harm == "folder_gone":
+            shutil.rmtree(lost.output)
+        else:
+            fsspec.filesystem("memory").rm(f"/listed/{tmp_path.name}", recursive=True)
+        async with flights(tmp_path) as now:
+            infos = [each async for each in now.stub.ListFlights(pb.Criteria())]
+            found = {each.flight_descriptor.path[0]: each for each in infos}
+            assert set(found) == {kept.id, lost.id}
+            assert found[kept.id].schema
+            assert (found[lost.id].schema, found[lost.id].total_records) == (b"", 2500)
+            code, said = await now.refused(now.stub.GetFlightInfo(by_path(lost.id)))
+            assert code == (Code.FAILED_PRECONDITION if harm == "others" else Code.UNAVAILABLE)
+            assert "part-00000.parquet" in said
 
     async def test_at_a_url_too(self, flown: Flights, tmp_path: Path) -> None:
         url = f"memory://flights/{tmp_path.name}"
