@@ -10,6 +10,7 @@ from typing import Protocol
 import grpc
 
 from cascade_server.counts.shared.call_counts import UNKNOWN_TABLE
+from cascade_server.counts.shared.idle_times import Key, least_of
 from cascade_server.objectives.blame import BLAMED, Ending, ending_of, why_hung_up
 from cascade_server.objectives.metric_names import NO_TIER
 from cascade_server.terms import ServiceClass, Tier
@@ -39,11 +40,11 @@ class Recorder(Protocol):
             service: what calls to its method count as, as far as that is known.
         """
 
-    def needed(self, table: str, service: ServiceClass, rows: int) -> float:
+    def needed(self, key: Key, rows: int) -> float:
         """Seconds that such a call takes a server that does nothing else; 0: not known."""
 
-    def record_alone(self, table: str, service: ServiceClass, rows: int, seconds: float) -> None:
-        """A call was answered while there was no other."""
+    def record_alone(self, key: Key, rows: int, seconds: float) -> None:
+        """The lowest tier that may has drawn for a call while there was no other."""
 
     def record(
         self,
@@ -121,10 +122,11 @@ class Call:
         "_clock",
         "_deadline",
         "_is_read",
+        "_least",
         "_recorder",
         "_resumed",
         "_rows",
-        "_rows_sent",
+        "_rows_drawn",
         "_service",
         "_spent",
         "_table",
@@ -149,9 +151,10 @@ class Call:
         self._recorder, self._tables, self._clock = recorder, tables, clock
         self._table, self._service, self._deadline = UNKNOWN_TABLE, service, math.inf
         self._tier: Tier | None = None
+        self._least: Tier | None = None
         self._version, self._is_read = 0, False
         self.tenant = ""
-        self._rows = self._rows_sent = 0
+        self._rows = self._rows_drawn = 0
         self._timeout = math.inf
         self._arrived = clock() if arrived is None else arrived
         self._spent, self._resumed = 0.0, self._arrived
@@ -190,6 +193,7 @@ class Call:
         deadline: float,
         rows: int = 0,
         timeout_microseconds: int = 0,
+        least: Tier | None = None,
     ) -> None:
         """The request has been read.
 
@@ -200,8 +204,9 @@ class Call:
             rows: that are to be drawn, since many take longer on any server; 0: not known.
             timeout_microseconds: the request's own; 0: none. What it gave, if that is less than
                 from the arrival to the deadline.
+            least: the lowest tier that may answer it; None: whichever its class says.
         """
-        self._is_read, self._rows = True, rows
+        self._is_read, self._rows, self._least = True, rows, least
         self._names(table)
         self._service, self._deadline = service, deadline
         if timeout_microseconds:
@@ -216,10 +221,17 @@ class Call:
         """The version that is to answer has been chosen."""
         self._version = version
 
-    def sends(self, tier: Tier, rows: int) -> None:
-        """Rows have been drawn and are on their way."""
+    def sends(self, tier: Tier, rows: int, is_plain: bool = True) -> None:
+        """Rows are on their way.
+
+        Args:
+            tier: who drew them.
+            rows: how many.
+            is_plain: whether they were drawn for this call, and nobody else was waited for first.
+        """
         self._tier = tier
-        self._rows_sent += rows
+        if is_plain:
+            self._rows_drawn += rows
         self._recorder.record_rows(self._table, self._service, tier, rows)
         if self._version:
             self._recorder.record_version_rows(
@@ -244,13 +256,13 @@ class Call:
             self._table, self._service = recorder.whose_unread(self._service)
         table, service = self._table, self._service
         if code is OK:
-            if alone and self._rows_sent:
-                recorder.record_alone(table, service, self._rows_sent, seconds)
+            if alone and self._rows_drawn:
+                self._tells_what_is_needed(seconds)
             ending: Ending = code
         else:
             # Others may wait beside one that is refused unread.
             alone = alone and self._is_read
-            idle = recorder.needed(table, service, self._rows)
+            idle = recorder.needed((table, service, self._lowest()), self._rows)
             given = min(self._timeout, self._deadline - self._arrived)
             ending = ending_of(code, given, idle, alone)
         tier = self._tier if code is OK else None
@@ -260,6 +272,17 @@ class Call:
         if self.watcher is not None:
             label = tier or NO_TIER
             self.watcher.ended(table, service, label, code, ending.name, seconds)
+
+    def _lowest(self) -> Tier:
+        return self._least or least_of(self._service)
+
+    def _tells_what_is_needed(self, seconds: float) -> None:
+        """It had the process to itself: that is what any server needs for its like, unless the
+        teacher has answered what the student might have."""
+        least = self._lowest()
+        if self._tier is Tier.STUDENT or least is Tier.TEACHER:
+            key = (self._table, self._service, least)
+            self._recorder.record_alone(key, self._rows_drawn, seconds)
 
     def hung_up(self) -> None:
         """The call was cut short: the caller is gone, or its deadline has passed, or the server

@@ -19,7 +19,8 @@ from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.metering import Metering
 from cascade_server.counts.shared.books import Books
 from cascade_server.counts.shared.call_counts import UNKNOWN_TABLE, caller_faults
-from cascade_server.counts.shared.idle_times import OpenCalls
+from cascade_server.counts.shared.idle_times import Key as IdleKey
+from cascade_server.counts.shared.idle_times import OpenCalls, least_of
 from cascade_server.counts.state_file import StateFile
 from cascade_server.counts.unread import Asked, Key, RecentlyAsked, Run
 from cascade_server.objectives.blame import BLAMED, CallerFault, Ending, ending_of
@@ -215,7 +216,7 @@ class Sla:
         else:
             charged[table if table in self.tables else UNKNOWN_TABLE, service] = run.given
         for (table, service), given in charged.items():
-            idle = self.needed(table, service, 0)
+            idle = self.needed((table, service, least_of(service)), 0)
             endings = Counter(ending_of(run.code, each, idle, alone=False) for each in given)
             for ending, alike in endings.items():
                 self.record(table, service, None, ending, 0.0, alike)
@@ -255,13 +256,13 @@ class Sla:
         """Whose budget a call spends that was not read; see `RecentlyAsked`."""
         return self._recently_asked[service].next() or (UNKNOWN_TABLE, service)
 
-    def needed(self, table: str, service: ServiceClass, rows: int) -> float:
+    def needed(self, key: IdleKey, rows: int) -> float:
         """Seconds that any server needs for a call; see `IdleTimes.needed`."""
-        return self.ledger.book.idle_times.needed((table, service), rows)
+        return self.ledger.book.idle_times.needed(key, rows)
 
-    def record_alone(self, table: str, service: ServiceClass, rows: int, seconds: float) -> None:
+    def record_alone(self, key: IdleKey, rows: int, seconds: float) -> None:
         """What a call took that had the process to itself; see `IdleTimes.observe`."""
-        self.ledger.book.idle_times.observe((table, service), rows, seconds)
+        self.ledger.book.idle_times.observe(key, rows, seconds)
 
     def record(
         self,

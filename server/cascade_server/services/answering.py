@@ -292,7 +292,7 @@ class Answering:
 
     def _sent_rows(self, exchange: Exchange, answer: Answer) -> None:
         request = answer.request
-        self._sent(exchange, answer.tier, request.total)
+        self._sent(exchange, answer.tier, request.total, answer.is_plain)
         if (outside := request.encoded.outside) is not None:
             table = request.runtime.release.manifest.table
             self._outside.add(
@@ -303,8 +303,9 @@ class Answering:
                 ),
             )
 
-    def _sent(self, exchange: Exchange, tier: Tier, rows: int) -> None:
-        exchange.call.sends(tier, rows)
+    @staticmethod
+    def _sent(exchange: Exchange, tier: Tier, rows: int, is_plain: bool = True) -> None:
+        exchange.call.sends(tier, rows, is_plain)
         exchange.call.ends(OK)
 
     async def _answer_later(self, exchange: Exchange, request: CheckedRequest) -> None:

@@ -320,7 +320,8 @@ class Service:
             call.tenant = asking().tenant
             request = pb.GenerateRequest.FromString(message)
             work = Work.within(context.time_remaining())
-            call.asks(request.table, ServiceClass.OFFLINE, work.deadline, request.count)
+            offline, rows = ServiceClass.OFFLINE, request.count
+            call.asks(request.table, offline, work.deadline, rows, least=Tier.TEACHER)
             seed = request.seed if request.HasField("seed") else None
             lot = 1.0 if request.version else lot_of(seed)
             runtime = self.repository.find(request.table, request.version, lot)

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from cascade_server.counts.calls import Call
 from cascade_server.counts.shared.call_counts import UNKNOWN_TABLE
-from cascade_server.counts.shared.idle_times import OpenCalls
+from cascade_server.counts.shared.idle_times import Key, OpenCalls
 from cascade_server.objectives.blame import CallerFault
 from cascade_server.terms import ServiceClass, Tier
 
@@ -40,6 +40,7 @@ class Recorded:
     rows: list[Any] = field(default_factory=list)
     read: list[Any] = field(default_factory=list)
     alone: list[Any] = field(default_factory=list)
+    asked: list[Any] = field(default_factory=list)
     open_calls: OpenCalls = field(default_factory=OpenCalls)
 
     def begins(self, arrived: float) -> int:
@@ -57,7 +58,8 @@ class Recorded:
     def whose_unread(self, service: ServiceClass) -> tuple[str, ServiceClass]:
         return self.unread
 
-    def needed(self, table: str, service: ServiceClass, rows: int) -> float:
+    def needed(self, key: Key, rows: int) -> float:
+        self.asked.append(key)
         return self.idle * max(rows, 1)
 
     def record_alone(self, *call: Any) -> None:
@@ -247,7 +249,41 @@ class TestTooLittleTime:
         call.sends(Tier.TEACHER, 3)
         call.sends(Tier.TEACHER, 2)
         call.ends(OK)
-        assert told.alone == [("credit", FULL, 5, 0.25)]
+        assert told.alone == [(("credit", FULL, Tier.TEACHER), 5, 0.25)]
+
+    def learns(self, service: ServiceClass, tier: Tier, **asked: Any) -> list[Any]:
+        """What is learnt of one call that was alone, and what another one like it is held to."""
+        told = Recorded()
+        for code in (OK, DEADLINE):
+            call = told.call(service)
+            call.asks("credit", service, math.inf, 3, **asked)
+            call.sends(tier, 3)
+            call.ends(code)
+        return [*(key[1:] for key, *_ in told.alone), *(key[1:] for key in told.asked)]
+
+    def test_an_answer_that_took_long_by_choice_is_none_that_had_to(self) -> None:
+        """AUTO has the teacher draw for who can wait; who cannot is answered by the student."""
+        least = (REALTIME, Tier.STUDENT)
+        assert self.learns(REALTIME, Tier.TEACHER) == [least]
+        assert self.learns(REALTIME, Tier.STUDENT) == [least, least]
+
+    def test_who_asks_for_the_teacher_is_held_to_the_teacher(self) -> None:
+        for tier in Tier:
+            assert self.learns(FULL, tier) == [(FULL, Tier.TEACHER)] * 2
+
+    def test_a_stream_of_the_teacher_s_and_a_part_of_a_frame_are_two_things(self) -> None:
+        of_a_stream, of_a_part = (OFFLINE, Tier.TEACHER), (OFFLINE, Tier.STUDENT)
+        assert self.learns(OFFLINE, Tier.TEACHER, least=Tier.TEACHER) == [of_a_stream] * 2
+        assert self.learns(OFFLINE, Tier.TEACHER) == [of_a_part]
+        assert self.learns(OFFLINE, Tier.STUDENT) == [of_a_part] * 2
+
+    def test_rows_that_lay_ready_say_nothing_of_a_draw(self) -> None:
+        told = Recorded()
+        call = told.call()
+        call.asks("credit", REALTIME, math.inf)
+        call.sends(Tier.STUDENT, 1, is_plain=False)
+        call.ends(OK)
+        assert told.alone == []
 
 
 def test_hanging_up_is_recorded() -> None:

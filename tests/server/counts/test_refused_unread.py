@@ -16,7 +16,7 @@ from cascade_server.counts.shared.trial import outcomes
 from cascade_server.counts.sla import Sla
 from cascade_server.counts.unread import Asked
 from cascade_server.objectives.blame import CallerFault, Ending
-from cascade_server.terms import ServiceClass
+from cascade_server.terms import ServiceClass, Tier
 
 from tests.releases import TABLE
 
@@ -79,7 +79,7 @@ async def test_calls_that_are_not_alike_between_others_that_are(sla: Sla) -> Non
 
 async def test_who_gave_too_little_time_is_told_from_the_others_of_the_turn(sla: Sla) -> None:
     for _ in range(ENOUGH):
-        sla.record_alone(TABLE, REALTIME, 1, 0.01)
+        sla.record_alone((TABLE, REALTIME, Tier.STUDENT), 1, 0.01)
     for number in range(60):
         given = 0.001 if number % 3 == 0 else 0.1
         sla.refused_unread(NAMED, FULL, 10.0, 10.0 + given)
@@ -102,7 +102,7 @@ async def test_of_several_tables_each_is_charged_as_if_alone(
         for table, seconds in ((TABLE, 0.05), ("shops", 0.0001), (TABLE, 0.05)):
             sla.reads(table, REALTIME)
             for _ in range(ENOUGH):
-                sla.record_alone(table, REALTIME, 1, seconds)
+                sla.record_alone((table, REALTIME, Tier.STUDENT), 1, seconds)
         for number in range(90):
             given = 1.0 if number % callers else 0.01
             sla.refused_unread(UNNAMED, FULL, 10.0, 10.0 + given)
