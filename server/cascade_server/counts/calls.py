@@ -64,6 +64,7 @@ class Recorder(Protocol):
         table: str,
         version: int,
         service: ServiceClass,
+        tier: Tier | None,
         ending: Ending,
         seconds: float,
     ) -> None:
@@ -72,11 +73,6 @@ class Recorder(Protocol):
         Args:
             version: 0: the call ended before one was chosen.
         """
-
-    def record_version_rows(
-        self, table: str, version: int, service: ServiceClass, tier: Tier, rows: int
-    ) -> None:
-        """Rows that a version drew, which are on their way to the caller."""
 
 
 class Watcher(Protocol):
@@ -233,10 +229,6 @@ class Call:
         if is_plain:
             self._rows_drawn += rows
         self._recorder.record_rows(self._table, self._service, tier, rows)
-        if self._version:
-            self._recorder.record_version_rows(
-                self._table, self._version, self._service, tier, rows
-            )
 
     def pause(self) -> None:
         """What follows is the caller's time: a stream's reader takes as long as it likes."""
@@ -267,7 +259,7 @@ class Call:
             ending = ending_of(code, given, idle, alone)
         tier = self._tier if code is OK else None
         recorder.record(table, service, tier, ending, seconds)
-        recorder.record_version(table, self._version, service, ending, seconds)
+        recorder.record_version(table, self._version, service, tier, ending, seconds)
         self.ending = ending
         if self.watcher is not None:
             label = tier or NO_TIER

@@ -112,12 +112,19 @@ class Ledger:
         table: str,
         service: ServiceClass,
         arm: int,
+        tier: Tier | None,
         ending: Ending,
         seconds: float,
     ) -> None:
-        """Count the end of a call of a version on trial (arm 1), or of the stable one (0)."""
-        line = self._lines.get((table, service), NOWHERE)
-        count(line, self.book.trial.arms[arm], ending, seconds)
+        """Count the end of a call of a version on trial (arm 1), or of the stable one (0).
+
+        A trial counts calls, of fidelity too: the rows of an answer come from one tier and say no
+        more than one of them, and by chance a thousand of them are as good or as bad as one.
+        """
+        line, counts = self._lines.get((table, service), NOWHERE), self.book.trial.arms[arm]
+        count(line, counts, ending, seconds)
+        if ending is OK and tier is not None:
+            count_rows(line, counts, tier, 1)
 
     def record_rows(self, table: str, service: ServiceClass, tier: Tier, rows: int) -> None:
         """Count rows of an answer, or of a part of one."""
@@ -125,13 +132,6 @@ class Ledger:
         if line.fidelity:
             self.fold_if_due()
             count_rows(line, self.tally.open, tier, rows)
-
-    def record_trial_rows(
-        self, table: str, service: ServiceClass, arm: int, tier: Tier, rows: int
-    ) -> None:
-        """Count rows of a version on trial (arm 1), or of the stable one (0)."""
-        line = self._lines.get((table, service), NOWHERE)
-        count_rows(line, self.book.trial.arms[arm], tier, rows)
 
     def fold_if_due(self) -> None:
         """Begin new cells when the time of those that are open is over."""

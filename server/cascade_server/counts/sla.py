@@ -287,6 +287,7 @@ class Sla:
         table: str,
         version: int,
         service: ServiceClass,
+        tier: Tier | None,
         ending: Ending,
         seconds: float,
     ) -> None:
@@ -299,7 +300,7 @@ class Sla:
             return
         arm = self.books.live_versions.arm(table, version)
         if arm is not None:
-            self.ledger.record_trial(table, service, arm, ending, seconds)
+            self.ledger.record_trial(table, service, arm, tier, ending, seconds)
 
     def _record_unversioned(
         self, table: str, service: ServiceClass, ending: Ending, seconds: float, calls: int
@@ -309,12 +310,4 @@ class Sla:
             arm = self.books.live_versions.arm_by_lot(table)
             if arm is None:
                 return  # There is no trial.
-            self.ledger.record_trial(table, service, arm, ending, seconds)
-
-    def record_version_rows(
-        self, table: str, version: int, service: ServiceClass, tier: Tier, rows: int
-    ) -> None:
-        """Rows that a trial is judged by, while there is one; see `Ledger.record_trial_rows`."""
-        arm = self.books.live_versions.arm(table, version)
-        if arm is not None:
-            self.ledger.record_trial_rows(table, service, arm, tier, rows)
+            self.ledger.record_trial(table, service, arm, None, ending, seconds)

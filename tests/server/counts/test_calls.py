@@ -74,9 +74,6 @@ class Recorded:
     def record_rows(self, *rows: Any) -> None:
         self.rows.append(rows)
 
-    def record_version_rows(self, *rows: Any) -> None:
-        pass
-
     def clock(self) -> float:
         return self.now
 

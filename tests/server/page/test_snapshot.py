@@ -208,7 +208,9 @@ class TestTold:
         for arm, bad in ((0, 1), (1, 40)):
             for number in range(100):
                 seconds = 1.0 if number < bad else 0.001
-                counted.ledger.record_trial("payments", REALTIME, arm, grpc.StatusCode.OK, seconds)
+                counted.ledger.record_trial(
+                    "payments", REALTIME, arm, Tier.STUDENT, grpc.StatusCode.OK, seconds
+                )
         stable, canary = look.snapshot()["releases"]
         assert (stable["share"], canary["share"]) == (0.75, 0.25)
         assert stable["trial"] is None
