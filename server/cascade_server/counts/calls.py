@@ -30,15 +30,16 @@ class Recorder(Protocol):
     def has_given_up(self) -> bool:
         """Whether calls are cut short because the server stops."""
 
-    def reads(self, table: str, service: ServiceClass) -> None:
-        """A call turned out to be for a table, and to count as a class."""
-
-    def whose_unread(self, service: ServiceClass) -> tuple[str, ServiceClass]:
-        """The table and class to charge for a call that was never read.
+    def reads(self, method: ServiceClass, table: str, service: ServiceClass) -> None:
+        """A call turned out to be for a table, and to count as a class.
 
         Args:
-            service: what calls to its method count as, as far as that is known.
+            method: what calls to its method count as until they have been read.
+            table, service: what it counts as.
         """
+
+    def whose_unread(self, method: ServiceClass) -> tuple[str, ServiceClass]:
+        """The table and class to charge for a call of a method that was never read."""
 
     def needed(self, key: Key, rows: int) -> float:
         """Seconds that such a call takes a server that does nothing else; 0: not known."""
@@ -104,7 +105,7 @@ class Call:
     Args:
         recorder: is told.
         tables: names that may be recorded.
-        service: the class of service until the request has been read.
+        service: what calls to its method count as until they have been read.
         clock: monotonic seconds, the same as the deadline's.
         arrived: when it came, on the clock; None: now.
 
@@ -119,6 +120,7 @@ class Call:
         "_deadline",
         "_is_read",
         "_least",
+        "_method",
         "_recorder",
         "_resumed",
         "_rows",
@@ -131,6 +133,7 @@ class Call:
         "_tier",
         "_timeout",
         "_version",
+        "_yields",
         "ending",
         "tenant",
         "watcher",
@@ -145,7 +148,9 @@ class Call:
         arrived: float | None = None,
     ) -> None:
         self._recorder, self._tables, self._clock = recorder, tables, clock
-        self._table, self._service, self._deadline = UNKNOWN_TABLE, service, math.inf
+        self._table, self._deadline = UNKNOWN_TABLE, math.inf
+        self._method = self._service = service
+        self._yields = False
         self._tier: Tier | None = None
         self._least: Tier | None = None
         self._version, self._is_read = 0, False
@@ -168,6 +173,10 @@ class Call:
         """That it counts as."""
         return self._service
 
+    def yields(self) -> None:
+        """Whoever asks lets others go first: it counts as offline, read or not."""
+        self._yields, self._service = True, ServiceClass.OFFLINE
+
     def announces(self, table: str | None, service: ServiceClass | None, deadline: float) -> None:
         """What the headers say, which may be all that is ever read of a call.
 
@@ -180,7 +189,8 @@ class Call:
         if table is not None:
             self._is_read = True
             self._names(table)
-            self._service = service or self._service
+            if service is not None and not self._yields:
+                self._service = service
 
     def asks(
         self,
@@ -202,13 +212,15 @@ class Call:
                 from the arrival to the deadline.
             least: the lowest tier that may answer it; None: whichever its class says.
         """
+        if self._yields:
+            least, service = least or least_of(service), ServiceClass.OFFLINE
         self._is_read, self._rows, self._least = True, rows, least
         self._names(table)
         self._service, self._deadline = service, deadline
         if timeout_microseconds:
             self._timeout = timeout_microseconds / 1e6
         if self._table is not UNKNOWN_TABLE:
-            self._recorder.reads(table, service)
+            self._recorder.reads(self._method, table, service)
 
     def _names(self, table: str) -> None:
         self._table = table if table in self._tables else UNKNOWN_TABLE
@@ -245,7 +257,8 @@ class Call:
         seconds = self._spent + now - self._resumed
         alone = recorder.is_over(self._ticket, now)
         if not self._is_read and code in BLAMED:
-            self._table, self._service = recorder.whose_unread(self._service)
+            self._table, service = recorder.whose_unread(self._method)
+            self._service = ServiceClass.OFFLINE if self._yields else service
         table, service = self._table, self._service
         if code is OK:
             if alone and self._rows_drawn:

@@ -80,12 +80,12 @@ class Sla:
         self.ledger = Ledger(self.books.config, self.tables, clock, self.books, place)
         self.metering = Metering(self.ledger.book.compute)
         self._open_calls, self._has_given_up = OpenCalls(), False
-        # `Generate` is a method of its own; all others are asked in real time.
-        asked = RecentlyAsked(self.tables, ServiceClass.REALTIME)
-        self._recently_asked = dict.fromkeys(ServiceClass, asked)
-        self._recently_asked[ServiceClass.OFFLINE] = RecentlyAsked(
-            self.tables, ServiceClass.OFFLINE
-        )
+        # By what calls to a method count as until they have been read: `Generate` is offline work;
+        # all others are asked in real time, though some of what they ask may be offline.
+        self._recently_asked = {
+            method: RecentlyAsked(self.tables, method)
+            for method in (ServiceClass.REALTIME, ServiceClass.OFFLINE)
+        }
         self.metrics: Metrics | None = None
         self.metrics_port: int | None = None
         self.scrape_refusal: Callable[[str], int] | None = None
@@ -176,13 +176,13 @@ class Sla:
     def refused_unread(
         self, asked: Asked, code: grpc.StatusCode, arrived: float, deadline: float
     ) -> None:
-        """Count a call that was refused before anything but its headers was read.
+        """Count a call, not of `Generate`, that was refused before more than its headers was read.
 
         What `Call` does for a call that lives longer. Under overload most calls end here, so that
         all but the first of a turn of the event loop are written down together.
 
         Args:
-            asked: what the headers say; where they name no table it counts as one read lately.
+            asked: what is known of it; where that is no table it counts as one read lately.
             code: its status.
             arrived, deadline: monotonic seconds; infinite where there is no deadline.
         """
@@ -212,7 +212,10 @@ class Sla:
         if table is None:
             # Whose a call is depends on its place among the others, and so does what it had.
             for each in run.given:
-                charged.setdefault(self.whose_unread(service), []).append(each)
+                key = self.whose_unread(ServiceClass.REALTIME)
+                if service is ServiceClass.OFFLINE:
+                    key = key[0], service
+                charged.setdefault(key, []).append(each)
         else:
             charged[table if table in self.tables else UNKNOWN_TABLE, service] = run.given
         for (table, service), given in charged.items():
@@ -248,13 +251,13 @@ class Sla:
         """A call has ended; see `OpenCalls.end`."""
         return self._open_calls.end(ticket, now)
 
-    def reads(self, table: str, service: ServiceClass) -> None:
-        """A call has been read, whose like others may be that are not."""
-        self._recently_asked[service].add((table, service))
+    def reads(self, method: ServiceClass, table: str, service: ServiceClass) -> None:
+        """A call has been read, whose like others of its method may be that are not."""
+        self._recently_asked[method].add((table, service))
 
-    def whose_unread(self, service: ServiceClass) -> tuple[str, ServiceClass]:
+    def whose_unread(self, method: ServiceClass) -> Key:
         """Whose budget a call spends that was not read; see `RecentlyAsked`."""
-        return self._recently_asked[service].next() or (UNKNOWN_TABLE, service)
+        return self._recently_asked[method].next() or (UNKNOWN_TABLE, method)
 
     def needed(self, key: IdleKey, rows: int) -> float:
         """Seconds that any server needs for a call; see `IdleTimes.needed`."""

@@ -55,7 +55,7 @@ class Recorded:
     def reads(self, *key: Any) -> None:
         self.read.append(key)
 
-    def whose_unread(self, service: ServiceClass) -> tuple[str, ServiceClass]:
+    def whose_unread(self, method: ServiceClass) -> tuple[str, ServiceClass]:
         return self.unread
 
     def needed(self, key: Key, rows: int) -> float:
@@ -164,7 +164,14 @@ class TestRefusedUnread:
         call.asks("credit", REALTIME, math.inf)
         call.ends(FULL_UP)
         assert told.outcomes == [("credit", REALTIME, None, FULL_UP, 0.0)]
-        assert told.read == [("credit", REALTIME)]
+        assert told.read == [(REALTIME, "credit", REALTIME)]
+
+    def test_what_is_read_is_told_of_its_method(self) -> None:
+        """Of `Synthesize`, which may be asked for offline work, and of `Generate`."""
+        told = Recorded()
+        for method in (REALTIME, OFFLINE):
+            told.call(method).asks("credit", OFFLINE, math.inf)
+        assert told.read == [(REALTIME, "credit", OFFLINE), (OFFLINE, "credit", OFFLINE)]
 
     def test_a_trial_is_told_of_calls_without_a_version(self) -> None:
         told = Recorded()
@@ -176,6 +183,49 @@ class TestRefusedUnread:
             ("credit", 0),
             ("credit", 3),
         ]
+
+
+class TestYielding:
+    """Whoever lets others go first spends no real-time budget, however his call ends."""
+
+    def outcome(self, *steps: Any, ends: Any = FULL_UP) -> Any:
+        told = Recorded(unread=("credit", REALTIME))
+        call = told.call()
+        call.yields()
+        for step in steps:
+            step(call)
+        call.hung_up() if ends is None else call.ends(ends)
+        return told.outcomes[-1][:2]
+
+    @pytest.mark.parametrize("service", ServiceClass)
+    @pytest.mark.parametrize("ends", [OK, FULL_UP, INVALID, None])
+    def test_read(self, service: ServiceClass, ends: Any) -> None:
+        def asks(call: Call) -> None:
+            call.asks("credit", service, 50.0)
+
+        assert self.outcome(asks, ends=ends) == ("credit", OFFLINE)
+
+    @pytest.mark.parametrize("service", [None, *ServiceClass])
+    def test_refused_unread_with_headers_that_say_whose(self, service: Any) -> None:
+        def announces(call: Call) -> None:
+            call.announces("credit", service, math.inf)
+
+        assert self.outcome(announces) == ("credit", OFFLINE)
+
+    def test_refused_unread_as_calls_of_late(self) -> None:
+        assert self.outcome() == ("credit", OFFLINE)
+
+    def test_unreadable(self) -> None:
+        assert self.outcome(ends=INVALID) == (UNKNOWN_TABLE, OFFLINE)
+
+    def test_who_asks_for_the_teacher_is_held_to_the_teacher(self) -> None:
+        told = Recorded()
+        call = told.call()
+        call.yields()
+        call.asks("credit", FULL, math.inf, 1)
+        call.sends(Tier.TEACHER, 1)
+        call.ends(OK)
+        assert [key for key, *_ in told.alone] == [("credit", OFFLINE, Tier.TEACHER)]
 
 
 class TestTooLittleTime:

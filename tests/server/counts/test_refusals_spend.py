@@ -25,6 +25,7 @@ from cascade_server.objectives.canary import CanaryConfig, Verdict, judge
 from cascade_server.services.unread_calls import UnreadCalls
 from cascade_server.terms import ServiceClass, Tier
 from cascade_server.transport.http2.headers import head_of
+from cascade_server.transport.peer import NOBODY
 
 from tests.releases import TABLE
 from tests.server.messages import ask
@@ -201,7 +202,7 @@ class TestCutShort:
                     (b"cascade-table", OTHER.encode()),
                 ]
             )
-            refused(head, 0.0, math.inf, EXHAUSTED)
+            refused(head, 0.0, math.inf, EXHAUSTED, NOBODY)
         assert bad(server) == {
             f"{OTHER}-realtime-availability": 1,
             f"{OTHER}-offline-availability": 1,

@@ -64,7 +64,7 @@ async def test_the_first_at_once_and_the_others_when_the_turn_is_over(sla: Sla) 
 
 
 async def test_calls_that_are_not_alike_between_others_that_are(sla: Sla) -> None:
-    sla.reads(TABLE, REALTIME)
+    sla.reads(REALTIME, TABLE, REALTIME)
     asked = [NAMED, UNNAMED, ("no such table", REALTIME), (TABLE, OFFLINE)]
     for number in range(100):
         sla.refused_unread(asked[number // 3 % 4], FULL, 10.0, math.inf)
@@ -100,7 +100,7 @@ async def test_of_several_tables_each_is_charged_as_if_alone(
     for at_once in (False, True):
         sla = Sla(ServerConfig(repository=repository))
         for table, seconds in ((TABLE, 0.05), ("shops", 0.0001), (TABLE, 0.05)):
-            sla.reads(table, REALTIME)
+            sla.reads(REALTIME, table, REALTIME)
             for _ in range(ENOUGH):
                 sla.record_alone((table, REALTIME, Tier.STUDENT), 1, seconds)
         for number in range(90):
@@ -112,6 +112,32 @@ async def test_of_several_tables_each_is_charged_as_if_alone(
         found.append(counted(sla))
     assert found[0] == found[1]
     assert found[0].total() == 90
+
+
+async def test_a_server_that_is_asked_for_offline_work_alone(sla: Sla) -> None:
+    """Parts of frames are calls of `Synthesize`: so are those that are refused unread."""
+    sla.reads(REALTIME, "shops", OFFLINE)
+    for _ in range(100):
+        sla.refused_unread(UNNAMED, FULL, 10.0, math.inf)
+    await asyncio.sleep(0)
+    assert counted(sla) == {("shops", OFFLINE, FULL): 100}
+
+
+async def test_what_generate_was_asked_for_is_no_call_of_another_method(sla: Sla) -> None:
+    sla.reads(OFFLINE, "shops", OFFLINE)
+    sla.reads(REALTIME, TABLE, REALTIME)
+    for _ in range(100):
+        sla.refused_unread(UNNAMED, FULL, 10.0, math.inf)
+    await asyncio.sleep(0)
+    assert counted(sla) == {(TABLE, REALTIME, FULL): 100}
+
+
+async def test_who_lets_others_go_first_has_asked_for_a_table_all_the_same(sla: Sla) -> None:
+    sla.reads(REALTIME, "shops", REALTIME)
+    for _ in range(100):
+        sla.refused_unread((None, OFFLINE), FULL, 10.0, math.inf)
+    await asyncio.sleep(0)
+    assert counted(sla) == {("shops", OFFLINE, FULL): 100}
 
 
 async def test_a_trial_is_told_of_each(sla: Sla) -> None:
