@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -34,7 +33,7 @@ log = logging.getLogger("cascade.server")
 
 
 def open_books(
-    config: ServerConfig, workers: int = 0, clock: Callable[[], float] = time.time
+    config: ServerConfig, workers: int = 0, clock: Callable[[], float] | None = None
 ) -> Books:
     """Where a server counts; with workers, a book for each and one for who keeps them.
 
@@ -68,7 +67,7 @@ class Sla:
     def __init__(
         self,
         config: ServerConfig,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
         books: Books | None = None,
         place: int = 0,
     ) -> None:

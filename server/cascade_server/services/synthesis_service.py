@@ -403,7 +403,7 @@ class Service:
         try:
             pb.GetUsageRequest.FromString(message)
             books = self._sla.books
-            response = usage_of(books).as_message(books.clock(), books.tables)
+            response = usage_of(books).as_message(books.clock.wall(), books.tables)
             only_seen(response, asking())
             return response
         except Exception as exc:

@@ -12,6 +12,7 @@ import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.config import ServerConfig
 from cascade_server.objectives.blame import CallerFault
+from cascade_server.page.looking import Look
 from cascade_server.page.sections import Section
 from cascade_server.page.snapshot import MOST_ROWS
 from cascade_server.supervision.facts import ProcessFacts, ProcessState, packed
@@ -191,6 +192,27 @@ class TestTold:
     def test_a_server_that_has_told_nothing_is_shown_too(self) -> None:
         found = Counted().look().snapshot()
         assert (found["processes"], found["releases"]) == ([], [])
+
+    def test_what_happened_lately_is_told_by_the_time_that_has_passed(self) -> None:
+        """Not by the wall clock, which is set an hour back meanwhile."""
+        counted, back = Counted(), 0.0
+        look = Look(
+            ServerConfig(),
+            counted.ledger,
+            lambda: counted.statistics,
+            (),
+            lambda: counted.now - back,
+            counted.clock,
+        )
+        look.snapshot()
+        counted.now += 60
+        counted.books.live_versions.count("canary_rolled_back")
+        assert look.snapshot()["release_events"]["canary_rolled_back_lately"] == 1
+        back = 3600.0
+        for _ in range(2):
+            counted.now += 1830
+            found = look.snapshot()
+        assert found["release_events"]["canary_rolled_back_lately"] == 0
 
     def test_a_canary_is_compared_with_who_answers(self) -> None:
         counted = Counted()
