@@ -143,7 +143,7 @@ class Server:
                 TransportLimits.of(config),
                 linger=LingerConfig(config.linger_seconds),
                 max_age=config.max_connection_age,
-                refusing=UnreadCalls(self.sla).refused,
+                refusing=UnreadCalls(self.sla, self.access).refused,
                 over=self.sla.rpc_over if config.tells_metrics else None,
                 door=None if self.access is None else AccessDoor(self.access),
                 credentials=self._credentials,

@@ -146,6 +146,11 @@ class Caller:
         return self.sees_all_tenants or tenant == self.tenant
 
 
+def priority_of(found: object) -> Priority:
+    """Of the requests of who was found to ask; of whoever was not, who is not let in, as of all."""
+    return found.grant.priority if isinstance(found, Caller) else Priority.REALTIME
+
+
 ANYBODY = Caller("", Known.NOBODY)
 LOCAL = Caller("", Known.LOCAL)
 # Of calls that are for anybody: is told of no table.

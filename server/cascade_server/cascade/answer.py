@@ -60,6 +60,7 @@ class Answer:
         reason: in place of the route's.
         log_likelihood: of each row of the request, where asked for.
         from_pool, cached: whether they were drawn ahead of time, or for an equal request.
+        overtaken: whether another tier was waited for in vain before this one drew.
     """
 
     request: CheckedRequest
@@ -73,6 +74,12 @@ class Answer:
     log_likelihood: Sequence[float] = ()
     from_pool: bool = False
     cached: bool = False
+    overtaken: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether they were drawn for this request, by who was asked first."""
+        return not (self.from_pool or self.cached or self.overtaken)
 
     @property
     def values(self) -> Mapping[str, Values]:
@@ -118,7 +125,7 @@ def provenance_of(runtime: Runtime, tier: Tier, steps: int, seed: int) -> dict[s
 
 def drawn_answer(request: CheckedRequest, drawn: Drawn) -> Answer:
     """The answer made of what an engine has drawn."""
-    scored = drawn.log_likelihood
+    scored, route = drawn.log_likelihood, drawn.route
     return Answer(
         request,
         drawn.option.tier,
@@ -126,8 +133,9 @@ def drawn_answer(request: CheckedRequest, drawn: Drawn) -> Answer:
         decoded(request, drawn.tokens),
         drawn.finished,
         drawn.queued,
-        drawn.route if request.explain else None,
+        route if request.explain else None,
         log_likelihood=() if scored is None else scored.tolist(),
+        overtaken=route.overtaken or route.gone,
     )
 
 

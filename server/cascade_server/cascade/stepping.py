@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cascade_server.objectives.objective import Kind
@@ -51,37 +51,46 @@ class Steps:
 
 @dataclass(frozen=True)
 class Burn:
-    """Of the objective that burns fastest: its rate, and its bad events, over five minutes."""
+    """Of one objective: how fast its budget burns, and its bad events, over five minutes."""
 
     rate: float = 0.0
     bad: int = 0
 
 
-def stepped(steps: Steps, config: StepConfig, now: float, burn: Burn) -> Steps:
-    """What follows from a look at the budgets."""
+def stepped(steps: Steps, config: StepConfig, now: float, budgets: Sequence[Burn]) -> Steps:
+    """What follows from a look at the budgets of a table.
+
+    Any one that burns too fast is worth a step down, each by its own bad events: a few failures
+    that burn faster still, and mean nothing yet, are no reason to go on being late. All have to be
+    calm before a step up.
+    """
     rested = now - steps.since
-    too_fast = burn.rate > config.down_at and burn.bad >= config.least_bad
-    if too_fast and steps.down < config.most and rested >= config.settle:
+    if too_fast(config, budgets) and steps.down < config.most and rested >= config.settle:
         return Steps(steps.down + 1, now)
-    if burn.rate < config.up_at and steps.down > 0 and rested >= config.hold:
+    is_calm = all(burn.rate < config.up_at for burn in budgets)
+    if is_calm and steps.down > 0 and rested >= config.hold:
         return Steps(steps.down - 1, now)
     return steps
 
 
-def burns(report: Report) -> dict[str, Burn]:
-    """By table, the fastest burn of what real-time callers were promised.
+def too_fast(config: StepConfig, budgets: Sequence[Burn]) -> list[Burn]:
+    """Those that call for a step down."""
+    return [burn for burn in budgets if burn.rate > config.down_at and burn.bad >= config.least_bad]
 
-    Not of fidelity: stepping down would burn it faster still.
+
+def burns(report: Report) -> dict[str, list[Burn]]:
+    """By table, how what real-time callers were promised burns.
+
+    Not fidelity: stepping down would burn it faster still.
     """
-    found: dict[str, Burn] = {}
+    found: dict[str, list[Burn]] = {}
     for status in report.statuses:
         objective = status.objective
         if objective.service is not ServiceClass.REALTIME or objective.kind is Kind.FIDELITY:
             continue
         events = status.windows[WINDOW]
         burn = Burn(status.burn_rates[WINDOW], events.total - events.good)
-        before = found.get(objective.table, Burn())
-        found[objective.table] = max(before, burn, key=lambda each: each.rate)
+        found.setdefault(objective.table, []).append(burn)
     return found
 
 
@@ -117,18 +126,19 @@ class Stepping:
     def look(self) -> None:
         """Step where the budgets say so."""
         now = self._clock()
-        for table, burn in burns(self._report()).items():
+        for table, found in burns(self._report()).items():
             before = self._steps.get(table, Steps())
-            after = stepped(before, self._config, now, burn)
+            after = stepped(before, self._config, now, found)
             if after is before:
                 continue
             self._steps[table] = after
-            way = "down to the student" if after.down > before.down else "up again"
+            is_down = after.down > before.down
+            why = too_fast(self._config, found) if is_down else found
             log.warning(
                 "%s: AUTO steps %s; its fastest budget burns at %.3g over %s",
                 table,
-                way,
-                burn.rate,
+                "down to the student" if is_down else "up again",
+                max(burn.rate for burn in why),
                 WINDOW,
             )
 

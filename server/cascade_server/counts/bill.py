@@ -41,7 +41,8 @@ class BillSection:
 
     def __call__(self) -> Mapping[str, Any]:
         """As of now."""
-        message = usage_of(self._books).as_message(self._books.clock(), self._books.tables)
+        books = self._books
+        message = usage_of(books).as_message(books.clock.wall(), books.tables)
         bill, currency = statement(Usage.from_message(message), self._prices), self._prices.currency
         dearest = sorted(bill.lines, key=lambda line: line.cost, reverse=True)[:MOST_LINES]
         rest = [bill.idle] if bill.unused is None else [bill.idle, bill.unused]

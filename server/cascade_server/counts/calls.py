@@ -10,6 +10,7 @@ from typing import Protocol
 import grpc
 
 from cascade_server.counts.shared.call_counts import UNKNOWN_TABLE
+from cascade_server.counts.shared.idle_times import Key, least_of
 from cascade_server.objectives.blame import BLAMED, Ending, ending_of, why_hung_up
 from cascade_server.objectives.metric_names import NO_TIER
 from cascade_server.terms import ServiceClass, Tier
@@ -29,21 +30,22 @@ class Recorder(Protocol):
     def has_given_up(self) -> bool:
         """Whether calls are cut short because the server stops."""
 
-    def reads(self, table: str, service: ServiceClass) -> None:
-        """A call turned out to be for a table, and to count as a class."""
-
-    def whose_unread(self, service: ServiceClass) -> tuple[str, ServiceClass]:
-        """The table and class to charge for a call that was never read.
+    def reads(self, method: ServiceClass, table: str, service: ServiceClass) -> None:
+        """A call turned out to be for a table, and to count as a class.
 
         Args:
-            service: what calls to its method count as, as far as that is known.
+            method: what calls to its method count as until they have been read.
+            table, service: what it counts as.
         """
 
-    def needed(self, table: str, service: ServiceClass, rows: int) -> float:
+    def whose_unread(self, method: ServiceClass) -> tuple[str, ServiceClass]:
+        """The table and class to charge for a call of a method that was never read."""
+
+    def needed(self, key: Key, rows: int) -> float:
         """Seconds that such a call takes a server that does nothing else; 0: not known."""
 
-    def record_alone(self, table: str, service: ServiceClass, rows: int, seconds: float) -> None:
-        """A call was answered while there was no other."""
+    def record_alone(self, key: Key, rows: int, seconds: float) -> None:
+        """The lowest tier that may has drawn for a call while there was no other."""
 
     def record(
         self,
@@ -63,6 +65,7 @@ class Recorder(Protocol):
         table: str,
         version: int,
         service: ServiceClass,
+        tier: Tier | None,
         ending: Ending,
         seconds: float,
     ) -> None:
@@ -71,11 +74,6 @@ class Recorder(Protocol):
         Args:
             version: 0: the call ended before one was chosen.
         """
-
-    def record_version_rows(
-        self, table: str, version: int, service: ServiceClass, tier: Tier, rows: int
-    ) -> None:
-        """Rows that a version drew, which are on their way to the caller."""
 
 
 class Watcher(Protocol):
@@ -107,7 +105,7 @@ class Call:
     Args:
         recorder: is told.
         tables: names that may be recorded.
-        service: the class of service until the request has been read.
+        service: what calls to its method count as until they have been read.
         clock: monotonic seconds, the same as the deadline's.
         arrived: when it came, on the clock; None: now.
 
@@ -121,10 +119,12 @@ class Call:
         "_clock",
         "_deadline",
         "_is_read",
+        "_least",
+        "_method",
         "_recorder",
         "_resumed",
         "_rows",
-        "_rows_sent",
+        "_rows_drawn",
         "_service",
         "_spent",
         "_table",
@@ -133,6 +133,7 @@ class Call:
         "_tier",
         "_timeout",
         "_version",
+        "_yields",
         "ending",
         "tenant",
         "watcher",
@@ -147,11 +148,14 @@ class Call:
         arrived: float | None = None,
     ) -> None:
         self._recorder, self._tables, self._clock = recorder, tables, clock
-        self._table, self._service, self._deadline = UNKNOWN_TABLE, service, math.inf
+        self._table, self._deadline = UNKNOWN_TABLE, math.inf
+        self._method = self._service = service
+        self._yields = False
         self._tier: Tier | None = None
+        self._least: Tier | None = None
         self._version, self._is_read = 0, False
         self.tenant = ""
-        self._rows = self._rows_sent = 0
+        self._rows = self._rows_drawn = 0
         self._timeout = math.inf
         self._arrived = clock() if arrived is None else arrived
         self._spent, self._resumed = 0.0, self._arrived
@@ -169,6 +173,10 @@ class Call:
         """That it counts as."""
         return self._service
 
+    def yields(self) -> None:
+        """Whoever asks lets others go first: it counts as offline, read or not."""
+        self._yields, self._service = True, ServiceClass.OFFLINE
+
     def announces(self, table: str | None, service: ServiceClass | None, deadline: float) -> None:
         """What the headers say, which may be all that is ever read of a call.
 
@@ -181,7 +189,8 @@ class Call:
         if table is not None:
             self._is_read = True
             self._names(table)
-            self._service = service or self._service
+            if service is not None and not self._yields:
+                self._service = service
 
     def asks(
         self,
@@ -190,6 +199,7 @@ class Call:
         deadline: float,
         rows: int = 0,
         timeout_microseconds: int = 0,
+        least: Tier | None = None,
     ) -> None:
         """The request has been read.
 
@@ -200,14 +210,17 @@ class Call:
             rows: that are to be drawn, since many take longer on any server; 0: not known.
             timeout_microseconds: the request's own; 0: none. What it gave, if that is less than
                 from the arrival to the deadline.
+            least: the lowest tier that may answer it; None: whichever its class says.
         """
-        self._is_read, self._rows = True, rows
+        if self._yields:
+            least, service = least or least_of(service), ServiceClass.OFFLINE
+        self._is_read, self._rows, self._least = True, rows, least
         self._names(table)
         self._service, self._deadline = service, deadline
         if timeout_microseconds:
             self._timeout = timeout_microseconds / 1e6
         if self._table is not UNKNOWN_TABLE:
-            self._recorder.reads(table, service)
+            self._recorder.reads(self._method, table, service)
 
     def _names(self, table: str) -> None:
         self._table = table if table in self._tables else UNKNOWN_TABLE
@@ -216,15 +229,18 @@ class Call:
         """The version that is to answer has been chosen."""
         self._version = version
 
-    def sends(self, tier: Tier, rows: int) -> None:
-        """Rows have been drawn and are on their way."""
+    def sends(self, tier: Tier, rows: int, is_plain: bool = True) -> None:
+        """Rows are on their way.
+
+        Args:
+            tier: who drew them.
+            rows: how many.
+            is_plain: whether they were drawn for this call, and nobody else was waited for first.
+        """
         self._tier = tier
-        self._rows_sent += rows
+        if is_plain:
+            self._rows_drawn += rows
         self._recorder.record_rows(self._table, self._service, tier, rows)
-        if self._version:
-            self._recorder.record_version_rows(
-                self._table, self._version, self._service, tier, rows
-            )
 
     def pause(self) -> None:
         """What follows is the caller's time: a stream's reader takes as long as it likes."""
@@ -241,25 +257,37 @@ class Call:
         seconds = self._spent + now - self._resumed
         alone = recorder.is_over(self._ticket, now)
         if not self._is_read and code in BLAMED:
-            self._table, self._service = recorder.whose_unread(self._service)
+            self._table, service = recorder.whose_unread(self._method)
+            self._service = ServiceClass.OFFLINE if self._yields else service
         table, service = self._table, self._service
         if code is OK:
-            if alone and self._rows_sent:
-                recorder.record_alone(table, service, self._rows_sent, seconds)
+            if alone and self._rows_drawn:
+                self._tells_what_is_needed(seconds)
             ending: Ending = code
         else:
             # Others may wait beside one that is refused unread.
             alone = alone and self._is_read
-            idle = recorder.needed(table, service, self._rows)
+            idle = recorder.needed((table, service, self._lowest()), self._rows)
             given = min(self._timeout, self._deadline - self._arrived)
             ending = ending_of(code, given, idle, alone)
         tier = self._tier if code is OK else None
         recorder.record(table, service, tier, ending, seconds)
-        recorder.record_version(table, self._version, service, ending, seconds)
+        recorder.record_version(table, self._version, service, tier, ending, seconds)
         self.ending = ending
         if self.watcher is not None:
             label = tier or NO_TIER
             self.watcher.ended(table, service, label, code, ending.name, seconds)
+
+    def _lowest(self) -> Tier:
+        return self._least or least_of(self._service)
+
+    def _tells_what_is_needed(self, seconds: float) -> None:
+        """It had the process to itself: that is what any server needs for its like, unless the
+        teacher has answered what the student might have."""
+        least = self._lowest()
+        if self._tier is Tier.STUDENT or least is Tier.TEACHER:
+            key = (self._table, self._service, least)
+            self._recorder.record_alone(key, self._rows_drawn, seconds)
 
     def hung_up(self) -> None:
         """The call was cut short: the caller is gone, or its deadline has passed, or the server

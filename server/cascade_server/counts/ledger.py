@@ -8,7 +8,6 @@ The counts of other processes of the same server are added to its own.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -17,7 +16,7 @@ import numpy as np
 
 from cascade_server.counts.shared.books import Books
 from cascade_server.counts.shared.sketches import SLOT, quantile
-from cascade_server.counts.shared.tally import added
+from cascade_server.counts.shared.tally import added, moved
 from cascade_server.counts.state_file import Cells, State, rearranged
 from cascade_server.counts.usage import restore_usage, usage_of
 from cascade_server.objectives.blame import BLAMED, Ending
@@ -53,7 +52,13 @@ class Ledger:
 
     What it counts is in one book, and what it reports is of all the books there are.
 
+    Args:
+        config, tables: what is promised, of which tables.
+        clock: of the books, where there are none yet; None: a `SteadyClock`.
+        books, place: where it counts, and in which of them.
+
     Attributes:
+        clock: what counts grow old by: that of the books, which all processes have.
         books, book: all of them, and the one that it writes.
         objectives: in the order in which their counters are; two for each.
         tally: the counters.
@@ -63,13 +68,14 @@ class Ledger:
         self,
         config: SloConfig,
         tables: Collection[str],
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
         books: Books | None = None,
         place: int = 0,
     ) -> None:
         self.config = config
-        self.clock = clock
         self.books = books or Books(config, tables, clock=clock)
+        self.clock = self.books.clock
+        self._now = self.clock.now
         self.objectives = self.books.objectives
         self.book = self.books.places[place]
         self.tally = self.book.tally
@@ -77,7 +83,7 @@ class Ledger:
         self.lock = Lock()
         self._lines = lines(self.objectives)
         self._sketch = {key: number for number, key in enumerate(self.books.sketched)}
-        self._slot = math.floor(clock() / SLOT)
+        self._slot = math.floor(self.clock() / SLOT)
         self.book.sketches.begin(self._slot)
 
     def record(
@@ -112,12 +118,19 @@ class Ledger:
         table: str,
         service: ServiceClass,
         arm: int,
+        tier: Tier | None,
         ending: Ending,
         seconds: float,
     ) -> None:
-        """Count the end of a call of a version on trial (arm 1), or of the stable one (0)."""
-        line = self._lines.get((table, service), NOWHERE)
-        count(line, self.book.trial.arms[arm], ending, seconds)
+        """Count the end of a call of a version on trial (arm 1), or of the stable one (0).
+
+        A trial counts calls, of fidelity too: the rows of an answer come from one tier and say no
+        more than one of them, and by chance a thousand of them are as good or as bad as one.
+        """
+        line, counts = self._lines.get((table, service), NOWHERE), self.book.trial.arms[arm]
+        count(line, counts, ending, seconds)
+        if ending is OK and tier is not None:
+            count_rows(line, counts, tier, 1)
 
     def record_rows(self, table: str, service: ServiceClass, tier: Tier, rows: int) -> None:
         """Count rows of an answer, or of a part of one."""
@@ -126,16 +139,9 @@ class Ledger:
             self.fold_if_due()
             count_rows(line, self.tally.open, tier, rows)
 
-    def record_trial_rows(
-        self, table: str, service: ServiceClass, arm: int, tier: Tier, rows: int
-    ) -> None:
-        """Count rows of a version on trial (arm 1), or of the stable one (0)."""
-        line = self._lines.get((table, service), NOWHERE)
-        count_rows(line, self.book.trial.arms[arm], tier, rows)
-
     def fold_if_due(self) -> None:
         """Begin new cells when the time of those that are open is over."""
-        now = self.clock()
+        now = self._now()
         tally = self.tally
         if tally.began <= now < tally.until:
             return
@@ -147,25 +153,34 @@ class Ledger:
             self.book.sketches.begin(slot)
 
     def state(self) -> State:
-        """A copy of all that is counted, in every process."""
-        now = self.clock()
+        """A copy of all that is counted, in every process, by the wall clock: whoever reads it has
+        no other that goes on from this one's."""
+        now, ahead = self.clock(), self.clock.ahead()
         with self.lock:
             found = [book.tally.folded(now) for book in self.books.places]
         rings = tuple(added(of_a_step) for of_a_step in zip(*found, strict=True))
-        cells = tuple(Cells(ring.step, ring.newest, ring.cells) for ring in rings)
+        cells = tuple(
+            Cells(
+                ring.step,
+                min(moved(ring.newest, ring.step, ahead), math.floor((now + ahead) / ring.step)),
+                ring.cells,
+            )
+            for ring in rings
+        )
         names = tuple(each.name for each in self.objectives)
-        return State(self.books.since, names, cells, usage_of(self.books))
+        return State(self.books.since + ahead, names, cells, usage_of(self.books))
 
     def restore(self, state: State) -> None:
         """Go on from an earlier ledger's state; before anything is recorded."""
-        names = [each.name for each in self.objectives]
+        names, ahead = [each.name for each in self.objectives], self.clock.ahead()
         saved = {ring.step: ring for ring in state.rings}
         for ring in self.tally.rings:
             if ring.step in saved:
                 found = saved[ring.step]
-                ring.newest = found.newest
+                ring.newest = moved(found.newest, ring.step, -ahead)
+                ring.set_back(self.clock())
                 ring.cells[:] = rearranged(found, state.names, names, len(ring.cells))
-        self.books.since = min(self.books.since, state.since)
+        self.books.since = min(self.books.since, state.since - ahead)
         if state.usage is not None:
             restore_usage(self.books, state.usage)
         self.books.restored = True
@@ -184,7 +199,7 @@ class Ledger:
             left = budget_remaining(events, objective.target)
             alert = alert_of(by_window, objective.target, objective.least_bad)
             statuses.append(Status(objective, events, left, by_window, rates, alert))
-        since = max(self.books.since, now - self.config.window)
+        since = max(self.books.since, now - self.config.window) + self.clock.ahead()
         return Report(self.config.service, self.config.window, since, tuple(statuses))
 
     def past(self, objectives: Sequence[int], coarse: bool = False) -> list[list[Events]]:

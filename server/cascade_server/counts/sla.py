@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -19,7 +18,8 @@ from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.metering import Metering
 from cascade_server.counts.shared.books import Books
 from cascade_server.counts.shared.call_counts import UNKNOWN_TABLE, caller_faults
-from cascade_server.counts.shared.idle_times import OpenCalls
+from cascade_server.counts.shared.idle_times import Key as IdleKey
+from cascade_server.counts.shared.idle_times import OpenCalls, least_of
 from cascade_server.counts.state_file import StateFile
 from cascade_server.counts.unread import Asked, Key, RecentlyAsked, Run
 from cascade_server.objectives.blame import BLAMED, CallerFault, Ending, ending_of
@@ -33,7 +33,7 @@ log = logging.getLogger("cascade.server")
 
 
 def open_books(
-    config: ServerConfig, workers: int = 0, clock: Callable[[], float] = time.time
+    config: ServerConfig, workers: int = 0, clock: Callable[[], float] | None = None
 ) -> Books:
     """Where a server counts; with workers, a book for each and one for who keeps them.
 
@@ -67,7 +67,7 @@ class Sla:
     def __init__(
         self,
         config: ServerConfig,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
         books: Books | None = None,
         place: int = 0,
     ) -> None:
@@ -79,12 +79,12 @@ class Sla:
         self.ledger = Ledger(self.books.config, self.tables, clock, self.books, place)
         self.metering = Metering(self.ledger.book.compute)
         self._open_calls, self._has_given_up = OpenCalls(), False
-        # `Generate` is a method of its own; all others are asked in real time.
-        asked = RecentlyAsked(self.tables, ServiceClass.REALTIME)
-        self._recently_asked = dict.fromkeys(ServiceClass, asked)
-        self._recently_asked[ServiceClass.OFFLINE] = RecentlyAsked(
-            self.tables, ServiceClass.OFFLINE
-        )
+        # By what calls to a method count as until they have been read: `Generate` is offline work;
+        # all others are asked in real time, though some of what they ask may be offline.
+        self._recently_asked = {
+            method: RecentlyAsked(self.tables, method)
+            for method in (ServiceClass.REALTIME, ServiceClass.OFFLINE)
+        }
         self.metrics: Metrics | None = None
         self.metrics_port: int | None = None
         self.scrape_refusal: Callable[[str], int] | None = None
@@ -175,13 +175,13 @@ class Sla:
     def refused_unread(
         self, asked: Asked, code: grpc.StatusCode, arrived: float, deadline: float
     ) -> None:
-        """Count a call that was refused before anything but its headers was read.
+        """Count a call, not of `Generate`, that was refused before more than its headers was read.
 
         What `Call` does for a call that lives longer. Under overload most calls end here, so that
         all but the first of a turn of the event loop are written down together.
 
         Args:
-            asked: what the headers say; where they name no table it counts as one read lately.
+            asked: what is known of it; where that is no table it counts as one read lately.
             code: its status.
             arrived, deadline: monotonic seconds; infinite where there is no deadline.
         """
@@ -211,11 +211,14 @@ class Sla:
         if table is None:
             # Whose a call is depends on its place among the others, and so does what it had.
             for each in run.given:
-                charged.setdefault(self.whose_unread(service), []).append(each)
+                key = self.whose_unread(ServiceClass.REALTIME)
+                if service is ServiceClass.OFFLINE:
+                    key = key[0], service
+                charged.setdefault(key, []).append(each)
         else:
             charged[table if table in self.tables else UNKNOWN_TABLE, service] = run.given
         for (table, service), given in charged.items():
-            idle = self.needed(table, service, 0)
+            idle = self.needed((table, service, least_of(service)), 0)
             endings = Counter(ending_of(run.code, each, idle, alone=False) for each in given)
             for ending, alike in endings.items():
                 self.record(table, service, None, ending, 0.0, alike)
@@ -247,21 +250,21 @@ class Sla:
         """A call has ended; see `OpenCalls.end`."""
         return self._open_calls.end(ticket, now)
 
-    def reads(self, table: str, service: ServiceClass) -> None:
-        """A call has been read, whose like others may be that are not."""
-        self._recently_asked[service].add((table, service))
+    def reads(self, method: ServiceClass, table: str, service: ServiceClass) -> None:
+        """A call has been read, whose like others of its method may be that are not."""
+        self._recently_asked[method].add((table, service))
 
-    def whose_unread(self, service: ServiceClass) -> tuple[str, ServiceClass]:
+    def whose_unread(self, method: ServiceClass) -> Key:
         """Whose budget a call spends that was not read; see `RecentlyAsked`."""
-        return self._recently_asked[service].next() or (UNKNOWN_TABLE, service)
+        return self._recently_asked[method].next() or (UNKNOWN_TABLE, method)
 
-    def needed(self, table: str, service: ServiceClass, rows: int) -> float:
+    def needed(self, key: IdleKey, rows: int) -> float:
         """Seconds that any server needs for a call; see `IdleTimes.needed`."""
-        return self.ledger.book.idle_times.needed((table, service), rows)
+        return self.ledger.book.idle_times.needed(key, rows)
 
-    def record_alone(self, table: str, service: ServiceClass, rows: int, seconds: float) -> None:
+    def record_alone(self, key: IdleKey, rows: int, seconds: float) -> None:
         """What a call took that had the process to itself; see `IdleTimes.observe`."""
-        self.ledger.book.idle_times.observe((table, service), rows, seconds)
+        self.ledger.book.idle_times.observe(key, rows, seconds)
 
     def record(
         self,
@@ -286,6 +289,7 @@ class Sla:
         table: str,
         version: int,
         service: ServiceClass,
+        tier: Tier | None,
         ending: Ending,
         seconds: float,
     ) -> None:
@@ -298,7 +302,7 @@ class Sla:
             return
         arm = self.books.live_versions.arm(table, version)
         if arm is not None:
-            self.ledger.record_trial(table, service, arm, ending, seconds)
+            self.ledger.record_trial(table, service, arm, tier, ending, seconds)
 
     def _record_unversioned(
         self, table: str, service: ServiceClass, ending: Ending, seconds: float, calls: int
@@ -308,12 +312,4 @@ class Sla:
             arm = self.books.live_versions.arm_by_lot(table)
             if arm is None:
                 return  # There is no trial.
-            self.ledger.record_trial(table, service, arm, ending, seconds)
-
-    def record_version_rows(
-        self, table: str, version: int, service: ServiceClass, tier: Tier, rows: int
-    ) -> None:
-        """Rows that a trial is judged by, while there is one; see `Ledger.record_trial_rows`."""
-        arm = self.books.live_versions.arm(table, version)
-        if arm is not None:
-            self.ledger.record_trial_rows(table, service, arm, tier, rows)
+            self.ledger.record_trial(table, service, arm, None, ending, seconds)

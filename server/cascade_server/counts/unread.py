@@ -20,7 +20,9 @@ from cascade_server.terms import ServiceClass
 LAST = 256
 
 Key = tuple[str, ServiceClass]
-# What the headers of a call that was not read say: the table, or None where they name none.
+# What is known of a call that was not read: the table and the class that its headers say. Where
+# they name no table it is None, and the class is what calls to the method count as until they have
+# been read, or offline, where whoever asks lets others go first.
 Asked: TypeAlias = tuple[str | None, ServiceClass]
 
 
@@ -39,7 +41,7 @@ class Run(NamedTuple):
 
 
 class RecentlyAsked:
-    """The tables and classes of the last calls that were read, for calls that were not.
+    """The tables and classes of the last calls of a method that were read, for calls that were not.
 
     Args:
         tables: those that are served: until the first call has been read they take turns.

@@ -100,8 +100,10 @@ class Usage:
 def usage_of(books: Books) -> Usage:
     """What has been used so far."""
     began = books.usage_since
+    # What an earlier server began with is as it was written; it may have been in the future.
+    own = began.own + books.clock.ahead()
     return Usage(
-        since=began.restored or began.own,
+        since=min(began.restored or own, own),
         serving=began.serving + max(0.0, books.clock() - began.own),
         compute=added(books.compute),
         processes=by_role(books.processes),

@@ -15,7 +15,8 @@ from enum import StrEnum
 
 from cascade_server.config import ServerConfig
 from cascade_server.objectives.burn import Events
-from cascade_server.objectives.objective import Objective
+from cascade_server.objectives.objective import Kind, Objective
+from cascade_server.terms import ServiceClass
 
 
 class Verdict(StrEnum):
@@ -46,7 +47,11 @@ class CanaryConfig:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one objective: events of the stable version and of the canary, during the trial."""
+    """Of one objective: calls of the stable version and of the canary, during the trial.
+
+    An event is a call, also of fidelity, whose budget counts rows: what is told by chance from what
+    is not has to be independent, and the rows of an answer are not.
+    """
 
     objective: Objective
     stable: Events
@@ -70,7 +75,7 @@ def judge(outcomes: Sequence[Outcome], elapsed: float, config: CanaryConfig) -> 
         config: what it takes.
     """
     waiting = ""
-    calls = max((each.canary.total for each in outcomes), default=0)
+    calls = answered(outcomes)
     for each in outcomes:
         bad, total = _bad(each.canary), each.canary.total
         if not total:
@@ -92,6 +97,20 @@ def judge(outcomes: Sequence[Outcome], elapsed: float, config: CanaryConfig) -> 
     if waiting:
         return Judged(Verdict.WAIT, waiting)
     return Judged(Verdict.PROMOTE, f"{calls} calls in {elapsed:.0f} s kept every objective")
+
+
+def answered(outcomes: Sequence[Outcome]) -> int:
+    """Calls that the canary has answered, of the classes of which anything is promised.
+
+    All objectives of a class count the same answers; availability what was refused as well, and for
+    much of that the canary was never asked.
+    """
+    calls: dict[ServiceClass, int] = {}
+    for each in outcomes:
+        kind, service = each.objective.kind, each.objective.service
+        found = each.canary.good if kind is Kind.AVAILABILITY else each.canary.total
+        calls[service] = min(calls.get(service, found), found)
+    return sum(calls.values())
 
 
 def allowed_ratio(outcome: Outcome, config: CanaryConfig) -> float:

@@ -130,7 +130,8 @@ class Look:
             **self._told(found, now),
         }
         if out["cache"] is not None:
-            failures = self._second_level.look(now, out["cache"]["second_level_failures"])
+            failures = out["cache"]["second_level_failures"]
+            failures = self._second_level.look(self._clock(), failures)
             out["cache"]["second_level_failing"] = failures
         out["state"] = state_of(out)
         return out
@@ -218,7 +219,7 @@ class Look:
                 else 0.0
             )
         events = self._books.live_versions.totals()
-        lately = self._events.look(now, events)
+        lately = self._events.look(self._clock(), events)
         events["canary_rolled_back_lately"] = lately.get("canary_rolled_back", 0)
         return {
             "processes": parts.processes_of(facts, found, self._clock(), now),

@@ -72,7 +72,7 @@ class Past:
         """Read all counters; once ten seconds are over, the step is remembered."""
         self.found = self._statistics()
         self.reading = reading_of(self._books, self.found, self._clock())
-        new = self._sketches.look(self._wall(), self.reading.calls)
+        new = self._sketches.look(self._books.clock(), self.reading.calls)
         self._open = step_between(self._begun, self.reading, summed(self._open.sketches, new))
         if self._open.seconds >= STEP - 0.05:
             self._close()

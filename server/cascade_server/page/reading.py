@@ -130,7 +130,7 @@ class SketchReader:
         """What has come; the first look finds where others begin, and nothing.
 
         Args:
-            now: on the wall's clock.
+            now: on the books' clock.
             calls: of a reading: what was never answered needs no look.
         """
         slot = math.floor(now / SLOT)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cascade_server.counts.shared.books import Books
 from cascade_server.counts.shared.trial import outcomes
-from cascade_server.objectives.canary import CanaryConfig, Outcome, allowed_ratio
+from cascade_server.objectives.canary import CanaryConfig, Outcome, allowed_ratio, answered
 
 # Calls of a canary before anything is said of it.
 FEW = 20
@@ -55,8 +55,7 @@ def standing(
         config, allowed: what bad events it may have.
     """
     config = config or CanaryConfig()
-    calls = max((each.canary.total for each in found), default=0)
-    out: dict[str, Any] = {"calls": calls, "is_worse": False, "objective": None}
+    out: dict[str, Any] = {"calls": answered(found), "is_worse": False, "objective": None}
     excess = 0.0
     for each in found:
         if each.canary.total < FEW:

@@ -32,7 +32,7 @@ from cascade_server.store.answers import Answers
 from cascade_server.telemetry import call_log
 from cascade_server.telemetry.call_trace import traced
 from cascade_server.telemetry.tracer import Tracer
-from cascade_server.terms import Priority, ServiceClass, Tier
+from cascade_server.terms import Priority, Tier
 from cascade_server.wire.enums import OUTSIDE_KINDS
 from cascade_server.wire.synthesis_request import Heading
 
@@ -119,8 +119,7 @@ class Answering:
         asked: list[Exchange] = []
         requests: list[CheckedRequest] = []
         for exchange in exchanges:
-            exchange.call = self._call(exchange.arrived)
-            exchange.call.tenant = exchange.asks.tenant
+            self._begin(exchange)
             if self._tracer is not None:
                 self._begin_trace(exchange, self._tracer)
             try:
@@ -170,6 +169,13 @@ class Answering:
                 seconds = self._clock() - exchange.arrived
                 serving.gate.learn(seconds, waiting + len(exchanges))
         return started
+
+    def _begin(self, exchange: Exchange) -> None:
+        """Begin to count one, in the name of who asks."""
+        asks, call = exchange.asks, self._call(exchange.arrived)
+        exchange.call, call.tenant = call, asks.tenant
+        if asks.grant.priority is Priority.OFFLINE:
+            call.yields()
 
     @staticmethod
     def _begin_trace(exchange: Exchange, tracer: Tracer) -> None:
@@ -236,14 +242,12 @@ class Answering:
 
     def gave_up(self, exchange: Exchange) -> None:
         """Count one whose caller has gone before its turn came."""
-        exchange.call = self._call(exchange.arrived)
-        exchange.call.tenant = exchange.asks.tenant
+        self._begin(exchange)
         self._hung_up(exchange)
 
     def refuse_unread(self, exchange: Exchange, error: Exception) -> None:
         """Tell a caller that his request may not wait for its turn, and count that."""
-        exchange.call = self._call(exchange.arrived)
-        exchange.call.tenant = exchange.asks.tenant
+        self._begin(exchange)
         self._asks(exchange, exchange.message.heading(), exchange.deadline)
         self.refuse(exchange, error)
 
@@ -262,8 +266,6 @@ class Answering:
             return None
         began = time.perf_counter()
         heading, grant = exchange.message.heading(), exchange.asks.grant
-        if grant.priority is Priority.OFFLINE:
-            heading = heading._replace(service=ServiceClass.OFFLINE)
         work = Work.until(exchange.deadline, heading.timeout, self._clock)
         self._asks(exchange, heading, work.deadline)
         lot = 1.0 if heading.version else lot_of(heading.seed)
@@ -292,7 +294,7 @@ class Answering:
 
     def _sent_rows(self, exchange: Exchange, answer: Answer) -> None:
         request = answer.request
-        self._sent(exchange, answer.tier, request.total)
+        self._sent(exchange, answer.tier, request.total, answer.is_plain)
         if (outside := request.encoded.outside) is not None:
             table = request.runtime.release.manifest.table
             self._outside.add(
@@ -303,8 +305,9 @@ class Answering:
                 ),
             )
 
-    def _sent(self, exchange: Exchange, tier: Tier, rows: int) -> None:
-        exchange.call.sends(tier, rows)
+    @staticmethod
+    def _sent(exchange: Exchange, tier: Tier, rows: int, is_plain: bool = True) -> None:
+        exchange.call.sends(tier, rows, is_plain)
         exchange.call.ends(OK)
 
     async def _answer_later(self, exchange: Exchange, request: CheckedRequest) -> None:

@@ -320,7 +320,8 @@ class Service:
             call.tenant = asking().tenant
             request = pb.GenerateRequest.FromString(message)
             work = Work.within(context.time_remaining())
-            call.asks(request.table, ServiceClass.OFFLINE, work.deadline, request.count)
+            offline, rows = ServiceClass.OFFLINE, request.count
+            call.asks(request.table, offline, work.deadline, rows, least=Tier.TEACHER)
             seed = request.seed if request.HasField("seed") else None
             lot = 1.0 if request.version else lot_of(seed)
             runtime = self.repository.find(request.table, request.version, lot)
@@ -402,7 +403,7 @@ class Service:
         try:
             pb.GetUsageRequest.FromString(message)
             books = self._sla.books
-            response = usage_of(books).as_message(books.clock(), books.tables)
+            response = usage_of(books).as_message(books.clock.wall(), books.tables)
             only_seen(response, asking())
             return response
         except Exception as exc:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import grpc
 
 from cascade_server.access.asking import asking
-from cascade_server.access.grants import ANYBODY, Caller
+from cascade_server.access.grants import ANYBODY, Caller, priority_of
 from cascade_server.counts.calls import Call
 from cascade_server.counts.sla import Sla
 from cascade_server.counts.unread import Asked
@@ -26,7 +26,7 @@ from cascade_server.services.turns import Turns
 from cascade_server.telemetry import call_log
 from cascade_server.telemetry.call_trace import CallTrace, traced
 from cascade_server.telemetry.tracer import Tracer
-from cascade_server.terms import ServiceClass
+from cascade_server.terms import Priority, ServiceClass
 from cascade_server.transport import Arrival, Outcome, Peer, Status
 from cascade_server.transport.http2.headers import Fields, Head, Metadata
 from cascade_server.wire.announced import announced
@@ -73,36 +73,44 @@ class UnaryCalls:
         That is decided before there is anything of it but its head: a server that has too much to
         do can refuse nearly ten calls in the time that one takes to be answered.
         """
-        refusal = self._refuse_and_count(arrived, deadline, headers, crowd)
+        refusal = self._turns.refusal(arrived, deadline, crowd=crowd)
         if refusal is None:
             return None
+        # Who asks is found out of those alone that are refused: all others are asked in their turn.
+        finds = self._finds
+        asks = ANYBODY if finds is None else finds(headers, peer.certificate_names)
+        self._count(refusal, arrived, deadline, headers, priority_of(asks))
         if refusal is not self._refusal:
             self._refusal = refusal
             self._status = _door_status(refusal.message, refusal.pushback_ms)
         return self._status
 
-    def _refuse_and_count(
-        self, arrived: float, deadline: float, headers: Fields, crowd: float = math.inf
-    ) -> Refusal | None:
-        """Ask the gate; if it refuses, count the call as ended and return why."""
-        refusal = self._turns.refusal(arrived, deadline, crowd=crowd)
-        if refusal is not None:
-            asked = _asked(headers)
-            self._sla.refused_unread(asked, refusal.code, arrived, deadline)
-            call_log.refused(
-                refusal.code,
-                headers,
-                method=self._method,
-                why="refused at its headers",
-                callers_own=False,
-                table=self._sla.label_of(asked[0]),
-                service=asked[1],
-                gives_back=False,
-            )
-            if self._tracer is not None:
-                labels = self._sla.label_of(asked[0]), asked[1]
-                self._tracer.refused(headers, self._method, arrived, refusal.code, labels)
-        return refusal
+    def _count(
+        self,
+        refusal: Refusal,
+        arrived: float,
+        deadline: float,
+        headers: Fields,
+        priority: Priority,
+    ) -> None:
+        """Count a call that was refused at its headers."""
+        asked = _asked(headers)
+        if priority is Priority.OFFLINE:
+            asked = _as_offline(asked[0])
+        self._sla.refused_unread(asked, refusal.code, arrived, deadline)
+        call_log.refused(
+            refusal.code,
+            headers,
+            method=self._method,
+            why="refused at its headers",
+            callers_own=False,
+            table=self._sla.label_of(asked[0]),
+            service=asked[1],
+            gives_back=False,
+        )
+        if self._tracer is not None:
+            labels = self._sla.label_of(asked[0]), asked[1]
+            self._tracer.refused(headers, self._method, arrived, refusal.code, labels)
 
     def came(self, arrival: Arrival) -> None:
         """A call's message is there."""
@@ -124,12 +132,13 @@ class UnaryCalls:
         """Wait for the turn of a call, and for its answer."""
         now, left = time.monotonic(), context.time_remaining()
         deadline = math.inf if left is None else now + left
-        headers = headers_of(context)
-        if (refusal := self._refuse_and_count(now, deadline, headers)) is not None:
+        headers, asks = headers_of(context), asking()
+        if (refusal := self._turns.refusal(now, deadline)) is not None:
+            self._count(refusal, now, deadline, headers, priority_of(asks))
             await end_refused(context, refusal)
         caller = GrpcioCaller(self._method, headers)
-        asked = self._message(SimpleNamespace(message=message), asking())
-        self._turns.add(Exchange(asked, caller, now, deadline, asking()))
+        asked = self._message(SimpleNamespace(message=message), asks)
+        self._turns.add(Exchange(asked, caller, now, deadline, asks))
         outcome = await caller.outcome()
         if isinstance(outcome, Refusal):
             await end_refused(context, outcome)
@@ -145,10 +154,17 @@ def _asked(headers: Fields) -> Asked:
 
 def _asked_now(headers: Fields) -> Asked:
     table, service = announced(headers)
-    return table, service or ServiceClass.REALTIME
+    # A class without a table says too little: it counts as a call that was read, whole.
+    return table, (service if table is not None else None) or ServiceClass.REALTIME
 
 
 _asked_before = lru_cache(maxsize=64)(_asked_now)
+
+
+@lru_cache(maxsize=64)
+def _as_offline(table: str | None) -> Asked:
+    """What a call counts as of who lets others go first; of a table always the same tuple."""
+    return table, ServiceClass.OFFLINE
 
 
 def headers_of(context: Context) -> Fields:

@@ -59,8 +59,9 @@ def lifetime(seconds: float, uniform: float) -> float:
 
 
 # Is told of a call that has been ended before any handler was, for no fault of its caller's: its
-# head, when it came, its deadline (monotonic seconds; infinite: there is none), and its status.
-Refusing: TypeAlias = Callable[[Head, float, float, grpc.StatusCode], None]
+# head, when it came, its deadline (monotonic seconds; infinite: there is none), its status, and the
+# other end of its connection.
+Refusing: TypeAlias = Callable[[Head, float, float, grpc.StatusCode, Peer], None]
 
 
 class TransportServer:
@@ -340,7 +341,7 @@ class TransportServer:
     def refused(self, call: Call, code: grpc.StatusCode) -> None:
         """A call has been ended that nobody was told of, for no fault of its caller's."""
         if self._refusing is not None:
-            self._refusing(call.head, call.arrived, call.deadline, code)
+            self._refusing(call.head, call.arrived, call.deadline, code, call.sender)
 
     def behind(self, connection: Connection) -> None:
         """A connection has more to go through than a turn allows; it is before those that have

@@ -20,7 +20,7 @@ from tests.server.messages import ask
 from tests.server.running import DRAWN_ANEW, running
 
 CONFIG = StepConfig()
-FAST, CALM = Burn(20.0, 100), Burn(0.5, 3)
+FAST, CALM, FEW = [Burn(20.0, 100)], [Burn(0.5, 3)], [Burn(100.0, CONFIG.least_bad - 1)]
 
 
 class Clock:
@@ -42,13 +42,27 @@ class TestStepped:
         assert stepped(steps, CONFIG, 1000.0, FAST) is steps
 
     def test_few_bad_events_mean_nothing(self) -> None:
-        assert stepped(Steps(), CONFIG, 100.0, Burn(100.0, CONFIG.least_bad - 1)).down == 0
-        assert stepped(Steps(), CONFIG, 100.0, Burn(100.0, CONFIG.least_bad)).down == 1
+        assert stepped(Steps(), CONFIG, 100.0, FEW).down == 0
+        assert stepped(Steps(), CONFIG, 100.0, [Burn(100.0, CONFIG.least_bad)]).down == 1
+
+    def test_nor_do_they_hide_what_another_budget_says(self) -> None:
+        for budgets in ([*FEW, *FAST], [*FAST, *FEW], [*CALM, *FAST, *FEW]):
+            assert stepped(Steps(), CONFIG, 100.0, budgets).down == 1
+
+    def test_what_is_enough_of_one_budget_is_not_made_up_of_two(self) -> None:
+        """Many bad events that burn slowly, and few that burn fast."""
+        assert stepped(Steps(), CONFIG, 100.0, [*FEW, Burn(2.0, 1000)]).down == 0
+
+    def test_all_have_to_be_calm_before_a_step_up(self) -> None:
+        steps = Steps(1, 0.0)
+        assert stepped(steps, CONFIG, 1000.0, [*CALM, *FEW]) is steps
+        assert stepped(steps, CONFIG, 1000.0, [*FEW, *CALM]) is steps
+        assert stepped(steps, CONFIG, 1000.0, [*CALM, *CALM]).down == 0
 
     @pytest.mark.parametrize("rate", [1.0, 5.0, 14.4])
     def test_between_the_thresholds_nothing_changes(self, rate: float) -> None:
         for steps in (Steps(), Steps(1, 0.0)):
-            assert stepped(steps, CONFIG, 1000.0, Burn(rate, 1000)) is steps
+            assert stepped(steps, CONFIG, 1000.0, [Burn(rate, 1000)]) is steps
 
     def test_up_again_after_a_while(self) -> None:
         steps = Steps(1, 100.0)
@@ -86,9 +100,8 @@ class TestStepping:
             counts.record_rows("b", ServiceClass.REALTIME, Tier.STUDENT, 1)
             counts.record("b", ServiceClass.OFFLINE, None, grpc.StatusCode.INTERNAL, 0.1)
         found = burns(counts.report())
-        assert found["a"].rate == pytest.approx(100)
-        assert found["a"].bad == 100
-        assert found["b"].rate == 0
+        assert found["a"] == [Burn(0.0, 0), Burn(pytest.approx(100), 100)]
+        assert found["b"] == [Burn(0.0, 0), Burn(0.0, 0)]
         with caplog.at_level(logging.WARNING):
             stepping.look()
         assert (stepping.down("a"), stepping.down("b"), stepping.down("c")) == (1, 0, 0)
@@ -96,6 +109,25 @@ class TestStepping:
         clock.now += 400
         stepping.look()
         assert stepping.down("a") == 0
+
+    def test_a_few_failures_do_not_keep_late_answers_late(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Of 200 calls 40 are late, which burns 20 times too fast, and 5 fail, which burns 25 times
+        too fast and is too few to say so."""
+        clock = Clock()
+        counts = ledger(clock)
+        stepping = Stepping(counts.report, clock=clock)
+        for number in range(195):
+            seconds = 0.2 if number < 40 else 0.001
+            counts.record("a", ServiceClass.REALTIME, Tier.TEACHER, grpc.StatusCode.OK, seconds)
+        for _ in range(5):
+            counts.record("a", ServiceClass.REALTIME, None, grpc.StatusCode.UNAVAILABLE, 0.1)
+        with caplog.at_level(logging.WARNING):
+            stepping.look()
+        assert stepping.down("a") == 1
+        # Not the 25 of the failures, which are not why.
+        assert "its fastest budget burns at 20.5 over 5m" in caplog.text
 
 
 def test_a_server_whose_budget_burns_answers_from_the_student_and_says_so(

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from cascade_server.counts.calls import Call
 from cascade_server.counts.shared.call_counts import UNKNOWN_TABLE
-from cascade_server.counts.shared.idle_times import OpenCalls
+from cascade_server.counts.shared.idle_times import Key, OpenCalls
 from cascade_server.objectives.blame import CallerFault
 from cascade_server.terms import ServiceClass, Tier
 
@@ -40,6 +40,7 @@ class Recorded:
     rows: list[Any] = field(default_factory=list)
     read: list[Any] = field(default_factory=list)
     alone: list[Any] = field(default_factory=list)
+    asked: list[Any] = field(default_factory=list)
     open_calls: OpenCalls = field(default_factory=OpenCalls)
 
     def begins(self, arrived: float) -> int:
@@ -54,10 +55,11 @@ class Recorded:
     def reads(self, *key: Any) -> None:
         self.read.append(key)
 
-    def whose_unread(self, service: ServiceClass) -> tuple[str, ServiceClass]:
+    def whose_unread(self, method: ServiceClass) -> tuple[str, ServiceClass]:
         return self.unread
 
-    def needed(self, table: str, service: ServiceClass, rows: int) -> float:
+    def needed(self, key: Key, rows: int) -> float:
+        self.asked.append(key)
         return self.idle * max(rows, 1)
 
     def record_alone(self, *call: Any) -> None:
@@ -71,9 +73,6 @@ class Recorded:
 
     def record_rows(self, *rows: Any) -> None:
         self.rows.append(rows)
-
-    def record_version_rows(self, *rows: Any) -> None:
-        pass
 
     def clock(self) -> float:
         return self.now
@@ -165,7 +164,14 @@ class TestRefusedUnread:
         call.asks("credit", REALTIME, math.inf)
         call.ends(FULL_UP)
         assert told.outcomes == [("credit", REALTIME, None, FULL_UP, 0.0)]
-        assert told.read == [("credit", REALTIME)]
+        assert told.read == [(REALTIME, "credit", REALTIME)]
+
+    def test_what_is_read_is_told_of_its_method(self) -> None:
+        """Of `Synthesize`, which may be asked for offline work, and of `Generate`."""
+        told = Recorded()
+        for method in (REALTIME, OFFLINE):
+            told.call(method).asks("credit", OFFLINE, math.inf)
+        assert told.read == [(REALTIME, "credit", OFFLINE), (OFFLINE, "credit", OFFLINE)]
 
     def test_a_trial_is_told_of_calls_without_a_version(self) -> None:
         told = Recorded()
@@ -177,6 +183,49 @@ class TestRefusedUnread:
             ("credit", 0),
             ("credit", 3),
         ]
+
+
+class TestYielding:
+    """Whoever lets others go first spends no real-time budget, however his call ends."""
+
+    def outcome(self, *steps: Any, ends: Any = FULL_UP) -> Any:
+        told = Recorded(unread=("credit", REALTIME))
+        call = told.call()
+        call.yields()
+        for step in steps:
+            step(call)
+        call.hung_up() if ends is None else call.ends(ends)
+        return told.outcomes[-1][:2]
+
+    @pytest.mark.parametrize("service", ServiceClass)
+    @pytest.mark.parametrize("ends", [OK, FULL_UP, INVALID, None])
+    def test_read(self, service: ServiceClass, ends: Any) -> None:
+        def asks(call: Call) -> None:
+            call.asks("credit", service, 50.0)
+
+        assert self.outcome(asks, ends=ends) == ("credit", OFFLINE)
+
+    @pytest.mark.parametrize("service", [None, *ServiceClass])
+    def test_refused_unread_with_headers_that_say_whose(self, service: Any) -> None:
+        def announces(call: Call) -> None:
+            call.announces("credit", service, math.inf)
+
+        assert self.outcome(announces) == ("credit", OFFLINE)
+
+    def test_refused_unread_as_calls_of_late(self) -> None:
+        assert self.outcome() == ("credit", OFFLINE)
+
+    def test_unreadable(self) -> None:
+        assert self.outcome(ends=INVALID) == (UNKNOWN_TABLE, OFFLINE)
+
+    def test_who_asks_for_the_teacher_is_held_to_the_teacher(self) -> None:
+        told = Recorded()
+        call = told.call()
+        call.yields()
+        call.asks("credit", FULL, math.inf, 1)
+        call.sends(Tier.TEACHER, 1)
+        call.ends(OK)
+        assert [key for key, *_ in told.alone] == [("credit", OFFLINE, Tier.TEACHER)]
 
 
 class TestTooLittleTime:
@@ -247,7 +296,41 @@ class TestTooLittleTime:
         call.sends(Tier.TEACHER, 3)
         call.sends(Tier.TEACHER, 2)
         call.ends(OK)
-        assert told.alone == [("credit", FULL, 5, 0.25)]
+        assert told.alone == [(("credit", FULL, Tier.TEACHER), 5, 0.25)]
+
+    def learns(self, service: ServiceClass, tier: Tier, **asked: Any) -> list[Any]:
+        """What is learnt of one call that was alone, and what another one like it is held to."""
+        told = Recorded()
+        for code in (OK, DEADLINE):
+            call = told.call(service)
+            call.asks("credit", service, math.inf, 3, **asked)
+            call.sends(tier, 3)
+            call.ends(code)
+        return [*(key[1:] for key, *_ in told.alone), *(key[1:] for key in told.asked)]
+
+    def test_an_answer_that_took_long_by_choice_is_none_that_had_to(self) -> None:
+        """AUTO has the teacher draw for who can wait; who cannot is answered by the student."""
+        least = (REALTIME, Tier.STUDENT)
+        assert self.learns(REALTIME, Tier.TEACHER) == [least]
+        assert self.learns(REALTIME, Tier.STUDENT) == [least, least]
+
+    def test_who_asks_for_the_teacher_is_held_to_the_teacher(self) -> None:
+        for tier in Tier:
+            assert self.learns(FULL, tier) == [(FULL, Tier.TEACHER)] * 2
+
+    def test_a_stream_of_the_teacher_s_and_a_part_of_a_frame_are_two_things(self) -> None:
+        of_a_stream, of_a_part = (OFFLINE, Tier.TEACHER), (OFFLINE, Tier.STUDENT)
+        assert self.learns(OFFLINE, Tier.TEACHER, least=Tier.TEACHER) == [of_a_stream] * 2
+        assert self.learns(OFFLINE, Tier.TEACHER) == [of_a_part]
+        assert self.learns(OFFLINE, Tier.STUDENT) == [of_a_part] * 2
+
+    def test_rows_that_lay_ready_say_nothing_of_a_draw(self) -> None:
+        told = Recorded()
+        call = told.call()
+        call.asks("credit", REALTIME, math.inf)
+        call.sends(Tier.STUDENT, 1, is_plain=False)
+        call.ends(OK)
+        assert told.alone == []
 
 
 def test_hanging_up_is_recorded() -> None:

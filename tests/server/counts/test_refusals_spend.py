@@ -23,13 +23,16 @@ from cascade_server.errors import DeadlinePassed
 from cascade_server.objectives.burn import Events
 from cascade_server.objectives.canary import CanaryConfig, Verdict, judge
 from cascade_server.services.unread_calls import UnreadCalls
+from cascade_server.terms import ServiceClass, Tier
 from cascade_server.transport.http2.headers import head_of
+from cascade_server.transport.peer import NOBODY
 
 from tests.releases import TABLE
 from tests.server.messages import ask
 from tests.server.running import DRAWN_ANEW, Running, running
 
 OTHER = "shops"
+STUDENTS = (TABLE, ServiceClass.REALTIME, Tier.STUDENT)
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
@@ -199,7 +202,7 @@ class TestCutShort:
                     (b"cascade-table", OTHER.encode()),
                 ]
             )
-            refused(head, 0.0, math.inf, EXHAUSTED)
+            refused(head, 0.0, math.inf, EXHAUSTED, NOBODY)
         assert bad(server) == {
             f"{OTHER}-realtime-availability": 1,
             f"{OTHER}-offline-availability": 1,
@@ -226,7 +229,7 @@ class TestCallersOwn:
         """A deadline that is long enough, and one that never was, on a server that is late."""
         for _ in range(2 * ENOUGH):
             server.stub.Synthesize(ask(fidelity="FIDELITY_FAST"))
-        needed = server.server.sla.needed(TABLE, "realtime", 1)  # type: ignore[arg-type]
+        needed = server.server.sla.needed(STUDENTS, 1)
         assert needed > 0
 
         def late(*_: Any) -> None:

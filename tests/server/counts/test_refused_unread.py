@@ -16,7 +16,7 @@ from cascade_server.counts.shared.trial import outcomes
 from cascade_server.counts.sla import Sla
 from cascade_server.counts.unread import Asked
 from cascade_server.objectives.blame import CallerFault, Ending
-from cascade_server.terms import ServiceClass
+from cascade_server.terms import ServiceClass, Tier
 
 from tests.releases import TABLE
 
@@ -64,7 +64,7 @@ async def test_the_first_at_once_and_the_others_when_the_turn_is_over(sla: Sla) 
 
 
 async def test_calls_that_are_not_alike_between_others_that_are(sla: Sla) -> None:
-    sla.reads(TABLE, REALTIME)
+    sla.reads(REALTIME, TABLE, REALTIME)
     asked = [NAMED, UNNAMED, ("no such table", REALTIME), (TABLE, OFFLINE)]
     for number in range(100):
         sla.refused_unread(asked[number // 3 % 4], FULL, 10.0, math.inf)
@@ -79,7 +79,7 @@ async def test_calls_that_are_not_alike_between_others_that_are(sla: Sla) -> Non
 
 async def test_who_gave_too_little_time_is_told_from_the_others_of_the_turn(sla: Sla) -> None:
     for _ in range(ENOUGH):
-        sla.record_alone(TABLE, REALTIME, 1, 0.01)
+        sla.record_alone((TABLE, REALTIME, Tier.STUDENT), 1, 0.01)
     for number in range(60):
         given = 0.001 if number % 3 == 0 else 0.1
         sla.refused_unread(NAMED, FULL, 10.0, 10.0 + given)
@@ -100,9 +100,9 @@ async def test_of_several_tables_each_is_charged_as_if_alone(
     for at_once in (False, True):
         sla = Sla(ServerConfig(repository=repository))
         for table, seconds in ((TABLE, 0.05), ("shops", 0.0001), (TABLE, 0.05)):
-            sla.reads(table, REALTIME)
+            sla.reads(REALTIME, table, REALTIME)
             for _ in range(ENOUGH):
-                sla.record_alone(table, REALTIME, 1, seconds)
+                sla.record_alone((table, REALTIME, Tier.STUDENT), 1, seconds)
         for number in range(90):
             given = 1.0 if number % callers else 0.01
             sla.refused_unread(UNNAMED, FULL, 10.0, 10.0 + given)
@@ -112,6 +112,32 @@ async def test_of_several_tables_each_is_charged_as_if_alone(
         found.append(counted(sla))
     assert found[0] == found[1]
     assert found[0].total() == 90
+
+
+async def test_a_server_that_is_asked_for_offline_work_alone(sla: Sla) -> None:
+    """Parts of frames are calls of `Synthesize`: so are those that are refused unread."""
+    sla.reads(REALTIME, "shops", OFFLINE)
+    for _ in range(100):
+        sla.refused_unread(UNNAMED, FULL, 10.0, math.inf)
+    await asyncio.sleep(0)
+    assert counted(sla) == {("shops", OFFLINE, FULL): 100}
+
+
+async def test_what_generate_was_asked_for_is_no_call_of_another_method(sla: Sla) -> None:
+    sla.reads(OFFLINE, "shops", OFFLINE)
+    sla.reads(REALTIME, TABLE, REALTIME)
+    for _ in range(100):
+        sla.refused_unread(UNNAMED, FULL, 10.0, math.inf)
+    await asyncio.sleep(0)
+    assert counted(sla) == {(TABLE, REALTIME, FULL): 100}
+
+
+async def test_who_lets_others_go_first_has_asked_for_a_table_all_the_same(sla: Sla) -> None:
+    sla.reads(REALTIME, "shops", REALTIME)
+    for _ in range(100):
+        sla.refused_unread((None, OFFLINE), FULL, 10.0, math.inf)
+    await asyncio.sleep(0)
+    assert counted(sla) == {("shops", OFFLINE, FULL): 100}
 
 
 async def test_a_trial_is_told_of_each(sla: Sla) -> None:

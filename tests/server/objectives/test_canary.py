@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from cascade_server.objectives.burn import Events
-from cascade_server.objectives.canary import CanaryConfig, Outcome, Verdict, evidence, judge, upper
+from cascade_server.objectives.canary import (
+    CanaryConfig,
+    Outcome,
+    Verdict,
+    answered,
+    evidence,
+    judge,
+    upper,
+)
 from cascade_server.objectives.objective import Kind, Objective
 from cascade_server.terms import ServiceClass
 
@@ -54,6 +62,40 @@ def test_one_broken_objective_is_enough() -> None:
 
 def test_nothing_to_judge_by_is_no_verdict() -> None:
     assert judge([], LONG, CONFIG).verdict is Verdict.WAIT
+
+
+class TestAnswered:
+    """How many calls a canary has answered, by what was counted of each objective."""
+
+    @staticmethod
+    def outcome(
+        kind: Kind, good: int, total: int, service: ServiceClass = ServiceClass.REALTIME
+    ) -> Outcome:
+        objective = Objective("credit", service, kind, 0.9, threshold=0.05)
+        return Outcome(objective, Events(1000, 1000), Events(good, total))
+
+    def test_what_was_refused_is_no_answer(self) -> None:
+        """A server that was too busy for 2,000 calls promotes nobody who has answered none."""
+        refused = self.outcome(Kind.AVAILABILITY, 0, 1000)
+        refused = Outcome(refused.objective, Events(0, 1000), refused.canary)
+        assert answered([refused]) == 0
+        assert judge([refused], LONG, CONFIG).verdict is Verdict.WAIT
+
+    def test_objectives_of_a_class_count_the_same_calls(self) -> None:
+        of_a_class = [
+            self.outcome(Kind.AVAILABILITY, 90, 95),
+            self.outcome(Kind.LATENCY, 80, 90),
+            self.outcome(Kind.FIDELITY, 30, 90),
+        ]
+        assert answered(of_a_class) == 90
+
+    def test_classes_add_up(self) -> None:
+        of_two = [
+            self.outcome(Kind.LATENCY, 300, 300),
+            self.outcome(Kind.LATENCY, 200, 200, ServiceClass.FULL),
+        ]
+        assert answered(of_two) == 500
+        assert judge(of_two, LONG, CONFIG).verdict is Verdict.PROMOTE
 
 
 def test_a_good_canary_is_hardly_ever_rolled_back_however_often_it_is_looked_at() -> None:

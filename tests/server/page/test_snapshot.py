@@ -12,6 +12,7 @@ import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.config import ServerConfig
 from cascade_server.objectives.blame import CallerFault
+from cascade_server.page.looking import Look
 from cascade_server.page.sections import Section
 from cascade_server.page.snapshot import MOST_ROWS
 from cascade_server.supervision.facts import ProcessFacts, ProcessState, packed
@@ -192,6 +193,27 @@ class TestTold:
         found = Counted().look().snapshot()
         assert (found["processes"], found["releases"]) == ([], [])
 
+    def test_what_happened_lately_is_told_by_the_time_that_has_passed(self) -> None:
+        """Not by the wall clock, which is set an hour back meanwhile."""
+        counted, back = Counted(), 0.0
+        look = Look(
+            ServerConfig(),
+            counted.ledger,
+            lambda: counted.statistics,
+            (),
+            lambda: counted.now - back,
+            counted.clock,
+        )
+        look.snapshot()
+        counted.now += 60
+        counted.books.live_versions.count("canary_rolled_back")
+        assert look.snapshot()["release_events"]["canary_rolled_back_lately"] == 1
+        back = 3600.0
+        for _ in range(2):
+            counted.now += 1830
+            found = look.snapshot()
+        assert found["release_events"]["canary_rolled_back_lately"] == 0
+
     def test_a_canary_is_compared_with_who_answers(self) -> None:
         counted = Counted()
         counted.books.live_versions.put("payments", 1, 2, 0.25)
@@ -208,7 +230,9 @@ class TestTold:
         for arm, bad in ((0, 1), (1, 40)):
             for number in range(100):
                 seconds = 1.0 if number < bad else 0.001
-                counted.ledger.record_trial("payments", REALTIME, arm, grpc.StatusCode.OK, seconds)
+                counted.ledger.record_trial(
+                    "payments", REALTIME, arm, Tier.STUDENT, grpc.StatusCode.OK, seconds
+                )
         stable, canary = look.snapshot()["releases"]
         assert (stable["share"], canary["share"]) == (0.75, 0.25)
         assert stable["trial"] is None

@@ -234,7 +234,7 @@ def serving(
             TransportLimits(**given),
             max_age=max_age,
             clock=clock,
-            refusing=lambda head, _arrived, _deadline, code: refused.append((head.path, code)),
+            refusing=lambda head, _arrived, _until, code, _peer: refused.append((head.path, code)),
             credentials=credentials,
         )
         server.add_generic_rpc_handlers((service.handlers(),))

@@ -12,6 +12,7 @@ import pytest
 from cascade_proto.cells import ABSENT_STATE, FIELDS
 from cascade_server.cascade.answer import Drawn, drawn_answer
 from cascade_server.cascade.request import check
+from cascade_server.cascade.router import choose
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
 from cascade_server.engines.student_noise import StudentNoise
@@ -99,7 +100,8 @@ def alone(of: Table, sent: Sent) -> dict[str, tuple[tuple[int, ...], list[Any]]]
     request = check(read, of.runtime, Work(math.inf), 4096)
     (tokens,) = by_student([request], of.runtime)
     option = Outlooks().options(1, 1, Wanted.FAST, 0, 0.0)[1]
-    drawn = Drawn(tokens, option, None, None, 0.0, 0.0)  # type: ignore[arg-type]
+    route = choose((option,), math.inf, Wanted.FAST)
+    drawn = Drawn(tokens, option, route, None, 0.0, 0.0)
     answer = drawn_answer(request, drawn)
     found = table_requests.to_outputs(answer, wanted, of.row)
     out = {}

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from cascade_server.cascade.answer import Drawn, drawn_answer
 from cascade_server.cascade.request import CheckedRequest, check
-from cascade_server.cascade.router import Route
+from cascade_server.cascade.router import Route, choose
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import BadRequest
@@ -64,7 +64,8 @@ def alone(
     job = checked(runtime, row, given, **how)
     (tokens,) = by_student([job], runtime)
     option = Outlooks().options(1, 1, Wanted.FAST, 0, 0.0)[1]
-    drawn = Drawn(tokens, option, None, None, 0.0, 0.0)  # type: ignore[arg-type]
+    route = choose((option,), math.inf, Wanted.FAST)
+    drawn = Drawn(tokens, option, route, None, 0.0, 0.0)
     answer = drawn_answer(job, drawn)
     return table_requests.as_row(answer.values, job.total, row)
 

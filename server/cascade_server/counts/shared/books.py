@@ -18,6 +18,7 @@ from cascade_server.counts.shared.merging import counted, merged
 from cascade_server.counts.shared.process_usage import ProcessPlace, ProcessRole
 from cascade_server.counts.shared.rpc_counts import RpcCounts
 from cascade_server.counts.shared.sketches import Sketches
+from cascade_server.counts.shared.steady_clock import SteadyClock
 from cascade_server.counts.shared.tally import Tally
 from cascade_server.counts.shared.tenant_counts import TenantCounts
 from cascade_server.counts.shared.trial import Trial
@@ -66,7 +67,7 @@ class UsageSince:
     """Since when usage is counted.
 
     Attributes:
-        own: when this server began, Unix seconds.
+        own: when this server began, on the books' clock.
     """
 
     def __init__(self, now: float, memory: Memory) -> None:
@@ -75,7 +76,8 @@ class UsageSince:
 
     @property
     def restored(self) -> float:
-        """When an earlier server began whose counts are among these; 0: there was none."""
+        """When an earlier server began whose counts are among these, Unix seconds; 0: there was
+        none."""
         return float(self._numbers[0])
 
     @property
@@ -85,7 +87,7 @@ class UsageSince:
 
     def restore(self, since: float, serving: float) -> None:
         """Go on from an earlier server."""
-        self._numbers[:] = min(since, self.own), serving
+        self._numbers[:] = since, serving
 
 
 class Books:
@@ -93,6 +95,7 @@ class Books:
 
     Attributes:
         config, tables: what is promised, of which tables.
+        clock: what counts grow old by, in every process.
         objectives: in the order in which their counters are; two for each.
         sketched: what there are latencies of, in the order of the sketches.
         places: a book each: the workers', then the keeper's, which has what a state file held.
@@ -111,16 +114,17 @@ class Books:
         config: SloConfig,
         tables: Collection[str],
         workers: int = 0,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
         executors: int = 0,
         has_tenants: bool = False,
     ) -> None:
-        self.config, self.tables, self.clock = config, frozenset(tables), clock
+        self.config, self.tables = config, frozenset(tables)
+        self.clock = SteadyClock() if clock is None else SteadyClock.of(clock)
         self.objectives = config.for_tables(tables)
         self.sketched = list(product(sorted(tables), ServiceClass, Tier))
         memory = Memory(shared=workers > 0)
         self._since = memory.floats(1)
-        self.since = clock()
+        self.since = self.clock()
         self._restored = memory.integers(1)
         self.places = [Book(self, memory) for _ in range(workers + 1)]
         self.live_versions = LiveVersions(self.tables, memory)
@@ -151,7 +155,7 @@ class Books:
 
     @property
     def since(self) -> float:
-        """When counting began, Unix seconds."""
+        """When counting began, on the clock."""
         return float(self._since[0])
 
     @since.setter

@@ -2,6 +2,11 @@
 
 It is learnt from calls that had their process to themselves, and never rises: a server that has
 become slow is to blame for it, and does not find its callers' deadlines too short.
+
+Nor is an answer that took long what a server needs where it took long by choice: AUTO has the
+teacher draw for who can wait, and the student for who cannot. So a call is learnt from where the
+lowest tier that was allowed to has drawn for it, and for nobody before it: rows out of the pool or
+the cache say nothing of what a draw takes.
 """
 
 from __future__ import annotations
@@ -10,7 +15,7 @@ from collections.abc import Collection
 from itertools import product
 
 from cascade_server.memory import Memory
-from cascade_server.terms import ServiceClass
+from cascade_server.terms import ServiceClass, Tier
 
 # Calls before a mean says anything, and the weight of one observation from then on.
 ENOUGH = 16
@@ -20,7 +25,13 @@ SIZES = 20
 # them takes at least half as long as their mean.
 SPREAD = 2.0
 
-Key = tuple[str, ServiceClass]
+# The table and class of a call, and the lowest tier that may answer it.
+Key = tuple[str, ServiceClass, Tier]
+
+
+def least_of(service: ServiceClass) -> Tier:
+    """The lowest tier that may answer a call of a class, as far as the class says."""
+    return Tier.TEACHER if service is ServiceClass.FULL else Tier.STUDENT
 
 
 class OpenCalls:
@@ -56,7 +67,7 @@ class OpenCalls:
 
 
 class IdleTimes:
-    """Learns what calls take that are alone, by table, class and size.
+    """Learns what calls take that are alone, by table, class, lowest tier and size.
 
     Args:
         tables: those that are served.
@@ -65,7 +76,7 @@ class IdleTimes:
     """
 
     def __init__(self, tables: Collection[str], memory: Memory) -> None:
-        keys = list(product(sorted(tables), ServiceClass))
+        keys = list(product(sorted(tables), ServiceClass, Tier))
         self._first = {key: SIZES * number for number, key in enumerate(keys)}
         self._least = memory.floats(SIZES * len(keys)).data.cast("B").cast("d")
         self._means: dict[int, tuple[int, float]] = {}
@@ -74,7 +85,7 @@ class IdleTimes:
         """A call for some rows was answered while there was nothing else to do.
 
         Args:
-            key: its table and class; those of tables that are not served are left out.
+            key: as above; those of tables that are not served are left out.
             rows: that were drawn, at least 1.
             seconds: from its arrival to its answer.
         """

@@ -2,8 +2,9 @@
 
 Counts of the last seconds are a plain list, which costs the hot path an addition each; they are
 folded into three rings of cells, fine ones for the last hour, coarser ones for longer ago. A count
-is in a window for the whole of that window, and for at most one cell longer. The clock is the
-wall's, so that counts keep their age across a restart, and is always given. All of it may lie in
+is in a window for the whole of that window, and for at most one cell longer. The time is always
+given, in Unix seconds, so that counts keep their age across a restart, and is a `SteadyClock`'s:
+cells that a step of the wall clock had moved out would be gone for good. All of it may lie in
 memory that other processes read.
 """
 
@@ -51,7 +52,7 @@ class Ring:
         return out
 
     def age(self, now: float) -> int:
-        """How many cells ago the newest one was; 0 where the clock was set back."""
+        """How many cells ago the newest one was; 0 where that is yet to come."""
         return max(0, math.floor(now / self.step) - self.newest)
 
     def add(self, moment: float, counts: Counts | Sequence[int]) -> None:
@@ -64,7 +65,8 @@ class Ring:
         self.cells[-1] += np.asarray(counts, np.int64)
 
     def set_back(self, now: float) -> None:
-        """The clock was set back: the cells keep their order, and age from the new time on."""
+        """It is earlier than it was, as after a restart with another time: the cells keep their
+        order, and age from the new time on."""
         self.newest = min(self.newest, math.floor(now / self.step))
 
     def over(self, now: float, window: int) -> Counts:
@@ -152,6 +154,15 @@ class Tally:
             return sums
 
         return self._version.steady(look)
+
+
+def moved(newest: int, step: int, seconds: float) -> int:
+    """Which multiple of `step` a cell begins at by a clock that is ahead by some seconds.
+
+    Where that is no multiple of the step, the cell is rather younger than older: what is counted is
+    in a window for all of it.
+    """
+    return newest + math.ceil(seconds / step)
 
 
 def added(rings: Sequence[Ring]) -> Ring:

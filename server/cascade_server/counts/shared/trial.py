@@ -12,7 +12,7 @@ from cascade_server.objectives.burn import Events
 from cascade_server.objectives.canary import Outcome
 from cascade_server.objectives.objective import Objective
 
-# What is counted of an objective: events, and good ones.
+# What is counted of an objective: calls, of fidelity too, and good ones.
 PAIR = 2
 ARMS = 2
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from cascade_server.counts.shared.idle_times import ENOUGH, SPREAD, IdleTimes, OpenCalls, size_of
 from cascade_server.memory import Memory
-from cascade_server.terms import ServiceClass
+from cascade_server.terms import ServiceClass, Tier
 
 REALTIME, FULL, _ = ServiceClass
-KEY = ("credit", REALTIME)
+STUDENT, TEACHER = Tier
+KEY = ("credit", REALTIME, STUDENT)
 
 
 @pytest.fixture
@@ -40,11 +41,13 @@ class TestLearning:
         learn(idle, 0.0, times=1)
         assert idle.needed(KEY, 1) > 0.0018
 
-    def test_is_of_its_own_class_and_table(self, idle: IdleTimes) -> None:
+    def test_is_of_its_own_table_class_and_tier(self, idle: IdleTimes) -> None:
         learn(idle, 0.002)
-        assert idle.needed(("credit", FULL), 1) == 0.0
-        idle.observe(("(unknown)", REALTIME), 1, 1.0)
-        assert idle.needed(("(unknown)", REALTIME), 1) == 0.0
+        assert idle.needed(("credit", FULL, STUDENT), 1) == 0.0
+        assert idle.needed(("credit", REALTIME, TEACHER), 1) == 0.0
+        unknown = ("(unknown)", REALTIME, STUDENT)
+        idle.observe(unknown, 1, 1.0)
+        assert idle.needed(unknown, 1) == 0.0
 
 
 class TestSizes:
