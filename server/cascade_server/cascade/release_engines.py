@@ -11,6 +11,7 @@ from itertools import accumulate
 import numpy as np
 
 from cascade_server.cascade.request import CheckedRequest
+from cascade_server.deadline import bounded
 from cascade_server.engines.noise import NoiseSource, StreamNoise
 from cascade_server.engines.philox import Uniform
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
@@ -174,7 +175,7 @@ class ReleaseEngines:
             part = slice(first, first + self.teacher.most_rows)
             given, known = tokens[part], observed[part]
             if offline:
-                async with self._offline.rows(len(given)):
+                async with bounded(deadline), self._offline.rows(len(given)):
                     drawn, waited = await self._draw_part(given, known, noise, steps, *until)
             else:
                 drawn, waited = await self._draw_part(given, known, noise, steps, *until)

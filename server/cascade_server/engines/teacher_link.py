@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade_server.deadline import bounded
 from cascade_server.engines.engine import EngineStatistics
 from cascade_server.engines.latency_model import Hindsight, Outlook
 from cascade_server.engines.runtime import Mask, Runtime, Tokens
@@ -160,7 +161,8 @@ class RemoteTeacher:
             given = replace(given, inside=inside)
         try:
             content = pack_draw(self._identity, given, deadline, offline)
-            frame = await self._link.call(Said.DRAW, content, offline)
+            async with bounded(deadline, self._link.clock):
+                frame = await self._link.call(Said.DRAW, content, offline)
             drawn, queued, spent = unpack_drawn(frame.content)
             given.spent.add(spent.seconds, spent.gpu_seconds)
             return drawn, queued
@@ -175,7 +177,8 @@ class RemoteTeacher:
     ) -> NDArray[np.float64]:
         self._check()
         content = pack_score(self._identity, tokens, observed, deadline)
-        frame = await self._link.call(Said.SCORE, content)
+        async with bounded(deadline, self._link.clock):
+            frame = await self._link.call(Said.SCORE, content)
         scores, used = unpack_scored(frame.content)
         if spent is not None:
             spent.add(used.seconds, used.gpu_seconds)

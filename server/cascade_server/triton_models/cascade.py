@@ -29,7 +29,7 @@ from cascade_server.cascade.probing import Probing, kind_of
 from cascade_server.cascade.request import CheckedRequest, check
 from cascade_server.cascade.router import Route, choose, patience
 from cascade_server.config import ServerConfig
-from cascade_server.deadline import Work
+from cascade_server.deadline import Work, bounded
 from cascade_server.engines.runtime import Mask, Tokens
 from cascade_server.engines.teacher import MEASURE_SECONDS, MEASURED_ROWS
 from cascade_server.errors import DeadlinePassed, NotReady
@@ -358,7 +358,7 @@ class TritonPythonModel:
         candidate = partial(
             self._networks.teacher,
             steps=self._runtime.steps,
-            timeout=0 if math.isinf(left) else max(1, round(1e6 * left)),
+            timeout=_microseconds(left),
         )
         return draw_together(
             requests,
@@ -411,20 +411,30 @@ class TritonPythonModel:
     async def _answer_later(
         self, job: Job, drawing: asyncio.Future[list[Tokens]], place: int | None
     ) -> Response:
+        async with bounded(job.request.work.deadline, job.request.work.clock):
+            return await self._answered(job, drawing, place)
+
+    async def _answered(
+        self, job: Job, drawing: asyncio.Future[list[Tokens]], place: int | None
+    ) -> Response:
+        """The answer to a job, of whose request the teacher draws the `place`-th rows; None: it
+        draws none."""
         request, likelihood = job.request, None
         if request.log_likelihood:
             likelihood = await self._in_thread(
-                self._networks.log_likelihood, request.encoded.tokens, request.encoded.observed
+                self._networks.log_likelihood,
+                request.encoded.tokens,
+                request.encoded.observed,
+                _microseconds(request.work.remaining()),
             )
         if place is None:
             (tokens,) = await self._in_thread(self._draw_by_student, [request])
             return self._packed(job, tokens, likelihood)
-        until = min(patience(job.route), request.work.remaining())
+        until = patience(job.route)
         try:
             async with asyncio.timeout(None if math.isinf(until) else until):
                 tokens = (await asyncio.shield(drawing))[place]
         except TimeoutError:
-            request.work.check()
             # As if it had been routed there: the same rows for a seed.
             job.route = job.route._replace(option=job.route.allowed[-1], overtaken=True)
             (tokens,) = await self._in_thread(self._draw_by_student, [request])
@@ -433,3 +443,8 @@ class TritonPythonModel:
     async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
         """What blocks, in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
+
+
+def _microseconds(left: float) -> int:
+    """A `timeout` of Triton's, of so many seconds; where there is no end to them, 0."""
+    return 0 if math.isinf(left) else max(1, round(1e6 * left))

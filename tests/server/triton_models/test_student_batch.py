@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from cascade_server.cascade.request import CheckedRequest, check
 from cascade_server.cascade.router import Route
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
-from cascade_server.errors import BadRequest
+from cascade_server.errors import BadRequest, DeadlinePassed
 from cascade_server.terms import Tier, Wanted
 from cascade_server.triton_models import table_requests
 from cascade_server.triton_models.outlook import GAP_SECONDS, Outlooks, Turn, waited
@@ -103,6 +105,38 @@ async def test_a_teacher_that_comes_late_takes_no_number_of_the_students(
         tokens, overtaken = await model._answer_later(Job(shared, (), route), never, 0)
     assert overtaken
     np.testing.assert_array_equal(tokens, expected)
+
+
+async def test_a_likelihood_that_does_not_come_holds_nobody_beyond_his_deadline(
+    runtime: Runtime, row: RowTensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The teacher is told how long that is, too."""
+    install(monkeypatch)
+    from cascade_server.triton_models.cascade import Job, TritonPythonModel
+
+    request = checked(runtime, row, {ROW: np.full((1, 6), NAN)})
+    request.log_likelihood, request.work = True, Work(0.02, clock=lambda: 0.0)
+    options = Outlooks().options(1, 1, Wanted.FAST, 0, 0.0)
+    route = Route(options[1], tuple(options), tuple(options), 1.0, Wanted.FAST, 0, within=1.0)
+    go_on, told = threading.Event(), list[int]()
+
+    def scored(_tokens: Any, _observed: Any, timeout: int) -> None:
+        told.append(timeout)
+        go_on.wait()
+
+    model: Any = object.__new__(TritonPythonModel)
+    model._networks = SimpleNamespace(log_likelihood=scored)
+    with ThreadPoolExecutor(1) as threads:
+        model._threads = threads
+        never = asyncio.get_running_loop().create_future()
+        try:
+            with pytest.raises(DeadlinePassed):
+                await asyncio.wait_for(
+                    model._answer_later(Job(request, (), route), never, None), 60
+                )
+        finally:
+            go_on.set()
+    assert told == [20_000]
 
 
 def requests(row: RowTensor, rng: np.random.Generator) -> list[dict[str, NDArray[Any]]]:
