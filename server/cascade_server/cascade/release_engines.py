@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import accumulate
 
@@ -26,6 +26,22 @@ STUDENT_PART = 1024
 # Parts for the teacher that offline work of one process may have made at once. A part with its
 # noise is several megabytes; more of them than keep the teacher busy only wait.
 OFFLINE_PARTS = 6
+
+
+def in_groups(rows: Sequence[int], most: int) -> Iterator[slice]:
+    """Requests in their order, in groups of at most `most` rows; a larger one is alone.
+
+    Args:
+        rows: of each.
+    """
+    start = total = 0
+    for place, each in enumerate(rows):
+        if place > start and total + each > most:
+            yield slice(start, place)
+            start, total = place, 0
+        total += each
+    if rows:
+        yield slice(start, len(rows))
 
 
 class Underway:

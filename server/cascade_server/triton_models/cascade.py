@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from cascade_server.cascade.answer import Drawn, drawn_answer
 from cascade_server.cascade.probing import Probing, kind_of
 from cascade_server.cascade.request import CheckedRequest, check
-from cascade_server.cascade.router import Route, choose, patience
+from cascade_server.cascade.router import Instead, Route, choose, patience
 from cascade_server.config import ServerConfig
 from cascade_server.deadline import Work, bounded
 from cascade_server.engines.runtime import Mask, Tokens
@@ -323,7 +323,8 @@ class TritonPythonModel:
         passes = max(1, self._runtime.passes(request.encoded.observed))
         now = time.monotonic()
         options = self._outlooks.options(request.total, passes, request.wanted, beside, now)
-        route = choose(options, request.work.remaining(), request.wanted, promised=self._promised)
+        remaining, wanted = request.work.deadline - now, request.wanted
+        route = choose(options, remaining, wanted, promised=self._promised, now=now)
         if route.option is not None:
             return route
         option = route.cheapest
@@ -358,7 +359,7 @@ class TritonPythonModel:
         candidate = partial(
             self._networks.teacher,
             steps=self._runtime.steps,
-            timeout=_microseconds(left),
+            timeout=backend.microseconds(left),
         )
         return draw_together(
             requests,
@@ -425,26 +426,22 @@ class TritonPythonModel:
                 self._networks.log_likelihood,
                 request.encoded.tokens,
                 request.encoded.observed,
-                _microseconds(request.work.remaining()),
+                backend.microseconds(request.work.remaining()),
             )
         if place is None:
             (tokens,) = await self._in_thread(self._draw_by_student, [request])
             return self._packed(job, tokens, likelihood)
-        until = patience(job.route)
+        wait = patience(job.route, request.work.clock())
         try:
-            async with asyncio.timeout(None if math.isinf(until) else until):
+            async with asyncio.timeout(None if math.isinf(wait) else wait) as waiting:
                 tokens = (await asyncio.shield(drawing))[place]
         except TimeoutError:
-            # As if it had been routed there: the same rows for a seed.
-            job.route = job.route._replace(option=job.route.allowed[-1], overtaken=True)
+            if not waiting.expired():
+                raise
+            job.route = job.route.by_stand_in(Instead.OVERTAKEN)
             (tokens,) = await self._in_thread(self._draw_by_student, [request])
         return self._packed(job, tokens, likelihood)
 
     async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
         """What blocks, in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
-
-
-def _microseconds(left: float) -> int:
-    """A `timeout` of Triton's, of so many seconds; where there is no end to them, 0."""
-    return 0 if math.isinf(left) else max(1, round(1e6 * left))

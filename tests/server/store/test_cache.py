@@ -13,7 +13,7 @@ from cascade_server.cascade.request import check
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import DeadlinePassed, TooMuch
-from cascade_server.store.cache import ENTRY_OVERHEAD, Cache, CacheConfig, Flights, Keys
+from cascade_server.store.cache import ENTRY_OVERHEAD, Cache, CacheConfig, Flights, Keys, Made
 from cascade_server.terms import Tier
 from cascade_server.wire.synthesis_request import read_request
 from cascade_tables import load_release
@@ -138,19 +138,22 @@ class TestOneDrawForAll:
     @pytest.fixture(autouse=True)
     def given(self) -> None:
         self.flights = Flights()
-        self.made = 0
+        self.made, self.is_stand_in = 0, False
         self.may_end = asyncio.Event()
         self.errors: list[BaseException] = []
 
-    async def make(self) -> bytes:
+    async def make(self) -> Made:
         self.made += 1
         await self.may_end.wait()
         if self.errors:
             raise self.errors.pop(0)
-        return b"answer"
+        return Made(b"answer", self.is_stand_in)
 
-    def ask(self, key: bytes = K[0], remaining: float = math.inf) -> asyncio.Task[Any]:
-        return asyncio.create_task(self.flights.once(key, self.make, lambda: remaining))
+    def ask(
+        self, key: bytes = K[0], remaining: float = math.inf, takes_stand_in: bool = False
+    ) -> asyncio.Task[Any]:
+        asked = self.flights.once(key, self.make, lambda: remaining, takes_stand_in)
+        return asyncio.create_task(asked)
 
     async def test_the_first_draws(self) -> None:
         asked = [self.ask() for _ in range(5)]
@@ -200,6 +203,18 @@ class TestOneDrawForAll:
         with pytest.raises(TooMuch):
             await first
         assert await second == (b"answer", False)
+
+    async def test_who_takes_a_stand_in_has_it_and_the_others_draw(self) -> None:
+        self.is_stand_in = True
+        first, content, full, fuller = (
+            self.ask(takes_stand_in=each) for each in (True, True, False, False)
+        )
+        await self.settled()
+        self.may_end.set()
+        assert await first == (b"answer", False)
+        assert await content == (b"answer", True)
+        await asyncio.gather(full, fuller)
+        assert self.made == 3
 
     async def test_nobody_waits_longer_than_their_deadline(self) -> None:
         first, hurried = self.ask(), self.ask(remaining=0.0)

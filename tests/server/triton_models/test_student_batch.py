@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from cascade_server.cascade.answer import Drawn, drawn_answer
 from cascade_server.cascade.request import CheckedRequest, check
-from cascade_server.cascade.router import Route
+from cascade_server.cascade.router import Instead, Route
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import BadRequest, DeadlinePassed
@@ -98,13 +98,40 @@ async def test_a_teacher_that_comes_late_takes_no_number_of_the_students(
     route = Route(options[0], tuple(options), tuple(options), 1.0, Wanted.AUTO, 0, within=0.0)
     model: Any = object.__new__(TritonPythonModel)
     model._runtime, model._student = runtime, student
-    model._packed = lambda job, tokens, _: (tokens, job.route.overtaken)
+    model._packed = lambda job, tokens, _: (tokens, job.route.instead)
     with ThreadPoolExecutor(1) as threads:
         model._threads = threads
         never = asyncio.get_running_loop().create_future()
-        tokens, overtaken = await model._answer_later(Job(shared, (), route), never, 0)
-    assert overtaken
+        tokens, instead = await model._answer_later(Job(shared, (), route), never, 0)
+    assert instead is Instead.OVERTAKEN
     np.testing.assert_array_equal(tokens, expected)
+
+
+async def test_what_scoring_took_is_no_longer_there_to_wait_in(
+    runtime: Runtime, row: RowTensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch)
+    from cascade_server.triton_models.cascade import Job, TritonPythonModel
+
+    now = 0.0
+
+    def scored(*_: Any) -> None:
+        nonlocal now
+        now = 500.0
+
+    request = checked(runtime, row, {ROW: np.full((1, 6), NAN)})
+    request.log_likelihood, request.work = True, Work(1000.0, clock=lambda: now)
+    options = Outlooks().options(1, 1, Wanted.AUTO, 0, 0.0)
+    route = Route(options[0], tuple(options), tuple(options), 1000.0, Wanted.AUTO, 0, within=500.0)
+    model: Any = object.__new__(TritonPythonModel)
+    model._runtime, model._student = runtime, runtime.draw_student
+    model._networks = SimpleNamespace(log_likelihood=scored)
+    model._packed = lambda job, _tokens, _scores: job.route.instead
+    with ThreadPoolExecutor(1) as threads:
+        model._threads = threads
+        never = asyncio.get_running_loop().create_future()
+        answering = model._answer_later(Job(request, (), route), never, 0)
+        assert await asyncio.wait_for(answering, 60) is Instead.OVERTAKEN
 
 
 async def test_a_likelihood_that_does_not_come_holds_nobody_beyond_his_deadline(
