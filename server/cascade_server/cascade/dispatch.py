@@ -34,7 +34,7 @@ from cascade_server.engines.runtime import Runtime, Tokens
 from cascade_server.engines.spent import charge
 from cascade_server.engines.student import Student, local_student
 from cascade_server.engines.teacher import LocalTeacher, Teacher, TeacherInput
-from cascade_server.errors import DeadlinePassed, NotReady
+from cascade_server.errors import DeadlinePassed, NotReady, TeacherFailed
 from cascade_server.objectives.objective import promised
 from cascade_server.objectives.report import Report
 from cascade_server.terms import Priority, Tier, Wanted
@@ -139,7 +139,7 @@ class Dispatcher:
 
     def has_teacher(self, runtime: Runtime) -> bool:
         """Whether a release's teacher is there."""
-        return not math.isinf(self.engines[runtime].teacher.predict(1, 1))
+        return not math.isinf(self.engines[runtime].watched.predict(1, 1))
 
     def options(self, request: CheckedRequest) -> tuple[Option, ...]:
         """Ways to answer, highest fidelity first, with what each is predicted to take now.
@@ -152,7 +152,7 @@ class Dispatcher:
         if request.wanted is Wanted.FAST and not request.explain:
             return (student,)
         full = max(1, request.runtime.passes(request.encoded.observed))
-        seconds = engines.teacher.predict(request.total, full)
+        seconds = engines.watched.predict(request.total, full)
         return Option(Tier.TEACHER, full, seconds, crowded=self.gate.crowded()), student
 
     def route(self, request: CheckedRequest) -> Route:
@@ -213,7 +213,7 @@ class Dispatcher:
         """
         option = route.cheapest
         if math.isinf(option.seconds):
-            raise NotReady(self.engines[runtime].teacher.away())
+            raise NotReady(self.engines[runtime].watched.away())
         kind = kind_of(runtime.identity, option.tier, rows)
         if not self.probing.tries(kind, work.clock(), option.seconds, route.remaining):
             raise DeadlinePassed(f"refused before it was late: {route.reason}")
@@ -230,7 +230,7 @@ class Dispatcher:
         assert option is not None
         likelihood = None
         if request.log_likelihood:
-            likelihood = await engines.teacher.log_likelihood(
+            likelihood = await engines.watched.log_likelihood(
                 request.encoded.tokens,
                 request.encoded.observed,
                 request.work.deadline,
@@ -266,10 +266,10 @@ class Dispatcher:
             except TimeoutError:
                 if not waiting.expired():
                     raise
-            except NotReady:
+            except (NotReady, TeacherFailed) as exc:
                 if not route.has_stand_in:
                     raise
-                return Instead.GONE
+                return Instead.GONE if isinstance(exc, NotReady) else Instead.FAILED
         self.overtaken += 1
         return Instead.OVERTAKEN
 
@@ -303,10 +303,10 @@ class Dispatcher:
             predicted = (
                 engines.student.predict(rows)
                 if is_student
-                else engines.teacher.predict(rows, steps)
+                else engines.watched.predict(rows, steps)
             )
             if math.isinf(predicted):
-                raise NotReady(engines.teacher.away())
+                raise NotReady(engines.watched.away())
             option = Option(ask.tier, steps, predicted)
             route = choose((option,), ask.work.remaining(), Wanted.FULL)
             given = ask.tokens, ask.observed, ask.noise
@@ -328,7 +328,7 @@ class Dispatcher:
         service = Priority.OFFLINE if ask.offline else Priority.REALTIME
         self.gate.enter(service)
         try:
-            teacher = self.engines[ask.runtime].teacher
+            teacher = self.engines[ask.runtime].watched
             return await teacher.log_likelihood(
                 ask.tokens, ask.observed, ask.work.deadline, ask.spent
             )
@@ -427,7 +427,7 @@ class Dispatcher:
 
         It passes the gate by: whoever calls this sees to it that nothing else is to be done.
         """
-        drawn, _ = await self.engines[runtime].teacher.draw(given, math.inf, offline=True)
+        drawn, _ = await self.engines[runtime].watched.draw(given, math.inf, offline=True)
         return drawn
 
 

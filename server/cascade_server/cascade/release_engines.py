@@ -20,6 +20,7 @@ from cascade_server.engines.student import Student
 from cascade_server.engines.student_noise import UNREAD
 from cascade_server.engines.tasks import StudentTask
 from cascade_server.engines.teacher import Teacher, TeacherInput
+from cascade_server.engines.watched_teacher import WatchedTeacher
 
 # Rows of one task: larger requests go in parts, so that memory is bounded and others get a turn.
 STUDENT_PART = 1024
@@ -106,12 +107,18 @@ class ReleaseEngines:
         runtime: of the release.
         inline_rows: that the student may be given in the event loop.
         student, teacher: its engines.
+
+    Attributes:
+        student, teacher: as above.
+        watched: the teacher, as everybody asks it.
     """
 
     def __init__(
         self, runtime: Runtime, inline_rows: int, student: Student, teacher: Teacher
     ) -> None:
         self.student, self.teacher = student, teacher
+        manifest = runtime.release.manifest
+        self.watched = WatchedTeacher(teacher, f"{manifest.table} version {manifest.version}")
         self._runtime = runtime
         self._offline = Underway(OFFLINE_PARTS * teacher.most_rows)
         self._noise = np.full((inline_rows, runtime.student_noise), UNREAD, np.float32)
@@ -216,7 +223,7 @@ class ReleaseEngines:
         else:
             mine = noise(shape)
         given = TeacherInput(tokens, observed, mine, max(1, steps), spent=spent)
-        return await self.teacher.draw(given, deadline, offline)
+        return await self.watched.draw(given, deadline, offline)
 
 
 def _joined(parts: list[Tokens]) -> Tokens:

@@ -43,6 +43,7 @@ class Instead(StrEnum):
 
     OVERTAKEN = "took longer than was predicted"
     GONE = "was gone before it had answered"
+    FAILED = "failed"
 
 
 class Route(NamedTuple):

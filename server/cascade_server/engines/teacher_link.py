@@ -29,7 +29,7 @@ from cascade_server.engines.teacher_wire import (
     unpack_outlook,
     unpack_scored,
 )
-from cascade_server.errors import DeadlinePassed, NotReady
+from cascade_server.errors import DeadlinePassed, NotReady, TeacherFailed
 from cascade_server.telemetry.call_trace import stage_going_on
 
 # Seconds between attempts to reach it.
@@ -80,7 +80,7 @@ class TeacherLink:
 
         Raises:
             NotReady: the process is away, or went away.
-            DeadlinePassed: it says so.
+            DeadlinePassed, TeacherFailed: it says so.
         """
         if patient and self._writer is not None:
             with contextlib.suppress(ConnectionError):
@@ -103,7 +103,7 @@ class TeacherLink:
         if frame.said is Said.LATE:
             raise DeadlinePassed(frame.content.decode())
         if frame.said is Said.FAILED:
-            raise RuntimeError(f"in the teacher's process: {frame.content.decode()}")
+            raise TeacherFailed(f"the teacher failed in its process: {frame.content.decode()}")
         return frame
 
     async def _keep_connected(self) -> None:

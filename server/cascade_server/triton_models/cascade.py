@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import cycle
 from typing import Any, TypeVar
@@ -38,6 +37,7 @@ from cascade_server.terms import Tier, Wanted
 from cascade_server.triton_models import backend, table_requests
 from cascade_server.triton_models.backend import Request, Response, Sender
 from cascade_server.triton_models.background import Background, answer
+from cascade_server.triton_models.job import Job
 from cascade_server.triton_models.networks import Networks
 from cascade_server.triton_models.outlook import Outlooks, Turn, waited
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor
@@ -56,32 +56,6 @@ CALLED, HERE = "called", "here"
 WHERE = (CALLED, HERE)
 # Batches that may be with the teacher at once; more wait.
 TEACHER_CALLS = 8
-
-
-@dataclass(eq=False)
-class Job:
-    """A request that has been read, and routed.
-
-    Attributes:
-        request: what to draw.
-        wanted: outputs.
-        route: who is to draw.
-    """
-
-    request: CheckedRequest
-    wanted: tuple[str, ...]
-    route: Route
-
-    @property
-    def tier(self) -> Tier:
-        """Who is to draw, by the route; a request without one has been refused."""
-        assert self.route.option is not None
-        return self.route.option.tier
-
-    @property
-    def beside(self) -> bool:
-        """Whether the teacher has a part in it."""
-        return self.tier is Tier.TEACHER or self.request.log_likelihood
 
 
 class TritonPythonModel:
@@ -400,11 +374,16 @@ class TritonPythonModel:
         passes = max(1, *(self._runtime.passes(request.encoded.observed) for request in requests))
         outlooks.underway += rows
         together = min(outlooks.underway, TEACHER_BATCH)
-        began = time.monotonic()
+        began, failures = time.monotonic(), outlooks.failures
+        failures.begins(began)
         try:
             drawn = await self._in_thread(self._draw_by_teacher, requests)
+        except NotReady:
+            failures.failed(began, time.monotonic())
+            raise
         finally:
             outlooks.underway -= rows
+        failures.worked()
         calls = -(-rows // TEACHER_BATCH)
         outlooks.teacher.observe(together, (time.monotonic() - began) / (calls * passes))
         return drawn
@@ -428,18 +407,20 @@ class TritonPythonModel:
                 request.encoded.observed,
                 backend.microseconds(request.work.remaining()),
             )
-        if place is None:
-            (tokens,) = await self._in_thread(self._draw_by_student, [request])
-            return self._packed(job, tokens, likelihood)
-        wait = patience(job.route, request.work.clock())
-        try:
-            async with asyncio.timeout(None if math.isinf(wait) else wait) as waiting:
-                tokens = (await asyncio.shield(drawing))[place]
-        except TimeoutError:
-            if not waiting.expired():
-                raise
-            job.route = job.route.by_stand_in(Instead.OVERTAKEN)
-            (tokens,) = await self._in_thread(self._draw_by_student, [request])
+        if place is not None:
+            wait, why = patience(job.route, request.work.clock()), Instead.OVERTAKEN
+            try:
+                async with asyncio.timeout(None if math.isinf(wait) else wait) as waiting:
+                    return self._packed(job, (await asyncio.shield(drawing))[place], likelihood)
+            except TimeoutError:
+                if not waiting.expired():
+                    raise
+            except NotReady:
+                if not job.route.has_stand_in:
+                    raise
+                why = Instead.FAILED
+            job.route = job.route.by_stand_in(why)
+        (tokens,) = await self._in_thread(self._draw_by_student, [request])
         return self._packed(job, tokens, likelihood)
 
     async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:

@@ -14,7 +14,9 @@ import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.cascade.router import MARGIN, Option, choose, patience
 from cascade_server.config import ServerConfig
-from cascade_server.errors import NotReady
+from cascade_server.engines import watched_teacher
+from cascade_server.engines.watched_teacher import MOST_FAILURES
+from cascade_server.errors import NotReady, TeacherFailed
 from cascade_server.terms import Tier, Wanted
 
 from tests.releases import TABLE
@@ -145,7 +147,7 @@ async def test_nothing_that_goes_wrong_makes_the_student_s_rows_the_teacher_s(
     """A TimeoutError that is not of the wait for it, say of a socket's."""
     stalled.teacher.fails = TimeoutError("of a socket")
     stalled.teacher.may_draw.set()
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TeacherFailed):
         await stalled.ask(Wanted.FULL)
 
 
@@ -155,3 +157,33 @@ async def test_what_was_waited_in_vain_says_nothing_of_the_student(stalled: Casc
     async with asyncio.timeout(SOON):
         assert (await stalled.ask(Wanted.AUTO)).tier is Tier.STUDENT
     assert stalled.dispatcher.gate.limit == before
+
+
+async def test_auto_is_the_student_where_the_teacher_fails(
+    stalled: Cascade, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is there, but out of memory, say; after some times in a row it is not asked any more."""
+    monkeypatch.setattr(watched_teacher, "REST_SECONDS", math.inf)
+    stalled.teacher.fails = MemoryError("of the GPU")
+    stalled.teacher.may_draw.set()
+    for _ in range(MOST_FAILURES):
+        answer = await stalled.ask(Wanted.AUTO, explain=True)
+        assert answer.tier is Tier.STUDENT
+        assert answer.route is not None
+        assert "in 6 passes failed" in answer.route.reason
+    asked = stalled.teacher.asked
+    answer = await stalled.ask(Wanted.AUTO, explain=True)
+    assert answer.tier is Tier.STUDENT
+    assert answer.route is not None
+    assert "is not ready" in answer.route.reason
+    with pytest.raises(NotReady, match=r"has failed 3 times in a row .* of the GPU"):
+        await stalled.ask(Wanted.FULL)
+    assert stalled.teacher.asked == asked
+    assert stalled.dispatcher.overtaken == 0
+
+
+async def test_full_is_told_what_the_teacher_failed_with(stalled: Cascade) -> None:
+    stalled.teacher.fails = MemoryError("of the GPU")
+    stalled.teacher.may_draw.set()
+    with pytest.raises(TeacherFailed, match="the teacher failed: MemoryError: of the GPU"):
+        await stalled.ask(Wanted.FULL)

@@ -17,8 +17,10 @@ from cascade_server.cascade.answer import Drawn, drawn_answer
 from cascade_server.cascade.request import CheckedRequest, check
 from cascade_server.cascade.router import Instead, Route
 from cascade_server.deadline import Work
+from cascade_server.engines import watched_teacher
 from cascade_server.engines.runtime import Runtime
-from cascade_server.errors import BadRequest, DeadlinePassed
+from cascade_server.engines.watched_teacher import MOST_FAILURES
+from cascade_server.errors import BadRequest, DeadlinePassed, NotReady
 from cascade_server.terms import Tier, Wanted
 from cascade_server.triton_models import table_requests
 from cascade_server.triton_models.outlook import GAP_SECONDS, Outlooks, Turn, waited
@@ -132,6 +134,43 @@ async def test_what_scoring_took_is_no_longer_there_to_wait_in(
         never = asyncio.get_running_loop().create_future()
         answering = model._answer_later(Job(request, (), route), never, 0)
         assert await asyncio.wait_for(answering, 60) is Instead.OVERTAKEN
+
+
+@pytest.mark.parametrize("wanted", [Wanted.AUTO, Wanted.FULL])
+async def test_auto_is_the_student_where_the_teacher_fails(
+    runtime: Runtime, row: RowTensor, monkeypatch: pytest.MonkeyPatch, wanted: Wanted
+) -> None:
+    """After some failures in a row it is no longer sent there."""
+    install(monkeypatch)
+    from cascade_server.triton_models.cascade import Job, TritonPythonModel
+
+    monkeypatch.setattr(watched_teacher, "REST_SECONDS", math.inf)
+    request = checked(runtime, row, {ROW: np.full((1, 6), NAN)})
+    model: Any = object.__new__(TritonPythonModel)
+    model._runtime, model._student = runtime, runtime.draw_student
+    model._outlooks, model._promised = Outlooks(), math.inf
+    model._outlooks.teacher.observe(1, 1e-3)
+    model._packed = lambda job, _tokens, _scores: job.route.instead
+    request.wanted = wanted
+
+    def fails(_: Any) -> None:
+        raise NotReady("model 'payments_teacher' does not answer: out of memory")
+
+    model._draw_by_teacher = fails
+    with ThreadPoolExecutor(1) as threads:
+        model._threads = threads
+        for _ in range(MOST_FAILURES):
+            route = model._route(request, 0)
+            assert route.option.tier is Tier.TEACHER
+            drawing = asyncio.ensure_future(model._drawn_by_teacher([request]))
+            answering = model._answer_later(Job(request, (), route), drawing, 0)
+            if wanted is Wanted.FULL:
+                with pytest.raises(NotReady, match="out of memory"):
+                    await answering
+            else:
+                assert await answering is Instead.FAILED
+    left_to = Tier.TEACHER if wanted is Wanted.FULL else Tier.STUDENT
+    assert model._route(request, 0).option.tier is left_to
 
 
 async def test_a_likelihood_that_does_not_come_holds_nobody_beyond_his_deadline(
