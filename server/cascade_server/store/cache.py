@@ -96,14 +96,14 @@ class Cache:
         self._entries.move_to_end(key)
         return content
 
-    def put(self, key: bytes, content: bytes, now: float) -> None:
-        """Keep an answer, unless it is too large."""
+    def put(self, key: bytes, content: bytes, made: float) -> None:
+        """Keep an answer that was made then, unless it is too large."""
         size = _size(key, content)
         if size > LARGEST_SHARE * self.config.max_bytes:
             return
         if key in self._entries:
             self._drop(key)
-        self._entries[key] = (content, now)
+        self._entries[key] = (content, made)
         self.bytes += size
         while self.bytes > self.config.max_bytes:
             self._drop(next(iter(self._entries)))

@@ -18,7 +18,7 @@ from cascade_server.cascade.packing import message_of
 from cascade_server.cascade.request import CheckedRequest
 from cascade_server.cascade.router import Instead, Route, choose, patience
 from cascade_server.store.cache import Cache, CacheConfig, Flights, Keys, Made, WaitedTooLong
-from cascade_server.store.second_level import SecondLevel
+from cascade_server.store.second_level import Kept, SecondLevel
 from cascade_server.terms import Tier, Wanted
 
 AGAIN = "an equal request with this seed was answered before"
@@ -184,8 +184,10 @@ class CachedAnswers:
 
         async def make() -> Made:
             if (elsewhere := await self._look_elsewhere(request, key)) is not None:
-                self.cache.put(key, elsewhere, self._clock())
-                return Made(elsewhere)
+                if elsewhere.age < self.cache.config.max_age:
+                    # It goes when it would have gone there.
+                    self.cache.put(key, elsewhere.content, self._clock() - elsewhere.age)
+                return Made(elsewhere.content)
             self._counts.misses += 1
             answer = await draw(request, found.route)
             answers.append(answer)
@@ -221,14 +223,14 @@ class CachedAnswers:
         if self.second_level is not None:
             self.second_level.put(key, content)
 
-    async def _look_elsewhere(self, request: CheckedRequest, key: bytes) -> bytes | None:
+    async def _look_elsewhere(self, request: CheckedRequest, key: bytes) -> Kept | None:
         if self.second_level is None:
             return None
         found = await self.second_level.get(key, request.work.remaining())
         if found is None:
             return None
         try:
-            pb.SynthesizeResponse.FromString(found)
+            pb.SynthesizeResponse.FromString(found.content)
         except DecodeError:
             # Whole, but not what this version of the server writes.
             self.second_level.corrupt()

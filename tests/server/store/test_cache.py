@@ -30,43 +30,43 @@ class TestKeeping:
 
     def test_what_was_put_is_there(self) -> None:
         cache = Cache(CacheConfig(10**6))
-        cache.put(K[0], b"answer", now=0.0)
+        cache.put(K[0], b"answer", made=0.0)
         assert cache.get(K[0], now=1.0) == b"answer"
         assert cache.get(K[1], now=1.0) is None
 
     def test_the_least_recently_used_go(self) -> None:
         cache = Cache(CacheConfig(9 * ENTRY - 1))
         for key in K[:8]:
-            cache.put(key, bytes(10), now=0.0)
+            cache.put(key, bytes(10), made=0.0)
         assert cache.get(K[0], now=0.0) is not None
-        cache.put(K[8], bytes(10), now=0.0)
+        cache.put(K[8], bytes(10), made=0.0)
         assert [key for key in K if cache.get(key, 0.0) is None] == [K[1]]
         assert (len(cache), cache.bytes, cache.evicted) == (8, 8 * ENTRY, 1)
 
     def test_too_old_is_gone(self) -> None:
         cache = Cache(CacheConfig(10**6, max_age=10.0))
-        cache.put(K[0], bytes(10), now=0.0)
+        cache.put(K[0], bytes(10), made=0.0)
         assert cache.get(K[0], now=10.0) is not None
         assert cache.get(K[0], now=10.1) is None
         assert (len(cache), cache.bytes) == (0, 0)
 
     def test_putting_again_replaces(self) -> None:
         cache = Cache(CacheConfig(10**6, max_age=10.0))
-        cache.put(K[0], b"old", now=0.0)
-        cache.put(K[0], b"newer", now=8.0)
+        cache.put(K[0], b"old", made=0.0)
+        cache.put(K[0], b"newer", made=8.0)
         assert cache.get(K[0], now=15.0) == b"newer"
         assert cache.bytes == 32 + 5 + ENTRY_OVERHEAD
 
     def test_one_answer_does_not_push_out_all_others(self) -> None:
         cache = Cache(CacheConfig(10 * ENTRY))
-        cache.put(K[0], bytes(10), now=0.0)
-        cache.put(K[1], bytes(5 * ENTRY), now=0.0)
+        cache.put(K[0], bytes(10), made=0.0)
+        cache.put(K[1], bytes(5 * ENTRY), made=0.0)
         assert cache.get(K[0], now=0.0) is not None
         assert cache.get(K[1], now=0.0) is None
 
     def test_a_cache_of_no_bytes_keeps_nothing(self) -> None:
         cache = Cache(CacheConfig(0))
-        cache.put(K[0], b"answer", now=0.0)
+        cache.put(K[0], b"answer", made=0.0)
         assert cache.get(K[0], now=0.0) is None
 
 
