@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from cascade_server.errors import DeadlinePassed
+
+LATE = "the deadline passed before the work was done"
 
 
 @dataclass(frozen=True)
@@ -58,4 +62,35 @@ class Work:
             DeadlinePassed: there is no point in going on.
         """
         if self.clock() >= self.deadline:
-            raise DeadlinePassed("the deadline passed before the work was done")
+            raise DeadlinePassed(LATE)
+
+
+@asynccontextmanager
+async def bounded(
+    deadline: float, clock: Callable[[], float] = time.monotonic
+) -> AsyncIterator[None]:
+    """Wait in the block until a deadline and no longer, whatever is waited for: a process that
+    stands still cannot say itself that it is too late. What is underway then is cancelled.
+
+    No TimeoutError leaves the block for that: who waits further out may mean another thing by one.
+
+    Args:
+        deadline: seconds on `clock`; infinite where there is none.
+        clock: monotonic seconds.
+
+    Raises:
+        DeadlinePassed: it passed, or had before the block began.
+    """
+    if math.isinf(deadline):
+        yield
+        return
+    left = deadline - clock()
+    if left <= 0:
+        raise DeadlinePassed(LATE)
+    try:
+        async with asyncio.timeout(left) as waiting:
+            yield
+    except TimeoutError:
+        if not waiting.expired():
+            raise
+        raise DeadlinePassed(LATE) from None

@@ -10,6 +10,7 @@ ServerError
 ├── TooMuch             RESOURCE_EXHAUSTED
 │   └── OverAllowance   who asks has had as much as it may
 ├── NotReady            UNAVAILABLE
+├── TeacherFailed       INTERNAL
 ├── NotKnown            UNAUTHENTICATED
 ├── NotPermitted        PERMISSION_DENIED
 └── NotAllowed          FAILED_PRECONDITION
@@ -45,6 +46,8 @@ log = logging.getLogger("cascade.server")
 
 # Characters of what a caller is told.
 LONGEST_MESSAGE = 2000
+# And of what a library says of its own failure: its first line has it.
+LONGEST_LINE = 200
 
 
 class ServerError(Exception):
@@ -109,6 +112,14 @@ class NotReady(ServerError):
     """Releases are still being loaded, or the server is draining."""
 
 
+class TeacherFailed(ServerError):
+    """The teacher is there, and failed at what it was asked; says with what."""
+
+    @classmethod
+    def of(cls, why: Exception) -> TeacherFailed:
+        return cls(f"the teacher failed: {in_a_line(why)}")
+
+
 class NotKnown(ServerError):
     """The server does not know who asks; says how to tell it."""
 
@@ -149,6 +160,7 @@ STATUS: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (DeadlinePassed, grpc.StatusCode.DEADLINE_EXCEEDED),
     (TooMuch, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (NotReady, grpc.StatusCode.UNAVAILABLE),
+    (TeacherFailed, grpc.StatusCode.INTERNAL),
     (NotKnown, grpc.StatusCode.UNAUTHENTICATED),
     (NotPermitted, grpc.StatusCode.PERMISSION_DENIED),
     (NotAllowed, grpc.StatusCode.FAILED_PRECONDITION),
@@ -216,6 +228,12 @@ def counted_as(error: Exception, code: grpc.StatusCode) -> grpc.StatusCode:
     """The status that a call counts by which ended with an error, told as `code`: no objective
     suffers from a tenant that asks for more than it may have."""
     return OF_CALLERS if isinstance(error, OverAllowance) else code
+
+
+def in_a_line(error: Exception) -> str:
+    """An error that is not ours, by its kind and the first line of what it says."""
+    line = str(error).strip().partition("\n")[0][:LONGEST_LINE]
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
 
 
 def shortened(message: str) -> str:

@@ -324,13 +324,8 @@ class Access:
             caller: who.
             rows: how many.
         """
-        rate, slot = caller.grant.rows, caller.slot
-        self.counts.answered(slot, rows)
-        if caller.grant.has_quota:
-            self.counts.used(slot, rates.day_of(self._wall()), rows)
-        if rate is not None:
-            full_at = self._rows
-            full_at[slot] = rates.full_at(full_at[slot], self._monotonic(), rate, rows)
+        self.hold(caller, rows, of_rate=True)
+        self.counts.answered(caller.slot, rows)
 
     def owes(self, caller: Caller) -> float:
         """Seconds until a tenant may have more rows by its rate."""
@@ -339,21 +334,36 @@ class Access:
             return 0.0
         return rates.wait(self._rows[caller.slot], self._monotonic(), rate) / NANO
 
-    def hold(self, caller: Caller, rows: int) -> int:
-        """Take rows of a tenant's day that it may be let have; not of its rate, for nobody waits.
+    def hold(self, caller: Caller, rows: int, of_rate: bool = False) -> rates.Held:
+        """Take rows of a tenant's day that it may be let have.
+
+        Args:
+            caller: who.
+            rows: how many.
+            of_rate: whether of its rate too; not where nobody waits for them.
 
         Returns:
-            Which day that is; see `give_back`.
+            What is held; see `give_back`.
         """
-        day = rates.day_of(self._wall())
-        if caller.grant.has_quota:
-            self.counts.used(caller.slot, day, rows)
-        return day
+        grant, slot, day, full = caller.grant, caller.slot, 0, 0
+        if grant.has_quota:
+            day = rates.day_of(self._wall())
+            self.counts.used(slot, day, rows)
+        if of_rate and grant.rows is not None:
+            full_at = self._rows
+            full = rates.full_at(full_at[slot], self._monotonic(), grant.rows, rows)
+            full_at[slot] = full
+        return rates.Held(rows, day, full)
 
-    def give_back(self, caller: Caller, rows: int, day: int) -> None:
-        """It was not let have them: they are the day's again of which they were held."""
-        if caller.grant.has_quota:
-            self.counts.unused(caller.slot, day, rows)
+    def give_back(self, caller: Caller, held: rates.Held) -> None:
+        """It was not let have them: they are the day's again of which they were held, and the
+        rate's."""
+        grant, slot = caller.grant, caller.slot
+        if grant.has_quota:
+            self.counts.unused(slot, held.day, held.rows)
+        if held.full_at and grant.rows is not None:
+            full_at, now = self._rows, self._monotonic()
+            full_at[slot] = rates.given_back(full_at[slot], now, grant.rows, held)
 
     def refuses(self, refused: Refused, path: str) -> Refused:
         """Count what was refused beyond the door."""

@@ -8,6 +8,7 @@ by processes without a lock.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from cascade_server.access.grants import Rate
 
@@ -29,6 +30,33 @@ def full_at(before: int, now: int, rate: Rate, tokens: int = 1) -> int:
             longer for the next.
     """
     return min((before if before > now else now) + tokens * rate.token, LAST)
+
+
+class Held(NamedTuple):
+    """Rows that a tenant may be let have.
+
+    Attributes:
+        rows: how many.
+        day: of whose quota.
+        full_at: when its bucket is full again after them, nanoseconds; 0: they are of no bucket.
+    """
+
+    rows: int
+    day: int
+    full_at: int
+
+
+def given_back(before: int, now: int, rate: Rate, held: Held) -> int:
+    """When a bucket is full again to which tokens are given back that were taken of it.
+
+    Time may have given them back already: a bucket that has been full since lacks none of them. It
+    has not been before the moment at which it was to be.
+
+    Args:
+        before, now, rate: as for `full_at`.
+        held: what was taken.
+    """
+    return before if now >= held.full_at else max(now, before - held.rows * rate.token)
 
 
 def taken(before: int, now: int, rate: Rate) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
@@ -21,10 +21,10 @@ from cascade_server.cascade.answer import Drawn
 from cascade_server.cascade.gate import Gate
 from cascade_server.cascade.generate_job import Chunk, GenerateJob
 from cascade_server.cascade.probing import Probing, kind_of
-from cascade_server.cascade.release_engines import ReleaseEngines
+from cascade_server.cascade.release_engines import ReleaseEngines, in_groups
 from cascade_server.cascade.repository import Repository
 from cascade_server.cascade.request import CheckedRequest
-from cascade_server.cascade.router import Option, Route, choose, patience
+from cascade_server.cascade.router import Instead, Option, Route, choose, patience
 from cascade_server.cascade.stepping import Stepping
 from cascade_server.cascade.token_draw import TokenAnswer, TokenDraw
 from cascade_server.config import ServerConfig
@@ -34,7 +34,7 @@ from cascade_server.engines.runtime import Runtime, Tokens
 from cascade_server.engines.spent import charge
 from cascade_server.engines.student import Student, local_student
 from cascade_server.engines.teacher import LocalTeacher, Teacher, TeacherInput
-from cascade_server.errors import DeadlinePassed, NotReady
+from cascade_server.errors import DeadlinePassed, NotReady, TeacherFailed
 from cascade_server.objectives.objective import promised
 from cascade_server.objectives.report import Report
 from cascade_server.terms import Priority, Tier, Wanted
@@ -52,22 +52,6 @@ class _Placed(NamedTuple):
     place: int
     request: CheckedRequest
     route: Route
-
-
-def in_groups(rows: Sequence[int], most: int) -> Iterator[slice]:
-    """Requests in their order, in groups of at most `most` rows; a larger one is alone.
-
-    Args:
-        rows: of each.
-    """
-    start = total = 0
-    for place, each in enumerate(rows):
-        if place > start and total + each > most:
-            yield slice(start, place)
-            start, total = place, 0
-        total += each
-    if rows:
-        yield slice(start, len(rows))
 
 
 class Dispatcher:
@@ -155,7 +139,7 @@ class Dispatcher:
 
     def has_teacher(self, runtime: Runtime) -> bool:
         """Whether a release's teacher is there."""
-        return not math.isinf(self.engines[runtime].teacher.predict(1, 1))
+        return not math.isinf(self.engines[runtime].watched.predict(1, 1))
 
     def options(self, request: CheckedRequest) -> tuple[Option, ...]:
         """Ways to answer, highest fidelity first, with what each is predicted to take now.
@@ -168,7 +152,7 @@ class Dispatcher:
         if request.wanted is Wanted.FAST and not request.explain:
             return (student,)
         full = max(1, request.runtime.passes(request.encoded.observed))
-        seconds = engines.teacher.predict(request.total, full)
+        seconds = engines.watched.predict(request.total, full)
         return Option(Tier.TEACHER, full, seconds, crowded=self.gate.crowded()), student
 
     def route(self, request: CheckedRequest) -> Route:
@@ -176,12 +160,14 @@ class Dispatcher:
         table, trace = request.runtime.release.manifest.table, request.trace
         if trace is not None:
             trace.mark("turn")
+        options, now = self.options(request), request.work.clock()
         route = choose(
-            self.options(request),
-            request.work.remaining(),
+            options,
+            request.work.deadline - now,
             request.wanted,
             self.stepping.down(table),
             self.promised.get(table, math.inf),
+            now,
         )
         if trace is not None:
             trace.mark("route")
@@ -205,7 +191,8 @@ class Dispatcher:
                     return await self._draw(request, tried, service)
             drawn = await self._draw(request, route, service)
             alone = drawn.option.tier is Tier.STUDENT and request.total == 1
-            if alone and drawn.log_likelihood is None and not request.offline:
+            asked_teacher = drawn.route.instead is not None or drawn.log_likelihood is not None
+            if alone and not asked_teacher and not request.offline:
                 seconds = drawn.finished - request.began
             return drawn
         finally:
@@ -226,7 +213,7 @@ class Dispatcher:
         """
         option = route.cheapest
         if math.isinf(option.seconds):
-            raise NotReady(self.engines[runtime].teacher.away())
+            raise NotReady(self.engines[runtime].watched.away())
         kind = kind_of(runtime.identity, option.tier, rows)
         if not self.probing.tries(kind, work.clock(), option.seconds, route.remaining):
             raise DeadlinePassed(f"refused before it was late: {route.reason}")
@@ -243,7 +230,7 @@ class Dispatcher:
         assert option is not None
         likelihood = None
         if request.log_likelihood:
-            likelihood = await engines.teacher.log_likelihood(
+            likelihood = await engines.watched.log_likelihood(
                 request.encoded.tokens,
                 request.encoded.observed,
                 request.work.deadline,
@@ -253,27 +240,38 @@ class Dispatcher:
             self.gate.admit_to_queue(engines.student.queued(), request.work.remaining())
         tokens, observed = request.completed()
         until = request.work.deadline, request.offline, request.spent
-        if option.tier is Tier.STUDENT:
-            noise = request.student_noise()
-            drawn, queued = await engines.draw_with_student(tokens, observed, noise, *until)
-        else:
-            noise = request.teacher_noise()
-            try:
-                with self.gate.waits_for_teacher(service):
-                    async with asyncio.timeout(_or_none(patience(route))):
-                        drawn, queued = await engines.draw_with_teacher(
-                            tokens, observed, noise, option.steps, *until
-                        )
-            except (TimeoutError, NotReady) as exc:
-                # As if it had been routed there: the same rows for a seed.
-                option, gone = route.allowed[-1], isinstance(exc, NotReady)
-                if gone and option.tier is not Tier.STUDENT:
-                    raise
-                self.overtaken += not gone
-                route = route._replace(option=option, overtaken=not gone, gone=gone)
-                noise = request.student_noise()
-                drawn, queued = await engines.draw_with_student(tokens, observed, noise, *until)
+        if option.tier is Tier.TEACHER:
+            given = tokens, observed, request.teacher_noise(), option.steps, *until
+            draw = partial(engines.draw_with_teacher, *given)
+            with self.gate.waits_for_teacher(service):
+                found = await self._unless_instead(draw, route, request.work.clock())
+            if not isinstance(found, Instead):
+                return Drawn(found[0], option, route, likelihood, found[1], time.perf_counter())
+            route = route.by_stand_in(found)
+            option = route.allowed[-1]
+        noise = request.student_noise()
+        drawn, queued = await engines.draw_with_student(tokens, observed, noise, *until)
         return Drawn(drawn, option, route, likelihood, queued, time.perf_counter())
+
+    async def _unless_instead(
+        self, draw: Callable[[], Awaitable[tuple[Tokens, float]]], route: Route, now: float
+    ) -> tuple[Tokens, float] | Instead:
+        """What the teacher draws, or why the student is to draw in its place."""
+        wait = patience(route, now)
+        # Where none is left, after a long score, it is not asked at all.
+        if wait > 0:
+            try:
+                async with asyncio.timeout(_or_none(wait)) as waiting:
+                    return await draw()
+            except TimeoutError:
+                if not waiting.expired():
+                    raise
+            except (NotReady, TeacherFailed) as exc:
+                if not route.has_stand_in:
+                    raise
+                return Instead.GONE if isinstance(exc, NotReady) else Instead.FAILED
+        self.overtaken += 1
+        return Instead.OVERTAKEN
 
     async def complete_tokens(self, ask: TokenDraw) -> TokenAnswer:
         """All that is wanted of a network; raises as `draw_tokens`."""
@@ -305,10 +303,10 @@ class Dispatcher:
             predicted = (
                 engines.student.predict(rows)
                 if is_student
-                else engines.teacher.predict(rows, steps)
+                else engines.watched.predict(rows, steps)
             )
             if math.isinf(predicted):
-                raise NotReady(engines.teacher.away())
+                raise NotReady(engines.watched.away())
             option = Option(ask.tier, steps, predicted)
             route = choose((option,), ask.work.remaining(), Wanted.FULL)
             given = ask.tokens, ask.observed, ask.noise
@@ -330,7 +328,7 @@ class Dispatcher:
         service = Priority.OFFLINE if ask.offline else Priority.REALTIME
         self.gate.enter(service)
         try:
-            teacher = self.engines[ask.runtime].teacher
+            teacher = self.engines[ask.runtime].watched
             return await teacher.log_likelihood(
                 ask.tokens, ask.observed, ask.work.deadline, ask.spent
             )
@@ -429,7 +427,7 @@ class Dispatcher:
 
         It passes the gate by: whoever calls this sees to it that nothing else is to be done.
         """
-        drawn, _ = await self.engines[runtime].teacher.draw(given, math.inf, offline=True)
+        drawn, _ = await self.engines[runtime].watched.draw(given, math.inf, offline=True)
         return drawn
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import accumulate
 
 import numpy as np
 
 from cascade_server.cascade.request import CheckedRequest
+from cascade_server.deadline import bounded
 from cascade_server.engines.noise import NoiseSource, StreamNoise
 from cascade_server.engines.philox import Uniform
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
@@ -19,12 +20,29 @@ from cascade_server.engines.student import Student
 from cascade_server.engines.student_noise import UNREAD
 from cascade_server.engines.tasks import StudentTask
 from cascade_server.engines.teacher import Teacher, TeacherInput
+from cascade_server.engines.watched_teacher import WatchedTeacher
 
 # Rows of one task: larger requests go in parts, so that memory is bounded and others get a turn.
 STUDENT_PART = 1024
 # Parts for the teacher that offline work of one process may have made at once. A part with its
 # noise is several megabytes; more of them than keep the teacher busy only wait.
 OFFLINE_PARTS = 6
+
+
+def in_groups(rows: Sequence[int], most: int) -> Iterator[slice]:
+    """Requests in their order, in groups of at most `most` rows; a larger one is alone.
+
+    Args:
+        rows: of each.
+    """
+    start = total = 0
+    for place, each in enumerate(rows):
+        if place > start and total + each > most:
+            yield slice(start, place)
+            start, total = place, 0
+        total += each
+    if rows:
+        yield slice(start, len(rows))
 
 
 class Underway:
@@ -89,12 +107,18 @@ class ReleaseEngines:
         runtime: of the release.
         inline_rows: that the student may be given in the event loop.
         student, teacher: its engines.
+
+    Attributes:
+        student, teacher: as above.
+        watched: the teacher, as everybody asks it.
     """
 
     def __init__(
         self, runtime: Runtime, inline_rows: int, student: Student, teacher: Teacher
     ) -> None:
         self.student, self.teacher = student, teacher
+        manifest = runtime.release.manifest
+        self.watched = WatchedTeacher(teacher, f"{manifest.table} version {manifest.version}")
         self._runtime = runtime
         self._offline = Underway(OFFLINE_PARTS * teacher.most_rows)
         self._noise = np.full((inline_rows, runtime.student_noise), UNREAD, np.float32)
@@ -174,7 +198,7 @@ class ReleaseEngines:
             part = slice(first, first + self.teacher.most_rows)
             given, known = tokens[part], observed[part]
             if offline:
-                async with self._offline.rows(len(given)):
+                async with bounded(deadline), self._offline.rows(len(given)):
                     drawn, waited = await self._draw_part(given, known, noise, steps, *until)
             else:
                 drawn, waited = await self._draw_part(given, known, noise, steps, *until)
@@ -199,7 +223,7 @@ class ReleaseEngines:
         else:
             mine = noise(shape)
         given = TeacherInput(tokens, observed, mine, max(1, steps), spent=spent)
-        return await self.teacher.draw(given, deadline, offline)
+        return await self.watched.draw(given, deadline, offline)
 
 
 def _joined(parts: list[Tokens]) -> Tokens:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import NamedTuple
 
 from cascade_server.terms import Tier, Wanted
@@ -37,6 +38,14 @@ class Option(NamedTuple):
         return self.tier if self.tier is Tier.STUDENT else f"{self.tier} in {self.steps} passes"
 
 
+class Instead(StrEnum):
+    """Why the student answers in the place of the teacher that was chosen: what that one did."""
+
+    OVERTAKEN = "took longer than was predicted"
+    GONE = "was gone before it had answered"
+    FAILED = "failed"
+
+
 class Route(NamedTuple):
     """What was chosen.
 
@@ -46,8 +55,9 @@ class Route(NamedTuple):
         considered: every option, likewise.
         remaining, wanted, steps_down: what `choose` was told.
         within: seconds that AUTO was to fit: what is left of the deadline, or what is promised.
-        overtaken: whether `option` was taken because another one took longer than predicted.
-        gone: whether because the process of another one died meanwhile.
+        at: when it was chosen, on the clock of deadlines: what comes before the draw, such as
+            another's draw that is waited for, takes of the same time.
+        instead: why `option` is another one than was chosen; None: it is not.
         probing: whether it is tried although it is predicted to be late; see `Probing`.
     """
 
@@ -58,14 +68,33 @@ class Route(NamedTuple):
     wanted: Wanted
     steps_down: int
     within: float
-    overtaken: bool = False
-    gone: bool = False
+    at: float = 0.0
+    instead: Instead | None = None
     probing: bool = False
 
     @property
     def cheapest(self) -> Option:
         """What is allowed and predicted to be done first."""
         return min(self.allowed, key=lambda option: option.seconds)
+
+    @property
+    def has_stand_in(self) -> bool:
+        """Whether the student may answer in the place of the teacher that was chosen."""
+        option = self.option
+        return (
+            self.wanted is Wanted.AUTO
+            and option is not None
+            and option.tier is Tier.TEACHER
+            and self.allowed[-1].tier is Tier.STUDENT
+        )
+
+    def by_stand_in(self, why: Instead) -> Route:
+        """The student in the teacher's place, as if it had been chosen: the same rows for a seed.
+
+        Args:
+            why: what the teacher did.
+        """
+        return self._replace(option=self.allowed[-1], instead=why)
 
     @property
     def reason(self) -> str:
@@ -87,10 +116,8 @@ class Route(NamedTuple):
             return f"asked for; {predicted}"
         if any(option.crowded for option in self.considered) and len(self.allowed) == 1:
             return f"too much to do for more to wait for the {Tier.TEACHER}; {predicted}"
-        if self.gone:
-            return f"{self.allowed[0].name} was gone before it had answered; {left}"
-        if self.overtaken:
-            return f"{self.allowed[0].name} took longer than was predicted; {left}"
+        if self.instead is not None:
+            return f"{self.allowed[0].name} {self.instead}; {left}"
         if self.option is not self.allowed[0]:
             above = self.allowed[self.allowed.index(self.option) - 1]
             if math.isinf(above.seconds):
@@ -105,16 +132,21 @@ def fits(seconds: float, remaining: float) -> bool:
     return seconds <= remaining * (1 - MARGIN) and not math.isinf(seconds)
 
 
-def patience(route: Route) -> float:
-    """Seconds after which AUTO no longer waits for the teacher it was routed to.
+def patience(route: Route, now: float) -> float:
+    """Seconds after which AUTO no longer waits for the teacher it was routed to, or for what comes
+    before that one's draw.
 
     A prediction may be wrong: what is left then is enough for the student, with the margin that it
     needs as much as the teacher. FULL waits until its deadline.
+
+    Args:
+        route: of the request.
+        now: on the clock of `Route.at`.
     """
-    student = route.allowed[-1]
-    if route.wanted is not Wanted.AUTO or student.tier is not Tier.STUDENT:
+    if not route.has_stand_in:
         return math.inf
-    return max(0.0, route.within * (1 - MARGIN) - student.seconds)
+    student = route.allowed[-1]
+    return max(0.0, route.within * (1 - MARGIN) - student.seconds - (now - route.at))
 
 
 def choose(
@@ -123,6 +155,7 @@ def choose(
     wanted: Wanted,
     steps_down: int = 0,
     promised: float = math.inf,
+    now: float = 0.0,
 ) -> Route:
     """Choose a tier.
 
@@ -136,12 +169,13 @@ def choose(
         steps_down: of the highest options, how many AUTO leaves out while an error budget burns.
         promised: seconds of the latency objective. AUTO keeps it where it can: a caller who can
             wait long has not asked to.
+        now: on the clock of deadlines; see `Route.at`.
     """
     considered = tuple(options)
     if len(considered) == 1 and wanted is not Wanted.AUTO:
         (only,) = considered
         option = only if fits(only.seconds, remaining) else None
-        return Route(option, considered, considered, remaining, wanted, steps_down, remaining)
+        return Route(option, considered, considered, remaining, wanted, steps_down, remaining, now)
     pooled = tuple(option for option in considered if option.from_pool)
     computed = considered[len(pooled) :]
     if wanted is Wanted.FULL:
@@ -155,7 +189,7 @@ def choose(
     if wanted is Wanted.AUTO and fits(allowed[-1].seconds, promised):
         within = min(remaining, promised)
     option = next((option for option in allowed if fits(option.seconds, within)), None)
-    return Route(option, allowed, considered, remaining, wanted, steps_down, within)
+    return Route(option, allowed, considered, remaining, wanted, steps_down, within, now)
 
 
 def _ms(seconds: float) -> str:

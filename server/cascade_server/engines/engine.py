@@ -15,6 +15,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, TypeVar
 
+from cascade_server.deadline import LATE
 from cascade_server.engines.batching import (
     Gather,
     GatherConfig,
@@ -28,6 +29,8 @@ from cascade_server.engines.spent import Spent, charge
 from cascade_server.errors import DeadlinePassed
 
 TOO_LATE = "the deadline passed in the queue"
+# Seconds between which two timers that are due at one moment may go off.
+SAME_MOMENT = 1e-3
 BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -166,7 +169,8 @@ class Engine(Generic[TaskT]):
             Seconds that it waited before its first run.
 
         Raises:
-            DeadlinePassed: before its turn came; it was not run.
+            DeadlinePassed: before its turn came, and it was not run; or, in the executor, before
+                its last run was over, of which nobody waits for the end.
         """
         if task.done:
             return 0.0
@@ -184,6 +188,11 @@ class Engine(Generic[TaskT]):
         self._come_round()
         try:
             await entry.future
+        except asyncio.CancelledError:
+            # Who asks from another process gives up at the deadline, and may be the first to.
+            if entry in self._queue and self.clock() + SAME_MOMENT >= deadline:
+                self._counts.expired += 1
+            raise
         finally:
             if entry.timer is not None:
                 entry.timer.cancel()
@@ -291,7 +300,7 @@ class Engine(Generic[TaskT]):
         batch = next_batch(now, [e.waiting for e in queue], self.buckets, self.model.tail)
         taken = [queue[i] for i in batch.take]
         for entry in [queue[i] for i in batch.expired]:
-            self._expire_waiting(entry)
+            self._expire_watched(entry)
         if not taken:
             if self._queue:
                 self._wake_jobs(self._jobs_rest_until - now)
@@ -310,7 +319,7 @@ class Engine(Generic[TaskT]):
             return
         passes = _passes([entry.task for entry in taken])
         self._busy, self._busy_until = True, now + passes * self.model.mean(rows)
-        for entry in self._queue:
+        for entry in (*taken, *self._queue):
             self._watch(entry)
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self.executor, self._run_in_time, taken)
@@ -365,11 +374,12 @@ class Engine(Generic[TaskT]):
         return again
 
     def _watch(self, entry: _Entry[TaskT]) -> None:
-        """A busy engine looks at its queue when it is free, which may be too late for some."""
+        """A busy engine looks at its queue when it is free, which may be too late for some; and a
+        run may take longer than those who are in it can wait."""
         deadline = entry.waiting.deadline
         if entry.timer is None and math.isfinite(deadline):
             left = max(0.0, deadline - self.clock())
-            entry.timer = asyncio.get_running_loop().call_later(left, self._expire_waiting, entry)
+            entry.timer = asyncio.get_running_loop().call_later(left, self._expire_watched, entry)
 
     def _back(
         self,
@@ -417,10 +427,15 @@ class Engine(Generic[TaskT]):
             if not entry.future.done():
                 entry.future.set_exception(error)
 
-    def _expire_waiting(self, entry: _Entry[TaskT]) -> None:
+    def _expire_watched(self, entry: _Entry[TaskT]) -> None:
         if entry in self._queue:
             self._queue.remove(entry)
-            self._expire(entry)
+        elif entry.started:
+            # It is in a run, which goes on without anybody who waits for it.
+            if not entry.future.done():
+                entry.future.set_exception(DeadlinePassed(LATE))
+            return
+        self._expire(entry)
 
     def _expire(self, entry: _Entry[TaskT]) -> None:
         if not entry.future.done():

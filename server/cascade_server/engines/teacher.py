@@ -15,7 +15,7 @@ import numpy as np
 from cascade_tables.sampling import TeacherRows
 from numpy.typing import NDArray
 
-from cascade_server.deadline import Work
+from cascade_server.deadline import Work, bounded
 from cascade_server.engines.engine import Engine, EngineStatistics, never_rests
 from cascade_server.engines.philox import Uniform
 from cascade_server.engines.runtime import Mask, Noise, Runtime, Tokens
@@ -198,7 +198,9 @@ class LocalTeacher:
                 spent.add(self._processor_clock() - used, on_gpu)
             return found
 
-        return await asyncio.get_running_loop().run_in_executor(self._executor, score)
+        # The thread may be at a pass of others meanwhile.
+        async with bounded(deadline):
+            return await asyncio.get_running_loop().run_in_executor(self._executor, score)
 
     def predict(self, rows: int, passes: int) -> float:
         return self.engine.predict(rows, passes)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade_server.deadline import bounded
 from cascade_server.engines.engine import EngineStatistics
 from cascade_server.engines.latency_model import Hindsight, Outlook
 from cascade_server.engines.runtime import Mask, Runtime, Tokens
@@ -28,7 +29,7 @@ from cascade_server.engines.teacher_wire import (
     unpack_outlook,
     unpack_scored,
 )
-from cascade_server.errors import DeadlinePassed, NotReady
+from cascade_server.errors import DeadlinePassed, NotReady, TeacherFailed
 from cascade_server.telemetry.call_trace import stage_going_on
 
 # Seconds between attempts to reach it.
@@ -79,7 +80,7 @@ class TeacherLink:
 
         Raises:
             NotReady: the process is away, or went away.
-            DeadlinePassed: it says so.
+            DeadlinePassed, TeacherFailed: it says so.
         """
         if patient and self._writer is not None:
             with contextlib.suppress(ConnectionError):
@@ -102,7 +103,7 @@ class TeacherLink:
         if frame.said is Said.LATE:
             raise DeadlinePassed(frame.content.decode())
         if frame.said is Said.FAILED:
-            raise RuntimeError(f"in the teacher's process: {frame.content.decode()}")
+            raise TeacherFailed(f"the teacher failed in its process: {frame.content.decode()}")
         return frame
 
     async def _keep_connected(self) -> None:
@@ -160,7 +161,8 @@ class RemoteTeacher:
             given = replace(given, inside=inside)
         try:
             content = pack_draw(self._identity, given, deadline, offline)
-            frame = await self._link.call(Said.DRAW, content, offline)
+            async with bounded(deadline, self._link.clock):
+                frame = await self._link.call(Said.DRAW, content, offline)
             drawn, queued, spent = unpack_drawn(frame.content)
             given.spent.add(spent.seconds, spent.gpu_seconds)
             return drawn, queued
@@ -175,7 +177,8 @@ class RemoteTeacher:
     ) -> NDArray[np.float64]:
         self._check()
         content = pack_score(self._identity, tokens, observed, deadline)
-        frame = await self._link.call(Said.SCORE, content)
+        async with bounded(deadline, self._link.clock):
+            frame = await self._link.call(Said.SCORE, content)
         scores, used = unpack_scored(frame.content)
         if spent is not None:
             spent.add(used.seconds, used.gpu_seconds)

@@ -24,7 +24,7 @@ from cascade_server.engines.teacher_wire import (
     unpack_draw,
     unpack_score,
 )
-from cascade_server.errors import DeadlinePassed
+from cascade_server.errors import DeadlinePassed, in_a_line
 from cascade_server.telemetry.records import Attribute
 from cascade_server.telemetry.tracer import Tracer
 
@@ -120,7 +120,7 @@ class TeacherServer:
             said, content = Said.LATE, str(exc).encode()
         except Exception as exc:
             log.exception("the teacher failed")
-            said, content = Said.FAILED, repr(exc).encode()
+            said, content = Said.FAILED, in_a_line(exc).encode()
         finally:
             self._open -= 1
         if not writer.is_closing():

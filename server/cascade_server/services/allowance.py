@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from cascade_server.access.access import Access
 from cascade_server.access.deciding import Refused
 from cascade_server.access.grants import Caller
+from cascade_server.access.rates import Held
 from cascade_server.access.refusals import error_of
 from cascade_server.errors import BadRequest
 
@@ -49,13 +50,17 @@ class Allowance:
         if grant.rows is not None or grant.has_quota:
             self._raise(self._access.rows(caller, rows))
 
-    def takes(self, caller: Caller, rows: int, draws: int) -> None:
-        """A request that has been checked is to be answered.
+    def takes(self, caller: Caller, rows: int, draws: int) -> Held | None:
+        """A request that has been checked is to be answered: hold its rows, until it was let `have`
+        them or has not been. Of many that come at once no more are drawn than these last for.
 
         Args:
             caller: who asks.
             rows: of the answer.
             draws: of each row of the request.
+
+        Returns:
+            What is held; None: nobody counts what this caller has.
 
         Raises:
             BadRequest: it asks for more than its caller may at once; names what is allowed.
@@ -63,10 +68,18 @@ class Allowance:
         """
         check_limits(caller, rows, draws)
         if caller.slot < 0:
-            return
+            return None
         if caller.grant.rows_a_day is not None:
             self._raise(self._access.quota(caller, rows))
-        self._access.charge(caller, rows)
+        return self._access.hold(caller, rows, of_rate=True)
+
+    def had(self, caller: Caller, held: Held) -> None:
+        """Its answer was sent."""
+        self._access.counts.answered(caller.slot, held.rows)
+
+    def had_not(self, caller: Caller, held: Held) -> None:
+        """It was refused, or had gone before its answer was there: the rows are its again."""
+        self._access.give_back(caller, held)
 
     def request(self, caller: Caller) -> None:
         """Take one of a stream's requests from the rate of its tenant; raises TooMuch."""
@@ -90,16 +103,16 @@ class Allowance:
         access = self._access
         if caller.grant.has_quota:
             self._raise(access.quota(caller, rows))
-        day = access.hold(caller, rows)
+        held = access.hold(caller, rows)
         try:
             yield hold
         except Exception:
-            access.give_back(caller, rows, day)
+            access.give_back(caller, held)
             raise
         if hold.is_new:
             access.counts.answered(caller.slot, rows)
         else:
-            access.give_back(caller, rows, day)
+            access.give_back(caller, held)
 
     def drawn(self, caller: Caller, rows: int) -> float:
         """Rows of a long stream were drawn, and are about to be sent: whoever has them and goes has

@@ -211,6 +211,7 @@ class Answering:
 
     def refuse(self, exchange: Exchange, error: Exception) -> None:
         """Tell a caller what is wrong, and count that."""
+        self._give_back(exchange)
         refusal = refusal_of(error)
         exchange.call.ends(counted_as(error, refusal.code))
         refusal = self._logged(exchange, refusal, type(error).__name__)
@@ -218,6 +219,12 @@ class Answering:
             exchange.caller.refuse(refusal)
         except Exception:
             log.exception("a caller could not be told %s", refusal.code.name)
+
+    def _give_back(self, exchange: Exchange) -> None:
+        """Nothing of an answer was sent: its caller is not charged for it."""
+        if exchange.held is not None and self._allowance is not None:
+            self._allowance.had_not(exchange.asks, exchange.held)
+            exchange.held = None
 
     @staticmethod
     def _logged(exchange: Exchange, refusal: Refusal, why: str) -> Refusal:
@@ -280,7 +287,7 @@ class Answering:
         request = exchange.message.read(runtime, work)
         if isinstance(request, TokenDraw):
             if allowance is not None:
-                allowance.takes(exchange.asks, len(request.tokens), 1)
+                exchange.held = allowance.takes(exchange.asks, len(request.tokens), 1)
             return request
         if grant.priority is Priority.OFFLINE:
             request.offline = True
@@ -289,7 +296,7 @@ class Answering:
             checked.trace = exchange.trace
             exchange.trace.read(checked.rows, checked.draws, runtime.version)
         if allowance is not None:
-            allowance.takes(exchange.asks, checked.total, checked.draws)
+            exchange.held = allowance.takes(exchange.asks, checked.total, checked.draws)
         return checked
 
     def _sent_rows(self, exchange: Exchange, answer: Answer) -> None:
@@ -309,6 +316,9 @@ class Answering:
     def _sent(exchange: Exchange, tier: Tier, rows: int, is_plain: bool = True) -> None:
         exchange.call.sends(tier, rows, is_plain)
         exchange.call.ends(OK)
+        if exchange.held is not None and self._allowance is not None:
+            self._allowance.had(exchange.asks, exchange.held)
+            exchange.held = None
 
     async def _answer_later(self, exchange: Exchange, request: CheckedRequest) -> None:
         try:
@@ -327,6 +337,7 @@ class Answering:
             request.spent.seconds += seconds
             self._send_packed(exchange, message)
         except asyncio.CancelledError:
+            self._give_back(exchange)
             exchange.call.hung_up()
             raise
         except Exception as exc:
@@ -357,6 +368,7 @@ class Answering:
             draw.spent.seconds += seconds
             self._send_packed(exchange, message)
         except asyncio.CancelledError:
+            self._give_back(exchange)
             exchange.call.hung_up()
             raise
         except Exception as exc:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from cascade_server.access.grants import ANYBODY
 from cascade_server.access.grants import Caller as Asking
+from cascade_server.access.rates import Held
 from cascade_server.cascade.answer import Answer
 from cascade_server.cascade.token_draw import TokenAnswer, TokenDraw
 from cascade_server.counts.calls import Call
@@ -95,6 +96,7 @@ class Exchange:
         asks: in whose name.
         call: where it is counted, from its turn on.
         trace: its stages, from its turn on, where it is traced.
+        held: rows that its caller is charged for if it is answered.
     """
 
     message: RequestMessage
@@ -104,3 +106,4 @@ class Exchange:
     asks: Asking = ANYBODY
     call: Call = field(init=False)
     trace: CallTrace | None = None
+    held: Held | None = None

@@ -63,6 +63,7 @@ class Answers:
         metering: Metering | None = None,
     ) -> None:
         self._dispatcher, self._config, self._ledger = dispatcher, config, ledger
+        self._repository = repository
         self._metering = metering or Metering(ledger.book.compute)
         self._clock = time.monotonic
         self._burn, self.burn_until, self._last_call = 0.0, 0.0, -math.inf
@@ -71,12 +72,11 @@ class Answers:
         self.cached: CachedAnswers | None = None
         self._second_level = second_level
         if config.pool_bytes:
-            latest = [repository.find(table).identity for table in repository.tables]
             kept = PoolConfig(config.pool_bytes, config.pool_age_seconds, config.pool_max_reuse)
             self.pooled = PooledAnswers(
                 kept,
                 dispatcher,
-                latest,
+                self._latest,
                 self.load,
                 self._clock,
                 self._refill,
@@ -87,6 +87,11 @@ class Answers:
             self.cached = CachedAnswers(
                 caches, dispatcher, config.inline_rows, second_level, self._clock
             )
+
+    def _latest(self) -> list[str]:
+        """The releases that answer now who names no version."""
+        find = self._repository.find
+        return [find(table).identity for table in self._repository.tables]
 
     def start(self) -> None:
         """Begin to refill the pool; inside an event loop."""

@@ -12,6 +12,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cascade_tables import ABSENT
 
@@ -95,14 +96,14 @@ class Cache:
         self._entries.move_to_end(key)
         return content
 
-    def put(self, key: bytes, content: bytes, now: float) -> None:
-        """Keep an answer, unless it is too large."""
+    def put(self, key: bytes, content: bytes, made: float) -> None:
+        """Keep an answer that was made then, unless it is too large."""
         size = _size(key, content)
         if size > LARGEST_SHARE * self.config.max_bytes:
             return
         if key in self._entries:
             self._drop(key)
-        self._entries[key] = (content, now)
+        self._entries[key] = (content, made)
         self.bytes += size
         while self.bytes > self.config.max_bytes:
             self._drop(next(iter(self._entries)))
@@ -117,6 +118,23 @@ def _size(key: bytes, content: bytes) -> int:
     return len(key) + len(content) + ENTRY_OVERHEAD
 
 
+class Made(NamedTuple):
+    """What the first of those who ask for a key has made.
+
+    Attributes:
+        content: of the answer.
+        is_stand_in: whether it is not the key's: the student's, in place of a teacher that did not
+            answer in time.
+    """
+
+    content: bytes
+    is_stand_in: bool = False
+
+
+class WaitedTooLong(DeadlinePassed):
+    """Another's draw took longer than who waits for it had time."""
+
+
 class Flights:
     """Lets concurrent requests for one key wait for the first of them.
 
@@ -126,14 +144,18 @@ class Flights:
 
     def __init__(self) -> None:
         self.waiting = 0
-        self._flights: dict[bytes, asyncio.Future[bytes | None]] = {}
+        self._flights: dict[bytes, asyncio.Future[Made | None]] = {}
 
     def underway(self, key: bytes) -> bool:
         """Whether somebody makes what a key stands for."""
         return key in self._flights
 
     async def once(
-        self, key: bytes, make: Callable[[], Awaitable[bytes]], remaining: Callable[[], float]
+        self,
+        key: bytes,
+        make: Callable[[], Awaitable[Made]],
+        remaining: Callable[[], float],
+        takes_stand_in: bool = False,
     ) -> tuple[bytes, bool]:
         """What the first of those who ask for a key makes; and whether that was another one.
 
@@ -144,9 +166,10 @@ class Flights:
             key: of the content.
             make: called in the first one's own task.
             remaining: seconds until there is no point in waiting.
+            takes_stand_in: whether who asks is content with one; else it makes the key's own.
 
         Raises:
-            DeadlinePassed: waiting for another took too long.
+            WaitedTooLong: for another.
             Whatever `make` raises, to whom it was called for.
         """
         while (flight := self._flights.get(key)) is not None:
@@ -154,18 +177,18 @@ class Flights:
             self.waiting += 1
             try:
                 async with asyncio.timeout(None if left == float("inf") else left):
-                    content = await asyncio.shield(flight)
+                    found = await asyncio.shield(flight)
             except TimeoutError:
-                raise DeadlinePassed(TOO_LATE) from None
+                raise WaitedTooLong(TOO_LATE) from None
             finally:
                 self.waiting -= 1
-            if content is not None:
-                return content, True
+            if found is not None and (takes_stand_in or not found.is_stand_in):
+                return found.content, True
         flight = self._flights[key] = asyncio.get_running_loop().create_future()
-        made: bytes | None = None
+        made: Made | None = None
         try:
             made = await make()
         finally:
             del self._flights[key]
             flight.set_result(made)
-        return made, False
+        return made.content, False

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import NamedTuple
 
 from cascade_proto import synthesis_pb2 as pb
@@ -15,9 +16,9 @@ from cascade_server.cascade.answer import Answer
 from cascade_server.cascade.dispatch import Dispatcher
 from cascade_server.cascade.packing import message_of
 from cascade_server.cascade.request import CheckedRequest
-from cascade_server.cascade.router import Route, choose
-from cascade_server.store.cache import Cache, CacheConfig, Flights, Keys
-from cascade_server.store.second_level import SecondLevel
+from cascade_server.cascade.router import Instead, Route, choose, patience
+from cascade_server.store.cache import Cache, CacheConfig, Flights, Keys, Made, WaitedTooLong
+from cascade_server.store.second_level import Kept, SecondLevel
 from cascade_server.terms import Tier, Wanted
 
 AGAIN = "an equal request with this seed was answered before"
@@ -61,10 +62,6 @@ class Looked(NamedTuple):
     student: bytes
     route: Route | None
     content: bytes | None
-
-
-class _OvertakenError(Exception):
-    """The student has answered in the teacher's place; not what waits for the teacher wants."""
 
 
 class CachedAnswers:
@@ -145,17 +142,52 @@ class CachedAnswers:
         request: CheckedRequest,
         draw: Callable[[CheckedRequest, Route | None], Awaitable[Answer]],
     ) -> Answer:
-        """Wait for an answer: an equal request's, the second level's, or one that is drawn."""
+        """Wait for an answer: an equal request's, the second level's, or one that is drawn.
+
+        AUTO waits for the teacher no longer when another draws than when it draws itself: then the
+        student answers, whoever has asked it first. FULL waits for the teacher's answer, and has it
+        drawn where another has gone without.
+        """
         found = self.look(request)
         if found.content is not None:
             return self.hit(request, found.content)
+        route = found.route
+        if route is None or not route.has_stand_in:
+            return await self._flown(request, found, draw, request.work.remaining)
+        patient = partial(self._patience, request, route)
+        try:
+            return await self._flown(request, found, draw, patient, takes_stand_in=True)
+        except WaitedTooLong:
+            content = self.cache.get(found.student, self._clock())
+            if content is not None:
+                return self.hit(request, content)
+        route = route.by_stand_in(Instead.OVERTAKEN)
+        students = found._replace(key=found.student, tier=Tier.STUDENT, route=route)
+        return await self._flown(request, students, draw, request.work.remaining)
+
+    @staticmethod
+    def _patience(request: CheckedRequest, route: Route) -> float:
+        work = request.work
+        return min(patience(route, work.clock()), work.remaining())
+
+    async def _flown(
+        self,
+        request: CheckedRequest,
+        found: Looked,
+        draw: Callable[[CheckedRequest, Route | None], Awaitable[Answer]],
+        remaining: Callable[[], float],
+        takes_stand_in: bool = False,
+    ) -> Answer:
+        """The answer of one of all equal requests that are underway; see `Flights.once`."""
         key = found.key
         answers: list[Answer] = []
 
-        async def make() -> bytes:
+        async def make() -> Made:
             if (elsewhere := await self._look_elsewhere(request, key)) is not None:
-                self.cache.put(key, elsewhere, self._clock())
-                return elsewhere
+                if elsewhere.age < self.cache.config.max_age:
+                    # It goes when it would have gone there.
+                    self.cache.put(key, elsewhere.content, self._clock() - elsewhere.age)
+                return Made(elsewhere.content)
             self._counts.misses += 1
             answer = await draw(request, found.route)
             answers.append(answer)
@@ -166,16 +198,11 @@ class CachedAnswers:
                 content = await asyncio.get_running_loop().run_in_executor(
                     self._dispatcher.student_thread, content_of, answer
                 )
-            overtaken = answer.tier is not found.tier
-            self._keep(found.student if overtaken else key, content)
-            if overtaken:
-                raise _OvertakenError
-            return content
+            is_stand_in = answer.tier is not found.tier
+            self._keep(found.student if is_stand_in else key, content)
+            return Made(content, is_stand_in)
 
-        try:
-            content, of_another = await self.flights.once(key, make, request.work.remaining)
-        except _OvertakenError:
-            return answers[0]
+        content, of_another = await self.flights.once(key, make, remaining, takes_stand_in)
         if answers:
             return answers[0]
         self._counts.joined += of_another
@@ -196,14 +223,14 @@ class CachedAnswers:
         if self.second_level is not None:
             self.second_level.put(key, content)
 
-    async def _look_elsewhere(self, request: CheckedRequest, key: bytes) -> bytes | None:
+    async def _look_elsewhere(self, request: CheckedRequest, key: bytes) -> Kept | None:
         if self.second_level is None:
             return None
         found = await self.second_level.get(key, request.work.remaining())
         if found is None:
             return None
         try:
-            pb.SynthesizeResponse.FromString(found)
+            pb.SynthesizeResponse.FromString(found.content)
         except DecodeError:
             # Whole, but not what this version of the server writes.
             self.second_level.corrupt()

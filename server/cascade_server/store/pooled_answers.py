@@ -35,7 +35,8 @@ class PooledAnswers:
     Args:
         config: of the pool.
         dispatcher: draws ahead of time.
-        latest: `Runtime.identity` of the releases that rows are made of before anybody has asked.
+        latest: says of which releases, by `Runtime.identity`, rows are made before anybody has
+            asked; those that answer who names no version, which may be others in a moment.
         load: what the server does beside it, as for `Refill`.
         clock: monotonic seconds.
         metering: counts what rows cost that are made ahead of time; None: nobody asks.
@@ -49,7 +50,7 @@ class PooledAnswers:
         self,
         config: PoolConfig,
         dispatcher: Dispatcher,
-        latest: Sequence[str],
+        latest: Callable[[], Sequence[str]],
         load: Callable[[float], Load],
         clock: Callable[[], float] = time.monotonic,
         refill: RefillConfig | None = None,

@@ -198,8 +198,9 @@ class Refill:
 
     Args:
         pool, demand: what there is, and what is asked for.
-        runtimes: releases by `Runtime.identity`; those of `base` are made rows of which nothing is
-            known, whether anybody has asked or not.
+        runtimes: releases by `Runtime.identity`.
+        base: says which of them are now made rows of which nothing is known, whether anybody has
+            asked or not.
         draw: has the teacher draw rows as offline work.
         load: what else the server does, given the cores it used while nothing was made.
         pause: makes nothing for so many seconds, and returns those cores.
@@ -211,7 +212,7 @@ class Refill:
         pool: Pool,
         demand: Demand,
         runtimes: Mapping[str, Runtime],
-        base: Iterable[str],
+        base: Callable[[], Iterable[str]],
         draw: Callable[[Runtime, TeacherInput], Awaitable[Tokens]],
         load: Callable[[float], Load],
         config: RefillConfig | None = None,
@@ -224,9 +225,11 @@ class Refill:
         self._pause = pause or paused
         self._rng = rng or np.random.default_rng()
         self._horizon = self.config.horizon
-        self._base = [
-            Key(each, condition_of(*nothing_known(runtimes[each].slots))) for each in base
-        ]
+        self._base_now, self._base = base, frozenset[Key]()
+        self._whole_rows = {
+            name: Key(name, condition_of(*nothing_known(runtime.slots)))
+            for name, runtime in runtimes.items()
+        }
 
     async def run(self) -> None:
         """Make rows whenever there is room and time for it, until cancelled."""
@@ -295,6 +298,7 @@ class Refill:
         """The most wanted; the event loop gets a turn after every few keys."""
         now = self._clock()
         self.pool.sweep(now)
+        self._base = frozenset(self._whole_rows[name] for name in self._base_now())
         best = [Candidate(key, self._rate(key, now), self.pool.stock(key)) for key in self._base]
         for start in range(0, len(self.demand), SLICE):
             few = [

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import math
 import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from cascade_server.addresses import without_password
 from cascade_server.config import ServerConfig
@@ -28,6 +29,8 @@ log = logging.getLogger("cascade.server")
 MAGIC = b"CASC\x01"
 CHECKSUM = 16
 PREFIX = "cascade:"
+# Of what is left of a value, where there is no telling; so says the server of one without an end.
+UNKNOWN = -1
 # Of TLS, in the query of a URL.
 FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 # Why it was of no use.
@@ -72,6 +75,19 @@ class SecondLevelConfig:
     failures: int = 5
     pause: float = 1.0
     longest_pause: float = 60.0
+
+
+class Kept(NamedTuple):
+    """An answer that was there.
+
+    Attributes:
+        content: that was put.
+        age: seconds since then, by the server's own clock: what it still has to live is less by
+            that. Those of the machines that share it may differ. Infinite: it is not known.
+    """
+
+    content: bytes
+    age: float
 
 
 class Breaker:
@@ -148,14 +164,14 @@ class SecondLevel:
         """Looks and writes that have not ended."""
         return len(self._underway)
 
-    async def get(self, key: bytes, remaining: float) -> bytes | None:
+    async def get(self, key: bytes, remaining: float) -> Kept | None:
         """An answer; None if there is none, or none in time. Never raises.
 
         Args:
             key: 32 bytes.
             remaining: seconds to the deadline.
         """
-        task = self._begin(lambda: self._client.get(_name(key)))
+        task = self._begin(lambda: self._look(_name(key)))
         if task is None:
             return None
         timeout = min(self.config.timeout, self.config.share * max(0.0, remaining))
@@ -166,13 +182,25 @@ class SecondLevel:
             # A caller in a hurry says nothing of the other end.
             self._failed(TIMEOUT, blame=timeout == self.config.timeout)
             return None
-        envelope = None if task.cancelled() or task.exception() else task.result()
-        if envelope is None:
+        found = None if task.cancelled() or task.exception() else task.result()
+        if found is None:
             return None
-        content = unseal(key, envelope)
+        content = unseal(key, found.content)
         if content is None:
             self.corrupt()
-        return content
+            return None
+        return Kept(content, found.age)
+
+    async def _look(self, name: str) -> Kept | None:
+        """A value, and how old it is; most that are looked for are not there, and cost no more."""
+        envelope = await self._client.get(name)
+        if envelope is None:
+            return None
+        try:
+            left = await self._client.pttl(name)
+        except Exception:  # of who may ask for no more than values
+            left = UNKNOWN
+        return Kept(envelope, math.inf if left < 0 else max(0.0, self._max_age - left / 1e3))
 
     def corrupt(self) -> None:
         """What came is of no use."""

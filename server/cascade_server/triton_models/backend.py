@@ -6,6 +6,7 @@ https://github.com/triton-inference-server/python_backend
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -134,6 +135,11 @@ def refused(error: Exception) -> Response:
 def send(sender: Sender, response: Response) -> None:
     """Answer a request that `execute` has not answered."""
     sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+
+def microseconds(left: float) -> int:
+    """A `timeout` of Triton's, of so many seconds; where there is no end to them, 0."""
+    return 0 if math.isinf(left) else max(1, round(1e6 * left))
 
 
 def warm_ups(args: Mapping[str, str]) -> int:

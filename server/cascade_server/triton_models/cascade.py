@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import cycle
 from typing import Any, TypeVar
@@ -27,9 +26,9 @@ from numpy.typing import NDArray
 from cascade_server.cascade.answer import Drawn, drawn_answer
 from cascade_server.cascade.probing import Probing, kind_of
 from cascade_server.cascade.request import CheckedRequest, check
-from cascade_server.cascade.router import Route, choose, patience
+from cascade_server.cascade.router import Instead, Route, choose, patience
 from cascade_server.config import ServerConfig
-from cascade_server.deadline import Work
+from cascade_server.deadline import Work, bounded
 from cascade_server.engines.runtime import Mask, Tokens
 from cascade_server.engines.teacher import MEASURE_SECONDS, MEASURED_ROWS
 from cascade_server.errors import DeadlinePassed, NotReady
@@ -38,6 +37,7 @@ from cascade_server.terms import Tier, Wanted
 from cascade_server.triton_models import backend, table_requests
 from cascade_server.triton_models.backend import Request, Response, Sender
 from cascade_server.triton_models.background import Background, answer
+from cascade_server.triton_models.job import Job
 from cascade_server.triton_models.networks import Networks
 from cascade_server.triton_models.outlook import Outlooks, Turn, waited
 from cascade_server.triton_models.row_tensor import ROW, ROW_STATE, RowTensor
@@ -56,32 +56,6 @@ CALLED, HERE = "called", "here"
 WHERE = (CALLED, HERE)
 # Batches that may be with the teacher at once; more wait.
 TEACHER_CALLS = 8
-
-
-@dataclass(eq=False)
-class Job:
-    """A request that has been read, and routed.
-
-    Attributes:
-        request: what to draw.
-        wanted: outputs.
-        route: who is to draw.
-    """
-
-    request: CheckedRequest
-    wanted: tuple[str, ...]
-    route: Route
-
-    @property
-    def tier(self) -> Tier:
-        """Who is to draw, by the route; a request without one has been refused."""
-        assert self.route.option is not None
-        return self.route.option.tier
-
-    @property
-    def beside(self) -> bool:
-        """Whether the teacher has a part in it."""
-        return self.tier is Tier.TEACHER or self.request.log_likelihood
 
 
 class TritonPythonModel:
@@ -323,7 +297,8 @@ class TritonPythonModel:
         passes = max(1, self._runtime.passes(request.encoded.observed))
         now = time.monotonic()
         options = self._outlooks.options(request.total, passes, request.wanted, beside, now)
-        route = choose(options, request.work.remaining(), request.wanted, promised=self._promised)
+        remaining, wanted = request.work.deadline - now, request.wanted
+        route = choose(options, remaining, wanted, promised=self._promised, now=now)
         if route.option is not None:
             return route
         option = route.cheapest
@@ -358,7 +333,7 @@ class TritonPythonModel:
         candidate = partial(
             self._networks.teacher,
             steps=self._runtime.steps,
-            timeout=0 if math.isinf(left) else max(1, round(1e6 * left)),
+            timeout=backend.microseconds(left),
         )
         return draw_together(
             requests,
@@ -399,11 +374,16 @@ class TritonPythonModel:
         passes = max(1, *(self._runtime.passes(request.encoded.observed) for request in requests))
         outlooks.underway += rows
         together = min(outlooks.underway, TEACHER_BATCH)
-        began = time.monotonic()
+        began, failures = time.monotonic(), outlooks.failures
+        failures.begins(began)
         try:
             drawn = await self._in_thread(self._draw_by_teacher, requests)
+        except NotReady:
+            failures.failed(began, time.monotonic())
+            raise
         finally:
             outlooks.underway -= rows
+        failures.worked()
         calls = -(-rows // TEACHER_BATCH)
         outlooks.teacher.observe(together, (time.monotonic() - began) / (calls * passes))
         return drawn
@@ -411,23 +391,36 @@ class TritonPythonModel:
     async def _answer_later(
         self, job: Job, drawing: asyncio.Future[list[Tokens]], place: int | None
     ) -> Response:
+        async with bounded(job.request.work.deadline, job.request.work.clock):
+            return await self._answered(job, drawing, place)
+
+    async def _answered(
+        self, job: Job, drawing: asyncio.Future[list[Tokens]], place: int | None
+    ) -> Response:
+        """The answer to a job, of whose request the teacher draws the `place`-th rows; None: it
+        draws none."""
         request, likelihood = job.request, None
         if request.log_likelihood:
             likelihood = await self._in_thread(
-                self._networks.log_likelihood, request.encoded.tokens, request.encoded.observed
+                self._networks.log_likelihood,
+                request.encoded.tokens,
+                request.encoded.observed,
+                backend.microseconds(request.work.remaining()),
             )
-        if place is None:
-            (tokens,) = await self._in_thread(self._draw_by_student, [request])
-            return self._packed(job, tokens, likelihood)
-        until = min(patience(job.route), request.work.remaining())
-        try:
-            async with asyncio.timeout(None if math.isinf(until) else until):
-                tokens = (await asyncio.shield(drawing))[place]
-        except TimeoutError:
-            request.work.check()
-            # As if it had been routed there: the same rows for a seed.
-            job.route = job.route._replace(option=job.route.allowed[-1], overtaken=True)
-            (tokens,) = await self._in_thread(self._draw_by_student, [request])
+        if place is not None:
+            wait, why = patience(job.route, request.work.clock()), Instead.OVERTAKEN
+            try:
+                async with asyncio.timeout(None if math.isinf(wait) else wait) as waiting:
+                    return self._packed(job, (await asyncio.shield(drawing))[place], likelihood)
+            except TimeoutError:
+                if not waiting.expired():
+                    raise
+            except NotReady:
+                if not job.route.has_stand_in:
+                    raise
+                why = Instead.FAILED
+            job.route = job.route.by_stand_in(why)
+        (tokens,) = await self._in_thread(self._draw_by_student, [request])
         return self._packed(job, tokens, likelihood)
 
     async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:

@@ -63,8 +63,14 @@ class Networks:
         (drawn,) = backend.call(self._teacher, self._version, given, (DRAWN,), how, timeout)
         return drawn
 
-    def log_likelihood(self, tokens: Tokens, observed: Mask) -> NDArray[np.float64]:
+    def log_likelihood(
+        self, tokens: Tokens, observed: Mask, timeout: int = 0
+    ) -> NDArray[np.float64]:
         """ln p(observed) of each row, in nats.
+
+        Args:
+            tokens, observed: int32 and bool [n, T].
+            timeout: as for `teacher`.
 
         Raises:
             NotReady: the teacher does not answer.
@@ -73,7 +79,9 @@ class Networks:
         for at in range(0, len(tokens), TEACHER_BATCH):
             part = slice(at, at + TEACHER_BATCH)
             given = {TOKENS: tokens[part], OBSERVED: observed[part]}
-            parts += backend.call(self._teacher, self._version, given, (LOG_LIKELIHOOD,))
+            parts += backend.call(
+                self._teacher, self._version, given, (LOG_LIKELIHOOD,), timeout=timeout
+            )
         return np.concatenate(parts)[:, 0]
 
     def learn(self, stop: threading.Event, student: Draw) -> Outlooks | None:

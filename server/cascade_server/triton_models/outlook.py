@@ -15,6 +15,7 @@ from typing import NamedTuple
 from cascade_server.cascade.router import Option
 from cascade_server.engines.latency_model import LatencyModel, Outlook
 from cascade_server.engines.runtime import TEACHER_PART
+from cascade_server.engines.watched_teacher import Failures
 from cascade_server.terms import Tier, Wanted
 
 # Between two batches of a model that is busy: Triton makes up the next one.
@@ -41,26 +42,29 @@ class Outlooks:
         student: of the student's batches, by rows.
         teacher: of one pass, by rows; not `known` until it has been asked once.
         underway: rows that are with the teacher now.
+        failures: of the teacher.
     """
 
     student: LatencyModel = field(default_factory=LatencyModel)
     teacher: LatencyModel = field(default_factory=LatencyModel)
     underway: int = 0
+    failures: Failures = field(default_factory=Failures)
 
     def options(
         self, rows: int, passes: int, wanted: Wanted, beside: int, now: float
     ) -> tuple[Option, Option]:
         """Ways to answer, highest fidelity first.
 
-        Of a teacher that nothing is known of, AUTO expects nothing.
+        Of a teacher that nothing is known of, or that fails, AUTO expects nothing.
 
         Args:
             rows, passes, wanted: of the request.
             beside: rows of other requests that the student would draw in the same batch.
             now: monotonic seconds.
         """
-        seconds = math.inf if wanted is Wanted.AUTO else 0.0
-        if self.teacher.known:
+        is_auto = wanted is Wanted.AUTO
+        seconds = math.inf if is_auto else 0.0
+        if self.teacher.known and not (is_auto and self.failures.rests(now)):
             passing = Outlook(self.teacher.line, 0.0, self.underway, TEACHER_PART)
             seconds = passing.predict(now, rows, passes)
             # It joins at the end of a pass that has begun.

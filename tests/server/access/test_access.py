@@ -245,12 +245,12 @@ class TestQuotas:
     def test_what_was_held_is_given_back_to_its_day(self, tmp_path: Path, clock: Clock) -> None:
         access = access_of(self.TEXT, tmp_path, clock)
         caller = known(access.caller(headers(key_of("fraud")[0])))
-        access.give_back(caller, 60, access.hold(caller, 60))
+        access.give_back(caller, access.hold(caller, 60))
         assert access.quota(caller, 100) is None
-        day = access.hold(caller, 60)
+        held = access.hold(caller, 60)
         clock.now += rates.left_of_day(clock.now)
         access.charge(caller, 30)
-        access.give_back(caller, 60, day)  # of yesterday: today is not to have 60 more for it
+        access.give_back(caller, held)  # of yesterday: today is not to have 60 more for it
         assert refused(access.quota(caller, 71))
         assert access.quota(caller, 70) is None
 

@@ -55,6 +55,41 @@ class TestBuckets:
         # Nanoseconds are rounded, by half a one for each token.
         assert let_in <= (burst + per_second * seconds) * (1 + per_second * 1e-9) + 1e-3
 
+    def test_what_is_given_back_may_be_taken_again(self) -> None:
+        rate, now = Rate(10.0, 50.0), 1000 * SECOND
+        kept = rates.full_at(0, now, rate, 20)
+        full = rates.full_at(kept, now, rate, 30)
+        assert rates.wait(full, now, rate)
+        held = rates.Held(30, 0, full)
+        assert rates.given_back(full, now + SECOND, rate, held) == kept
+
+    @given(
+        st.floats(0.01, 1e4),
+        st.floats(1, 1e4),
+        st.lists(
+            st.tuples(st.integers(0, 2 * SECOND), st.sampled_from(["keep", "hold", "give back"])),
+            min_size=1,
+            max_size=50,
+        ),
+    )
+    def test_nothing_is_gained_by_what_is_given_back(
+        self, per_second: float, burst: float, steps: list[tuple[int, str]]
+    ) -> None:
+        rate, full, now, kept = Rate(per_second, burst), 0, 1000 * SECOND, 0
+        holding: list[rates.Held] = []
+        for gap, step in steps:
+            now += gap
+            if step == "give back":
+                if holding:
+                    full = rates.given_back(full, now, rate, holding.pop(0))
+            elif not rates.wait(full, now, rate):
+                full = rates.full_at(full, now, rate)
+                if step == "hold":
+                    holding.append(rates.Held(1, 0, full))
+                kept += step == "keep"
+        seconds = now / SECOND - 1000
+        assert kept <= (burst + per_second * seconds) * (1 + per_second * 1e-9) + 1e-3
+
     @given(st.floats(0.01, 1e4), st.floats(1, 1e4), st.integers(-SECOND, 10 * SECOND))
     def test_one_step_decides_as_two(self, per_second: float, burst: float, owed: int) -> None:
         rate, now = Rate(per_second, burst), 1000 * SECOND

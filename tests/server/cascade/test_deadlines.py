@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,30 @@ class TestOverGrpc:
             serving.stub.Synthesize(request)
         error: Any = caught.value
         assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+    @pytest.mark.parametrize(
+        "wanted",
+        [
+            {"fidelity": "FIDELITY_FULL"},
+            {"fidelity": "FIDELITY_FAST", "log_likelihood": True},
+            {"fidelity": "FIDELITY_AUTO", "log_likelihood": True},
+            {"fidelity": "FIDELITY_FULL", "offline": True},
+        ],
+    )
+    def test_a_teacher_that_stands_still_holds_nobody_beyond_his_own(
+        self, serving: Running, wanted: Any
+    ) -> None:
+        """There is no deadline of gRPC's that would end the call."""
+        service = serving.server.service
+        teacher: Any = service.dispatcher.engines[service.repository.find(TABLE)].teacher
+        go_on = threading.Event()
+        teacher._executor.submit(go_on.wait)
+        try:
+            call = serving.stub.Synthesize.future(ask(timeout_microseconds=400_000, **wanted))
+            code = call.exception(timeout=60).code()
+        finally:
+            go_on.set()
+        assert code is grpc.StatusCode.DEADLINE_EXCEEDED
 
     def test_a_long_deadline_is_no_hindrance(self, serving: Running) -> None:
         answer = serving.stub.Synthesize(ask(timeout_microseconds=2**63), timeout=30)

@@ -15,9 +15,9 @@ import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.cascade.admission import Limit, LimitConfig
 from cascade_server.cascade.answer import Answer
-from cascade_server.cascade.dispatch import Dispatcher, in_groups
+from cascade_server.cascade.dispatch import Dispatcher
 from cascade_server.cascade.gate import Gate
-from cascade_server.cascade.release_engines import ReleaseEngines
+from cascade_server.cascade.release_engines import ReleaseEngines, in_groups
 from cascade_server.cascade.request import check
 from cascade_server.config import ServerConfig
 from cascade_server.deadline import Work

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import threading
 from collections.abc import Iterator
@@ -13,10 +14,13 @@ import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.cascade.router import MARGIN, Option, choose, patience
 from cascade_server.config import ServerConfig
-from cascade_server.errors import NotReady
+from cascade_server.engines import watched_teacher
+from cascade_server.engines.watched_teacher import MOST_FAILURES
+from cascade_server.errors import NotReady, TeacherFailed
 from cascade_server.terms import Tier, Wanted
 
 from tests.releases import TABLE
+from tests.server.cascade.stalled import PROMISED, SOON, Cascade
 from tests.server.messages import ask, row
 from tests.server.running import DRAWN_ANEW, Running, running
 
@@ -28,16 +32,23 @@ class TestPatience:
 
     def test_auto_leaves_time_for_the_student(self) -> None:
         route = choose((TEACHER, STUDENT), 0.1, Wanted.AUTO)
-        assert patience(route) == pytest.approx(0.1 * (1 - MARGIN) - 1e-3)
+        assert patience(route, 0.0) == pytest.approx(0.1 * (1 - MARGIN) - 1e-3)
 
     def test_what_is_promised_counts_too(self) -> None:
         route = choose((TEACHER, STUDENT), 10.0, Wanted.AUTO, promised=0.05)
-        assert patience(route) == pytest.approx(0.05 * (1 - MARGIN) - 1e-3)
+        assert patience(route, 0.0) == pytest.approx(0.05 * (1 - MARGIN) - 1e-3)
+
+    @pytest.mark.parametrize(("later", "expected"), [(0.05, 0.029), (0.2, 0.0)])
+    def test_what_has_gone_by_since_it_was_routed_is_gone(
+        self, later: float, expected: float
+    ) -> None:
+        route = choose((TEACHER, STUDENT), 0.1, Wanted.AUTO, now=1000.0)
+        assert patience(route, 1000.0 + later) == pytest.approx(expected)
 
     @pytest.mark.parametrize("wanted", [Wanted.AUTO, Wanted.FULL])
     def test_without_a_deadline_and_for_full_there_is_no_end_to_it(self, wanted: Wanted) -> None:
-        assert math.isinf(patience(choose((TEACHER, STUDENT), math.inf, wanted)))
-        assert math.isinf(patience(choose((TEACHER, STUDENT), 0.1, Wanted.FULL)))
+        assert math.isinf(patience(choose((TEACHER, STUDENT), math.inf, wanted), 0.0))
+        assert math.isinf(patience(choose((TEACHER, STUDENT), 0.1, Wanted.FULL), 0.0))
 
 
 @pytest.fixture
@@ -107,3 +118,72 @@ def test_auto_is_the_student_where_the_teacher_dies_with_the_request(
     with pytest.raises(grpc.RpcError) as caught:
         alone.stub.Synthesize(ask(fidelity=pb.FIDELITY_FULL), timeout=60)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.fixture
+def stalled(repository: Path) -> Iterator[Cascade]:
+    found = Cascade(repository)
+    yield found
+    found.dispatcher.close()
+
+
+async def test_what_scoring_took_is_no_longer_there_to_wait_in(stalled: Cascade) -> None:
+    def scoring() -> None:
+        stalled.now += PROMISED
+
+    stalled.teacher.scoring = scoring
+    async with asyncio.timeout(SOON):
+        answer = await stalled.ask(Wanted.AUTO, log_likelihood=True, explain=True)
+    assert answer.tier is Tier.STUDENT
+    assert list(answer.log_likelihood) == [0.0]
+    assert answer.route is not None
+    assert "took longer than was predicted" in answer.route.reason
+    assert stalled.teacher.asked == 0
+
+
+async def test_nothing_that_goes_wrong_makes_the_student_s_rows_the_teacher_s(
+    stalled: Cascade,
+) -> None:
+    """A TimeoutError that is not of the wait for it, say of a socket's."""
+    stalled.teacher.fails = TimeoutError("of a socket")
+    stalled.teacher.may_draw.set()
+    with pytest.raises(TeacherFailed):
+        await stalled.ask(Wanted.FULL)
+
+
+async def test_what_was_waited_in_vain_says_nothing_of_the_student(stalled: Cascade) -> None:
+    """By how long answers of his take it is learnt how many may be inside."""
+    before = stalled.dispatcher.gate.limit
+    async with asyncio.timeout(SOON):
+        assert (await stalled.ask(Wanted.AUTO)).tier is Tier.STUDENT
+    assert stalled.dispatcher.gate.limit == before
+
+
+async def test_auto_is_the_student_where_the_teacher_fails(
+    stalled: Cascade, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is there, but out of memory, say; after some times in a row it is not asked any more."""
+    monkeypatch.setattr(watched_teacher, "REST_SECONDS", math.inf)
+    stalled.teacher.fails = MemoryError("of the GPU")
+    stalled.teacher.may_draw.set()
+    for _ in range(MOST_FAILURES):
+        answer = await stalled.ask(Wanted.AUTO, explain=True)
+        assert answer.tier is Tier.STUDENT
+        assert answer.route is not None
+        assert "in 6 passes failed" in answer.route.reason
+    asked = stalled.teacher.asked
+    answer = await stalled.ask(Wanted.AUTO, explain=True)
+    assert answer.tier is Tier.STUDENT
+    assert answer.route is not None
+    assert "is not ready" in answer.route.reason
+    with pytest.raises(NotReady, match=r"has failed 3 times in a row .* of the GPU"):
+        await stalled.ask(Wanted.FULL)
+    assert stalled.teacher.asked == asked
+    assert stalled.dispatcher.overtaken == 0
+
+
+async def test_full_is_told_what_the_teacher_failed_with(stalled: Cascade) -> None:
+    stalled.teacher.fails = MemoryError("of the GPU")
+    stalled.teacher.may_draw.set()
+    with pytest.raises(TeacherFailed, match="the teacher failed: MemoryError: of the GPU"):
+        await stalled.ask(Wanted.FULL)

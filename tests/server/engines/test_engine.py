@@ -200,6 +200,36 @@ async def test_a_busy_engine_does_not_hold_up_the_news_of_an_expiry() -> None:
     assert bench.ran == [["first"]]
 
 
+async def test_a_run_that_takes_too_long_does_not_hold_up_the_news_either() -> None:
+    """It goes on, and others have what it makes."""
+    executor, bench = HeldExecutor(), Bench()
+    engine: Engine[Job] = Engine(bench.run, executor, 0, (1, 2))
+    late = asyncio.create_task(engine.submit(Job("late"), time.monotonic() + 0.005))
+    other = asyncio.create_task(engine.submit(Job("other"), math.inf))
+    with pytest.raises(DeadlinePassed):
+        await late
+    assert len(executor.held) == 1
+    executor.release()
+    await other
+    assert bench.ran == [["other"]]
+
+
+async def test_who_gives_up_at_the_deadline_has_expired() -> None:
+    """In another process, whose word comes before the engine's own."""
+    bench = Bench()
+    first = bench.submit("first")
+    await bench.held()
+    given_up, hung_up = bench.submit("given up", deadline=50), bench.submit("hung up", deadline=90)
+    await settle()
+    bench.now = 50.0
+    given_up.cancel()
+    hung_up.cancel()
+    await settle()
+    assert bench.engine.statistics().expired == 1
+    bench.executor.release()
+    await first
+
+
 async def test_what_a_caller_gave_up_is_not_run() -> None:
     bench = Bench()
     first = bench.submit("first")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import math
 import threading
@@ -36,7 +37,7 @@ from cascade_server.engines.teacher_wire import (
     unpack_outlook,
     unpack_score,
 )
-from cascade_server.errors import DeadlinePassed, NotReady
+from cascade_server.errors import DeadlinePassed, NotReady, TeacherFailed
 from cascade_server.terms import Tier
 from cascade_tables import load_release
 
@@ -267,8 +268,9 @@ async def test_an_error_there_is_an_error_here(
     async with pair(loaded, runtime, tmp_path / "s") as both:
         given = rows(runtime, 1)
         broken = replace(given, noise=given.noise[:, :5])
-        with pytest.raises(RuntimeError, match="in the teacher's process"):
+        with pytest.raises(TeacherFailed, match="the teacher failed in its process: ") as caught:
             await both.teacher.draw(broken, math.inf)
+        assert "Traceback" not in str(caught.value)
         await both.teacher.draw(given, math.inf)
 
 
@@ -344,3 +346,73 @@ async def test_what_is_cancelled_before_it_was_begun_leaves_nothing(
     writer.close()
     await writer.wait_closed()
     server.stop()
+
+
+class Still:
+    """A process that has told of its queue once, reads what it is sent, and says no more."""
+
+    def __init__(self, identity: str) -> None:
+        outlook = pack_outlook(identity, Outlook(Line(0.0, 1e-3), 0.0, 0, 256), EngineStatistics())
+        self._told = Frame(Said.OUTLOOK, 0, outlook).packed()
+        self.read: asyncio.Queue[Frame] = asyncio.Queue()
+        self.is_over = asyncio.Event()
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(self._told)
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                self.read.put_nowait(await read_frame(reader))
+        writer.close()
+        self.is_over.set()
+
+
+@pytest.mark.parametrize(
+    ("said", "offline"), [(Said.DRAW, False), (Said.DRAW, True), (Said.SCORE, False)]
+)
+async def test_a_process_that_stands_still_holds_nobody_beyond_his_deadline(
+    runtime: Runtime, tmp_path: Path, said: Said, offline: bool
+) -> None:
+    """The request's own, which no gRPC deadline cuts short; what is given up is cancelled there."""
+    path, still = tmp_path / "s", Still(runtime.identity)
+    server = await asyncio.start_unix_server(still, path)
+    link = TeacherLink(path, clock=lambda: 0.0)
+    link.start()
+    teacher, given, deadline = link.teacher(runtime), rows(runtime, 1), 0.02
+    known = given.tokens, given.observed
+    try:
+        async with asyncio.timeout(SOON):
+            while math.isinf(teacher.predict(1, 1)):
+                await asyncio.sleep(0)
+            asking = {
+                Said.DRAW: lambda: teacher.draw(given, deadline, offline),
+                Said.SCORE: lambda: teacher.log_likelihood(*known, deadline),
+            }
+            with pytest.raises(DeadlinePassed):
+                await asking[said]()
+            asked, given_up = await still.read.get(), await still.read.get()
+        assert (asked.said, given_up.said) == (said, Said.CANCEL)
+        assert asked.number == given_up.number
+    finally:
+        link.stop()
+        await still.is_over.wait()
+        server.close()
+
+
+async def test_a_thread_that_is_at_something_else_holds_nobody_beyond_his_deadline(
+    runtime: Runtime,
+) -> None:
+    """In the server's own process, and in the teacher's."""
+    go_on, given = threading.Event(), rows(runtime, 1)
+    with ThreadPoolExecutor(1) as thread:
+        teacher = LocalTeacher(runtime, thread)
+        thread.submit(go_on.wait)
+        try:
+            async with asyncio.timeout(SOON):
+                for asked in (
+                    lambda until: teacher.draw(given, until),
+                    lambda until: teacher.log_likelihood(given.tokens, given.observed, until),
+                ):
+                    with pytest.raises(DeadlinePassed):
+                        await asked(time.monotonic() + 0.02)
+        finally:
+            go_on.set()

@@ -13,7 +13,7 @@ from cascade_server.cascade.request import check
 from cascade_server.deadline import Work
 from cascade_server.engines.runtime import Runtime
 from cascade_server.errors import DeadlinePassed, TooMuch
-from cascade_server.store.cache import ENTRY_OVERHEAD, Cache, CacheConfig, Flights, Keys
+from cascade_server.store.cache import ENTRY_OVERHEAD, Cache, CacheConfig, Flights, Keys, Made
 from cascade_server.terms import Tier
 from cascade_server.wire.synthesis_request import read_request
 from cascade_tables import load_release
@@ -30,43 +30,43 @@ class TestKeeping:
 
     def test_what_was_put_is_there(self) -> None:
         cache = Cache(CacheConfig(10**6))
-        cache.put(K[0], b"answer", now=0.0)
+        cache.put(K[0], b"answer", made=0.0)
         assert cache.get(K[0], now=1.0) == b"answer"
         assert cache.get(K[1], now=1.0) is None
 
     def test_the_least_recently_used_go(self) -> None:
         cache = Cache(CacheConfig(9 * ENTRY - 1))
         for key in K[:8]:
-            cache.put(key, bytes(10), now=0.0)
+            cache.put(key, bytes(10), made=0.0)
         assert cache.get(K[0], now=0.0) is not None
-        cache.put(K[8], bytes(10), now=0.0)
+        cache.put(K[8], bytes(10), made=0.0)
         assert [key for key in K if cache.get(key, 0.0) is None] == [K[1]]
         assert (len(cache), cache.bytes, cache.evicted) == (8, 8 * ENTRY, 1)
 
     def test_too_old_is_gone(self) -> None:
         cache = Cache(CacheConfig(10**6, max_age=10.0))
-        cache.put(K[0], bytes(10), now=0.0)
+        cache.put(K[0], bytes(10), made=0.0)
         assert cache.get(K[0], now=10.0) is not None
         assert cache.get(K[0], now=10.1) is None
         assert (len(cache), cache.bytes) == (0, 0)
 
     def test_putting_again_replaces(self) -> None:
         cache = Cache(CacheConfig(10**6, max_age=10.0))
-        cache.put(K[0], b"old", now=0.0)
-        cache.put(K[0], b"newer", now=8.0)
+        cache.put(K[0], b"old", made=0.0)
+        cache.put(K[0], b"newer", made=8.0)
         assert cache.get(K[0], now=15.0) == b"newer"
         assert cache.bytes == 32 + 5 + ENTRY_OVERHEAD
 
     def test_one_answer_does_not_push_out_all_others(self) -> None:
         cache = Cache(CacheConfig(10 * ENTRY))
-        cache.put(K[0], bytes(10), now=0.0)
-        cache.put(K[1], bytes(5 * ENTRY), now=0.0)
+        cache.put(K[0], bytes(10), made=0.0)
+        cache.put(K[1], bytes(5 * ENTRY), made=0.0)
         assert cache.get(K[0], now=0.0) is not None
         assert cache.get(K[1], now=0.0) is None
 
     def test_a_cache_of_no_bytes_keeps_nothing(self) -> None:
         cache = Cache(CacheConfig(0))
-        cache.put(K[0], b"answer", now=0.0)
+        cache.put(K[0], b"answer", made=0.0)
         assert cache.get(K[0], now=0.0) is None
 
 
@@ -138,19 +138,22 @@ class TestOneDrawForAll:
     @pytest.fixture(autouse=True)
     def given(self) -> None:
         self.flights = Flights()
-        self.made = 0
+        self.made, self.is_stand_in = 0, False
         self.may_end = asyncio.Event()
         self.errors: list[BaseException] = []
 
-    async def make(self) -> bytes:
+    async def make(self) -> Made:
         self.made += 1
         await self.may_end.wait()
         if self.errors:
             raise self.errors.pop(0)
-        return b"answer"
+        return Made(b"answer", self.is_stand_in)
 
-    def ask(self, key: bytes = K[0], remaining: float = math.inf) -> asyncio.Task[Any]:
-        return asyncio.create_task(self.flights.once(key, self.make, lambda: remaining))
+    def ask(
+        self, key: bytes = K[0], remaining: float = math.inf, takes_stand_in: bool = False
+    ) -> asyncio.Task[Any]:
+        asked = self.flights.once(key, self.make, lambda: remaining, takes_stand_in)
+        return asyncio.create_task(asked)
 
     async def test_the_first_draws(self) -> None:
         asked = [self.ask() for _ in range(5)]
@@ -200,6 +203,18 @@ class TestOneDrawForAll:
         with pytest.raises(TooMuch):
             await first
         assert await second == (b"answer", False)
+
+    async def test_who_takes_a_stand_in_has_it_and_the_others_draw(self) -> None:
+        self.is_stand_in = True
+        first, content, full, fuller = (
+            self.ask(takes_stand_in=each) for each in (True, True, False, False)
+        )
+        await self.settled()
+        self.may_end.set()
+        assert await first == (b"answer", False)
+        assert await content == (b"answer", True)
+        await asyncio.gather(full, fuller)
+        assert self.made == 3
 
     async def test_nobody_waits_longer_than_their_deadline(self) -> None:
         first, hurried = self.ask(), self.ask(remaining=0.0)

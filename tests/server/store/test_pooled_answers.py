@@ -13,9 +13,16 @@ import pytest
 from cascade_client import Client, Tier
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.cascade import probing
+from cascade_server.cascade.dispatch import Dispatcher
+from cascade_server.cascade.repository import Repository
 from cascade_server.config import ServerConfig
+from cascade_server.counts.ledger import Ledger
+from cascade_server.counts.shared.live_versions import LiveVersions
+from cascade_server.memory import Memory
+from cascade_server.objectives.objective import SloConfig
 from cascade_server.store.answers import Answers
-from cascade_server.store.refill import Load
+from cascade_server.store.pool import Key, condition_of, nothing_known
+from cascade_server.store.refill import Load, RefillConfig
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.releases import TABLE, make_release
@@ -312,3 +319,34 @@ class TestWhatHoldsItBack:
         gate = server.server.service.dispatcher.gate
         gate.inside = dict.fromkeys(gate.inside, 2)
         assert self.load(server).inside == 4
+
+
+async def test_after_a_promotion_rows_are_made_of_who_answers_then(repository: Path) -> None:
+    """And none any more of who did before."""
+    live = LiveVersions([TABLE], Memory())
+    live.put(TABLE, 1, canary=3, share=0.05)
+    config = ServerConfig(repository=repository, pool_bytes=2**22, cache_bytes=0)
+    wanted = {TABLE: [1, 3]}
+    found = Repository.load(repository, 1, lambda _: None, wanted=wanted, live_versions=live)
+    ledger = Ledger(SloConfig(objectives=()), [TABLE])
+    dispatcher = Dispatcher(found, config, ledger.report)
+    pooled = Answers(dispatcher, found, config, ledger).pooled
+    assert pooled is not None
+
+    async def made() -> list[int]:
+        """Rows that each version has been made, and has."""
+        while await pooled.refill.fill():
+            pass
+        counts = pooled.statistics().releases
+        return [counts[found.find(TABLE, version).identity].refilled_rows for version in (1, 3)]
+
+    try:
+        assert await made() == [RefillConfig.base_rows, 0]
+        live.put(TABLE, 3)
+        assert await made() == [RefillConfig.base_rows] * 2
+        first = found.find(TABLE, 1).identity
+        key = Key(first, condition_of(*nothing_known(found.find(TABLE, 1).slots)))
+        assert pooled.pool.take([key], RefillConfig.base_rows, pooled._clock()) is not None
+        assert await made() == [RefillConfig.base_rows] * 2
+    finally:
+        dispatcher.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -119,6 +120,12 @@ async def connected(
         await level.close()
 
 
+async def kept_in(level: SecondLevel) -> bytes | None:
+    """What is there, of whatever age."""
+    found = await level.get(KEY, 60.0)
+    return None if found is None else found.content
+
+
 async def written(level: SecondLevel) -> None:
     """Until nothing is underway."""
     while level.underway:
@@ -137,7 +144,7 @@ class TestServer:
             assert await one.get(KEY, 60.0) is None
             one.put(KEY, b"answer")
             await written(one)
-            assert await other.get(KEY, 60.0) == b"answer"
+            assert await kept_in(other) == b"answer"
             assert await other.get(OTHER, 60.0) is None
             assert only(one)
             assert only(other)
@@ -148,6 +155,33 @@ class TestServer:
             await written(level)
         life = int(server.ask(b"PTTL", NAME).strip()[1:])
         assert 0 < life <= 50_000
+
+    @pytest.mark.parametrize(
+        ("left", "at_least", "at_most"),
+        [
+            ((b"PX", b"2000000"), 3000.0, 5000.0),
+            # Of a server that keeps answers for longer; of who has made it stay.
+            ((b"PX", b"9000000"), 0.0, 0.0),
+            ((), math.inf, math.inf),
+        ],
+    )
+    async def test_it_says_how_old_it_is(
+        self, server: Valkey, left: tuple[bytes, ...], at_least: float, at_most: float
+    ) -> None:
+        server.ask(b"SET", NAME, seal(KEY, b"answer"), *left)
+        async with connected(server.url, max_age=5000.0) as level:
+            found = await level.get(KEY, 60.0)
+            assert only(level)
+        assert found is not None
+        assert at_least <= found.age <= at_most
+
+    async def test_who_may_ask_for_no_more_than_values_has_them(self, server: Valkey) -> None:
+        server.ask(b"ACL", b"SETUSER", b"server", b"on", b">secret", b"~*", b"+get", b"+set")
+        async with connected(f"unix://server:secret@{server.socket}") as level:
+            level.put(KEY, b"answer")
+            await written(level)
+            assert await level.get(KEY, 60.0) == (b"answer", math.inf)
+            assert only(level)
 
     @pytest.mark.parametrize("damage", ["junk", "cut", "swapped"])
     async def test_garbage_is_ignored_and_overwritten(self, server: Valkey, damage: str) -> None:
@@ -163,7 +197,7 @@ class TestServer:
             assert only(level, corrupt=1)
             level.put(KEY, b"answer")
             await written(level)
-            assert await level.get(KEY, 60.0) == b"answer"
+            assert await kept_in(level) == b"answer"
 
     async def test_a_value_of_another_type_is_ignored_and_overwritten(self, server: Valkey) -> None:
         server.ask(b"LPUSH", NAME, b"1")
@@ -172,7 +206,7 @@ class TestServer:
             assert only(level, error=1)
             level.put(KEY, b"answer")
             await written(level)
-            assert await level.get(KEY, 60.0) == b"answer"
+            assert await kept_in(level) == b"answer"
 
 
 class TestFailing:
@@ -231,7 +265,7 @@ class TestFailing:
             assert not level.breaker.open
             level.put(KEY, b"answer")
             await written(level)
-            assert await level.get(KEY, 60.0) == b"answer"
+            assert await kept_in(level) == b"answer"
         await level.close()
 
     async def test_something_else_that_listens(self) -> None:

@@ -49,7 +49,7 @@ async def asked(url: str) -> tuple[bytes | None, dict[str, int]]:
     found = await level.get(KEY, 60.0)
     failures = {why: count for why, count in level.failures.items() if count}
     await level.close()
-    return found, failures
+    return found and found.content, failures
 
 
 @pytest.mark.parametrize("asks", [False, True])

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from cascade_server.cascade.answer import Drawn, drawn_answer
 from cascade_server.cascade.request import CheckedRequest, check
-from cascade_server.cascade.router import Route, choose
+from cascade_server.cascade.router import Instead, Route, choose
 from cascade_server.deadline import Work
+from cascade_server.engines import watched_teacher
 from cascade_server.engines.runtime import Runtime
-from cascade_server.errors import BadRequest
+from cascade_server.engines.watched_teacher import MOST_FAILURES
+from cascade_server.errors import BadRequest, DeadlinePassed, NotReady
 from cascade_server.terms import Tier, Wanted
 from cascade_server.triton_models import table_requests
 from cascade_server.triton_models.outlook import GAP_SECONDS, Outlooks, Turn, waited
@@ -97,13 +101,109 @@ async def test_a_teacher_that_comes_late_takes_no_number_of_the_students(
     route = Route(options[0], tuple(options), tuple(options), 1.0, Wanted.AUTO, 0, within=0.0)
     model: Any = object.__new__(TritonPythonModel)
     model._runtime, model._student = runtime, student
-    model._packed = lambda job, tokens, _: (tokens, job.route.overtaken)
+    model._packed = lambda job, tokens, _: (tokens, job.route.instead)
     with ThreadPoolExecutor(1) as threads:
         model._threads = threads
         never = asyncio.get_running_loop().create_future()
-        tokens, overtaken = await model._answer_later(Job(shared, (), route), never, 0)
-    assert overtaken
+        tokens, instead = await model._answer_later(Job(shared, (), route), never, 0)
+    assert instead is Instead.OVERTAKEN
     np.testing.assert_array_equal(tokens, expected)
+
+
+async def test_what_scoring_took_is_no_longer_there_to_wait_in(
+    runtime: Runtime, row: RowTensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch)
+    from cascade_server.triton_models.cascade import Job, TritonPythonModel
+
+    now = 0.0
+
+    def scored(*_: Any) -> None:
+        nonlocal now
+        now = 500.0
+
+    request = checked(runtime, row, {ROW: np.full((1, 6), NAN)})
+    request.log_likelihood, request.work = True, Work(1000.0, clock=lambda: now)
+    options = Outlooks().options(1, 1, Wanted.AUTO, 0, 0.0)
+    route = Route(options[0], tuple(options), tuple(options), 1000.0, Wanted.AUTO, 0, within=500.0)
+    model: Any = object.__new__(TritonPythonModel)
+    model._runtime, model._student = runtime, runtime.draw_student
+    model._networks = SimpleNamespace(log_likelihood=scored)
+    model._packed = lambda job, _tokens, _scores: job.route.instead
+    with ThreadPoolExecutor(1) as threads:
+        model._threads = threads
+        never = asyncio.get_running_loop().create_future()
+        answering = model._answer_later(Job(request, (), route), never, 0)
+        assert await asyncio.wait_for(answering, 60) is Instead.OVERTAKEN
+
+
+@pytest.mark.parametrize("wanted", [Wanted.AUTO, Wanted.FULL])
+async def test_auto_is_the_student_where_the_teacher_fails(
+    runtime: Runtime, row: RowTensor, monkeypatch: pytest.MonkeyPatch, wanted: Wanted
+) -> None:
+    """After some failures in a row it is no longer sent there."""
+    install(monkeypatch)
+    from cascade_server.triton_models.cascade import Job, TritonPythonModel
+
+    monkeypatch.setattr(watched_teacher, "REST_SECONDS", math.inf)
+    request = checked(runtime, row, {ROW: np.full((1, 6), NAN)})
+    model: Any = object.__new__(TritonPythonModel)
+    model._runtime, model._student = runtime, runtime.draw_student
+    model._outlooks, model._promised = Outlooks(), math.inf
+    model._outlooks.teacher.observe(1, 1e-3)
+    model._packed = lambda job, _tokens, _scores: job.route.instead
+    request.wanted = wanted
+
+    def fails(_: Any) -> None:
+        raise NotReady("model 'payments_teacher' does not answer: out of memory")
+
+    model._draw_by_teacher = fails
+    with ThreadPoolExecutor(1) as threads:
+        model._threads = threads
+        for _ in range(MOST_FAILURES):
+            route = model._route(request, 0)
+            assert route.option.tier is Tier.TEACHER
+            drawing = asyncio.ensure_future(model._drawn_by_teacher([request]))
+            answering = model._answer_later(Job(request, (), route), drawing, 0)
+            if wanted is Wanted.FULL:
+                with pytest.raises(NotReady, match="out of memory"):
+                    await answering
+            else:
+                assert await answering is Instead.FAILED
+    left_to = Tier.TEACHER if wanted is Wanted.FULL else Tier.STUDENT
+    assert model._route(request, 0).option.tier is left_to
+
+
+async def test_a_likelihood_that_does_not_come_holds_nobody_beyond_his_deadline(
+    runtime: Runtime, row: RowTensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The teacher is told how long that is, too."""
+    install(monkeypatch)
+    from cascade_server.triton_models.cascade import Job, TritonPythonModel
+
+    request = checked(runtime, row, {ROW: np.full((1, 6), NAN)})
+    request.log_likelihood, request.work = True, Work(0.02, clock=lambda: 0.0)
+    options = Outlooks().options(1, 1, Wanted.FAST, 0, 0.0)
+    route = Route(options[1], tuple(options), tuple(options), 1.0, Wanted.FAST, 0, within=1.0)
+    go_on, told = threading.Event(), list[int]()
+
+    def scored(_tokens: Any, _observed: Any, timeout: int) -> None:
+        told.append(timeout)
+        go_on.wait()
+
+    model: Any = object.__new__(TritonPythonModel)
+    model._networks = SimpleNamespace(log_likelihood=scored)
+    with ThreadPoolExecutor(1) as threads:
+        model._threads = threads
+        never = asyncio.get_running_loop().create_future()
+        try:
+            with pytest.raises(DeadlinePassed):
+                await asyncio.wait_for(
+                    model._answer_later(Job(request, (), route), never, None), 60
+                )
+        finally:
+            go_on.set()
+    assert told == [20_000]
 
 
 def requests(row: RowTensor, rng: np.random.Generator) -> list[dict[str, NDArray[Any]]]:
