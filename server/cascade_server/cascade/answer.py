@@ -135,7 +135,7 @@ def drawn_answer(request: CheckedRequest, drawn: Drawn) -> Answer:
         drawn.queued,
         route if request.explain else None,
         log_likelihood=() if scored is None else scored.tolist(),
-        overtaken=route.overtaken or route.gone,
+        overtaken=route.instead is not None,
     )
 
 

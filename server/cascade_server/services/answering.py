@@ -312,8 +312,7 @@ class Answering:
                 ),
             )
 
-    @staticmethod
-    def _sent(exchange: Exchange, tier: Tier, rows: int, is_plain: bool = True) -> None:
+    def _sent(self, exchange: Exchange, tier: Tier, rows: int, is_plain: bool = True) -> None:
         exchange.call.sends(tier, rows, is_plain)
         exchange.call.ends(OK)
         if exchange.held is not None and self._allowance is not None:
