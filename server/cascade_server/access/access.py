@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from cascade_server.access import rates
-from cascade_server.access.access_file import load_access
+from cascade_server.access.access_file import last_good_access
 from cascade_server.access.deciding import (
     AUTHORIZATION,
     KINDS,
@@ -29,6 +29,7 @@ from cascade_server.access.deciding import (
     presented,
 )
 from cascade_server.access.grants import AccessConfig, Caller, Kind, Reason
+from cascade_server.counts.shared.last_good import LastGood
 from cascade_server.counts.shared.tenant_counts import MICRO, NANO, PlaceCounts
 from cascade_server.errors import ConfigError
 
@@ -70,13 +71,15 @@ class Access:
         refused: is told of each refusal, with the method's path and the caller's address.
         knows_connections: whether the transport tells when one is `gone`; where it does not, how
             many a tenant has at once is not known.
+        file: as other processes of the server read it too; None: this one reads it alone.
 
     Attributes:
         config: what holds now.
         reloads, failed_reloads: of the file.
 
     Raises:
-        ConfigError: the file cannot be read, or is none.
+        ConfigError: the file cannot be read, or is none, and none of the server's processes has
+            ever read one that was.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class Access:
         wall: Callable[[], float] = time.time,
         refused: Callable[[Refused, str, str], None] = tells_nobody,
         knows_connections: bool = True,
+        file: LastGood[AccessConfig] | None = None,
     ) -> None:
         self.path, self.counts, self._knows_connections = path, counts, knows_connections
         self._monotonic, self._wall, self._told = monotonic, wall, refused
@@ -99,8 +103,10 @@ class Access:
         # The connections of tenants that may have only so many, by address.
         self._connections: dict[str, set[int]] = {}
         self.issuers: Issuers | None = None
-        self.reloads = self.failed_reloads = 0
-        self._use(load_access(path))
+        self.file = file or last_good_access(path)
+        config, wrong = self.file.to_begin_with()
+        self.reloads, self.failed_reloads = 0, int(wrong is not None)
+        self._use(config)
 
     def _use(self, config: AccessConfig) -> None:
         slots = self.counts.all.slots(config.tenants)
@@ -129,7 +135,7 @@ class Access:
     def reload(self) -> bool:
         """Read the file anew, as `take`; `Watch` does it beside the event loop."""
         try:
-            return self.take(load_access(self.path))
+            return self.take(self.file.now())
         except ConfigError as exc:
             return self.take(exc)
 

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable
 
 from cascade_server.access.access import Access
-from cascade_server.access.access_file import load_access
 from cascade_server.access.grants import AccessConfig
 from cascade_server.errors import ConfigError
 
@@ -112,7 +111,7 @@ class Watch:
 
     def _read(self) -> AccessConfig | ConfigError:
         try:
-            return load_access(self._access.path)
+            return self._access.file.now()
         except ConfigError as exc:
             return exc
 
