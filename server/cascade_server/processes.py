@@ -116,7 +116,9 @@ def serve_in_processes(
                         files,
                         spans,
                     ),
-                    left=partial(generation.worker_left, number),
+                    left=partial(
+                        generation.worker_left, number, generation.slot * workers + number
+                    ),
                 )
                 for number in range(workers)
             ]
@@ -126,13 +128,15 @@ def serve_in_processes(
 
         def the_teacher(generation: Generation) -> Role:
             life = partial(teacher, generation, spans)
-            return Role("the teacher", life, last=True, holds_nothing=True)
+            left = generation.books.teacher(generation.slot).leave
+            return Role("the teacher", life, last=True, holds_nothing=True, left=left)
 
         def keeper_of(books: Books) -> Sequence[Role]:
             if {config.state_dir, config.ops_port, spans} == {None}:
                 return ()
             life = partial(keeper, shared, books, metrics, pages, credentials, files, spans)
-            return (Role("the books' keeper", life),)
+            left = partial(books.left, len(books.places) - 1)
+            return (Role("the books' keeper", life, left=left),)
 
         def told(what: str) -> None:
             for begin, ports in ((METRICS, metrics), (PAGE, pages)):
