@@ -28,6 +28,7 @@ from cascade_server.services.guarded import (
     open_watch,
 )
 from cascade_server.supervision.crews import Begin, Post
+from cascade_server.supervision.ending import all_end
 from cascade_server.telemetry.span_pipe import SpanPipe
 from cascade_server.transport.tls.credentials import Credentials
 
@@ -111,16 +112,8 @@ def keeper(
             post.tell(ready=True)
             await stop.wait()
         finally:
-            if telling is not None:
-                await telling.stop()
-            if watch is not None:
-                await watch.stop()
-            if quotas is not None:
-                await quotas.stop()
-            if page is not None:
-                await page.stop()
-            await meter.stop()
-            await sla.stop()
+            there = [each.stop for each in (telling, watch, quotas, page) if each is not None]
+            await all_end(*there, meter.stop, sla.stop)
             if auditor is not None:
                 await asyncio.to_thread(auditor.close)
 

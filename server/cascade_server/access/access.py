@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -28,7 +29,7 @@ from cascade_server.access.deciding import (
     not_permitted,
     presented,
 )
-from cascade_server.access.grants import AccessConfig, Caller, Kind, Reason
+from cascade_server.access.grants import AccessConfig, Caller, Holding, Kind, Reason
 from cascade_server.counts.shared.last_good import LastGood
 from cascade_server.counts.shared.tenant_counts import MICRO, NANO, PlaceCounts
 from cascade_server.errors import ConfigError
@@ -74,7 +75,7 @@ class Access:
         file: as other processes of the server read it too; None: this one reads it alone.
 
     Attributes:
-        config: what holds now.
+        holding, config: what holds now.
         reloads, failed_reloads: of the file.
 
     Raises:
@@ -99,7 +100,6 @@ class Access:
         self._allowed: dict[Caller, set[str]] = {}
         self._known: dict[str | tuple[str, ...], Caller] = {}
         self._seen: dict[int, tuple[Fields, tuple[str, ...], Caller]] = {}
-        self._slots: dict[str, int] = {}
         # The connections of tenants that may have only so many, by address.
         self._connections: dict[str, set[int]] = {}
         self.issuers: Issuers | None = None
@@ -117,7 +117,9 @@ class Access:
             self.issuers = Issuers(self.forget, lambda: self._monotonic() / NANO)
         if self.issuers is not None:
             self.issuers.use(config.issuers)
-        self.config, self._slots = config, slots
+        # Before anybody is found out anew: whoever does so in another thread has either what was
+        # known before, and remembers it there, or what holds now.
+        self.holding = Holding(config, slots)
         self.forget()
         if not self._knows_connections:
             limited = [name for name, each in config.tenants.items() if each.grant.connections]
@@ -127,6 +129,11 @@ class Access:
                     "connection ends; `--transport http2` keeps them",
                     ", ".join(limited[:3]) + (", ..." if len(limited) > 3 else ""),
                 )
+
+    @property
+    def config(self) -> AccessConfig:
+        """What the file says that holds now."""
+        return self.holding.config
 
     def forget(self) -> None:
         """Find out anew who everybody is: whoever may ask, or a key of an issuer, has changed."""
@@ -165,37 +172,41 @@ class Access:
             headers: of the call.
             certificate_names: of its connection's certificate.
         """
+        # Asked for in this order, and kept: they are forgotten in the other one, and what was found
+        # by what held before is not to be remembered for long after it.
+        all_seen, all_known = self._seen, self._known
         # A connection's headers are the same object from call to call, as long as they say the
         # same; see `transport.http2.headers.Heads`.
-        seen = self._seen.get(id(headers))
+        seen = all_seen.get(id(headers))
         if seen is not None and seen[0] is headers and seen[1] == certificate_names:
             found = seen[2]
             if self._wall() < found.until:
                 return found
         shown = presented(headers)
-        known = None if shown.is_malformed else self._known.get(shown.secret or certificate_names)
+        known = None if shown.is_malformed else all_known.get(shown.secret or certificate_names)
         if known is None or self._wall() >= known.until:
             identified = self._identify(shown, certificate_names)
             if isinstance(identified, Refused):
                 return identified
             known = identified
-        if len(self._seen) >= MOST_SEEN:
-            self._seen.clear()
+            if len(all_known) >= MOST_KNOWN:
+                self.forget()
+            all_known[shown.secret or certificate_names] = known
+        if len(all_seen) >= MOST_SEEN:
+            all_seen.clear()
         # It keeps the headers, so that no others can be where they are.
-        self._seen[id(headers)] = headers, certificate_names, known
+        all_seen[id(headers)] = headers, certificate_names, known
         return known
 
     def _identify(self, shown: Presented, certificate_names: tuple[str, ...]) -> Caller | Refused:
-        found = identify(self.config, shown, certificate_names, self._wall(), self._judge)
+        holding = self.holding
+        judge = partial(self._judge, holding.config)
+        found = identify(holding.config, shown, certificate_names, self._wall(), judge)
         if isinstance(found, Refused):
             return found
-        caller = replace(found, slot=self._slots[found.tenant])
-        if len(self._known) >= MOST_KNOWN:
-            self.forget()
-        self._known[shown.secret or certificate_names] = caller
-        return caller
+        return replace(found, slot=holding.slots[found.tenant])
 
-    def _judge(self, token: str, now: float) -> Caller | Refused:
+    def _judge(self, config: AccessConfig, token: str, now: float) -> Caller | Refused:
         """Whose a token is."""
         if self.issuers is None:
             return Refused(Reason.BAD_CREDENTIAL, "tokens are not taken here; API keys are")
@@ -203,7 +214,7 @@ class Access:
 
         issuer = None
         try:
-            issuer = tokens.issuer_of(tokens.unverified(token)[1], self.config.issuers)
+            issuer = tokens.issuer_of(tokens.unverified(token)[1], config.issuers)
             keys = self.issuers.keys(issuer)
             if keys is None:
                 message = "the keys of the token's issuer are not there yet"
@@ -214,7 +225,7 @@ class Access:
                 message = "the token's key is not there yet; its issuer's are being fetched anew"
                 return Refused(Reason.KEYS_NOT_READY, message, seconds=SOON)
             return Refused(exc.reason, str(exc))
-        tenant = self.config.tenant_of_token(issuer.name, claims)
+        tenant = config.tenant_of_token(issuer.name, claims)
         until = tokens.time_of(claims, "exp") + issuer.leeway
         return caller_of_token(tenant, issuer, str(claims.get("sub", "")), until)
 
@@ -413,12 +424,3 @@ class Access:
     def cost_today(self, slot: int) -> float:
         """What a tenant has spent today, in the unit of the prices."""
         return self.counts.all.today("cost", slot, rates.day_of(self._wall())) / MICRO
-
-    def named(self, most: int) -> tuple[Collection[str], Sequence[int]]:
-        """Tenants that metrics name, the first of the file, and the slots of the others."""
-        names = list(self.config.tenants)
-        return names[:most], [self._slots[name] for name in names[most:]]
-
-    def slot(self, tenant: str) -> int:
-        """Where a tenant of the file is counted."""
-        return self._slots[tenant]
