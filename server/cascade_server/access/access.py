@@ -41,8 +41,6 @@ log = logging.getLogger("cascade.access")
 
 # Callers that are remembered by what they showed, and by headers; beyond it all are found anew.
 MOST_KNOWN, MOST_SEEN = 4096, 1024
-# Seconds in which keys of an issuer that are being fetched are likely to be there.
-SOON = 0.5
 REASONS = tuple(Reason)
 
 
@@ -211,6 +209,7 @@ class Access:
         if self.issuers is None:
             return Refused(Reason.BAD_CREDENTIAL, "tokens are not taken here; API keys are")
         from cascade_server.access import tokens
+        from cascade_server.access.issuers import SOON
 
         issuer = None
         try:
@@ -221,9 +220,11 @@ class Access:
                 return Refused(Reason.KEYS_NOT_READY, message, seconds=SOON)
             claims = tokens.verify(token, issuer, keys, now)
         except tokens.TokenRefused as exc:
-            if exc.unknown_kid and issuer is not None and self.issuers.wanted(issuer):
-                message = "the token's key is not there yet; its issuer's are being fetched anew"
-                return Refused(Reason.KEYS_NOT_READY, message, seconds=SOON)
+            if exc.unknown_kid and issuer is not None:
+                seconds = self.issuers.wanted(issuer, exc.unknown_kid)
+                if seconds is not None:
+                    message = "the token's key is not there yet; its issuer's are fetched anew"
+                    return Refused(Reason.KEYS_NOT_READY, message, seconds=seconds)
             return Refused(exc.reason, str(exc))
         tenant = config.tenant_of_token(issuer.name, claims)
         until = tokens.time_of(claims, "exp") + issuer.leeway
