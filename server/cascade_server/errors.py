@@ -109,7 +109,15 @@ class OverAllowance(TooMuch):
 
 
 class NotReady(ServerError):
-    """Releases are still being loaded, or the server is draining."""
+    """Releases, or keys of an issuer, are still being loaded, or the server is draining.
+
+    Attributes:
+        pushback_ms: as of `TooMuch`; None: it is not known.
+    """
+
+    def __init__(self, message: str, pushback_ms: int | None = None) -> None:
+        super().__init__(message)
+        self.pushback_ms = pushback_ms
 
 
 class TeacherFailed(ServerError):
@@ -218,7 +226,7 @@ def refusal_of(error: Exception) -> Refusal:
         log.error("unforeseen error, reference %s", reference, exc_info=error)
         message = f"internal error; the server's log has it as {reference}"
         return Refusal(grpc.StatusCode.INTERNAL, message, reference=reference)
-    pushback = error.pushback_ms if isinstance(error, TooMuch) else None
+    pushback = error.pushback_ms if isinstance(error, TooMuch | NotReady) else None
     if isinstance(error, TooManyJobs):
         pushback = NOT_AGAIN
     return Refusal(code, shortened(str(error)), pushback)

@@ -20,8 +20,15 @@ from cascade_server.counts.shared.books import Books
 from cascade_server.counts.sla import Sla
 from cascade_server.counts.telling import Telling
 from cascade_server.errors import ReleaseRefused, ServerError
-from cascade_server.services.guarded import expose_access, open_access, open_auditor, open_watch
+from cascade_server.services.guarded import (
+    Files,
+    expose_access,
+    open_access,
+    open_auditor,
+    open_watch,
+)
 from cascade_server.supervision.crews import Begin, Post
+from cascade_server.supervision.ending import all_end
 from cascade_server.telemetry.span_pipe import SpanPipe
 from cascade_server.transport.tls.credentials import Credentials
 
@@ -37,6 +44,7 @@ def keeper(
     metrics: list[int],
     pages: list[int],
     credentials: Credentials | None,
+    files: Files,
     spans: SpanPipe | None,
     post: Post,
     _begin: Begin,
@@ -55,8 +63,8 @@ def keeper(
         sla = Sla(of_port, books=books, place=place)
         telling = None
         auditor = open_auditor(config)
-        access = open_access(config, sla, auditor)
-        watch = open_watch(config, access, books.executors)
+        access = open_access(config, sla, files, auditor)
+        watch = open_watch(files, access, books.executors)
         quotas = None
         if access is not None and config.state_dir is not None:
             quotas = QuotaFile(config.state_dir, access, config.state_seconds)
@@ -97,23 +105,15 @@ def keeper(
                 from cascade_server.page.operations_page import OperationsPage
 
                 of_page = replace(config, ops_port=pages[0]) if pages else config
-                page = OperationsPage(of_page, sla.ledger, statistics)
+                page = OperationsPage(of_page, sla.ledger, statistics, files.prices_now())
                 address = await page.start()
                 if not pages:
                     post.tell(page=f"{PAGE}{address}")
             post.tell(ready=True)
             await stop.wait()
         finally:
-            if telling is not None:
-                await telling.stop()
-            if watch is not None:
-                await watch.stop()
-            if quotas is not None:
-                await quotas.stop()
-            if page is not None:
-                await page.stop()
-            await meter.stop()
-            await sla.stop()
+            there = [each.stop for each in (telling, watch, quotas, page) if each is not None]
+            await all_end(*there, meter.stop, sla.stop)
             if auditor is not None:
                 await asyncio.to_thread(auditor.close)
 

@@ -34,6 +34,7 @@ from cascade_server.releases.generation import Generation, ReleaseConfig
 from cascade_server.releases.generations import Generations
 from cascade_server.releases.listing import Told
 from cascade_server.server import Server
+from cascade_server.services.guarded import Files
 from cascade_server.supervision import loading
 from cascade_server.supervision.control import Control
 from cascade_server.supervision.crews import Begin, Post, Role
@@ -79,7 +80,8 @@ def serve_in_processes(
     check_exposure(config)
     # Read before there is any process, so that what is wrong is said at once; who is started again
     # while the files are broken has these.
-    credentials = Credentials.of(config)
+    credentials, files = Credentials.of(config), Files.of(config)
+    files.check()
     shares = config.transport == "http2"
     take = listen if shares else reserve
     with (
@@ -104,9 +106,19 @@ def serve_in_processes(
                 Role(
                     f"worker {number}",
                     partial(
-                        worker, generation, workers, number, listener, local, credentials, spans
+                        worker,
+                        generation,
+                        workers,
+                        number,
+                        listener,
+                        local,
+                        credentials,
+                        files,
+                        spans,
                     ),
-                    left=partial(generation.worker_left, number),
+                    left=partial(
+                        generation.worker_left, number, generation.slot * workers + number
+                    ),
                 )
                 for number in range(workers)
             ]
@@ -116,13 +128,15 @@ def serve_in_processes(
 
         def the_teacher(generation: Generation) -> Role:
             life = partial(teacher, generation, spans)
-            return Role("the teacher", life, last=True, holds_nothing=True)
+            left = generation.books.teacher(generation.slot).leave
+            return Role("the teacher", life, last=True, holds_nothing=True, left=left)
 
         def keeper_of(books: Books) -> Sequence[Role]:
             if {config.state_dir, config.ops_port, spans} == {None}:
                 return ()
-            life = partial(keeper, shared, books, metrics, pages, credentials, spans)
-            return (Role("the books' keeper", life),)
+            life = partial(keeper, shared, books, metrics, pages, credentials, files, spans)
+            left = partial(books.left, len(books.places) - 1)
+            return (Role("the books' keeper", life, left=left),)
 
         def told(what: str) -> None:
             for begin, ports in ((METRICS, metrics), (PAGE, pages)):
@@ -166,6 +180,7 @@ def worker(
     listener: socket.socket | None,
     local: socket.socket | None,
     credentials: Credentials | None,
+    files: Files,
     spans: SpanPipe | None,
     post: Post,
     begin: Begin,
@@ -200,7 +215,7 @@ def worker(
         sla = Sla(config, books=books, place=place)
         telemetry = Telemetry.of(config, spans, f"worker {number}")
         server = Server(
-            config, report, sla, placement, listener, control, local, credentials, telemetry
+            config, report, sla, placement, listener, control, local, credentials, telemetry, files
         )
 
         def retire() -> None:

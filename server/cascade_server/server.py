@@ -29,6 +29,7 @@ from cascade_server.services.flight.service import NAME as FLIGHT
 from cascade_server.services.flight.service import FlightService
 from cascade_server.services.guarded import (
     AccessDoor,
+    Files,
     Guarded,
     Handlers,
     by_access,
@@ -93,6 +94,8 @@ class Server:
             is no such socket.
         credentials: of TLS; None: those of the settings, where they name any.
         telemetry: what is told of calls beside their counts.
+        files: those of the settings, as other processes of the server read them too; None: this one
+            reads them alone.
 
     Raises:
         ConfigError: `slo.yaml` is not what it should be, or the files of TLS are not.
@@ -110,6 +113,7 @@ class Server:
         local: socket.socket | None = None,
         credentials: Credentials | None = None,
         telemetry: Telemetry = OFF,
+        files: Files | None = None,
     ) -> None:
         self.config = config
         self._credentials = credentials or Credentials.of(config)
@@ -124,8 +128,9 @@ class Server:
         self._hands_over = self._serves = False
         self.sla = sla or Sla(config)
         self._auditor = open_auditor(config)
-        self.access = open_access(config, self.sla, self._auditor)
-        self._watch = open_watch(config, self.access, [self.sla.ledger.book.compute])
+        files = files or Files.of(config)
+        self.access = open_access(config, self.sla, files, self._auditor)
+        self._watch = open_watch(files, self.access, [self.sla.ledger.book.compute])
         self.service = Service(
             config, self.sla, self._hurry, self._told_health, self.access, telemetry
         )

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from cascade_server.access import rates
-from cascade_server.access.access_file import load_access
+from cascade_server.access.access_file import last_good_access
 from cascade_server.access.deciding import (
     AUTHORIZATION,
     KINDS,
@@ -28,7 +29,8 @@ from cascade_server.access.deciding import (
     not_permitted,
     presented,
 )
-from cascade_server.access.grants import AccessConfig, Caller, Kind, Reason
+from cascade_server.access.grants import AccessConfig, Caller, Holding, Kind, Reason
+from cascade_server.counts.shared.last_good import LastGood
 from cascade_server.counts.shared.tenant_counts import MICRO, NANO, PlaceCounts
 from cascade_server.errors import ConfigError
 
@@ -39,8 +41,6 @@ log = logging.getLogger("cascade.access")
 
 # Callers that are remembered by what they showed, and by headers; beyond it all are found anew.
 MOST_KNOWN, MOST_SEEN = 4096, 1024
-# Seconds in which keys of an issuer that are being fetched are likely to be there.
-SOON = 0.5
 REASONS = tuple(Reason)
 
 
@@ -70,13 +70,15 @@ class Access:
         refused: is told of each refusal, with the method's path and the caller's address.
         knows_connections: whether the transport tells when one is `gone`; where it does not, how
             many a tenant has at once is not known.
+        file: as other processes of the server read it too; None: this one reads it alone.
 
     Attributes:
-        config: what holds now.
+        holding, config: what holds now.
         reloads, failed_reloads: of the file.
 
     Raises:
-        ConfigError: the file cannot be read, or is none.
+        ConfigError: the file cannot be read, or is none, and none of the server's processes has
+            ever read one that was.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Access:
         wall: Callable[[], float] = time.time,
         refused: Callable[[Refused, str, str], None] = tells_nobody,
         knows_connections: bool = True,
+        file: LastGood[AccessConfig] | None = None,
     ) -> None:
         self.path, self.counts, self._knows_connections = path, counts, knows_connections
         self._monotonic, self._wall, self._told = monotonic, wall, refused
@@ -95,12 +98,13 @@ class Access:
         self._allowed: dict[Caller, set[str]] = {}
         self._known: dict[str | tuple[str, ...], Caller] = {}
         self._seen: dict[int, tuple[Fields, tuple[str, ...], Caller]] = {}
-        self._slots: dict[str, int] = {}
         # The connections of tenants that may have only so many, by address.
         self._connections: dict[str, set[int]] = {}
         self.issuers: Issuers | None = None
-        self.reloads = self.failed_reloads = 0
-        self._use(load_access(path))
+        self.file = file or last_good_access(path)
+        config, wrong = self.file.to_begin_with()
+        self.reloads, self.failed_reloads = 0, int(wrong is not None)
+        self._use(config)
 
     def _use(self, config: AccessConfig) -> None:
         slots = self.counts.all.slots(config.tenants)
@@ -111,7 +115,9 @@ class Access:
             self.issuers = Issuers(self.forget, lambda: self._monotonic() / NANO)
         if self.issuers is not None:
             self.issuers.use(config.issuers)
-        self.config, self._slots = config, slots
+        # Before anybody is found out anew: whoever does so in another thread has either what was
+        # known before, and remembers it there, or what holds now.
+        self.holding = Holding(config, slots)
         self.forget()
         if not self._knows_connections:
             limited = [name for name, each in config.tenants.items() if each.grant.connections]
@@ -122,6 +128,11 @@ class Access:
                     ", ".join(limited[:3]) + (", ..." if len(limited) > 3 else ""),
                 )
 
+    @property
+    def config(self) -> AccessConfig:
+        """What the file says that holds now."""
+        return self.holding.config
+
     def forget(self) -> None:
         """Find out anew who everybody is: whoever may ask, or a key of an issuer, has changed."""
         self._known, self._seen, self._allowed = {}, {}, {}
@@ -129,7 +140,7 @@ class Access:
     def reload(self) -> bool:
         """Read the file anew, as `take`; `Watch` does it beside the event loop."""
         try:
-            return self.take(load_access(self.path))
+            return self.take(self.file.now())
         except ConfigError as exc:
             return self.take(exc)
 
@@ -159,56 +170,63 @@ class Access:
             headers: of the call.
             certificate_names: of its connection's certificate.
         """
+        # Asked for in this order, and kept: they are forgotten in the other one, and what was found
+        # by what held before is not to be remembered for long after it.
+        all_seen, all_known = self._seen, self._known
         # A connection's headers are the same object from call to call, as long as they say the
         # same; see `transport.http2.headers.Heads`.
-        seen = self._seen.get(id(headers))
+        seen = all_seen.get(id(headers))
         if seen is not None and seen[0] is headers and seen[1] == certificate_names:
             found = seen[2]
             if self._wall() < found.until:
                 return found
         shown = presented(headers)
-        known = None if shown.is_malformed else self._known.get(shown.secret or certificate_names)
+        known = None if shown.is_malformed else all_known.get(shown.secret or certificate_names)
         if known is None or self._wall() >= known.until:
             identified = self._identify(shown, certificate_names)
             if isinstance(identified, Refused):
                 return identified
             known = identified
-        if len(self._seen) >= MOST_SEEN:
-            self._seen.clear()
+            if len(all_known) >= MOST_KNOWN:
+                self.forget()
+            all_known[shown.secret or certificate_names] = known
+        if len(all_seen) >= MOST_SEEN:
+            all_seen.clear()
         # It keeps the headers, so that no others can be where they are.
-        self._seen[id(headers)] = headers, certificate_names, known
+        all_seen[id(headers)] = headers, certificate_names, known
         return known
 
     def _identify(self, shown: Presented, certificate_names: tuple[str, ...]) -> Caller | Refused:
-        found = identify(self.config, shown, certificate_names, self._wall(), self._judge)
+        holding = self.holding
+        judge = partial(self._judge, holding.config)
+        found = identify(holding.config, shown, certificate_names, self._wall(), judge)
         if isinstance(found, Refused):
             return found
-        caller = replace(found, slot=self._slots[found.tenant])
-        if len(self._known) >= MOST_KNOWN:
-            self.forget()
-        self._known[shown.secret or certificate_names] = caller
-        return caller
+        return replace(found, slot=holding.slots[found.tenant])
 
-    def _judge(self, token: str, now: float) -> Caller | Refused:
+    def _judge(self, config: AccessConfig, token: str, now: float) -> Caller | Refused:
         """Whose a token is."""
         if self.issuers is None:
             return Refused(Reason.BAD_CREDENTIAL, "tokens are not taken here; API keys are")
         from cascade_server.access import tokens
+        from cascade_server.access.issuers import SOON
 
         issuer = None
         try:
-            issuer = tokens.issuer_of(tokens.unverified(token)[1], self.config.issuers)
+            issuer = tokens.issuer_of(tokens.unverified(token)[1], config.issuers)
             keys = self.issuers.keys(issuer)
             if keys is None:
                 message = "the keys of the token's issuer are not there yet"
                 return Refused(Reason.KEYS_NOT_READY, message, seconds=SOON)
             claims = tokens.verify(token, issuer, keys, now)
         except tokens.TokenRefused as exc:
-            if exc.unknown_kid and issuer is not None and self.issuers.wanted(issuer):
-                message = "the token's key is not there yet; its issuer's are being fetched anew"
-                return Refused(Reason.KEYS_NOT_READY, message, seconds=SOON)
+            if exc.unknown_kid and issuer is not None:
+                seconds = self.issuers.wanted(issuer, exc.unknown_kid)
+                if seconds is not None:
+                    message = "the token's key is not there yet; its issuer's are fetched anew"
+                    return Refused(Reason.KEYS_NOT_READY, message, seconds=seconds)
             return Refused(exc.reason, str(exc))
-        tenant = self.config.tenant_of_token(issuer.name, claims)
+        tenant = config.tenant_of_token(issuer.name, claims)
         until = tokens.time_of(claims, "exp") + issuer.leeway
         return caller_of_token(tenant, issuer, str(claims.get("sub", "")), until)
 
@@ -417,12 +435,3 @@ class Access:
     def cost_today(self, slot: int) -> float:
         """What a tenant has spent today, in the unit of the prices."""
         return self.counts.all.today("cost", slot, rates.day_of(self._wall())) / MICRO
-
-    def named(self, most: int) -> tuple[Collection[str], Sequence[int]]:
-        """Tenants that metrics name, the first of the file, and the slots of the others."""
-        names = list(self.config.tenants)
-        return names[:most], [self._slots[name] for name in names[most:]]
-
-    def slot(self, tenant: str) -> int:
-        """Where a tenant of the file is counted."""
-        return self._slots[tenant]

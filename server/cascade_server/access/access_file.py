@@ -50,6 +50,7 @@ from cascade_server.access.grants import (
 )
 from cascade_server.access.keys import DIGEST, ID, KeyRecord
 from cascade_server.access.reading import Reader
+from cascade_server.counts.shared.last_good import LastGood
 from cascade_server.errors import ConfigError
 from cascade_server.terms import Priority
 
@@ -74,13 +75,21 @@ NO_PYJWT = "tokens need PyJWT, which is not installed; run: pip install 'cascade
 
 def load_access(path: Path) -> AccessConfig:
     """Who may ask, from a file; raises ConfigError as `parse_access`."""
+    return parse_access(_text(path), str(path), path.parent)
+
+
+def last_good_access(path: Path) -> LastGood[AccessConfig]:
+    """Who may ask, for processes that begin, and for those that read the file anew."""
+    return LastGood(lambda: _text(path), lambda text: parse_access(text, str(path), path.parent))
+
+
+def _text(path: Path) -> str:
     from cascade_tables.yaml_files import read_text
 
     try:
-        text = read_text(path)
+        return read_text(path)
     except FileRefused as exc:
         raise ConfigError(str(exc)) from exc
-    return parse_access(text, str(path), path.parent)
 
 
 def parse_access(text: str, name: str = "access.yaml", folder: Path = Path()) -> AccessConfig:

@@ -264,3 +264,22 @@ class AccessConfig:
             if any(rule.holds(issuer, claims) for rule in tenant.tokens):
                 return tenant
         return None
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What holds of who may ask, all of it of one file: whoever takes its time over a look, as the
+    threads do that answer scrapes and write quotas, has it from here, once.
+
+    Attributes:
+        config: what the file says.
+        slots: where its tenants are counted.
+    """
+
+    config: AccessConfig
+    slots: Mapping[str, int]
+
+    def named(self, most: int) -> tuple[Mapping[str, int], Collection[int]]:
+        """The first tenants of the file, which metrics name, and the slots of the others."""
+        slots = [(name, self.slots[name]) for name in self.config.tenants]
+        return dict(slots[:most]), [slot for _, slot in slots[most:]]

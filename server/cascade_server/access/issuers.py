@@ -27,6 +27,10 @@ MOST_BYTES = 512 * 1024
 # Seconds that a fetch may take; between two that a strange key's name asks for; and after one that
 # failed, the first time and at most.
 TIMEOUT, SPACING, FIRST_RETRY, LAST_RETRY = 5.0, 10.0, 1.0, 60.0
+# Seconds in which keys that are being fetched are likely to be there.
+SOON = 0.5
+# Names of keys that are not there, of which it is remembered since when.
+MOST_SOUGHT = 256
 # Times that the wait between two attempts doubles.
 DOUBLINGS = 6
 
@@ -115,6 +119,10 @@ class Held:
         fetched: when they were asked for last.
         failures: in a row.
         is_fetching: whether they are being fetched.
+        fetches, last_good: how often that was begun, and which of these times they came last.
+        sought: names of keys that tokens have and the issuer has not, by their hashes, for anybody
+            can write long ones; and how many fetches had begun when the first such token came.
+        is_outdated: whether they have changed since they were asked for last.
     """
 
     issuer: Issuer
@@ -123,10 +131,25 @@ class Held:
     fetched: float = -1e18
     failures: int = 0
     is_fetching: bool = False
+    fetches: int = 0
+    last_good: int = 0
+    sought: dict[int, int] = field(default_factory=dict)
+    is_outdated: bool = False
+
+    def begins(self, now: float) -> None:
+        """They are asked for."""
+        self.is_fetching, self.is_outdated = True, False
+        self.fetched, self.fetches = now, self.fetches + 1
 
     def came(self, keys: KeySet, now: float) -> None:
         """They were fetched."""
         self.keys, self.failures, self.due = keys, 0, now + self.issuer.refresh
+        self.last_good = self.fetches
+        if self.is_outdated:
+            self.due = now
+        elif self.fetches in self.sought.values():
+            # Somebody came with another key while they were on their way.
+            self.due = max(now, self.fetched + SPACING)
 
     def failed(self, now: float) -> None:
         """They could not be; those there are stay, and it is tried again, ever more patiently."""
@@ -135,10 +158,28 @@ class Held:
         wait = min(FIRST_RETRY * 2 ** min(self.failures - 1, DOUBLINGS), LAST_RETRY)
         self.due = now + min(wait, self.issuer.refresh)
 
-    def wanted(self, now: float) -> bool:
-        """A token names a key that is not there; whether it is worth while to wait for it."""
+    def outdated(self, now: float) -> None:
+        """They are others than those that were asked for last: it is not waited for any more."""
+        self.due, self.is_outdated = now, True
+
+    def wanted(self, kid: str, now: float) -> float | None:
+        """A token names a key that is not there.
+
+        Returns:
+            Seconds until it may be; None: keys were fetched since somebody came with it first, and
+            it was not among them. So a token of a key that was withdrawn is refused for good, and
+            its caller gets another. It is looked for once more all the same, when that is due: an
+            issuer may sign before it publishes.
+        """
         self.due = min(self.due, max(now, self.fetched + SPACING))
-        return self.due <= now
+        # Last is who came last. Of those who never come again, whoever sends ever new names has the
+        # first forgotten; to wait once more is all that becomes of one who does.
+        name = hash(kid)
+        since = self.sought.pop(name, self.fetches)
+        self.sought[name] = since
+        if len(self.sought) > MOST_SOUGHT:
+            self.sought.pop(next(iter(self.sought)), None)
+        return None if self.last_good > since else max(SOON, self.due - now)
 
 
 @dataclass
@@ -172,13 +213,25 @@ class Issuers:
         held = self._held.get(issuer)
         return None if held is None else held.keys
 
-    def wanted(self, issuer: Issuer) -> bool:
-        """A token names a key that is not there; whether keys are being fetched anew for that."""
+    def wanted(self, issuer: Issuer, kid: str) -> float | None:
+        """A token names a key that is not there; seconds until it may be, as `Held.wanted`."""
         held = self._held.get(issuer)
-        if held is None or not held.wanted(self.clock()):
-            return False
+        if held is None:
+            return None
+        seconds = held.wanted(kid, self.clock())
         self._rouse()
-        return True
+        return seconds
+
+    def outdated(self, which: Callable[[Issuer], bool] = lambda _: True) -> None:
+        """Fetch the keys of some issuers at once: they may be others by now.
+
+        Args:
+            which: of whom; all of them, where nothing is said.
+        """
+        for issuer, held in self._held.items():
+            if which(issuer):
+                held.outdated(self.clock())
+        self._rouse()
 
     def _rouse(self) -> None:
         if self._loop is None:
@@ -194,11 +247,10 @@ class Issuers:
         now = self.clock()
         for held in list(self._held.values()):
             if held.due <= now and not held.is_fetching:
-                held.is_fetching = True
+                held.begins(now)
                 yield held
 
     async def _fetch(self, held: Held) -> None:
-        held.fetched = self.clock()
         try:
             found = await asyncio.wait_for(
                 _beside(lambda: keys_of(held.issuer, self.get)), self.patience

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from cascade_server.access import rates
 from cascade_server.access.access import REASONS, Access
+from cascade_server.access.grants import AccessConfig
 
 # Tenants that have series of their own, the first of the file; those of all others are one.
 MOST_NAMED, OTHERS = 100, "(others)"
@@ -30,14 +31,15 @@ class AccessCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """What there is now."""
-        counts = self._access.counts.all
+        # As it is now, for all that follows: a thread asks, beside who reads the file.
+        holding, counts = self._access.holding, self._access.counts.all
         refusals = CounterMetricFamily(
             "cascade_access_refusals", "Calls that were refused, by why.", labels=("reason",)
         )
         for reason, number in zip(REASONS, counts.refusals(), strict=False):
             refusals.add_metric([str(reason)], number)
         yield refusals
-        named, others = self._access.named(MOST_NAMED)
+        named, others = holding.named(MOST_NAMED)
         calls = CounterMetricFamily(
             "cascade_access_calls", "Calls that were let in.", labels=("tenant",)
         )
@@ -45,12 +47,12 @@ class AccessCollector(Collector):
             "cascade_access_rows", "Rows that tenants were let have.", labels=("tenant",)
         )
         for family, name in ((calls, "calls"), (rows, "answered")):
-            for tenant in named:
-                family.add_metric([tenant], counts.total(name, self._access.slot(tenant)))
+            for tenant, slot in named.items():
+                family.add_metric([tenant], counts.total(name, slot))
             if others:
                 family.add_metric([OTHERS], sum(counts.total(name, slot) for slot in others))
         yield from (calls, rows)
-        yield self._quotas()
+        yield self._quotas(holding.config, named)
         reloads = CounterMetricFamily(
             "cascade_access_reloads",
             "Times that the file of who may ask was read anew, by what became of it.",
@@ -60,15 +62,15 @@ class AccessCollector(Collector):
         reloads.add_metric(["refused"], self._access.failed_reloads)
         yield reloads
 
-    def _quotas(self) -> Metric:
+    def _quotas(self, config: AccessConfig, named: Mapping[str, int]) -> Metric:
         access, day = self._access, rates.day_of(self._access.now())
         used = GaugeMetricFamily(
             "cascade_access_quota_used_ratio",
             "Share of a tenant's quota of the day (UTC) that is used.",
             labels=("tenant", "quota"),
         )
-        for tenant in access.named(MOST_NAMED)[0]:
-            grant, slot = access.config.tenants[tenant].grant, access.slot(tenant)
+        for tenant, slot in named.items():
+            grant = config.tenants[tenant].grant
             if grant.rows_a_day:
                 share = access.counts.all.today("rows", slot, day) / grant.rows_a_day
                 used.add_metric([tenant, "rows"], share)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -53,15 +54,16 @@ class CostMeter:
 
     def look(self) -> None:
         """Charge what was computed since the last look."""
-        config = self._access.config
-        if not any(each.grant.cost_a_day is not None for each in config.tenants.values()):
+        holding = self._access.holding
+        tenants = holding.config.tenants
+        if not any(each.grant.cost_a_day is not None for each in tenants.values()):
             return
         now, before = self._costs(), self._before
         day = rates.day_of(self._access.now())
         for name, cost in now.items():
             spent = cost - before.get(name, 0.0)
-            if spent > 0 and name in config.tenants:
-                self._access.counts.used(self._access.slot(name), day, 0, spent)
+            if spent > 0 and name in tenants:
+                self._access.counts.used(holding.slots[name], day, 0, spent)
         self._before = now
 
 
@@ -77,6 +79,9 @@ class QuotaFile:
     def __init__(self, folder: Path, access: Access, seconds: float) -> None:
         self._path, self._access, self._seconds = folder / NAME, access, seconds
         self._task: asyncio.Task[None] | None = None
+        # Of two who write at once one would take the other's half-written file for its own: the
+        # last time begins while a thread may still be at the one before.
+        self._alone = threading.Lock()
 
     def restore(self) -> None:
         """Go on from what was written today, once in a server's life."""
@@ -86,16 +91,16 @@ class QuotaFile:
         found = load(self._path, _decoded, "quotas of the day begin anew")
         if found is None or found[0] != rates.day_of(self._access.now()):
             return
+        slots = self._access.holding.slots
         for name, (rows, cost) in found[1].items():
-            if name in self._access.config.tenants:
-                counts.used(self._access.slot(name), found[0], rows, cost / MICRO)
+            if name in slots:
+                counts.used(slots[name], found[0], rows, cost / MICRO)
 
     def content(self) -> bytes:
         """What tenants have used today."""
         day, all_counts = rates.day_of(self._access.now()), self._access.counts.all
         used = {}
-        for name in self._access.config.tenants:
-            slot = self._access.slot(name)
+        for name, slot in self._access.holding.slots.items():
             both = [all_counts.today(each, slot, day) for each in ("rows", "cost")]
             if any(both):
                 used[name] = both
@@ -104,9 +109,13 @@ class QuotaFile:
     def save(self) -> None:
         """Write it down; it waits for the disk. What cannot be written is reported."""
         try:
-            save(self._path, self.content())
+            with self._alone:
+                save(self._path, self.content())
         except OSError as exc:
             log.error("%s cannot be written: %s", self._path, exc.strerror)
+        except Exception:
+            # Not a list of kinds: once nobody writes, a restart gives every tenant a new day.
+            log.exception("%s cannot be written", self._path)
 
     def start(self) -> None:
         """Write it down from time to time, in the running event loop."""

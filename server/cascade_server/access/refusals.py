@@ -26,9 +26,9 @@ def error_of(refused: Refused) -> ServerError:
         return NotKnown(refused.message)
     if refused.reason in FORBIDDEN:
         return NotPermitted(refused.message)
-    if refused.reason is Reason.KEYS_NOT_READY:
-        return NotReady(refused.message)
     seconds = refused.seconds
+    if refused.reason is Reason.KEYS_NOT_READY:
+        return NotReady(refused.message, None if seconds is None else rates.pushback_ms(seconds))
     pushback = NOT_AGAIN if seconds is None else rates.pushback_ms(seconds)
     return OverAllowance(refused.message, pushback)
 

@@ -32,11 +32,12 @@ class TokenRefused(Exception):
 
     Attributes:
         reason: for metrics.
-        unknown_kid: whether the issuer may have a key by now that would verify it.
+        unknown_kid: the name of a key that would verify it, which the issuer may have by now; "":
+            there is none.
     """
 
     def __init__(
-        self, message: str, reason: Reason = Reason.BAD_CREDENTIAL, unknown_kid: bool = False
+        self, message: str, reason: Reason = Reason.BAD_CREDENTIAL, unknown_kid: str = ""
     ) -> None:
         super().__init__(message)
         self.reason, self.unknown_kid = reason, unknown_kid
@@ -214,7 +215,7 @@ def verify(token: str, issuer: Issuer, keys: KeySet, now: float) -> dict[str, An
         raise TokenRefused("the token's crit names what is not known here; allowed: none")
     key = keys.find(kid, algorithm)
     if key is None:
-        missing = bool(kid) and not keys.knows(kid)
+        missing = "" if keys.knows(kid) else kid
         raise TokenRefused("the token's key is none of its issuer's", unknown_kid=missing)
     try:
         claims: dict[str, Any] = jwt.decode(

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 from cascade_server.access.access import Access
-from cascade_server.access.access_file import load_access
 from cascade_server.access.grants import AccessConfig
 from cascade_server.errors import ConfigError
 
@@ -48,12 +48,20 @@ class Changes:
         return False
 
 
+def _look(path: Path) -> Seen | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
 class Watch:
     """Looks after a process's `Access`.
 
     Args:
         access: what is kept up to date.
-        seconds: between looks at its file.
+        seconds: between looks at its file, and at those of issuers' keys.
         also: is called as often.
     """
 
@@ -66,7 +74,9 @@ class Watch:
         self._access, self._seconds, self._also = access, seconds, also
         self._tasks: list[asyncio.Task[None]] = []
         self._now = asyncio.Event()
-        self._changes = Changes(self._look())
+        self._changes = Changes(_look(access.path))
+        # Of files with issuers' keys.
+        self._of_keys: dict[Path, Changes] = {}
 
     def start(self) -> None:
         """Begin, in the running event loop."""
@@ -79,15 +89,8 @@ class Watch:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def look_now(self) -> None:
-        """Read the file anew, whether or not it looks as it did."""
+        """Read the file anew, and fetch issuers' keys, whether or not files look as they did."""
         self._now.set()
-
-    def _look(self) -> Seen | None:
-        try:
-            found = self._access.path.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
 
     async def _watch(self) -> None:
         while True:
@@ -105,14 +108,29 @@ class Watch:
                 log.exception("%s could not be looked after", self._access.path)
 
     async def _follow(self, is_asked: bool) -> None:
-        if self._changes.look(self._look(), is_asked):
+        loop = asyncio.get_running_loop()
+        if self._changes.look(_look(self._access.path), is_asked):
             # A file of a thousand tenants takes longer to read than a call may wait.
-            loop = asyncio.get_running_loop()
             self._access.take(await loop.run_in_executor(None, self._read))
+        if self._access.issuers is not None:
+            changed = self._changed_keys()
+            if is_asked or changed:
+                self._access.issuers.outdated(lambda each: is_asked or each.keys in changed)
+
+    def _changed_keys(self) -> set[Path | None]:
+        """Files with issuers' keys that are others than at the last look. Who takes a key out of
+        one does not want its tokens let in until an hour is over."""
+        issuers = self._access.config.issuers.values()
+        paths = {each.keys for each in issuers if each.keys is not None}
+        seen = {path: _look(path) for path in paths}
+        self._of_keys = {
+            path: self._of_keys.get(path) or Changes(look) for path, look in seen.items()
+        }
+        return {path for path, look in seen.items() if self._of_keys[path].look(look)}
 
     def _read(self) -> AccessConfig | ConfigError:
         try:
-            return load_access(self._access.path)
+            return self._access.file.now()
         except ConfigError as exc:
             return exc
 

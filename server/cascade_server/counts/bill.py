@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cascade_cost import DEFAULT_PRICES, CostError, Line, Prices, Usage, load_prices, statement
+from cascade_cost import CostError, Line, Prices, Usage, statement
+from cascade_cost.prices import parse_prices
+from cascade_tables.errors import FileRefused
+from cascade_tables.yaml_files import read_text
 
 from cascade_server.counts.shared.books import Books
+from cascade_server.counts.shared.last_good import LastGood
 from cascade_server.counts.usage import usage_of
 from cascade_server.errors import ConfigError
 
@@ -16,16 +20,22 @@ from cascade_server.errors import ConfigError
 MOST_LINES = 100
 
 
-def prices_of(path: Path | None) -> Prices:
-    """The prices of a file; an example's where there is none.
+def last_good_prices(path: Path) -> LastGood[Prices]:
+    """The prices of a file; errors name its line and what is allowed."""
 
-    Raises:
-        ConfigError: the file has none; names line and what is allowed.
-    """
-    try:
-        return DEFAULT_PRICES if path is None else load_prices(path)
-    except CostError as exc:
-        raise ConfigError(f"prices: {exc}") from exc
+    def read() -> str:
+        try:
+            return read_text(path)
+        except FileRefused as exc:
+            raise ConfigError(f"prices: {exc}") from exc
+
+    def parse(text: str) -> Prices:
+        try:
+            return parse_prices(text, str(path))
+        except CostError as exc:
+            raise ConfigError(f"prices: {exc}") from exc
+
+    return LastGood(read, parse)
 
 
 class BillSection:

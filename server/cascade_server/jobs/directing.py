@@ -123,7 +123,7 @@ class JobsDirector:
     def _check(self, now: float) -> None:
         try:
             due = self._next_work()
-        except (ServerError, sqlite3.Error) as exc:
+        except (ServerError, sqlite3.Error, OSError) as exc:
             log.error("jobs wait: %s", exc)
             return
         if due is None:

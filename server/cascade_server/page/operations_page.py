@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from cascade_cost import Prices
 from cascade_proto import synthesis_pb2 as pb
 
 from cascade_server.config import ServerConfig
-from cascade_server.counts.bill import BillSection, prices_of
+from cascade_server.counts.bill import BillSection
 from cascade_server.counts.ledger import Ledger
 from cascade_server.errors import ConfigError
 from cascade_server.page.looking import Look
@@ -23,10 +24,8 @@ class OperationsPage:
         config: of the server, with the port that it listens on.
         ledger: whose books are shown.
         statistics: of all processes.
+        prices: of what is used.
         sections: what other rooms provide; see `Section`.
-
-    Raises:
-        ConfigError: the file of prices is none.
     """
 
     def __init__(
@@ -34,10 +33,11 @@ class OperationsPage:
         config: ServerConfig,
         ledger: Ledger,
         statistics: Callable[[], pb.GetStatisticsResponse],
+        prices: Prices,
         sections: Sequence[Section] = (),
     ) -> None:
         self._config = config
-        bill = BillSection(ledger.books, prices_of(config.prices))
+        bill = BillSection(ledger.books, prices)
         own = [Section("cost", bill), *sections]
         if config.state_dir is not None:
             own.append(Section("jobs", JobsSection(config.state_dir, config.job_disk_bytes)))

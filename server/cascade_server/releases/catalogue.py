@@ -59,7 +59,7 @@ class Catalogue:
         """See what there is; where that cannot be, it is as it was."""
         try:
             self.found = self.source.look()
-        except CascadeTablesError as exc:
+        except (CascadeTablesError, OSError) as exc:
             log.error("the repository cannot be looked at: %s", exc)
 
     def first(self, turn: Turn) -> Generation:

@@ -103,8 +103,14 @@ class Generation:
         assert self.config.versions is not None
         return self.config.versions
 
-    def worker_left(self, number: int) -> None:
-        """A worker's process has ended: those on their way to it are others' callers."""
+    def worker_left(self, number: int, place: int) -> None:
+        """A worker's process has ended: those on their way to it are others' callers.
+
+        Args:
+            number: of the worker.
+            place: where it counted.
+        """
+        self.books.left(place)
         if self.board is not None:
             self.board.left(number)
 

@@ -133,7 +133,8 @@ class Succession:
         turn, before = self._turn, self.current
         try:
             generation = self.catalogue.following(turn, before)
-        except (ServerError, CascadeTablesError) as exc:
+        # A machine may have no room for more, of memory or of open files, and have some later.
+        except (ServerError, CascadeTablesError, OSError) as exc:
             turn.failed(exc if isinstance(exc, ServerError) else NotReady(str(exc)))
             if turn.has_silent:
                 log.error("the releases stay as they are: %s", exc)

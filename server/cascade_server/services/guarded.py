@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import grpc
 from cascade_jobs.audit.log import FOLDER as AUDIT
@@ -16,19 +16,24 @@ from cascade_jobs.audit.log import AuditLog
 from google.protobuf.message import Message
 
 from cascade_server.access.access import Access, tells_nobody
+from cascade_server.access.access_file import last_good_access
 from cascade_server.access.asking import asks
 from cascade_server.access.auditing import Auditor
 from cascade_server.access.deciding import OPEN, Refused, may_call
-from cascade_server.access.grants import LOCAL, STRANGER, Caller
+from cascade_server.access.grants import LOCAL, STRANGER, AccessConfig, Caller
 from cascade_server.access.quotas import CostMeter
 from cascade_server.access.refusals import error_of, refusal_for
 from cascade_server.access.watching import Watch
 from cascade_server.config import ServerConfig
 from cascade_server.counts.shared.compute import ComputeCounts
+from cascade_server.counts.shared.last_good import LastGood
 from cascade_server.counts.sla import Sla
 from cascade_server.services.unary import Context, end_refused, headers_of, status_of
 from cascade_server.transport import Peer, Status, peer_of
 from cascade_server.transport.http2.headers import Fields
+
+if TYPE_CHECKING:
+    from cascade_cost import Prices
 
 TABLE, TABLES, TENANT = "table", "tables", "tenant"
 # Fields whose keys are tables.
@@ -247,11 +252,48 @@ def open_auditor(config: ServerConfig) -> Auditor | None:
     return Auditor(AuditLog(config.state_dir / AUDIT), time.monotonic)
 
 
-def open_access(config: ServerConfig, sla: Sla, auditor: Auditor | None = None) -> Access | None:
+class Files(NamedTuple):
+    """Files that each process of a server reads as it begins, some of them again and again.
+
+    Attributes:
+        access: who may ask; None: anybody.
+        prices: None: an example's are taken.
+    """
+
+    access: LastGood[AccessConfig] | None = None
+    prices: LastGood[Prices] | None = None
+
+    @classmethod
+    def of(cls, config: ServerConfig) -> Files:
+        """Those of the settings; nothing is read yet."""
+        access = None if config.access is None else last_good_access(config.access)
+        if config.prices is None:
+            return cls(access)
+        # Few servers have files of prices.
+        from cascade_server.counts.bill import last_good_prices
+
+        return cls(access, last_good_prices(config.prices))
+
+    def check(self) -> None:
+        """Read all of them, before there is any process; raises ConfigError."""
+        for each in self:
+            if each is not None:
+                each.now()
+
+    def prices_now(self) -> Prices:
+        """For a process that begins; raises ConfigError where the file never had any."""
+        from cascade_cost import DEFAULT_PRICES
+
+        return DEFAULT_PRICES if self.prices is None else self.prices.to_begin_with()[0]
+
+
+def open_access(
+    config: ServerConfig, sla: Sla, files: Files, auditor: Auditor | None = None
+) -> Access | None:
     """Who may ask a server; None: anybody.
 
     Raises:
-        ConfigError: the file is not what it should be.
+        ConfigError: the file is not what it should be, and never was.
     """
     tenants = sla.books.tenants
     if config.access is None or tenants is None:
@@ -263,6 +305,7 @@ def open_access(config: ServerConfig, sla: Sla, auditor: Auditor | None = None) 
         refused=tells_nobody if auditor is None else auditor.refused,
         # grpcio does not say when a connection ends.
         knows_connections=config.transport != "grpcio",
+        file=files.access,
     )
     # From the first scrape on, which may come while releases are still being loaded.
     sla.scrape_refusal = access.scrape_refusal
@@ -270,24 +313,21 @@ def open_access(config: ServerConfig, sla: Sla, auditor: Auditor | None = None) 
 
 
 def open_watch(
-    config: ServerConfig, access: Access | None, compute: Sequence[ComputeCounts]
+    files: Files, access: Access | None, compute: Sequence[ComputeCounts]
 ) -> Watch | None:
     """Who keeps access up to date in a process, and charges tenants what was computed for them.
 
     Args:
-        config: of the server.
+        files: of the server.
         access: of the process; None: nobody is asked who they are.
         compute: what is charged here; see `CostMeter`.
 
     Raises:
-        ConfigError: the file of prices is none.
+        ConfigError: the file of prices is none, and never was one.
     """
     if access is None:
         return None
-    # Few servers have files of prices, or anybody's.
-    from cascade_server.counts.bill import prices_of
-
-    prices = prices_of(config.prices)
+    prices = files.prices_now()
     core, gpu = float(prices.core_hour) / 3600, float(prices.gpu_hour) / 3600
     meter = CostMeter(access, compute, lambda seconds, on_gpu: core * seconds + gpu * on_gpu)
     return Watch(access, also=meter.look)

@@ -242,9 +242,9 @@ class Supervisor:
         for member in crew.members:
             if member.pid or member.resting or (member.role.once and member.ready):
                 continue
-            if member.start_at <= now:
-                self._start(member)
-            else:
+            if member.start_at <= now and not self._start(member):
+                return now
+            if not member.pid:
                 due = min(due, member.start_at)
         if crew.phase is Phase.STARTING and all(member.ready for member in crew.members):
             crew.phase = Phase.READY
@@ -252,13 +252,29 @@ class Supervisor:
             return now  # it may have found something to do
         return due
 
-    def _start(self, member: Member) -> None:
+    def _start(self, member: Member) -> bool:
+        """Start a member's process; returns whether its crew goes on, also where there is none."""
         begin = Begin.AGAIN if member.crew.phase is Phase.SERVING else member.crew.begin
-        member.pid, member.end = self._system.start(member.role, begin)
         member.unread = b""
         member.began, member.ready, member.asked_to_end = self._clock(), False, False
         member.error, member.woken = "", False
-        self._selector.register(member.end, selectors.EVENT_READ, member)
+        try:
+            member.pid, end = self._system.start(member.role, begin)
+        except OSError as exc:
+            # A machine that has no room for a process now may have some in a moment: it is no
+            # reason to end those that answer.
+            self._died(member, 0, f"could not be started: {exc.strerror or exc}")
+            return member.crew.phase is not Phase.LEAVING
+        try:
+            self._selector.register(end, selectors.EVENT_READ, member)
+        except OSError as exc:
+            # One that cannot be heard is of no use; that it ends is found as of any other.
+            log.error("%s cannot be heard: %s", member.role.name, exc.strerror or exc)
+            end.close()
+            self._system.kill(member.pid, signal.SIGKILL)
+            return True
+        member.end = end
+        return True
 
     def _hear(self, member: Member) -> None:
         if member.end is None:
@@ -307,23 +323,30 @@ class Supervisor:
         while member.end is not None:  # what it said last
             self._hear(member)
         member.role.left()
-        how, crew = describe(status), member.crew
+        crew = member.crew
         if crew.phase is Phase.LEAVING or (member.role.once and member.ready):
             return
-        if crew.phase is not Phase.SERVING:
-            self._fail(crew, f"{member.role.name} {how} before it was ready")
-            return
-        if member.role.rests and status == 0:
+        if crew.phase is Phase.SERVING and member.role.rests and status == 0:
             member.resting, member.ended, member.restarts = True, None, Restarts()
             if member.woken:
                 self._rouse(member)
+            return
+        self._died(member, pid, describe(status))
+
+    def _died(self, member: Member, pid: int, how: str) -> None:
+        """A process has ended that was to go on, or could not begin: pid 0."""
+        crew = member.crew
+        if crew.phase is not Phase.SERVING:
+            before = " before it was ready" if pid else ""
+            self._fail(crew, f"{member.role.name} {how}{before}")
             return
         member.ended, member.how = self._clock(), how
         member.deaths += 1
         lived = member.ended - member.began
         member.restarts, pause = member.restarts.ended(self._config, lived, member.ready)
         member.start_at = member.ended + pause
-        log.warning("%s (process %d) %s; starting it again", member.role.name, pid, how)
+        number = f" (process {pid})" if pid else ""
+        log.warning("%s%s %s; starting it again", member.role.name, number, how)
         if not self._stopping and crew.hopeless(self._config):
             times = member.restarts.unready
             why = member.error or f"{member.role.name} {how}"

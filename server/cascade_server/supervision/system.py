@@ -24,12 +24,21 @@ PATIENCE = 5.0
 
 
 def start(role: Role, begin: Begin) -> tuple[int, socket.socket]:
-    """Fork a process that lives a role; its number, and this end of the line to it."""
+    """Fork a process that lives a role; its number, and this end of the line to it.
+
+    Raises:
+        OSError: the system has no room for another process, or for the line; nothing is left open.
+    """
     ours, theirs = socket.socketpair()
     supervisor = os.getpid()
     sys.stdout.flush()
     sys.stderr.flush()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        ours.close()
+        theirs.close()
+        raise
     if pid == 0:
         ours.close()
         _live(role, theirs, supervisor, begin)

@@ -240,7 +240,7 @@ class TestQuotas:
         compute.add(key._replace(tenant="gone"), Used(seconds=50.0))
         meter.look()
         meter.look()
-        assert access.cost_today(access.slot("fraud")) == pytest.approx(1.5)
+        assert access.cost_today(access.holding.slots["fraud"]) == pytest.approx(1.5)
 
     def test_what_was_held_is_given_back_to_its_day(self, tmp_path: Path, clock: Clock) -> None:
         access = access_of(self.TEXT, tmp_path, clock)
@@ -273,7 +273,7 @@ class TestRestarts:
             return access, QuotaFile(tmp_path, access, 60)
 
         def left(access: Access) -> int:
-            slot = access.slot("fraud")
+            slot = access.holding.slots["fraud"]
             return 100 - access.counts.all.today("rows", slot, rates.day_of(clock.now))
 
         access, file = begun()

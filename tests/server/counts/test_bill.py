@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from cascade_server.counts.bill import MOST_LINES, BillSection, prices_of
+from cascade_cost import DEFAULT_PRICES
+from cascade_server.counts.bill import MOST_LINES, BillSection, last_good_prices
 from cascade_server.counts.shared.books import Books
 from cascade_server.counts.shared.compute import UsageKey, UsageTier, Used
 from cascade_server.errors import ConfigError
@@ -17,7 +18,7 @@ def test_a_line_a_tier_and_what_is_idle() -> None:
     books = Books(SloConfig(), ["credit"])
     key = UsageKey("credit", UsageTier.STUDENT, "a")
     books.places[0].compute.add(key, Used(36.0, 0.0, 100, 100, 300))
-    found = json.loads(json.dumps(BillSection(books, prices_of(None))(), allow_nan=False))
+    found = json.loads(json.dumps(BillSection(books, DEFAULT_PRICES)(), allow_nan=False))
     assert [row["tier"] for row in found["rows"]] == ["student", "idle"]
     assert {"key": "tenant", "label": "Tenant"} in found["columns"]
     assert found["by_tier"]["student"]["per_10k"] == pytest.approx(0.0316, rel=0.01)
@@ -29,7 +30,7 @@ def test_of_many_tables_the_dearest_are_shown() -> None:
     books = Books(SloConfig(), tables)
     for number, table in enumerate(tables):
         books.places[0].compute.add(UsageKey(table, UsageTier.CACHE), Used(1.0 + number))
-    rows = BillSection(books, prices_of(None))()["rows"]
+    rows = BillSection(books, DEFAULT_PRICES)()["rows"]
     assert len(rows) == MOST_LINES + 1
     assert rows[0]["table"] == "table 299"
 
@@ -38,4 +39,4 @@ def test_prices_that_are_none_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "prices.yaml"
     path.write_text("currency: EUR\ncores_hour: 1\n")
     with pytest.raises(ConfigError, match=r"prices: .*line 2.*Did you mean 'core_hour'"):
-        prices_of(path)
+        last_good_prices(path).now()

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cascade_server.config import ServerConfig
 from cascade_server.releases.changes import Change, Turn
-from cascade_server.releases.found import Key
+from cascade_server.releases.found import Found, Key
 from cascade_server.releases.generation import Generation, ReleaseConfig
 from cascade_server.releases.next_generation import Planner
 from cascade_server.releases.policy import Desired
+from cascade_server.releases.states import State
 
-from tests.server.releases.directed import Repository
+from tests.server.releases.directed import Repository, begun
+
+
+class Full(Repository):
+    """On a machine that can open no more files, for as long as a test says so."""
+
+    is_full = False
+
+    def look(self) -> Found:
+        if self.is_full:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return super().look()
+
 
 SOURCE = Repository(credit={1: "one", 2: "two"}, adult={1: "one"})
 
@@ -82,3 +96,22 @@ def test_workers_share_connections_where_there_are_several_and_they_can(
     assert len(generation.books.places) == 2 * workers + 1
     if generation.board is not None:
         generation.board.close()
+
+
+def test_where_there_is_no_room_for_one_all_goes_on_and_whoever_asked_is_told() -> None:
+    """A machine may be out of memory, or of open files, for a moment."""
+    source = Full(credit={1: "one"})
+    directed = begun(source, poll_seconds=10.0)
+    source.is_full = True
+    number = directed.ask("load", table="credit", version=0)
+    directed.look()
+    assert "Too many open files" in directed.answer_to(number)["error"]
+    directed.now += 60.0
+    directed.look()  # nobody has asked for it
+    assert directed.director.state is State.SERVING
+    source.is_full, source.tables["credit"] = False, {1: "one", 2: "two"}
+    directed.now += 60.0
+    directed.look()
+    directed.look()
+    directed.take_over(directed.newest)
+    assert directed.versions() == {"credit": [1, 2]}

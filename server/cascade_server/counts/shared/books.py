@@ -187,6 +187,14 @@ class Books:
         book.now.write(b"")
         book.before.write(counted(merged([before, own])).SerializeToString())
 
+    def left(self, place: int) -> None:
+        """The process of a place has ended, however it did, and no other has it yet; told by who
+        starts them. What it has counted stays. What it held is gone: one that was killed has not
+        said so, and where others have taken over there is none to come that would."""
+        if self.tenants is not None:
+            self.tenants.left(place)
+        self.processes[place].leave()
+
     def trial(self) -> NDArray[np.int64]:
         """What all processes have counted of trials: as `Trial.counts`."""
         return np.sum([book.trial.counts for book in self.places], axis=0)

@@ -118,6 +118,11 @@ class TenantCounts:
         days = self._arrays["day"][:, slot]
         return int(self._arrays[name][:, slot][days == day].sum())
 
+    def left(self, place: int) -> None:
+        """The process of a place has ended, and its connections with it; others may be in their
+        place at once, also where no other process comes to have that one."""
+        self._arrays["connections"][place] = 0
+
     def restore(self) -> bool:
         """Whether nobody has restored yet what was used before these counters were made; from now
         on somebody has."""
@@ -146,7 +151,7 @@ class PlaceCounts:
         self._connections = arrays["connections"]
         self._refusals = counts._refusals[place].data
         # Of a process that had this place before and was killed.
-        counts.array("connections")[place] = 0
+        counts.left(place)
 
     def call(self, slot: int) -> None:
         """A tenant's call was let in."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from cascade_proto import synthesis_pb2 as pb
 from cascade_server.counts.ledger import Ledger
 from cascade_server.counts.shared.books import Books
+from cascade_server.counts.shared.process_usage import Held
 from cascade_server.counts.shared.sketches import (
     RELATIVE_ACCURACY,
     SLOT,
@@ -116,6 +118,32 @@ class TestStatistics:
         in_another_process(lambda: say(1, 100))
         found = books.statistics(pb.GetStatisticsResponse(), 2)
         assert (found.refused, found.limit, len(found.workers)) == (111, 16, 2)
+
+
+class TestWhoIsGone:
+    """One that was killed has not said what it holds no more."""
+
+    def test_what_it_held_is_gone_and_what_it_counted_stays(self) -> None:
+        books = Books(CONFIG, ["t"], workers=2, has_tenants=True)
+        assert books.tenants is not None
+        tenants, place = books.tenants, books.processes[1]
+
+        def life() -> None:
+            place.succeed()
+            place.uses(3.0)
+            place.holds(Held(100.0), 1.0)
+            counts = tenants.of(1)
+            counts.connected(7, 1)
+            counts.call(7)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        tenants.of(0).connected(7, 1)
+        in_another_process(life, -signal.SIGKILL)
+        assert (tenants.total("connections", 7), place.used().processes) == (2, 1)
+        books.left(1)
+        assert (tenants.total("connections", 7), tenants.total("calls", 7)) == (1, 1)
+        used = place.used()
+        assert (used.processes, used.seconds, used.held) == (0, 3.0, Held())
 
 
 class TestNotes:
