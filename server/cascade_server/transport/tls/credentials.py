@@ -98,8 +98,16 @@ class Credentials:
         return None if files is None else cls(files)
 
     def _read(self) -> tuple[Pem, ssl.SSLContext, Validity]:
-        pem = read(self.files)
-        return pem, *context_of(pem, self.files)
+        try:
+            pem = read(self.files)
+            return pem, *context_of(pem, self.files)
+        except (OSError, ValueError) as exc:
+            # `ssl.SSLError` is an OSError. A process that has hardly a descriptor left can read the
+            # files and not give them to OpenSSL: no fault of theirs, and it may have some later.
+            raise ConfigError(
+                f"tls_certificate {self.files.certificate} and tls_key {self.files.key} cannot be "
+                f"used: {getattr(exc, 'strerror', None) or exc}"
+            ) from exc
 
     def _expired(self, holds: Validity) -> str:
         return f"the certificate in {self.files.certificate} has expired on {_date(holds.ends)}"
@@ -167,8 +175,12 @@ class Credentials:
     async def _keep_looking(self, seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
-            # A disk may be slow.
-            await asyncio.to_thread(self.look)
+            try:
+                # A disk may be slow.
+                await asyncio.to_thread(self.look)
+            except Exception:
+                # Once nobody looks, the server would be found out when its certificate has expired.
+                log.exception("%s could not be looked after", self.files.certificate)
 
 
 def _date(seconds: float) -> str:

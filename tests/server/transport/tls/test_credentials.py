@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import logging
 import os
 import shutil
+import ssl
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from cascade_server.errors import ConfigError
-from cascade_server.transport.tls import credentials
+from cascade_server.transport.tls import contexts, credentials
 from cascade_server.transport.tls.credentials import Credentials, Watch
-from cascade_server.transport.tls.files import Pem, TlsFiles, fingerprint
+from cascade_server.transport.tls.files import Fingerprint, Pem, TlsFiles, fingerprint
 from cryptography.hazmat.primitives import serialization
 
 from tests.certificates import Authority, Pair
@@ -208,6 +212,67 @@ class TestLook:
         assert found.look(at_once=is_told)
         assert found.holds.ends == new.ends
         assert found.refused is None
+
+    @pytest.mark.parametrize(
+        "exc",
+        [OSError(errno.EMFILE, "Too many open files"), ssl.SSLError("odd"), ValueError("odd")],
+    )
+    def test_what_openssl_cannot_be_given_now_is_tried_again(
+        self,
+        tmp_path: Path,
+        authority: Authority,
+        pair: Pair,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        exc: Exception,
+    ) -> None:
+        """A process that has opened all files that it may can read the pair, and no more."""
+        found = Credentials(files := installed(tmp_path, pair))
+        new = authority.server(days=60)
+        install(files, new)
+
+        def fails(_: bytes) -> NoReturn:
+            raise exc
+
+        with monkeypatch.context() as full:
+            full.setattr(contexts, "as_file", fails)
+            assert not found.look(at_once=True)
+            assert not found.look()
+        assert str(exc.args[-1]) in (found.refused or "")
+        assert caplog.text.count("new TLS files are refused") == 1
+        assert found.look()
+        assert found.holds.ends == new.ends
+        assert found.refused is None
+
+    async def test_somebody_looks_for_as_long_as_the_server_lives(
+        self,
+        tmp_path: Path,
+        authority: Authority,
+        pair: Pair,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """Whatever goes wrong in a look, the next one is not left out."""
+        found = Credentials(files := installed(tmp_path, pair))
+        loop, looked = asyncio.get_running_loop(), asyncio.Event()
+        looks: list[Fingerprint] = []
+
+        def fails_once(files: TlsFiles) -> Fingerprint:
+            looks.append(fingerprint(files))
+            if len(looks) == 2:  # The first is that with which looking begins.
+                raise MemoryError("odd")
+            if len(looks) == 6:
+                loop.call_soon_threadsafe(looked.set)
+            return looks[-1]
+
+        monkeypatch.setattr(credentials, "fingerprint", fails_once)
+        new = authority.server(days=60)
+        found.start_looking(0.001)
+        install(files, new)
+        await asyncio.wait_for(looked.wait(), 20)
+        found.stop_looking()
+        assert "could not be looked after" in caplog.text
+        assert found.holds.ends == new.ends
 
     def test_a_pair_that_is_taken_back_is_refused_no_longer(
         self, tmp_path: Path, pair: Pair
