@@ -135,8 +135,8 @@ class ServerConfig:
     )
     max_connections: int = setting(
         1000,
-        "Connections of each worker at once; beyond it the one that has been idle longest ends, or "
-        "the new one.",
+        "Connections of each worker at once; beyond it one ends that has shown nobody to a server "
+        "with `access`, or else the one that has been idle longest, or the new one.",
         low=1,
         high=1_000_000,
     )

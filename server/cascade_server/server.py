@@ -13,6 +13,7 @@ from typing import Any
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from cascade_server.access.deciding import OPEN
 from cascade_server.addresses import servers_of
 from cascade_server.cascade.repository import Loaded, Repository
 from cascade_server.config import ServerConfig
@@ -151,6 +152,7 @@ class Server:
                 refusing=UnreadCalls(self.sla, self.access).refused,
                 over=self.sla.rpc_over if config.tells_metrics else None,
                 door=None if self.access is None else AccessDoor(self.access),
+                open_to_all=OPEN,
                 credentials=self._credentials,
             )
         self._local_transport = TransportServer(

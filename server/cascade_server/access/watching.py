@@ -17,7 +17,7 @@ log = logging.getLogger("cascade.access")
 # Between looks at the file.
 SECONDS = 1.0
 
-Seen = tuple[int, int, int]
+Seen = tuple[int, ...]
 
 
 class Changes:
@@ -32,7 +32,8 @@ class Changes:
     """
 
     def __init__(self, seen: Seen | None) -> None:
-        self._seen, self._judged = seen, None if seen is None else (-1, -1, -1)
+        self._seen = seen
+        self._judged: Seen | None = None if seen is None else (-1,)
 
     def look(self, now: Seen | None, at_once: bool = False) -> bool:
         """Whether to read it, after another look.
@@ -53,7 +54,8 @@ def _look(path: Path) -> Seen | None:
         found = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    # Who may read it changes without its being written.
+    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_ctime_ns
 
 
 class Watch:

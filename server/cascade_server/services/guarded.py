@@ -60,6 +60,10 @@ class AccessDoor:
         refused = self._access.door(path, headers, peer)
         return None if refused is None else _status(refused)
 
+    def knows(self, headers: Fields, peer: Peer) -> bool:
+        """Whether a call shows who sends it, of a method that anybody may call."""
+        return isinstance(self._access.caller(headers, peer.certificate_names), Caller)
+
     def gone(self, peer: Peer) -> None:
         """A connection is no more."""
         self._access.gone(peer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import grpc
@@ -27,13 +27,15 @@ class Calls(Protocol):
 
     Attributes:
         limits: of everything.
+        limits_of: of methods that have others, by path.
         held: bytes that are kept for all connections together.
         inflation: paces the inflating of messages.
-        busy: connections that have calls.
+        busy: connections that have calls, but for those of strangers.
         over: is told how each call ended; None: nobody is.
     """
 
     limits: TransportLimits
+    limits_of: Mapping[str, TransportLimits]
     held: Held
     inflation: Inflation
     busy: int
@@ -42,13 +44,12 @@ class Calls(Protocol):
     def handler(self, path: str) -> Any:
         """Handles a method; None: nobody does."""
 
-    def refuses(self, head: Head, others: int, peer: Peer) -> bytes | None:
+    def refuses(self, head: Head, connection: Connection) -> bytes | None:
         """The block that ends a call of which nothing but its head has come; None: it may go on.
 
         Args:
             head: of the call.
-            others: calls that its connection has.
-            peer: the other end of its connection.
+            connection: that it came on.
         """
 
     def came(self, rpc: Rpc) -> None:

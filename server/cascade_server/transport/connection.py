@@ -60,6 +60,7 @@ class Connection(asyncio.Protocol):
     Attributes:
         rpcs: calls that have not ended, by stream.
         idle_since: when the last call ended, monotonic; None: there are some.
+        is_stranger: whether who is asked who they are have shown nobody on it; see `Strangers`.
 
     Args:
         calls: is told of each.
@@ -77,10 +78,13 @@ class Connection(asyncio.Protocol):
         self.peer = NOBODY
         self.inflation, self.over = calls.inflation, calls.over
         self.idle_since: float | None = clock()
+        self.is_stranger = False
         self._held = Held(self._limits.held_bytes, calls.held)
         # Calls with a large message, for which there was no room.
         self._is_starved = False
         self._closing = self._draining = self._is_behind = False
+        # Since when all that is waited for is that the peer takes what it was sent last.
+        self._closing_since: float | None = None
         self._react: dict[type, Callable[[Any], None]] = {
             CallBegan: self._on_began,
             DataCame: self._on_data,
@@ -202,16 +206,22 @@ class Connection(asyncio.Protocol):
         """The block that ends a call of which nothing but its head has come; None: it may go on."""
         if head.wrong:
             return blocks.http_status(head.wrong)
-        return self._calls.refuses(head, len(self.rpcs), self.peer)
+        return self._calls.refuses(head, self)
+
+    def introduced(self) -> None:
+        """A call has shown who sends it: it is a stranger's connection no more."""
+        self.is_stranger = False
+        self._calls.busy += bool(self.rpcs)
 
     def _on_began(self, event: CallBegan) -> None:
         stream, head, last = event
         handler = self._calls.handler(head.path)
-        rpc = Rpc(self, stream, head, handler, self._window, self._limits)
+        limits = self._calls.limits_of.get(head.path, self._limits)
+        rpc = Rpc(self, stream, head, handler, self._window, limits)
         stream.call = self.rpcs[stream.number] = rpc
         if self.idle_since is not None:
             self.idle_since = None
-            self._calls.busy += 1
+            self._calls.busy += not self.is_stranger
         if handler is None:
             message = f"there is no method {head.path[: self._limits.status_bytes]}"
             rpc.finish(Status(grpc.StatusCode.UNIMPLEMENTED, message))
@@ -346,7 +356,7 @@ class Connection(asyncio.Protocol):
             call.let_go()
         if not self.rpcs and self.idle_since is None:
             self.idle_since = self.clock()
-            self._calls.busy -= 1
+            self._calls.busy -= not self.is_stranger
 
     # The end.
 
@@ -354,6 +364,10 @@ class Connection(asyncio.Protocol):
         """End what has taken too long; to be called now and then."""
         limits, outbox = self._limits, self._outbox
         if self._closing:
+            since = self._closing_since
+            if since is not None and now - since > limits.stall_seconds:
+                # Nobody reads what it was sent last.
+                self._transport.abort()
             return
         if (late := self._session.overdue(now)) is not None:
             self._break(Broken(Code.ENHANCE_YOUR_CALM, late))
@@ -390,7 +404,7 @@ class Connection(asyncio.Protocol):
             self.close()
 
     def leave(self, why: str) -> None:
-        """End now, though nothing is wrong; there are no calls."""
+        """End now, though nothing is wrong; there are no calls but a stranger's."""
         if not self._closing:
             self._put(goaway(self._session.last_stream, Code.NO_ERROR, why))
             self.close()
@@ -403,6 +417,6 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """End now."""
-        self._closing = True
+        self._closing, self._closing_since = True, self.clock()
         self._outbox.flush()
         self._transport.close()

@@ -8,7 +8,8 @@ import random
 import socket
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, Protocol, TypeAlias
@@ -25,6 +26,7 @@ from cascade_server.transport.http2.limits import TransportLimits
 from cascade_server.transport.linger import Linger, LingerConfig
 from cascade_server.transport.peer import Peer
 from cascade_server.transport.rpc import Rpc
+from cascade_server.transport.strangers import Strangers
 from cascade_server.transport.tls.credentials import Credentials
 from cascade_server.transport.tls.handshakes import Handshakes, Others
 from cascade_server.transport.tls.remarks import Remarks
@@ -77,13 +79,16 @@ class TransportServer:
         refusing: is told of calls that are ended here, for what there is no room for; None: nobody.
         over: is told how each call ended, and after how long; None: nobody is.
         door: decides who may ask, and is told when a connection is no more; None: anybody may.
+        open_to_all: methods that anybody may call, by path, whatever the door says of others; their
+            messages are small.
         credentials: of TLS; None: what is said is said in the clear.
 
     Attributes:
         limits: as given.
+        limits_of: those of methods that have others, by path.
         held: bytes that are kept for all connections together.
         inflation: paces the inflating of messages.
-        busy: connections that have calls.
+        busy: connections that have calls, but for those of strangers.
     """
 
     def __init__(
@@ -96,6 +101,7 @@ class TransportServer:
         clock: Callable[[], float] = time.monotonic,
         refusing: Refusing | None = None,
         door: Door | None = None,
+        open_to_all: Collection[str] = (),
         credentials: Credentials | None = None,
         over: Over | None = None,
     ) -> None:
@@ -104,6 +110,13 @@ class TransportServer:
         self._remarks = Remarks()
         self._refusing, self._door, self.over = refusing, door, over
         self.limits = limits or TransportLimits()
+        small = min(self.limits.open_message_bytes, self.limits.message_bytes)
+        self.limits_of: Mapping[str, TransportLimits] = dict.fromkeys(
+            open_to_all, replace(self.limits, message_bytes=small)
+        )
+        self._strangers: Strangers | None = None
+        if door is not None:
+            self._strangers = Strangers(door, open_to_all, self.limits.connections)
         self.held = Held(self.limits.held_bytes_in_all)
         self._clock = clock
         self.inflation = Inflation(self.limits.inflated_a_turn, self._soon)
@@ -119,6 +132,8 @@ class TransportServer:
         self._generic: list[grpc.GenericRpcHandler] = []
         self._handlers: dict[str, Any] = {}
         self._connections: set[Connection] = set()
+        # Those that have had to leave for others, until they have.
+        self._leaving: set[Connection] = set()
         self._listener: asyncio.Server | None = None
         self._all_closed = asyncio.Event()
         self._sharing: Sharing | None = None
@@ -278,9 +293,14 @@ class TransportServer:
         """
         if (others := self._told) is not None:
             others.opened()
+        strangers = self._strangers
+        if strangers is not None and (excess := strangers.in_excess(connection.peer.host)):
+            self._show_out(excess)
         if len(self._connections) >= self.limits.connections:
             self._make_room()
         self._connections.add(connection)
+        if strangers is not None:
+            strangers.came(connection)
         if self._checking is None:
             self._checking = self._loop.call_later(CHECK_SECONDS, self.check)
         if self._max_age is not None:
@@ -288,21 +308,32 @@ class TransportServer:
             self._ages[connection] = self._loop.call_later(after, connection.drain)
 
     def _make_room(self) -> None:
-        """End the connection that has been without a call for longest."""
+        """End a stranger's connection, or the one that has been without a call for longest."""
+        if self._strangers is not None and (stranger := self._strangers.oldest()) is not None:
+            self._show_out(stranger)
+            return
         idle = [each for each in self._connections if each.idle_since is not None]
         if not idle:
             most = self.limits.connections
             raise Broken(Code.ENHANCE_YOUR_CALM, f"all of {most} connections are in use")
-        longest = min(idle, key=lambda each: each.idle_since or 0.0)
-        self._connections.discard(longest)
-        longest.leave("others need the connection more")
+        self._show_out(min(idle, key=lambda each: each.idle_since or 0.0))
+
+    def _show_out(self, connection: Connection) -> None:
+        if self._strangers is not None:
+            self._strangers.gone(connection)
+        self._connections.discard(connection)
+        self._leaving.add(connection)
+        connection.leave("others need the connection more")
 
     def closed(self, connection: Connection) -> None:
         """A connection is no more."""
         self._connections.discard(connection)
+        self._leaving.discard(connection)
+        if self._strangers is not None:
+            self._strangers.gone(connection)
         if self._door is not None:
             self._door.gone(connection.peer)
-        if not self._connections and self._checking is not None:
+        if not self._connections and not self._leaving and self._checking is not None:
             self._checking.cancel()
             self._checking = None
         if (timer := self._ages.pop(connection, None)) is not None:
@@ -325,11 +356,13 @@ class TransportServer:
                 self._handlers[path] = found
         return found
 
-    def refuses(self, head: Head, others: int, peer: Peer) -> bytes | None:
-        """How a call ends that may not wait for its turn, whose connection has so many others;
-        None: it may."""
-        crowd = (others + 1) * (self.busy + (not others))
-        block = self._turns.refuses(head, crowd, peer)
+    def refuses(self, head: Head, connection: Connection) -> bytes | None:
+        """How a call ends that may not wait for its turn; None: it may."""
+        others = len(connection.rpcs)
+        crowd = (others + 1) * (self.busy + (not others or connection.is_stranger))
+        block = self._turns.refuses(head, crowd, connection.peer)
+        if block is None and self._strangers is not None:
+            block = self._strangers.refuses(head, connection)
         if block is not None and self.over is not None:
             self.over(head.path, grpc.StatusCode.RESOURCE_EXHAUSTED, 0.0)
         return block
@@ -377,7 +410,7 @@ class TransportServer:
     def check(self) -> None:
         """End what takes too long; done every second, as long as anyone is connected."""
         now = self._clock()
-        for connection in list(self._connections):
+        for connection in (*self._connections, *self._leaving):
             connection.check(now)
         if self._checking is not None:
             self._checking.cancel()

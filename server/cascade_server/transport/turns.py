@@ -51,6 +51,14 @@ class Door(Protocol):
             peer: the other end of its connection.
         """
 
+    def knows(self, headers: Fields, peer: Peer) -> bool:
+        """Whether a call shows who sends it, of a method that anybody may call.
+
+        Args:
+            headers: as `Head.headers`.
+            peer: the other end of its connection.
+        """
+
     def gone(self, peer: Peer) -> None:
         """A connection is no more."""
 

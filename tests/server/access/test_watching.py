@@ -6,7 +6,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from cascade_server.access import watching
+from cascade_server.access.access_file import load_access
+from cascade_server.access.grants import AccessConfig
 from cascade_server.access.watching import Changes, Watch
+from cascade_server.errors import ConfigError
 
 from tests.server.access.examples import Clock, access_of
 
@@ -40,6 +44,30 @@ class TestChanges:
             True,
             False,
         ]
+
+    async def test_a_file_that_may_be_read_at_last_is_read(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nobody writes it: it is given to the server's user."""
+        access = access_of(TENANTS, tmp_path, Clock())
+        access.path.chmod(0o600)
+        refused, read = asyncio.Event(), asyncio.Event()
+
+        def load(path: Path) -> AccessConfig:
+            if not path.stat().st_mode & 0o040:
+                loop.call_soon_threadsafe(refused.set)
+                raise ConfigError(f"{path} cannot be read: Permission denied")
+            loop.call_soon_threadsafe(read.set)
+            return load_access(path)
+
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(watching, "load_access", load)
+        watch = Watch(access, 0.001)
+        watch.start()
+        await asyncio.wait_for(refused.wait(), 20)
+        access.path.chmod(0o640)
+        await asyncio.wait_for(read.wait(), 20)
+        await watch.stop()
 
     async def test_what_cannot_be_done_once_is_tried_again(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -21,6 +21,7 @@ from cascade_proto import inference_pb2, synthesis_pb2
 from cascade_proto.inference_pb2_grpc import GRPCInferenceServiceStub
 from cascade_proto.synthesis_pb2_grpc import SynthesisStub
 from cascade_server.config import ServerConfig
+from cascade_server.transport.strangers import OPEN_CALLS
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.server.access.examples import jwk, key_of, lines, rsa_key, token
@@ -124,6 +125,23 @@ class TestStrangers:
             wrong.synthesize("payments", {})
         assert key_of("unknown")[0] not in str(caught.value)
         assert key_of("unknown")[0] not in repr(wrong)
+
+    def test_what_they_send_is_small_and_their_watches_are_few(self, asked: Running) -> None:
+        """Over grpcio all methods have the same bounds."""
+        if asked.server.config.transport == "grpcio":
+            pytest.skip("grpcio's server has no bounds of a method")
+        large = health_pb2.HealthCheckRequest(service="x" * 2000)
+        options = (("grpc.use_local_subchannel_pool", 1),)
+        with grpc.insecure_channel(asked.target, options=options) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            with pytest.raises(grpc.RpcError, match="larger than max"):
+                stub.Check(large, timeout=SOON)
+            watches = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(OPEN_CALLS)]
+            assert [next(each).status for each in watches] == [1] * OPEN_CALLS
+            with pytest.raises(grpc.RpcError, match="calls at once"):
+                next(stub.Watch(health_pb2.HealthCheckRequest()))
+            for each in watches:
+                each.cancel()
 
     def test_health_is_open_and_names_no_table(self, asked: Running) -> None:
         stub = health_pb2_grpc.HealthStub(asked.channel)

@@ -16,7 +16,7 @@ from cascade_server.transport import TransportLimits, TransportServer
 from cascade_server.transport.outcomes import Arrival, Outcome, Status
 from cascade_server.transport.peer import Peer, peer_of
 from cascade_server.transport.tls.credentials import Credentials
-from cascade_server.transport.turns import Grouped
+from cascade_server.transport.turns import Door, Grouped
 
 T = TypeVar("T")
 MOST_STREAMS, MOST_BYTES = 4, 8 * 1024 * 1024
@@ -218,6 +218,8 @@ def serving(
     max_age: float | None = None,
     clock: Callable[[], float] = time.monotonic,
     credentials: Credentials | None = None,
+    door: Door | None = None,
+    open_to_all: Sequence[str] = (),
     **limits: Any,
 ) -> Iterator[Serving]:
     """One that is stopped at the end; `limits` are some of `TransportLimits`'s."""
@@ -236,6 +238,8 @@ def serving(
             clock=clock,
             refusing=lambda head, _arrived, _until, code, _peer: refused.append((head.path, code)),
             credentials=credentials,
+            door=door,
+            open_to_all=open_to_all,
         )
         server.add_generic_rpc_handlers((service.handlers(),))
         port = await server.start("127.0.0.1", 0, False)

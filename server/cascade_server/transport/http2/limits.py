@@ -40,7 +40,10 @@ class TransportLimits:
         header_list_bytes: of a call's headers, as HTTP/2 counts them.
         continuations: CONTINUATION frames of a header block.
         status_bytes: of an answer's trailers; longer texts are cut.
-        connections: at once; beyond it the one that has been idle longest ends, or the new one.
+        open_message_bytes: of a message of a method that anybody may call, where others are asked
+            who they are: it names a service at most.
+        connections: at once; beyond it a stranger's ends, or else the one that has been idle
+            longest, or the new one.
         handshakes: of TLS at once; beyond it one that has been at it for longest ends.
         handshakes_a_turn: that are gone on with in a turn of the event loop.
         handshake_seconds: that one may take.
@@ -74,6 +77,7 @@ class TransportLimits:
     header_list_bytes: int = 16 * KIB
     continuations: int = 8
     status_bytes: int = 4 * KIB
+    open_message_bytes: int = KIB
     connections: int = ServerConfig.max_connections
     handshakes: int = 256
     handshakes_a_turn: int = 2

@@ -28,11 +28,13 @@ class Watch:
     next.
 
     Attributes:
-        judged: as they were when they were read last.
+        judged: as they were when what is used now was read; None: what was read last was refused.
+            Not all that mends it is seen in a file, as a disk that can be read again: it is tried
+            again at each look.
         seen: as they were at the last look.
     """
 
-    judged: Fingerprint
+    judged: Fingerprint | None
     seen: Fingerprint
 
     def look(self, now: Fingerprint, at_once: bool = False) -> tuple[Watch, bool]:
@@ -40,21 +42,27 @@ class Watch:
 
         Args:
             now: as they are.
-            at_once: whether somebody has said that they are ready.
+            at_once: whether somebody has said that they are ready: then they are read, whether or
+                not they look as they did.
 
         Returns:
-            What is known, and whether they are to be read.
+            What is known if they are not read, or are and are sound; and whether they are to be.
         """
-        if now == self.judged or (now != self.seen and not at_once):
+        if not at_once and (now == self.judged or now != self.seen):
             return Watch(self.judged, now), False
         return Watch(now, now), True
+
+    def refused(self) -> Watch:
+        """After what was read has been found to be none."""
+        return Watch(None, self.seen)
 
 
 class Credentials:
     """A server's certificate and key, and who vouches for its clients.
 
     Connections that are open keep what they were made with. A new pair that is not sound is
-    refused, which is logged, and the one before goes on being used.
+    refused, which is logged, and the one before goes on being used. It is tried again at each look,
+    and what is wrong with it is said once, until something else is.
 
     Attributes:
         pem: as it was read.
@@ -90,8 +98,16 @@ class Credentials:
         return None if files is None else cls(files)
 
     def _read(self) -> tuple[Pem, ssl.SSLContext, Validity]:
-        pem = read(self.files)
-        return pem, *context_of(pem, self.files)
+        try:
+            pem = read(self.files)
+            return pem, *context_of(pem, self.files)
+        except (OSError, ValueError) as exc:
+            # `ssl.SSLError` is an OSError. A process that has hardly a descriptor left can read the
+            # files and not give them to OpenSSL: no fault of theirs, and it may have some later.
+            raise ConfigError(
+                f"tls_certificate {self.files.certificate} and tls_key {self.files.key} cannot be "
+                f"used: {getattr(exc, 'strerror', None) or exc}"
+            ) from exc
 
     def _expired(self, holds: Validity) -> str:
         return f"the certificate in {self.files.certificate} has expired on {_date(holds.ends)}"
@@ -105,7 +121,9 @@ class Credentials:
         Returns:
             Whether new connections get another certificate from now on.
         """
-        self._watch, is_new = self._watch.look(fingerprint(self.files), at_once)
+        watch, is_new = self._watch.look(fingerprint(self.files), at_once)
+        # Until it has turned out to be sound, what is read is to be read again.
+        self._watch = watch.refused() if is_new else watch
         if not is_new:
             return False
         try:
@@ -113,17 +131,27 @@ class Credentials:
             if holds.ends <= self._clock() < self.holds.ends:
                 raise ConfigError(self._expired(holds))
         except ConfigError as exc:
-            self.refused = str(exc)
-            log.error(
-                "new TLS files are refused, and the certificate from before, which holds until %s, "
-                "is kept: %s",
-                _date(self.holds.ends),
-                exc,
-            )
+            self._refuse(str(exc))
+            return False
+        self._watch = watch
+        if pem == self.pem:
+            if self.refused is not None:
+                log.info("the TLS files are again those that are used")
+            self.refused = None
             return False
         self.pem, self.context, self.holds, self.refused = pem, context, holds, None
         log.info("new TLS files are used; the certificate holds until %s", _date(holds.ends))
         return True
+
+    def _refuse(self, why: str) -> None:
+        if why != self.refused:
+            log.error(
+                "new TLS files are refused, and the certificate from before, which holds until %s, "
+                "is kept: %s",
+                _date(self.holds.ends),
+                why,
+            )
+        self.refused = why
 
     def now(self) -> float:
         """Seconds since 1970, by which certificates hold."""
@@ -147,8 +175,12 @@ class Credentials:
     async def _keep_looking(self, seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
-            # A disk may be slow.
-            await asyncio.to_thread(self.look)
+            try:
+                # A disk may be slow.
+                await asyncio.to_thread(self.look)
+            except Exception:
+                # Once nobody looks, the server would be found out when its certificate has expired.
+                log.exception("%s could not be looked after", self.files.certificate)
 
 
 def _date(seconds: float) -> str:

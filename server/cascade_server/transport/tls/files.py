@@ -15,8 +15,9 @@ from cascade_server.errors import ConfigError
 
 # A file of certificates is a few kilobytes; a bundle of all authorities there are, 300.
 MOST_BYTES = 4 * 2**20
-# Of each file: device, inode, when it was written, and its size; None: it is not there.
-Fingerprint: TypeAlias = tuple[tuple[int, int, int, int] | None, ...]
+# Of each file: device, inode, when it was written, its size, when anything of it was changed, its
+# mode and its owner; None: it is not there.
+Fingerprint: TypeAlias = tuple[tuple[int, ...] | None, ...]
 
 
 @dataclass(frozen=True)
@@ -90,17 +91,26 @@ def _content(setting: str, path: Path) -> bytes:
 
 
 def fingerprint(files: TlsFiles) -> Fingerprint:
-    """What changes when a file is written or replaced, or when a link on the way to it is turned to
-    another folder, as Kubernetes does with `..data`."""
+    """What changes when a file is written or replaced, when others may read it, or when a link on
+    the way to it is turned to another folder, as Kubernetes does with `..data`."""
     return tuple(_of_file(path) for path in files.paths)
 
 
-def _of_file(path: Path) -> tuple[int, int, int, int] | None:
+def _of_file(path: Path) -> tuple[int, ...] | None:
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+    return (
+        found.st_dev,
+        found.st_ino,
+        found.st_mtime_ns,
+        found.st_size,
+        # A key that this user may read at last was written when nobody could.
+        found.st_ctime_ns,
+        found.st_mode,
+        found.st_uid,
+    )
 
 
 @contextlib.contextmanager

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import logging
 import os
 import shutil
+import ssl
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from cascade_server.errors import ConfigError
+from cascade_server.transport.tls import contexts, credentials
 from cascade_server.transport.tls.credentials import Credentials, Watch
-from cascade_server.transport.tls.files import TlsFiles, fingerprint
+from cascade_server.transport.tls.files import Fingerprint, Pem, TlsFiles, fingerprint
 from cryptography.hazmat.primitives import serialization
 
 from tests.certificates import Authority, Pair
@@ -37,8 +42,15 @@ class TestWatch:
     def test_at_once_where_somebody_says_so(self) -> None:
         assert Watch(A, A).look(B, at_once=True) == (Watch(B, B), True)
 
-    def test_what_was_refused_is_not_read_again_and_again(self) -> None:
-        assert Watch(B, B).look(B, at_once=True) == (Watch(B, B), False)
+    def test_who_says_that_they_are_ready_is_believed(self) -> None:
+        """Not all that was mended is seen in the files."""
+        assert Watch(B, B).look(B, at_once=True) == (Watch(B, B), True)
+
+    def test_what_was_refused_is_tried_again(self) -> None:
+        refused = Watch(A, A).look(B, at_once=True)[0].refused()
+        assert refused.look(B) == (Watch(B, B), True)
+        # What is being written meanwhile waits, as ever.
+        assert refused.look(C) == (Watch(None, C), False)
 
 
 class TestFingerprint:
@@ -56,6 +68,15 @@ class TestFingerprint:
         assert fingerprint(files) == before
         (tmp_path / "..tmp").symlink_to("two")
         (tmp_path / "..tmp").replace(tmp_path / "..data")
+        assert fingerprint(files) != before
+
+    def test_who_may_read_a_file(self, tmp_path: Path) -> None:
+        """A key that was another user's alone is given to the server's; nobody writes it."""
+        files = TlsFiles(tmp_path / "tls.crt", tmp_path / "tls.key")
+        files.key.write_text("same")
+        files.key.chmod(0o600)
+        before = fingerprint(files)
+        files.key.chmod(0o640)
         assert fingerprint(files) != before
 
     def test_a_file_that_is_not_there_is_no_error(self, tmp_path: Path) -> None:
@@ -163,6 +184,118 @@ class TestLook:
         shutil.copy(new.certificate, files.certificate)
         assert found.look(at_once=True)
         assert found.refused is None
+
+    @pytest.mark.parametrize("is_told", [False, True])
+    def test_what_could_not_be_read_is_used_once_it_can_be(
+        self,
+        tmp_path: Path,
+        authority: Authority,
+        pair: Pair,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        is_told: bool,
+    ) -> None:
+        """And that though the files look as they did, when it was, say, their disk that failed."""
+        found = Credentials(files := installed(tmp_path, pair))
+        new = authority.server(days=60)
+        install(files, new)
+
+        def fails(_: TlsFiles) -> Pem:
+            raise ConfigError("tls_key cannot be read: Input/output error")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(credentials, "read", fails)
+            assert [found.look(), found.look(), found.look()] == [False] * 3
+        # Said once, though it was tried twice.
+        assert caplog.text.count("Input/output error") == 1
+        assert found.refused is not None
+        assert found.look(at_once=is_told)
+        assert found.holds.ends == new.ends
+        assert found.refused is None
+
+    @pytest.mark.parametrize(
+        "exc",
+        [OSError(errno.EMFILE, "Too many open files"), ssl.SSLError("odd"), ValueError("odd")],
+    )
+    def test_what_openssl_cannot_be_given_now_is_tried_again(
+        self,
+        tmp_path: Path,
+        authority: Authority,
+        pair: Pair,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        exc: Exception,
+    ) -> None:
+        """A process that has opened all files that it may can read the pair, and no more."""
+        found = Credentials(files := installed(tmp_path, pair))
+        new = authority.server(days=60)
+        install(files, new)
+
+        def fails(_: bytes) -> NoReturn:
+            raise exc
+
+        with monkeypatch.context() as full:
+            full.setattr(contexts, "as_file", fails)
+            assert not found.look(at_once=True)
+            assert not found.look()
+        assert str(exc.args[-1]) in (found.refused or "")
+        assert caplog.text.count("new TLS files are refused") == 1
+        assert found.look()
+        assert found.holds.ends == new.ends
+        assert found.refused is None
+
+    async def test_somebody_looks_for_as_long_as_the_server_lives(
+        self,
+        tmp_path: Path,
+        authority: Authority,
+        pair: Pair,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """Whatever goes wrong in a look, the next one is not left out."""
+        found = Credentials(files := installed(tmp_path, pair))
+        loop, looked = asyncio.get_running_loop(), asyncio.Event()
+        looks: list[Fingerprint] = []
+
+        def fails_once(files: TlsFiles) -> Fingerprint:
+            looks.append(fingerprint(files))
+            if len(looks) == 2:  # The first is that with which looking begins.
+                raise MemoryError("odd")
+            if len(looks) == 6:
+                loop.call_soon_threadsafe(looked.set)
+            return looks[-1]
+
+        monkeypatch.setattr(credentials, "fingerprint", fails_once)
+        new = authority.server(days=60)
+        found.start_looking(0.001)
+        install(files, new)
+        await asyncio.wait_for(looked.wait(), 20)
+        found.stop_looking()
+        assert "could not be looked after" in caplog.text
+        assert found.holds.ends == new.ends
+
+    def test_a_pair_that_is_taken_back_is_refused_no_longer(
+        self, tmp_path: Path, pair: Pair
+    ) -> None:
+        found = Credentials(files := installed(tmp_path, pair))
+        before = found.context
+        files.key.rename(tmp_path / "aside")
+        assert not found.look(at_once=True)
+        assert found.refused is not None
+        (tmp_path / "aside").rename(files.key)
+        assert [found.look(), found.look()] == [False, False]
+        assert found.refused is None
+        assert found.context is before
+
+    def test_files_that_say_what_they_said_are_no_news(
+        self, tmp_path: Path, pair: Pair, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        found = Credentials(installed(tmp_path, pair))
+        before = found.context
+        assert not found.look(at_once=True)
+        assert found.context is before
+        assert caplog.text == ""
 
     @pytest.mark.parametrize("content", [b"", b"-----BEGIN CERTIFICATE-----", b"\xff" * 100])
     def test_what_is_broken_is_refused(self, tmp_path: Path, pair: Pair, content: bytes) -> None:
