@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +34,7 @@ class AsyncJobs:
 
     def __init__(self, client: AsyncCalls) -> None:
         self._client = client
-
-    @cached_property
-    def _stub(self) -> JobsStub:
-        # In the event loop, as the client's own; `client.jobs` may be had before there is one.
-        return JobsStub(self._client._channel)
+        self._stub = JobsStub(client._channel)
 
     async def submit(
         self,

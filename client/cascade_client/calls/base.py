@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 
 import grpc
 
+from cascade_client.calls.lines import Lines
 from cascade_client.calls.resuming import Resumption
 from cascade_client.calls.showing import Showing
 from cascade_client.errors import (
@@ -103,6 +104,9 @@ class GenerateOptions(TypedDict, total=False):
 class BaseClient:
     """Settings, deadlines and remembered schemas of a client."""
 
+    # The same of a client and of its sessions.
+    _channel: Lines
+
     def __init__(
         self,
         target: str,
@@ -122,10 +126,15 @@ class BaseClient:
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self.target}{', closed' * self._closed}>"
+        return f"<{type(self).__name__} of {self.target}{', closed' * self._is_closed}>"
+
+    @property
+    def _is_closed(self) -> bool:
+        """Whether it was closed: it, or the client whose session it is."""
+        return self._closed or self._channel.closed
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self._is_closed:
             raise RuntimeError(f"{self!r} answers no more calls")
 
     def _expiry(self, timeout: float | None) -> float:

@@ -25,7 +25,8 @@ from cascade_client.calls.base import (
     checked_target,
 )
 from cascade_client.calls.resuming import Resumption
-from cascade_client.calls.showing import Showing, shown
+from cascade_client.calls.showing import Showing
+from cascade_client.calls.thread_lines import ThreadLines
 from cascade_client.calls.tls import Tls, checked_tls
 from cascade_client.errors import CascadeError, DeadlineExceeded, Failure, Overloaded
 from cascade_client.messages import wire
@@ -42,6 +43,8 @@ Ask = Callable[[Callable[..., Any], Any, float], Any]
 
 class BlockingCalls(BaseClient):
     """What `Client`'s methods are made of; arguments are `Client`'s."""
+
+    _channel: ThreadLines
 
     def __init__(
         self,
@@ -62,16 +65,17 @@ class BlockingCalls(BaseClient):
         target = target if channel is not None else checked_target(target, credentials)
         super().__init__(target, timeout, retry, clock, rng, showing)
         self._sleep = sleep
-        if channel is not None:
-            made = channel
-        elif secured is not None:
-            options = (*CHANNEL_OPTIONS, *secured.options())
-            made = grpc.secure_channel(target, secured.credentials(), options)
-        elif credentials is not None:
-            made = grpc.secure_channel(target, credentials, CHANNEL_OPTIONS)
-        else:
-            made = grpc.insecure_channel(target, CHANNEL_OPTIONS)
-        self._channel: grpc.Channel = shown(made, showing)
+        options = (*CHANNEL_OPTIONS, *(secured.options() if secured else ()))
+        # Read here, so that a file which is not there is told of at once.
+        if secured is not None and channel is None:
+            credentials = secured.credentials()
+
+        def make() -> grpc.Channel:
+            if credentials is not None:
+                return grpc.secure_channel(target, credentials, options)
+            return grpc.insecure_channel(target, options)
+
+        self._channel = ThreadLines(target, make, channel, showing)
         self._stub = SynthesisStub(self._channel)
         self._synthesize: Callable[..., Any] = self._announced
         self._close: Callable[[], None] = self._channel.close
