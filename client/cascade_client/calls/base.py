@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 import grpc
 
 from cascade_client.calls.lines import Lines
-from cascade_client.calls.resuming import Resumption
+from cascade_client.calls.resuming import Attempts
 from cascade_client.calls.showing import Showing
 from cascade_client.errors import (
     CascadeError,
@@ -178,15 +178,15 @@ class BaseClient:
         return delay
 
     def _resume_or_raise(
-        self, rows: Resumption, failure: Failure, cause: Exception | None, expiry: float
+        self, stream: Attempts, failure: Failure, cause: Exception | None, expiry: float
     ) -> float:
         """Seconds until a stream is resumed; raises why it is not."""
         if failure.code is grpc.StatusCode.UNAUTHENTICATED and self._showing.renews():
             return 0.0
         left = expiry - self._clock()
-        delay = rows.delay(failure, None if math.isinf(left) else left, self._rng())
+        delay = stream.delay(failure, None if math.isinf(left) else left, self._rng())
         if delay is None:
-            raise rows.explain(failure.error(self.target)) from cause
+            raise stream.explain(failure.error(self.target)) from cause
         return delay
 
     def _error(self, exc: grpc.RpcError) -> CascadeError:
