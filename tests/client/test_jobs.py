@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import inspect
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from cascade_client import (
 from cascade_client.calls.downloads import Download
 from cascade_client.testing import FakeServer, FakeTable
 from cascade_client.values.jobs import ResultFile
+from cascade_proto import jobs_pb2 as pb
 
 COLUMNS = (
     ColumnDescription("age", "integer", False, "int8", 0, 100),
@@ -140,6 +142,54 @@ class TestWaiting:
             job.wait()
         with pytest.raises(InvalidRequest, match="is CANCELLED"):
             job.cancel()
+
+    @pytest.mark.parametrize("messages", [0, 1, 2])
+    def test_a_watch_that_just_ends_is_taken_up(
+        self, client: Any, server: FakeServer, monkeypatch: pytest.MonkeyPatch, messages: int
+    ) -> None:
+        """A proxy may end one: the job goes on, and has not failed."""
+        whole = server._jobs.watch
+        cut = iter([True, True])
+
+        def watch(body: bytes) -> Any:
+            yield from islice(whole(body), messages if next(cut, False) else None)
+
+        monkeypatch.setattr(server._jobs, "watch", watch)
+        job = client.submit("people", 200)
+        assert job.wait().status.rows_done == 200
+
+    def test_others_look_at_it_meanwhile(self, client: Any, server: FakeServer) -> None:
+        """It goes on whenever it is told of, to whomever."""
+        job, other = client.submit("people", 200), server.client()
+        told: list[tuple[int, int]] = []
+
+        def report(*each: int) -> None:
+            told.append(each)  # type: ignore[arg-type]
+            for _ in range(9):
+                other.jobs.get(job.id)
+
+        assert job.wait(progress=report).status.state is JobState.DONE
+        assert told[-1] == (200, 200)
+
+    def test_it_is_cancelled_meanwhile(self, client: Any, server: FakeServer) -> None:
+        job, other = client.submit("people", 200), server.client()
+        cancel = iter([lambda: other.jobs.cancel(job.id)])
+
+        def report(done: int, _: int) -> None:
+            if done == 40:
+                next(cancel, lambda: None)()
+
+        with pytest.raises(JobFailed, match="is CANCELLED: cancelled by a caller"):
+            job.wait(progress=report)
+
+    def test_a_state_of_a_later_server_is_no_failure(
+        self, client: Any, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        job = client.submit("people", 200)
+        later = pb.Job(id=job.id, state=17)  # type: ignore[arg-type]
+        monkeypatch.setattr(server._jobs, "watch", lambda _: iter([(later, 0)]))
+        with pytest.raises(ServerError, match=f"job {job.id}, whose state .* does not know"):
+            job.wait()
 
     def test_a_watch_that_breaks_is_taken_up(self, client: Any, server: FakeServer) -> None:
         job = client.submit("people", 100)

@@ -15,7 +15,7 @@ from cascade_client.calls.resuming import Attempts
 from cascade_client.errors import Failure
 from cascade_client.retry import Retry
 from cascade_client.turns.queue import Limits
-from cascade_client.values.jobs import Job
+from cascade_client.values.jobs import Job, JobState
 
 # Streams of jobs of a client that may be open at once; further ones wait for their turn. They are
 # half of what a server lets a connection have unless told otherwise: the rest is for its calls.
@@ -106,8 +106,14 @@ class JobWatch(JobStream):
         return job != told
 
     def ended(self) -> Failure | None:
-        """The stream ended by itself."""
-        return None
+        """The stream ended by itself, which says nothing of the job: a proxy may end one. Only
+        where the job's state has no name here may it be that no more is to come."""
+        if self._told is not None and self._told.state is JobState.UNKNOWN:
+            return None
+        how = "anything was said" if self._told is None else f"it had: it is {self._told.state}"
+        return Failure(
+            grpc.StatusCode.UNAVAILABLE, f"the watch of {self._about} ended before {how}"
+        )
 
 
 class Reading(JobStream):

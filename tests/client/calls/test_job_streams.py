@@ -86,6 +86,26 @@ class TestWatches:
         watch.begin(None)
         assert not watch.takes(job(done=8))
 
+    @pytest.mark.parametrize(
+        ("told", "said"),
+        [([], "before anything was said"), ([job()], "before it had: it is RUNNING")],
+    )
+    def test_an_end_of_the_stream_is_none_of_the_job(
+        self, watch: JobWatch, told: list[Job], said: str
+    ) -> None:
+        watch.begin(None)
+        for each in told:
+            watch.takes(each)
+        failure = watch.why(None)
+        assert failure is not None
+        assert failure.details == f"the watch of job 0123 ended {said}"
+        assert watch.delay(failure, None, 0.5) == 0.5
+
+    def test_of_a_state_that_has_no_name_it_may_be(self, watch: JobWatch) -> None:
+        watch.begin(None)
+        watch.takes(job(state=17))  # type: ignore[arg-type]
+        assert watch.why(None) is None
+
     def test_the_end_is_the_end(self, watch: JobWatch) -> None:
         assert not watch.complete
         watch.takes(job())
