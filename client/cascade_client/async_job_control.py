@@ -12,7 +12,7 @@ from typing import Any
 from cascade_proto import jobs_pb2 as pb
 from cascade_proto.jobs_pb2_grpc import JobsStub
 
-from cascade_client.calls.downloads import Download, downloads
+from cascade_client.calls.downloads import PAUSE, Download, downloads
 from cascade_client.calls.job_streams import JobWatch, Reading
 from cascade_client.calls.tasks import AsyncCalls
 from cascade_client.errors import DeadlineExceeded
@@ -145,10 +145,14 @@ class AsyncJobs:
         paths = []
         for download, report in downloads(job, folder, progress):
             paths.append(download.path)
-            # Checksums of what is there take a while: not in the event loop.
+            # Checksums of what is there take a while: not in the event loop. Nor does it wait for
+            # who writes the file already, which may be another of its tasks.
             if not await asyncio.to_thread(download.is_there):
+                while not await asyncio.to_thread(download.begin):
+                    await asyncio.sleep(PAUSE)
                 with download:
-                    await self._read(job.id, download, report)
+                    while not await asyncio.to_thread(download.is_right):
+                        await self._read(job.id, download, report)
         return paths
 
     async def _read(self, job: str, download: Download, report: Callable[[], object]) -> None:

@@ -195,7 +195,8 @@ class Jobs:
             paths.append(download.path)
             if not download.is_there():
                 with download:
-                    self._read(job.id, download, report)
+                    while not download.is_right():
+                        self._read(job.id, download, report)
         return paths
 
     def _read(self, job: str, download: Download, report: Callable[[], object]) -> None:
