@@ -6,6 +6,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any, TypedDict
 
 import grpc
@@ -33,6 +34,9 @@ DEFAULT_TARGET = f"127.0.0.1:{DEFAULT_PORT}"
 # gRPC would take 443.
 _URL = re.compile(r"(https?|grpcs?|tcp)://", re.I)
 _HOST = re.compile(r"[\w.-]+|\[[0-9a-f:]+\]", re.I)
+
+# Seconds that a call may take: 31 years. Python waits for no more than nine times as long.
+LONGEST = 1_000_000_000
 
 # Seconds between two looks at a server that is not ready, and for one look at most.
 POLL_INTERVAL = 0.1
@@ -118,7 +122,7 @@ class BaseClient:
     ) -> None:
         self._showing = showing
         self.target = target
-        self.timeout = _positive(timeout)
+        self.timeout = checked_timeout(timeout)
         self.retry = Retry() if retry is None else retry
         self._clock = time.monotonic if clock is None else clock
         self._rng = rng
@@ -140,7 +144,7 @@ class BaseClient:
     def _expiry(self, timeout: float | None) -> float:
         """The absolute deadline of a call; the client's own timeout where none is given."""
         self._check_open()
-        return self._clock() + (self.timeout if timeout is None else _positive(timeout))
+        return self._clock() + (self.timeout if timeout is None else checked_timeout(timeout))
 
     def _expiry_of_rows(self, expiry: float, timeout: float | None, rows: int) -> float:
         """The deadline of a call for several rows: the client's own timeout is one for a row that a
@@ -236,7 +240,16 @@ def checked_target(target: str, credentials: grpc.ChannelCredentials | None = No
     return f"{target}:{DEFAULT_PORT}"
 
 
-def _positive(timeout: float) -> float:
-    if not timeout > 0:
-        raise InvalidRequest(f"timeout is {timeout}; seconds above 0 are allowed")
-    return timeout
+def checked_timeout(timeout: float) -> float:
+    """Seconds that a call may take, as they can be sent and waited for.
+
+    Raises:
+        InvalidRequest: they are no number, or none that a call may take.
+    """
+    if isinstance(timeout, bool) or not isinstance(timeout, Real):
+        raise InvalidRequest(f"timeout is {timeout!r}; a number of seconds is allowed")
+    if not 0 < timeout <= LONGEST and timeout != math.inf:
+        raise InvalidRequest(
+            f"timeout is {timeout}; seconds above 0 are allowed, {LONGEST:,} at most, or infinity"
+        )
+    return float(timeout)
