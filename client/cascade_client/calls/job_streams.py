@@ -19,7 +19,7 @@ from cascade_client.values.jobs import Job, JobState
 
 # Streams of jobs of a client that may be open at once; further ones wait for their turn. They are
 # half of what a server lets a connection have unless told otherwise: the rest is for its calls.
-STANDING_LIMITS = Limits(first=32, most=32)
+STANDING_LIMITS = Limits(first=32, most=32, foresees=False)
 # Seconds between attempts to go on with a stream that broke, and attempts in a row in which nothing
 # came: a server that is started again has a minute.
 RECONNECT, ATTEMPTS = 0.5, 120
