@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-import grpc
 from cascade_proto import jobs_pb2 as pb
 from cascade_proto.jobs_pb2_grpc import JobsStub
 
-from cascade_client.calls.downloads import Download, downloads
+from cascade_client.calls.downloads import PAUSE, Download, downloads
+from cascade_client.calls.job_streams import JobWatch, Reading
 from cascade_client.calls.tasks import AsyncCalls
-from cascade_client.errors import DeadlineExceeded, Failure, Unavailable
-from cascade_client.job_control import ATTEMPTS, RECONNECT, TIMEOUT
+from cascade_client.errors import DeadlineExceeded
+from cascade_client.job_control import TIMEOUT
 from cascade_client.messages.jobs import not_ended, submit_request
 from cascade_client.messages.wire import Fidelity, checked_fidelity
+from cascade_client.tracing import trace_headers
 from cascade_client.values.jobs import Job, job_of
 
 
@@ -95,14 +98,20 @@ class AsyncJobs:
     async def watch(self, job: str, *, timeout: float | None = None) -> AsyncIterator[Job]:
         """A job whenever it has gone on, until it has ended; see `Jobs.watch`."""
         client = self._client
+        looks = JobWatch(job, client._channel.bounds.look)
         expiry, request = client._open_expiry(timeout), pb.WatchJobRequest(id=job)
-        async for message in self._resumed(
-            lambda: self._stub.WatchJob(request, timeout=client._left(expiry))
-        ):
-            found = job_of(message)
-            yield found
-            if found.state.is_final:
-                return
+
+        def begin(left: float | None) -> Any:
+            return self._stub.WatchJob(request, timeout=looks.begin(left), metadata=trace_headers())
+
+        messages = client._resumed(looks, begin, expiry, client._standing)
+        async with aclosing(messages):
+            async for message in messages:
+                found = job_of(message)
+                if looks.takes(found):
+                    yield found
+                if looks.complete:
+                    return
 
     async def wait(
         self,
@@ -137,42 +146,35 @@ class AsyncJobs:
         paths = []
         for download, report in downloads(job, folder, progress):
             paths.append(download.path)
-            # Checksums of what is there take a while: not in the event loop.
+            # Checksums of what is there take a while: not in the event loop. Nor does it wait for
+            # who writes the file already, which may be another of its tasks.
             if not await asyncio.to_thread(download.is_there):
+                while not await asyncio.to_thread(download.begin):
+                    await asyncio.sleep(PAUSE)
                 with download:
-                    await self._read(job.id, download, report)
+                    while not await asyncio.to_thread(download.is_right):
+                        await self._read(job.id, download, report)
         return paths
 
     async def _read(self, job: str, download: Download, report: Callable[[], object]) -> None:
-        def read_on() -> Any:
-            name, done = download.file.name, download.done
-            return self._stub.ReadResult(pb.ReadResultRequest(id=job, name=name, offset=done))
+        client = self._client
+        reading = Reading(download, client._channel.bounds.read)
 
-        while not download.is_whole:
-            async for message in self._resumed(read_on):
-                download.write(message.data)
+        def begin(left: float | None) -> Any:
+            name, done = download.file.name, download.done
+            return self._stub.ReadResult(
+                pb.ReadResultRequest(id=job, name=name, offset=done),
+                timeout=reading.begin(left),
+                metadata=trace_headers(),
+            )
+
+        messages = client._resumed(reading, begin, math.inf, client._standing)
+        async with aclosing(messages):
+            async for message in messages:
+                reading.takes(message.data)
                 report()
-                if download.is_whole:
-                    break
+                if reading.complete:
+                    return
 
     async def _ask(self, method: Any, request: Any, timeout: float) -> Job:
         return job_of(await self._client._call(method, request, self._client._expiry(timeout)))
-
-    async def _resumed(self, begin: Callable[[], Any]) -> AsyncIterator[Any]:
-        """The messages of a stream that is begun again where it breaks."""
-        attempts = 0
-        while True:
-            call = begin()
-            try:
-                async for message in call:
-                    attempts = 0
-                    yield message
-                return
-            except grpc.RpcError as exc:
-                error = Failure.of(exc).error(self._client.target)
-                attempts += 1
-                if not isinstance(error, Unavailable) or attempts >= ATTEMPTS:
-                    raise error from exc
-            finally:
-                call.cancel()
-            await self._client._sleep(RECONNECT)

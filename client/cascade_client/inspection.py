@@ -72,6 +72,7 @@ class Inspection(BlockingCalls):
     @property
     def releases(self) -> Releases:
         """What the server has loaded; its methods change that, and which version answers."""
+        self._check_open()
         return Releases(self)
 
     def health(self, *, timeout: float | None = None) -> dict[str, str]:
@@ -158,6 +159,7 @@ class AsyncInspection(AsyncCalls):
     @property
     def releases(self) -> AsyncReleases:
         """What the server has loaded; see `Client.releases`."""
+        self._check_open()
         return AsyncReleases(self)
 
     async def health(self, *, timeout: float | None = None) -> dict[str, str]:

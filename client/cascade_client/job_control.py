@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,16 @@ from cascade_proto import jobs_pb2 as pb
 from cascade_proto.jobs_pb2_grpc import JobsStub
 
 from cascade_client.calls.downloads import Download, downloads
+from cascade_client.calls.job_streams import JobWatch, Reading
 from cascade_client.calls.threads import BlockingCalls
-from cascade_client.errors import CascadeError, DeadlineExceeded, Failure, ServerError, Unavailable
+from cascade_client.errors import CascadeError, DeadlineExceeded, ServerError
 from cascade_client.messages.jobs import not_ended, submit_request
 from cascade_client.messages.wire import Fidelity, checked_fidelity
+from cascade_client.tracing import trace_headers
 from cascade_client.values.jobs import Job, job_of
 
-# Seconds for an answer, and between attempts to go on with a stream that broke.
-TIMEOUT, RECONNECT = 30.0, 0.5
-# Attempts in a row in which nothing came.
-ATTEMPTS = 120
+# Seconds for an answer.
+TIMEOUT = 30.0
 
 
 class Jobs:
@@ -121,14 +123,20 @@ class Jobs:
             DeadlineExceeded: it has not ended in time; it goes on.
         """
         client = self._client
+        looks = JobWatch(job, client._channel.bounds.look)
         expiry, request = client._open_expiry(timeout), pb.WatchJobRequest(id=job)
-        for message in self._resumed(
-            lambda: self._stub.WatchJob(request, timeout=client._left(expiry))
-        ):
-            found = job_of(message)
-            yield found
-            if found.state.is_final:
-                return
+
+        def begin(left: float | None) -> Any:
+            return self._stub.WatchJob(request, timeout=looks.begin(left), metadata=trace_headers())
+
+        messages = client._resumed(looks, begin, expiry, client._standing)
+        with closing(messages):
+            for message in messages:
+                found = job_of(message)
+                if looks.takes(found):
+                    yield found
+                if looks.complete:
+                    return
 
     def wait(
         self,
@@ -188,44 +196,34 @@ class Jobs:
             paths.append(download.path)
             if not download.is_there():
                 with download:
-                    self._read(job.id, download, report)
+                    while not download.is_right():
+                        self._read(job.id, download, report)
         return paths
 
     def _read(self, job: str, download: Download, report: Callable[[], object]) -> None:
         """Read what is missing of a file, however often its stream breaks."""
 
-        def read_on() -> Any:
-            name, done = download.file.name, download.done
-            return self._stub.ReadResult(pb.ReadResultRequest(id=job, name=name, offset=done))
+        client = self._client
+        reading = Reading(download, client._channel.bounds.read)
 
-        while not download.is_whole:
-            for message in self._resumed(read_on):
-                download.write(message.data)
+        def begin(left: float | None) -> Any:
+            name, done = download.file.name, download.done
+            return self._stub.ReadResult(
+                pb.ReadResultRequest(id=job, name=name, offset=done),
+                timeout=reading.begin(left),
+                metadata=trace_headers(),
+            )
+
+        messages = client._resumed(reading, begin, math.inf, client._standing)
+        with closing(messages):
+            for message in messages:
+                reading.takes(message.data)
                 report()
-                if download.is_whole:
-                    break
+                if reading.complete:
+                    return
 
     def _ask(self, method: Any, request: Any, timeout: float) -> Job:
         return job_of(self._client._call(method, request, self._client._expiry(timeout)))
-
-    def _resumed(self, begin: Callable[[], Any]) -> Iterator[Any]:
-        """The messages of a stream that is begun again where it breaks."""
-        attempts = 0
-        while True:
-            call = begin()
-            try:
-                for message in call:
-                    attempts = 0
-                    yield message
-                return
-            except grpc.RpcError as exc:
-                error = Failure.of(exc).error(self._client.target)
-                attempts += 1
-                if not isinstance(error, Unavailable) or attempts >= ATTEMPTS:
-                    raise error from exc
-            finally:
-                call.cancel()
-            self._client._sleep(RECONNECT)
 
 
 def explained(error: CascadeError) -> CascadeError:

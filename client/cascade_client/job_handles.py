@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from cascade_client.async_job_control import AsyncJobs
 from cascade_client.calls.downloads import whole_files
-from cascade_client.errors import JobFailed
+from cascade_client.errors import JobFailed, ServerError
 from cascade_client.frames.results import (
     Read,
     Store,
@@ -59,8 +59,14 @@ class _Handle:
 
         Raises:
             JobFailed: it has no results.
+            ServerError: nobody here knows whether it has.
         """
         self._status = status
+        if not status.state.is_final:
+            raise ServerError(
+                f"the server says no more of job {status.id}, whose state this version of the "
+                f"client does not know ({status.state}); a later one may"
+            )
         if status.state is not JobState.DONE:
             raise JobFailed(f"job {status.id} is {status.state}: {status.reason or 'no reason'}")
         return status

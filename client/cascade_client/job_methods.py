@@ -19,6 +19,7 @@ class JobMethods(FrameMethods):
     @property
     def jobs(self) -> Jobs:
         """The server's jobs, by their ids: list, watch, cancel, fetch."""
+        self._check_open()
         return Jobs(self)
 
     def submit(
@@ -111,6 +112,7 @@ class AsyncJobMethods(AsyncFrameMethods):
     @property
     def jobs(self) -> AsyncJobs:
         """The server's jobs, by their ids; see `Client.jobs`."""
+        self._check_open()
         return AsyncJobs(self)
 
     async def submit(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import cached_property
 from typing import Any
 
 import grpc
@@ -112,11 +111,7 @@ class AsyncReleases:
 
     def __init__(self, client: AsyncCalls) -> None:
         self._client = client
-
-    @cached_property
-    def _stub(self) -> ReleasesStub:
-        # In the event loop, as the client's own.
-        return ReleasesStub(self._client._channel)
+        self._stub = ReleasesStub(client._channel)
 
     async def list(self, *, timeout: float | None = None) -> ReleaseReport:
         """Every release that is loaded or in the repository, and the share that each answers."""

@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 from cascade_client import (
     AsyncClient,
+    CascadeError,
     DeadlineExceeded,
     InvalidRequest,
     NotFound,
@@ -169,6 +170,22 @@ class TestLife:
 
         async def ask() -> int:
             async with client:
+                return len(await client.tables())
+
+        assert asyncio.run(ask()) == 1
+
+    @pytest.mark.parametrize("name", ["jobs", "releases"])
+    def test_what_it_has_is_asked_for_outside_a_loop_and_used_inside(
+        self, target: str, name: str
+    ) -> None:
+        """As where a module makes its client, and a function of it runs."""
+        client = AsyncClient(target)
+        found = getattr(client, name)
+
+        async def ask() -> int:
+            async with client:
+                with pytest.raises(CascadeError, match="Method not found"):
+                    await found.list()  # the server has none of it, and says so
                 return len(await client.tables())
 
         assert asyncio.run(ask()) == 1

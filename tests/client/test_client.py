@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from cascade_client import (
     MISSING,
+    AsyncClient,
     Cancelled,
     Client,
     DeadlineExceeded,
@@ -157,6 +158,10 @@ class TestArguments:
             ({"columns": [1]}, "columns holds 1"),
             ({"timeout": 0}, "timeout is 0; seconds above 0"),
             ({"timeout": float("nan")}, "timeout is nan"),
+            ({"timeout": "5"}, "timeout is '5'; a number of seconds is allowed"),
+            ({"timeout": True}, "timeout is True; a number"),
+            ({"timeout": 1e14}, r"timeout is 1.*; seconds above 0 are allowed, 1,000,000,000 at"),
+            ({"timeout": 10**400}, "timeout is 1000.*at most, or infinity"),
         ],
     )
     def test_synthesize(
@@ -165,6 +170,29 @@ class TestArguments:
         with pytest.raises(InvalidRequest, match=message):
             client.synthesize("people", {"age": 1}, **arguments)
         assert service.requests == []
+
+    @pytest.mark.parametrize(
+        "ask",
+        [
+            lambda client, timeout: client.tables(timeout=timeout),
+            lambda client, timeout: client.wait_ready(timeout),
+            lambda client, timeout: client.generate("people", 1, timeout=timeout),
+            lambda client, timeout: client.complete([{}], table="people", timeout=timeout),
+            lambda client, timeout: client.submit("people", 1, timeout=timeout),
+            lambda client, timeout: client.jobs.wait("0123", timeout=timeout),
+            lambda _, timeout: Client(timeout=timeout),
+            lambda _, timeout: AsyncClient(timeout=timeout),
+        ],
+    )
+    @pytest.mark.parametrize("timeout", ["5", 1e14])
+    def test_seconds(self, client: Client, service: Any, ask: Any, timeout: Any) -> None:
+        with pytest.raises(InvalidRequest, match=f"timeout is {timeout!r}; .* allowed"):
+            ask(client, timeout)
+        assert service.requests == []
+
+    @pytest.mark.parametrize("timeout", [1e9, np.float32(7), math.inf])
+    def test_seconds_that_may_be(self, client: Client, timeout: Any) -> None:
+        assert client.tables(timeout=timeout)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

@@ -6,11 +6,13 @@ import math
 import re
 import time
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any, TypedDict
 
 import grpc
 
-from cascade_client.calls.resuming import Resumption
+from cascade_client.calls.lines import Lines
+from cascade_client.calls.resuming import Attempts
 from cascade_client.calls.showing import Showing
 from cascade_client.errors import (
     CascadeError,
@@ -32,6 +34,9 @@ DEFAULT_TARGET = f"127.0.0.1:{DEFAULT_PORT}"
 # gRPC would take 443.
 _URL = re.compile(r"(https?|grpcs?|tcp)://", re.I)
 _HOST = re.compile(r"[\w.-]+|\[[0-9a-f:]+\]", re.I)
+
+# Seconds that a call may take: 31 years. Python waits for no more than nine times as long.
+LONGEST = 1_000_000_000
 
 # Seconds between two looks at a server that is not ready, and for one look at most.
 POLL_INTERVAL = 0.1
@@ -103,6 +108,9 @@ class GenerateOptions(TypedDict, total=False):
 class BaseClient:
     """Settings, deadlines and remembered schemas of a client."""
 
+    # The same of a client and of its sessions.
+    _channel: Lines
+
     def __init__(
         self,
         target: str,
@@ -114,7 +122,7 @@ class BaseClient:
     ) -> None:
         self._showing = showing
         self.target = target
-        self.timeout = _positive(timeout)
+        self.timeout = checked_timeout(timeout)
         self.retry = Retry() if retry is None else retry
         self._clock = time.monotonic if clock is None else clock
         self._rng = rng
@@ -122,16 +130,21 @@ class BaseClient:
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self.target}{', closed' * self._closed}>"
+        return f"<{type(self).__name__} of {self.target}{', closed' * self._is_closed}>"
+
+    @property
+    def _is_closed(self) -> bool:
+        """Whether it was closed: it, or the client whose session it is."""
+        return self._closed or self._channel.closed
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self._is_closed:
             raise RuntimeError(f"{self!r} answers no more calls")
 
     def _expiry(self, timeout: float | None) -> float:
         """The absolute deadline of a call; the client's own timeout where none is given."""
         self._check_open()
-        return self._clock() + (self.timeout if timeout is None else _positive(timeout))
+        return self._clock() + (self.timeout if timeout is None else checked_timeout(timeout))
 
     def _expiry_of_rows(self, expiry: float, timeout: float | None, rows: int) -> float:
         """The deadline of a call for several rows: the client's own timeout is one for a row that a
@@ -169,15 +182,15 @@ class BaseClient:
         return delay
 
     def _resume_or_raise(
-        self, rows: Resumption, failure: Failure, cause: Exception | None, expiry: float
+        self, stream: Attempts, failure: Failure, cause: Exception | None, expiry: float
     ) -> float:
         """Seconds until a stream is resumed; raises why it is not."""
         if failure.code is grpc.StatusCode.UNAUTHENTICATED and self._showing.renews():
             return 0.0
         left = expiry - self._clock()
-        delay = rows.delay(failure, None if math.isinf(left) else left, self._rng())
+        delay = stream.delay(failure, None if math.isinf(left) else left, self._rng())
         if delay is None:
-            raise rows.explain(failure.error(self.target)) from cause
+            raise stream.explain(failure.error(self.target)) from cause
         return delay
 
     def _error(self, exc: grpc.RpcError) -> CascadeError:
@@ -227,7 +240,16 @@ def checked_target(target: str, credentials: grpc.ChannelCredentials | None = No
     return f"{target}:{DEFAULT_PORT}"
 
 
-def _positive(timeout: float) -> float:
-    if not timeout > 0:
-        raise InvalidRequest(f"timeout is {timeout}; seconds above 0 are allowed")
-    return timeout
+def checked_timeout(timeout: float) -> float:
+    """Seconds that a call may take, as they can be sent and waited for.
+
+    Raises:
+        InvalidRequest: they are no number, or none that a call may take.
+    """
+    if isinstance(timeout, bool) or not isinstance(timeout, Real):
+        raise InvalidRequest(f"timeout is {timeout!r}; a number of seconds is allowed")
+    if not 0 < timeout <= LONGEST and timeout != math.inf:
+        raise InvalidRequest(
+            f"timeout is {timeout}; seconds above 0 are allowed, {LONGEST:,} at most, or infinity"
+        )
+    return float(timeout)

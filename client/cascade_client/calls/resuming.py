@@ -1,8 +1,9 @@
-"""A stream of generated rows that goes on where it broke: decisions; the clients do the asking.
+"""Streams that go on where they broke: decisions; the clients do the asking.
 
-Rows are a function of the seed, the release and their place in the stream. So whoever names the
-seed and the version that the first message's provenance told, and how many rows have come, is sent
-the rest of the very stream that broke (`GenerateRequest.done`).
+Generated rows are a function of the seed, the release and their place in the stream. So whoever
+names the seed and the version that the first message's provenance told, and how many rows have
+come, is sent the rest of the very stream that broke (`GenerateRequest.done`). The streams of jobs
+are in `job_streams`.
 """
 
 from __future__ import annotations
@@ -20,8 +21,72 @@ from cascade_client.retry import Retry
 RESET = "RST_STREAM"
 
 
-class Resumption:
-    """What has come of one request, and what is to be asked for next.
+class Attempts:
+    """How often a stream was asked for without a message in between, and whether it is once more.
+
+    Attributes:
+        stands: whether it may be open for as long as anybody likes, and says nothing of how many
+            calls the connection may have.
+
+    Args:
+        retry: how often to try again without a message in between, and how patiently.
+    """
+
+    stands = False
+
+    def __init__(self, retry: Retry) -> None:
+        self._retry = retry
+        self._attempts = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether all has come that is wanted."""
+        raise NotImplementedError
+
+    def begins(self) -> None:
+        """The stream is asked for."""
+        self._attempts += 1
+
+    def waited(self) -> None:
+        """The last request was not sent after all, and so was no attempt."""
+        self._attempts -= 1
+
+    def came(self) -> None:
+        """A message has come."""
+        self._attempts = 1
+
+    def why(self, ended: grpc.RpcError | None) -> Failure | None:
+        """How the stream has failed that ended so, before all had come; None: it has not, and no
+        more is to come.
+
+        Args:
+            ended: None: it just ended.
+        """
+        return self.ended() if ended is None else Failure.of(ended)
+
+    def ended(self) -> Failure | None:
+        """The stream has ended without a failure, and not all has come; as `why`."""
+        raise NotImplementedError
+
+    def delay(self, failure: Failure, remaining: float | None, uniform: float) -> float | None:
+        """Seconds until the next request; None: give up.
+
+        Args:
+            failure: how the stream has ended.
+            remaining: seconds left until the deadline; None: there is none.
+            uniform: a random number in [0, 1).
+        """
+        if RESET in failure.details:
+            failure = replace(failure, code=grpc.StatusCode.UNAVAILABLE)
+        return self._retry.delay(failure, self._attempts, remaining, uniform)
+
+    def explain(self, error: CascadeError) -> CascadeError:
+        """The error, with a note of how much had come."""
+        return error
+
+
+class Resumption(Attempts):
+    """What has come of one request for rows, and what is to be asked for next.
 
     Args:
         request: the whole of it.
@@ -29,10 +94,9 @@ class Resumption:
     """
 
     def __init__(self, request: pb.GenerateRequest, retry: Retry) -> None:
+        super().__init__(retry.patient())
         self._next = pb.GenerateRequest()
         self._next.CopyFrom(request)
-        self._retry = retry.patient()
-        self._attempts = 0
         # Rows of a full message, as the first one had them.
         self._chunk = 0
 
@@ -48,14 +112,10 @@ class Resumption:
 
     def request(self) -> pb.GenerateRequest:
         """What to ask for now: all that has not come."""
-        self._attempts += 1
+        self.begins()
         asked = pb.GenerateRequest()
         asked.CopyFrom(self._next)
         return asked
-
-    def waited(self) -> None:
-        """The last request was not sent after all, and so was no attempt."""
-        self._attempts -= 1
 
     def takes(self, response: pb.GenerateResponse) -> bool:
         """A message has come; whether its rows are new.
@@ -84,25 +144,13 @@ class Resumption:
                 "that share a name must have equal chunk_rows"
             )
         self._next.done = response.done
-        self._attempts = 1
+        self.came()
         return True
 
     def ended(self) -> Failure:
-        """The stream has ended without a failure, and not all has come."""
+        """As `Attempts.ended`: there is always more to come."""
         came = f"{self.done:,} of {self._next.count:,} rows" if self.done else "no rows"
         return Failure(grpc.StatusCode.UNAVAILABLE, f"the stream ended after {came}")
-
-    def delay(self, failure: Failure, remaining: float | None, uniform: float) -> float | None:
-        """Seconds until the next request; None: give up.
-
-        Args:
-            failure: how the stream has ended.
-            remaining: seconds left until the deadline; None: there is none.
-            uniform: a random number in [0, 1).
-        """
-        if RESET in failure.details:
-            failure = replace(failure, code=grpc.StatusCode.UNAVAILABLE)
-        return self._retry.delay(failure, self._attempts, remaining, uniform)
 
     def explain(self, error: CascadeError) -> CascadeError:
         """The error, with a note of how much had come."""

@@ -9,10 +9,8 @@ import base64
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
-
-import grpc
 
 from cascade_client.errors import InvalidRequest
 
@@ -105,63 +103,3 @@ def end_of(token: str) -> float:
         return float(claims["exp"])
     except (IndexError, KeyError, TypeError, ValueError):
         return float("inf")
-
-
-def _sends(method: Callable[..., Any], showing: Showing) -> Callable[..., Any]:
-    def call(
-        *arguments: Any, metadata: Sequence[tuple[str, Any]] | None = None, **named: Any
-    ) -> Any:
-        return method(*arguments, metadata=(*(metadata or ()), *showing.metadata()), **named)
-
-    return call
-
-
-class ShowingChannel(grpc.Channel):
-    """A channel whose every call shows who asks; of `grpc` or of `grpc.aio`.
-
-    Args:
-        channel: that is asked.
-        showing: what is sent along.
-    """
-
-    def __init__(self, channel: Any, showing: Showing) -> None:
-        self._channel, self._showing = channel, showing
-
-    def unary_unary(self, *arguments: Any, **named: Any) -> Any:
-        """A method of one message and one answer."""
-        return _sends(self._channel.unary_unary(*arguments, **named), self._showing)
-
-    def unary_stream(self, *arguments: Any, **named: Any) -> Any:
-        """A method that answers with a stream."""
-        return _sends(self._channel.unary_stream(*arguments, **named), self._showing)
-
-    def stream_unary(self, *arguments: Any, **named: Any) -> Any:
-        """A method that is sent a stream."""
-        return _sends(self._channel.stream_unary(*arguments, **named), self._showing)
-
-    def stream_stream(self, *arguments: Any, **named: Any) -> Any:
-        """A method of two streams."""
-        return _sends(self._channel.stream_stream(*arguments, **named), self._showing)
-
-    def subscribe(self, callback: Any, try_to_connect: bool = False) -> None:
-        """As the channel's own."""
-        self._channel.subscribe(callback, try_to_connect)
-
-    def unsubscribe(self, callback: Any) -> None:
-        """As the channel's own."""
-        self._channel.unsubscribe(callback)
-
-    def close(self) -> Any:
-        """As the channel's own; of `grpc.aio` it is to be awaited."""
-        return self._channel.close()
-
-    def __enter__(self) -> ShowingChannel:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def shown(channel: Any, showing: Showing) -> Any:
-    """A channel whose calls show who asks; the channel itself where nothing is to be shown."""
-    return ShowingChannel(channel, showing) if showing.shows else channel

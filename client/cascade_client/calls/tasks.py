@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from functools import cached_property, partial
+from contextlib import aclosing
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,10 +23,12 @@ from cascade_client.calls.base import (
     BaseClient,
     checked_target,
 )
-from cascade_client.calls.resuming import Resumption
-from cascade_client.calls.showing import Showing, shown
+from cascade_client.calls.job_streams import RECONNECT, STANDING_LIMITS
+from cascade_client.calls.resuming import Attempts, Resumption
+from cascade_client.calls.showing import Showing
+from cascade_client.calls.task_lines import TaskLines
 from cascade_client.calls.tls import Tls, checked_tls
-from cascade_client.errors import CascadeError, DeadlineExceeded, Failure, Overloaded
+from cascade_client.errors import CascadeError, DeadlineExceeded, Overloaded
 from cascade_client.messages import wire
 from cascade_client.messages.parts import IN_FLIGHT, Part, Parts
 from cascade_client.retry import Retry
@@ -41,6 +44,8 @@ Ask = Callable[[Callable[..., Any], Any, float], Awaitable[Any]]
 
 class AsyncCalls(BaseClient):
     """What `AsyncClient`'s methods are made of; arguments are `AsyncClient`'s."""
+
+    _channel: TaskLines
 
     def __init__(
         self,
@@ -61,50 +66,31 @@ class AsyncCalls(BaseClient):
         target = target if channel is not None else checked_target(target, credentials)
         super().__init__(target, timeout, retry, clock, rng, showing)
         self._sleep = sleep
+        options = (*CHANNEL_OPTIONS, *(secured.options() if secured else ()))
+        # By what was given: credentials that are made of it are others each time.
+        key = (target, secured or credentials, showing.key)
         # Read here, so that a file which is not there is told of at once.
-        self._credentials = credentials
         if secured is not None and channel is None:
-            self._credentials = secured.credentials()
-        self._options = (*CHANNEL_OPTIONS, *(secured.options() if secured else ()))
-        self._given_channel = channel
-        self._close: Callable[[], Awaitable[object]] = self._close_channel
+            credentials = secured.credentials()
+
+        def make() -> grpc.aio.Channel:
+            if credentials is not None:
+                return grpc.aio.secure_channel(target, credentials, options)
+            return grpc.aio.insecure_channel(target, options)
+
+        self._channel = TaskLines(target, make, channel, showing, clock)
+        self._stub = SynthesisStub(self._channel)
+        self._synthesize: Callable[..., Awaitable[Any]] = _announced(self._stub.Synthesize)
+        self._close: Callable[[], Awaitable[object]] = self._channel.close
         limits = LEARNT_LIMITS if channel is None else GIVEN_LIMITS
         # A channel that was given may be anybody's; who does not wait shares no queue either.
         shares = wait_for_turn and channel is None
-        self._shared = (
-            Shared((target, secured or credentials, showing.key), clock, sleep, rng)
-            if shares
-            else None
-        )
+        self._shared = Shared(key, clock, sleep, rng) if shares else None
         self._turns = TaskTurns(limits if wait_for_turn else None, clock, sleep, rng, self._shared)
         self._beside = TaskTurns(NO_LIMITS if wait_for_turn else None, clock, sleep, rng)
+        self._standing = TaskTurns(STANDING_LIMITS if wait_for_turn else None, clock, sleep, rng)
         # A session's requests wait for turns of its stream.
         self._synthesize_turns = self._turns
-
-    @cached_property
-    def _channel(self) -> grpc.aio.Channel:
-        # Made by the first call: a grpc.aio channel binds to the event loop it is made in.
-        made = self._given_channel
-        if made is None and self._credentials is not None:
-            made = grpc.aio.secure_channel(self.target, self._credentials, self._options)
-        elif made is None:
-            made = grpc.aio.insecure_channel(self.target, CHANNEL_OPTIONS)
-        channel: grpc.aio.Channel = shown(made, self._showing)
-        return channel
-
-    @cached_property
-    def _stub(self) -> SynthesisStub:
-        return SynthesisStub(self._channel)
-
-    @cached_property
-    def _synthesize(self) -> Callable[..., Awaitable[Any]]:
-        synthesize = self._stub.Synthesize
-
-        def announced(request: pb.SynthesizeRequest, timeout: float) -> Awaitable[Any]:
-            announcement = wire.announcement(request) + trace_headers()
-            return synthesize(request, timeout=timeout, metadata=announcement)
-
-        return announced
 
     async def close(self) -> None:
         """Drop the connection; calls under way are cancelled. Closing twice does no harm."""
@@ -112,10 +98,6 @@ class AsyncCalls(BaseClient):
         if self._shared is not None:
             self._shared.leave(self._turns)
         await self._close()
-
-    async def _close_channel(self) -> None:
-        if "_channel" in vars(self):
-            await self._channel.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -230,36 +212,72 @@ class AsyncCalls(BaseClient):
             schema, n, given=given, columns=columns, seed=seed, version=version
         )
         rows = Resumption(request, self.retry)
-        while not rows.complete:
-            failure, cause = None, None
+
+        def begin(left: float | None) -> Any:
+            return self._stub.Generate(rows.request(), timeout=left, metadata=trace_headers())
+
+        async with aclosing(self._resumed(rows, begin, expiry, self._turns)) as messages:
+            async for response in messages:
+                first = not rows.done
+                try:
+                    if not rows.takes(response):
+                        continue
+                    if first:
+                        made = response.provenance
+                        schema = await self._schema_of(
+                            made, schema, version, expiry, self._call_beside
+                        )
+                except CascadeError as exc:
+                    rows.explain(exc)
+                    raise
+                yield response, schema
+
+    async def _resumed(
+        self,
+        stream: Attempts,
+        begin: Callable[[float | None], Any],
+        expiry: float,
+        turns: TaskTurns,
+    ) -> AsyncGenerator[Any, None]:
+        """The messages of a stream that is begun again where it ends before all has come.
+
+        Args:
+            stream: knows what has come, and is told of it by whoever reads the messages.
+            begin: asks for what has not, with so many seconds left; None: as many as it takes.
+            expiry: the caller's deadline.
+            turns: which it has while it is open.
+        """
+        while not stream.complete:
+            ended: grpc.RpcError | None = None
             try:
-                async with self._turns.holding(expiry):
-                    left, headers = self._left(expiry), trace_headers()
-                    call = self._stub.Generate(rows.request(), timeout=left, metadata=headers)
+                async with turns.holding(expiry):
+                    call = begin(self._left(expiry))
                     try:
-                        async for response in call:
-                            first = not rows.done
-                            if not rows.takes(response):
-                                continue
-                            if first:
-                                made = response.provenance
-                                schema = await self._schema_of(
-                                    made, schema, version, expiry, self._call_beside
-                                )
-                            yield response, schema
+                        async for message in call:
+                            yield message
+                    except grpc.RpcError as exc:
+                        ended = exc
+                        if not stream.stands:
+                            raise
                     finally:
                         call.cancel()
             except grpc.RpcError as exc:
-                if self._turns.waits and was_turned_away(exc):
-                    rows.waited()
-                    continue
-                failure, cause = Failure.of(exc), exc
+                ended = exc
             except CascadeError as exc:
-                rows.explain(exc)
+                stream.explain(exc)
                 raise
-            if not rows.complete:
-                delay = self._resume_or_raise(rows, failure or rows.ended(), cause, expiry)
-                await self._sleep(delay)
+            if stream.complete:
+                return
+            if ended is not None and turns.waits and was_turned_away(ended):
+                stream.waited()
+                if stream.stands:
+                    # Those of others are open for long, and their turns say nothing of it.
+                    await self._sleep(RECONNECT)
+                continue
+            failure = stream.why(ended)
+            if failure is None:
+                return
+            await self._sleep(self._resume_or_raise(stream, failure, ended, expiry))
 
     async def _describe(
         self, table: str, version: int | None, expiry: float, call: Ask | None = None
@@ -286,3 +304,13 @@ class AsyncCalls(BaseClient):
             return schema
         newer = await self._schema(made.table, made.version, expiry, call)
         return self._remember(newer, version)
+
+
+def _announced(synthesize: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """The method, with headers that say whose budget a refusal would spend."""
+
+    def announced(request: pb.SynthesizeRequest, timeout: float) -> Awaitable[Any]:
+        announcement = wire.announcement(request) + trace_headers()
+        return synthesize(request, timeout=timeout, metadata=announcement)
+
+    return announced

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from contextvars import copy_context
 from functools import partial
 from types import TracebackType
@@ -24,10 +25,12 @@ from cascade_client.calls.base import (
     BaseClient,
     checked_target,
 )
-from cascade_client.calls.resuming import Resumption
-from cascade_client.calls.showing import Showing, shown
+from cascade_client.calls.job_streams import RECONNECT, STANDING_LIMITS
+from cascade_client.calls.resuming import Attempts, Resumption
+from cascade_client.calls.showing import Showing
+from cascade_client.calls.thread_lines import ThreadLines
 from cascade_client.calls.tls import Tls, checked_tls
-from cascade_client.errors import CascadeError, DeadlineExceeded, Failure, Overloaded
+from cascade_client.errors import CascadeError, DeadlineExceeded, Overloaded
 from cascade_client.messages import wire
 from cascade_client.messages.parts import IN_FLIGHT, Part, Parts
 from cascade_client.retry import Retry
@@ -42,6 +45,8 @@ Ask = Callable[[Callable[..., Any], Any, float], Any]
 
 class BlockingCalls(BaseClient):
     """What `Client`'s methods are made of; arguments are `Client`'s."""
+
+    _channel: ThreadLines
 
     def __init__(
         self,
@@ -62,22 +67,24 @@ class BlockingCalls(BaseClient):
         target = target if channel is not None else checked_target(target, credentials)
         super().__init__(target, timeout, retry, clock, rng, showing)
         self._sleep = sleep
-        if channel is not None:
-            made = channel
-        elif secured is not None:
-            options = (*CHANNEL_OPTIONS, *secured.options())
-            made = grpc.secure_channel(target, secured.credentials(), options)
-        elif credentials is not None:
-            made = grpc.secure_channel(target, credentials, CHANNEL_OPTIONS)
-        else:
-            made = grpc.insecure_channel(target, CHANNEL_OPTIONS)
-        self._channel: grpc.Channel = shown(made, showing)
+        options = (*CHANNEL_OPTIONS, *(secured.options() if secured else ()))
+        # Read here, so that a file which is not there is told of at once.
+        if secured is not None and channel is None:
+            credentials = secured.credentials()
+
+        def make() -> grpc.Channel:
+            if credentials is not None:
+                return grpc.secure_channel(target, credentials, options)
+            return grpc.insecure_channel(target, options)
+
+        self._channel = ThreadLines(target, make, channel, showing, clock)
         self._stub = SynthesisStub(self._channel)
         self._synthesize: Callable[..., Any] = self._announced
         self._close: Callable[[], None] = self._channel.close
         limits = LEARNT_LIMITS if channel is None else GIVEN_LIMITS
         self._turns = ThreadTurns(limits if wait_for_turn else None, clock, sleep, rng)
         self._beside = ThreadTurns(NO_LIMITS if wait_for_turn else None, clock, sleep, rng)
+        self._standing = ThreadTurns(STANDING_LIMITS if wait_for_turn else None, clock, sleep, rng)
         # A session's requests wait for turns of its stream.
         self._synthesize_turns = self._turns
 
@@ -211,36 +218,69 @@ class BlockingCalls(BaseClient):
             schema, n, given=given, columns=columns, seed=seed, version=version
         )
         rows = Resumption(request, self.retry)
-        while not rows.complete:
-            failure, cause = None, None
+
+        def begin(left: float | None) -> Any:
+            return self._stub.Generate(rows.request(), timeout=left, metadata=trace_headers())
+
+        with closing(self._resumed(rows, begin, expiry, self._turns)) as messages:
+            for response in messages:
+                first = not rows.done
+                try:
+                    if not rows.takes(response):
+                        continue
+                    if first:
+                        made = response.provenance
+                        schema = self._schema_of(made, schema, version, expiry, self._call_beside)
+                except CascadeError as exc:
+                    rows.explain(exc)
+                    raise
+                yield response, schema
+
+    def _resumed(
+        self,
+        stream: Attempts,
+        begin: Callable[[float | None], Any],
+        expiry: float,
+        turns: ThreadTurns,
+    ) -> Generator[Any, None, None]:
+        """The messages of a stream that is begun again where it ends before all has come.
+
+        Args:
+            stream: knows what has come, and is told of it by whoever reads the messages.
+            begin: asks for what has not, with so many seconds left; None: as many as it takes.
+            expiry: the caller's deadline.
+            turns: which it has while it is open.
+        """
+        while not stream.complete:
+            ended: grpc.RpcError | None = None
             try:
-                with self._turns.holding(expiry):
-                    left, headers = self._left(expiry), trace_headers()
-                    call = self._stub.Generate(rows.request(), timeout=left, metadata=headers)
+                with turns.holding(expiry):
+                    call = begin(self._left(expiry))
                     try:
-                        for response in call:
-                            first = not rows.done
-                            if not rows.takes(response):
-                                continue
-                            if first:
-                                made = response.provenance
-                                schema = self._schema_of(
-                                    made, schema, version, expiry, self._call_beside
-                                )
-                            yield response, schema
+                        yield from call
+                    except grpc.RpcError as exc:
+                        ended = exc
+                        if not stream.stands:
+                            raise
                     finally:
                         call.cancel()
             except grpc.RpcError as exc:
-                if self._turns.waits and was_turned_away(exc):
-                    rows.waited()
-                    continue
-                failure, cause = Failure.of(exc), exc
+                ended = exc
             except CascadeError as exc:
-                rows.explain(exc)
+                stream.explain(exc)
                 raise
-            if not rows.complete:
-                delay = self._resume_or_raise(rows, failure or rows.ended(), cause, expiry)
-                self._sleep(delay)
+            if stream.complete:
+                return
+            if ended is not None and turns.waits and was_turned_away(ended):
+                stream.waited()
+                if stream.stands:
+                    # Those of others are open for long, and their turns say nothing of it.
+                    self._sleep(RECONNECT)
+                continue
+            failure = stream.why(ended)
+            if failure is None:
+                return
+            self._sleep(self._resume_or_raise(stream, failure, ended, expiry))
 
     def _describe(
         self, table: str, version: int | None, expiry: float, call: Ask | None = None

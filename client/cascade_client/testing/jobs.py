@@ -63,7 +63,7 @@ class FakeJob:
     @property
     def has_ended(self) -> bool:
         """Whether nothing more happens to it."""
-        return self.message.state not in (pb.JOB_STATE_PENDING, pb.JOB_STATE_RUNNING)
+        return _is_final(self.message)
 
 
 @dataclass
@@ -152,7 +152,8 @@ class FakeJobs:
         job = self._find(pb.WatchJobRequest.FromString(body).id)
         out = job.now()
         yield out, out.rows_done
-        while not job.has_ended:
+        # Until it was told that it has: somebody else may have moved it on meanwhile.
+        while not _is_final(out):
             out = job.goes_on()
             yield out, out.rows_done
 
@@ -240,6 +241,10 @@ def _balanced(
         for value, count in zip(values, counts, strict=True)
         for _ in range(count)
     ]
+
+
+def _is_final(job: pb.Job) -> bool:
+    return job.state not in (pb.JOB_STATE_PENDING, pb.JOB_STATE_RUNNING)
 
 
 def _listed(part: Part) -> pb.ResultFile:

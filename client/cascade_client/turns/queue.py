@@ -82,10 +82,13 @@ class Limits:
     Attributes:
         first: before anything has been learnt, >= 1.
         most: whatever is learnt, >= first.
+        foresees: whether a call is refused that would be late by what others took. What is open for
+            as long as anybody likes says nothing of that, and its deadline nothing of an answer.
     """
 
     first: int = 16
     most: int = 128
+    foresees: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.first <= self.most:
@@ -226,7 +229,7 @@ class TurnQueue:
         Who need not wait and who would be the first to wait is not late, so that there are always
         answers to learn from and a bad pace is forgotten.
         """
-        if not self._waiting or self._pace.count < KNOWN:
+        if not self._waiting or not self._knows_pace:
             return 0.0
         place = self._key(now, expiry), self._entered + 1
         ahead = bisect_left(self._waiting, place, key=BY_PLACE)
@@ -268,6 +271,10 @@ class TurnQueue:
         """A turn that was given is not used: nothing was sent, so nothing is learnt; as `leave`."""
         self.in_flight -= 1
         return self._pass_on(now) if self._waiting else []
+
+    @property
+    def _knows_pace(self) -> bool:
+        return self.limits.foresees and self._pace.count >= KNOWN
 
     def _key(self, now: float, expiry: float) -> float:
         return min(expiry, now + PATIENCE)
@@ -347,7 +354,7 @@ class TurnQueue:
 
     def _sweep(self, now: float) -> list[Waiting]:
         self._swept = now
-        if self._pace.count < KNOWN:
+        if not self._knows_pace:
             return []
         kept: list[Waiting] = []
         told = []

@@ -192,7 +192,8 @@ class TaskTurns:
         if waiting.state is State.ITS_TURN:
             return self._clock()
         _wake(queue.give_up(self._clock(), waiting))
-        raise dropped() if waiting.state is State.LATE else expired()
+        is_dropped = waiting.state is State.LATE and self._clock() < expiry
+        raise dropped() if is_dropped else expired()
 
     def _leave(self, queue: TurnQueue, sent: float, kind: str, end: End, expiry: float) -> bool:
         """A call has ended; whether none is in flight any more."""

@@ -158,7 +158,8 @@ class ThreadTurns:
         if waiting.state is State.ITS_TURN:
             return self._clock()
         self._give_up(queue, waiting)
-        raise dropped() if waiting.state is State.LATE else expired()
+        is_dropped = waiting.state is State.LATE and self._clock() < expiry
+        raise dropped() if is_dropped else expired()
 
     def _give_up(self, queue: TurnQueue, waiting: Waiting) -> None:
         with self._lock:

@@ -54,6 +54,18 @@ class TestTurns:
         three = [waits(queue, 0, 2) for _ in range(3)]
         assert [answered(queue, 0.1, 0.1)[0] for _ in three] == three
 
+    def test_where_nothing_is_foreseen_nobody_is_late(self) -> None:
+        """How long others have stood open says nothing of those that wait to."""
+        queue = TurnQueue(Limits(1, 1, foresees=False))
+        queue.enter(0, math.inf, "")
+        for number in range(32):
+            waits(queue, 0, math.inf)
+            answered(queue, 15.0 * number, 15.0, "")
+        first, second = (waits(queue, 480, 490) for _ in "12")
+        assert queue.lateness(480, 490, "") == 0
+        assert [answered(queue, now, 4, "")[0] for now in (484, 488)] == [first, second]
+        assert {each.state for each in (first, second)} == {State.ITS_TURN}
+
     def test_nobody_overtakes_who_waits(self) -> None:
         """A place that is free is for who waits, though none has been told yet."""
         queue = TurnQueue(Limits(first=2, most=2))

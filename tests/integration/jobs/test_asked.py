@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import grpc
 import psutil
 import pyarrow.parquet as pq
 import pytest
@@ -126,10 +127,9 @@ class TestRefused:
         from cascade_proto import jobs_pb2 as pb
 
         job = done(jobs, jobs.submit(TABLE, 10, fidelity="fast", seed=1))
-        with served.client() as client, pytest.raises(NotFound, match="has no file"):
-            list(Jobs(client)._resumed(
-                lambda: Jobs(client)._stub.ReadResult(pb.ReadResultRequest(id=job.id, name=name))
-            ))  # fmt: skip
+        with served.client() as client, pytest.raises(grpc.RpcError, match="has no file") as raised:
+            list(Jobs(client)._stub.ReadResult(pb.ReadResultRequest(id=job.id, name=name)))
+        assert raised.value.code() is grpc.StatusCode.NOT_FOUND
 
     @pytest.mark.parametrize(
         ("given", "said"),

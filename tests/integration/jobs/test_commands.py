@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from cascade_client.commands.jobs import jobs as command
 from cascade_client.job_control import Jobs
+from cascade_client.values.jobs import Job
 from click.testing import CliRunner
 
 from tests.integration.jobs.kept import contents, done
@@ -74,23 +75,22 @@ class TestCommands:
     ) -> None:
         job = done(jobs, jobs.submit(TABLE, 3000, fidelity="fast", seed=31))
         whole = (Path(job.output) / "data/part-00000.parquet").read_bytes()
-        begun = tmp_path / "data%2Fpart-00000.parquet.partial"
-        begun.write_bytes(whole[:1000])
+        begun_at(jobs, job, tmp_path).write_bytes(whole[:1000])
         told: list[int] = []
         jobs.fetch(job.id, tmp_path, lambda bytes_done, _: told.append(bytes_done))
         assert contents(str(tmp_path)) == contents(job.output)
         assert told[-1] == sum(each.bytes for each in jobs.get(job.id, files=True).result_files)
 
-    def test_a_download_that_is_not_what_was_made_is_dropped(
+    def test_a_download_that_is_not_what_was_made_is_begun_anew(
         self, jobs: Jobs, tmp_path: Path
     ) -> None:
-        from cascade_client import ServerError
-
         job = done(jobs, jobs.submit(TABLE, 3000, fidelity="fast", seed=31))
-        begun = tmp_path / "data%2Fpart-00000.parquet.partial"
-        begun.write_bytes(b"not the beginning" * 10)
-        with pytest.raises(ServerError, match="what came is dropped"):
-            jobs.fetch(job.id, tmp_path)
-        assert not begun.exists()
+        begun_at(jobs, job, tmp_path).write_bytes(b"not the beginning" * 10)
         jobs.fetch(job.id, tmp_path)
         assert contents(str(tmp_path)) == contents(job.output)
+
+
+def begun_at(jobs: Jobs, job: Job, folder: Path) -> Path:
+    """Where what has come of a job's first file is, while more is to come."""
+    first = jobs.get(job.id, files=True).result_files[0]
+    return folder / f"data%2Fpart-00000.parquet.{first.sha256[:12]}.partial"
