@@ -242,7 +242,8 @@ def distill(
 
     The student learns rows that the teacher made, what the teacher says of some of them, and
     beside them the rows that the teacher learnt from. Those that fit held out end its training too,
-    and its last good state is kept. Ctrl-C saves; the same command resumes.
+    and its last good state is kept. Ctrl-C saves what the student has learnt, and the same command
+    resumes; the teacher's rows, and what it says of them, are kept when all of them are there.
 
     \b
     Examples:
