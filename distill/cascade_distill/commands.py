@@ -37,6 +37,7 @@ from cascade_distill.learning.student import (
     draw_teacher_rows,
 )
 from cascade_distill.learning.teacher import bounded, fit_teacher, pace, untaught_teacher
+from cascade_distill.runs.finished import teacher_graph
 from cascade_distill.runs.run import Run
 from cascade_distill.tracking import Tracker
 from cascade_distill.training.progress import bar
@@ -47,7 +48,8 @@ MINUTES = click.FloatRange(min=0, min_open=True)
 
 
 def _friendly(command: Callable[..., None]) -> Callable[..., None]:
-    """Print this project's errors as one message, without a traceback; exit code 1."""
+    """Print this project's errors, and the system's, as one message, without a traceback; exit
+    code 1."""
 
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -55,8 +57,16 @@ def _friendly(command: Callable[..., None]) -> Callable[..., None]:
             command(*args, **kwargs)
         except (DistillError, CascadeTablesError) as exc:
             raise click.ClickException(str(exc)) from exc
+        except OSError as exc:
+            where = f"{exc.filename}: " if exc.filename else ""
+            raise click.ClickException(f"{where}{exc.strerror or exc}") from exc
 
     return run
+
+
+def _at_work(run: Run) -> None:
+    """Have a run folder to oneself until the command ends; raises RunBusy."""
+    click.get_current_context().with_resource(run.at_work())
 
 
 def _threads(threads: int | None) -> int:
@@ -140,6 +150,8 @@ def fit(
     """
     console = Console()
     run = Run(out or Path("runs") / name_of(tables[0]))
+    if not dry_run:
+        _at_work(run)
     wishes = load_overrides(overrides) if overrides else {}
     relations = load_relation_overrides(overrides) if overrides else ()
     rule = load_rare_rule(overrides) if overrides else RareRule()
@@ -230,7 +242,8 @@ def distill(
 
     The student learns rows that the teacher made, what the teacher says of some of them, and
     beside them the rows that the teacher learnt from. Those that fit held out end its training too,
-    and its last good state is kept. Ctrl-C saves; the same command resumes.
+    and its last good state is kept. Ctrl-C saves what the student has learnt, and the same command
+    resumes; the teacher's rows, and what it says of them, are kept when all of them are there.
 
     \b
     Examples:
@@ -239,13 +252,15 @@ def distill(
     """
     console = Console()
     run = Run(folder)
+    run.require("codec.json", f"cascade fit TABLE --out {run.folder}")
+    _at_work(run)
     workers = _threads(threads)
     recipe = recipes.student_recipe(*learnt_size(run), has_bfloat16(run))
     recipe = recipes.fitting_memory(recipe, run.codec().layout.sizes)
     train = recipes.with_steps(recipe.train, steps or recipe.train.steps)
     recipe = replace(recipe, train=replace(train, seed=seed), rows=rows or recipe.rows)
     if minutes is not None:
-        run.require("teacher.onnx", f"cascade fit TABLE --out {run.folder}")
+        teacher_graph(run)
         recipe = bounded_distilling(run, recipe, minutes, workers)
     tracker = Tracker(run, "distill")
     tracker.parameters(**asdict(recipe))
@@ -306,8 +321,12 @@ def evaluate(
 
     console = Console()
     run = Run(folder)
+    run.require("codec.json", f"cascade fit TABLE --out {run.folder}")
+    _at_work(run)
     tracker = Tracker(run, "evaluate")
     schema, forms = run.codec().schema, run.forms()
+    if target is not None:
+        schema[target]  # a name that it has not is refused before anything takes long
     train_files, test_files = fetched(train, run.folder), fetched(test, run.folder)
     learnt = read_by_schema(train_files, schema, forms, encoding, delimiter)
     _say(console, misfits(names_of(train_files), learnt))
@@ -379,6 +398,8 @@ def release(
     from cascade_distill.releasing import NOT_MEASURED, release_run
 
     run = Run(folder)
+    run.require("codec.json", f"cascade fit TABLE --out {run.folder}")
+    _at_work(run)
     tracker = Tracker(run, "release")
     manifest = release_run(
         run, repository, table or run.name, number, TritonRuntime(runtime), accept_memorisation

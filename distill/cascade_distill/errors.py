@@ -6,6 +6,8 @@ DistillError
 ├── TrainingStopped     Ctrl-C; the run resumes from here
 ├── TrainingDiverged    the loss is no longer a number
 ├── RunIncomplete       a step before this one has not been done
+├── RunDamaged          a file of a run folder cannot be read
+├── RunBusy             another command is at work in a run folder
 ├── HeldOutRefused      the rows to validate by cannot be used
 ├── NothingHeldOut      there are no real rows to compare with
 ├── OtherTable          a file is not the one that a run has learnt from
@@ -66,6 +68,20 @@ class TrainingDiverged(DistillError):
 
 class RunIncomplete(DistillError):
     """A run folder lacks what this command starts from."""
+
+
+class RunDamaged(DistillError):
+    """A file of a run folder is not what this package wrote: cut off, or another program's."""
+
+    def __init__(self, path: Path, why: object) -> None:
+        super().__init__(
+            f"{path} cannot be read ({str(why) or type(why).__name__}); delete it, and run "
+            "`cascade fit` and `cascade distill` again: they make anew what is not there"
+        )
+
+
+class RunBusy(DistillError):
+    """Another command is at work in a run folder."""
 
 
 class HeldOutRefused(DistillError):

@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from cascade_distill.errors import NothingHeldOut
-from cascade_distill.fidelity.evaluation import cached_floor, evaluate
+from cascade_distill.fidelity.evaluation import FEWEST, cached_floor, check_rows, evaluate
 from cascade_distill.fidelity.memorisation import Copy, worst_copies
 from cascade_distill.learning.rows import parts_of, taken_from
+from cascade_distill.runs.finished import student_graph, teacher_graph
 from cascade_distill.runs.run import Run
 from cascade_distill.runtime import StudentSampler, TeacherSampler, sample_tokens
 
@@ -70,13 +71,18 @@ def measure_run(
 
     Raises:
         OtherTable: `train` is not what was learnt from.
-        NothingHeldOut: there is no `test`, and no row of `train` was held out.
+        NothingHeldOut: there is no `test`, and no row of `train` was held out, or too few.
     """
     codec = run.codec()
     learnt, held_out = parts_of(run, train)
     if test is None and not len(held_out):
         raise NothingHeldOut(
             f"no rows of the table were held out of {run.folder}; give some with --test"
+        )
+    if test is None and len(held_out) < FEWEST:
+        raise NothingHeldOut(
+            f"{len(held_out)} rows of the table were held out of {run.folder}, and at least "
+            f"{FEWEST} are needed to compare with; give other real rows with --test"
         )
     if len(learnt) > MOST_COMPARED:
         report(f"comparing {MOST_COMPARED:,} of the {len(learnt):,} rows that were learnt from")
@@ -88,18 +94,11 @@ def measure_run(
     elif len(test) > MOST_COMPARED:
         test = test.take(spread_rows(len(test), MOST_COMPARED))
     real_train, real_test = real.to_pandas(), test.to_pandas()
+    check_rows(train=real_train, test=real_test)
     real_train.index = pd.Index(learnt)
     make: Mapping[str, Callable[[], StudentSampler | TeacherSampler]] = {
-        "student": lambda: StudentSampler(
-            str(run.require("student.onnx", f"cascade distill {run.folder}")),
-            codec.layout,
-            threads,
-        ),
-        "teacher": lambda: TeacherSampler(
-            str(run.require("teacher.onnx", f"cascade fit TABLE --out {run.folder}")),
-            codec.layout,
-            threads,
-        ),
+        "student": lambda: StudentSampler(str(student_graph(run)), codec.layout, threads),
+        "teacher": lambda: TeacherSampler(str(teacher_graph(run)), codec.layout, threads),
     }
     figures: Figures = {}
     copies: Copies = {}

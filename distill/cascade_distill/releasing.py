@@ -16,6 +16,7 @@ from cascade_tables.sampling import teacher_noise_width
 from cascade_distill.errors import LeansOnItsRows, RunIncomplete
 from cascade_distill.export.student_graph import student_noise_width
 from cascade_distill.fidelity.memorisation import beyond_floor
+from cascade_distill.runs.finished import student_graph, teacher_graph
 from cascade_distill.runs.run import Run
 
 # What a manifest says of memorisation.
@@ -44,11 +45,11 @@ def release_run(
 
     Raises:
         LeansOnItsRows: they are, and that was not accepted.
-        RunIncomplete: teacher or student is not finished, or was trained since it was evaluated.
+        RunIncomplete: teacher or student is not finished, is of other rows or of another teacher
+            than is there, or was trained since it was evaluated.
         ReleaseError: that version exists, or the name is not allowed.
     """
-    teacher = run.require("teacher.onnx", f"cascade fit TABLE --out {run.folder}")
-    student = run.require("student.onnx", f"cascade distill {run.folder}")
+    teacher, student = teacher_graph(run), student_graph(run)
     codec = run.codec()
     layout = codec.layout
     if version is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from cascade_tables import ABSENT, Codec, ColumnData, Frame, TokenLayout
 from cascade_tables.sampling import sample_teacher, teacher_noise_width
 from numpy.typing import NDArray
 
+from cascade_distill.errors import RunDamaged
 from cascade_distill.export.student_graph import student_noise_width
 
 # Rows a batch: large enough for full arithmetic speed, small enough to stay in cache.
@@ -18,12 +20,21 @@ BATCH = 1024
 
 
 def session(model: bytes | str, threads: int) -> ort.InferenceSession:
-    """An ONNX Runtime session on the CPU with `threads` threads."""
+    """An ONNX Runtime session on the CPU with `threads` threads.
+
+    Raises:
+        RunDamaged: the model is a file, and no graph that ONNX Runtime can run.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    try:
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as exc:  # its kinds have no base of their own
+        if isinstance(model, str):
+            raise RunDamaged(Path(model), exc) from exc
+        raise
 
 
 class StudentSampler:

@@ -34,6 +34,8 @@ from cascade_distill.runs.checkpoint import write_atomic
 
 # Part of a kept floor's name: raise it when a figure's definition changes.
 DEFINITION = 2
+# Rows of each table: cross-validation needs some of each in every fold.
+FEWEST = 20
 # Random parts of the train split that a floor is averaged over.
 FLOOR_SAMPLES = 3
 
@@ -89,7 +91,7 @@ def evaluate(
     """
     if not samples:
         raise DistillError("there is no sample to evaluate; at least one is needed")
-    _check_rows(
+    check_rows(
         train=real_train, test=real_test, **{f"sample {i}": s for i, s in enumerate(samples)}
     )
     return Report.of_samples(
@@ -144,7 +146,7 @@ def floor(
         DistillError: a table too small to compare.
         UnknownColumn: the schema lacks the target, or a table lacks a column.
     """
-    _check_rows(train=real_train, test=real_test)
+    check_rows(train=real_train, test=real_test)
     rows = min(len(real_train), len(real_test))
     fixed = (
         {}
@@ -228,8 +230,10 @@ def _content(table: pd.DataFrame, schema: Schema) -> str:
     return hashlib.sha256(rows.to_numpy().tobytes()).hexdigest()
 
 
-def _check_rows(**tables: pd.DataFrame) -> None:
-    """Cross-validation needs some rows of each in every fold."""
+def check_rows(**tables: pd.DataFrame) -> None:
+    """Refuse tables that are too small to compare: raises DistillError, which names the table."""
     for name, table in tables.items():
-        if len(table) < 20:
-            raise DistillError(f"the {name} table has {len(table)} rows; at least 20 are needed")
+        if len(table) < FEWEST:
+            raise DistillError(
+                f"the {name} table has {len(table)} rows; at least {FEWEST} are needed"
+            )

@@ -44,7 +44,9 @@ def to_matrix(frame: pd.DataFrame, schema: Schema) -> Matrix:
     out = np.empty((len(frame), len(schema.columns)))
     for position, column in enumerate(schema.columns):
         data = typed[column.name]
-        if column.kind is Kind.CATEGORICAL:
+        if data.null.all():  # of which pandas need not know what it would hold
+            out[:, position] = np.nan
+        elif column.kind is Kind.CATEGORICAL:
             code = {category: float(i) for i, category in enumerate(column.categories)}
             rest = float(len(code))
             out[:, position] = [code.get(text, rest) for text in as_text(data.values)]

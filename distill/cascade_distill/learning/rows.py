@@ -13,11 +13,12 @@ from cascade_tables import CascadeTablesError, Codec, Frame, Schema
 from cascade_tables.files.table import Stream, below_each_other, stream_of
 from numpy.typing import NDArray
 
-from cascade_distill.errors import CheckpointMismatch, OtherTable
+from cascade_distill.errors import CheckpointMismatch, OtherTable, RunIncomplete
 from cascade_distill.learning import held_out
 from cascade_distill.models.neighbours import CHOICE_ROWS, Chosen, chosen_neighbours
 from cascade_distill.recipes import rows_to_hold_out
 from cascade_distill.runs.checkpoint import write_atomic
+from cascade_distill.runs.finished import note_rows
 from cascade_distill.runs.run import Run
 from cascade_distill.runs.token_store import TokenWriter
 from cascade_distill.training.loop import fast_bfloat16, fingerprint
@@ -75,6 +76,8 @@ def prepare(
         begun = checkpoint.exists()
         if begun and before != data:
             raise CheckpointMismatch(checkpoint, before, data)
+        if before != data:
+            note_rows(run, before)
         write_atomic(run.path("codec.json"), codec_file)
         writer.commit()
     if len(others):
@@ -124,7 +127,12 @@ def learnt_size(run: Run) -> tuple[int, int]:
         RunIncomplete: nothing was learnt there.
     """
     columns = len(run.codec().schema.columns)
-    return int(run.read_json("run.json")["rows"]), columns
+    if (rows := run.read_json("run.json").get("rows")) is None:
+        raise RunIncomplete(
+            f"{run.path('run.json')} does not say what was learnt from; run first: cascade fit "
+            f"TABLE --out {run.folder}"
+        )
+    return int(rows), columns
 
 
 def parts_of(run: Run, table: Stream) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -34,6 +34,7 @@ from cascade_distill.recipes import (
     lessons_to_hold_out,
 )
 from cascade_distill.runs.checkpoint import load_tensors, save_tensors, write_atomic
+from cascade_distill.runs.finished import DISTILLED_FROM, teacher_graph
 from cascade_distill.runs.run import Run
 from cascade_distill.runs.token_store import StoredTokens
 from cascade_distill.runtime import BATCH, StudentSampler, TeacherSampler, sample_tokens
@@ -188,7 +189,7 @@ def draw_teacher_rows(
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Make the rows that the student learns from and is looked at with, unless they are there."""
-    teacher = run.require("teacher.onnx", f"cascade fit TABLE --out {run.folder}")
+    teacher = teacher_graph(run)
     identity = identity_of(run, ["teacher.onnx"], rows, seed, "values redrawn")
     path = run.path("teacher_rows.safetensors")
     if path.exists() and load_tensors(path)[1].get("identity") == identity:
@@ -303,5 +304,6 @@ def distill_student(
     )
     run.add_seconds("student", time.monotonic() - started)
     write_atomic(run.path("student.onnx"), export_student(model.cpu()))
-    run.update(student=asdict(recipe) | {"outcome": asdict(outcome)})
+    teacher = run.digest("teacher.onnx")
+    run.update(student=asdict(recipe) | {"outcome": asdict(outcome), DISTILLED_FROM: teacher})
     return outcome

@@ -26,6 +26,7 @@ from cascade_distill.recipes import (
     within,
 )
 from cascade_distill.runs.checkpoint import load_tensors, save_tensors, write_atomic
+from cascade_distill.runs.finished import LEARNT_FROM, note_teacher, teacher_graph
 from cascade_distill.runs.run import Run
 from cascade_distill.runtime import TeacherSampler
 from cascade_distill.training.loop import Outcome, Progress, best_device, seconds_a_step, train
@@ -143,14 +144,17 @@ def fit_teacher(
         held_out=teaching.held_out,
     )
     run.add_seconds("teacher", time.monotonic() - started)
-    run.update(teacher=asdict(recipe) | {"outcome": asdict(outcome)})
+    note_teacher(run)
     save_tensors(run.path("teacher.safetensors"), model.cpu().state_dict(), {"identity": identity})
     write_atomic(run.path("teacher.onnx"), export_teacher(model))
+    rows = run.read_json("run.json").get("data")
+    run.update(teacher=asdict(recipe) | {"outcome": asdict(outcome), LEARNT_FROM: rows})
     return outcome
 
 
 def load_teacher(run: Run) -> Denoiser:
     """The finished teacher of a run folder, as a network."""
+    teacher_graph(run)
     path = run.require("teacher.safetensors", f"cascade fit TABLE --out {run.folder}")
     config = TeacherConfig(**run.read_json("run.json")["teacher"]["model"])
     model = _untaught(run, run.codec(), config)

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from cascade_distill.errors import DiskFull
+from cascade_distill.errors import DiskFull, RunDamaged
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -46,7 +46,15 @@ def save_tensors(
 
 
 def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Read what `save_tensors` wrote."""
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        return tensors, dict(file.metadata() or {})
+    """Read what `save_tensors` wrote.
+
+    Raises:
+        RunDamaged: it is none.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
+            return tensors, dict(file.metadata() or {})
+    except SafetensorError as exc:
+        raise RunDamaged(path, exc) from exc

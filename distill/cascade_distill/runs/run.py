@@ -1,5 +1,6 @@
 """A run folder: everything between a table and a release, each file whole or absent.
 
+lock                              who is at work here
 run.json                          source, rows, what was held out, configurations, seconds spent
 codec.json                        schema and codec
 forms.json                        how cells were written in the text files that were learnt from
@@ -19,19 +20,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
-from cascade_tables import Codec
+from cascade_tables import CascadeTablesError, Codec
 from cascade_tables.files.forms import Form
 from torch import Tensor
 
-from cascade_distill.errors import RunIncomplete
+from cascade_distill.errors import RunBusy, RunDamaged, RunIncomplete
 from cascade_distill.runs.checkpoint import write_atomic
 from cascade_distill.runs.token_store import StoredTokens, TokenWriter
+
+try:
+    import fcntl
+except ImportError:  # where the system has no such locks
+    fcntl = None  # type: ignore[assignment]
 
 # Rows that are written at once.
 PART = 65_536
@@ -61,9 +69,50 @@ class Run:
             raise RunIncomplete(f"{path} does not exist; run first: {command}")
         return path
 
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Have the folder to oneself: two commands would each write a part of what the other reads.
+
+        The lock is the kernel's, and goes with the process that holds it. Where the system or the
+        file system has none, nobody is kept out; nor who may only read the folder.
+
+        Raises:
+            RunBusy: another process has it.
+        """
+        with ExitStack() as stack:
+            with suppress(OSError):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._lock(stack.enter_context(self.path("lock").open("a+")))
+            yield
+
+    def _lock(self, file: IO[str]) -> None:
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise RunBusy(
+                f"another command is at work in {self.folder} (process "
+                f"{file.read().strip() or 'unknown'}); wait for its end, or choose another folder"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+
     def read_json(self, file: str) -> dict[str, Any]:
+        """What a small file holds; {}: there is none.
+
+        Raises:
+            RunDamaged: it cannot be read.
+        """
         path = self.path(file)
-        return dict(json.loads(path.read_text())) if path.exists() else {}
+        if not path.exists():
+            return {}
+        try:
+            return dict(json.loads(path.read_text()))
+        except (ValueError, TypeError) as exc:
+            raise RunDamaged(path, exc) from exc
 
     def write_json(self, file: str, content: dict[str, Any]) -> None:
         write_atomic(self.path(file), (json.dumps(content, indent=2) + "\n").encode())
@@ -79,7 +128,10 @@ class Run:
 
     def codec(self) -> Codec:
         path = self.require("codec.json", f"cascade fit TABLE --out {self.folder}")
-        return Codec.from_dict(json.loads(path.read_text()))
+        try:
+            return Codec.from_dict(json.loads(path.read_text()))
+        except (ValueError, TypeError, LookupError, CascadeTablesError) as exc:
+            raise RunDamaged(path, exc) from exc
 
     def forms(self) -> dict[str, Form]:
         """How cells are written in files of this table, by column; see `save_forms`."""

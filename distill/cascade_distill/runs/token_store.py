@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cascade_distill.errors import DiskFull
+from cascade_distill.errors import DiskFull, RunDamaged
 
 NAME = "tokens"
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -161,9 +161,19 @@ class StoredTokens:
 
     Args:
         path: of a file that `TokenWriter` wrote.
+
+    Raises:
+        RunDamaged: it is none, or not whole.
     """
 
     def __init__(self, path: Path) -> None:
+        try:
+            self._open(path)
+        except (ValueError, TypeError, LookupError, OverflowError, MemoryError) as exc:
+            raise RunDamaged(path, exc) from exc
+        self._touched = 0
+
+    def _open(self, path: Path) -> None:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             content = json.loads(file.read(length))
@@ -176,7 +186,6 @@ class StoredTokens:
         count = self._rows * self.slots
         array = np.frombuffer(self._map, dtype, count, 8 + length).reshape(self._rows, self.slots)
         self._tokens = torch.from_numpy(array)
-        self._touched = 0
 
     def __len__(self) -> int:
         return int(self._rows)

@@ -3,10 +3,14 @@ figure at the rows used, seen over other seeds."""
 
 from __future__ import annotations
 
+from datetime import date
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from cascade_distill.fidelity import metrics
+from cascade_distill.fidelity.metric_arrays import to_matrix
 from cascade_tables import UnknownColumn, infer_schema
 from cascade_tables.frame import Frame
 
@@ -159,3 +163,14 @@ class TestValues:
         known = set(schema["shop"].categories)
         folded = real.assign(shop=[name if name in known else label for name in shop])
         assert metrics.quality(real, folded, schema) == pytest.approx((0, 0, 0), abs=1e-9)
+
+
+def test_dates_that_are_all_null_are_not_known():
+    """Of a column of few dates, a part of a table may have none."""
+    days = [date(2024, 1, 1 + at) if at < 9 else None for at in range(300)]
+    table = pa.table({"died": pa.array(days, pa.date32()), "n": [at % 7 for at in range(300)]})
+    frame = Frame.from_arrow(table)
+    schema = infer_schema(frame)
+    found = to_matrix(frame.take(np.arange(100, 200)).to_pandas(), schema)
+    assert np.isnan(found[:, schema.names.index("died")]).all()
+    assert not np.isnan(found[:, schema.names.index("n")]).any()
