@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from cascade_tables.errors import shown
@@ -13,6 +14,8 @@ from cascade_server.exposure import exposure, metrics_exposure, page_exposure
 if TYPE_CHECKING:
     from cascade_server.config import ServerConfig
 
+log = logging.getLogger("cascade.server")
+
 # Certificates, and the keys without which they are nothing.
 PAIRS = (("tls_certificate", "tls_key"), ("runtime_certificate", "runtime_key"))
 
@@ -20,20 +23,24 @@ PAIRS = (("tls_certificate", "tls_key"), ("runtime_certificate", "runtime_key"))
 def check_exposure(config: ServerConfig) -> None:
     """Refuse addresses that others reach and that are not private; see `exposure`.
 
-    It is for who starts a server: settings may be written down on another machine.
+    It is for who starts a server: settings may be written down on another machine. What `insecure`
+    allows is said in the log all the same: an image has it set, and who misspells a variable that
+    was to keep strangers out would have an open server without a word.
 
     Raises:
         ConfigError: one is; names it, and what to set.
     """
     authentication = config.access is not None or config.tls_client_certificates == "required"
-    tls = config.tls_certificate is not None
-    problem = exposure(config.host, tls, authentication, config.insecure)
-    if problem is None and config.metrics_port is not None:
-        problem = metrics_exposure(config.host, config.access is not None, config.insecure)
-    if problem is None and config.ops_port is not None:
-        problem = page_exposure(config.ops_host, config.insecure)
-    if problem is not None:
-        raise ConfigError(problem)
+    problems = [exposure(config.host, config.tls_certificate is not None, authentication, False)]
+    if config.metrics_port is not None:
+        problems.append(metrics_exposure(config.host, config.access is not None, False))
+    if config.ops_port is not None:
+        problems.append(page_exposure(config.ops_host, False))
+    found = [each for each in problems if each is not None]
+    if found and not config.insecure:
+        raise ConfigError(found[0])
+    for problem in found:
+        log.warning("insecure is set, without which the server would not start: %s", problem)
 
 
 def check_together(config: ServerConfig) -> None:

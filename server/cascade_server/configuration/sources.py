@@ -27,8 +27,12 @@ NAMES = by_name(SETTINGS)
 _VARIABLES = {each.variable: each for each in SETTINGS}
 _FIELDS = {each.field: each.name for each in SETTINGS}
 NO_CHECKS: Mapping[str, Callable[[Any], object]] = {}
-# What Kubernetes puts into the environment of pods beside a service that is called `cascade`.
+# What Kubernetes puts into the environment of pods beside a service that is called `cascade`, or
+# `cascade-` and something: values, and names that are no setting's.
 _SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://")
+_OF_A_SERVICE = re.compile(r"_SERVICE_(?:HOST|PORT(?:_.+)?)$|_PORT_\d+_(?:TCP|UDP|SCTP)(?:_.+)?$")
+# A word may be cut short by who writes it, to so many letters at least: CERT for CERTIFICATE.
+_LETTERS = 3
 
 
 @dataclass(frozen=True)
@@ -140,10 +144,29 @@ def nearest(name: str) -> str:
 def _remarks(environment: Mapping[str, str]) -> Iterator[str]:
     """Variables that are nearly a setting's. Others may be anybody's, Kubernetes's for one."""
     for variable in environment:
-        if variable.startswith("CASCADE_") and variable not in (*_VARIABLES, FILE_VARIABLE):
+        if not variable.startswith("CASCADE_") or _OF_A_SERVICE.search(variable):
+            continue
+        if variable not in (*_VARIABLES, FILE_VARIABLE):
+            related = [each for each in _VARIABLES if _begin_alike(variable[:64], each)]
             close = get_close_matches(variable[:64], _VARIABLES, n=1, cutoff=0.85)
+            close = close or get_close_matches(variable[:64], related, n=1, cutoff=0.0)
             if close:
                 yield f"{shown(variable)[1:-1]} is no setting and has no effect; {close[0]} is one"
+
+
+def _begin_alike(one: str, other: str) -> bool:
+    """Whether of two names one is how the other begins, word by word; a word may be cut short.
+
+    What has a word too many, as CASCADE_ACCESS_FILE, or too few, is hardly anybody else's.
+    """
+    return all(
+        first == second
+        or (
+            min(len(first), len(second)) >= _LETTERS
+            and (first.startswith(second) or second.startswith(first))
+        )
+        for first, second in zip(one.split("_"), other.split("_"), strict=False)
+    )
 
 
 def _content(path: Path) -> list[tuple[str, Any, str]]:

@@ -175,6 +175,35 @@ class TestTheEnvironment:
             "CASCADE_POOL_MB is no setting and has no effect; CASCADE_POOL_MIB is one",
         )
 
+    @pytest.mark.parametrize(
+        ("written", "meant"),
+        [
+            ("CASCADE_ACCESS_FILE", "CASCADE_ACCESS"),
+            ("CASCADE_ACCESS_CONFIG", "CASCADE_ACCESS"),
+            ("CASCADE_TLS_CERT", "CASCADE_TLS_CERTIFICATE"),
+            ("CASCADE_TLS_CERT_FILE", "CASCADE_TLS_CERTIFICATE"),
+            ("CASCADE_TLS_KEY_PATH", "CASCADE_TLS_KEY"),
+            ("CASCADE_TLS_CLIENT_CA_FILE", "CASCADE_TLS_CLIENT_CA"),
+            ("CASCADE_POLICY_FILE", "CASCADE_POLICY"),
+            ("CASCADE_METRICS", "CASCADE_METRICS_PORT"),
+            ("CASCADE_OTLP", "CASCADE_OTLP_ENDPOINT"),
+        ],
+    )
+    def test_so_is_one_with_a_word_too_many_or_too_few(self, written: str, meant: str) -> None:
+        """Who believes that callers are asked who they are is told that they are not."""
+        assert effective({}, {written: "x"}).remarks == (
+            f"{written} is no setting and has no effect; {meant} is one",
+        )
+
+    def test_what_kubernetes_says_of_its_services_is_none_of_them(self) -> None:
+        links = {
+            f"CASCADE{name}_{what}": "1"
+            for name in ("", "_METRICS", "_ACCESS", "_WORKERS")
+            for what in ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_GRPC", "PORT_8470_TCP")
+        }
+        links |= {f"CASCADE_PORT_8470_TCP_{what}": "1" for what in ("PROTO", "PORT", "ADDR")}
+        assert effective({}, links).remarks == ()
+
     def test_what_others_use_is_not(self) -> None:
         others = {"CASCADE_TARGET": "a:1", "CASCADE_DATA": "/d", "CASCADE_SERVICE_HOST": "10.0.0.1"}
         assert effective({}, {**others, "CASCADE_SERVICE_PORT_GRPC": "1"}).remarks == ()

@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -119,14 +119,85 @@ def test_who_says_nothing_holds_no_place_for_long() -> None:
         silent.close()
 
 
-def test_more_than_may_connect_are_closed_at_once() -> None:
-    with answering(connections=1, patience=SOON) as server:
-        first = socket.create_connection(("127.0.0.1", server.server_port))
-        second = socket.create_connection(("127.0.0.1", server.server_port))
-        second.settimeout(SOON)
-        assert second.recv(1) == b""
+class Clock:
+    """Says what it is told to say."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def ends(connection: socket.socket) -> bool:
+    """Whether the server has ended a connection without a word; waits for it."""
+    connection.settimeout(SOON)
+    with suppress(ConnectionError):
+        return connection.recv(1) == b""
+    return True
+
+
+def connected(server: ScrapeServer, stack: ExitStack) -> socket.socket:
+    return stack.enter_context(socket.create_connection(("127.0.0.1", server.server_port)))
+
+
+def test_a_byte_now_and_then_holds_no_place_for_long() -> None:
+    """However little it waits for each, the server gives it one span of time for all."""
+    clock = Clock()
+    with answering(patience=SOON, clock=clock) as server, ExitStack() as stack:
+        slow = connected(server, stack)
+        # Who comes later is answered later: `slow` has its place by now.
+        assert asked(server) == b"calls 1\n"
+        for byte in (b"G", b"E", b"T"):
+            slow.sendall(byte)
+            clock.now += 0.4 * SOON
+        assert ends(slow)
+        assert asked(server) == b"calls 1\n"
+
+
+def test_who_has_yet_to_ask_keeps_nobody_out() -> None:
+    """Strangers in any number, each with the beginning of a request."""
+    with answering(connections=4, patience=SOON) as server, ExitStack() as stack:
+        strangers = [connected(server, stack) for _ in range(4)]
+        for each in strangers:
+            each.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
+        assert asked(server) == b"calls 1\n"
+        assert ends(strangers[0])
+        assert asked(server) == b"calls 1\n"
+
+
+def test_who_has_asked_is_answered_whoever_comes() -> None:
+    waits, goes = threading.Event(), threading.Event()
+
+    def slow(_: dict[str, Any], start: Any) -> list[bytes]:
+        waits.set()
+        goes.wait(SOON)
+        return numbers(_, start)
+
+    with answering(slow, connections=2, patience=SOON) as server, ExitStack() as stack:
+        first = connected(server, stack)
         first.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert waits.wait(SOON)
+        strangers = [connected(server, stack) for _ in range(3)]
+        assert ends(strangers[0])
+        assert ends(strangers[1])
+        goes.set()
         first.settimeout(SOON)
         assert b"200 OK" in first.recv(4096)
-        first.close()
-        second.close()
+
+
+def test_where_all_have_asked_more_are_closed_at_once() -> None:
+    waits, goes = threading.Event(), threading.Event()
+
+    def slow(_: dict[str, Any], start: Any) -> list[bytes]:
+        waits.set()
+        goes.wait(SOON)
+        return numbers(_, start)
+
+    with answering(slow, connections=1, patience=SOON) as server, ExitStack() as stack:
+        first = connected(server, stack)
+        first.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert waits.wait(SOON)
+        assert ends(connected(server, stack))
+        goes.set()
+        first.settimeout(SOON)
+        assert b"200 OK" in first.recv(4096)
