@@ -97,7 +97,8 @@ class AsyncJobs:
 
     async def watch(self, job: str, *, timeout: float | None = None) -> AsyncIterator[Job]:
         """A job whenever it has gone on, until it has ended; see `Jobs.watch`."""
-        client, looks = self._client, JobWatch(job)
+        client = self._client
+        looks = JobWatch(job, client._channel.bounds.look)
         expiry, request = client._open_expiry(timeout), pb.WatchJobRequest(id=job)
 
         def begin(left: float | None) -> Any:
@@ -156,7 +157,8 @@ class AsyncJobs:
         return paths
 
     async def _read(self, job: str, download: Download, report: Callable[[], object]) -> None:
-        client, reading = self._client, Reading(download)
+        client = self._client
+        reading = Reading(download, client._channel.bounds.read)
 
         def begin(left: float | None) -> Any:
             name, done = download.file.name, download.done

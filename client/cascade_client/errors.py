@@ -154,6 +154,28 @@ ERRORS: Mapping[grpc.StatusCode, type[CascadeError]] = {
 }
 
 
+class CallError(grpc.RpcError):
+    """A call has failed for what this process knows; it reads as gRPC's own error does."""
+
+    def __init__(self, code: grpc.StatusCode, details: str, pushback_ms: int | None = None) -> None:
+        super().__init__(f"{code.name}: {details}")
+        self._code, self._details, self._pushback_ms = code, details, pushback_ms
+
+    def code(self) -> grpc.StatusCode:
+        """The gRPC status that it has ended with."""
+        return self._code
+
+    def details(self) -> str:
+        """What there is to be said of it, in words."""
+        return self._details
+
+    def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
+        """When to come back, where the server said so."""
+        if self._pushback_ms is None:
+            return ()
+        return ((PUSHBACK_KEY, str(self._pushback_ms)),)
+
+
 @dataclass(frozen=True)
 class Failure:
     """What a failed call said.

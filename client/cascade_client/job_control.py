@@ -122,7 +122,8 @@ class Jobs:
         Raises:
             DeadlineExceeded: it has not ended in time; it goes on.
         """
-        client, looks = self._client, JobWatch(job)
+        client = self._client
+        looks = JobWatch(job, client._channel.bounds.look)
         expiry, request = client._open_expiry(timeout), pb.WatchJobRequest(id=job)
 
         def begin(left: float | None) -> Any:
@@ -202,7 +203,8 @@ class Jobs:
     def _read(self, job: str, download: Download, report: Callable[[], object]) -> None:
         """Read what is missing of a file, however often its stream breaks."""
 
-        client, reading = self._client, Reading(download)
+        client = self._client
+        reading = Reading(download, client._channel.bounds.read)
 
         def begin(left: float | None) -> Any:
             name, done = download.file.name, download.done

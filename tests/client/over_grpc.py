@@ -10,6 +10,8 @@ from typing import Any
 import grpc
 from cascade_client.sessions.messages import StreamedError
 from cascade_client.testing import FakeServer
+from cascade_client.testing.channels import _answers
+from cascade_proto import synthesis_pb2 as pb
 
 STREAMS = {"Generate", "WatchJob", "ReadResult"}
 Hook = Callable[[str], object]
@@ -47,6 +49,13 @@ class Handler(grpc.GenericRpcHandler):
                 _abort(context, exc)
                 raise
 
+        def session(messages: Iterator[bytes], context: Any) -> Iterator[bytes]:
+            for message in messages:
+                asked = pb.SynthesizeStreamRequest.FromString(message)
+                yield _answers(self._server, asked)[0].SerializeToString()
+
+        if name == "SynthesizeStream":
+            return grpc.stream_stream_rpc_method_handler(session)
         if name in STREAMS:
             return grpc.unary_stream_rpc_method_handler(stream)
         return grpc.unary_unary_rpc_method_handler(answer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -142,7 +143,7 @@ class TestStubs:
             made.append(asyncio.get_running_loop())
             return object()
 
-        lines = TaskLines("here", make, None, Showing())
+        lines = TaskLines("here", make, None, Showing(), time.monotonic)
         lines.unary_unary("/cascade.v1.Jobs/GetJob")
         assert not made
 

@@ -23,9 +23,8 @@ STANDING_LIMITS = Limits(first=32, most=32, foresees=False)
 # Seconds between attempts to go on with a stream that broke, and attempts in a row in which nothing
 # came: a server that is started again has a minute.
 RECONNECT, ATTEMPTS = 0.5, 120
-# Seconds that a watch is open for, and the reading of a file.
-LOOK, READ = 15.0, 60.0
-# The same where nothing at all came of a file: a message may take that long on a slow way.
+# Seconds that the reading of a file is open for at most, where nothing at all came of it: a message
+# may take that long on a slow way.
 LONGEST_READ = 600.0
 
 _RETRY = Retry(ATTEMPTS, RECONNECT, 1.0, RECONNECT, 0.0, ATTEMPTS)
@@ -90,7 +89,7 @@ class JobWatch(JobStream):
         seconds: that one look takes at most.
     """
 
-    def __init__(self, job: str, seconds: float = LOOK) -> None:
+    def __init__(self, job: str, seconds: float) -> None:
         super().__init__(f"job {job}", seconds, seconds)
         self._told: Job | None = None
 
@@ -124,7 +123,7 @@ class Reading(JobStream):
         seconds: that one stream of it takes at most, as long as anything comes.
     """
 
-    def __init__(self, download: Download, seconds: float = READ) -> None:
+    def __init__(self, download: Download, seconds: float) -> None:
         super().__init__(download.file.name, seconds, LONGEST_READ)
         self._download = download
 

@@ -78,7 +78,7 @@ class AsyncCalls(BaseClient):
                 return grpc.aio.secure_channel(target, credentials, options)
             return grpc.aio.insecure_channel(target, options)
 
-        self._channel = TaskLines(target, make, channel, showing)
+        self._channel = TaskLines(target, make, channel, showing, clock)
         self._stub = SynthesisStub(self._channel)
         self._synthesize: Callable[..., Awaitable[Any]] = _announced(self._stub.Synthesize)
         self._close: Callable[[], Awaitable[object]] = self._channel.close

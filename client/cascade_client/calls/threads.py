@@ -77,7 +77,7 @@ class BlockingCalls(BaseClient):
                 return grpc.secure_channel(target, credentials, options)
             return grpc.insecure_channel(target, options)
 
-        self._channel = ThreadLines(target, make, channel, showing)
+        self._channel = ThreadLines(target, make, channel, showing, clock)
         self._stub = SynthesisStub(self._channel)
         self._synthesize: Callable[..., Any] = self._announced
         self._close: Callable[[], None] = self._channel.close

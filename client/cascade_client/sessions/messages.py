@@ -11,7 +11,7 @@ from typing import Protocol
 import grpc
 from cascade_proto import synthesis_pb2 as pb
 
-from cascade_client.errors import PUSHBACK_KEY
+from cascade_client.errors import CallError
 from cascade_client.turns.outcomes import was_turned_away
 
 # Requests of one message at most: others on the connection get their turn.
@@ -21,26 +21,8 @@ ENDED = "the server ended the stream"
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
-class StreamedError(grpc.RpcError):
+class StreamedError(CallError):
     """One request of a stream has failed; it reads as a failed call of its own does."""
-
-    def __init__(self, code: grpc.StatusCode, details: str, pushback_ms: int | None = None) -> None:
-        super().__init__(f"{code.name}: {details}")
-        self._code, self._details, self._pushback_ms = code, details, pushback_ms
-
-    def code(self) -> grpc.StatusCode:
-        """The gRPC status that the request would have ended with as a call."""
-        return self._code
-
-    def details(self) -> str:
-        """What the server said of it, in words."""
-        return self._details
-
-    def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
-        """When to come back, where the server said so."""
-        if self._pushback_ms is None:
-            return ()
-        return ((PUSHBACK_KEY, str(self._pushback_ms)),)
 
 
 class Future(Protocol):

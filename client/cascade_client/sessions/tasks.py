@@ -27,7 +27,7 @@ class AsyncStandingStream:
     """Requests of any number of tasks over one stream, which is opened when it is needed.
 
     Args:
-        method: `SynthesisStub.SynthesizeStream` of a `grpc.aio` channel.
+        method: `SynthesisStub.SynthesizeStream`, of a client's own lines.
         clock: monotonic seconds.
     """
 
@@ -46,15 +46,25 @@ class AsyncStandingStream:
         """
         if self._closed:
             raise StreamedError(grpc.StatusCode.CANCELLED, "the session is closed")
-        if self._stream is None or not self._stream.alive:
-            self._stream = _Stream(self._method, self._clock)
+        stream = self._stream
+        if stream is None or not stream.alive or stream.is_retired:
+            left, stream = stream, _Stream(self._method, self._clock)
+            self._stream = stream
+            if left is not None:
+                left.retire()
         expiry = float("inf") if timeout is None else self._clock() + timeout
-        answer = self._stream.ask(request, expiry)
+        heard = stream.heard
+        answer = stream.ask(request, expiry)
         try:
-            async with asyncio.timeout(timeout):
-                return await answer
+            with stream.waiting(timeout):
+                async with asyncio.timeout(timeout):
+                    return await answer
         except TimeoutError:
+            assert timeout is not None
+            stream.late(timeout, heard)
             raise StreamedError(grpc.StatusCode.DEADLINE_EXCEEDED, LATE) from None
+        finally:
+            stream.retire()
 
     async def close(self) -> None:
         """End the stream; what is under way is cancelled."""
@@ -75,8 +85,21 @@ class _Stream:
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._call = method(metadata=trace_headers())
+        self.waiting, self.late = self._call.waiting, self._call.late
         self._reader = self._loop.create_task(self._read())
         self._writer = self._loop.create_task(self._write())
+
+    @property
+    def heard(self) -> int:
+        """Signs of the server's so far."""
+        heard: int = self._call.heard
+        return heard
+
+    @property
+    def is_retired(self) -> bool:
+        """Whether what is asked from now on is to go over another."""
+        is_retired: bool = self._call.is_retired
+        return is_retired
 
     def ask(
         self, request: pb.SynthesizeRequest, expiry: float
@@ -87,6 +110,11 @@ class _Stream:
         self._unsent.append(asked)
         self._wake.set()
         return answer
+
+    def retire(self) -> None:
+        """End it, if others are asked over another and nobody waits for what was asked over it."""
+        if self.is_retired and all(asked.answer.done() for asked in self._open.values()):
+            self._call.cancel()
 
     async def end(self) -> None:
         self._call.cancel()

@@ -31,7 +31,7 @@ class StandingStream:
     """Requests of any number of threads over one stream, which is opened when it is needed.
 
     Args:
-        method: `SynthesisStub.SynthesizeStream`.
+        method: `SynthesisStub.SynthesizeStream`, of a client's own lines.
         clock: monotonic seconds.
     """
 
@@ -54,16 +54,24 @@ class StandingStream:
         with self._lock:
             if self._closed:
                 raise StreamedError(grpc.StatusCode.CANCELLED, "the session is closed")
-            if self._stream is None or not self._stream.alive:
-                self._stream = _Stream(self._method, self._clock)
-            stream = self._stream
+            stream, left = self._stream, None
+            if stream is None or not stream.alive or stream.is_retired:
+                left, stream = stream, _Stream(self._method, self._clock)
+                self._stream = stream
+        if left is not None:
+            left.retire()
+        heard = stream.heard
         stream.ask(request, expiry, answer)
         try:
-            return answer.result(timeout)
+            with stream.waiting(timeout):
+                return answer.result(timeout)
         except LateError:
             # What has not been sent will not be; an answer that still comes is dropped.
             answer.cancel()
+            stream.late(timeout, heard)
             raise StreamedError(grpc.StatusCode.DEADLINE_EXCEEDED, LATE) from None
+        finally:
+            stream.retire()
 
     def close(self) -> None:
         """End the stream; what is under way is cancelled."""
@@ -84,7 +92,20 @@ class _Stream:
         self._open: dict[int, Asked] = {}
         self._queue: SimpleQueue[Asked | None] = SimpleQueue()
         self._call = method(self._messages(), metadata=trace_headers())
+        self.waiting, self.late = self._call.waiting, self._call.late
         threading.Thread(target=self._read, name="cascade-session", daemon=True).start()
+
+    @property
+    def heard(self) -> int:
+        """Signs of the server's so far."""
+        heard: int = self._call.heard
+        return heard
+
+    @property
+    def is_retired(self) -> bool:
+        """Whether what is asked from now on is to go over another."""
+        is_retired: bool = self._call.is_retired
+        return is_retired
 
     def ask(self, request: pb.SynthesizeRequest, expiry: float, answer: Future[Any]) -> None:
         asked = Asked(next(self._ids), request, expiry, answer)
@@ -94,6 +115,11 @@ class _Stream:
                 self._queue.put(asked)
                 return
         answer.set_exception(broken(None))
+
+    def retire(self) -> None:
+        """End it, if others are asked over another and nobody waits for what was asked over it."""
+        if self.is_retired and all(asked.answer.done() for asked in list(self._open.values())):
+            self.end()
 
     def end(self) -> None:
         self._call.cancel()
