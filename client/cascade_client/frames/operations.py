@@ -14,8 +14,8 @@ import numpy as np
 from cascade_proto.cells import OBSERVED_STATE
 from numpy.typing import NDArray
 
-from cascade_client.messages.cells import Cells, of_rows
-from cascade_client.messages.frames import ARROW, PANDAS, POLARS, Column
+from cascade_client.messages.cells import Cells, Column, of_rows
+from cascade_client.messages.frames import ARROW, PANDAS, POLARS
 
 Places = NDArray[np.intp]
 
