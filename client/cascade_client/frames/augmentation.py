@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -36,13 +36,16 @@ class Augmentation(Synthesis[T]):
 
     rows: int = 0
     added: Mapping[Any, int] | None = None
+    # `data` in the form for which there are operations; `data` itself may be there to be read once.
+    _whole: Opened | None = field(default=None, repr=False)
 
     @property
     def synthetic(self) -> T:
         """The new rows alone."""
-        given = opened(self.data)
-        new = np.arange(self.rows, given.operations.count(given.frame))
-        out: T = given.closed(given.operations.take(given.frame, new))
+        assert self._whole is not None
+        frame, operations = self._whole.frame, self._whole.operations
+        new = np.arange(self.rows, operations.count(frame))
+        out: T = self._whole.closed(operations.take(frame, new))
         return out
 
 
@@ -80,7 +83,7 @@ def augmenting(
     rows = operations.count(given.frame)
     if not wanted:
         made = Provenance(True, schema.table, schema.version, Tier.UNKNOWN, 0, 0)
-        return Augmentation(given.closed(given.frame), made, None, 1, rows, {})
+        return Augmentation(given.closed(given.frame), made, None, 1, rows, {}, given)
     places = np.repeat([examples[value] for value in wanted], list(wanted.values()))
     known = [name for name in names if isinstance(name, str) and schema.column(name)]
     asked = operations.take(given.frame, places, [target])
@@ -99,8 +102,8 @@ def augmenting(
     if others := [str(name) for name in names if name not in known]:
         words = f"new rows are empty in what table {schema.table!r} has not: {', '.join(others)}"
         made = replace(made, notices=(*made.notices, words))
-    whole = operations.extended(given.frame, answer.data)
-    return Augmentation(given.closed(whole), made, None, 1, rows, wanted)
+    whole = given._replace(frame=operations.extended(given.frame, answer.data))
+    return Augmentation(whole.closed(whole.frame), made, None, 1, rows, wanted, whole)
 
 
 def balanced(present: Mapping[Any, int], ratio: float) -> dict[Any, int]:

@@ -69,6 +69,8 @@ class Completion(Synthesis[T]):
 
     holes: int = 0
     _filled: Holes | None = field(default=None, repr=False)
+    # `data` in the form for which there are operations; `data` itself may be there to be read once.
+    _whole: Any = field(default=None, repr=False)
 
     def mean(self) -> T:
         """The frame as it was given, each hole filled with what its draws say together: the mean of
@@ -80,7 +82,7 @@ class Completion(Synthesis[T]):
         A model's score of a mean is not the mean of its scores: see `mean_over_draws`.
         """
         holes = self._holes()
-        operations, frame = holes.opened.operations, opened(self.data).frame
+        operations, frame = holes.opened.operations, self._whole
         out = operations.take(frame, self._first_draws(frame))
         for column, places, drawn in self._drawn():
             first = places[:: self.draws]
@@ -102,7 +104,7 @@ class Completion(Synthesis[T]):
         if self.draws == 1:
             raise ValueError("one draw has no spread; ask for more: complete(frame, draws=32)")
         holes = self._holes()
-        operations, frame = holes.opened.operations, opened(self.data).frame
+        operations, frame = holes.opened.operations, self._whole
         first = self._first_draws(frame)
         columns = []
         for column, places, drawn in self._drawn():
@@ -120,7 +122,7 @@ class Completion(Synthesis[T]):
 
     def _drawn(self) -> Iterator[tuple[ColumnDescription, Places, Draws]]:
         holes = self._holes()
-        operations, frame = holes.opened.operations, opened(self.data).frame
+        operations, frame = holes.opened.operations, self._whole
         for column, places in holes.by_column(self.draws):
             cells = operations.cells(operations.take(frame, places, [column.name]), column.name)
             yield column, places, draws_of(column, cells, self.draws)
@@ -149,7 +151,7 @@ def completing(
     whole = operations.take(given.frame, np.arange(operations.count(given.frame)).repeat(draws))
     if not len(holes.rows):
         made = Provenance(True, schema.table, schema.version, Tier.UNKNOWN, 0, 0, notices=unknown)
-        return Completion(given.closed(whole), made, None, draws, 0, holes)
+        return Completion(given.closed(whole), made, None, draws, 0, holes, whole)
     options: dict[str, Any] = {
         "fidelity": fidelity,
         "version": version,
@@ -181,7 +183,7 @@ def completing(
     }
     whole, left = yield from _without_nulls(holes, whole, draws, schema.table, options)
     made = replace(made, notices=(*made.notices, *left, *unknown))
-    return Completion(given.closed(whole), made, None, draws, total, holes)
+    return Completion(given.closed(whole), made, None, draws, total, holes, whole)
 
 
 def find(given: Opened, schema: TableDescription, columns: Sequence[str] | None) -> Holes:

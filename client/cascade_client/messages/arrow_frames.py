@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from cascade_client.errors import MissingDependency
+from cascade_client.errors import InvalidRequest, MissingDependency
 from cascade_client.messages.cells import Cells, Column, with_holes
 
 
@@ -43,6 +44,13 @@ class Arrow:
         return None
 
     def make(self, columns: Sequence[Column], like: Any, draws: int) -> Any:
+        return self.given_back(self._made(columns, like))
+
+    def given_back(self, table: Any) -> Any:
+        """A Table as the caller's kind of data."""
+        return table
+
+    def _made(self, columns: Sequence[Column], like: Any) -> Any:
         pa = _arrow("or ask for kind='rows'")
         strings = {"O": pa.string()}
         out = pa.table(
@@ -77,29 +85,46 @@ class Batch(Arrow):
     def read(self, frame: Any) -> tuple[Cells, ...]:
         return super().read(_arrow("").Table.from_batches([frame]))
 
-    def make(self, columns: Sequence[Column], like: Any, draws: int) -> Any:
-        (out,) = super().make(columns, like, draws).combine_chunks().to_batches()
-        return out
+    def given_back(self, table: Any) -> Any:
+        if not table.num_rows:
+            empty = [column.combine_chunks() for column in table.columns]
+            return _arrow("").RecordBatch.from_arrays(empty, schema=table.schema)
+        (batch,) = table.combine_chunks().to_batches()
+        return batch
 
 
+@dataclass(frozen=True)
 class Streamed(Arrow):
-    """Whatever else gives a stream of Arrow's C interface. What comes back is made by the type's
-    own `from_arrow`; where it has none, it is a `pyarrow.Table`."""
+    """Whatever else gave a stream of Arrow's C interface, once it is a `pyarrow.Table`.
 
-    def count(self, frame: Any) -> int:
-        return super().count(self._table(frame))
+    A stream may be there to be read once, and what computes it anew may give other rows, or the
+    same in another order. So it is read when it is first looked at, and never again; of what gave
+    it no more is kept than how its type is made.
 
-    def part(self, frame: Any, begin: int, end: int) -> Any:
-        return super().part(self._table(frame), begin, end)
+    Attributes:
+        source: the type of what gave the stream. Its own `from_arrow` makes what comes back; where
+            it has none, that is the Table.
+    """
 
-    def read(self, frame: Any) -> tuple[Cells, ...]:
-        return super().read(self._table(frame))
+    source: type
 
-    def make(self, columns: Sequence[Column], like: Any, draws: int) -> Any:
-        made = super().make(columns, self._table(like), draws)
-        from_arrow = getattr(type(like), "from_arrow", None)
-        return made if from_arrow is None else from_arrow(made)
+    def table(self, data: Any) -> Any:
+        """All that a stream gives.
 
-    def _table(self, frame: Any) -> Any:
+        Raises:
+            InvalidRequest: it is a single column's, as a Series is.
+            MissingDependency: pyarrow is not installed.
+        """
         pa = _arrow("to read data that comes as a stream of Arrow's")
-        return frame if isinstance(frame, pa.Table) else pa.table(frame)
+        try:
+            reader = pa.RecordBatchReader.from_stream(data)
+        except pa.ArrowInvalid as exc:
+            raise InvalidRequest(
+                f"data is a {self.source.__name__}, whose stream of Arrow's is no table's; a frame "
+                "is allowed, of a Series its to_frame()"
+            ) from exc
+        return reader.read_all()
+
+    def given_back(self, table: Any) -> Any:
+        from_arrow = getattr(self.source, "from_arrow", None)
+        return table if from_arrow is None else from_arrow(table)

@@ -74,7 +74,7 @@ def kind_of(data: object) -> FrameKind | None:
         return POLARS
     if polars is not None and isinstance(data, polars.LazyFrame):
         raise InvalidRequest("data is a LazyFrame; a DataFrame is allowed: collect() it first")
-    return STREAMED if hasattr(data, "__arrow_c_stream__") else None
+    return Streamed(type(data)) if hasattr(data, "__arrow_c_stream__") else None
 
 
-PANDAS, ARROW, BATCH, POLARS, STREAMED = Pandas(), Arrow(), Batch(), Polars(), Streamed()
+PANDAS, ARROW, BATCH, POLARS = Pandas(), Arrow(), Batch(), Polars()

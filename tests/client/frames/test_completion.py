@@ -268,6 +268,9 @@ class TestWhatIsSent:
             out = client.complete(frame, 2).data
             assert len(out) == 0
             assert list(out.columns) == list(frame.columns)
+        table = pa.Table.from_pylist(ROWS).slice(0, 0)
+        for frame in (table, pa.RecordBatch.from_pylist([], table.schema)):
+            assert client.complete(frame, 2).data.equals(frame)
         assert not server.asked
 
     def test_a_frame_of_holes_alone(self, client: Client) -> None:
