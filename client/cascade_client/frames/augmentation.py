@@ -14,6 +14,7 @@ from cascade_client.frames.flows import Flow
 from cascade_client.frames.opened import Opened, opened
 from cascade_client.frames.operations import without_value
 from cascade_client.frames.tables import described
+from cascade_client.messages.given import check_once
 from cascade_client.messages.wire import Fidelity
 from cascade_client.progress import Progress
 from cascade_client.values.answers import Synthesis
@@ -85,7 +86,11 @@ def augmenting(
         made = Provenance(True, schema.table, schema.version, Tier.UNKNOWN, 0, 0)
         return Augmentation(given.closed(given.frame), made, None, 1, rows, {}, given)
     places = np.repeat([examples[value] for value in wanted], list(wanted.values()))
-    known = [name for name in names if isinstance(name, str) and schema.column(name)]
+    known: list[str] = []
+    others: list[Any] = []
+    for name in names:
+        (known if isinstance(name, str) and schema.column(name) else others).append(name)
+    check_once(known)
     asked = operations.take(given.frame, places, [target])
     answer = yield lambda client: client.synthesize(
         schema.table,
@@ -99,8 +104,9 @@ def augmenting(
         progress=progress,
     )
     made = answer.provenance
-    if others := [str(name) for name in names if name not in known]:
-        words = f"new rows are empty in what table {schema.table!r} has not: {', '.join(others)}"
+    if others:
+        listed = ", ".join(map(str, others))
+        words = f"new rows are empty in what table {schema.table!r} has not: {listed}"
         made = replace(made, notices=(*made.notices, words))
     whole = given._replace(frame=operations.extended(given.frame, answer.data))
     return Augmentation(whole.closed(whole.frame), made, None, 1, rows, wanted, whole)

@@ -71,11 +71,14 @@ class Draws:
     def _most_frequent(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """The place of each hole's most frequent label, and how often it was drawn; of several
         that are, the one that was drawn first anywhere."""
-        best = np.zeros(len(self.numbers), np.intp)
-        most = np.zeros(len(self.numbers), np.intp)
-        for code in range(len(self.labels)):
-            times = (self.numbers == code).sum(axis=1)
-            best, most = np.where(times > most, code, best), np.maximum(times, most)
+        # Draw by draw, and not label by label: of labels there may be as many as draws in all.
+        best, most, run = (np.zeros(len(self.numbers), np.intp) for _ in range(3))
+        before = np.full(len(self.numbers), np.nan)
+        for codes in np.sort(self.numbers, axis=1).T:  # NULL, which is NaN, comes last
+            run = np.where(codes == before, run + 1, 1)
+            more = (run > most) & ~np.isnan(codes)
+            best, most = np.where(more, codes, best).astype(np.intp), np.where(more, run, most)
+            before = codes
         return best, most
 
 

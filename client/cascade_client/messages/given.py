@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -115,6 +116,17 @@ def hold(data: object) -> Held | None:
     return Held(data, None, len(data))
 
 
+def check_once(names: Sequence[str]) -> None:
+    """That columns which are to travel have a name each.
+
+    Raises:
+        InvalidRequest: two have the same.
+    """
+    if len(set(names)) < len(names):
+        twice = next(name for name, times in Counter(names).items() if times > 1)
+        raise InvalidRequest(f"data has two columns {twice!r}; one of each name is allowed")
+
+
 def read(data: object) -> Given:
     """Read a dict, a list of dicts or a frame.
 
@@ -136,8 +148,5 @@ def read(data: object) -> Given:
     if held.count == 0:
         raise InvalidRequest("data has no rows; at least one is needed")
     cells = of_rows(held.data) if held.kind is None else held.kind.read(held.data)
-    names = [column.name for column in cells]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidRequest(f"data has two columns {twice!r}; one of each name is allowed")
+    check_once([column.name for column in cells])
     return Given(cells, held.count, held.form, held.frame)

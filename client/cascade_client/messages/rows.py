@@ -7,7 +7,7 @@ integer one); whatever does not fit goes as it is, for the server to refuse by n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -110,7 +110,8 @@ def _encode(cells: Cells, column: ColumnDescription | None) -> tuple[str, list[A
     values = cells.observed
     field = _natural_field(cells, kind)
     if kind == "categorical" and column is not None and field != "strings":
-        return "strings", [_label(value, column.categories) for value in values]
+        categories = frozenset(column.categories) if len(values) > 1 else column.categories
+        return "strings", [_label(value, categories) for value in values]
     if field == "times":
         if kind == "datetime":
             return "integers", [to_microseconds(value) for value in values]
@@ -169,12 +170,12 @@ def _field_of(type_: type) -> str:
     return "strings" if issubclass(type_, str) else "times"
 
 
-def _label(value: Any, categories: Sequence[str]) -> str:
+def _label(value: Any, categories: Container[str]) -> str:
     """A category as text; pandas writes 2 as 2.0 in a column with holes."""
     if isinstance(value, datetime):
         return value.isoformat()
     text = str(value)
-    if text not in categories and isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and text not in categories:
         return str(int(value))
     return text
 

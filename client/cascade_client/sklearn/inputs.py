@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -143,7 +144,7 @@ def typical(frame: Any) -> dict[str, Any]:
         if isinstance(values[0], float):
             out[name] = float(np.mean(values))
         else:
-            out[name] = max(dict.fromkeys(values), key=values.count)
+            ((out[name], _),) = Counter(values).most_common(1)  # the first seen of several
     return out
 
 

@@ -20,6 +20,8 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 
+from tests.client.counting import Compared, compared
+
 ROWS = [
     {"age": 30 + row, "city": ("Rome", "Oslo")[row % 2], "flag": row % 3 == 0} for row in range(9)
 ]
@@ -79,6 +81,20 @@ class TestServer:
             CascadeImputer(server.client, "dogs").fit(FRAME)
         with pytest.raises(InvalidRequest, match="no column of table 'cars'"):
             CascadeImputer(server.client, "cars").fit_transform(FRAME)
+
+
+class TestTypical:
+    """What stands for any value of a column."""
+
+    def test_the_most_frequent_and_of_several_the_first(self, server: FakeServer) -> None:
+        frame = pd.DataFrame({"note": list("bcabca")}).assign(age=1)
+        imputer = CascadeImputer(server.client, "people").fit(frame)
+        assert imputer.typical_ == {"note": "b", "age": 1}
+
+    def test_of_many_values_each_is_looked_at_once(self, server: FakeServer) -> None:
+        frame = pd.DataFrame({"note": pd.Series(compared("v", 300), dtype=object)})
+        assert CascadeImputer(server.client, "people").fit(frame).typical_ == {"note": "v0"}
+        assert Compared.times < 10 * 300
 
 
 class TestOwnTable:
